@@ -1,0 +1,74 @@
+"""Attribute declarations: short names for the JSON Schema fragments that a layer's ``attrs`` is made of.
+
+An attribute without a ``default`` must be written in the spec. ``description`` goes into the layer's docs page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Attr = Mapping[str, Any]
+
+
+def _schema(kind: Mapping[str, Any], default: Any, description: str) -> dict[str, Any]:
+    schema = dict(kind)
+    if default is not ...:
+        schema["default"] = default
+    if description:
+        schema["description"] = description
+    return schema
+
+
+def _bounds(minimum: float | None, maximum: float | None, above: float | None, below: float | None) -> dict[str, Any]:
+    keys = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above, "exclusiveMaximum": below}
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def integer(
+    description: str = "", *, default: Any = ..., minimum: int | None = None, maximum: int | None = None
+) -> dict[str, Any]:
+    """A whole number."""
+    return _schema({"type": "integer", **_bounds(minimum, maximum, None, None)}, default, description)
+
+
+def number(
+    description: str = "",
+    *,
+    default: Any = ...,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> dict[str, Any]:
+    """A real number, with inclusive (minimum, maximum) or exclusive (above, below) bounds."""
+    return _schema({"type": "number", **_bounds(minimum, maximum, above, below)}, default, description)
+
+
+def boolean(description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """True or false."""
+    return _schema({"type": "boolean"}, default, description)
+
+
+def choice(*values: str, description: str = "", default: Any = ...) -> dict[str, Any]:
+    """One of a few words."""
+    return _schema({"type": "string", "enum": list(values)}, default, description)
+
+
+def pair(description: str = "", *, default: Any = ..., minimum: int = 0) -> dict[str, Any]:
+    """A whole number for both axes, or ``[height, width]``."""
+    one = {"type": "integer", "minimum": minimum}
+    both = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
+    return _schema({"anyOf": [one, both]}, default, description)
+
+
+def padding(description: str = "", *, default: Any = 0) -> dict[str, Any]:
+    """A whole number for all sides, ``[height, width]`` or ``[top, bottom, left, right]``."""
+    one = {"type": "integer", "minimum": 0}
+    lists = [{"type": "array", "items": one, "minItems": n, "maxItems": n} for n in (2, 4)]
+    return _schema({"anyOf": [one, *lists]}, default, description)
+
+
+def initialiser(description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A distribution to draw a parameter from, such as ``{type: gaussian, std: 0.01}``; see netspec.init."""
+    return _schema({"type": "object", "x-netspec": "initialiser"}, default, description)

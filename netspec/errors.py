@@ -1,0 +1,45 @@
+"""Errors written for people: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netspec.spec.model import Mark
+
+
+class NetspecError(Exception):
+    """Anything a user can mend. The command line prints it as one message, never as a traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a spec: its place, the message and, where there is one, the remedy."""
+
+    mark: Mark | None
+    message: str
+    remedy: str | None = None
+
+    def headline(self) -> str:
+        """``file:line:column: message (remedy)`` on one line."""
+        place = f"{self.mark}: " if self.mark else ""
+        return place + self.message + (f" ({self.remedy})" if self.remedy else "")
+
+
+class SpecError(NetspecError):
+    """All that is wrong with a spec, in the order of its lines."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.headline() for problem in self.problems))
+
+
+class LayerError(NetspecError):
+    """Raised by a layer's shape rule; the plan adds the layer's name and place.
+
+    ``attr`` names the attribute to point at, where one is to blame.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None, attr: str | None = None) -> None:
+        self.message, self.remedy, self.attr = message, remedy, attr
+        super().__init__(message)

@@ -1,0 +1,136 @@
+"""The Spec: a network and its training as typed, immutable data; every node knows where it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Split = Literal["channels", "none"]
+Connect = Literal["same", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a source text: file, line and column, both counted from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """A network input: its name, its shape without the batch axis and its dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One entry of a layer's ``inputs``.
+
+    ``source`` names a layer or a network input; ``output`` one of the layer's outputs (None: its first).
+    ``same`` reads what lies on the reader's own device, ``all`` every device's part joined along channels.
+    """
+
+    source: str
+    output: str | None
+    connect: Connect
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """Factors on the learning rate and on the weight decay of one parameter."""
+
+    rate: float = 1.0
+    decay: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """One layer: type, devices in order, connections and attributes (defaults filled in)."""
+
+    name: str
+    type: str
+    devices: tuple[str, ...]
+    split: Split
+    inputs: tuple[Connection, ...]
+    attrs: Mapping[str, Any]
+    share: str | None
+    multiplier: Multiplier
+    param_multipliers: Mapping[str, Multiplier]
+    mark: Mark
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def mark_of(self, key: str) -> Mark:
+        """Where the key was written, or the layer itself where it was not."""
+        return self.marks.get(key, self.mark)
+
+
+@dataclass(frozen=True, slots=True)
+class SGDSpec:
+    """Stochastic gradient descent in the form of the paper's section 5."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """How the network is trained; ``batch`` counts images over all devices."""
+
+    batch: int = 128
+    epochs: int = 90
+    iterations: int | None = None
+    seed: int = 0
+    sgd: SGDSpec = SGDSpec()
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """Where images come from and what is done to them before the network sees them.
+
+    ``source`` holds the source's type and its attributes. ``resize`` is the length of the short side in pixels before
+    a square of ``crop`` pixels is cut (random in training, the centre in evaluation); None: the network input's size,
+    and no resizing when the images have it already. ``mean`` is subtracted, then ``scale`` multiplied, on the device.
+    """
+
+    source: Mapping[str, Any] = field(default_factory=lambda: {"type": "generated"})
+    resize: int | None = None
+    crop: int | None = None
+    mirror: bool = False
+    mean: Literal["image", "channel", "none"] = "image"
+    scale: float = 1.0
+    views: Literal[1, 10] = 1
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole specification, resolved: what ``extends``, ``defaults`` and ``--set`` did is already in it."""
+
+    name: str
+    devices: tuple[str, ...]
+    inputs: Mapping[str, InputSpec]
+    layers: tuple[LayerSpec, ...]
+    train: TrainSpec
+    data: DataSpec
+    mark: Mark
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def layer(self, name: str) -> LayerSpec:
+        """The layer of that name; KeyError where there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
