@@ -1,0 +1,14 @@
+"""Rectified linear unit (Nair and Hinton 2010; AlexNet, section 3.1)."""
+
+from netspec.plugin import Elementwise, register
+
+
+@register("relu")
+class ReLU(Elementwise):
+    """y = max(x, 0)"""
+
+    def forward(x):
+        return max(x, 0)
+
+    def backward(y, dy):
+        return dy if y > 0 else 0

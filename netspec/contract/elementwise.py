@@ -1,0 +1,109 @@
+"""Rung one of the plugin ladder: a layer from two scalar functions, looped over all elements on CPU and CUDA."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from netspec.contract.kernel import Direction, Kernel, backward, cuda, forward
+from netspec.contract.layer import Layer
+from netspec.contract.tensor import Flops, Tensor
+from netspec.errors import LayerError
+
+_CPU = """
+def {name}(start, stop, {params}):
+    for i in range(start, stop):
+        {store} = {call}
+"""
+_CUDA = """
+def {name}({params}):
+    i = cuda.grid(1)
+    if i < {first}.size:
+        {store} = {call}
+"""
+
+
+class Elementwise(Layer):
+    """A layer whose every output element depends on the input elements at the same place only.
+
+    ``forward(x, ...)`` returns y for one element; further parameters are more inputs or attributes, by name.
+    ``backward(...)`` returns d_x (a tuple where there are several inputs) and names what it needs: inputs, ``y``,
+    ``dy``, attributes. What it does not name is not kept; if no input is named the layer runs in place.
+    Number literals, attributes and results are cast to the compute dtype.
+    """
+
+    scalar_forward: ClassVar[Callable[..., Any]]
+    scalar_backward: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        functions = cls.__dict__.get("forward"), cls.__dict__.get("backward")
+        if not all(inspect.isfunction(function) for function in functions):
+            raise TypeError(f"{cls.__name__}: an elementwise layer defines the functions forward and backward")
+        _build(cls, *functions)  # type: ignore[arg-type]
+
+    def outputs(self, *inputs: Tensor) -> Tensor:
+        """The inputs' shape, which must be the same for all."""
+        for tensor in inputs[1:]:
+            if tensor.shape != inputs[0].shape:
+                shapes = " and ".join(str(t.shape) for t in inputs)
+                raise LayerError(f"inputs must have one shape, got {shapes}")
+        return Tensor(inputs[0].shape, inputs[0].dtype)
+
+    def flops(self, t: Any) -> Flops:
+        """One operation an element and direction, as is the custom."""
+        return Flops(forward=t.y.size, d_inputs=t.y.size)
+
+
+def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
+    for function in (fwd, bwd):
+        function.__netspec_scalar__ = True  # type: ignore[attr-defined]
+    cls.scalar_forward, cls.scalar_backward = staticmethod(fwd), staticmethod(bwd)
+    parameters = tuple(inspect.signature(fwd).parameters)
+    cls.inputs = tuple(name for name in parameters if name not in cls.attrs_schema)
+    needs = tuple(inspect.signature(bwd).parameters)
+    unknown = set(needs) - set(cls.inputs) - set(cls.attrs_schema) - {"y", "dy"}
+    if unknown:
+        raise TypeError(f"{cls.__name__}.backward: {sorted(unknown)} are neither inputs, y, dy nor attributes")
+    cls.inplace = len(cls.inputs) == 1 and not set(needs) & set(cls.inputs)
+    gradients = tuple(f"d_{name}" for name in cls.inputs)
+    cls.kernels = (
+        *_kernels(cls, "forward", fwd, parameters, ("y",)),
+        *_kernels(cls, "backward", bwd, needs, gradients),
+    )
+
+
+def _kernels(
+    cls: type[Elementwise],
+    direction: Direction,
+    function: Callable[..., Any],
+    reads: tuple[str, ...],
+    writes: tuple[str, ...],
+) -> tuple[Kernel, Kernel]:
+    params = tuple(dict.fromkeys((*reads, *writes)))
+    items = ", ".join(name if name in cls.attrs_schema else f"{name}[i]" for name in reads)
+    words = {
+        "params": ", ".join(params),
+        "first": writes[0],
+        "store": ", ".join(f"{name}[i]" for name in writes),
+        "call": f"scalar({items})",
+    }
+    mark = forward if direction == "forward" else backward
+    over = writes[0] if direction == "forward" else "y"
+    return (
+        mark("cpu", over=over, writes=writes)(_compile(cls, _CPU, function, f"{direction}_cpu", words)),
+        mark("cuda", over=over, writes=writes, threads=256)(_compile(cls, _CUDA, function, f"{direction}_cuda", words)),
+    )
+
+
+def _compile(
+    cls: type, template: str, function: Callable[..., Any], name: str, words: dict[str, str]
+) -> Callable[..., Any]:
+    source = template.format(name=name, **words)
+    scope: dict[str, Any] = {"scalar": function, "cuda": cuda, "__name__": cls.__module__}
+    exec(source, scope)  # the text is made of this module's templates and parameter names only
+    loop = scope[name]
+    loop.__qualname__ = f"{cls.__qualname__}.{name}"
+    loop.__netspec_source__ = source
+    return loop  # type: ignore[no-any-return]

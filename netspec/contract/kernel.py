@@ -1,0 +1,149 @@
+"""Marks: a decorated function becomes a kernel, which is compiled only when a device needs it.
+
+A kernel's parameters are named after what they receive (see netspec.plugin); nothing here imports numba.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Backend = Literal["cpu", "cuda"]
+Direction = Literal["forward", "backward"]
+Phase = Literal["train", "eval", "predict"]
+PHASES: tuple[Phase, ...] = ("train", "eval", "predict")
+Axes = tuple[int, ...] | None
+Count = int | Callable[[Any], int]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One pass of a layer: a marked function and how its work is cut.
+
+    On CPUs the pass covers ``extent`` positions along ``axes`` of ``over`` in blocks of ``block``; the function gets
+    ``start, stop`` first and is called once a block by a team member. On CUDA it is launched with ``threads`` threads
+    a block and one thread a position, or with the ``grid`` it names. ``host`` functions are ordinary Python made of
+    the primitives in ``ops``, their first parameter.
+    """
+
+    function: Callable[..., Any]
+    backends: tuple[Backend, ...]
+    direction: Direction
+    writes: tuple[str, ...]
+    over: str
+    axes: Axes
+    block: Count
+    threads: int | tuple[int, int]
+    grid: Callable[[Any], tuple[int, ...]] | None
+    host: bool
+    variant: str
+    each: str | None
+    when: Mapping[str, Any]
+    phases: tuple[Phase, ...]
+    args: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(inspect.signature(self.function).parameters)
+        lead = (("ops",) if self.host else ()) + (("start", "stop") if self.host or "cpu" in self.backends else ())
+        if names[: len(lead)] != lead:
+            raise TypeError(f"{self.name}: the first parameters of this kernel must be {', '.join(lead)}")
+        object.__setattr__(self, "args", names[len(lead) :])
+
+    @property
+    def name(self) -> str:
+        """``module:Class.function``."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    @property
+    def flat(self) -> bool:
+        """Whether positions count elements: the tensors of ``over``'s shape are then given as one axis."""
+        return self.axes is None and self.grid is None
+
+    def applies(self, attrs: Mapping[str, Any], phase: Phase) -> bool:
+        """Whether the layer with these attributes runs this kernel in this phase."""
+        return phase in self.phases and all(attrs[key] == value for key, value in self.when.items())
+
+
+def forward(*backends: Backend, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Mark a function of a layer class as a forward pass; see ``netspec.plugin`` for the options."""
+    return _marker(backends, "forward", **options)
+
+
+def backward(*backends: Backend, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Mark a function of a layer class as a backward pass; see ``netspec.plugin`` for the options."""
+    return _marker(backends, "backward", **options)
+
+
+def _marker(
+    backends: tuple[Backend, ...],
+    direction: Direction,
+    *,
+    over: str,
+    writes: str | tuple[str, ...],
+    axes: int | tuple[int, ...] | None = None,
+    block: Count | None = None,
+    threads: int | tuple[int, int] = 128,
+    grid: Callable[[Any], tuple[int, ...]] | None = None,
+    host: bool = False,
+    variant: str = "plain",
+    each: str | None = None,
+    when: Mapping[str, Any] | None = None,
+    phases: tuple[Phase, ...] = PHASES,
+) -> Callable[[Callable[..., Any]], Kernel]:
+    if not backends or set(backends) - {"cpu", "cuda"}:
+        raise TypeError(f"kernels are marked 'cpu' or 'cuda', not {backends!r}")
+    if len(backends) > 1 and not host:
+        raise TypeError("only host=True functions, made of primitives, serve several backends")
+    axes = (axes,) if isinstance(axes, int) else axes
+    return lambda function: Kernel(
+        function=function,
+        backends=backends,
+        direction=direction,
+        writes=(writes,) if isinstance(writes, str) else tuple(writes),
+        over=over,
+        axes=axes,
+        block=block or (DEFAULT_BLOCK if axes is None else 1),
+        threads=threads,
+        grid=grid,
+        host=host,
+        variant=variant,
+        each=each,
+        when=dict(when or {}),
+        phases=phases,
+    )
+
+
+DEFAULT_BLOCK = 65536
+"""Elements in one block of a flat CPU pass: 256 KiB of float32, which stays in a core's second-level cache."""
+
+
+def device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a helper that kernels call: compiled for CPU or CUDA with the kernel that reaches it, plain Python else."""
+    function.__netspec_device__ = True  # type: ignore[attr-defined]
+    return function
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A name that is imported only when a kernel that uses it is compiled: ``Lazy("package.module", "name")``."""
+
+    module: str
+    name: str | None = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(self.resolve(), attribute)
+
+    def resolve(self) -> Any:
+        """Import the module and return what is named."""
+        import importlib
+
+        module = importlib.import_module(self.module)
+        return module if self.name is None else getattr(module, self.name)
+
+
+cuda = Lazy("netspec.device.cuda.numba_cuda", "cuda")
+"""``numba.cuda``, imported when the first CUDA kernel is compiled."""

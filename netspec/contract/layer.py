@@ -1,0 +1,149 @@
+"""The base class of layers: what a plugin declares, before anything is allocated or compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from netspec.contract.attrs import Attr
+from netspec.contract.kernel import Backend, Direction, Kernel, Phase
+from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
+
+Outputs = Tensor | Mapping[str, Tensor]
+
+
+class Tensors(SimpleNamespace):
+    """All tensors of one layer by name, as attributes: ``t.x.shape``, ``t.y``, ``t.weight``; ``t.inputs`` in order."""
+
+    inputs: tuple[Tensor, ...]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return getattr(self, name)  # type: ignore[no-any-return]
+
+
+class Layer:
+    """One layer type. Subclass it, set the class attributes, write the shape rule and mark the kernels.
+
+    An instance is one shard of one layer in one phase: ``self.attrs`` holds its attributes (those in ``divided``
+    already divided by the number of devices), ``self.phase`` is train, eval or predict. Methods are pure.
+    """
+
+    type: ClassVar[str]
+    attrs_schema: ClassVar[Mapping[str, Attr]]
+    attrs: ClassVar[Mapping[str, Attr]] | Any = {}
+    """JSON Schema fragments by attribute name; see netspec.contract.attrs. On an instance: the values."""
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    """Names of the inputs, in the order of the spec."""
+    variadic: ClassVar[bool] = False
+    """Takes any number of inputs, named x0, x1, ...; ``inputs`` is then ignored."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Inputs that are absent in predict (a label); the shape rule then gets None."""
+    divided: ClassVar[tuple[str, ...]] = ()
+    """Attributes that count something of the whole layer and are divided over its devices (filters, groups)."""
+    mixes_channels: ClassVar[bool] = False
+    """Reads several channels for one output channel; has a ``groups`` attribute then, see Plan."""
+    inplace: ClassVar[bool] = False
+    """y may lie in x's memory, and d_x in d_y's: each element is read before it is written, by the same thread."""
+    reports: ClassVar[tuple[str, ...]] = ()
+    """Cost layers: names of the sums in the float32 output ``report``, the last being ``count`` (valid rows)."""
+    prefer: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Backend -> variants of kernels, best first; "plain" is always last and need not be named."""
+    bounds: ClassVar[Mapping[str, float]] = {}
+    """Variant -> error bound that it declares where 1e-5 cannot hold (Winograd, tf32)."""
+    kernels: ClassVar[tuple[Kernel, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
+        cls.attrs = cls.attrs_schema
+        own = tuple(value for value in cls.__dict__.values() if isinstance(value, Kernel))
+        names = {kernel.function.__name__ for kernel in own}
+        cls.kernels = tuple(k for k in cls.kernels if k.function.__name__ not in names) + own
+
+    def __init__(self, attrs: Mapping[str, Any], phase: Phase = "train") -> None:
+        self.attrs = SimpleNamespace(**attrs)
+        self.phase: Phase = phase
+
+    # What a plugin writes -------------------------------------------------------------------------------------------
+
+    def outputs(self, *inputs: Tensor) -> Outputs:
+        """Shape rule: the output ``y``, or outputs by name. Raises LayerError where the inputs do not fit."""
+        raise NotImplementedError
+
+    def params(self, *inputs: Tensor) -> Mapping[str, Param]:
+        """Parameters by name."""
+        return {}
+
+    def state(self, *inputs: Tensor) -> Mapping[str, State]:
+        """State by name."""
+        return {}
+
+    def saved(self, *inputs: Tensor) -> Mapping[str, Tensor]:
+        """Tensors beyond inputs and outputs that forward leaves for backward (an argmax, a mask)."""
+        return {}
+
+    def workspace(self, t: Tensors, variant: str, direction: Direction) -> Mapping[str, Workspace]:
+        """Scratch arrays of that variant's kernels, by the name under which a kernel takes them."""
+        return {}
+
+    def scalars(self, t: Tensors, index: int | None = None) -> Mapping[str, int | float]:
+        """Further numbers that kernels take by name; ``index`` is the input's number in an ``each`` pass."""
+        return {}
+
+    def supports(self, t: Tensors, variant: str) -> bool:
+        """Whether that variant can run these shapes and dtypes; "plain" always must."""
+        return True
+
+    def flops(self, t: Tensors) -> Flops:
+        """Operations for the batch; the default counts one an output element in each direction."""
+        count = sum(t[name].size for name in self.output_names(t))
+        return Flops(forward=count, d_inputs=count)
+
+    # What the core asks ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def input_names(cls, count: int) -> tuple[str, ...]:
+        """Names of ``count`` inputs."""
+        return tuple(f"x{i}" for i in range(count)) if cls.variadic else cls.inputs
+
+    def named_outputs(self, *inputs: Tensor | None) -> dict[str, Tensor]:
+        """The shape rule's answer, always by name."""
+        result = self.outputs(*inputs)  # type: ignore[arg-type]
+        return {"y": result} if isinstance(result, Tensor) else dict(result)
+
+    def output_names(self, t: Tensors) -> tuple[str, ...]:
+        """Names of the outputs among the tensors."""
+        return tuple(t.output_names)
+
+    def tensors(self, inputs: Sequence[Tensor | None]) -> Tensors:
+        """Everything the layer declares for these inputs, by name."""
+        names = self.input_names(len(inputs))
+        given = {name: tensor for name, tensor in zip(names, inputs, strict=True) if tensor is not None}
+        outputs = self.named_outputs(*inputs)
+        args: Any = inputs
+        params = {name: Tensor(p.shape, p.dtype) for name, p in self.params(*args).items()}
+        state = {name: Tensor(s.shape, s.dtype) for name, s in self.state(*args).items()}
+        everything = {**given, **outputs, **params, **state, **self.saved(*args)}
+        return Tensors(**everything, inputs=tuple(given.values()), output_names=tuple(outputs))
+
+    def variants(self, backend: Backend) -> tuple[str, ...]:
+        """Variants of kernels for a backend, best first."""
+        have = {kernel.variant for kernel in self.kernels if backend in kernel.backends}
+        order = (*self.prefer.get(backend, ()), "plain")
+        return tuple(variant for variant in dict.fromkeys(order) if variant in have)
+
+    def passes(self, backend: Backend, direction: Direction, variant: str) -> tuple[Kernel, ...]:
+        """The kernels of one direction in order; a direction that a variant leaves out is the plain one's."""
+        chosen = self._marked(backend, direction, variant)
+        return chosen or self._marked(backend, direction, "plain")
+
+    def _marked(self, backend: Backend, direction: Direction, variant: str) -> tuple[Kernel, ...]:
+        attrs = vars(self.attrs)
+        return tuple(
+            kernel
+            for kernel in self.kernels
+            if backend in kernel.backends
+            and (kernel.direction, kernel.variant) == (direction, variant)
+            and kernel.applies(attrs, self.phase)
+        )

@@ -1,0 +1,94 @@
+"""The plugin contract: all that a layer file needs, and all that it may import.
+
+A layer is one file with one class. Registering it makes it known to specs, gives it a docs page
+(``netspec layers show TYPE``) and a contract suite (``netspec layers check FILE``). There are three rungs of effort:
+
+1. ``Elementwise``: two scalar Python functions, looped over all elements on every backend.
+2. ``Layer`` with kernels: functions marked ``@forward("cpu", ...)``, ``@backward("cuda", ...)`` and so on.
+3. Composition: a marked function with ``host=True``, ordinary Python that calls primitives (``ops.gemm`` ...), which
+   exist for both backends.
+
+**Kernels** are functions in the class body, without ``self``. Several of one direction run in the order in which
+they are written, each after the one before has finished. Options of a mark:
+
+=========  ===========================================================================================================
+over       the tensor whose positions are worked through
+axes       axes of ``over`` that positions run along; omitted: every element (``flat``)
+block      CPU: positions in one call, a number or a function of the layer's tensors; it fixes the rounding, so it may
+           depend on shapes alone
+threads    CUDA: threads of a block; one thread a position
+grid       CUDA: blocks, as a function of the tensors, for kernels that place their threads themselves
+writes     the tensors written: every element of each must be written
+variant    "plain" (the reference, which must also run in float64) or a name of your own for a faster one
+each       name of an input in a variadic layer: the pass is repeated for each input, which the kernel calls by it
+when       attributes and the values for which the kernel is meant: ``when={"mode": "max"}``
+phases     of train, eval and predict: where it runs
+host       a function of primitives instead of a compiled kernel; its first parameter is ``ops``
+=========  ===========================================================================================================
+
+CPU kernels take ``start, stop`` first, the range of positions of this call, and are single-threaded; a team deals out
+the blocks. CUDA kernels find their place with ``cuda.grid(1)`` and must stay in bounds. All other parameters are asked
+for by name:
+
+- inputs, outputs, parameters, state, saved tensors and workspace by their own names, as C-contiguous arrays, batch
+  first, channels last. In a flat pass those with the shape of ``over`` have one axis;
+- ``d_x`` or ``dx``: the gradient with respect to ``x``; a forward pass has none; a gradient that is written must be
+  overwritten whole, never added to: where a tensor has several readers the plan adds the sums;
+- ``next_s``: the next value of the state ``s``;
+- attributes: numbers in the compute dtype, whole numbers as int64, words are not available (use ``when``);
+- whatever ``Layer.scalars`` returns;
+- ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch;
+- ``key``, ``channel_offset``, ``channel_count``: the key of the layer's random numbers, the first channel of this
+  shard and the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in
+  the whole tensor is the same on any device count.
+
+A kernel writes only what ``writes`` names, never allocates, prints or synchronises. Float literals are cast to the
+compute dtype. Helpers that kernels call are plain functions marked ``@device``; names that need numba at import live
+in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "name")``.
+"""
+
+from netspec.contract.attrs import boolean, choice, initialiser, integer, number, padding, pair
+from netspec.contract.elementwise import Elementwise
+from netspec.contract.kernel import Lazy, backward, cuda, device, forward
+from netspec.contract.layer import Layer, Tensors
+from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
+from netspec.errors import LayerError
+from netspec.registry import register
+
+ITERATION, VALID = 0, 1
+"""Places in ``counters``: the iteration, counted from 0, and the number of valid rows (the first ones) of the batch."""
+
+uniform = Lazy("netspec.contract.random", "uniform")
+"""``uniform(key, iteration, index)``: a number in [0, 1), see netspec.contract.random."""
+
+intrinsic = Lazy("numba.extending", "intrinsic")
+"""``numba.extending.intrinsic``, imported when a kernel that uses it is compiled."""
+
+__all__ = [
+    "ITERATION",
+    "VALID",
+    "Elementwise",
+    "Flops",
+    "Layer",
+    "LayerError",
+    "Lazy",
+    "Param",
+    "State",
+    "Tensor",
+    "Tensors",
+    "Workspace",
+    "backward",
+    "boolean",
+    "choice",
+    "cuda",
+    "device",
+    "forward",
+    "initialiser",
+    "integer",
+    "intrinsic",
+    "number",
+    "padding",
+    "pair",
+    "register",
+    "uniform",
+]

@@ -1,0 +1,1 @@
+"""Runners: execute a Program and drive training."""
