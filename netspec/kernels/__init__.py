@@ -1,0 +1,1 @@
+"""From marked Python functions to compiled kernels."""

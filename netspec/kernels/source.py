@@ -1,0 +1,166 @@
+"""A kernel's source made ready for a compiler: literals in the compute dtype, lazy names resolved, content hashed."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from types import FunctionType, ModuleType
+from typing import Any
+
+from netspec.contract.kernel import Lazy
+from netspec.errors import NetspecError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A function ready to compile: code, the names it reaches (helpers as Prepared) and a hash of all of it."""
+
+    name: str
+    code: Any
+    names: Mapping[str, Any]
+    digest: str
+
+    def build(self, compile_helper: Callable[[Prepared], Any]) -> FunctionType:
+        """A plain function whose helpers went through ``compile_helper``."""
+        scope = {
+            key: compile_helper(value) if isinstance(value, Prepared) else value for key, value in self.names.items()
+        }
+        scope["__name__"] = "netspec.kernels.compiled"
+        exec(self.code, scope)
+        return scope[self.name]  # type: ignore[no-any-return]
+
+
+def prepare(function: Callable[..., Any], dtype: str) -> Prepared:
+    """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
+
+    Raises NetspecError when its source cannot be read or when it reaches a plain function not marked @device.
+    """
+    return _Preparer(dtype).prepare(function)
+
+
+class _Preparer:
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.done: dict[int, Prepared] = {}
+
+    def prepare(self, function: Any) -> Prepared:
+        if id(function) not in self.done:
+            self.done[id(function)] = self._prepare(function)
+        return self.done[id(function)]
+
+    def _prepare(self, function: Any) -> Prepared:
+        tree, file = _parse(function)
+        definition = tree.body[0]
+        assert isinstance(definition, ast.FunctionDef)
+        definition.decorator_list, definition.returns = [], None
+        for argument in definition.args.args:
+            argument.annotation = None
+        if ast.get_docstring(definition):
+            definition.body = definition.body[1:] or [ast.Pass()]
+        _Literals(self.dtype, hasattr(function, "__netspec_scalar__")).visit(definition)
+        ast.fix_missing_locations(tree)
+        names = self._reach(function, definition)
+        names["_netspec_cast"] = _caster(self.dtype)
+        text = ast.dump(tree, include_attributes=False)
+        return Prepared(definition.name, compile(tree, file, "exec"), names, _digest(text, self.dtype, names))
+
+    def _reach(self, function: Any, definition: ast.FunctionDef) -> dict[str, Any]:
+        used = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}
+        closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
+        found = {**function.__globals__, **closure}
+        names = {name: found[name] for name in used if name in found and not hasattr(builtins, name)}
+        return {name: self._resolve(function, name, value) for name, value in names.items()}
+
+    def _resolve(self, function: Any, name: str, value: Any) -> Any:
+        value = value.resolve() if isinstance(value, Lazy) else value
+        if not isinstance(value, FunctionType):
+            return value
+        if hasattr(value, "__netspec_device__") or hasattr(value, "__netspec_scalar__"):
+            return self.prepare(value)
+        raise NetspecError(f"{function.__qualname__} calls {name}(), which is not marked @device")
+
+
+def _parse(function: Any) -> tuple[ast.Module, str]:
+    source = getattr(function, "__netspec_source__", None)
+    if source is not None:
+        return ast.parse(source.strip()), f"<{function.__qualname__}>"
+    try:
+        lines, start = inspect.getsourcelines(function)
+    except (OSError, TypeError) as error:
+        raise NetspecError(f"the source of {function.__qualname__} cannot be read: {error}") from error
+    tree = ast.parse(textwrap.dedent("".join(lines)))
+    ast.increment_lineno(tree, start - 1)
+    return tree, inspect.getsourcefile(function) or "<unknown>"
+
+
+class _Literals(ast.NodeTransformer):
+    """Wraps float literals in the compute dtype; in scalar functions whole numbers too, but for exponents."""
+
+    def __init__(self, dtype: str, whole_too: bool) -> None:
+        self.dtype, self.whole_too = dtype, whole_too
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        kinds = (int, float) if self.whole_too else (float,)
+        if not isinstance(node.value, kinds) or isinstance(node.value, bool):
+            return node
+        cast = ast.Call(ast.Name("_netspec_cast", ast.Load()), [node], [])
+        return ast.copy_location(cast, node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        node.left = self.visit(node.left)
+        if not isinstance(node.op, ast.Pow) or not _is_whole(node.right):
+            node.right = self.visit(node.right)
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        node.value = self.visit(node.value)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "range":
+            return node
+        return self.generic_visit(node)
+
+
+def _is_whole(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int)
+
+
+def _caster(dtype: str) -> Any:
+    import numpy as np
+
+    return {"float32": np.float32, "float64": np.float64}[dtype]
+
+
+def _digest(text: str, dtype: str, names: Mapping[str, Any]) -> str:
+    digest = blake2b(f"{dtype}\n{text}\n".encode(), digest_size=16)
+    for name in sorted(names):
+        digest.update(f"{name}={_identity(names[name])}\n".encode())
+    return digest.hexdigest()
+
+
+def _identity(value: Any) -> str:
+    """What a reached name contributes to the hash: helpers their own hash, modules and types their name."""
+    if isinstance(value, Prepared):
+        return value.digest
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if isinstance(value, type):
+        return value.__qualname__
+    function = getattr(value, "_defn", None) or getattr(value, "py_func", None)
+    if function is not None:  # a numba intrinsic or dispatcher: its own file's text decides
+        return _file_digest(function)
+    return repr(value)
+
+
+def _file_digest(function: Any) -> str:
+    file = inspect.getsourcefile(function)
+    if file is None:
+        return repr(function)
+    with open(file, "rb") as handle:
+        return blake2b(handle.read(), digest_size=16).hexdigest()
