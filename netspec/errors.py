@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from netspec.spec.model import Mark
+if TYPE_CHECKING:  # the spec package raises these errors: importing it here would go round in a circle
+    from netspec.spec.model import Mark
 
 
 class NetspecError(Exception):

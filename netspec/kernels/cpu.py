@@ -27,6 +27,12 @@ def compile_cpu(function: Callable[..., Any], dtype: str) -> Any:
     return _jit(prepare(function, dtype))
 
 
+@functools.cache
+def compile_host(function: Callable[..., Any], dtype: str) -> Any:
+    """A ``host=True`` pass: it stays Python, the helpers that it calls are compiled."""
+    return prepare(function, dtype).build(_jit)
+
+
 _compiled: dict[str, Any] = {}
 
 

@@ -30,7 +30,7 @@ class Prepared:
         scope = {
             key: compile_helper(value) if isinstance(value, Prepared) else value for key, value in self.names.items()
         }
-        scope["__name__"] = "netspec.kernels.compiled"
+        scope["__name__"] = __name__  # a module that numba can import when it loads the kernel from its cache
         exec(self.code, scope)
         return scope[self.name]  # type: ignore[no-any-return]
 
@@ -66,8 +66,10 @@ class _Preparer:
         ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names["_netspec_cast"] = _caster(self.dtype)
-        text = ast.dump(tree, include_attributes=False)
-        return Prepared(definition.name, compile(tree, file, "exec"), names, _digest(text, self.dtype, names))
+        digest = _digest(ast.dump(tree, include_attributes=False), self.dtype, names)
+        # numba derives symbols from the name: two cached kernels of one name would clash in a third process.
+        definition.name = f"{definition.name}_{digest[:12]}"
+        return Prepared(definition.name, compile(tree, file, "exec"), names, digest)
 
     def _reach(self, function: Any, definition: ast.FunctionDef) -> dict[str, Any]:
         used = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}

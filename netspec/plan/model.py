@@ -84,17 +84,20 @@ class Pass:
     """One kernel of a lowered step: its name, the step's arguments it takes in order, and how its work is cut.
 
     ``args`` pairs each kernel parameter with the name of a step argument, or None where ``scalars`` has its value.
+    Arguments in ``flat`` are given as one axis; those in ``per_member`` have a leading axis for the team's members.
     """
 
     kernel: str
     variant: str
     args: tuple[tuple[str, str | None], ...]
     scalars: Mapping[str, int | float]
+    writes: tuple[str, ...]
     extent: int
     block: int
     grid: tuple[int, ...]
     threads: tuple[int, ...]
     flat: tuple[str, ...]
+    per_member: tuple[str, ...]
     host: bool
     dtype: str
 

@@ -12,11 +12,17 @@ Connect = Literal["same", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in a source text: file, line and column, both counted from 1."""
+    """A place in a source text: file, line and column, both counted from 1.
+
+    ``text`` is the source line and ``width`` the number of characters meant, so that an error can show the place
+    wherever it is found; neither takes part in comparisons.
+    """
 
     file: str
     line: int
     column: int
+    text: str = field(default="", compare=False, repr=False)
+    width: int = field(default=1, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
@@ -29,7 +35,7 @@ class InputSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    mark: Mark
+    mark: Mark = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Connection:
     source: str
     output: str | None
     connect: Connect
-    mark: Mark
+    mark: Mark = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,16 @@ class LayerSpec:
     share: str | None
     multiplier: Multiplier
     param_multipliers: Mapping[str, Multiplier]
-    mark: Mark
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    mark: Mark = field(compare=False)
+    marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
 
     def mark_of(self, key: str) -> Mark:
         """Where the key was written, or the layer itself where it was not."""
         return self.marks.get(key, self.mark)
+
+    def multiplier_of(self, param: str) -> Multiplier:
+        """The factors of one parameter: its own where ``params`` has them, else the layer's."""
+        return self.param_multipliers.get(param, self.multiplier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,11 @@ class DataSpec:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole specification, resolved: what ``extends``, ``defaults`` and ``--set`` did is already in it."""
+    """A whole specification, resolved: what ``extends``, ``defaults`` and ``--set`` did is already in it.
+
+    Two specs are equal when they describe the same network, training and data, wherever they were written.
+    ``marks`` says where by path, such as ``train.sgd.learning_rate``.
+    """
 
     name: str
     devices: tuple[str, ...]
@@ -125,8 +139,8 @@ class Spec:
     layers: tuple[LayerSpec, ...]
     train: TrainSpec
     data: DataSpec
-    mark: Mark
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    mark: Mark = field(compare=False)
+    marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
 
     def layer(self, name: str) -> LayerSpec:
         """The layer of that name; KeyError where there is none."""

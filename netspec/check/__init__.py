@@ -1,0 +1,1 @@
+"""The contract suite: checks that every registered layer gets for its declarations and kernels."""

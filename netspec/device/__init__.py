@@ -1,0 +1,1 @@
+"""Devices: what holds buffers and runs kernels in order, one folder a kind."""

@@ -1,0 +1,1 @@
+"""CPU devices: a team of threads, each with its share of the cores."""

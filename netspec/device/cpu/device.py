@@ -1,0 +1,118 @@
+"""The CPU device: numpy arrays, numba kernels, a team of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.kernel import Backend
+from netspec.contract.tensor import Shape
+from netspec.device.base import Call, Device
+from netspec.device.cpu.ops import CpuOps
+from netspec.device.cpu.team import Job, Team
+from netspec.kernels.cpu import compile_cpu, compile_host
+from netspec.kernels.find import find_kernel
+from netspec.plan.model import Pass, Queue
+
+Array = np.ndarray[Any, Any]
+_ALIGNMENT = 64
+
+
+class CpuDevice:
+    """``cpu:N``: a share of the cores."""
+
+    kind: Backend = "cpu"
+
+    def __init__(self, index: int, team_size: int = 1) -> None:
+        self.name = f"cpu:{index}"
+        self.team_size = team_size
+        self._team = Team(team_size, f"netspec-{self.name}-team")
+
+    def empty(self, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        return self.carve(self.arena(nbytes), 0, shape, dtype)
+
+    def arena(self, nbytes: int) -> Array:
+        """See Device."""
+        raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % _ALIGNMENT
+        return raw[start : start + nbytes]
+
+    def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        return arena[offset : offset + nbytes].view(dtype).reshape(shape)
+
+    def upload(self, array: Array, values: Array) -> None:
+        """See Device."""
+        np.copyto(array, values)
+
+    def download(self, array: Array) -> Array:
+        """See Device."""
+        return array.copy()
+
+    def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
+        """See Device."""
+        return array[(slice(None),) * axis + (slice(start, stop),)]
+
+    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+        """See Device."""
+        jobs = [self._job(one, arrays) for one in passes]
+        team = self._team
+
+        def call() -> None:
+            for job in jobs:
+                team.run(job)
+
+        return call
+
+    def copier(self, target: Array, source: Array, source_device: Device, queue: Queue) -> Call:
+        """See Device; source_device must be a CPU."""
+        return lambda: np.copyto(target, source)
+
+    def close(self) -> None:
+        """See Device."""
+        self._team.close()
+
+    def _job(self, one: Pass, arrays: Mapping[str, Array]) -> Job:
+        kernel = find_kernel(one.kernel)
+        function: Callable[..., Any]
+        if one.host:
+            host = compile_host(kernel.function, one.dtype)
+            function = lambda start, stop, *args: host(CpuOps, start, stop, *args)  # noqa: E731
+        else:
+            function = compile_cpu(kernel.function, one.dtype)
+        blocks = [(start, min(start + one.block, one.extent)) for start in range(0, one.extent, one.block)]
+        arguments = [self._arguments(one, arrays, member) for member in range(self.team_size)]
+        if not one.host:
+            _compile_ahead(function, arguments[0])
+        return Job(function, blocks, arguments)
+
+    def _arguments(self, one: Pass, arrays: Mapping[str, Array], member: int) -> tuple[Any, ...]:
+        return tuple(
+            _scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target, member)
+            for name, target in one.args
+        )
+
+
+def _array(one: Pass, arrays: Mapping[str, Array], target: str, member: int) -> Array:
+    array = arrays[target]
+    if target in one.per_member:
+        array = array[member]
+    return array.reshape(-1) if target in one.flat else array
+
+
+def _scalar(name: str, value: Any, dtype: str) -> Any:
+    if name == "key":
+        return np.uint64(value)
+    return np.dtype(dtype).type(value) if isinstance(value, float) else value
+
+
+def _compile_ahead(function: Any, arguments: tuple[Any, ...]) -> None:
+    """Compile before the first iteration, so that no worker waits for a compiler."""
+    from numba import typeof
+
+    function.compile((*(typeof(0),) * 2, *(typeof(value) for value in arguments)))

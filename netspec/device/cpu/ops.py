@@ -1,0 +1,28 @@
+"""Primitives for composition on CPUs: what a ``host=True`` pass calls. Each caller is one thread, BLAS included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Matrix = np.ndarray[Any, Any]
+
+
+class CpuOps:
+    """The primitives on numpy arrays; the CUDA twin has the same methods."""
+
+    @staticmethod
+    def gemm(a: Matrix, b: Matrix, out: Matrix, *, trans_a: bool = False, trans_b: bool = False) -> None:
+        """out = op(a) @ op(b) for matrices (M, K) and (K, N), op transposing where asked."""
+        np.matmul(a.T if trans_a else a, b.T if trans_b else b, out=out)
+
+    @staticmethod
+    def sum_rows(a: Matrix, out: Matrix) -> None:
+        """out[j] = the sum over rows of a (M, N)."""
+        np.sum(a, axis=0, out=out)
+
+    @staticmethod
+    def add_row(a: Matrix, row: Matrix) -> None:
+        """a[i, j] += row[j]."""
+        np.add(a, row, out=a)

@@ -1,0 +1,81 @@
+"""A team of threads that deals out the blocks of a pass. Which member gets which block never changes a result."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Block = tuple[int, int]
+
+
+class Job:
+    """The blocks of one pass: ``function(start, stop, *arguments[member])`` once a block."""
+
+    def __init__(
+        self, function: Callable[..., Any], blocks: Sequence[Block], arguments: Sequence[tuple[Any, ...]]
+    ) -> None:
+        self.function, self.blocks, self.arguments = function, blocks, arguments
+
+    def work(self, member: int, ticket: Callable[[], int]) -> None:
+        """Take blocks until none is left; ``ticket`` hands out each number once."""
+        arguments = self.arguments[member]
+        while (number := ticket()) < len(self.blocks):
+            start, stop = self.blocks[number]
+            self.function(start, stop, *arguments)
+
+
+class Team:
+    """The calling thread and ``size - 1`` helpers, which sleep between passes."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size = size
+        self._start = threading.Barrier(size)
+        self._end = threading.Barrier(size)
+        self._job: Job | None = None
+        self._ticket: Callable[[], int] = itertools.count().__next__
+        self._error: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._help, args=(member,), name=f"{name}-{member}", daemon=True)
+            for member in range(1, size)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, job: Job) -> None:
+        """Run a pass to its end on all members; an exception in any is raised here."""
+        self._ticket = itertools.count().__next__
+        if self.size == 1 or len(job.blocks) == 1:
+            job.work(0, self._ticket)
+            return
+        self._job, self._error = job, None
+        self._start.wait()
+        self._take(job, 0)
+        self._end.wait()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Let the helpers go."""
+        if self._threads:
+            self._job = None
+            self._start.wait()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def _help(self, member: int) -> None:
+        while True:
+            self._start.wait()
+            job = self._job
+            if job is None:
+                return
+            self._take(job, member)
+            self._end.wait()
+
+    def _take(self, job: Job, member: int) -> None:
+        try:
+            job.work(member, self._ticket)
+        except BaseException as error:
+            self._error = error

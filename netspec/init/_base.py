@@ -1,0 +1,40 @@
+"""What an initialiser is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from netspec.contract.attrs import Attr
+
+if TYPE_CHECKING:  # a spec is validated without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Fan:
+    """How many values one output unit is computed from (``inputs``) and one input value goes to (``outputs``).
+
+    For a convolution KH * KW * C / groups and KH * KW * F / groups; for a dense layer its inputs / groups and its
+    units / groups (Glorot and Bengio 2010; He et al. 2015, section 2.2).
+    """
+
+    inputs: int
+    outputs: int
+
+
+class Initialiser(ABC):
+    """A distribution that a parameter's first values are drawn from; ``attrs`` declares its settings."""
+
+    attrs: ClassVar[Mapping[str, Attr]] = {}
+
+    def __init__(self, attrs: Mapping[str, Any]) -> None:
+        self.settings = {name: attr["default"] for name, attr in self.attrs.items() if "default" in attr}
+        self.settings.update({name: value for name, value in attrs.items() if name != "type"})
+
+    @abstractmethod
+    def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:
+        """A float32 array of that shape."""

@@ -1,0 +1,31 @@
+"""Uniform distribution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netspec.contract.attrs import number
+from netspec.init._base import Fan, Initialiser
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Uniform(Initialiser):
+    """w ~ U[low, high)"""
+
+    attrs = {
+        "low": number("Lower end.", default=-0.05),
+        "high": number("Upper end.", default=0.05),
+    }
+
+    def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:
+        """Draw in float32."""
+        import numpy as np
+
+        low, high = self.settings["low"], self.settings["high"]
+        values = random.random(shape, dtype=np.float32)
+        values *= np.float32(high - low)
+        values += np.float32(low)
+        return values

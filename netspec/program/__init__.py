@@ -1,0 +1,1 @@
+"""The Program: a Plan lowered for device kinds and team sizes."""

@@ -1,0 +1,140 @@
+"""Lowering one layer's kernels to passes: every parameter of a kernel is traced to a step argument or to a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Any
+
+from netspec.contract.kernel import Backend, Direction, Kernel
+from netspec.contract.layer import Layer, Tensors
+from netspec.contract.tensor import Tensor
+from netspec.errors import NetspecError
+from netspec.plan.model import Pass
+
+SPECIAL = ("counters", "rates")
+"""Step arguments that exist for every layer."""
+KEYS = ("key", "channel_offset", "channel_count")
+"""Numbers that the step's attributes give."""
+
+
+def canonical(name: str, tensors: Mapping[str, Any], each: str | None, index: int | None) -> str:
+    """The step argument a kernel parameter stands for: d_x for dx, x2 for the x of an ``each`` pass."""
+    for prefix in ("", "d_", "d"):
+        rest = name[len(prefix) :]
+        if not name.startswith(prefix) or not rest:
+            continue
+        if each is not None and rest == each:
+            rest = f"{each}{index}"
+        if rest in tensors:
+            return f"d_{rest}" if prefix else rest
+    return name
+
+
+def tensor_of(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The tensor behind a canonical argument name; a gradient or next state has the shape of what it belongs to."""
+    for prefix in ("", "d_", "next_"):
+        if name.startswith(prefix) and name[len(prefix) :] in tensors:
+            return tensors[name[len(prefix) :]]
+    raise KeyError(name)
+
+
+def lower(
+    layer: Layer,
+    t: Tensors,
+    backend: Backend,
+    direction: Direction,
+    variant: str,
+    keys: Mapping[str, int | str],
+    dtype: str = "float32",
+) -> tuple[Pass, ...]:
+    """All passes of one direction of one shard, in order; ``each`` kernels once an input."""
+    return tuple(
+        _lower(layer, t, kernel, backend, index, keys, dtype)
+        for kernel in layer.passes(backend, direction, variant)
+        for index in _indices(kernel, t)
+    )
+
+
+def _indices(kernel: Kernel, t: Tensors) -> Iterator[int | None]:
+    yield from [None] if kernel.each is None else range(len(t.inputs))
+
+
+def _lower(
+    layer: Layer,
+    t: Tensors,
+    kernel: Kernel,
+    backend: Backend,
+    index: int | None,
+    keys: Mapping[str, int | str],
+    dtype: str,
+) -> Pass:
+    tensors: dict[str, Tensor] = {name: value for name, value in vars(t).items() if isinstance(value, Tensor)}
+    spaces = layer.workspace(t, kernel.variant, kernel.direction)
+    tensors.update({name: Tensor(space.shape, space.dtype) for name, space in spaces.items()})
+    numbers = {**_attributes(layer), **layer.scalars(t, index), **keys}
+    args, scalars = [], {}
+    for name in kernel.args:
+        target = canonical(name, tensors, kernel.each, index)
+        if name in numbers and target not in tensors:
+            scalars[name] = numbers[name]
+            args.append((name, None))
+        else:
+            _check_known(layer, kernel, name, target, tensors)
+            args.append((name, target))
+    over = tensor_of(canonical(kernel.over, tensors, kernel.each, index), tensors)
+    extent = over.size if kernel.axes is None else prod(over.shape[axis] for axis in kernel.axes)
+    block = kernel.block(t) if callable(kernel.block) else kernel.block
+    threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
+    grid = tuple(kernel.grid(t)) if kernel.grid else (-(-extent // prod(threads)),)
+    flat = [n for n, a in args if a is not None and kernel.flat and _same_shape(a, over, tensors)]
+    return Pass(
+        kernel=f"{layer.type}:{kernel.function.__name__}",
+        variant=kernel.variant,
+        args=tuple(args),
+        scalars=scalars,  # type: ignore[arg-type]
+        writes=tuple(canonical(name, tensors, kernel.each, index) for name in kernel.writes),
+        extent=extent,
+        block=min(block, extent),
+        grid=grid,
+        threads=threads,
+        flat=tuple(flat),
+        per_member=tuple(name for name, space in spaces.items() if space.per == "member"),
+        host=kernel.host,
+        dtype=dtype,
+    )
+
+
+def _attributes(layer: Layer) -> dict[str, Any]:
+    """Attributes that are numbers; those declared as real numbers are real even where written as whole ones."""
+    numbers = {}
+    for name, value in vars(layer.attrs).items():
+        if isinstance(value, bool | int | float):
+            real = layer.attrs_schema.get(name, {}).get("type") == "number"
+            numbers[name] = float(value) if real else value
+    return numbers
+
+
+def _same_shape(name: str, over: Tensor, tensors: Mapping[str, Tensor]) -> bool:
+    try:
+        return tensor_of(name, tensors).shape == over.shape
+    except KeyError:
+        return False
+
+
+def _check_known(layer: Layer, kernel: Kernel, name: str, target: str, tensors: Mapping[str, Tensor]) -> None:
+    if target in SPECIAL or _known(target, tensors):
+        return
+    names = ", ".join(sorted(tensors))
+    raise NetspecError(
+        f"{kernel.name}: parameter '{name}' is no tensor, attribute or scalar of layer type '{layer.type}' "
+        f"(tensors: {names})"
+    )
+
+
+def _known(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    try:
+        tensor_of(name, tensors)
+    except KeyError:
+        return False
+    return True

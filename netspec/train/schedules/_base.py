@@ -1,0 +1,49 @@
+"""What a learning-rate schedule is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from netspec.contract.attrs import Attr
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training run has come.
+
+    ``iteration`` and ``epoch`` are those done so far, ``total_iterations`` those of the whole run;
+    ``validation_errors`` holds the top-1 error of each validation so far, one an epoch, oldest first.
+    """
+
+    iteration: int
+    epoch: int
+    iterations_per_epoch: int
+    total_iterations: int
+    validation_errors: tuple[float, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The share of the run that is done, from 0 to 1."""
+        return min(self.iteration / max(self.total_iterations, 1), 1.0)
+
+
+class Schedule(ABC):
+    """A pure function from progress to a multiplier of the base learning rate.
+
+    It keeps no state of its own, so a resumed run goes on exactly where it stood. ``needs_validation`` says that it
+    reads ``Progress.validation_errors``, and so cannot run without validation data.
+    """
+
+    attrs: ClassVar[Mapping[str, Attr]] = {}
+    needs_validation: ClassVar[bool] = False
+
+    def __init__(self, attrs: Mapping[str, Any]) -> None:
+        self.settings = {name: attr["default"] for name, attr in self.attrs.items() if "default" in attr}
+        self.settings.update({name: value for name, value in attrs.items() if name != "type"})
+
+    @abstractmethod
+    def rate(self, progress: Progress) -> float:
+        """The multiplier for the next iteration."""
