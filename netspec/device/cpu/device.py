@@ -12,6 +12,7 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.team import Job, Team
+from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
 from netspec.kernels.find import find_kernel
 from netspec.plan.model import Pass, Queue
@@ -88,7 +89,7 @@ class CpuDevice:
         blocks = [(start, min(start + one.block, one.extent)) for start in range(0, one.extent, one.block)]
         arguments = [self._arguments(one, arrays, member) for member in range(self.team_size)]
         if not one.host:
-            _compile_ahead(function, arguments[0])
+            _compile_ahead(kernel.name, function, arguments[0])
         return Job(function, blocks, arguments)
 
     def _arguments(self, one: Pass, arrays: Mapping[str, Array], member: int) -> tuple[Any, ...]:
@@ -111,8 +112,12 @@ def _scalar(name: str, value: Any, dtype: str) -> Any:
     return np.dtype(dtype).type(value) if isinstance(value, float) else value
 
 
-def _compile_ahead(function: Any, arguments: tuple[Any, ...]) -> None:
+def _compile_ahead(name: str, function: Any, arguments: tuple[Any, ...]) -> None:
     """Compile before the first iteration, so that no worker waits for a compiler."""
     from numba import typeof
+    from numba.core.errors import NumbaError
 
-    function.compile((*(typeof(0),) * 2, *(typeof(value) for value in arguments)))
+    try:
+        function.compile((*(typeof(0),) * 2, *(typeof(value) for value in arguments)))
+    except NumbaError as error:
+        raise NetspecError(f"{name} cannot be compiled for CPUs: {error}") from error

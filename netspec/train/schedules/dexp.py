@@ -14,7 +14,7 @@ class Dexp(Schedule):
     """
 
     attrs = {
-        "factor": number("What the rate is divided by in the last stair (tgtFactor).", above=0),
+        "factor": number("What the rate is divided by in the last stair (tgtFactor).", minimum=1),
         "steps": integer("Number of stairs (numSteps).", minimum=1),
     }
 

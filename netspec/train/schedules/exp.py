@@ -9,7 +9,7 @@ from netspec.train.schedules._base import Progress, Schedule
 class Exp(Schedule):
     """rate = factor ** -(share of the run that is done); the number of epochs sets the pace."""
 
-    attrs = {"factor": number("What the rate has been divided by at the end of the run.", above=0)}
+    attrs = {"factor": number("What the rate has been divided by at the end of the run.", minimum=1)}
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this share of the run."""

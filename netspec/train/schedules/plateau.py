@@ -15,7 +15,7 @@ class Plateau(Schedule):
     """
 
     attrs = {
-        "factor": number("What the rate is divided by at each drop.", default=10.0, above=0),
+        "factor": number("What the rate is divided by at each drop.", default=10.0, minimum=1),
         "patience": integer("Epochs without a better error before a drop.", default=5, minimum=1),
         "threshold": number("By how much an error must be better to count.", default=0.0, minimum=0),
         "times": integer("Number of drops at most.", default=3, minimum=1),

@@ -16,7 +16,7 @@ class Step(Schedule):
             "minItems": 1,
             "description": "Epochs after which the rate is divided.",
         },
-        "factor": number("What the rate is divided by at each drop.", default=10.0, above=0),
+        "factor": number("What the rate is divided by at each drop.", default=10.0, minimum=1),
     }
 
     def rate(self, progress: Progress) -> float:

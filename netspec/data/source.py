@@ -1,0 +1,92 @@
+"""The contract of a data source: an index of training and validation images that can be pickled.
+
+A source is one file in ``netspec/data/sources/``. It lists its images when made and opens them only when read, so that
+it is cheap to send to the processes that decode. Neither numpy nor PIL is imported before that.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+MAX_FILE_BYTES = 256 * 2**20
+"""No image file larger than this is read."""
+
+
+class BrokenImage(Exception):
+    """An image that cannot be used; the text is the reason. The pipeline counts and skips it."""
+
+
+class Split(ABC):
+    """The images of one part of a source (training or validation), numbered from 0."""
+
+    labels: NDArray[np.int32]
+    """The class index of each image."""
+
+    mean_images: int = 10_000
+    """How many images the mean image is made of, at most."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
+    @abstractmethod
+    def name(self, i: int) -> str:
+        """The i-th image's name for people: a path that can be printed."""
+
+    @abstractmethod
+    def read(self, i: int) -> Image | bytes:
+        """The i-th image, as an encoded file or as a PIL image; raises BrokenImage or OSError."""
+
+    def at_size(self, pixels: int) -> Split:
+        """The same images with a short side near ``pixels``, from a source that can draw them at any size."""
+        return self
+
+
+class Source(ABC):
+    """A training split, perhaps a validation split, and the class names that both share."""
+
+    type: ClassVar[str]
+    """The word for it in a spec: ``data: {source: {type: ...}}``."""
+
+    attrs: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """The JSON Schema of each attribute; see netspec.contract.attrs."""
+
+    train: Split
+    val: Split | None
+    classes: tuple[str, ...]
+    """Class names by class index: the sorted names of the training split."""
+
+    where: str
+    """Where the images are, for one line on the terminal."""
+
+    @abstractmethod
+    def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
+        """Build the index; ``attrs`` are complete. Raises NetspecError where the data is not as it should be."""
+
+
+def printable(name: bytes) -> str:
+    """A file name as text; bytes that are not UTF-8 are shown as \\xNN."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def read_regular_file(path: bytes) -> bytes:
+    """The content of a file; raises BrokenImage for what is not a regular file or is too large.
+
+    Opened without blocking, since a pipe in a folder of images must not stop the training.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb", buffering=0) as file:
+        size = os.fstat(handle).st_size
+        if not os.path.isfile(handle):
+            raise BrokenImage("not a regular file")
+        if size > MAX_FILE_BYTES:
+            raise BrokenImage(f"{size:,} bytes; files over {MAX_FILE_BYTES:,} bytes are not read")
+        return file.read(size) or b""

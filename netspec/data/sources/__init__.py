@@ -1,0 +1,59 @@
+"""Data sources by name: each public file of this folder holds one; importing them needs neither numpy nor PIL."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from netspec.data.source import Source
+from netspec.errors import NetspecError
+from netspec.spec.model import DataSpec
+
+
+@cache
+def source_types() -> Mapping[str, type[Source]]:
+    """All data sources by the name a spec gives them."""
+    found: dict[str, type[Source]] = {}
+    for info in pkgutil.iter_modules(__path__):
+        if not info.name.startswith("_"):
+            module = importlib.import_module(f"{__name__}.{info.name}")
+            classes = [value for value in vars(module).values() if isinstance(value, type)]
+            found |= {cls.type: cls for cls in classes if issubclass(cls, Source) and cls.__module__ == module.__name__}
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def open_source(data: DataSpec, seed: int) -> Source:
+    """Make the index of the source that the spec names.
+
+    Raises NetspecError for an unknown type, for wrong attributes and where the images are not as the source needs them.
+    """
+    name = data.source.get("type")
+    cls = source_types().get(str(name))
+    if cls is None:
+        close = difflib.get_close_matches(str(name), source_types(), 1)
+        hint = f"did you mean '{close[0]}'?" if close else "there are: " + ", ".join(source_types())
+        raise NetspecError(f"data.source: unknown type '{name}' ({hint})")
+    given = {key: value for key, value in data.source.items() if key != "type"}
+    _check(cls, given)
+    defaults = {key: schema["default"] for key, schema in cls.attrs.items() if "default" in schema}
+    return cls({**defaults, **given}, seed)
+
+
+def _check(cls: type[Source], given: Mapping[str, Any]) -> None:
+    import jsonschema
+
+    schema = {
+        "type": "object",
+        "properties": dict(cls.attrs),
+        "required": [key for key, value in cls.attrs.items() if "default" not in value],
+        "additionalProperties": False,
+    }
+    error = next(jsonschema.Draft202012Validator(schema).iter_errors(given), None)
+    if error is not None:
+        place = ".".join(["data.source", *map(str, error.path)])
+        raise NetspecError(f"{place}: {error.message} (type {cls.type} takes: {', '.join(cls.attrs)})")

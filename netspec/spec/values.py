@@ -1,0 +1,86 @@
+"""Does a value fit its schema? The few keywords that attributes use are checked here; others by ``jsonschema``.
+
+Importing jsonschema costs 80 ms, a whole ``netspec validate`` may cost 600: so it is loaded only for what a plugin's
+schema needs beyond these keywords.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "integer": _is_whole,
+    "number": _is_number,
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "array": lambda value: isinstance(value, list | tuple),
+    "object": lambda value: isinstance(value, Mapping),
+    "null": lambda value: value is None,
+}
+
+
+def _fits_type(wanted: str | list[str], value: Any) -> bool:
+    return any(_TYPES[kind](value) for kind in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+_KEYWORDS: dict[str, Callable[[Any, Any], bool]] = {
+    "type": _fits_type,
+    "enum": lambda wanted, value: any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in wanted),
+    "minimum": lambda bound, value: not _is_number(value) or value >= bound,
+    "maximum": lambda bound, value: not _is_number(value) or value <= bound,
+    "exclusiveMinimum": lambda bound, value: not _is_number(value) or value > bound,
+    "exclusiveMaximum": lambda bound, value: not _is_number(value) or value < bound,
+    "items": lambda schema, value: not isinstance(value, list | tuple) or all(fits(schema, item) for item in value),
+    "minItems": lambda bound, value: not isinstance(value, list | tuple) or len(value) >= bound,
+    "maxItems": lambda bound, value: not isinstance(value, list | tuple) or len(value) <= bound,
+    "anyOf": lambda schemas, value: any(fits(schema, value) for schema in schemas),
+}
+_SILENT = frozenset({"default", "description", "title", "examples", "x-netspec"})
+
+
+def fits(schema: Schema, value: Any) -> bool:
+    """Whether the value is valid under the JSON Schema fragment; numbers must also be finite."""
+    if not all(key in _KEYWORDS or key in _SILENT for key in schema):
+        return _fits_by_library(schema, value)
+    return all(_KEYWORDS[key](wanted, value) for key, wanted in schema.items() if key in _KEYWORDS)
+
+
+def _fits_by_library(schema: Schema, value: Any) -> bool:
+    from jsonschema import Draft202012Validator
+
+    return bool(Draft202012Validator(schema).is_valid(value))
+
+
+def settle(schema: Schema, value: Any) -> Any:
+    """The value in its final type: ``64.0`` as 64 where whole numbers are asked for, ``1`` as 1.0 for real ones.
+
+    Lists become tuples, since a Spec is immutable.
+    """
+    if isinstance(value, list | tuple):
+        items = _list_schema(schema).get("items", {})
+        return tuple(settle(items, item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: settle({}, item) for key, item in value.items()}
+    if schema.get("type") == "integer" and isinstance(value, float):
+        return int(value)
+    if schema.get("type") == "number" and isinstance(value, int):
+        return float(value)
+    return value
+
+
+def _list_schema(schema: Schema) -> Schema:
+    options = schema.get("anyOf", [schema])
+    return next((option for option in options if option.get("type") == "array"), {})

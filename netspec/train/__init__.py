@@ -1,0 +1,1 @@
+"""Training: what happens to parameters and learning rates over a run."""
