@@ -50,6 +50,11 @@ def boolean(description: str = "", *, default: Any = ...) -> dict[str, Any]:
     return _schema({"type": "boolean"}, default, description)
 
 
+def text(description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A string, such as a path."""
+    return _schema({"type": "string"}, default, description)
+
+
 def choice(*values: str, description: str = "", default: Any = ...) -> dict[str, Any]:
     """One of a few words."""
     return _schema({"type": "string", "enum": list(values)}, default, description)

@@ -7,6 +7,7 @@ it is cheap to send to the processes that decode. Neither numpy nor PIL is impor
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -84,9 +85,14 @@ def read_regular_file(path: bytes) -> bytes:
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(handle, "rb", buffering=0) as file:
-        size = os.fstat(handle).st_size
-        if not os.path.isfile(handle):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise BrokenImage("not a regular file")
-        if size > MAX_FILE_BYTES:
-            raise BrokenImage(f"{size:,} bytes; files over {MAX_FILE_BYTES:,} bytes are not read")
-        return file.read(size) or b""
+        check_size(status.st_size)
+        return file.read(status.st_size) or b""
+
+
+def check_size(size: int) -> None:
+    """Raise BrokenImage for a file of more bytes than are read."""
+    if size > MAX_FILE_BYTES:
+        raise BrokenImage(f"{size:,} bytes; files over {MAX_FILE_BYTES:,} bytes are not read")

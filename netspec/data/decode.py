@@ -1,0 +1,170 @@
+"""From an encoded picture to one crop of it, uint8: what exactly is done to an image, and in which order.
+
+1. *Decode* with Pillow; the content decides the format, not the file's suffix. The first frame of an animation. Pictures
+   of more than 100 million pixels are refused before they are decoded.
+2. *Turn* it as its EXIF orientation says, that is, as every viewer shows it.
+3. *Colour*: grey is repeated in three channels; 16-bit grey keeps its upper 8 bits; transparency is laid over white;
+   palettes and CMYK are converted by Pillow, without colour profiles. Networks of one channel see ITU-R 601-2 luma.
+4. *Resize* with antialiased bilinear interpolation, keeping the aspect ratio, so that the short side has ``resize``
+   pixels, or more where the network's input would not fit. A JPEG that is to shrink by more than twice is decoded at 1/2,
+   1/4 or 1/8 scale first, staying at twice the wanted size or more (libjpeg's scaled DCT; Pillow's ``draft``).
+5. *Centre*: the central square of ``resize`` pixels, as the paper does. Crops are taken from it alone.
+6. *Crop* the network's input size, at a random place or at the centre, and mirror it.
+
+Steps 4 to 6 are one resampling of just the pixels wanted.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
+
+from netspec.data.source import BrokenImage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_PIXELS = 100_000_000
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+_NEEDED = (TiffImagePlugin, WebPImagePlugin)
+"""Imported for their side effect: Pillow knows these two formats only once their modules are loaded."""
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DRAFT_MARGIN = 2
+
+Place = Callable[[int, int], tuple[int, int]]
+"""Where to crop: from the spare rows and columns of the centred square to the crop's first row and column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The crop's height and width, its channels (1 or 3), and the short side to resize to (0: as the crop needs)."""
+
+    height: int
+    width: int
+    channels: int
+    resize: int = 0
+
+    @property
+    def square(self) -> tuple[int, int]:
+        """Height and width of the central part that crops are taken from."""
+        return max(self.resize, self.height), max(self.resize, self.width)
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing."""
+        least_h, least_w = self.square
+        scale = max(self.resize / min(height, width), self.height / height, self.width / width)
+        return max(round(height * scale), least_h), max(round(width * scale), least_w)
+
+
+def crop_image(encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]) -> None:
+    """Write one crop of the picture to ``out``, uint8 (height, width, channels).
+
+    Raises BrokenImage, with the reason, for whatever Pillow cannot decode.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern here
+            _crop(encoded, geometry, place, mirror, out)
+    except BrokenImage:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
+        raise BrokenImage(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image in a known format"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _crop(encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]) -> None:
+    import numpy as np
+
+    image, (height, width) = _open(encoded, geometry) if isinstance(encoded, bytes) else (encoded, encoded.size[::-1])
+    image = _plain_colours(image)
+    box = _box(geometry, place, geometry.scaled(height, width))
+    image = _cut(image, geometry, box, geometry.scaled(height, width))
+    mode = "RGB" if geometry.channels == 3 else "L"
+    pixels = np.asarray(image if image.mode in (mode, "L") else image.convert(mode))
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    out[...] = pixels[:, ::-1] if mirror else pixels
+
+
+def _box(geometry: Geometry, place: Place, scaled: tuple[int, int]) -> tuple[int, int]:
+    """First row and column of the crop in the resized picture."""
+    square = geometry.square
+    row, column = place(square[0] - geometry.height, square[1] - geometry.width)
+    return (scaled[0] - square[0]) // 2 + row, (scaled[1] - square[1]) // 2 + column
+
+
+def _cut(image: Image.Image, geometry: Geometry, at: tuple[int, int], scaled: tuple[int, int]) -> Image.Image:
+    """The crop out of the picture as it would be if it were resized to ``scaled`` (height, width)."""
+    bottom, right = at[0] + geometry.height, at[1] + geometry.width
+    if image.size == scaled[::-1]:
+        whole = image.size == (geometry.width, geometry.height)
+        return image if whole else image.crop((at[1], at[0], right, bottom))
+    y, x = image.height / scaled[0], image.width / scaled[1]
+    box = (at[1] * x, at[0] * y, min(right * x, image.width), min(bottom * y, image.height))
+    return image.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR, box)
+
+
+def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, int]]:
+    """The decoded picture, upright and perhaps at reduced scale, and its full height and width."""
+    if not encoded:
+        raise BrokenImage("an empty file")
+    image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    if image.width * image.height > MOST_PIXELS:
+        raise BrokenImage(f"{image.width} x {image.height} pixels; more than {MOST_PIXELS:,} are refused")
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
+    turned = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
+    size = image.size if turned else image.size[::-1]
+    if image.format in ("JPEG", "MPO"):
+        _draft(image, geometry, size)
+    return (image.transpose(turn) if turn is not None else image), size
+
+
+def _draft(image: ImageFile.ImageFile, geometry: Geometry, size: tuple[int, int]) -> None:
+    """Let libjpeg decode at a reduced scale where that still leaves twice the wanted size."""
+    scaled = geometry.scaled(*size)
+    factor = min(size[0] / scaled[0], size[1] / scaled[1]) / _DRAFT_MARGIN
+    if factor >= 2:
+        image.draft(image.mode, (int(image.width / factor), int(image.height / factor)))
+
+
+def _plain_colours(image: Image.Image) -> Image.Image:
+    """The picture as 8-bit grey (L) or RGB."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I"):
+        return _upper_bits(image)
+    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") and image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode not in ("1", "P", "CMYK", "YCbCr", "RGBX", "RGBA", "LA"):
+        raise BrokenImage(f"pixels of mode '{image.mode}' are not supported")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    import numpy as np
+
+    values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+    return Image.fromarray((values >> 8).astype(np.uint8))

@@ -1,0 +1,43 @@
+"""The order of images and their augmentation: functions of (seed, epoch, index) and of nothing else.
+
+Each number comes from the counter-based generator Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as
+1, 2, 3", 2011), keyed by (seed, epoch), at a place fixed by the image's index. So it matters neither how many workers
+there are nor where a run was resumed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ORDER, _AUGMENT, _SAMPLE = 1, 2, 3
+"""The streams; each has a counter space of its own."""
+
+_WORD = 2**64 - 1
+
+
+def _philox(seed: int, epoch: int, stream: int, index: int) -> np.random.Philox:
+    key = np.array([seed & _WORD, epoch & _WORD], np.uint64)
+    return np.random.Philox(key=key, counter=np.array([0, index, stream, 0], np.uint64))
+
+
+def permutation(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of an epoch, int64 (images,): the ranks of as many raw 64-bit numbers."""
+    return np.argsort(_philox(seed, epoch, _ORDER, 0).random_raw(images), kind="stable")
+
+
+def sample(images: int, most: int, seed: int) -> NDArray[np.int64]:
+    """At most ``most`` of so many images, chosen by the seed, in ascending order."""
+    if images <= most:
+        return np.arange(images)
+    return np.sort(np.argsort(_philox(seed, 0, _SAMPLE, 0).random_raw(images), kind="stable")[:most])
+
+
+def draws(seed: int, epoch: int, index: int, count: int = 3) -> list[int]:
+    """``count`` numbers of 64 random bits for an image's augmentation."""
+    return [int(word) for word in _philox(seed, epoch, _AUGMENT, index).random_raw(count)]
+
+
+def below(word: int, count: int) -> int:
+    """Map 64 random bits to 0 ... count - 1."""
+    return word * count >> 64

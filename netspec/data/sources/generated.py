@@ -1,0 +1,64 @@
+"""The embedded source: pictures drawn on demand, so that every specification runs without any data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from netspec.contract.attrs import integer
+from netspec.data.source import Source, Split
+from netspec.data.vocabulary import Kind, kinds
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class GeneratedSplit(Split):
+    """Pictures of the classes in turn; picture i shows class i modulo the number of classes."""
+
+    mean_images = 1_000
+
+    def __init__(self, shown: tuple[Kind, ...], images: int, seed: int, split: str, size: int, fixed: bool) -> None:
+        import numpy as np
+
+        self.labels = np.arange(images, dtype=np.int32) % np.int32(len(shown))
+        self._kinds, self._seed, self._split, self._size, self._fixed = shown, seed, split, size, fixed
+
+    def name(self, i: int) -> str:
+        """The class and the picture's number."""
+        return f"{self._split}/{self._kinds[self.labels[i]].name}/{i}"
+
+    def read(self, i: int) -> Image:
+        """Draw the i-th picture."""
+        from netspec.data.drawing import draw
+
+        return draw(self._kinds[self.labels[i]], self._size, (self._seed, self._split == "val", i))
+
+    def at_size(self, pixels: int) -> GeneratedSplit:
+        """The same pictures, drawn at that size, unless the spec gives their size."""
+        size = self._size if self._fixed else pixels
+        return GeneratedSplit(self._kinds, len(self), self._seed, self._split, size, self._fixed)
+
+
+class Generated(Source):
+    """Pictures of shapes with a colour and a texture, up to 1000 classes, drawn with Pillow from the seed.
+
+    Position, size, angle, shade and background differ from picture to picture. Each epoch shows the same ones.
+    """
+
+    type = "generated"
+    attrs: Mapping[str, Mapping[str, Any]] = {
+        "classes": integer("how many classes", default=1000, minimum=1, maximum=1000),
+        "images": integer("training pictures in an epoch", default=1280, minimum=1),
+        "val_images": integer("validation pictures; 0: no validation", default=256, minimum=0),
+        "size": integer("width and height in pixels; 0: as the network needs", default=0, minimum=0, maximum=4096),
+    }
+
+    def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
+        self.where = "generated"
+        shown = kinds(attrs["classes"])
+        self.classes = tuple(kind.name for kind in shown)
+        size, fixed = attrs["size"] or 64, attrs["size"] > 0
+        self.train = GeneratedSplit(shown, attrs["images"], seed, "train", size, fixed)
+        val = attrs["val_images"]
+        self.val = GeneratedSplit(shown, val, seed, "val", size, fixed) if val else None

@@ -1,0 +1,93 @@
+"""What a run tells while it goes: the typed stream that feeds the terminal, the metrics file and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for people: what was bound, where data come from, a remark on the classes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Training is about to begin; ``iteration`` is above 0 in a resumed run."""
+
+    name: str
+    folder: str
+    epochs: int
+    iterations_per_epoch: int
+    total_iterations: int
+    iteration: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class IterationDone:
+    """One iteration: mean loss (of all cost layers, weighted) and errors in [0, 1] by name (top1, top5).
+
+    ``iteration`` counts finished iterations; ``waited`` is the share of the iteration spent waiting for data.
+    """
+
+    epoch: int
+    iteration: int
+    loss: float
+    errors: Mapping[str, float]
+    learning_rate: float
+    images_per_second: float
+    waited: float
+    seconds: float
+    finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProgress:
+    """Images evaluated so far, of how many."""
+
+    images: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationDone:
+    """Mean loss and errors over a whole split, each image counted once."""
+
+    epoch: int
+    iteration: int
+    split: str
+    loss: float
+    errors: Mapping[str, float]
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten:
+    """A checkpoint lies whole on disk; ``stall`` is the time training stood still for it, in seconds."""
+
+    path: str
+    iteration: int
+    nbytes: int
+    stall: float
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run's end: how it ended ("finished", "interrupted", "failed"), and what was learned."""
+
+    status: str
+    folder: str
+    iteration: int
+    epoch: int
+    seconds: float
+    errors: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""
+
+
+Event = Note | RunStarted | IterationDone | EvaluationProgress | EvaluationDone | CheckpointWritten | RunFinished
+Listener = Callable[[Event], None]

@@ -1,0 +1,141 @@
+"""Reading declared fields from a map: unknown keys, wrong values and missing ones are told, defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from netspec.contract.attrs import Attr
+from netspec.spec.model import Mark
+from netspec.spec.nodes import Map, Node, Scalar, plain
+from netspec.spec.report import Report
+from netspec.spec.values import fits, settle
+from netspec.spec.words import describe, did_you_mean, meant, show
+
+Attrs = Mapping[str, Attr]
+Types = Mapping[str, Any]
+
+
+class Fields:
+    """Reads maps of one owner (a layer, or a section such as ``train``) and remembers where each value stood."""
+
+    def __init__(self, report: Report, owner: str = "") -> None:
+        self.report = report
+        self.owner = owner
+        self.marks: dict[str, Mark] = {}
+
+    def note(self, mark: Mark, message: str, remedy: str | None = None) -> None:
+        """Add a problem of this owner."""
+        self.report.note(mark, message, remedy, self.owner)
+
+    def as_map(self, node: Node, name: str) -> Map | None:
+        """The node if it is a map; else a problem and None."""
+        if isinstance(node, Map):
+            return node
+        self.note(node.mark, f"'{name}' must be a map, got {show(plain(node))}")
+        return None
+
+    def refuse_unknown(self, node: Map, known: Iterable[str], inside: str = "") -> None:
+        """A problem for each key that is not known."""
+        names = list(known)
+        for key, entry in node.entries.items():
+            if key not in names:
+                where = f" in '{inside}'" if inside else ""
+                remedy = did_you_mean(key, names) or _list(names)
+                self.note(entry.mark, f"unknown key '{key}'{where}", remedy)
+
+    def read(self, node: Map, attrs: Attrs, path: str = "") -> dict[str, Any]:
+        """The values of all declared keys in their final types; a bad one is left out."""
+        values: dict[str, Any] = {}
+        for key, schema in attrs.items():
+            entry = node.entries.get(key)
+            name = f"{path}.{key}" if path else key
+            if entry is not None:
+                self.marks[name] = entry.mark
+                values |= self.value(key, entry.value, schema, name)
+            elif "default" in schema:
+                values |= self.default(key, schema, name, node.mark)
+            else:
+                self.note(node.mark, f"'{name}' is missing", f"it must be {self.wanted(schema)}")
+        return values
+
+    def default(self, key: str, schema: Attr, name: str, mark: Mark) -> dict[str, Any]:
+        """The default, complete as if it had been written."""
+        default = deepcopy(schema["default"])
+        if _is_initialiser(schema) and isinstance(default, Mapping):
+            return {key: complete(default, _initialisers())}
+        return {key: settle(schema, default)}
+
+    def value(self, key: str, node: Node, schema: Attr, name: str) -> dict[str, Any]:
+        """One checked value; empty where it is wrong."""
+        if _is_initialiser(schema):
+            init = self.typed(node, _initialisers(), "initialiser", name)
+            return {} if init is None else {key: init}
+        data = plain(node)
+        if fits(schema, data):
+            return {key: settle(schema, data)}
+        if isinstance(node, Scalar) and "enum" in schema:
+            remedy = did_you_mean(str(data), map(str, schema["enum"]))
+        else:
+            remedy = _hint(schema, node)
+        self.note(node.mark, f"'{name}' must be {describe(schema)}, got {_written(node)}", remedy)
+        return {}
+
+    def typed(self, node: Node, types: Types, what: str, path: str) -> dict[str, Any] | None:
+        """A ``{type: ..., ...}`` whose other keys are those that its type declares."""
+        body = self.as_map(node, path)
+        if body is None:
+            return None
+        kind = body.get("type")
+        self.marks[path] = body.mark
+        if kind is None:
+            self.note(body.mark, f"'{path}' needs a 'type'", f"one of: {', '.join(types)}")
+            return None
+        if not isinstance(kind, Scalar) or not isinstance(kind.value, str) or kind.value not in types:
+            self.note(kind.mark, f"unknown {what} {_written(kind)}", meant(str(plain(kind)), types))
+            return None
+        self.marks[f"{path}.type"] = body.entries["type"].mark
+        attrs = types[kind.value].attrs
+        self.refuse_unknown(body, ["type", *attrs], path)
+        return {"type": kind.value, **self.read(body, attrs, path)}
+
+    @staticmethod
+    def wanted(schema: Attr) -> str:
+        """What a missing value should be."""
+        return "a map with a 'type'" if _is_initialiser(schema) else describe(schema)
+
+
+def complete(value: Mapping[str, Any], types: Types) -> dict[str, Any]:
+    """A ``{type: ..., ...}`` with the defaults of its type filled in."""
+    attrs = types[value["type"]].attrs
+    given = {key: settle(attrs.get(key, {}), item) for key, item in value.items()}
+    defaults = {key: settle(attr, attr["default"]) for key, attr in attrs.items() if "default" in attr}
+    return {"type": value["type"], **defaults, **given}
+
+
+def _initialisers() -> Types:
+    from netspec.init import initialiser_types
+
+    return initialiser_types()
+
+
+def _is_initialiser(schema: Attr) -> bool:
+    return schema.get("x-netspec") == "initialiser"
+
+
+def _list(names: list[str]) -> str | None:
+    return f"known: {', '.join(names)}" if 0 < len(names) <= 12 else None
+
+
+def _written(node: Node) -> str:
+    """How the value was written: ``1e999`` rather than the infinity it became."""
+    if isinstance(node, Scalar) and isinstance(node.value, float):
+        return node.text
+    return show(plain(node))
+
+
+def _hint(schema: Attr, node: Node) -> str | None:
+    if isinstance(node, Scalar) and schema.get("type") == "boolean" and str(node.value).lower() in ("yes", "no", "on", "off"):
+        return "YAML 1.2 knows only true and false"
+    return None

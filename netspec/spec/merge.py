@@ -1,0 +1,143 @@
+"""Laying one spec over another: ``extends`` and ``--set``.
+
+Later wins; maps merge key by key, lists are replaced, layers merge by name. Where ``type`` changes, what belonged to
+the old type goes.
+"""
+
+from __future__ import annotations
+
+from netspec.spec.layers import COMMON
+from netspec.spec.model import Mark
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar
+from netspec.spec.report import Report
+from netspec.spec.words import did_you_mean, show
+
+
+def merge(base: Map, over: Map, report: Report) -> Map:
+    """The base spec with another laid over it."""
+    entries = dict(base.entries)
+    for key, entry in over.entries.items():
+        below = base.get(key)
+        if key == "layers" and isinstance(below, List) and isinstance(entry.value, List):
+            entries[key] = Entry(entry.mark, _Layers(below, report).lay(entry.value))
+        else:
+            entries[key] = Entry(entry.mark, overlay(below, entry.value))
+    return Map(entries, over.mark)
+
+
+def overlay(base: Node | None, over: Node) -> Node:
+    """One value laid over another: maps merge, everything else is replaced."""
+    if not isinstance(base, Map) or not isinstance(over, Map):
+        return over
+    if _changes_type(base, over):
+        return over
+    merged = {key: Entry(entry.mark, overlay(base.get(key), entry.value)) for key, entry in over.entries.items()}
+    return Map({**base.entries, **merged}, over.mark)
+
+
+def _changes_type(base: Map, over: Map) -> bool:
+    old, new = base.get("type"), over.get("type")
+    return isinstance(old, Scalar) and isinstance(new, Scalar) and old.value != new.value
+
+
+def layer_name(node: Node) -> str | None:
+    """The name a layer carries; None where it has none."""
+    name = node.get("name") if isinstance(node, Map) else None
+    return name.value if isinstance(name, Scalar) and isinstance(name.value, str) else None
+
+
+class _Layers:
+    """The list of layers while changes are laid over it."""
+
+    def __init__(self, base: List, report: Report) -> None:
+        self.nodes = list(base.items)
+        self.report = report
+        self.placed: dict[str, str] = {}
+
+    def lay(self, over: List) -> List:
+        """Apply each change in turn; what is no layer is kept, and told about later."""
+        for node in over.items:
+            name = layer_name(node)
+            if isinstance(node, Map) and name is not None:
+                self.change(node, name)
+            else:
+                self.nodes.append(node)
+        return List(tuple(self.nodes), over.mark)
+
+    def find(self, name: str) -> int | None:
+        """The index of the layer of that name."""
+        return next((i for i, node in enumerate(self.nodes) if layer_name(node) == name), None)
+
+    def change(self, node: Map, name: str) -> None:
+        """Change, remove, move or add one layer."""
+        index = self.find(name)
+        removed = node.entries.get("remove")
+        if removed and self.is_true(removed, name):
+            self.remove(node, name, index, removed.mark)
+            return
+        body = node.without("remove", "after")
+        if index is None:
+            self.add(node, body, name)
+            return
+        self.nodes[index] = _change(self.nodes[index], body)
+        if "after" in node.entries:
+            self.place(node, name, self.nodes.pop(index), index)
+
+    def is_true(self, entry: Entry, name: str) -> bool:
+        """The value of ``remove``."""
+        value = entry.value.value if isinstance(entry.value, Scalar) else None
+        if not isinstance(value, bool):
+            self.report.note(entry.value.mark, "'remove' must be true or false", owner=name)
+        return value is True
+
+    def remove(self, node: Map, name: str, index: int | None, mark: Mark) -> None:
+        """Take a layer out."""
+        if index is None:
+            self.report.note(mark, f"there is no layer '{name}' to remove", self.near(name))
+            return
+        if extra := [key for key in node.entries if key not in ("name", "remove")]:
+            self.report.note(node.entries[extra[0]].mark, f"'{extra[0]}' beside 'remove: true'", "remove one", name)
+        del self.nodes[index]
+        self.report.removed[name] = mark
+
+    def add(self, node: Map, body: Map, name: str) -> None:
+        """Add a new layer at the end, or after another."""
+        if "type" not in body.entries:
+            mark = node.entries["name"].value.mark
+            self.report.note(mark, f"there is no layer '{name}' to change", self.near(name) or "a new layer needs 'type'")
+            return
+        self.report.removed.pop(name, None)
+        self.place(node, name, body, len(self.nodes))
+
+    def place(self, node: Map, name: str, body: Node, default: int) -> None:
+        """Insert behind the layer that ``after`` names, in the order in which such layers were written."""
+        after = node.get("after")
+        anchor = after.value if isinstance(after, Scalar) else None
+        if after is None:
+            index: int | None = default - 1
+        elif isinstance(anchor, str):
+            index = self.find(self.placed.get(anchor, anchor))
+            self.placed[anchor] = name
+        else:
+            index = None
+        if after is not None and index is None:
+            self.report.note(after.mark, f"'after' names no layer: {show(anchor)}", self.near(str(anchor)), name)
+            index = default - 1
+        self.nodes.insert((index if index is not None else default - 1) + 1, body)
+
+    def near(self, name: str) -> str | None:
+        """The existing layer that was probably meant."""
+        return did_you_mean(name, [known for node in self.nodes if (known := layer_name(node))])
+
+
+def _change(base: Node, over: Map) -> Map:
+    """One layer laid over another; a changed type keeps the common keys only, and ``inputs`` are replaced whole."""
+    if not isinstance(base, Map):
+        return over
+    if _changes_type(base, over):
+        base = Map({key: entry for key, entry in base.entries.items() if key in COMMON}, base.mark)
+    merged = {
+        key: entry if key in ("inputs", "type") else Entry(entry.mark, overlay(base.get(key), entry.value))
+        for key, entry in over.entries.items()
+    }
+    return Map({**base.entries, **merged}, base.mark)

@@ -1,0 +1,43 @@
+"""Collects what is wrong with a spec while it is read, so that all of it is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from netspec.errors import Problem, SpecError
+from netspec.spec.model import Mark
+
+
+@dataclass(slots=True)
+class Report:
+    """The problems found so far, and the layers that were removed: somebody may still read them."""
+
+    problems: list[Problem] = field(default_factory=list)
+    removed: dict[str, Mark] = field(default_factory=dict)
+    orphans: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, mark: Mark, message: str, remedy: str | None = None, owner: str = "") -> None:
+        """Add a problem; ``owner`` is the layer or section it belongs to."""
+        self.problems.append(Problem(mark, f"{owner}: {message}" if owner else message, remedy))
+
+    def orphan(self, reader: str, source: str) -> bool:
+        """Note that a layer needs one that was removed; False when no such layer was."""
+        if source not in self.removed:
+            return False
+        self.orphans.setdefault(source, []).append(reader)
+        return True
+
+    def finish(self) -> None:
+        """Raise SpecError with all problems in the order of their lines, if there are any."""
+        for name, readers in self.orphans.items():
+            those = " and ".join(f"'{reader}'" for reader in dict.fromkeys(readers))
+            self.note(
+                self.removed[name], f"removing '{name}' leaves {those} without it", "change or remove what reads it"
+            )
+        if self.problems:
+            raise SpecError(sorted(dict.fromkeys(self.problems), key=_place))
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    mark = problem.mark
+    return (mark.file, mark.line, mark.column) if mark else ("", 0, 0)
