@@ -1,0 +1,132 @@
+"""From the merged nodes of a spec to the Spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netspec.registry import layer_types
+from netspec.spec.fields import Attrs, Fields
+from netspec.spec.layers import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
+from netspec.spec.model import Mark, Spec
+from netspec.spec.nodes import List, Map, Node, Scalar, plain
+from netspec.spec.report import Report
+from netspec.spec.sections import expand_source, read_data, read_inputs, read_train
+from netspec.spec.words import meant, show
+
+VERSION = 1
+KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "layers", "train", "data")
+ONE_DEVICE = "main"
+
+
+def build(root: Map, name: str, report: Report) -> Spec:
+    """The Spec of a merged tree; ``name`` is used where the tree has none.
+
+    Raises SpecError with every problem found.
+    """
+    root = expand_source(root)
+    top = Fields(report)
+    top.refuse_unknown(root, KEYS)
+    devices = _devices(root, top)
+    inputs, input_marks = read_inputs(_needed(root, "inputs", top), report)
+    train, train_marks = read_train(_section(root, "train", top), report)
+    data, data_marks = read_data(_section(root, "data", top), report)
+    reader = Layers(report, devices, inputs, _defaults(root, report))
+    layers = reader.read_all(_needed(root, "layers", top, List((), root.mark)))
+    marks = {key: entry.mark for key, entry in root.entries.items()}
+    spec = Spec(
+        name=_name(root, name, top),
+        devices=devices,
+        inputs=inputs,
+        layers=layers,
+        train=train,
+        data=data,
+        mark=root.mark,
+        marks={**marks, **input_marks, **train_marks, **data_marks},
+    )
+    if not reader.unplaced:
+        _tell_idle_devices(root, spec, report)
+    report.finish()
+    return spec
+
+
+def check_version(root: Map, report: Report) -> bool:
+    """Whether the tree says ``netspec: 1``; what else it says can be told only then."""
+    version = root.get("netspec")
+    if version is None:
+        report.note(root.mark, "the key 'netspec' is missing", f"begin the file with 'netspec: {VERSION}'")
+    elif plain(version) != VERSION or not isinstance(plain(version), int):
+        remedy = f"this netspec reads version {VERSION}"
+        report.note(version.mark, f"unknown version of the spec language: {show(plain(version))}", remedy)
+    return not report.problems
+
+
+def _needed(root: Map, key: str, top: Fields, empty: Node | None = None) -> Node:
+    node = root.get(key)
+    if node is None:
+        top.note(root.mark, f"the key '{key}' is missing")
+        return empty or Map({}, root.mark)
+    return node
+
+
+def _section(root: Map, key: str, top: Fields) -> Map:
+    node = root.get(key)
+    body = top.as_map(node, key) if node is not None else None
+    return body or Map({}, root.mark)
+
+
+def _name(root: Map, default: str, top: Fields) -> str:
+    node = root.get("name")
+    return default if node is None else check_name(node, "network", top) or default
+
+
+def _devices(root: Map, top: Fields) -> tuple[str, ...]:
+    """The logical devices, in order; one where the spec names none."""
+    node = root.get("devices")
+    if node is None:
+        return (ONE_DEVICE,)
+    if not isinstance(node, List) or not node.items:
+        top.note(node.mark, f"'devices' must be a list of names, got {show(plain(node))}", "devices: [left, right]")
+        return ()
+    found: dict[str, Mark] = {}
+    for item in node.items:
+        name = check_name(item, "device", top)
+        if name in found:
+            top.note(item.mark, f"device '{name}' is listed twice")
+        elif name is not None:
+            found[name] = item.mark
+    return tuple(found)
+
+
+def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
+    """The checked ``defaults`` by layer type; wrong keys are told once and left out, not once a layer."""
+    found: dict[str, Map] = {}
+    for kind, entry in _section(root, "defaults", Fields(report)).entries.items():
+        fields = Fields(report, f"defaults.{kind}")
+        body = fields.as_map(entry.value, f"defaults.{kind}")
+        if kind not in layer_types():
+            report.note(entry.mark, f"'defaults' for an unknown layer type '{kind}'", meant(kind, layer_types()))
+        elif body is not None:
+            found[kind] = _checked(body, attributes_of(kind), fields)
+    return found
+
+
+def _checked(body: Map, attrs: Attrs, fields: Fields) -> Map:
+    """The map without what its schema refuses, each told."""
+    fields.refuse_unknown(body, [*attrs, *IN_DEFAULTS])
+    schemas = {**attrs, **MULTIPLIERS}
+    good = {}
+    for key, entry in body.entries.items():
+        before = len(fields.report.problems)
+        if key in schemas:
+            fields.value(key, entry.value, schemas[key], key)
+        if key in (*schemas, "params") and len(fields.report.problems) == before:
+            good[key] = entry
+    return Map(good, body.mark)
+
+
+def _tell_idle_devices(root: Map, spec: Spec, report: Report) -> None:
+    used = {device for layer in spec.layers for device in layer.devices}
+    listed = root.get("devices")
+    for item in listed.items if isinstance(listed, List) else ():
+        if isinstance(item, Scalar) and item.value in spec.devices and item.value not in used:
+            report.note(item.mark, f"no layer is on device '{item.value}'", "place one there, or take it off the list")

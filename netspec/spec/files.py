@@ -1,0 +1,78 @@
+"""Finding and reading spec files: by path, or a shipped one by its bare name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from netspec._layout import specs_folder
+from netspec.errors import NetspecError, Problem, SpecError
+from netspec.spec.model import Mark
+from netspec.spec.words import did_you_mean
+
+MAX_BYTES = 4 * 2**20
+
+
+def shipped() -> dict[str, Path]:
+    """The specs that come with netspec, by name."""
+    return {path.stem: path for path in sorted(specs_folder().glob("*.yaml"))}
+
+
+def find(name: str, folder: Path = Path()) -> Path:
+    """The file of that path, relative to ``folder``, or the shipped spec of that name.
+
+    Raises NetspecError with one line where there is none.
+    """
+    path = folder / name
+    if _exists(path):
+        return path
+    known = shipped()
+    stem = name.removesuffix(".yaml")
+    if stem in known:
+        return _nearer(known[stem])
+    here = [file.name for file in sorted(path.parent.glob("*.yaml"))] if _exists(path.parent) else []
+    guess = did_you_mean(Path(name).name, [*here, *known])
+    remedy = f" ({guess})" if guess else f" (shipped specs: {', '.join(known)})" if known else ""
+    raise NetspecError(f"{name!r}: no such file{remedy}" if not name.isprintable() else f"{path}: no such file{remedy}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or with a null character
+        return False
+
+
+def _nearer(path: Path) -> Path:
+    """The path as seen from the working directory, where that is shorter to read."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path
+
+
+def read(path: Path) -> str:
+    """The text of a spec file.
+
+    Raises NetspecError where it cannot be read, SpecError where it is not UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
+        raise NetspecError(f"{path}: cannot be read: {reason}") from error
+    if len(data) > MAX_BYTES:
+        raise NetspecError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; is it a spec?")
+    return decode(data, str(path))
+
+
+def decode(data: bytes, file: str) -> str:
+    """The bytes as text; SpecError with the place of the first byte that is not UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace").split("\n")
+        mark = Mark(file, len(before), len(before[-1]) + 1)
+        message = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        raise SpecError([Problem(mark, message, "save the file as UTF-8")]) from error

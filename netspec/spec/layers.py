@@ -1,0 +1,257 @@
+"""The layers of a spec: names, types, attributes and devices. What needs shapes is the plan's business."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from netspec.contract.attrs import boolean, choice, number
+from netspec.errors import NetspecError
+from netspec.registry import layer_types
+from netspec.spec.connections import Known, read_connections
+from netspec.spec.fields import Attrs, Fields
+from netspec.spec.model import Connection, InputSpec, LayerSpec, Mark, Multiplier
+from netspec.spec.nodes import List, Map, Node, Scalar, plain
+from netspec.spec.report import Report
+from netspec.spec.words import did_you_mean, meant, show
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+MULTIPLIERS: Attrs = {
+    "rate": number("Factor on the learning rate.", default=1.0, minimum=0),
+    "decay": number("Factor on the weight decay.", default=1.0, minimum=0),
+}
+COMMON: Mapping[str, str] = {
+    "name": "Name of the layer: letters, digits, _ and -; parameters are called name.param.",
+    "type": "Type of the layer; its attributes stand beside these keys.",
+    "device": "The device, or a list of devices that the layer is split over; inherited from the first input.",
+    "split": "What a list of devices divides: the channels, or nothing.",
+    "inputs": "What the layer reads: a name, name.output, {from, connect} or a list of these; omitted: the layer above.",
+    "share": "Another layer whose parameters this one uses.",
+    "rate": "Factor on the learning rate of the layer's parameters.",
+    "decay": "Factor on the weight decay of the layer's parameters.",
+    "params": "Factors for single parameters: {bias: {rate: 2.0, decay: 0.0}}.",
+    "after": "With extends: the layer behind which this one is placed.",
+    "remove": "With extends: true takes the layer out.",
+}
+# What ``defaults`` may set for a type beside its attributes.
+IN_DEFAULTS = ("rate", "decay", "params")
+_SPLIT = choice("channels", "none", default="channels")
+_REMOVE = boolean()
+
+
+def attributes_of(type_name: str) -> Attrs:
+    """The attributes that a layer type declares.
+
+    Raises NetspecError when the type declares a key that every layer has.
+    """
+    cls = layer_types()[type_name]
+    attrs: Attrs = cls.attrs
+    if clash := [key for key in attrs if key in COMMON]:
+        raise NetspecError(f"layer type '{type_name}' declares '{clash[0]}', a key that every layer has; rename it")
+    return attrs
+
+
+@dataclass(slots=True)
+class Layers:
+    """Reads the layers one after the other; each sees those above it."""
+
+    report: Report
+    devices: tuple[str, ...]
+    inputs: Mapping[str, InputSpec]
+    defaults: Mapping[str, Map]
+    names: Mapping[str, Mark] = field(default_factory=dict)
+    done: list[LayerSpec] = field(default_factory=list)
+    taken: dict[str, Mark] = field(default_factory=dict)
+    unplaced: bool = False
+
+    def read_all(self, node: Node) -> tuple[LayerSpec, ...]:
+        """All layers in order."""
+        if not isinstance(node, List) or not node.items:
+            self.report.note(node.mark, f"'layers' must be a list of layers, got {show(plain(node))}")
+            return ()
+        self.names = {_text(item, "name"): item.mark for item in node.items if isinstance(item, Map)}
+        self.taken = {name: spec.mark for name, spec in self.inputs.items()}
+        for item in node.items:
+            if isinstance(item, Map):
+                self.read(item)
+            else:
+                self.report.note(item.mark, f"a layer must be a map, got {show(plain(item))}", "- {name: ..., type: ...}")
+        return tuple(self.done)
+
+    def read(self, node: Map) -> None:
+        """One layer."""
+        fields = Fields(self.report)
+        name = self.name(node, fields)
+        fields.owner = name or "layer"
+        kind, attrs = self.typed_attrs(node, fields)
+        known = Known(self.done, self.inputs, self.names, self.report)
+        connections = read_connections(node, name or "layer", known)
+        devices = self.device(node, connections, fields)
+        multiplier = Multiplier(**fields.read(_only(node, MULTIPLIERS), MULTIPLIERS))
+        split = fields.read(_only(node, ("split",)), {"split": _SPLIT}) if self.may_split(node, fields) else {}
+        layer = LayerSpec(
+            name=name or "?",
+            type=kind or "?",
+            devices=devices,
+            split=split.get("split", "channels"),
+            inputs=connections,
+            attrs=attrs,
+            share=self.share(node, kind, devices, fields),
+            multiplier=multiplier,
+            param_multipliers=_params(node, multiplier, fields),
+            mark=node.mark,
+            marks=fields.marks,
+        )
+        self.done.append(layer)
+
+    def name(self, node: Map, fields: Fields) -> str | None:
+        """The layer's name, checked and entered into the list of names."""
+        written = node.get("name")
+        if written is None:
+            fields.note(node.mark, "a layer needs a 'name'", "as in: - {name: conv1, type: conv}")
+            return None
+        text = check_name(written, "layer", fields)
+        if text is None:
+            return None
+        fields.marks["name"] = node.entries["name"].mark
+        if text in self.taken:
+            first = self.taken[text]
+            fields.note(written.mark, f"the name '{text}' is taken", f"first at line {first.line}; names are unique")
+        self.taken.setdefault(text, written.mark)
+        return text
+
+    def typed_attrs(self, node: Map, fields: Fields) -> tuple[str | None, dict[str, Any]]:
+        """The layer's type and its attributes, the type's ``defaults`` beneath them."""
+        written = node.get("type")
+        if written is None:
+            fields.note(node.mark, "a layer needs a 'type'", "'netspec layers' lists them")
+            return None, {}
+        kind = plain(written)
+        if not isinstance(kind, str) or kind not in layer_types():
+            fields.note(written.mark, f"unknown layer type {show(kind)}", meant(str(kind), layer_types()))
+            return None, {}
+        fields.marks["type"] = node.entries["type"].mark
+        for key in ("after", "remove"):
+            if key in node.entries:
+                fields.note(node.entries[key].mark, f"'{key}' is for a spec that extends another", "remove it")
+        declared = attributes_of(kind)
+        fields.refuse_unknown(node, [*declared, *COMMON])
+        return kind, fields.read(self.with_defaults(node, kind), declared)
+
+    def with_defaults(self, node: Map, kind: str) -> Map:
+        """The layer laid over the defaults of its type."""
+        from netspec.spec.merge import overlay
+
+        below = self.defaults.get(kind)
+        laid = overlay(below.without("type"), node.without("inputs")) if below else node
+        return laid if isinstance(laid, Map) else node
+
+    def device(self, node: Map, connections: tuple[Connection, ...], fields: Fields) -> tuple[str, ...]:
+        """The devices written, or those of the layer that the first input comes from."""
+        written = node.get("device")
+        if written is not None:
+            fields.marks["device"] = node.entries["device"].mark
+            return self.check_devices(written, fields)
+        source = connections[0].source if connections else ""
+        above = next((layer for layer in self.done if layer.name == source), None)
+        above = above or (self.done[-1] if self.done else None)
+        if above is not None:
+            return above.devices
+        if len(self.devices) != 1:
+            self.unplaced = True
+            fields.note(node.mark, "the first layer needs a 'device'", _device_example(self.devices))
+        return self.devices
+
+    def check_devices(self, node: Node, fields: Fields) -> tuple[str, ...]:
+        """The names of ``device``: each known, none twice."""
+        items = node.items if isinstance(node, List) else (node,)
+        if not items:
+            fields.note(node.mark, "'device' is an empty list", _device_example(self.devices))
+        found: dict[str, Mark] = {}
+        for item in items:
+            name = plain(item)
+            if not isinstance(name, str) or name not in self.devices:
+                fields.note(item.mark, f"unknown device {show(name)}", meant(str(name), self.devices))
+                self.unplaced = True
+            elif name in found:
+                fields.note(item.mark, f"device '{name}' is listed twice", "each device takes one part of a layer")
+            else:
+                found[name] = item.mark
+        return tuple(found)
+
+    def may_split(self, node: Map, fields: Fields) -> bool:
+        """Refuse ``split: batch`` by name."""
+        written = node.get("split")
+        if written is not None and plain(written) == "batch":
+            fields.note(written.mark, "'split: batch' is reserved: data parallelism is not there yet", "use channels or none")
+            return False
+        return True
+
+    def share(self, node: Map, kind: str | None, devices: tuple[str, ...], fields: Fields) -> str | None:
+        """The layer whose parameters this one uses: above it, of the same type and on the same devices."""
+        written = node.get("share")
+        name = plain(written) if written is not None else None
+        if written is None or name is None:
+            return None
+        fields.marks["share"] = node.entries["share"].mark
+        other = next((layer for layer in self.done if layer.name == name), None)
+        if other is None:
+            if not self.report.orphan(fields.owner, str(name)):
+                remedy = did_you_mean(str(name), [layer.name for layer in self.done])
+                fields.note(written.mark, f"'share' names no layer above: {show(name)}", remedy)
+        elif kind is not None and other.type != kind:
+            fields.note(written.mark, f"cannot share: '{name}' is of type {other.type}, this is {kind}")
+        elif other.devices != devices:
+            theirs, ours = _join(other.devices), _join(devices)
+            fields.note(written.mark, f"cannot share: '{name}' is on {theirs}, this is on {ours}", f"device: {theirs}")
+        elif other.share is not None:
+            fields.note(written.mark, f"'{name}' has no parameters of its own", f"share: {other.share}")
+        return str(name)
+
+
+def _params(node: Map, layer: Multiplier, fields: Fields) -> dict[str, Multiplier]:
+    """Factors of single parameters; what one leaves out is the layer's."""
+    written = node.get("params")
+    body = fields.as_map(written, "params") if written is not None else None
+    found: dict[str, Multiplier] = {}
+    for name, entry in body.entries.items() if body else ():
+        fields.marks[f"params.{name}"] = entry.mark
+        factors = fields.as_map(entry.value, f"params.{name}")
+        if factors is not None:
+            fields.refuse_unknown(factors, MULTIPLIERS, f"params.{name}")
+            own = {"rate": layer.rate, "decay": layer.decay}
+            schema = {key: {**attr, "default": own[key]} for key, attr in MULTIPLIERS.items()}
+            found[name] = Multiplier(**{**own, **fields.read(factors, schema, f"params.{name}")})
+    return found
+
+
+def check_name(node: Node, what: str, fields: Fields) -> str | None:
+    """The name of a layer, an input or a device; None, with a problem, where it cannot be one."""
+    value = plain(node)
+    text = node.text if isinstance(node, Scalar) else ""
+    if isinstance(value, str) and NAME.fullmatch(value):
+        return value
+    remedy = "letters, digits, _ and -, beginning with a letter or _"
+    fields.note(node.mark, f"{show(value if not text else text)} cannot be the name of a {what}", remedy)
+    return None
+
+
+def _only(node: Map, keys: Any) -> Map:
+    return Map({key: entry for key, entry in node.entries.items() if key in keys}, node.mark)
+
+
+def _text(node: Map, key: str) -> str:
+    value = node.get(key)
+    return value.text if isinstance(value, Scalar) else ""
+
+
+def _join(devices: tuple[str, ...]) -> str:
+    return devices[0] if len(devices) == 1 else f"[{', '.join(devices)}]"
+
+
+def _device_example(devices: tuple[str, ...]) -> str:
+    one = f"device: {devices[0]}" if devices else "device: NAME"
+    return one if len(devices) < 2 else f"{one}, or device: [{', '.join(devices)}] to split it"

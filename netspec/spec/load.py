@@ -1,0 +1,104 @@
+"""Loading: file, base specs, overrides, Spec. A spec runs no code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from netspec.errors import NetspecError, SpecError
+from netspec.spec import files
+from netspec.spec.build import build, check_version
+from netspec.spec.merge import merge
+from netspec.spec.model import Mark, Spec
+from netspec.spec.nodes import Map, Scalar, parse
+from netspec.spec.overrides import as_tree
+from netspec.spec.report import Report
+from netspec.spec.sections import expand_source
+from netspec.spec.words import show
+
+MAX_CHAIN = 16
+
+
+def load(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Spec:
+    """The Spec of a YAML file, or of a shipped spec by its bare name, with ``--set`` overrides laid over it.
+
+    Raises SpecError with all that is wrong, by line; NetspecError where the file cannot be found or read.
+    """
+    path = files.find(str(path_or_name))
+    return loads(files.read(path), str(path), overrides)
+
+
+def loads(text: str, file: str = "<string>", overrides: Sequence[str] = ()) -> Spec:
+    """The Spec of a YAML text; ``file`` is its name in messages, and ``extends`` is looked up beside it.
+
+    Raises SpecError with all that is wrong, by line.
+    """
+    report = Report()
+    path = Path(file)
+    tree = _Trees(report).combined(text, path)
+    for index, assignment in enumerate(overrides):
+        change = as_tree(assignment, index, report)
+        if change is not None and tree is not None:
+            tree = merge(tree, expand_source(change), report)
+    if tree is None:
+        report.finish()
+        raise AssertionError("an unreadable spec has problems")
+    return build(tree, path.stem if path.suffix else "network", report)
+
+
+class _Trees:
+    """Reads a spec and those that it extends, each once."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.chain: list[Path] = []
+
+    def combined(self, text: str, path: Path) -> Map | None:
+        """The tree of a text laid over that of its base; None where it cannot be read."""
+        before = len(self.report.problems)
+        root = parse(text, str(path), self.report.problems)
+        if len(self.report.problems) > before and root is None:
+            return None
+        if not isinstance(root, Map):
+            mark = root.mark if root else Mark(str(path), 1, 1)
+            self.report.note(mark, "a spec is a map of keys" if root else "the file is empty", "begin with 'netspec: 1'")
+            return None
+        if not check_version(root, self.report):
+            return None
+        root = expand_source(root)
+        if "extends" not in root.entries:
+            return root
+        self.chain.append(path)
+        return self.extended(root, path)
+
+    def extended(self, root: Map, path: Path) -> Map | None:
+        """The root laid over the spec that it extends."""
+        node = root.entries["extends"].value
+        name = node.value if isinstance(node, Scalar) else None
+        if not isinstance(name, str) or not name:
+            self.report.note(node.mark, "'extends' must be the path of a spec", "as in extends: alexnet.yaml")
+            return None
+        base = self.base(name, path.parent, node.mark)
+        return merge(base, root.without("extends"), self.report) if base else None
+
+    def base(self, name: str, folder: Path, mark: Mark) -> Map | None:
+        """The tree of a base spec."""
+        try:
+            path = files.find(name, folder)
+            if any(_same(path, seen) for seen in self.chain) or len(self.chain) > MAX_CHAIN:
+                raise NetspecError(f"{show(name)} leads back to {self.chain[0]}")
+            text = files.read(path)
+        except SpecError as error:
+            self.report.problems.extend(error.problems)
+            return None
+        except NetspecError as error:
+            self.report.note(mark, f"cannot extend: {error}")
+            return None
+        return self.combined(text, path)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,62 @@
+"""``--set PATH=VALUE``: a change of one value, laid over the spec as a spec that extends it would be."""
+
+from __future__ import annotations
+
+from netspec.spec.model import Mark
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar, parse
+from netspec.spec.report import Report
+
+FILE = "--set"
+
+
+def as_tree(assignment: str, index: int, report: Report) -> Map | None:
+    """The assignment as a tree of one value; None, with a problem, where it is none.
+
+    ``index`` counts the assignments of one command line from 0; it stands as the line in messages.
+    """
+    line = f"{FILE} {assignment}"
+    path, equals, value = assignment.partition("=")
+    whole = Mark(FILE, index + 1, len(FILE) + 2, line, max(len(assignment), 1))
+    if not equals or not path.strip() or not assignment.isprintable():
+        report.note(whole, "not of the form PATH=VALUE", "as in train.sgd.learning_rate=0.02")
+        return None
+    marks = _segments(path, line, index)
+    if any(not segment for segment, _ in marks):
+        empty = next(mark for segment, mark in marks if not segment)
+        report.note(empty, "a path has names between its dots", "as in layers.conv1.filters")
+        return None
+    indent = len(FILE) + 1 + len(path) + 1
+    node = parse(value, FILE, report.problems, row=index, indent=indent, line=line)
+    return _nest(marks, node or Scalar(None, "", Mark(FILE, index + 1, indent, line)), report)
+
+
+def _segments(path: str, line: str, index: int) -> list[tuple[str, Mark]]:
+    column = len(FILE) + 2
+    marks = []
+    for segment in path.split("."):
+        marks.append((segment, Mark(FILE, index + 1, column, line, max(len(segment), 1))))
+        column += len(segment) + 1
+    return marks
+
+
+def _nest(path: list[tuple[str, Mark]], value: Node, report: Report) -> Map | None:
+    """``a.b=v`` as ``{a: {b: v}}``, and ``layers.conv1.k=v`` as a list of one named layer."""
+    if path[0][0] == "extends":
+        report.note(path[0][1], "'extends' cannot be set", "write a spec that extends the other")
+        return None
+    if path[0][0] == "layers" and len(path) > 1:
+        (_, layers), (name, mark) = path[:2]
+        body = _maps(path[2:], value)
+        if not isinstance(body, Map):
+            report.note(body.mark, f"'layers.{name}' must be a map", f"as in layers.{name}.filters=64")
+            return None
+        named = Map({"name": Entry(mark, Scalar(name, name, mark)), **body.entries}, mark)
+        return Map({"layers": Entry(layers, List((named,), layers))}, layers)
+    tree = _maps(path, value)
+    return tree if isinstance(tree, Map) else None
+
+
+def _maps(path: list[tuple[str, Mark]], value: Node) -> Node:
+    for segment, mark in reversed(path):
+        value = Map({segment: Entry(mark, value)}, mark)
+    return value

@@ -1,0 +1,45 @@
+"""Problems as a terminal shows them: the place, the message, the line, a caret and the remedy."""
+
+from __future__ import annotations
+
+from netspec.errors import Problem, SpecError
+from netspec.spec.model import Mark
+
+_WIDEST = 110
+
+
+def render(error: SpecError) -> str:
+    """All problems of an error, each with its source line where that is known."""
+    return "\n".join(_render(problem) for problem in error.problems)
+
+
+def _render(problem: Problem) -> str:
+    remedy = problem.remedy or ""
+    question = remedy.startswith("did you mean")
+    head = problem if question else Problem(problem.mark, problem.message)
+    lines = [head.headline(), *(_excerpt(problem.mark) if problem.mark and problem.mark.text else [])]
+    if remedy and not question:
+        lines.append(f"      = help: {remedy}")
+    return "\n".join(lines)
+
+
+def _excerpt(mark: Mark) -> list[str]:
+    """The source line and the caret; of a long line the part around the place."""
+    start = max(0, mark.column - 1 - _WIDEST // 2) if len(mark.text) > _WIDEST else 0
+    text = mark.text[start : start + _WIDEST].rstrip()
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    column = mark.column - 1 - start
+    width = max(1, min(mark.width, _WIDEST - column, len(text) - column))
+    gap = sum(_cells(char) for char in shown[:column]) + max(0, column - len(shown))
+    return [f"{mark.line:5d} | {shown}", f"      | {' ' * gap}{'^' * width}"]
+
+
+def _cells(char: str) -> int:
+    """Terminal cells of a character: two for wide ones, none for combining ones."""
+    if char.isascii():
+        return 1
+    import unicodedata
+
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -1,0 +1,124 @@
+"""The sections beside the layers: ``inputs``, ``train`` and ``data``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netspec.contract.attrs import boolean, choice, integer, number
+from netspec.spec.fields import Attrs, Fields, complete
+from netspec.spec.model import DataSpec, InputSpec, Mark, SGDSpec, TrainSpec
+from netspec.spec.nodes import Entry, Map, Node, Scalar
+from netspec.spec.report import Report
+
+_train, _sgd, _data = TrainSpec(), SGDSpec(), DataSpec()
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same value or null, which stands for none."""
+    return {**schema, "type": [schema["type"], "null"], "default": None}
+
+
+INPUT: Attrs = {
+    "shape": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1},
+        "maxItems": 4,
+        "default": [],
+        "description": "Shape without the batch axis, channels last; a label has none.",
+    },
+    "dtype": choice("float32", "int32", description="Type of the numbers.", default="float32"),
+}
+SGD: Attrs = {
+    "learning_rate": number("Base learning rate.", default=_sgd.learning_rate, minimum=0),
+    "momentum": number("Share of the last step that is kept.", default=_sgd.momentum, minimum=0, below=1),
+    "weight_decay": number("Weight decay, multiplied by the rate.", default=_sgd.weight_decay, minimum=0),
+}
+TRAIN: Attrs = {
+    "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
+    "epochs": integer("Passes over the training images.", default=_train.epochs, minimum=1),
+    "iterations": _optional(integer("Stop after that many iterations; null: after the epochs.", minimum=1)),
+    "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
+}
+DATA: Attrs = {
+    "resize": _optional(integer("Length of the short side in pixels before the crop.", minimum=1)),
+    "crop": _optional(integer("Side of the square that is cut; null: the network input's.", minimum=1)),
+    "mirror": boolean("Mirror training images at random.", default=_data.mirror),
+    "mean": choice("image", "channel", "none", description="What is subtracted: the mean image, or one mean a channel.",
+                   default=_data.mean),
+    "scale": number("Factor after the mean is subtracted.", default=_data.scale),
+    "views": {"type": "integer", "enum": [1, 10], "default": _data.views,
+              "description": "Crops an image is evaluated on: the centre, or the paper's ten."},
+    "workers": _optional(integer("Processes that decode; null: by the number of cores.", minimum=0)),
+}  # fmt: skip
+
+
+def read_inputs(node: Node, report: Report) -> tuple[dict[str, InputSpec], dict[str, Mark]]:
+    """The network's inputs in order, and where their values stand."""
+    from netspec.spec.layers import check_name
+
+    fields = Fields(report)
+    body = fields.as_map(node, "inputs")
+    found: dict[str, InputSpec] = {}
+    for name, entry in body.entries.items() if body else ():
+        check_name(Scalar(name, name, entry.mark), "network input", fields)
+        value = fields.as_map(entry.value, f"inputs.{name}")
+        if value is not None:
+            fields.refuse_unknown(value, INPUT, f"inputs.{name}")
+            values = fields.read(value, INPUT, f"inputs.{name}")
+            found[name] = InputSpec(name, values.get("shape", ()), values.get("dtype", "float32"), entry.mark)
+    if body is not None and not body.entries:
+        fields.note(node.mark, "'inputs' is empty", "as in image: {shape: [224, 224, 3]}")
+    return found, fields.marks
+
+
+def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
+    """The ``train`` section."""
+    from netspec.train.schedules import schedule_types
+
+    fields = Fields(report)
+    fields.refuse_unknown(node, [*TRAIN, "sgd", "schedule"], "train")
+    values = fields.read(_without(node, "sgd", "schedule"), TRAIN, "train")
+    sgd = _section(node, "sgd", fields, "train.sgd")
+    fields.refuse_unknown(sgd, SGD, "train.sgd")
+    values["sgd"] = SGDSpec(**fields.read(sgd, SGD, "train.sgd"))
+    values["schedule"] = _typed(node, "schedule", schedule_types(), _train.schedule, fields, "train.schedule")
+    return TrainSpec(**values), fields.marks
+
+
+def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
+    """The ``data`` section."""
+    from netspec.data.sources import source_types
+
+    fields = Fields(report)
+    fields.refuse_unknown(node, [*DATA, "source"], "data")
+    values = fields.read(_without(node, "source"), DATA, "data")
+    values["source"] = _typed(node, "source", source_types(), _data.source, fields, "data.source")
+    return DataSpec(**values), fields.marks
+
+
+def expand_source(root: Map) -> Map:
+    """``source: generated`` is short for ``source: {type: generated}``."""
+    data = root.get("data")
+    source = data.get("source") if isinstance(data, Map) else None
+    if not isinstance(data, Map) or not isinstance(source, Scalar) or not isinstance(source.value, str):
+        return root
+    long = Map({"type": Entry(source.mark, source)}, source.mark)
+    data = data.replace({"source": Entry(data.entries["source"].mark, long)})
+    return root.replace({"data": Entry(root.entries["data"].mark, data)})
+
+
+def _typed(node: Map, key: str, types: Any, default: Any, fields: Fields, path: str) -> dict[str, Any]:
+    written = node.get(key)
+    if written is None:
+        return complete(default, types)
+    return fields.typed(written, types, path.rpartition(".")[2] if key == "schedule" else "data source", path) or {}
+
+
+def _section(node: Map, key: str, fields: Fields, path: str) -> Map:
+    written = node.get(key)
+    body = fields.as_map(written, path) if written is not None else None
+    return body or Map({}, node.mark)
+
+
+def _without(node: Map, *keys: str) -> Map:
+    return node.without(*keys)
