@@ -14,10 +14,17 @@ from netspec.plan.model import Pass, Queue
 Array = Any
 Call = Callable[[], None]
 """A bound step or pass: runs, or on GPUs enqueues, the work."""
+Event = Any
+"""A place in a queue that other queues can wait for; made by ``Device.event``, recorded as often as one likes."""
 
 
 class Device(Protocol):
-    """Holds buffers and runs kernels; one compute and one copy queue."""
+    """Holds buffers and runs kernels; one compute and one copy queue.
+
+    CPU devices work in the caller's thread: a call has finished when it returns, so their events and ``synchronise``
+    have nothing to do and queues are whatever threads the runner makes. GPU devices enqueue: work of one queue runs in
+    order, work of two queues (or devices) is ordered by events alone. One thread at a time may use a device.
+    """
 
     name: str
     """``cpu:0``, ``cuda:1``: what it is bound to."""
@@ -26,10 +33,13 @@ class Device(Protocol):
     """Members of a CPU team; 1 on GPUs."""
 
     def empty(self, shape: Shape, dtype: str) -> Array:
-        """A new C-contiguous array; MemoryError, naming bytes asked and free, where there is no room."""
+        """A new C-contiguous array; NetspecError, naming bytes asked and free, where there is no room."""
 
     def arena(self, nbytes: int) -> Array:
-        """A block of bytes from which ``carve`` takes arrays, aligned to 256 bytes."""
+        """A block of bytes from which ``carve`` takes arrays, aligned to 256 bytes; raises as ``empty`` does."""
+
+    def staging(self, shape: Shape, dtype: str) -> np.ndarray[Any, Any]:
+        """A numpy array in host memory that copies to and from this device fastest (page-locked for GPUs)."""
 
     def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
         """The array that lies at a byte offset of an arena."""
@@ -49,8 +59,33 @@ class Device(Protocol):
         ``arrays`` maps step arguments and workspace names; workspace kept per member has a leading axis for members.
         """
 
-    def copier(self, target: Array, source: Array, source_device: Device, queue: Queue) -> Call:
-        """A call that copies an array, possibly from another device, into one of the same shape."""
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Queue) -> Call:
+        """A call that copies an array into one of the same shape and dtype, as work of this device's queue.
+
+        Either may be a slice. The source may lie on another device of the same kind, or be an array from ``staging``
+        (``source_device`` None), which must keep its values until the copy is done; the target is this device's own,
+        or one from ``staging``.
+        """
+
+    def event(self) -> Event:
+        """A new event of this device."""
+
+    def record(self, event: Event, queue: Queue) -> None:
+        """Let the event stand for all that is in the queue by now."""
+
+    def wait(self, event: Event, queue: Queue) -> None:
+        """Hold back what is enqueued from now on until the event, of any device, as last recorded, has come."""
+
+    def synchronise(self) -> None:
+        """Wait on the host for both queues; NetspecError where work on the device failed."""
+
+    def capture(self, call: Call) -> Call:
+        """A call that repeats the work that ``call`` enqueues, at less cost where the device can record it.
+
+        Everything must have run once before. ``call`` starts on this device's compute queue; other queues and devices
+        take part by waiting for an event recorded there, and this compute queue must wait for them at the end. It may
+        neither upload, download nor synchronise.
+        """
 
     def close(self) -> None:
         """Give back threads, streams and memory."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device
+from netspec.device.base import Call, Device, Event
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.team import Job, Team
 from netspec.errors import NetspecError
@@ -38,7 +38,10 @@ class CpuDevice:
 
     def arena(self, nbytes: int) -> Array:
         """See Device."""
-        raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        try:
+            raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        except MemoryError as error:
+            raise NetspecError(f"{self.name}: no room for {nbytes:,} bytes of host memory") from error
         start = -raw.ctypes.data % _ALIGNMENT
         return raw[start : start + nbytes]
 
@@ -46,6 +49,10 @@ class CpuDevice:
         """See Device."""
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         return arena[offset : offset + nbytes].view(dtype).reshape(shape)
+
+    def staging(self, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        return self.empty(shape, dtype)
 
     def upload(self, array: Array, values: Array) -> None:
         """See Device."""
@@ -70,9 +77,26 @@ class CpuDevice:
 
         return call
 
-    def copier(self, target: Array, source: Array, source_device: Device, queue: Queue) -> Call:
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Queue) -> Call:
         """See Device; source_device must be a CPU."""
         return lambda: np.copyto(target, source)
+
+    def event(self) -> Event:
+        """See Device: nothing is ever under way when a call has returned."""
+        return None
+
+    def record(self, event: Event, queue: Queue) -> None:
+        """See Device."""
+
+    def wait(self, event: Event, queue: Queue) -> None:
+        """See Device."""
+
+    def synchronise(self) -> None:
+        """See Device."""
+
+    def capture(self, call: Call) -> Call:
+        """See Device: there is nothing to record."""
+        return call
 
     def close(self) -> None:
         """See Device."""
