@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # a spec is validated without numpy
     import numpy as np
     from numpy.typing import NDArray
 
+Attrs = Mapping[str, Attr]
+
 
 @dataclass(frozen=True, slots=True)
 class Fan:
@@ -29,7 +31,7 @@ class Fan:
 class Initialiser(ABC):
     """A distribution that a parameter's first values are drawn from; ``attrs`` declares its settings."""
 
-    attrs: ClassVar[Mapping[str, Attr]] = {}
+    attrs: ClassVar[Attrs] = {}
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self.settings = {name: attr["default"] for name, attr in self.attrs.items() if "default" in attr}

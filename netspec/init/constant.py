@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from netspec.contract.attrs import number
-from netspec.init._base import Fan, Initialiser
+from netspec.init._base import Attrs, Fan, Initialiser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Constant(Initialiser):
     """w = value"""
 
-    attrs = {"value": number("The value.", default=0.0)}
+    attrs: ClassVar[Attrs] = {"value": number("The value.", default=0.0)}
 
     def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:
         """Fill; nothing is drawn."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from netspec.contract.attrs import number
-from netspec.init._base import Fan, Initialiser
+from netspec.init._base import Attrs, Fan, Initialiser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Gaussian(Initialiser):
     """w ~ N(mean, std^2)"""
 
-    attrs = {
+    attrs: ClassVar[Attrs] = {
         "std": number("Standard deviation.", default=0.01, minimum=0),
         "mean": number("Mean.", default=0.0),
     }

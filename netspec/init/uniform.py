@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from netspec.contract.attrs import number
-from netspec.init._base import Fan, Initialiser
+from netspec.init._base import Attrs, Fan, Initialiser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Uniform(Initialiser):
     """w ~ U[low, high)"""
 
-    attrs = {
+    attrs: ClassVar[Attrs] = {
         "low": number("Lower end.", default=-0.05),
         "high": number("Upper end.", default=0.05),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from netspec.registry import layer_types
@@ -16,6 +17,7 @@ from netspec.spec.words import meant, show
 VERSION = 1
 KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "layers", "train", "data")
 ONE_DEVICE = "main"
+_NETWORK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def build(root: Map, name: str, report: Report) -> Spec:
@@ -76,7 +78,14 @@ def _section(root: Map, key: str, top: Fields) -> Map:
 
 def _name(root: Map, default: str, top: Fields) -> str:
     node = root.get("name")
-    return default if node is None else check_name(node, "network", top) or default
+    if node is None:
+        return re.sub(r"[^A-Za-z0-9_.-]", "-", default).lstrip(".-") or "network"
+    value = plain(node)
+    if isinstance(value, str) and _NETWORK.fullmatch(value):
+        return value
+    remedy = "letters, digits, _, - and dots; it becomes the name of a folder"
+    top.note(node.mark, f"'name' cannot be {show(value)}", remedy)
+    return default
 
 
 def _devices(root: Map, top: Fields) -> tuple[str, ...]:
@@ -112,7 +121,7 @@ def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
 
 def _checked(body: Map, attrs: Attrs, fields: Fields) -> Map:
     """The map without what its schema refuses, each told."""
-    fields.refuse_unknown(body, [*attrs, *IN_DEFAULTS])
+    fields.refuse_unknown(body, [*attrs, *IN_DEFAULTS], hint=f"known: {', '.join([*attrs, *IN_DEFAULTS])}")
     schemas = {**attrs, **MULTIPLIERS}
     good = {}
     for key, entry in body.entries.items():

@@ -1,4 +1,4 @@
-"""What a layer reads: ``pool1``, ``loss.probs``, ``{from: pool2, connect: all}``, a list of these, or the layer above."""
+"""What a layer reads: ``pool1``, ``loss.probs``, ``{from: pool2, connect: all}``, a list, or the layer above."""
 
 from __future__ import annotations
 

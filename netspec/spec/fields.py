@@ -36,13 +36,13 @@ class Fields:
         self.note(node.mark, f"'{name}' must be a map, got {show(plain(node))}")
         return None
 
-    def refuse_unknown(self, node: Map, known: Iterable[str], inside: str = "") -> None:
-        """A problem for each key that is not known."""
+    def refuse_unknown(self, node: Map, known: Iterable[str], inside: str = "", hint: str | None = None) -> None:
+        """A problem for each key that is not known; ``hint`` is the remedy where no known one is near."""
         names = list(known)
         for key, entry in node.entries.items():
             if key not in names:
                 where = f" in '{inside}'" if inside else ""
-                remedy = did_you_mean(key, names) or _list(names)
+                remedy = did_you_mean(key, names) or hint or _list(names)
                 self.note(entry.mark, f"unknown key '{key}'{where}", remedy)
 
     def read(self, node: Map, attrs: Attrs, path: str = "") -> dict[str, Any]:
@@ -55,17 +55,11 @@ class Fields:
                 self.marks[name] = entry.mark
                 values |= self.value(key, entry.value, schema, name)
             elif "default" in schema:
-                values |= self.default(key, schema, name, node.mark)
+                values[key] = default_of(schema)
             else:
-                self.note(node.mark, f"'{name}' is missing", f"it must be {self.wanted(schema)}")
+                wanted = "a map with a 'type'" if _is_initialiser(schema) else describe(schema)
+                self.note(node.mark, f"'{name}' is missing", f"it must be {wanted}")
         return values
-
-    def default(self, key: str, schema: Attr, name: str, mark: Mark) -> dict[str, Any]:
-        """The default, complete as if it had been written."""
-        default = deepcopy(schema["default"])
-        if _is_initialiser(schema) and isinstance(default, Mapping):
-            return {key: complete(default, _initialisers())}
-        return {key: settle(schema, default)}
 
     def value(self, key: str, node: Node, schema: Attr, name: str) -> dict[str, Any]:
         """One checked value; empty where it is wrong."""
@@ -100,10 +94,13 @@ class Fields:
         self.refuse_unknown(body, ["type", *attrs], path)
         return {"type": kind.value, **self.read(body, attrs, path)}
 
-    @staticmethod
-    def wanted(schema: Attr) -> str:
-        """What a missing value should be."""
-        return "a map with a 'type'" if _is_initialiser(schema) else describe(schema)
+
+def default_of(schema: Attr) -> Any:
+    """The default, complete as if it had been written."""
+    default = deepcopy(schema["default"])
+    if _is_initialiser(schema) and isinstance(default, Mapping):
+        return complete(default, _initialisers())
+    return settle(schema, default)
 
 
 def complete(value: Mapping[str, Any], types: Types) -> dict[str, Any]:
@@ -136,6 +133,10 @@ def _written(node: Node) -> str:
 
 
 def _hint(schema: Attr, node: Node) -> str | None:
-    if isinstance(node, Scalar) and schema.get("type") == "boolean" and str(node.value).lower() in ("yes", "no", "on", "off"):
+    if (
+        isinstance(node, Scalar)
+        and schema.get("type") == "boolean"
+        and str(node.value).lower() in ("yes", "no", "on", "off")
+    ):
         return "YAML 1.2 knows only true and false"
     return None

@@ -17,7 +17,7 @@ from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.words import did_you_mean, meant, show
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 MULTIPLIERS: Attrs = {
     "rate": number("Factor on the learning rate.", default=1.0, minimum=0),
@@ -28,7 +28,7 @@ COMMON: Mapping[str, str] = {
     "type": "Type of the layer; its attributes stand beside these keys.",
     "device": "The device, or a list of devices that the layer is split over; inherited from the first input.",
     "split": "What a list of devices divides: the channels, or nothing.",
-    "inputs": "What the layer reads: a name, name.output, {from, connect} or a list of these; omitted: the layer above.",
+    "inputs": "What the layer reads: a name, name.output, {from, connect} or a list; omitted: the layer above.",
     "share": "Another layer whose parameters this one uses.",
     "rate": "Factor on the learning rate of the layer's parameters.",
     "decay": "Factor on the weight decay of the layer's parameters.",
@@ -78,7 +78,9 @@ class Layers:
             if isinstance(item, Map):
                 self.read(item)
             else:
-                self.report.note(item.mark, f"a layer must be a map, got {show(plain(item))}", "- {name: ..., type: ...}")
+                self.report.note(
+                    item.mark, f"a layer must be a map, got {show(plain(item))}", "- {name: ..., type: ...}"
+                )
         return tuple(self.done)
 
     def read(self, node: Map) -> None:
@@ -89,6 +91,8 @@ class Layers:
         kind, attrs = self.typed_attrs(node, fields)
         known = Known(self.done, self.inputs, self.names, self.report)
         connections = read_connections(node, name or "layer", known)
+        if "inputs" in node.entries:
+            fields.marks["inputs"] = node.entries["inputs"].mark
         devices = self.device(node, connections, fields)
         multiplier = Multiplier(**fields.read(_only(node, MULTIPLIERS), MULTIPLIERS))
         split = fields.read(_only(node, ("split",)), {"split": _SPLIT}) if self.may_split(node, fields) else {}
@@ -138,7 +142,7 @@ class Layers:
             if key in node.entries:
                 fields.note(node.entries[key].mark, f"'{key}' is for a spec that extends another", "remove it")
         declared = attributes_of(kind)
-        fields.refuse_unknown(node, [*declared, *COMMON])
+        fields.refuse_unknown(node, [*declared, *COMMON], hint=_own_keys(kind, declared))
         return kind, fields.read(self.with_defaults(node, kind), declared)
 
     def with_defaults(self, node: Map, kind: str) -> Map:
@@ -186,7 +190,9 @@ class Layers:
         """Refuse ``split: batch`` by name."""
         written = node.get("split")
         if written is not None and plain(written) == "batch":
-            fields.note(written.mark, "'split: batch' is reserved: data parallelism is not there yet", "use channels or none")
+            fields.note(
+                written.mark, "'split: batch' is reserved: data parallelism is not there yet", "use channels or none"
+            )
             return False
         return True
 
@@ -232,11 +238,15 @@ def check_name(node: Node, what: str, fields: Fields) -> str | None:
     """The name of a layer, an input or a device; None, with a problem, where it cannot be one."""
     value = plain(node)
     text = node.text if isinstance(node, Scalar) else ""
-    if isinstance(value, str) and NAME.fullmatch(value):
+    if isinstance(value, str) and _NAME.fullmatch(value):
         return value
     remedy = "letters, digits, _ and -, beginning with a letter or _"
     fields.note(node.mark, f"{show(value if not text else text)} cannot be the name of a {what}", remedy)
     return None
+
+
+def _own_keys(kind: str, attrs: Attrs) -> str:
+    return f"{kind} has {', '.join(attrs)}" if attrs else f"{kind} has no attributes"
 
 
 def _only(node: Map, keys: Any) -> Map:

@@ -104,7 +104,9 @@ class _Layers:
         """Add a new layer at the end, or after another."""
         if "type" not in body.entries:
             mark = node.entries["name"].value.mark
-            self.report.note(mark, f"there is no layer '{name}' to change", self.near(name) or "a new layer needs 'type'")
+            self.report.note(
+                mark, f"there is no layer '{name}' to change", self.near(name) or "a new layer needs 'type'"
+            )
             return
         self.report.removed.pop(name, None)
         self.place(node, name, body, len(self.nodes))

@@ -25,6 +25,7 @@ class Mark:
     width: int = field(default=1, compare=False, repr=False)
 
     def __str__(self) -> str:
+        """``file:line:column``"""
         return f"{self.file}:{self.line}:{self.column}"
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from netspec.errors import Problem
+from netspec.errors import Problem, SpecError
 from netspec.spec.model import Mark
-from netspec.spec.scalars import Value, resolve
+from netspec.spec.scalars import MAX_INT, Value, resolve
 
 MAX_DEPTH = 40
 MAX_NODES = 100_000
@@ -81,13 +81,19 @@ def plain(node: Node) -> Any:
     return {key: plain(entry.value) for key, entry in node.entries.items()}
 
 
-def from_plain(data: Any, mark: Mark) -> Node:
-    """Plain data as nodes that all point at one place."""
+def from_plain(data: Any, mark: Mark, depth: int = 0) -> Node:
+    """Plain data, such as a JSON file holds, as nodes that all point at one place.
+
+    Raises SpecError where it is nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise SpecError([Problem(mark, f"nested deeper than {MAX_DEPTH} levels")])
     if isinstance(data, Mapping):
-        return Map({str(key): Entry(mark, from_plain(value, mark)) for key, value in data.items()}, mark)
+        return Map({str(key): Entry(mark, from_plain(value, mark, depth + 1)) for key, value in data.items()}, mark)
     if isinstance(data, list | tuple):
-        return List(tuple(from_plain(item, mark) for item in data), mark)
-    return Scalar(data, str(data), mark)
+        return List(tuple(from_plain(item, mark, depth + 1) for item in data), mark)
+    fits = data is None or isinstance(data, str | float) or (isinstance(data, int) and abs(data) <= MAX_INT)
+    return Scalar(data if fits else str(data), str(data), mark)
 
 
 class _Stop(Exception):
@@ -107,7 +113,9 @@ class _Open:
     key: Scalar | None = None
 
 
-def parse(text: str, file: str, problems: list[Problem], *, row: int = 0, indent: int = 0, line: str = "") -> Node | None:
+def parse(
+    text: str, file: str, problems: list[Problem], *, row: int = 0, indent: int = 0, line: str = ""
+) -> Node | None:
     """Read one YAML document; None when it is empty or unreadable, with the reasons added to ``problems``.
 
     ``row``, ``indent`` and ``line`` place a text that is part of another line, such as the value of a ``--set``.
@@ -183,7 +191,9 @@ class _Reader:
         if match := re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", self.text):
             before = _BREAK.split(self.text[: match.start()])
             mark = self.mark(len(before) - 1, len(before[-1]))
-            raise self.fail(mark, f"control character U+{ord(match[0]):04X}", "delete it, or save the file as UTF-8 text")
+            raise self.fail(
+                mark, f"control character U+{ord(match[0]):04X}", "delete it, or save the file as UTF-8 text"
+            )
 
     def take(self, event: Any) -> None:
         """Handle one event."""
@@ -277,7 +287,9 @@ class _Reader:
 
     def tell_syntax(self, error: yaml.MarkedYAMLError) -> None:
         """Note a syntax error in plain words where we have them."""
-        place = error.problem_mark or error.context_mark
+        place = error.problem_mark
+        if place is None or (error.context_mark and not "".join(self.lines[place.line :])[place.column :].strip()):
+            place = error.context_mark  # at the end of the text the place that was left open says more
         row, column = (place.line, place.column) if place else (0, 0)
         self.note(self.mark(row, column), *_explain(error, self.lines[row] if row < len(self.lines) else ""))
 

@@ -1,6 +1,7 @@
 """Plain scalars as YAML 1.2's core schema reads them: ``1e-4`` is a float, ``no`` a string, ``012`` twelve.
 
-PyYAML resolves by YAML 1.1, where ``1e-4`` is a string, ``on`` true and ``012`` ten. Source: YAML 1.2.2, section 10.3.2.
+PyYAML resolves by YAML 1.1, where ``1e-4`` is a string, ``on`` true and ``012`` ten.
+Source: YAML 1.2.2, section 10.3.2.
 """
 
 from __future__ import annotations

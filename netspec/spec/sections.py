@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, number
-from netspec.spec.fields import Attrs, Fields, complete
+from netspec.spec.fields import Attrs, Fields, Types, complete
 from netspec.spec.model import DataSpec, InputSpec, Mark, SGDSpec, TrainSpec
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.report import Report
@@ -77,11 +77,12 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
 
     fields = Fields(report)
     fields.refuse_unknown(node, [*TRAIN, "sgd", "schedule"], "train")
-    values = fields.read(_without(node, "sgd", "schedule"), TRAIN, "train")
-    sgd = _section(node, "sgd", fields, "train.sgd")
+    values = fields.read(node.without("sgd", "schedule"), TRAIN, "train")
+    written = node.get("sgd")
+    sgd = (fields.as_map(written, "train.sgd") if written is not None else None) or Map({}, node.mark)
     fields.refuse_unknown(sgd, SGD, "train.sgd")
     values["sgd"] = SGDSpec(**fields.read(sgd, SGD, "train.sgd"))
-    values["schedule"] = _typed(node, "schedule", schedule_types(), _train.schedule, fields, "train.schedule")
+    values["schedule"] = _typed(node.get("schedule"), schedule_types(), "schedule", _train.schedule, fields, "train")
     return TrainSpec(**values), fields.marks
 
 
@@ -91,8 +92,8 @@ def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
 
     fields = Fields(report)
     fields.refuse_unknown(node, [*DATA, "source"], "data")
-    values = fields.read(_without(node, "source"), DATA, "data")
-    values["source"] = _typed(node, "source", source_types(), _data.source, fields, "data.source")
+    values = fields.read(node.without("source"), DATA, "data")
+    values["source"] = _typed(node.get("source"), source_types(), "source", _data.source, fields, "data")
     return DataSpec(**values), fields.marks
 
 
@@ -107,18 +108,7 @@ def expand_source(root: Map) -> Map:
     return root.replace({"data": Entry(root.entries["data"].mark, data)})
 
 
-def _typed(node: Map, key: str, types: Any, default: Any, fields: Fields, path: str) -> dict[str, Any]:
-    written = node.get(key)
+def _typed(written: Node | None, types: Types, key: str, default: Any, fields: Fields, section: str) -> dict[str, Any]:
     if written is None:
         return complete(default, types)
-    return fields.typed(written, types, path.rpartition(".")[2] if key == "schedule" else "data source", path) or {}
-
-
-def _section(node: Map, key: str, fields: Fields, path: str) -> Map:
-    written = node.get(key)
-    body = fields.as_map(written, path) if written is not None else None
-    return body or Map({}, node.mark)
-
-
-def _without(node: Map, *keys: str) -> Map:
-    return node.without(*keys)
+    return fields.typed(written, types, key, f"{section}.{key}") or {}

@@ -36,9 +36,13 @@ def _fits_type(wanted: str | list[str], value: Any) -> bool:
     return any(_TYPES[kind](value) for kind in ([wanted] if isinstance(wanted, str) else wanted))
 
 
+def _fits_enum(wanted: list[Any], value: Any) -> bool:
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in wanted)
+
+
 _KEYWORDS: dict[str, Callable[[Any, Any], bool]] = {
     "type": _fits_type,
-    "enum": lambda wanted, value: any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in wanted),
+    "enum": _fits_enum,
     "minimum": lambda bound, value: not _is_number(value) or value >= bound,
     "maximum": lambda bound, value: not _is_number(value) or value <= bound,
     "exclusiveMinimum": lambda bound, value: not _is_number(value) or value > bound,

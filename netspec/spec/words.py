@@ -13,6 +13,12 @@ _TYPES = {
     "object": "a map",
     "null": "null",
 }
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
 _LONGEST = 40
 
 
@@ -81,8 +87,7 @@ def _either(options: list[str]) -> str:
 def _bounds(schema: Mapping[str, Any]) -> str:
     if schema.get("type") not in ("integer", "number"):
         return ""
-    words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most", "exclusiveMaximum": "less than"}
-    parts = [f"{word} {schema[key]}" for key, word in words.items() if key in schema]
+    parts = [f"{word} {schema[key]}" for key, word in _BOUNDS.items() if key in schema]
     return f" of {' and '.join(parts)}" if parts else ""
 
 

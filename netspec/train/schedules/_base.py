@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from netspec.contract.attrs import Attr
 
+Attrs = Mapping[str, Attr]
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -37,7 +39,7 @@ class Schedule(ABC):
     reads ``Progress.validation_errors``, and so cannot run without validation data.
     """
 
-    attrs: ClassVar[Mapping[str, Attr]] = {}
+    attrs: ClassVar[Attrs] = {}
     needs_validation: ClassVar[bool] = False
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from netspec.contract.attrs import integer, number
-from netspec.train.schedules._base import Progress, Schedule
+from netspec.train.schedules._base import Attrs, Progress, Schedule
 
 
 class Dexp(Schedule):
@@ -13,7 +15,7 @@ class Dexp(Schedule):
     quarter of the run. With one step the whole run has the last rate, as there.
     """
 
-    attrs = {
+    attrs: ClassVar[Attrs] = {
         "factor": number("What the rate is divided by in the last stair (tgtFactor).", minimum=1),
         "steps": integer("Number of stairs (numSteps).", minimum=1),
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from netspec.contract.attrs import number
-from netspec.train.schedules._base import Progress, Schedule
+from netspec.train.schedules._base import Attrs, Progress, Schedule
 
 
 class Exp(Schedule):
     """rate = factor ** -(share of the run that is done); the number of epochs sets the pace."""
 
-    attrs = {"factor": number("What the rate has been divided by at the end of the run.", minimum=1)}
+    attrs: ClassVar[Attrs] = {"factor": number("What the rate has been divided by at the end of the run.", minimum=1)}
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this share of the run."""

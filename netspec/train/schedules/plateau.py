@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from netspec.contract.attrs import integer, number
-from netspec.train.schedules._base import Progress, Schedule
+from netspec.train.schedules._base import Attrs, Progress, Schedule
 
 
 class Plateau(Schedule):
@@ -14,7 +15,7 @@ class Plateau(Schedule):
     The paper says when, not how long to wait; its runs dropped near epochs 25, 51 and 79.
     """
 
-    attrs = {
+    attrs: ClassVar[Attrs] = {
         "factor": number("What the rate is divided by at each drop.", default=10.0, minimum=1),
         "patience": integer("Epochs without a better error before a drop.", default=5, minimum=1),
         "threshold": number("By how much an error must be better to count.", default=0.0, minimum=0),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from netspec.contract.attrs import number
-from netspec.train.schedules._base import Progress, Schedule
+from netspec.train.schedules._base import Attrs, Progress, Schedule
 
 
 class Step(Schedule):
     """rate = factor ** -(number of epochs in ``at`` that are done)"""
 
-    attrs = {
+    attrs: ClassVar[Attrs] = {
         "at": {
             "type": "array",
             "items": {"type": "integer", "minimum": 1},

@@ -61,7 +61,9 @@ class _Trees:
             return None
         if not isinstance(root, Map):
             mark = root.mark if root else Mark(str(path), 1, 1)
-            self.report.note(mark, "a spec is a map of keys" if root else "the file is empty", "begin with 'netspec: 1'")
+            self.report.note(
+                mark, "a spec is a map of keys" if root else "the file is empty", "begin with 'netspec: 1'"
+            )
             return None
         if not check_version(root, self.report):
             return None

@@ -1,0 +1,151 @@
+"""The JSON Schema of specs, for editors: the base and every registered layer's attributes.
+
+It knows what one value must be; what needs the whole spec (names, devices, readers) only the loader can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netspec.data.sources import source_types
+from netspec.init import initialiser_types
+from netspec.registry import layer_types
+from netspec.spec.build import KEYS, VERSION
+from netspec.spec.connections import CONNECT
+from netspec.spec.fields import Attrs, Types
+from netspec.spec.layers import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
+from netspec.spec.sections import DATA, INPUT, SGD, TRAIN
+from netspec.train.schedules import schedule_types
+
+Schema = dict[str, Any]
+
+_NAME: Schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
+_REFERENCE: Schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]*(\\.[A-Za-z_][A-Za-z0-9_-]*)?$"}
+_NAMES: Schema = {"type": "array", "items": _NAME, "minItems": 1, "uniqueItems": True}
+
+
+def schema() -> Schema:
+    """The JSON Schema (draft 2020-12) of a spec as ``yaml.safe_load`` gives it.
+
+    Where ``extends`` stands layers may be partial; where it or ``defaults`` stands, attributes may be missing.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "netspec",
+        "type": "object",
+        "properties": {key: _SECTIONS[key]() for key in KEYS},
+        "required": ["netspec"],
+        "additionalProperties": False,
+        "allOf": [
+            _unless(["extends"], {"required": ["inputs", "layers"], **_layers_all({"$ref": "#/$defs/whole_layer"})}),
+            _unless(["extends", "defaults"], _layers_all({"$ref": "#/$defs/complete_layer"})),
+        ],
+        "$defs": {
+            "initialiser": _typed(initialiser_types()),
+            "layer": _layer(),
+            "whole_layer": {"required": ["name", "type"]},
+            "complete_layer": {"allOf": [_when_type(name, {"required": _required(name)}) for name in layer_types()]},
+        },
+    }
+
+
+def _unless(keys: list[str], then: Schema) -> Schema:
+    return {"if": {"anyOf": [{"required": [key]} for key in keys]}, "else": then}
+
+
+def _layers_all(item: Schema) -> Schema:
+    return {"properties": {"layers": {"items": item}}}
+
+
+def _when_type(name: str, then: Schema) -> Schema:
+    return {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": then}
+
+
+def _closed(properties: Mapping[str, Any], **more: Any) -> Schema:
+    return {"type": "object", "properties": dict(properties), "additionalProperties": False, **more}
+
+
+def _typed(types: Types) -> Schema:
+    """A map whose ``type`` decides its other keys; ``type`` may be missing where it merges with another."""
+    cases = [_when_type(name, _closed({"type": {}, **_fragments(cls.attrs)})) for name, cls in types.items()]
+    return {"type": "object", "properties": {"type": {"enum": list(types)}}, "allOf": cases}
+
+
+def _fragments(attrs: Attrs) -> Schema:
+    return {key: _fragment(schema) for key, schema in attrs.items()}
+
+
+def _fragment(schema: Mapping[str, Any]) -> Schema:
+    if schema.get("x-netspec") == "initialiser":
+        kept = {key: value for key, value in schema.items() if key in ("default", "description")}
+        return {"$ref": "#/$defs/initialiser", **kept}
+    return dict(schema)
+
+
+def _layer() -> Schema:
+    common = _common()
+    cases = [_when_type(name, _closed({**common, **_fragments(attributes_of(name))})) for name in layer_types()]
+    return {"type": "object", "required": ["name"], "properties": common, "allOf": cases}
+
+
+def _common() -> Schema:
+    device = {"anyOf": [_NAME, _NAMES]}
+    one_input = {"anyOf": [_REFERENCE, _closed({"from": _REFERENCE, **CONNECT}, required=["from"])]}
+    kinds: Mapping[str, Schema] = {
+        "name": _NAME,
+        "type": {"enum": list(layer_types())},
+        "device": device,
+        "split": {"enum": ["channels", "none"], "default": "channels"},
+        "inputs": {"anyOf": [*one_input["anyOf"], {"type": "array", "items": one_input, "minItems": 1}]},
+        "share": {"anyOf": [_NAME, {"type": "null"}]},
+        **{key: dict(attr) for key, attr in MULTIPLIERS.items()},
+        "params": {"type": "object", "additionalProperties": _closed(MULTIPLIERS)},
+        "after": _NAME,
+        "remove": {"type": "boolean"},
+    }
+    return {key: {**kinds[key], "description": text} for key, text in COMMON.items()}
+
+
+def _required(name: str) -> list[str]:
+    return [key for key, attr in attributes_of(name).items() if "default" not in attr]
+
+
+def _defaults() -> Schema:
+    common = _common()
+    shared = {key: common[key] for key in IN_DEFAULTS}
+    return _closed({name: _closed({**_fragments(attributes_of(name)), **shared}) for name in layer_types()})
+
+
+def _train() -> Schema:
+    return _closed({**TRAIN, "sgd": _closed(SGD), "schedule": _typed(schedule_types())})
+
+
+def _data() -> Schema:
+    source = {"anyOf": [{"type": "string", "enum": list(source_types())}, _typed(source_types())]}
+    return _closed({**DATA, "source": source})
+
+
+_SECTIONS = {
+    "netspec": lambda: {"const": VERSION, "description": "Version of the spec language."},
+    "name": lambda: {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        "description": "Name of the network.",
+    },
+    "extends": lambda: {
+        "type": "string",
+        "description": "Path of the spec that this one changes, or a shipped one's name.",
+    },
+    "devices": lambda: {**_NAMES, "description": "Logical devices; bound to real ones when the spec is run."},
+    "inputs": lambda: {
+        "type": "object",
+        "propertyNames": _NAME,
+        "additionalProperties": _closed(INPUT),
+        "minProperties": 1,
+    },
+    "defaults": _defaults,
+    "layers": lambda: {"type": "array", "items": {"$ref": "#/$defs/layer"}, "minItems": 1},
+    "train": _train,
+    "data": _data,
+}
