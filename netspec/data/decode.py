@@ -1,13 +1,13 @@
 """From an encoded picture to one crop of it, uint8: what exactly is done to an image, and in which order.
 
-1. *Decode* with Pillow; the content decides the format, not the file's suffix. The first frame of an animation. Pictures
-   of more than 100 million pixels are refused before they are decoded.
+1. *Decode* with Pillow; the content decides the format, not the file's suffix. Of an animation, the first frame.
+   Pictures of more than 100 million pixels are refused before they are decoded.
 2. *Turn* it as its EXIF orientation says, that is, as every viewer shows it.
 3. *Colour*: grey is repeated in three channels; 16-bit grey keeps its upper 8 bits; transparency is laid over white;
    palettes and CMYK are converted by Pillow, without colour profiles. Networks of one channel see ITU-R 601-2 luma.
 4. *Resize* with antialiased bilinear interpolation, keeping the aspect ratio, so that the short side has ``resize``
-   pixels, or more where the network's input would not fit. A JPEG that is to shrink by more than twice is decoded at 1/2,
-   1/4 or 1/8 scale first, staying at twice the wanted size or more (libjpeg's scaled DCT; Pillow's ``draft``).
+   pixels, or more where the network's input would not fit. A JPEG of four times the wanted size or more is decoded at
+   1/2, 1/4 or 1/8 scale first, which leaves at least twice the wanted size (libjpeg's scaled DCT, Pillow's ``draft``).
 5. *Centre*: the central square of ``resize`` pixels, as the paper does. Crops are taken from it alone.
 6. *Crop* the network's input size, at a random place or at the centre, and mirror it.
 
@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from netspec.data.source import BrokenImage
+from netspec.errors import NetspecError
+from netspec.spec.model import DataSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +74,26 @@ class Geometry:
         return max(round(height * scale), least_h), max(round(width * scale), least_w)
 
 
-def crop_image(encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]) -> None:
+def geometry_for(data: DataSpec, image_shape: Sequence[int]) -> Geometry:
+    """What the spec asks for and a network input of (height, width, channels) needs; raises NetspecError."""
+    if len(image_shape) != 3 or image_shape[2] not in (1, 3):
+        raise NetspecError(f"images need an input of shape [height, width, 3] or [.., 1], not {list(image_shape)}")
+    height, width, channels = image_shape
+    if data.crop not in (None, height) or data.crop not in (None, width):
+        raise NetspecError(
+            f"data.crop is {data.crop}, but the network's input is {height} x {width}; set crop to that or leave it out"
+        )
+    return Geometry(height, width, channels, data.resize or 0)
+
+
+def centre(rows: int, columns: int) -> tuple[int, int]:
+    """The place of the central crop."""
+    return rows // 2, columns // 2
+
+
+def crop_image(
+    encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]
+) -> None:
     """Write one crop of the picture to ``out``, uint8 (height, width, channels).
 
     Raises BrokenImage, with the reason, for whatever Pillow cannot decode.
@@ -88,7 +109,7 @@ def crop_image(encoded: bytes | Image.Image, geometry: Geometry, place: Place, m
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not an image in a known format"
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -150,15 +171,15 @@ def _draft(image: ImageFile.ImageFile, geometry: Geometry, size: tuple[int, int]
 
 def _plain_colours(image: Image.Image) -> Image.Image:
     """The picture as 8-bit grey (L) or RGB."""
-    if image.mode in ("L", "RGB"):
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         return _upper_bits(image)
-    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") and image.has_transparency_data:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode not in ("1", "P", "CMYK", "YCbCr", "RGBX", "RGBA", "LA"):
+    if image.mode not in ("1", "P", "CMYK", "YCbCr", "RGBX"):
         raise BrokenImage(f"pixels of mode '{image.mode}' are not supported")
     return image.convert("L" if image.mode == "1" else "RGB")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_ORDER, _AUGMENT, _SAMPLE = 1, 2, 3
+_ORDER, AUGMENT, _SAMPLE, DRAW = 1, 2, 3, 4
 """The streams; each has a counter space of its own."""
 
 _WORD = 2**64 - 1
@@ -33,9 +33,10 @@ def sample(images: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(_philox(seed, 0, _SAMPLE, 0).random_raw(images), kind="stable")[:most])
 
 
-def draws(seed: int, epoch: int, index: int, count: int = 3) -> list[int]:
-    """``count`` numbers of 64 random bits for an image's augmentation."""
-    return [int(word) for word in _philox(seed, epoch, _AUGMENT, index).random_raw(count)]
+def draws(seed: int, epoch: int, index: int, count: int, stream: int = AUGMENT) -> list[int]:
+    """``count`` numbers of 64 random bits that belong to an image."""
+    words: list[int] = _philox(seed, epoch, stream, index).random_raw(count).tolist()
+    return words
 
 
 def below(word: int, count: int) -> int:

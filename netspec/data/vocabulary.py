@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SHAPES = ("arrow", "circle", "cross", "crescent", "drop", "heart", "ring", "square", "star", "triangle")
-COLOURS = {
-    "blue": (38, 84, 214),
-    "brown": (122, 74, 38),
-    "cyan": (42, 190, 208),
-    "green": (44, 160, 62),
-    "magenta": (222, 48, 160),
-    "orange": (245, 132, 24),
-    "purple": (116, 52, 178),
-    "red": (216, 36, 40),
-    "white": (244, 244, 240),
-    "yellow": (250, 214, 40),
-}
-TEXTURES = ("plain", "striped", "barred", "checked", "dotted", "ringed", "waved", "latticed", "bricked", "split")
+COLOURS = (
+    ("blue", (38, 84, 214)),
+    ("brown", (122, 74, 38)),
+    ("cyan", (42, 190, 208)),
+    ("green", (44, 160, 62)),
+    ("magenta", (222, 48, 160)),
+    ("orange", (245, 132, 24)),
+    ("purple", (116, 52, 178)),
+    ("red", (216, 36, 40)),
+    ("white", (244, 244, 240)),
+    ("yellow", (250, 214, 40)),
+)
+TEXTURES = ("plain", "striped", "barred", "checked", "dotted", "ringed", "rayed", "latticed", "halved", "eyed")
 
 
 class Kind(NamedTuple):
@@ -37,5 +37,5 @@ def kinds(count: int) -> tuple[Kind, ...]:
 def _kind(number: int) -> Kind:
     hundreds, tens, ones = number // 100, number // 10 % 10, number % 10
     shape, colour, texture = ones, (3 * ones + tens) % 10, (7 * ones + 3 * tens + hundreds) % 10
-    name = f"{list(COLOURS)[colour]}-{TEXTURES[texture]}-{SHAPES[shape]}"
+    name = f"{COLOURS[colour][0]}-{TEXTURES[texture]}-{SHAPES[shape]}"
     return Kind(name, shape, colour, texture)

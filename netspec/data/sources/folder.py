@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import text
 from netspec.data.listing import (
@@ -51,7 +51,7 @@ class Folder(Source):
     """
 
     type = "folder"
-    attrs: Mapping[str, Mapping[str, Any]] = {
+    attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "path": text("the folder that holds the split folders; ~ is the home folder"),
         "train": text("the training images' folder below path", default="train"),
         "val": text("the validation images' folder below path; default: val, validation, valid or test", default=""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import integer
 from netspec.data.source import Source, Split
@@ -47,7 +47,7 @@ class Generated(Source):
     """
 
     type = "generated"
-    attrs: Mapping[str, Mapping[str, Any]] = {
+    attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "classes": integer("how many classes", default=1000, minimum=1, maximum=1000),
         "images": integer("training pictures in an epoch", default=1280, minimum=1),
         "val_images": integer("validation pictures; 0: no validation", default=256, minimum=0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import text
 from netspec.data.listing import (
@@ -73,7 +73,7 @@ class Tar(Source):
     """
 
     type = "tar"
-    attrs: Mapping[str, Mapping[str, Any]] = {
+    attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "path": text("the folder that holds the archives, or one archive with train/ and val/ in it"),
         "train": text("the training images' archive, or folder within the one archive", default=""),
         "val": text("the validation images' archive, or folder; default: val, validation, valid or test", default=""),

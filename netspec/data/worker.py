@@ -1,0 +1,75 @@
+"""A data worker: a clean process that reads images into shared memory until its parent closes the pipe or dies.
+
+Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks and results. It imports
+numpy and PIL only.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import struct
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from netspec.data.reader import Done, Reader, Recipe, Task
+from netspec.data.ring import Ring
+from netspec.data.source import Split
+
+TASK = struct.Struct(f"={len(Task._fields)}q")
+"""A task as one record; a pipe hands out whole records, since all reads and writes are of this size."""
+
+_ALIVE_CHECK_MS = 1000
+
+
+class Setup(NamedTuple):
+    """What every worker of a pipeline is given."""
+
+    split: Split
+    recipe: Recipe
+    slots: int
+    shape: tuple[int, int, int, int]
+
+
+def main() -> None:
+    """Run the worker; arguments as in the module's text."""
+    parent, setup_file, ring_file, tasks, results = map(int, sys.argv[1:])
+    setup: Setup = pickle.loads(os.pread(setup_file, os.fstat(setup_file).st_size, 0))
+    ring = Ring(setup.slots, setup.shape, ring_file)
+    reader = Reader(setup.split, setup.recipe)
+    answers = Connection(results, readable=False)
+    try:
+        for task in _tasks(tasks, parent):
+            answers.send(perform(reader, ring, task))
+    except BrokenPipeError:
+        return  # the parent is gone
+
+
+def perform(reader: Reader, ring: Ring, task: Task) -> Done:
+    """Do the task unless it has become void."""
+    if task.ticket < ring.void[0]:
+        return Done(task.ticket, task.row)
+    rows = ring.batches[task.slot][task.row : task.row + task.rows]
+    try:
+        return reader.fill(task, rows)
+    except Exception as error:  # told by the parent, in one line
+        return Done(task.ticket, task.row, failure=f"{type(error).__name__}: {error}")
+
+
+def _tasks(pipe: int, parent: int) -> Iterator[Task]:
+    """Tasks from the pipe that all workers share, until it ends or the parent is another process."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    while os.getppid() == parent:
+        if not poll.poll(_ALIVE_CHECK_MS):
+            continue
+        try:
+            record = os.read(pipe, TASK.size)
+        except BlockingIOError:  # another worker was faster
+            continue
+        if not record:
+            return
+        yield Task(*TASK.unpack(record))
