@@ -46,11 +46,20 @@ class Layer:
     inplace: ClassVar[bool] = False
     """y may lie in x's memory, and d_x in d_y's: each element is read before it is written, by the same thread."""
     reports: ClassVar[tuple[str, ...]] = ()
-    """Cost layers: names of the sums in the float32 output ``report``, the last being ``count`` (valid rows)."""
+    """Cost layers: names of the sums over valid rows in the float32 output ``report``, first the loss, last ``count``.
+
+    Backward gives the gradient of loss / count, times the attribute ``weight`` where there is one.
+    """
     prefer: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Backend -> variants of kernels, best first; "plain" is always last and need not be named."""
     bounds: ClassVar[Mapping[str, float]] = {}
     """Variant -> error bound that it declares where 1e-5 cannot hold (Winograd, tf32)."""
+    kinks: ClassVar[str | None] = None
+    """Where the function has no derivative, in words: the gradient check leaves out elements that it finds there."""
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    """What the contract suite runs: ``{"attrs": {...}, "inputs": [shape, ...]}`` with small shapes, batch included."""
+    whole_only: ClassVar[str | None] = None
+    """For a layer that cannot be cut over devices: what to do instead, for the error message."""
     kernels: ClassVar[tuple[Kernel, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -1,0 +1,75 @@
+"""Dropout (Hinton et al. 2012; AlexNet, section 4.2)."""
+
+from netspec.plugin import ITERATION, Layer, Tensor, backward, choice, cuda, device, forward, number, register, uniform
+
+
+@device
+def kept(i, channels, key, iteration, channel_offset, channel_count, keep):
+    """Whether the element at place i of this shard is kept; its number is drawn by its place in the whole tensor."""
+    index = i // channels * channel_count + channel_offset + i % channels
+    return uniform(key, iteration, index) < keep
+
+
+@register("dropout")
+class Dropout(Layer):
+    """Each element is kept with probability ``keep``, else zero; drawn anew in each iteration.
+
+    ``mode: paper`` (2012) leaves the kept ones as they are and multiplies all by ``keep`` in evaluation;
+    ``mode: inverted`` divides the kept ones by ``keep`` in training and does nothing in evaluation.
+    """
+
+    attrs = {
+        "keep": number("probability that an element is kept", default=0.5, above=0, maximum=1),
+        "mode": choice("paper", "inverted", default="paper", description="where the scale is made up for"),
+    }
+    inplace = True
+    examples = (
+        {"attrs": {"keep": 0.6}, "inputs": [(4, 3, 2, 6)]},
+        {"attrs": {"keep": 0.3, "mode": "inverted"}, "inputs": [(5, 8)]},
+    )
+
+    def outputs(self, x):
+        return Tensor(x.shape, x.dtype)
+
+    def saved(self, x):
+        return {"mask": Tensor(x.shape, "uint8")} if self.phase == "train" else {}
+
+    def scalars(self, t, index=None):
+        keep, paper, train = self.attrs.keep, self.attrs.mode == "paper", self.phase == "train"
+        factor = (1.0 if train else keep) if paper else (1.0 / keep if train else 1.0)
+        return {"factor": float(factor), "channels": t.x.shape[-1]}
+
+    @forward("cpu", over="x", writes=("y", "mask"), phases=("train",), block=4096)
+    def drop_cpu(start, stop, x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):
+        for i in range(start, stop):
+            mask[i] = kept(i, channels, key, counters[ITERATION], channel_offset, channel_count, keep)
+            y[i] = x[i] * factor if mask[i] else 0.0
+
+    @backward("cpu", over="x", writes="d_x", phases=("train",))
+    def backward_cpu(start, stop, dy, d_x, mask, factor):
+        for i in range(start, stop):
+            d_x[i] = dy[i] * factor if mask[i] else 0.0
+
+    @forward("cpu", over="x", writes="y", phases=("eval", "predict"))
+    def scale_cpu(start, stop, x, y, factor):
+        for i in range(start, stop):
+            y[i] = x[i] * factor
+
+    @forward("cuda", over="x", writes=("y", "mask"), phases=("train",), threads=256)
+    def drop_cuda(x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):
+        i = cuda.grid(1)
+        if i < x.size:
+            mask[i] = kept(i, channels, key, counters[ITERATION], channel_offset, channel_count, keep)
+            y[i] = x[i] * factor if mask[i] else 0.0
+
+    @backward("cuda", over="x", writes="d_x", phases=("train",), threads=256)
+    def backward_cuda(dy, d_x, mask, factor):
+        i = cuda.grid(1)
+        if i < dy.size:
+            d_x[i] = dy[i] * factor if mask[i] else 0.0
+
+    @forward("cuda", over="x", writes="y", phases=("eval", "predict"), threads=256)
+    def scale_cuda(x, y, factor):
+        i = cuda.grid(1)
+        if i < x.size:
+            y[i] = x[i] * factor

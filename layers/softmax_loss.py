@@ -1,0 +1,158 @@
+"""Softmax and cross-entropy in one layer, with the errors that training reports."""
+
+import math
+
+from netspec.plugin import (
+    VALID,
+    Flops,
+    Layer,
+    LayerError,
+    Tensor,
+    Workspace,
+    backward,
+    cuda,
+    device,
+    forward,
+    number,
+    register,
+)
+
+LOSS, TOP1, TOP5, COUNT = 0, 1, 2, 3
+
+
+@device
+def softmax_row(x, probs, i):
+    """Write one row of probabilities; gives the logarithm of the sum of exponentials."""
+    highest = x[i, 0]
+    for j in range(1, x.shape[1]):
+        highest = max(highest, x[i, j])
+    total = 0.0
+    for j in range(x.shape[1]):
+        probs[i, j] = math.exp(x[i, j] - highest)
+        total += probs[i, j]
+    for j in range(x.shape[1]):
+        probs[i, j] /= total
+    return highest + math.log(total)
+
+
+@device
+def better(x, i, label):
+    """How many other classes score no lower than the label: a tie or a NaN counts against it."""
+    count = 0
+    for j in range(x.shape[1]):
+        if j != label and not x[i, j] < x[i, label]:
+            count += 1
+    return count
+
+
+@device
+def judge_row(x, probs, rows, i, label, valid):
+    """One row's probabilities and its terms of the report: zero for rows that only fill up a batch."""
+    log_total = softmax_row(x, probs, i)
+    for r in range(rows.shape[1]):
+        rows[i, r] = 0.0
+    if i < valid:
+        known = 0 <= label < x.shape[1]
+        rank = better(x, i, label) if known else x.shape[1] + 5
+        rows[i, LOSS] = log_total - x[i, label] if known else math.nan
+        rows[i, TOP1] = 1.0 if rank >= 1 else 0.0
+        rows[i, TOP5] = 1.0 if rank >= 5 else 0.0
+        rows[i, COUNT] = 1.0
+
+
+@device
+def gradient_row(probs, d_x, i, label, valid, weight):
+    """d_x of one row."""
+    known = 0 <= label < probs.shape[1]
+    factor = weight / valid if known else math.nan
+    for j in range(probs.shape[1]):
+        d_x[i, j] = factor * probs[i, j] if i < valid else 0.0
+    if known and i < valid:
+        d_x[i, label] -= factor
+
+
+@register("softmax_loss")
+class SoftmaxLoss(Layer):
+    """loss = -log(softmax(x)[label]), reported as a sum over rows; the gradient is that of ``weight`` times the mean.
+
+    Outputs: ``probs`` (N, K), the softmax; ``report``: the sums over valid rows of the loss, of the top-1 and top-5
+    errors and of the rows themselves. A row is an error where 1 or 5 other classes score no lower than its label, so
+    ties count as errors. A label outside [0, K) gives a loss that is not a number, which stops training.
+    Without labels (predict) there is only ``probs``.
+    """
+
+    attrs = {"weight": number("factor of this loss in the sum of losses", default=1.0)}
+    inputs = ("x", "label")
+    optional = ("label",)
+    reports = ("loss", "top1", "top5", "count")
+    examples = (
+        {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,)]},
+        {"attrs": {}, "inputs": [(3, 3), (3,)]},
+    )
+
+    def outputs(self, x, label):
+        if len(x.shape) != 2:
+            raise LayerError(f"scores must have the shape (batch, classes), got {x.shape}", "read a dense layer")
+        probs = Tensor(x.shape, x.dtype, differentiable=False)
+        if label is None:
+            return {"probs": probs}
+        if label.shape != x.shape[:1] or label.dtype != "int32":
+            raise LayerError(f"labels must be int32 of shape {x.shape[:1]}, got {label.dtype} of {label.shape}")
+        return {"probs": probs, "report": Tensor((len(self.reports),), differentiable=False)}
+
+    def workspace(self, t, variant, direction):
+        rows = Workspace((t.x.shape[0], len(self.reports)))
+        return {"rows": rows} if direction == "forward" and self.phase != "predict" else {}
+
+    def flops(self, t):
+        return Flops(forward=5 * t.x.size, d_inputs=2 * t.x.size)
+
+    @forward("cpu", over="x", axes=0, block=8, writes=("probs", "rows"), phases=("train", "eval"))
+    def judge_cpu(start, stop, x, label, probs, rows, counters):
+        for i in range(start, stop):
+            judge_row(x, probs, rows, i, label[i], counters[VALID])
+
+    @forward("cpu", over="report", writes="report", phases=("train", "eval"))
+    def report_cpu(start, stop, rows, report):
+        for r in range(start, stop):
+            total = 0.0
+            for i in range(rows.shape[0]):
+                total += rows[i, r]
+            report[r] = total
+
+    @forward("cpu", over="x", axes=0, block=8, writes="probs", phases=("predict",))
+    def probs_cpu(start, stop, x, probs):
+        for i in range(start, stop):
+            softmax_row(x, probs, i)
+
+    @backward("cpu", over="x", axes=0, block=8, writes="d_x", phases=("train",))
+    def backward_cpu(start, stop, probs, label, d_x, counters, weight):
+        for i in range(start, stop):
+            gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
+
+    @forward("cuda", over="x", axes=0, threads=32, writes=("probs", "rows"), phases=("train", "eval"))
+    def judge_cuda(x, label, probs, rows, counters):
+        i = cuda.grid(1)
+        if i < x.shape[0]:
+            judge_row(x, probs, rows, i, label[i], counters[VALID])
+
+    @forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)
+    def report_cuda(rows, report):
+        r = cuda.grid(1)
+        if r < report.size:
+            total = 0.0
+            for i in range(rows.shape[0]):
+                total += rows[i, r]
+            report[r] = total
+
+    @forward("cuda", over="x", axes=0, threads=32, writes="probs", phases=("predict",))
+    def probs_cuda(x, probs):
+        i = cuda.grid(1)
+        if i < x.shape[0]:
+            softmax_row(x, probs, i)
+
+    @backward("cuda", over="x", axes=0, threads=32, writes="d_x", phases=("train",))
+    def backward_cuda(probs, label, d_x, counters, weight):
+        i = cuda.grid(1)
+        if i < probs.shape[0]:
+            gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
