@@ -147,6 +147,18 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """One shard reading another's output, or a network input (whose device is then the reader's)."""
+
+    source: str
+    source_device: str
+    target: str
+    target_device: str
+    shape: Shape
+    crossing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ShardInfo:
     """One layer on one device: what ``info`` tells of it. Shapes are the device's own, batch included."""
 
@@ -155,8 +167,9 @@ class ShardInfo:
     device: str
     index: int
     count: int
+    phase: Phase
     attrs: Mapping[str, Any]
-    inputs: Mapping[str, Shape]
+    inputs: Mapping[str, Shape | None]
     outputs: Mapping[str, Shape]
     dtypes: Mapping[str, str]
     params: Mapping[str, Shape]
@@ -180,6 +193,7 @@ class Plan:
     buffers: Mapping[str, Buffer]
     steps: tuple[Step, ...]
     shards: tuple[ShardInfo, ...]
+    edges: tuple[Edge, ...]
     crossings: tuple[Crossing, ...]
     initial: Mapping[str, Mapping[str, Any]]
     reports: Mapping[str, tuple[str, ...]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
+from netspec.contract.naming import canonical, tensor_of
 from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
 from netspec.plan.model import Pass
@@ -16,27 +17,6 @@ SPECIAL = ("counters", "rates")
 """Step arguments that exist for every layer."""
 KEYS = ("key", "channel_offset", "channel_count")
 """Numbers that the step's attributes give."""
-
-
-def canonical(name: str, tensors: Mapping[str, Any], each: str | None, index: int | None) -> str:
-    """The step argument a kernel parameter stands for: d_x for dx, x2 for the x of an ``each`` pass."""
-    for prefix in ("", "d_", "d"):
-        rest = name[len(prefix) :]
-        if not name.startswith(prefix) or not rest:
-            continue
-        if each is not None and rest == each:
-            rest = f"{each}{index}"
-        if rest in tensors:
-            return f"d_{rest}" if prefix else rest
-    return name
-
-
-def tensor_of(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    """The tensor behind a canonical argument name; a gradient or next state has the shape of what it belongs to."""
-    for prefix in ("", "d_", "next_"):
-        if name.startswith(prefix) and name[len(prefix) :] in tensors:
-            return tensors[name[len(prefix) :]]
-    raise KeyError(name)
 
 
 def lower(
