@@ -19,7 +19,7 @@ from netspec.data.crew import Crew, ProcessCrew, ThreadCrew
 from netspec.data.decode import geometry_for
 from netspec.data.reader import Done, Recipe, Task
 from netspec.data.ring import Ring
-from netspec.data.source import Source
+from netspec.data.source import Source, Split
 from netspec.data.worker import Setup
 from netspec.errors import NetspecError
 from netspec.spec.model import DataSpec
@@ -82,7 +82,7 @@ class Pipeline:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Split,
         data: DataSpec,
         split: Literal["train", "val"],
         batch: int,
@@ -90,11 +90,14 @@ class Pipeline:
         seed: int,
         workers: int | None = None,
     ) -> None:
-        """``image_shape`` is the network's (height, width, channels); ``workers`` None: as the spec says."""
+        """``image_shape`` is the network's (height, width, channels); ``workers`` None: as the spec says.
+
+        A bare Split is read as ``split`` says.
+        """
         self.training = split == "train"
-        chosen = source.train if self.training else source.val
+        chosen = source if isinstance(source, Split) else source.train if self.training else source.val
         if chosen is None:
-            raise NetspecError(f"no validation images in {source.where}")
+            raise NetspecError("the data has no validation images")
         if self.training and len(chosen) < batch:
             raise NetspecError(f"{len(chosen):,} training images do not fill a batch of {batch}; lower train.batch")
         geometry = geometry_for(data, image_shape)

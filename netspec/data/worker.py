@@ -1,6 +1,6 @@
 """A data worker: a clean process that reads images into shared memory until its parent closes the pipe or dies.
 
-Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks and results. It imports
+Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks, results. It imports
 numpy and PIL only.
 """
 

@@ -1,0 +1,66 @@
+"""The mean image, which is subtracted from every crop (paper, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netspec.data.order import sample
+from netspec.data.pipeline import Pipeline
+from netspec.data.source import Source, Split
+from netspec.errors import NetspecError
+from netspec.spec.model import DataSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_BATCH = 64
+
+
+class Sample(Split):
+    """Some images of another split."""
+
+    def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
+        self.labels = split.labels[indices]
+        self._split, self._indices = split, indices
+
+    def name(self, i: int) -> str:
+        """The name in the other split."""
+        return self._split.name(int(self._indices[i]))
+
+    def read(self, i: int) -> Image | bytes:
+        """The image of the other split."""
+        return self._split.read(int(self._indices[i]))
+
+    def at_size(self, pixels: int) -> Sample:
+        """The same images of the split at that size."""
+        return Sample(self._split.at_size(pixels), self._indices)
+
+
+def mean_image(
+    source: Source, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None = None
+) -> NDArray[np.float32]:
+    """What ``data.mean`` says to subtract, float32 (H, W, C), in grey levels from 0 to 255.
+
+    ``image``: the mean of the central crops of at most 10,000 training images chosen by the seed, in one pass; the same
+    whatever crop it is subtracted from, as in 2012. ``channel``: that, averaged over the places. ``none``: zeros. Sums
+    are exact integers, so the order of the images does not matter.
+    """
+    if data.mean == "none":
+        return np.zeros(tuple(image_shape), np.float32)
+    chosen = Sample(source.train, sample(len(source.train), source.train.mean_images, seed))
+    plain = replace(data, views=1)
+    total, count = np.zeros(tuple(image_shape), np.uint64), 0
+    with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:
+        for batch in pipeline.epoch(0):
+            total += batch.image[: batch.valid].sum(axis=0, dtype=np.uint32)
+            count += batch.valid
+            batch.release()
+    if not count:
+        raise NetspecError(f"no readable training images in {source.where}")
+    mean = total / count
+    return (mean if data.mean == "image" else np.broadcast_to(mean.mean(axis=(0, 1)), mean.shape)).astype(np.float32)
