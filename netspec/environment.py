@@ -1,0 +1,63 @@
+"""The environment record: what a second person needs to repeat a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import netspec
+
+_PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "pillow", "safetensors", "pyyaml", "threadpoolctl")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Versions, processor, devices and the command line, as plain data; ``details`` are added."""
+    return {
+        "netspec": netspec.__version__,
+        "python": sys.version.split()[0],
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": _cores(),
+        "memory_bytes": _memory(),
+        "devices": list(devices),
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "variables": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        **(details or {}),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it, else as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None

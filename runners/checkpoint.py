@@ -1,0 +1,190 @@
+"""Checkpoints: one safetensors file that evaluates, predicts and trains on, alone and on any binding.
+
+Logical tensors (parameters, momentum, state, the mean image) lie under their names; ``__metadata__`` holds the record of
+the run as JSON and a CRC-32 of each tensor and of the record, since safetensors itself has no checksums. Reading goes
+through the safetensors library and runs no code. Writing is done here: piece by piece from the arrays, without a second
+copy, without holding the interpreter, synced before the file gets its name.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from netspec.errors import NetspecError
+from netspec.storage import write_whole
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+_DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
+
+Tensors = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The latest evaluation: the iteration it was made at, mean loss, and errors in [0, 1] by name."""
+
+    iteration: int
+    loss: float
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a run stands, beside its tensors.
+
+    ``iteration`` and ``epoch`` are finished ones; ``position`` counts the batches of the epoch in progress that are
+    done. ``spec`` is the canonical spec; ``data`` tells the images apart (see runners.resume). ``validation_errors``
+    holds one top-1 error an epoch, for the schedule.
+    """
+
+    iteration: int
+    epoch: int
+    position: int
+    seed: int
+    batch: int
+    classes: tuple[str, ...]
+    spec: Mapping[str, Any]
+    data: Mapping[str, Any]
+    validation_errors: tuple[float, ...] = ()
+    evaluated: Evaluated | None = None
+    netspec: str = ""
+    format: int = FORMAT
+
+    @property
+    def measured(self) -> bool:
+        """Whether the latest evaluation was of these very parameters."""
+        return self.evaluated is not None and self.evaluated.iteration == self.iteration
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has least of: top-1 error, else the loss; infinite when not measured."""
+        if self.evaluated is None or not self.measured:
+            return float("inf")
+        return self.evaluated.errors.get("top1", self.evaluated.loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A record and its tensors, read from ``path`` or about to be written."""
+
+    record: Record
+    tensors: Tensors
+    path: Path | None = field(default=None, compare=False)
+
+
+class Damaged(NetspecError):
+    """A checkpoint file that is not whole, or not one at all."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+def write(path: Path, checkpoint: Checkpoint) -> int:
+    """Write the file, whole or not at all; returns its bytes. Raises NetspecError when the disk will not take it."""
+    tensors = {name: np.ascontiguousarray(array) for name, array in sorted(checkpoint.tensors.items())}
+    return write_whole(path, _pieces(checkpoint.record, tensors))
+
+
+def _pieces(record: Record, tensors: Tensors) -> Iterator[bytes | memoryview]:
+    text = json.dumps(asdict(record), sort_keys=True)
+    sums = {name: _checksum(name, array) for name, array in tensors.items()}
+    metadata = {"netspec": text, "crc32": json.dumps({"": zlib.crc32(text.encode()), **sums})}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    start = 0
+    for name, array in tensors.items():
+        kind = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape}
+        header[name] = {**kind, "data_offsets": [start, start + array.nbytes]}
+        start += array.nbytes
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned
+    yield len(encoded).to_bytes(8, "little") + encoded
+    yield from map(_raw, tensors.values())
+
+
+def _raw(array: np.ndarray[Any, Any]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8))
+
+
+def _checksum(name: str, array: np.ndarray[Any, Any]) -> int:
+    return zlib.crc32(_raw(np.ascontiguousarray(array)), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode()))
+
+
+def read(path: Path) -> Checkpoint:
+    """Read and verify the whole file. Raises Damaged with the reason, or NetspecError when there is no such file."""
+    with _opened(path) as file:
+        record, sums = _record(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    wrong = [name for name in tensors if _checksum(name, tensors[name]) != sums.get(name)]
+    missing = sums.keys() - tensors.keys()
+    if wrong or missing:
+        names = ", ".join(sorted({*wrong, *missing})[:3])
+        raise Damaged(path, f"damaged: the content of {names} is not what was written")
+    return Checkpoint(record, tensors, path)
+
+
+def read_record(path: Path) -> Record:
+    """Read the record only, which is quick. Raises as ``read`` does; tensors are not verified."""
+    with _opened(path) as file:
+        return _record(path, file)[0]
+
+
+class _opened:
+    """The file as safetensors opens it; anything wrong with it becomes Damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Any:
+        try:
+            self.file = safe_open(self.path, "np").__enter__()
+        except FileNotFoundError:
+            raise NetspecError(f"{self.path}: no such checkpoint") from None
+        except (SafetensorError, OSError, ValueError) as error:
+            raise Damaged(self.path, f"damaged or not a checkpoint ({_first_line(error)})") from error
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.file.__exit__(None, None, None)
+        if isinstance(error, SafetensorError | OSError):
+            raise Damaged(self.path, f"damaged ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _record(path: Path, file: Any) -> tuple[Record, dict[str, int]]:
+    metadata = file.metadata() or {}
+    if "netspec" not in metadata or "crc32" not in metadata:
+        raise Damaged(path, "not a netspec checkpoint: it has tensors but no record of a run")
+    text: str = metadata["netspec"]
+    try:
+        sums = dict(json.loads(metadata["crc32"]))
+        if zlib.crc32(text.encode()) != sums.pop("", None):
+            raise Damaged(path, "damaged: its record is not what was written")
+        return _decode(path, json.loads(text)), sums
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(path, f"damaged: its record cannot be read ({_first_line(error)})") from error
+
+
+def _decode(path: Path, values: dict[str, Any]) -> Record:
+    if values["format"] != FORMAT:
+        raise NetspecError(
+            f"{path}: written in checkpoint format {values['format']} by netspec {values.get('netspec')}; "
+            f"this version reads format {FORMAT}"
+        )
+    evaluated = values.pop("evaluated")
+    values["evaluated"] = Evaluated(**evaluated) if evaluated else None
+    for name in ("classes", "validation_errors"):
+        values[name] = tuple(values[name])
+    return Record(**values)
