@@ -1,0 +1,40 @@
+"""Images as rows of numbers."""
+
+from math import prod
+
+from netspec.plugin import Layer, Tensor, backward, cuda, forward, register
+
+
+@register("flatten")
+class Flatten(Layer):
+    """(N, H, W, C) becomes (N, H * W * C): the same numbers in the same order. ``dense`` does not need it."""
+
+    whole_only = "leave it out: dense reads (N, H, W, C) as it is"
+    examples = ({"attrs": {}, "inputs": [(2, 3, 2, 4)]}, {"attrs": {}, "inputs": [(3, 6)]})
+
+    def outputs(self, x):
+        return Tensor((x.shape[0], prod(x.shape[1:])), x.dtype)
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        target = y.reshape(y.size)
+        for i in range(start, stop):
+            target[i] = x[i]
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        source = dy.reshape(dy.size)
+        for i in range(start, stop):
+            d_x[i] = source[i]
+
+    @forward("cuda", over="x", writes="y", threads=256)
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size:
+            y.flat[i] = x[i]
+
+    @backward("cuda", over="x", writes="d_x", threads=256)
+    def backward_cuda(dy, d_x):
+        i = cuda.grid(1)
+        if i < d_x.size:
+            d_x[i] = dy.flat[i]

@@ -1,0 +1,16 @@
+"""Logistic function, also called sigmoid."""
+
+import math
+
+from netspec.plugin import Elementwise, register
+
+
+@register("logistic")
+class Logistic(Elementwise):
+    """y = 1 / (1 + exp(-x))"""
+
+    def forward(x):
+        return 1 / (1 + math.exp(-x))
+
+    def backward(y, dy):
+        return dy * y * (1 - y)

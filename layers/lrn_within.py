@@ -1,0 +1,146 @@
+"""Response normalisation within each channel (cuda-convnet's rnorm): an extra layer of the network as run in 2012."""
+
+from netspec.layers._response import ATTRS, constants, power
+
+from netspec.plugin import (
+    Flops,
+    Layer,
+    LayerError,
+    Tensor,
+    Workspace,
+    backward,
+    cuda,
+    device,
+    forward,
+    number,
+    register,
+)
+
+
+@device
+def add_squares(x, n, h, w, before, after, out):
+    """Overwrite out (C,) with the sums of squares over the window around (h, w) of image n."""
+    out[:] = 0.0
+    for i in range(max(h - before, 0), min(h + after + 1, x.shape[1])):
+        for j in range(max(w - before, 0), min(w + after + 1, x.shape[2])):
+            source = x[n, i, j]
+            for c in range(out.size):
+                out[c] += source[c] * source[c]
+
+
+@device
+def subtract_windows(ratio, n, h, w, before, after, x, coupling, out):
+    """Subtract coupling * x * (the sum of ratio over the window) from out (C,)."""
+    here = x[n, h, w]
+    for i in range(max(h - before, 0), min(h + after + 1, ratio.shape[1])):
+        for j in range(max(w - before, 0), min(w + after + 1, ratio.shape[2])):
+            source = ratio[n, i, j]
+            for c in range(out.size):
+                out[c] -= coupling * here[c] * source[c]
+
+
+@device
+def one_sum(x, n, h, w, c, before, after, squares):
+    """The sum of values, or of squares, over the window around one place."""
+    total = 0.0
+    for i in range(max(h - before, 0), min(h + after + 1, x.shape[1])):
+        for j in range(max(w - before, 0), min(w + after + 1, x.shape[2])):
+            total += x[n, i, j, c] * (x[n, i, j, c] if squares else 1.0)
+    return total
+
+
+@device
+def unravel(i, x):
+    """The four indices of element i."""
+    c, rest = i % x.shape[3], i // x.shape[3]
+    w, rest = rest % x.shape[2], rest // x.shape[2]
+    return rest // x.shape[1], rest % x.shape[1], w, c
+
+
+@register("lrn_within")
+class WithinChannelNormalisation(Layer):
+    """y = x / (k + alpha * sum of squares over the size x size window around x, in its channel) ** beta
+
+    The window begins size // 2 rows above and columns left of x and is clipped at the edges. Defaults are those of
+    2012, where alpha was divided by the window's size: ``scaling: window``.
+    """
+
+    attrs = {
+        **ATTRS,
+        "alpha": number("factor of the sum of squares", default=1e-3),
+        "k": number("constant beside the sum", default=1.0, above=0),
+    }
+    examples = (
+        {"attrs": {"size": 3, "alpha": 0.3}, "inputs": [(2, 4, 5, 3)]},
+        {"attrs": {"size": 4, "alpha": 0.9, "beta": 0.6, "k": 2.0, "scaling": "window"}, "inputs": [(2, 5, 3, 2)]},
+    )
+
+    def outputs(self, x):
+        if len(x.shape) != 4:
+            raise LayerError(f"the input must have the shape (batch, height, width, channels), got {x.shape}")
+        return Tensor(x.shape, x.dtype)
+
+    def scalars(self, t, index=None):
+        return constants(self.attrs, self.attrs.size**2)
+
+    def workspace(self, t, variant, direction):
+        return {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
+
+    def flops(self, t):
+        window = 2 * self.attrs.size**2
+        return Flops(forward=t.x.size * (window + 5), d_inputs=t.x.size * (2 * window + 10))
+
+    @forward("cpu", over="x", axes=(0, 1), block=8, writes="y")
+    def forward_cpu(start, stop, x, y, before, after, k, per_term, beta):
+        for row in range(start, stop):
+            n, h = row // x.shape[1], row % x.shape[1]
+            for w in range(x.shape[2]):
+                source, out = x[n, h, w], y[n, h, w]
+                add_squares(x, n, h, w, before, after, out)
+                for c in range(out.size):
+                    out[c] = source[c] * power(k + per_term * out[c], beta)
+
+    @backward("cpu", over="x", axes=(0, 1), block=8, writes=("d_x", "ratio"))
+    def ratio_cpu(start, stop, x, dy, d_x, ratio, before, after, k, per_term, beta):
+        for row in range(start, stop):
+            n, h = row // x.shape[1], row % x.shape[1]
+            for w in range(x.shape[2]):
+                source, gradient, out, share = x[n, h, w], dy[n, h, w], d_x[n, h, w], ratio[n, h, w]
+                add_squares(x, n, h, w, before, after, out)
+                for c in range(out.size):
+                    scale = k + per_term * out[c]
+                    out[c] = gradient[c] * power(scale, beta)
+                    share[c] = out[c] * source[c] / scale
+
+    @backward("cpu", over="x", axes=(0, 1), block=8, writes="d_x")
+    def backward_cpu(start, stop, x, d_x, ratio, before, after, coupling):
+        for row in range(start, stop):
+            n, h = row // x.shape[1], row % x.shape[1]
+            for w in range(x.shape[2]):
+                subtract_windows(ratio, n, h, w, after, before, x, coupling, d_x[n, h, w])
+
+    @forward("cuda", over="x", axes=(0, 1, 2, 3), writes="y")
+    def forward_cuda(x, y, before, after, k, per_term, beta):
+        i = cuda.grid(1)
+        if i < x.size:
+            n, h, w, c = unravel(i, x)
+            scale = k + per_term * one_sum(x, n, h, w, c, before, after, True)
+            y[n, h, w, c] = x[n, h, w, c] * power(scale, beta)
+
+    @backward("cuda", over="x", axes=(0, 1, 2, 3), writes=("d_x", "ratio"))
+    def ratio_cuda(x, dy, d_x, ratio, before, after, k, per_term, beta):
+        i = cuda.grid(1)
+        if i < x.size:
+            n, h, w, c = unravel(i, x)
+            scale = k + per_term * one_sum(x, n, h, w, c, before, after, True)
+            share = dy[n, h, w, c] * power(scale, beta)
+            d_x[n, h, w, c] = share
+            ratio[n, h, w, c] = share * x[n, h, w, c] / scale
+
+    @backward("cuda", over="x", axes=(0, 1, 2, 3), writes="d_x")
+    def backward_cuda(x, d_x, ratio, before, after, coupling):
+        i = cuda.grid(1)
+        if i < x.size:
+            n, h, w, c = unravel(i, x)
+            total = one_sum(ratio, n, h, w, c, after, before, False)
+            d_x[n, h, w, c] -= coupling * x[n, h, w, c] * total

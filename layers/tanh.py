@@ -1,0 +1,16 @@
+"""Hyperbolic tangent."""
+
+import math
+
+from netspec.plugin import Elementwise, register
+
+
+@register("tanh")
+class Tanh(Elementwise):
+    """y = tanh(x)"""
+
+    def forward(x):
+        return math.tanh(x)
+
+    def backward(y, dy):
+        return dy * (1 - y * y)
