@@ -1,0 +1,209 @@
+"""Convolution (cross-correlation) over images, with groups, strides, asymmetric padding and windows over the edge."""
+
+from math import prod
+
+from netspec.layers import _conv_gemm as gemm
+from netspec.layers._patches import rows_at_once
+from netspec.layers._window import image_groups, initial_bias, window_of
+from netspec.plugin import (
+    Flops,
+    Layer,
+    Param,
+    Tensor,
+    Workspace,
+    backward,
+    boolean,
+    choice,
+    forward,
+    initialiser,
+    integer,
+    number,
+    padding,
+    pair,
+    register,
+)
+
+CHUNKS = 16
+"""Parts of a batch whose weight gradients are summed apart: as many team members can work at them at once."""
+
+
+@register("conv")
+class Conv(Layer):
+    """y[n, oh, ow, f] = bias[f] + the sum of x[n, oh * stride - pad + i, ow * stride - pad + j, c] weight[i, j, c, f].
+
+    x is (N, H, W, C), y (N, OH, OW, filters), weight (KH, KW, C / groups, filters), bias (filters). Group g computes
+    the g-th share of the filters from the g-th share of the channels. OH is (H + padding - KH) / stride + 1, rounded
+    down (``floor``) or up (``ceil``, as in cuda-convnet: 224 gives 55 with size 11 and stride 4, the last window
+    hanging over the edge and reading zeros).
+    """
+
+    attrs = {
+        "filters": integer("Kernels, and so channels of the output.", minimum=1),
+        "size": pair("Height and width of the kernels.", minimum=1),
+        "stride": pair("Pixels between neighbouring windows.", default=1, minimum=1),
+        "pad": padding("Zeros round the image."),
+        "groups": integer("Channels and filters are cut in as many parts.", default=None, minimum=1),
+        "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
+        "bias": boolean("Whether each filter adds a bias.", default=True),
+        "init": initialiser("How the weights start.", default={"type": "gaussian", "std": 0.01}),
+        "bias_init": number("Where the biases start.", default=0.0),
+    }
+    divided = ("filters", "groups")
+    mixes_channels = True
+    prefer = {"cpu": ("gemm",)}
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(N, OH, OW, filters)."""
+        window = window_of(self.attrs, x)
+        return Tensor((x.shape[0], *window.out, self.attrs.filters), x.dtype)
+
+    def params(self, x: Tensor) -> dict[str, Param]:
+        """weight (KH, KW, C / groups, filters) and bias (filters)."""
+        window, filters = window_of(self.attrs, x), self.attrs.filters
+        depth = image_groups(x.shape[3], filters, self._groups, "filters")
+        fans = {"fan_in": window.area * depth, "fan_out": window.area * filters // self._groups}
+        result = {"weight": Param((*window.size, depth, filters), self.attrs.init, axis=3, **fans)}
+        if self.attrs.bias:
+            result["bias"] = Param((filters,), initial_bias(self.attrs), axis=0, **fans)
+        return result
+
+    def workspace(self, t, variant, direction):
+        """Patches, and the weight gradients and bias gradients of parts of the batch."""
+        spaces = {}
+        patch, filters = prod(t.weight.shape[:3]), t.weight.shape[3]
+        if variant == "gemm":
+            spaces["columns"] = Workspace((self._rows(t) * t.y.shape[2], patch), t.x.dtype, per="member")
+        if direction == "backward":
+            spaces["partials"] = Workspace((self._chunks(t), t.weight.size), t.x.dtype)
+            spaces["image_bias"] = Workspace((t.x.shape[0], filters), t.x.dtype)
+            if variant == "gemm":
+                spaces["product"] = Workspace((patch, filters // self._groups), t.x.dtype, per="member")
+        return spaces
+
+    def scalars(self, t, index=None):
+        """The window's numbers, images of a chunk and rows of one patch matrix."""
+        images = -(-t.x.shape[0] // CHUNKS)
+        return {**window_of(self.attrs, t.x).scalars, "groups": self._groups, "images": images, "rows": self._rows(t)}
+
+    def flops(self, t):
+        """All windows counted whole, in each of the three products."""
+        count = 2 * t.y.size * prod(t.weight.shape[:3])
+        return Flops(count, count, count)
+
+    @property
+    def _groups(self) -> int:
+        return self.attrs.groups or 1
+
+    def _chunks(self, t) -> int:
+        return -(-t.x.shape[0] // -(-t.x.shape[0] // CHUNKS))
+
+    def _rows(self, t) -> int:
+        return rows_at_once(t.y.shape[2], prod(t.weight.shape[:3]), t.y.shape[0] * t.y.shape[1])
+
+    # Plain -----------------------------------------------------------------------------------------------------------
+
+    @forward("cpu", over="y", axes=0, writes="y")
+    def forward_cpu(start, stop, x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
+        height, width = x.shape[1:3]
+        size_h, size_w, depth, filters = weight.shape
+        share = filters // groups
+        for n in range(start, stop):
+            for oh in range(y.shape[1]):
+                top = oh * stride_h - pad_top
+                for ow in range(y.shape[2]):
+                    left = ow * stride_w - pad_left
+                    pixel = y[n, oh, ow]
+                    pixel[:] = 0
+                    for i in range(max(0, -top), min(size_h, height - top)):
+                        for j in range(max(0, -left), min(size_w, width - left)):
+                            for c in range(depth * groups):
+                                value, g = x[n, top + i, left + j, c], c // depth
+                                for f in range(g * share, (g + 1) * share):
+                                    pixel[f] += value * weight[i, j, c - g * depth, f]
+
+    @forward("cpu", over="y", axes=0, writes="y", when={"bias": True})
+    def add_bias_cpu(start, stop, bias, y):
+        for n in range(start, stop):
+            for oh in range(y.shape[1]):
+                for ow in range(y.shape[2]):
+                    for f in range(y.shape[3]):
+                        y[n, oh, ow, f] += bias[f]
+
+    @backward("cpu", over="d_x", axes=0, writes="d_x")
+    def d_x_cpu(start, stop, weight, dy, d_x, groups, stride_h, stride_w, pad_top, pad_left):
+        height, width = d_x.shape[1:3]
+        size_h, size_w, depth, filters = weight.shape
+        share = filters // groups
+        d_x[start:stop] = 0
+        for n in range(start, stop):
+            for oh in range(dy.shape[1]):
+                top = oh * stride_h - pad_top
+                for ow in range(dy.shape[2]):
+                    left = ow * stride_w - pad_left
+                    for i in range(max(0, -top), min(size_h, height - top)):
+                        for j in range(max(0, -left), min(size_w, width - left)):
+                            for c in range(depth * groups):
+                                g = c // depth
+                                total = 0.0
+                                for f in range(g * share, (g + 1) * share):
+                                    total += dy[n, oh, ow, f] * weight[i, j, c - g * depth, f]
+                                d_x[n, top + i, left + j, c] += total
+
+    @backward("cpu", over="partials", axes=0, writes="partials")
+    def d_weight_chunk(
+        start, stop, x, dy, partials, images, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left
+    ):
+        height, width, depth = x.shape[1], x.shape[2], x.shape[3] // groups
+        share = dy.shape[3] // groups
+        for chunk in range(start, stop):
+            total = partials[chunk].reshape(size_h, size_w, depth, dy.shape[3])
+            total[:] = 0
+            for n in range(chunk * images, min((chunk + 1) * images, x.shape[0])):
+                for oh in range(dy.shape[1]):
+                    top = oh * stride_h - pad_top
+                    for ow in range(dy.shape[2]):
+                        left = ow * stride_w - pad_left
+                        for i in range(max(0, -top), min(size_h, height - top)):
+                            for j in range(max(0, -left), min(size_w, width - left)):
+                                for c in range(depth * groups):
+                                    value, g = x[n, top + i, left + j, c], c // depth
+                                    for f in range(g * share, (g + 1) * share):
+                                        total[i, j, c - g * depth, f] += value * dy[n, oh, ow, f]
+
+    @backward("cpu", over="d_weight", writes="d_weight")
+    def d_weight_sum(start, stop, partials, d_weight):
+        for e in range(start, stop):
+            d_weight[e] = partials[0, e]
+        for chunk in range(1, partials.shape[0]):
+            for e in range(start, stop):
+                d_weight[e] += partials[chunk, e]
+
+    @backward("cpu", over="image_bias", axes=0, writes="image_bias", when={"bias": True})
+    def d_bias_image(start, stop, dy, image_bias):
+        for n in range(start, stop):
+            total = image_bias[n]
+            total[:] = 0
+            for oh in range(dy.shape[1]):
+                for ow in range(dy.shape[2]):
+                    for f in range(dy.shape[3]):
+                        total[f] += dy[n, oh, ow, f]
+
+    @backward("cpu", over="d_bias", writes="d_bias", when={"bias": True})
+    def d_bias_sum(start, stop, image_bias, d_bias):
+        for f in range(start, stop):
+            total = 0.0
+            for n in range(image_bias.shape[0]):
+                total += image_bias[n, f]
+            d_bias[f] = total
+
+    # Matrix products -------------------------------------------------------------------------------------------------
+
+    forward_gemm, forward_gemm_unbiased = gemm.forward_gemm, gemm.forward_gemm_unbiased
+    d_x_gemm, d_weight_chunk_gemm = gemm.d_x_gemm, gemm.d_weight_chunk_gemm
+    d_weight_sum_gemm = backward("cpu", over="d_weight", writes="d_weight", variant="gemm")(d_weight_sum.function)
+    d_bias_image_gemm = backward(
+        "cpu", over="image_bias", axes=0, writes="image_bias", variant="gemm", when={"bias": True}
+    )(d_bias_image.function)
+    d_bias_sum_gemm = backward("cpu", over="d_bias", writes="d_bias", variant="gemm", when={"bias": True})(
+        d_bias_sum.function
+    )
