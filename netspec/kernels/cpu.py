@@ -1,12 +1,10 @@
-"""Compilation for CPUs with numba, cached on disk by content: one folder a hash, so no index is ever shared."""
+"""Compilation for CPUs with numba, cached on disk by content."""
 
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numba
 from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
+from netspec.kernels.cache import Locator, content_folder
 from netspec.kernels.source import Prepared, prepare
 
 # Contraction and reassociation let reductions be vectorised. NaN and infinity keep their meaning.
@@ -40,7 +39,7 @@ def _jit(prepared: Prepared) -> Any:
     if prepared.digest not in _compiled:
         plain = prepared.build(_jit)
         dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=_FASTMATH)(plain)
-        folder = _folder(prepared.digest)
+        folder = content_folder(prepared.digest, _target())
         if folder is not None:
             dispatcher._cache = _ContentCache(plain, folder)
         _compiled[prepared.digest] = dispatcher
@@ -55,46 +54,10 @@ def _target() -> str:
     return "\n".join((*parts, *sorted(_FASTMATH)))
 
 
-def cache_root() -> Path:
-    """Where compiled kernels are kept: $NETSPEC_CACHE_DIR, else the user's cache folder."""
-    own = os.environ.get("NETSPEC_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "netspec"
-
-
-def _folder(digest: str) -> Path | None:
-    name = blake2b(f"{digest}\n{_target()}".encode(), digest_size=16).hexdigest()
-    folder = cache_root() / "kernels" / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: kernels are then compiled in each process
-        return None
-    return folder if os.access(folder, os.W_OK) else None
-
-
-class _Locator:
-    """Tells numba's cache where a kernel's files lie; their folder's name already stands for the content."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def get_cache_path(self) -> str:
-        return str(self.folder)
-
-    def ensure_cache_path(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def get_source_stamp(self) -> str:
-        return self.folder.name
-
-    def get_disambiguator(self) -> None:
-        return None
-
-
 class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
     def __init__(self, folder: Path) -> None:
         self._lineno = 0
-        self._locator = _Locator(folder)
+        self._locator = Locator(folder)
         self._filename_base = "kernel"
 
 

@@ -1,0 +1,214 @@
+"""The GPU device: one plain allocation an arena, a compute and a copy stream, kernels compiled by numba.cuda."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.kernel import Backend
+from netspec.contract.tensor import Shape
+from netspec.device.base import Call, Device, Event
+from netspec.device.cuda import numba_cuda
+from netspec.device.cuda.numba_cuda import cuda
+from netspec.device.cuda.ops import CudaOps
+from netspec.errors import NetspecError
+from netspec.kernels.cuda import compile_cuda, compile_host
+from netspec.kernels.find import find_kernel
+from netspec.plan.model import Pass, Queue
+
+Array = Any
+Host = np.ndarray[Any, Any]
+ALIGNMENT = 256
+"""Bytes; what the driver's allocations are aligned to, and what 128-bit accesses and copies like best."""
+_OUT_OF_MEMORY = 2
+
+
+class CudaDevice:
+    """``cuda:N``: one card, or a share of it where two devices of a network are bound to one.
+
+    In the simulator every index is the one simulated card.
+    """
+
+    kind: Backend = "cuda"
+    team_size = 1
+
+    def __init__(self, index: int) -> None:
+        self.name = f"cuda:{index}"
+        self.index = index
+        self._card = cuda.gpus[0 if numba_cuda.SIMULATOR else index]
+        with self._card:
+            self._streams: dict[Queue, Any] = {"compute": cuda.stream(), "copy": cuda.stream()}
+
+    def empty(self, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        return self.carve(self.arena(_nbytes(shape, dtype)), 0, shape, dtype)
+
+    def arena(self, nbytes: int) -> Array:
+        """See Device."""
+        with self._card:
+            try:
+                return cuda.device_array(max(nbytes, 1), np.uint8)
+            except numba_cuda.driver_error() as error:
+                if getattr(error, "code", None) != _OUT_OF_MEMORY:
+                    raise
+                raise NetspecError(self._no_room(nbytes)) from error
+
+    def staging(self, shape: Shape, dtype: str) -> Host:
+        """See Device."""
+        with self._card:
+            return cuda.pinned_array(tuple(shape), np.dtype(dtype))  # type: ignore[no-any-return]
+
+    def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        with self._card:
+            return arena[offset : offset + _nbytes(shape, dtype)].view(np.dtype(dtype)).reshape(tuple(shape))
+
+    def upload(self, array: Array, values: Host) -> None:
+        """See Device."""
+        host = np.ascontiguousarray(np.broadcast_to(values, tuple(array.shape)), array.dtype)
+        self.synchronise()
+        self.copier(array, host, None, "compute")()
+        self.synchronise()
+
+    def download(self, array: Array) -> Host:
+        """See Device."""
+        host = np.empty(tuple(array.shape), array.dtype)
+        self.synchronise()
+        self.copier(host, array, self, "compute")()
+        self.synchronise()
+        return host
+
+    def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
+        """See Device."""
+        with self._card:
+            return array[(slice(None),) * axis + (slice(start, stop),)]
+
+    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+        """See Device."""
+        with self._card:
+            calls = [self._launch(one, arrays, self._streams[queue]) for one in passes]
+        return self._on_card(*calls)
+
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Queue) -> Call:
+        """See Device."""
+        if tuple(target.shape) != tuple(source.shape) or target.dtype != source.dtype:
+            raise ValueError(f"cannot copy {source.dtype}{source.shape} into {target.dtype}{target.shape}")
+        if numba_cuda.SIMULATOR:
+            return lambda: np.copyto(_simulated(target), _simulated(source))
+        from netspec.device.cuda import driver
+
+        stream = int(self._streams[queue])
+        with self._card:
+            if self._reaches(source_device):
+                return self._on_card(driver.copier(target, source, stream))
+            staging = self.staging(source.shape, str(source.dtype))
+            steps = driver.copier(staging, source, stream), driver.copier(target, staging, stream)
+        return self._on_card(*steps)
+
+    def event(self) -> Event:
+        """See Device."""
+        with self._card:
+            return cuda.event(timing=False) if not numba_cuda.SIMULATOR else cuda.event()
+
+    def record(self, event: Event, queue: Queue) -> None:
+        """See Device."""
+        with self._card:
+            event.record(self._streams[queue])
+
+    def wait(self, event: Event, queue: Queue) -> None:
+        """See Device."""
+        with self._card:
+            event.wait(self._streams[queue])
+
+    def synchronise(self) -> None:
+        """See Device."""
+        with self._card:
+            for stream in self._streams.values():
+                try:
+                    stream.synchronize()
+                except numba_cuda.driver_error() as error:
+                    raise NetspecError(f"{self.name}: work on the card failed: {error}") from error
+
+    def capture(self, call: Call) -> Call:
+        """See Device; the simulator has nothing to record."""
+        if numba_cuda.SIMULATOR:
+            return call
+        from netspec.device.cuda import driver
+
+        with self._card:
+            return self._on_card(driver.capture(call, int(self._streams["compute"])))
+
+    def close(self) -> None:
+        """See Device; arrays go when the last reference to them does."""
+        self.synchronise()
+        self._streams.clear()
+
+    def _on_card(self, *calls: Call) -> Call:
+        card = self._card
+
+        def call() -> None:
+            with card:
+                for one in calls:
+                    one()
+
+        return call
+
+    def _reaches(self, other: Device | None) -> bool:
+        """Whether the driver copies from there straight to this card."""
+        if not isinstance(other, CudaDevice) or other.index == self.index:
+            return True
+        from netspec.device.cuda import driver
+
+        return driver.allow_peer(self.index, other.index)
+
+    def _no_room(self, nbytes: int) -> str:
+        free, total = cuda.current_context().get_memory_info()
+        return f"{self.name}: no room for {nbytes:,} bytes, {free:,} of {total:,} are free; a smaller batch needs fewer"
+
+    def _launch(self, one: Pass, arrays: Mapping[str, Array], stream: Any) -> Call:
+        kernel = find_kernel(one.kernel)
+        values = tuple(
+            _scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target)
+            for name, target in one.args
+        )
+        if one.host:
+            host, ops = compile_host(kernel.function, one.dtype), CudaOps(stream)
+            return lambda: host(ops, 0, one.extent, *values)
+        dispatcher = _compiled(kernel.name, compile_cuda(kernel.function, one.dtype), values)
+        if numba_cuda.SIMULATOR:  # a configured kernel is the kernel itself there: configure it at each launch
+            return lambda: dispatcher[one.grid, one.threads, stream](*values)
+        configured = dispatcher[one.grid, one.threads, stream]
+        return lambda: configured(*values)
+
+
+def _compiled(name: str, dispatcher: Any, values: tuple[Any, ...]) -> Any:
+    """Compile before the first iteration; a kernel that cannot be is an error here, not in mid-run."""
+    if not numba_cuda.SIMULATOR:
+        try:
+            dispatcher.compile(tuple(numba_cuda.type_of(value) for value in values))
+        except numba_cuda.compile_error() as error:
+            raise NetspecError(f"{name} cannot be compiled for GPUs: {error}") from error
+    return dispatcher
+
+
+def _array(one: Pass, arrays: Mapping[str, Array], target: str) -> Array:
+    array = arrays[target]
+    if target in one.per_member:
+        array = array.reshape(tuple(array.shape[1:]))  # a GPU has one member
+    return array.reshape((array.size,)) if target in one.flat else array
+
+
+def _scalar(name: str, value: Any, dtype: str) -> Any:
+    if name == "key":
+        return np.uint64(value)
+    return np.dtype(dtype).type(value) if isinstance(value, float) else value
+
+
+def _simulated(array: Any) -> Host:
+    return array if isinstance(array, np.ndarray) else array._ary
+
+
+def _nbytes(shape: Shape, dtype: str) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

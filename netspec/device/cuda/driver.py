@@ -1,0 +1,114 @@
+"""The few calls that go to the CUDA driver itself: copies of slices, copies between cards, graphs.
+
+numba.cuda copies contiguous arrays only, knows no peers and captures no graphs. Nothing here is used in the simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from cuda.bindings import driver as cu
+
+from netspec.device.cuda.pitch import Pitched, common, pitched
+from netspec.errors import NetspecError
+
+Call = Callable[[], None]
+
+
+def check(result: tuple[Any, ...]) -> Any:
+    """The value of a driver call; NetspecError with the driver's own name for what failed."""
+    status, *values = result
+    if status != cu.CUresult.CUDA_SUCCESS:
+        raise NetspecError(f"the CUDA driver answers {status.name}")
+    return values[0] if values else None
+
+
+def copier(target: Any, source: Any, stream: int) -> Call:
+    """A call that enqueues a copy between two arrays of one shape and dtype: slices, host arrays, other cards alike.
+
+    All memory lies in one address space, so the driver sees from an address where it is. Between two cards it takes
+    the direct way where ``allow_peer`` has opened it.
+    """
+    to, of = common(_layout(target), _layout(source))
+    if to.rows == 1 or to.pitch == of.pitch == to.width:
+        return _linear(target, source, to.rows * to.width, stream)
+    return _rows(target, source, to, of, stream)
+
+
+def allow_peer(target: int, source: int) -> bool:
+    """Let the first card's context reach the second's memory; False where the machine has no direct way."""
+    if not check(cu.cuDeviceCanAccessPeer(cu.CUdevice(target), cu.CUdevice(source))):
+        return False
+    context = check(cu.cuDevicePrimaryCtxRetain(cu.CUdevice(source)))
+    (status,) = cu.cuCtxEnablePeerAccess(context, 0)
+    if status != cu.CUresult.CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED:
+        check((status,))
+    return True
+
+
+def capture(call: Call, stream: int) -> Call:
+    """A call that replays, as one graph launched in the stream, the work that ``call`` enqueues there and beyond."""
+    mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED  # late frees of numba's must not spoil it
+    check(cu.cuStreamBeginCapture(stream, mode))
+    try:
+        call()
+    finally:
+        result = cu.cuStreamEndCapture(stream)
+    graph = check(result)
+    executable = check(cu.cuGraphInstantiate(graph, 0))
+    check(cu.cuGraphDestroy(graph))
+
+    def replay() -> None:
+        check(cu.cuGraphLaunch(executable, stream))
+
+    return replay
+
+
+def _linear(target: Any, source: Any, nbytes: int, stream: int) -> Call:
+    to, of = _address(target), _address(source)
+    function = cu.cuMemcpyAsync
+    if _on_host(source):
+        function = cu.cuMemcpyHtoDAsync
+    elif _on_host(target):
+        function = cu.cuMemcpyDtoHAsync
+
+    def call() -> None:
+        check(function(to, of, nbytes, stream))
+
+    return call
+
+
+def _rows(target: Any, source: Any, to: Pitched, of: Pitched, stream: int) -> Call:
+    copy = cu.CUDA_MEMCPY2D()
+    copy.WidthInBytes, copy.Height = to.width, to.rows
+    copy.dstPitch, copy.srcPitch = to.pitch, of.pitch
+    kinds = cu.CUmemorytype
+    if _on_host(target):
+        copy.dstMemoryType, copy.dstHost = kinds.CU_MEMORYTYPE_HOST, _address(target)
+    else:
+        copy.dstMemoryType, copy.dstDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(_address(target))
+    if _on_host(source):
+        copy.srcMemoryType, copy.srcHost = kinds.CU_MEMORYTYPE_HOST, _address(source)
+    else:
+        copy.srcMemoryType, copy.srcDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(_address(source))
+
+    def call() -> None:
+        check(cu.cuMemcpy2DAsync(copy, stream))
+
+    return call
+
+
+def _layout(array: Any) -> Pitched:
+    return pitched(array.shape, array.strides, array.dtype.itemsize)
+
+
+def _on_host(array: Any) -> bool:
+    return isinstance(array, np.ndarray)
+
+
+def _address(array: Any) -> int:
+    if _on_host(array):
+        return int(array.ctypes.data)
+    return int(array.__cuda_array_interface__["data"][0])

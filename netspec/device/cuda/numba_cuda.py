@@ -1,0 +1,122 @@
+"""The only place that imports numba.cuda, so that another package with the same surface can take its place.
+
+With NUMBA_ENABLE_CUDASIM=1 in the environment kernels run in numba's simulator, one Python thread a CUDA thread. What
+the simulator does otherwise is evened out here, as far as kernels can see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import config
+from numba import cuda as _module
+
+from netspec.kernels.cache import Locator
+
+SIMULATOR = bool(config.ENABLE_CUDASIM)
+"""Whether kernels are simulated."""
+
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small networks have small grids: nothing to warn of
+
+
+class _SimulatedModule:
+    """``cuda`` as kernels and their helpers see it in the simulator.
+
+    The simulator puts its own module into the globals of a function while a thread is inside, and takes it out when
+    that thread leaves: another thread may still be in there. Looking up the running launch instead has no such race.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        from numba.cuda.simulator import kernel
+
+        running = kernel._get_kernel_context()
+        return getattr(_module if running is None else running, name)
+
+
+cuda: Any = _SimulatedModule() if SIMULATOR else _module
+"""The module ``numba.cuda``."""
+
+
+def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | None = None) -> Any:
+    """Compile a kernel, or a device function, when it is first called with a kind of arguments.
+
+    Kernels are kept in ``folder``, whose name must stand for all that decides their machine code.
+    """
+    if SIMULATOR:
+        return function if device else _module.jit(function)
+    dispatcher = _module.jit(function, device=device)
+    if folder is not None and not device:
+        dispatcher._cache = _content_cache(function, folder)
+    return dispatcher
+
+
+def compile_ptx(function: Callable[..., Any], types: tuple[Any, ...], capability: tuple[Any, ...]) -> str:
+    """PTX of a kernel for argument types and a compute capability such as (9, 0); needs neither GPU nor driver."""
+    from numba.cuda import types as kinds
+
+    text, _ = _module.compile_ptx(function, kinds.void(*types), cc=capability)
+    return str(text)
+
+
+def type_of(value: Any) -> Any:
+    """The compiler's type of an argument."""
+    from numba.cuda.typing.typeof import Purpose, typeof
+
+    return typeof(value, Purpose.argument)
+
+
+def array_type(dtype: str, axes: int) -> Any:
+    """The compiler's type of a C-contiguous array."""
+    from numba.cuda import types
+
+    return types.Array(getattr(types, dtype), axes, "C")
+
+
+def compile_error() -> type[Exception]:
+    """What compiling raises for a kernel that it cannot translate."""
+    from numba.cuda.core.errors import NumbaError
+
+    return NumbaError  # type: ignore[no-any-return]
+
+
+def driver_error() -> type[Exception]:
+    """What the driver's failures are raised as; ``code`` holds the driver's number."""
+    from numba.cuda.cudadrv.driver import CudaAPIError
+
+    return CudaAPIError  # type: ignore[no-any-return]
+
+
+def versions() -> str:
+    """Names and versions of what turns Python into machine code."""
+    import numba
+
+    own = getattr(_module, "__version__", "")
+    return f"numba {numba.__version__}, numba-cuda {own or _package_version()}"
+
+
+def _package_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("numba-cuda")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _content_cache(function: Callable[..., Any], folder: Path) -> Any:
+    from numba.cuda.dispatcher import CUDACache, CUDACacheImpl
+
+    class Impl(CUDACacheImpl):  # type: ignore[misc]
+        def __init__(self, _: Any) -> None:
+            self._lineno = 0
+            self._locator = Locator(folder)
+            self._filename_base = "kernel"
+
+    class ContentCache(CUDACache):  # type: ignore[misc]
+        """numba-cuda's kernel cache on a folder of our own."""
+
+        _impl_class = Impl
+
+    return ContentCache(function)
