@@ -1,0 +1,145 @@
+"""Pooling over windows of an image, overlapping or not: maximum or average."""
+
+from netspec.layers._window import window_of
+from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, device, forward, padding, pair, register
+
+TRAIN, REST = ("train",), ("eval", "predict")
+
+
+@device
+def clip(position, stride, pad, size, length):
+    """The pixels [first, stop) of a window that lie inside the image."""
+    start = position * stride - pad
+    return max(start, 0), min(start + size, length)
+
+
+@device
+def covering(pixel, stride, pad, size, count):
+    """The windows [first, stop) that a pixel lies in."""
+    return max(pixel + pad - size + stride, 0) // stride, min((pixel + pad) // stride + 1, count)
+
+
+@register("pool")
+class Pool(Layer):
+    """y[n, oh, ow, c] = the maximum or the average of the pixels of window (oh, ow) in channel c.
+
+    x is (N, H, W, C), y (N, OH, OW, C). OH is (H + padding - size) / stride + 1, rounded down or up; a window starts
+    inside the input or the padding before it. Padding is never read: an average is over the pixels that are there.
+    Of equal maxima the first, row by row, gets the gradient. NaN is passed on.
+    """
+
+    attrs = {
+        "mode": choice("max", "average", description="What is taken of each window."),
+        "size": pair("Height and width of a window.", minimum=1),
+        "stride": pair("Pixels between neighbouring windows; smaller than size, windows overlap.", default=1, minimum=1),
+        "pad": padding("Pixels round the image that windows reach over; they are never read."),
+        "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
+    }
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(N, OH, OW, C)."""
+        return Tensor((x.shape[0], *window_of(self.attrs, x, inside=True).out, x.shape[3]), x.dtype)
+
+    def saved(self, x: Tensor) -> dict[str, Tensor]:
+        """argmax: where in its window (row by row, the padding counted) each maximum was."""
+        if self.attrs.mode != "max" or self.phase != "train":
+            return {}
+        return {"argmax": Tensor(self.outputs(x).shape, "int32")}
+
+    def scalars(self, t, index=None):
+        """The window's numbers."""
+        return window_of(self.attrs, t.x, inside=True).scalars
+
+    def flops(self, t):
+        """One operation a pixel of each window."""
+        count = t.y.size * window_of(self.attrs, t.x, inside=True).area
+        return Flops(forward=count, d_inputs=count)
+
+    # CPU: vectors of channels ---------------------------------------------------------------------------------------
+
+    @forward("cpu", over="y", axes=0, writes=("y", "argmax"), when={"mode": "max"}, phases=TRAIN)
+    def max_cpu(start, stop, x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        for n in range(start, stop):
+            for oh in range(y.shape[1]):
+                top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+                for ow in range(y.shape[2]):
+                    left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+                    origin = (oh * stride_h - pad_top) * size_w + ow * stride_w - pad_left
+                    best, where = y[n, oh, ow], argmax[n, oh, ow]
+                    for c in range(y.shape[3]):
+                        best[c], where[c] = x[n, top, left, c], top * size_w + left - origin
+                    for ih in range(top, bottom):
+                        for iw in range(left, right):
+                            pixel, place = x[n, ih, iw], ih * size_w + iw - origin
+                            for c in range(y.shape[3]):
+                                value, old = pixel[c], best[c]
+                                better = value > old or (value != value and old == old)
+                                best[c] = value if better else old
+                                where[c] = place if better else where[c]
+
+    @forward("cpu", over="y", axes=0, writes="y", when={"mode": "max"}, phases=REST)
+    def max_only_cpu(start, stop, x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        for n in range(start, stop):
+            for oh in range(y.shape[1]):
+                top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+                for ow in range(y.shape[2]):
+                    left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+                    best = y[n, oh, ow]
+                    best[:] = x[n, top, left]
+                    for ih in range(top, bottom):
+                        for iw in range(left, right):
+                            pixel = x[n, ih, iw]
+                            for c in range(y.shape[3]):
+                                value, old = pixel[c], best[c]
+                                best[c] = value if value > old or value != value else old
+
+    @backward("cpu", over="d_x", axes=0, writes="d_x", when={"mode": "max"})
+    def d_max_cpu(start, stop, dy, argmax, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        for n in range(start, stop):
+            for ih in range(d_x.shape[1]):
+                above, below = covering(ih, stride_h, pad_top, size_h, dy.shape[1])
+                for iw in range(d_x.shape[2]):
+                    before, after = covering(iw, stride_w, pad_left, size_w, dy.shape[2])
+                    total = d_x[n, ih, iw]
+                    total[:] = 0
+                    for oh in range(above, below):
+                        for ow in range(before, after):
+                            i, j = ih - oh * stride_h + pad_top, iw - ow * stride_w + pad_left
+                            place, where, gradient = i * size_w + j, argmax[n, oh, ow], dy[n, oh, ow]
+                            for c in range(d_x.shape[3]):
+                                total[c] += gradient[c] if where[c] == place else 0.0
+
+    @forward("cpu", over="y", axes=0, writes="y", when={"mode": "average"})
+    def average_cpu(start, stop, x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        for n in range(start, stop):
+            for oh in range(y.shape[1]):
+                top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+                for ow in range(y.shape[2]):
+                    left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+                    total, count = y[n, oh, ow], (bottom - top) * (right - left)
+                    total[:] = 0
+                    for ih in range(top, bottom):
+                        for iw in range(left, right):
+                            pixel = x[n, ih, iw]
+                            for c in range(y.shape[3]):
+                                total[c] += pixel[c]
+                    for c in range(y.shape[3]):
+                        total[c] /= count
+
+    @backward("cpu", over="d_x", axes=0, writes="d_x", when={"mode": "average"})
+    def d_average_cpu(start, stop, dy, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        for n in range(start, stop):
+            for ih in range(d_x.shape[1]):
+                above, below = covering(ih, stride_h, pad_top, size_h, dy.shape[1])
+                for iw in range(d_x.shape[2]):
+                    before, after = covering(iw, stride_w, pad_left, size_w, dy.shape[2])
+                    total = d_x[n, ih, iw]
+                    total[:] = 0
+                    for oh in range(above, below):
+                        top, bottom = clip(oh, stride_h, pad_top, size_h, d_x.shape[1])
+                        for ow in range(before, after):
+                            left, right = clip(ow, stride_w, pad_left, size_w, d_x.shape[2])
+                            gradient, share = dy[n, oh, ow], 1.0 / ((bottom - top) * (right - left))
+                            for c in range(d_x.shape[3]):
+                                total[c] += gradient[c] * share
+
