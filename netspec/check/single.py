@@ -9,7 +9,7 @@ import numpy as np
 
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.layer import Layer, Tensors
-from netspec.contract.random import key_of
+from netspec.contract.keys import key_of
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.plan.model import Pass

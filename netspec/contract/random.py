@@ -5,8 +5,6 @@ A number depends on (key, iteration, element index) only, so that any device cou
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import numpy as np
 
 from netspec.contract.kernel import device
@@ -15,11 +13,6 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _SHIFT, _UNIT = np.uint64(8), np.float32(2.0**-24)
-
-
-def key_of(seed: int, name: str) -> int:
-    """The 64-bit key of a layer's random numbers, from the run's seed and the layer's logical name."""
-    return int.from_bytes(blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
 
 
 @device

@@ -80,7 +80,7 @@ class Update:
         finite = Region(f"finite@{shard.device}")
         following = f"{shard.spec.name}.next_{name}@{shard.device}"
         if following in self.builder.buffers:
-            args = {"state": Region(buffer), "next": Region(following), "finite": finite}
+            args = {"state": Region(buffer), "following": Region(following), "finite": finite}
             self.builder.step(f"{buffer}.commit", "commit", shard.device, args, ("state",), layer=shard.spec.name)
         elif gradient is not None:
             self._sgd(shard, name, buffer, gradient, finite)

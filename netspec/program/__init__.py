@@ -1,1 +1,6 @@
-"""The Program: a Plan lowered for device kinds and team sizes."""
+"""The Program: a Plan lowered for device kinds and team sizes, to the same step type."""
+
+from netspec.program.build import lower
+from netspec.program.model import Program
+
+__all__ = ["Program", "lower"]

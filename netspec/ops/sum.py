@@ -1,0 +1,42 @@
+"""Sums of gradients where a tensor has several readers; a tensor without any gets zeros."""
+
+from netspec.contract.kernel import cuda, forward
+from netspec.ops.base import Operation
+
+
+class Sum(Operation):
+    """target = source0 + source1 + ..., matrices (rows, channels) that may be channel ranges of wider ones."""
+
+    @staticmethod
+    def bindings(args):
+        """A pass for each source after the first, in the order of the sources."""
+        sources = [name for name in args if name != "target"]
+        if not sources:
+            return [("zero", {})]
+        lefts = [sources[0], *["target"] * (len(sources) - 2)]
+        return [("add", {"left": a, "right": b}) for a, b in zip(lefts, sources[1:], strict=True)]
+
+    @forward("cpu", over="target", axes=0, block=256, writes="target")
+    def zero_cpu(start, stop, target):
+        for i in range(start, stop):
+            for c in range(target.shape[1]):
+                target[i, c] = 0.0
+
+    @forward("cpu", over="target", axes=0, block=256, writes="target")
+    def add_cpu(start, stop, left, right, target):
+        for i in range(start, stop):
+            for c in range(target.shape[1]):
+                target[i, c] = left[i, c] + right[i, c]
+
+    @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256)
+    def zero_cuda(target):
+        i = cuda.grid(1)
+        if i < target.size:
+            target[i // target.shape[1], i % target.shape[1]] = 0.0
+
+    @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256)
+    def add_cuda(left, right, target):
+        i = cuda.grid(1)
+        if i < target.size:
+            row, c = i // target.shape[1], i % target.shape[1]
+            target[row, c] = left[row, c] + right[row, c]

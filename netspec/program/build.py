@@ -1,0 +1,61 @@
+"""Plan -> Program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from netspec.contract.kernel import Backend
+from netspec.plan.model import Plan, Region, Step
+from netspec.plan.order import precedence
+from netspec.plan.race import check_races
+from netspec.program.memory import lay_out, locator
+from netspec.program.model import Program
+from netspec.program.steps import Lowering
+
+
+def lower(plan: Plan, kinds: Mapping[str, Backend], team_sizes: Mapping[str, int], seed: int = 0) -> Program:
+    """Choose kernels, add workspace, lay out memory; race-checked again with memory in place.
+
+    Raises NetspecError where a layer has no kernel for its device's kind.
+    """
+    lowering = Lowering(plan, kinds, team_sizes, seed)
+    steps = [lowering.lower(step) for step in plan.steps]
+    used = {region.buffer for step in steps for region in step.args.values()}
+    buffers = {name: buffer for name, buffer in lowering.buffers.items() if name in used}
+    layout = lay_out(steps, buffers, {shard.layer: shard.type for shard in plan.shards})
+    places = locator(buffers, layout.offsets)
+
+    def locate(region: Region) -> tuple[str, int, int]:
+        return places[region.buffer]
+
+    check_races(layout.steps, locate)
+    return Program(
+        plan=plan,
+        kinds=dict(kinds),
+        team_sizes=dict(team_sizes),
+        buffers=buffers,
+        steps=_prune(layout.steps),
+        offsets=layout.offsets,
+        arenas=layout.arenas,
+        inplace=layout.inplace,
+    )
+
+
+def _prune(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Waits that queues and other waits imply are left out: each one kept costs an event."""
+    before = precedence(steps)
+    position = {step.name: number for number, step in enumerate(steps)}
+    last: dict[tuple[str, str], int] = {}
+    pruned = []
+    for number, step in enumerate(steps):
+        queue = (step.device, step.queue)
+        implied = before[last[queue]] | 1 << last[queue] if queue in last else 0
+        kept = []
+        for wait in sorted((position[name] for name in step.after), reverse=True):
+            if not implied >> wait & 1:
+                kept.append(wait)
+                implied |= before[wait] | 1 << wait
+        pruned.append(replace(step, after=tuple(steps[n].name for n in reversed(kept))))
+        last[queue] = number
+    return tuple(pruned)
