@@ -1,0 +1,147 @@
+"""Binding: a spec's devices become real ones, named or dealt out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netspec.contract.kernel import Backend
+from netspec.device.base import Device
+from netspec.device.gpus import gpus, obstacle, simulated
+from netspec.errors import NetspecError
+
+_NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
+_FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A real device: its name, what it is, and its bytes of memory where it has its own."""
+
+    name: str
+    kind: Backend
+    description: str
+    memory: int | None = None
+
+
+def available() -> list[DeviceInfo]:
+    """GPUs that can be used, then the CPU."""
+    found = [
+        DeviceInfo(
+            f"cuda:{index}",
+            "cuda",
+            f"{card.name}, compute capability {card.capability[0]}.{card.capability[1]}",
+            card.memory,
+        )
+        for index, card in enumerate(gpus())
+        if obstacle() is None
+    ]
+    if simulated():
+        found = [DeviceInfo("cuda:0", "cuda", "numba's simulator of a GPU")]
+    return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"))]
+
+
+def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The real device of each of a spec's devices, and lines for people: what was bound and why.
+
+    ``request`` is a name a device, or one kind (``cpu``, ``cuda``), each entry possibly several names with commas
+    between; None: GPUs where there are any, else CPUs. Raises NetspecError for what cannot be bound.
+    """
+    wanted = [name.strip() for entry in request or () for name in entry.split(",")]
+    notes: list[str] = []
+    if wanted and wanted not in (["cpu"], ["cuda"]):
+        names = _named(devices, wanted)
+    else:
+        names, notes = _dealt(devices, wanted[0] if wanted else None)
+    return names, (*notes, _told(devices, names))
+
+
+def open_device(name: str, team_size: int = 1) -> Device:
+    """A new device of that name; ``team_size`` counts the threads of a CPU's team."""
+    kind, index = _parsed(name)
+    if kind == "cpu":
+        from netspec.device.cpu.device import CpuDevice
+
+        return CpuDevice(index, team_size)
+    from netspec.device.cuda.device import CudaDevice
+
+    return CudaDevice(index)
+
+
+def open_devices(names: Sequence[str]) -> list[Device]:
+    """A device of its own for each name: two of one name have a queue and a team each and share what it stands for."""
+    return [open_device(name, team_size(name, names)) for name in names]
+
+
+def team_size(name: str, names: Sequence[str]) -> int:
+    """Threads of the team of a device bound to ``name``: the cores, shared out over the CPU devices; 1 on GPUs."""
+    cpus = {other for other in names if other.startswith("cpu")}
+    return max(1, cores() // len(cpus)) if name in cpus else 1
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parsed(name: str) -> tuple[Backend, int]:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise NetspecError(f"unknown device '{name}': {_FORMS}")
+    return ("cpu" if match[1] == "cpu" else "cuda"), int(match[2])
+
+
+def _named(devices: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    kinds = {_parsed(name)[0] for name in wanted}
+    if len(wanted) != len(devices):
+        raise NetspecError(
+            f"{_count(len(wanted), 'name')} ({', '.join(wanted)}) for {_count(len(devices), 'device')} "
+            f"({', '.join(devices)}): {_FORMS}"
+        )
+    if len(kinds) > 1:
+        raise NetspecError(f"{', '.join(wanted)}: a network runs on CPUs or on GPUs, not on both at once")
+    if kinds == {"cuda"} and not simulated():
+        _check_cards([_parsed(name)[1] for name in wanted])
+    return tuple(f"{kind}:{index}" for kind, index in map(_parsed, wanted))
+
+
+def _check_cards(indices: Sequence[int]) -> None:
+    count = len(gpus())
+    if not count:
+        raise NetspecError("no GPU found: the NVIDIA driver is not there or shows no card; use --devices cpu")
+    if (line := obstacle()) is not None:
+        raise NetspecError(line)
+    for index in indices:
+        if index >= count:
+            known = ", ".join(f"cuda:{i} ({card.name})" for i, card in enumerate(gpus()))
+            raise NetspecError(f"there is no cuda:{index}; found: {known}")
+
+
+def _dealt(devices: Sequence[str], kind: str | None) -> tuple[tuple[str, ...], list[str]]:
+    if kind == "cuda" and not simulated():
+        _check_cards([0])
+    cards = 1 if simulated() and kind == "cuda" else len(gpus()) if obstacle() is None else 0
+    if kind == "cpu" or not cards:
+        line = obstacle() if kind is None else None
+        return tuple(f"cpu:{index}" for index in range(len(devices))), [f"{line}; CPUs are used"] if line else []
+    notes = []
+    if cards < len(devices):
+        notes = [f"{_count(cards, 'GPU')} for {_count(len(devices), 'device')}: they are dealt out in turn"]
+    return tuple(f"cuda:{index % cards}" for index in range(len(devices))), notes
+
+
+def _told(devices: Sequence[str], names: Sequence[str]) -> str:
+    pairs = ", ".join(f"{device} is {name}" for device, name in zip(devices, names, strict=True))
+    if names[0].startswith("cpu"):
+        threads = _count(team_size(names[0], names), "thread") + (" each" if len(names) > 1 else "")
+        return f"{pairs}; {threads} on {_count(cores(), 'core')}"
+    cards = gpus()
+    used = sorted({int(name.partition(":")[2]) for name in names})
+    models = "simulated" if simulated() else "; ".join(f"cuda:{index} {cards[index].name}" for index in used)
+    return f"{pairs} ({models})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

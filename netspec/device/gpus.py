@@ -1,0 +1,86 @@
+"""Which GPUs this machine has, asked of the driver's own library: cheap, and without importing numba.cuda."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+_COMPUTE_CAPABILITY = (75, 76)
+"""The driver's numbers for the attributes "major" and "minor"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A card: its name, bytes of memory and compute capability."""
+
+    name: str
+    memory: int
+    capability: tuple[int, int]
+
+
+def simulated() -> bool:
+    """Whether numba is told to simulate a GPU."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+@functools.cache
+def gpus() -> tuple[Gpu, ...]:
+    """The cards that the driver shows, in its order; none without a driver."""
+    cuda = _driver()
+    if cuda is None:
+        return ()
+    count = ctypes.c_int()
+    cuda.cuDeviceGetCount(ctypes.byref(count))
+    return tuple(_describe(cuda, index) for index in range(count.value))
+
+
+@functools.cache
+def obstacle() -> str | None:
+    """Why the cards cannot be used although they are there, in one line with the remedy; None where they can."""
+    cuda = _driver()
+    if cuda is None or not gpus():
+        return None
+    number = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    extra = "cuda13" if number.value >= 13000 else "cuda12"
+    if find_spec("numba_cuda") is None or not _finds_compiler():
+        count = "a GPU" if len(gpus()) == 1 else f"{len(gpus())} GPUs"
+        return f"{count} found, but not the CUDA compiler's libraries: install netspec[{extra}]"
+    return None
+
+
+def _driver() -> ctypes.CDLL | None:
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return None
+    return cuda if cuda.cuInit(0) == 0 else None
+
+
+def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
+    handle, memory, text = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    cuda.cuDeviceGet(ctypes.byref(handle), index)
+    cuda.cuDeviceGetName(text, len(text), handle)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
+    values = []
+    for attribute in _COMPUTE_CAPABILITY:
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+        values.append(value.value)
+    return Gpu(text.value.decode(), memory.value, (values[0], values[1]))
+
+
+def _finds_compiler() -> bool:
+    """Whether libnvvm, which turns kernels into PTX, can be loaded: by numba-cuda's own way of looking for it."""
+    try:
+        from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
+    except ImportError:
+        return False
+    try:
+        load_nvidia_dynamic_lib("nvvm")
+    except (DynamicLibNotFoundError, RuntimeError, OSError):
+        return False
+    return True
