@@ -29,15 +29,17 @@ def build(root: Map, name: str, report: Report) -> Spec:
     top = Fields(report)
     top.refuse_unknown(root, KEYS)
     devices = _devices(root, top)
-    inputs, input_marks = read_inputs(_needed(root, "inputs", top), report)
+    written = _needed(root, "inputs", top)
+    inputs, input_marks = read_inputs(written, report) if written else ({}, {})
     train, train_marks = read_train(_section(root, "train", top), report)
     data, data_marks = read_data(_section(root, "data", top), report)
     reader = Layers(report, devices, inputs, _defaults(root, report))
-    layers = reader.read_all(_needed(root, "layers", top, List((), root.mark)))
+    listed = _needed(root, "layers", top)
+    layers = reader.read_all(listed) if listed else ()
     marks = {key: entry.mark for key, entry in root.entries.items()}
     spec = Spec(
         name=_name(root, name, top),
-        devices=devices,
+        devices=devices or (),
         inputs=inputs,
         layers=layers,
         train=train,
@@ -45,7 +47,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
         mark=root.mark,
         marks={**marks, **input_marks, **train_marks, **data_marks},
     )
-    if not reader.unplaced:
+    if layers and not reader.unplaced:
         _tell_idle_devices(root, spec, report)
     report.finish()
     return spec
@@ -56,17 +58,18 @@ def check_version(root: Map, report: Report) -> bool:
     version = root.get("netspec")
     if version is None:
         report.note(root.mark, "the key 'netspec' is missing", f"begin the file with 'netspec: {VERSION}'")
-    elif plain(version) != VERSION or not isinstance(plain(version), int):
+    elif plain(version) is True or plain(version) != VERSION:
         remedy = f"this netspec reads version {VERSION}"
         report.note(version.mark, f"unknown version of the spec language: {show(plain(version))}", remedy)
-    return not report.problems
+    else:
+        return True
+    return False
 
 
-def _needed(root: Map, key: str, top: Fields, empty: Node | None = None) -> Node:
+def _needed(root: Map, key: str, top: Fields) -> Node | None:
     node = root.get(key)
-    if node is None:
+    if node is None and key not in top.guessed:
         top.note(root.mark, f"the key '{key}' is missing")
-        return empty or Map({}, root.mark)
     return node
 
 
@@ -88,14 +91,14 @@ def _name(root: Map, default: str, top: Fields) -> str:
     return default
 
 
-def _devices(root: Map, top: Fields) -> tuple[str, ...]:
-    """The logical devices, in order; one where the spec names none."""
+def _devices(root: Map, top: Fields) -> tuple[str, ...] | None:
+    """The logical devices, in order; one where the spec names none; None where they cannot be read."""
     node = root.get("devices")
     if node is None:
-        return (ONE_DEVICE,)
+        return None if "devices" in top.guessed else (ONE_DEVICE,)
     if not isinstance(node, List) or not node.items:
         top.note(node.mark, f"'devices' must be a list of names, got {show(plain(node))}", "devices: [left, right]")
-        return ()
+        return None
     found: dict[str, Mark] = {}
     for item in node.items:
         name = check_name(item, "device", top)

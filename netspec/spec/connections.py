@@ -87,4 +87,4 @@ def _tell_unknown(source: str, mark: Mark, fields: Fields, known: Known) -> None
         where = known.all_names[source].line
         fields.note(mark, f"reads '{source}', which comes later (line {where})", f"move '{source}' above it")
     else:
-        fields.note(mark, f"reads unknown '{source}'", did_you_mean(source, known.names()))
+        fields.note(mark, f"reads '{source}', which does not exist", did_you_mean(source, known.names()))

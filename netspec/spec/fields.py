@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -11,29 +12,33 @@ from netspec.spec.model import Mark
 from netspec.spec.nodes import Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.values import fits, settle
-from netspec.spec.words import describe, did_you_mean, meant, show
+from netspec.spec.words import describe, did_you_mean, meant, nearest, show
 
 Attrs = Mapping[str, Attr]
 Types = Mapping[str, Any]
 
 
 class Fields:
-    """Reads maps of one owner (a layer, or a section such as ``train``) and remembers where each value stood."""
+    """Reads maps of one owner (a layer, or a section such as ``train``) and remembers where each value stood.
+
+    ``guessed`` has the names that misspelt keys probably meant: they are not told to be missing as well.
+    """
 
     def __init__(self, report: Report, owner: str = "") -> None:
         self.report = report
         self.owner = owner
         self.marks: dict[str, Mark] = {}
+        self.guessed: set[str] = set()
 
     def note(self, mark: Mark, message: str, remedy: str | None = None) -> None:
         """Add a problem of this owner."""
         self.report.note(mark, message, remedy, self.owner)
 
-    def as_map(self, node: Node, name: str) -> Map | None:
+    def as_map(self, node: Node, name: str, remedy: str | None = None) -> Map | None:
         """The node if it is a map; else a problem and None."""
         if isinstance(node, Map):
             return node
-        self.note(node.mark, f"'{name}' must be a map, got {show(plain(node))}")
+        self.note(node.mark, f"'{name}' must be a map, got {show(plain(node))}", remedy)
         return None
 
     def refuse_unknown(self, node: Map, known: Iterable[str], inside: str = "", hint: str | None = None) -> None:
@@ -42,11 +47,17 @@ class Fields:
         for key, entry in node.entries.items():
             if key not in names:
                 where = f" in '{inside}'" if inside else ""
-                remedy = did_you_mean(key, names) or hint or _list(names)
+                near = nearest(key, names)
+                remedy = f"did you mean '{near}'?" if near else hint or _list(names)
                 self.note(entry.mark, f"unknown key '{key}'{where}", remedy)
+                if near:
+                    self.guessed.add(f"{inside}.{near}" if inside else near)
 
-    def read(self, node: Map, attrs: Attrs, path: str = "") -> dict[str, Any]:
-        """The values of all declared keys in their final types; a bad one is left out."""
+    def read(self, node: Map, attrs: Attrs, path: str = "", place: Mark | None = None) -> dict[str, Any]:
+        """The values of all declared keys in their final types; a bad one is left out.
+
+        ``place`` is pointed at where one is missing, else the map.
+        """
         values: dict[str, Any] = {}
         for key, schema in attrs.items():
             entry = node.entries.get(key)
@@ -56,9 +67,9 @@ class Fields:
                 values |= self.value(key, entry.value, schema, name)
             elif "default" in schema:
                 values[key] = default_of(schema)
-            else:
+            elif name not in self.guessed:
                 wanted = "a map with a 'type'" if _is_initialiser(schema) else describe(schema)
-                self.note(node.mark, f"'{name}' is missing", f"it must be {wanted}")
+                self.note(place or node.mark, f"'{name}' is missing", f"it must be {wanted}")
         return values
 
     def value(self, key: str, node: Node, schema: Attr, name: str) -> dict[str, Any]:
@@ -73,12 +84,12 @@ class Fields:
             remedy = did_you_mean(str(data), map(str, schema["enum"]))
         else:
             remedy = _hint(schema, node)
-        self.note(node.mark, f"'{name}' must be {describe(schema)}, got {_written(node)}", remedy)
+        self.note(node.mark, f"'{name}' must be {_wanted(schema, data)}, got {_written(node)}", remedy)
         return {}
 
     def typed(self, node: Node, types: Types, what: str, path: str) -> dict[str, Any] | None:
         """A ``{type: ..., ...}`` whose other keys are those that its type declares."""
-        body = self.as_map(node, path)
+        body = self.as_map(node, path, f"as in {{type: {next(iter(types))}}}")
         if body is None:
             return None
         kind = body.get("type")
@@ -130,6 +141,14 @@ def _written(node: Node) -> str:
     if isinstance(node, Scalar) and isinstance(node.value, float):
         return node.text
     return show(plain(node))
+
+
+def _wanted(schema: Attr, data: Any) -> str:
+    """What the schema asks of such a value: of several possible types the one that was written."""
+    options = [option for option in schema.get("anyOf", ()) if fits({"type": option.get("type", [])}, data)]
+    wanted = describe(options[0] if len(options) == 1 else schema)
+    is_endless = isinstance(data, float) and not math.isfinite(data)
+    return wanted.replace("a number", "a finite number") if is_endless else wanted
 
 
 def _hint(schema: Attr, node: Node) -> str | None:

@@ -73,6 +73,7 @@ def decode(data: bytes, file: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace").split("\n")
-        mark = Mark(file, len(before), len(before[-1]) + 1)
+        line = data.decode("latin-1").split("\n")[len(before) - 1]
+        mark = Mark(file, len(before), len(before[-1]) + 1, line)
         message = f"not UTF-8: byte 0x{data[error.start]:02x}"
         raise SpecError([Problem(mark, message, "save the file as UTF-8")]) from error

@@ -56,10 +56,13 @@ def attributes_of(type_name: str) -> Attrs:
 
 @dataclass(slots=True)
 class Layers:
-    """Reads the layers one after the other; each sees those above it."""
+    """Reads the layers one after the other; each sees those above it.
+
+    ``devices`` is None where the spec's list of them cannot be read.
+    """
 
     report: Report
-    devices: tuple[str, ...]
+    devices: tuple[str, ...] | None
     inputs: Mapping[str, InputSpec]
     defaults: Mapping[str, Map]
     names: Mapping[str, Mark] = field(default_factory=dict)
@@ -88,13 +91,16 @@ class Layers:
         fields = Fields(self.report)
         name = self.name(node, fields)
         fields.owner = name or "layer"
-        kind, attrs = self.typed_attrs(node, fields)
+        kind = self.type(node, fields)
+        laid = self.with_defaults(node, kind)
+        declared = attributes_of(kind) if kind else {}
+        attrs = fields.read(laid, declared, place=node.entries["type"].value.mark if kind else None)
         known = Known(self.done, self.inputs, self.names, self.report)
         connections = read_connections(node, name or "layer", known)
         if "inputs" in node.entries:
             fields.marks["inputs"] = node.entries["inputs"].mark
         devices = self.device(node, connections, fields)
-        multiplier = Multiplier(**fields.read(_only(node, MULTIPLIERS), MULTIPLIERS))
+        multiplier = Multiplier(**fields.read(_only(laid, MULTIPLIERS), MULTIPLIERS))
         split = fields.read(_only(node, ("split",)), {"split": _SPLIT}) if self.may_split(node, fields) else {}
         layer = LayerSpec(
             name=name or "?",
@@ -105,7 +111,7 @@ class Layers:
             attrs=attrs,
             share=self.share(node, kind, devices, fields),
             multiplier=multiplier,
-            param_multipliers=_params(node, multiplier, fields),
+            param_multipliers=_params(laid, multiplier, fields),
             mark=node.mark,
             marks=fields.marks,
         )
@@ -127,29 +133,29 @@ class Layers:
         self.taken.setdefault(text, written.mark)
         return text
 
-    def typed_attrs(self, node: Map, fields: Fields) -> tuple[str | None, dict[str, Any]]:
-        """The layer's type and its attributes, the type's ``defaults`` beneath them."""
+    def type(self, node: Map, fields: Fields) -> str | None:
+        """The layer's type; keys that it does not know are told."""
         written = node.get("type")
         if written is None:
             fields.note(node.mark, "a layer needs a 'type'", "'netspec layers' lists them")
-            return None, {}
+            return None
         kind = plain(written)
         if not isinstance(kind, str) or kind not in layer_types():
             fields.note(written.mark, f"unknown layer type {show(kind)}", meant(str(kind), layer_types()))
-            return None, {}
+            return None
         fields.marks["type"] = node.entries["type"].mark
         for key in ("after", "remove"):
             if key in node.entries:
                 fields.note(node.entries[key].mark, f"'{key}' is for a spec that extends another", "remove it")
         declared = attributes_of(kind)
         fields.refuse_unknown(node, [*declared, *COMMON], hint=_own_keys(kind, declared))
-        return kind, fields.read(self.with_defaults(node, kind), declared)
+        return kind
 
-    def with_defaults(self, node: Map, kind: str) -> Map:
+    def with_defaults(self, node: Map, kind: str | None) -> Map:
         """The layer laid over the defaults of its type."""
         from netspec.spec.merge import overlay
 
-        below = self.defaults.get(kind)
+        below = self.defaults.get(kind or "")
         laid = overlay(below.without("type"), node.without("inputs")) if below else node
         return laid if isinstance(laid, Map) else node
 
@@ -164,20 +170,22 @@ class Layers:
         above = above or (self.done[-1] if self.done else None)
         if above is not None:
             return above.devices
-        if len(self.devices) != 1:
+        if self.devices and len(self.devices) != 1:
             self.unplaced = True
             fields.note(node.mark, "the first layer needs a 'device'", _device_example(self.devices))
-        return self.devices
+        return self.devices or ()
 
     def check_devices(self, node: Node, fields: Fields) -> tuple[str, ...]:
         """The names of ``device``: each known, none twice."""
         items = node.items if isinstance(node, List) else (node,)
         if not items:
-            fields.note(node.mark, "'device' is an empty list", _device_example(self.devices))
+            fields.note(node.mark, "'device' is an empty list", _device_example(self.devices or ()))
         found: dict[str, Mark] = {}
         for item in items:
             name = plain(item)
-            if not isinstance(name, str) or name not in self.devices:
+            if self.devices is None:
+                self.unplaced = True  # the list of devices is wrong, and that has been told
+            elif not isinstance(name, str) or name not in self.devices:
                 fields.note(item.mark, f"unknown device {show(name)}", meant(str(name), self.devices))
                 self.unplaced = True
             elif name in found:
@@ -209,7 +217,8 @@ class Layers:
                 remedy = did_you_mean(str(name), [layer.name for layer in self.done])
                 fields.note(written.mark, f"'share' names no layer above: {show(name)}", remedy)
         elif kind is not None and other.type != kind:
-            fields.note(written.mark, f"cannot share: '{name}' is of type {other.type}, this is {kind}")
+            message = f"cannot share: '{name}' is of type {other.type}, this is {kind}"
+            fields.note(written.mark, message, f"name a {kind} layer")
         elif other.devices != devices:
             theirs, ours = _join(other.devices), _join(devices)
             fields.note(written.mark, f"cannot share: '{name}' is on {theirs}, this is on {ours}", f"device: {theirs}")

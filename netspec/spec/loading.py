@@ -81,7 +81,11 @@ class _Trees:
             self.report.note(node.mark, "'extends' must be the path of a spec", "as in extends: alexnet.yaml")
             return None
         base = self.base(name, path.parent, node.mark)
-        return merge(base, root.without("extends"), self.report) if base else None
+        if base is None:
+            return None
+        if path.suffix and "name" not in root.entries:
+            base = base.without("name")  # so that its runs are not mixed with those of the base
+        return merge(base, root.without("extends"), self.report)
 
     def base(self, name: str, folder: Path, mark: Mark) -> Map | None:
         """The tree of a base spec."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from netspec.spec.layers import COMMON
 from netspec.spec.model import Mark
-from netspec.spec.nodes import Entry, List, Map, Node, Scalar
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.words import did_you_mean, show
 
@@ -53,16 +53,25 @@ class _Layers:
         self.nodes = list(base.items)
         self.report = report
         self.placed: dict[str, str] = {}
+        self.changed: dict[str, Mark] = {}
 
     def lay(self, over: List) -> List:
         """Apply each change in turn; what is no layer is kept, and told about later."""
         for node in over.items:
             name = layer_name(node)
             if isinstance(node, Map) and name is not None:
+                self.refuse_second(node, name)
                 self.change(node, name)
             else:
                 self.nodes.append(node)
         return List(tuple(self.nodes), over.mark)
+
+    def refuse_second(self, node: Map, name: str) -> None:
+        """One spec changes a layer in one place; only a removed one may be written anew."""
+        if name in self.changed and name not in self.report.removed:
+            remedy = f"first at line {self.changed[name].line}; names are unique"
+            self.report.note(node.entries["name"].value.mark, f"the name '{name}' is taken", remedy, name)
+        self.changed.setdefault(name, node.mark)
 
     def find(self, name: str) -> int | None:
         """The index of the layer of that name."""
@@ -87,7 +96,8 @@ class _Layers:
         """The value of ``remove``."""
         value = entry.value.value if isinstance(entry.value, Scalar) else None
         if not isinstance(value, bool):
-            self.report.note(entry.value.mark, "'remove' must be true or false", owner=name)
+            written = show(plain(entry.value))
+            self.report.note(entry.value.mark, f"'remove' must be true or false, got {written}", owner=name)
         return value is True
 
     def remove(self, node: Map, name: str, index: int | None, mark: Mark) -> None:
@@ -96,7 +106,8 @@ class _Layers:
             self.report.note(mark, f"there is no layer '{name}' to remove", self.near(name))
             return
         if extra := [key for key in node.entries if key not in ("name", "remove")]:
-            self.report.note(node.entries[extra[0]].mark, f"'{extra[0]}' beside 'remove: true'", "remove one", name)
+            message = f"'{extra[0]}' beside 'remove: true'"
+            self.report.note(node.entries[extra[0]].mark, message, "a layer is either changed or removed", name)
         del self.nodes[index]
         self.report.removed[name] = mark
 

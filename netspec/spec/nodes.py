@@ -1,6 +1,7 @@
 """A YAML text as nodes that remember where they were written; built from parser events, so that no depth can overflow.
 
-Refused with the place: duplicate keys, merge keys, tags, several documents, aliases that grow beyond bounds.
+Refused with the place: duplicate keys, tags, several documents, aliases that grow beyond bounds. Merge keys (``<<``)
+are read as PyYAML reads them: they are no part of YAML 1.2, but widely known.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class _Open:
     size: int = 1
     items: list[Node] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
+    merged: list[Map] = field(default_factory=list)
     key: Scalar | None = None
 
 
@@ -229,7 +231,7 @@ class _Reader:
         mark = self.mark(event.start_mark.line, event.start_mark.column)
         self.refuse_tag(event, mark)
         if len(self.stack) >= MAX_DEPTH:
-            raise self.fail(mark, f"nested deeper than {MAX_DEPTH} levels", "a spec needs no more than six")
+            raise self.fail(mark, f"nested deeper than {MAX_DEPTH} levels", "a spec needs no more than a few")
         if event.anchor:
             self.anchors.pop(event.anchor, None)
         self.stack.append(_Open(mark, event.anchor, isinstance(event, yaml.MappingStartEvent)))
@@ -237,6 +239,8 @@ class _Reader:
     def close(self) -> None:
         """End the innermost map or list."""
         done = self.stack.pop()
+        for below in done.merged:
+            done.entries = {**below.entries, **done.entries}
         node = Map(done.entries, done.mark) if done.is_map else List(tuple(done.items), done.mark)
         self.finish(node, done.size, done.anchor)
 
@@ -278,7 +282,10 @@ class _Reader:
     def enter(self, parent: _Open, key: Scalar, value: Node) -> None:
         """Add ``key: value`` to a map."""
         if key.text == "<<":
-            self.note(key.mark, "merge keys ('<<') are not part of YAML 1.2", "use 'defaults' or 'extends'")
+            maps = value.items if isinstance(value, List) else (value,)
+            parent.merged.extend(one for one in maps if isinstance(one, Map))
+            if not all(isinstance(one, Map) for one in maps):
+                self.note(value.mark, "'<<' takes a map or a list of maps", "as in <<: *name")
         elif key.text in parent.entries:
             first = parent.entries[key.text].mark
             self.note(key.mark, f"key '{key.text}' is written twice", f"first at line {first.line}; keep one of them")
@@ -309,6 +316,8 @@ def _explain(error: yaml.MarkedYAMLError, line: str) -> tuple[str, str | None]:
         return "this line does not fit the ones above", "check its indentation, and that it reads 'key: value'"
     if "mapping values are not allowed" in problem:
         return "a second ':' on one line", "put the value on a line of its own, or the text in quotes"
+    if "expected <document start>" in problem:
+        return "text after the end of the document", "one file holds one spec"
     if "could not find expected ':'" in problem:
         return "a key without ':'", "write 'key: value'"
     return f"YAML syntax: {problem or context}", None

@@ -26,7 +26,10 @@ def as_tree(assignment: str, index: int, report: Report) -> Map | None:
         report.note(empty, "a path has names between its dots", "as in layers.conv1.filters")
         return None
     indent = len(FILE) + 1 + len(path) + 1
+    before = len(report.problems)
     node = parse(value, FILE, report.problems, row=index, indent=indent, line=line)
+    if len(report.problems) > before:
+        return None
     return _nest(marks, node or Scalar(None, "", Mark(FILE, index + 1, indent, line)), report)
 
 

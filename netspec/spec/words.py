@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _TYPES = {
@@ -22,13 +22,25 @@ _BOUNDS = {
 _LONGEST = 40
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """``did you mean 'pad'?`` for the known name nearest to a misspelt one; None when none is near."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to a misspelt one; None when none is near.
+
+    A name that begins differently must be nearer: 'pading' is 'pad', but 'filters' is not 'after'.
+    """
     import difflib
 
     names = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower()[:64], names, n=1)
-    return f"did you mean '{names[near[0]]}'?" if near else None
+    asked = word.lower()[:64]
+    for near in difflib.get_close_matches(asked, names, n=3, cutoff=0.6):
+        if near[:2] == asked[:2] or difflib.SequenceMatcher(None, near, asked).ratio() >= 0.75:
+            return names[near]
+    return None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """``did you mean 'pad'?``, or None when no known name is near."""
+    name = nearest(word, known)
+    return None if name is None else f"did you mean '{name}'?"
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -69,15 +81,24 @@ def describe(schema: Mapping[str, Any]) -> str:
         return one_of(str(value) for value in schema["enum"])
     if "const" in schema:
         return str(schema["const"])
-    for joint in ("anyOf", "oneOf"):
-        if joint in schema:
-            return _either([describe(option) for option in schema[joint]])
+    if "anyOf" in schema:
+        return _describe_options(schema["anyOf"])
     kind = schema.get("type")
     if isinstance(kind, list):
         return _either([describe({**schema, "type": one}) for one in kind])
     if kind == "array":
         return _describe_list(schema)
     return _TYPES.get(str(kind), "a different value") + _bounds(schema)
+
+
+def _describe_options(options: Sequence[Mapping[str, Any]]) -> str:
+    """``a whole number of at least 1, or a list of 2 of them``"""
+    first = describe(options[0])
+    lists = [one for one in options[1:] if describe(one.get("items", {})) == first and "minItems" in one]
+    others = [describe(option) for option in options if option not in lists]
+    if not lists:
+        return _either(others)
+    return f"{_either(others)}, or a list of {' or '.join(str(one['minItems']) for one in lists)} of them"
 
 
 def _either(options: list[str]) -> str:
