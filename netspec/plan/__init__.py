@@ -1,5 +1,6 @@
 """The Plan: the Spec resolved against its layers, for a phase and a batch, as immutable data."""
 
+from netspec._callable import make_callable
 from netspec.plan.build import build, check
 from netspec.plan.model import Buffer, Crossing, Edge, Logical, Pass, Plan, Region, ShardInfo, Step
 from netspec.plan.race import RaceError, check_races
@@ -22,3 +23,5 @@ __all__ = [
     "from_plain",
     "to_plain",
 ]
+
+make_callable(__name__, build)  # netspec.plan(spec)

@@ -1,0 +1,94 @@
+"""How a command ends: an exit code, and for whatever went wrong one message instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from netspec.errors import NetspecError, SpecError
+
+WRONG, USAGE, INTERRUPTED = 1, 2, 130
+INTERNAL = 70
+"""A fault of netspec itself, as sysexits.h numbers it."""
+
+
+class NotFoundError(click.ClickException):
+    """A file named on the command line that is not there: wrong usage, told in one line."""
+
+    exit_code = USAGE
+
+    def show(self, file: Any = None) -> None:
+        """Print the line."""
+        complain(self.format_message())
+
+
+def guarded(action: Callable[[], Any]) -> int:
+    """Run a command and give its exit code; what it raises becomes a message on stderr."""
+    try:
+        code = action()
+        sys.stdout.flush()
+    except BaseException as error:
+        return _explain(error)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else WRONG
+    if isinstance(error, BrokenPipeError):
+        return _leave_quietly()
+    if os.environ.get("NETSPEC_DEBUG", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("\ninterrupted", err=True)
+        return INTERRUPTED
+    return _tell(error)
+
+
+def _tell(error: BaseException) -> int:
+    if isinstance(error, SpecError):
+        complain_spec(error)
+        return WRONG
+    if isinstance(error, NetspecError):
+        complain(str(error))
+        return WRONG
+    if isinstance(error, OSError) and error.strerror:
+        complain(f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower())
+        return WRONG
+    if isinstance(error, MemoryError):
+        complain(f"out of memory{f': {error}' if str(error) else ''} (a smaller --batch takes less)")
+        return WRONG
+    complain(f"internal error: {type(error).__name__}: {error} (a fault of netspec; NETSPEC_DEBUG=1 shows where)")
+    return INTERNAL
+
+
+def complain(message: str) -> None:
+    """One message on stderr, its first word in red where colours are wanted."""
+    click.echo(f"{colour('error:', 'red')} {message}", err=True, color=True)
+
+
+def complain_spec(error: SpecError) -> None:
+    """All problems of a spec on stderr, each with its line and a caret."""
+    from netspec.spec import render
+
+    click.echo(render(error), err=True)
+
+
+def colour(text: str, name: str) -> str:
+    """The text in a colour when stderr is a terminal and NO_COLOR is not set."""
+    return click.style(text, fg=name, bold=True) if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
+
+
+def _leave_quietly() -> int:
+    """Whoever read our output has gone (``| head``): nothing is left to say, to them or at shutdown."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,63 @@
+"""``netspec``: the list of commands, and how a command ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from netspec import __version__
+from netspec.cli._exit import guarded
+from netspec.cli._group import LazyGroup
+
+COMMANDS = {
+    "Look at a network": {
+        "validate": "Check specs and show all that is wrong.",
+        "info": "Layers, parameters, FLOPs, crossings and memory.",
+        "show": "The spec after extends, defaults and --set.",
+        "graph": "Draw it: SVG, Mermaid or Graphviz.",
+        "plan": "The steps that run, with queues and dependencies.",
+        "schema": "The JSON Schema of specs, for editors.",
+    },
+    "Train and use it": {
+        "run": "Train a network, or go on with a run.",
+        "eval": "Errors of a trained network over a set of images.",
+        "predict": "What a trained network sees in images.",
+    },
+    "Look at runs": {
+        "runs": "The runs in a folder.",
+        "compare": "How two runs differ, in spec and in result.",
+        "curves": "Draw error and loss.",
+    },
+    "Find your way": {
+        "layers": "List, explain and check layer types.",
+        "devices": "The devices of this machine.",
+        "doctor": "Check that this machine is ready.",
+    },
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    package="netspec.cli",
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="netspec")
+def cli() -> None:
+    """Neural networks split over two devices, written as a YAML spec and trained from one command.
+
+    SPEC is the path of a YAML file, or the bare name of a shipped spec such as alexnet.
+
+    \b
+    First steps:
+      netspec run quickstart       train a small network on two devices, in under a minute
+      netspec info alexnet         look at a large one
+      netspec run alexnet          train it; --data DIR gives it your images
+      netspec COMMAND --help       what a command takes, with examples
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 for wrong input, 2 for wrong usage, 130 and 143 when interrupted."""
+    raise SystemExit(guarded(lambda: cli.main(args=args, prog_name="netspec", standalone_mode=False)))

@@ -1,0 +1,85 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from netspec.cli._exit import NotFoundError
+
+
+def _all_there(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
+    for path in paths:
+        if not Path(path).is_file():
+            raise NotFoundError(f"{path}: no such plugin file")
+    return paths
+
+
+spec = click.argument("spec", metavar="SPEC")
+"""A spec by path or shipped name."""
+
+overrides = click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Change a value of the spec, such as train.sgd.learning_rate=0.02 or layers.conv1.filters=64.",
+)
+"""Repeatable."""
+
+plugins = click.option(
+    "--plugin",
+    "plugins",
+    metavar="FILE",
+    multiple=True,
+    callback=_all_there,
+    help="A Python file with a layer of your own.",
+)
+"""Repeatable."""
+
+batch = click.option(
+    "--batch", metavar="N", type=click.IntRange(min=1), help="Images a batch, over all devices; the spec's by default."
+)
+"""The batch size instead of the spec's."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""Data instead of text."""
+
+phase = click.option(
+    "--phase",
+    type=click.Choice(["train", "eval", "predict"]),
+    default="train",
+    show_default=True,
+    help="What the network is used for.",
+)
+"""Train, eval or predict."""
+
+devices = click.option(
+    "--devices",
+    metavar="NAME,NAME",
+    help="What the spec's devices are: cpu, cuda, or a name for each, as in cpu:0,cpu:1 or cuda:0,cuda:0. "
+    "By default GPUs if there are any, else CPUs.",
+)
+"""The binding of logical devices."""
+
+runner = click.option(
+    "--runner",
+    metavar="NAME",
+    default="local",
+    show_default=True,
+    help="local: devices and transfers overlap. serial: one step after the other, for comparison.",
+)
+"""Which runner executes the program."""
+
+workers = click.option(
+    "--workers", metavar="N", type=click.IntRange(min=0), help="Processes that decode images; 0: none beside this one."
+)
+"""Decoding processes."""
+
+data = click.option(
+    "--data",
+    metavar="DIR",
+    help="Images: a folder or tar with train and val, and in each a folder a class. By default what the spec says.",
+)
+"""Where images come from."""

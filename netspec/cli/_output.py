@@ -1,0 +1,29 @@
+"""Printing: JSON, and text that may be long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from os import PathLike
+from typing import Any
+
+import click
+
+
+def emit_json(data: Any) -> None:
+    """Print data as indented JSON."""
+    click.echo(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, maps, tuples and paths as what JSON has; a number that is not finite as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return str(value)
+    return str(value) if isinstance(value, PathLike) else value

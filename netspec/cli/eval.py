@@ -1,0 +1,47 @@
+"""``netspec eval``: errors over a set of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._output import emit_json
+from netspec.report import units
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@options.data
+@options.devices
+@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
+@click.option(
+    "--views", type=click.Choice(["1", "10"]), help="1: the centre. 10: corners and centre, mirrored too, averaged."
+)
+@options.batch
+@options.plugins
+@options.runner
+@options.workers
+@options.as_json
+def command(run: str, views: str | None, as_json: bool, **given: Any) -> None:
+    """Loss and errors of a trained network over a set of images, each image counted once.
+
+    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. It evaluates on any devices,
+    whatever it was trained on.
+
+    \b
+    Examples:
+      netspec eval runs/quickstart/2026-01-31_12-00-00
+      netspec eval runs/alexnet/2026-01-31_12-00-00 --data imagenet/ --views 10
+      netspec eval RUN --split train --json
+    """
+    from netspec.api import evaluate
+    from netspec.report.progress import progress
+
+    with progress(stderr=as_json) as listener:
+        done = evaluate(run, views=int(views) if views else None, listener=listener, **given)
+    if as_json:
+        emit_json(done)
+    elif not listener.tracker.evaluations:
+        click.echo(f"loss {done.loss:.4g}, {units.errors(done.errors)} over {done.images:,} images")

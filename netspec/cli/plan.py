@@ -1,0 +1,80 @@
+"""``netspec plan``: the steps of an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._output import emit_json
+from netspec.cli._specs import load
+
+if TYPE_CHECKING:
+    from netspec.contract.kernel import Phase
+    from netspec.plan.model import Step
+
+
+@click.command()
+@options.spec
+@options.phase
+@options.devices
+@options.overrides
+@options.batch
+@options.plugins
+@options.as_json
+def command(
+    spec: str,
+    phase: Phase,
+    devices: str | None,
+    overrides: tuple[str, ...],
+    batch: int | None,
+    plugins: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Print the steps of one iteration in order: device, queue, and the steps each has to wait for.
+
+    Steps of one queue run one after the other; "after" names those of other queues that must have finished. With
+    --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant.
+
+    \b
+    Examples:
+      netspec plan quickstart
+      netspec plan alexnet --phase predict --batch 1
+      netspec plan alexnet --devices cpu:0,cpu:1 --json
+    """
+    from netspec.plan import build
+
+    plan = build(load(spec, overrides, plugins, batch), phase)
+    if devices is None:
+        _show(plan, plan.steps, as_json)
+        return
+    from netspec.cli._lower import lowered
+
+    program = lowered(plan, devices)
+    _show(program, program.steps, as_json, with_kernels=True)
+
+
+def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool = False) -> None:
+    if as_json:
+        emit_json(data)
+        return
+    from netspec.report.tables import show, table
+
+    columns = ["step", "device", "queue", "after", "FLOP", "moves"] + ["kernels"] * with_kernels
+    rows = [_row(step, with_kernels) for step in steps]
+    queues = len({(step.device, step.queue) for step in steps})
+    show(
+        table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels")),
+        f"{len(steps)} steps on {queues} queues",
+    )
+
+
+def _row(step: Step, with_kernels: bool) -> list[str]:
+    from netspec.report.units import scaled, size
+
+    row = [step.name, step.device, step.queue, ", ".join(step.after), scaled(step.flops), size(step.bytes)]
+    if with_kernels:
+        row.append(", ".join(f"{one.kernel} ({one.variant})" for one in step.passes))
+    return row

@@ -1,0 +1,62 @@
+"""``netspec predict``: what a network sees in images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._exit import WRONG, complain
+from netspec.cli._output import emit_json
+from netspec.report.units import percent
+
+if TYPE_CHECKING:
+    from netspec.api import Prediction
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--top", metavar="N", type=click.IntRange(min=1), default=5, show_default=True, help="Classes an image.")
+@options.devices
+@options.batch
+@options.plugins
+@options.runner
+@options.as_json
+def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> int:
+    """The likeliest classes of images, best first.
+
+    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. An image that cannot be read is
+    told, the others are shown all the same; the exit code is 1 then.
+
+    \b
+    Examples:
+      netspec predict runs/quickstart/2026-01-31_12-00-00 photo.jpg
+      netspec predict RUN *.png --top 1
+      netspec predict RUN photo.jpg --json
+    """
+    from netspec.api import predict
+
+    predictions = predict(run, images, **given)
+    if as_json:
+        emit_json([_data(prediction) for prediction in predictions])
+    else:
+        _show(predictions)
+    return WRONG if any(prediction.error for prediction in predictions) else 0
+
+
+def _data(prediction: Prediction) -> dict[str, Any]:
+    top = [{"class": name, "probability": value} for name, value in prediction.top]
+    return {"path": prediction.path, "top": top, "error": prediction.error}
+
+
+def _show(predictions: Sequence[Prediction]) -> None:
+    for prediction in predictions:
+        if prediction.error:
+            complain(f"{prediction.path}: {prediction.error}")
+            continue
+        click.echo(prediction.path)
+        for name, probability in prediction.top:
+            click.echo(f"  {percent(probability):>7}  {name}")

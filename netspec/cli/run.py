@@ -1,0 +1,56 @@
+"""``netspec run``: train a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._specs import find
+
+
+@click.command()
+@click.argument("spec", metavar="[SPEC]", required=False)
+@options.data
+@options.devices
+@click.option("--epochs", metavar="N", type=click.IntRange(min=1), help="Passes over the training images.")
+@click.option("--iterations", metavar="N", type=click.IntRange(min=1), help="Stop after so many batches.")
+@click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Decides weights, order and augmentation.")
+@options.batch
+@options.overrides
+@options.plugins
+@click.option("--out", metavar="DIR", default="runs", show_default=True, help="The run lies in DIR/<name>/<time>/.")
+@click.option(
+    "--resume", metavar="RUN|latest", help="Go on with a run: its folder, a checkpoint file, or latest with a SPEC."
+)
+@options.runner
+@click.option("--trace", metavar="FILE", help="Write what each queue did when, for chrome://tracing or Perfetto.")
+@options.workers
+@click.option("--log", type=click.Choice(["tensorboard"]), help="Also write TensorBoard event files into the run.")
+def command(spec: str | None, resume: str | None, log: str | None, **given: Any) -> int:
+    """Train a network, and keep the run: specs, checkpoints, metrics, log.
+
+    Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
+    on CPUs; one line says which. Ctrl-C finishes the iteration and writes a checkpoint; --resume goes on from it, to
+    the same bits.
+
+    \b
+    Examples:
+      netspec run quickstart
+      netspec run alexnet --data imagenet/ --devices cuda:0,cuda:1
+      netspec run mine.yaml --plugin my_layer.py --set train.sgd.learning_rate=0.02 --epochs 5
+      netspec run alexnet --resume latest
+      netspec run --resume runs/alexnet/2026-01-31_12-00-00 --epochs 20
+    """
+    if spec is None and resume in (None, "latest"):
+        raise click.UsageError("name a SPEC, such as quickstart, or a run's folder with --resume")
+    if spec is not None:
+        find(spec)
+    from netspec.api import run
+    from netspec.report.progress import progress
+
+    with progress() as listener:
+        result = run(spec, resume=resume, tensorboard=log == "tensorboard", listener=listener, **given)
+    code: int = result.exit_code
+    return code

@@ -1,0 +1,102 @@
+"""``netspec validate``: every problem of every file, with its line."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._exit import USAGE, WRONG, NotFoundError, complain, complain_spec
+from netspec.cli._output import emit_json
+from netspec.cli._specs import load, load_plugins
+from netspec.errors import NetspecError, SpecError
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@options.overrides
+@options.batch
+@options.plugins
+@options.as_json
+def command(
+    files: tuple[str, ...], overrides: tuple[str, ...], batch: int | None, plugins: tuple[str, ...], as_json: bool
+) -> int:
+    """Check specs: the file itself, and the plans for training, evaluation and prediction made from it.
+
+    Shows all that is wrong, each with its line. Exits with 0 when every spec holds, 1 when one is wrong, 2 when a file
+    is not there.
+
+    \b
+    Examples:
+      netspec validate specs/*.yaml
+      netspec validate mine.yaml --set layers.conv1.filters=63
+      netspec validate mine.yaml --plugin my_layer.py
+    """
+    load_plugins(plugins)
+    results = [_check(file, overrides, batch) for file in files]
+    if as_json:
+        emit_json([result.data() for result in results])
+    else:
+        for result in results:
+            result.tell()
+    return max(result.code for result in results)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What became of one file."""
+
+    file: str
+    error: Exception | None = None
+    said: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The exit code it asks for."""
+        return USAGE if isinstance(self.error, NotFoundError) else WRONG if self.error else 0
+
+    def tell(self) -> None:
+        """One line on stdout for a spec that holds, problems on stderr."""
+        if self.error is None:
+            click.echo(f"{self.file}: {self.said}")
+            for note in self.notes:
+                click.echo(f"  {note}")
+        elif isinstance(self.error, SpecError):
+            sys.stdout.flush()
+            complain_spec(self.error)
+        else:
+            complain(str(self.error))
+
+    def data(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {"file": self.file, "valid": self.error is None, "problems": self._problems(), "notes": self.notes}
+
+    def _problems(self) -> list[dict[str, Any]]:
+        if not isinstance(self.error, SpecError):
+            return [{"message": str(self.error)}] if self.error else []
+        return [
+            {
+                "file": problem.mark.file if problem.mark else self.file,
+                "line": problem.mark.line if problem.mark else None,
+                "column": problem.mark.column if problem.mark else None,
+                "message": problem.message,
+                "remedy": problem.remedy,
+            }
+            for problem in self.error.problems
+        ]
+
+
+def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
+    from netspec.plan import check
+
+    try:
+        spec = load(file, overrides, batch=batch)
+        notes = tuple(check(spec))
+    except (NetspecError, NotFoundError) as error:
+        return _Result(file, error)
+    layers, devices = len(spec.layers), len(spec.devices)
+    return _Result(file, said=f"valid, {layers} layers on {devices} device{'s' * (devices > 1)}", notes=notes)

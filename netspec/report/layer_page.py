@@ -1,0 +1,164 @@
+"""The documentation page of a layer type, made from what its file declares."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from netspec.report.units import nearer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from netspec.contract.kernel import Kernel
+    from netspec.contract.layer import Layer
+
+_FROM_METHODS = {"outputs": "outputs", "params": "parameters", "state": "state", "saved": "keeps for backward"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute as a spec writes it; ``default`` is None where it must be written, else text."""
+
+    name: str
+    value: str
+    default: str | None
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRow:
+    """The kernels of one backend and variant, by direction, in the order in which they run."""
+
+    backend: str
+    variant: str
+    forward: tuple[str, ...]
+    backward: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that there is to say about a layer type."""
+
+    type: str
+    summary: str
+    text: str
+    facts: Mapping[str, str]
+    attributes: tuple[Attribute, ...]
+    kernels: tuple[KernelRow, ...]
+    example: str
+
+
+def page(cls: type[Layer]) -> Page:
+    """The page of a layer class."""
+    return Page(
+        type=cls.type,
+        summary=summary(cls),
+        text=inspect.getdoc(cls) or "",
+        facts=dict(_facts(cls)),
+        attributes=tuple(_attribute(name, schema) for name, schema in cls.attrs_schema.items()),
+        kernels=tuple(_kernel_rows(cls)),
+        example=_example(cls),
+    )
+
+
+def summary(cls: type[Layer]) -> str:
+    """The first line of the layer's file, else of its class."""
+    module = inspect.getdoc(sys.modules[cls.__module__]) or inspect.getdoc(cls) or ""
+    return module.partition("\n")[0]
+
+
+def backends(cls: type[Layer]) -> list[str]:
+    """Backends that the layer has kernels for."""
+    return sorted({backend for kernel in cls.kernels for backend in kernel.backends})
+
+
+def _facts(cls: type[Layer]) -> Iterator[tuple[str, str]]:
+    yield "inputs", _inputs(cls)
+    for method, word in _FROM_METHODS.items():
+        function = cls.__dict__.get(method)
+        if function is not None and inspect.getdoc(function):
+            yield word, " ".join((inspect.getdoc(function) or "").split())
+    if cls.reports:
+        yield "reports", ", ".join(cls.reports)
+    if cls.divided:
+        yield "split over devices", f"each device has its share of {' and '.join(cls.divided)}"
+    if cls.inplace:
+        yield "memory", "may run in place"
+    yield "file", nearer(inspect.getfile(cls))
+
+
+def _inputs(cls: type[Layer]) -> str:
+    if cls.variadic:
+        return "any number: x0, x1, ..."
+    names = [f"{name} (absent in predict)" if name in cls.optional else name for name in cls.inputs]
+    return ", ".join(names)
+
+
+def _attribute(name: str, schema: Mapping[str, Any]) -> Attribute:
+    from netspec.spec.words import describe
+
+    value = "a distribution, see netspec.init" if schema.get("x-netspec") == "initialiser" else describe(schema)
+    default = _written(schema["default"]) if "default" in schema else None
+    return Attribute(name, value, default, str(schema.get("description", "")))
+
+
+def _written(value: Any) -> str:
+    """A value as a spec writes it."""
+    if value is None:
+        return "derived"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def _kernel_rows(cls: type[Layer]) -> Iterator[KernelRow]:
+    for backend in backends(cls):
+        mine = [kernel for kernel in cls.kernels if backend in kernel.backends]
+        best = [*cls.prefer.get(backend, ()), "plain"]
+        variants = dict.fromkeys(kernel.variant for kernel in mine)
+        for variant in sorted(variants, key=lambda name: best.index(name) if name in best else len(best)):
+            chosen = [kernel for kernel in mine if kernel.variant == variant]
+            yield KernelRow(backend, variant, _named(chosen, "forward"), _named(chosen, "backward"))
+
+
+def _named(kernels: list[Kernel], direction: str) -> tuple[str, ...]:
+    return tuple(_kernel(kernel) for kernel in kernels if kernel.direction == direction)
+
+
+def _kernel(kernel: Kernel) -> str:
+    name = kernel.function.__name__
+    when = ", ".join(f"{key}: {_written(value)}" for key, value in kernel.when.items())
+    return f"{name} ({when})" if when else name
+
+
+def _example(cls: type[Layer]) -> str:
+    needed = "".join(f", {name}: ..." for name, schema in cls.attrs_schema.items() if "default" not in schema)
+    inputs = ", inputs: [one, other]" if cls.variadic or len(cls.inputs) > 1 else ""
+    return f"- {{name: {cls.type}1, type: {cls.type}{inputs}{needed}}}"
+
+
+def parts(page: Page) -> Iterator[Table | str]:
+    """The page for a terminal."""
+    from netspec.report.tables import table
+
+    yield f"{page.type}: {page.summary}\n"
+    yield page.text + "\n"
+    width = max(len(name) for name in page.facts)
+    yield "\n".join(f"{name:<{width}}  {text}" for name, text in page.facts.items())
+    yield f"\nin a spec: {page.example}\n"
+    if page.attributes:
+        rows = [
+            (one.name, one.value, "(needed)" if one.default is None else one.default, one.meaning)
+            for one in page.attributes
+        ]
+        columns = ["attribute", "value", "default", "meaning"]
+        yield table(columns, rows, fold=("value", "default", "meaning"), title="attributes")
+    kernels = [(row.backend, row.variant, ", ".join(row.forward), ", ".join(row.backward)) for row in page.kernels]
+    columns = ["backend", "variant", "forward", "backward"]
+    yield table(columns, kernels, fold=("forward", "backward"), title="kernels, best variant first")

@@ -1,0 +1,111 @@
+"""The sentences of a run: one for each kind of event, and the last words."""
+
+from __future__ import annotations
+
+import shlex
+
+from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, RunFinished, RunStarted
+from netspec.report import units
+from netspec.report.tracker import Tracker
+
+
+def started(event: RunStarted) -> str:
+    """What is about to be trained, and where it will lie."""
+    per_epoch, total = event.iterations_per_epoch, event.total_iterations
+    resumed = f", going on after iteration {event.iteration:,}" if event.iteration else ""
+    plan = f"{_many(total, 'iteration')} of {_many(event.batch, 'image')}, {per_epoch:,} an epoch"
+    return f"training {event.name}: {plan}{resumed}; the run lies in {units.nearer(event.folder)}"
+
+
+def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
+    """The parts of a progress line, each with a rank: where there is no room the highest goes first."""
+    run, last = tracker.started, tracker.last
+    if run is None or last is None:
+        return []
+    epochs = max(run.epochs, last.epoch)
+    parts = [(5, f"epoch {last.epoch}/{epochs}"), (1, f"iteration {last.iteration:,}/{run.total_iterations:,}")]
+    if tracker.loss is not None:
+        parts.append((0, f"loss {tracker.loss:.4g}"))
+    for rank, (name, value) in enumerate(tracker.errors.items(), start=2):
+        parts.append((rank * 2, f"{units.error_name(name)} error {units.percent(value)}"))
+    parts.append((7, f"rate {last.learning_rate:.3g}"))
+    parts.append((3, f"{units.rate(tracker.images_per_second)} img/s"))
+    parts.append((8, f"waiting for data {units.percent(tracker.waited, 0)}"))
+    if tracker.remaining is not None:
+        parts.append((2, f"ETA {units.duration(tracker.remaining)}"))
+    return parts
+
+
+def iteration(tracker: Tracker) -> str:
+    """A progress line in full."""
+    return "  ".join(text for _, text in progress_fields(tracker))
+
+
+def not_finite(event: IterationDone) -> str:
+    """An iteration that changed nothing."""
+    return f"iteration {event.iteration:,}: loss or gradients were not finite; the step was left out"
+
+
+def evaluated(event: EvaluationDone) -> str:
+    """Errors over a split."""
+    result = ", ".join(part for part in (f"loss {event.loss:.4g}", units.errors(event.errors)) if part)
+    where = (f"epoch {event.epoch}, " if event.epoch else "") + f"iteration {event.iteration:,}"
+    images = f"{_many(event.images, 'image')} in {units.duration(event.seconds)}"
+    return f"evaluated {event.split} after {where}: {result}  ({images})"
+
+
+def checkpoint(event: CheckpointWritten) -> str:
+    """A checkpoint that lies whole on disk."""
+    best = ", the best so far" if event.best else ""
+    stall = f", training stood still for {units.duration(event.stall)}" if event.stall >= 0.05 else ""
+    return f"checkpoint {units.nearer(event.path)}  ({units.size(event.nbytes)}{best}{stall})"
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def last_words(tracker: Tracker) -> list[str]:
+    """How the run ended, what was learned, where it lies, and what to type next."""
+    end = tracker.finished
+    if end is None:
+        return []
+    begin = tracker.started.iteration if tracker.started else 0
+    trained = f"{_many(end.iteration - begin, 'iteration')} in {units.duration(end.seconds)}"
+    head = {"finished": "finished", "interrupted": "interrupted"}.get(end.status, "stopped")
+    lines = ["", f"{head} after {trained}{f': {end.message}' if end.message else ''}", *_learned(tracker)]
+    if end.folder:
+        lines += [f"the run lies in {units.nearer(end.folder)}", *_next(tracker, end)]
+    return lines
+
+
+def _learned(tracker: Tracker) -> list[str]:
+    lines = []
+    if tracker.first_loss is not None and tracker.loss is not None:
+        lines.append(f"learned: training loss {tracker.first_loss:.4g} at first, {tracker.loss:.4g} at the end")
+    if tracker.evaluations:
+        last = tracker.evaluations[-1]
+        lines.append(f"         {last.split}: {units.errors(last.errors)} over {_many(last.images, 'image')}")
+    return lines
+
+
+def _next(tracker: Tracker, end: RunFinished) -> list[str]:
+    if tracker.checkpoint is None:
+        return []
+    folder, more = shlex.quote(units.nearer(end.folder)), _longer(tracker, end)
+    commands = {
+        f"netspec eval {folder}": "its errors once more",
+        f"netspec predict {folder} IMAGE...": "what it sees in your images",
+        f"netspec run --resume {folder}{more}": "go on training",
+    }
+    width = max(map(len, commands))
+    return ["next:", *(f"  {command:<{width}}   {why}" for command, why in commands.items())]
+
+
+def _longer(tracker: Tracker, end: RunFinished) -> str:
+    """The option by which a finished run goes on: twice what it was told to do."""
+    run = tracker.started
+    if run is None or end.status != "finished":
+        return ""
+    cut_short = run.total_iterations < run.epochs * run.iterations_per_epoch
+    return f" --iterations {2 * run.total_iterations}" if cut_short else f" --epochs {2 * run.epochs}"

@@ -1,0 +1,82 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def count(value: int) -> str:
+    """``60,965,224``; nothing for 0."""
+    return f"{value:,}" if value else ""
+
+
+def scaled(value: float) -> str:
+    """``1.43 G``: three digits and a decimal prefix; nothing for 0."""
+    if not value:
+        return ""
+    for scale, prefix in _SCALES:
+        if abs(value) >= 0.9995 * scale:
+            return f"{_three(value / scale)} {prefix}"
+    return f"{value:.0f}"
+
+
+def size(nbytes: int) -> str:
+    """``232 MiB``: bytes with a binary prefix; nothing for 0."""
+    for scale, prefix in _BYTES:
+        if nbytes >= 0.9995 * scale:
+            return f"{_three(nbytes / scale)} {prefix}"
+    return f"{nbytes} B" if nbytes else ""
+
+
+def _three(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def rate(value: float) -> str:
+    """``1,280`` or ``12.8``: three digits where there are no more."""
+    return f"{value:,.0f}" if value >= 99.95 else _three(value)
+
+
+def duration(seconds: float) -> str:
+    """``8.3 s``, ``4 min 05 s``, ``2 h 07 min``, ``5 d 03 h``: the two units that matter."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for high, low, names in ((86400, 3600, "d h"), (3600, 60, "h min"), (60, 1, "min s")):
+        if whole >= high:
+            first, second = names.split()
+            return f"{whole // high} {first} {whole % high // low:02d} {second}"
+    return f"{whole} s"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """``96.2 %``"""
+    return f"{100 * share:.{digits}f} %"
+
+
+def error_name(name: str) -> str:
+    """``top-1`` for top1, anything else as it is."""
+    rank = name.removeprefix("top")
+    return f"top-{rank}" if rank != name and rank.isdigit() else name
+
+
+def errors(values: Mapping[str, float]) -> str:
+    """``top-1 error 37.5 %, top-5 error 17.0 %``"""
+    return ", ".join(f"{error_name(name)} error {percent(value)}" for name, value in values.items())
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """``55 x 55 x 48``"""
+    return " x ".join(str(n) for n in sizes)
+
+
+def nearer(path: str | Path) -> str:
+    """The path as seen from the working directory, where it lies below it."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
