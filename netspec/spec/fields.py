@@ -78,7 +78,7 @@ class Fields:
             init = self.typed(node, _initialisers(), "initialiser", name)
             return {} if init is None else {key: init}
         data = plain(node)
-        if fits(schema, data):
+        if fits(schema, data) or (data is None and is_optional(schema)):
             return {key: settle(schema, data)}
         if isinstance(node, Scalar) and "enum" in schema:
             remedy = did_you_mean(str(data), map(str, schema["enum"]))
@@ -104,6 +104,11 @@ class Fields:
         attrs = types[kind.value].attrs
         self.refuse_unknown(body, ["type", *attrs], path)
         return {"type": kind.value, **self.read(body, attrs, path)}
+
+
+def is_optional(schema: Attr) -> bool:
+    """Whether null may be written: where it is the default."""
+    return schema.get("default", ...) is None
 
 
 def default_of(schema: Attr) -> Any:

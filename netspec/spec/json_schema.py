@@ -13,7 +13,7 @@ from netspec.init import initialiser_types
 from netspec.registry import layer_types
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
-from netspec.spec.fields import Attrs, Types
+from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layers import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import DATA, INPUT, SGD, TRAIN
 from netspec.train.schedules import schedule_types
@@ -80,6 +80,8 @@ def _fragment(schema: Mapping[str, Any]) -> Schema:
     if schema.get("x-netspec") == "initialiser":
         kept = {key: value for key, value in schema.items() if key in ("default", "description")}
         return {"$ref": "#/$defs/initialiser", **kept}
+    if is_optional(schema):
+        return {"anyOf": [dict(schema), {"type": "null"}]}
     return dict(schema)
 
 
@@ -118,12 +120,12 @@ def _defaults() -> Schema:
 
 
 def _train() -> Schema:
-    return _closed({**TRAIN, "sgd": _closed(SGD), "schedule": _typed(schedule_types())})
+    return _closed({**_fragments(TRAIN), "sgd": _closed(SGD), "schedule": _typed(schedule_types())})
 
 
 def _data() -> Schema:
     source = {"anyOf": [{"type": "string", "enum": list(source_types())}, _typed(source_types())]}
-    return _closed({**DATA, "source": source})
+    return _closed({**_fragments(DATA), "source": source})
 
 
 _SECTIONS = {

@@ -13,11 +13,6 @@ from netspec.spec.report import Report
 _train, _sgd, _data = TrainSpec(), SGDSpec(), DataSpec()
 
 
-def _optional(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same value or null, which stands for none."""
-    return {**schema, "type": [schema["type"], "null"], "default": None}
-
-
 INPUT: Attrs = {
     "shape": {
         "type": "array",
@@ -36,19 +31,19 @@ SGD: Attrs = {
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
     "epochs": integer("Passes over the training images.", default=_train.epochs, minimum=1),
-    "iterations": _optional(integer("Stop after that many iterations; null: after the epochs.", minimum=1)),
+    "iterations": integer("Stop after that many iterations; null: after the epochs.", default=None, minimum=1),
     "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
 }
 DATA: Attrs = {
-    "resize": _optional(integer("Length of the short side in pixels before the crop.", minimum=1)),
-    "crop": _optional(integer("Side of the square that is cut; null: the network input's.", minimum=1)),
+    "resize": integer("Length of the short side in pixels before the crop.", default=None, minimum=1),
+    "crop": integer("Side of the square that is cut; null: the network input's.", default=None, minimum=1),
     "mirror": boolean("Mirror training images at random.", default=_data.mirror),
     "mean": choice("image", "channel", "none", description="What is subtracted: the mean image, or one mean a channel.",
                    default=_data.mean),
     "scale": number("Factor after the mean is subtracted.", default=_data.scale),
     "views": {"type": "integer", "enum": [1, 10], "default": _data.views,
               "description": "Crops an image is evaluated on: the centre, or the paper's ten."},
-    "workers": _optional(integer("Processes that decode; null: by the number of cores.", minimum=0)),
+    "workers": integer("Processes that decode; null: by the number of cores.", default=None, minimum=0),
 }  # fmt: skip
 
 

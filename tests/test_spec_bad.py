@@ -1,0 +1,49 @@
+"""Broken specs under bad_specs/: each gives exactly the messages of its .txt file.
+
+To write the expected files anew after a change of wording: NETSPEC_UPDATE=1 pytest tests/test_spec_bad.py; then read
+the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netspec.errors import NetspecError, SpecError
+from netspec.plan import check
+from netspec.spec import load, render
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "tests" / "bad_specs"
+BAD = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def messages(path: str) -> str:
+    """What a terminal shows for the spec; empty where nothing is wrong."""
+    try:
+        check(load(path))
+    except SpecError as error:
+        return render(error) + "\n"
+    except NetspecError as error:
+        return f"{error}\n"
+    return ""
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="syntax errors are worded by libyaml, which is not there")
+@pytest.mark.parametrize("name", BAD)
+def test_messages_are_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    told = messages(f"tests/bad_specs/{name}.yaml")
+    expected = FOLDER / f"{name}.txt"
+    if os.environ.get("NETSPEC_UPDATE"):
+        expected.write_text(told, encoding="utf-8")
+    assert told, "a broken spec was taken for a good one"
+    assert told == expected.read_text(encoding="utf-8")
+
+
+def test_there_are_fifty() -> None:
+    assert len(BAD) >= 50
+    assert {path.stem for path in FOLDER.glob("*.txt")} == set(BAD)
