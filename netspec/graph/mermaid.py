@@ -1,0 +1,40 @@
+"""A View as a Mermaid flowchart, which GitHub and many editors draw."""
+
+from __future__ import annotations
+
+from netspec.graph.view import Link, Node, View, title
+from netspec.graph.words import scaled
+
+_CROSSING = "stroke:#d4521a,stroke-width:3px,color:#d4521a"
+
+
+def write(shown: View) -> str:
+    """Mermaid text: a subgraph for each device, crossings thick and labelled."""
+    ids = {node.key: f"n{number}" for number, node in enumerate(shown.nodes)}
+    lines = ["---", f"title: {_quoted(title(shown))}", "---", "flowchart TB"]
+    for number, (device, heading) in enumerate(shown.headings.items()):
+        lines.append(f"  subgraph d{number}[{_quoted(f'{device}<br/>{heading}')}]")
+        lines += [f"    {ids[node.key]}{_box(node)}" for node in shown.nodes if node.device == device]
+        lines.append("  end")
+    lines += [f"  {ids[link.source]} {_arrow(link)} {ids[link.target]}" for link in shown.links]
+    crossings = [str(number) for number, link in enumerate(shown.links) if link.crossing]
+    if crossings:
+        lines.append(f"  linkStyle {','.join(crossings)} {_CROSSING}")
+    return "\n".join(lines) + "\n"
+
+
+def _box(node: Node) -> str:
+    words = [f"<b>{node.name}</b> {node.type}", node.shape, ", ".join(node.details)]
+    words.append(f"{node.parameters:,} parameters" if node.parameters else "")
+    text = _quoted("<br/>".join(word for word in words if word))
+    return {"input": f"([{text}])", "layer": f"({text})", "cost": f"{{{{{text}}}}}"}[node.kind]
+
+
+def _arrow(link: Link) -> str:
+    if not link.crossing:
+        return "-->"
+    return f"== {_quoted(scaled(link.bytes, 'B'))} ==>" if link.bytes else "==>"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "#quot;") + '"'

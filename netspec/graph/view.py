@@ -1,0 +1,149 @@
+"""What a picture of a Plan shows, before anything has a place: nodes, links and totals, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from netspec.contract.tensor import Shape
+from netspec.graph.words import attribute_text, flops, shape_text
+from netspec.plan.model import Edge, Plan, ShardInfo
+from netspec.registry import layer_types
+
+NodeKind = Literal["input", "layer", "cost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A layer, or a network input, on one device."""
+
+    name: str
+    device: str
+    kind: NodeKind
+    type: str
+    shape: str
+    details: tuple[str, ...]
+    parameters: int
+
+    @property
+    def key(self) -> str:
+        """``conv1@left``."""
+        return f"{self.name}@{self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One node reading another; ``bytes`` is what crosses for a batch, None where nothing is sent for this link."""
+
+    source: str
+    target: str
+    crossing: bool
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A whole picture; nodes in the order of the spec, ``headings`` a line for each device."""
+
+    name: str
+    totals: tuple[str, ...]
+    traffic: str
+    headings: Mapping[str, str]
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    batch: int
+    backward: bool
+
+
+def title(shown: View) -> str:
+    """The picture in one line."""
+    return "; ".join(filter(None, (f"{shown.name}: {shown.totals[0]}", *shown.totals[1:], shown.traffic)))
+
+
+def view(plan: Plan) -> View:
+    """What there is to draw of a plan."""
+    layers = {(shard.layer, shard.device) for shard in plan.shards}
+    shapes = {(edge.source, edge.source_device): edge.shape for edge in plan.edges}
+    nodes = [_input(*place, shape) for place, shape in shapes.items() if place not in layers]
+    nodes += [_layer(shard) for shard in plan.shards]
+    return View(
+        name=plan.name,
+        totals=_totals(plan),
+        traffic=_traffic(plan),
+        headings={device: _heading(plan, device) for device in plan.devices},
+        nodes=tuple(nodes),
+        links=tuple(_link(edge, plan) for edge in plan.edges),
+        batch=plan.batch,
+        backward=plan.phase == "train",
+    )
+
+
+def _input(name: str, device: str, shape: Shape) -> Node:
+    return Node(name, device, "input", "input", shape_text(shape), (), 0)
+
+
+def _layer(shard: ShardInfo) -> Node:
+    cost = "report" in shard.outputs
+    shape = "" if cost else shape_text(next(iter(shard.outputs.values())))
+    kind: NodeKind = "cost" if cost else "layer"
+    return Node(shard.layer, shard.device, kind, shard.type, shape, _details(shard), shard.parameters)
+
+
+def _details(shard: ShardInfo) -> tuple[str, ...]:
+    """Attributes that shape the layer: whole numbers and words, unless defaults or told by the output's shape."""
+    cls = layer_types().get(shard.type)
+    if cls is None:
+        return ()
+    counts = [name for name in cls.divided if name != "groups"]
+    return tuple(
+        attribute_text(name, value)
+        for name, value in shard.attrs.items()
+        if name not in counts and _telling(name, value, cls.attrs_schema.get(name, {}))
+    )
+
+
+def _telling(name: str, value: Any, schema: Mapping[str, Any]) -> bool:
+    if value is None or isinstance(value, bool | float | Mapping) or value == schema.get("default"):
+        return False
+    return not (name == "groups" and value == 1)
+
+
+def _link(edge: Edge, plan: Plan) -> Link:
+    moved = [
+        one.bytes
+        for one in plan.crossings
+        if edge.crossing
+        and one.direction == "forward"
+        and (one.layer, one.source.partition(".")[0]) == (edge.target, edge.source)
+        and (one.from_device, one.to_device) == (edge.source_device, edge.target_device)
+    ]
+    source, target = f"{edge.source}@{edge.source_device}", f"{edge.target}@{edge.target_device}"
+    return Link(source, target, edge.crossing, sum(moved) if moved else None)
+
+
+def _totals(plan: Plan) -> tuple[str, ...]:
+    forward = sum(shard.forward_flops for shard in plan.shards)
+    backward = sum(shard.backward_flops for shard in plan.shards)
+    work = f"{flops(forward / plan.batch)} an image forward"
+    if backward:
+        work += f", {flops(backward / plan.batch)} backward"
+    return f"{_parameters(plan.shards):,} parameters", work
+
+
+def _traffic(plan: Plan) -> str:
+    moved = sum(one.bytes for one in plan.crossings)
+    if not moved:
+        return "" if len(plan.devices) < 2 else "nothing crosses between the devices"
+    return f"{moved:,} bytes cross between the devices for a batch of {plan.batch}"
+
+
+def _heading(plan: Plan, device: str) -> str:
+    shards = [shard for shard in plan.shards if shard.device == device]
+    forward = sum(shard.forward_flops for shard in shards)
+    return f"{_parameters(shards):,} parameters · {flops(forward / plan.batch)} forward"
+
+
+def _parameters(shards: Iterable[ShardInfo]) -> int:
+    return sum(shard.parameters for shard in shards)
+

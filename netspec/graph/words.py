@@ -1,0 +1,42 @@
+"""Numbers and names as a picture shows them, and how wide they come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netspec.contract.tensor import Shape
+
+_UNITS = ("", "k", "M", "G", "T", "P")
+_NARROW = frozenset("fijlrt.,:;'|!()[] ·-")
+_WIDE = frozenset("mwMW@%")
+
+
+def scaled(value: float, unit: str) -> str:
+    """``11.1 MB`` for 11,075,584 and B: three digits with a prefix of thousands."""
+    step = 0
+    while value >= 999.5 and step < len(_UNITS) - 1:
+        value, step = value / 1000, step + 1
+    digits = 0 if step == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {_UNITS[step]}{unit}"
+
+
+def flops(value: float) -> str:
+    """Operations: ``1.45 GFLOP``."""
+    return scaled(value, "FLOP")
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape without the batch axis: three lengths with the sign for times between, nothing for one number."""
+    return " \N{MULTIPLICATION SIGN} ".join(str(length) for length in shape[1:])
+
+
+def attribute_text(name: str, value: Any) -> str:
+    """An attribute: ``size 11`` for [11, 11], ``pad 0/1``, and a word alone, such as ``max``."""
+    if isinstance(value, list | tuple):
+        return f"{name} {value[0] if len(set(value)) == 1 else '/'.join(map(str, value))}"
+    return value if isinstance(value, str) else f"{name} {value}"
+
+
+def width(text: str, size: float) -> float:
+    """About how many pixels a text of that font size takes, on the generous side."""
+    return size * sum(0.36 if c in _NARROW else 0.92 if c in _WIDE else 0.68 if c.isupper() else 0.61 for c in text)
