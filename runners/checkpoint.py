@@ -1,9 +1,9 @@
 """Checkpoints: one safetensors file that evaluates, predicts and trains on, alone and on any binding.
 
-Logical tensors (parameters, momentum, state, the mean image) lie under their names; ``__metadata__`` holds the record of
-the run as JSON and a CRC-32 of each tensor and of the record, since safetensors itself has no checksums. Reading goes
-through the safetensors library and runs no code. Writing is done here: piece by piece from the arrays, without a second
-copy, without holding the interpreter, synced before the file gets its name.
+Logical tensors (parameters, momentum, state, the mean image) lie under their names; ``__metadata__`` holds the record
+of the run as JSON and a CRC-32 of each tensor and of the record, since safetensors itself has no checksums. Reading
+goes through the safetensors library and runs no code. Writing is done here: piece by piece from the arrays, without a
+second copy, without holding the interpreter, synced before the file gets its name.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Record:
     """Where a run stands, beside its tensors.
 
     ``iteration`` and ``epoch`` are finished ones; ``position`` counts the batches of the epoch in progress that are
-    done. ``spec`` is the canonical spec; ``data`` tells the images apart (see runners.resume). ``validation_errors``
-    holds one top-1 error an epoch, for the schedule.
+    done. ``spec`` is the canonical spec, ``given`` that of the file alone, without what the command line changed;
+    ``data`` tells the images apart (see runners.resume). ``validation_errors`` holds one top-1 error an epoch, for the
+    schedule.
     """
 
     iteration: int
@@ -53,6 +54,7 @@ class Record:
     batch: int
     classes: tuple[str, ...]
     spec: Mapping[str, Any]
+    given: Mapping[str, Any]
     data: Mapping[str, Any]
     validation_errors: tuple[float, ...] = ()
     evaluated: Evaluated | None = None
@@ -96,7 +98,7 @@ def write(path: Path, checkpoint: Checkpoint) -> int:
 
 
 def _pieces(record: Record, tensors: Tensors) -> Iterator[bytes | memoryview]:
-    text = json.dumps(asdict(record), sort_keys=True)
+    text = record_text(record)
     sums = {name: _checksum(name, array) for name, array in tensors.items()}
     metadata = {"netspec": text, "crc32": json.dumps({"": zlib.crc32(text.encode()), **sums})}
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -123,7 +125,7 @@ def read(path: Path) -> Checkpoint:
     """Read and verify the whole file. Raises Damaged with the reason, or NetspecError when there is no such file."""
     with _opened(path) as file:
         record, sums = _record(path, file)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     wrong = [name for name in tensors if _checksum(name, tensors[name]) != sums.get(name)]
     missing = sums.keys() - tensors.keys()
     if wrong or missing:
@@ -175,6 +177,19 @@ def _record(path: Path, file: Any) -> tuple[Record, dict[str, int]]:
         return _decode(path, json.loads(text)), sums
     except (ValueError, TypeError, KeyError) as error:
         raise Damaged(path, f"damaged: its record cannot be read ({_first_line(error)})") from error
+
+
+def record_text(record: Record) -> str:
+    """The record as JSON."""
+    return json.dumps(asdict(record), sort_keys=True)
+
+
+def record_from(path: Path) -> Record:
+    """The record of a JSON file. Raises NetspecError where there is none."""
+    try:
+        return _decode(path, json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise NetspecError(f"{path}: cannot be read ({_first_line(error)})") from error
 
 
 def _decode(path: Path, values: dict[str, Any]) -> Record:

@@ -39,9 +39,12 @@ class Outcome(Protocol):
     """What an iteration or an evaluated batch gives: sums by cost layer, and whether all was finite."""
 
     @property
-    def reports(self) -> Mapping[str, Mapping[str, float]]: ...  # noqa: D102
+    def reports(self) -> Mapping[str, Mapping[str, float]]:
+        """Cost layer -> sums by name."""
+
     @property
-    def finite(self) -> bool: ...  # noqa: D102
+    def finite(self) -> bool:
+        """False: the step changed nothing."""
 
 
 class Trainer(Protocol):
@@ -113,7 +116,7 @@ class Training:
         train: Batches,
         validation: Batches | None,
         hooks: Hooks,
-        state: State = State(),  # noqa: B008 (immutable)
+        state: State = State(),
         checkpoint_every: float = CHECKPOINT_EVERY_S,
     ) -> None:
         """Raises NetspecError for a schedule that reads validation errors where there is no validation data."""

@@ -1,0 +1,97 @@
+"""The Store: parameters, momentum, state and constants of a network, shared by its train, eval and predict Programs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.tensor import Shape
+from netspec.device.base import Array, Device
+from netspec.errors import NetspecError
+from netspec.init import initial
+from netspec.plan.model import STORED, Buffer, Logical, Plan
+
+Host = np.ndarray[Any, Any]
+
+
+class Store:
+    """Arrays on devices, and the logical tensors of which they are parts.
+
+    Outside, only logical tensors are seen: ``conv1.weight`` is whole on any number of devices.
+    """
+
+    def __init__(self, plans: Iterable[Plan], devices: Mapping[str, Device]) -> None:
+        self.devices = devices
+        self.buffers: dict[str, Buffer] = {}
+        self.initials: dict[str, Mapping[str, Any]] = {}
+        for plan in plans:
+            stored = {name: buffer for name, buffer in plan.buffers.items() if buffer.kind in STORED}
+            self.buffers.update(stored)
+            self.initials.update(plan.initial)
+        self.arrays: dict[str, Array] = {
+            name: devices[buffer.device].empty(buffer.shape, buffer.dtype) for name, buffer in self.buffers.items()
+        }
+        self._parts: dict[str, list[str]] = defaultdict(list)
+        for name, buffer in self.buffers.items():
+            self._parts[_logical(buffer).name].append(name)
+
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes of the logical tensors by name."""
+        return {name: _logical(self.buffers[parts[0]]).shape for name, parts in self._parts.items()}
+
+    def initialise(self, seed: int) -> None:
+        """Give every tensor its first values; the same for a seed on any number of devices."""
+        for name, shape in self.shapes().items():
+            init = dict(self.initials[name])
+            fan_in, fan_out = init.pop("fan_in", 0), init.pop("fan_out", 0)
+            self._put(name, initial(init, shape, fan_in, fan_out, (seed, name)))
+
+    def tensors(self) -> dict[str, Host]:
+        """Copies of all logical tensors on the host."""
+        return {name: self.tensor(name) for name in self._parts}
+
+    def tensor(self, name: str) -> Host:
+        """A copy of one logical tensor on the host; KeyError where there is none of that name."""
+        parts = [self.buffers[part] for part in self._parts[name]]
+        whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
+        for part in parts:
+            whole[_range(_logical(part))] = self.devices[part.device].download(self.arrays[part.name])
+        return whole
+
+    def load(self, tensors: Mapping[str, Host], strict: bool = True) -> None:
+        """Take values by logical name; with ``strict`` there must be one for each tensor and no other.
+
+        Raises NetspecError that names missing, unknown or misshapen tensors; nothing is changed then.
+        """
+        shapes = self.shapes()
+        problems = [f"'{n}' is missing" for n in shapes if strict and n not in tensors]
+        problems += [f"'{n}' is not of this network" for n in tensors if strict and n not in shapes]
+        for name in tensors.keys() & shapes.keys():
+            if tuple(tensors[name].shape) != shapes[name]:
+                problems.append(f"'{name}' has shape {tuple(tensors[name].shape)}, the network wants {shapes[name]}")
+        if problems:
+            more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+            raise NetspecError(f"these tensors do not fit the network: {'; '.join(sorted(problems)[:5])}{more}")
+        for name in shapes:
+            if name in tensors:
+                self._put(name, tensors[name])
+
+    def _put(self, name: str, whole: Host) -> None:
+        for part in self._parts[name]:
+            buffer = self.buffers[part]
+            values = np.ascontiguousarray(whole[_range(_logical(buffer))], buffer.dtype)
+            self.devices[buffer.device].upload(self.arrays[part], values)
+
+
+def _logical(buffer: Buffer) -> Logical:
+    assert buffer.logical is not None
+    return buffer.logical
+
+
+def _range(logical: Logical) -> tuple[slice, ...]:
+    if logical.axis is None:
+        return ()
+    return (*(slice(None),) * logical.axis, slice(logical.start, logical.stop))

@@ -1,0 +1,119 @@
+"""A Program bound to open devices: every buffer an array, every step a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from netspec.device.base import Array, Call, Device
+from netspec.plan.model import STORED, Region, Step
+from netspec.program.model import Program
+from netspec.store import Store
+
+Host = np.ndarray[Any, Any]
+_SCALARS = {"counters": (2, "int64"), "rates": (3, "float32")}
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """A step and the call that runs, or on GPUs enqueues, it."""
+
+    step: Step
+    call: Call
+
+
+class BoundProgram:
+    """What a runner executes: bound steps in serial order, and host slots for what changes with each iteration."""
+
+    def __init__(
+        self, program: Program, devices: Mapping[str, Device], store: Store, arenas: Mapping[str, Array]
+    ) -> None:
+        self.program, self.devices = program, devices
+        self.arrays = self._allocate(store, arenas)
+        self.slots: dict[str, Host] = {}
+        """Host arrays by network input, and ``counters`` and ``rates``: filled before an iteration."""
+        self.steps = tuple(BoundStep(step, self._bind(step)) for step in program.steps)
+
+    def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
+        """Put a batch and its scalars into the host slots."""
+        for name, slot in self.slots.items():
+            if name == "counters":
+                slot[:] = counters
+            elif name == "rates":
+                slot[:] = rates
+            else:
+                np.copyto(slot, arrays[name])
+
+    def download(self, buffer: str) -> Host:
+        """A buffer's values on the host."""
+        return self.devices[self.program.buffers[buffer].device].download(self.arrays[buffer])
+
+    # Memory ---------------------------------------------------------------------------------------------------------
+
+    def _allocate(self, store: Store, arenas: Mapping[str, Array]) -> dict[str, Array]:
+        arrays: dict[str, Array] = {}
+        for name, buffer in self.program.buffers.items():
+            device = self.devices[buffer.device]
+            if buffer.kind in STORED:
+                arrays[name] = store.arrays[name]
+            elif name in self.program.offsets:
+                offset = self.program.offsets[name]
+                arrays[name] = device.carve(arenas[buffer.device], offset, buffer.shape, buffer.dtype)
+            else:
+                arrays[name] = device.empty(buffer.shape, buffer.dtype)
+        return arrays
+
+    def _view(self, region: Region, matrix: bool = False) -> Array:
+        """The array of a region; as a matrix (rows, last axis) where several axes would be in the way."""
+        buffer = self.program.buffers[region.buffer]
+        array, axis = self.arrays[region.buffer], region.axis
+        if matrix and (axis is None or axis == len(buffer.shape) - 1):
+            array = array.reshape((prod(buffer.shape[:-1]), buffer.shape[-1]))
+            axis = None if axis is None else 1
+        if axis is None:
+            return array
+        return self.devices[buffer.device].slice(array, axis, region.start, region.stop)
+
+    # Steps ----------------------------------------------------------------------------------------------------------
+
+    def _bind(self, step: Step) -> Call:
+        device = self.devices[step.device]
+        if step.op == "feed":
+            return self._feed(step, device)
+        if step.op == "scalars":
+            return self._scalars(step, device)
+        if step.op == "copy":
+            source = self._view(step.args["source"], matrix=True)
+            target = self._view(step.args["target"], matrix=True)
+            origin = self.devices[self.program.buffers[step.args["source"].buffer].device]
+            return device.copier(target, source, origin, step.queue)
+        arrays = {name: self._view(region, matrix=step.op == "sum") for name, region in step.args.items()}
+        return device.bind(step.passes, arrays, step.queue)
+
+    def _feed(self, step: Step, device: Device) -> Call:
+        buffer = self.program.buffers[step.args["target"].buffer]
+        name = step.name.partition(".")[0].partition("@")[0]
+        slot = self._slot(device, name, buffer.shape, buffer.dtype)
+        return device.copier(self.arrays[buffer.name], slot, None, step.queue)
+
+    def _scalars(self, step: Step, device: Device) -> Call:
+        calls = []
+        for name, region in step.args.items():
+            length, dtype = _SCALARS[name]
+            slot = self._slot(device, name, (length,), dtype)
+            calls.append(device.copier(self.arrays[region.buffer], slot, None, step.queue))
+
+        def call() -> None:
+            for one in calls:
+                one()
+
+        return call
+
+    def _slot(self, device: Device, name: str, shape: tuple[int, ...], dtype: str) -> Host:
+        if name not in self.slots:
+            self.slots[name] = device.staging(shape, dtype)
+        return self.slots[name]
