@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from netspec.errors import Problem
-from netspec.spec.nodes import parse, plain
+from netspec.spec.nodes import plain
+from netspec.spec.reader import parse
 from netspec.spec.scalars import resolve, text_of
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -40,4 +39,6 @@ def initial(
 
 def _philox_key(seed: int, name: str) -> int:
     """128 bits that differ for any two (seed, name)."""
+    import hashlib
+
     return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest(), "little")

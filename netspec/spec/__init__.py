@@ -1,6 +1,6 @@
 """Specs: from YAML text to typed, immutable data.
 
-``loading`` reads files (``files``, ``nodes``), lays specs over one another (``merge``, ``overrides``) and builds the
+``loading`` reads files (``files``, ``reader``), lays specs over one another (``merge``, ``overrides``) and builds the
 Spec (``build``, ``layers``, ``connections``, ``sections``) that ``model`` describes; ``report`` gathers what is wrong,
 ``rendering`` shows it, ``writing`` turns a Spec back into text.
 """

@@ -10,8 +10,9 @@ from netspec.spec import files
 from netspec.spec.build import build, check_version
 from netspec.spec.merge import merge
 from netspec.spec.model import Mark, Spec
-from netspec.spec.nodes import Map, Scalar, parse
+from netspec.spec.nodes import Map, Scalar
 from netspec.spec.overrides import as_tree
+from netspec.spec.reader import parse
 from netspec.spec.report import Report
 from netspec.spec.sections import expand_source
 from netspec.spec.words import show

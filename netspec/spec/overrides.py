@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from netspec.spec.model import Mark
-from netspec.spec.nodes import Entry, List, Map, Node, Scalar, parse
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar
+from netspec.spec.reader import parse
 from netspec.spec.report import Report
 
 FILE = "--set"

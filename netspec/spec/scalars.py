@@ -47,7 +47,6 @@ def _whole(match: re.Match[str]) -> int:
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS_OF_1_1 = frozenset("y n yes no on off true false null".split())
-_UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def text_of(value: Value) -> str:
@@ -63,7 +62,7 @@ def text_of(value: Value) -> str:
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_1_1:
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + _UNPRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", escaped) + '"'
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped) + '"'
 
 
 def _float_text(value: float) -> str:
