@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_PIXELS = 100_000_000
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 _NEEDED = (TiffImagePlugin, WebPImagePlugin)
 """Imported for their side effect: Pillow knows these two formats only once their modules are loaded."""
 

@@ -99,8 +99,10 @@ class Reader:
             place, mirror = partial(_random_place, words), recipe.mirror and bool(words[2] >> 63)
         try:
             crop_image(self._split.read(image), recipe.geometry, place, mirror, row)
-        except (BrokenImage, OSError) as error:
+        except BrokenImage as error:
             return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
         return None
 
 

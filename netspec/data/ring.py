@@ -28,13 +28,14 @@ class Ring:
         size = _PAGE + slots * stride
         self.handle = _anonymous(size, "the data ring") if handle is None else handle
         memory = np.frombuffer(mmap.mmap(self.handle, size), np.uint8)
-        self.void = memory[:8].view(np.int64)
+        self.void: NDArray[np.int64] = memory[:8].view(np.int64)
         starts = (_PAGE + slot * stride for slot in range(slots))
         self.batches: list[NDArray[np.uint8]] = [memory[at : at + int(np.prod(shape))].reshape(shape) for at in starts]
 
     def close(self) -> None:
-        """Give up the file; the memory itself lives as long as an array refers to it."""
+        """Let go of the memory, which lives on as long as an array refers to it."""
         os.close(self.handle)
+        self.batches, self.void = [], np.zeros(1, np.int64)
 
 
 def anonymous_file(content: bytes) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-_LARGE = 1024
+_LARGE = 512
 _SIZES = (256, 128, 64, 32)
 _Point = tuple[float, float]
 _Grid = NDArray[np.float64]

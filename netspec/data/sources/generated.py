@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class GeneratedSplit(Split):
     """Pictures of the classes in turn; picture i shows class i modulo the number of classes."""
 
-    mean_images = 1_000
+    mean_images = 256
 
     def __init__(self, shown: tuple[Kind, ...], images: int, seed: int, split: str, size: int, fixed: bool) -> None:
         import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,14 +105,15 @@ def _validation_split(part: _Part, classes: Sequence[bytes]) -> TarSplit:
 
 def _part(archive: Path, index: Index, below: bytes = b"") -> _Part:
     found = {m.path: m for m in index.files if m.path.startswith(below) and is_image_name(m.path)}
-    full = {folder for path in found for folder in _folders_above(path)}
+    full = _folders_of(found)
     empty = [f for f in index.folders if (f + b"/").startswith(below) and f not in full and f + b"/" != below]
     return archive, [found[path] for path in in_class_order(found)], empty
 
 
-def _folders_above(path: bytes) -> list[bytes]:
-    parts = path.split(b"/")[:-1]
-    return [b"/".join(parts[: i + 1]) for i in range(len(parts))]
+def _folders_of(paths: Iterable[bytes]) -> set[bytes]:
+    """All folders that hold one of the paths, at any depth."""
+    direct = {path.rpartition(b"/")[0] for path in paths}
+    return {b"/".join(folder.split(b"/")[:depth]) for folder in direct for depth in range(1, folder.count(b"/") + 2)}
 
 
 def _two_archives(path: Path, train: str, val: str) -> tuple[_Part, _Part | None]:
@@ -134,7 +135,7 @@ def _archive(path: Path, name: str) -> Path:
 def _parts_of_one(path: Path, train: str, val: str) -> tuple[_Part, _Part | None]:
     """Split one archive by folder: ``train/CLASS/x.jpg``; all of it is training where it has no such folder."""
     index = read_index(path)
-    folders = {folder for member in index.files if is_image_name(member.path) for folder in _folders_above(member.path)}
+    folders = _folders_of(member.path for member in index.files if is_image_name(member.path))
     first = _folder_named(folders, [train] if train else ["train"])
     if first is None and (train or val):
         raise NetspecError(f"{path}: no folder '{train or 'train'}' in the archive")
