@@ -18,7 +18,7 @@ PAD = 20
 FOOT = 18
 SLIM, TALL = 28, 48
 BOX, SPACE, RAIL = 306, 12, 20
-STACKED, NEAR, WIDE, CROSS = 2, 22, 36, 76
+JOINED, NEAR, WIDE, CROSS = 2, 22, 36, 76
 """Heights between rows: joined boxes, an arrow, arrows that bend, and arrows that change lanes."""
 
 
@@ -81,6 +81,9 @@ def lay_out(shown: View) -> Layout:
 class _Layout:
     shown: View
     rows: Rows
+    drawn: list[Link] = field(default_factory=list)
+    """Links that need a line: those to joined boxes have none."""
+    inner: float = 0.0
     tops: list[float] = field(default_factory=list)
     heights: list[float] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
@@ -89,14 +92,16 @@ class _Layout:
     ends: dict[tuple[Link, str], Point] = field(default_factory=dict)
 
     def make(self) -> Layout:
+        self.drawn = [link for link in self.shown.links if self.span(link)[1] not in self.rows.joined]
         self.assign_rails()
         self.place_rows()
+        self.inner = self.inner_width()
         self.place_lanes()
         for lane in self.lanes:
             for row in range(self.rows.count):
                 self.fill(lane, row)
         self.assign_ends()
-        wires = tuple(Wire(link, self.points(link)) for link in self.drawn())
+        wires = tuple(Wire(link, self.points(link)) for link in self.drawn)
         last = self.lanes[-1]
         size = last.x + last.width + MARGIN, last.y + last.height
         return Layout(*size, tuple(self.lanes), tuple(self.boxes.values()), wires)
@@ -108,22 +113,6 @@ class _Layout:
 
     def span(self, link: Link) -> tuple[int, int]:
         return self.rows.row[link.source], self.rows.row[link.target]
-
-    def is_stacked(self, row: int) -> bool:
-        """Whether the row's boxes join those above: each lane has one that reads the one above and nothing else."""
-        here = [nodes for (at, _), nodes in self.rows.cells.items() if at == row]
-        if not here or any(len(nodes) > 1 or nodes[0].parameters or nodes[0].kind == "cost" for nodes in here):
-            return False
-        return all(self.follows(nodes[0], row) for nodes in here) and not any(
-            self.span(link)[0] < row < self.span(link)[1] for link in self.shown.links
-        )
-
-    def follows(self, node: Node, row: int) -> bool:
-        read = [link for link in self.shown.links if link.target == node.key]
-        above = self.rows.cells.get((row - 1, node.device), ())
-        if len(read) != 1 or len(above) != 1 or read[0].source != above[0].key or above[0].kind == "input":
-            return False
-        return sum(link.source == above[0].key for link in self.shown.links) == 1
 
     def place_rows(self) -> None:
         """The top and the height of every row."""
@@ -141,8 +130,8 @@ class _Layout:
         arriving = [link for link in self.shown.links if self.span(link)[1] == row]
         if any(link.crossing for link in arriving):
             return CROSS
-        if self.is_stacked(row):
-            return STACKED
+        if row in self.rows.joined:
+            return JOINED
         bends = len({link.target for link in arriving}) < len(arriving) or any(
             row - 1 in (self.span(link)[0], self.span(link)[1] - 1) for link in self.rails
         )
@@ -184,21 +173,20 @@ class _Layout:
         return max(float(BOX), widest, *headings)
 
     def place_lanes(self) -> None:
-        inner, x, top = self.inner_width(), float(MARGIN), float(MARGIN + HEAD)
+        x, top = float(MARGIN), float(MARGIN + HEAD)
         bottom = self.tops[-1] + self.heights[-1] + FOOT
         for device in self.shown.headings:
-            wide = inner + 2 * PAD + self.room(device, "left") + self.room(device, "right")
+            wide = self.inner + 2 * PAD + self.room(device, "left") + self.room(device, "right")
             self.lanes.append(Lane(device, x, top, wide, bottom - top))
             x += wide + LANE_GAP
 
     def fill(self, lane: Lane, row: int) -> None:
         """Share a lane's width among the boxes of one row; inputs keep to their own width."""
         cell = self.rows.cells.get((row, lane.device), ())
-        inner = self.inner_width()
         left = lane.x + PAD + self.room(lane.device, "left")
         inputs = sum(_least(node) for node in cell if node.kind == "input")
         others = sum(node.kind != "input" for node in cell)
-        free = inner - inputs - SPACE * (len(cell) - 1)
+        free = self.inner - inputs - SPACE * (len(cell) - 1)
         x = left if others else left + free / 2
         for node in cell:
             wide = _least(node) if node.kind == "input" else free / others
@@ -206,10 +194,6 @@ class _Layout:
             x += wide + SPACE
 
     # Links ----------------------------------------------------------------------------------------------------------
-
-    def drawn(self) -> list[Link]:
-        """Links that need a line: joined boxes have none."""
-        return [link for link in self.shown.links if not self.is_stacked(self.span(link)[1])]
 
     def centre(self, key: str) -> float:
         box = self.boxes[key]
@@ -226,14 +210,22 @@ class _Layout:
 
     def assign_ends(self) -> None:
         """Spread the links of a box along its edge, in the order of where they come from or go to."""
-        for key, box in self.boxes.items():
-            leaving = [(self.passes(link, link.target), link) for link in self.drawn() if link.source == key]
-            arriving = [(self.passes(link, link.source), link) for link in self.drawn() if link.target == key]
-            for links, y, end in ((leaving, box.bottom, "source"), (arriving, box.y, "target")):
-                step = min(90.0, box.width * 0.7 / max(len(links), 1))
-                for number, (_, link) in enumerate(sorted(links, key=lambda pair: pair[0])):
-                    x = self.centre(key) + step * (number - (len(links) - 1) / 2)
-                    self.ends[link, end] = (x, y)
+        leaving: dict[str, list[Link]] = defaultdict(list)
+        arriving: dict[str, list[Link]] = defaultdict(list)
+        for link in self.drawn:
+            leaving[link.source].append(link)
+            arriving[link.target].append(link)
+        for key, links in leaving.items():
+            links.sort(key=lambda link: self.passes(link, link.target))
+            self.spread(links, self.boxes[key], self.boxes[key].bottom, "source")
+        for key, links in arriving.items():
+            links.sort(key=lambda link: self.passes(link, link.source))
+            self.spread(links, self.boxes[key], self.boxes[key].y, "target")
+
+    def spread(self, links: list[Link], box: Box, y: float, end: str) -> None:
+        step = min(90.0, box.width * 0.7 / len(links))
+        for number, link in enumerate(links):
+            self.ends[link, end] = (self.centre(box.node.key) + step * (number - (len(links) - 1) / 2), y)
 
     def passes(self, link: Link, end: str) -> float:
         """Where the link is on its way to or from one of its ends."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,11 +11,15 @@ from netspec.graph.view import Node, View
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``row`` of every node; ``cells`` holds the nodes of a row and lane from left to right."""
+    """``row`` of every node; ``cells`` holds the nodes of a row and lane from left to right.
+
+    ``joined`` rows are drawn as one with those above: each of their boxes reads the one above it and nothing else.
+    """
 
     row: Mapping[str, int]
     cells: Mapping[tuple[int, str], tuple[Node, ...]]
     count: int
+    joined: frozenset[int]
 
 
 def arrange(shown: View) -> Rows:
@@ -26,7 +30,7 @@ def arrange(shown: View) -> Rows:
         cells[row[node.key], node.device].append(node)
     count = max(row.values(), default=-1) + 1
     _untangle(shown, cells, count)
-    return Rows(row, {key: tuple(nodes) for key, nodes in cells.items()}, count)
+    return Rows(row, {key: tuple(nodes) for key, nodes in cells.items()}, count, _joined(shown, row, cells, count))
 
 
 def _depths(shown: View) -> dict[str, int]:
@@ -64,3 +68,24 @@ def _untangle(shown: View, cells: dict[tuple[int, str], list[Node]], count: int)
 
 def _mean(places: list[float], default: float) -> float:
     return sum(places) / len(places) if places else default
+
+
+def _joined(
+    shown: View, row: Mapping[str, int], cells: Mapping[tuple[int, str], list[Node]], count: int
+) -> frozenset[int]:
+    passed = {at for link in shown.links for at in range(row[link.source] + 1, row[link.target])}
+    follows = _followers(shown)
+    rows: dict[int, list[bool]] = defaultdict(list)
+    for (at, lane), nodes in cells.items():
+        above = cells.get((at - 1, lane), [])
+        alone = len(nodes) == len(above) == 1 and nodes[0].kind == "layer" and not nodes[0].parameters
+        rows[at].append(alone and above[0].kind == "layer" and (above[0].key, nodes[0].key) in follows)
+    return frozenset(at for at in range(count) if at not in passed and all(rows[at]))
+
+
+def _followers(shown: View) -> set[tuple[str, str]]:
+    """Pairs of which the second reads nothing but the first, which nothing else reads."""
+    leaving = Counter(link.source for link in shown.links)
+    arriving = Counter(link.target for link in shown.links)
+    pairs = [(link.source, link.target) for link in shown.links]
+    return {(a, b) for a, b in pairs if leaving[a] == arriving[b] == 1}
