@@ -2,9 +2,11 @@
 
     spec.yaml             as given                    metrics.jsonl   see netspec.metrics
     spec.resolved.yaml    everything written out      log.txt         lines for people
-    environment.json      of the latest start         history.jsonl   each start, resumption and end, with what was changed
+    environment.json      of the latest start         history.jsonl   each start, resumption and end
     classes.txt           one name a line             checkpoints/    iteration-00000123.safetensors
     mean.npy              the mean image, float32     lock            held while a process trains here
+    start.json            what a run without a checkpoint starts again from
+    broken-images.txt     images that could not be read, where there are any
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from netspec.metrics import Lines, read_metrics
 from netspec.storage import remove_unfinished, told, write_text
 
 CHECKPOINTS, HISTORY, LOCK, LOG = "checkpoints", "history.jsonl", "lock", "log.txt"
-RESOLVED, GIVEN, ENVIRONMENT, CLASSES, MEAN = "spec.resolved.yaml", "spec.yaml", "environment.json", "classes.txt", "mean.npy"
+BROKEN = "broken-images.txt"
+RESOLVED, GIVEN, START = "spec.resolved.yaml", "spec.yaml", "start.json"
+ENVIRONMENT, CLASSES, MEAN = "environment.json", "classes.txt", "mean.npy"
 
 Status = Literal["running", "finished", "interrupted", "failed", "killed"]
 
@@ -117,14 +121,14 @@ class _Lock:
     is also why a second run in the same process is told apart by ``_held``.
     """
 
-    _held: set[Path] = set()  # noqa: RUF012 (one set for the process is the point)
+    _held: set[Path] = set()
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         if self.path in self._held:
             raise NetspecError(_busy(path.parent, str(os.getpid())))
         with told(path):
-            self._file: IO[str] = open(path, "a+")  # noqa: SIM115 (held as long as the run lasts)
+            self._file: IO[str] = open(path, "a+")
         self._take()
         self._held.add(self.path)
 
@@ -168,7 +172,8 @@ def is_locked(folder: Path) -> bool:
 
 def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
     """The run directories under ``out``, of one spec's name or of all, newest first."""
-    found = [path.parent for path in Path(out).glob(f"{glob.escape(name) if name else "*"}/*/{RESOLVED}")]
+    pattern = glob.escape(name) if name else "*"
+    found = [path.parent for path in Path(out).glob(f"{pattern}/*/{RESOLVED}")]
     return sorted(found, key=lambda path: (path.name, str(path)), reverse=True)
 
 
@@ -190,7 +195,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of the list of runs; ``best`` holds the least validation errors seen, ``nbytes`` what it takes on disk."""
+    """One line of the list of runs: ``best`` validation errors by name, ``nbytes`` on disk."""
 
     folder: Path
     name: str

@@ -20,7 +20,7 @@ class Journal:
     """A listener that writes down what it hears; what comes before ``keep_in`` is written when the folder is known."""
 
     def __init__(self, listener: Listener | None) -> None:
-        self._listener = listener
+        self._listeners = [listener] if listener else []
         self._folder: RunDirectory | None = None
         self._lines: Lines | None = None
         self._early: list[Event] = []
@@ -39,8 +39,12 @@ class Journal:
             self._early.append(event)
         else:
             self._write(event)
-        if self._listener is not None:
-            self._listener(event)
+        for listener in self._listeners:
+            listener(event)
+
+    def also(self, listener: Listener) -> None:
+        """Have one more listener from now on."""
+        self._listeners.append(listener)
 
     def note(self, text: str | None) -> None:
         """A line for people, if there is one."""
@@ -52,8 +56,8 @@ class Journal:
         with contextlib.suppress(NetspecError):
             if self._folder is not None:
                 self._write(event)
-        if self._listener is not None:
-            self._listener(event)
+        for listener in self._listeners:
+            listener(event)
 
     def close(self) -> None:
         """Close the metrics file."""

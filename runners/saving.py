@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ class Saver:
         self._kept = [kept for kept in self._kept if kept.path in keep]
 
 
-def set_aside(damaged: list[Damaged]) -> list[Note]:
+def set_aside(damaged: Sequence[Damaged]) -> list[Note]:
     """Rename damaged checkpoints, so that they are neither taken nor counted again; a line for each."""
     notes = []
     for error in damaged:

@@ -30,6 +30,7 @@ class Request:
     resume: str | None
     trace: Path | None
     workers: int | None
+    tensorboard: bool
     checkpoint_every: float
 
 

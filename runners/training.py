@@ -17,6 +17,7 @@ import numpy as np
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, IterationDone, Listener, RunStarted
 from netspec.runners.checkpoint import Evaluated
+from netspec.runners.session import Outcome, Rates
 from netspec.runners.tally import Tally
 from netspec.spec.model import Spec
 from netspec.train.schedules import Progress, Schedule
@@ -27,30 +28,10 @@ CHECKPOINT_EVERY_S = 600.0
 _SHOW_EVERY_S = 0.1
 
 
-class Rates(NamedTuple):
-    """What the update of an iteration is told."""
-
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-
-
-class Outcome(Protocol):
-    """What an iteration or an evaluated batch gives: sums by cost layer, and whether all was finite."""
-
-    @property
-    def reports(self) -> Mapping[str, Mapping[str, float]]:
-        """Cost layer -> sums by name."""
-
-    @property
-    def finite(self) -> bool:
-        """False: the step changed nothing."""
-
-
 class Trainer(Protocol):
     """What the loop needs of a Session."""
 
-    def train(self, arrays: Arrays, iteration: int, valid: int, rates: Any) -> Outcome:
+    def train(self, arrays: Arrays, iteration: int, valid: int, rates: Rates) -> Outcome:
         """One iteration."""
 
     def evaluate(self, arrays: Arrays, valid: int) -> Outcome:

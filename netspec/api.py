@@ -1,0 +1,151 @@
+"""Train, evaluate, predict: the functions that the command line and a notebook call.
+
+The module is called ``api`` since a module ``netspec.run`` would hide the function ``netspec.run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from netspec.events import EvaluationDone, Listener
+
+if TYPE_CHECKING:
+    from netspec.spec.model import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. ``errors`` are the last validation errors, or the last batch's where there is no validation.
+
+    ``exit_code`` is 0, 130 after SIGINT or 143 after SIGTERM; ``checkpoint`` is the newest one.
+    """
+
+    folder: Path
+    status: Literal["finished", "interrupted"]
+    iteration: int
+    epoch: int
+    errors: Mapping[str, float]
+    seconds: float
+    checkpoint: Path | None = None
+    exit_code: int = 0
+
+
+class Prediction(NamedTuple):
+    """What was seen in an image: (class, probability), best first; ``error`` says why an image could not be read."""
+
+    path: str
+    top: tuple[tuple[str, float], ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where and how a network runs: devices (None: as many as the spec has), runner and plugin files."""
+
+    devices: Sequence[str] | str | None = None
+    runner: str = "local"
+    plugins: Sequence[str | Path] = field(default_factory=tuple)
+
+    @property
+    def names(self) -> list[str] | None:
+        """Device names; a string holds them with commas between."""
+        if isinstance(self.devices, str):
+            return [name.strip() for name in self.devices.split(",")]
+        return list(self.devices) if self.devices else None
+
+
+def run(
+    spec: Spec | str | Path | None,
+    *,
+    data: str | Path | None = None,
+    devices: Sequence[str] | str | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    seed: int | None = None,
+    batch: int | None = None,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    out: str | Path = "runs",
+    resume: str | Path | None = None,
+    runner: str = "local",
+    trace: str | Path | None = None,
+    workers: int | None = None,
+    tensorboard: bool = False,
+    checkpoint_every: float = 600.0,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
+
+    ``resume`` goes on with the newest run of that spec ("latest"), a run directory or a checkpoint file; ``spec`` may
+    then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is in seconds;
+    an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``listener`` hears the events, on the calling thread. SIGINT and SIGTERM
+    end the iteration, write a checkpoint and return. Raises NetspecError for whatever a user can mend.
+    """
+    from netspec.runners.launch import launch
+    from netspec.runners.settings import Request
+
+    request = Request(
+        spec=spec,
+        data=data,
+        sets=_sets(overrides, epochs=epochs, iterations=iterations, seed=seed, batch=batch),
+        binding=Binding(devices, runner, tuple(plugins)),
+        out=Path(out),
+        resume=None if resume is None else str(resume),
+        trace=None if trace is None else Path(trace),
+        workers=workers,
+        tensorboard=tensorboard,
+        checkpoint_every=checkpoint_every,
+    )
+    return launch(request, listener)
+
+
+def evaluate(
+    run_or_checkpoint: str | Path,
+    *,
+    data: str | Path | None = None,
+    devices: Sequence[str] | str | None = None,
+    split: Literal["train", "val"] = "val",
+    views: int | None = None,
+    batch: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    runner: str = "local",
+    workers: int | None = None,
+    listener: Listener | None = None,
+) -> EvaluationDone:
+    """Loss and errors of a checkpoint, or of a run's best one, over all images of a split, each counted once.
+
+    ``data`` replaces the images that the run was trained with; their classes must be the run's. ``views`` is 1 for
+    the centre crop, 10 for the paper's ten (None: as the spec says). Raises NetspecError.
+    """
+    from netspec.runners.inference import evaluate_checkpoint
+
+    binding = Binding(devices, runner, tuple(plugins))
+    return evaluate_checkpoint(Path(run_or_checkpoint), binding, data, split, views, batch, workers, listener)
+
+
+def predict(
+    run_or_checkpoint: str | Path,
+    images: Sequence[Any],
+    *,
+    devices: Sequence[str] | str | None = None,
+    top: int = 5,
+    batch: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    runner: str = "local",
+) -> list[Prediction]:
+    """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
+
+    Images are resized and cropped at the centre as in evaluation; one that cannot be read has its ``error`` set.
+    Raises NetspecError.
+    """
+    from netspec.runners.inference import predict_images
+
+    return predict_images(Path(run_or_checkpoint), images, Binding(devices, runner, tuple(plugins)), top, batch)
+
+
+def _sets(overrides: Sequence[str], **options: int | None) -> tuple[str, ...]:
+    """All changes of values as texts of ``--set``, the short options last."""
+    return (*overrides, *(f"train.{name}={value}" for name, value in options.items() if value is not None))

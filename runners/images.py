@@ -1,0 +1,61 @@
+"""The images of a run: opened, checked against the network, and read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netspec.data.describe import check_classes, describe
+from netspec.data.pipeline import Pipeline
+from netspec.data.source import Source
+from netspec.data.sources import open_source
+from netspec.errors import NetspecError
+from netspec.plan import build
+from netspec.runners import resume
+from netspec.runners.journal import Journal
+from netspec.runners.resume import Origin
+from netspec.runners.training import check_schedule, input_names
+from netspec.spec.model import Spec
+from netspec.train.schedules import make_schedule
+
+
+@dataclass(slots=True)
+class Images:
+    """The images of a run."""
+
+    source: Source
+    train: Pipeline
+    val: Pipeline | None
+    prints: Mapping[str, Any]
+
+    def close(self) -> None:
+        """End the workers."""
+        self.train.close()
+        if self.val:
+            self.val.close()
+
+
+def open_images(spec: Spec, workers: int | None, journal: Journal, origin: Origin | None) -> Images:
+    """Open the images and check that they suit the network and, in a resumed run, are the same."""
+    source = open_source(spec.data, spec.train.seed)
+    journal.note(describe(source))
+    journal.note(check_classes(source, count_outputs(spec)))
+    check_schedule(make_schedule(spec.train.schedule), spec, source.val is not None)
+    prints = resume.fingerprint(source)
+    if origin is not None:
+        resume.check_data(origin.record, prints, source.classes, source.where)
+    shape = spec.inputs[input_names(spec)[0]].shape
+    centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
+    rest = (spec.train.batch, shape, spec.train.seed, workers)
+    train = Pipeline(source, centre, "train", *rest)
+    return Images(source, train, Pipeline(source, centre, "val", *rest) if source.val else None, prints)
+
+
+def count_outputs(spec: Spec) -> int:
+    """How many classes the network tells apart."""
+    plan = build(spec, "predict", 1)
+    if plan.probs is None:
+        raise NetspecError(f"{spec.name}: no layer gives probabilities; add a softmax_loss")
+    classes: int = plan.buffers[plan.probs].shape[-1]
+    return classes

@@ -1,0 +1,115 @@
+"""A run that is put together: trains, saves, tells its end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import netspec
+from netspec.api import RunResult
+from netspec.errors import NetspecError
+from netspec.events import RunFinished
+from netspec.rundir import BROKEN, RunDirectory
+from netspec.runners.checkpoint import Checkpoint, Record
+from netspec.runners.images import Images
+from netspec.runners.interrupt import Interrupts
+from netspec.runners.journal import Journal
+from netspec.runners.saving import Saver
+from netspec.runners.session import Session
+from netspec.runners.settings import Settled
+from netspec.runners.training import Hooks, State, Training
+from netspec.spec import canonical
+from netspec.storage import write_text
+from netspec.train.schedules import make_schedule
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything a run consists of."""
+
+    settled: Settled
+    folder: RunDirectory
+    journal: Journal
+    session: Session
+    data: Images
+    saver: Saver
+    state: State
+    checkpoint_every: float
+
+    def train(self) -> RunResult:
+        """Train to the end, and have the end told and recorded whatever it is."""
+        began = time.perf_counter()
+        spec, val = self.settled.spec, self.data.val
+        with Interrupts() as interrupts:
+            hooks = Hooks(self.journal, self.save, self.attend, lambda: bool(interrupts))
+            schedule = make_schedule(spec.train.schedule)
+            parts = (spec, self.session, schedule, self.data.train, val, hooks, self.state)
+            training = Training(*parts, checkpoint_every=self.checkpoint_every)
+            try:
+                self.journal(training.started(str(self.folder.path)))
+                status = training.run()
+                self._tell_broken()
+                return self._finish(training, status, began, interrupts.exit_code if status == "interrupted" else 0)
+            except BaseException as error:
+                self._fail(training, error, began)
+                raise
+
+    def save(self, state: State | None, wait: bool) -> None:
+        """Have a checkpoint written, and wait for it where the training is about to end."""
+        events = [] if state is None else self.saver.save(lambda: self._checkpoint(state))
+        for event in [*events, *(self.saver.wait() if wait else [])]:
+            self.journal(event)
+
+    def attend(self) -> None:
+        """Tell of a checkpoint that has come to lie on disk."""
+        for event in self.saver.poll():
+            self.journal(event)
+
+    def _checkpoint(self, state: State) -> Checkpoint:
+        return Checkpoint(record_of(self.settled, self.data, state), self.session.store.tensors())
+
+    def _finish(self, training: Training, status: Any, began: float, exit_code: int) -> RunResult:
+        state, seconds = training.state, time.perf_counter() - began
+        place = (self.folder.path, state.iteration, state.epoch)
+        self.folder.record(status, iteration=state.iteration, epoch=state.epoch, errors=dict(training.errors))
+        self.journal(RunFinished(status, str(place[0]), *place[1:], seconds, training.errors))
+        return RunResult(place[0], status, *place[1:], training.errors, seconds, self.saver.last, exit_code)
+
+    def _fail(self, training: Training, error: BaseException, began: float) -> None:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        state, message = training.state, str(error) or type(error).__name__
+        if status == "failed":
+            with contextlib.suppress(NetspecError):
+                self.saver.wait()  # a checkpoint under way may still come to lie
+        seconds = time.perf_counter() - began
+        self.journal.last_words(
+            RunFinished(status, str(self.folder.path), state.iteration, state.epoch, seconds, {}, message)
+        )
+
+    def _tell_broken(self) -> None:
+        broken = [*self.data.train.broken, *(self.data.val.broken if self.data.val else [])]
+        if broken:
+            lines = "".join(f"{name}: {reason}\n" for name, reason in broken)
+            write_text(self.folder.path / BROKEN, lines)
+            self.journal.note(f"{len(broken):,} images could not be read and were left out; {BROKEN} lists them")
+
+
+def record_of(settled: Settled, data: Images, state: State) -> Record:
+    """What a checkpoint says beside its tensors."""
+    spec = settled.spec
+    return Record(
+        iteration=state.iteration,
+        epoch=state.epoch,
+        position=state.position,
+        seed=spec.train.seed,
+        batch=spec.train.batch,
+        classes=data.source.classes,
+        spec=canonical(spec),
+        given=settled.given,
+        data=data.prints,
+        validation_errors=state.validation_errors,
+        evaluated=state.evaluated,
+        netspec=netspec.__version__,
+    )
