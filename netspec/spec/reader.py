@@ -244,7 +244,7 @@ def _explain(error: yaml.MarkedYAMLError, line: str) -> tuple[str, str | None]:
         return "this line does not fit the ones above", "check its indentation, and that it reads 'key: value'"
     if "mapping values are not allowed" in problem:
         return "a second ':' on one line", "put the value on a line of its own, or the text in quotes"
-    if "expected <document start>" in problem:
+    if "<document start>" in problem:
         return "text after the end of the document", "one file holds one spec"
     if "could not find expected ':'" in problem:
         return "a key without ':'", "write 'key: value'"
