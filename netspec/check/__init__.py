@@ -1,1 +1,5 @@
-"""The contract suite: checks that every registered layer gets for its declarations and kernels."""
+"""The contract suite: ``run(layer_type)`` checks a layer's declarations and kernels."""
+
+from netspec.check.suite import CHECKS, Result, checked, run
+
+__all__ = ["CHECKS", "Result", "checked", "run"]

@@ -8,22 +8,28 @@ from typing import Any
 import numpy as np
 
 from netspec.contract.kernel import Direction, Phase
-from netspec.contract.layer import Layer, Tensors
 from netspec.contract.keys import key_of
+from netspec.contract.layer import Layer, Tensors
+from netspec.contract.naming import canonical, tensor_of
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
+from netspec.errors import NetspecError
 from netspec.plan.model import Pass
-from netspec.program.passes import lower, tensor_of
+from netspec.program.passes import lower
 from netspec.registry import layer_types
 
-Values = Mapping[str, "np.ndarray[Any, Any]"]
+Array = np.ndarray[Any, Any]
+Values = Mapping[str, Array]
+_GUARD = 256
+"""Bytes before and behind each array, all ones: reading them gives NaN or -1, writing them is found."""
 
 
 class SingleLayer:
     """A layer instance with the tensors of given inputs, run by name.
 
     ``inputs`` are tensors (None for an absent optional one); floating tensors are held in ``dtype``, in which the
-    kernels also compute. ``keys`` stands for a shard's place in the whole layer.
+    kernels also compute. ``keys`` stands for a shard's place in the whole layer. Arrays that a direction writes, and
+    workspace, start as ``poison``, so that an element left out shows.
     """
 
     def __init__(
@@ -37,27 +43,27 @@ class SingleLayer:
         variant: str = "plain",
         dtype: str = "float32",
         keys: Mapping[str, int] | None = None,
+        poison: float = np.nan,
     ) -> None:
         cls = layer_types()[layer_type]
         defaults = {name: s["default"] for name, s in cls.attrs_schema.items() if "default" in s}
         self.layer: Layer = cls({**defaults, **attrs}, phase)
         self.t: Tensors = self.layer.tensors(inputs)
-        self.device, self.variant, self.dtype = device, variant, dtype
-        channels = self.t.inputs[0].shape[-1]
+        self.device, self.variant, self.dtype, self.poison = device, variant, dtype, poison
+        channels = self.t[self.t.output_names[0]].shape[-1]
         self.keys = {"key": key_of(0, layer_type), "channel_offset": 0, "channel_count": channels, **(keys or {})}
 
-    def forward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    def forward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, Array]:
         """Run forward on inputs, parameters and state; gives all it writes: outputs, saved, next state."""
         return self.run("forward", values, iteration, valid)
 
-    def backward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
-        """Run backward on whatever its kernels name; gives the gradients it writes."""
+    def backward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, Array]:
+        """Run backward on whatever its kernels name (``x``, ``y``, ``dy`` ...); gives the gradients it writes."""
         return self.run("backward", values, iteration, valid)
 
     def passes(self, direction: Direction) -> tuple[Pass, ...]:
         """The lowered passes of a direction."""
-        backend = self.device.kind
-        return lower(self.layer, self.t, backend, direction, self.variant, self.keys, self.dtype)
+        return lower(self.layer, self.t, self.device.kind, direction, self.variant, self.keys, self.dtype)
 
     def written(self, direction: Direction) -> tuple[str, ...]:
         """Names of tensors that a direction writes, workspace left out."""
@@ -65,42 +71,76 @@ class SingleLayer:
         names = [name for one in self.passes(direction) for name in one.writes]
         return tuple(name for name in dict.fromkeys(names) if name not in space)
 
+    def named(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        return {name: value for name, value in vars(self.t).items() if isinstance(value, Tensor)}
+
     def run(
-        self, direction: Direction, values: Values, iteration: int = 0, valid: int | None = None
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        """Run one direction; written arrays start as NaN (or -1), so that an element left out shows."""
-        written = self.written(direction)
-        arrays = {name: self._filled(name) for name in written}
+        self,
+        direction: Direction,
+        values: Values,
+        iteration: int = 0,
+        valid: int | None = None,
+        alias: Mapping[str, str] | None = None,
+    ) -> dict[str, Array]:
+        """Run one direction; ``alias`` maps tensors that are written to the given ones in whose memory they lie.
+
+        Raises NetspecError where a kernel changes what it does not declare to write, or writes outside an array.
+        """
+        values = {canonical(name, self.named(), None, None): np.asarray(value) for name, value in values.items()}
+        alias, written = alias or {}, self.written(direction)
+        memory = _Memory(self.device, self.dtype)
+        for name in written:
+            if name not in alias:
+                memory.add(name, self._poisoned(tensor_of(name, self.named())))
         for name, value in values.items():
             if name not in written:
-                arrays[name] = self._given(np.asarray(value))
+                memory.add(name, value)
+        for name, source in alias.items():
+            memory.arrays[name] = memory.arrays[source]
         rows = self.t.inputs[0].shape[0] if valid is None else valid
-        arrays["counters"] = self._given(np.array([iteration, rows], np.int64))
-        arrays.update(self._workspace(direction))
-        self.device.bind(self.passes(direction), arrays)()
-        return {name: self.device.download(arrays[name]) for name in written}
+        memory.add("counters", np.array([iteration, rows], np.int64))
+        self._add_workspace(memory, direction)
+        self.device.bind(self.passes(direction), memory.arrays)()
+        memory.check({name: value for name, value in values.items() if name not in {*written, *alias.values()}})
+        return {name: self.device.download(memory.arrays[name]) for name in written}
 
-    def _dtype_of(self, dtype: str) -> str:
-        return self.dtype if dtype == "float32" else dtype
+    def _poisoned(self, tensor: Tensor, members: tuple[int, ...] = ()) -> Array:
+        dtype = self.dtype if tensor.dtype == "float32" else tensor.dtype
+        whole = -1 if np.isnan(self.poison) else int(self.poison) % 128
+        fill: float = self.poison if dtype.startswith("float") else whole
+        return np.full((*members, *tensor.shape), fill).astype(dtype)
 
-    def _filled(self, name: str) -> Any:
-        tensor = tensor_of(name, {k: v for k, v in vars(self.t).items() if isinstance(v, Tensor)})
-        dtype = self._dtype_of(tensor.dtype)
-        fill = np.nan if dtype.startswith("float") else (255 if dtype == "uint8" else -1)
-        return self._given(np.full(tensor.shape, fill, dtype))
-
-    def _given(self, value: np.ndarray[Any, Any]) -> Any:
-        dtype = self.dtype if value.dtype.kind == "f" else str(value.dtype)
-        array = self.device.empty(value.shape, dtype)
-        self.device.upload(array, np.ascontiguousarray(value, dtype))
-        return array
-
-    def _workspace(self, direction: Direction) -> dict[str, Any]:
-        arrays = {}
+    def _add_workspace(self, memory: _Memory, direction: Direction) -> None:
         for name, space in self.layer.workspace(self.t, self.variant, direction).items():
             members = (self.device.team_size,) if space.per == "member" else ()
-            shape = (*members, *space.shape)
-            dtype = self._dtype_of(space.dtype)
-            fill = np.nan if dtype.startswith("float") else 7
-            arrays[name] = self._given(np.full(shape, fill, dtype))
-        return arrays
+            memory.add(name, self._poisoned(Tensor(space.shape, space.dtype), members))
+
+
+class _Memory:
+    """Arrays on a device by name, each between two guards."""
+
+    def __init__(self, device: Device, dtype: str) -> None:
+        self.device, self.dtype = device, dtype
+        self.arrays: dict[str, Any] = {}
+        self.arenas: dict[str, Any] = {}
+
+    def add(self, name: str, value: Array) -> None:
+        """Upload a value; floating ones in the compute dtype."""
+        value = np.ascontiguousarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
+        arena = self.device.arena(value.nbytes + 2 * _GUARD)
+        self.device.upload(arena, np.full(value.nbytes + 2 * _GUARD, 255, np.uint8))
+        array = self.device.carve(arena, _GUARD, value.shape, str(value.dtype))
+        self.device.upload(array, value)
+        self.arenas[name], self.arrays[name] = arena, array
+
+    def check(self, unchanged: Values) -> None:
+        """Raise where a guard is written to or a given value has changed."""
+        for name, arena in self.arenas.items():
+            raw = self.device.download(arena)
+            if not (raw[:_GUARD] == 255).all() or not (raw[-_GUARD:] == 255).all():
+                raise NetspecError(f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}")
+        for name, value in unchanged.items():
+            after = self.device.download(self.arrays[name])
+            if not np.array_equal(after, value.astype(after.dtype), equal_nan=value.dtype.kind == "f"):
+                raise NetspecError(f"a kernel changes '{name}', which it does not name among what it writes")

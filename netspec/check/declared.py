@@ -1,0 +1,179 @@
+"""Checks of what a layer declares: docs, schema, shapes. Nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from netspec.check.compare import Failed, Skipped
+from netspec.check.subject import Case, Subject
+from netspec.contract.kernel import PHASES
+from netspec.contract.layer import Layer
+from netspec.contract.tensor import Flops, Param, Shape, State, Tensor, itemsize
+from netspec.errors import LayerError
+from netspec.program.passes import KEYS, SPECIAL
+from netspec.spec.values import fits
+
+_SAMPLES: Mapping[str, Any] = {
+    "integer": 3,
+    "number": 2.5,
+    "string": "no such word",
+    "boolean": True,
+    "array": ["no such word"],
+    "object": {"no such": "word"},
+}
+_ODD_SHAPES: tuple[Shape, ...] = ((2,), (2, 3), (2, 3, 5), (2, 3, 5, 7), (2, 1, 1, 1), (1, 1), (2, 2, 2, 2, 2))
+_RESERVED = {*SPECIAL, *KEYS, "inputs", "output_names"}
+
+
+def check_docs(subject: Subject) -> None:
+    """The class and each attribute say what they are: the docs page is made of that."""
+    if not subject.cls.__dict__.get("__doc__"):
+        raise Failed(f"class {subject.cls.__name__} has no docstring: write the formula and the meaning")
+    for name, schema in subject.cls.attrs_schema.items():
+        if not schema.get("description"):
+            raise Failed(f"attribute '{name}' has no description")
+
+
+def check_schema(subject: Subject) -> None:
+    """Each attribute's schema is valid, takes its own default and the examples, and refuses wrong values."""
+    if not subject.cls.attrs_schema:
+        raise Skipped("the layer has no attributes")
+    for name, schema in subject.cls.attrs_schema.items():
+        _check_valid(name, schema)
+        default = schema.get("default")
+        if default is not None and schema.get("x-netspec") != "initialiser" and not fits(schema, default):
+            raise Failed(f"attribute '{name}': the default {default!r} does not fit the attribute's own schema")
+        for value, why in _bad_values(schema):
+            if fits(schema, value):
+                raise Failed(f"attribute '{name}' takes {value!r}: {why}")
+    _check_examples(subject)
+
+
+def _check_valid(name: str, schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(dict(schema))
+    except SchemaError as error:
+        raise Failed(f"attribute '{name}': not a JSON Schema: {error.message}") from error
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None and low > high:
+        raise Failed(f"attribute '{name}': no value fits, minimum {low} lies above maximum {high}")
+
+
+def _bad_values(schema: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
+    """Values that must be refused, with the reason to tell where one is not."""
+    options = schema.get("anyOf", [schema])
+    kinds = {kind for option in options for kind in _kinds(option)}
+    for kind, sample in _SAMPLES.items():
+        if kind not in kinds and not (kind == "integer" and "number" in kinds):
+            yield sample, "state its type in the schema"
+    numeric = [option for option in options if {"integer", "number"} & set(_kinds(option))]
+    for option in numeric if len(numeric) == 1 else ():
+        for key, step in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):
+            if key in option:
+                yield option[key] + step, f"{key} is {option[key]}"
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    kind = [] if "enum" in schema else schema.get("type", [])
+    return [kind] if isinstance(kind, str) else list(kind)
+
+
+def _check_examples(subject: Subject) -> None:
+    attrs = subject.cls.attrs_schema
+    for example in subject.cls.examples:
+        for name, value in example["attrs"].items():
+            if name not in attrs:
+                raise Failed(f"an example sets '{name}', which is no attribute ({', '.join(attrs) or 'there is none'})")
+            if not fits(attrs[name], list(value) if isinstance(value, tuple) else value):
+                raise Failed(f"an example sets {name}: {value!r}, which does not fit the attribute's schema")
+        missing = [name for name, schema in attrs.items() if "default" not in schema and name not in example["attrs"]]
+        if missing:
+            raise Failed(f"the example {dict(example)} leaves out '{missing[0]}', which has no default")
+
+
+def check_shapes(subject: Subject) -> None:
+    """Shape rule, parameters, state, saved tensors and FLOPs are well formed, the same each time, names distinct."""
+    for case in (*subject.cases, *subject.edges):
+        for phase in PHASES:
+            layer, inputs = case.layer(phase), case.given(phase)
+            arguments: Any = inputs
+            outputs = layer.named_outputs(*inputs)
+            if outputs != layer.named_outputs(*inputs):
+                raise Failed(f"outputs() answers differently when asked twice ({case})")
+            _check_outputs(layer, outputs, case)
+            declared = {"params": layer.params(*arguments), "state": layer.state(*arguments)}
+            _check_stored(declared["params"], declared["state"])
+            _check_names(layer, case, {**declared, "outputs": outputs, "saved": layer.saved(*arguments)})
+            _check_flops(layer.flops(layer.tensors(inputs)), case)
+
+
+def _check_outputs(layer: Layer, outputs: Mapping[str, Tensor], case: Case) -> None:
+    if not outputs:
+        raise Failed("outputs() gives no output")
+    for name, tensor in outputs.items():
+        _check_tensor(name, tensor)
+        if name != "report" and tensor.shape[0] != case.inputs[0].shape[0]:
+            raise Failed(f"output '{name}' is {tensor.shape}: its first axis must be the batch ({case})")
+    if layer.reports and layer.phase != "predict":
+        wanted = Tensor((len(layer.reports),), differentiable=False)
+        if outputs.get("report") != wanted or layer.reports[-1] != "count":
+            raise Failed(f"a cost layer's output 'report' must be {wanted}, its last sum 'count'")
+
+
+def _check_tensor(name: str, tensor: Any) -> None:
+    if not isinstance(tensor, Tensor):
+        raise Failed(f"'{name}' must be a Tensor, got {tensor!r}")
+    if not tensor.shape or not all(type(n) is int and n > 0 for n in tensor.shape):
+        raise Failed(f"'{name}' has the shape {tensor.shape}: all axes must be whole numbers above 0")
+    try:
+        itemsize(tensor.dtype)
+    except KeyError:
+        raise Failed(f"'{name}' has the unknown dtype {tensor.dtype!r}") from None
+
+
+def _check_stored(params: Mapping[str, Param], state: Mapping[str, State]) -> None:
+    from netspec.init import initialiser_types
+
+    for name, param in params.items():
+        if param.init.get("type") not in initialiser_types():
+            raise Failed(f"parameter '{name}': init is {dict(param.init)}, its type must be an initialiser")
+    for name, one in {**params, **state}.items():
+        _check_tensor(name, Tensor(one.shape, one.dtype))
+        if one.axis is not None and not -len(one.shape) <= one.axis < len(one.shape):
+            raise Failed(f"'{name}' of shape {one.shape} has no axis {one.axis} to be cut along")
+
+
+def _check_names(layer: Layer, case: Case, declared: Mapping[str, Mapping[str, Any]]) -> None:
+    owners = dict.fromkeys(layer.input_names(len(case.inputs)), "inputs")
+    for owner, names in declared.items():
+        for name in names:
+            if name in owners or name in _RESERVED or name.startswith(("d_", "next_")):
+                raise Failed(f"'{name}' in {owner} is taken or reserved (also in {owners.get(name, 'the contract')})")
+            owners[name] = owner
+    clash = set(owners) & set(layer.attrs_schema)
+    if clash:
+        raise Failed(f"'{min(clash)}' names both an attribute and a tensor: kernels ask for both by name")
+
+
+def _check_flops(flops: Any, case: Case) -> None:
+    counts = (flops.forward, flops.d_inputs, flops.d_params) if isinstance(flops, Flops) else ()
+    if not counts or not all(type(count) is int and count >= 0 for count in counts):
+        raise Failed(f"flops() must give Flops of whole numbers, got {flops!r} ({case})")
+
+
+def check_shape_errors(subject: Subject) -> None:
+    """Inputs that do not fit are told by LayerError, never by another exception."""
+    for case in subject.cases:
+        for shape in _ODD_SHAPES:
+            odd = case.reshaped(lambda _, shape=shape: shape)  # type: ignore[misc]
+            try:
+                odd.layer().tensors(odd.given("train"))
+            except LayerError:
+                continue
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+                raise Failed(f"inputs of shape {shape} raise {told}; it must be a LayerError ({odd})") from error

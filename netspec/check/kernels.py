@@ -1,0 +1,194 @@
+"""Checks of what kernels do to memory: all of theirs written, nothing else touched, whatever the team."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netspec.check.compare import Failed, Skipped, agree, finite, same_bits
+from netspec.check.shuffled import ShuffledCpu
+from netspec.check.single import Array, SingleLayer, Values
+from netspec.check.subject import Case, Subject, cpu, draw
+from netspec.contract.kernel import PHASES, Direction, Phase
+from netspec.contract.keys import key_of
+from netspec.device.base import Device
+from netspec.device.cpu.device import CpuDevice
+
+_TEAMS = (1, 2, 3, 5)
+
+
+@dataclass(frozen=True)
+class Trip:
+    """A forward and a backward run: everything that was given, and what each direction wrote."""
+
+    values: Values
+    forward: dict[str, Array]
+    backward: dict[str, Array]
+
+    @property
+    def written(self) -> dict[str, Array]:
+        """What both directions wrote."""
+        return {**self.forward, **self.backward}
+
+
+def trip(single: SingleLayer, values: Values, iteration: int = 0, valid: int | None = None) -> Trip:
+    """Forward, then, in training, backward on all that it left."""
+    forward = single.forward(values, iteration, valid)
+    backward: dict[str, Array] = {}
+    if single.layer.phase == "train" and single.passes("backward"):
+        backward = single.backward({**values, **forward}, iteration, valid)
+    return Trip(values, forward, backward)
+
+
+def variants_on(device: Device, case: Case, phase: Phase = "train", **options: Any) -> list[SingleLayer]:
+    """The case with each variant of kernels that can run it."""
+    layer = case.layer(phase)
+    t = layer.tensors(case.given(phase))
+    variants = [name for name in layer.variants(device.kind) if layer.supports(t, name)]
+    return [case.on(device, phase, variant=variant, **options) for variant in variants]
+
+
+def check_written(subject: Subject) -> None:
+    """Every element of what forward and backward write is written, in each phase and variant, and is finite."""
+    _written_on(subject, subject.device)
+
+
+def check_cuda_written(subject: Subject) -> None:
+    """The same of CUDA kernels."""
+    _written_on(subject, subject.gpu)
+
+
+def _written_on(subject: Subject, device: Device) -> None:
+    for phase in PHASES:
+        for case, values in subject.trips(phase):
+            for first, second in zip(
+                variants_on(device, case, phase=phase),
+                variants_on(device, case, phase=phase, poison=1234.5),
+                strict=True,
+            ):
+                where = f"{device.kind}, {first.variant}, {phase}; {case}"
+                _check_written(trip(first, values), trip(second, values), where)
+
+
+def _check_written(one: Trip, two: Trip, where: str) -> None:
+    for name, array in one.written.items():
+        rule = f"no kernel writes it, or scratch memory is read before it is written ({where})"
+        if array.dtype.kind == "f":
+            finite(name, array, rule)
+        same_bits(name, array, two.written[name], rule)
+
+
+def check_all_outputs(subject: Subject) -> None:
+    """Forward writes all outputs, saved tensors and next states; backward the gradients of inputs and parameters."""
+    for case in subject.cases:
+        for phase in PHASES:
+            single = case.on(subject.device, phase)
+            inputs: Any = case.given(phase)
+            wanted = [*single.t.output_names]
+            if phase == "train":
+                wanted += [*single.layer.saved(*inputs), *(f"next_{name}" for name in single.layer.state(*inputs))]
+            _check_named(single, "forward", wanted, f"{phase}; {case}")
+        train = case.on(subject.device)
+        _check_named(train, "backward", gradients_of(train, case), str(case))
+
+
+def gradients_of(single: SingleLayer, case: Case) -> list[str]:
+    """Gradients that backward owes: of floating inputs and of parameters, where an output passes gradients on."""
+    if not single.layer.reports and not any(single.t[name].differentiable for name in single.t.output_names):
+        return []
+    inputs: Any = case.given("train")
+    names = single.layer.input_names(len(inputs))
+    floating = [name for name, tensor in zip(names, inputs, strict=True) if tensor.dtype.startswith("float")]
+    return [f"d_{name}" for name in (*floating, *single.layer.params(*inputs))]
+
+
+def _check_named(single: SingleLayer, direction: Direction, wanted: list[str], where: str) -> None:
+    written = single.written(direction)
+    for name in wanted:
+        if name not in written:
+            names = ", ".join(written) or "nothing"
+            raise Failed(f"no {direction} kernel writes '{name}' (they write {names}; {where})")
+
+
+def check_untouched(subject: Subject) -> None:
+    """Kernels change nothing but what they name in ``writes`` and stay inside the arrays, on every backend."""
+    for case, values in subject.trips():
+        for single in variants_on(subject.device, case):
+            trip(single, values)  # the harness itself guards the memory
+
+
+def check_in_place(subject: Subject) -> None:
+    """A layer that may run in place gives the same bits when y lies in x's memory and d_x in d_y's."""
+    if not subject.cls.inplace:
+        raise Skipped("the layer does not declare that it may run in place")
+    for case, values in subject.trips():
+        single = case.on(subject.device)
+        for name, array in _in_place(single, values).items():
+            wanted = trip(single, values).written[name]
+            same_bits(name, array, wanted, f"in place it comes out otherwise than with memory of its own ({case})")
+
+
+def _in_place(single: SingleLayer, values: Values) -> dict[str, Array]:
+    if "x" in {target for one in single.passes("backward") for _, target in one.args}:
+        raise Failed("backward reads 'x', which y has overwritten: read y or a saved tensor, or drop inplace")
+    forward = single.run("forward", values, alias={"y": "x"})
+    rest = {name: value for name, value in {**values, **forward}.items() if name != "x"}
+    return {**forward, **single.run("backward", rest, alias={"d_x": "d_y"})}
+
+
+def check_deterministic(subject: Subject) -> None:
+    """The same inputs, key and iteration give the same bits; random layers draw anew with key and iteration."""
+    for case, values in subject.trips():
+        single = case.on(subject.device)
+        first, again = trip(single, values, 3), trip(single, values, 3)
+        for name, array in first.written.items():
+            same_bits(name, again.written[name], array, f"a second run gives other values ({case})")
+    for case in subject.cases:
+        _check_random(subject, case)
+
+
+def _check_random(subject: Subject, case: Case) -> None:
+    single = case.on(subject.device)
+    if not any("key" in one.scalars for one in single.passes("forward")):
+        return
+    values = draw(case)
+    other = replace(case, keys={"key": key_of(1, subject.type)}).on(subject.device)
+    for what, result in {"iteration": single.forward(values, 1), "key": other.forward(values)}.items():
+        if all((array == result[name]).all() for name, array in single.forward(values).items()):
+            raise Failed(f"another {what} draws the same random numbers ({case})")
+
+
+def check_team(subject: Subject) -> None:
+    """Any team, and any dealing of the blocks in any order, gives the same bits on CPUs."""
+    if "cpu" not in subject.kernel_backends:
+        raise Skipped("the layer has no CPU kernels")
+    for case in subject.cases:
+        values = draw(case)
+        for single in variants_on(cpu(), case):
+            _check_team(single, case, values)
+
+
+def _check_team(single: SingleLayer, case: Case, values: Values) -> None:
+    reference: Trip | None = None
+    where = f"{single.variant}; {case}"
+    for team in _TEAMS:
+        for seed in range(3):
+            result = trip(case.on(ShuffledCpu(team, seed), variant=single.variant), values)
+            reference = reference or result
+            for name, array in result.written.items():
+                rule = f"it depends on which member of a team of {team} works on which block, and when ({where})"
+                same_bits(name, array, reference.written[name], rule)
+    assert reference is not None
+    for name, array in trip(single, values).written.items():
+        agree(name, reference.written[name], array, f"it depends on how a pass is cut into blocks ({where})")
+    _check_threads(single, case, values)
+
+
+def _check_threads(single: SingleLayer, case: Case, values: Values) -> None:
+    device = CpuDevice(0, 3)
+    try:
+        threaded = trip(case.on(device, variant=single.variant), values).written
+    finally:
+        device.close()
+    for name, array in trip(single, values).written.items():
+        same_bits(name, threaded[name], array, f"a team of three threads gives other values ({case})")

@@ -1,0 +1,224 @@
+"""What is checked: a layer type with the cases that its examples, or its schema, give."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from netspec.check.compare import Failed, Skipped
+from netspec.check.single import Array, SingleLayer, Values
+from netspec.contract.kernel import Backend, Phase
+from netspec.contract.layer import Layer
+from netspec.contract.tensor import Shape, Tensor
+from netspec.device.base import Device
+from netspec.device.cpu.device import CpuDevice
+from netspec.errors import LayerError
+from netspec.init import initialiser_types
+from netspec.registry import layer_types
+
+_SHAPES: tuple[Shape, ...] = ((2, 5, 6, 4), (2, 8))
+_INITIALISER = {"type": "gaussian", "std": 0.1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One example: complete attributes and the inputs' tensors, the optional ones included."""
+
+    cls: type[Layer]
+    attrs: Mapping[str, Any]
+    inputs: tuple[Tensor, ...]
+    keys: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        attrs = ", ".join(f"{k}: {v}" for k, v in self.attrs.items()) or "no attributes"
+        return f"{attrs}; inputs {', '.join(str(tensor.shape) for tensor in self.inputs)}"
+
+    def given(self, phase: Phase) -> tuple[Tensor | None, ...]:
+        """The inputs as the shape rule gets them: optional ones are absent in predict."""
+        absent = self.cls.optional if phase == "predict" else ()
+        names = self.cls.input_names(len(self.inputs))
+        return tuple(None if name in absent else tensor for name, tensor in zip(names, self.inputs, strict=True))
+
+    def layer(self, phase: Phase = "train") -> Layer:
+        """An instance for that phase."""
+        return self.cls(self.attrs, phase)
+
+    def on(self, device: Device, phase: Phase = "train", **options: Any) -> SingleLayer:
+        """The layer on a device, in float32 and with the plain kernels unless the options say otherwise."""
+        return SingleLayer(
+            self.cls.type, self.attrs, self.given(phase), device, phase=phase, keys=dict(self.keys), **options
+        )
+
+    def reshaped(self, change: Callable[[Shape], Shape]) -> Case:
+        """The same case with other input shapes."""
+        return replace(self, inputs=tuple(replace(tensor, shape=change(tensor.shape)) for tensor in self.inputs))
+
+    def fits(self) -> bool:
+        """Whether the shape rule takes these inputs."""
+        try:
+            self.layer().tensors(self.given("train"))
+        except LayerError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A layer type, its cases and the backends to check."""
+
+    type: str
+    backends: tuple[Backend, ...] = ("cpu",)
+
+    @property
+    def cls(self) -> type[Layer]:
+        """The layer's class."""
+        return layer_types()[self.type]
+
+    @functools.cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """The declared examples, else plausible attributes with a batch of images and one of rows."""
+        if self.cls.examples:
+            return tuple(_case(self.cls, example) for example in self.cls.examples)
+        cases = [case for case in map(functools.partial(_guess, self.cls), _SHAPES) if case.fits()]
+        if not cases:
+            shapes = " or ".join(map(str, _SHAPES))
+            raise Failed(f"inputs of shape {shapes} do not fit: declare examples = ({{'attrs': ..., 'inputs': ...}},)")
+        return tuple(cases)
+
+    @functools.cached_property
+    def edges(self) -> tuple[Case, ...]:
+        """The cases with a batch of one and, where that fits, images of one pixel."""
+        ones = [case.reshaped(lambda shape: (1, *shape[1:])) for case in self.cases]
+        dots = [case.reshaped(_to_pixel) for case in self.cases]
+        return tuple(case for case in (*ones, *dots) if case.fits() and case not in self.cases)
+
+    @functools.cached_property
+    def device(self) -> Device:
+        """Where the plain kernels run: a CPU, or a GPU for a layer without CPU kernels."""
+        return cpu() if "cpu" in self.kernel_backends else self.gpu
+
+    @property
+    def kernel_backends(self) -> set[Backend]:
+        """Backends that the layer has kernels for."""
+        return {backend for kernel in self.cls.kernels for backend in kernel.backends}
+
+    @property
+    def gpu(self) -> Device:
+        """A GPU or the simulator of one; raises Skipped where there is none or nothing to run on it."""
+        if "cuda" not in self.kernel_backends:
+            raise Skipped("the layer has no CUDA kernels")
+        if "cuda" not in self.backends:
+            raise Skipped("not asked for CUDA")
+        return gpu()
+
+    def trips(self, phase: Phase = "train") -> Iterator[tuple[Case, Values]]:
+        """All cases, edges last, with values for their tensors."""
+        for case in (*self.cases, *self.edges):
+            yield case, draw(case, phase)
+
+
+@functools.cache
+def cpu() -> CpuDevice:
+    """A CPU with a team of one."""
+    return CpuDevice(0, 1)
+
+
+@functools.cache
+def gpu() -> Device:
+    """The first GPU, or numba's simulator. Raises Skipped where there is neither."""
+    try:
+        from netspec.device.cuda.device import CudaDevice
+        from netspec.device.cuda.numba_cuda import SIMULATOR, cuda
+    except ImportError as error:
+        raise Skipped(f"numba-cuda is not installed ({error})") from error
+    if not SIMULATOR and not cuda.is_available():
+        raise Skipped("there is no GPU, and NUMBA_ENABLE_CUDASIM=1 is not set")
+    return CudaDevice(0)
+
+
+def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:
+    """Values for inputs, parameters, state and the gradients of outputs; each follows from its name and shape."""
+    layer, inputs = case.layer(phase), case.given(phase)
+    t = layer.tensors(inputs)
+    rows: Any = inputs
+    values = {name: _normal(name, p.shape) * np.float32(0.5) for name, p in layer.params(*rows).items()}
+    values |= {name: _rng(name).uniform(0.5, 1.5, s.shape).astype(s.dtype) for name, s in layer.state(*rows).items()}
+    names = layer.input_names(len(inputs))
+    for name, tensor in zip(names, inputs, strict=True):
+        if tensor is not None:
+            values[name] = _input(name, tensor, t.inputs[0].shape[-1])
+    if phase == "train" and not layer.reports:
+        outputs = {name: t[name] for name in t.output_names if t[name].differentiable}
+        values |= {f"d_{name}": _normal(f"d_{name}", tensor.shape) for name, tensor in outputs.items()}
+    return values
+
+
+def _rng(name: str) -> np.random.Generator:
+    return np.random.default_rng(crc32(name.encode()))
+
+
+def _normal(name: str, shape: Shape) -> Array:
+    return _rng(name).normal(size=shape).astype(np.float32)
+
+
+def _input(name: str, tensor: Tensor, classes: int) -> Array:
+    if tensor.dtype.startswith("float"):
+        return _normal(name, tensor.shape)
+    high = 256 if tensor.dtype == "uint8" else classes
+    return _rng(name).integers(0, high, tensor.shape).astype(tensor.dtype)
+
+
+def complete(cls: type[Layer], attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes with defaults filled in, and one group where the plan would say how many."""
+    values = {name: schema["default"] for name, schema in cls.attrs_schema.items() if "default" in schema}
+    values.update(attrs)
+    if "groups" in values and values["groups"] is None:
+        values["groups"] = 1
+    return values
+
+
+def _case(cls: type[Layer], example: Mapping[str, Any]) -> Case:
+    shapes: Sequence[Shape] = example["inputs"]
+    names = cls.input_names(len(shapes))
+    if len(names) != len(shapes):
+        raise Failed(f"the example {dict(example)} has {len(shapes)} inputs, the layer reads {', '.join(names)}")
+    inputs = tuple(_tensor(name, tuple(shape)) for name, shape in zip(names, shapes, strict=True))
+    return Case(cls, complete(cls, example["attrs"]), inputs)
+
+
+def _guess(cls: type[Layer], shape: Shape) -> Case:
+    names = cls.input_names(2)
+    inputs = tuple(_tensor(name, shape[:1] if name == "label" else shape) for name in names)
+    guesses = {name: plausible(schema) for name, schema in cls.attrs_schema.items() if "default" not in schema}
+    return Case(cls, complete(cls, guesses), inputs)
+
+
+def _tensor(name: str, shape: Shape) -> Tensor:
+    return Tensor(shape, "int32" if name == "label" else "float32")
+
+
+def plausible(schema: Mapping[str, Any]) -> Any:
+    """A small valid value for an attribute."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "anyOf" in schema:
+        return plausible(schema["anyOf"][0])
+    if schema.get("x-netspec") == "initialiser":
+        assert _INITIALISER["type"] in initialiser_types()
+        return dict(_INITIALISER)
+    low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if schema.get("type") == "integer":
+        return max(2, low) if high is None else min(max(2, low), high)
+    if schema.get("type") == "number":
+        return low + 0.5 if high is None else (low + high) / 2
+    return {"boolean": False, "string": "", "array": [], "object": {}}.get(str(schema.get("type")))
+
+
+def _to_pixel(shape: Shape) -> Shape:
+    return (shape[0], 1, 1, shape[3]) if len(shape) == 4 else shape

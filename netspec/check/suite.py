@@ -1,0 +1,92 @@
+"""The contract suite: named checks that every registered layer type gets for its declarations and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from netspec.check.compare import Failed, Skipped
+from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
+from netspec.check.gradient import check_gradients
+from netspec.check.kernels import (
+    check_all_outputs,
+    check_cuda_written,
+    check_deterministic,
+    check_in_place,
+    check_team,
+    check_untouched,
+    check_written,
+)
+from netspec.check.phases import check_phases, check_state, check_valid_rows
+from netspec.check.precision import check_cuda, check_float32, check_variants
+from netspec.check.shards import check_shards
+from netspec.check.subject import Subject
+from netspec.contract.kernel import Backend
+from netspec.errors import NetspecError
+from netspec.registry import layer_types
+
+Check = Callable[[Subject], None]
+CHECKS: tuple[Check, ...] = (
+    check_docs,
+    check_schema,
+    check_shapes,
+    check_shape_errors,
+    check_all_outputs,
+    check_written,
+    check_untouched,
+    check_in_place,
+    check_deterministic,
+    check_phases,
+    check_state,
+    check_valid_rows,
+    check_gradients,
+    check_float32,
+    check_variants,
+    check_team,
+    check_shards,
+    check_cuda,
+    check_cuda_written,
+)
+"""All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one check; ``about`` says what it checks, ``message`` why it failed or was skipped."""
+
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    message: str
+    about: str
+
+
+def checked(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterator[Result]:
+    """Run the checks one by one on a registered layer type.
+
+    Raises NetspecError when there is no such type.
+    """
+    if layer_type not in layer_types():
+        raise NetspecError(f"there is no layer type '{layer_type}'; known are {', '.join(sorted(layer_types()))}")
+    subject = Subject(layer_type, tuple(backends))
+    for check in CHECKS:
+        yield outcome(check, subject)
+
+
+def run(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> list[Result]:
+    """All results of the suite for a layer type, see ``checked``."""
+    return list(checked(layer_type, backends))
+
+
+def outcome(check: Check, subject: Subject) -> Result:
+    """The result of one check; what a plugin's code raises is a failure of the check."""
+    name, about = check.__name__.removeprefix("check_"), (check.__doc__ or "").strip()
+    try:
+        check(subject)
+    except Skipped as reason:
+        return Result(name, "skipped", str(reason), about)
+    except (Failed, NetspecError) as problem:
+        return Result(name, "failed", str(problem), about)
+    except Exception as error:
+        return Result(name, "failed", f"the layer raises {type(error).__name__}: {error}", about)
+    return Result(name, "passed", "", about)
