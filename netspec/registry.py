@@ -58,10 +58,10 @@ def layer_types() -> Mapping[str, type[Any]]:
     """All registered layer types by name; the first call finds the built-in and the installed ones."""
     global _found
     if not _found:
-        _found = True
         _import_builtin()
         for entry in entry_points(group="netspec.layers"):
             entry.load()
+        _found = True
     return MappingProxyType(_types)
 
 

@@ -182,8 +182,7 @@ def trainable(shard: Shard, name: str) -> bool:
     """Whether a parameter is updated: its rate is not switched off."""
     if name not in shard.layer.params(*shard.inputs):
         return False
-    single = shard.spec.param_multipliers.get(name)
-    return shard.spec.multiplier.rate != 0 and (single is None or single.rate != 0)
+    return shard.spec.multiplier_of(name).rate != 0
 
 
 def _requires_gradient(builder: Builder) -> set[str]:

@@ -163,10 +163,15 @@ class Network:
         return self.gathers[key]
 
     def _check_params(self, shard: Shard, inputs: list[Tensor | None]) -> None:
+        args: Any = inputs
+        params = shard.layer.params(*args)
+        for name in shard.spec.param_multipliers:
+            if name not in params:
+                has = f"it has {' and '.join(params)}" if params else "it has none"
+                raise fail(shard.spec.mark_of("params"), f"{shard.spec.name}: no parameter is called '{name}'", has)
         if shard.count == 1:
             return
-        args: Any = inputs
-        for name, one in {**shard.layer.params(*args), **shard.layer.state(*args)}.items():
+        for name, one in {**params, **shard.layer.state(*args)}.items():
             if one.axis is None or shard.spec.split == "none":
                 raise fail(
                     shard.spec.mark,

@@ -8,7 +8,6 @@ from netspec.plan.backward import Backward
 from netspec.plan.builder import Builder
 from netspec.plan.model import Region
 from netspec.plan.shards import Shard
-from netspec.spec.model import Multiplier
 
 
 class Update:
@@ -99,8 +98,7 @@ class Update:
             "rates": Region(f"rates@{shard.device}"),
             "finite": finite,
         }
-        both = shard.spec.multiplier, shard.spec.param_multipliers.get(name, Multiplier())
-        attrs = {"rate": both[0].rate * both[1].rate, "decay": both[0].decay * both[1].decay}
+        factors = shard.spec.multiplier_of(name)
         self.builder.step(
             f"{buffer}.update",
             "update",
@@ -108,6 +106,6 @@ class Update:
             args,
             ("param", "momentum"),
             layer=shard.spec.name,
-            attrs=attrs,
+            attrs={"rate": factors.rate, "decay": factors.decay},
             flops=6 * prod(param.shape),
         )
