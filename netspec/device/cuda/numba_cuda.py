@@ -6,8 +6,10 @@ the simulator does otherwise is evened out here, as far as kernels can see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from numba import config
@@ -56,8 +58,22 @@ def compile_ptx(function: Callable[..., Any], types: tuple[Any, ...], capability
     """PTX of a kernel for argument types and a compute capability such as (9, 0); needs neither GPU nor driver."""
     from numba.cuda import types as kinds
 
-    text, _ = _module.compile_ptx(function, kinds.void(*types), cc=capability)
+    with _as_if_on(capability):
+        text, _ = _module.compile_ptx(function, kinds.void(*types), cc=capability)
     return str(text)
+
+
+@contextmanager
+def _as_if_on(capability: tuple[Any, ...]) -> Iterator[None]:
+    """Device functions ask the current card what they are compiled for, even where the kernel says: answer for it."""
+    from numba.cuda import dispatcher
+
+    real = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = real
 
 
 def type_of(value: Any) -> Any:
@@ -67,11 +83,18 @@ def type_of(value: Any) -> Any:
     return typeof(value, Purpose.argument)
 
 
-def array_type(dtype: str, axes: int) -> Any:
-    """The compiler's type of a C-contiguous array."""
+def array_type(dtype: str, axes: int, layout: str = "C") -> Any:
+    """The compiler's type of an array: C-contiguous, or "A" for any strides."""
     from numba.cuda import types
 
-    return types.Array(getattr(types, dtype), axes, "C")
+    return types.Array(getattr(types, dtype), axes, layout)
+
+
+def scalar_type(dtype: str) -> Any:
+    """The compiler's type of a number."""
+    from numba.cuda import types
+
+    return getattr(types, dtype)
 
 
 def compile_error() -> type[Exception]:

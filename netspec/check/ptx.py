@@ -1,0 +1,193 @@
+"""The compile gate: every CUDA kernel compiled to PTX and assembled by ptxas, without a GPU or a driver.
+
+What each takes of the machine (registers, shared memory, stack, spills) is compared with a table that is checked in::
+
+    python -m netspec.check.ptx TABLE           # compare
+    python -m netspec.check.ptx TABLE --write   # make the table anew
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from netspec.check.signatures import Signature, cuda_signatures, function_of
+
+Resources = Mapping[str, int]
+Report = dict[str, dict[str, dict[str, int]]]
+"""Kernel and its argument types -> target -> resources, or {"error": 1}."""
+PLAIN, FAST = ((7, 5), (8, 0), (9, 0)), ((8, 0), (9, 0))
+"""Compute capabilities that plain kernels and others must assemble for."""
+_USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+_STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the gate found: resources by kernel, and in words what ptxas or the compiler refused."""
+
+    resources: Report
+    failures: tuple[str, ...]
+
+
+def find_ptxas() -> str | None:
+    """The assembler: from the pip packages of CUDA 13 or 12, an installed toolkit or PATH; None where there is none."""
+    roots = [Path(entry) / "nvidia" / part / "bin" for entry in sys.path for part in ("cu13", "cuda_nvcc", "cu12")]
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    for place in (*roots, Path(home) / "bin"):
+        if (place / "ptxas").is_file():
+            return str(place / "ptxas")
+    return shutil.which("ptxas")
+
+
+@cache
+def toolchain() -> str:
+    """Versions that decide the code: the table's figures hold for these."""
+    from netspec.device.cuda.numba_cuda import versions
+
+    ptxas = find_ptxas()
+    text = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout if ptxas else ""
+    found = re.search(r"V(\d+\.\d+\.\d+)", text)
+    return f"{versions()}, ptxas {found[1] if found else 'none'}"
+
+
+def assemble(text: str, target: str) -> Resources:
+    """What ptxas says of a kernel; RuntimeError with its words where it refuses."""
+    ptxas = find_ptxas()
+    assert ptxas is not None
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernel.ptx"
+        source.write_text(text)
+        command = [ptxas, f"-arch={target}", "-v", str(source), "-o", str(source.with_suffix(".cubin"))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return _read(done.stderr)
+
+
+def _read(words: str) -> Resources:
+    used = _USED.findall(words)
+    stack = _STACK.findall(words)
+    return {
+        "registers": max((int(registers) for registers, _ in used), default=0),
+        "shared": max((int(shared or 0) for _, shared in used), default=0),
+        "stack": sum(int(frame) for frame, _, _ in stack),
+        "spills": sum(int(stores) + int(loads) for _, stores, loads in stack),
+    }
+
+
+def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
+    """Compile and assemble all of them; nothing is raised, failures are told."""
+    jobs = [(one, target) for one in signatures for target in (PLAIN if one.variant == "plain" else FAST)]
+    count = workers or min(len(jobs), os.cpu_count() or 1, 8)
+    resources: Report = {}
+    failures = []
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        for (one, target), answer in zip(jobs, pool.map(_job, jobs, chunksize=4), strict=True):
+            if isinstance(answer, str):
+                failures.append(f"{one.name} for {_arch(target)}: {answer}")
+            else:
+                resources.setdefault(one.name, {})[_arch(target)] = dict(answer)
+    return Outcome(resources, tuple(failures))
+
+
+def _job(job: tuple[Signature, tuple[int, int]]) -> Resources | str:
+    one, capability = job
+    try:
+        return assemble(ptx_of(one, capability), _arch(capability))
+    except Exception as error:  # whatever the compiler raises is the finding
+        return f"{type(error).__name__}: {str(error).strip()[-1500:]}"
+
+
+def ptx_of(signature: Signature, capability: tuple[int, int]) -> str:
+    """PTX of one kernel for those argument types."""
+    from netspec.device.cuda.numba_cuda import compile_ptx
+    from netspec.kernels.cuda import plain_cuda
+
+    function = plain_cuda(function_of(signature.kernel), "float32")
+    return compile_ptx(function, tuple(_type(text) for text in signature.types), capability)
+
+
+def _type(text: str) -> Any:
+    from netspec.device.cuda.numba_cuda import array_type, scalar_type
+
+    match = re.fullmatch(r"(\w+)\[(\d)([CA])\]", text)
+    return array_type(match[1], int(match[2]), match[3]) if match else scalar_type(text)
+
+
+def _arch(capability: tuple[int, int]) -> str:
+    return f"sm_{capability[0]}{capability[1]}"
+
+
+def differences(outcome: Outcome, table: Mapping[str, Any]) -> list[str]:
+    """What is wrong, a line each: failures, spills, figures that are not the table's, entries too many or too few.
+
+    With other versions than the table's, registers may differ by a fifth and 8.
+    """
+    exact = table["toolchain"] == toolchain()
+    lines = [*outcome.failures]
+    expected: Report = table["kernels"]
+    for name, targets in outcome.resources.items():
+        for target, got in targets.items():
+            if got["spills"]:
+                lines.append(f"{name} for {target} spills {got['spills']} bytes of registers")
+            lines += _compared(f"{name} for {target}", got, expected.get(name, {}).get(target), exact)
+    lines += [
+        f"{name} is in the table, but there is no such kernel" for name in expected if name not in outcome.resources
+    ]
+    return lines
+
+
+def _compared(label: str, got: Resources, want: Resources | None, exact: bool) -> Iterator[str]:
+    if want is None:
+        yield f"{label} is not in the table"
+    elif exact and dict(got) != dict(want):
+        yield f"{label} takes {got}, the table says {want}"
+    elif got["registers"] > want["registers"] * 1.2 + 8 or got["shared"] > want["shared"]:
+        yield f"{label} takes {got}, the table (of other versions) says {want}"
+
+
+def _dump(table: Mapping[str, Any]) -> str:
+    """JSON with a line for each kernel and target, so that changes read well."""
+    kernels = [
+        f"  {json.dumps(name)}: {{\n"
+        + ",\n".join(f"   {json.dumps(target)}: {json.dumps(got)}" for target, got in sorted(targets.items()))
+        + "\n  }"
+        for name, targets in sorted(table["kernels"].items())
+    ]
+    head = json.dumps(table["toolchain"])
+    return f'{{\n "toolchain": {head},\n "kernels": {{\n' + ",\n".join(kernels) + "\n }\n}\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; 0 where all is as the table says, 2 where ptxas is missing."""
+    if not arguments or len(arguments) > 2 or arguments[1:] not in ([], ["--write"]):
+        print(__doc__)
+        return 2
+    if find_ptxas() is None:
+        print("ptxas is not installed: pip install 'netspec[gates]'")
+        return 2
+    outcome, path = gate(list(cuda_signatures())), Path(arguments[0])
+    if arguments[1:]:
+        path.write_text(_dump({"toolchain": toolchain(), "kernels": outcome.resources}))
+        lines = [*outcome.failures]
+    else:
+        lines = differences(outcome, json.loads(path.read_text()))
+    print("\n".join(lines) or f"{len(outcome.resources)} kernels compile and assemble ({toolchain()})")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""Binding spec devices to real ones, with GPUs that are not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from netspec.device import binding
+from netspec.device.binding import available, bind, open_devices, team_size
+from netspec.device.gpus import Gpu
+from netspec.errors import NetspecError
+
+TWO = ("left", "right")
+CARD = Gpu("NVIDIA H100", 80 << 30, (9, 0))
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine with four cores, and as many GPUs as the test says."""
+
+    def have(count, obstacle=None):
+        monkeypatch.setattr(binding, "gpus", lambda: (CARD,) * count)
+        monkeypatch.setattr(binding, "obstacle", lambda: obstacle)
+
+    monkeypatch.setattr(binding, "cores", lambda: 4)
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    have(0)
+    return have
+
+
+def test_without_gpus_cpus_share_the_cores():
+    names, notes = bind(TWO)
+    assert names == ("cpu:0", "cpu:1")
+    assert notes == ("left is cpu:0, right is cpu:1; 2 threads each on 4 cores",)
+
+
+def test_as_many_gpus_as_devices(machine):
+    machine(2)
+    names, notes = bind(TWO)
+    assert names == ("cuda:0", "cuda:1")
+    assert notes == ("left is cuda:0, right is cuda:1 (cuda:0 NVIDIA H100; cuda:1 NVIDIA H100)",)
+
+
+def test_fewer_gpus_are_dealt_in_turn_and_a_line_says_so(machine):
+    machine(1)
+    names, notes = bind(TWO, ["cuda"])
+    assert names == ("cuda:0", "cuda:0")
+    assert notes[0] == "1 GPU for 2 devices: they are dealt out in turn"
+
+
+def test_more_gpus_than_devices(machine):
+    machine(3)
+    assert bind(("only",))[0] == ("cuda:0",)
+
+
+def test_a_gpu_without_its_libraries_is_one_line_then_cpus(machine):
+    machine(1, "a GPU found, but not the CUDA compiler's libraries: install netspec[cuda13]")
+    names, notes = bind(TWO)
+    assert names == ("cpu:0", "cpu:1") and "netspec[cuda13]; CPUs are used" in notes[0]
+    assert [info.name for info in available()] == ["cpu:0"]
+    assert len(bind(TWO, ["cpu"])[1]) == 1
+    with pytest.raises(NetspecError, match="cuda13"):
+        bind(TWO, ["cuda:0,cuda:0"])
+
+
+@pytest.mark.parametrize("request_", [["cpu:3,cpu:3"], ["cpu:3", "cpu:3"], ["cpu:3 , cpu:03"]])
+def test_names_are_taken_as_they_are(request_):
+    assert bind(TWO, request_)[0] == ("cpu:3", "cpu:3")
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (["cpu:0"], r"1 name \(cpu:0\) for 2 devices \(left, right\)"),
+        (["cpu:0,cpu:1,cpu:2"], "3 names"),
+        (["gpu:0,gpu:1"], "unknown device 'gpu:0': write cpu, cuda"),
+        (["cpu,cpu"], "unknown device 'cpu'"),
+        ([""], "unknown device ''"),
+        (["cpu:0,cuda:0"], "not on both at once"),
+        (["cuda"], "no GPU found"),
+        (["cuda:0,cuda:1"], "no GPU found"),
+    ],
+)
+def test_what_cannot_be_bound(request_, message):
+    with pytest.raises(NetspecError, match=message):
+        bind(TWO, request_)
+
+
+def test_an_unknown_card_is_told_with_the_known_ones(machine):
+    machine(1)
+    with pytest.raises(NetspecError, match=r"there is no cuda:1; found: cuda:0 \(NVIDIA H100\)"):
+        bind(TWO, ["cuda:0,cuda:1"])
+    assert [info.name for info in available()] == ["cuda:0", "cpu:0"]
+    assert available()[0].memory == 80 << 30
+
+
+def test_the_simulator_binds_any_index(monkeypatch):
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    assert bind(TWO, ["cuda:0,cuda:1"])[0] == ("cuda:0", "cuda:1")
+    assert bind(TWO)[0] == ("cpu:0", "cpu:1")
+    assert available()[0].name == "cuda:0"
+
+
+def test_devices_of_one_name_have_teams_of_their_own():
+    assert team_size("cpu:0", ("cpu:0", "cpu:0")) == 4
+    assert team_size("cpu:0", ("cpu:0", "cpu:1", "cpu:2")) == 1
+    assert team_size("cuda:0", ("cuda:0",)) == 1
+    first, second = open_devices(("cpu:0", "cpu:0"))
+    try:
+        assert first is not second and first.team_size == second.team_size == 4
+    finally:
+        first.close()
+        second.close()
+
+
+def test_binding_imports_no_numba():
+    code = "import sys; from netspec.device.binding import bind; bind(('a',)); sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
