@@ -32,7 +32,8 @@ def _names(request: str, devices: tuple[str, ...]) -> list[str]:
         return [f"{names[0]}:{index}" for index in range(len(devices))]
     for name in names:
         if not _NAME.fullmatch(name):
-            raise NetspecError(f"unknown device '{name}': write cpu, cuda, or a name for each device, as in cpu:0,cpu:1")
+            raise NetspecError(f"unknown device '{name}': write cpu, cuda, or a name for each, as in cpu:0,cpu:1")
     if len(names) != len(devices):
-        raise NetspecError(f"--devices names {len(names)} ({request}), the spec has {len(devices)} ({', '.join(devices)})")
+        spec = f"the spec has {len(devices)} ({', '.join(devices)})"
+        raise NetspecError(f"--devices names {len(names)} ({request}), {spec}")
     return names

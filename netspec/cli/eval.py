@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.report import units
+
+_VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
 
 
 @click.command()
@@ -40,7 +42,7 @@ def command(run: str, views: str | None, as_json: bool, **given: Any) -> None:
     from netspec.report.progress import progress
 
     with progress(stderr=as_json) as listener:
-        done = evaluate(run, views=int(views) if views else None, listener=listener, **given)
+        done = evaluate(run, views=_VIEWS.get(views or ""), listener=listener, **given)
     if as_json:
         emit_json(done)
     elif not listener.tracker.evaluations:

@@ -22,7 +22,7 @@ def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
     run, last = tracker.started, tracker.last
     if run is None or last is None:
         return []
-    epochs = max(run.epochs, last.epoch)
+    epochs = max(-(-run.total_iterations // max(run.iterations_per_epoch, 1)), last.epoch)
     parts = [(5, f"epoch {last.epoch}/{epochs}"), (1, f"iteration {last.iteration:,}/{run.total_iterations:,}")]
     if tracker.loss is not None:
         parts.append((0, f"loss {tracker.loss:.4g}"))
@@ -73,7 +73,7 @@ def last_words(tracker: Tracker) -> list[str]:
     begin = tracker.started.iteration if tracker.started else 0
     trained = f"{_many(end.iteration - begin, 'iteration')} in {units.duration(end.seconds)}"
     head = {"finished": "finished", "interrupted": "interrupted"}.get(end.status, "stopped")
-    lines = ["", f"{head} after {trained}{f': {end.message}' if end.message else ''}", *_learned(tracker)]
+    lines = ["", f"{head} after {trained}", *_learned(tracker)]  # why a run failed is told by who called it
     if end.folder:
         lines += [f"the run lies in {units.nearer(end.folder)}", *_next(tracker, end)]
     return lines

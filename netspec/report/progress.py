@@ -39,7 +39,7 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.tracker = Tracker()
         self._stream, self._clock = stream or sys.stdout, clock
-        self._printed, self._at = 0, float("-inf")
+        self._printed, self._at = 0, self._clock()
 
     def __enter__(self) -> Self:
         """Begin to show."""

@@ -51,4 +51,4 @@ def show(*parts: Table | str) -> None:
     with out.capture() as captured:
         for part in parts:
             out.print(part if isinstance(part, Table) else Text(part))
-    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    print("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from netspec.events import CheckpointWritten, EvaluationDone, Event, IterationDone, RunFinished, RunStarted
 
 RECENT = 50
-"""Iterations that means and the time of one are taken over."""
+"""Iterations that means are taken over, at most; of a young run its last quarter."""
 
 
 class Tracker:
@@ -20,6 +20,7 @@ class Tracker:
         self.finished: RunFinished | None = None
         self.checkpoint: CheckpointWritten | None = None
         self.first_loss: float | None = None
+        self._seen = 0
         self.evaluations: list[EvaluationDone] = []
         self._recent: deque[IterationDone] = deque(maxlen=RECENT)
         self._timed: deque[IterationDone] = deque(maxlen=RECENT)
@@ -39,16 +40,17 @@ class Tracker:
                 self.finished = event
 
     def _iteration(self, event: IterationDone) -> None:
-        if len(self._recent) == 1:  # the first one of a process compiles kernels: its time says nothing
+        if self._seen == 1:  # the first one of a process compiles kernels: its time says nothing
             self._timed.clear()
-        self.last = event
+        self.last, self._seen = event, self._seen + 1
         self._recent.append(event)
         self._timed.append(event)
         if self.first_loss is None and event.finite:
             self.first_loss = event.loss
 
     def _finite(self) -> list[IterationDone]:
-        return [event for event in self._recent if event.finite]
+        events = [event for event in self._recent if event.finite]
+        return events[-max(1, self._seen // 4) :]
 
     @property
     def loss(self) -> float | None:

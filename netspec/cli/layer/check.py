@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +16,7 @@ from netspec.cli.layer.show import named
 
 if TYPE_CHECKING:
     from netspec.check import Result
+    from netspec.contract.kernel import Backend
 
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
@@ -23,11 +24,16 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 @click.command()
 @click.argument("types", metavar="TYPE|FILE...", nargs=-1, required=True)
 @click.option(
-    "--backend", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Whose kernels to check."
+    "--backend",
+    "backends",
+    type=click.Choice(["cpu", "cuda"]),
+    multiple=True,
+    default=["cpu", "cuda"],
+    help="Whose kernels to check; by default both, CUDA where there is a GPU or NUMBA_ENABLE_CUDASIM=1 simulates one.",
 )
 @options.plugins
 @options.as_json
-def command(types: tuple[str, ...], backend: str, plugins: tuple[str, ...], as_json: bool) -> int:
+def command(types: tuple[str, ...], backends: Sequence[Backend], plugins: tuple[str, ...], as_json: bool) -> int:
     """Run the contract suite: schema, shapes, float64 gradients, fast kernels against plain ones, team sizes, shards.
 
     It is what registering a layer gives: nothing has to be written for it. Exits with 1 when a check fails.
@@ -36,30 +42,33 @@ def command(types: tuple[str, ...], backend: str, plugins: tuple[str, ...], as_j
     Examples:
       netspec layers check conv
       netspec layers check my_layer.py
-      netspec layers check my_layer.py --backend cuda
+      netspec layers check my_layer.py --backend cpu
     """
-    from netspec.check import run
-
     load_plugins(plugins)
-    names = [name for given in types for name in named(given)]
-    results = [(name, result) for name in names for result in _told(name, run(name, backend), as_json)]
+    results = []
+    for name in [name for given in types for name in named(given)]:
+        results += [(name, result) for result in _checked(name, backends, quiet=as_json)]
     if as_json:
-        emit_json([{"type": name, **vars_of(result)} for name, result in results])
+        emit_json([{"type": name, **_data(result)} for name, result in results])
     else:
         counts = Counter(result.status for _, result in results)
         click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
     return WRONG if any(result.status == "failed" for _, result in results) else 0
 
 
-def vars_of(result: Result) -> dict[str, str]:
-    """A result as plain data."""
-    return {"check": result.name, "status": result.status, "message": result.message}
-
-
-def _told(name: str, results: Iterable[Result], quiet: bool) -> Iterable[Result]:
+def _checked(name: str, backends: Sequence[Backend], quiet: bool) -> Iterator[Result]:
     """The results, each printed as it comes."""
-    for result in results:
+    from netspec.check import checked
+
+    if not quiet:
+        click.echo(f"{name}:")
+    for result in checked(name, backends):
         if not quiet:
-            status = click.style(f"{result.status:<7}", fg=_COLOURS.get(result.status))
-            click.echo(f"{status}  {name}: {result.name}{f': {result.message}' if result.message else ''}")
+            status = click.style(f"{result.status:<7}", fg=_COLOURS[result.status])
+            text = result.message or result.about.partition("\n")[0]
+            click.echo(f"  {status}  {result.name:<15}  {text}")
         yield result
+
+
+def _data(result: Result) -> dict[str, str]:
+    return {"check": result.name, "status": result.status, "about": result.about, "message": result.message}

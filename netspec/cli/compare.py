@@ -1,0 +1,57 @@
+"""``netspec compare``: two runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._output import emit_json
+from netspec.report.units import nearer
+
+if TYPE_CHECKING:
+    from netspec.report.comparison import Difference
+
+
+@click.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@options.as_json
+def command(first: str, second: str, as_json: bool) -> None:
+    """How two runs differ: values of their specs, machine and versions, results, errors epoch by epoch.
+
+    netspec curves RUN RUN draws both.
+
+    \b
+    Examples:
+      netspec compare runs/alexnet/2026-01-30_12-00-00 runs/alexnet/2026-01-31_12-00-00
+    """
+    from netspec.report.comparison import compare
+
+    made = compare(Path(first), Path(second))
+    if as_json:
+        emit_json(made)
+        return
+    names = ("A", "B")
+    click.echo(f"A  {nearer(first)}\nB  {nearer(second)}")
+    _show("spec", made.spec, names)
+    _show("environment", made.environment, names)
+    _show("results", made.results, names)
+    _show("validation", made.evaluations, names)
+
+
+def _show(title: str, differences: Sequence[Difference], names: tuple[str, str]) -> None:
+    from netspec.report.tables import show, table
+
+    if not differences:
+        click.echo(f"\n{title}: the same" if title in ("spec", "environment") else f"\n{title}: none")
+        return
+    rows = [(one.path, _written(one.first), _written(one.second)) for one in differences]
+    show(table([title, *names], rows, fold=names))
+
+
+def _written(value: object) -> str:
+    return "-" if value is None else str(value)

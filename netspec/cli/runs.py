@@ -1,0 +1,53 @@
+"""``netspec runs``: what has been trained."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._output import emit_json
+from netspec.report.units import duration, error_name, nearer, percent, size
+
+if TYPE_CHECKING:
+    from netspec.rundir import RunSummary
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--out", metavar="DIR", default="runs", show_default=True, help="The folder that holds the runs.")
+@options.as_json
+def command(name: str | None, out: str, as_json: bool) -> None:
+    """List runs, newest first: status, how far they came, best validation errors, size on disk.
+
+    A run is "killed" when its process ended without a word; --resume goes on from its last checkpoint.
+
+    \b
+    Examples:
+      netspec runs
+      netspec runs alexnet --out /data/runs
+    """
+    from netspec.rundir import runs
+
+    found = [run for run in runs(out) if name is None or run.name == name]
+    if as_json:
+        emit_json(found)
+        return
+    if not found:
+        click.echo(f"no runs{f' of {name}' if name else ''} in {Path(out)}")
+        return
+    from netspec.report.tables import show, table
+
+    columns = ["run", "status", "epoch", "iteration", "best errors", "started", "took", "size"]
+    show(table(columns, [_row(run) for run in found], right=["epoch", "iteration", "took", "size"]))
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    best = ", ".join(f"{error_name(name)} {percent(value)}" for name, value in run.best.items())
+    started = datetime.fromtimestamp(run.started).strftime("%Y-%m-%d %H:%M")
+    done = f"{run.iteration:,}/{run.total_iterations:,}"
+    numbers = started, duration(run.seconds), size(run.nbytes)
+    return nearer(run.folder), run.status, str(run.epoch), done, best, *numbers

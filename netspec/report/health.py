@@ -1,0 +1,171 @@
+"""Is this machine ready? One finding for each thing that a run needs, with the remedy where it is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+from netspec.errors import NetspecError
+from netspec.report.units import duration, size
+
+Status = Literal["ok", "remark", "broken"]
+_SMALL_SHM = 64 * 2**20
+_LITTLE_DISK = 2 * 2**30
+_FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "neon", "asimd", "sve")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: ``remark`` is worth knowing, ``broken`` stops runs; ``remedy`` says what to do."""
+
+    name: str
+    status: Status
+    text: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, each as soon as it is made; a check that fails is a finding, not an error."""
+    for name, check in CHECKS.items():
+        try:
+            yield check()
+        except Exception as error:
+            yield Finding(name, "broken", f"{type(error).__name__}: {error}", "see the message")
+
+
+def _python() -> Finding:
+    text = f"{sys.version.split()[0]} at {sys.executable}"
+    if sys.version_info < (3, 11):
+        return Finding("python", "broken", text, "netspec needs Python 3.11 or newer")
+    return Finding("python", "ok", text)
+
+
+def _packages() -> Finding:
+    missing, found = [], []
+    for name in _required():
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding("packages", "broken", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    return Finding("packages", "ok", ", ".join(found))
+
+
+def _required() -> list[str]:
+    """Names of the packages that netspec needs here, as its metadata has them; the main ones in a bare checkout."""
+    try:
+        lines = [line for line in requires("netspec") or () if "extra ==" not in line]
+    except PackageNotFoundError:
+        return ["numpy", "numba", "pyyaml", "jsonschema", "pillow", "click", "rich", "safetensors", "threadpoolctl"]
+    kept = [line for line in lines if not ("darwin" in line and sys.platform == "darwin")]
+    return [line.partition(";")[0].partition(">")[0].partition("[")[0].strip() for line in kept]
+
+
+def _processor() -> Finding:
+    from llvmlite import binding
+
+    from netspec.device.binding import cores
+
+    on = {name for name, there in binding.get_host_cpu_features().items() if there}
+    features = ", ".join(name for name in _FEATURES if name in on) or "no vector extensions known"
+    return Finding("processor", "ok", f"{binding.get_host_cpu_name()}, {cores()} cores, {features}")
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Finding("memory", "ok", f"{size(total)}; netspec info SPEC says what a network takes")
+
+
+def _gpus() -> Finding:
+    from netspec.device.gpus import gpus, obstacle, simulated
+
+    if simulated():
+        return Finding("GPUs", "remark", "numba simulates one: for tests, far too slow to train")
+    cards = gpus()
+    if not cards:
+        text = "no NVIDIA driver that shows a card; networks run on CPUs"
+        return Finding("GPUs", "remark", text, "with a card in this machine: install its driver, and netspec[cuda13]")
+    names = ", ".join(f"cuda:{index} {card.name} ({size(card.memory)})" for index, card in enumerate(cards))
+    line = obstacle()
+    return Finding("GPUs", "broken", names, line) if line else Finding("GPUs", "ok", names)
+
+
+def _cache() -> Finding:
+    from netspec.kernels.cache import cache_root
+
+    root = cache_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _no_cache(f"{root}: {error.strerror}")
+    if not os.access(root, os.W_OK):
+        return _no_cache(f"{root} cannot be written")
+    return Finding("kernel cache", "ok", str(root))
+
+
+def _no_cache(text: str) -> Finding:
+    return Finding("kernel cache", "remark", f"{text}; kernels are compiled anew in each run", "set NETSPEC_CACHE_DIR")
+
+
+def _shared_memory() -> Finding:
+    shm = Path("/dev/shm")
+    if not shm.is_dir():
+        return Finding("shared memory", "ok", "no /dev/shm here; none is needed")
+    free = shutil.disk_usage(shm).free
+    small = " (small; data workers do not use it)" if free < _SMALL_SHM else ""
+    return Finding("shared memory", "ok", f"/dev/shm has {size(free) or 'nothing'} free{small}")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    text = f"{size(free)} free in {Path.cwd()}"
+    if free < _LITTLE_DISK:
+        return Finding("disk", "remark", text, "a checkpoint of AlexNet takes 488 MB; --out puts runs elsewhere")
+    return Finding("disk", "ok", text)
+
+
+def _kernel() -> Finding:
+    import numpy as np
+
+    from netspec.check.single import SingleLayer
+    from netspec.contract.tensor import Tensor
+    from netspec.device.cpu.device import CpuDevice
+
+    begin, x = time.perf_counter(), np.array([[-1.0, 0.0, 2.0]], np.float32)
+    device = CpuDevice(0)
+    try:
+        y = SingleLayer("relu", {}, [Tensor(x.shape)], device).forward({"x": x})["y"]
+    finally:
+        device.close()
+    if not np.array_equal(y, np.maximum(x, 0)):
+        raise NetspecError(f"relu of {x.tolist()} gave {y.tolist()}")
+    return Finding("kernels", "ok", f"compiled and run on the CPU in {duration(time.perf_counter() - begin)}")
+
+
+def _layers() -> Finding:
+    from netspec.registry import layer_types
+
+    return Finding("layers", "ok", f"{len(layer_types())} types")
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "python": _python,
+    "packages": _packages,
+    "processor": _processor,
+    "memory": _memory,
+    "GPUs": _gpus,
+    "kernel cache": _cache,
+    "shared memory": _shared_memory,
+    "disk": _disk,
+    "layers": _layers,
+    "kernels": _kernel,
+}
+"""What is looked at, in order."""
