@@ -15,6 +15,20 @@ def rows_at_once(out_width: int, patch: int, rows: int) -> int:
     return min(max(1, COLUMNS // (out_width * patch)), rows)
 
 
+CHUNKS = 16
+"""Parts of a batch whose weight gradients are summed apart: as many team members can work at them at once."""
+
+
+def chunk_images(batch: int) -> int:
+    """Images of one chunk; the last may have fewer."""
+    return -(-batch // CHUNKS)
+
+
+def chunks(batch: int) -> int:
+    """Chunks of a batch."""
+    return -(-batch // chunk_images(batch))
+
+
 @device
 def gather(x, columns, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Fill ``columns`` with the patches of output rows [first, stop), zero where they leave the image."""
@@ -62,9 +76,7 @@ def scatter(d_x, columns, first, stop, out_h, out_w, size_h, size_w, stride_h, s
 
 
 @device
-def gather_group(
-    x, columns, group, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left
-):
+def gather_group(x, columns, group, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """As ``gather``, for the channels of one group, as many as the columns have room for."""
     depth = columns.shape[1] // (size_h * size_w)
     for row in range(first, stop):
@@ -76,7 +88,7 @@ def gather_group(
                 for j in range(size_w):
                     inside = 0 <= top + i < x.shape[1] and 0 <= left + j < x.shape[2]
                     for c in range(depth):
-                        patch[i, j, c] = x[image, top + i, left + j, group * depth + c] if inside else 0
+                        patch[i, j, c] = x[image, top + i, left + j, group * depth + c] if inside else 0.0
 
 
 @device

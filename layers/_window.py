@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netspec.plugin import LayerError, Tensor
+from netspec.plugin import LayerError, Tensor, device
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,27 @@ def image_groups(channels: int, outputs: int, groups: int, what: str) -> int:
 def initial_bias(attrs: Any) -> Mapping[str, Any]:
     """The initialiser of a bias."""
     return {"type": "constant", "value": attrs.bias_init}
+
+
+@device
+def clip(position, stride, pad, size, length):
+    """The pixels [first, stop) of a window that lie inside the image."""
+    start = position * stride - pad
+    return max(start, 0), min(start + size, length)
+
+
+@device
+def covering(pixel, stride, pad, size, count):
+    """The windows [first, stop) that a pixel lies in."""
+    return max(pixel + pad - size + stride, 0) // stride, min((pixel + pad) // stride + 1, count)
+
+
+@device
+def element(index, array):
+    """The four indices of an element, which lie beyond the batch where there is none."""
+    pixel, c = index // array.shape[3], index % array.shape[3]
+    image = array.shape[1] * array.shape[2]
+    return pixel // image, pixel // array.shape[2] % array.shape[1], pixel % array.shape[2], c
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:

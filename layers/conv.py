@@ -2,8 +2,9 @@
 
 from math import prod
 
+from netspec.layers import _conv_cuda as on_cuda
 from netspec.layers import _conv_gemm as gemm
-from netspec.layers._patches import rows_at_once
+from netspec.layers._patches import chunk_images, chunks, rows_at_once
 from netspec.layers._window import image_groups, initial_bias, window_of
 from netspec.plugin import (
     Flops,
@@ -22,9 +23,6 @@ from netspec.plugin import (
     pair,
     register,
 )
-
-CHUNKS = 16
-"""Parts of a batch whose weight gradients are summed apart: as many team members can work at them at once."""
 
 
 @register("conv")
@@ -51,6 +49,14 @@ class Conv(Layer):
     divided = ("filters", "groups")
     mixes_channels = True
     prefer = {"cpu": ("gemm",)}
+    examples = (
+        {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 4, 5, 2)]},
+        {
+            "attrs": {"filters": 4, "size": [3, 2], "stride": [2, 1], "pad": [1, 0, 2, 1], "groups": 2},
+            "inputs": [(3, 5, 4, 4)],
+        },
+        {"attrs": {"filters": 2, "size": 3, "stride": 4, "rounding": "ceil", "bias": False}, "inputs": [(2, 6, 6, 3)]},
+    )
 
     def outputs(self, x: Tensor) -> Tensor:
         """(N, OH, OW, filters)."""
@@ -74,7 +80,7 @@ class Conv(Layer):
         if variant == "gemm":
             spaces["columns"] = Workspace((self._rows(t) * t.y.shape[2], patch), t.x.dtype, per="member")
         if direction == "backward":
-            spaces["partials"] = Workspace((self._chunks(t), t.weight.size), t.x.dtype)
+            spaces["partials"] = Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype)
             spaces["image_bias"] = Workspace((t.x.shape[0], filters), t.x.dtype)
             if variant == "gemm":
                 spaces["product"] = Workspace((patch, filters // self._groups), t.x.dtype, per="member")
@@ -82,8 +88,8 @@ class Conv(Layer):
 
     def scalars(self, t, index=None):
         """The window's numbers, images of a chunk and rows of one patch matrix."""
-        images = -(-t.x.shape[0] // CHUNKS)
-        return {**window_of(self.attrs, t.x).scalars, "groups": self._groups, "images": images, "rows": self._rows(t)}
+        numbers = window_of(self.attrs, t.x).scalars
+        return {**numbers, "groups": self._groups, "images": chunk_images(t.x.shape[0]), "rows": self._rows(t)}
 
     def flops(self, t):
         """All windows counted whole, in each of the three products."""
@@ -93,9 +99,6 @@ class Conv(Layer):
     @property
     def _groups(self) -> int:
         return self.attrs.groups or 1
-
-    def _chunks(self, t) -> int:
-        return -(-t.x.shape[0] // -(-t.x.shape[0] // CHUNKS))
 
     def _rows(self, t) -> int:
         return rows_at_once(t.y.shape[2], prod(t.weight.shape[:3]), t.y.shape[0] * t.y.shape[1])
@@ -207,3 +210,10 @@ class Conv(Layer):
     d_bias_sum_gemm = backward("cpu", over="d_bias", writes="d_bias", variant="gemm", when={"bias": True})(
         d_bias_sum.function
     )
+
+    # CUDA ------------------------------------------------------------------------------------------------------------
+
+    forward_cuda, add_bias_cuda = on_cuda.forward_cuda, on_cuda.add_bias_cuda
+    d_x_cuda, d_weight_chunk_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_chunk_cuda
+    d_weight_sum_cuda, d_bias_image_cuda = on_cuda.d_weight_sum_cuda, on_cuda.d_bias_image_cuda
+    d_bias_sum_cuda = on_cuda.d_bias_sum_cuda

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from netspec.layers import _dense_cuda as on_cuda
 from netspec.layers._window import image_groups, initial_bias
 from netspec.plugin import (
     Flops,
@@ -44,6 +45,11 @@ class Dense(Layer):
     divided = ("units", "groups")
     mixes_channels = True
     prefer = {"cpu": ("gemm",)}
+    examples = (
+        {"attrs": {"units": 5}, "inputs": [(3, 2, 3, 4)]},
+        {"attrs": {"units": 6, "groups": 2}, "inputs": [(3, 2, 2, 4)]},
+        {"attrs": {"units": 4, "groups": 2, "bias": False}, "inputs": [(4, 4)]},
+    )
 
     def outputs(self, x: Tensor) -> Tensor:
         """(N, units)."""
@@ -148,7 +154,12 @@ class Dense(Layer):
     @backward("cpu", over="weight", block=_row_block, writes="d_x", variant="gemm", host=True)
     def d_x_gemm(ops, start, stop, weight, dy, d_x, batch, units, groups):
         rows, weights = slice(start // units, stop // units), weight.reshape(-1, units)
-        gradients, result, depth, share = dy.reshape(batch, units), d_x.reshape(batch, -1), len(weights), units // groups
+        gradients, result, depth, share = (
+            dy.reshape(batch, units),
+            d_x.reshape(batch, -1),
+            len(weights),
+            units // groups,
+        )
         for g in range(groups):
             part, place = slice(g * share, (g + 1) * share), slice(g * depth + rows.start, g * depth + rows.stop)
             ops.gemm(gradients[:, part], weights[rows, part], result[:, place], trans_b=True)
@@ -167,3 +178,8 @@ class Dense(Layer):
     d_bias_gemm = backward("cpu", over="d_bias", block=256, writes="d_bias", variant="gemm", when={"bias": True})(
         d_bias_cpu.function
     )
+
+    # CUDA ------------------------------------------------------------------------------------------------------------
+
+    forward_cuda, add_bias_cuda = on_cuda.forward_cuda, on_cuda.add_bias_cuda
+    d_x_cuda, d_weight_cuda, d_bias_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_cuda, on_cuda.d_bias_cuda

@@ -1,22 +1,17 @@
 """Pooling over windows of an image, overlapping or not: maximum or average."""
 
-from netspec.layers._window import window_of
-from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, device, forward, padding, pair, register
+from netspec.layers._window import clip, covering, element, window_of
+from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, forward, padding, pair, register
 
 TRAIN, REST = ("train",), ("eval", "predict")
 
 
-@device
-def clip(position, stride, pad, size, length):
-    """The pixels [first, stop) of a window that lie inside the image."""
-    start = position * stride - pad
-    return max(start, 0), min(start + size, length)
+def _outputs(t):
+    return (-(-t.y.size // 256),)
 
 
-@device
-def covering(pixel, stride, pad, size, count):
-    """The windows [first, stop) that a pixel lies in."""
-    return max(pixel + pad - size + stride, 0) // stride, min((pixel + pad) // stride + 1, count)
+def _inputs(t):
+    return (-(-t.x.size // 256),)
 
 
 @register("pool")
@@ -31,10 +26,19 @@ class Pool(Layer):
     attrs = {
         "mode": choice("max", "average", description="What is taken of each window."),
         "size": pair("Height and width of a window.", minimum=1),
-        "stride": pair("Pixels between neighbouring windows; smaller than size, windows overlap.", default=1, minimum=1),
+        "stride": pair(
+            "Pixels between neighbouring windows; smaller than size, windows overlap.", default=1, minimum=1
+        ),
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
     }
+    kinks = "where the two largest pixels of a window are equal (mode: max)"
+    examples = (
+        {"attrs": {"mode": "max", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
+        {"attrs": {"mode": "max", "size": [2, 3], "stride": 3, "pad": [1, 0, 2, 1]}, "inputs": [(2, 5, 5, 2)]},
+        {"attrs": {"mode": "average", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
+        {"attrs": {"mode": "average", "size": 2, "stride": [3, 1], "pad": 1}, "inputs": [(2, 5, 4, 2)]},
+    )
 
     def outputs(self, x: Tensor) -> Tensor:
         """(N, OH, OW, C)."""
@@ -116,7 +120,7 @@ class Pool(Layer):
                 top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
                 for ow in range(y.shape[2]):
                     left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
-                    total, count = y[n, oh, ow], (bottom - top) * (right - left)
+                    total, count = y[n, oh, ow], x.dtype.type((bottom - top) * (right - left))
                     total[:] = 0
                     for ih in range(top, bottom):
                         for iw in range(left, right):
@@ -139,7 +143,77 @@ class Pool(Layer):
                         top, bottom = clip(oh, stride_h, pad_top, size_h, d_x.shape[1])
                         for ow in range(before, after):
                             left, right = clip(ow, stride_w, pad_left, size_w, d_x.shape[2])
-                            gradient, share = dy[n, oh, ow], 1.0 / ((bottom - top) * (right - left))
+                            gradient, share = dy[n, oh, ow], 1.0 / dy.dtype.type((bottom - top) * (right - left))
                             for c in range(d_x.shape[3]):
                                 total[c] += gradient[c] * share
 
+    # CUDA: one thread an element, neighbouring threads neighbouring channels -----------------------------------------
+
+    @forward("cuda", over="y", threads=256, grid=_outputs, writes=("y", "argmax"), when={"mode": "max"}, phases=TRAIN)
+    def max_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        n, oh, ow, c = element(cuda.grid(1), y)
+        if n < y.shape[0]:
+            top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+            left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+            origin = (oh * stride_h - pad_top) * size_w + ow * stride_w - pad_left
+            best, where = x[n, top, left, c], top * size_w + left
+            for ih in range(top, bottom):
+                for iw in range(left, right):
+                    value = x[n, ih, iw, c]
+                    if value > best or (value != value and best == best):
+                        best, where = value, ih * size_w + iw
+            y[n, oh, ow, c], argmax[n, oh, ow, c] = best, where - origin
+
+    @forward("cuda", over="y", threads=256, grid=_outputs, writes="y", when={"mode": "max"}, phases=REST)
+    def max_only_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        n, oh, ow, c = element(cuda.grid(1), y)
+        if n < y.shape[0]:
+            top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+            left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+            best = x[n, top, left, c]
+            for ih in range(top, bottom):
+                for iw in range(left, right):
+                    value = x[n, ih, iw, c]
+                    if value > best or value != value:
+                        best = value
+            y[n, oh, ow, c] = best
+
+    @backward("cuda", over="d_x", threads=256, grid=_inputs, writes="d_x", when={"mode": "max"})
+    def d_max_cuda(dy, argmax, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        n, ih, iw, c = element(cuda.grid(1), d_x)
+        if n < d_x.shape[0]:
+            above, below = covering(ih, stride_h, pad_top, size_h, dy.shape[1])
+            before, after = covering(iw, stride_w, pad_left, size_w, dy.shape[2])
+            total = 0.0
+            for oh in range(above, below):
+                for ow in range(before, after):
+                    place = (ih - oh * stride_h + pad_top) * size_w + iw - ow * stride_w + pad_left
+                    if argmax[n, oh, ow, c] == place:
+                        total += dy[n, oh, ow, c]
+            d_x[n, ih, iw, c] = total
+
+    @forward("cuda", over="y", threads=256, grid=_outputs, writes="y", when={"mode": "average"})
+    def average_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        n, oh, ow, c = element(cuda.grid(1), y)
+        if n < y.shape[0]:
+            top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+            left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+            total = 0.0
+            for ih in range(top, bottom):
+                for iw in range(left, right):
+                    total += x[n, ih, iw, c]
+            y[n, oh, ow, c] = total / x.dtype.type((bottom - top) * (right - left))
+
+    @backward("cuda", over="d_x", threads=256, grid=_inputs, writes="d_x", when={"mode": "average"})
+    def d_average_cuda(dy, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+        n, ih, iw, c = element(cuda.grid(1), d_x)
+        if n < d_x.shape[0]:
+            above, below = covering(ih, stride_h, pad_top, size_h, dy.shape[1])
+            before, after = covering(iw, stride_w, pad_left, size_w, dy.shape[2])
+            total = 0.0
+            for oh in range(above, below):
+                top, bottom = clip(oh, stride_h, pad_top, size_h, d_x.shape[1])
+                for ow in range(before, after):
+                    left, right = clip(ow, stride_w, pad_left, size_w, d_x.shape[2])
+                    total += dy[n, oh, ow, c] / dy.dtype.type((bottom - top) * (right - left))
+            d_x[n, ih, iw, c] = total

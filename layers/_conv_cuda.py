@@ -1,0 +1,183 @@
+"""Convolution in CUDA: implicit matrix products, whose operands are read from the images while slabs are filled."""
+
+from netspec.layers._patches import chunks
+from netspec.layers._tiles import HALF, LEFT, QUARTER, RIGHT, SLAB, THREADS, TILE, clear, multiply, tiles
+from netspec.plugin import backward, cuda, device, forward
+
+
+def _groups(t):
+    return t.x.shape[3] // t.weight.shape[2]
+
+
+def _forward_grid(t):
+    return tiles(t.y.size // t.y.shape[3]), tiles(t.y.shape[3] // _groups(t)), _groups(t)
+
+
+def _d_x_grid(t):
+    return tiles(t.x.size // t.x.shape[3]), tiles(t.weight.shape[2]), _groups(t)
+
+
+def _d_weight_grid(t):
+    filters = t.weight.shape[3]
+    return tiles(t.weight.size // filters), tiles(filters // _groups(t)), _groups(t) * chunks(t.x.shape[0])
+
+
+@device
+def place(pixel, height, width):
+    """Image, row and column of a pixel numbered through the batch."""
+    return pixel // (height * width), pixel // width % height, pixel % width
+
+
+@device
+def pixel_or_zero(x, n, ih, iw, c):
+    """x[n, ih, iw, c], or zero outside the batch and the image."""
+    if 0 <= ih and ih < x.shape[1] and 0 <= iw and iw < x.shape[2] and n < x.shape[0]:
+        return x[n, ih, iw, c]
+    return 0.0
+
+
+@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y")
+def forward_cuda(x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
+    left = cuda.shared.array(LEFT, x.dtype)
+    right = cuda.shared.array(RIGHT, x.dtype)
+    sums = cuda.local.array((2, 2), x.dtype)
+    thread, pixels, filters, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
+    size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
+    row, term = thread // SLAB, thread % SLAB
+    n0, oh0, ow0 = place(pixels + row, y.shape[1], y.shape[2])
+    n1, oh1, ow1 = place(pixels + row + HALF, y.shape[1], y.shape[2])
+    clear(sums)
+    for slab in range(0, size_h * size_w * depth, SLAB):
+        i, j, c = place(slab + term, size_w, depth)
+        if i < size_h:
+            c += group * depth
+            left[row, term] = pixel_or_zero(x, n0, oh0 * stride_h - pad_top + i, ow0 * stride_w - pad_left + j, c)
+            left[row + HALF, term] = pixel_or_zero(
+                x, n1, oh1 * stride_h - pad_top + i, ow1 * stride_w - pad_left + j, c
+            )
+        else:
+            left[row, term] = 0
+            left[row + HALF, term] = 0
+        f = filters + thread % TILE
+        for k in range(thread // TILE, SLAB, QUARTER):
+            i, j, c = place(slab + k, size_w, depth)
+            right[k, thread % TILE] = weight[i, j, c, group * share + f] if i < size_h and f < share else 0.0
+        cuda.syncthreads()
+        multiply(left, right, sums)
+        cuda.syncthreads()
+    for i in range(2):
+        n, oh, ow = place(pixels + thread // HALF + HALF * i, y.shape[1], y.shape[2])
+        for j in range(2):
+            f = filters + thread % HALF + HALF * j
+            if n < y.shape[0] and f < share:
+                y[n, oh, ow, group * share + f] = sums[i, j]
+
+
+@forward("cuda", over="y", threads=THREADS, writes="y", when={"bias": True})
+def add_bias_cuda(bias, y):
+    e = cuda.grid(1)
+    if e < y.size:
+        y[e] += bias[e % bias.size]
+
+
+@device
+def gradient_or_zero(dy, n, h, w, stride_h, stride_w, f):
+    """dy of the window that starts at pixel (h, w), counted with padding; zero where no window starts."""
+    if h < 0 or w < 0 or h % stride_h or w % stride_w or n >= dy.shape[0]:
+        return 0.0
+    return pixel_or_zero(dy, n, h // stride_h, w // stride_w, f)
+
+
+@backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")
+def d_x_cuda(weight, dy, d_x, groups, stride_h, stride_w, pad_top, pad_left):
+    left = cuda.shared.array(LEFT, dy.dtype)
+    right = cuda.shared.array(RIGHT, dy.dtype)
+    sums = cuda.local.array((2, 2), dy.dtype)
+    thread, pixels, channels, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
+    size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
+    row, term = thread // SLAB, thread % SLAB
+    n0, ih0, iw0 = place(pixels + row, d_x.shape[1], d_x.shape[2])
+    n1, ih1, iw1 = place(pixels + row + HALF, d_x.shape[1], d_x.shape[2])
+    clear(sums)
+    for slab in range(0, size_h * size_w * share, SLAB):
+        i, j, f = place(slab + term, size_w, share)
+        f += group * share
+        h, w = pad_top - i, pad_left - j
+        inside = i < size_h
+        left[row, term] = gradient_or_zero(dy, n0, ih0 + h, iw0 + w, stride_h, stride_w, f) if inside else 0.0
+        left[row + HALF, term] = gradient_or_zero(dy, n1, ih1 + h, iw1 + w, stride_h, stride_w, f) if inside else 0.0
+        for column in range(row, TILE, HALF):
+            c = channels + column
+            right[term, column] = weight[i, j, c, f] if inside and c < depth else 0.0
+        cuda.syncthreads()
+        multiply(left, right, sums)
+        cuda.syncthreads()
+    for i in range(2):
+        n, ih, iw = place(pixels + thread // HALF + HALF * i, d_x.shape[1], d_x.shape[2])
+        for j in range(2):
+            c = channels + thread % HALF + HALF * j
+            if n < d_x.shape[0] and c < depth:
+                d_x[n, ih, iw, group * depth + c] = sums[i, j]
+
+
+@backward("cuda", over="partials", grid=_d_weight_grid, threads=THREADS, writes="partials")
+def d_weight_chunk_cuda(x, dy, partials, images, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+    left = cuda.shared.array(LEFT, x.dtype)
+    right = cuda.shared.array(RIGHT, x.dtype)
+    sums = cuda.local.array((2, 2), x.dtype)
+    thread, patch, filters = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE
+    group, chunk = cuda.blockIdx.z % groups, cuda.blockIdx.z // groups
+    depth, share, image = x.shape[3] // groups, dy.shape[3] // groups, dy.shape[1] * dy.shape[2]
+    column, f = thread % TILE, filters + thread % TILE
+    i, j, c = place(patch + column, size_w, depth)
+    last = min((chunk + 1) * images, x.shape[0])
+    clear(sums)
+    for slab in range(chunk * images * image, last * image, SLAB):
+        for k in range(thread // TILE, SLAB, QUARTER):
+            n, oh, ow = place(slab + k, dy.shape[1], dy.shape[2])
+            left[column, k] = 0
+            if n < last and i < size_h:
+                left[column, k] = pixel_or_zero(
+                    x, n, oh * stride_h - pad_top + i, ow * stride_w - pad_left + j, group * depth + c
+                )
+            right[k, column] = dy[n, oh, ow, group * share + f] if n < last and f < share else 0.0
+        cuda.syncthreads()
+        multiply(left, right, sums)
+        cuda.syncthreads()
+    for i in range(2):
+        m = patch + thread // HALF + HALF * i
+        for j in range(2):
+            f = filters + thread % HALF + HALF * j
+            if m < size_h * size_w * depth and f < share:
+                partials[chunk, m * dy.shape[3] + group * share + f] = sums[i, j]
+
+
+@backward("cuda", over="d_weight", threads=THREADS, writes="d_weight")
+def d_weight_sum_cuda(partials, d_weight):
+    e = cuda.grid(1)
+    if e < d_weight.size:
+        total = partials[0, e]
+        for chunk in range(1, partials.shape[0]):
+            total += partials[chunk, e]
+        d_weight[e] = total
+
+
+@backward("cuda", over="image_bias", writes="image_bias", when={"bias": True})
+def d_bias_image_cuda(dy, image_bias):
+    e = cuda.grid(1)
+    if e < image_bias.size:
+        n, f = e // dy.shape[3], e % dy.shape[3]
+        total = dy[n, 0, 0, f]
+        for pixel in range(1, dy.shape[1] * dy.shape[2]):
+            total += dy[n, pixel // dy.shape[2], pixel % dy.shape[2], f]
+        image_bias[e] = total
+
+
+@backward("cuda", over="d_bias", writes="d_bias", when={"bias": True})
+def d_bias_sum_cuda(image_bias, d_bias):
+    f = cuda.grid(1)
+    if f < d_bias.size:
+        total = image_bias[0, f]
+        for n in range(1, image_bias.shape[0]):
+            total += image_bias[n, f]
+        d_bias[f] = total
