@@ -8,6 +8,7 @@ second copy, without holding the interpreter, synced before the file gets its na
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -114,7 +115,7 @@ def _pieces(record: Record, tensors: Tensors) -> Iterator[bytes | memoryview]:
 
 
 def _raw(array: np.ndarray[Any, Any]) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _checksum(name: str, array: np.ndarray[Any, Any]) -> int:
@@ -140,25 +141,16 @@ def read_record(path: Path) -> Record:
         return _record(path, file)[0]
 
 
-class _opened:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """The file as safetensors opens it; anything wrong with it becomes Damaged."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Any:
-        try:
-            self.file = safe_open(self.path, "np").__enter__()
-        except FileNotFoundError:
-            raise NetspecError(f"{self.path}: no such checkpoint") from None
-        except (SafetensorError, OSError, ValueError) as error:
-            raise Damaged(self.path, f"damaged or not a checkpoint ({_first_line(error)})") from error
-        return self.file
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self.file.__exit__(None, None, None)
-        if isinstance(error, SafetensorError | OSError):
-            raise Damaged(self.path, f"damaged ({_first_line(error)})") from error
+    if not path.exists():
+        raise NetspecError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, "np") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise Damaged(path, f"damaged or not a checkpoint ({_first_line(error)})") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -32,15 +32,29 @@ class Trace:
         self.span(step.device, step.queue, step.name, start, details, "transfer" if crossing else step.op)
 
     def span(
-        self, process: str, lane: str, name: str, start: float, details: dict[str, Any] | None = None, kind: str = "host"
+        self,
+        process: str,
+        lane: str,
+        name: str,
+        start: float,
+        details: dict[str, Any] | None = None,
+        kind: str = "host",
     ) -> None:
         """Anything else that began at ``start`` and has just ended."""
         end = self.now()
         with self._lock:
             pid, tid = self._lane(process, lane)
             self._events.append(
-                {"name": name, "cat": kind, "ph": "X", "ts": start, "dur": end - start, "pid": pid, "tid": tid,
-                 "args": details or {}}
+                {
+                    "name": name,
+                    "cat": kind,
+                    "ph": "X",
+                    "ts": start,
+                    "dur": end - start,
+                    "pid": pid,
+                    "tid": tid,
+                    "args": details or {},
+                }
             )
 
     def write(self, path: str | Path) -> None:

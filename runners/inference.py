@@ -1,0 +1,215 @@
+"""Evaluation and prediction from a checkpoint alone: its spec, its mean image and its classes, on any binding."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from PIL import Image
+
+from netspec.api import Binding, Prediction
+from netspec.data.decode import Geometry, centre, crop_image, geometry_for
+from netspec.data.describe import describe
+from netspec.data.pipeline import Pipeline
+from netspec.data.source import BrokenImage, Source, read_regular_file
+from netspec.data.sources import open_source
+from netspec.errors import NetspecError
+from netspec.events import EvaluationDone, EvaluationProgress, Event, Listener, Note
+from netspec.registry import load_plugin
+from netspec.runners import checkpoint
+from netspec.runners.checkpoint import Checkpoint
+from netspec.runners.saving import best
+from netspec.runners.session import Session
+from netspec.runners.settings import with_data
+from netspec.runners.training import evaluate, input_names
+from netspec.spec import from_canonical
+from netspec.spec.model import Spec
+
+PREDICTED_AT_ONCE = 32
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint file, or a run's best checkpoint. Raises NetspecError where there is none or it is damaged."""
+    if not path.is_dir():
+        return checkpoint.read(path)
+    found = best(path / "checkpoints")
+    if found is None:
+        raise NetspecError(f"{path}: no checkpoint there; give a run directory or a checkpoint file")
+    return checkpoint.read(found.path)
+
+
+def evaluate_checkpoint(
+    path: Path,
+    binding: Binding,
+    data: str | Path | None,
+    split: Literal["train", "val"],
+    views: int | None,
+    batch: int | None,
+    workers: int | None,
+    listener: Listener | None,
+) -> EvaluationDone:
+    """See ``netspec.api.evaluate``."""
+    emit = listener or _nobody
+    found, spec = _opened(path, binding, data, emit)
+    if views not in (None, 1, 10):
+        raise NetspecError(f"views must be 1 or 10, got {views}")
+    spec = replace(spec, data=replace(spec.data, views=cast(Literal[1, 10], views or spec.data.views)))
+    source = open_source(spec.data, spec.train.seed)
+    emit(Note(describe(source)))
+    _check_same_classes(source, found)
+    images = source.train if split == "train" else source.val
+    if images is None:
+        raise NetspecError(f"{source.where}: no validation images; --split train evaluates the training images")
+    size = min(batch or spec.train.batch, len(images))
+    shape = spec.inputs[input_names(spec)[0]].shape
+    phase: Literal["eval", "predict"] = "eval" if spec.data.views == 1 else "predict"
+    with (
+        Pipeline(images, spec.data, "val", size, shape, spec.train.seed, workers) as batches,
+        _session(found, spec, binding, phase, size, emit) as session,
+    ):
+        work = _by_reports if phase == "eval" else _by_views
+        loss, errors, count, seconds = work(session, batches, input_names(spec), emit)
+    done = EvaluationDone(found.record.epoch, found.record.iteration, split, loss, errors, count, seconds)
+    emit(done)
+    return done
+
+
+def predict_images(
+    path: Path, images: Sequence[Any], binding: Binding, top: int, batch: int | None
+) -> list[Prediction]:
+    """See ``netspec.api.predict``."""
+    found, spec = _opened(path, binding, None, _nobody)
+    if not images:
+        return []
+    size = min(batch or PREDICTED_AT_ONCE, len(images))
+    name, _ = input_names(spec)
+    geometry = geometry_for(spec.data, spec.inputs[name].shape)
+    crops = np.zeros((size, geometry.height, geometry.width, geometry.channels), np.uint8)
+    predictions: list[Prediction] = []
+    with _session(found, spec, binding, "predict", size, _nobody) as session:
+        for start in range(0, len(images), size):
+            some = images[start : start + size]
+            reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
+            probs = session.predict({name: crops}, len(some))
+            for row, reason in enumerate(reasons):
+                best_first = () if reason else _top(probs[row], found.record.classes, top)
+                predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason))
+    return predictions
+
+
+def _nobody(event: Event) -> None:
+    """Nobody listens."""
+
+
+def _opened(path: Path, binding: Binding, data: str | Path | None, emit: Listener) -> tuple[Checkpoint, Spec]:
+    """The checkpoint and its spec, with other images where they are named."""
+    for plugin in binding.plugins:
+        load_plugin(plugin)
+    found = find_checkpoint(path)
+    emit(Note(f"{found.path}: iteration {found.record.iteration:,}"))
+    return found, with_data(from_canonical(found.record.spec, str(found.path)), data)
+
+
+def _session(
+    found: Checkpoint, spec: Spec, binding: Binding, phase: Literal["eval", "predict"], batch: int, emit: Listener
+) -> Session:
+    """A session with the checkpoint's parameters; its momentum is left aside."""
+    session = Session(spec, binding.names, runner=binding.runner, phases=(phase,), eval_batch=batch)
+    try:
+        wanted = session.store.shapes()
+        session.store.load({name: array for name, array in found.tensors.items() if name in wanted})
+    except BaseException:
+        session.close()
+        raise
+    for note in session.notes:
+        emit(Note(note))
+    return session
+
+
+def _check_same_classes(source: Source, found: Checkpoint) -> None:
+    if source.classes != found.record.classes:
+        old, new = found.record.classes, source.classes
+        other = next((f"'{b}' for '{a}'" for a, b in zip(old, new, strict=False) if a != b), "some at the end")
+        raise NetspecError(
+            f"{source.where}: its classes are not those that the network was trained on: {len(new):,} for "
+            f"{len(old):,}, {other}"
+        )
+
+
+Measured = tuple[float, dict[str, float], int, float]
+"""Loss, errors, images, seconds."""
+
+
+def _by_reports(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
+    """Sums of what the cost layers report."""
+    done = evaluate(session, batches, names, emit, lambda: False)
+    assert done is not None
+    tally, seconds = done
+    return tally.loss, tally.errors, tally.count, seconds
+
+
+def _by_views(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
+    """Loss and errors of the probabilities averaged over an image's views (paper, section 4.1)."""
+    began, views = time.perf_counter(), batches.views
+    images = len(batches.split)
+    total, seen = np.zeros((images, 0), np.float32), np.zeros(images, np.int64)
+    for view in range(views):
+        for batch in batches.epoch(0, view=view):
+            rows, count = batch.indices[: batch.valid], batch.valid
+            probs = session.predict({names[0]: batch.image}, count) if count else np.zeros((0, total.shape[1]))
+            batch.release()
+            if not total.shape[1]:
+                total = np.zeros((images, probs.shape[1]), np.float32)
+            total[rows] += probs
+            seen[rows] += 1
+        emit(EvaluationProgress((view + 1) * images // views, images))
+    read = seen == views
+    loss, errors = _judge(total[read] / views, batches.split.labels[read])
+    return loss, errors, int(read.sum()), time.perf_counter() - began
+
+
+def _judge(probs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[float, dict[str, float]]:
+    """Mean cross-entropy and the shares of images whose label is not first, or not among the first five; ties count."""
+    own = probs[np.arange(len(labels)), labels][:, None]
+    better = (probs >= own).sum(axis=1) - 1
+    with np.errstate(divide="ignore"):
+        loss = -np.log(own).mean()
+    return float(loss), {"top1": float((better >= 1).mean()), "top5": float((better >= 5).mean())}
+
+
+def _crop(image: Any, geometry: Geometry, out: np.ndarray[Any, Any]) -> str | None:
+    """Write the image's central crop; the reason where it cannot be read, and black instead."""
+    try:
+        crop_image(_pixels(image), geometry, centre, False, out)
+    except (BrokenImage, OSError) as error:
+        out[:] = 0
+        return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return None
+
+
+def _pixels(image: Any) -> bytes | Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
+            raise BrokenImage(f"an array must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
+        return Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
+    return read_regular_file(os.fsencode(image))
+
+
+def _path_of(image: Any, number: int) -> str:
+    return os.fsdecode(image) if isinstance(image, str | bytes | os.PathLike) else f"image {number}"
+
+
+def _top(probs: np.ndarray[Any, Any], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-probs, kind="stable")[:top]
+    return tuple(_named(int(index), float(probs[index]), classes) for index in order)
+
+
+def _named(index: int, probability: float, classes: Sequence[str]) -> tuple[str, float]:
+    return (classes[index] if index < len(classes) else f"output {index}"), probability

@@ -1,0 +1,156 @@
+"""Checkpoint files: read back as written, readable by others, never half there, damage named."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from netspec import storage
+from netspec.errors import NetspecError
+from netspec.runners.checkpoint import Checkpoint, Damaged, Evaluated, Record, read, read_record, record_from, write
+
+RECORD = Record(
+    iteration=12,
+    epoch=2,
+    position=3,
+    seed=7,
+    batch=4,
+    classes=("ant", "bée"),
+    spec={"name": "fake"},
+    given={"name": "fake"},
+    data={"train": {"images": 22}},
+    validation_errors=(0.5, 0.25),
+    evaluated=Evaluated(12, 0.1, {"top1": 0.25}),
+    netspec="0.1.0",
+)
+TENSORS = {
+    "fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "fc.bias": np.zeros(0, np.float32),
+    "norm.count": np.array(5, np.int64),
+    "image.mean": np.full((2, 2, 3), 0.5, np.float64),
+}
+CHECKPOINT = Checkpoint(RECORD, TENSORS)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "one.safetensors"
+    write(file, CHECKPOINT)
+    return file
+
+
+def test_reads_back_as_written(path):
+    found = read(path)
+    assert found.record == RECORD == read_record(path)
+    assert found.path == path
+    assert found.tensors.keys() == TENSORS.keys()
+    for name, array in TENSORS.items():
+        assert found.tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.tensors[name], array)
+
+
+def test_the_safetensors_library_reads_it(path):
+    with safe_open(path, "np") as file:
+        assert set(file.keys()) == set(TENSORS)
+        np.testing.assert_array_equal(file.get_tensor("fc.weight"), TENSORS["fc.weight"])
+        assert json.loads(file.metadata()["netspec"])["iteration"] == 12
+
+
+def test_writing_is_repeatable_and_counts_bytes(path, tmp_path):
+    count = write(tmp_path / "two", Checkpoint(RECORD, dict(reversed(TENSORS.items()))))
+    assert (tmp_path / "two").read_bytes() == path.read_bytes()
+    assert count == path.stat().st_size
+
+
+def test_every_damaged_byte_is_found(path):
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    places = {*range(16), len(whole) - 1, *rng.sample(range(len(whole)), 400)}
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :])
+        try:
+            found = read(path)
+        except NetspecError as error:
+            assert str(path) in str(error)
+        else:  # padding and JSON's own white space mean nothing
+            assert found.record == RECORD
+            assert all(np.array_equal(found.tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_off_file_is_damaged(path, share):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(Damaged, match="damaged"):
+        read(path)
+
+
+def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+    save_file({"a": np.zeros(3)}, tmp_path / "foreign")
+    with pytest.raises(Damaged, match="not a netspec checkpoint"):
+        read(tmp_path / "foreign")
+    with pytest.raises(NetspecError, match="no such checkpoint"):
+        read(tmp_path / "absent")
+    with pytest.raises(NetspecError, match="damaged or not a checkpoint"):
+        read(tmp_path)
+    with pytest.raises(NetspecError, match="cannot be read"):
+        record_from(tmp_path / "foreign")
+
+
+def test_another_format_is_named(tmp_path):
+    from dataclasses import replace
+
+    write(tmp_path / "new", Checkpoint(replace(RECORD, format=9), TENSORS))
+    with pytest.raises(NetspecError, match=r"checkpoint format 9 by netspec 0\.1\.0; this version reads format 1"):
+        read(tmp_path / "new")
+
+
+def _failing_at(limit: int, error: int):
+    """An os.write for a disk on which ``limit`` more bytes fit."""
+    left, real = limit, os.write
+
+    def write(handle: int, data: bytes) -> int:
+        nonlocal left
+        if not left and data:
+            raise OSError(error, os.strerror(error))
+        done = real(handle, data[:left])
+        left -= done
+        return done
+
+    return write
+
+
+def test_a_disk_full_at_any_byte_leaves_the_old_file_whole(path, monkeypatch):
+    old = path.read_bytes()
+    for k in range(len(old)):
+        with monkeypatch.context() as patch:
+            patch.setattr(storage.os, "write", _failing_at(k, 28))
+            with pytest.raises(
+                NetspecError, match=r"cannot write .*one.safetensors: the disk is full; free some space"
+            ):
+                write(path, CHECKPOINT)
+        assert path.read_bytes() == old
+        assert os.listdir(path.parent) == ["one.safetensors"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
+def test_other_calls_that_fail_leave_it_whole_too(path, monkeypatch, call):
+    def fail(*args):
+        raise OSError(5, "Input/output error")
+
+    old = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.os, call, fail)
+        with pytest.raises(NetspecError, match="Input/output error"):
+            write(path, CHECKPOINT)
+    assert path.read_bytes() == old
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(NetspecError, match="No such file or directory"):
+        write(tmp_path / "gone" / "one", CHECKPOINT)
