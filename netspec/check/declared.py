@@ -154,9 +154,9 @@ def _check_names(layer: Layer, case: Case, declared: Mapping[str, Mapping[str, A
             if name in owners or name in _RESERVED or name.startswith(("d_", "next_")):
                 raise Failed(f"'{name}' in {owner} is taken or reserved (also in {owners.get(name, 'the contract')})")
             owners[name] = owner
-    clash = set(owners) & set(layer.attrs_schema)
-    if clash:
-        raise Failed(f"'{min(clash)}' names both an attribute and a tensor: kernels ask for both by name")
+    for name in set(owners) & set(layer.attrs_schema):
+        if layer.attrs_schema[name].get("type") in ("integer", "number"):
+            raise Failed(f"'{name}' names both an attribute and a tensor: kernels ask for both by name")
 
 
 def _check_flops(flops: Any, case: Case) -> None:

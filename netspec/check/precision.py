@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from netspec.check.compare import BOUND, Skipped, agree
-from netspec.check.kernels import trip
+from netspec.check.kernels import trip, variants_on
 from netspec.check.single import Array, SingleLayer, Values
 from netspec.check.subject import Case, Subject, cpu
-from netspec.contract.kernel import PHASES, Backend, Phase
+from netspec.contract.kernel import PHASES, Phase
 from netspec.device.base import Device
+from netspec.plan.model import Pass
 
 
 def check_float32(subject: Subject) -> None:
@@ -23,30 +24,30 @@ def check_float32(subject: Subject) -> None:
 
 def check_variants(subject: Subject) -> None:
     """Each faster CPU variant agrees with the plain kernels in float64, within its declared bound."""
-    if len(_variants(subject, "cpu")) < 2:
-        raise Skipped("the layer has plain kernels only")
-    _check_variants(subject, cpu(), "cpu")
+    if all(kernel.variant == "plain" or "cpu" not in kernel.backends for kernel in subject.cls.kernels):
+        raise Skipped("the layer has plain CPU kernels only")
+    for case, values, single in _singles(subject, cpu()):
+        if single.variant != "plain":
+            _compare(single, subject.device, case, values, f"the variant '{single.variant}' differs from plain float64")
 
 
 def check_cuda(subject: Subject) -> None:
-    """Each CUDA variant agrees with the plain CPU kernels in float64."""
-    _check_variants(subject, subject.gpu, "cuda")
+    """Each CUDA variant agrees with the plain CPU kernels in float64, and leaves no element unwritten."""
+    for case, values, single in _singles(subject, subject.gpu):
+        what = f"the CUDA kernels ({single.variant}) differ from the plain CPU kernels in float64"
+        _compare(single, subject.device, case, values, what)
 
 
-def _variants(subject: Subject, backend: Backend) -> set[str]:
-    return {kernel.variant for kernel in subject.cls.kernels if backend in kernel.backends}
-
-
-def _check_variants(subject: Subject, device: Device, backend: Backend) -> None:
+def _singles(subject: Subject, device: Device) -> Iterator[tuple[Case, Values, SingleLayer]]:
+    """All cases and variants, in those phases that differ from the ones before."""
+    done: list[tuple[str, str, tuple[Pass, ...]]] = []
     for phase in PHASES:
         for case, values in subject.trips(phase):
-            layer = case.layer(phase)
-            t = layer.tensors(case.given(phase))
-            for variant in layer.variants(backend):
-                if layer.supports(t, variant) and (variant != "plain" or backend == "cuda"):
-                    single = case.on(device, phase, variant=variant)
-                    what = f"the {backend} variant '{variant}' differs from the plain kernels in float64"
-                    _compare(single, subject.device, case, values, what)
+            for single in variants_on(device, case, phase):
+                work = (str(case), single.variant, single.passes("forward"))
+                if work not in done:
+                    done.append(work)
+                    yield case, values, single
 
 
 def _compare(single: SingleLayer, reference: Device, case: Case, values: Values, what: str) -> None:

@@ -76,17 +76,17 @@ def _shard(whole: Case, joined: bool, index: int) -> Case:
 
 
 def _check_split(subject: Subject, split: Split) -> None:
-    where = f"shard {{}} of {_WAYS}, connect: {'all' if split.joined else 'same'}, of the layer with {split.whole}"
+    kind = f"of {_WAYS}, connect: {'all' if split.joined else 'same'}, of the layer with {split.whole}"
     axes = _axes(split)
     values = draw(split.whole)
     whole = trip(split.whole.on(subject.device, dtype="float64"), values)
     parts = [
-        _run_shard(subject, shard, _cut_all(values, axes, index), where.format(index))
+        _run_shard(subject, shard, _cut_all(values, axes, index), f"shard {index} {kind}")
         for index, shard in enumerate(split.shards)
     ]
     for index, part in enumerate(parts):
         for name, wanted in _cut_all(_compared(whole, split), axes, index).items():
-            _check_part(name, part.written[name], wanted, where.format(index))
+            _check_part(name, part.written[name], wanted, f"shard {index} {kind}")
     if split.joined:
         for name in _input_gradients(split, whole):
             total = np.sum([part.backward[name] for part in parts], axis=0)

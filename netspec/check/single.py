@@ -21,7 +21,8 @@ from netspec.registry import layer_types
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, Array]
 _GUARD = 256
-"""Bytes before and behind each array, all ones: reading them gives NaN or -1, writing them is found."""
+"""Bytes before and behind each array, all ones where it is read: that gives NaN or -1. Writing to them is found."""
+_ONES, _WRITTEN = 255, 127
 
 
 class SingleLayer:
@@ -92,7 +93,7 @@ class SingleLayer:
         memory = _Memory(self.device, self.dtype)
         for name in written:
             if name not in alias:
-                memory.add(name, self._poisoned(tensor_of(name, self.named())))
+                memory.add(name, self._poisoned(tensor_of(name, self.named())), _WRITTEN)
         for name, value in values.items():
             if name not in written:
                 memory.add(name, value)
@@ -123,22 +124,22 @@ class _Memory:
     def __init__(self, device: Device, dtype: str) -> None:
         self.device, self.dtype = device, dtype
         self.arrays: dict[str, Any] = {}
-        self.arenas: dict[str, Any] = {}
+        self.arenas: dict[str, tuple[Any, int]] = {}
 
-    def add(self, name: str, value: Array) -> None:
-        """Upload a value; floating ones in the compute dtype."""
+    def add(self, name: str, value: Array, guard: int = _ONES) -> None:
+        """Upload a value between two guards; a floating one in the compute dtype."""
         value = np.ascontiguousarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
         arena = self.device.arena(value.nbytes + 2 * _GUARD)
-        self.device.upload(arena, np.full(value.nbytes + 2 * _GUARD, 255, np.uint8))
+        self.device.upload(arena, np.full(value.nbytes + 2 * _GUARD, guard, np.uint8))
         array = self.device.carve(arena, _GUARD, value.shape, str(value.dtype))
         self.device.upload(array, value)
-        self.arenas[name], self.arrays[name] = arena, array
+        self.arenas[name], self.arrays[name] = (arena, guard), array
 
     def check(self, unchanged: Values) -> None:
         """Raise where a guard is written to or a given value has changed."""
-        for name, arena in self.arenas.items():
+        for name, (arena, guard) in self.arenas.items():
             raw = self.device.download(arena)
-            if not (raw[:_GUARD] == 255).all() or not (raw[-_GUARD:] == 255).all():
+            if not (raw[:_GUARD] == guard).all() or not (raw[-_GUARD:] == guard).all():
                 raise NetspecError(f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}")
         for name, value in unchanged.items():
             after = self.device.download(self.arrays[name])

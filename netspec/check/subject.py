@@ -141,6 +141,13 @@ def gpu() -> Device:
     return CudaDevice(0)
 
 
+def is_simulated() -> bool:
+    """Whether ``gpu`` is the simulator."""
+    from netspec.device.cuda.numba_cuda import SIMULATOR
+
+    return SIMULATOR
+
+
 def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:
     """Values for inputs, parameters, state and the gradients of outputs; each follows from its name and shape."""
     layer, inputs = case.layer(phase), case.given(phase)

@@ -11,7 +11,7 @@ from netspec.check.declared import check_docs, check_schema, check_shape_errors,
 from netspec.check.gradient import check_gradients
 from netspec.check.kernels import (
     check_all_outputs,
-    check_cuda_written,
+    check_cuda_again,
     check_deterministic,
     check_in_place,
     check_team,
@@ -46,7 +46,7 @@ CHECKS: tuple[Check, ...] = (
     check_team,
     check_shards,
     check_cuda,
-    check_cuda_written,
+    check_cuda_again,
 )
 """All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
 

@@ -1,0 +1,445 @@
+"""Layers that each break the contract in one way; tests/test_contract_suite.py says which check must find it."""
+
+import math
+
+from netspec.plugin import (
+    ITERATION,
+    Elementwise,
+    Layer,
+    LayerError,
+    Param,
+    State,
+    Tensor,
+    Workspace,
+    backward,
+    forward,
+    integer,
+    number,
+    register,
+    uniform,
+)
+
+
+class Copy(Layer):
+    """y = x, rightly: the wrong layers change one thing."""
+
+    def outputs(self, x):
+        return Tensor(x.shape)
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i]
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = dy[i]
+
+
+@register("wrong_docs")
+class Undocumented(Copy):
+    pass
+
+
+@register("wrong_default")
+class BadDefault(Copy):
+    """The default lies below the minimum."""
+
+    attrs = {"size": integer("A size.", default=0, minimum=1)}
+
+
+@register("wrong_untyped")
+class Untyped(Copy):
+    """The attribute takes anything."""
+
+    attrs = {"size": {"default": 1, "description": "A size."}}
+
+
+@register("wrong_shape")
+class NoBatch(Copy):
+    """The output has lost its batch."""
+
+    def outputs(self, x):
+        return Tensor(x.shape[1:])
+
+
+@register("wrong_error")
+class IndexErrors(Copy):
+    """The shape rule fails in Python's words on inputs of few axes."""
+
+    examples = ({"attrs": {}, "inputs": [(2, 2, 2, 2)]},)
+
+    def outputs(self, x):
+        return Tensor((x.shape[0], x.shape[1], x.shape[2], x.shape[3]))
+
+
+@register("wrong_forgets")
+class Forgets(Copy):
+    """The last element of each block is left out."""
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop - 1):
+            y[i] = x[i]
+
+
+@register("wrong_forgets_gradient")
+class ForgetsGradient(Copy):
+    """Nothing is passed on where the gradient is negative."""
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            if dy[i] > 0:
+                d_x[i] = dy[i]
+
+
+@register("wrong_scratch")
+class ReadsScratch(Copy):
+    """The scratch memory is read before anything is written to it."""
+
+    def workspace(self, t, variant, direction):
+        return {"scratch": Workspace(t.x.shape)} if direction == "forward" else {}
+
+    @forward("cpu", over="x", writes=("y", "scratch"))
+    def forward_cpu(start, stop, x, y, scratch):
+        for i in range(start, stop):
+            y[i] = x[i] if scratch[i] != 1234.5 else 0.0
+            scratch[i] = y[i]
+
+
+@register("wrong_input")
+class WritesInput(Copy):
+    """The input is spoilt."""
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i]
+            x[i] = 0.0
+
+
+@register("wrong_bounds")
+class WritesOutside(Copy):
+    """One element too many is written."""
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop + 1):
+            y[i] = x[i]
+
+
+@register("wrong_gradient")
+class WrongGradient(Elementwise):
+    """y = x ** 2 with half its gradient."""
+
+    def forward(x):
+        return x * x
+
+    def backward(x, dy):
+        return dy * x
+
+
+@register("wrong_no_gradient")
+class NoGradient(Copy):
+    """The parameter gets no gradient."""
+
+    def params(self, x):
+        return {"scale": Param((x.shape[-1],), {"type": "constant", "value": 1.0})}
+
+
+@register("wrong_in_place")
+class NotInPlace(Layer):
+    """Declared to run in place, but backward reads the input."""
+
+    inplace = True
+
+    def outputs(self, x):
+        return Tensor(x.shape)
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i] * x[i]
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, x, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = 2.0 * x[i] * dy[i]
+
+
+@register("wrong_neighbour")
+class NeighbourInPlace(Copy):
+    """Declared to run in place, but forward reads an element that is already overwritten."""
+
+    inplace = True
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i] + (x[i - 1] if i > 0 else 0.0)
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = dy[i] + (dy[i + 1] if i + 1 < dy.size else 0.0)
+
+
+@register("wrong_team")
+class CountsBlocks(Copy):
+    """A sum is carried from block to block in a member's scratch memory."""
+
+    def workspace(self, t, variant, direction):
+        return {"carry": Workspace((1,), per="member")} if direction == "forward" else {}
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y, carry):
+        if start == 0:
+            carry[0] = 0.0
+        for i in range(start, stop):
+            carry[0] += x[i]
+            y[i] = carry[0]
+
+
+@register("wrong_order")
+class NeedsOrder(Copy):
+    """Each block reads what the block before has written."""
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i] + (y[i - 1] if i > 0 else 0.0)
+
+
+@register("wrong_cut")
+class KnowsBlock(Copy):
+    """The first element of each block counts twice."""
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i]
+        y[start] *= 2.0
+
+
+@register("wrong_precision")
+class LosesDigits(Elementwise):
+    """y = sin(x + 100000): float32 does not hold that sum."""
+
+    def forward(x):
+        return math.sin(x + 100000)
+
+    def backward(x, dy):
+        return dy * math.cos(x + 100000)
+
+
+@register("wrong_variant")
+class WrongVariant(Copy):
+    """The fast variant is a little off."""
+
+    prefer = {"cpu": ("fast",)}
+
+    @forward("cpu", over="x", writes="y", variant="fast")
+    def fast_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = 1.0001 * x[i]
+
+
+@register("wrong_mixes")
+class MixesChannels(Copy):
+    """Each row is reversed: that reads other channels, and does not say so."""
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y, channels):
+        for i in range(start, stop):
+            y[i] = x[i - i % channels + channels - 1 - i % channels]
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x, channels):
+        for i in range(start, stop):
+            d_x[i] = dy[i - i % channels + channels - 1 - i % channels]
+
+    def scalars(self, t, index=None):
+        return {"channels": t.x.shape[-1]}
+
+
+class Noise(Copy):
+    """y = x + a random number, rightly."""
+
+    def scalars(self, t, index=None):
+        return {"channels": t.x.shape[-1]}
+
+    @forward("cpu", over="x", writes="y", phases=("train",))
+    def forward_cpu(start, stop, x, y, key, counters, channels, channel_offset, channel_count):
+        for i in range(start, stop):
+            index = i // channels * channel_count + channel_offset + i % channels
+            y[i] = x[i] + uniform(key, counters[ITERATION], index)
+
+    @forward("cpu", over="x", writes="y", phases=("eval", "predict"))
+    def evaluate_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[i] = x[i]
+
+
+@register("right_noise")
+class RightNoise(Noise):
+    """y = x + a random number in training."""
+
+
+@register("wrong_noise_place")
+class NoiseByPlace(Noise):
+    """Numbers are drawn by the place in the shard, so that two devices draw the same."""
+
+    @forward("cpu", over="x", writes="y", phases=("train",))
+    def forward_cpu(start, stop, x, y, key, counters):
+        for i in range(start, stop):
+            y[i] = x[i] + uniform(key, counters[ITERATION], i)
+
+
+@register("wrong_noise_once")
+class NoiseOnce(Noise):
+    """Each iteration draws the same numbers."""
+
+    @forward("cpu", over="x", writes="y", phases=("train",))
+    def forward_cpu(start, stop, x, y, key, channels, channel_offset, channel_count):
+        for i in range(start, stop):
+            y[i] = x[i] + uniform(key, 0, i // channels * channel_count + channel_offset + i % channels)
+
+
+@register("wrong_noise_phase")
+class NoiseAlways(Noise):
+    """Evaluation is random too."""
+
+    @forward("cpu", over="x", writes="y", phases=("eval", "predict"))
+    def evaluate_cpu(start, stop, x, y, key, counters):
+        for i in range(start, stop):
+            y[i] = x[i] + uniform(key, counters[ITERATION], i)
+
+
+@register("right_state")
+class RunningMean(Layer):
+    """y = scale * (x - mean): the running mean of each channel is taken off. Right, and uses state."""
+
+    attrs = {"keep": number("Share of the old mean.", default=0.9, minimum=0, maximum=1)}
+
+    def outputs(self, x):
+        if len(x.shape) != 2:
+            raise LayerError("rows of numbers are wanted")
+        return Tensor(x.shape)
+
+    def params(self, x):
+        return {"scale": Param((x.shape[1],), {"type": "constant", "value": 1.0})}
+
+    def state(self, x):
+        return {"mean": State((x.shape[1],))}
+
+    @forward("cpu", over="x", axes=1, block=4, writes="y")
+    def forward_cpu(start, stop, x, y, mean, scale):
+        for c in range(start, stop):
+            for n in range(x.shape[0]):
+                y[n, c] = scale[c] * (x[n, c] - mean[c])
+
+    @forward("cpu", over="x", axes=1, writes="next_mean", phases=("train",))
+    def renew_cpu(start, stop, x, mean, next_mean, keep):
+        for c in range(start, stop):
+            next_mean[c] = keep * mean[c]
+            for n in range(x.shape[0]):
+                next_mean[c] += (1.0 - keep) * x[n, c] / x.shape[0]
+
+    @backward("cpu", over="x", axes=1, writes=("d_x", "d_scale"))
+    def backward_cpu(start, stop, x, dy, d_x, d_scale, mean, scale):
+        for c in range(start, stop):
+            d_scale[c] = 0.0
+            for n in range(x.shape[0]):
+                d_x[n, c] = scale[c] * dy[n, c]
+                d_scale[c] += dy[n, c] * (x[n, c] - mean[c])
+
+
+@register("wrong_state")
+class RenewsAlways(RunningMean):
+    """The state is renewed in evaluation too."""
+
+    @forward("cpu", over="x", axes=1, writes="next_mean")
+    def renew_cpu(start, stop, x, mean, next_mean, keep):
+        for c in range(start, stop):
+            next_mean[c] = keep * mean[c] + (1.0 - keep) * x[0, c]
+
+
+@register("wrong_cut_size")
+class KeepsWhole(RunningMean):
+    """A shard declares as many parameters as the whole has channels."""
+
+    def params(self, x):
+        return {"scale": Param((8,), {"type": "constant", "value": 1.0})}
+
+    @backward("cpu", over="x", axes=1, writes="d_x")
+    def backward_cpu(start, stop, dy, d_x, scale):
+        for c in range(start, stop):
+            for n in range(dy.shape[0]):
+                d_x[n, c] = scale[c] * dy[n, c]
+
+    @backward("cpu", over="scale", axes=0, writes="d_scale")
+    def scale_cpu(start, stop, x, dy, d_scale, mean):
+        for c in range(start, stop):
+            d_scale[c] = 0.0
+            for n in range(x.shape[0] if c < x.shape[1] else 0):
+                d_scale[c] += dy[n, c] * (x[n, c] - mean[c])
+
+
+@register("right_cost")
+class SquaredError(Layer):
+    """loss = the sum of squares of each row. Right, and a cost layer."""
+
+    reports = ("loss", "count")
+
+    def outputs(self, x):
+        if len(x.shape) != 2:
+            raise LayerError("rows of numbers are wanted")
+        probs = Tensor(x.shape, differentiable=False)
+        report = {} if self.phase == "predict" else {"report": Tensor((2,), differentiable=False)}
+        return {"probs": probs, **report}
+
+    @forward("cpu", over="x", axes=0, writes="probs")
+    def forward_cpu(start, stop, x, probs):
+        for i in range(start, stop):
+            for c in range(x.shape[1]):
+                probs[i, c] = x[i, c]
+
+    @forward("cpu", over="report", axes=0, block=2, writes="report", phases=("train", "eval"))
+    def report_cpu(start, stop, x, report, counters):
+        report[0] = 0.0
+        report[1] = counters[1]
+        for i in range(counters[1]):
+            for c in range(x.shape[1]):
+                report[0] += x[i, c] * x[i, c]
+
+    @backward("cpu", over="x", axes=0, writes="d_x")
+    def backward_cpu(start, stop, x, d_x, counters):
+        for i in range(start, stop):
+            for c in range(x.shape[1]):
+                d_x[i, c] = 2.0 * x[i, c] / counters[1] if i < counters[1] else 0.0
+
+
+@register("wrong_cost")
+class CountsAll(SquaredError):
+    """Rows that only fill up a batch count."""
+
+    @forward("cpu", over="report", axes=0, block=2, writes="report", phases=("train", "eval"))
+    def report_cpu(start, stop, x, report, counters):
+        report[0] = 0.0
+        report[1] = counters[1]
+        for i in range(x.shape[0]):
+            for c in range(x.shape[1]):
+                report[0] += x[i, c] * x[i, c]
+
+
+@register("wrong_kink")
+class Sawtooth(Elementwise):
+    """y = the distance of 300000 x to the nearest even number: kinks wherever one looks, and none declared."""
+
+    def forward(x):
+        return abs(300000 * x - 2 * math.floor(150000 * x + 0.5))
+
+    def backward(x, dy):
+        return dy * 300000 * math.copysign(1, 300000 * x - 2 * math.floor(150000 * x + 0.5))
