@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:  # the spec package raises these errors: importing it here would go round in a circle
-    from netspec.spec.model import Mark
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a source text: file, line and column, both counted from 1.
+
+    ``text`` is the source line and ``width`` the number of characters meant, so that an error can show the place
+    wherever it is found; neither takes part in comparisons.
+    """
+
+    file: str
+    line: int
+    column: int
+    text: str = field(default="", compare=False, repr=False)
+    width: int = field(default=1, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """``file:line:column``"""
+        return f"{self.file}:{self.line}:{self.column}"
 
 
 class NetspecError(Exception):

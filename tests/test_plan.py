@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 
 import pytest
-
 from nets import NAMES, ONE_DEVICE, SHARD_BY_SHARD, TWO_TOWERS, network
+
 from netspec.plan import Plan, RaceError, Region, build, check, check_races, from_plain, to_plain
 from netspec.plan.order import precedence
 from netspec.spec import load
@@ -33,7 +33,9 @@ def test_alexnet_crosses_in_four_places_with_the_known_bytes(alexnet: Plan) -> N
 
 def test_alexnet_has_the_known_floating_point_operations(alexnet: Plan) -> None:
     forward = sum(shard.forward_flops for shard in alexnet.shards if shard.type in ("conv", "dense")) / 128
-    both = sum(shard.forward_flops + shard.backward_flops for shard in alexnet.shards if shard.type in ("conv", "dense"))
+    both = sum(
+        shard.forward_flops + shard.backward_flops for shard in alexnet.shards if shard.type in ("conv", "dense")
+    )
     assert forward == 2 * 724_406_816
     assert both / 128 == 6 * 724_406_816 - 2 * 105_415_200  # no gradient of the image
 

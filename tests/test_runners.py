@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from chaos import chaos, failing, teams
 from nets import BATCH, NAMES, ONE_DEVICE, RATES, SHARD_BY_SHARD, TWO_TOWERS, batch, network, same_bits, train, trained
+
 from netspec.errors import NetspecError
 from netspec.plan import build
 from netspec.program import lower
@@ -150,7 +150,9 @@ def test_reuse_saves_memory_and_in_place_layers_share_it() -> None:
     plan = build(network(TWO_TOWERS), "train", 64)
     program = lower(plan, dict.fromkeys(plan.devices, "cpu"), dict.fromkeys(plan.devices, 1))
     for row in program.memory().values():
-        shared = sum(row.get(kind, 0) for kind in ("activation", "gradient", "saved", "workspace", "parameter gradient"))
+        shared = sum(
+            row.get(kind, 0) for kind in ("activation", "gradient", "saved", "workspace", "parameter gradient")
+        )
         assert row["arena"] < shared
     assert program.inplace["relu1.y@left"] == "conv1.y@left"
     assert program.offsets["relu1.y@left"] == program.offsets["conv1.y@left"]
@@ -177,6 +179,10 @@ def test_loading_names_what_does_not_fit() -> None:
         del wrong["fc5.bias"]
         with pytest.raises(NetspecError) as caught:
             session.store.load(wrong)
-        for word in ("'conv1.bias' has shape (3,), the network wants (8,)", "'conv9.weight' is not", "'fc5.bias' is miss"):
+        for word in (
+            "'conv1.bias' has shape (3,), the network wants (8,)",
+            "'conv9.weight' is not",
+            "'fc5.bias' is miss",
+        ):
             assert word in str(caught.value)
         same_bits(session.store.tensors(), tensors)

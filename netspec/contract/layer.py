@@ -31,7 +31,7 @@ class Layer:
 
     type: ClassVar[str]
     attrs_schema: ClassVar[Mapping[str, Attr]]
-    attrs: ClassVar[Mapping[str, Attr]] | Any = {}
+    attrs: Any = {}
     """JSON Schema fragments by attribute name; see netspec.contract.attrs. On an instance: the values."""
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     """Names of the inputs, in the order of the spec."""

@@ -1,4 +1,4 @@
-"""What a layer declares about its data: tensors, parameters, state and workspace. Plain values, made before any device."""
+"""What a layer declares about its data: tensors, parameters, state and workspace. Plain values, made first."""
 
 from __future__ import annotations
 

@@ -18,5 +18,5 @@ def find_kernel(name: str) -> Kernel:
         kernels = layer_types()[owner].kernels
     for kernel in kernels:
         if kernel.function.__name__ == function:
-            return kernel  # type: ignore[no-any-return]
+            return kernel
     raise NetspecError(f"layer type '{owner}' has no kernel '{function}'; was the plan made with another version?")

@@ -23,7 +23,7 @@ class Prepare(Operation):
     @forward("cuda", over="image", axes=(0, 1, 2, 3), writes="image", threads=256)
     def prepare_cuda(raw, mean, image, scale):
         i = cuda.grid(1)
-        n, height, width, channels = image.shape
+        height, width, channels = image.shape[1:]
         if i < image.size:
             c = i % channels
             w = i // channels % width

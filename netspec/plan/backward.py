@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netspec.plan.builder import Builder, channels, named
-from netspec.plan.model import Crossing, Region
+from netspec.plan.model import Crossing, Kind, Region
 from netspec.plan.shards import Gather, Part, Shard
 
 
@@ -161,9 +161,7 @@ class Backward:
         if remote:
             name = part.buffer.partition("@")[0]
             layer = contribution.region.buffer.removeprefix("d_").partition(".")[0]
-            self.builder.crossings.append(
-                Crossing(layer, name, contribution.device, part.device, "backward", nbytes)
-            )
+            self.builder.crossings.append(Crossing(layer, name, contribution.device, part.device, "backward", nbytes))
         return target
 
     def _sum(self, name: str, like: str, device: str, regions: list[Region]) -> Region:
@@ -171,7 +169,7 @@ class Backward:
         if len(regions) == 1:
             return regions[0]
         shape = self.builder.buffers[like]
-        kind = "parameter gradient" if shape.kind == "parameter" else "gradient"
+        kind: Kind = "parameter gradient" if shape.kind == "parameter" else "gradient"
         target = self.builder.buffer(name, device, shape.shape, shape.dtype, kind)
         args = {"target": target, **{f"source{number}": region for number, region in enumerate(regions)}}
         self.builder.step(f"{name}.sum", "sum", device, args, ("target",))

@@ -61,7 +61,8 @@ def _check_whole(network: Network) -> None:
             if not used and not shard.layer.reports and network.phase != "predict":
                 problems.append(_unread(shard))
     if network.phase == "train" and not any(shard.layer.reports for shards in network.shards for shard in shards):
-        problems.append(Problem(network.spec.mark, "no layer is a cost: there is nothing to learn from", "add a softmax_loss"))
+        message = "no layer is a cost: there is nothing to learn from"
+        problems.append(Problem(network.spec.mark, message, "add a softmax_loss"))
     if problems:
         raise SpecError(problems)
 

@@ -54,9 +54,7 @@ class Builder:
     ) -> None:
         """Append a step."""
         self.order.add(
-            Step(
-                name, op, device, queue, layer, dict(args), writes, attrs=dict(attrs or {}), flops=flops, bytes=nbytes
-            )
+            Step(name, op, device, queue, layer, dict(args), writes, attrs=dict(attrs or {}), flops=flops, bytes=nbytes)
         )
 
     # Inputs of an iteration -----------------------------------------------------------------------------------------
@@ -125,9 +123,8 @@ class Builder:
             part = piece.part
             crossing = part.device != gather.device
             source, _, device = part.buffer.partition("@")
-            edge = Edge(
-                source.partition(".")[0], device or part.device, shard.spec.name, shard.device, part.tensor.shape, crossing
-            )
+            layer, reader = source.partition(".")[0], shard.spec.name
+            edge = Edge(layer, device or part.device, reader, shard.device, part.tensor.shape, crossing)
             if edge not in self.edges:
                 self.edges.append(edge)
         if gather.alias or gather.buffer in self.buffers:
@@ -149,9 +146,7 @@ class Builder:
             name = part.buffer.partition("@")[0]
             self.crossings.append(Crossing(shard.spec.name, name, part.device, gather.device, "forward", nbytes))
 
-    def copy(
-        self, name: str, from_device: str, to_device: str, source: Region, target: Region, nbytes: int
-    ) -> None:
+    def copy(self, name: str, from_device: str, to_device: str, source: Region, target: Region, nbytes: int) -> None:
         """A copy step: on the receiving device's copy queue where it crosses, else in the compute queue."""
         crossing = from_device != to_device
         self.step(
@@ -184,17 +179,19 @@ class Builder:
         owners = [s for group in self.network.shards for s in group if s.spec.name == name]
         if tuple(owner.device for owner in owners) != shard.spec.devices:
             places = " and ".join(owner.device for owner in owners)
-            raise fail(shard.spec.mark_of("share"), f"{shard.spec.name}: '{name}' lies on {places}; "
-                       "shared parameters must lie on the same devices")
+            raise fail(
+                shard.spec.mark_of("share"),
+                f"{shard.spec.name}: '{name}' lies on {places}; shared parameters must lie on the same devices",
+            )
         owner = owners[shard.index]
-        ours, theirs = (
-            {**s.layer.params(*s.inputs), **s.layer.state(*s.inputs)} for s in (shard, owner)
-        )
+        ours, theirs = (_stored_shapes(side) for side in (shard, owner))
         for key in ours.keys() | theirs.keys():
-            shapes = [side[key].shape if key in side else None for side in (ours, theirs)]
-            if shapes[0] != shapes[1]:
-                raise fail(shard.spec.mark_of("share"), f"{shard.spec.name}: '{key}' has shape {shapes[0]} here and "
-                           f"{shapes[1]} in '{name}'; shared parameters must have one shape")
+            if ours.get(key) != theirs.get(key):
+                raise fail(
+                    shard.spec.mark_of("share"),
+                    f"{shard.spec.name}: '{key}' has shape {ours.get(key)} here and {theirs.get(key)} in '{name}'; "
+                    "shared parameters must have one shape",
+                )
         return owner
 
     def _stored(
@@ -266,7 +263,6 @@ class Builder:
         return self.buffer(f"{shard.spec.name}.{name}@{shard.device}", shard.device, tensor.shape, tensor.dtype, kind)
 
 
-
 def channels(buffer: str, tensor: Tensor, start: int, stop: int) -> Region:
     """A channel range of a buffer; the whole of it where the range is all channels."""
     if (start, stop) == (0, tensor.shape[-1]):
@@ -286,3 +282,9 @@ def named(shard: Shard, direction: Direction) -> tuple[tuple[str, ...], tuple[st
             for target, group in ((reads, kernel.args), (writes, kernel.writes)):
                 target.update(dict.fromkeys(canonical(name, tensors, kernel.each, index) for name in group))
     return tuple(name for name in reads if name not in writes), tuple(writes)
+
+
+def _stored_shapes(shard: Shard) -> dict[str, Shape]:
+    """Shapes of a shard's parameters and state."""
+    params = {name: one.shape for name, one in shard.layer.params(*shard.inputs).items()}
+    return {**params, **{name: one.shape for name, one in shard.layer.state(*shard.inputs).items()}}

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netspec.errors import Problem, SpecError
+from netspec.errors import Mark, Problem, SpecError
 from netspec.plan.shards import Part, Piece, Value
-from netspec.spec.model import Connection, LayerSpec, Mark
+from netspec.spec.model import Connection, LayerSpec
 
 
 def fail(mark: Mark | None, message: str, remedy: str | None = None) -> SpecError:

@@ -171,8 +171,10 @@ class Network:
                 raise fail(shard.spec.mark_of("params"), f"{shard.spec.name}: no parameter is called '{name}'", has)
         if shard.count == 1:
             return
-        for name, one in {**params, **shard.layer.state(*args)}.items():
-            if one.axis is None or shard.spec.split == "none":
+        axes = {name: one.axis for name, one in params.items()}
+        axes.update({name: one.axis for name, one in shard.layer.state(*args).items()})
+        for name, axis in axes.items():
+            if axis is None or shard.spec.split == "none":
                 raise fail(
                     shard.spec.mark,
                     f"{shard.spec.name}: '{name}' would have to be the same on {shard.count} devices, "

@@ -53,7 +53,8 @@ def _lower(
     spaces = layer.workspace(t, kernel.variant, kernel.direction)
     tensors.update({name: Tensor(space.shape, space.dtype) for name, space in spaces.items()})
     numbers = {**_attributes(layer), **layer.scalars(t, index), **keys}
-    args, scalars = [], {}
+    args: list[tuple[str, str | None]] = []
+    scalars: dict[str, Any] = {}
     for name in kernel.args:
         target = canonical(name, tensors, kernel.each, index)
         if name in numbers and target not in tensors:
@@ -72,7 +73,7 @@ def _lower(
         kernel=f"{layer.type}:{kernel.function.__name__}",
         variant=kernel.variant,
         args=tuple(args),
-        scalars=scalars,  # type: ignore[arg-type]
+        scalars=scalars,
         writes=tuple(canonical(name, tensors, kernel.each, index) for name in kernel.writes),
         extent=extent,
         block=min(block, extent),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from netspec.errors import Mark
 from netspec.registry import layer_types
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.layers import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
-from netspec.spec.model import Mark, Spec
+from netspec.spec.model import Spec
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.sections import expand_source, read_data, read_inputs, read_train

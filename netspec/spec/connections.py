@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from netspec.contract.attrs import choice
+from netspec.errors import Mark
 from netspec.spec.fields import Attrs, Fields
-from netspec.spec.model import Connection, InputSpec, LayerSpec, Mark
+from netspec.spec.model import Connection, InputSpec, LayerSpec
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.words import did_you_mean, show

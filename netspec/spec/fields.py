@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from netspec.contract.attrs import Attr
-from netspec.spec.model import Mark
+from netspec.errors import Mark
 from netspec.spec.nodes import Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.values import fits, settle

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from netspec._layout import specs_folder
-from netspec.errors import NetspecError, Problem, SpecError
-from netspec.spec.model import Mark
+from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.spec.words import did_you_mean
 
 MAX_BYTES = 4 * 2**20

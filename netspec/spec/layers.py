@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netspec.contract.attrs import boolean, choice, number
-from netspec.errors import NetspecError
+from netspec.errors import Mark, NetspecError
 from netspec.registry import layer_types
 from netspec.spec.connections import Known, read_connections
 from netspec.spec.fields import Attrs, Fields
-from netspec.spec.model import Connection, InputSpec, LayerSpec, Mark, Multiplier
+from netspec.spec.model import Connection, InputSpec, LayerSpec, Multiplier
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.words import did_you_mean, meant, show

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from netspec.errors import NetspecError, SpecError
+from netspec.errors import Mark, NetspecError, SpecError
 from netspec.spec import files
 from netspec.spec.build import build, check_version
 from netspec.spec.merge import merge
-from netspec.spec.model import Mark, Spec
+from netspec.spec.model import Spec
 from netspec.spec.nodes import Map, Scalar
 from netspec.spec.overrides import as_tree
 from netspec.spec.reader import parse

@@ -6,8 +6,8 @@ the old type goes.
 
 from __future__ import annotations
 
+from netspec.errors import Mark
 from netspec.spec.layers import COMMON
-from netspec.spec.model import Mark
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
 from netspec.spec.report import Report
 from netspec.spec.words import did_you_mean, show

@@ -6,27 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from netspec.errors import Mark
+
 Split = Literal["channels", "none"]
 Connect = Literal["same", "all"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a source text: file, line and column, both counted from 1.
-
-    ``text`` is the source line and ``width`` the number of characters meant, so that an error can show the place
-    wherever it is found; neither takes part in comparisons.
-    """
-
-    file: str
-    line: int
-    column: int
-    text: str = field(default="", compare=False, repr=False)
-    width: int = field(default=1, compare=False, repr=False)
-
-    def __str__(self) -> str:
-        """``file:line:column``"""
-        return f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)

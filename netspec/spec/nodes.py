@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from netspec.errors import Problem, SpecError
-from netspec.spec.model import Mark
+from netspec.errors import Mark, Problem, SpecError
 from netspec.spec.scalars import MAX_INT, Value
 
 MAX_DEPTH = 40

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netspec.spec.model import Mark
+from netspec.errors import Mark
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar
 from netspec.spec.reader import parse
 from netspec.spec.report import Report

@@ -13,8 +13,7 @@ from typing import Any
 
 import yaml
 
-from netspec.errors import Problem
-from netspec.spec.model import Mark
+from netspec.errors import Mark, Problem
 from netspec.spec.nodes import MAX_DEPTH, Entry, List, Map, Node, Scalar
 from netspec.spec.scalars import resolve
 

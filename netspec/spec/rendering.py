@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from netspec.errors import Problem, SpecError
-from netspec.spec.model import Mark
+from netspec.errors import Mark, Problem, SpecError
 
 _WIDEST = 110
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from netspec.errors import Problem, SpecError
-from netspec.spec.model import Mark
+from netspec.errors import Mark, Problem, SpecError
 
 
 @dataclass(slots=True)

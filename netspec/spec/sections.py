@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, number
+from netspec.errors import Mark
 from netspec.spec.fields import Attrs, Fields, Types, complete
-from netspec.spec.model import DataSpec, InputSpec, Mark, SGDSpec, TrainSpec
+from netspec.spec.model import DataSpec, InputSpec, SGDSpec, TrainSpec
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.report import Report
 

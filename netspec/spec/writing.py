@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from netspec.errors import Mark
 from netspec.spec.build import VERSION, build, check_version
-from netspec.spec.model import Connection, LayerSpec, Mark, Multiplier, Spec
+from netspec.spec.model import Connection, LayerSpec, Multiplier, Spec
 from netspec.spec.nodes import Map, from_plain
 from netspec.spec.overrides import FILE as SET
 from netspec.spec.report import Report
