@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import netspec
@@ -16,6 +17,7 @@ from netspec.runners.checkpoint import Checkpoint, Record
 from netspec.runners.images import Images
 from netspec.runners.interrupt import Interrupts
 from netspec.runners.journal import Journal
+from netspec.runners.replay import explain
 from netspec.runners.saving import Saver
 from netspec.runners.session import Session
 from netspec.runners.settings import Settled
@@ -43,7 +45,8 @@ class Run:
         began = time.perf_counter()
         spec, val = self.settled.spec, self.data.val
         with Interrupts() as interrupts:
-            hooks = Hooks(self.journal, self.save, self.attend, lambda: bool(interrupts))
+            look = partial(explain, self.session)
+            hooks = Hooks(self.journal, self.save, self.attend, lambda: bool(interrupts), look)
             schedule = make_schedule(spec.train.schedule)
             parts = (spec, self.session, schedule, self.data.train, val, hooks, self.state)
             training = Training(*parts, checkpoint_every=self.checkpoint_every)

@@ -102,6 +102,10 @@ class Session:
         assert probs is not None
         return self._bound["predict"].download(probs)[:valid]
 
+    def bound(self, phase: Phase) -> BoundProgram:
+        """The phase's program on its devices, to look into."""
+        return self._bound[phase]
+
     def close(self) -> None:
         """End threads and give devices back."""
         for runner in self._runners.values():

@@ -76,7 +76,8 @@ class Hooks(NamedTuple):
     """What the loop calls: events, checkpoints, and the question whether to stop.
 
     ``save`` is given the state (None: it has been saved) and whether the checkpoint must lie on disk when it returns.
-    ``attend`` is called after each iteration. ``explain`` looks into a step that was not finite and says more.
+    ``attend`` is called after each iteration. ``explain`` looks into a step that was not finite and says more in a
+    clause, see netspec.runners.replay.
     """
 
     emit: Listener
@@ -122,7 +123,7 @@ class Training:
     def run(self) -> Literal["finished", "interrupted"]:
         """Train to the end or until told to stop; a checkpoint of the last state then lies on disk.
 
-        Raises NetspecError when a step is not finite, after a checkpoint of the state before it.
+        Raises NetspecError when a step is not finite.
         """
         while not self._complete():
             if self.state.position == self.per_epoch:
@@ -178,10 +179,12 @@ class Training:
         return {image: batch.image, label: batch.label}
 
     def _not_finite(self, arrays: Arrays, valid: int, rates: Rates, loss: float) -> None:
-        """Save the state, which the step has left as it was, and say what to do."""
+        """Say what happened and what to do.
+
+        No checkpoint: the state has not changed, but with it the same batch would fail again. Earlier ones may do.
+        """
         explain = self.hooks.explain
         more = explain(arrays, self.state.iteration, valid, rates) if explain else ""
-        self._save(last=True)
         raise NetspecError(not_finite(self.state, loss, rates, more))
 
     def _end_epoch(self) -> None:
@@ -275,8 +278,7 @@ def not_finite(state: State, loss: float, rates: Rates, more: str) -> str:
     what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
     place = f"iteration {state.iteration + 1:,} (epoch {state.epoch + 1})"
     tries = (
-        f"the step changed nothing and a checkpoint was written. Try a lower rate (now {rates.learning_rate:g}), for "
-        f"example --resume DIR --set train.sgd.learning_rate={rates.learning_rate / 10:g}, smaller initial weights, or "
-        "look at the data"
+        f"the step changed nothing. Go on from the last checkpoint with a lower rate (it was {rates.learning_rate:g}): "
+        "--resume DIR --set train.sgd.learning_rate=...; or try smaller initial weights, or look at the data"
     )
     return f"{place}: {what}; {more + '; ' if more else ''}{tries}"

@@ -143,14 +143,14 @@ def test_without_validation_the_last_batch_speaks():
     assert harness.training.errors == harness.told(IterationDone)[-1].errors
 
 
-def test_a_step_that_is_not_finite_ends_the_run_and_keeps_the_state_before_it():
+def test_a_step_that_is_not_finite_ends_the_run():
     harness = Harness(session=FakeSession(bad_at=7), explain=lambda *step: f"layer fc, iteration {step[1]}")
     with pytest.raises(NetspecError) as caught:
         harness.run()
     message = str(caught.value)
     assert message.startswith("iteration 8 (epoch 2): the loss is nan; layer fc, iteration 7; the step changed nothing")
-    assert "--set train.sgd.learning_rate=0.05" in message
-    assert harness.saves[-1][0].iteration == 7
+    assert "--resume DIR --set train.sgd.learning_rate=" in message
+    assert harness.saves[-1][0].iteration == 5
 
 
 def test_evaluation_counts_every_image_once():

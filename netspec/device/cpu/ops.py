@@ -8,21 +8,27 @@ import numpy as np
 
 Matrix = np.ndarray[Any, Any]
 
+_quiet = np.errstate(over="ignore", invalid="ignore")
+"""Numbers that are not finite are found by the update and told in one message; numpy's warnings would add nothing."""
+
 
 class CpuOps:
     """The primitives on numpy arrays; the CUDA twin has the same methods."""
 
     @staticmethod
+    @_quiet
     def gemm(a: Matrix, b: Matrix, out: Matrix, *, trans_a: bool = False, trans_b: bool = False) -> None:
         """out = op(a) @ op(b) for matrices (M, K) and (K, N), op transposing where asked."""
         np.matmul(a.T if trans_a else a, b.T if trans_b else b, out=out)
 
     @staticmethod
+    @_quiet
     def sum_rows(a: Matrix, out: Matrix) -> None:
         """out[j] = the sum over rows of a (M, N)."""
         np.sum(a, axis=0, out=out)
 
     @staticmethod
+    @_quiet
     def add_row(a: Matrix, row: Matrix) -> None:
         """a[i, j] += row[j]."""
         np.add(a, row, out=a)

@@ -1,0 +1,43 @@
+"""Looking into an iteration that was not finite: its steps once more, one by one, up to the first bad number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from netspec.plan.model import STORED, Step
+from netspec.runners.bound import BoundProgram, Host
+from netspec.runners.session import Rates, Session
+
+
+def explain(session: Session, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> str:
+    """Say which layer and direction first gave a number that is not finite, in a clause; empty where none is found.
+
+    The iteration has changed nothing, so running its steps again gives the same numbers.
+    """
+    bound = session.bound("train")
+    stored = [name for name, buffer in bound.program.buffers.items() if buffer.kind in STORED]
+    before = _first_bad(bound, stored)
+    if before is not None:
+        return f"'{before}' was not finite before the step"
+    bound.fill(arrays, (iteration, valid), rates)
+    for one in bound.steps:
+        one.call()
+        bound.devices[one.step.device].synchronise()
+        found = _first_bad(bound, [one.step.args[name].buffer for name in one.step.writes])
+        if found is not None:
+            return _told(one.step, found)
+    return ""
+
+
+def _first_bad(bound: BoundProgram, buffers: list[str]) -> str | None:
+    """The first of the buffers that holds a number that is not finite."""
+    floats = (name for name in buffers if bound.program.buffers[name].dtype.startswith("float"))
+    return next((name for name in floats if not np.isfinite(bound.download(name)).all()), None)
+
+
+def _told(step: Step, buffer: str) -> str:
+    if step.layer is not None and step.op in ("forward", "backward"):
+        return f"the first numbers that are not finite come from the {step.op} pass of '{step.layer}' on {step.device}"
+    return f"the first numbers that are not finite come from the step '{step.name}' ({buffer})"
