@@ -18,14 +18,18 @@ from netspec.contract.layer import Layer
 from netspec.contract.naming import tensor_of
 from netspec.contract.tensor import Tensor
 from netspec.kernels.find import find_kernel
+from netspec.ops import operations
 from netspec.plan.model import Pass
 from netspec.registry import layer_types
 
-_PRIMITIVES: Mapping[str, tuple[str, ...]] = {
-    "gemm": ("float32[2C]", "float32[2C]", "float32[2C]", "int64", "boolean", "boolean"),
-    "sum_rows": ("float32[2C]", "float32[1C]"),
-    "add_row": ("float32[2C]", "float32[1C]"),
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "primitive:gemm": ("float32[2C]", "float32[2C]", "float32[2C]", "int64", "boolean", "boolean"),
+    "primitive:sum_rows": ("float32[2C]", "float32[1C]"),
+    "primitive:add_row": ("float32[2C]", "float32[1C]"),
+    "ops.sum:zero_cuda": ("float32[2C]",),
+    "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }
+"""The primitives, and what AlexNet has no use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,20 @@ class Signature:
 def cuda_signatures() -> Iterator[Signature]:
     """Every kernel of every registered layer, operation and primitive, once for each set of types."""
     found: dict[Signature, None] = {}
-    for one in (*_of_layers(), *_of_operations(), *_of_primitives()):
+    others = (Signature(name, "plain", types) for name, types in _OTHERS.items())
+    for one in (*_of_layers(), *_of_operations(), *others):
         found.setdefault(one)
     yield from found
 
 
 def uncovered() -> list[str]:
-    """CUDA kernels of layers that no example of theirs runs."""
-    covered = {one.kernel for one in _of_layers()}
+    """CUDA kernels of layers and operations that are not among the signatures: no example runs them."""
+    covered = {one.kernel for one in cuda_signatures()}
+    owners = {**layer_types(), **{f"ops.{name}": chosen for name, chosen in operations().items()}}
     marked = [
         f"{name}:{kernel.function.__name__}"
-        for name, cls in layer_types().items()
-        for kernel in cls.kernels
+        for name, owner in owners.items()
+        for kernel in owner.kernels
         if kernel.backends == ("cuda",) and not kernel.host
     ]
     return [name for name in marked if name not in covered]
@@ -124,11 +130,6 @@ def _of_operations() -> Iterator[Signature]:
                 return buffer.dtype, axes, "A" if region.axis else "C"
 
             yield _signature(item, declared)
-
-
-def _of_primitives() -> Iterator[Signature]:
-    for name, types in _PRIMITIVES.items():
-        yield Signature(f"primitive:{name}", "plain", types)
 
 
 def _signature(one: Pass, declared: Callable[[str], tuple[str, int, str]]) -> Signature:

@@ -1,0 +1,34 @@
+"""Compiled CUDA kernels on disk, without a GPU: the driver's part is stood in for, in processes of their own."""
+
+import subprocess
+import sys
+
+_SCRIPT = """
+from types import SimpleNamespace
+from numba.cuda import codegen, dispatcher
+
+card = (9, 0)
+dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=card)
+dispatcher._Kernel.bind = lambda self: None
+codegen.JITCUDACodegen.magic_tuple = lambda self: ("13.0", card)
+codegen.CUDACodeLibrary._ensure_cc = lambda self, cc: cc or card
+
+from netspec.device.cuda.numba_cuda import array_type
+from netspec.kernels.cuda import compile_cuda
+from netspec.kernels.find import find_kernel
+
+kernel = find_kernel("tanh:forward_cuda")
+compiled = compile_cuda(kernel.function, "float32")
+library = compiled.compile((array_type("float32", 1),) * 2)._codelibrary
+assert ".visible .entry" in library.get_asm_str(cc=card)
+print(sum(compiled._cache_hits.values()), sum(compiled._cache_misses.values()))
+"""
+
+
+def test_a_second_process_finds_the_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    command = [sys.executable, "-c", _SCRIPT]
+    seen = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)]
+    assert [line.split() for line in seen] == [["0", "1"], ["1", "0"]]
+    assert len(list((tmp_path / "kernels").iterdir())) == 1
