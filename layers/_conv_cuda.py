@@ -1,7 +1,22 @@
 """Convolution in CUDA: implicit matrix products, whose operands are read from the images while slabs are filled."""
 
 from netspec.layers._patches import chunks
-from netspec.layers._tiles import HALF, LEFT, QUARTER, RIGHT, SLAB, THREADS, TILE, clear, multiply, tiles
+from netspec.layers._tiles import (
+    LEFT,
+    OWN,
+    PER_SIDE,
+    RIGHT,
+    RUN,
+    SLAB,
+    SUMS,
+    THREADS,
+    TILE,
+    clear,
+    multiply,
+    place,
+    step,
+    tiles,
+)
 from netspec.plugin import backward, cuda, device, forward
 
 
@@ -23,12 +38,6 @@ def _d_weight_grid(t):
 
 
 @device
-def place(pixel, height, width):
-    """Image, row and column of a pixel numbered through the batch."""
-    return pixel // (height * width), pixel // width % height, pixel % width
-
-
-@device
 def pixel_or_zero(x, n, ih, iw, c):
     """x[n, ih, iw, c], or zero outside the batch and the image."""
     if 0 <= ih and ih < x.shape[1] and 0 <= iw and iw < x.shape[2] and n < x.shape[0]:
@@ -40,40 +49,34 @@ def pixel_or_zero(x, n, ih, iw, c):
 def forward_cuda(x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array((2, 2), x.dtype)
+    sums = cuda.local.array(OWN, x.dtype)
     thread, pixels, filters, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
-    row, term = thread // SLAB, thread % SLAB
-    n0, oh0, ow0 = place(pixels + row, y.shape[1], y.shape[2])
-    n1, oh1, ow1 = place(pixels + row + HALF, y.shape[1], y.shape[2])
+    row, first, column, f = thread // 2, thread % 2 * RUN, thread % TILE, filters + thread % TILE
+    n, oh, ow = place(pixels + row, y.shape[1], y.shape[2])
+    top, at_left = oh * stride_h - pad_top, ow * stride_w - pad_left
     clear(sums)
     for slab in range(0, size_h * size_w * depth, SLAB):
-        i, j, c = place(slab + term, size_w, depth)
-        if i < size_h:
-            c += group * depth
-            left[row, term] = pixel_or_zero(x, n0, oh0 * stride_h - pad_top + i, ow0 * stride_w - pad_left + j, c)
-            left[row + HALF, term] = pixel_or_zero(
-                x, n1, oh1 * stride_h - pad_top + i, ow1 * stride_w - pad_left + j, c
-            )
-        else:
-            left[row, term] = 0
-            left[row + HALF, term] = 0
-        f = filters + thread % TILE
-        for k in range(thread // TILE, SLAB, QUARTER):
-            i, j, c = place(slab + k, size_w, depth)
-            right[k, thread % TILE] = weight[i, j, c, group * share + f] if i < size_h and f < share else 0.0
+        i, j, c = place(slab + first, size_w, depth)
+        for k in range(first, first + RUN):
+            left[row, k] = pixel_or_zero(x, n, top + i, at_left + j, group * depth + c) if i < size_h else 0.0
+            i, j, c = step(i, j, c, 1, size_w, depth)
+        i, j, c = place(slab + thread // TILE, size_w, depth)
+        for k in range(thread // TILE, SLAB, 2):
+            right[k, column] = weight[i, j, c, group * share + f] if i < size_h and f < share else 0.0
+            i, j, c = step(i, j, c, 2, size_w, depth)
         cuda.syncthreads()
         multiply(left, right, sums)
         cuda.syncthreads()
-    for i in range(2):
-        n, oh, ow = place(pixels + thread // HALF + HALF * i, y.shape[1], y.shape[2])
-        for j in range(2):
-            f = filters + thread % HALF + HALF * j
+    for a in range(SUMS):
+        n, oh, ow = place(pixels + thread // PER_SIDE + PER_SIDE * a, y.shape[1], y.shape[2])
+        for b in range(SUMS):
+            f = filters + thread % PER_SIDE + PER_SIDE * b
             if n < y.shape[0] and f < share:
-                y[n, oh, ow, group * share + f] = sums[i, j]
+                y[n, oh, ow, group * share + f] = sums[a, b]
 
 
-@forward("cuda", over="y", threads=THREADS, writes="y", when={"bias": True})
+@forward("cuda", over="y", threads=256, writes="y", when={"bias": True})
 def add_bias_cuda(bias, y):
     e = cuda.grid(1)
     if e < y.size:
@@ -83,7 +86,7 @@ def add_bias_cuda(bias, y):
 @device
 def gradient_or_zero(dy, n, h, w, stride_h, stride_w, f):
     """dy of the window that starts at pixel (h, w), counted with padding; zero where no window starts."""
-    if h < 0 or w < 0 or h % stride_h or w % stride_w or n >= dy.shape[0]:
+    if h < 0 or w < 0 or h % stride_h or w % stride_w:
         return 0.0
     return pixel_or_zero(dy, n, h // stride_h, w // stride_w, f)
 
@@ -92,39 +95,38 @@ def gradient_or_zero(dy, n, h, w, stride_h, stride_w, f):
 def d_x_cuda(weight, dy, d_x, groups, stride_h, stride_w, pad_top, pad_left):
     left = cuda.shared.array(LEFT, dy.dtype)
     right = cuda.shared.array(RIGHT, dy.dtype)
-    sums = cuda.local.array((2, 2), dy.dtype)
+    sums = cuda.local.array(OWN, dy.dtype)
     thread, pixels, channels, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
-    row, term = thread // SLAB, thread % SLAB
-    n0, ih0, iw0 = place(pixels + row, d_x.shape[1], d_x.shape[2])
-    n1, ih1, iw1 = place(pixels + row + HALF, d_x.shape[1], d_x.shape[2])
+    row, first, c = thread // 2, thread % 2 * RUN, channels + thread // 2
+    n, ih, iw = place(pixels + row, d_x.shape[1], d_x.shape[2])
+    h, w = ih + pad_top, iw + pad_left
     clear(sums)
     for slab in range(0, size_h * size_w * share, SLAB):
-        i, j, f = place(slab + term, size_w, share)
-        f += group * share
-        h, w = pad_top - i, pad_left - j
-        inside = i < size_h
-        left[row, term] = gradient_or_zero(dy, n0, ih0 + h, iw0 + w, stride_h, stride_w, f) if inside else 0.0
-        left[row + HALF, term] = gradient_or_zero(dy, n1, ih1 + h, iw1 + w, stride_h, stride_w, f) if inside else 0.0
-        for column in range(row, TILE, HALF):
-            c = channels + column
-            right[term, column] = weight[i, j, c, f] if inside and c < depth else 0.0
+        i, j, f = place(slab + first, size_w, share)
+        for k in range(first, first + RUN):
+            inside = i < size_h
+            left[row, k] = (
+                gradient_or_zero(dy, n, h - i, w - j, stride_h, stride_w, group * share + f) if inside else 0.0
+            )
+            right[k, row] = weight[i, j, c, group * share + f] if inside and c < depth else 0.0
+            i, j, f = step(i, j, f, 1, size_w, share)
         cuda.syncthreads()
         multiply(left, right, sums)
         cuda.syncthreads()
-    for i in range(2):
-        n, ih, iw = place(pixels + thread // HALF + HALF * i, d_x.shape[1], d_x.shape[2])
-        for j in range(2):
-            c = channels + thread % HALF + HALF * j
+    for a in range(SUMS):
+        n, ih, iw = place(pixels + thread // PER_SIDE + PER_SIDE * a, d_x.shape[1], d_x.shape[2])
+        for b in range(SUMS):
+            c = channels + thread % PER_SIDE + PER_SIDE * b
             if n < d_x.shape[0] and c < depth:
-                d_x[n, ih, iw, group * depth + c] = sums[i, j]
+                d_x[n, ih, iw, group * depth + c] = sums[a, b]
 
 
 @backward("cuda", over="partials", grid=_d_weight_grid, threads=THREADS, writes="partials")
 def d_weight_chunk_cuda(x, dy, partials, images, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array((2, 2), x.dtype)
+    sums = cuda.local.array(OWN, x.dtype)
     thread, patch, filters = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE
     group, chunk = cuda.blockIdx.z % groups, cuda.blockIdx.z // groups
     depth, share, image = x.shape[3] // groups, dy.shape[3] // groups, dy.shape[1] * dy.shape[2]
@@ -133,26 +135,24 @@ def d_weight_chunk_cuda(x, dy, partials, images, groups, size_h, size_w, stride_
     last = min((chunk + 1) * images, x.shape[0])
     clear(sums)
     for slab in range(chunk * images * image, last * image, SLAB):
-        for k in range(thread // TILE, SLAB, QUARTER):
-            n, oh, ow = place(slab + k, dy.shape[1], dy.shape[2])
-            left[column, k] = 0
-            if n < last and i < size_h:
-                left[column, k] = pixel_or_zero(
-                    x, n, oh * stride_h - pad_top + i, ow * stride_w - pad_left + j, group * depth + c
-                )
-            right[k, column] = dy[n, oh, ow, group * share + f] if n < last and f < share else 0.0
+        n, oh, ow = place(slab + thread // TILE, dy.shape[1], dy.shape[2])
+        for k in range(thread // TILE, SLAB, 2):
+            ih, iw, inside = oh * stride_h - pad_top + i, ow * stride_w - pad_left + j, n < last
+            left[column, k] = pixel_or_zero(x, n, ih, iw, group * depth + c) if inside and i < size_h else 0.0
+            right[k, column] = dy[n, oh, ow, group * share + f] if inside and f < share else 0.0
+            n, oh, ow = step(n, oh, ow, 2, dy.shape[1], dy.shape[2])
         cuda.syncthreads()
         multiply(left, right, sums)
         cuda.syncthreads()
-    for i in range(2):
-        m = patch + thread // HALF + HALF * i
-        for j in range(2):
-            f = filters + thread % HALF + HALF * j
+    for a in range(SUMS):
+        m = patch + thread // PER_SIDE + PER_SIDE * a
+        for b in range(SUMS):
+            f = filters + thread % PER_SIDE + PER_SIDE * b
             if m < size_h * size_w * depth and f < share:
-                partials[chunk, m * dy.shape[3] + group * share + f] = sums[i, j]
+                partials[chunk, m * dy.shape[3] + group * share + f] = sums[a, b]
 
 
-@backward("cuda", over="d_weight", threads=THREADS, writes="d_weight")
+@backward("cuda", over="d_weight", threads=256, writes="d_weight")
 def d_weight_sum_cuda(partials, d_weight):
     e = cuda.grid(1)
     if e < d_weight.size:

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from netspec.layers._tiles import HALF, LEFT, QUARTER, RIGHT, SLAB, THREADS, TILE, clear, multiply, tiles
+from netspec.layers._tiles import LEFT, OWN, PER_SIDE, RIGHT, RUN, SLAB, SUMS, THREADS, TILE, clear, multiply, tiles
 from netspec.plugin import backward, cuda, device, forward
 
 
@@ -66,31 +66,30 @@ def put_weight(array, term, depth, u, result):
 def forward_cuda(x, weight, y, pixels, depth, units, groups):
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array((2, 2), x.dtype)
+    sums = cuda.local.array(OWN, x.dtype)
     thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
     share, terms = units // groups, pixels * depth
+    row, first, column = thread // 2, thread % 2 * RUN, thread % TILE
     clear(sums)
     for slab in range(0, terms, SLAB):
-        k = thread % SLAB
-        for row in range(thread // SLAB, TILE, HALF):
+        for k in range(first, first + RUN):
             inside = rows + row < x.shape[0] and slab + k < terms
             left[row, k] = value(x, rows + row, slab + k, group, depth) if inside else 0.0
-        column = thread % TILE
-        for k in range(thread // TILE, SLAB, QUARTER):
+        for k in range(thread // TILE, SLAB, 2):
             inside = columns + column < share and slab + k < terms
             right[k, column] = weight_of(weight, slab + k, depth, group * share + columns + column) if inside else 0.0
         cuda.syncthreads()
         multiply(left, right, sums)
         cuda.syncthreads()
-    for i in range(2):
-        n = rows + thread // HALF + HALF * i
-        for j in range(2):
-            u = columns + thread % HALF + HALF * j
+    for a in range(SUMS):
+        n = rows + thread // PER_SIDE + PER_SIDE * a
+        for b in range(SUMS):
+            u = columns + thread % PER_SIDE + PER_SIDE * b
             if n < y.shape[0] and u < share:
-                y[n, group * share + u] = sums[i, j]
+                y[n, group * share + u] = sums[a, b]
 
 
-@forward("cuda", over="y", threads=THREADS, writes="y", when={"bias": True})
+@forward("cuda", over="y", threads=256, writes="y", when={"bias": True})
 def add_bias_cuda(bias, y):
     e = cuda.grid(1)
     if e < y.size:
@@ -101,53 +100,53 @@ def add_bias_cuda(bias, y):
 def d_x_cuda(weight, dy, d_x, pixels, depth, units, groups):
     left = cuda.shared.array(LEFT, dy.dtype)
     right = cuda.shared.array(RIGHT, dy.dtype)
-    sums = cuda.local.array((2, 2), dy.dtype)
+    sums = cuda.local.array(OWN, dy.dtype)
     thread, columns, rows, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
-    share, terms = units // groups, pixels * depth
-    k, first = thread % SLAB, group * share
+    share, terms, start = units // groups, pixels * depth, group * (units // groups)
+    row, first = thread // 2, thread % 2 * RUN
     clear(sums)
     for slab in range(0, share, SLAB):
-        for row in range(thread // SLAB, TILE, HALF):
+        for k in range(first, first + RUN):
             inside = rows + row < dy.shape[0] and slab + k < share
-            left[row, k] = dy[rows + row, first + slab + k] if inside else 0.0
+            left[row, k] = dy[rows + row, start + slab + k] if inside else 0.0
             inside = columns + row < terms and slab + k < share
-            right[k, row] = weight_of(weight, columns + row, depth, first + slab + k) if inside else 0.0
+            right[k, row] = weight_of(weight, columns + row, depth, start + slab + k) if inside else 0.0
         cuda.syncthreads()
         multiply(left, right, sums)
         cuda.syncthreads()
-    for i in range(2):
-        n = rows + thread // HALF + HALF * i
-        for j in range(2):
-            term = columns + thread % HALF + HALF * j
+    for a in range(SUMS):
+        n = rows + thread // PER_SIDE + PER_SIDE * a
+        for b in range(SUMS):
+            term = columns + thread % PER_SIDE + PER_SIDE * b
             if n < dy.shape[0] and term < terms:
-                put_image(d_x, n, term, group, depth, sums[i, j])
+                put_image(d_x, n, term, group, depth, sums[a, b])
 
 
 @backward("cuda", over="d_weight", grid=_d_weight_grid, threads=THREADS, writes="d_weight")
 def d_weight_cuda(x, dy, d_weight, pixels, depth, units, groups):
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array((2, 2), x.dtype)
+    sums = cuda.local.array(OWN, x.dtype)
     thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
-    share, terms = units // groups, pixels * depth
-    lane, first = thread % TILE, group * share
+    share, terms, start = units // groups, pixels * depth, group * (units // groups)
+    lane = thread % TILE
     clear(sums)
     for slab in range(0, x.shape[0], SLAB):
-        for k in range(thread // TILE, SLAB, QUARTER):
+        for k in range(thread // TILE, SLAB, 2):
             n = slab + k
             inside = n < x.shape[0] and rows + lane < terms
             left[lane, k] = value(x, n, rows + lane, group, depth) if inside else 0.0
             inside = n < x.shape[0] and columns + lane < share
-            right[k, lane] = dy[n, first + columns + lane] if inside else 0.0
+            right[k, lane] = dy[n, start + columns + lane] if inside else 0.0
         cuda.syncthreads()
         multiply(left, right, sums)
         cuda.syncthreads()
-    for i in range(2):
-        term = rows + thread // HALF + HALF * i
-        for j in range(2):
-            u = columns + thread % HALF + HALF * j
+    for a in range(SUMS):
+        term = rows + thread // PER_SIDE + PER_SIDE * a
+        for b in range(SUMS):
+            u = columns + thread % PER_SIDE + PER_SIDE * b
             if term < terms and u < share:
-                put_weight(d_weight, term, depth, first + u, sums[i, j])
+                put_weight(d_weight, term, depth, start + u, sums[a, b])
 
 
 @backward("cuda", over="d_bias", writes="d_bias", when={"bias": True})

@@ -1,15 +1,16 @@
-"""Tiled matrix products in CUDA: 256 threads fill two slabs in shared memory and add up a 32 x 32 tile, four sums each.
+"""Tiled matrix products in CUDA: 64 threads fill two slabs in shared memory and add up a 32 x 32 tile, 4 x 4 sums each.
 
 A kernel decides what the rows, columns and terms of its product are; it fills ``left`` (rows, terms) and ``right``
-(terms, columns) with neighbouring threads on neighbouring addresses, calls ``multiply`` between two barriers and, in
-the end, writes its sums. A row or column of shared memory has one element more than it needs, against bank conflicts.
+(terms, columns), calls ``multiply`` between two barriers and, in the end, writes its sums. Operands are filled in one
+of two ways, whichever lets neighbouring threads read neighbouring addresses: two threads a row, ``RUN`` terms each, or
+a column a thread and every other term. Shared memory has one column more than it needs, against bank conflicts.
 """
 
 from netspec.plugin import cuda, device
 
-THREADS, TILE, SLAB, HALF, QUARTER = 256, 32, 16, 16, 8
-LEFT, RIGHT = (32, 17), (16, 33)
-"""Shapes of the shared slabs."""
+THREADS, TILE, SLAB, RUN, PER_SIDE, SUMS = 64, 32, 16, 8, 8, 4
+LEFT, RIGHT, OWN = (32, 17), (16, 33), (4, 4)
+"""Shapes of the shared slabs and of one thread's sums."""
 
 
 def tiles(count: int) -> int:
@@ -18,18 +19,37 @@ def tiles(count: int) -> int:
 
 
 @device
+def place(index, height, width):
+    """The three indices of an element numbered through an array of shape (..., height, width)."""
+    return index // (height * width), index // width % height, index % width
+
+
+@device
+def step(n, h, w, by, height, width):
+    """The indices ``by`` elements further, without the divisions of ``place``."""
+    w += by
+    while w >= width:
+        w -= width
+        h += 1
+        if h == height:
+            h = 0
+            n += 1
+    return n, h, w
+
+
+@device
 def clear(sums):
-    """Start a thread's four sums."""
-    for i in range(2):
-        for j in range(2):
+    """Start a thread's sums."""
+    for i in range(SUMS):
+        for j in range(SUMS):
             sums[i, j] = 0
 
 
 @device
 def multiply(left, right, sums):
-    """Add one slab's products to this thread's sums: rows and columns of its place and of half a tile further."""
-    row, column = cuda.threadIdx.x // HALF, cuda.threadIdx.x % HALF
+    """Add one slab's products to this thread's sums, which lie 8 rows and 8 columns apart."""
+    row, column = cuda.threadIdx.x // PER_SIDE, cuda.threadIdx.x % PER_SIDE
     for k in range(SLAB):
-        for i in range(2):
-            for j in range(2):
-                sums[i, j] += left[row + HALF * i, k] * right[k, column + HALF * j]
+        for i in range(SUMS):
+            for j in range(SUMS):
+                sums[i, j] += left[row + PER_SIDE * i, k] * right[k, column + PER_SIDE * j]

@@ -50,12 +50,12 @@ class Conv(Layer):
     mixes_channels = True
     prefer = {"cpu": ("gemm",)}
     examples = (
-        {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 4, 5, 2)]},
+        {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 3, 4, 2)]},
         {
             "attrs": {"filters": 4, "size": [3, 2], "stride": [2, 1], "pad": [1, 0, 2, 1], "groups": 2},
-            "inputs": [(3, 5, 4, 4)],
+            "inputs": [(2, 4, 4, 4)],
         },
-        {"attrs": {"filters": 2, "size": 3, "stride": 4, "rounding": "ceil", "bias": False}, "inputs": [(2, 6, 6, 3)]},
+        {"attrs": {"filters": 2, "size": 3, "stride": 4, "rounding": "ceil", "bias": False}, "inputs": [(1, 5, 5, 3)]},
     )
 
     def outputs(self, x: Tensor) -> Tensor:
