@@ -336,7 +336,9 @@ def test_signals_end_a_process_with_a_checkpoint(spec, number, code):
 
 def test_a_second_interrupt_stops_at_once(spec):
     slow = "import time; from netspec.runners import saving; saving.checkpoint.write = lambda *_: time.sleep(60)\n"
-    code = slow + "import sys; from netspec.api import run; run(sys.argv[1], out=sys.argv[2], devices='cpu', epochs=99999)"
+    code = (
+        slow + "import sys; from netspec.api import run; run(sys.argv[1], out=sys.argv[2], devices='cpu', epochs=99999)"
+    )
     command = [sys.executable, "-c", code, str(spec), str(spec.parent / "runs")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         _wait_for_training(spec, process)
