@@ -22,7 +22,7 @@ LOSS, TOP1, TOP5, COUNT = 0, 1, 2, 3
 
 @device
 def softmax_row(x, probs, i):
-    """Write one row of probabilities; gives the logarithm of the sum of exponentials."""
+    """Write one row of probabilities; gives the highest score and the sum of exponentials relative to it."""
     highest = x[i, 0]
     for j in range(1, x.shape[1]):
         highest = max(highest, x[i, j])
@@ -32,7 +32,7 @@ def softmax_row(x, probs, i):
         total += probs[i, j]
     for j in range(x.shape[1]):
         probs[i, j] /= total
-    return highest + math.log(total)
+    return highest, total
 
 
 @device
@@ -48,13 +48,13 @@ def better(x, i, label):
 @device
 def judge_row(x, probs, rows, i, label, valid):
     """One row's probabilities and its terms of the report: zero for rows that only fill up a batch."""
-    log_total = softmax_row(x, probs, i)
+    highest, total = softmax_row(x, probs, i)
     for r in range(rows.shape[1]):
         rows[i, r] = 0.0
     if i < valid:
         known = 0 <= label < x.shape[1]
         rank = better(x, i, label) if known else x.shape[1] + 5
-        rows[i, LOSS] = log_total - x[i, label] if known else math.nan
+        rows[i, LOSS] = math.log(total) + (highest - x[i, label]) if known else math.nan
         rows[i, TOP1] = 1.0 if rank >= 1 else 0.0
         rows[i, TOP5] = 1.0 if rank >= 5 else 0.0
         rows[i, COUNT] = 1.0

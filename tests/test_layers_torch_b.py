@@ -1,0 +1,170 @@
+"""Normalisation, activations, dropout, softmax loss and joins against PyTorch, values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netspec.check.single import Array, SingleLayer
+from netspec.check.subject import cpu
+from netspec.contract.tensor import Tensor
+
+torch = pytest.importorskip("torch", reason="PyTorch is the reference here, and is not installed")
+functional = torch.nn.functional
+pytestmark = pytest.mark.torch
+Torch = Any
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def compare(
+    layer_type: str,
+    attrs: Mapping[str, Any],
+    inputs: Sequence[Array],
+    reference: Callable[..., Torch],
+    variant: str = "plain",
+    names: Sequence[str] = ("x",),
+) -> None:
+    """Outputs and gradients of the layer equal those of the function in PyTorch, in float32."""
+    single = SingleLayer(layer_type, attrs, [Tensor(x.shape) for x in inputs], cpu(), variant=variant)
+    given = [torch.tensor(x, requires_grad=True) for x in inputs]
+    wanted = reference(*given)
+    gradient = normal(*wanted.shape, seed=9)
+    wanted.backward(torch.tensor(gradient))
+    values = dict(zip(names, inputs, strict=True))
+    forward = single.forward(values)
+    backward = single.backward({**values, **forward, "dy": gradient})
+    np.testing.assert_allclose(forward["y"], wanted.detach().numpy(), rtol=1e-5, atol=1e-6)
+    for name, x in zip(names, given, strict=True):
+        np.testing.assert_allclose(backward[f"d_{name}"], x.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("layer_type", "reference"), [("tanh", torch.tanh), ("logistic", torch.sigmoid)])
+def test_activations(layer_type: str, reference: Callable[..., Torch]) -> None:
+    compare(layer_type, {}, [3 * normal(2, 3, 4, 5)], reference)
+
+
+def across(x: Torch, size: int, alpha: float, beta: float, k: float) -> Torch:
+    """torch's normalisation works on axis 1 and divides alpha by the size."""
+    rows = x.reshape(-1, x.shape[-1], 1)
+    return functional.local_response_norm(rows, size, alpha, beta, k).reshape(x.shape)
+
+
+@pytest.mark.parametrize("variant", ["plain", "rows"])
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_lrn(variant: str, size: int, beta: float) -> None:
+    attrs = {"size": size, "alpha": 0.7, "beta": beta, "k": 1.5, "scaling": "window"}
+    compare("lrn", attrs, [2 * normal(2, 3, 3, 7)], lambda x: across(x, size, 0.7, beta, 1.5), variant)
+
+
+def test_lrn_as_the_paper_writes_it() -> None:
+    attrs = {"alpha": 0.3}
+    compare("lrn", attrs, [2 * normal(4, 96)], lambda x: across(x, 5, 5 * 0.3, 0.75, 2.0), "rows")
+
+
+@pytest.mark.parametrize("variant", ["plain", "rows"])
+def test_lrn_in_groups(variant: str) -> None:
+    def halves(x: Torch) -> Torch:
+        return torch.cat([across(part, 5, 0.5, 0.75, 2.0) for part in x.chunk(2, -1)], -1)
+
+    compare("lrn", {"alpha": 0.5, "scaling": "window", "groups": 2}, [normal(3, 2, 2, 96)], halves, variant)
+
+
+def test_lrn_over_several_tiles_and_blocks() -> None:
+    compare("lrn", {"alpha": 0.1}, [normal(9, 30, 30, 10)], lambda x: across(x, 5, 0.5, 0.75, 2.0), "rows")
+
+
+@pytest.mark.parametrize(("size", "scaling", "beta"), [(3, "sum", 0.75), (4, "sum", 0.5), (5, "window", 0.75)])
+def test_lrn_within(size: int, scaling: str, beta: float) -> None:
+    before = size // 2
+    after = size - 1 - before
+
+    def reference(x: Torch) -> Torch:
+        squares = functional.pad((x * x).permute(0, 3, 1, 2), (before, after, before, after))
+        total = functional.avg_pool2d(squares, size, 1, divisor_override=1).permute(0, 2, 3, 1)
+        return x * (1.2 + 0.4 / (size * size if scaling == "window" else 1) * total) ** -beta
+
+    attrs = {"size": size, "alpha": 0.4, "k": 1.2, "scaling": scaling, "beta": beta}
+    compare("lrn_within", attrs, [normal(2, 6, 5, 3)], reference)
+
+
+def test_joins() -> None:
+    parts, names = [normal(2, 3, 2, n, seed=n) for n in (4, 2, 6)], ("x0", "x1", "x2")
+    compare("concat", {}, parts, lambda *xs: torch.cat(xs, -1), names=names)
+    compare("sum", {}, [parts[0], 2 * parts[0], -parts[0]], lambda a, b, c: a + b + c, names=names)
+    compare("flatten", {}, [parts[0]], lambda x: x.reshape(2, -1))
+
+
+def test_concat_in_groups() -> None:
+    def reference(a: Torch, b: Torch) -> Torch:
+        return torch.cat([a[:, :3], b[:, :2], a[:, 3:], b[:, 2:]], -1)
+
+    compare("concat", {"groups": 2}, [normal(3, 6), normal(3, 4)], reference, names=("x0", "x1"))
+
+
+def softmax_loss(x: Array, label: Array, **options: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+    attrs, valid = {"weight": options.get("weight", 1.0)}, options.get("valid")
+    single = SingleLayer("softmax_loss", attrs, [Tensor(x.shape), Tensor(label.shape, "int32")], cpu())
+    forward = single.forward({"x": x, "label": label}, valid=valid)
+    return forward, single.backward({"x": x, "label": label, **forward}, valid=valid)
+
+
+@pytest.mark.parametrize(("classes", "valid"), [(11, 6), (11, 4), (3, 6), (1000, 5)])
+def test_softmax_loss(classes: int, valid: int) -> None:
+    x, label = 5 * normal(6, classes), np.arange(6, dtype=np.int32) * 7 % classes
+    forward, backward = softmax_loss(x, label, weight=0.3, valid=valid)
+    scores, labels = torch.tensor(x[:valid], requires_grad=True), torch.tensor(label[:valid]).long()
+    loss = functional.cross_entropy(scores, labels)
+    (0.3 * loss).backward()
+    best = scores.detach().topk(min(5, classes)).indices
+    wrong = [(best[:, :n] != labels[:, None]).all(1).sum().item() for n in (1, 5)]
+    np.testing.assert_allclose(forward["report"], [loss.item() * valid, *wrong, valid], rtol=1e-5)
+    np.testing.assert_allclose(forward["probs"], torch.tensor(x).softmax(1), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(backward["d_x"][:valid], scores.grad, rtol=1e-5, atol=1e-7)
+    assert not backward["d_x"][valid:].any()
+
+
+def test_softmax_loss_with_huge_scores() -> None:
+    x = np.array([[1e4, -1e4, 0.0], [-3e38, -3e38, -3e38]], np.float32)
+    forward, backward = softmax_loss(x, np.array([1, 0], np.int32))
+    np.testing.assert_allclose(forward["report"][0], 2e4 + np.log(3), rtol=1e-6)
+    assert np.isfinite(backward["d_x"]).all()
+
+
+def test_ties_count_as_errors() -> None:
+    x = np.zeros((2, 7), np.float32)
+    x[1, :4] = 1
+    forward, _ = softmax_loss(x, np.array([0, 0], np.int32))
+    assert forward["report"][1:].tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize("label", [-1, 7, 2**31 - 1])
+def test_a_label_out_of_range_is_an_error_and_not_finite(label: int) -> None:
+    forward, backward = softmax_loss(normal(2, 7), np.array([3, label], np.int32))
+    assert np.isnan(forward["report"][0]) and forward["report"][3] == 2
+    assert np.isnan(backward["d_x"][1]).all() and np.isfinite(backward["d_x"][0]).all()
+
+
+def test_scores_that_are_not_numbers_are_errors() -> None:
+    forward, _ = softmax_loss(np.full((1, 9), np.nan, np.float32), np.array([0], np.int32))
+    assert np.isnan(forward["report"][0]) and forward["report"][1:3].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 1.0])
+def test_dropout_keeps_its_share(keep: float) -> None:
+    x = np.ones((64, 500), np.float32)
+    for mode, kept in (("paper", 1.0), ("inverted", 1 / keep)):
+        single = SingleLayer("dropout", {"keep": keep, "mode": mode}, [Tensor(x.shape)], cpu())
+        y = single.forward({"x": x})["y"]
+        assert set(np.unique(y)) <= {np.float32(0), np.float32(kept)}
+        assert abs((y > 0).mean() - keep) < 0.01
+        together = ((y[:, ::2] > 0) & (y[:, 1::2] > 0)).mean()
+        assert abs(together - keep * keep) < 0.01
+        evaluation = SingleLayer("dropout", {"keep": keep, "mode": mode}, [Tensor(x.shape)], cpu(), phase="eval")
+        np.testing.assert_allclose(evaluation.forward({"x": x})["y"], y.mean(), rtol=0.03)
