@@ -1,0 +1,144 @@
+"""Random small networks of every layer: serial, overlapped, any team, two devices or one, all learn the same.
+
+NETSPEC_NETS sets how many are tried (12 by default).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from chaos import chaos, teams
+from nets import BATCH, RATES, batch, same_bits
+from netspec.runners.session import Session
+from netspec.spec import loads
+
+COUNT = int(os.environ.get("NETSPEC_NETS", "12"))
+SIDE = 5
+HEAD = """netspec: 1
+name: random
+devices: [{devices}]
+inputs:
+  image: {{shape: [5, 5, 3]}}
+  label: {{dtype: int32}}
+defaults:
+  conv: {{init: {{type: gaussian, std: 0.2}}, bias_init: 0.1}}
+  dense: {{init: {{type: gaussian, std: 0.1}}}}
+  local: {{init: {{type: gaussian, std: 0.2}}}}
+layers:
+"""
+TAIL = "train: {batch: 6, seed: 5}\ndata: {mean: none, scale: 0.01}\n"
+UNARY = {
+    "relu": "", "tanh": "", "logistic": "", "lrn": ", size: 3, alpha: 0.3, beta: 0.75, k: 2.0",
+    "lrn_within": ", size: 3, alpha: 0.3, beta: 0.75, k: 1.0", "dropout": ", keep: 0.7",
+    "pool": ", mode: max, size: 3, stride: 1, pad: 1",
+}  # fmt: skip
+MIXING = ("conv", "lrn", "concat", "local")
+
+
+@dataclass
+class Value:
+    """A layer's output: channels of the whole, whether it is split, and whether anything has read it."""
+
+    name: str
+    channels: int
+    split: bool
+    read: bool = False
+
+
+@dataclass
+class Writer:
+    """Writes one random network twice: over two devices, and on one with groups where the towers were apart."""
+
+    chance: random.Random
+    two: list[str] = field(default_factory=list)
+    one: list[str] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+
+    def layer(self, kind: str, sources: list[Value], channels: int, rest: str, split: bool, every: bool) -> None:
+        """Add a layer; ``every`` reads all of its sources, across devices."""
+        name = f"{kind}{len(self.values)}"
+        apart = split and not every and bool(sources) and sources[0].split
+        inputs = [f"{{from: {s.name}, connect: all}}" if every else s.name for s in sources] or ["image"]
+        plain = [s.name for s in sources] or ["image"]
+        place = "[left, right]" if split else "left"
+        groups = ", groups: 2" if apart and kind in MIXING else ""
+        self.two.append(f"  - {{name: {name}, type: {kind}, device: {place}, inputs: [{', '.join(inputs)}]{rest}}}")
+        self.one.append(f"  - {{name: {name}, type: {kind}, inputs: [{', '.join(plain)}]{rest}{groups}}}")
+        for source in sources:
+            source.read = True
+        self.values.append(Value(name, channels, split))
+
+    def grow(self) -> None:
+        """Add one layer on values there are."""
+        source = self.chance.choice(self.values)
+        kind = self.chance.choice(["unary", "unary", "conv", "conv", "local", "sum", "concat"])
+        if kind == "unary":
+            kind, rest = self.chance.choice(sorted(UNARY.items()))
+            self.layer(kind, [source], source.channels, rest, source.split, False)
+        elif kind in ("conv", "local"):
+            filters = self.chance.choice([4, 8])
+            every = not source.split or self.chance.random() < 0.5
+            split = not every or self.chance.random() < 0.6
+            self.layer(kind, [source], filters, f", filters: {filters}, size: 3, pad: 1", split, every)
+        else:
+            self.join(kind, source)
+
+    def join(self, kind: str, source: Value) -> None:
+        """A sum or a concatenation of two values that lie alike."""
+        alike = [v for v in self.values if v.split == source.split and (kind == "concat" or v.channels == source.channels)]
+        other = self.chance.choice(alike)
+        if other is source:
+            return
+        channels = source.channels + other.channels if kind == "concat" else source.channels
+        self.layer(kind, [source, other], channels, "", source.split, False)
+
+    def finish(self) -> tuple[str, str]:
+        """Read what nobody has read, and add the cost."""
+        loose = [value for value in self.values if not value.read]
+        self.layer("dense", loose, 5, ", units: 5", False, True)
+        for lines in (self.two, self.one):
+            lines.append(f"  - {{name: loss, type: softmax_loss, inputs: [{self.values[-1].name}, label]}}")
+        two = HEAD.format(devices="left, right") + "\n".join(self.two) + "\n" + TAIL
+        return two, HEAD.format(devices="main") + "\n".join(self.one) + "\n" + TAIL
+
+
+def write(seed: int) -> tuple[str, str]:
+    """A random network for two devices and the same for one."""
+    writer = Writer(random.Random(seed))
+    writer.layer("conv", [], 8, ", filters: 8, size: 3, pad: 1", True, False)
+    for _ in range(writer.chance.randint(3, 9)):
+        writer.grow()
+    return writer.finish()
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_a_random_network_learns_the_same_however_it_is_run(seed: int) -> None:
+    two, one = (loads(text, "random.yaml") for text in write(seed))
+    oracle = learned(two, runner="serial")
+    same_bits(learned(two), oracle)
+    same_bits(learned(two, opener=chaos(seed, 0.001)), oracle)
+    same_bits(learned(two, opener=teams(2, 3)), oracle)
+    alone = learned(one, devices=["cpu:0"])
+    for name, value in oracle.items():
+        np.testing.assert_allclose(alone[name], value, rtol=0, atol=5e-6, err_msg=name)
+
+
+def learned(spec, devices=("cpu:0", "cpu:1"), **options):  # type: ignore[no-untyped-def]
+    """All tensors after two iterations."""
+    with Session(spec, devices, phases=("train",), **options) as session:
+        for iteration in range(2):
+            data = batch(iteration, (SIDE, SIDE, 3))
+            assert session.train(data, iteration, BATCH, RATES).finite
+        return session.store.tensors()
+
+
+def test_the_networks_are_various() -> None:
+    text = "".join(write(seed)[0] for seed in range(60))
+    for kind in (*UNARY, "conv", "local", "sum", "concat", "dense", "connect: all"):
+        assert kind in text, kind
+
