@@ -19,15 +19,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from netspec.check.signatures import Signature, cuda_signatures, function_of
+from netspec.kernels.cache import cache_root
+from netspec.kernels.source import prepare
 
 Resources = Mapping[str, int]
 Report = dict[str, dict[str, dict[str, int]]]
-"""Kernel and its argument types -> target -> resources, or {"error": 1}."""
+"""Kernel and its argument types -> target -> resources."""
+Job = tuple[Signature, tuple[int, int]]
 PLAIN, FAST = ((7, 5), (8, 0), (9, 0)), ((8, 0), (9, 0))
 """Compute capabilities that plain kernels and others must assemble for."""
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
@@ -89,26 +93,39 @@ def _read(words: str) -> Resources:
 
 
 def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
-    """Compile and assemble all of them; nothing is raised, failures are told."""
+    """Compile and assemble all of them; nothing is raised, failures are told. What was found before is kept on disk."""
     jobs = [(one, target) for one in signatures for target in (PLAIN if one.variant == "plain" else FAST)]
-    count = workers or min(len(jobs), os.cpu_count() or 1, 8)
+    known = {job: json.loads(file.read_text()) for job in jobs if (file := _record(job)).is_file()}
+    missing = [job for job in jobs if job not in known]
     resources: Report = {}
     failures = []
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        for (one, target), answer in zip(jobs, pool.map(_job, jobs, chunksize=4), strict=True):
-            if isinstance(answer, str):
-                failures.append(f"{one.name} for {_arch(target)}: {answer}")
-            else:
-                resources.setdefault(one.name, {})[_arch(target)] = dict(answer)
+    with ProcessPoolExecutor(workers or min(os.cpu_count() or 1, 8), mp_context=get_context("spawn")) as pool:
+        known.update(zip(missing, pool.map(_job, missing, chunksize=4), strict=True))
+    for (one, target), answer in known.items():
+        if isinstance(answer, str):
+            failures.append(f"{one.name} for {_arch(target)}: {answer}")
+        else:
+            resources.setdefault(one.name, {})[_arch(target)] = dict(answer)
     return Outcome(resources, tuple(failures))
 
 
-def _job(job: tuple[Signature, tuple[int, int]]) -> Resources | str:
+def _job(job: Job) -> Resources | str:
     one, capability = job
     try:
-        return assemble(ptx_of(one, capability), _arch(capability))
+        found = assemble(ptx_of(one, capability), _arch(capability))
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip()[-1500:]}"
+    file = _record(job)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found))
+    return found
+
+
+def _record(job: Job) -> Path:
+    """Where the figures of a kernel are kept: a name that stands for its source, its types, target and compilers."""
+    one, capability = job
+    content = f"{prepare(function_of(one.kernel), 'float32').digest}\n{one.types}\n{capability}\n{toolchain()}"
+    return cache_root() / "ptx" / f"{blake2b(content.encode(), digest_size=16).hexdigest()}.json"
 
 
 def ptx_of(signature: Signature, capability: tuple[int, int]) -> str:
