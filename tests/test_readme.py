@@ -11,6 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
+
+from netspec import plan
+from netspec.cli._main import cli
+from netspec.graph import draw
+from netspec.spec import load
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,14 +44,18 @@ def write_files(page: Path, folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def netspec(*words: str, cwd: Path, **environment: str) -> str:
-    """What a netspec command prints; it must succeed."""
+def python(*words: str, cwd: Path, **environment: str) -> str:
+    """What a Python process prints; it must succeed."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path, **environment}
-    command = [sys.executable, "-m", "netspec", *words]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def netspec(*words: str, cwd: Path, **environment: str) -> str:
+    """What a netspec command prints."""
+    return python("-m", "netspec", *words, cwd=cwd, **environment)
 
 
 def test_readme_shows_the_spec_as_it_is() -> None:
@@ -68,6 +78,32 @@ def test_readme_plugins_pass_the_contract_suite_and_train(tmp_path: Path) -> Non
     assert float(error) < 50  # ten classes: 90 % where nothing is learned
 
 
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_specs_in_the_docs_are_valid(page: Path, tmp_path: Path) -> None:
+    write_files(page, tmp_path)
+    for name in (name for name in files(page) if name.endswith(".yaml")):
+        plan.check(load(tmp_path / name))
+
+
+@pytest.mark.slow
+def test_plugins_in_the_docs_pass_the_contract_suite(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "plugins.md"
+    write_files(page, tmp_path)
+    lines = [words for words in commands(page) if set(files(page)) & set(words)]
+    assert len(lines) == 2
+    for words in lines:
+        netspec(*words[1:], cwd=tmp_path, NUMBA_ENABLE_CUDASIM=str(int("cuda" in words)))
+
+
+@pytest.mark.slow
+def test_the_python_functions_in_the_docs_run(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "training.md"
+    (block,) = [text for language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "python"]
+    Image.new("RGB", (64, 48), (30, 90, 200)).save(tmp_path / "photo.jpg")
+    told = python("-c", block, cwd=tmp_path)
+    assert "RunFinished(status='finished'" in told
+
+
 @pytest.mark.slow
 def test_readme_plugins_run_on_a_simulated_gpu(tmp_path: Path) -> None:
     write_files(PAGES[0], tmp_path)
@@ -80,8 +116,6 @@ SHOWN = [(page.name, words) for page in PAGES for words in commands(page)]
 
 @pytest.mark.parametrize(("page", "words"), SHOWN, ids=[" ".join(words)[:60] for _, words in SHOWN])
 def test_commands_exist(page: str, words: list[str]) -> None:
-    from netspec.cli._main import cli
-
     command: click.Command = cli
     rest = words[1:]
     context = click.Context(command)
@@ -102,8 +136,4 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_pictures_are_up_to_date() -> None:
-    from netspec.graph import draw
-    from netspec.plan import build
-    from netspec.spec import load
-
-    assert (ROOT / "docs" / "alexnet.svg").read_text(encoding="utf-8") == draw(build(load("alexnet"), "train"), "svg")
+    assert (ROOT / "docs" / "alexnet.svg").read_text(encoding="utf-8") == draw(plan(load("alexnet")), "svg")
