@@ -1,11 +1,10 @@
 """The fast CPU response normalisation: a tile of rows, laid out with gaps of zeros, makes every loop a vector loop.
 
-In a tile each group of ``width`` channels is followed by ``gap`` zeros (and the tile begins with ``gap`` zeros), so that
-windows that are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache.
+A tile begins with ``gap`` zeros, and each group of ``width`` channels is followed by ``gap`` more, so that windows that
+are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache.
 """
 
 from netspec.layers._response import power
-
 from netspec.plugin import device
 
 TILE = 2048

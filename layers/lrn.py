@@ -11,7 +11,6 @@ from netspec.layers._lrn_rows import (
     window_sums,
 )
 from netspec.layers._response import ATTRS, constants, power
-
 from netspec.plugin import (
     Flops,
     Layer,
@@ -144,9 +143,7 @@ class ResponseNormalisation(Layer):
             scaled(x[first:], sums, y[first:], count, width, before)
 
     @backward("cpu", over="x", writes="d_x", block=_rows, variant="rows")
-    def backward_rows(
-        start, stop, x, dy, d_x, tile, sums, factors, width, before, after, k, per_term, coupling, beta
-    ):
+    def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, before, after, k, per_term, coupling, beta):
         most = tile.size // (width + before)
         for first in range(start, stop, most * width):
             count = min(most, (stop - first) // width)

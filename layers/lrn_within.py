@@ -1,7 +1,6 @@
 """Response normalisation within each channel (cuda-convnet's rnorm): an extra layer of the network as run in 2012."""
 
 from netspec.layers._response import ATTRS, constants, power
-
 from netspec.plugin import (
     Flops,
     Layer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +46,15 @@ EXPECTED = {
     "wrong_cost": ("valid_rows", "rows that are not valid change it"),
     "wrong_kink": ("gradients", "say where in ``kinks``"),
 }
+SIMULATED = """
+import sys
+from netspec.check.precision import check_cuda
+from netspec.check.subject import Subject
+from netspec.check.suite import outcome
+from netspec.registry import load_plugin
+load_plugin(sys.argv[1])
+print(outcome(check_cuda, Subject("wrong_cuda", ("cpu", "cuda"))).message)
+"""
 BY_NAME = {check.__name__.removeprefix("check_"): check for check in CHECKS}
 
 
@@ -71,6 +82,14 @@ def test_finds(layer_type: str) -> None:
 @pytest.mark.parametrize("layer_type", ["right_state", "right_cost", "right_noise"])
 def test_right_layers_pass(layer_type: str) -> None:
     assert [result for result in run(layer_type, ("cpu",)) if result.status == "failed"] == []
+
+
+def test_finds_wrong_cuda() -> None:
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-c", SIMULATED, str(WRONG)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements): the CUDA kernels" in done.stdout, done
 
 
 def test_every_check_of_a_cpu_can_fail() -> None:

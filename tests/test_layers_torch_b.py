@@ -133,7 +133,7 @@ def test_softmax_loss(classes: int, valid: int) -> None:
 def test_softmax_loss_with_huge_scores() -> None:
     x = np.array([[1e4, -1e4, 0.0], [-3e38, -3e38, -3e38]], np.float32)
     forward, backward = softmax_loss(x, np.array([1, 0], np.int32))
-    np.testing.assert_allclose(forward["report"][0], 2e4 + np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(forward["report"][0], 2e4, rtol=1e-4)
     assert np.isfinite(backward["d_x"]).all()
 
 

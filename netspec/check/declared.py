@@ -105,9 +105,9 @@ def check_shapes(subject: Subject) -> None:
             if outputs != layer.named_outputs(*inputs):
                 raise Failed(f"outputs() answers differently when asked twice ({case})")
             _check_outputs(layer, outputs, case)
-            declared = {"params": layer.params(*arguments), "state": layer.state(*arguments)}
-            _check_stored(declared["params"], declared["state"])
-            _check_names(layer, case, {**declared, "outputs": outputs, "saved": layer.saved(*arguments)})
+            params, state, saved = layer.params(*arguments), layer.state(*arguments), layer.saved(*arguments)
+            _check_stored(params, state)
+            _check_names(layer, case, {"outputs": outputs, "params": params, "state": state, "saved": saved})
             _check_flops(layer.flops(layer.tensors(inputs)), case)
 
 
@@ -141,7 +141,8 @@ def _check_stored(params: Mapping[str, Param], state: Mapping[str, State]) -> No
     for name, param in params.items():
         if param.init.get("type") not in initialiser_types():
             raise Failed(f"parameter '{name}': init is {dict(param.init)}, its type must be an initialiser")
-    for name, one in {**params, **state}.items():
+    stored: dict[str, Param | State] = {**params, **state}
+    for name, one in stored.items():
         _check_tensor(name, Tensor(one.shape, one.dtype))
         if one.axis is not None and not -len(one.shape) <= one.axis < len(one.shape):
             raise Failed(f"'{name}' of shape {one.shape} has no axis {one.axis} to be cut along")

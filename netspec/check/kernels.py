@@ -155,7 +155,7 @@ def _check_random(subject: Subject, case: Case) -> None:
     if not any("key" in one.scalars for one in single.passes("forward")):
         return
     values = draw(case)
-    other = replace(case, keys={"key": key_of(1, subject.type)}).on(subject.device)
+    other = replace(case, keys={"key": key_of(1, subject.name)}).on(subject.device)
     for what, result in {"iteration": single.forward(values, 1), "key": other.forward(values)}.items():
         if all((array == result[name]).all() for name, array in single.forward(values).items()):
             raise Failed(f"another {what} draws the same random numbers ({case})")

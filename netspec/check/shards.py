@@ -12,7 +12,7 @@ from netspec.check.compare import Failed, Skipped, agree
 from netspec.check.kernels import Trip, trip
 from netspec.check.single import Array, Values
 from netspec.check.subject import Case, Subject, draw
-from netspec.contract.tensor import Tensor
+from netspec.contract.tensor import Param, State, Tensor
 
 _WAYS = 2
 
@@ -113,7 +113,7 @@ def _check_part(name: str, got: Array, wanted: Array, where: str) -> None:
 def _axes(split: Split) -> Mapping[str, int]:
     """Where tensors, gradients and next states are cut; those left out are the same for every shard."""
     layer, inputs = split.whole.layer(), split.whole.inputs
-    stored = {**layer.params(*inputs), **layer.state(*inputs)}
+    stored: dict[str, Param | State] = {**layer.params(*inputs), **layer.state(*inputs)}
     fixed = [name for name, one in stored.items() if one.axis is None]
     if fixed:
         raise Skipped(f"'{fixed[0]}' has no axis to be cut along, so the layer cannot be split")

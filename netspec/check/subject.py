@@ -71,13 +71,13 @@ class Case:
 class Subject:
     """A layer type, its cases and the backends to check."""
 
-    type: str
+    name: str
     backends: tuple[Backend, ...] = ("cpu",)
 
     @property
     def cls(self) -> type[Layer]:
         """The layer's class."""
-        return layer_types()[self.type]
+        return layer_types()[self.name]
 
     @functools.cached_property
     def cases(self) -> tuple[Case, ...]:

@@ -12,6 +12,7 @@ from netspec.plugin import (
     Tensor,
     Workspace,
     backward,
+    cuda,
     forward,
     integer,
     number,
@@ -443,3 +444,20 @@ class Sawtooth(Elementwise):
 
     def backward(x, dy):
         return dy * 300000 * math.copysign(1, 300000 * x - 2 * math.floor(150000 * x + 0.5))
+
+
+@register("wrong_cuda")
+class WrongCuda(Copy):
+    """The CUDA kernel stops one element short."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size - 1:
+            y[i] = x[i]
+
+    @backward("cuda", over="x", writes="d_x")
+    def backward_cuda(dy, d_x):
+        i = cuda.grid(1)
+        if i < d_x.size:
+            d_x[i] = dy[i]
