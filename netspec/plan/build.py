@@ -80,6 +80,7 @@ def _unread(shard: Shard) -> Problem:
 
 def _plan(builder: Builder) -> Plan:
     network = builder.network
+    flops = _flops(builder)
     shards = [shard for group in network.shards for shard in group]
     costs = [shard for shard in shards if shard.layer.reports]
     probs = [shard.outputs["probs"].buffer for shard in costs if "probs" in shard.outputs]
@@ -96,7 +97,7 @@ def _plan(builder: Builder) -> Plan:
         devices=network.spec.devices,
         buffers=builder.buffers,
         steps=tuple(replace(step) for step in builder.order.steps),
-        shards=tuple(_info(builder, shard) for shard in shards),
+        shards=tuple(_info(builder, shard, flops) for shard in shards),
         edges=tuple(builder.edges),
         crossings=tuple(builder.crossings),
         initial=builder.initial,
@@ -105,11 +106,12 @@ def _plan(builder: Builder) -> Plan:
     )
 
 
-def _info(builder: Builder, shard: Shard) -> ShardInfo:
-    flops = {"forward": 0, "backward": 0}
-    for step in builder.order.steps:
-        if step.layer == shard.spec.name and step.device == shard.device and step.op in flops:
-            flops[step.op] += step.flops
+def _flops(builder: Builder) -> dict[tuple[str | None, str, str], int]:
+    """Operations by layer, device and direction."""
+    return {(step.layer, step.device, step.op): step.flops for step in builder.order.steps}
+
+
+def _info(builder: Builder, shard: Shard, flops: Mapping[tuple[str | None, str, str], int]) -> ShardInfo:
     own = shard.spec.share is None
     params = {name: builder.buffers[buffer].shape for name, buffer in shard.params.items() if own}
     trained = [name for name in params if builder.buffers[shard.params[name]].kind == "parameter"]
@@ -128,8 +130,8 @@ def _info(builder: Builder, shard: Shard) -> ShardInfo:
         dtypes={name: tensor.dtype for name, tensor in {**tensors, **outputs}.items()},
         params=params,
         parameters=sum(prod(params[name]) for name in trained),
-        forward_flops=flops["forward"],
-        backward_flops=flops["backward"],
+        forward_flops=flops.get((shard.spec.name, shard.device, "forward"), 0),
+        backward_flops=flops.get((shard.spec.name, shard.device, "backward"), 0),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from netspec.contract.kernel import Direction
+from netspec.contract.layer import Layer
 from netspec.contract.naming import canonical, tensor_of
 from netspec.contract.tensor import Shape, Tensor
 from netspec.plan.connect import fail
@@ -270,17 +272,31 @@ def channels(buffer: str, tensor: Tensor, start: int, stop: int) -> Region:
     return Region(buffer, len(tensor.shape) - 1, start, stop)
 
 
-def named(shard: Shard, direction: Direction) -> tuple[tuple[str, ...], tuple[str, ...]]:
+Names = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def named(shard: Shard, direction: Direction) -> Names:
     """Names of tensors that the direction's kernels read and write, over all backends and variants."""
+    layer, cls = shard.layer, type(shard.layer)
+    attrs = vars(layer.attrs)
+    applying = tuple(
+        number
+        for number, kernel in enumerate(cls.kernels)
+        if kernel.direction == direction and kernel.applies(attrs, layer.phase)
+    )
+    tensors = tuple(name for name, value in vars(shard.t).items() if isinstance(value, Tensor))
+    return _named(cls, applying, tensors, len(shard.t.inputs))
+
+
+@functools.cache
+def _named(cls: type[Layer], applying: tuple[int, ...], tensors: tuple[str, ...], inputs: int) -> Names:
     reads: dict[str, None] = {}
     writes: dict[str, None] = {}
-    tensors = {name: value for name, value in vars(shard.t).items() if isinstance(value, Tensor)}
-    for kernel in shard.layer.kernels:
-        if kernel.direction != direction or not kernel.applies(vars(shard.layer.attrs), shard.layer.phase):
-            continue
-        for index in range(len(shard.t.inputs)) if kernel.each else (None,):
+    known = dict.fromkeys(tensors)
+    for kernel in (cls.kernels[number] for number in applying):
+        for index in range(inputs) if kernel.each else (None,):
             for target, group in ((reads, kernel.args), (writes, kernel.writes)):
-                target.update(dict.fromkeys(canonical(name, tensors, kernel.each, index) for name in group))
+                target.update(dict.fromkeys(canonical(name, known, kernel.each, index) for name in group))
     return tuple(name for name in reads if name not in writes), tuple(writes)
 
 
