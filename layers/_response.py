@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from netspec.plugin import choice, device, integer, number
 
 ATTRS = {
-    "size": integer("channels or pixels in the window, centred, clipped at the ends", default=5, minimum=1),
-    "alpha": number("factor of the sum of squares", default=1e-4),
-    "beta": number("exponent", default=0.75),
-    "k": number("constant beside the sum", default=2.0, above=0),
+    "size": integer("Channels, or pixels a side, of the window: centred, clipped at the ends.", default=5, minimum=1),
+    "alpha": number("Factor of the sum of squares.", default=1e-4),
+    "beta": number("Exponent.", default=0.75),
+    "k": number("Constant beside the sum.", default=2.0, above=0),
     "scaling": choice(
         "sum",
         "window",
         default="sum",
-        description="alpha multiplies the sum (the paper's formula) or the sum divided by the whole window's size",
+        description="Whether alpha multiplies the sum (the paper's formula) or the sum over the window's size.",
     ),
 }
 

@@ -14,7 +14,7 @@ def place(i, channels, width, offset, span, total):
 class Concat(Layer):
     """y = the channels of x0, then those of x1, ...; with groups, group g of y holds the g-th share of each input."""
 
-    attrs = {"groups": integer("parts of the channels that are joined each for itself", default=None, minimum=1)}
+    attrs = {"groups": integer("Parts of the channels that are joined each for itself.", default=None, minimum=1)}
     divided = ("groups",)
     mixes_channels = True
     variadic = True

@@ -19,8 +19,8 @@ class Dropout(Layer):
     """
 
     attrs = {
-        "keep": number("probability that an element is kept", default=0.5, above=0, maximum=1),
-        "mode": choice("paper", "inverted", default="paper", description="where the scale is made up for"),
+        "keep": number("Probability that an element is kept.", default=0.5, above=0, maximum=1),
+        "mode": choice("paper", "inverted", default="paper", description="Where scaling makes up for it."),
     }
     inplace = True
     examples = (

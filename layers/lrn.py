@@ -60,7 +60,7 @@ class ResponseNormalisation(Layer):
     ``scaling: window``.
     """
 
-    attrs = {**ATTRS, "groups": integer("parts of the channels that do not see each other", default=None, minimum=1)}
+    attrs = {**ATTRS, "groups": integer("Parts of the channels that do not see each other.", default=None, minimum=1)}
     divided = ("groups",)
     mixes_channels = True
     prefer = {"cpu": ("rows",)}

@@ -66,8 +66,8 @@ class WithinChannelNormalisation(Layer):
 
     attrs = {
         **ATTRS,
-        "alpha": number("factor of the sum of squares", default=1e-3),
-        "k": number("constant beside the sum", default=1.0, above=0),
+        "alpha": number("Factor of the sum of squares.", default=1e-3),
+        "k": number("Constant beside the sum.", default=1.0, above=0),
     }
     examples = (
         {"attrs": {"size": 3, "alpha": 0.3}, "inputs": [(2, 4, 5, 3)]},

@@ -81,7 +81,7 @@ class SoftmaxLoss(Layer):
     Without labels (predict) there is only ``probs``.
     """
 
-    attrs = {"weight": number("factor of this loss in the sum of losses", default=1.0)}
+    attrs = {"weight": number("Factor of this loss in the sum of losses.", default=1.0)}
     inputs = ("x", "label")
     optional = ("label",)
     reports = ("loss", "top1", "top5", "count")

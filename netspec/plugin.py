@@ -42,6 +42,12 @@ for by name:
   shard and the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in
   the whole tensor is the same on any device count.
 
+The **contract suite** runs a layer on its ``examples``: ``({"attrs": {"size": 3}, "inputs": [(2, 5, 6, 4)]},)``, small
+shapes with the batch first; an input called ``label`` is int32. Without examples it makes some up from the schema. It
+differentiates numerically in float64, compares float32, other variants and CUDA with that, deals blocks out in any
+order, cuts the layer in two and compares the halves with the whole. ``kinks`` says where there is no derivative,
+``whole_only`` that the layer cannot be cut, ``bounds`` how far a variant may be off.
+
 A kernel writes only what ``writes`` names, never allocates, prints or synchronises. Float literals are cast to the
 compute dtype. Helpers that kernels call are plain functions marked ``@device``; names that need numba at import live
 in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "name")``.
