@@ -24,10 +24,10 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
-	@# mypy sees the parts where they are once installed
-	@mkdir -p build/typed/netspec
-	@ln -sfn $(foreach part,$(wildcard netspec/*) layers runners,$(CURDIR)/$(part)) build/typed/netspec/
-	cd build/typed && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p netspec
+	@# mypy sees the parts where they are once installed; the links lie outside, since builds would follow them
+	@tree=$$(mktemp -d) && trap "rm -rf $$tree" EXIT && mkdir $$tree/netspec \
+	&& ln -s $(foreach part,$(wildcard netspec/*) layers runners,$(CURDIR)/$(part)) $$tree/netspec/ \
+	&& cd $$tree && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p netspec
 
 bench: $(VENV)/.test
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -105,7 +105,7 @@ def test_sdist_wheel_and_editable_install(tmp_path: Path) -> None:
     run(python, *pip, sdist)  # builds a wheel from the sdist and installs it
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])").strip())
     assert origins(python, tmp_path) == inside(site)
-    assert "AlexNet" in run(python.with_name("netspec"), "--help", cwd=tmp_path)
+    assert "valid, 23 layers on 2 devices" in run(python.with_name("netspec"), "validate", "alexnet", cwd=tmp_path)
     assert f" {netspec.__version__}" in run(python.with_name("netspec"), "--version", cwd=tmp_path)
 
     run(python, *pip, "--force-reinstall", "--editable", ROOT)
