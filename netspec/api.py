@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RunResult:
     """How a run ended. ``errors`` are the last validation errors, or the last batch's where there is no validation.
 
-    ``exit_code`` is 0, 130 after SIGINT or 143 after SIGTERM; ``checkpoint`` is the newest one.
+    ``exit_code`` is 0, 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP; ``checkpoint`` is the newest one.
     """
 
     folder: Path

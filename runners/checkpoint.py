@@ -24,7 +24,7 @@ from netspec.storage import write_whole
 
 FORMAT = 1
 SUFFIX = ".safetensors"
-_DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
+_DTYPES = {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("float", "int", "uint") for bits in (8, 16, 32, 64)}
 
 Tensors = Mapping[str, np.ndarray[Any, Any]]
 

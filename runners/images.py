@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from netspec.data.describe import check_classes, describe
-from netspec.data.pipeline import Pipeline
+from netspec.data.pipeline import Batch, Pipeline
 from netspec.data.source import Source
 from netspec.data.sources import open_source
 from netspec.errors import NetspecError
@@ -15,7 +15,8 @@ from netspec.plan import build
 from netspec.runners import resume
 from netspec.runners.journal import Journal
 from netspec.runners.resume import Origin
-from netspec.runners.training import check_schedule, input_names
+from netspec.runners.trace import Trace
+from netspec.runners.training import Batches, check_schedule, input_names
 from netspec.spec.model import Spec
 from netspec.train.schedules import make_schedule
 
@@ -34,6 +35,28 @@ class Images:
         self.train.close()
         if self.val:
             self.val.close()
+
+
+class TracedBatches:
+    """A pipeline whose handing over of batches shows in a trace: how long each was waited for, and which it was."""
+
+    def __init__(self, pipeline: Pipeline, trace: Trace, name: str) -> None:
+        self.pipeline, self.trace, self.name = pipeline, trace, name
+        self.batches, self.split = pipeline.batches, pipeline.split
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """As the pipeline's."""
+        began = self.trace.now()
+        for batch in self.pipeline.epoch(epoch, start):
+            details = {"epoch": epoch, "valid": batch.valid, "waited_ms": batch.waited * 1e3}
+            self.trace.span("host", f"{self.name} data", f"batch {batch.number}", began, details, "data")
+            yield batch
+            began = self.trace.now()
+
+
+def traced(pipeline: Pipeline, trace: Trace | None, name: str) -> Batches:
+    """The pipeline, in a trace if there is one."""
+    return TracedBatches(pipeline, trace, name) if trace else pipeline
 
 
 def open_images(spec: Spec, workers: int | None, journal: Journal, origin: Origin | None) -> Images:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a clean stop, a second SIGINT stops at once."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second SIGINT stops at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-EXIT_CODES: Mapping[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EXIT_CODES: Mapping[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 class Interrupts:
-    """While entered, notes the first SIGINT or SIGTERM in ``signal``; a second SIGINT raises KeyboardInterrupt.
+    """While entered, notes the first signal in ``signal``; a second SIGINT raises KeyboardInterrupt.
 
-    Python delivers signals to the main thread only; entered in another thread, it notes nothing.
+    SIGHUP comes when the terminal closes; under nohup, which has it ignored, the run goes on. Python delivers signals
+    to the main thread only; entered in another thread, it notes nothing.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in EXIT_CODES}
+            heeded = [number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(

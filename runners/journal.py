@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,8 +40,7 @@ class Journal:
             self._early.append(event)
         else:
             self._write(event)
-        for listener in self._listeners:
-            listener(event)
+        self._tell(event)
 
     def also(self, listener: Listener) -> None:
         """Have one more listener from now on."""
@@ -56,13 +56,22 @@ class Journal:
         with contextlib.suppress(NetspecError):
             if self._folder is not None:
                 self._write(event)
-        for listener in self._listeners:
-            listener(event)
+        self._tell(event)
 
     def close(self) -> None:
         """Close the metrics file."""
         if self._lines is not None:
             self._lines.close()
+
+    def _tell(self, event: Event) -> None:
+        """Pass it on; a terminal that has gone away hears no more, which is no reason to stop."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                self._listeners.remove(listener)
 
     def _write(self, event: Event) -> None:
         assert self._folder is not None

@@ -73,7 +73,8 @@ def _prepare(request: Request, journal: Journal, stack: ExitStack, trace: Trace 
         _describe_run(folder, settled, images, session, state)
         journal.keep_in(folder)
     _record_start(folder, settled, origin, session, journal)
-    return Run(settled, folder, journal, session, images, Saver(folder.checkpoints), state, request.checkpoint_every)
+    saver = Saver(folder.checkpoints)
+    return Run(settled, folder, journal, session, images, saver, state, request.checkpoint_every, trace)
 
 
 def _origin(request: Request) -> Origin | None:

@@ -14,13 +14,14 @@ from netspec.errors import NetspecError
 from netspec.events import RunFinished
 from netspec.rundir import BROKEN, RunDirectory
 from netspec.runners.checkpoint import Checkpoint, Record
-from netspec.runners.images import Images
+from netspec.runners.images import Images, traced
 from netspec.runners.interrupt import Interrupts
 from netspec.runners.journal import Journal
 from netspec.runners.replay import explain
 from netspec.runners.saving import Saver
 from netspec.runners.session import Session
 from netspec.runners.settings import Settled
+from netspec.runners.trace import Trace
 from netspec.runners.training import Hooks, State, Training
 from netspec.spec import canonical
 from netspec.storage import write_text
@@ -39,17 +40,13 @@ class Run:
     saver: Saver
     state: State
     checkpoint_every: float
+    trace: Trace | None = None
 
     def train(self) -> RunResult:
         """Train to the end, and have the end told and recorded whatever it is."""
         began = time.perf_counter()
-        spec, val = self.settled.spec, self.data.val
         with Interrupts() as interrupts:
-            look = partial(explain, self.session)
-            hooks = Hooks(self.journal, self.save, self.attend, lambda: bool(interrupts), look)
-            schedule = make_schedule(spec.train.schedule)
-            parts = (spec, self.session, schedule, self.data.train, val, hooks, self.state)
-            training = Training(*parts, checkpoint_every=self.checkpoint_every)
+            training = self._training(interrupts)
             try:
                 self.journal(training.started(str(self.folder.path)))
                 status = training.run()
@@ -58,6 +55,15 @@ class Run:
             except BaseException as error:
                 self._fail(training, error, began)
                 raise
+
+    def _training(self, interrupts: Interrupts) -> Training:
+        spec, data = self.settled.spec, self.data
+        train = traced(data.train, self.trace, "training")
+        val = traced(data.val, self.trace, "validation") if data.val else None
+        look = partial(explain, self.session)
+        hooks = Hooks(self.journal, self.save, self.attend, lambda: bool(interrupts), look)
+        schedule = make_schedule(spec.train.schedule)
+        return Training(spec, self.session, schedule, train, val, hooks, self.state, self.checkpoint_every)
 
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""
@@ -71,7 +77,11 @@ class Run:
             self.journal(event)
 
     def _checkpoint(self, state: State) -> Checkpoint:
-        return Checkpoint(record_of(self.settled, self.data, state), self.session.store.tensors())
+        start = self.trace.now() if self.trace else 0.0
+        made = Checkpoint(record_of(self.settled, self.data, state), self.session.store.tensors())
+        if self.trace:
+            self.trace.span("host", "checkpoints", f"copy at iteration {state.iteration}", start)
+        return made
 
     def _finish(self, training: Training, status: Any, began: float, exit_code: int) -> RunResult:
         state, seconds = training.state, time.perf_counter() - began
@@ -83,9 +93,11 @@ class Run:
     def _fail(self, training: Training, error: BaseException, began: float) -> None:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         state, message = training.state, str(error) or type(error).__name__
-        if status == "failed":
-            with contextlib.suppress(NetspecError):
-                self.saver.wait()  # a checkpoint under way may still come to lie
+        with contextlib.suppress(NetspecError):
+            self.folder.record(status, iteration=state.iteration, epoch=state.epoch, message=message)
+            written = self.saver.wait() if status == "failed" else []  # one under way may still come to lie
+            for event in written:
+                self.journal.last_words(event)
         seconds = time.perf_counter() - began
         self.journal.last_words(
             RunFinished(status, str(self.folder.path), state.iteration, state.epoch, seconds, {}, message)

@@ -141,7 +141,7 @@ class Training:
     def _go_on(self) -> None:
         """Iterations to the end of the epoch or of the run, or until told to stop."""
         ended = time.perf_counter()
-        for batch in self.batches.epoch(self.state.epoch, self.state.position):
+        for batch in self._batches():
             self._iteration(batch, ended)
             ended = time.perf_counter()
             self.hooks.attend()
@@ -149,6 +149,14 @@ class Training:
                 return
             if time.monotonic() - self.saved_at >= self.checkpoint_every and self.state.position < self.per_epoch:
                 self._save()
+
+    def _batches(self) -> Iterator[Images]:
+        """The rest of the epoch's batches; when they cannot be had, what has been learned is saved first."""
+        try:
+            yield from self.batches.epoch(self.state.epoch, self.state.position)
+        except NetspecError:
+            self._save(last=True)
+            raise
 
     def _iteration(self, batch: Images, began: float) -> None:
         rates, iteration = self._rates(), self.state.iteration

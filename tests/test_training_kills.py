@@ -1,6 +1,6 @@
 """SIGKILL at random moments: whatever was killed goes on to the same parameters, bit by bit.
 
-NETSPEC_KILLS sets the number of kills (6 by default; 200 take a few minutes), NETSPEC_KILLS_SEED the moments.
+NETSPEC_KILLS sets the number of kills (4 by default; 200 take a few minutes), NETSPEC_KILLS_SEED the moments.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_training_run import SPEC
 
-KILLS = int(os.environ.get("NETSPEC_KILLS", "6"))
+KILLS = int(os.environ.get("NETSPEC_KILLS", "4"))
 SEED = int(os.environ.get("NETSPEC_KILLS_SEED", random.randrange(2**32)))
 
 

@@ -174,3 +174,16 @@ def test_a_spec_without_an_image_and_a_label_cannot_train():
     text = "netspec: 1\ndevices: [a]\ninputs: {x: {shape: [5]}}\nlayers: [{name: r, type: relu, inputs: x}]"
     with pytest.raises(NetspecError, match="one image input of shape"):
         input_names(loads(text))
+
+
+def test_when_images_fail_what_was_learned_is_saved():
+    harness = Harness()
+
+    def broken(epoch, start=0):
+        yield from list(FakeBatches.epoch(harness.train, epoch, start))[:3]
+        raise NetspecError("data worker 1 died")
+
+    harness.train.epoch = broken
+    with pytest.raises(NetspecError, match="data worker 1 died"):
+        harness.run()
+    assert harness.saves[-1][0].iteration == 3

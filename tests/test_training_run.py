@@ -151,7 +151,7 @@ def test_changes_of_training_are_taken_told_and_recorded(spec):
 
 
 def test_what_the_command_line_said_need_not_be_said_again(spec):
-    first, _ = train(spec, listener=stopping_after(7), seed=9, epochs=2, overrides=["layers.conv1.filters=4"])
+    train(spec, listener=stopping_after(7), seed=9, epochs=2, overrides=["layers.conv1.filters=4"])
     second, _ = train(spec, resume="latest")
     assert second.iteration == 10
     assert checkpoint.read(second.checkpoint).record.seed == 9
@@ -348,3 +348,25 @@ def test_a_second_interrupt_stops_at_once(spec):
         process.send_signal(signal.SIGINT)
         process.wait(10)
         assert "KeyboardInterrupt" in process.stderr.read()
+
+
+def test_a_trace_shows_steps_and_data(spec):
+    train(spec, iterations=2, trace=spec.parent / "trace.json")
+    events = json.loads((spec.parent / "trace.json").read_text())["traceEvents"]
+    kinds = {event.get("cat") for event in events}
+    assert {"forward", "backward", "transfer", "update", "data"} <= kinds
+    lanes = {event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert {"left", "right", "training data", "validation data", "checkpoints"} <= lanes
+
+
+def test_tensorboard_files(spec):
+    pytest.importorskip("tensorboardX", reason="the extra netspec[tensorboard] is not installed")
+    result, _ = train(spec, iterations=2, tensorboard=True)
+    assert next((result.folder / "tensorboard").glob("events.out.tfevents.*")).stat().st_size > 200
+
+
+def test_tensorboard_without_its_library_is_one_line(spec, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(NetspecError, match=r"pip install 'netspec\[tensorboard\]'"):
+        train(spec, tensorboard=True)
+    assert not (spec.parent / "runs").exists()
