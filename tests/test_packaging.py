@@ -94,7 +94,8 @@ def make_venv(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_sdist_wheel_and_editable_install(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    for module in ("hatchling", "editables"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
     pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
     run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
     (sdist,) = tmp_path.glob("*.tar.gz")
