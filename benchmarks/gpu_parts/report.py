@@ -1,0 +1,53 @@
+"""The report: all that was measured as JSON, and as tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FIRST = {"architecture": "code for this card", "graphs": "graph capture", "launches": "a launch costs"}
+
+
+def write(folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """report.json and report.md, whole after every section."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(sections, indent=1) + "\n")
+    (folder / "report.md").write_text(markdown(sections))
+
+
+def answers(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The first lines."""
+    lines = []
+    for name, words in FIRST.items():
+        found = sections.get(name, {})
+        lines.append(f"- {words}: {found.get('answer') or found.get('failed') or 'not asked'}")
+    return lines
+
+
+def markdown(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """The report for people."""
+    parts = ["# netspec on a GPU", "", *answers(sections), ""]
+    for name, section in sections.items():
+        if name in FIRST and "failed" not in section:
+            continue
+        plain = {key: value for key, value in section.items() if key not in ("rows", "traceback")}
+        parts += [f"## {name}", "", *(f"- {key}: {_text(value)}" for key, value in plain.items()), ""]
+        if section.get("rows"):
+            parts += [*_table(section["rows"]), ""]
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
+    return lines + [f"| {' | '.join(_text(row.get(head)) for head in heads)} |" for row in rows]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_text, value))
+    return "" if value is None else str(value)

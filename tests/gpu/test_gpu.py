@@ -1,0 +1,159 @@
+"""What only a GPU can show: kernels' numbers, streams, graphs, copies between cards. Run with ``pytest -m gpu``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
+
+from netspec.check import run
+from netspec.device.gpus import gpus, obstacle
+from netspec.registry import layer_types
+from netspec.runners.session import Session
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not gpus(), reason="no NVIDIA GPU is found"),
+    pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
+    pytest.mark.skipif(os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="kernels are simulated"),
+]
+WITH_KERNELS = sorted(
+    name for name, cls in layer_types().items() if any("cuda" in kernel.backends for kernel in cls.kernels)
+)
+
+
+@pytest.fixture(scope="module")
+def card():
+    from netspec.device.cuda.device import CudaDevice
+
+    return CudaDevice(0)
+
+
+def _put(card, values):
+    array = card.empty(values.shape, str(values.dtype))
+    card.upload(array, values)
+    return array
+
+
+def _trained(devices, iterations=3, **options):
+    with Session(network(TWO_TOWERS), [devices], phases=("train",), **options) as session:
+        outcomes = train(session, iterations)
+        return session.store.tensors(), [outcome.reports["loss"]["loss"] for outcome in outcomes]
+
+
+@pytest.mark.parametrize("name", WITH_KERNELS)
+def test_contract(name):
+    failed = [f"{result.name}: {result.message}" for result in run(name, ("cpu", "cuda")) if result.status == "failed"]
+    assert not failed, "\n".join(failed)
+
+
+@pytest.mark.parametrize("runner", ["local", "serial"])
+def test_an_iteration_on_a_gpu_is_an_iteration_on_cpus(runner):
+    expected, _ = _trained("cpu:0,cpu:1", 1)
+    got, _ = _trained("cuda:0,cuda:0", 1, runner=runner)
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()), err_msg=name)
+
+
+def test_a_gpu_learns_as_cpus_do():
+    _, on_cpus = _trained("cpu:0,cpu:1", 20)
+    _, on_gpu = _trained("cuda:0,cuda:0", 20)
+    np.testing.assert_allclose(on_gpu, on_cpus, rtol=2e-2)
+
+
+def test_streams_give_the_bits_of_the_serial_runner():
+    serial, _ = _trained("cuda:0,cuda:0", runner="serial")
+    for _ in range(5):
+        same_bits(_trained("cuda:0,cuda:0", runner="local")[0], serial)
+
+
+@pytest.mark.skipif(len(gpus()) < 2, reason="one GPU only")
+def test_two_cards_give_the_bits_of_one():
+    same_bits(_trained("cuda:0,cuda:1")[0], _trained("cuda:0,cuda:0")[0])
+
+
+def test_weights_move_between_kinds_of_device():
+    with Session(network(TWO_TOWERS), ["cuda:0,cuda:0"], phases=("train", "predict")) as session:
+        train(session, 1)
+        tensors = session.store.tensors()
+        expected = session.predict({"image": batch()["image"]}, BATCH)
+    with Session(network(TWO_TOWERS), ["cpu:0,cpu:1"], phases=("train", "predict")) as session:
+        session.store.load(tensors)
+        np.testing.assert_allclose(session.predict({"image": batch()["image"]}, BATCH), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+@pytest.mark.parametrize("queue", ["compute", "copy"])
+def test_copies_of_slices(card, axis, queue):
+    values = np.random.default_rng(axis).normal(size=(6, 7, 8, 12)).astype(np.float32)
+    cut = (slice(None),) * axis + (slice(2, 5),)
+    target = _put(card, np.zeros_like(values))
+    card.copier(card.slice(target, axis, 2, 5), card.slice(_put(card, values), axis, 2, 5), card, queue)()
+    card.synchronise()
+    expected = np.zeros_like(values)
+    expected[cut] = values[cut]
+    np.testing.assert_array_equal(card.download(target), expected)
+    np.testing.assert_array_equal(card.download(card.slice(target, axis, 2, 5)), values[cut])
+
+
+def test_copies_from_and_to_staging(card):
+    values = np.random.default_rng(0).normal(size=(5, 6, 8)).astype(np.float32)
+    staging, back = card.staging(values.shape, "float32"), card.staging((5, 6, 4), "float32")
+    staging[:] = values
+    target = card.empty(values.shape, "float32")
+    card.copier(target, staging, None, "copy")()
+    event = card.event()
+    card.record(event, "copy")
+    card.wait(event, "compute")
+    card.copier(back, card.slice(target, 2, 4, 8), card, "compute")()
+    card.synchronise()
+    np.testing.assert_array_equal(back, values[:, :, 4:])
+
+
+def test_a_captured_call_is_replayed(card):
+    source, target = _put(card, np.arange(1000, dtype=np.float32)), card.empty((1000,), "float32")
+    staged = card.staging((1000,), "float32")
+    feed, copy = card.copier(source, staged, None, "compute"), card.copier(target, source, card, "copy")
+    event, joined = card.event(), card.event()
+
+    def call():
+        feed()
+        card.record(event, "compute")
+        card.wait(event, "copy")
+        copy()
+        card.record(joined, "copy")
+        card.wait(joined, "compute")
+
+    call()
+    card.synchronise()
+    replay = card.capture(call)
+    for value in range(3):
+        staged[:] = value
+        replay()
+        card.synchronise()
+        assert (card.download(target) == value).all()
+
+
+def test_too_much_memory_is_an_error_with_figures(card):
+    from netspec.errors import NetspecError
+
+    with pytest.raises(NetspecError, match="no room for"):
+        card.arena(gpus()[0].memory * 2)
+    assert (card.download(_put(card, np.ones(8, np.float32))) == 1).all()
+
+
+def test_rates_reach_the_card():
+    """Two iterations with a rate of nought change nothing but momentum."""
+    with Session(network(TWO_TOWERS), ["cuda:0,cuda:0"], phases=("train",)) as session:
+        before = session.store.tensors()
+        session.train(batch(), 0, BATCH, RATES._replace(learning_rate=0.0))
+        after = session.store.tensors()
+    for name in before:
+        if not name.endswith("momentum"):
+            np.testing.assert_array_equal(after[name], before[name], err_msg=name)
