@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from netspec.device import binding
+from netspec.device import gpus as gpu_module
 from netspec.device.binding import available, bind, open_devices, team_size
 from netspec.device.gpus import Gpu
 from netspec.errors import NetspecError
@@ -113,6 +114,58 @@ def test_devices_of_one_name_have_teams_of_their_own():
     finally:
         first.close()
         second.close()
+
+
+class FakeDriver:
+    """The driver's library as ctypes shows it: two cards."""
+
+    def __init__(self, version=13000):
+        self.version = version
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = 2
+
+    def cuDeviceGet(self, handle, index):
+        handle._obj.value = index + 10
+
+    def cuDeviceGetName(self, text, length, handle):
+        text.value = b"Card %d" % handle.value
+
+    def cuDeviceTotalMem_v2(self, memory, handle):
+        memory._obj.value = handle.value << 30
+
+    def cuDeviceGetAttribute(self, value, attribute, handle):
+        value._obj.value = {75: 9, 76: 0}[attribute]
+
+    def cuDriverGetVersion(self, number):
+        number._obj.value = self.version
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A driver of that version; what was asked before is forgotten before and after."""
+
+    def have(version):
+        monkeypatch.setattr(gpu_module, "_driver", lambda: FakeDriver(version))
+        gpu_module.gpus.cache_clear()
+        gpu_module.obstacle.cache_clear()
+
+    yield have
+    gpu_module.gpus.cache_clear()
+    gpu_module.obstacle.cache_clear()
+
+
+def test_the_driver_is_asked_for_its_cards(driver):
+    driver(13000)
+    assert gpu_module.gpus() == (Gpu("Card 10", 10 << 30, (9, 0)), Gpu("Card 11", 11 << 30, (9, 0)))
+
+
+@pytest.mark.parametrize(("version", "extra"), [(12080, "cuda12"), (13000, "cuda13")])
+def test_the_extra_that_fits_the_driver_is_named(driver, monkeypatch, version, extra):
+    driver(version)
+    monkeypatch.setattr(gpu_module, "_finds_compiler", lambda: False)
+    line = gpu_module.obstacle()
+    assert line == f"2 GPUs found, but not the CUDA compiler's libraries: install netspec[{extra}]"
 
 
 def test_binding_imports_no_numba():

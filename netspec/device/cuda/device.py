@@ -188,7 +188,7 @@ def _compiled(name: str, dispatcher: Any, values: tuple[Any, ...]) -> Any:
     if not numba_cuda.SIMULATOR:
         try:
             dispatcher.compile(tuple(numba_cuda.type_of(value) for value in values))
-        except numba_cuda.compile_error() as error:
+        except numba_cuda.compile_errors() as error:
             raise NetspecError(f"{name} cannot be compiled for GPUs: {error}") from error
     return dispatcher
 

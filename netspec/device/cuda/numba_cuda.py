@@ -97,11 +97,13 @@ def scalar_type(dtype: str) -> Any:
     return getattr(types, dtype)
 
 
-def compile_error() -> type[Exception]:
-    """What compiling raises for a kernel that it cannot translate."""
+def compile_errors() -> tuple[type[Exception], ...]:
+    """What compiling raises for a kernel that cannot be translated, assembled or linked."""
     from numba.cuda.core.errors import NumbaError
+    from numba.cuda.cudadrv.driver import LinkerError
+    from numba.cuda.cudadrv.error import NvvmError
 
-    return NumbaError  # type: ignore[no-any-return]
+    return NumbaError, NvvmError, LinkerError
 
 
 def driver_error() -> type[Exception]:
