@@ -1,8 +1,10 @@
 """Convolution (cross-correlation) over images, with groups, strides, asymmetric padding and windows over the edge."""
 
+from dataclasses import replace
 from math import prod
 
 from netspec.layers import _conv_cuda as on_cuda
+from netspec.layers import _conv_direct as direct
 from netspec.layers import _conv_gemm as gemm
 from netspec.layers._patches import chunk_images, chunks, rows_at_once
 from netspec.layers._window import image_groups, initial_bias, window_of
@@ -23,6 +25,11 @@ from netspec.plugin import (
     pair,
     register,
 )
+
+
+def _also(variant, *kernels):
+    """The same passes for another variant."""
+    return tuple(replace(kernel, variant=variant) for kernel in kernels)
 
 
 @register("conv")
@@ -48,7 +55,7 @@ class Conv(Layer):
     }
     divided = ("filters", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("gemm",)}
+    prefer = {"cpu": ("direct", "direct_strided", "gemm")}
     examples = (
         {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 3, 4, 2)]},
         {
@@ -74,17 +81,24 @@ class Conv(Layer):
         return result
 
     def workspace(self, t, variant, direction):
-        """Patches, and the weight gradients and bias gradients of parts of the batch."""
+        """Patches or packed operands, and the gradients of parts of the batch."""
         spaces = {}
         patch, filters = prod(t.weight.shape[:3]), t.weight.shape[3]
-        if variant == "gemm":
+        if variant in ("gemm", "direct_strided"):
             spaces["columns"] = Workspace((self._rows(t) * t.y.shape[2], patch), t.x.dtype, per="member")
         if direction == "backward":
             spaces["partials"] = Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype)
             spaces["image_bias"] = Workspace((t.x.shape[0], filters), t.x.dtype)
             if variant == "gemm":
                 spaces["product"] = Workspace((patch, filters // self._groups), t.x.dtype, per="member")
+        if variant.startswith("direct"):
+            spaces |= direct.workspace(t, window_of(self.attrs, t.x), self._groups, direction)
         return spaces
+
+    def supports(self, t, variant):
+        """Without a stride d_x is a convolution too; with one it is left to patches."""
+        stride = window_of(self.attrs, t.x).stride
+        return {"direct": stride == (1, 1), "direct_strided": stride != (1, 1)}.get(variant, True)
 
     def scalars(self, t, index=None):
         """The window's numbers, images of a chunk and rows of one patch matrix."""
@@ -203,12 +217,21 @@ class Conv(Layer):
 
     forward_gemm, forward_gemm_unbiased = gemm.forward_gemm, gemm.forward_gemm_unbiased
     d_x_gemm, d_weight_chunk_gemm = gemm.d_x_gemm, gemm.d_weight_chunk_gemm
-    d_weight_sum_gemm = backward("cpu", over="d_weight", writes="d_weight", variant="gemm")(d_weight_sum.function)
-    d_bias_image_gemm = backward(
-        "cpu", over="image_bias", axes=0, writes="image_bias", variant="gemm", when={"bias": True}
-    )(d_bias_image.function)
-    d_bias_sum_gemm = backward("cpu", over="d_bias", writes="d_bias", variant="gemm", when={"bias": True})(
-        d_bias_sum.function
+    d_weight_sum_gemm, d_bias_image_gemm, d_bias_sum_gemm = _also("gemm", d_weight_sum, d_bias_image, d_bias_sum)
+
+    # Straight from the image -----------------------------------------------------------------------------------------
+
+    pack_direct, pack_direct_unbiased = direct.pack_direct, direct.pack_direct_unbiased
+    forward_direct, pack_flipped, d_x_direct = direct.forward_direct, direct.pack_flipped, direct.d_x_direct
+    d_weight_chunk_direct = direct.d_weight_chunk_direct
+    d_weight_sum_direct, d_bias_image_direct, d_bias_sum_direct = _also(
+        "direct", d_weight_sum, d_bias_image, d_bias_sum
+    )
+    pack_strided, pack_strided_unbiased, forward_strided, d_x_strided, d_weight_chunk_strided = _also(
+        "direct_strided", pack_direct, pack_direct_unbiased, forward_direct, d_x_gemm, d_weight_chunk_direct
+    )
+    d_weight_sum_strided, d_bias_image_strided, d_bias_sum_strided = _also(
+        "direct_strided", d_weight_sum, d_bias_image, d_bias_sum
     )
 
     # CUDA ------------------------------------------------------------------------------------------------------------
