@@ -2,6 +2,7 @@
 
 import math
 
+from netspec.layers import _softmax_cuda
 from netspec.plugin import (
     VALID,
     Flops,
@@ -10,7 +11,6 @@ from netspec.plugin import (
     Tensor,
     Workspace,
     backward,
-    cuda,
     device,
     forward,
     number,
@@ -130,29 +130,5 @@ class SoftmaxLoss(Layer):
         for i in range(start, stop):
             gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
 
-    @forward("cuda", over="x", axes=0, threads=32, writes=("probs", "rows"), phases=("train", "eval"))
-    def judge_cuda(x, label, probs, rows, counters):
-        i = cuda.grid(1)
-        if i < x.shape[0]:
-            judge_row(x, probs, rows, i, label[i], counters[VALID])
-
-    @forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)
-    def report_cuda(rows, report):
-        r = cuda.grid(1)
-        if r < report.size:
-            total = 0.0
-            for i in range(rows.shape[0]):
-                total += rows[i, r]
-            report[r] = total
-
-    @forward("cuda", over="x", axes=0, threads=32, writes="probs", phases=("predict",))
-    def probs_cuda(x, probs):
-        i = cuda.grid(1)
-        if i < x.shape[0]:
-            softmax_row(x, probs, i)
-
-    @backward("cuda", over="x", axes=0, threads=32, writes="d_x", phases=("train",))
-    def backward_cuda(probs, label, d_x, counters, weight):
-        i = cuda.grid(1)
-        if i < probs.shape[0]:
-            gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
+    judge_cuda, report_cuda = _softmax_cuda.judge_cuda, _softmax_cuda.report_cuda
+    probs_cuda, backward_cuda = _softmax_cuda.probs_cuda, _softmax_cuda.backward_cuda

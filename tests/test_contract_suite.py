@@ -1,4 +1,4 @@
-"""The contract suite finds what is wrong: each layer of plugins/wrong.py fails the check that it was made for."""
+"""The contract suite finds what is wrong: each layer of plugins/wrong*.py fails the check that it was made for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from netspec.check.subject import Subject
 from netspec.check.suite import Result, outcome
 from netspec.errors import NetspecError
 
-WRONG = Path(__file__).parent / "plugins" / "wrong.py"
+PLUGINS = Path(__file__).parent / "plugins"
+WRONG = PLUGINS / "wrong.py"
 EXPECTED = {
     "wrong_docs": ("docs", "class Undocumented has no docstring"),
     "wrong_default": ("schema", "'size': the default 0 does not fit"),
@@ -63,7 +64,8 @@ def plugins() -> Iterator[None]:
     """The wrong layers are known while these tests run."""
     registry.layer_types()
     before, modules = dict(registry._types), set(sys.modules)
-    registry.load_plugin(WRONG)
+    for file in PLUGINS.glob("wrong*.py"):
+        registry.load_plugin(file)
     yield
     registry._types.clear()
     registry._types.update(before)
