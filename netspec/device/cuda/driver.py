@@ -6,7 +6,10 @@ numba.cuda copies contiguous arrays only, knows no peers and captures no graphs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from cuda.bindings import driver as cu
@@ -25,7 +28,19 @@ def check(result: tuple[Any, ...]) -> Any:
     return values[0] if values else None
 
 
-def copier(target: Any, source: Any, stream: int) -> Call:
+@dataclass(frozen=True)
+class Copy:
+    """A copy to enqueue; it holds its arrays, so that their memory stays while it can still be called."""
+
+    enqueue: Callable[[], tuple[Any, ...]]
+    arrays: tuple[Any, Any]
+
+    def __call__(self) -> None:
+        """Enqueue it."""
+        check(self.enqueue())
+
+
+def copier(target: Any, source: Any, stream: int) -> Copy:
     """A call that enqueues a copy between two arrays of one shape and dtype: slices, host arrays, other cards alike.
 
     All memory lies in one address space, so the driver sees from an address where it is. Between two cards it takes
@@ -33,8 +48,10 @@ def copier(target: Any, source: Any, stream: int) -> Call:
     """
     to, of = common(_layout(target), _layout(source))
     if to.rows == 1 or to.pitch == of.pitch == to.width:
-        return _linear(target, source, to.rows * to.width, stream)
-    return _rows(target, source, to, of, stream)
+        enqueue = _linear(target, source, to.rows * to.width, stream)
+    else:
+        enqueue = partial(cu.cuMemcpy2DAsync, _rows(target, source, to, of), stream)
+    return Copy(enqueue, (target, source))
 
 
 def allow_peer(target: int, source: int) -> bool:
@@ -48,7 +65,23 @@ def allow_peer(target: int, source: int) -> bool:
     return True
 
 
-def capture(call: Call, stream: int) -> Call:
+@dataclass(frozen=True)
+class Replay:
+    """A graph to launch in a stream; it holds the call it was made from, and so the memory that the graph works on."""
+
+    executable: Any
+    stream: int
+    call: Call
+
+    def __post_init__(self) -> None:
+        finalize(self, cu.cuGraphExecDestroy, self.executable).atexit = False  # the card's context may be gone by then
+
+    def __call__(self) -> None:
+        """Enqueue it."""
+        check(cu.cuGraphLaunch(self.executable, self.stream))
+
+
+def capture(call: Call, stream: int) -> Replay:
     """A call that replays, as one graph launched in the stream, the work that ``call`` enqueues there and beyond."""
     mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED  # late frees of numba's must not spoil it
     check(cu.cuStreamBeginCapture(stream, mode))
@@ -59,28 +92,19 @@ def capture(call: Call, stream: int) -> Call:
     graph = check(result)
     executable = check(cu.cuGraphInstantiate(graph, 0))
     check(cu.cuGraphDestroy(graph))
-
-    def replay() -> None:
-        check(cu.cuGraphLaunch(executable, stream))
-
-    return replay
+    return Replay(executable, stream, call)
 
 
-def _linear(target: Any, source: Any, nbytes: int, stream: int) -> Call:
-    to, of = _address(target), _address(source)
+def _linear(target: Any, source: Any, nbytes: int, stream: int) -> Callable[[], tuple[Any, ...]]:
     function = cu.cuMemcpyAsync
     if _on_host(source):
         function = cu.cuMemcpyHtoDAsync
     elif _on_host(target):
         function = cu.cuMemcpyDtoHAsync
-
-    def call() -> None:
-        check(function(to, of, nbytes, stream))
-
-    return call
+    return partial(function, _address(target), _address(source), nbytes, stream)
 
 
-def _rows(target: Any, source: Any, to: Pitched, of: Pitched, stream: int) -> Call:
+def _rows(target: Any, source: Any, to: Pitched, of: Pitched) -> Any:
     copy = cu.CUDA_MEMCPY2D()
     copy.WidthInBytes, copy.Height = to.width, to.rows
     copy.dstPitch, copy.srcPitch = to.pitch, of.pitch
@@ -93,11 +117,7 @@ def _rows(target: Any, source: Any, to: Pitched, of: Pitched, stream: int) -> Ca
         copy.srcMemoryType, copy.srcHost = kinds.CU_MEMORYTYPE_HOST, _address(source)
     else:
         copy.srcMemoryType, copy.srcDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(_address(source))
-
-    def call() -> None:
-        check(cu.cuMemcpy2DAsync(copy, stream))
-
-    return call
+    return copy
 
 
 def _layout(array: Any) -> Pitched:
