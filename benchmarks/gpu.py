@@ -10,6 +10,7 @@ after each. Where PyTorch is installed its figures, taken in the same run, stand
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -19,6 +20,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
+if Path("/usr/local/cuda/nvvm").is_dir():  # a toolkit beside Python's packages: numba-cuda looks where this points
+    os.environ.setdefault("CUDA_HOME", "/usr/local/cuda")
 
 Section = Callable[[], dict[str, Any]]
 
