@@ -51,12 +51,13 @@ def command(runs: tuple[str, ...], output: str | None, as_json: bool) -> None:
 def _show(panels: Sequence[Panel]) -> None:
     from rich.text import Text
 
-    from netspec.report.braille import legend, plot
+    from netspec.report.braille import Cell, legend, plot
     from netspec.report.tables import console
 
     out = console()
     width = min(out.width, 100)
-    for line in [line for panel in panels for line in [*plot(panel, width), [("", None)]]] + legend(panels):
+    blank: list[Cell] = [("", None)]
+    for line in [*(line for panel in panels for line in (*plot(panel, width), blank)), *legend(panels)]:
         text = Text.assemble(*((characters, shade or "") for characters, shade in line))
         text.rstrip()
         out.print(text)

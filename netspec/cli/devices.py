@@ -26,6 +26,7 @@ def command(as_json: bool) -> None:
         return
     from netspec.report.tables import show, table
 
-    show(table(["device", "what it is", "memory"], [(one.name, one.description, size(one.memory or 0)) for one in found]))
+    rows = [(one.name, one.description, size(one.memory or 0)) for one in found]
+    show(table(["device", "what it is", "memory"], rows, right=["memory"]))
     if (line := obstacle()) is not None:
         click.echo(line)

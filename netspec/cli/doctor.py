@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import click
 
 from netspec import __version__
@@ -36,5 +38,5 @@ def command(as_json: bool) -> int:
     return _code(seen)
 
 
-def _code(seen: set[str]) -> int:
+def _code(seen: Set[str]) -> int:
     return WRONG if "broken" in seen else 0

@@ -14,9 +14,9 @@ from netspec.cli._specs import load
 from netspec.report.units import count, percent, scaled, shape, size
 
 if TYPE_CHECKING:
-    from netspec.contract.kernel import Phase
     from rich.table import Table
 
+    from netspec.contract.kernel import Phase
     from netspec.report.summary import Summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from netspec.report.chart import Axes, axes_of, ticks, written
 from netspec.report.curves import Panel, Point, Series
@@ -74,7 +75,7 @@ def _dots(series: Series, axes: Axes, width: int, height: int) -> Iterator[tuple
     """Every dot that the curve passes, from point to point."""
     places = [_place(point, axes, width, height) for point in series.points]
     yield places[0]
-    for (x0, y0), (x1, y1) in zip(places, places[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(places):
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
         for step in range(1, steps + 1):
             yield round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps)

@@ -37,16 +37,15 @@ class Comparison:
 
 def compare(first: Path, second: Path) -> Comparison:
     """Compare two run directories. Raises NetspecError where one is none."""
-    folders = (first, second)
-    for folder in folders:
+    for folder in (first, second):
         if not (folder / "spec.resolved.yaml").is_file():
             raise NetspecError(f"{folder}: no run lies there (netspec runs lists them)")
     return Comparison(
         runs=(str(first), str(second)),
-        spec=_differences(*map(_spec, folders)),
-        environment=_differences(*map(_environment, folders)),
-        results=_differences(*map(_results, folders), all_of_them=True),
-        evaluations=_differences(*map(_evaluations, folders), all_of_them=True),
+        spec=_unlike(_spec(first), _spec(second)),
+        environment=_unlike(_environment(first), _environment(second)),
+        results=_paired(_results(first), _results(second)),
+        evaluations=_paired(_evaluations(first), _evaluations(second)),
     )
 
 
@@ -79,7 +78,8 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _results(folder: Path) -> dict[str, str]:
-    from netspec.rundir import read_metrics, summary
+    from netspec.metrics import read_metrics
+    from netspec.rundir import summary
 
     run, lines = summary(folder), read_metrics(folder)
     steps = [line for line in lines if line["event"] == "iteration" and line.get("loss") is not None]
@@ -94,7 +94,7 @@ def _results(folder: Path) -> dict[str, str]:
 
 
 def _evaluations(folder: Path) -> dict[str, str]:
-    from netspec.rundir import read_metrics
+    from netspec.metrics import read_metrics
 
     found = {}
     for line in read_metrics(folder):
@@ -104,9 +104,10 @@ def _evaluations(folder: Path) -> dict[str, str]:
     return found
 
 
-def _differences(
-    first: Mapping[str, Any], second: Mapping[str, Any], all_of_them: bool = False
-) -> tuple[Difference, ...]:
+def _paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
     paths = dict.fromkeys((*first, *second))
-    pairs = (Difference(path, first.get(path), second.get(path)) for path in paths)
-    return tuple(one for one in pairs if all_of_them or one.first != one.second)
+    return tuple(Difference(path, first.get(path), second.get(path)) for path in paths)
+
+
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
+    return tuple(one for one in _paired(first, second) if one.first != one.second)
