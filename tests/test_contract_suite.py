@@ -27,7 +27,10 @@ EXPECTED = {
     "wrong_forgets": ("written", "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements)"),
     "wrong_forgets_gradient": ("written", "is nan, expected a finite number"),
     "wrong_scratch": ("written", "scratch memory is read before it is written"),
-    "wrong_input": ("untouched", "a kernel changes 'x', which it does not name among what it writes"),
+    "wrong_input": (
+        "untouched",
+        "a kernel changes 'x', which it does not name among what it writes: x[0, 0, 0, 0] was ",
+    ),
     "wrong_bounds": ("untouched", "a kernel writes outside the array 'y'"),
     "wrong_gradient": ("gradients", "but the difference quotient of forward is"),
     "wrong_no_gradient": ("all_outputs", "no backward kernel writes 'd_scale' (they write d_x;"),
@@ -45,6 +48,7 @@ EXPECTED = {
     "wrong_state": ("state", "'next_mean' is written in eval"),
     "wrong_cut_size": ("shards", "'scale' is (8,), a half of the whole layer's is (4,)"),
     "wrong_cost": ("valid_rows", "rows that are not valid change it"),
+    "wrong_python": ("shapes", "wrong.py:296: 'Tensor' object has no attribute 'shapes'"),
     "wrong_kink": ("gradients", "say where in ``kinks``"),
 }
 SIMULATED = """

@@ -142,6 +142,14 @@ class _Memory:
             if not (raw[:_GUARD] == guard).all() or not (raw[-_GUARD:] == guard).all():
                 raise NetspecError(f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}")
         for name, value in unchanged.items():
-            after = self.device.download(self.arrays[name])
-            if not np.array_equal(after, value.astype(after.dtype), equal_nan=value.dtype.kind == "f"):
-                raise NetspecError(f"a kernel changes '{name}', which it does not name among what it writes")
+            _check_unchanged(name, value, self.device.download(self.arrays[name]))
+
+
+def _check_unchanged(name: str, before: Array, after: Array) -> None:
+    changed = (after != before.astype(after.dtype)) & ~(np.isnan(before) & np.isnan(after))
+    if changed.any():
+        place = tuple(int(i) for i in np.argwhere(changed)[0])
+        raise NetspecError(
+            f"a kernel changes '{name}', which it does not name among what it writes: "
+            f"{name}[{', '.join(map(str, place))}] was {before[place]:.9g} and is {after[place]:.9g}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -88,5 +89,7 @@ def outcome(check: Check, subject: Subject) -> Result:
     except (Failed, NetspecError) as problem:
         return Result(name, "failed", str(problem), about)
     except Exception as error:
-        return Result(name, "failed", f"the layer raises {type(error).__name__}: {error}", about)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}"
+        return Result(name, "failed", f"the layer raises {told}", about)
     return Result(name, "passed", "", about)
