@@ -77,6 +77,7 @@ def test_one_device_with_groups_has_the_same_parameters() -> None:
     one, two = (build(network(text), "train") for text in (ONE_DEVICE, TWO_TOWERS))
     shapes = [{b.logical.name: b.logical.shape for b in p.buffers.values() if b.logical} for p in (one, two)]
     assert shapes[0] == shapes[1]
+    assert one.initial == two.initial  # fans too: what xavier draws does not depend on the devices
     assert not one.crossings
 
 

@@ -42,7 +42,8 @@ class Param:
     """A parameter with a gradient, as one device holds it.
 
     ``axis`` is cut when the layer is split over devices (None: it cannot be). ``fan_in`` and ``fan_out`` count the
-    connections of one output and of one input; xavier and he read them. Each shard has the same fans as the whole.
+    connections of one output and of one input within the shard; xavier and he read them, the plan sees to it that they
+    are those of the whole layer.
     """
 
     shape: Shape

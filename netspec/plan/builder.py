@@ -168,8 +168,10 @@ class Builder:
             shard.params = self._shared(shard).params
             return
         inputs = shard.inputs
+        # Where all shards read the whole input, each of its channels reaches the filters of all of them.
+        readers = shard.count // shard.ways if shard.spec.split == "channels" else 1
         for name, one in shard.layer.params(*inputs).items():
-            fans = {"fan_in": one.fan_in, "fan_out": one.fan_out}
+            fans = {"fan_in": one.fan_in, "fan_out": one.fan_out * readers}
             self._stored(shard, name, one.shape, one.dtype, one.axis, "parameter", {**one.init, **fans})
         for name, state in shard.layer.state(*inputs).items():
             start = {"type": "constant", "value": state.init}

@@ -99,7 +99,8 @@ class Network:
         except LayerError as error:
             mark = spec.mark_of(error.attr) if error.attr else spec.mark
             raise fail(mark, f"{spec.name}: {error.message}{_origin(gathers)}", error.remedy) from None
-        shard = Shard(spec, device, index, len(spec.devices), layer, gathers, t)
+        ways = max((reading.ways for _, _, reading in readings), default=1)
+        shard = Shard(spec, device, index, len(spec.devices), layer, gathers, t, ways)
         self._check_params(shard, inputs)
         return shard
 

@@ -95,6 +95,8 @@ class Shard:
     layer: Layer
     gathers: dict[str, Gather]
     t: Tensors
+    ways: int = 1
+    """Over how many devices its inputs are cut where each shard reads its own part; 1 where it reads the whole."""
     outputs: dict[str, Part] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     """Parameter and state names -> buffers; a sharing layer's are those of the layer it shares with."""
