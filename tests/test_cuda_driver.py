@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import weakref
 
 import numpy as np
 import pytest
+from cuda_stand_in import stand_in
 
 driver = pytest.importorskip("netspec.device.cuda.driver", reason="cuda-bindings is not installed")
 cu = driver.cu
@@ -25,26 +25,7 @@ class OnCard:
 @pytest.fixture(autouse=True)
 def asked(monkeypatch):
     """The names of the driver calls, in order; each works at once."""
-    names = []
-
-    def linear(name, target, source, nbytes, stream):
-        names.append(name)
-        ctypes.memmove(target, source, nbytes)
-        return SUCCESS
-
-    def rows(copy, stream):
-        names.append("2D")
-        host = cu.CUmemorytype.CU_MEMORYTYPE_HOST
-        target = copy.dstHost if copy.dstMemoryType == host else int(copy.dstDevice)
-        source = copy.srcHost if copy.srcMemoryType == host else int(copy.srcDevice)
-        for row in range(copy.Height):
-            ctypes.memmove(target + row * copy.dstPitch, source + row * copy.srcPitch, copy.WidthInBytes)
-        return SUCCESS
-
-    for name in ("", "HtoD", "DtoH"):
-        monkeypatch.setattr(cu, f"cuMemcpy{name}Async", lambda *args, name=name: linear(name, *args))
-    monkeypatch.setattr(cu, "cuMemcpy2DAsync", rows)
-    return names
+    return stand_in(monkeypatch)
 
 
 def _cut(array, axis):
