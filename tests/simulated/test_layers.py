@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from netspec.check.compare import agree
 from netspec.check.subject import Subject, cpu, draw, gpu
 from netspec.contract.kernel import PHASES
-from netspec.registry import layer_types
+from netspec.registry import layer_types, load_plugin
+
+ROOT = Path(__file__).parent.parent.parent
 
 KINDS = [
     (name, variant)
@@ -18,6 +23,19 @@ KINDS = [
 
 @pytest.mark.parametrize(("name", "variant"), KINDS)
 def test_kernels(name, variant):
+    _check(name, variant)
+
+
+def test_compositions_run_on_both_backends(tmp_path):
+    """The plugin of docs/plugins.md that is made of primitives."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(), flags=re.DOTALL)
+    file = tmp_path / "mix.py"
+    file.write_text(next(block for block in blocks if "ops.gemm" in block))
+    (name,) = load_plugin(file)
+    _check(name, "plain")
+
+
+def _check(name, variant):
     seen = set()
     for case in Subject(name).cases:
         for phase in PHASES:
