@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -202,16 +204,15 @@ def test_nothing_is_left_when_the_parent_ends(tmp_path, how):
 
 @linux
 def test_closing_leaves_no_process_file_or_thread(tmp_path):
-    import threading
-
     source = folder_source(write_folder(tmp_path, files(2, 20, "train/")))
+    gc.collect()
     threads, handles = threading.active_count(), os.listdir("/proc/self/fd")
     for workers in (0, 2):
         with Pipeline(source, DATA, "train", 2, SHAPE, 0, workers) as pipeline:
             next(pipeline.epoch(0)).release()
         assert workers_of(os.getpid()) == []
         assert threading.active_count() == threads
-        assert len(os.listdir("/proc/self/fd")) == len(handles)
+        assert len(os.listdir("/proc/self/fd")) <= len(handles)
 
 
 @linux

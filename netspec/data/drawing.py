@@ -30,15 +30,15 @@ class _Chance:
 
     def muted(self) -> _Colour:
         """A colour with little colour in it, so that backgrounds do not look like classes."""
-        grey = self.between(70, 205)
-        red, green, blue = (round(grey + self.between(-24, 24)) for _ in range(3))
+        grey = self.between(90, 185)
+        red, green, blue = (round(grey + self.between(-16, 16)) for _ in range(3))
         return red, green, blue
 
 
 def draw(kind: Kind, size: int, key: tuple[int, int, int]) -> Image.Image:
     """The RGB picture of ``size`` x ``size`` pixels that belongs to (seed, split, index)."""
     chance = _Chance(*key)
-    extent, angle = size * chance.between(0.55, 0.85), math.radians(chance.between(-28, 28))
+    extent, angle = size * chance.between(0.6, 0.9), math.radians(chance.between(-28, 28))
     side = math.ceil(extent * 1.3)
     outline = _turned(stencils.shape(SHAPES[kind.shape]), extent, angle, side)
     pattern = _turned(stencils.texture(TEXTURES[kind.texture]), extent, angle, side)

@@ -12,6 +12,9 @@ from netspec.data.vocabulary import Kind, kinds
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_KEPT_BYTES = 64 * 2**20
+_BYTES_PER_PIXEL = 4
+
 
 class GeneratedSplit(Split):
     """Pictures of the classes in turn; picture i shows class i modulo the number of classes."""
@@ -23,16 +26,26 @@ class GeneratedSplit(Split):
 
         self.labels = np.arange(images, dtype=np.int32) % np.int32(len(shown))
         self._kinds, self._seed, self._split, self._size, self._fixed = shown, seed, split, size, fixed
+        self._drawn: dict[int, Image] = {}
 
     def name(self, i: int) -> str:
         """The class and the picture's number."""
         return f"{self._split}/{self._kinds[self.labels[i]].name}/{i}"
 
     def read(self, i: int) -> Image:
-        """Draw the i-th picture."""
+        """Draw the i-th picture, or take it from those kept since the last epoch."""
         from netspec.data.drawing import draw
 
-        return draw(self._kinds[self.labels[i]], self._size, (self._seed, self._split == "val", i))
+        picture = self._drawn.get(i)
+        if picture is None:
+            picture = draw(self._kinds[self.labels[i]], self._size, (self._seed, self._split == "val", i))
+            if len(self._drawn) * picture.width * picture.height * _BYTES_PER_PIXEL < _KEPT_BYTES:
+                self._drawn[i] = picture
+        return picture
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the pictures that this process has drawn."""
+        return {**self.__dict__, "_drawn": {}}
 
     def at_size(self, pixels: int) -> GeneratedSplit:
         """The same pictures, drawn at that size, unless the spec gives their size."""
