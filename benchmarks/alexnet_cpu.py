@@ -32,7 +32,8 @@ SYSTEMS = ("netspec", "netspec one device", *TORCH)
 def serve(system: str, what: str, batch: int, threads: int) -> None:
     """Run iterations when asked on standard input; answer with seconds and the peak of resident memory."""
     start = time.perf_counter()
-    job = _netspec(system, what, batch, threads) if system.startswith("netspec") else _torch(system, what, batch, threads)
+    make = _netspec if system.startswith("netspec") else _torch
+    job = make(system, what, batch, threads)
     ready = time.perf_counter()
     job()
     _tell({"setup": ready - start, "first": time.perf_counter() - ready})
@@ -185,7 +186,8 @@ def show(result: dict[str, Any]) -> None:
     arguments = result["arguments"]
     print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     print(f"AlexNet {arguments['what']}, batch {arguments['batch']}, {arguments['threads']} threads")
-    print(f"\n| system | img/s, median | best | {result['rows'][0]['system']} is faster by | peak memory | first iteration |")
+    first = result["rows"][0]["system"]
+    print(f"\n| system | img/s, median | best | {first} is faster by | peak memory | first iteration |")
     print("|---|---|---|---|---|---|")
     for row in result["rows"]:
         print(

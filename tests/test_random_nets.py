@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-
 from chaos import chaos, teams
 from nets import BATCH, RATES, batch, same_bits
+
 from netspec.runners.session import Session
 from netspec.spec import loads
 
@@ -90,7 +90,8 @@ class Writer:
 
     def join(self, kind: str, source: Value) -> None:
         """A sum or a concatenation of two values that lie alike."""
-        alike = [v for v in self.values if v.split == source.split and (kind == "concat" or v.channels == source.channels)]
+        beside = [value for value in self.values if value.split == source.split]
+        alike = [value for value in beside if kind == "concat" or value.channels == source.channels]
         other = self.chance.choice(alike)
         if other is source:
             return
