@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,14 @@ class NotFoundError(click.ClickException):
         complain(self.format_message())
 
 
+class ClosedPipeError(Exception):
+    """A broken pipe on its way past click, which would end the process on any, be it stdout or a worker's."""
+
+    def __init__(self, reason: BrokenPipeError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 def guarded(action: Callable[[], Any]) -> int:
     """Run a command and give its exit code; what it raises becomes a message on stderr."""
     try:
@@ -37,10 +46,11 @@ def guarded(action: Callable[[], Any]) -> int:
 
 
 def _explain(error: BaseException) -> int:
+    error = error.reason if isinstance(error, ClosedPipeError) else error
+    if isinstance(error, BrokenPipeError) and _nobody_reads():
+        return _leave_quietly()
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else WRONG
-    if isinstance(error, BrokenPipeError):
-        return _leave_quietly()
     if os.environ.get("NETSPEC_DEBUG", "0") not in ("", "0"):
         import traceback
 
@@ -88,7 +98,17 @@ def colour(text: str, name: str) -> str:
     return click.style(text, fg=name, bold=True) if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
 
 
+def _nobody_reads() -> bool:
+    """Whether the reader of stdout has gone (``| head``)."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError):  # no file behind stdout
+        return False
+
+
 def _leave_quietly() -> int:
-    """Whoever read our output has gone (``| head``): nothing is left to say, to them or at shutdown."""
+    """Nothing is left to say, now or at shutdown."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

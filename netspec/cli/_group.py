@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from netspec.cli._exit import ClosedPipeError
+
 Table = Mapping[str, Mapping[str, str]]
 """Section title -> command name -> what it does, in one line."""
 
@@ -29,6 +31,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"{self.package}.{name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, but a broken pipe is left to ``guarded``."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ClosedPipeError(error) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

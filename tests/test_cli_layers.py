@@ -1,0 +1,108 @@
+"""``netspec layers``: the list, the pages, the contract suite, for built-in layers and for a file of one's own."""
+
+import json
+
+import pytest
+from cli_tools import netspec, process
+
+PLUGIN = '''
+"""Twice the input: the smallest layer there is."""
+from netspec.plugin import Elementwise, number, register
+
+@register("{name}")
+class Times(Elementwise):
+    """y = factor x"""
+    attrs = {{"factor": number("What the input is multiplied with.", default=2.0)}}
+    def forward(x, factor): return factor * x
+    def backward(dy, factor): return {backward}
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    def write(name: str, backward: str = "factor * dy"):
+        file = tmp_path / f"{name}.py"
+        file.write_text(PLUGIN.format(name=name, backward=backward))
+        return file
+
+    return write
+
+
+def test_the_list_has_every_type_with_its_backends():
+    rows = json.loads(netspec("layers", "--json").out)
+    types = {row["type"]: row for row in rows}
+    assert {"conv", "dense", "relu", "lrn", "pool", "dropout", "softmax_loss"} <= set(types)
+    assert types["relu"]["backends"] == ["cpu", "cuda"]
+    text = netspec("layers").out
+    assert all(f" {name} " in text and types[name]["summary"] in text for name in types)
+
+
+def test_the_page_of_a_layer():
+    said = netspec("layers", "show", "pool")
+    assert said.code == 0
+    for part in ("in a spec: - {name: pool1, type: pool, mode: ..., size: ...}", "one of max, average", "(needed)"):
+        assert part in said.out
+    assert "layers/pool.py" in said.out and "cpu" in said.out
+
+
+def test_every_layer_has_a_page():
+    types = [row["type"] for row in json.loads(netspec("layers", "--json").out)]
+    for page in json.loads(netspec("layers", "show", *types, "--json").out):
+        assert page["summary"] and page["text"] and page["kernels"]
+        assert all(attribute["meaning"] for attribute in page["attributes"]), page["type"]
+
+
+def test_an_unknown_type_is_guessed():
+    said = netspec("layers", "show", "polo")
+    assert said == (1, "", "error: unknown layer type 'polo' (did you mean 'pool'?)\n")
+
+
+def test_a_built_in_layer_by_its_file():
+    from cli_tools import ROOT
+
+    assert netspec("layers", "show", ROOT / "layers" / "relu.py").out.startswith("relu: ")
+
+
+def test_a_plugin_is_shown_and_usable(plugin, tmp_path):
+    file = plugin("times_shown")
+    said = process("layers", "show", file)
+    assert said.code == 0 and "factor" in said.out and "What the input is multiplied with." in said.out
+    assert "times_shown" in process("layers", "--plugin", file).out
+    spec = tmp_path / "net.yaml"
+    from cli_tools import MINI
+
+    spec.write_text(MINI.replace("type: relu", "type: times_shown"))
+    assert process("validate", spec, "--plugin", file).code == 0
+    alone = process("validate", spec)
+    assert alone.code == 1 and "unknown layer type 'times_shown'" in alone.err
+
+
+def test_check_passes_a_good_plugin_and_fails_a_wrong_one(plugin):
+    good = process("layers", "check", plugin("times_good"), "--backend", "cpu")
+    assert good.code == 0, good
+    assert "passed   gradients" in good.out and good.out.splitlines()[-1].split()[1] == "passed,"
+    wrong = process("layers", "check", plugin("times_wrong", "factor * dy + 1"), "--backend", "cpu", "--json")
+    failed = [result for result in json.loads(wrong.out) if result["status"] == "failed"]
+    assert wrong.code == 1 and "gradients" in {result["check"] for result in failed}
+    assert "Traceback" not in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "registers no layer"),
+        ("import nosuchmodule\n", "cannot be imported: ModuleNotFoundError"),
+        ("def (:\n", "cannot be imported: SyntaxError"),
+    ],
+)
+def test_a_file_that_is_no_plugin_is_one_line(tmp_path, text, message):
+    file = tmp_path / "odd.py"
+    file.write_text(text)
+    for args in (["layers", "check", file], ["layers", "show", file], ["validate", "quickstart", "--plugin", file]):
+        said = netspec(*args)
+        assert said.code == 1 and message in said.err and said.err.count("\n") == 1
+
+
+def test_a_missing_plugin_is_one_line():
+    said = netspec("info", "quickstart", "--plugin", "gone.py")
+    assert said == (2, "", "error: gone.py: no such plugin file\n")

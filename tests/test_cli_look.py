@@ -1,0 +1,123 @@
+"""``info``, ``plan``, ``graph``, ``show`` and ``schema``: what they say about real specs."""
+
+import json
+import re
+
+import pytest
+import yaml
+from cli_tools import MINI, netspec
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini.yaml").write_text(MINI)
+    return tmp_path
+
+
+def test_info_states_the_figures_of_alexnet():
+    said = netspec("info", "alexnet")
+    assert said.code == 0 and said.err == ""
+    assert "60,965,224 parameters, 659,272 neurons" in said.out
+    assert "parameters by type: conv 3.8 %, dense 96.2 %" in said.out
+    assert re.search(r"^ 4 layers +60,030,976$", said.out, re.MULTILINE)
+    for number in ("11,075,584", "2,359,296", "1,048,576"):
+        assert number in said.out
+    assert re.search(r"^ with memory used again +\d+ MiB +\d+ MiB$", said.out, re.MULTILINE)
+
+
+def test_info_as_json_adds_up():
+    data = json.loads(netspec("info", "alexnet", "--json").out)
+    assert data["parameters"] == sum(row["parameters"] for row in data["rows"]) == 60_965_224
+    assert data["crossing_bytes"] == sum(one["bytes"] for one in data["crossings"]) == 60_030_976
+    assert {one["layer"] for one in data["crossings"]} == {"conv3", "fc6", "fc7", "fc8"}
+    assert sum(data["parameters_by_layer"].values()) == pytest.approx(1)
+    assert data["forward_flops"] < data["backward_flops"]
+    for device in ("left", "right"):
+        kinds = data["memory"][device]
+        plain = sum(value for kind, value in kinds.items() if kind not in ("arena", "total"))
+        assert 0 < kinds["total"] < plain
+
+
+def test_info_of_another_phase_batch_and_binding():
+    predict = ("info", "mini.yaml", "--phase", "predict", "--json")
+    one = json.loads(netspec(*predict, "--batch", 1).out)
+    four = json.loads(netspec(*predict, "--batch", 4, "--devices", "cpu").out)
+    assert (one["batch"], four["batch"]) == (1, 4)
+    assert one["backward_flops"] == 0
+    assert four["forward_flops"] == 4 * one["forward_flops"]
+
+
+def test_lines_of_tables_in_a_pipe_are_whole_and_without_colour():
+    said = netspec("info", "alexnet")
+    assert "\x1b" not in said.out
+    assert all(line == line.rstrip() for line in said.out.splitlines())
+    assert max(map(len, said.out.splitlines())) > 80
+
+
+def test_plan_lists_steps_with_queues_and_what_they_wait_for():
+    said = netspec("plan", "mini.yaml")
+    assert said.code == 0
+    row = next(line for line in said.out.splitlines() if line.startswith(" fc2.x@left.fetch1 "))
+    assert row.split()[1:4] == ["left", "copy", "relu1.forward@right"]
+    assert re.search(r"^\d+ steps on 4 queues$", said.out, re.MULTILINE)
+    assert "kernels" not in said.out
+
+
+def test_plan_for_devices_shows_kernels():
+    said = netspec("plan", "mini.yaml", "--devices", "cpu:0,cpu:1", "--phase", "eval")
+    assert said.code == 0
+    assert "relu:forward_cpu (plain)" in said.out
+
+
+def test_plan_as_json_is_the_plan():
+    data = json.loads(netspec("plan", "mini.yaml", "--phase", "predict", "--json").out)
+    assert data["phase"] == "predict" and data["devices"] == ["left", "right"]
+    assert {step["queue"] for step in data["steps"]} == {"compute", "copy"}
+    lowered = json.loads(netspec("plan", "mini.yaml", "--devices", "cpu", "--json").out)
+    assert any(step["passes"] for step in lowered["steps"])
+
+
+@pytest.mark.parametrize(("name", "start"), [("net.svg", "<svg"), ("net.dot", "digraph"), ("net.mmd", "flowchart")])
+def test_graph_writes_a_picture(folder, name, start):
+    said = netspec("graph", "mini.yaml", "-o", name)
+    assert said == (0, f"wrote {name}\n", "")
+    assert start in (folder / name).read_text()[:500]
+
+
+def test_graph_without_a_file_prints_mermaid():
+    assert "flowchart" in netspec("graph", "mini.yaml").out
+
+
+def test_graph_as_json_marks_crossings(folder):
+    data = json.loads(netspec("graph", "mini.yaml", "--json").out)
+    assert [edge["target"] for edge in data["edges"] if edge["crossing"]] == ["fc2"]
+    both = netspec("graph", "mini.yaml", "--json", "-o", "net.svg")
+    assert json.loads(both.out) == data and both.err == "wrote net.svg\n"
+
+
+def test_show_prints_the_file_as_it_is():
+    assert netspec("show", "mini.yaml").out == MINI
+
+
+def test_show_resolved_is_a_spec_with_origins(folder):
+    said = netspec("show", "mini.yaml", "--set", "train.sgd.momentum=0.8", "--batch", 4)
+    (folder / "again.yaml").write_text(said.out)
+    assert netspec("validate", "again.yaml").code == 0
+    lines = {line.split(":")[0].strip(): line for line in said.out.splitlines()}
+    assert lines["momentum"].rstrip().endswith("# --set train.sgd.momentum=0.8")
+    assert "mini.yaml:8" in said.out
+
+
+def test_show_as_json_is_the_resolved_spec():
+    data = json.loads(netspec("show", "mini.yaml", "--json").out)
+    assert data["train"]["sgd"]["momentum"] == 0.9
+    assert [layer["name"] for layer in data["layers"]] == ["fc1", "relu1", "fc2", "loss"]
+
+
+def test_schema_accepts_a_shipped_spec_with_the_jsonschema_package_alone():
+    import jsonschema
+
+    schema = json.loads(netspec("schema").out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(netspec("show", "quickstart").out))
