@@ -13,6 +13,7 @@ from typing import Any
 import netspec
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "pillow", "safetensors", "pyyaml", "threadpoolctl")
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
@@ -26,7 +27,7 @@ def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | No
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": _cores(),
-        "memory_bytes": _memory(),
+        "memory_bytes": host_memory(),
         "devices": list(devices),
         "command": sys.argv,
         "folder": str(Path.cwd()),
@@ -56,8 +57,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _memory() -> int | None:
+def host_memory() -> int | None:
+    """Bytes of memory that this process can have: the machine's, or its container's where that is less."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+    try:
+        return min(physical, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit, which reads "max"
+        return physical

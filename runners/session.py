@@ -19,6 +19,7 @@ from netspec.plan.builder import Alias
 from netspec.program import Program, lower
 from netspec.runners.bound import BoundProgram
 from netspec.runners.local import local_runner
+from netspec.runners.memory import check_memory
 from netspec.runners.serial import SerialRunner
 from netspec.runners.trace import Trace
 from netspec.spec.model import Spec
@@ -27,6 +28,12 @@ from netspec.store import Store
 Host = np.ndarray[Any, Any]
 Opener = Callable[[Sequence[str]], Sequence[Device]]
 RUNNERS: Mapping[str, Callable[..., Any]] = {"local": local_runner, "serial": SerialRunner}
+
+
+def _maker(runner: str) -> Callable[..., Any]:
+    if runner not in RUNNERS:
+        raise NetspecError(f"unknown runner '{runner}': {' or '.join(RUNNERS)}")
+    return RUNNERS[runner]
 
 
 class Rates(NamedTuple):
@@ -67,6 +74,7 @@ class Session:
         names: Mapping[str, Alias] | None = None,
         opener: Opener = open_devices,
     ) -> None:
+        make = _maker(runner)
         self.spec = spec
         self.seed = spec.train.seed if seed is None else seed
         self.batch = batch or spec.train.batch
@@ -76,13 +84,13 @@ class Session:
         self._limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
         self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
         self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
+        check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
         self.store = Store(self.plans.values(), self.devices)
         self.store.initialise(self.seed)
         arenas = {name: device.arena(self._arena(name)) for name, device in self.devices.items()}
         self._bound = {
             phase: BoundProgram(program, self.devices, self.store, arenas) for phase, program in self.programs.items()
         }
-        make = RUNNERS[runner]
         self._runners = {phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()}
 
     def train(self, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> Outcome:

@@ -6,6 +6,7 @@ Session's Store and a ``State``; a checkpoint holds both, so a resumed run goes 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -151,9 +152,15 @@ class Training:
                 self._save()
 
     def _batches(self) -> Iterator[Images]:
-        """The rest of the epoch's batches; when they cannot be had, what has been learned is saved first."""
-        try:
+        """The rest of the epoch's batches."""
+        with self._saved_on_error():
             yield from self.batches.epoch(self.state.epoch, self.state.position)
+
+    @contextlib.contextmanager
+    def _saved_on_error(self) -> Iterator[None]:
+        """Save what has been learned when the block, which changes nothing, cannot have its images."""
+        try:
+            yield
         except NetspecError:
             self._save(last=True)
             raise
@@ -229,7 +236,8 @@ class Training:
         """Loss and errors over the validation images; None without any, and when told to stop."""
         if self.validation is None:
             return None
-        done = evaluate(self.session, self.validation, self.names, self.hooks.emit, self.hooks.stop)
+        with self._saved_on_error():
+            done = evaluate(self.session, self.validation, self.names, self.hooks.emit, self.hooks.stop)
         if done is None:
             return None
         tally, seconds = done

@@ -176,14 +176,16 @@ def test_a_spec_without_an_image_and_a_label_cannot_train():
         input_names(loads(text))
 
 
-def test_when_images_fail_what_was_learned_is_saved():
+@pytest.mark.parametrize("validation", [False, True])
+def test_when_images_fail_what_was_learned_is_saved(validation):
     harness = Harness()
 
     def broken(epoch, start=0):
-        yield from list(FakeBatches.epoch(harness.train, epoch, start))[:3]
+        yield from list(FakeBatches.epoch(which, epoch, start))[:2]
         raise NetspecError("data worker 1 died")
 
-    harness.train.epoch = broken
+    which = harness.val if validation else harness.train
+    which.epoch = broken
     with pytest.raises(NetspecError, match="data worker 1 died"):
         harness.run()
-    assert harness.saves[-1][0].iteration == 3
+    assert harness.saves[-1][0].iteration == (5 if validation else 2)

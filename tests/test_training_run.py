@@ -1,11 +1,13 @@
 """Whole runs on two CPU devices: they learn, are repeatable, and go on as if they had never been interrupted."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -303,11 +305,21 @@ def test_a_full_disk_is_one_message_and_leaves_the_last_checkpoint_whole(spec, m
     assert same(final(result), final(train(spec, out=spec.parent / "others")[0]))
 
 
-def _start(spec: Path, **options) -> subprocess.Popen:
+@contextlib.contextmanager
+def _process(code: str, *args: str) -> Iterator[subprocess.Popen]:
+    """Python with that code; it is gone when the block is left."""
+    with subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _start(spec: Path, **options) -> contextlib.AbstractContextManager[subprocess.Popen]:
     """A run in a process of its own; it ends with the result's exit code."""
     code = "import sys; from netspec.api import run; sys.exit(run(sys.argv[1], **eval(sys.argv[2])).exit_code)"
     given = {"out": str(spec.parent / "runs"), "devices": "cpu:0,cpu:1", **options}
-    return subprocess.Popen([sys.executable, "-c", code, str(spec), repr(given)], stderr=subprocess.PIPE, text=True)
+    return _process(code, str(spec), repr(given))
 
 
 def _wait_for_training(spec: Path, process: subprocess.Popen) -> Path:
@@ -339,8 +351,7 @@ def test_a_second_interrupt_stops_at_once(spec):
     code = (
         slow + "import sys; from netspec.api import run; run(sys.argv[1], out=sys.argv[2], devices='cpu', epochs=99999)"
     )
-    command = [sys.executable, "-c", code, str(spec), str(spec.parent / "runs")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with _process(code, str(spec), str(spec.parent / "runs")) as process:
         _wait_for_training(spec, process)
         process.send_signal(signal.SIGINT)
         time.sleep(1)
@@ -370,3 +381,40 @@ def test_tensorboard_without_its_library_is_one_line(spec, monkeypatch):
     with pytest.raises(NetspecError, match=r"pip install 'netspec\[tensorboard\]'"):
         train(spec, tensorboard=True)
     assert not (spec.parent / "runs").exists()
+
+
+def test_what_does_not_fit_is_told_before_it_is_allocated(spec, monkeypatch):
+    monkeypatch.setattr("netspec.runners.memory.host_memory", lambda: 100_000)
+    message = r"the plan takes .* KiB of memory on this machine \(.* for 'left', .* for 'right'\), which has 97.7 KiB; "
+    with pytest.raises(NetspecError, match=message + "lower train.batch"):
+        train(spec)
+    assert not (spec.parent / "runs").exists()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_a_killed_run_leaves_no_process(spec):
+    with _start(spec, epochs=100_000, workers=2) as process:
+        _wait_for_training(spec, process)
+        workers = _children(process.pid)
+        assert len(workers) == 4  # two for each of training and validation images
+        process.kill()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_killed_worker_is_one_message_and_a_checkpoint(spec):
+    with _start(spec, epochs=100_000, workers=1) as process:
+        folder = _wait_for_training(spec, process)
+        for pid in _children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+    assert "died, killed by SIGKILL" in errors.splitlines()[-1]
+    summary = runs(spec.parent / "runs")[0]
+    assert summary.status == "failed"
+    assert checkpoint.read(listed(folder / "checkpoints")[0]).record.iteration == summary.iteration
