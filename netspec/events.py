@@ -15,7 +15,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Training is about to begin; ``iteration`` is above 0 in a resumed run."""
+    """Training is about to begin; ``iteration`` is above 0 in a resumed run.
+
+    Checkpoints come at the end of each epoch, and within it every ``checkpoint_every`` seconds (0: only then).
+    """
 
     name: str
     folder: str
@@ -24,6 +27,7 @@ class RunStarted:
     total_iterations: int
     iteration: int
     batch: int
+    checkpoint_every: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

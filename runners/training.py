@@ -119,7 +119,7 @@ class Training:
         """The event of the beginning."""
         train, state = self.spec.train, self.state
         counts = (train.epochs, self.per_epoch, max(self.total, state.iteration), state.iteration, train.batch)
-        return RunStarted(self.spec.name, folder, *counts)
+        return RunStarted(self.spec.name, folder, *counts, self.checkpoint_every)
 
     def run(self) -> Literal["finished", "interrupted"]:
         """Train to the end or until told to stop; a checkpoint of the last state then lies on disk.

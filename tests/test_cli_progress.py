@@ -66,7 +66,7 @@ def test_a_plain_line_says_everything(plain):
     line = next(line for line in plain if "iteration 13/20" in line)
     assert line == (
         "epoch 2/2  iteration 13/20  loss 1.8  top-1 error 50.0 %  top-5 error 25.0 %  rate 0.01  128 img/s  "
-        "waiting for data 2 %  ETA 11.0 s"
+        "waiting for data 2 %  ETA 11.0 s  checkpoint in 7.0 s"
     )  # seven iterations of a second and one evaluation of four
 
 
@@ -182,6 +182,20 @@ def test_the_first_iteration_of_a_process_says_nothing_about_time():
     assert tracker.remaining == 9 * 60
     tracker(step(2, seconds=1.0))
     assert tracker.remaining == 8 and tracker.images_per_second == 128
+
+
+def test_the_next_checkpoint_comes_by_the_clock_or_with_the_epoch():
+    tracker = Tracker()
+    tracker(RunStarted("net", FOLDER, 1, 100, 100, 0, 128, checkpoint_every=30.0))
+    for iteration in range(1, 11):
+        tracker(step(iteration, per_epoch=100))
+    assert tracker.to_checkpoint == 20
+    tracker(CheckpointWritten("x", 10, 1, 0.0))
+    assert tracker.to_checkpoint == 30
+    for iteration in range(11, 91):
+        tracker(step(iteration, per_epoch=100))
+    tracker(CheckpointWritten("x", 90, 1, 0.0))
+    assert tracker.to_checkpoint == 10
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
     parts.append((8, f"waiting for data {units.percent(tracker.waited, 0)}"))
     if tracker.remaining is not None:
         parts.append((2, f"ETA {units.duration(tracker.remaining)}"))
+    if tracker.to_checkpoint is not None:
+        parts.append((9, f"checkpoint in {units.duration(tracker.to_checkpoint)}"))
     return parts
 
 

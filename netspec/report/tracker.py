@@ -20,7 +20,7 @@ class Tracker:
         self.finished: RunFinished | None = None
         self.checkpoint: CheckpointWritten | None = None
         self.first_loss: float | None = None
-        self._seen = 0
+        self._seen, self._since_checkpoint = 0, 0.0
         self.evaluations: list[EvaluationDone] = []
         self._recent: deque[IterationDone] = deque(maxlen=RECENT)
         self._timed: deque[IterationDone] = deque(maxlen=RECENT)
@@ -35,7 +35,7 @@ class Tracker:
             case EvaluationDone():
                 self.evaluations.append(event)
             case CheckpointWritten():
-                self.checkpoint = event
+                self.checkpoint, self._since_checkpoint = event, 0.0
             case RunFinished():
                 self.finished = event
 
@@ -43,6 +43,7 @@ class Tracker:
         if self._seen == 1:  # the first one of a process compiles kernels: its time says nothing
             self._timed.clear()
         self.last, self._seen = event, self._seen + 1
+        self._since_checkpoint += event.seconds
         self._recent.append(event)
         self._timed.append(event)
         if self.first_loss is None and event.finite:
@@ -93,14 +94,15 @@ class Tracker:
         return left * step + self._evaluations_left() * self._evaluation_seconds()
 
     @property
-    def to_epoch_end(self) -> float | None:
-        """Seconds to the end of the epoch, where evaluation and checkpoint come."""
+    def to_checkpoint(self) -> float | None:
+        """Seconds to the next checkpoint: at the end of the epoch, or sooner where they come by the clock too."""
         step = self.seconds_per_iteration
         if self.started is None or self.last is None or step is None:
             return None
         per_epoch = self.started.iterations_per_epoch
-        left = min(-self.last.iteration % per_epoch, self.started.total_iterations - self.last.iteration)
-        return left * step
+        left = min(-self.last.iteration % per_epoch, max(0, self.started.total_iterations - self.last.iteration))
+        every = self.started.checkpoint_every
+        return min(left * step, max(0.0, every - self._since_checkpoint)) if every else left * step
 
     def _evaluations_left(self) -> int:
         assert self.started is not None and self.last is not None
