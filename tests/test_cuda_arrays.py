@@ -12,8 +12,8 @@ from cuda_stand_in import stand_in
 from netspec.device.cuda import device as device_module
 from netspec.device.cuda import driver
 from netspec.device.cuda.device import CudaDevice
-from netspec.device.cuda.numba_cuda import SIMULATOR, type_of
 from netspec.errors import NetspecError
+from netspec.kernels.numba_cuda import SIMULATOR, type_of
 from netspec.plan.model import Pass
 
 pytestmark = pytest.mark.skipif(SIMULATOR, reason="kernels are simulated")

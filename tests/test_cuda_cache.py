@@ -13,7 +13,7 @@ dispatcher._Kernel.bind = lambda self: None
 codegen.JITCUDACodegen.magic_tuple = lambda self: ("13.0", card)
 codegen.CUDACodeLibrary._ensure_cc = lambda self, cc: cc or card
 
-from netspec.device.cuda.numba_cuda import array_type
+from netspec.kernels.numba_cuda import array_type
 from netspec.kernels.cuda import compile_cuda
 from netspec.kernels.find import find_kernel
 

@@ -14,7 +14,7 @@ CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"
 
 ORDER = {
     "errors": 0, "events": 0, "discover": 0, "contract": 1, "registry": 1, "plugin": 2, "init": 2, "train": 2,
-    "spec": 3, "plan": 4, "ops": 4, "program": 5, "kernels": 6, "device": 6, "store": 7, "check": 8,
+    "spec": 3, "plan": 4, "ops": 4, "program": 5, "kernels": 5, "device": 6, "store": 7, "check": 8,
 }  # fmt: skip
 """Rooms of the core from the ground up: a room imports rooms of its own height or below."""
 

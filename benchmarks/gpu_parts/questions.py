@@ -17,7 +17,7 @@ MICRO = 1e6
 
 def machine() -> dict[str, Any]:
     """The card, the driver's answers and the versions at work."""
-    from netspec.device.cuda.numba_cuda import versions
+    from netspec.kernels.numba_cuda import versions
 
     cards = [f"{card.name}, {card.memory / 2**30:.0f} GiB, compute capability {card.capability}" for card in gpus()]
     return {"cards": cards, "python": platform.python_version(), "numpy": np.__version__, "compiler": versions()}

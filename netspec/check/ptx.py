@@ -59,7 +59,7 @@ def find_ptxas() -> str | None:
 @cache
 def toolchain() -> str:
     """Versions that decide the code: the table's figures hold for these."""
-    from netspec.device.cuda.numba_cuda import versions
+    from netspec.kernels.numba_cuda import versions
 
     ptxas = find_ptxas()
     text = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout if ptxas else ""
@@ -130,15 +130,15 @@ def _record(job: Job) -> Path:
 
 def ptx_of(signature: Signature, capability: tuple[int, int]) -> str:
     """PTX of one kernel for those argument types."""
-    from netspec.device.cuda.numba_cuda import compile_ptx
     from netspec.kernels.cuda import plain_cuda
+    from netspec.kernels.numba_cuda import compile_ptx
 
     function = plain_cuda(function_of(signature.kernel), "float32")
     return compile_ptx(function, tuple(_type(text) for text in signature.types), capability)
 
 
 def _type(text: str) -> Any:
-    from netspec.device.cuda.numba_cuda import array_type, scalar_type
+    from netspec.kernels.numba_cuda import array_type, scalar_type
 
     match = re.fullmatch(r"(\w+)\[(\d)([CA])\]", text)
     return array_type(match[1], int(match[2]), match[3]) if match else scalar_type(text)

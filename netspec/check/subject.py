@@ -133,7 +133,7 @@ def gpu() -> Device:
     """The first GPU, or numba's simulator. Raises Skipped where there is neither."""
     try:
         from netspec.device.cuda.device import CudaDevice
-        from netspec.device.cuda.numba_cuda import SIMULATOR, cuda
+        from netspec.kernels.numba_cuda import SIMULATOR, cuda
     except ImportError as error:
         raise Skipped(f"numba-cuda is not installed ({error})") from error
     if not SIMULATOR and not cuda.is_available():
@@ -143,7 +143,7 @@ def gpu() -> Device:
 
 def is_simulated() -> bool:
     """Whether ``gpu`` is the simulator."""
-    from netspec.device.cuda.numba_cuda import SIMULATOR
+    from netspec.kernels.numba_cuda import SIMULATOR
 
     return SIMULATOR
 

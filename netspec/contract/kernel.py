@@ -145,5 +145,5 @@ class Lazy:
         return module if self.name is None else getattr(module, self.name)
 
 
-cuda = Lazy("netspec.device.cuda.numba_cuda", "cuda")
+cuda = Lazy("netspec.kernels.numba_cuda", "cuda")
 """``numba.cuda``, imported when the first CUDA kernel is compiled."""

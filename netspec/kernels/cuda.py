@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from netspec.device.cuda import numba_cuda
+from netspec.kernels import numba_cuda
 from netspec.kernels.cache import content_folder
 from netspec.kernels.source import Prepared, prepare
 

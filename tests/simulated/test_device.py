@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netspec.device.cuda import numba_cuda
 from netspec.device.cuda.device import ALIGNMENT, CudaDevice
 from netspec.device.cuda.ops import CudaOps
 from netspec.errors import NetspecError
+from netspec.kernels import numba_cuda
 
 
 @pytest.fixture(scope="module")

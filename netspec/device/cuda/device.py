@@ -10,12 +10,12 @@ import numpy as np
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device, Event
-from netspec.device.cuda import numba_cuda
-from netspec.device.cuda.numba_cuda import cuda
 from netspec.device.cuda.ops import CudaOps
 from netspec.errors import NetspecError
+from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, compile_host
 from netspec.kernels.find import find_kernel
+from netspec.kernels.numba_cuda import cuda
 from netspec.plan.model import Pass, Queue
 
 Array = Any
