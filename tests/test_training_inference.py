@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_training_run import SPEC
+from training_runs import SPEC
 
 from netspec.api import evaluate, predict, run
 from netspec.errors import NetspecError

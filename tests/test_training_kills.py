@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_training_run import SPEC
+from training_runs import SPEC
 
 KILLS = int(os.environ.get("NETSPEC_KILLS", "4"))
 SEED = int(os.environ.get("NETSPEC_KILLS_SEED", random.randrange(2**32)))
