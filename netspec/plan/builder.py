@@ -287,7 +287,7 @@ def named(shard: Shard, direction: Direction) -> Names:
         if kernel.direction == direction and kernel.applies(attrs, layer.phase)
     )
     tensors = tuple(name for name, value in vars(shard.t).items() if isinstance(value, Tensor))
-    return _named(cls, applying, tensors, len(shard.t.inputs))
+    return _named(cls, applying, tensors, len(shard.t.inputs))  # type: ignore[arg-type]  # a class can be hashed
 
 
 @functools.cache
