@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -44,14 +46,19 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def test_reads_back_as_written(path):
-    found = read(path)
-    assert found.record == RECORD == read_record(path)
-    assert found.path == path
+def assert_same(found: Checkpoint) -> None:
+    assert found.record == RECORD
     assert found.tensors.keys() == TENSORS.keys()
     for name, array in TENSORS.items():
         assert found.tensors[name].dtype == array.dtype
         np.testing.assert_array_equal(found.tensors[name], array)
+
+
+def test_reads_back_as_written(path):
+    found = read(path)
+    assert_same(found)
+    assert read_record(path) == RECORD
+    assert found.path == path
 
 
 def test_the_safetensors_library_reads_it(path):
@@ -78,8 +85,7 @@ def test_every_damaged_byte_is_found(path):
         except NetspecError as error:
             assert str(path) in str(error)
         else:  # padding and JSON's own white space mean nothing
-            assert found.record == RECORD
-            assert all(np.array_equal(found.tensors[name], TENSORS[name]) for name in TENSORS)
+            assert_same(found)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
@@ -154,3 +160,20 @@ def test_other_calls_that_fail_leave_it_whole_too(path, monkeypatch, call):
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(NetspecError, match="No such file or directory"):
         write(tmp_path / "gone" / "one", CHECKPOINT)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_cut_and_pasted_files_end_in_one_message(tmp_path_factory, data):
+    file = tmp_path_factory.getbasetemp() / "pasted.safetensors"
+    write(file, CHECKPOINT)
+    whole = file.read_bytes()
+    places = st.integers(0, len(whole))
+    start, stop, paste = data.draw(places), data.draw(places), data.draw(st.binary(max_size=40))
+    file.write_bytes(whole[:start] + paste + whole[stop:])
+    try:
+        found = read(file)
+    except NetspecError as error:
+        assert str(error).startswith(str(file))
+    else:
+        assert_same(found)
