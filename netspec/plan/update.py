@@ -30,7 +30,7 @@ class Update:
         judges = tuple(device for device in self.devices if checks[device])
         for device in judges:
             self._check(device, judges, checks[device])
-        self._exchange(judges, self._committers())
+        self._exchange(judges, self._informed(judges))
         self._commit(gradients)
 
     def _gradients(self) -> dict[str, Region]:
@@ -54,13 +54,14 @@ class Update:
         verdict = Region(f"finite@{device}", 0, place, place + 1)
         self.builder.step(f"agree@{device}", "agree", device, {"flags": flags, "verdict": verdict}, ("verdict",))
 
-    def _committers(self) -> tuple[str, ...]:
-        """Devices that hold parameters or state."""
-        return tuple(d for d in self.devices if any(s.device == d and s.params for s in self.shards))
+    def _informed(self, judges: tuple[str, ...]) -> tuple[str, ...]:
+        """Devices that judge, hold parameters or hold state."""
+        holders = {shard.device for shard in self.shards if shard.params}
+        return tuple(device for device in self.devices if device in judges or device in holders)
 
-    def _exchange(self, judges: tuple[str, ...], committers: tuple[str, ...]) -> None:
-        """Every device that commits comes to know every device's verdict."""
-        for target in committers:
+    def _exchange(self, judges: tuple[str, ...], informed: tuple[str, ...]) -> None:
+        """Every device that has a say or commits comes to know every device's verdict."""
+        for target in informed:
             self.builder.buffer(f"finite@{target}", target, (len(judges),), "int32", "flag")
             for place, source in enumerate(judges):
                 if source != target:
