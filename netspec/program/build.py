@@ -23,7 +23,8 @@ def lower(plan: Plan, kinds: Mapping[str, Backend], team_sizes: Mapping[str, int
     steps = [lowering.lower(step) for step in plan.steps]
     used = {region.buffer for step in steps for region in step.args.values()}
     buffers = {name: buffer for name, buffer in lowering.buffers.items() if name in used}
-    layout = lay_out(steps, buffers, {shard.layer: shard.type for shard in plan.shards})
+    kept = plan.probs if plan.phase == "predict" else None
+    layout = lay_out(steps, buffers, {shard.layer: shard.type for shard in plan.shards}, kept)
     places = locator(buffers, layout.offsets)
 
     def locate(region: Region) -> tuple[str, int, int]:

@@ -43,9 +43,16 @@ class Layout:
     inplace: Mapping[str, str]
 
 
-def lay_out(steps: Sequence[Step], buffers: Mapping[str, Buffer], types: Mapping[str, str]) -> Layout:
-    """Place every buffer that need not have memory of its own; ``types`` maps layers to their types."""
+def lay_out(
+    steps: Sequence[Step], buffers: Mapping[str, Buffer], types: Mapping[str, str], kept: str | None = None
+) -> Layout:
+    """Place every buffer that need not have memory of its own; ``types`` maps layers to their types.
+
+    ``kept`` is a buffer that is read when the last step has ended.
+    """
     touching = _touching(steps)
+    if kept in touching:
+        touching[kept] = sorted({*touching[kept], len(steps) - 1})
     inplace = _inplace(steps, buffers, touching, types)
     places = _places(buffers, touching, inplace)
     arenas = {device: _pack([p for p in places if p.device == device]) for device in {p.device for p in places}}
