@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netspec.plan.builder import Builder, channels, named
 from netspec.plan.model import Crossing, Kind, Region
 from netspec.plan.shards import Gather, Part, Shard
+
+Range = tuple[int, int, int]
+"""First channel in the part, first channel in the gather, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Backward:
             args[name] = region or self._zeros(shard, name)
         for name in wanted:
             args[name] = self._written(shard, name)
-        self._append(shard, args, wanted, [name for name in writes if name not in wanted])
+        self._append(shard, args, wanted)
 
     def _wanted(self, shard: Shard, name: str) -> bool:
         target = name.removeprefix("d_")
@@ -64,7 +69,7 @@ class Backward:
             return any(piece.part.buffer in self.needs for piece in shard.gathers[target].pieces)
         return target in shard.params and trainable(shard, target)
 
-    def _append(self, shard: Shard, args: dict[str, Region], wanted: list[str], unneeded: list[str]) -> None:
+    def _append(self, shard: Shard, args: dict[str, Region], wanted: list[str]) -> None:
         flops = shard.layer.flops(shard.t)
         data = flops.d_inputs if any(name[2:] in shard.gathers for name in wanted) else 0
         params = flops.d_params if any(name[2:] in shard.params for name in wanted) else 0
@@ -75,7 +80,7 @@ class Backward:
             args,
             tuple(wanted),
             layer=shard.spec.name,
-            attrs={**self.builder.keys(shard), "unneeded": list(unneeded)},
+            attrs=self.builder.keys(shard),
             flops=data + params,
         )
 
@@ -106,38 +111,38 @@ class Backward:
         if part.buffer not in self.needs or not part.tensor.differentiable:
             return None
         gathers = [g for g in self.builder.network.gathers.values() if _reads(g, part)]
-        contributions = [c for c in (self._contribution(gather, part) for gather in gathers) if c is not None]
+        contributions = [one for gather in gathers for one in self._contributions(gather, part)]
         if not contributions:
             return None
         alone = len(contributions) == 1
         regions = [self._bring(part, contribution, number, alone) for number, contribution in enumerate(contributions)]
         return self._sum(f"d_{part.buffer}", part.buffer, part.device, regions)
 
-    def _contribution(self, gather: Gather, part: Part) -> Contribution | None:
+    def _contributions(self, gather: Gather, part: Part) -> list[Contribution]:
+        """What a gather's readers give for a part: one for each time that the gather holds the part."""
         total = self._total(gather)
         if total is None:
-            return None
+            return []
         if gather.alias:
-            return Contribution(gather.device, total)
-        ranges, offset = [], 0
-        for piece in gather.pieces:
-            if piece.part.buffer == part.buffer:
-                ranges.append((piece.start, offset, piece.channels))
-            offset += piece.channels
+            return [Contribution(gather.device, total)]
+        return [
+            Contribution(gather.device, self._taken(gather, part, total, number, ranges))
+            for number, ranges in enumerate(_held(gather, part))
+        ]
+
+    def _taken(self, gather: Gather, part: Part, total: Region, number: int, ranges: Sequence[Range]) -> Region:
+        """The part's gradient out of the gather's; ranges that a grouped join scattered are put together again."""
         if len(ranges) == 1:
             _, offset, width = ranges[0]
-            return Contribution(gather.device, channels(total.buffer, gather.tensor, offset, offset + width))
-        return Contribution(gather.device, self._assemble(gather, part, total, ranges))
-
-    def _assemble(self, gather: Gather, part: Part, total: Region, ranges: list[tuple[int, int, int]]) -> Region:
-        """Ranges of channels that a grouped join scattered, put together again."""
-        buffer = f"d_{part.buffer}.of.{gather.buffer}"
+            return channels(total.buffer, gather.tensor, offset, offset + width)
+        again = f".{number}" if number else ""
+        buffer = f"d_{part.buffer}.of.{gather.buffer}{again}"
         tensor = part.tensor
         region = self.builder.buffer(buffer, gather.device, tensor.shape, tensor.dtype, "gradient")
-        for number, (start, offset, width) in enumerate(ranges):
+        for place, (start, offset, width) in enumerate(ranges):
             source = channels(total.buffer, gather.tensor, offset, offset + width)
             target = channels(buffer, tensor, start, start + width)
-            self.builder.copy(f"{buffer}.fetch{number}", gather.device, gather.device, source, target, 0)
+            self.builder.copy(f"{buffer}.fetch{place}", gather.device, gather.device, source, target, 0)
         return region
 
     def _total(self, gather: Gather) -> Region | None:
@@ -192,6 +197,21 @@ def _requires_gradient(builder: Builder) -> set[str]:
             if reached or any(trainable(shard, name) for name in shard.params):
                 needs.update(p.buffer for p in shard.outputs.values() if p.tensor.differentiable)
     return needs
+
+
+def _held(gather: Gather, part: Part) -> list[list[Range]]:
+    """Where a gather holds a part: its ranges, a list for each time that the part is read (``inputs: [a, a]``)."""
+    held: list[list[Range]] = []
+    seen: Counter[int] = Counter()
+    offset = 0
+    for piece in gather.pieces:
+        if piece.part.buffer == part.buffer:
+            number = seen[piece.start]
+            seen[piece.start] += 1
+            held += [[]] if number == len(held) else []
+            held[number].append((piece.start, offset, piece.channels))
+        offset += piece.channels
+    return held
 
 
 def _reads(gather: Gather, part: Part) -> bool:
