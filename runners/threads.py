@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from netspec.errors import NetspecError
 from netspec.plan.model import Step
@@ -14,6 +14,8 @@ from netspec.runners.serial import step_failed
 from netspec.runners.trace import Trace
 
 QueueName = tuple[str, str]
+_GRACE_S = 10.0
+"""How long the other queues may take to end when one has failed; one that hangs must not keep the error back."""
 
 
 class _Aborted(Exception):
@@ -23,7 +25,8 @@ class _Aborted(Exception):
 class ThreadRunner:
     """Runs iterations of one bound program, its queues side by side.
 
-    A queue that waits longer than ``watchdog`` seconds for a step ends the run with a message that names both.
+    A queue that waits longer than ``watchdog`` seconds for a step ends the run with a message that names both. After
+    an error, or when ``run`` is interrupted, the runner is of no more use.
     """
 
     def __init__(self, bound: BoundProgram, trace: Trace | None = None, watchdog: float = 300.0) -> None:
@@ -54,17 +57,28 @@ class ThreadRunner:
             event.clear()
         for start in self._starts.values():
             start.put(True)
-        for _ in self._starts:
-            self._done.get()
+        try:
+            self._finish()
+        except BaseException:
+            self._fail(NetspecError("the iteration was interrupted"))
+            raise
         if self._error is not None:
             raise self._error
+
+    def _finish(self) -> None:
+        """Wait for all queues; when one has failed, for the others only a while."""
+        for _ in self._starts:
+            try:
+                self._done.get(timeout=None if self._error is None else _GRACE_S)
+            except Empty:
+                return
 
     def close(self) -> None:
         """End the threads."""
         for start in self._starts.values():
             start.put(False)
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(_GRACE_S)
         self._threads = []
 
     def _serve(self, name: QueueName, steps: Sequence[BoundStep]) -> None:
@@ -75,7 +89,7 @@ class ThreadRunner:
                     self._run(name, one)
             except _Aborted:
                 pass
-            except NetspecError as error:
+            except BaseException as error:  # raised by the thread that called run()
                 self._fail(error)
             self._done.put(name)
 
@@ -100,17 +114,17 @@ class ThreadRunner:
         for name in step.after:
             if not self._ended[name].wait(self.watchdog):
                 raise self._overdue(step, name)
-            if self._error is not None:
-                raise _Aborted
+        if self._error is not None:
+            raise _Aborted
 
     def _overdue(self, step: Step, awaited: str) -> NetspecError:
-        running = "; ".join(f"{device} {queue} is in '{one}'" for (device, queue), one in self._running.items())
+        running = "; ".join(f"{device} {queue} is in '{one}'" for (device, queue), one in tuple(self._running.items()))
         return NetspecError(
             f"device '{step.device}' has waited {self.watchdog:g} s: '{step.name}' needs '{awaited}', "
             f"which has not ended ({running or 'no step is running'})"
         )
 
-    def _fail(self, error: NetspecError) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Keep the first error and wake every queue that waits."""
         with self._lock:
             self._error = self._error or error

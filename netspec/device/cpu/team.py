@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 Block = tuple[int, int]
+_GRACE_S = 10.0
+"""How long a helper may take to end; one that hangs in a kernel must not hang those who close the team."""
 
 
 class Job:
@@ -50,29 +53,34 @@ class Team:
             job.work(0, self._ticket)
             return
         self._job, self._error = job, None
-        self._start.wait()
-        self._take(job, 0)
-        self._end.wait()
+        try:
+            self._start.wait()
+            self._take(job, 0)
+            self._end.wait()
+        except BaseException:  # Ctrl-C while waiting: helpers are out of step, and a further run must not hang
+            self._abort()
+            raise
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """Let the helpers go."""
-        if self._threads:
-            self._job = None
-            self._start.wait()
+        """Let the helpers go, wherever a run that was interrupted has left them."""
+        self._abort()
         for thread in self._threads:
-            thread.join()
+            thread.join(_GRACE_S)
         self._threads = []
 
+    def _abort(self) -> None:
+        self._start.abort()
+        self._end.abort()
+
     def _help(self, member: int) -> None:
-        while True:
-            self._start.wait()
-            job = self._job
-            if job is None:
-                return
-            self._take(job, member)
-            self._end.wait()
+        with contextlib.suppress(threading.BrokenBarrierError):
+            while True:
+                self._start.wait()
+                assert self._job is not None
+                self._take(self._job, member)
+                self._end.wait()
 
     def _take(self, job: Job, member: int) -> None:
         try:
