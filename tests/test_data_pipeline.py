@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -236,6 +239,15 @@ def test_real_photographs_give_the_same_bytes_for_any_number_of_workers():
             batches = pipeline.epoch(2, 247)
             found.add(b"".join(hashlib.sha256(next(batches).image).digest() for _ in range(3)))
     assert len(found) == 1
+
+
+def test_a_worker_imports_neither_numba_nor_layers_nor_runners():
+    code = (
+        "import sys, netspec.data.worker; print([name for name in sys.modules"
+        " if name.startswith(('numba', 'jsonschema', 'netspec.layers', 'netspec.runners', 'netspec.plan'))])"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_a_worker_starts_quickly(source):

@@ -122,10 +122,10 @@ def _crop(encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror
     box = _box(geometry, place, geometry.scaled(height, width))
     image = _cut(image, geometry, box, geometry.scaled(height, width))
     mode = "RGB" if geometry.channels == 3 else "L"
-    pixels = np.asarray(image if image.mode in (mode, "L") else image.convert(mode))
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    out[...] = pixels[:, ::-1] if mirror else pixels
+    image = image if image.mode in (mode, "L") else image.convert(mode)
+    if mirror:  # by Pillow, since numpy copies with a negative stride byte by byte
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
 
 
 def _box(geometry: Geometry, place: Place, scaled: tuple[int, int]) -> tuple[int, int]:
