@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,9 +33,9 @@ class Store:
         self.arrays: dict[str, Array] = {
             name: devices[buffer.device].empty(buffer.shape, buffer.dtype) for name, buffer in self.buffers.items()
         }
-        self._parts: dict[str, list[str]] = defaultdict(list)
+        self._parts: dict[str, list[str]] = {}
         for name, buffer in self.buffers.items():
-            self._parts[_logical(buffer).name].append(name)
+            self._parts.setdefault(_logical(buffer).name, []).append(name)
 
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the logical tensors by name."""
@@ -56,6 +55,8 @@ class Store:
     def tensor(self, name: str) -> Host:
         """A copy of one logical tensor on the host; KeyError where there is none of that name."""
         parts = [self.buffers[part] for part in self._parts[name]]
+        if len(parts) == 1 and _logical(parts[0]).axis is None:
+            return self.devices[parts[0].device].download(self.arrays[parts[0].name])
         whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
         for part in parts:
             whole[_range(_logical(part))] = self.devices[part.device].download(self.arrays[part.name])

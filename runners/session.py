@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -81,17 +82,21 @@ class Session:
         sizes = {"train": self.batch, "eval": eval_batch or self.batch, "predict": eval_batch or self.batch}
         self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names) for phase in phases}
         bound, self.notes = bind(spec.devices, devices)
-        self._limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
-        self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
-        self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
-        check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
-        self.store = Store(self.plans.values(), self.devices)
-        self.store.initialise(self.seed)
-        arenas = {name: device.arena(self._arena(name)) for name, device in self.devices.items()}
-        self._bound = {
-            phase: BoundProgram(program, self.devices, self.store, arenas) for phase, program in self.programs.items()
-        }
-        self._runners = {phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()}
+        with ExitStack() as opened:  # what is open by then is closed again where a later step fails
+            limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
+            opened.callback(limits.restore_original_limits)
+            self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
+            for device in self.devices.values():
+                opened.callback(device.close)
+            self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
+            check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
+            self.store = Store(self.plans.values(), self.devices)
+            self.store.initialise(self.seed)
+            self._bound = self._bind()
+            self._runners = {phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()}
+            for one_runner in self._runners.values():
+                opened.callback(one_runner.close)
+            self._opened = opened.pop_all()
 
     def train(self, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> Outcome:
         """One iteration of SGD on a batch; ``arrays`` maps network inputs to host arrays of the batch's size."""
@@ -116,11 +121,7 @@ class Session:
 
     def close(self) -> None:
         """End threads and give devices back."""
-        for runner in self._runners.values():
-            runner.close()
-        for device in self.devices.values():
-            device.close()
-        self._limits.restore_original_limits()
+        self._opened.close()
 
     def __enter__(self) -> Session:
         return self
@@ -134,8 +135,11 @@ class Session:
         kinds = {name: device.kind for name, device in self.devices.items()}
         return lower(plan, kinds, {name: device.team_size for name, device in self.devices.items()}, self.seed)
 
-    def _arena(self, device: str) -> int:
-        return max((program.arenas.get(device, 0) for program in self.programs.values()), default=0)
+    def _bind(self) -> dict[Phase, BoundProgram]:
+        """All phases on one arena a device, as they never run at the same time."""
+        sizes = {name: max(program.arenas.get(name, 0) for program in self.programs.values()) for name in self.devices}
+        arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
+        return {phase: BoundProgram(one, self.devices, self.store, arenas) for phase, one in self.programs.items()}
 
     def _run(self, phase: Phase, arrays: Mapping[str, Host], counters: tuple[int, int], rates: Rates) -> None:
         if phase not in self._bound:

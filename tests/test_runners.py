@@ -186,3 +186,20 @@ def test_loading_names_what_does_not_fit() -> None:
         ):
             assert word in str(caught.value)
         same_bits(session.store.tensors(), tensors)
+
+
+def test_a_session_that_cannot_be_made_leaves_nothing_open() -> None:
+    closed = []
+
+    def opener(names):  # type: ignore[no-untyped-def]
+        devices = teams(2, 2)(names)
+        for device in devices:
+            device.close = lambda close=device.close: (closed.append(1), close())
+            device.arena = lambda nbytes: (_ for _ in ()).throw(NetspecError("no room"))
+        return devices
+
+    before = threading.active_count()
+    with pytest.raises(NetspecError, match="no room"):
+        Session(network(TWO_TOWERS), ["cpu:0", "cpu:1"], opener=opener)
+    assert len(closed) == 2
+    assert threading.active_count() == before
