@@ -12,8 +12,14 @@ from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
+
 from netspec.contract.kernel import Lazy
 from netspec.errors import NetspecError
+
+_CAST = "_netspec_cast"
+"""What a kernel finds the compute dtype under."""
+_CONSTANTS = (bool, int, float, complex, str, tuple, np.ndarray, np.generic)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,10 @@ class Prepared:
 def prepare(function: Callable[..., Any], dtype: str) -> Prepared:
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
-    Raises NetspecError when its source cannot be read or when it reaches a plain function not marked @device.
+    Module-level floats that it reaches are constants of the compute dtype, as its literals are.
+
+    Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
+    a plain function not marked @device or a name that is not defined.
     """
     return _Preparer(dtype).prepare(function)
 
@@ -46,45 +55,82 @@ def prepare(function: Callable[..., Any], dtype: str) -> Prepared:
 class _Preparer:
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
-        self.done: dict[int, Prepared] = {}
+        self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
+        self.done: dict[int, Prepared | None] = {}
 
     def prepare(self, function: Any) -> Prepared:
         if id(function) not in self.done:
+            self.done[id(function)] = None
             self.done[id(function)] = self._prepare(function)
-        return self.done[id(function)]
+        prepared = self.done[id(function)]
+        if prepared is None:
+            raise NetspecError(f"{function.__qualname__} calls itself, which kernels and their helpers cannot")
+        return prepared
 
     def _prepare(self, function: Any) -> Prepared:
         tree, file = _parse(function)
         definition = tree.body[0]
-        assert isinstance(definition, ast.FunctionDef)
+        if not isinstance(definition, ast.FunctionDef):
+            raise NetspecError(f"{file}:{definition.lineno}: {function.__qualname__} must be written with 'def'")
         definition.decorator_list, definition.returns = [], None
-        for argument in definition.args.args:
+        for argument in _arguments(definition):
             argument.annotation = None
         if ast.get_docstring(definition):
             definition.body = definition.body[1:] or [ast.Pass()]
         _Literals(self.dtype, hasattr(function, "__netspec_scalar__")).visit(definition)
         ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
-        names["_netspec_cast"] = _caster(self.dtype)
-        digest = _digest(ast.dump(tree, include_attributes=False), self.dtype, names)
+        names[_CAST] = self.cast
+        digest = _digest(
+            ast.dump(tree, include_attributes=False), self.dtype, {**names, **_through_modules(definition, names)}
+        )
         # numba derives symbols from the name: two cached kernels of one name would clash in a third process.
         definition.name = f"{definition.name}_{digest[:12]}"
         return Prepared(definition.name, compile(tree, file, "exec"), names, digest)
 
     def _reach(self, function: Any, definition: ast.FunctionDef) -> dict[str, Any]:
-        used = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}
+        """Globals and closure variables by name; a local variable of the same name hides them, as in Python."""
+        used = {name for statement in definition.body for name in _names(statement, ast.Load)}
+        used -= _names(definition, ast.Store) | {argument.arg for argument in _arguments(definition)}
+        used |= _names(definition.args, ast.Load)
         closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
         found = {**function.__globals__, **closure}
-        names = {name: found[name] for name in used if name in found and not hasattr(builtins, name)}
-        return {name: self._resolve(function, name, value) for name, value in names.items()}
+        if unknown := [name for name in sorted(used - {_CAST}) if name not in found and not hasattr(builtins, name)]:
+            raise NetspecError(f"{function.__qualname__} uses '{unknown[0]}', which is not defined")
+        return {name: self._resolve(function, name, found[name]) for name in used if name in found}
 
     def _resolve(self, function: Any, name: str, value: Any) -> Any:
         value = value.resolve() if isinstance(value, Lazy) else value
+        if type(value) is float:
+            return self.cast(value)
         if not isinstance(value, FunctionType):
             return value
         if hasattr(value, "__netspec_device__") or hasattr(value, "__netspec_scalar__"):
             return self.prepare(value)
         raise NetspecError(f"{function.__qualname__} calls {name}(), which is not marked @device")
+
+
+def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def _arguments(definition: ast.FunctionDef) -> list[ast.arg]:
+    return [node for node in ast.walk(definition) if isinstance(node, ast.arg)]
+
+
+def _through_modules(definition: ast.FunctionDef, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Constants that are reached as ``module.NAME``: compilers freeze them, so they count in the hash."""
+    reached = [
+        (node.value.id, node.attr)
+        for node in ast.walk(definition)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    found = {
+        f"{name}.{attribute}": getattr(names[name], attribute, None)
+        for name, attribute in reached
+        if isinstance(names.get(name), ModuleType)
+    }
+    return {name: value for name, value in found.items() if isinstance(value, _CONSTANTS)}
 
 
 def _parse(function: Any) -> tuple[ast.Module, str]:
@@ -110,7 +156,7 @@ class _Literals(ast.NodeTransformer):
         kinds = (int, float) if self.whole_too else (float,)
         if not isinstance(node.value, kinds) or isinstance(node.value, bool):
             return node
-        cast = ast.Call(ast.Name("_netspec_cast", ast.Load()), [node], [])
+        cast = ast.Call(ast.Name(_CAST, ast.Load()), [node], [])
         return ast.copy_location(cast, node)
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
@@ -133,12 +179,6 @@ def _is_whole(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, int)
 
 
-def _caster(dtype: str) -> Any:
-    import numpy as np
-
-    return {"float32": np.float32, "float64": np.float64}[dtype]
-
-
 def _digest(text: str, dtype: str, names: Mapping[str, Any]) -> str:
     digest = blake2b(f"{dtype}\n{text}\n".encode(), digest_size=16)
     for name in sorted(names):
@@ -154,6 +194,8 @@ def _identity(value: Any) -> str:
         return value.__name__
     if isinstance(value, type):
         return value.__qualname__
+    if isinstance(value, np.ndarray):  # its repr leaves out digits and the middle of long ones
+        return f"{value.dtype} {value.shape} {blake2b(value.tobytes(), digest_size=16).hexdigest()}"
     function = getattr(value, "_defn", None) or getattr(value, "py_func", None)
     if function is not None:  # a numba intrinsic or dispatcher: its own file's text decides
         return _file_digest(function)

@@ -1,0 +1,116 @@
+"""Kernels made ready for compilers: what they reach, what counts in their hash, and what they must not do."""
+
+from __future__ import annotations
+
+import itertools
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netspec.errors import NetspecError
+from netspec.kernels.cpu import compile_cpu
+from netspec.kernels.source import prepare
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def function(tmp_path: Path) -> Callable[..., Any]:
+    """Makes the function ``f`` of a source text; further names are globals beside it."""
+
+    def make(text: str, **names: Any) -> Any:
+        path = tmp_path / f"source{next(_numbers)}.py"
+        path.write_text("import math\nfrom netspec.plugin import device\n" + text)
+        scope = {"__name__": "made", **names}
+        exec(compile(path.read_text(), str(path), "exec"), scope)
+        return scope["f"]
+
+    return make
+
+
+def digest(function: Any) -> str:
+    return prepare(function, "float32").digest
+
+
+CHANGES = {
+    "literal": ("def f(x): return x + 1.0", "def f(x): return x + 2.0"),
+    "constant": ("C = 1\ndef f(x): return x + C", "C = 2\ndef f(x): return x + C"),
+    "helper": (
+        "@device\ndef h(x): return x + 1\ndef f(x): return h(x)",
+        "@device\ndef h(x): return x\ndef f(x): return h(x)",
+    ),
+    "helper's constant": (
+        "C = 1\n@device\ndef h(x): return x + C\ndef f(x): return h(x)",
+        "C = 2\n@device\ndef h(x): return x + C\ndef f(x): return h(x)",
+    ),
+    "default": ("def f(x, n=1): return x + n", "def f(x, n=2): return x + n"),
+    "closure": (
+        "def make(c):\n    def f(x): return x + c\n    return f\nf = make(1)",
+        "def make(c):\n    def f(x): return x + c\n    return f\nf = make(2)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES.values(), ids=CHANGES)
+def test_whatever_a_kernel_reaches_changes_its_hash(function: Any, old: str, new: str) -> None:
+    assert digest(function(old)) == digest(function(old))
+    assert digest(function(old)) != digest(function(new))
+
+
+def test_comments_docstrings_and_unreached_names_do_not_change_the_hash(function: Any) -> None:
+    one = function("A = 1\ndef f(x):\n    return x + 1.0")
+    two = function('A = 2\ndef f(x: int):\n    """Prose."""\n    return x + 1.0  # why')
+    assert digest(one) == digest(two)
+
+
+def test_a_constant_of_another_module_counts(function: Any) -> None:
+    digests = set()
+    for tile in (16, 32):
+        sizes = types.ModuleType("sizes")
+        sizes.TILE = tile
+        digests.add(digest(function("def f(x): return x + sizes.TILE", sizes=sizes)))
+    assert len(digests) == 2
+
+
+def test_every_element_of_a_table_counts(function: Any) -> None:
+    tables = [np.zeros(5000) for _ in range(3)]
+    tables[1][2500] = 1.0
+    tables[2][0] = 1e-12
+    assert len({digest(function("def f(i): return TABLE[i]", TABLE=table)) for table in tables}) == 3
+
+
+def test_a_local_variable_hides_a_global_of_its_name(function: Any) -> None:
+    text = "def scale(x): return x\ndef f(x):\n    scale = 3\n    return x * scale"
+    assert compile_cpu(function(text), "float32")(np.float32(2)) == 6
+
+
+def test_a_helper_may_have_the_name_of_a_builtin(function: Any) -> None:
+    text = "@device\ndef round(x): return x + 1\ndef f(x): return round(x)"
+    assert compile_cpu(function(text), "float32")(np.float32(2.5)) == 3.5
+
+
+@pytest.mark.parametrize("text", ["def f(x): return x * 0.5", "HALF = 0.5\ndef f(x): return x * HALF"])
+def test_floats_are_cast_to_the_compute_dtype(function: Any, text: str) -> None:
+    for dtype in ("float32", "float64"):
+        compiled = compile_cpu(function(text), dtype)
+        compiled(np.dtype(dtype).type(1))
+        assert str(compiled.nopython_signatures[0].return_type) == dtype
+
+
+WRONG = {
+    "calls g(), which is not marked @device": "def g(x): return x\ndef f(x): return g(x)",
+    "f uses 'wrong', which is not defined": "def f(x): return [y for y in (x, wrong)][0]",
+    "g calls itself": "@device\ndef g(x): return g(x - 1) if x else x\ndef f(x): return g(x)",
+    "must be written with 'def'": "f = lambda x: x",
+}
+
+
+@pytest.mark.parametrize(("message", "text"), WRONG.items(), ids=WRONG)
+def test_what_cannot_be_compiled_is_told(function: Any, message: str, text: str) -> None:
+    with pytest.raises(NetspecError) as caught:
+        prepare(function(text), "float32")
+    assert message in str(caught.value)
