@@ -82,7 +82,9 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
     if not file.is_file():
         raise NetspecError(f"{path}: no such plugin file")
     name = f"netspec_plugin_{file.stem}"
-    if getattr(sys.modules.get(name), "__file__", None) != str(file):
+    while name in sys.modules and sys.modules[name].__file__ != str(file):
+        name += "_"  # another folder's file of that name
+    if name not in sys.modules:
         _import_file(name, file)
     types = tuple(key for key, cls in _types.items() if cls.__module__ == name)
     if not types:

@@ -66,9 +66,8 @@ class Layer:
         super().__init_subclass__(**kwargs)
         cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
         cls.attrs = cls.attrs_schema
-        own = tuple(value for value in cls.__dict__.values() if isinstance(value, Kernel))
-        names = {kernel.function.__name__ for kernel in own}
-        cls.kernels = tuple(k for k in cls.kernels if k.function.__name__ not in names) + own
+        own = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
+        cls.kernels = _overridden(cls.kernels, own, cls.__name__)
 
     def __init__(self, attrs: Mapping[str, Any], phase: Phase = "train") -> None:
         self.attrs = SimpleNamespace(**attrs)
@@ -156,3 +155,19 @@ class Layer:
             and (kernel.direction, kernel.variant) == (direction, variant)
             and kernel.applies(attrs, self.phase)
         )
+
+
+def _overridden(inherited: Sequence[Kernel], own: Sequence[Kernel], owner: str) -> tuple[Kernel, ...]:
+    """A class's kernels in the order of their passes: one that replaces an inherited one of its name has its place.
+
+    Raises TypeError where two functions have one name, by which plans tell them apart; one function marked for several
+    variants is no clash.
+    """
+    functions = {kernel.function.__name__: kernel.function for kernel in own}
+    if clash := next((k for k in own if functions[k.function.__name__] is not k.function), None):
+        raise TypeError(f"{owner}: two kernels are different functions called '{clash.function.__name__}'; rename one")
+    before = [kernel.function.__name__ for kernel in inherited]
+    kept = [(place, kernel) for place, kernel in enumerate(inherited) if before[place] not in functions]
+    places = {name: place for place, name in reversed([*enumerate(before)])}
+    new = [(places.get(kernel.function.__name__, len(before)), kernel) for kernel in own]
+    return tuple(kernel for _, kernel in sorted([*kept, *new], key=lambda pair: pair[0]))
