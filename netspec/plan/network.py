@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,6 +100,8 @@ class Network:
         except LayerError as error:
             mark = spec.mark_of(error.attr) if error.attr else spec.mark
             raise fail(mark, f"{spec.name}: {error.message}{_origin(gathers)}", error.remedy) from None
+        except Exception as error:  # a plugin's mistake must not look like one of netspec
+            raise fail(spec.mark, f"{spec.name}: {_fault(cls, error)}{_origin(gathers)}") from error
         ways = max((reading.ways for _, _, reading in readings), default=1)
         shard = Shard(spec, device, index, len(spec.devices), layer, gathers, t, ways)
         self._check_params(shard, inputs)
@@ -237,6 +240,12 @@ def _divide(spec: LayerSpec, name: str, total: int, count: int) -> int:
 def _count(inputs: tuple[str, ...]) -> str:
     noun = "input" if len(inputs) == 1 else "inputs"
     return f"{len(inputs)} {noun} ({', '.join(inputs)})"
+
+
+def _fault(cls: type[Layer], error: Exception) -> str:
+    """A layer's shape rule that raised what it should not, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"layer type '{cls.type}' fails at {frame.filename}:{frame.lineno}: {type(error).__name__}: {error}"
 
 
 def _origin(gathers: Mapping[str, Gather]) -> str:

@@ -141,7 +141,7 @@ class Layers:
             return None
         kind = plain(written)
         if not isinstance(kind, str) or kind not in layer_types():
-            fields.note(written.mark, f"unknown layer type {show(kind)}", meant(str(kind), layer_types()))
+            fields.note(written.mark, f"unknown layer type {show(kind)}", _meant_type(str(kind)))
             return None
         fields.marks["type"] = node.entries["type"].mark
         for key in ("after", "remove"):
@@ -225,6 +225,12 @@ class Layers:
         elif other.share is not None:
             fields.note(written.mark, f"'{name}' has no parameters of its own", f"share: {other.share}")
         return str(name)
+
+
+def _meant_type(kind: str) -> str:
+    """A remedy for an unknown type: it may be misspelt, or its plugin may not have been named."""
+    near = did_you_mean(kind, layer_types())
+    return near or f"known: {', '.join(layer_types())}; a plugin's layer is found with --plugin FILE"
 
 
 def _params(node: Map, layer: Multiplier, fields: Fields) -> dict[str, Multiplier]:
