@@ -163,3 +163,5 @@ All arrays are flat; ``step`` is not looked at."""
 narrow_strided, broad_strided = _micro_kernel(NARROW, None), _micro_kernel(BROAD, None)
 """The same with a[first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``rows`` is not
 looked at."""
+narrow_blocked, broad_blocked = _micro_kernel(NARROW, LANES), _micro_kernel(BROAD, LANES)
+"""The same with a[first + rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""

@@ -6,6 +6,7 @@ from math import prod
 from netspec.layers import _conv_cuda as on_cuda
 from netspec.layers import _conv_direct as direct
 from netspec.layers import _conv_gemm as gemm
+from netspec.layers import _conv_winograd as winograd
 from netspec.layers._patches import chunk_images, chunks, rows_at_once
 from netspec.layers._window import image_groups, initial_bias, window_of
 from netspec.plugin import (
@@ -55,7 +56,8 @@ class Conv(Layer):
     }
     divided = ("filters", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("direct", "direct_strided", "gemm")}
+    prefer = {"cpu": ("winograd", "direct", "direct_strided", "gemm")}
+    bounds = {"winograd": winograd.BOUND}
     examples = (
         {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 3, 4, 2)]},
         {
@@ -93,12 +95,16 @@ class Conv(Layer):
                 spaces["product"] = Workspace((patch, filters // self._groups), t.x.dtype, per="member")
         if variant.startswith("direct"):
             spaces |= direct.workspace(t, window_of(self.attrs, t.x), self._groups, direction)
+        if variant == "winograd":
+            spaces |= winograd.workspace(t, self._groups, direction)
         return spaces
 
     def supports(self, t, variant):
-        """Without a stride d_x is a convolution too; with one it is left to patches."""
-        stride = window_of(self.attrs, t.x).stride
-        return {"direct": stride == (1, 1), "direct_strided": stride != (1, 1)}.get(variant, True)
+        """Without a stride d_x is a convolution too, with one it is left to patches; Winograd is for 3 x 3 windows."""
+        window = window_of(self.attrs, t.x)
+        if variant == "winograd":
+            return winograd.pays(t, window, self._groups)
+        return {"direct": window.stride == (1, 1), "direct_strided": window.stride != (1, 1)}.get(variant, True)
 
     def scalars(self, t, index=None):
         """The window's numbers, images of a chunk and rows of one patch matrix."""
@@ -232,6 +238,16 @@ class Conv(Layer):
     )
     d_weight_sum_strided, d_bias_image_strided, d_bias_sum_strided = _also(
         "direct_strided", d_weight_sum, d_bias_image, d_bias_sum
+    )
+
+    # Winograd --------------------------------------------------------------------------------------------------------
+
+    start_winograd, start_unbiased = winograd.start_winograd, winograd.start_unbiased
+    pack_winograd, forward_winograd = winograd.pack_winograd, winograd.forward_winograd
+    start_flipped, pack_flipped_winograd = winograd.start_flipped, winograd.pack_flipped_winograd
+    d_x_winograd, d_weight_chunk_winograd = winograd.d_x_winograd, winograd.d_weight_chunk_winograd
+    d_weight_sum_winograd, d_bias_image_winograd, d_bias_sum_winograd = _also(
+        "winograd", d_weight_sum, d_bias_image, d_bias_sum
     )
 
     # CUDA ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,190 @@
+"""The transforms of Winograd's convolution F(4x4, 3x3) on vectors of neighbouring channels (Lavin and Gray 2016).
+
+A tile of 4 x 4 results is A^T [(G g G^T) * (B^T d B)] A, with the 3 x 3 filter g and the 6 x 6 pixels d. The matrices
+are those of Cook and Toom for the points 0, 3/4, -3/4, 3/2, -3/2 and infinity: with them the rounding error is a
+quarter of what the usual 0, 1, -1, 2, -2 give (on choosing points: Barabasz et al. 2020), and A and B stay exact in
+binary. Written as LLVM vectors, as the micro-kernel is; nothing in here is bounds-checked.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+from llvmlite import binding, ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+_WIDE = binding.get_host_cpu_features().get("avx512f", False)
+LANES = 16 if _WIDE else 8
+"""Channels of one vector."""
+POINTS = tuple(Fraction(n, 4) for n in (0, 3, -3, 6, -6))
+"""Where the polynomials are evaluated, beside infinity; p is followed by -p, which halves the work."""
+_OUT, _SIZE = 4, 3
+_LONG = ir.IntType(64)
+Matrix = list[list[Fraction]]
+
+
+def _coefficients(roots: tuple[Fraction, ...]) -> list[Fraction]:
+    """The polynomial with these roots, lowest power first, filled up to one more than there are points."""
+    result = [Fraction(1)]
+    for root in roots:
+        result = [up - root * same for up, same in zip([Fraction(0), *result], [*result, Fraction(0)], strict=True)]
+    return result + [Fraction(0)] * (len(POINTS) + 1 - len(result))
+
+
+def _powers(count: int) -> Matrix:
+    """A row of powers for each point, and for infinity the highest alone."""
+    return [[p**k for k in range(count)] for p in POINTS] + [[Fraction(int(k == count - 1)) for k in range(count)]]
+
+
+def _transposed(matrix: Matrix) -> Matrix:
+    return [list(column) for column in zip(*matrix, strict=True)]
+
+
+_others = [tuple(q for q in POINTS if q != p) for p in POINTS]
+A = _powers(_OUT)
+G = [
+    [value / prod(p - q for q in others) for value in row]
+    for p, others, row in zip(POINTS, _others, _powers(_SIZE), strict=False)
+] + _powers(_SIZE)[-1:]
+B = _transposed([*map(_coefficients, _others), _coefficients(POINTS)])
+"""The matrices: A is 6 x 4, G is 6 x 3, B is 6 x 6."""
+
+
+def _mirrored(matrix: Matrix) -> bool:
+    """Whether rows 1 and 2, and 3 and 4, differ in signs alone."""
+    pairs = [(1, 2), (3, 4)]
+    return len(matrix) == 6 and all([*map(abs, matrix[i])] == [*map(abs, matrix[j])] for i, j in pairs)
+
+
+class _Writer:
+    """Writes the code of one call: target = matrix source matrix^T for the vectors of one tile."""
+
+    def __init__(self, context: Any, builder: Any, sig: Any, args: Any, names: str) -> None:
+        self.builder = builder
+        self.element = context.get_data_type(sig.args[0].dtype)
+        self.vector = ir.VectorType(self.element, LANES)
+        self.args = dict(zip(names.split(), args, strict=True))
+        for name, kind in zip(names.split(), sig.args, strict=True):
+            if isinstance(kind, types.Array):
+                self.args[name] = context.make_array(kind)(context, builder, self.args[name]).data
+        name = f"llvm.fmuladd.v{LANES}{'f32' if self.element == ir.FloatType() else 'f64'}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        self.multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
+
+    def sandwich(self, matrix: Matrix) -> list[list[Any]]:
+        """matrix source matrix^T."""
+        size, args = range(len(matrix[0])), self.args
+        columns = [
+            self.product(matrix, [self.load(self.place("source", args["s_row"], i, args["s_column"], j)) for i in size])
+            for j in size
+        ]
+        return [self.product(matrix, [column[i] for column in columns]) for i in range(len(matrix))]
+
+    def product(self, matrix: Matrix, values: list[Any]) -> list[Any]:
+        """matrix times values; what the points p and -p have in common is worked out once."""
+        add, subtract = self.builder.fadd, self.builder.fsub
+        if _mirrored(matrix):
+            result = [self.combine(row, values) for row in matrix]
+            for i in (1, 3):
+                even = [a if a == b else Fraction(0) for a, b in zip(matrix[i], matrix[i + 1], strict=True)]
+                odd = [a if a != b else Fraction(0) for a, b in zip(matrix[i], matrix[i + 1], strict=True)]
+                halves = self.combine(even, values), self.combine(odd, values)
+                result[i], result[i + 1] = add(*halves), subtract(*halves)
+            return result
+        first, a, b, c, d, last = values
+        values = [first, add(a, b), subtract(a, b), add(c, d), subtract(c, d), last]
+        return [self.combine(_folded(row), values) for row in matrix]
+
+    def combine(self, factors: list[Fraction], values: list[Any]) -> Any:
+        """The sum of factors times values, those that need no product first."""
+        builder, total = self.builder, None
+        for factor, value in sorted(zip(factors, values, strict=True), key=lambda pair: pair[0] != 1):
+            splat = ir.Constant(self.vector, [float(factor)] * LANES)
+            if factor and total is None:
+                total = value if factor == 1 else builder.fmul(value, splat)
+            elif factor == 1:
+                total = builder.fadd(total, value)
+            elif factor:
+                total = builder.call(self.multiply_add, [value, splat, total])
+        return total
+
+    def place(self, array: str, row: Any, i: int, column: Any, j: int) -> Any:
+        builder = self.builder
+        steps = builder.add(builder.mul(row, ir.Constant(_LONG, i)), builder.mul(column, ir.Constant(_LONG, j)))
+        first = self.args["s_first" if array == "source" else "t_first"]
+        return self.at(self.args[array], builder.add(first, steps))
+
+    def at(self, pointer: Any, offset: Any) -> Any:
+        return self.builder.gep(pointer, [offset], source_etype=self.element)
+
+    def load(self, pointer: Any) -> Any:
+        return self.builder.load(pointer, align=4, typ=self.vector)
+
+    def store(self, value: Any, i: int, j: int) -> None:
+        target = self.place("target", self.args["t_row"], i, self.args["t_column"], j)
+        self.builder.store(value, self.builder.bitcast(target, self.vector.as_pointer()), align=4)
+
+    def store_part(self, results: list[list[Any]]) -> None:
+        """Results with the starting row added, those of the first rows and columns only."""
+        builder, args = self.builder, self.args
+        start = self.load(self.at(args["start"], args["start_first"]))
+        for i, row in enumerate(results):
+            with builder.if_then(builder.icmp_signed(">", args["rows"], ir.Constant(_LONG, i))):
+                for j, value in enumerate(row):
+                    with builder.if_then(builder.icmp_signed(">", args["columns"], ir.Constant(_LONG, j))):
+                        self.store(builder.fadd(value, start), i, j)
+
+
+def _folded(row: list[Fraction]) -> list[Fraction]:
+    """Factors of sums and differences of values 1 and 2, and 3 and 4, in place of those of the values."""
+    folded = list(row)
+    for i in (1, 3):
+        folded[i], folded[i + 1] = (row[i], Fraction(0)) if row[i] == row[i + 1] else (Fraction(0), row[i])
+    return folded
+
+
+def _transform(matrix: Matrix) -> Any:
+    names = "source s_first s_row s_column target t_first t_row t_column"
+
+    @intrinsic
+    def transform(typing, source, s_first, s_row, s_column, target, t_first, t_row, t_column):  # type: ignore[no-untyped-def]
+        whole = types.intp
+        sig = types.void(source, whole, whole, whole, target, whole, whole, whole)
+
+        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            writer = _Writer(context, builder, sig, args, names)
+            for i, row in enumerate(writer.sandwich(matrix)):
+                for j, value in enumerate(row):
+                    writer.store(value, i, j)
+            return context.get_dummy_value()
+
+        return sig, code
+
+    return transform
+
+
+input_transform, filter_transform, gradient_transform = _transform(_transposed(B)), _transform(G), _transform(A)
+"""B^T d B, G g G^T, and A e A^T for 4 x 4 gradients e: LANES channels, element (i, j) of source and target being
+``first + i * row + j * column`` of a flat array."""
+filter_gradient = _transform(_transposed(G))
+"""G^T s G for 6 x 6 sums s: the gradient of a filter."""
+
+
+@intrinsic
+def output_transform(  # type: ignore[no-untyped-def]
+    typing, source, s_first, s_row, s_column, target, t_first, t_row, t_column, start, start_first, rows, columns
+):
+    """A^T s A plus a row of starting values, of which the first ``rows`` x ``columns`` are stored."""
+    whole = types.intp
+    sig = types.void(source, *[whole] * 3, target, *[whole] * 3, start, *[whole] * 3)
+    names = "source s_first s_row s_column target t_first t_row t_column start start_first rows columns"
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        writer = _Writer(context, builder, sig, args, names)
+        writer.store_part(writer.sandwich(_transposed(A)))
+        return context.get_dummy_value()
+
+    return sig, code
