@@ -163,7 +163,7 @@ def test_the_driver_is_asked_for_its_cards(driver):
 @pytest.mark.parametrize(("version", "extra"), [(12080, "cuda12"), (13000, "cuda13")])
 def test_the_extra_that_fits_the_driver_is_named(driver, monkeypatch, version, extra):
     driver(version)
-    monkeypatch.setattr(gpu_module, "_finds_compiler", lambda: False)
+    monkeypatch.setattr(gpu_module, "finds_compiler", lambda: False)
     line = gpu_module.obstacle()
     assert line == f"2 GPUs found, but not the CUDA compiler's libraries: install netspec[{extra}]"
 

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from netspec.device.gpus import finds_compiler
+
 _SCRIPT = """
 from types import SimpleNamespace
 from numba.cuda import codegen, dispatcher
@@ -25,6 +29,7 @@ print(sum(compiled._cache_hits.values()), sum(compiled._cache_misses.values()))
 """
 
 
+@pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'")
 def test_a_second_process_finds_the_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)

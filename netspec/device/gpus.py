@@ -46,7 +46,7 @@ def obstacle() -> str | None:
     number = ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(number))
     extra = "cuda13" if number.value >= 13000 else "cuda12"
-    if find_spec("numba_cuda") is None or not _finds_compiler():
+    if find_spec("numba_cuda") is None or not finds_compiler():
         count = "a GPU" if len(gpus()) == 1 else f"{len(gpus())} GPUs"
         return f"{count} found, but not the CUDA compiler's libraries: install netspec[{extra}]"
     return None
@@ -73,14 +73,15 @@ def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
     return Gpu(text.value.decode(), memory.value, (values[0], values[1]))
 
 
-def _finds_compiler() -> bool:
-    """Whether libnvvm, which turns kernels into PTX, can be loaded: by numba-cuda's own way of looking for it."""
+def finds_compiler() -> bool:
+    """Whether the libraries that turn kernels into code can be loaded, by numba-cuda's own way of looking for them."""
     try:
         from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
     except ImportError:
         return False
     try:
-        load_nvidia_dynamic_lib("nvvm")
+        for library in ("nvvm", "nvrtc"):
+            load_nvidia_dynamic_lib(library)
     except (DynamicLibNotFoundError, RuntimeError, OSError):
         return False
     return True
