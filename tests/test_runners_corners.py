@@ -85,7 +85,8 @@ def test_predictions_outlive_what_comes_after_them() -> None:
 def test_a_cost_alone_on_its_device_knows_the_verdict_of_the_others() -> None:
     there = "name: loss, type: softmax_loss, device: right, inputs: [{from: fc, connect: all}, label]"
     spec = net(f"{START[0]}, device: left", START[1], END[0], there, devices="left, right")
-    written = {r for step in build(spec).steps for r in step.write_regions if r.buffer == "finite@right"}
+    accesses = [access for step in build(spec).steps for access in step.accesses]
+    written = [region for region, writes in accesses if writes and region.buffer == "finite@right"]
     assert {(region.start, region.stop) for region in written} == {(0, 1), (1, 2)}
     with Session(spec, ["cpu:0", "cpu:1"], phases=("train",)) as session:
         session.bound("train").arrays["finite@right"][:] = 0

@@ -124,14 +124,9 @@ class Step:
     passes: tuple[Pass, ...] = ()
 
     @property
-    def read_regions(self) -> tuple[Region, ...]:
-        """Regions that are read and not written."""
-        return tuple(region for name, region in self.args.items() if name not in self.writes)
-
-    @property
-    def write_regions(self) -> tuple[Region, ...]:
-        """Regions that are written."""
-        return tuple(self.args[name] for name in self.writes)
+    def accesses(self) -> tuple[tuple[Region, bool], ...]:
+        """The regions it touches, each with whether it is written."""
+        return tuple((region, name in self.writes) for name, region in self.args.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,39 +24,30 @@ class StepList:
         self._last: dict[tuple[str, str], int] = {}
         self._touched: dict[str, list[Access]] = defaultdict(list)
 
-    def add(self, step: Step, extra: Iterable[int] = ()) -> int:
-        """Append a step, with further steps to wait for by position; gives its position."""
+    def add(self, step: Step) -> None:
+        """Append a step."""
         position = len(self.steps)
         queue = (step.device, step.queue)
         before = self._mask(self._last.get(queue))
         waits = []
-        for number in sorted({*self._conflicts(step), *extra}, reverse=True):
+        for number in sorted(set(self._conflicts(step)), reverse=True):
             if not before >> number & 1:
                 waits.append(number)
                 before |= self._mask(number)
         self.steps.append(replace(step, after=tuple(self.steps[n].name for n in reversed(waits))))
         self._before.append(before)
         self._last[queue] = position
-        self._touch(step, position)
-        return position
+        for region, writes in step.accesses:
+            self._touched[region.buffer].append((position, region, writes))
 
     def _mask(self, position: int | None) -> int:
         return 0 if position is None else self._before[position] | 1 << position
 
     def _conflicts(self, step: Step) -> Iterable[int]:
-        for region, writes in _accesses(step):
+        for region, writes in step.accesses:
             for number, other, wrote in self._touched[region.buffer]:
                 if (writes or wrote) and region.meets(other):
                     yield number
-
-    def _touch(self, step: Step, position: int) -> None:
-        for region, writes in _accesses(step):
-            self._touched[region.buffer].append((position, region, writes))
-
-
-def _accesses(step: Step) -> Iterable[tuple[Region, bool]]:
-    for name, region in step.args.items():
-        yield region, name in step.writes
 
 
 def precedence(steps: Iterable[Step]) -> list[int]:

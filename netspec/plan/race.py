@@ -7,7 +7,7 @@ its steps have ended, so the next one's steps are ordered after it as a whole.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from netspec.errors import NetspecError
 from netspec.plan.model import Region, Step
@@ -34,7 +34,7 @@ def check_races(steps: Sequence[Step], locate: Callable[[Region], tuple[str, int
     before = precedence(steps)
     touched: dict[str, list[tuple[int, Region, bool, int, int]]] = defaultdict(list)
     for position, step in enumerate(steps):
-        for region, writes in _accesses(step):
+        for region, writes in step.accesses:
             memory, start, stop = locate(region)
             for number, other, wrote, low, high in touched[memory]:
                 if not (writes or wrote) or number == position or not (start < high and low < stop):
@@ -42,11 +42,6 @@ def check_races(steps: Sequence[Step], locate: Callable[[Region], tuple[str, int
                 if (region.buffer != other.buffer or region.meets(other)) and not before[position] >> number & 1:
                     raise RaceError(_message(steps[number], step, region))
             touched[memory].append((position, region, writes, start, stop))
-
-
-def _accesses(step: Step) -> Iterable[tuple[Region, bool]]:
-    for name, region in step.args.items():
-        yield region, name in step.writes
 
 
 def _message(first: Step, second: Step, region: Region) -> str:
