@@ -1,0 +1,32 @@
+"""A layer with state: channels centred by a running mean, which training renews and evaluation reads."""
+
+from netspec.plugin import Layer, State, Tensor, backward, forward, number, register
+
+
+@register("centred")
+class Centred(Layer):
+    """y = x - mean; in training mean becomes keep * mean + (1 - keep) * the batch's mean of each channel."""
+
+    attrs = {"keep": number("Share of the old mean.", default=0.5, minimum=0, maximum=1)}
+    examples = ({"attrs": {"keep": 0.25}, "inputs": [(3, 2, 2, 4)]},)
+
+    def outputs(self, x):
+        return Tensor(x.shape, x.dtype)
+
+    def state(self, x):
+        return {"mean": State((x.shape[-1],))}
+
+    @forward("cpu", over="x", axes=0, writes="y")
+    def centre_cpu(start, stop, x, mean, y):
+        for n in range(start, stop):
+            y[n] = x[n] - mean
+
+    @forward("cpu", over="x", axes=3, writes="next_mean", phases=("train",))
+    def renew_cpu(start, stop, x, mean, next_mean, keep):
+        for c in range(start, stop):
+            next_mean[c] = keep * mean[c] + (1.0 - keep) * x[:, :, :, c].mean()
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = dy[i]

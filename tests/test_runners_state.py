@@ -1,0 +1,70 @@
+"""State: renewed in training, on any number of devices; read in evaluation; untouched by a step that is not finite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chaos import chaos, teams
+from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, train, trained
+
+from netspec.registry import load_plugin
+from netspec.runners.session import Session
+from netspec.spec.model import Spec
+
+PLUGIN = Path(__file__).parent / "plugins" / "centred.py"
+MEAN = "relu1.mean"
+
+
+def centred(text: str) -> Spec:
+    load_plugin(PLUGIN)
+    return network(text, **{"name: relu1, type: relu": "name: relu1, type: centred, keep: 0.25"})
+
+
+@pytest.fixture(scope="module")
+def oracle() -> dict:
+    return trained(centred(TWO_TOWERS), runner="serial")
+
+
+def test_the_running_mean_is_that_of_the_batches() -> None:
+    """conv1 is frozen, so that its output can be had from a network that ends behind it."""
+    spec = centred(ONE_DEVICE.replace("name: conv1,", "name: conv1, rate: 0,"))
+    expected = np.zeros(8)
+    with Session(spec, ["cpu:0"], phases=("train",)) as session:
+        bound = session.bound("train")
+        step = next(one for one in bound.steps if one.step.name.startswith("relu1.forward"))
+        for iteration in range(3):
+            session.train(batch(iteration), iteration, BATCH, RATES)
+            bound.fill(batch(iteration), (iteration, BATCH), RATES)
+            for one in bound.steps[: bound.steps.index(step)]:
+                one.call()
+            expected = 0.25 * expected + 0.75 * bound.download("conv1.y@main").mean((0, 1, 2))
+        np.testing.assert_allclose(session.store.tensor(MEAN), expected, rtol=0, atol=1e-6)
+    assert np.abs(expected).max() > 1e-3
+
+
+def test_the_same_bits_overlapped_in_chaos_and_in_teams(oracle: dict) -> None:
+    for options in ({}, {"opener": chaos(1)}, {"opener": teams(2, 3)}, {"devices": ["cpu:0", "cpu:0"]}):
+        same_bits(trained(centred(TWO_TOWERS), **options), oracle)
+
+
+def test_the_same_function_on_one_device(oracle: dict) -> None:
+    one = trained(centred(ONE_DEVICE), devices=["cpu:0"])
+    assert one.keys() == oracle.keys() and one[MEAN].shape == (8,)
+    for name in one:
+        np.testing.assert_allclose(one[name], oracle[name], rtol=0, atol=2e-6, err_msg=name)
+
+
+def test_evaluation_reads_it_and_a_step_that_is_not_finite_leaves_it() -> None:
+    with Session(centred(TWO_TOWERS), ["cpu:0", "cpu:1"]) as session:
+        train(session, 2)
+        before = session.store.tensors()
+        plain = session.evaluate(batch(5), BATCH).reports["loss"]["loss"]
+        same_bits(session.store.tensors(), before)
+        session.store.load({**before, MEAN: before[MEAN] + 1})
+        assert session.evaluate(batch(5), BATCH).reports["loss"]["loss"] != plain
+        poisoned = {**before, "fc5.bias": np.full_like(before["fc5.bias"], np.inf)}
+        session.store.load(poisoned)
+        assert not session.train(batch(3), 2, BATCH, RATES).finite
+        same_bits(session.store.tensors(), poisoned)
