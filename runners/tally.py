@@ -11,7 +11,8 @@ _NOT_ERRORS = ("loss", "count", "weight")
 class Tally:
     """Adds reports up: ``loss`` is the weighted sum of the cost layers' means, ``errors`` shares by name.
 
-    The first cost layer's errors have their plain names (top1, top5), further ones' are ``layer.top1``.
+    The last cost layer's errors have their plain names (top1, top5), since it is the network's answer; those of others
+    before it are ``layer.top1``.
     """
 
     def __init__(self, reports: Reports | None = None) -> None:
@@ -42,7 +43,7 @@ class Tally:
     def errors(self) -> dict[str, float]:
         """Each error's share of the images."""
         found: dict[str, float] = {}
-        for layer, sums in self._sums.items():
+        for layer, sums in reversed(self._sums.items()):
             for name, value in sums.items():
                 if name not in _NOT_ERRORS and sums["count"]:
                     found[f"{layer}.{name}" if name in found else name] = value / sums["count"]

@@ -71,10 +71,13 @@ def check_gradient(spec: Spec, name: str) -> None:
     assert (losses[0] - losses[1]) / 1e-2 == pytest.approx(float((gradient * direction).sum()), rel=0.01, abs=1e-3)
 
 
-def test_predictions_outlive_what_comes_after_them() -> None:
-    """The first cost's probabilities are what predict gives; a second head must not be written over them."""
-    heads = (*END, "name: b, type: tanh, inputs: a", "name: fd, type: dense, units: 5",
-             "name: other, type: softmax_loss, inputs: [fd, label]")  # fmt: skip
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_predictions_are_the_last_cost_s_and_outlive_what_comes_after_them(place: str) -> None:
+    """An auxiliary classifier before the end is not what predict gives; nothing may be written over what it gives."""
+    head = ("name: b, type: tanh, inputs: a", "name: fd, type: dense, units: 5")
+    other = "name: other, type: softmax_loss, inputs: [fd, label]"
+    fc = END[0] + ", inputs: a"
+    heads = (*head, other, fc, END[1]) if place == "before" else (*END, *head)
     with Session(net(*START, *END), ["cpu:0"], phases=("predict",)) as one:
         expected, tensors = one.predict(batch(0, SIDE), BATCH), one.store.tensors()
     with Session(net(*START, *heads), ["cpu:0"], phases=("predict",)) as two:

@@ -162,8 +162,8 @@ def test_evaluation_counts_every_image_once():
 def test_losses_are_weighted_and_errors_named():
     one = {"loss": 2.0, "top1": 1.0, "count": 4.0, "weight": 1.0}
     two = {"loss": 8.0, "top1": 3.0, "count": 4.0, "weight": 0.3}
-    tally = Tally({"main": one, "side": two})
-    tally.add({"main": one, "side": two})
+    tally = Tally({"side": two, "main": one})
+    tally.add({"side": two, "main": one})
     assert tally.count == 8
     assert math.isclose(tally.loss, 0.5 + 0.3 * 2.0)
     assert tally.errors == {"top1": 0.25, "side.top1": 0.75}

@@ -102,7 +102,7 @@ def _plan(builder: Builder) -> Plan:
         crossings=tuple(builder.crossings),
         initial=builder.initial,
         reports=reports,
-        probs=probs[0] if probs else None,
+        probs=probs[-1] if probs else None,
     )
 
 
