@@ -66,7 +66,7 @@ def run(
     iterations: int | None = None,
     seed: int | None = None,
     batch: int | None = None,
-    overrides: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
     out: str | Path = "runs",
     resume: str | Path | None = None,
@@ -129,7 +129,7 @@ def evaluate(
 
 def predict(
     run_or_checkpoint: str | Path,
-    images: Sequence[Any],
+    images: Any,
     *,
     devices: Sequence[str] | str | None = None,
     top: int = 5,
@@ -139,14 +139,18 @@ def predict(
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
+    ``images`` is a list of them; a path may stand alone.
+
     Images are resized and cropped at the centre as in evaluation; one that cannot be read has its ``error`` set.
     Raises NetspecError.
     """
     from netspec.runners.inference import predict_images
 
+    images = [images] if isinstance(images, str | Path) else images
     return predict_images(Path(run_or_checkpoint), images, Binding(devices, runner, tuple(plugins)), top, batch)
 
 
-def _sets(overrides: Sequence[str], **options: int | None) -> tuple[str, ...]:
+def _sets(overrides: str | Sequence[str], **options: int | None) -> tuple[str, ...]:
     """All changes of values as texts of ``--set``, the short options last."""
-    return (*overrides, *(f"train.{name}={value}" for name, value in options.items() if value is not None))
+    written = (overrides,) if isinstance(overrides, str) else overrides
+    return (*written, *(f"train.{name}={value}" for name, value in options.items() if value is not None))

@@ -43,6 +43,8 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         journal = Journal(listener)
         stack.callback(journal.close)
         tensorboard = TensorBoard() if request.tensorboard else None
+        if request.trace:
+            Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
         run = _prepare(request, journal, stack, trace)
         if tensorboard:

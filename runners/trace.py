@@ -57,6 +57,14 @@ class Trace:
                 }
             )
 
+    @staticmethod
+    def prepare(path: str | Path) -> None:
+        """Find out before a long run whether ``write`` will be able to; NetspecError where it will not."""
+        try:
+            open(path, "a").close()
+        except OSError as error:
+            raise NetspecError(f"{path}: the trace cannot be written: {error.strerror}") from error
+
     def write(self, path: str | Path) -> None:
         """Write the trace as JSON; NetspecError where the file cannot be written."""
         try:

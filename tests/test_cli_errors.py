@@ -1,5 +1,7 @@
 """Bad input of every kind ends in one message, an exit code and no traceback."""
 
+import io
+import os
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 from cli_tools import MINI, ROOT, netspec, process
 
 from netspec.cli import _exit
+from netspec.cli._output import open_streams
 from netspec.errors import NetspecError
 
 LOOK = ["validate", "info", "plan", "graph", "show", "run"]
@@ -136,6 +139,22 @@ def test_another_broken_pipe_is_told(capsys):
 
     assert _exit.guarded(action) == 1
     assert capsys.readouterr().err == "error: broken pipe\n"
+
+
+@pytest.mark.parametrize("command", ["plan mini.yaml >&-", "validate mini.yaml >&- 2>&-", "layers >&-"])
+def test_a_stream_that_is_closed_from_the_start(command):
+    words = ["bash", "-c", f"{sys.executable} -m netspec {command}"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_signs_that_the_terminal_lacks_are_question_marks(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    open_streams()
+    print("na\u00efve", flush=True)
+    assert written.getvalue() == b"na?ve\n"
 
 
 def test_a_closed_pipe_is_silent(folder):

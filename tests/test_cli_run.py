@@ -139,6 +139,9 @@ def test_runs_lists_it_and_compare_and_curves_take_it(run, folder):
 def test_python_does_what_the_command_line_does(folder):
     spec = package.load("mini.yaml", ["train.epochs=1"])
     assert package.plan(spec, "predict", 1).batch == 1
+    assert package.load("mini.yaml", "train.epochs=1") == spec
+    assert str(spec) == "Spec(mini: 4 layers on left, right)"
+    assert str(package.plan("mini.yaml")).startswith("Plan(mini, train, batch 8: 4 layers on left, right; ")
     events = []
     result = package.run(spec, workers=0, out="api", listener=events.append)
     assert result.status == "finished" and result.iteration == 6
@@ -150,10 +153,12 @@ def test_python_does_what_the_command_line_does(folder):
 
     (prediction,) = package.predict(result.folder, [Image.new("RGB", (9, 9), "blue")], top=1)
     assert prediction.error is None and len(prediction.top) == 1
+    (prediction,) = package.predict(result.folder, "gone.png")
+    assert prediction.path == "gone.png" and prediction.error == "No such file or directory"
 
 
 def test_errors_in_python_are_of_one_kind():
-    for function in (package.load, package.run, package.evaluate):
+    for function in (package.load, package.plan, package.run, package.evaluate):
         with pytest.raises(package.NetspecError, match="gone"):
             function("gone")
     with pytest.raises(AttributeError, match="has no attribute 'gone'"):

@@ -88,6 +88,12 @@ def test_a_trace_shows_steps_and_data(spec):
     assert {"left", "right", "training data", "validation data", "checkpoints"} <= lanes
 
 
+def test_a_trace_that_cannot_be_written_is_told_before_training(spec):
+    with pytest.raises(NetspecError, match=r"gone/trace\.json: the trace cannot be written"):
+        train(spec, iterations=2, trace="gone/trace.json")
+    assert not (spec.parent / "runs").exists()
+
+
 def test_tensorboard_files(spec):
     pytest.importorskip("tensorboardX", reason="the extra netspec[tensorboard] is not installed")
     result, _ = train(spec, iterations=2, tensorboard=True)

@@ -9,6 +9,7 @@ import click
 from netspec import __version__
 from netspec.cli._exit import guarded
 from netspec.cli._group import LazyGroup
+from netspec.cli._output import open_streams
 
 COMMANDS = {
     "Look at a network": {
@@ -60,4 +61,5 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for wrong input, 2 for wrong usage, 130 and 143 when interrupted."""
+    open_streams()
     raise SystemExit(guarded(lambda: cli.main(args=args, prog_name="netspec", standalone_mode=False)))

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from os import PathLike
 from typing import Any
 
 import click
+
+
+def open_streams() -> None:
+    """Let the streams take whatever is printed: a closed one (``>&-``) leads nowhere, signs it lacks become ``?``."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def emit_json(data: Any) -> None:

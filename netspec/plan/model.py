@@ -178,7 +178,8 @@ class Plan:
     """A Spec resolved for one phase and batch; made without a device, printable, serialisable.
 
     ``initial`` gives, by logical name, how a stored tensor starts: an initialiser with its fans, or a plain value.
-    ``reports`` names the sums of each cost layer's report buffer. ``probs`` names the buffer predict reads.
+    ``reports`` names the sums of each cost layer's report buffer. ``probs`` names the buffer predict reads: the last
+    cost layer's.
     """
 
     name: str
@@ -193,6 +194,13 @@ class Plan:
     initial: Mapping[str, Mapping[str, Any]]
     reports: Mapping[str, tuple[str, ...]]
     probs: str | None
+
+    def __repr__(self) -> str:
+        layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)
+        return (
+            f"Plan({self.name}, {self.phase}, batch {self.batch}: {layers} layers on {devices}; "
+            f"{len(self.steps)} steps, {len(self.crossings)} crossings)"
+        )
 
     def step(self, name: str) -> Step:
         """The step of that name; KeyError where there is none."""

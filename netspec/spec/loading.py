@@ -20,13 +20,13 @@ from netspec.spec.words import show
 MAX_CHAIN = 16
 
 
-def load(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Spec:
-    """The Spec of a YAML file, or of a shipped spec by its bare name, with ``--set`` overrides laid over it.
+def load(path_or_name: str | Path, overrides: str | Sequence[str] = ()) -> Spec:
+    """The Spec of a YAML file, or of a shipped spec by its bare name, with changes such as ``train.batch=64``.
 
     Raises SpecError with all that is wrong, by line; NetspecError where the file cannot be found or read.
     """
     path = files.find(str(path_or_name))
-    return loads(files.read(path), str(path), overrides)
+    return loads(files.read(path), str(path), [overrides] if isinstance(overrides, str) else overrides)
 
 
 def loads(text: str, file: str = "<string>", overrides: Sequence[str] = ()) -> Spec:
