@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from netspec.contract.layer import Layer
 from netspec.errors import NetspecError
 
 LayerClass = TypeVar("LayerClass", bound=type)
@@ -23,13 +24,18 @@ _found = False
 def register(name: str) -> Callable[[LayerClass], LayerClass]:
     """Class decorator: make the layer known to specs as ``type: name``.
 
-    Raises NetspecError when the name is taken, be it by another layer or by the same file imported under two names.
+    Raises NetspecError when the name is taken, be it by another layer or by the same file imported under two names,
+    and when the class is no Layer.
     """
+    if not isinstance(name, str):
+        raise NetspecError(f"{_file(name)}: write @register('name') above the class, with the layer type's name")
 
     def add(cls: LayerClass) -> LayerClass:
+        if not issubclass(cls, Layer):
+            raise NetspecError(f"{_file(cls)}: '{name}' is no Layer: write class {cls.__name__}(Layer)")
         if name in _types and not _is_reload(_types[name], cls):
             raise NetspecError(_taken(name, _types[name], cls))
-        cls.type = name  # type: ignore[attr-defined]
+        cls.type = name
         _types[name] = cls
         return cls
 

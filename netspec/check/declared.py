@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from netspec.check.compare import Failed, Skipped
@@ -169,12 +170,21 @@ def _check_flops(flops: Any, case: Case) -> None:
 def check_shape_errors(subject: Subject) -> None:
     """Inputs that do not fit are told by LayerError, never by another exception."""
     for case in subject.cases:
-        for shape in _ODD_SHAPES:
-            odd = case.reshaped(lambda _, shape=shape: shape)  # type: ignore[misc]
+        for odd in _odd(case):
             try:
                 odd.layer().tensors(odd.given("train"))
             except LayerError:
                 continue
             except Exception as error:
                 told = f"{type(error).__name__}: {error}"
-                raise Failed(f"inputs of shape {shape} raise {told}; it must be a LayerError ({odd})") from error
+                raise Failed(f"inputs that do not fit raise {told}; it must be a LayerError ({odd})") from error
+
+
+def _odd(case: Case) -> Iterator[Case]:
+    """The case with odd shapes: of all inputs, and of each by itself, so that they do not fit each other."""
+    places = range(len(case.inputs)) if len(case.inputs) > 1 else ()
+    for shape in _ODD_SHAPES:
+        yield case.reshaped(lambda _, shape=shape: shape)  # type: ignore[misc]
+        for place in places:
+            changed = replace(case.inputs[place], shape=shape)
+            yield replace(case, inputs=(*case.inputs[:place], changed, *case.inputs[place + 1 :]))

@@ -87,10 +87,11 @@ def check_all_outputs(subject: Subject) -> None:
         for phase in PHASES:
             single = case.on(subject.device, phase)
             inputs: Any = case.given(phase)
-            wanted = [*single.t.output_names]
+            wanted, saved = [*single.t.output_names], single.layer.saved(*inputs)
             if phase == "train":
-                wanted += [*single.layer.saved(*inputs), *(f"next_{name}" for name in single.layer.state(*inputs))]
+                wanted += [*saved, *(f"next_{name}" for name in single.layer.state(*inputs))]
             _check_named(single, "forward", wanted, f"{phase}; {case}")
+            _check_read(single, {*wanted, *saved}, f"{phase}; {case}")
         train = case.on(subject.device)
         _check_named(train, "backward", gradients_of(train, case), str(case))
 
@@ -111,6 +112,15 @@ def _check_named(single: SingleLayer, direction: Direction, wanted: list[str], w
         if name not in written:
             names = ", ".join(written) or "nothing"
             raise Failed(f"no {direction} kernel writes '{name}' (they write {names}; {where})")
+
+
+def _check_read(single: SingleLayer, made: set[str], where: str) -> None:
+    """What forward itself makes, a kernel of this phase may read only where another one of this phase makes it."""
+    written = single.written("forward")
+    for one in single.passes("forward"):
+        for _, target in one.args:
+            if target in made and target not in written:
+                raise Failed(f"{one.kernel} reads '{target}', which no forward kernel writes ({where})")
 
 
 def check_untouched(subject: Subject) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from netspec.check.compare import Failed, Skipped
@@ -52,6 +53,10 @@ CHECKS: tuple[Check, ...] = (
 """All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
 
 
+BASIC: tuple[Check, ...] = (check_shapes, check_all_outputs)
+"""What the checks after it build on: when one of these fails they would only say the same in other words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The outcome of one check; ``about`` says what it checks, ``message`` why it failed or was skipped."""
@@ -70,8 +75,15 @@ def checked(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> I
     if layer_type not in layer_types():
         raise NetspecError(f"there is no layer type '{layer_type}'; known are {', '.join(sorted(layer_types()))}")
     subject = Subject(layer_type, tuple(backends))
+    missing: str | None = None
+    told: dict[str, str] = {}
     for check in CHECKS:
-        yield outcome(check, subject)
+        result = outcome(check, subject, missing)
+        if result.status == "failed":
+            missing = missing or (result.name if check in BASIC else None)
+            first = told.setdefault(result.message, result.name)
+            result = result if first == result.name else replace(result, message=f"as {first} did: the same message")
+        yield result
 
 
 def run(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> list[Result]:
@@ -79,9 +91,11 @@ def run(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> list[
     return list(checked(layer_type, backends))
 
 
-def outcome(check: Check, subject: Subject) -> Result:
-    """The result of one check; what a plugin's code raises is a failure of the check."""
+def outcome(check: Check, subject: Subject, missing: str | None = None) -> Result:
+    """The result of one check, skipped where a basic one failed; what a plugin's code raises is a failure."""
     name, about = check.__name__.removeprefix("check_"), (check.__doc__ or "").strip()
+    if missing:
+        return Result(name, "skipped", f"needs what {missing} checks", about)
     try:
         check(subject)
     except Skipped as reason:
@@ -89,7 +103,13 @@ def outcome(check: Check, subject: Subject) -> Result:
     except (Failed, NetspecError) as problem:
         return Result(name, "failed", str(problem), about)
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}"
+        told = f"{type(error).__name__}{_place(error, subject)}: {error}"
         return Result(name, "failed", f"the layer raises {told}", about)
     return Result(name, "passed", "", about)
+
+
+def _place(error: Exception, subject: Subject) -> str:
+    """Where in the layer's own file it was raised; nothing where it was raised by who called the layer."""
+    own = getattr(sys.modules.get(subject.cls.__module__), "__file__", None)
+    lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == own]
+    return f" at {own}:{lines[-1]}" if lines else ""

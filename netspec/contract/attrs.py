@@ -77,3 +77,9 @@ def padding(description: str = "", *, default: Any = 0) -> dict[str, Any]:
 def initialiser(description: str = "", *, default: Any = ...) -> dict[str, Any]:
     """A distribution to draw a parameter from, such as ``{type: gaussian, std: 0.01}``; see netspec.init."""
     return _schema({"type": "object", "x-netspec": "initialiser"}, default, description)
+
+
+def check_attrs(owner: str, attrs: Any) -> None:
+    """Raise TypeError where a class's ``attrs`` is not a dict of what the functions above give."""
+    if not isinstance(attrs, Mapping) or not all(isinstance(schema, Mapping) for schema in attrs.values()):
+        raise TypeError(f"{owner}.attrs must be a dict of names and integer(...), number(...) and so on, got {attrs!r}")

@@ -90,12 +90,15 @@ def _marker(
     variant: str = "plain",
     each: str | None = None,
     when: Mapping[str, Any] | None = None,
-    phases: tuple[Phase, ...] = PHASES,
+    phases: Phase | tuple[Phase, ...] = PHASES,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     if not backends or set(backends) - {"cpu", "cuda"}:
         raise TypeError(f"kernels are marked 'cpu' or 'cuda', not {backends!r}")
     if len(backends) > 1 and not host:
         raise TypeError("only host=True functions, made of primitives, serve several backends")
+    phases = (phases,) if isinstance(phases, str) else phases
+    if not phases or set(phases) - set(PHASES):
+        raise TypeError(f"phases are {', '.join(PHASES)}, not {phases!r}")
     axes = (axes,) if isinstance(axes, int) else axes
     return lambda function: Kernel(
         function=function,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from netspec.contract.attrs import Attr
+from netspec.contract.attrs import Attr, check_attrs
 from netspec.contract.kernel import Backend, Direction, Kernel, Phase
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 
@@ -64,6 +64,7 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_attrs(cls.__name__, cls.__dict__.get("attrs", {}))
         cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
         cls.attrs = cls.attrs_schema
         own = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
@@ -118,6 +119,8 @@ class Layer:
     def named_outputs(self, *inputs: Tensor | None) -> dict[str, Tensor]:
         """The shape rule's answer, always by name."""
         result = self.outputs(*inputs)  # type: ignore[arg-type]
+        if not isinstance(result, Tensor | Mapping):
+            raise TypeError(f"outputs() must give a Tensor, or Tensors by name, got {result!r}")
         return {"y": result} if isinstance(result, Tensor) else dict(result)
 
     def output_names(self, t: Tensors) -> tuple[str, ...]:

@@ -61,9 +61,11 @@ def _lower(
             scalars[name] = numbers[name]
             args.append((name, None))
         else:
-            _check_known(layer, kernel, name, target, tensors)
+            _check_known(layer, kernel, f"parameter '{name}'", target, tensors)
             args.append((name, target))
-    over = tensor_of(canonical(kernel.over, tensors, kernel.each, index), tensors)
+    place = canonical(kernel.over, tensors, kernel.each, index)
+    _check_known(layer, kernel, f"over='{kernel.over}'", place, tensors)
+    over = tensor_of(place, tensors)
     extent = over.size if kernel.axes is None else prod(over.shape[axis] for axis in kernel.axes)
     block = kernel.block(t) if callable(kernel.block) else kernel.block
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
@@ -103,13 +105,12 @@ def _same_shape(name: str, over: Tensor, tensors: Mapping[str, Tensor]) -> bool:
         return False
 
 
-def _check_known(layer: Layer, kernel: Kernel, name: str, target: str, tensors: Mapping[str, Tensor]) -> None:
+def _check_known(layer: Layer, kernel: Kernel, what: str, target: str, tensors: Mapping[str, Tensor]) -> None:
     if target in SPECIAL or _known(target, tensors):
         return
     names = ", ".join(sorted(tensors))
     raise NetspecError(
-        f"{kernel.name}: parameter '{name}' is no tensor, attribute or scalar of layer type '{layer.type}' "
-        f"(tensors: {names})"
+        f"{kernel.name}: {what} is no tensor, attribute or scalar of layer type '{layer.type}' (tensors: {names})"
     )
 
 
