@@ -61,6 +61,8 @@ def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., A
         function.__netspec_scalar__ = True  # type: ignore[attr-defined]
     cls.scalar_forward, cls.scalar_backward = staticmethod(fwd), staticmethod(bwd)
     parameters = tuple(inspect.signature(fwd).parameters)
+    if "self" in parameters:
+        raise TypeError(f"{cls.__name__}.forward: a function of numbers; leave out self")
     cls.inputs = tuple(name for name in parameters if name not in cls.attrs_schema)
     needs = tuple(inspect.signature(bwd).parameters)
     unknown = set(needs) - set(cls.inputs) - set(cls.attrs_schema) - {"y", "dy"}

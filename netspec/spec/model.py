@@ -126,6 +126,9 @@ class Spec:
     mark: Mark = field(compare=False)
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
 
+    def __repr__(self) -> str:
+        return f"Spec({self.name}: {len(self.layers)} layers on {', '.join(self.devices)})"
+
     def layer(self, name: str) -> LayerSpec:
         """The layer of that name; KeyError where there is none."""
         for layer in self.layers:
