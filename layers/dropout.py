@@ -47,13 +47,15 @@ class Dropout(Layer):
 
     @backward("cpu", over="x", writes="d_x", phases=("train",))
     def backward_cpu(start, stop, dy, d_x, mask, factor):
-        for i in range(start, stop):
-            d_x[i] = dy[i] * factor if mask[i] else 0.0
+        source, target, keeps = dy[start:stop], d_x[start:stop], mask[start:stop]
+        for i in range(target.size):  # from 0, so that it is vectorised
+            target[i] = source[i] * factor if keeps[i] else 0.0
 
     @forward("cpu", over="x", writes="y", phases=("eval", "predict"))
     def scale_cpu(start, stop, x, y, factor):
-        for i in range(start, stop):
-            y[i] = x[i] * factor
+        source, target = x[start:stop], y[start:stop]
+        for i in range(target.size):
+            target[i] = source[i] * factor
 
     @forward("cuda", over="x", writes=("y", "mask"), phases=("train",), threads=256)
     def drop_cuda(x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):

@@ -18,14 +18,12 @@ class Flatten(Layer):
     @forward("cpu", over="x", writes="y")
     def forward_cpu(start, stop, x, y):
         target = y.reshape(y.size)
-        for i in range(start, stop):
-            target[i] = x[i]
+        target[start:stop] = x[start:stop]
 
     @backward("cpu", over="x", writes="d_x")
     def backward_cpu(start, stop, dy, d_x):
         source = dy.reshape(dy.size)
-        for i in range(start, stop):
-            d_x[i] = source[i]
+        d_x[start:stop] = source[start:stop]
 
     @forward("cuda", over="x", writes="y", threads=256)
     def forward_cuda(x, y):

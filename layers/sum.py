@@ -24,13 +24,15 @@ class Sum(Layer):
 
     @forward("cpu", over="y", writes="y", each="x")
     def forward_cpu(start, stop, x, y, number):
-        for i in range(start, stop):
-            y[i] = x[i] if number == 0 else y[i] + x[i]
+        source, total = x[start:stop], y[start:stop]
+        if number == 0:
+            total[:] = source
+        else:
+            total += source
 
     @backward("cpu", over="y", writes="d_x", each="x")
     def backward_cpu(start, stop, dy, d_x):
-        for i in range(start, stop):
-            d_x[i] = dy[i]
+        d_x[start:stop] = dy[start:stop]
 
     @forward("cuda", over="y", writes="y", each="x", threads=256)
     def forward_cuda(x, y, number):

@@ -11,9 +11,11 @@ from netspec.contract.layer import Layer
 from netspec.contract.tensor import Flops, Tensor
 from netspec.errors import LayerError
 
+# Slices first: numba lets an index that starts anywhere be negative, and such a loop is not vectorised.
 _CPU = """
 def {name}(start, stop, {params}):
-    for i in range(start, stop):
+    {slices}
+    for i in range({first}.size):
         {store} = {call}
 """
 _CUDA = """
@@ -85,7 +87,9 @@ def _kernels(
 ) -> tuple[Kernel, Kernel]:
     params = tuple(dict.fromkeys((*reads, *writes)))
     items = ", ".join(name if name in cls.attrs_schema else f"{name}[i]" for name in reads)
+    arrays = [name for name in params if name not in cls.attrs_schema]
     words = {
+        "slices": "; ".join(f"{name} = {name}[start:stop]" for name in arrays),
         "params": ", ".join(params),
         "first": writes[0],
         "store": ", ".join(f"{name}[i]" for name in writes),

@@ -17,8 +17,7 @@ class Commit(Operation):
         for device in range(finite.size):
             if finite[device] == 0:
                 return
-        for i in range(start, stop):
-            state[i] = following[i]
+        state[start:stop] = following[start:stop]
 
     @forward("cuda", over="state", writes="state", threads=256)
     def commit_cuda(state, following, finite):

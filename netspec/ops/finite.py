@@ -23,9 +23,9 @@ class Finite(Operation):
 
     @forward("cpu", over="source", writes="flag")
     def check_cpu(start, stop, source, flag):
-        bits = source.view(np.int32)
+        bits = source[start:stop].view(np.int32)
         bad = 0
-        for i in range(start, stop):
+        for i in range(bits.size):
             bad |= (bits[i] & _EXPONENT) == _EXPONENT
         if bad:
             flag[0] = 0

@@ -23,10 +23,10 @@ class Update(Operation):
         step = rates[0] * rate
         shrink = rates[2] * decay * step
         keep = rates[1]
-        for i in range(start, stop):
-            v = keep * momentum[i] - shrink * param[i] - step * gradient[i]
-            momentum[i] = v
-            param[i] += v
+        w, v, g = param[start:stop], momentum[start:stop], gradient[start:stop]
+        for i in range(w.size):  # from 0, so that it is vectorised
+            v[i] = keep * v[i] - shrink * w[i] - step * g[i]
+            w[i] += v[i]
 
     @forward("cuda", over="param", writes=("param", "momentum"), threads=256)
     def update_cuda(param, momentum, gradient, rates, finite, rate, decay):
