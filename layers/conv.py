@@ -195,11 +195,10 @@ class Conv(Layer):
 
     @backward("cpu", over="d_weight", writes="d_weight")
     def d_weight_sum(start, stop, partials, d_weight):
-        for e in range(start, stop):
-            d_weight[e] = partials[0, e]
+        total = d_weight[start:stop]
+        total[:] = partials[0, start:stop]
         for chunk in range(1, partials.shape[0]):
-            for e in range(start, stop):
-                d_weight[e] += partials[chunk, e]
+            total += partials[chunk, start:stop]
 
     @backward("cpu", over="image_bias", axes=0, writes="image_bias", when={"bias": True})
     def d_bias_image(start, stop, dy, image_bias):
