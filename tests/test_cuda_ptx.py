@@ -9,10 +9,14 @@ import pytest
 
 from netspec.check.ptx import Outcome, assemble, differences, find_ptxas, toolchain
 from netspec.check.signatures import cuda_signatures, uncovered
+from netspec.device.gpus import finds_compiler
 
 TABLE = Path(__file__).parent / "cuda_resources.json"
 REMEDY = "what has changed on purpose: python -m netspec.check.ptx tests/cuda_resources.json --write"
-needs_ptxas = pytest.mark.skipif(find_ptxas() is None, reason="ptxas is not installed: pip install 'netspec[gates]'")
+needs_ptxas = pytest.mark.skipif(
+    find_ptxas() is None or not finds_compiler(),
+    reason="ptxas or the CUDA compiler is not installed: pip install 'netspec[gates]'",
+)
 
 
 def test_every_cuda_kernel_is_run_by_an_example():
