@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from netspec.device.base import Array, Call, Device
+from netspec.errors import NetspecError
 from netspec.plan.model import STORED, Region, Step
 from netspec.program.model import Program
 from netspec.store import Store
@@ -39,14 +40,14 @@ class BoundProgram:
         self.steps = tuple(BoundStep(step, self._bind(step)) for step in program.steps)
 
     def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
-        """Put a batch and its scalars into the host slots."""
+        """Put a batch and its scalars into the host slots. Raises NetspecError for a batch of another shape."""
+        scalars = {"counters": np.array(counters), "rates": np.array(rates)}
         for name, slot in self.slots.items():
-            if name == "counters":
-                slot[:] = counters
-            elif name == "rates":
-                slot[:] = rates
-            else:
-                np.copyto(slot, arrays[name])
+            values = scalars.get(name, arrays.get(name))
+            if values is None or values.shape != slot.shape:
+                got = "nothing" if values is None else f"{values.dtype} {values.shape}"
+                raise NetspecError(f"the batch's '{name}' must be {slot.dtype} {slot.shape}, got {got}")
+            np.copyto(slot, values, casting="same_kind")
 
     def download(self, buffer: str) -> Host:
         """A buffer's values on the host."""

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from nets import TWO_TOWERS, network, train
+from nets import BATCH, RATES, TWO_TOWERS, batch, network, train
 
 from netspec.device.base import Call
 from netspec.device.cpu.device import CpuDevice
 from netspec.device.cpu.team import Job, Team
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, SpecError
+from netspec.plan import build
 from netspec.runners import threads
 from netspec.runners.session import Session
 from netspec.runners.trace import Trace
@@ -105,3 +106,16 @@ def test_a_team_closes_when_a_pass_was_interrupted(monkeypatch: pytest.MonkeyPat
         team.run(job)
     team.close()
     assert threading.active_count() == before
+
+
+def test_a_batch_of_another_shape_is_told() -> None:
+    with Session(network(TWO_TOWERS), ["cpu:0", "cpu:1"], phases=("train",)) as session:
+        with pytest.raises(NetspecError, match=r"'image' must be uint8 \(6, 9, 9, 3\), got uint8 \(1, 9, 9, 3\)"):
+            session.train({**batch(), "image": batch()["image"][:1]}, 0, BATCH, RATES)
+        with pytest.raises(NetspecError, match=r"'label' must be int32 \(6,\), got nothing"):
+            session.train({"image": batch()["image"]}, 0, BATCH, RATES)
+
+
+def test_an_input_cannot_take_the_name_of_a_plans_own_buffer() -> None:
+    with pytest.raises(SpecError, match="an input cannot be called 'rates'"):
+        build(network(TWO_TOWERS.replace("image", "rates")), "train")

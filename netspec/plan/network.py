@@ -187,7 +187,13 @@ class Network:
                 )
 
 
+RESERVED = ("counters", "rates", "flags", "finite")
+"""Buffers of every plan; a network input of such a name would be taken for one."""
+
+
 def _input_value(one: InputSpec, spec: Spec, batch: int) -> Value:
+    if one.name in RESERVED:
+        raise fail(one.mark, f"an input cannot be called '{one.name}', as every plan has its own", "rename it")
     shape = (batch, *one.shape)
     channels = shape[-1] if len(shape) > 1 else 1
     differentiable = False
