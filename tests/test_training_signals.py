@@ -12,6 +12,14 @@ from netspec.runners.interrupt import Interrupts
 from netspec.runners.journal import Journal
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """Whoever runs the tests may ignore SIGHUP (nohup does), which runs respect."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_is_noted(number, code):
     before = signal.getsignal(number)
