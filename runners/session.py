@@ -17,7 +17,7 @@ from netspec.device.binding import bind, open_devices
 from netspec.errors import NetspecError
 from netspec.plan import Plan, build
 from netspec.plan.builder import Alias
-from netspec.program import Program, lower
+from netspec.program import Program, declared_bounds, lower
 from netspec.runners.bound import BoundProgram
 from netspec.runners.local import local_runner
 from netspec.runners.memory import check_memory
@@ -81,7 +81,7 @@ class Session:
         self.batch = batch or spec.train.batch
         sizes = {"train": self.batch, "eval": eval_batch or self.batch, "predict": eval_batch or self.batch}
         self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names) for phase in phases}
-        bound, self.notes = bind(spec.devices, devices)
+        bound, notes = bind(spec.devices, devices)
         with ExitStack() as opened:  # what is open by then is closed again where a later step fails
             limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
             opened.callback(limits.restore_original_limits)
@@ -89,6 +89,7 @@ class Session:
             for device in self.devices.values():
                 opened.callback(device.close)
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
+            self.notes = (*notes, *declared_bounds(self.programs.values()))
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
             self.store = Store(self.plans.values(), self.devices)
             self.store.initialise(self.seed)
@@ -133,7 +134,8 @@ class Session:
 
     def _lower(self, plan: Plan) -> Program:
         kinds = {name: device.kind for name, device in self.devices.items()}
-        return lower(plan, kinds, {name: device.team_size for name, device in self.devices.items()}, self.seed)
+        teams = {name: device.team_size for name, device in self.devices.items()}
+        return lower(plan, kinds, teams, self.seed, {"cpu": self.spec.train.cpu.without})
 
     def _bind(self) -> dict[Phase, BoundProgram]:
         """All phases on one arena a device, as they never run at the same time."""

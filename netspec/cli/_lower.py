@@ -11,19 +11,20 @@ if TYPE_CHECKING:
     from netspec.contract.kernel import Backend
     from netspec.plan import Plan
     from netspec.program import Program
+    from netspec.spec.model import Spec
 
 _NAME = re.compile(r"(cpu|cuda):\d{1,3}")
 
 
-def lowered(plan: Plan, devices: str | None) -> Program:
-    """The program for the devices named, as ``run --devices`` takes them; for CPUs where none are."""
+def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
+    """The spec's plan for the devices named, as ``run --devices`` takes them; for CPUs where none are."""
     from netspec.device.binding import team_size
     from netspec.program import lower
 
     names = _names(devices or "cpu", plan.devices)
     kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in zip(plan.devices, names, strict=True)}
     teams = {device: team_size(name, names) for device, name in zip(plan.devices, names, strict=True)}
-    return lower(plan, kinds, teams)
+    return lower(plan, kinds, teams, without={"cpu": spec.train.cpu.without})
 
 
 def _names(request: str, devices: tuple[str, ...]) -> list[str]:

@@ -54,8 +54,9 @@ def command(
     from netspec.report.summary import summarise
     from netspec.report.tables import show
 
-    plan = build(load(spec, overrides, plugins, batch), phase)
-    summary = summarise(plan, lowered(plan, devices))
+    loaded = load(spec, overrides, plugins, batch)
+    plan = build(loaded, phase)
+    summary = summarise(plan, lowered(plan, loaded, devices))
     if as_json:
         emit_json(summary)
     else:

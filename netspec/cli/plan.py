@@ -46,13 +46,14 @@ def command(
     """
     from netspec.plan import build
 
-    plan = build(load(spec, overrides, plugins, batch), phase)
+    loaded = load(spec, overrides, plugins, batch)
+    plan = build(loaded, phase)
     if devices is None:
         _show(plan, plan.steps, as_json)
         return
     from netspec.cli._lower import lowered
 
-    program = lowered(plan, devices)
+    program = lowered(plan, loaded, devices)
     _show(program, program.steps, as_json, with_kernels=True)
 
 

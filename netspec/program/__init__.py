@@ -1,6 +1,7 @@
 """The Program: a Plan lowered for device kinds and team sizes, to the same step type."""
 
+from netspec.program.bounds import declared_bounds
 from netspec.program.build import lower
 from netspec.program.model import Program
 
-__all__ = ["Program", "lower"]
+__all__ = ["Program", "declared_bounds", "lower"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from netspec.contract.kernel import Backend
@@ -14,12 +14,19 @@ from netspec.program.model import Program
 from netspec.program.steps import Lowering
 
 
-def lower(plan: Plan, kinds: Mapping[str, Backend], team_sizes: Mapping[str, int], seed: int = 0) -> Program:
+def lower(
+    plan: Plan,
+    kinds: Mapping[str, Backend],
+    team_sizes: Mapping[str, int],
+    seed: int = 0,
+    without: Mapping[Backend, Collection[str]] | None = None,
+) -> Program:
     """Choose kernels, add workspace, lay out memory; race-checked again with memory in place.
 
-    Raises NetspecError where a layer has no kernel for its device's kind.
+    ``without`` names variants of kernels that are not to be chosen. Raises NetspecError where a layer has no kernel
+    for its device's kind.
     """
-    lowering = Lowering(plan, kinds, team_sizes, seed)
+    lowering = Lowering(plan, kinds, team_sizes, seed, without)
     steps = [lowering.lower(step) for step in plan.steps]
     used = {region.buffer for step in steps for region in step.args.values()}
     buffers = {name: buffer for name, buffer in lowering.buffers.items() if name in used}

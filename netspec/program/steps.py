@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, cast
@@ -25,8 +25,16 @@ _WORDS = {"cpu": "CPU", "cuda": "CUDA"}
 class Lowering:
     """Turns a plan's steps into steps with passes; collects the workspace they need."""
 
-    def __init__(self, plan: Plan, kinds: Mapping[str, Backend], team_sizes: Mapping[str, int], seed: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        kinds: Mapping[str, Backend],
+        team_sizes: Mapping[str, int],
+        seed: int,
+        without: Mapping[Backend, Collection[str]] | None = None,
+    ) -> None:
         self.plan, self.kinds, self.team_sizes, self.seed = plan, kinds, team_sizes, seed
+        self.without = without or {}
         self.shards = {(shard.layer, shard.device): shard for shard in plan.shards}
         self.buffers: dict[str, Buffer] = dict(plan.buffers)
 
@@ -44,7 +52,7 @@ class Lowering:
         assert step.layer is not None
         layer, t = instance(self.shards[step.layer, step.device])
         kind, direction = self.kinds[step.device], cast(Direction, step.op)
-        variant = _choose(step, layer, t, kind)
+        variant = _choose(step, layer, t, kind, self.without.get(kind, ()))
         keys = {
             "key": key_of(self.seed, step.attrs["key"]),
             "channel_offset": step.attrs["channel_offset"],
@@ -114,9 +122,9 @@ def instance(shard: ShardInfo) -> tuple[Layer, Tensors]:
     return layer, layer.tensors(inputs)
 
 
-def _choose(step: Step, layer: Layer, t: Tensors, kind: Backend) -> str:
+def _choose(step: Step, layer: Layer, t: Tensors, kind: Backend, without: Collection[str]) -> str:
     for variant in layer.variants(kind):
-        if variant == "plain" or layer.supports(t, variant):
+        if variant == "plain" or (variant not in without and layer.supports(t, variant)):
             if layer.passes(kind, cast(Direction, step.op), variant):
                 return variant
     raise NetspecError(

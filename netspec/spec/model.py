@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from netspec.errors import Mark
@@ -79,14 +79,27 @@ class SGDSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CpuSpec:
+    """Variants of CPU kernels that may be chosen where shapes allow it; those that are false are not."""
+
+    winograd: bool = True
+
+    @property
+    def without(self) -> frozenset[str]:
+        """Names of the variants that are switched off."""
+        return frozenset(variant.name for variant in fields(self) if not getattr(self, variant.name))
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSpec:
-    """How the network is trained; ``batch`` counts images over all devices."""
+    """How the network is trained and run; ``batch`` counts images over all devices."""
 
     batch: int = 128
     epochs: int = 90
     iterations: int | None = None
     seed: int = 0
     sgd: SGDSpec = SGDSpec()
+    cpu: CpuSpec = CpuSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.errors import Mark
 from netspec.spec.fields import Attrs, Fields, Types, complete
-from netspec.spec.model import DataSpec, InputSpec, SGDSpec, TrainSpec
+from netspec.spec.model import CpuSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.report import Report
 
-_train, _sgd, _data = TrainSpec(), SGDSpec(), DataSpec()
+_train, _sgd, _cpu, _data = TrainSpec(), SGDSpec(), CpuSpec(), DataSpec()
 
 
 INPUT: Attrs = {
@@ -28,6 +28,9 @@ SGD: Attrs = {
     "learning_rate": number("Base learning rate.", default=_sgd.learning_rate, minimum=0),
     "momentum": number("Share of the last step that is kept.", default=_sgd.momentum, minimum=0, below=1),
     "weight_decay": number("Weight decay, multiplied by the rate.", default=_sgd.weight_decay, minimum=0),
+}
+CPU: Attrs = {
+    "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
 }
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
@@ -72,12 +75,10 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     from netspec.train.schedules import schedule_types
 
     fields = Fields(report)
-    fields.refuse_unknown(node, [*TRAIN, "sgd", "schedule"], "train")
-    values = fields.read(node.without("sgd", "schedule"), TRAIN, "train")
-    written = node.get("sgd")
-    sgd = (fields.as_map(written, "train.sgd") if written is not None else None) or Map({}, node.mark)
-    fields.refuse_unknown(sgd, SGD, "train.sgd")
-    values["sgd"] = SGDSpec(**fields.read(sgd, SGD, "train.sgd"))
+    fields.refuse_unknown(node, [*TRAIN, "sgd", "cpu", "schedule"], "train")
+    values = fields.read(node.without("sgd", "cpu", "schedule"), TRAIN, "train")
+    values["sgd"] = SGDSpec(**_part(node, "sgd", SGD, fields))
+    values["cpu"] = CpuSpec(**_part(node, "cpu", CPU, fields))
     values["schedule"] = _typed(node.get("schedule"), schedule_types(), "schedule", _train.schedule, fields, "train")
     return TrainSpec(**values), fields.marks
 
@@ -102,6 +103,14 @@ def expand_source(root: Map) -> Map:
     long = Map({"type": Entry(source.mark, source)}, source.mark)
     data = data.replace({"source": Entry(data.entries["source"].mark, long)})
     return root.replace({"data": Entry(root.entries["data"].mark, data)})
+
+
+def _part(node: Map, key: str, attrs: Attrs, fields: Fields) -> dict[str, Any]:
+    """The values of a map in ``train``, which may be missing."""
+    written, section = node.get(key), f"train.{key}"
+    part = (fields.as_map(written, section) if written is not None else None) or Map({}, node.mark)
+    fields.refuse_unknown(part, attrs, section)
+    return fields.read(part, attrs, section)
 
 
 def _typed(written: Node | None, types: Types, key: str, default: Any, fields: Fields, section: str) -> dict[str, Any]:

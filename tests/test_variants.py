@@ -1,0 +1,50 @@
+"""Which kernels a Program takes, how a spec switches some off, and how those with a bound of their own are named."""
+
+from __future__ import annotations
+
+from nets import batch, network
+
+from netspec.program import Program
+from netspec.runners.session import Session
+
+TEXT = """
+    netspec: 1
+    name: one
+    devices: [main]
+    inputs:
+      image: {shape: [12, 12, 16]}
+      label: {dtype: int32}
+    defaults:
+      conv: {init: {type: he}}
+      dense: {init: {type: he}}
+    layers:
+      - {name: conv1, type: conv, inputs: image, filters: 32, size: 3, pad: 1}
+      - {name: fc2, type: dense, units: 5}
+      - {name: loss, type: softmax_loss, inputs: [fc2, label]}
+    train: {batch: 6, cpu: {winograd: true}}
+    data: {mean: none, scale: 0.01}
+"""
+
+
+def variant(program: Program) -> str:
+    """The variant of conv1's forward pass."""
+    return next(str(step.attrs["variant"]) for step in program.steps if step.name == "conv1.forward@main")
+
+
+def test_winograd_is_taken_where_it_fits_and_named_with_its_bound() -> None:
+    with Session(network(TEXT), ["cpu:0"], phases=("predict",)) as session:
+        assert variant(session.programs["predict"]) == "winograd"
+        assert any("conv1: winograd kernels, with an error bound of" in note for note in session.notes)
+
+
+def test_a_spec_switches_it_off_and_gets_nearly_the_same_numbers() -> None:
+    images = batch(0, (12, 12, 16))
+    probs = []
+    for text in (TEXT, TEXT.replace("winograd: true", "winograd: false")):
+        with Session(network(text), ["cpu:0"], phases=("predict",)) as session:
+            probs.append(session.predict(images, 6))
+            notes = " ".join(session.notes)
+    assert variant(session.programs["predict"]) == "direct"
+    assert "winograd" not in notes
+    assert abs(probs[0] - probs[1]).max() < 1e-4
+    assert (probs[0] != probs[1]).any()
