@@ -9,6 +9,7 @@ from netspec.contract.kernel import Backend
 from netspec.plan.model import Plan, Region, Step
 from netspec.plan.order import precedence
 from netspec.plan.race import check_races
+from netspec.program.choice import Measured
 from netspec.program.memory import lay_out, locator
 from netspec.program.model import Program
 from netspec.program.steps import Lowering
@@ -20,13 +21,14 @@ def lower(
     team_sizes: Mapping[str, int],
     seed: int = 0,
     without: Mapping[Backend, Collection[str]] | None = None,
+    measured: Mapping[str, Measured] | None = None,
 ) -> Program:
     """Choose kernels, add workspace, lay out memory; race-checked again with memory in place.
 
-    ``without`` names variants of kernels that are not to be chosen. Raises NetspecError where a layer has no kernel
-    for its device's kind.
+    ``without`` names variants of kernels that are not to be chosen, ``measured`` gives for each device what was found
+    best there. Raises NetspecError where a layer has no kernel for its device's kind.
     """
-    lowering = Lowering(plan, kinds, team_sizes, seed, without)
+    lowering = Lowering(plan, kinds, team_sizes, seed, without, measured)
     steps = [lowering.lower(step) for step in plan.steps]
     used = {region.buffer for step in steps for region in step.args.values()}
     buffers = {name: buffer for name, buffer in lowering.buffers.items() if name in used}

@@ -12,14 +12,12 @@ from netspec.contract.keys import key_of
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import tensor_of
 from netspec.contract.tensor import Tensor
-from netspec.errors import NetspecError
 from netspec.ops import operation
 from netspec.ops.base import Operation
 from netspec.plan.model import Buffer, Pass, Plan, Region, ShardInfo, Step
+from netspec.program.choice import Measured, choose
 from netspec.program.passes import lower
 from netspec.registry import layer_types
-
-_WORDS = {"cpu": "CPU", "cuda": "CUDA"}
 
 
 class Lowering:
@@ -32,9 +30,10 @@ class Lowering:
         team_sizes: Mapping[str, int],
         seed: int,
         without: Mapping[Backend, Collection[str]] | None = None,
+        measured: Mapping[str, Measured] | None = None,
     ) -> None:
         self.plan, self.kinds, self.team_sizes, self.seed = plan, kinds, team_sizes, seed
-        self.without = without or {}
+        self.without, self.measured = without or {}, measured or {}
         self.shards = {(shard.layer, shard.device): shard for shard in plan.shards}
         self.buffers: dict[str, Buffer] = dict(plan.buffers)
 
@@ -52,7 +51,7 @@ class Lowering:
         assert step.layer is not None
         layer, t = instance(self.shards[step.layer, step.device])
         kind, direction = self.kinds[step.device], cast(Direction, step.op)
-        variant = _choose(step, layer, t, kind, self.without.get(kind, ()))
+        variant = choose(step, layer, t, kind, self.without.get(kind, ()), self.measured.get(step.device, {}))
         keys = {
             "key": key_of(self.seed, step.attrs["key"]),
             "channel_offset": step.attrs["channel_offset"],
@@ -120,17 +119,6 @@ def instance(shard: ShardInfo) -> tuple[Layer, Tensors]:
         None if shape is None else Tensor(tuple(shape), shard.dtypes[name]) for name, shape in shard.inputs.items()
     ]
     return layer, layer.tensors(inputs)
-
-
-def _choose(step: Step, layer: Layer, t: Tensors, kind: Backend, without: Collection[str]) -> str:
-    for variant in layer.variants(kind):
-        if variant == "plain" or (variant not in without and layer.supports(t, variant)):
-            if layer.passes(kind, cast(Direction, step.op), variant):
-                return variant
-    raise NetspecError(
-        f"{step.layer}: layer type '{layer.type}' has no {_WORDS[kind]} kernel for its {step.op} pass, "
-        f"and '{step.device}' is bound to a {_WORDS[kind]} device (bind it to another kind with --devices)"
-    )
 
 
 def _needed(passes: Sequence[Pass], needed: set[str]) -> tuple[Pass, ...]:

@@ -1,0 +1,54 @@
+"""Which variant of a layer's kernels a step runs: the measured one where there is a table, else the preferred one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import cast
+
+from netspec.contract.kernel import Backend, Direction
+from netspec.contract.layer import Layer, Tensors
+from netspec.contract.tensor import Tensor
+from netspec.errors import NetspecError
+from netspec.plan.model import Step
+
+Measured = Mapping[str, str]
+"""What ``netspec tune`` found on a device: question (see ``question``) -> variant."""
+_WORDS = {"cpu": "CPU", "cuda": "CUDA"}
+
+
+def candidates(
+    layer: Layer, t: Tensors, kind: Backend, direction: Direction, without: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Variants that can run this direction of the layer, the preferred one first; those of the same kernels once."""
+    found: dict[tuple[int, ...], str] = {}
+    for variant in layer.variants(kind):
+        if variant == "plain" or (variant not in without and layer.supports(t, variant)):
+            found.setdefault(tuple(map(id, layer.passes(kind, direction, variant))), variant)
+    return tuple(variant for passes, variant in found.items() if passes)
+
+
+def question(layer: Layer, t: Tensors, direction: Direction, among: Collection[str]) -> str:
+    """What a measurement answers, as text: layer type, direction, phase, attributes, shapes and the candidates.
+
+    Another set of candidates (a new kernel, another precision) is another question: old answers then do not apply.
+    """
+    attrs = {name: value for name, value in sorted(vars(layer.attrs).items()) if not isinstance(value, Mapping)}
+    tensors = {name: value for name, value in sorted(vars(t).items()) if isinstance(value, Tensor)}
+    shapes = " ".join(f"{name}:{tensor.dtype}{list(tensor.shape)}" for name, tensor in tensors.items())
+    return f"{layer.type}.{direction} {layer.phase} {json.dumps(attrs)} {shapes} among {', '.join(among)}"
+
+
+def choose(
+    step: Step, layer: Layer, t: Tensors, kind: Backend, without: Collection[str], measured: Measured
+) -> str:
+    """The variant for a step. Raises NetspecError where the layer has no kernel for the device's kind."""
+    direction = cast(Direction, step.op)
+    able = candidates(layer, t, kind, direction, without)
+    if not able:
+        raise NetspecError(
+            f"{step.layer}: layer type '{layer.type}' has no {_WORDS[kind]} kernel for its {step.op} pass, "
+            f"and '{step.device}' is bound to a {_WORDS[kind]} device (bind it to another kind with --devices)"
+        )
+    found = measured.get(question(layer, t, direction, able)) if measured and len(able) > 1 else None
+    return found if found in able else able[0]
