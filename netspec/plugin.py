@@ -55,7 +55,7 @@ in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "
 
 from netspec.contract.attrs import boolean, choice, initialiser, integer, number, padding, pair
 from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import Lazy, backward, cuda, device, forward
+from netspec.contract.kernel import Lazy, backward, cuda, device, epilogue, forward
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.errors import LayerError
@@ -88,6 +88,7 @@ __all__ = [
     "choice",
     "cuda",
     "device",
+    "epilogue",
     "forward",
     "initialiser",
     "integer",

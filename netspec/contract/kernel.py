@@ -128,6 +128,15 @@ def device(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+@device
+def epilogue(value: Any) -> Any:
+    """What a CUDA kernel stores its results through, ``y[i] = epilogue(total)``: the value as it is.
+
+    Where elementwise layers follow, the Program puts their functions in its place.
+    """
+    return value
+
+
 @dataclass(frozen=True)
 class Lazy:
     """A name that is imported only when a kernel that uses it is compiled: ``Lazy("package.module", "name")``."""
