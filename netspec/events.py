@@ -71,13 +71,17 @@ class EvaluationDone:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointWritten:
-    """A checkpoint lies whole on disk; ``stall`` is the time training stood still for it, in seconds."""
+    """A checkpoint lies whole on disk.
+
+    ``stall`` is the time that training stood still for it, ``seconds`` the time from there until it was on disk.
+    """
 
     path: str
     iteration: int
     nbytes: int
     stall: float
     best: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

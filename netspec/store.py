@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Device
 from netspec.errors import NetspecError
+from netspec.gate import Gate
 from netspec.init import initial
 from netspec.plan.model import STORED, Buffer, Logical, Plan
 
@@ -24,6 +25,8 @@ class Store:
 
     def __init__(self, plans: Iterable[Plan], devices: Mapping[str, Device]) -> None:
         self.devices = devices
+        self.gate = Gate()
+        """What renews the Store's arrays waits behind it while they are being copied."""
         self.buffers: dict[str, Buffer] = {}
         self.initials: dict[str, Mapping[str, Any]] = {}
         for plan in plans:
@@ -55,12 +58,28 @@ class Store:
     def tensor(self, name: str) -> Host:
         """A copy of one logical tensor on the host; KeyError where there is none of that name."""
         parts = [self.buffers[part] for part in self._parts[name]]
-        if len(parts) == 1 and _logical(parts[0]).axis is None:
-            return self.devices[parts[0].device].download(self.arrays[parts[0].name])
         whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
         for part in parts:
-            whole[_range(_logical(part))] = self.devices[part.device].download(self.arrays[part.name])
+            place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
+            self.devices[part.device].download(self.arrays[part.name], place)
         return whole
+
+    def begin_copy(self) -> Callable[[], dict[str, Host]]:
+        """A call that gives ``tensors`` as they are now, from any thread; what would renew them waits until it is over.
+
+        On devices that one thread at a time may use they are copied here and now. Call the call, or training hangs.
+        """
+        if not all(device.read_beside for device in self.devices.values()):
+            made = self.tensors()
+            return lambda: made
+        self.gate.shut()
+        return self._copy
+
+    def _copy(self) -> dict[str, Host]:
+        try:
+            return self.tensors()
+        finally:
+            self.gate.open()
 
     def load(self, tensors: Mapping[str, Host], strict: bool = True) -> None:
         """Take values by logical name; with ``strict`` there must be one for each tensor and no other.

@@ -34,6 +34,7 @@ class BoundProgram:
         self, program: Program, devices: Mapping[str, Device], store: Store, arenas: Mapping[str, Array]
     ) -> None:
         self.program, self.devices = program, devices
+        self.gate = store.gate
         self.arrays = self._allocate(store, arenas)
         self.slots: dict[str, Host] = {}
         """Host arrays by network input, and ``counters`` and ``rates``: filled before an iteration."""
@@ -93,7 +94,9 @@ class BoundProgram:
             origin = self.devices[self.program.buffers[step.args["source"].buffer].device]
             return device.copier(target, source, origin, step.queue)
         arrays = {name: self._view(region, matrix=step.op == "sum") for name, region in step.args.items()}
-        return device.bind(step.passes, arrays, step.queue)
+        call = device.bind(step.passes, arrays, step.queue)
+        written = (self.program.buffers[step.args[name].buffer] for name in step.writes)
+        return self.gate.behind(call) if any(buffer.kind in STORED for buffer in written) else call
 
     def _feed(self, step: Step, device: Device) -> Call:
         buffer = self.program.buffers[step.args["target"].buffer]

@@ -75,7 +75,7 @@ def _prepare(request: Request, journal: Journal, stack: ExitStack, trace: Trace 
         _describe_run(folder, settled, images, session, state)
         journal.keep_in(folder)
     _record_start(folder, settled, origin, session, journal)
-    saver = Saver(folder.checkpoints)
+    saver = Saver(folder.checkpoints, session.store, trace=trace)
     return Run(settled, folder, journal, session, images, saver, state, request.checkpoint_every, trace)
 
 

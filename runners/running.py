@@ -13,7 +13,7 @@ from netspec.api import RunResult
 from netspec.errors import NetspecError
 from netspec.events import RunFinished
 from netspec.rundir import BROKEN, RunDirectory
-from netspec.runners.checkpoint import Checkpoint, Record
+from netspec.runners.checkpoint import Record
 from netspec.runners.images import Images, traced
 from netspec.runners.interrupt import Interrupts
 from netspec.runners.journal import Journal
@@ -67,7 +67,7 @@ class Run:
 
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""
-        events = [] if state is None else self.saver.save(lambda: self._checkpoint(state))
+        events = [] if state is None else self.saver.save(record_of(self.settled, self.data, state))
         for event in [*events, *(self.saver.wait() if wait else [])]:
             self.journal(event)
 
@@ -75,13 +75,6 @@ class Run:
         """Tell of a checkpoint that has come to lie on disk."""
         for event in self.saver.poll():
             self.journal(event)
-
-    def _checkpoint(self, state: State) -> Checkpoint:
-        start = self.trace.now() if self.trace else 0.0
-        made = Checkpoint(record_of(self.settled, self.data, state), self.session.store.tensors())
-        if self.trace:
-            self.trace.span("host", "checkpoints", f"copy at iteration {state.iteration}", start)
-        return made
 
     def _finish(self, training: Training, status: Any, began: float, exit_code: int) -> RunResult:
         state, seconds = training.state, time.perf_counter() - began

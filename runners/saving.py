@@ -6,14 +6,17 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from netspec.errors import NetspecError
 from netspec.events import CheckpointWritten, Note
+from netspec.gate import Gate
 from netspec.runners import checkpoint
-from netspec.runners.checkpoint import SUFFIX, Checkpoint, Damaged
+from netspec.runners.checkpoint import SUFFIX, Checkpoint, Damaged, Record, Tensors
+from netspec.runners.trace import Trace
 
 KEEP = 3
 """How many of the newest checkpoints are kept, beside the best."""
@@ -68,14 +71,24 @@ def _kept(folder: Path) -> list[Kept]:
     return kept
 
 
-class Saver:
-    """Writes one checkpoint at a time in a thread of its own; training waits only while tensors are copied.
+class Copied(Protocol):
+    """What a Saver needs of a Store."""
 
-    What goes wrong in the thread is raised by the next call. Call from one thread only.
+    gate: Gate
+
+    def begin_copy(self) -> Callable[[], Tensors]:
+        """See netspec.store."""
+
+
+class Saver:
+    """Copies and writes one checkpoint at a time in a thread of its own.
+
+    Training goes on meanwhile, up to the moment that it would renew the tensors: where the copy is then not done, it
+    waits. What goes wrong in the thread is raised by the next call. Call from one thread only.
     """
 
-    def __init__(self, folder: Path, keep: int = KEEP) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, store: Copied, keep: int = KEEP, trace: Trace | None = None) -> None:
+        self.folder, self.store, self.keep, self.trace = folder, store, keep, trace
         self.last: Path | None = None
         self._kept = _kept(folder)
         self._thread: threading.Thread | None = None
@@ -87,17 +100,21 @@ class Saver:
         """Whether a checkpoint is being written."""
         return self._thread is not None and self._thread.is_alive()
 
-    def save(self, make: Callable[[], Checkpoint]) -> list[CheckpointWritten]:
-        """Copy the tensors with ``make`` and have them written; returns the event of an earlier one, if any is due.
+    def save(self, record: Record) -> list[CheckpointWritten]:
+        """Have the tensors written as they are now; returns the event of an earlier one, if any is due.
 
         Waits for the earlier one. Raises NetspecError when that could not be written.
         """
         began = time.perf_counter()
         due = self.wait()
-        made = make()
-        stall = time.perf_counter() - began
-        self._thread = threading.Thread(target=self._run, args=(made, stall), name="netspec-checkpoint", daemon=True)
-        self._thread.start()
+        copy = self.store.begin_copy()
+        args = (record, copy, time.perf_counter() - began)
+        self._thread = threading.Thread(target=self._run, args=args, name="netspec-checkpoint", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread to spare; the copy is due all the same
+            self._thread = None
+            self._run(*args)
         return due
 
     def poll(self) -> list[CheckpointWritten]:
@@ -115,22 +132,36 @@ class Saver:
         written, self._written = self._written, None
         return [written] if written else []
 
-    def _run(self, made: Checkpoint, stall: float) -> None:
+    def _run(self, record: Record, copy: Callable[[], Tensors], stall: float) -> None:
         try:
-            self._written = self._write(made, stall)
+            self._written = self._write(record, copy, stall)
+        except MemoryError as error:
+            self._error = NetspecError(f"no memory for a copy of the network, which a checkpoint needs ({error})")
         except BaseException as error:  # raised by the training thread
             self._error = error
 
-    def _write(self, made: Checkpoint, stall: float) -> CheckpointWritten:
-        record = made.record
+    def _write(self, record: Record, copy: Callable[[], Tensors], stall: float) -> CheckpointWritten:
+        began = time.perf_counter()
         path = path_of(self.folder, record.iteration)
-        nbytes = checkpoint.write(path, made)
+        with self._span(f"copy at iteration {record.iteration}"):
+            tensors = copy()
+        with self._span(f"write at iteration {record.iteration}"):
+            nbytes = checkpoint.write(path, Checkpoint(record, tensors))
+        seconds, stall = time.perf_counter() - began, stall + self.store.gate.waited
         self.last = path
         self._kept = [kept for kept in self._kept if kept.path != path]
         least = min((kept.score for kept in self._kept), default=float("inf"))
         self._kept.append(Kept(record.iteration, record.score, path))
         self._prune()
-        return CheckpointWritten(str(path), record.iteration, nbytes, stall, record.measured and record.score <= least)
+        is_best = record.measured and record.score <= least
+        return CheckpointWritten(str(path), record.iteration, nbytes, stall, is_best, seconds)
+
+    @contextlib.contextmanager
+    def _span(self, name: str) -> Iterator[None]:
+        start = self.trace.now() if self.trace else 0.0
+        yield
+        if self.trace:
+            self.trace.span("host", "checkpoints", name, start)
 
     def _prune(self) -> None:
         best = min(self._kept, key=lambda kept: (kept.score, -kept.iteration))

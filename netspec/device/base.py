@@ -31,6 +31,8 @@ class Device(Protocol):
     kind: Backend
     team_size: int
     """Members of a CPU team; 1 on GPUs."""
+    read_beside: bool
+    """Whether another thread may download what no work under way writes."""
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """A new C-contiguous array; NetspecError, naming bytes asked and free, where there is no room."""
@@ -47,8 +49,8 @@ class Device(Protocol):
     def upload(self, array: Array, values: np.ndarray[Any, Any]) -> None:
         """Copy host values into an array; finished on return."""
 
-    def download(self, array: Array) -> np.ndarray[Any, Any]:
-        """The array's values on the host, after all work enqueued so far."""
+    def download(self, array: Array, into: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """The array's values on the host, after all work enqueued so far; ``into`` may be a slice along an axis."""
 
     def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
         """A view of ``[start, stop)`` along an axis."""

@@ -25,6 +25,7 @@ class CpuDevice:
     """``cpu:N``: a share of the cores."""
 
     kind: Backend = "cpu"
+    read_beside = True
 
     def __init__(self, index: int, team_size: int = 1) -> None:
         self.name = f"cpu:{index}"
@@ -58,9 +59,12 @@ class CpuDevice:
         """See Device."""
         np.copyto(array, values)
 
-    def download(self, array: Array) -> Array:
+    def download(self, array: Array, into: Array | None = None) -> Array:
         """See Device."""
-        return array.copy()
+        if into is None:
+            return array.copy()
+        np.copyto(into, array)
+        return into
 
     def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
         """See Device."""

@@ -33,6 +33,7 @@ class CudaDevice:
 
     kind: Backend = "cuda"
     team_size = 1
+    read_beside = False
 
     def __init__(self, index: int) -> None:
         self.name = f"cuda:{index}"
@@ -72,9 +73,9 @@ class CudaDevice:
         self.copier(array, host, None, "compute")()
         self.synchronise()
 
-    def download(self, array: Array) -> Host:
+    def download(self, array: Array, into: Host | None = None) -> Host:
         """See Device."""
-        host = np.empty(tuple(array.shape), array.dtype)
+        host = np.empty(tuple(array.shape), array.dtype) if into is None else into
         self.synchronise()
         self.copier(host, array, self, "compute")()
         self.synchronise()
