@@ -28,8 +28,8 @@ class Store:
         return self.copy
 
 
-def saver_in(folder, store=Store()):
-    return Saver(folder, store)
+def saver_in(folder, store=None):
+    return Saver(folder, store or Store())
 
 
 def at(iteration: int, error: float | None) -> Record:

@@ -1,39 +1,76 @@
 """Trains a spec while killing the process that trains it, until a number of kills is done; prints what came of it.
 
-    python training_kills.py SPEC OUT KILLS SEED
+    python training_kills.py OUT KILLS SEED SPEC [KEY=VALUE ...] [--plugin FILE]
 
 One process has trained once, with all threads ended, before it forks a child for each attempt: so an attempt takes
 little more than the training.
 A child goes on with the newest run, or starts one. After each kill the next child starts; a run that finishes is
-compared, tensor by tensor, with one that was never killed.
+compared, tensor by tensor, with one that was never killed. What the child was about when it was killed is told from
+memory that both processes share and from the files it left.
 """
 
+import argparse
+import mmap
 import os
 import random
 import signal
-import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
+from netspec import events
 from netspec.api import run
 from netspec.rundir import RunDirectory, run_folders
 from netspec.runners import checkpoint
 from netspec.runners.saving import listed, newest_whole
 
+PHASES = ("starting", "training", "evaluating", "ending")
+_NEXT = {
+    events.RunStarted: 1,
+    events.IterationDone: 1,
+    events.EvaluationProgress: 2,
+    events.EvaluationDone: 1,
+    events.RunFinished: 3,
+}
 
-def child(spec: str, out: Path) -> int:
-    """Start a process that trains on, writing a checkpoint after every iteration that it can."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            started = any((folder / "start.json").is_file() for folder in run_folders(out))
-            run(spec, out=out, devices="cpu:0,cpu:1", resume="latest" if started else None, checkpoint_every=0.0)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", flush=True)
-            os._exit(1)
-        os._exit(0)
-    return pid
+
+class Attempts:
+    """Children that train on, each in turn, writing a checkpoint after every iteration that they can."""
+
+    def __init__(self, spec: str, options: dict) -> None:
+        self.spec, self.options = spec, options
+        self._phase = mmap.mmap(-1, 1)
+        self.seen: Counter[str] = Counter()
+
+    def run(self, out: Path, **more):
+        """Train in this process."""
+        return run(self.spec, out=out, devices="cpu:0,cpu:1", listener=self._note, **self.options, **more)
+
+    def child(self, out: Path) -> int:
+        """Start a process that trains on."""
+        self._phase[0] = 0
+        pid = os.fork()
+        if pid == 0:
+            try:
+                started = any((folder / "start.json").is_file() for folder in run_folders(out))
+                self.run(out, resume="latest" if started else None, checkpoint_every=0.0)
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", flush=True)
+                os._exit(1)
+            os._exit(0)
+        return pid
+
+    def kill(self, pid: int, out: Path) -> None:
+        """Kill it, and note what it was about."""
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        self.seen[PHASES[self._phase[0]]] += 1
+        self.seen["writing a checkpoint"] += any(out.rglob("*.safetensors.unfinished"))
+
+    def _note(self, event: events.Event) -> None:
+        if type(event) in _NEXT:
+            self._phase[0] = _NEXT[type(event)]
 
 
 def final(out: Path) -> checkpoint.Checkpoint:
@@ -54,36 +91,51 @@ def _reached(out: Path) -> int:
     return max((int(path.stem.split("-")[1]) for path in found), default=-1)
 
 
-def main(spec: str, out: Path, kills: int, seed: int) -> None:
+def main(attempts: Attempts, out: Path, kills: int, seed: int) -> None:
     """Kill and compare."""
-    run(spec, out=out / "warm", devices="cpu:0,cpu:1", iterations=1)
+    attempts.run(out / "warm", iterations=1)
     assert threading.active_count() == 1
     began = time.monotonic()
-    _, status = os.waitpid(child(spec, out / "whole"), 0)
+    _, status = os.waitpid(attempts.child(out / "whole"), 0)
     assert status == 0
     length, expected = time.monotonic() - began, final(out / "whole")
     rng, done, finished = random.Random(seed), 0, 0
     reached: set[int] = set()
     while done < kills:
         finished += 1
+        folder = out / f"killed{finished}"
         while True:
-            pid = child(spec, out / f"killed{finished}")
+            pid = attempts.child(folder)
             if done < kills:
                 time.sleep(rng.uniform(0, length))
             ended, status = os.waitpid(pid, os.WNOHANG if done < kills else 0)
             if ended:
                 assert status == 0, f"after {done} kills"
                 break
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            attempts.kill(pid, folder)
             done += 1
-            reached.add(_reached(out / f"killed{finished}"))
-        found = final(out / f"killed{finished}")
-        assert found.record == expected.record
-        assert found.tensors.keys() == expected.tensors.keys()
-        assert all(found.tensors[name].tobytes() == expected.tensors[name].tobytes() for name in expected.tensors)
-    print(f"{done} kills at {len(reached)} places, {finished} runs, {len(expected.tensors)} tensors the same in each")
+            reached.add(_reached(folder))
+        compare(final(folder), expected)
+    where = ", ".join(f"{count} {what}" for what, count in sorted(attempts.seen.items()))
+    print(f"{done} kills at {len(reached)} places ({where}), {finished} runs")
+    print(f"{len(expected.tensors)} tensors the same in each: {', '.join(sorted(expected.tensors))}")
+
+
+def compare(found: checkpoint.Checkpoint, expected: checkpoint.Checkpoint) -> None:
+    """Every bit of every parameter, momentum and state, and where the run stands."""
+    assert found.record == expected.record
+    assert found.tensors.keys() == expected.tensors.keys()
+    assert all(found.tensors[name].tobytes() == expected.tensors[name].tobytes() for name in expected.tensors)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("kills", type=int)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("spec")
+    parser.add_argument("overrides", nargs="*", default=[])
+    parser.add_argument("--plugin", action="append", default=[])
+    given = parser.parse_args()
+    options = {"overrides": given.overrides, "plugins": given.plugin}
+    main(Attempts(given.spec, options), given.out, given.kills, given.seed)
