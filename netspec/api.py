@@ -5,7 +5,7 @@ The module is called ``api`` since a module ``netspec.run`` would hide the funct
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from netspec.events import EvaluationDone, Listener
 
 if TYPE_CHECKING:
+    from netspec.contract.kernel import Phase
     from netspec.spec.model import Spec
 
 
@@ -39,6 +40,20 @@ class Prediction(NamedTuple):
     path: str
     top: tuple[tuple[str, float], ...]
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was measured for a step on a model of device: the fastest variant of its kernels, and all their times.
+
+    ``preferred`` is what is taken where nothing was measured.
+    """
+
+    step: str
+    device: str
+    variant: str
+    preferred: str
+    milliseconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +163,30 @@ def predict(
 
     images = [images] if isinstance(images, str | Path) else images
     return predict_images(Path(run_or_checkpoint), images, Binding(devices, runner, tuple(plugins)), top, batch)
+
+
+def tune(
+    spec: Spec | str | Path,
+    *,
+    devices: Sequence[str] | str | None = None,
+    phases: Sequence[Phase] = ("train",),
+    batch: int | None = None,
+    overrides: str | Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    tell: Callable[[Tuned], None] | None = None,
+) -> list[Tuned]:
+    """Time every variant of kernels that can run the spec's layers on these devices, and keep the fastest.
+
+    From then on programs for devices of that model take the kept ones. ``tell`` hears of each as it is found. Raises
+    NetspecError.
+    """
+    from netspec.registry import load_plugin
+    from netspec.runners.settings import load_spec
+    from netspec.runners.tune import tune
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    return tune(load_spec(spec, _sets(overrides, batch=batch)), Binding(devices), phases, tell)
 
 
 def _sets(overrides: str | Sequence[str], **options: int | None) -> tuple[str, ...]:

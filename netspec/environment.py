@@ -25,7 +25,7 @@ def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | No
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "system": platform.platform(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": _cores(),
         "memory_bytes": host_memory(),
         "devices": list(devices),
@@ -43,7 +43,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name as Linux tells it, else as Python does."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

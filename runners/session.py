@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from netspec import tuned
 from netspec.contract.kernel import Phase
 from netspec.device.base import Device
-from netspec.device.binding import bind, open_devices
+from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.plan import Plan, build
 from netspec.plan.builder import Alias
-from netspec.program import Program, declared_bounds, lower
+from netspec.program import Program, declared_bounds, lower, measured_choices
 from netspec.runners.bound import BoundProgram
 from netspec.runners.local import local_runner
 from netspec.runners.memory import check_memory
@@ -82,6 +83,7 @@ class Session:
         sizes = {"train": self.batch, "eval": eval_batch or self.batch, "predict": eval_batch or self.batch}
         self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names) for phase in phases}
         bound, notes = bind(spec.devices, devices)
+        self._measured = tuned.measured(models(dict(zip(spec.devices, bound, strict=True))))
         with ExitStack() as opened:  # what is open by then is closed again where a later step fails
             limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
             opened.callback(limits.restore_original_limits)
@@ -89,7 +91,7 @@ class Session:
             for device in self.devices.values():
                 opened.callback(device.close)
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
-            self.notes = (*notes, *declared_bounds(self.programs.values()))
+            self.notes = (*notes, *declared_bounds(self.programs.values()), *measured_choices(self.programs.values()))
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
             self.store = Store(self.plans.values(), self.devices)
             self.store.initialise(self.seed)
@@ -135,7 +137,7 @@ class Session:
     def _lower(self, plan: Plan) -> Program:
         kinds = {name: device.kind for name, device in self.devices.items()}
         teams = {name: device.team_size for name, device in self.devices.items()}
-        return lower(plan, kinds, teams, self.seed, {"cpu": self.spec.train.cpu.without})
+        return lower(plan, kinds, teams, self.seed, self.spec.train.without, self._measured)
 
     def _bind(self) -> dict[Phase, BoundProgram]:
         """All phases on one arena a device, as they never run at the same time."""

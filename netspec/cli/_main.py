@@ -33,6 +33,7 @@ COMMANDS = {
     "Find your way": {
         "layers": "List, explain and check layer types.",
         "devices": "The devices of this machine.",
+        "tune": "Time kernels on this machine, and keep the fastest.",
         "doctor": "Check that this machine is ready.",
     },
 }

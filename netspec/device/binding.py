@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
 from netspec.device.base import Device
 from netspec.device.gpus import gpus, obstacle, simulated
+from netspec.environment import processor
 from netspec.errors import NetspecError
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
@@ -79,6 +80,20 @@ def team_size(name: str, names: Sequence[str]) -> int:
     """Threads of the team of a device bound to ``name``: the cores, shared out over the CPU devices; 1 on GPUs."""
     cpus = {other for other in names if other.startswith("cpu")}
     return max(1, cores() // len(cpus)) if name in cpus else 1
+
+
+def models(names: Mapping[str, str]) -> dict[str, str]:
+    """What each device of a spec is a specimen of, by its real name: timings hold for all devices of one model."""
+    return {device: _model(name, list(names.values())) for device, name in names.items()}
+
+
+def _model(name: str, names: Sequence[str]) -> str:
+    kind, index = _parsed(name)
+    if kind == "cpu":
+        return f"{processor()}, {_count(team_size(name, names), 'thread')}"
+    if simulated():
+        return "simulated GPU"
+    return gpus()[index].name if index < len(gpus()) else "GPU"
 
 
 def cores() -> int:

@@ -1,4 +1,4 @@
-"""Variants of kernels that declare an error bound of their own are named when they are bound."""
+"""What people are told of the kernels chosen: bounds that a variant declares, choices that were measured."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def declared_bounds(programs: Iterable[Program]) -> tuple[str, ...]:
         f"{', '.join(layers)}: {variant} kernels, with an error bound of {bound:.0e}".replace("e-0", "e-")
         for (variant, bound), layers in found.items()
     )
+
+
+def measured_choices(programs: Iterable[Program]) -> tuple[str, ...]:
+    """One line where ``netspec tune`` decided otherwise than the layers' own order."""
+    steps = [step for program in programs for step in program.steps if step.attrs.get("tuned")]
+    layers = ", ".join(dict.fromkeys(str(step.layer) for step in steps))
+    return (f"{layers}: kernels as measured by netspec tune",) if steps else ()

@@ -23,9 +23,13 @@ def candidates(
     """Variants that can run this direction of the layer, the preferred one first; those of the same kernels once."""
     found: dict[tuple[int, ...], str] = {}
     for variant in layer.variants(kind):
-        if variant == "plain" or (variant not in without and layer.supports(t, variant)):
+        if variant == "plain" or (not _is_off(variant, without) and layer.supports(t, variant)):
             found.setdefault(tuple(map(id, layer.passes(kind, direction, variant))), variant)
     return tuple(variant for passes, variant in found.items() if passes)
+
+
+def _is_off(variant: str, without: Collection[str]) -> bool:
+    return any(variant == name or variant.startswith(f"{name}_") for name in without)
 
 
 def question(layer: Layer, t: Tensors, direction: Direction, among: Collection[str]) -> str:
@@ -41,8 +45,12 @@ def question(layer: Layer, t: Tensors, direction: Direction, among: Collection[s
 
 def choose(
     step: Step, layer: Layer, t: Tensors, kind: Backend, without: Collection[str], measured: Measured
-) -> str:
-    """The variant for a step. Raises NetspecError where the layer has no kernel for the device's kind."""
+) -> tuple[str, bool]:
+    """The variant for a step, and whether it was measured and found better than the preferred one.
+
+    ``without`` names variants that are switched off; "tf32" stands for "tf32_64x64" too. Raises NetspecError where the
+    layer has no kernel for the device's kind.
+    """
     direction = cast(Direction, step.op)
     able = candidates(layer, t, kind, direction, without)
     if not able:
@@ -51,4 +59,4 @@ def choose(
             f"and '{step.device}' is bound to a {_WORDS[kind]} device (bind it to another kind with --devices)"
         )
     found = measured.get(question(layer, t, direction, able)) if measured and len(able) > 1 else None
-    return found if found in able else able[0]
+    return (found, True) if found in able[1:] else (able[0], False)

@@ -51,7 +51,9 @@ class Lowering:
         assert step.layer is not None
         layer, t = instance(self.shards[step.layer, step.device])
         kind, direction = self.kinds[step.device], cast(Direction, step.op)
-        variant = choose(step, layer, t, kind, self.without.get(kind, ()), self.measured.get(step.device, {}))
+        variant, by_measurement = choose(
+            step, layer, t, kind, self.without.get(kind, ()), self.measured.get(step.device, {})
+        )
         keys = {
             "key": key_of(self.seed, step.attrs["key"]),
             "channel_offset": step.attrs["channel_offset"],
@@ -64,7 +66,7 @@ class Lowering:
             step,
             args=args,
             writes=tuple(name for name in args if name in written),
-            attrs={**step.attrs, "variant": variant},
+            attrs={**step.attrs, "variant": variant, **({"tuned": True} if by_measurement else {})},
             passes=passes,
         )
 

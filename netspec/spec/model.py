@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from netspec.contract.kernel import Backend
 from netspec.errors import Mark
 
 Split = Literal["channels", "none"]
@@ -101,6 +102,11 @@ class TrainSpec:
     sgd: SGDSpec = SGDSpec()
     cpu: CpuSpec = CpuSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
+
+    @property
+    def without(self) -> dict[Backend, frozenset[str]]:
+        """Variants of kernels that are switched off, by kind of device; a name stands for all that begin with it."""
+        return {"cpu": self.cpu.without}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,98 @@
+"""``netspec tune``: time kernels on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._output import emit_json
+from netspec.cli._specs import find, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netspec.api import Tuned
+    from netspec.contract.kernel import Phase
+    from netspec.spec.model import Spec
+
+
+@click.command()
+@options.spec
+@options.devices
+@click.option(
+    "--phase",
+    "phases",
+    type=click.Choice(["train", "eval", "predict"]),
+    multiple=True,
+    default=("train",),
+    show_default=True,
+    help="What the network is used for; repeatable.",
+)
+@options.batch
+@options.overrides
+@options.plugins
+@click.option("--forget", is_flag=True, help="Remove what was measured for these devices, and measure nothing.")
+@options.as_json
+def command(
+    spec: str,
+    devices: str | None,
+    phases: tuple[str, ...],
+    batch: int | None,
+    overrides: tuple[str, ...],
+    plugins: tuple[str, ...],
+    forget: bool,
+    as_json: bool,
+) -> None:
+    """Time every kind of kernel that can run a network's layers on this machine's devices, and keep the fastest.
+
+    The table lies beside the compiled kernels and holds for devices of the same model. Runs say which layers follow it.
+    Another kernel rounds differently: a run goes on to the same bits only with the table it began with.
+
+    \b
+    Examples:
+      netspec tune alexnet
+      netspec tune alexnet --devices cuda:0,cuda:0 --set train.cuda.precision=bf16
+      netspec tune alexnet --phase predict --batch 1
+      netspec tune alexnet --forget
+    """
+    find(spec)
+    loaded = load(spec, overrides, plugins, batch)
+    if forget:
+        _forget(loaded, devices)
+        return
+    from netspec.api import tune
+
+    chosen = cast("Sequence[Phase]", phases)
+    found = tune(loaded, devices=devices, phases=chosen, tell=None if as_json else _tell)
+    if as_json:
+        emit_json(found)
+    elif not found:
+        click.echo("each layer has one kind of kernel for these devices: there is nothing to choose")
+    else:
+        _summary(found)
+
+
+def _tell(one: Tuned) -> None:
+    times = sorted(one.milliseconds.items(), key=lambda pair: pair[1])
+    mark = "" if one.variant == one.preferred else f"  (otherwise {one.preferred})"
+    click.echo(f"{one.step:<28} " + ", ".join(f"{name} {ms:.3g} ms" for name, ms in times) + mark)
+
+
+def _summary(found: Sequence[Tuned]) -> None:
+    from netspec.tuned import table_path
+
+    changed = sum(one.variant != one.preferred for one in found)
+    click.echo(f"{len(found)} choices, {changed} of them other than without measuring")
+    for model in dict.fromkeys(one.device for one in found):
+        click.echo(f"kept for {model}: {table_path(model)}")
+
+
+def _forget(spec: Spec, devices: str | None) -> None:
+    from netspec.device.binding import bind, models
+    from netspec.tuned import forget
+
+    names, _ = bind(spec.devices, None if devices is None else [devices])
+    paths = forget(models(dict(zip(spec.devices, names, strict=True))).values())
+    click.echo("\n".join(f"removed {path}" for path in paths) or "nothing was measured for these devices")

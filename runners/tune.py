@@ -1,0 +1,141 @@
+"""Timing a network's kernels on the devices at hand: of several variants that can do a step, the fastest is kept."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from netspec import tuned
+from netspec.api import Binding, Tuned
+from netspec.contract.kernel import Backend, Phase
+from netspec.device.base import Array, Call, Device
+from netspec.device.binding import bind, models, open_devices
+from netspec.plan import Plan, build
+from netspec.plan.model import Region, Step
+from netspec.program.choice import candidates, question
+from netspec.program.steps import Lowering, instance
+from netspec.spec.model import Spec
+
+ROUNDS, LEAST_S = 5, 0.02
+"""Rounds of which the median counts, and how long each lasts at least."""
+HOPELESS = 3.0
+"""How many times the best one's time a candidate may take before it is left at one call."""
+
+Without = Mapping[Backend, Collection[str]]
+
+
+class Question(NamedTuple):
+    """A step that several variants can run; ``text`` is the same for all steps with the same answer."""
+
+    text: str
+    step: Step
+    able: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A plan on open devices, whose steps are timed one by one."""
+
+    plan: Plan
+    devices: Mapping[str, Device]
+    without: Without
+
+    def questions(self) -> Iterator[Question]:
+        """Every step of a layer for which there is a choice."""
+        shards = {(shard.layer, shard.device): shard for shard in self.plan.shards}
+        for step in self.plan.steps:
+            if step.op in ("forward", "backward") and step.layer is not None:
+                layer, t = instance(shards[step.layer, step.device])
+                kind, direction = self.devices[step.device].kind, step.op
+                able = candidates(layer, t, kind, direction, self.without.get(kind, ()))
+                if len(able) > 1:
+                    yield Question(question(layer, t, direction, able), step, able)
+
+    def milliseconds(self, asked: Question, variant: str, best: float) -> float:
+        """The time of the step with that variant's kernels, on random numbers; see ``seconds_of``."""
+        device = self.devices[asked.step.device]
+        kinds = {name: one.kind for name, one in self.devices.items()}
+        teams = {name: one.team_size for name, one in self.devices.items()}
+        measured = {asked.step.device: {asked.text: variant}}
+        lowering = Lowering(self.plan, kinds, teams, 0, self.without, measured)
+        step = lowering.lower(asked.step)
+        arrays = {name: _array(device, *_tensor(lowering, region)) for name, region in step.args.items()}
+        return seconds_of(device, device.bind(step.passes, arrays), best / 1e3) * 1e3
+
+
+def tune(
+    spec: Spec, binding: Binding, phases: Sequence[Phase], tell: Callable[[Tuned], None] | None = None
+) -> list[Tuned]:
+    """See ``netspec.api.tune``; ``tell`` hears of each answer when it is there."""
+    names, _ = bind(spec.devices, binding.names)
+    model = models(dict(zip(spec.devices, names, strict=True)))
+    found: dict[tuple[str, str], Tuned] = {}
+    with ExitStack() as opened:
+        limits = threadpool_limits(1, user_api="blas")
+        opened.callback(limits.restore_original_limits)
+        devices = dict(zip(spec.devices, open_devices(names), strict=True))
+        for device in devices.values():
+            opened.callback(device.close)
+        for phase in phases:
+            bench = Bench(build(spec, phase), devices, spec.train.without)
+            for asked in bench.questions():
+                key = (model[asked.step.device], asked.text)
+                if key not in found:
+                    found[key] = _answer(bench, asked, key[0])
+                    if tell is not None:
+                        tell(found[key])
+    return list(found.values())
+
+
+def seconds_of(device: Device, call: Call, best: float) -> float:
+    """Seconds of a bound call: the median of several rounds, or a single call's where that is far above ``best``."""
+    call()
+    device.synchronise()
+    call = device.capture(call)
+    once = _round(device, call, 1)
+    if once > HOPELESS * best:
+        return once
+    count = max(1, round(LEAST_S / max(once, 1e-6)))
+    return statistics.median(_round(device, call, count) for _ in range(ROUNDS))
+
+
+def _round(device: Device, call: Call, count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    device.synchronise()
+    return (time.perf_counter() - start) / count
+
+
+def _answer(bench: Bench, asked: Question, model: str) -> Tuned:
+    times: dict[str, float] = {}
+    for variant in asked.able:
+        times[variant] = bench.milliseconds(asked, variant, min(times.values(), default=math.inf))
+    fastest = min(times, key=lambda variant: times[variant])
+    tuned.keep(model, {asked.text: tuned.Answer(fastest, times)})
+    return Tuned(asked.step.name, model, fastest, asked.able[0], times)
+
+
+def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
+    buffer = lowering.buffers[region.buffer]
+    shape = list(buffer.shape)
+    if region.axis is not None:
+        shape[region.axis] = region.stop - region.start
+    return tuple(shape), buffer.dtype
+
+
+def _array(device: Device, shape: tuple[int, ...], dtype: str) -> Array:
+    """Random numbers; whole ones are 0, which is a valid index, label and count."""
+    array = device.empty(shape, dtype)
+    floating = np.dtype(dtype).kind == "f"
+    random = np.random.default_rng(0)
+    device.upload(array, random.standard_normal(shape, np.float32) if floating else np.zeros(shape, dtype))
+    return array

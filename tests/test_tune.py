@@ -1,0 +1,128 @@
+"""``netspec tune``: kernels are timed on the devices at hand, and programs follow what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_tools import netspec as command
+
+from netspec import tuned
+from netspec.api import tune
+from netspec.device.binding import models
+from netspec.errors import NetspecError
+from netspec.plan import build
+from netspec.program import lower
+from netspec.program.choice import candidates, question
+from netspec.program.steps import instance
+from netspec.runners.session import Rates, Session
+from netspec.spec import loads
+from netspec.spec.model import Spec
+
+SPEC = """
+netspec: 1
+name: small
+devices: [left]
+inputs: {image: {shape: [6, 6, 4]}, label: {dtype: int32}}
+layers:
+  - {name: conv1, type: conv, filters: 8, size: 3, pad: 1, inputs: image}
+  - {name: fc2, type: dense, units: 3}
+  - {name: loss, type: softmax_loss, inputs: [fc2, label]}
+train: {batch: 4}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of these tests must not meet the user's; compiled kernels may."""
+    monkeypatch.setattr("netspec.tuned.cache_root", lambda: tmp_path / "cache")
+
+
+def small() -> Spec:
+    return loads(SPEC, "small.yaml")
+
+
+def model() -> str:
+    return models({"left": "cpu:0"})["left"]
+
+
+def asked(spec: Spec, layer: str) -> tuple[str, tuple[str, ...]]:
+    shard = next(shard for shard in build(spec, "train").shards if shard.layer == layer)
+    instanced, t = instance(shard)
+    able = candidates(instanced, t, "cpu", "forward")
+    return question(instanced, t, "forward", able), able
+
+
+def variants(spec: Spec, **options: object) -> dict[str, object]:
+    program = lower(build(spec, "train"), {"left": "cpu"}, {"left": 1}, **options)  # type: ignore[arg-type]
+    return {step.name: step.attrs.get("variant") for step in program.steps if step.layer}
+
+
+def test_every_choice_is_timed_and_the_fastest_kept() -> None:
+    heard = []
+    found = tune(small(), devices="cpu", tell=heard.append)
+    assert heard == found
+    by_step = {one.step: one for one in found}
+    assert set(by_step) == {f"{layer}.{way}@left" for layer in ("conv1", "fc2") for way in ("forward", "backward")}
+    for one in found:
+        assert one.device == model()
+        assert one.variant == min(one.milliseconds, key=lambda name: one.milliseconds[name])
+        assert {one.preferred, "plain"} <= set(one.milliseconds)
+    kept = {key: answer.variant for key, answer in tuned.read(model()).items()}
+    assert sorted(kept.values()) == sorted(one.variant for one in found)
+
+
+def test_a_program_follows_the_table_and_the_run_says_so() -> None:
+    text, able = asked(small(), "conv1")
+    assert variants(small())["conv1.forward@left"] == able[0] != "plain"
+    tuned.keep(model(), {text: tuned.Answer("plain", {"plain": 1.0})})
+    measured = tuned.measured({"left": model()})
+    assert variants(small(), measured=measured)["conv1.forward@left"] == "plain"
+    assert variants(small(), measured=measured)["conv1.backward@left"] == able[0]
+    with Session(small(), ["cpu"], phases=("train",)) as session:
+        assert "conv1: kernels as measured by netspec tune" in session.notes
+        arrays = {"image": np.zeros((4, 6, 6, 4), np.uint8), "label": np.zeros(4, np.int32)}
+        assert session.train(arrays, 0, 4, Rates(0.1, 0.9, 0.0)).finite
+
+
+def test_an_answer_among_other_candidates_is_no_answer() -> None:
+    text, _ = asked(small(), "conv1")
+    tuned.keep(model(), {text: tuned.Answer("plain", {"plain": 1.0})})
+    measured = tuned.measured({"left": model()})
+    assert variants(small(), without={"cpu": {"gemm"}}, measured=measured)["conv1.forward@left"] != "plain"
+
+
+def test_a_name_switches_off_all_variants_that_begin_with_it() -> None:
+    shard = next(shard for shard in build(small(), "train").shards if shard.layer == "conv1")
+    layer, t = instance(shard)
+    assert "direct" in candidates(layer, t, "cpu", "forward")
+    assert "direct" in candidates(layer, t, "cpu", "forward", {"dir"})
+    assert "direct" not in candidates(layer, t, "cpu", "forward", {"direct"})
+
+
+def test_later_answers_are_laid_over_earlier_ones() -> None:
+    tuned.keep(model(), {"a": tuned.Answer("x", {"x": 1.0}), "b": tuned.Answer("y", {"y": 1.0})})
+    tuned.keep(model(), {"b": tuned.Answer("z", {"z": 0.5})})
+    assert {key: one.variant for key, one in tuned.read(model()).items()} == {"a": "x", "b": "z"}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"answers": 1}', '{"answers": {"a": {}}}', "[]"])
+def test_a_damaged_table_is_named(text: str) -> None:
+    path = tuned.keep(model(), {})
+    path.write_text(text)
+    with pytest.raises(NetspecError, match="remove it, and run netspec tune again"):
+        tuned.read(model())
+
+
+def test_the_command_tunes_and_forgets(tmp_path: Path) -> None:
+    spec = tmp_path / "small.yaml"
+    spec.write_text(SPEC)
+    done = command("tune", str(spec), "--devices", "cpu")
+    assert done.code == 0
+    assert "conv1.forward@left" in done.out and "4 choices" in done.out
+    table = tuned.table_path(model())
+    assert str(table) in done.out and len(json.loads(table.read_text())["answers"]) == 4
+    assert command("tune", str(spec), "--devices", "cpu", "--forget").out == f"removed {table}\n"
+    assert "nothing was measured" in command("tune", str(spec), "--devices", "cpu", "--forget").out
