@@ -11,10 +11,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import glob
 import json
 import os
+import struct
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +28,17 @@ from typing import IO, Any, Literal
 
 from netspec.errors import NetspecError
 from netspec.metrics import Lines, read_metrics
-from netspec.storage import remove_unfinished, told, write_text
+from netspec.storage import disk_error, remove_unfinished, told, write_text
 
 CHECKPOINTS, HISTORY, LOCK, LOG = "checkpoints", "history.jsonl", "lock", "log.txt"
 BROKEN = "broken-images.txt"
 RESOLVED, GIVEN, START = "spec.resolved.yaml", "spec.yaml", "start.json"
 ENVIRONMENT, CLASSES, MEAN = "environment.json", "classes.txt", "mean.npy"
+
+_LINUX = sys.platform == "linux"
+_FLOCK, _FLOCK_TYPE = ("@hhqqi0q", 0) if _LINUX else ("@qqihh", 3)
+"""The system's struct flock: type, whence, start, length, pid on Linux; start, length, pid, type, whence on BSDs."""
+_ASKED = (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0) if _LINUX else (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
 
 Status = Literal["running", "finished", "interrupted", "failed", "killed"]
 
@@ -135,10 +144,12 @@ class _Lock:
     def _take(self) -> None:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             self._file.seek(0)
             holder = self._file.read().strip()
             self._file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise disk_error(self.path, error) from error
             raise NetspecError(_busy(self.path.parent, holder)) from None
         with told(self.path):
             self._file.truncate(0)
@@ -156,17 +167,13 @@ def _busy(folder: Path, holder: str) -> str:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is training in the directory."""
+    """Whether a process is training in the directory. Only asks: a run that starts meanwhile is not in its way."""
     path = folder / LOCK
     if path.resolve() in _Lock._held:
         return True
-    try:
-        with open(path, "r+") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # where there is none, nobody holds it
+        answer = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(_FLOCK, *_ASKED)))
+        return bool(answer[_FLOCK_TYPE] != fcntl.F_UNLCK)
     return False
 
 

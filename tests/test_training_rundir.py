@@ -1,5 +1,6 @@
 """Run directories: names, the lock, files that survive a kill, the list of runs."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from netspec import storage
+from netspec import rundir, storage
 from netspec.errors import NetspecError
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, Note, RunFinished, RunStarted
 from netspec.metrics import FILE, as_line, read_metrics
@@ -45,6 +46,31 @@ def test_a_directory_is_held_by_one_run_only(tmp_path):
         assert is_locked(held.path)
     assert not is_locked(held.path)
     RunDirectory(held.path).close()
+
+
+def test_asking_takes_no_lock(tmp_path, monkeypatch):
+    """A run that starts while ``netspec runs`` looks must not be refused, even where the folder cannot be written."""
+    with RunDirectory.create(tmp_path, "net", NOW) as folder:
+        pass
+    (folder.path / "lock").chmod(0o444)
+
+    def refuse(*args):
+        raise AssertionError("the lock was taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rundir.fcntl, "lockf", refuse)
+        assert not is_locked(folder.path)
+        (folder.path / "lock").unlink()
+        assert not is_locked(folder.path)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    def none(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(rundir.fcntl, "lockf", none)
+    with pytest.raises(NetspecError, match=r"cannot write .*lock: No locks available"):
+        RunDirectory.create(tmp_path, "net", NOW)
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path):
