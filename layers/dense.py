@@ -1,8 +1,10 @@
 """Fully connected layer, over images as they are or over vectors."""
 
+from dataclasses import replace
 from math import prod
 
 from netspec.layers import _dense_cuda as on_cuda
+from netspec.layers import _dense_gemv as gemv
 from netspec.layers._window import image_groups, initial_bias
 from netspec.plugin import (
     Flops,
@@ -44,7 +46,7 @@ class Dense(Layer):
     }
     divided = ("units", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("gemm",)}
+    prefer = {"cpu": ("gemv", "gemm")}
     examples = (
         {"attrs": {"units": 5}, "inputs": [(3, 2, 3, 4)]},
         {"attrs": {"units": 6, "groups": 2}, "inputs": [(3, 2, 2, 4)]},
@@ -79,8 +81,14 @@ class Dense(Layer):
             "groups": self._groups,
         }
 
+    def workspace(self, t, variant, direction):
+        """Sums of parts of the weights, where they are read part by part."""
+        return gemv.workspace(t) if (variant, direction) == ("gemv", "forward") else {}
+
     def supports(self, t, variant):
-        """A group's channels must lie side by side for matrix products."""
+        """A group's channels must lie side by side for products; few rows are the weights' business alone."""
+        if variant == "gemv" and t.x.shape[0] > gemv.MOST_IMAGES:
+            return False
         return variant == "plain" or self._groups == 1 or prod(t.weight.shape[:-2]) == 1
 
     def flops(self, t):
@@ -177,6 +185,13 @@ class Dense(Layer):
     )
     d_bias_gemm = backward("cpu", over="d_bias", block=256, writes="d_bias", variant="gemm", when={"bias": True})(
         d_bias_cpu.function
+    )
+
+    # Weights read once, for a few rows -------------------------------------------------------------------------------
+
+    forward_gemv, sum_gemv = gemv.forward_gemv, gemv.sum_gemv
+    add_bias_gemv, d_x_gemv, d_weight_gemv, d_bias_gemv = (
+        replace(kernel, variant="gemv") for kernel in (add_bias_gemm, d_x_gemm, d_weight_gemm, d_bias_gemm)
     )
 
     # CUDA ------------------------------------------------------------------------------------------------------------
