@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ class Store:
         whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
         for part in parts:
             place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
-            self.devices[part.device].download(self.arrays[part.name], place)
+            with _told(part.device, self.devices[part.device], name):
+                self.devices[part.device].download(self.arrays[part.name], place)
         return whole
 
     def begin_copy(self) -> Callable[[], dict[str, Host]]:
@@ -104,6 +106,17 @@ class Store:
             buffer = self.buffers[part]
             values = np.ascontiguousarray(whole[_range(_logical(buffer))], buffer.dtype)
             self.devices[buffer.device].upload(self.arrays[part], values)
+
+
+@contextlib.contextmanager
+def _told(device: str, real: Device, tensor: str) -> Iterator[None]:
+    """Turn whatever a device that has gone away answers into a NetspecError that names it."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise NetspecError(f"'{tensor}' cannot be had from '{device}' ({real.name}): {error}") from error
 
 
 def _logical(buffer: Buffer) -> Logical:

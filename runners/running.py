@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from netspec.runners.images import Images, traced
 from netspec.runners.interrupt import Interrupts
 from netspec.runners.journal import Journal
 from netspec.runners.replay import explain
-from netspec.runners.saving import Saver
+from netspec.runners.saving import Saver, listed
 from netspec.runners.session import Session
 from netspec.runners.settings import Settled
 from netspec.runners.trace import Trace
@@ -52,8 +53,16 @@ class Run:
                 status = training.run()
                 self._tell_broken()
                 return self._finish(training, status, began, interrupts.exit_code if status == "interrupted" else 0)
+            except KeyboardInterrupt as error:
+                self._end("interrupted", training, str(error) or "KeyboardInterrupt", began)
+                raise
+            except NetspecError as error:
+                told = NetspecError(f"{error}; {self._what_is_left()}")
+                self._end("failed", training, str(told), began)
+                raise told from error
             except BaseException as error:
-                self._fail(training, error, began)
+                self._what_is_left()
+                self._end("failed", training, f"{type(error).__name__}: {error}", began)
                 raise
 
     def _training(self, interrupts: Interrupts) -> Training:
@@ -83,14 +92,24 @@ class Run:
         self.journal(RunFinished(status, str(place[0]), *place[1:], seconds, training.errors))
         return RunResult(place[0], status, *place[1:], training.errors, seconds, self.saver.last, exit_code)
 
-    def _fail(self, training: Training, error: BaseException, began: float) -> None:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        state, message = training.state, str(error) or type(error).__name__
+    def _what_is_left(self) -> str:
+        """Which checkpoint to go on from, in a clause; one that is being written has come to lie when this returns."""
+        with contextlib.suppress(NetspecError):
+            for event in self.saver.wait():
+                self.journal.last_words(event)
+        with contextlib.suppress(NetspecError):
+            self._tell_broken()
+        newest = next(iter(listed(self.folder.checkpoints)), None)
+        command = f"netspec run --resume {shlex.quote(str(self.folder.path))}"
+        if newest is None:
+            return f"there is no checkpoint yet: {command} starts again, to the same result"
+        return f"the last whole checkpoint is {newest.name}: go on from it with {command}"
+
+    def _end(self, status: str, training: Training, message: str, began: float) -> None:
+        """Tell and record an end that was not to be, as far as a full disk lets one."""
+        state = training.state
         with contextlib.suppress(NetspecError):
             self.folder.record(status, iteration=state.iteration, epoch=state.epoch, message=message)
-            written = self.saver.wait() if status == "failed" else []  # one under way may still come to lie
-            for event in written:
-                self.journal.last_words(event)
         seconds = time.perf_counter() - began
         self.journal.last_words(
             RunFinished(status, str(self.folder.path), state.iteration, state.epoch, seconds, {}, message)

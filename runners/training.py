@@ -158,11 +158,12 @@ class Training:
 
     @contextlib.contextmanager
     def _saved_on_error(self) -> Iterator[None]:
-        """Save what has been learned when the block, which changes nothing, cannot have its images."""
+        """Save what has been learned when the block, which changes nothing, cannot have its images or its device."""
         try:
             yield
         except NetspecError:
-            self._save(last=True)
+            with contextlib.suppress(NetspecError):  # a device that is gone can give nothing, a full disk take nothing
+                self._save(last=True)
             raise
 
     def _iteration(self, batch: Images, began: float) -> None:

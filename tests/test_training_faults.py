@@ -7,18 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_runs import final, same, spec, told, train
 
 from netspec import storage
+from netspec.device.base import Call
+from netspec.device.cpu.device import CpuDevice
 from netspec.errors import NetspecError
-from netspec.events import CheckpointWritten, RunFinished
+from netspec.events import CheckpointWritten, IterationDone, RunFinished
 from netspec.rundir import runs
-from netspec.runners import checkpoint
+from netspec.runners import checkpoint, launch
 from netspec.runners.saving import listed
+from netspec.runners.session import Session
+from netspec.store import Store
 
 __all__ = ["spec"]
 
@@ -146,3 +151,78 @@ def test_a_killed_worker_is_one_message_and_a_checkpoint(spec):
     summary = runs(spec.parent / "runs")[0]
     assert summary.status == "failed"
     assert checkpoint.read(listed(folder / "checkpoints")[0]).record.iteration == summary.iteration
+
+
+class GoneError(Exception):
+    """What numba.cuda raises, by its look."""
+
+
+class Dying(CpuDevice):
+    """A stand-in for a GPU that disappears: from some call on it answers nothing but an error, whatever it is asked."""
+
+    read_beside = False
+    alive = True
+
+    def bind(self, passes: Sequence[Any], arrays: Mapping[str, Any], queue: Any = "compute") -> Call:
+        call = super().bind(passes, arrays, queue)
+
+        def on_the_card() -> None:
+            self.ask()
+            call()
+
+        return on_the_card
+
+    def download(self, array: Any, into: Any = None) -> Any:
+        self.ask()
+        return super().download(array, into)
+
+    def synchronise(self) -> None:
+        self.ask()
+
+    def ask(self) -> None:
+        if not self.alive:
+            raise GoneError("[700] CUDA_ERROR_LAUNCH_FAILED")
+
+
+@pytest.mark.parametrize("when", ["an iteration", "an evaluation", "a checkpoint"])
+def test_a_device_that_disappears_is_one_message_and_the_last_checkpoint_is_named(spec, monkeypatch, when):
+    devices = [Dying(0), Dying(1)]
+    events: list = []
+    saves = 0
+
+    def opened(*args, **options):
+        return Session(*args, **options, opener=lambda names: devices)
+
+    def die() -> None:
+        devices[1].alive = False
+
+    def listen(event):
+        events.append(event)
+        if when == "an iteration" and isinstance(event, IterationDone) and event.iteration == 7:
+            die()
+        if when == "an evaluation" and isinstance(event, IterationDone) and event.iteration == 10:
+            die()
+
+    def begin_copy(store):
+        nonlocal saves
+        saves += 1
+        if when == "a checkpoint" and saves == 2:
+            die()
+        return real(store)
+
+    real = Store.begin_copy
+    monkeypatch.setattr(Store, "begin_copy", begin_copy)
+    monkeypatch.setattr(launch, "Session", opened)
+    with pytest.raises(NetspecError) as caught:
+        train(spec, listener=listen)
+    monkeypatch.undo()
+    said = str(caught.value)
+    folder = runs(spec.parent / "runs")[0].folder
+    assert "CUDA_ERROR_LAUNCH_FAILED" in said and "'right'" in said and "\n" not in said
+    assert said.endswith(
+        f"the last whole checkpoint is iteration-00000005.safetensors: go on from it with netspec run --resume {folder}"
+    )
+    assert told(events, RunFinished)[-1].message == said
+    assert not list(folder.rglob("*.unfinished"))
+    result, _ = train(None, resume=str(folder), out=spec.parent / "runs")
+    assert same(final(result), final(train(spec, out=spec.parent / "others")[0]))
