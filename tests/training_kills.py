@@ -5,7 +5,8 @@
 One process has trained once, with all threads ended, before it forks a child for each attempt: so an attempt takes
 little more than the training.
 A child goes on with the newest run, or starts one. After each kill the next child starts; a run that finishes is
-compared, tensor by tensor, with one that was never killed. What the child was about when it was killed is told from
+compared, tensor by tensor, with one that was never killed. Two kills in five wait, after a random while, for an
+evaluation or for a checkpoint half written, which would else be met too seldom. What the child was about when it was killed is told from
 memory that both processes share and from the files it left.
 """
 
@@ -68,6 +69,17 @@ class Attempts:
         self.seen[PHASES[self._phase[0]]] += 1
         self.seen["writing a checkpoint"] += any(out.rglob("*.safetensors.unfinished"))
 
+    def aim(self, what: str, out: Path) -> None:
+        """Wait for the child to be about something that is soon over, though not for long."""
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline and not self._at(what, out):
+            time.sleep(0.0005)
+
+    def _at(self, what: str, out: Path) -> bool:
+        if what == "evaluating":
+            return PHASES[self._phase[0]] == what
+        return any(out.rglob("*.safetensors.unfinished"))
+
     def _note(self, event: events.Event) -> None:
         if type(event) in _NEXT:
             self._phase[0] = _NEXT[type(event)]
@@ -108,6 +120,8 @@ def main(attempts: Attempts, out: Path, kills: int, seed: int) -> None:
             pid = attempts.child(folder)
             if done < kills:
                 time.sleep(rng.uniform(0, length))
+                if rng.random() < 0.4:
+                    attempts.aim(rng.choice(["evaluating", "writing a checkpoint"]), folder)
             ended, status = os.waitpid(pid, os.WNOHANG if done < kills else 0)
             if ended:
                 assert status == 0, f"after {done} kills"
