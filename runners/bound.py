@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.device.base import Array, Call, Device
+from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
 from netspec.plan.model import STORED, Region, Step
 from netspec.program.model import Program
@@ -42,13 +43,47 @@ class BoundProgram:
 
     def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
         """Put a batch and its scalars into the host slots. Raises NetspecError for a batch of another shape."""
-        scalars = {"counters": np.array(counters), "rates": np.array(rates)}
+        self.put(arrays)
+        self.set(counters, rates)
+
+    def put(self, arrays: Mapping[str, Host]) -> None:
+        """Put a batch into the host slots. Raises NetspecError for a batch of another shape."""
         for name, slot in self.slots.items():
-            values = scalars.get(name, arrays.get(name))
+            if name in _SCALARS:
+                continue
+            values = arrays.get(name)
             if values is None or values.shape != slot.shape:
                 got = "nothing" if values is None else f"{values.dtype} {values.shape}"
                 raise NetspecError(f"the batch's '{name}' must be {slot.dtype} {slot.shape}, got {got}")
             np.copyto(slot, values, casting="same_kind")
+
+    def set(self, counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
+        """Put an iteration's scalars into the host slots."""
+        self.slots["counters"][:] = counters
+        if "rates" in self.slots:
+            self.slots["rates"][:] = rates
+
+    def twin(self) -> BoundProgram:
+        """The same program with input buffers and slots of its own: one takes a batch while the other's is worked on.
+
+        All else is shared, scalars too.
+        """
+        inputs = {name for name, buffer in self.program.buffers.items() if buffer.kind == "input"}
+        twin = copy.copy(self)
+        twin.arrays = {**self.arrays, **{name: self._own(name) for name in self.arrays if name in inputs}}
+        twin.slots = {name: slot for name, slot in self.slots.items() if name in _SCALARS}
+        twin.steps = tuple(
+            BoundStep(one.step, twin._bind(one.step))
+            if any(region.buffer in inputs for region in one.step.args.values())
+            else one
+            for one in self.steps
+        )
+        return twin
+
+    def feeds(self, lane: Lane) -> tuple[BoundStep, ...]:
+        """The steps that bring inputs from their slots to a device, bound to another of its queues."""
+        feeds = [one.step for one in self.steps if one.step.op == "feed"]
+        return tuple(BoundStep(step, self._feed(step, self.devices[step.device], lane)) for step in feeds)
 
     def download(self, buffer: str) -> Host:
         """A buffer's values on the host."""
@@ -66,8 +101,12 @@ class BoundProgram:
                 offset = self.program.offsets[name]
                 arrays[name] = device.carve(arenas[buffer.device], offset, buffer.shape, buffer.dtype)
             else:
-                arrays[name] = device.empty(buffer.shape, buffer.dtype)
+                arrays[name] = self._own(name)
         return arrays
+
+    def _own(self, name: str) -> Array:
+        buffer = self.program.buffers[name]
+        return self.devices[buffer.device].empty(buffer.shape, buffer.dtype)
 
     def _view(self, region: Region, matrix: bool = False) -> Array:
         """The array of a region; as a matrix (rows, last axis) where several axes would be in the way."""
@@ -85,7 +124,7 @@ class BoundProgram:
     def _bind(self, step: Step) -> Call:
         device = self.devices[step.device]
         if step.op == "feed":
-            return self._feed(step, device)
+            return self._feed(step, device, step.queue)
         if step.op == "scalars":
             return self._scalars(step, device)
         if step.op == "copy":
@@ -98,11 +137,11 @@ class BoundProgram:
         written = (self.program.buffers[step.args[name].buffer] for name in step.writes)
         return self.gate.behind(call) if any(buffer.kind in STORED for buffer in written) else call
 
-    def _feed(self, step: Step, device: Device) -> Call:
+    def _feed(self, step: Step, device: Device, lane: Lane) -> Call:
         buffer = self.program.buffers[step.args["target"].buffer]
         name = step.name.partition(".")[0].partition("@")[0]
         slot = self._slot(device, name, buffer.shape, buffer.dtype)
-        return device.copier(self.arrays[buffer.name], slot, None, step.queue)
+        return device.copier(self.arrays[buffer.name], slot, None, lane)
 
     def _scalars(self, step: Step, device: Device) -> Call:
         calls = []

@@ -6,13 +6,15 @@ from netspec.device.base import Call, Device
 from netspec.errors import NetspecError
 from netspec.plan.model import Step
 from netspec.runners.bound import BoundProgram
+from netspec.runners.runner import Runner
 from netspec.runners.trace import Trace
 
 
-class SerialRunner:
+class SerialRunner(Runner):
     """Runs iterations of one bound program in the caller's thread."""
 
     def __init__(self, bound: BoundProgram, trace: Trace | None = None, watchdog: float = 300.0) -> None:
+        super().__init__(bound)
         self.trace = trace
         self._work: list[tuple[Step, Call, Device]] = [
             (one.step, one.call, bound.devices[one.step.device]) for one in bound.steps
@@ -31,9 +33,6 @@ class SerialRunner:
                 raise step_failed(step, error) from error
             if self.trace:
                 self.trace.step(step, start)
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def step_failed(step: Step, error: BaseException) -> NetspecError:

@@ -22,6 +22,7 @@ from netspec.program import Program, declared_bounds, lower, measured_choices
 from netspec.runners.bound import BoundProgram
 from netspec.runners.local import local_runner
 from netspec.runners.memory import check_memory
+from netspec.runners.runner import Runner
 from netspec.runners.serial import SerialRunner
 from netspec.runners.trace import Trace
 from netspec.spec.model import Spec
@@ -29,6 +30,8 @@ from netspec.store import Store
 
 Host = np.ndarray[Any, Any]
 Opener = Callable[[Sequence[str]], Sequence[Device]]
+Cost = tuple[str, str, tuple[str, ...], float]
+"""A report's buffer, its layer, the names of its sums and the layer's weight."""
 RUNNERS: Mapping[str, Callable[..., Any]] = {"local": local_runner, "serial": SerialRunner}
 
 
@@ -46,12 +49,17 @@ class Rates(NamedTuple):
     weight_decay: float
 
 
+_NO_RATES = Rates(0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a batch gave: the sums of each cost layer's report, its loss weight beside them, and the verdict."""
 
     reports: Mapping[str, Mapping[str, float]]
     finite: bool
+    seconds: float | None = None
+    """How long the devices worked on it, where they can tell."""
 
 
 class Session:
@@ -96,27 +104,75 @@ class Session:
             self.store = Store(self.plans.values(), self.devices)
             self.store.initialise(self.seed)
             self._bound = self._bind()
-            self._runners = {phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()}
+            self._costs = {phase: _costs(plan, spec) for phase, plan in self.plans.items()}
+            self._verdicts = {
+                phase: [name for name in plan.buffers if name.startswith("finite@")]
+                for phase, plan in self.plans.items()
+            }
+            self._runners: dict[Phase, Runner] = {
+                phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
+            }
             for one_runner in self._runners.values():
                 opened.callback(one_runner.close)
             self._opened = opened.pop_all()
 
     def train(self, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> Outcome:
         """One iteration of SGD on a batch; ``arrays`` maps network inputs to host arrays of the batch's size."""
-        self._run("train", arrays, (iteration, valid), rates)
-        return Outcome(self._reports("train"), self._finite())
+        self.stage(arrays)
+        self.start(iteration, valid, rates)
+        return self.finish()
 
     def evaluate(self, arrays: Mapping[str, Host], valid: int) -> Outcome:
         """Forward a labelled batch of which the first ``valid`` rows count."""
-        self._run("eval", arrays, (0, valid), Rates(0.0, 0.0, 0.0))
-        return Outcome(self._reports("eval"), True)
+        self.stage(arrays, "eval")
+        self.start(0, valid, phase="eval")
+        return self.finish("eval")
 
     def predict(self, arrays: Mapping[str, Host], valid: int) -> Host:
         """Probabilities (valid, classes) of an unlabelled batch."""
-        self._run("predict", arrays, (0, valid), Rates(0.0, 0.0, 0.0))
+        self.stage(arrays, "predict")
+        self.start(0, valid, phase="predict")
+        runner = self._runner("predict")
+        runner.finish()
         probs = self.plans["predict"].probs
         assert probs is not None
-        return self._bound["predict"].download(probs)[:valid]
+        return runner.read(probs)[:valid].copy()
+
+    # The same in three parts ----------------------------------------------------------------------------------------
+
+    @property
+    def ahead(self) -> bool:
+        """Whether devices work by themselves once started, so that the next batch can be staged meanwhile."""
+        return any(runner.ahead for runner in self._runners.values())
+
+    def stage(self, arrays: Mapping[str, Host], phase: Phase = "train") -> None:
+        """Take the batch that ``start`` will work on; ``arrays`` can be overwritten when this returns.
+
+        Where devices work ahead, the batch of an iteration may be staged while the one before it runs.
+        """
+        self._runner(phase).stage(arrays)
+
+    def start(self, iteration: int, valid: int, rates: Rates = _NO_RATES, phase: Phase = "train") -> None:
+        """Begin an iteration on the batch staged last."""
+        self._runner(phase).start((iteration, valid), rates)
+
+    def finish(self, phase: Phase = "train") -> Outcome:
+        """Wait for the end of what was started."""
+        runner = self._runner(phase)
+        seconds = runner.finish()
+        finite = all(bool(runner.read(name).all()) for name in self._verdicts.get(phase, ()))
+        return Outcome(self._reports(runner, phase), finite, seconds)
+
+    def news(self) -> list[str]:
+        """Lines for people that have come up since this was last asked."""
+        found = [line for runner in self._runners.values() for line in runner.news]
+        for runner in self._runners.values():
+            runner.news.clear()
+        return found
+
+    def captured(self, phase: Phase = "train") -> bool:
+        """Whether iterations of the phase are replayed as a graph by now."""
+        return self._runner(phase).captured
 
     def bound(self, phase: Phase) -> BoundProgram:
         """The phase's program on its devices, to look into."""
@@ -145,21 +201,19 @@ class Session:
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
         return {phase: BoundProgram(one, self.devices, self.store, arenas) for phase, one in self.programs.items()}
 
-    def _run(self, phase: Phase, arrays: Mapping[str, Host], counters: tuple[int, int], rates: Rates) -> None:
-        if phase not in self._bound:
+    def _runner(self, phase: Phase) -> Runner:
+        if phase not in self._runners:
             raise NetspecError(f"this session was not made for '{phase}', only for {', '.join(self._bound)}")
-        self._bound[phase].fill(arrays, counters, rates)
-        self._runners[phase].run()
+        return self._runners[phase]
 
-    def _reports(self, phase: Phase) -> dict[str, dict[str, float]]:
-        reports = {}
-        for buffer, names in self.plans[phase].reports.items():
-            layer = buffer.partition(".")[0]
-            sums = self._bound[phase].download(buffer)
-            weight = float(self.spec.layer(layer).attrs.get("weight", 1.0))
-            reports[layer] = {**dict(zip(names, map(float, sums), strict=True)), "weight": weight}
-        return reports
+    def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
+        return {
+            layer: {**dict(zip(names, runner.read(buffer).tolist(), strict=True)), "weight": weight}
+            for buffer, layer, names, weight in self._costs[phase]
+        }
 
-    def _finite(self) -> bool:
-        verdicts = [name for name in self.plans["train"].buffers if name.startswith("finite@")]
-        return all(bool(self._bound["train"].download(name).all()) for name in verdicts)
+
+def _costs(plan: Plan, spec: Spec) -> tuple[Cost, ...]:
+    layers = {buffer: buffer.partition(".")[0] for buffer in plan.reports}
+    weights = {layer: float(spec.layer(layer).attrs.get("weight", 1.0)) for layer in layers.values()}
+    return tuple((buffer, layers[buffer], names, weights[layers[buffer]]) for buffer, names in plan.reports.items())

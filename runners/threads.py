@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from netspec.errors import NetspecError
 from netspec.plan.model import Step
 from netspec.runners.bound import BoundProgram, BoundStep
+from netspec.runners.runner import Runner
 from netspec.runners.serial import step_failed
 from netspec.runners.trace import Trace
 
@@ -22,7 +23,7 @@ class _Aborted(Exception):
     """Another queue failed; this one gives up without a word of its own."""
 
 
-class ThreadRunner:
+class ThreadRunner(Runner):
     """Runs iterations of one bound program, its queues side by side.
 
     A queue that waits longer than ``watchdog`` seconds for a step ends the run with a message that names both. After
@@ -30,6 +31,7 @@ class ThreadRunner:
     """
 
     def __init__(self, bound: BoundProgram, trace: Trace | None = None, watchdog: float = 300.0) -> None:
+        super().__init__(bound)
         self.trace, self.watchdog = trace, watchdog
         self._ended: dict[str, threading.Event] = {
             name: threading.Event() for one in bound.steps for name in one.step.after

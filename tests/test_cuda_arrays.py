@@ -55,8 +55,8 @@ def card(monkeypatch):
 
 def _card(index):
     made = CudaDevice.__new__(CudaDevice)
-    made.name, made.index, made._card = f"cuda:{index}", index, nullcontext()
-    made._streams = {"compute": Stream(7), "copy": Stream(8)}
+    made.name, made.index, made._card, made._current = f"cuda:{index}", index, nullcontext(), nullcontext()
+    made._streams = {"compute": Stream(7), "copy": Stream(8), "upload": Stream(9)}
     return made
 
 

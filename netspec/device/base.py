@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,10 +16,12 @@ Call = Callable[[], None]
 """A bound step or pass: runs, or on GPUs enqueues, the work."""
 Event = Any
 """A place in a queue that other queues can wait for; made by ``Device.event``, recorded as often as one likes."""
+Lane = Queue | Literal["upload"]
+"""A queue of a device: the plan's two, and one for what comes up beside an iteration, the next one's images."""
 
 
 class Device(Protocol):
-    """Holds buffers and runs kernels; one compute and one copy queue.
+    """Holds buffers and runs kernels; a queue for computing, one for copies and one for uploads.
 
     CPU devices work in the caller's thread: a call has finished when it returns, so their events and ``synchronise``
     have nothing to do and queues are whatever threads the runner makes. GPU devices enqueue: work of one queue runs in
@@ -31,6 +33,8 @@ class Device(Protocol):
     kind: Backend
     team_size: int
     """Members of a CPU team; 1 on GPUs."""
+    enqueues: bool
+    """Whether calls only enqueue their work and return, as on GPUs."""
     read_beside: bool
     """Whether another thread may download what no work under way writes."""
 
@@ -61,7 +65,7 @@ class Device(Protocol):
         ``arrays`` maps step arguments and workspace names; workspace kept per member has a leading axis for members.
         """
 
-    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Queue) -> Call:
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """A call that copies an array into one of the same shape and dtype, as work of this device's queue.
 
         Either may be a slice. The source may lie on another device of the same kind, or be an array from ``staging``
@@ -69,25 +73,32 @@ class Device(Protocol):
         or one from ``staging``.
         """
 
-    def event(self) -> Event:
-        """A new event of this device."""
+    def event(self, timing: bool = False) -> Event:
+        """A new event of this device; with ``timing``, ``seconds`` can be asked of it."""
 
-    def record(self, event: Event, queue: Queue) -> None:
+    def record(self, event: Event, queue: Lane) -> None:
         """Let the event stand for all that is in the queue by now."""
 
-    def wait(self, event: Event, queue: Queue) -> None:
+    def wait(self, event: Event, queue: Lane) -> None:
         """Hold back what is enqueued from now on until the event, of any device, as last recorded, has come."""
 
+    def reached(self, event: Event) -> bool:
+        """Whether the event has come, without waiting; NetspecError where work on the device failed."""
+
+    def seconds(self, first: Event, last: Event) -> float:
+        """The time between two events with ``timing`` that have come."""
+
     def synchronise(self) -> None:
-        """Wait on the host for both queues; NetspecError where work on the device failed."""
+        """Wait on the host for all queues; NetspecError where work on the device failed."""
 
     def capture(self, call: Call) -> Call:
         """A call that repeats the work that ``call`` enqueues, at less cost where the device can record it.
 
         Everything must have run once before. ``call`` starts on this device's compute queue; other queues and devices
         take part by waiting for an event recorded there, and this compute queue must wait for them at the end. It may
-        neither upload, download nor synchronise.
+        neither upload, download nor synchronise, nor wait for what was recorded before. Nothing is run. Raises
+        NetspecError where the device cannot record it; it can then still be run.
         """
 
     def close(self) -> None:
-        """Give back threads, streams and memory."""
+        """Give back threads, streams and memory; work that is still under way is not waited for."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Event
+from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.team import Job, Team
 from netspec.errors import NetspecError
@@ -25,6 +25,7 @@ class CpuDevice:
     """``cpu:N``: a share of the cores."""
 
     kind: Backend = "cpu"
+    enqueues = False
     read_beside = True
 
     def __init__(self, index: int, team_size: int = 1) -> None:
@@ -81,19 +82,27 @@ class CpuDevice:
 
         return call
 
-    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Queue) -> Call:
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """See Device; source_device must be a CPU."""
         return lambda: np.copyto(target, source)
 
-    def event(self) -> Event:
+    def event(self, timing: bool = False) -> Event:
         """See Device: nothing is ever under way when a call has returned."""
         return None
 
-    def record(self, event: Event, queue: Queue) -> None:
+    def record(self, event: Event, queue: Lane) -> None:
         """See Device."""
 
-    def wait(self, event: Event, queue: Queue) -> None:
+    def wait(self, event: Event, queue: Lane) -> None:
         """See Device."""
+
+    def reached(self, event: Event) -> bool:
+        """See Device."""
+        return True
+
+    def seconds(self, first: Event, last: Event) -> float:
+        """See Device: there is nothing to time."""
+        return 0.0
 
     def synchronise(self) -> None:
         """See Device."""

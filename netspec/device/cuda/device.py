@@ -1,4 +1,4 @@
-"""The GPU device: one plain allocation an arena, a compute and a copy stream, kernels compiled by numba.cuda."""
+"""The GPU device: one plain allocation an arena, a stream for each queue, kernels compiled by numba.cuda."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Event
+from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.cuda.ops import CudaOps
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
@@ -33,6 +33,7 @@ class CudaDevice:
 
     kind: Backend = "cuda"
     team_size = 1
+    enqueues = True
     read_beside = False
 
     def __init__(self, index: int) -> None:
@@ -40,7 +41,8 @@ class CudaDevice:
         self.index = index
         self._card = cuda.gpus[0 if numba_cuda.SIMULATOR else index]
         with self._card:
-            self._streams: dict[Queue, Any] = {"compute": cuda.stream(), "copy": cuda.stream()}
+            self._streams: dict[Lane, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload")}
+            self._current = self._card if numba_cuda.SIMULATOR else _current()
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
@@ -92,7 +94,7 @@ class CudaDevice:
             calls = [self._launch(one, arrays, self._streams[queue]) for one in passes]
         return self._on_card(*calls)
 
-    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Queue) -> Call:
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """See Device."""
         if tuple(target.shape) != tuple(source.shape) or target.dtype != source.dtype:
             raise ValueError(f"cannot copy {source.dtype}{source.shape} into {target.dtype}{target.shape}")
@@ -108,20 +110,34 @@ class CudaDevice:
             steps = driver.copier(staging, source, stream), driver.copier(target, staging, stream)
         return self._on_card(*steps)
 
-    def event(self) -> Event:
+    def event(self, timing: bool = False) -> Event:
         """See Device."""
         with self._card:
-            return cuda.event(timing=False) if not numba_cuda.SIMULATOR else cuda.event()
+            return cuda.event() if numba_cuda.SIMULATOR else cuda.event(timing=timing)
 
-    def record(self, event: Event, queue: Queue) -> None:
+    def record(self, event: Event, queue: Lane) -> None:
         """See Device."""
-        with self._card:
+        with self._current:
             event.record(self._streams[queue])
 
-    def wait(self, event: Event, queue: Queue) -> None:
+    def wait(self, event: Event, queue: Lane) -> None:
         """See Device."""
-        with self._card:
+        with self._current:
             event.wait(self._streams[queue])
+
+    def reached(self, event: Event) -> bool:
+        """See Device; in the simulator everything has come when it is enqueued."""
+        if numba_cuda.SIMULATOR:
+            return True
+        from netspec.device.cuda import driver
+
+        with self._current:
+            return driver.reached(event.handle, self.name)
+
+    def seconds(self, first: Event, last: Event) -> float:
+        """See Device; the simulator has no clock."""
+        with self._current:
+            return float(max(0.0, first.elapsed_time(last) * 1e-3))
 
     def synchronise(self) -> None:
         """See Device."""
@@ -139,16 +155,18 @@ class CudaDevice:
         from netspec.device.cuda import driver
 
         with self._card:
-            return self._on_card(driver.capture(call, int(self._streams["compute"])))
+            replay = driver.capture(call, int(self._streams["compute"]))
+        return self._within(self._current, replay)
 
     def close(self) -> None:
         """See Device; arrays go when the last reference to them does."""
-        self.synchronise()
         self._streams.clear()
 
     def _on_card(self, *calls: Call) -> Call:
-        card = self._card
+        return self._within(self._card, *calls)
 
+    @staticmethod
+    def _within(card: Any, *calls: Call) -> Call:
         def call() -> None:
             with card:
                 for one in calls:
@@ -182,6 +200,13 @@ class CudaDevice:
             return lambda: dispatcher[one.grid, one.threads, stream](*values)
         configured = dispatcher[one.grid, one.threads, stream]
         return lambda: configured(*values)
+
+
+def _current() -> Any:
+    """Makes the card current, on which this is called, with fewer calls than numba.cuda takes."""
+    from netspec.device.cuda import driver
+
+    return driver.Current(cuda.current_context().handle)
 
 
 def _compiled(name: str, dispatcher: Any, values: tuple[Any, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""The few calls that go to the CUDA driver itself: copies of slices, copies between cards, graphs.
+"""The few calls that go to the CUDA driver itself: copies of slices, copies between cards, graphs, quick questions.
 
 numba.cuda copies contiguous arrays only, knows no peers and captures no graphs. Nothing here is used in the simulator.
 """
@@ -54,6 +54,29 @@ def copier(target: Any, source: Any, stream: int) -> Copy:
     return Copy(enqueue, (target, source))
 
 
+class Current:
+    """A context that is this thread's current one while this is entered."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        check(cu.cuCtxPushCurrent(self._context))
+
+    def __exit__(self, *_: object) -> None:
+        check(cu.cuCtxPopCurrent())
+
+
+def reached(event: Any, name: str) -> bool:
+    """Whether all work before an event is done; NetspecError, with the card's name, where some of it failed."""
+    (status,) = cu.cuEventQuery(event)
+    if status == cu.CUresult.CUDA_SUCCESS:
+        return True
+    if status == cu.CUresult.CUDA_ERROR_NOT_READY:
+        return False
+    raise NetspecError(f"{name}: work on the card failed: the CUDA driver answers {status.name}")
+
+
 def allow_peer(target: int, source: int) -> bool:
     """Let the first card's context reach the second's memory; False where the machine has no direct way."""
     if not check(cu.cuDeviceCanAccessPeer(cu.CUdevice(target), cu.CUdevice(source))):
@@ -88,10 +111,12 @@ def capture(call: Call, stream: int) -> Replay:
     try:
         call()
     finally:
-        result = cu.cuStreamEndCapture(stream)
+        result = cu.cuStreamEndCapture(stream)  # takes every stream that joined out of the capture, whatever happened
     graph = check(result)
-    executable = check(cu.cuGraphInstantiate(graph, 0))
-    check(cu.cuGraphDestroy(graph))
+    try:
+        executable = check(cu.cuGraphInstantiate(graph, 0))
+    finally:
+        cu.cuGraphDestroy(graph)
     return Replay(executable, stream, call)
 
 

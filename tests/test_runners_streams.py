@@ -1,0 +1,187 @@
+"""Overlap on devices that enqueue: the same bits in any order that events allow, captured once, no wait for ever."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lazy import LazyDevice, World, lazy
+from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, train, trained
+
+from netspec.errors import NetspecError
+from netspec.runners import session as session_module
+from netspec.runners.session import Session
+from netspec.runners.streams import StreamRunner
+from netspec.runners.trace import Trace
+
+ITERATIONS = 5
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return trained(network(TWO_TOWERS), runner="serial", iterations=ITERATIONS)
+
+
+@pytest.fixture(autouse=True)
+def streams(monkeypatch):
+    monkeypatch.setitem(session_module.RUNNERS, "streams", StreamRunner)
+
+
+def opened(world, phases=("train",), spec=TWO_TOWERS, **options):
+    network_ = network(spec)
+    names = [f"cpu:{index}" for index, _ in enumerate(network_.devices)]
+    return Session(network_, names, runner="streams", phases=phases, opener=lazy(world), **options)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_same_bits_from_a_graph_in_any_order(oracle, seed):
+    world = World(seed)
+    with opened(world) as session:
+        outcomes = train(session, ITERATIONS)
+        assert world.launches == ITERATIONS - 1 and session.captured()
+        assert not session.news() and all(outcome.finite for outcome in outcomes)
+        same_bits(session.store.tensors(), oracle)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_batch_comes_up_while_the_one_before_it_is_worked_on(oracle, seed):
+    world = World(seed)
+    with opened(world) as session:
+        session.stage(batch(0))
+        for iteration in range(ITERATIONS):
+            session.start(iteration, BATCH, RATES)
+            following = batch(iteration + 1)
+            session.stage(following)
+            for array in following.values():  # it has been taken: nobody reads it any more
+                array[:] = 1
+            assert session.finish().finite
+        same_bits(session.store.tensors(), oracle)
+
+
+def test_a_batch_that_was_staged_and_not_used_is_replaced(oracle):
+    with opened(World(7)) as session:
+        for iteration in range(ITERATIONS):
+            session.stage(batch(50 + iteration))
+            session.train(batch(iteration), iteration, BATCH, RATES)
+            session.stage(batch(80 + iteration))
+        same_bits(session.store.tensors(), oracle)
+
+
+def test_results_are_read_without_asking_a_device():
+    world = World(3)
+    with opened(world) as session, Session(network(TWO_TOWERS), ["cpu:0", "cpu:1"], phases=("train",)) as plain:
+        world.hosts.clear()
+        got, expected = train(session, 3), train(plain, 3)
+        assert [one.reports for one in got] == [one.reports for one in expected]
+        assert not world.hosts
+        assert all(one.seconds > 0 for one in got)
+
+
+def test_other_phases_too():
+    phases = ("train", "eval", "predict")
+    with opened(World(2), phases) as session, Session(network(TWO_TOWERS), ["cpu:0", "cpu:1"], phases=phases) as plain:
+        for number in range(3):
+            train(session, 1)
+            train(plain, 1)
+            labelled, image = batch(number), {"image": batch(number)["image"]}
+            assert session.evaluate(labelled, 4).reports == plain.evaluate(labelled, 4).reports
+            np.testing.assert_array_equal(session.predict(image, 5), plain.predict(image, 5))
+        assert all(session.captured(phase) for phase in phases)
+
+
+def test_one_device_is_captured_too():
+    with opened(World(1), spec=ONE_DEVICE) as session:
+        train(session, ITERATIONS)
+        same_bits(session.store.tensors(), trained(network(ONE_DEVICE), ["cpu:0"], ITERATIONS, runner="serial"))
+        assert session.captured()
+
+
+def test_a_device_that_cannot_capture_says_so_once_and_goes_on(oracle, monkeypatch):
+    world = World(4)
+
+    def refuse(device, call):
+        world.begin((device, "compute"))
+        call()
+        world.end((device, "compute"))
+        raise NetspecError("the CUDA driver answers CUDA_ERROR_NOT_SUPPORTED")
+
+    monkeypatch.setattr(LazyDevice, "capture", refuse)
+    with opened(world) as session:
+        train(session, ITERATIONS)
+        (line,) = session.news()
+        assert "cannot be captured as a graph, its steps are enqueued instead: the CUDA driver answers" in line
+        assert not session.captured() and not session.news() and world.launches == 0
+        same_bits(session.store.tensors(), oracle)
+
+
+def test_a_trace_shows_the_enqueueing_and_nothing_is_captured(oracle):
+    trace, world = Trace(), World(5)
+    with opened(world, trace=trace) as session:
+        train(session, ITERATIONS)
+        steps = {step.name for step in session.programs["train"].steps}
+        assert {event["name"] for event in trace._events} == steps and world.launches == 0
+        same_bits(session.store.tensors(), oracle)
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_the_watchdog_names_what_has_not_ended(iterations):
+    world = World(6)
+    with opened(world, watchdog=0.05) as session:
+        train(session, iterations)
+        world.stuck = True
+        said = "replayed as a graph" if iterations else "no step is known to have ended, '.*' on device '.*' has not"
+        with pytest.raises(NetspecError, match=rf"iteration {iterations + 1} has not ended after 0.05 s .*: .*|{said}"):
+            session.train(batch(), iterations, BATCH, RATES)
+        world.stuck = False
+
+
+def test_a_device_that_fails_is_one_error_that_names_it(monkeypatch):
+    with opened(World(0)) as session:
+        train(session, 2)
+        message = "cuda:0: work on the card failed: the CUDA driver answers CUDA_ERROR_ILLEGAL_ADDRESS"
+
+        def failed(device, event):
+            raise NetspecError(message)
+
+        monkeypatch.setattr(LazyDevice, "reached", failed)
+        with pytest.raises(NetspecError, match=message):
+            train(session, 1)
+
+
+def test_what_a_driver_raises_is_one_error(monkeypatch):
+    with opened(World(0)) as session:
+        train(session, 2)
+        monkeypatch.setattr(World, "launch", lambda *_: 1 / 0)
+        with pytest.raises(NetspecError, match="cpu:0, cpu:1: an iteration cannot be started: ZeroDivisionError"):
+            train(session, 1)
+
+
+def test_captures_are_held_to_the_rules():
+    """The stand-in itself: what CUDA forbids is an error in it."""
+    world = World(0)
+    one, other = lazy(world)(["cpu:0", "cpu:1"])
+    before, fork, joined = one.event(), one.event(), one.event()
+    one.record(before, "compute")
+
+    def forked():
+        one.record(fork, "compute")
+        other.wait(fork, "compute")
+        world.enqueue((other, "compute"), lambda: None)
+
+    for call, message in (
+        (forked, "UNJOINED"),
+        (lambda: one.wait(before, "compute"), "ISOLATION"),
+        (one.synchronise, "UNSUPPORTED"),
+    ):
+        with pytest.raises(NetspecError, match=message):
+            one.capture(call)
+
+    def whole():
+        forked()
+        other.record(joined, "compute")
+        one.wait(joined, "compute")
+
+    one.capture(whole)
+    with pytest.raises(NetspecError, match="CAPTURED_EVENT"):
+        one.reached(joined)
+    one.close()
+    other.close()
