@@ -27,8 +27,9 @@ host       a function of primitives instead of a compiled kernel; its first para
 =========  ===========================================================================================================
 
 CPU kernels take ``start, stop`` first, the range of positions of this call, and are single-threaded; a team deals out
-the blocks. CUDA kernels find their place with ``cuda.grid(1)`` and must stay in bounds. All other parameters are asked
-for by name:
+the blocks. Of a tensor that the pass is ``over`` a call writes its own positions only: elementwise layers that follow
+are run on them at once. CUDA kernels find their place with ``cuda.grid(1)`` and must stay in bounds. All other
+parameters are asked for by name:
 
 - inputs, outputs, parameters, state, saved tensors and workspace by their own names, as C-contiguous arrays, batch
   first, channels last. In a flat pass those with the shape of ``over`` have one axis;
@@ -67,6 +68,17 @@ ITERATION, VALID = 0, 1
 uniform = Lazy("netspec.contract.random", "uniform")
 """``uniform(key, iteration, index)``: a number in [0, 1), see netspec.contract.random."""
 
+load4, store4 = (Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4"))
+shuffle_xor, shuffle_down = (Lazy("netspec.kernels.instructions", name) for name in ("shuffle_xor", "shuffle_down"))
+cp_async4, cp_async8, cp_async16, cp_async_commit, cp_async_wait = (
+    Lazy("netspec.kernels.instructions", f"cp_async{name}") for name in ("4", "8", "16", "_commit", "_wait")
+)
+mma_tf32, mma_bf16, to_tf32, to_bf16x2, ldmatrix, ldmatrix_trans = (
+    Lazy("netspec.kernels.instructions", name)
+    for name in ("mma_tf32", "mma_bf16", "to_tf32", "to_bf16x2", "ldmatrix", "ldmatrix_trans")
+)
+"""Instructions of GPUs for CUDA kernels, from 128-bit accesses to tensor cores: see netspec.kernels.instructions."""
+
 intrinsic = Lazy("numba.extending", "intrinsic")
 """``numba.extending.intrinsic``, imported when a kernel that uses it is compiled."""
 
@@ -86,6 +98,11 @@ __all__ = [
     "backward",
     "boolean",
     "choice",
+    "cp_async4",
+    "cp_async8",
+    "cp_async16",
+    "cp_async_commit",
+    "cp_async_wait",
     "cuda",
     "device",
     "epilogue",
@@ -93,9 +110,19 @@ __all__ = [
     "initialiser",
     "integer",
     "intrinsic",
+    "ldmatrix",
+    "ldmatrix_trans",
+    "load4",
+    "mma_bf16",
+    "mma_tf32",
     "number",
     "padding",
     "pair",
     "register",
+    "shuffle_down",
+    "shuffle_xor",
+    "store4",
+    "to_bf16x2",
+    "to_tf32",
     "uniform",
 ]

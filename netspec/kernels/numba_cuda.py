@@ -14,11 +14,17 @@ from typing import Any
 
 from numba import config
 from numba import cuda as _module
+from numba.cuda import types as types
 
 from netspec.kernels.cache import Locator
 
 SIMULATOR = bool(config.ENABLE_CUDASIM)
 """Whether kernels are simulated."""
+
+if SIMULATOR:
+    from netspec.kernels import simulated
+
+    simulated.install()
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small networks have small grids: nothing to warn of
 
@@ -41,6 +47,13 @@ cuda: Any = _SimulatedModule() if SIMULATOR else _module
 """The module ``numba.cuda``."""
 
 
+def intrinsic(define: Callable[..., Any]) -> Any:
+    """A function that generates its own code in kernels, see numba's extending.intrinsic; not for the simulator."""
+    from numba.cuda import extending
+
+    return extending.intrinsic(define)
+
+
 def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | None = None) -> Any:
     """Compile a kernel, or a device function, when it is first called with a kind of arguments.
 
@@ -54,12 +67,10 @@ def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | No
     return dispatcher
 
 
-def compile_ptx(function: Callable[..., Any], types: tuple[Any, ...], capability: tuple[Any, ...]) -> str:
+def compile_ptx(function: Callable[..., Any], args: tuple[Any, ...], capability: tuple[Any, ...]) -> str:
     """PTX of a kernel for argument types and a compute capability such as (9, 0); needs neither GPU nor driver."""
-    from numba.cuda import types as kinds
-
     with _as_if_on(capability):
-        text, _ = _module.compile_ptx(function, kinds.void(*types), cc=capability)
+        text, _ = _module.compile_ptx(function, types.void(*args), cc=capability)
     return str(text)
 
 
@@ -85,15 +96,11 @@ def type_of(value: Any) -> Any:
 
 def array_type(dtype: str, axes: int, layout: str = "C") -> Any:
     """The compiler's type of an array: C-contiguous, or "A" for any strides."""
-    from numba.cuda import types
-
     return types.Array(getattr(types, dtype), axes, layout)
 
 
 def scalar_type(dtype: str) -> Any:
     """The compiler's type of a number."""
-    from numba.cuda import types
-
     return getattr(types, dtype)
 
 

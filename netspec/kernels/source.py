@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -197,14 +198,29 @@ def _identity(value: Any) -> str:
     if isinstance(value, np.ndarray):  # its repr leaves out digits and the middle of long ones
         return f"{value.dtype} {value.shape} {blake2b(value.tobytes(), digest_size=16).hexdigest()}"
     function = getattr(value, "_defn", None) or getattr(value, "py_func", None)
-    if function is not None:  # a numba intrinsic or dispatcher: its own file's text decides
-        return _file_digest(function)
+    if function is not None:  # a numba intrinsic or dispatcher: its name and its file's text decide
+        return f"{function.__qualname__} {_file_digest(function)}"
     return repr(value)
 
 
 def _file_digest(function: Any) -> str:
-    file = inspect.getsourcefile(function)
-    if file is None:
-        return repr(function)
-    with open(file, "rb") as handle:
-        return blake2b(handle.read(), digest_size=16).hexdigest()
+    """A hash of the function's file, and of those of its package whose functions it can reach."""
+    digest = blake2b(digest_size=16)
+    for module in sorted(_reached(function.__module__, set())):
+        file = inspect.getsourcefile(sys.modules[module])
+        if file is None:
+            return repr(function)
+        with open(file, "rb") as handle:
+            digest.update(handle.read())
+    return digest.hexdigest()
+
+
+def _reached(module: str, found: set[str]) -> set[str]:
+    found.add(module)
+    package = module.partition(".")[0]
+    values = list(vars(sys.modules[module]).values()) if package != "numba" else []
+    others = {value.__module__ for value in values if isinstance(value, FunctionType)}
+    for other in others - found:
+        if other.partition(".")[0] == package:
+            _reached(other, found)
+    return found

@@ -1,0 +1,200 @@
+"""Instructions of NVIDIA GPUs that numba.cuda has no name for, each as a function that kernels call.
+
+Compiled they are inline PTX, in the simulator a portable twin (netspec.kernels.twins): so one kernel serves both.
+Arrays have elements of 4 bytes unless said otherwise; an ``index`` counts elements through the array's memory,
+whatever its shape. 128-bit accesses need an address that is a multiple of 16 bytes.
+
+Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, ``store4(array, index, a, b, c, d)``
+writes them; in global or shared memory.
+
+Shuffles: ``shuffle_xor(value, lanes)`` gives the value of the thread whose lane differs in those bits,
+``shuffle_down(value, lanes)`` that of the thread so many lanes on (its own beyond the last); for float32 and int32.
+Every thread of the warp must come by, in a block of whole warps.
+
+Copies in the background: ``cp_async16(target, place, source, index, count)`` fills 4 elements of shared memory with
+the first ``count`` (0 to 4) of global memory and zeros behind; ``cp_async8`` does 2, ``cp_async4`` 1. Aligned to their
+own size. Nothing is read where count is 0. ``cp_async_commit()`` closes a group of copies, ``cp_async_wait(pending)``,
+with a literal, waits until at most so many groups are under way; others see the data after ``cuda.syncthreads()``.
+
+Matrices, in which all 32 threads of a warp take part (PTX ISA 9.7.14):
+
+- ``mma_tf32(a, b, c)``: a (16, 8) times b (8, 8) plus c (16, 8), tuples of 4 and 2 uint32 (``to_tf32``) and 4 float32;
+- ``mma_bf16(a, b, c)``: the same with 16 terms, two in each uint32 (``to_bf16x2(low, high)``);
+- ``ldmatrix(array, index)``: four 8 x 8 matrices of 2-byte elements from shared memory as 4 uint32; lane 8 i + r gives
+  the index of row r of matrix i. ``ldmatrix_trans`` transposes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from netspec.kernels import twins
+from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
+from netspec.kernels.ptx import address, asm, float32, pack, pointer, uint32, unpack, vector_pointer, void
+
+
+def _instruction(define: Callable[..., Any]) -> Any:
+    """The intrinsic that ``define`` types and generates, or its twin of the same name in the simulator."""
+    return twins.Twin(define) if SIMULATOR else intrinsic(define)
+
+
+@_instruction
+def load4(_, array, index):  # type: ignore[no-untyped-def]
+    """Four neighbouring elements at once."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        place = vector_pointer(context, builder, signature.args[0], *args)
+        return pack(context, builder, signature, unpack(builder, builder.load(place, align=16), 4))
+
+    return types.UniTuple(array.dtype, 4)(array, types.int64), generate
+
+
+@_instruction
+def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Write four neighbouring elements at once."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        place = vector_pointer(context, builder, signature.args[0], *args[:2])
+        value = place.type.pointee(None)
+        for number, part in enumerate(args[2:]):
+            value = builder.insert_element(value, part, uint32(number))
+        builder.store(value, place, align=16)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, *[array.dtype] * 4), generate
+
+
+def _shuffle(kind: str, bound: str) -> Callable[..., Any]:
+    text = f"shfl.sync.{kind}.b32 $0, $1, $2, {bound}, 0xffffffff;"
+
+    def define(_, value, lanes):  # type: ignore[no-untyped-def]
+        letter = "f" if value == types.float32 else "r"
+
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return asm(builder, text, args[0].type, args, f"={letter},{letter},r", moves=False)
+
+        return value(value, types.int32), generate
+
+    define.__name__ = define.__qualname__ = {"bfly": "shuffle_xor", "down": "shuffle_down"}[kind]
+    return define
+
+
+shuffle_xor = _instruction(_shuffle("bfly", "0x1f"))
+shuffle_down = _instruction(_shuffle("down", "0x1f"))
+
+
+def _cp_async(size: int) -> Any:
+    cache = "cg" if size == 16 else "ca"  # past the first-level cache, which only the widest copies can
+
+    def define(_, target, place, source, index, count):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            array, start, origin, first, elements = args
+            shared = address(builder, pointer(context, builder, signature.args[0], array, start), shared=True)
+            data = address(builder, pointer(context, builder, signature.args[2], origin, first))
+            given = builder.mul(elements, uint32(4))
+            text = f"cp.async.{cache}.shared.global [$0], [$1], {size}, $2;"
+            asm(builder, text, void, [shared, data, given], "r,l,r,~{memory}", moves=False)
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, source, types.int64, types.int32), generate
+
+    define.__name__ = define.__qualname__ = f"cp_async{size}"
+    return _instruction(define)
+
+
+cp_async4, cp_async8, cp_async16 = _cp_async(4), _cp_async(8), _cp_async(16)
+
+
+@_instruction
+def cp_async_commit(_):  # type: ignore[no-untyped-def]
+    """Close a group of copies."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        asm(builder, "cp.async.commit_group;", void, [], "~{memory}", moves=False)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@_instruction
+def cp_async_wait(_, pending):  # type: ignore[no-untyped-def]
+    """Wait until at most ``pending`` groups of copies, a literal, are under way."""
+    if not isinstance(pending, types.IntegerLiteral):
+        return None  # the compiler asks again with the literal, where it is one
+    groups = pending.literal_value
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        asm(builder, f"cp.async.wait_group {groups};", void, [], "~{memory}", moves=False)
+        return context.get_dummy_value()
+
+    return types.void(pending), generate
+
+
+@_instruction
+def to_tf32(_, value):  # type: ignore[no-untyped-def]
+    """A float32 with 10 bits of mantissa, rounded to the nearest, ties away from zero."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return asm(builder, "cvt.rna.tf32.f32 $0, $1;", uint32, args, "=r,f")
+
+    return types.uint32(types.float32), generate
+
+
+@_instruction
+def to_bf16x2(_, low, high):  # type: ignore[no-untyped-def]
+    """Two float32 as bfloat16 side by side, rounded to the nearest, ties to even."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, args, "=r,f,f")
+
+    return types.uint32(types.float32, types.float32), generate
+
+
+MMA = {
+    "tf32": "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
+    "bf16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+}
+"""The matrix instruction of a precision."""
+
+
+def multiply_add(builder: Any, precision: str, a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> list[Any]:
+    """Generate one matrix instruction: 4 and 2 uint32 and 4 float32 values give 4 float32 values."""
+    text = f"{MMA[precision]} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+    return asm(builder, text, [float32] * 4, [*a, *b, *c], "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f")  # type: ignore[no-any-return]
+
+
+def _mma(precision: str) -> Any:
+    def define(_, a, b, c):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            parts = (unpack(builder, whole, count) for whole, count in zip(args, (4, 2, 4), strict=True))
+            return pack(context, builder, signature, multiply_add(builder, precision, *parts))
+
+        four, two, sums = (
+            types.UniTuple(types.uint32, 4), types.UniTuple(types.uint32, 2), types.UniTuple(types.float32, 4),
+        )  # fmt: skip
+        return sums(four, two, sums), generate
+
+    define.__name__ = define.__qualname__ = f"mma_{precision}"
+    return _instruction(define)
+
+
+mma_tf32, mma_bf16 = _mma("tf32"), _mma("bf16")
+
+
+def _ldmatrix(name: str, option: str) -> Any:
+    text = f"ldmatrix.sync.aligned.m8n8.x4{option}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
+
+    def define(_, array, index):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            shared = address(builder, pointer(context, builder, signature.args[0], *args), shared=True)
+            parts = asm(builder, text, [uint32] * 4, [shared], "=r,=r,=r,=r,r,~{memory}", moves=False)
+            return pack(context, builder, signature, parts)
+
+        return types.UniTuple(types.uint32, 4)(array, types.int64), generate
+
+    define.__name__ = define.__qualname__ = name
+    return _instruction(define)
+
+
+ldmatrix, ldmatrix_trans = _ldmatrix("ldmatrix", ""), _ldmatrix("ldmatrix_trans", ".trans")

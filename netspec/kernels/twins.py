@@ -1,0 +1,204 @@
+"""Portable twins of the GPU's instructions: the same results in numpy, for kernels in the simulator.
+
+What a warp does together is done for all its threads at once, when all have come (netspec.kernels.simulated). Layouts
+are those of the PTX ISA, where ``g`` is a lane's number divided by 4 and ``q`` the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Lane = Sequence[Any]
+_LANES = np.arange(32)
+_G, _Q = _LANES // 4, _LANES % 4
+
+
+class Twin:
+    """Stands for an intrinsic: called, it runs the twin of that name; its source counts in a kernel's hash."""
+
+    def __init__(self, define: Callable[..., Any]) -> None:
+        self._defn = define
+        self._twin = globals()[define.__name__]
+
+    def __call__(self, *args: Any) -> Any:
+        """What the instruction gives."""
+        return self._twin(*args)
+
+
+def elements(array: Any) -> Array:
+    """The memory of a simulated array as one axis of elements."""
+    plain = array if isinstance(array, np.ndarray) else array._item._ary
+    flat = plain.reshape(-1)
+    assert np.shares_memory(flat, plain)
+    return flat
+
+
+def load4(array: Any, index: int) -> tuple[Any, ...]:
+    """See netspec.kernels.instructions, as for all here."""
+    _check_aligned(index, 4)
+    return tuple(elements(array)[index : index + 4])
+
+
+def store4(array: Any, index: int, *values: Any) -> None:
+    """Write four elements."""
+    _check_aligned(index, 4)
+    elements(array)[index : index + 4] = values
+
+
+def _check_aligned(index: int, count: int) -> None:
+    if index % count:
+        raise ValueError(f"element {index} is not at a multiple of {4 * count} bytes")
+
+
+def _meet(value: Any, exchange: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
+    from netspec.kernels.simulated import in_warp
+
+    return in_warp(value, exchange)
+
+
+def shuffle_xor(value: Any, lanes: int) -> Any:
+    """The value of another lane."""
+    return _meet(value, lambda all_values: [all_values[lane ^ lanes] for lane in range(32)])
+
+
+def shuffle_down(value: Any, lanes: int) -> Any:
+    """The value of a lane further on."""
+    return _meet(value, lambda given: [given[lane + lanes if lane + lanes < 32 else lane] for lane in range(32)])
+
+
+def _cp_async(target: Any, place: int, source: Any, index: int, count: int, size: int) -> None:
+    if not 0 <= count <= size:
+        raise ValueError(f"{count} elements cannot be copied into {size}")
+    _check_aligned(place, size)
+    memory = elements(target)
+    memory[place : place + size] = 0
+    if count:
+        _check_aligned(index, size)
+        origin = elements(source)
+        if index < 0 or index + count > origin.size:
+            raise IndexError(f"elements {index} to {index + count} of an array of {origin.size}")
+        memory[place : place + count] = origin[index : index + count]
+
+
+def cp_async4(target: Any, place: int, source: Any, index: int, count: int) -> None:
+    """Copy up to one element."""
+    _cp_async(target, place, source, index, count, 1)
+
+
+def cp_async8(target: Any, place: int, source: Any, index: int, count: int) -> None:
+    """Copy up to two elements."""
+    _cp_async(target, place, source, index, count, 2)
+
+
+def cp_async16(target: Any, place: int, source: Any, index: int, count: int) -> None:
+    """Copy up to four elements."""
+    _cp_async(target, place, source, index, count, 4)
+
+
+def cp_async_commit() -> None:
+    """Copies of the simulator are made at once."""
+
+
+def cp_async_wait(pending: int) -> None:
+    """There is nothing to wait for."""
+
+
+def to_tf32(value: Any) -> Any:
+    """Bits of a float32 rounded to 10 bits of mantissa."""
+    return tf32_bits(np.float32(value))[()]
+
+
+def tf32_bits(values: Any) -> Array:
+    """Bits of float32 numbers rounded to 10 bits of mantissa, ties away from zero; NaN stays NaN."""
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+    return np.where(np.isfinite(values), rounded, bits & np.uint32(0xFFFFE000) | np.isnan(values) * np.uint32(0x400000))
+
+
+def to_bf16x2(low: Any, high: Any) -> Any:
+    """Bits of two float32 rounded to bfloat16."""
+    pair = bf16_bits(np.array([low, high], np.float32)).astype(np.uint32)
+    return pair[0] | pair[1] << np.uint32(16)
+
+
+def bf16_bits(values: Any) -> Array:
+    """Bits of float32 numbers rounded to bfloat16, ties to even; NaN stays NaN."""
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
+    return np.where(np.isnan(values), np.uint32(0x7FFF0000), rounded) >> np.uint32(16)
+
+
+def _tf32_values(lanes: Sequence[Lane], part: int, count: int) -> Array:
+    """Parts of all lanes as float32: (32, count)."""
+    return np.array([lane[part] for lane in lanes], np.uint32).reshape(32, count).view(np.float32)
+
+
+def _bf16_values(lanes: Sequence[Lane], part: int, count: int) -> Array:
+    """Pairs of all lanes as float32: (32, count, 2), the low half first."""
+    words = np.array([lane[part] for lane in lanes], np.uint32).reshape(32, count, 1)
+    return ((words >> np.array([0, 16], np.uint32)) << np.uint32(16)).view(np.float32)
+
+
+def mma_tf32(a: Lane, b: Lane, c: Lane) -> Any:
+    """One product of a warp."""
+    return _meet((a, b, c), _mma_tf32)
+
+
+def mma_bf16(a: Lane, b: Lane, c: Lane) -> Any:
+    """One product of a warp."""
+    return _meet((a, b, c), _mma_bf16)
+
+
+def _mma_tf32(lanes: Sequence[Lane]) -> Sequence[Any]:
+    left, right = np.empty((16, 8), np.float32), np.empty((8, 8), np.float32)
+    a, b = _tf32_values(lanes, 0, 4), _tf32_values(lanes, 1, 2)
+    for number in range(4):
+        left[_G + 8 * (number % 2), _Q + 4 * (number // 2)] = a[:, number]
+    for number in range(2):
+        right[_Q + 4 * number, _G] = b[:, number]
+    return _added(left @ right, lanes)
+
+
+def _mma_bf16(lanes: Sequence[Lane]) -> Sequence[Any]:
+    left, right = np.empty((16, 16), np.float32), np.empty((16, 8), np.float32)
+    a, b = _bf16_values(lanes, 0, 4), _bf16_values(lanes, 1, 2)
+    for half in range(2):
+        for number in range(4):
+            left[_G + 8 * (number % 2), 2 * _Q + 8 * (number // 2) + half] = a[:, number, half]
+        for number in range(2):
+            right[2 * _Q + 8 * number + half, _G] = b[:, number, half]
+    return _added(left @ right, lanes)
+
+
+def _added(product: Array, lanes: Sequence[Lane]) -> Sequence[Any]:
+    """Each lane's four sums: rows g and g + 8, columns 2 q and 2 q + 1."""
+    c = np.array([lane[2] for lane in lanes], np.float32)
+    places = [(_G + 8 * (number // 2), 2 * _Q + number % 2) for number in range(4)]
+    sums = np.stack([product[place] for place in places], axis=1) + c
+    return [tuple(row) for row in sums]
+
+
+def ldmatrix(array: Any, index: int) -> Any:
+    """Four matrices of a warp."""
+    return _meet((array, index), lambda lanes: _ldmatrix(lanes, False))
+
+
+def ldmatrix_trans(array: Any, index: int) -> Any:
+    """Four matrices of a warp, transposed."""
+    return _meet((array, index), lambda lanes: _ldmatrix(lanes, True))
+
+
+def _ldmatrix(lanes: Sequence[Lane], transposed: bool) -> Sequence[Any]:
+    rows = []
+    for array, index in lanes:
+        memory = elements(array)
+        _check_aligned(index * memory.itemsize, 16)
+        rows.append(memory[index : index + 16 // memory.itemsize].view(np.uint16))
+    matrices = np.array(rows).reshape(4, 8, 8)
+    matrices = np.ascontiguousarray(matrices.transpose(0, 2, 1) if transposed else matrices)
+    words = matrices.view(np.uint32)  # (4, 8, 4): lane 4 g + q takes word q of row g
+    return [tuple(words[:, lane // 4, lane % 4]) for lane in range(32)]
