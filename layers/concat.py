@@ -54,7 +54,7 @@ class Concat(Layer):
             target[to : to + run] = x[i : i + run]
             i += run
 
-    @backward("cpu", over="x", writes="d_x", each="x")
+    @backward("cpu", over="d_x", writes="d_x", each="x")
     def backward_cpu(start, stop, dy, d_x, channels, width, offset, span, total):
         source, i = dy.reshape(dy.size), start
         while i < stop:

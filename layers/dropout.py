@@ -39,19 +39,19 @@ class Dropout(Layer):
         factor = (1.0 if train else keep) if paper else (1.0 / keep if train else 1.0)
         return {"factor": float(factor), "channels": t.x.shape[-1]}
 
-    @forward("cpu", over="x", writes=("y", "mask"), phases=("train",), block=4096)
+    @forward("cpu", over="y", writes=("y", "mask"), phases=("train",), block=4096)
     def drop_cpu(start, stop, x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):
         for i in range(start, stop):
             mask[i] = kept(i, channels, key, counters[ITERATION], channel_offset, channel_count, keep)
             y[i] = x[i] * factor if mask[i] else 0.0
 
-    @backward("cpu", over="x", writes="d_x", phases=("train",))
+    @backward("cpu", over="d_x", writes="d_x", phases=("train",))
     def backward_cpu(start, stop, dy, d_x, mask, factor):
         source, target, keeps = dy[start:stop], d_x[start:stop], mask[start:stop]
         for i in range(target.size):  # from 0, so that it is vectorised
             target[i] = source[i] * factor if keeps[i] else 0.0
 
-    @forward("cpu", over="x", writes="y", phases=("eval", "predict"))
+    @forward("cpu", over="y", writes="y", phases=("eval", "predict"))
     def scale_cpu(start, stop, x, y, factor):
         source, target = x[start:stop], y[start:stop]
         for i in range(target.size):

@@ -93,19 +93,19 @@ class ResponseNormalisation(Layer):
         window = 2 * self.attrs.size
         return Flops(forward=t.x.size * (window + 5), d_inputs=t.x.size * (2 * window + 10))
 
-    @forward("cpu", over="x", writes="y")
+    @forward("cpu", over="y", writes="y")
     def forward_cpu(start, stop, x, y, width, before, after, k, per_term, beta):
         for i in range(start, stop):
             y[i] = x[i] * power(scale_at(x, i, width, before, after, k, per_term), beta)
 
-    @backward("cpu", over="x", writes=("d_x", "ratio"))
+    @backward("cpu", over="d_x", writes=("d_x", "ratio"))
     def ratio_cpu(start, stop, x, dy, d_x, ratio, width, before, after, k, per_term, beta):
         for i in range(start, stop):
             scale = scale_at(x, i, width, before, after, k, per_term)
             d_x[i] = dy[i] * power(scale, beta)
             ratio[i] = d_x[i] * x[i] / scale
 
-    @backward("cpu", over="x", writes="d_x")
+    @backward("cpu", over="d_x", writes="d_x")
     def backward_cpu(start, stop, x, d_x, ratio, width, before, after, coupling):
         for i in range(start, stop):
             d_x[i] -= coupling * x[i] * window_sum(ratio, i, width, after, before)
@@ -131,7 +131,7 @@ class ResponseNormalisation(Layer):
         if i < x.size:
             d_x[i] -= coupling * x[i] * window_sum(ratio, i, width, after, before)
 
-    @forward("cpu", over="x", writes="y", block=_rows, variant="rows")
+    @forward("cpu", over="y", writes="y", block=_rows, variant="rows")
     def forward_rows(start, stop, x, y, tile, sums, width, before, after, k, per_term, beta):
         most = tile.size // (width + before)
         for first in range(start, stop, most * width):
@@ -142,7 +142,7 @@ class ResponseNormalisation(Layer):
             powers(sums, before, length, k, per_term, beta)
             scaled(x[first:], sums, y[first:], count, width, before)
 
-    @backward("cpu", over="x", writes="d_x", block=_rows, variant="rows")
+    @backward("cpu", over="d_x", writes="d_x", block=_rows, variant="rows")
     def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, before, after, k, per_term, coupling, beta):
         most = tile.size // (width + before)
         for first in range(start, stop, most * width):

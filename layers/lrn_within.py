@@ -89,7 +89,7 @@ class WithinChannelNormalisation(Layer):
         window = 2 * self.attrs.size**2
         return Flops(forward=t.x.size * (window + 5), d_inputs=t.x.size * (2 * window + 10))
 
-    @forward("cpu", over="x", axes=(0, 1), block=8, writes="y")
+    @forward("cpu", over="y", axes=(0, 1), block=8, writes="y")
     def forward_cpu(start, stop, x, y, before, after, k, per_term, beta):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
@@ -99,7 +99,7 @@ class WithinChannelNormalisation(Layer):
                 for c in range(out.size):
                     out[c] = source[c] * power(k + per_term * out[c], beta)
 
-    @backward("cpu", over="x", axes=(0, 1), block=8, writes=("d_x", "ratio"))
+    @backward("cpu", over="d_x", axes=(0, 1), block=8, writes=("d_x", "ratio"))
     def ratio_cpu(start, stop, x, dy, d_x, ratio, before, after, k, per_term, beta):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
@@ -111,7 +111,7 @@ class WithinChannelNormalisation(Layer):
                     out[c] = gradient[c] * power(scale, beta)
                     share[c] = out[c] * source[c] / scale
 
-    @backward("cpu", over="x", axes=(0, 1), block=8, writes="d_x")
+    @backward("cpu", over="d_x", axes=(0, 1), block=8, writes="d_x")
     def backward_cpu(start, stop, x, d_x, ratio, before, after, coupling):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]

@@ -30,7 +30,7 @@ class Sum(Layer):
         else:
             total += source
 
-    @backward("cpu", over="y", writes="d_x", each="x")
+    @backward("cpu", over="d_x", writes="d_x", each="x")
     def backward_cpu(start, stop, dy, d_x):
         d_x[start:stop] = dy[start:stop]
 

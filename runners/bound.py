@@ -39,7 +39,7 @@ class BoundProgram:
         self.arrays = self._allocate(store, arenas)
         self.slots: dict[str, Host] = {}
         """Host arrays by network input, and ``counters`` and ``rates``: filled before an iteration."""
-        self.steps = tuple(BoundStep(step, self._bind(step)) for step in program.steps)
+        self.steps = tuple(BoundStep(step, self.call(step)) for step in program.steps)
 
     def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
         """Put a batch and its scalars into the host slots. Raises NetspecError for a batch of another shape."""
@@ -73,7 +73,7 @@ class BoundProgram:
         twin.arrays = {**self.arrays, **{name: self._own(name) for name in self.arrays if name in inputs}}
         twin.slots = {name: slot for name, slot in self.slots.items() if name in _SCALARS}
         twin.steps = tuple(
-            BoundStep(one.step, twin._bind(one.step))
+            BoundStep(one.step, twin.call(one.step))
             if any(region.buffer in inputs for region in one.step.args.values())
             else one
             for one in self.steps
@@ -121,7 +121,8 @@ class BoundProgram:
 
     # Steps ----------------------------------------------------------------------------------------------------------
 
-    def _bind(self, step: Step) -> Call:
+    def call(self, step: Step) -> Call:
+        """A step on the program's buffers, ready to run."""
         device = self.devices[step.device]
         if step.op == "feed":
             return self._feed(step, device, step.queue)

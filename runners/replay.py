@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from netspec.plan.model import STORED, Step
+from netspec.program.fuse import split
 from netspec.runners.bound import BoundProgram, Host
 from netspec.runners.session import Rates, Session
 
@@ -23,11 +24,12 @@ def explain(session: Session, arrays: Mapping[str, Host], iteration: int, valid:
         return f"'{before}' was not finite before the step"
     bound.fill(arrays, (iteration, valid), rates)
     for one in bound.steps:
-        one.call()
-        bound.devices[one.step.device].synchronise()
-        found = _first_bad(bound, [one.step.args[name].buffer for name in one.step.writes])
-        if found is not None:
-            return _told(one.step, found)
+        for step in split(one.step):  # fused layers one by one: each could be the first
+            (bound.call(step) if one.step.attrs.get("fused") else one.call)()
+            bound.devices[step.device].synchronise()
+            found = _first_bad(bound, [step.args[name].buffer for name in step.writes])
+            if found is not None:
+                return _told(step, found)
     return ""
 
 

@@ -28,6 +28,8 @@ class Trace:
     def step(self, step: Step, start: float) -> None:
         """A step that began at ``start`` and has just ended."""
         details = {"op": step.op, "after": list(step.after), "flops": step.flops, "bytes": step.bytes}
+        if "fused" in step.attrs:
+            details["fused"] = list(step.attrs["fused"])
         crossing = step.op == "copy" and step.bytes > 0
         self.span(step.device, step.queue, step.name, start, details, "transfer" if crossing else step.op)
 

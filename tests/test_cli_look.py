@@ -68,6 +68,9 @@ def test_plan_for_devices_shows_kernels():
     said = netspec("plan", "mini.yaml", "--devices", "cpu:0,cpu:1", "--phase", "eval")
     assert said.code == 0
     assert "relu:forward_cpu (plain)" in said.out
+    assert re.search(r"^ fc1.forward@left \+ relu1 ", said.out, re.MULTILINE)
+    apart = netspec("plan", "mini.yaml", "--devices", "cpu:0,cpu:1", "--phase", "eval", "--set", "train.fuse=false")
+    assert re.search(r"^ relu1.forward@left ", apart.out, re.MULTILINE)
 
 
 def test_plan_as_json_is_the_plan():

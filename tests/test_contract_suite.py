@@ -38,6 +38,7 @@ EXPECTED = {
     "wrong_neighbour": ("in_place", "in place it comes out otherwise"),
     "wrong_team": ("team", "scratch memory left by another block"),
     "wrong_order": ("team", "which member of a team of"),
+    "wrong_places": ("team", "is given the positions 96 to 119 of 'y' and writes others"),
     "wrong_cut": ("team", "how a pass is cut into blocks"),
     "wrong_precision": ("float32", "float32 differs from float64"),
     "wrong_variant": ("variants", "the variant 'fast' differs"),

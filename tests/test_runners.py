@@ -148,7 +148,7 @@ def test_a_trace_shows_every_step_of_both_devices(tmp_path: Path) -> None:
 
 def test_reuse_saves_memory_and_in_place_layers_share_it() -> None:
     plan = build(network(TWO_TOWERS), "train", 64)
-    program = lower(plan, dict.fromkeys(plan.devices, "cpu"), dict.fromkeys(plan.devices, 1))
+    program = lower(plan, dict.fromkeys(plan.devices, "cpu"), dict.fromkeys(plan.devices, 1), fused=False)
     for row in program.memory().values():
         shared = sum(
             row.get(kind, 0) for kind in ("activation", "gradient", "saved", "workspace", "parameter gradient")

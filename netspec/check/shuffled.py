@@ -11,9 +11,11 @@ import numpy as np
 from netspec.contract.kernel import DEFAULT_BLOCK
 from netspec.device.base import Call
 from netspec.device.cpu.device import CpuDevice
-from netspec.device.cpu.team import Job
+from netspec.device.cpu.team import Block, Job
+from netspec.errors import NetspecError
 from netspec.kernels.find import find_kernel
 from netspec.plan.model import Pass, Queue
+from netspec.program.fuse import covers_blocks
 
 
 class ShuffledCpu(CpuDevice):
@@ -30,21 +32,35 @@ class ShuffledCpu(CpuDevice):
         """See Device."""
         cut = [replace(one, block=_small(one)) for one in passes]
         jobs = [self._job(one, arrays) for one in cut]
-        scratch = [[arrays[name] for name in one.per_member] for one in cut]
         rng = np.random.default_rng(self.seed)
 
         def call() -> None:
-            for job, spaces in zip(jobs, scratch, strict=True):
-                self._work(job, spaces, rng)
+            for one, job in zip(cut, jobs, strict=True):
+                self._work(one, job, arrays, rng)
 
         return call
 
-    def _work(self, job: Job, spaces: Sequence[Any], rng: np.random.Generator) -> None:
-        for number in rng.permutation(len(job.blocks)):
+    def _work(self, one: Pass, job: Job, arrays: Mapping[str, Any], rng: np.random.Generator) -> None:
+        for number in map(int, rng.permutation(len(job.blocks))):
             member = int(rng.integers(self.team_size))
-            for space in spaces:
+            for space in (arrays[name] for name in one.per_member):
                 space[member] = np.nan if space.dtype.kind == "f" else 85
-            job.function(*job.blocks[number], *job.arguments[member])
+            watched = one.over in one.writes and one.over not in one.per_member
+            before = arrays[one.over].copy() if watched else None
+            job.block(number, member)
+            if before is not None and covers_blocks(one):
+                _check_places(one, job.blocks[number], before.reshape(-1), arrays[one.over].reshape(-1))
+
+
+def _check_places(one: Pass, block: Block, before: Any, after: Any) -> None:
+    """Raise where a block has written to places of another: what is fused into the pass would not find its values."""
+    scale = before.size // one.extent
+    start, stop = (scale * position for position in block)
+    if any(before[part].tobytes() != after[part].tobytes() for part in (slice(0, start), slice(stop, None))):
+        raise NetspecError(
+            f"{one.kernel} is given the positions {block[0]} to {block[1] - 1} of '{one.over}' and writes others; name "
+            "as over= a tensor of which a block writes its own positions, or one that the pass does not write"
+        )
 
 
 def _small(one: Pass) -> int:

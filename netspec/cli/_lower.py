@@ -26,7 +26,7 @@ def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
     kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in zip(plan.devices, names, strict=True)}
     teams = {device: team_size(name, names) for device, name in zip(plan.devices, names, strict=True)}
     measured = tuned.measured(models(dict(zip(plan.devices, names, strict=True))))
-    return lower(plan, kinds, teams, without=spec.train.without, measured=measured)
+    return lower(plan, kinds, teams, without=spec.train.without, measured=measured, fused=spec.train.fuse)
 
 
 def _names(request: str, devices: tuple[str, ...]) -> list[str]:

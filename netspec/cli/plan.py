@@ -13,7 +13,7 @@ from netspec.cli._specs import load
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
-    from netspec.plan.model import Step
+    from netspec.plan.model import Pass, Step
 
 
 @click.command()
@@ -36,7 +36,8 @@ def command(
     """Print the steps of one iteration in order: device, queue, and the steps each has to wait for.
 
     Steps of one queue run one after the other; "after" names those of other queues that must have finished. With
-    --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant.
+    --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
+    after a "+" the layers that run in it as well (train.fuse).
 
     \b
     Examples:
@@ -75,7 +76,12 @@ def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool
 def _row(step: Step, with_kernels: bool) -> list[str]:
     from netspec.report.units import scaled, size
 
-    row = [step.name, step.device, step.queue, ", ".join(step.after), scaled(step.flops), size(step.bytes)]
+    name = " + ".join((step.name, *step.attrs.get("fused", ())))
+    row = [name, step.device, step.queue, ", ".join(step.after), scaled(step.flops), size(step.bytes)]
     if with_kernels:
-        row.append(", ".join(f"{one.kernel} ({one.variant})" for one in step.passes))
+        row.append(", ".join(" + ".join(map(_kernel, (one, *one.then))) for one in step.passes))
     return row
+
+
+def _kernel(one: Pass) -> str:
+    return f"{one.kernel} ({one.variant})"

@@ -61,6 +61,11 @@ class Kernel:
         """Whether positions count elements: the tensors of ``over``'s shape are then given as one axis."""
         return self.axes is None and self.grid is None
 
+    @property
+    def has_epilogue(self) -> bool:
+        """Whether it, or a helper of its, stores through ``epilogue``."""
+        return not self.host and _reaches(self.function, epilogue)
+
     def applies(self, attrs: Mapping[str, Any], phase: Phase) -> bool:
         """Whether the layer with these attributes runs this kernel in this phase."""
         return phase in self.phases and all(attrs[key] == value for key, value in self.when.items())
@@ -135,6 +140,13 @@ def epilogue(value: Any) -> Any:
     Where elementwise layers follow, the Program puts their functions in its place.
     """
     return value
+
+
+def _reaches(function: Any, target: Any, seen: tuple[Any, ...] = ()) -> bool:
+    """Whether a kernel's function names the target, or a helper that does."""
+    named = [function.__globals__.get(name) for name in function.__code__.co_names]
+    helpers = [one for one in named if hasattr(one, "__netspec_device__") and one not in seen]
+    return any(one is target for one in named) or any(_reaches(one, target, (*seen, function)) for one in helpers)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ class Pass:
 
     ``args`` pairs each kernel parameter with the name of a step argument, or None where ``scalars`` has its value.
     Arguments in ``flat`` are given as one axis; those in ``per_member`` have a leading axis for the team's members.
+    Positions run along ``axes`` of ``over`` (None: all elements). ``then`` are passes fused into this one: each goes on
+    with what a block has just written, or is the kernel's epilogue on a GPU.
     """
 
     kernel: str
@@ -100,6 +102,9 @@ class Pass:
     per_member: tuple[str, ...]
     host: bool
     dtype: str
+    over: str = ""
+    axes: tuple[int, ...] | None = None
+    then: tuple[Pass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

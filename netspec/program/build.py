@@ -10,6 +10,7 @@ from netspec.plan.model import Plan, Region, Step
 from netspec.plan.order import precedence
 from netspec.plan.race import check_races
 from netspec.program.choice import Measured
+from netspec.program.fuse import fuse
 from netspec.program.memory import lay_out, locator
 from netspec.program.model import Program
 from netspec.program.steps import Lowering
@@ -22,18 +23,23 @@ def lower(
     seed: int = 0,
     without: Mapping[Backend, Collection[str]] | None = None,
     measured: Mapping[str, Measured] | None = None,
+    fused: bool = True,
 ) -> Program:
-    """Choose kernels, add workspace, lay out memory; race-checked again with memory in place.
+    """Choose kernels, add workspace, fuse elementwise layers, lay out memory; race-checked again with memory in place.
 
     ``without`` names variants of kernels that are not to be chosen, ``measured`` gives for each device what was found
-    best there. Raises NetspecError where a layer has no kernel for its device's kind.
+    best there; ``fused`` False leaves each layer a step of its own. Raises NetspecError where a layer has no kernel for
+    its device's kind.
     """
     lowering = Lowering(plan, kinds, team_sizes, seed, without, measured)
     steps = [lowering.lower(step) for step in plan.steps]
+    types = {shard.layer: shard.type for shard in plan.shards}
+    kept = plan.probs if plan.phase == "predict" else None
+    if fused:
+        steps = fuse(steps, lowering.buffers, types, kinds, kept)
     used = {region.buffer for step in steps for region in step.args.values()}
     buffers = {name: buffer for name, buffer in lowering.buffers.items() if name in used}
-    kept = plan.probs if plan.phase == "predict" else None
-    layout = lay_out(steps, buffers, {shard.layer: shard.type for shard in plan.shards}, kept)
+    layout = lay_out(steps, buffers, types, kept)
     places = locator(buffers, layout.offsets)
 
     def locate(region: Region) -> tuple[str, int, int]:

@@ -85,6 +85,8 @@ def _lower(
         per_member=tuple(name for name, space in spaces.items() if space.per == "member"),
         host=kernel.host,
         dtype=dtype,
+        over=place,
+        axes=kernel.axes,
     )
 
 

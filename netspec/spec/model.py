@@ -93,12 +93,16 @@ class CpuSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainSpec:
-    """How the network is trained and run; ``batch`` counts images over all devices."""
+    """How the network is trained and run; ``batch`` counts images over all devices.
+
+    ``fuse``: elementwise layers run in the step before where they can, see netspec.program.fuse.
+    """
 
     batch: int = 128
     epochs: int = 90
     iterations: int | None = None
     seed: int = 0
+    fuse: bool = True
     sgd: SGDSpec = SGDSpec()
     cpu: CpuSpec = CpuSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})

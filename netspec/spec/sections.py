@@ -37,6 +37,7 @@ TRAIN: Attrs = {
     "epochs": integer("Passes over the training images.", default=_train.epochs, minimum=1),
     "iterations": integer("Stop after that many iterations; null: after the epochs.", default=None, minimum=1),
     "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
+    "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
 }
 DATA: Attrs = {
     "resize": integer("Length of the short side in pixels before the crop.", default=None, minimum=1),

@@ -191,3 +191,21 @@ class CountsAll(SquaredError):
         for i in range(x.shape[0]):
             for c in range(x.shape[1]):
                 report[0] += x[i, c] * x[i, c]
+
+
+@register("wrong_places")
+class Backwards(Layer):
+    """y = x, each block the elements of another: what is fused into the pass would work on others too."""
+
+    def outputs(self, x):
+        return Tensor(x.shape)
+
+    @forward("cpu", over="y", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y[y.size - 1 - i] = x[y.size - 1 - i]
+
+    @backward("cpu", over="d_x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = dy[i]

@@ -11,7 +11,7 @@ from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.cpu.ops import CpuOps
-from netspec.device.cpu.team import Job, Team
+from netspec.device.cpu.team import Job, Tail, Team
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
 from netspec.kernels.find import find_kernel
@@ -116,18 +116,21 @@ class CpuDevice:
         self._team.close()
 
     def _job(self, one: Pass, arrays: Mapping[str, Array]) -> Job:
+        blocks = [(start, min(start + one.block, one.extent)) for start in range(0, one.extent, one.block)]
+        then = [Tail(*self._call(tail, arrays), tail.extent // one.extent) for tail in one.then]
+        function, arguments = self._call(one, arrays)
+        return Job(function, blocks, arguments, then)
+
+    def _call(self, one: Pass, arrays: Mapping[str, Array]) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
+        """A pass's compiled function and its arguments for each member."""
         kernel = find_kernel(one.kernel)
-        function: Callable[..., Any]
+        arguments = [self._arguments(one, arrays, member) for member in range(self.team_size)]
         if one.host:
             host = compile_host(kernel.function, one.dtype)
-            function = lambda start, stop, *args: host(CpuOps, start, stop, *args)  # noqa: E731
-        else:
-            function = compile_cpu(kernel.function, one.dtype)
-        blocks = [(start, min(start + one.block, one.extent)) for start in range(0, one.extent, one.block)]
-        arguments = [self._arguments(one, arrays, member) for member in range(self.team_size)]
-        if not one.host:
-            _compile_ahead(kernel.name, function, arguments[0])
-        return Job(function, blocks, arguments)
+            return lambda start, stop, *args: host(CpuOps, start, stop, *args), arguments
+        function = compile_cpu(kernel.function, one.dtype)
+        _compile_ahead(kernel.name, function, arguments[0])
+        return function, arguments
 
     def _arguments(self, one: Pass, arrays: Mapping[str, Array], member: int) -> tuple[Any, ...]:
         return tuple(

@@ -6,27 +6,44 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Block = tuple[int, int]
 _GRACE_S = 10.0
 """How long a helper may take to end; one that hangs in a kernel must not hang those who close the team."""
 
 
+class Tail(NamedTuple):
+    """A pass that goes on with what a block has written: ``scale`` elements for each of the block's positions."""
+
+    function: Callable[..., Any]
+    arguments: Sequence[tuple[Any, ...]]
+    scale: int
+
+
 class Job:
-    """The blocks of one pass: ``function(start, stop, *arguments[member])`` once a block."""
+    """The blocks of one pass: ``function(start, stop, *arguments[member])`` once a block, then its tails."""
 
     def __init__(
-        self, function: Callable[..., Any], blocks: Sequence[Block], arguments: Sequence[tuple[Any, ...]]
+        self,
+        function: Callable[..., Any],
+        blocks: Sequence[Block],
+        arguments: Sequence[tuple[Any, ...]],
+        then: Sequence[Tail] = (),
     ) -> None:
-        self.function, self.blocks, self.arguments = function, blocks, arguments
+        self.function, self.blocks, self.arguments, self.then = function, blocks, arguments, then
 
     def work(self, member: int, ticket: Callable[[], int]) -> None:
         """Take blocks until none is left; ``ticket`` hands out each number once."""
-        arguments = self.arguments[member]
         while (number := ticket()) < len(self.blocks):
-            start, stop = self.blocks[number]
-            self.function(start, stop, *arguments)
+            self.block(number, member)
+
+    def block(self, number: int, member: int) -> None:
+        """One block, and what goes on with it while the member's cache holds it."""
+        start, stop = self.blocks[number]
+        self.function(start, stop, *self.arguments[member])
+        for tail in self.then:
+            tail.function(start * tail.scale, stop * tail.scale, *tail.arguments[member])
 
 
 class Team:

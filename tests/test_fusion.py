@@ -1,0 +1,273 @@
+"""Elementwise layers in the step before: which are, which are not, and the same numbers to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from chaos import chaos, teams
+from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits
+from test_random_nets import write
+
+from netspec.plan import build
+from netspec.program import Program, lower
+from netspec.program.fuse import split
+from netspec.registry import load_plugin
+from netspec.runners.replay import explain
+from netspec.runners.session import Session
+from netspec.runners.trace import Trace
+from netspec.spec import load, loads
+from netspec.spec.model import Spec
+
+PLUGIN = '''
+from netspec.plugin import Elementwise, number, register
+
+@register("fusion_leaky")
+class Leaky(Elementwise):
+    """y = x, or slope * x below zero"""
+    attrs = {"slope": number("Below zero.", default=0.1, above=0)}
+    kinks = "x = 0"
+
+    def forward(x, slope):
+        return x if x > 0 else slope * x
+
+    def backward(y, dy, slope):
+        return dy if y > 0 else slope * dy
+
+@register("fusion_cube")
+class Cube(Elementwise):
+    """y = x * x * x"""
+
+    def forward(x):
+        return x * x * x
+
+    def backward(x, dy):
+        return 3 * x * x * dy
+'''
+CHAIN = """
+    netspec: 1
+    name: chain
+    devices: [main]
+    inputs:
+      image: {shape: [9, 9, 3]}
+      label: {dtype: int32}
+    layers:
+      - {name: conv1, type: conv, inputs: image, filters: 4, size: 3, init: {type: gaussian, std: 0.3}}
+      - {name: leaky1, type: fusion_leaky, slope: 0.3}
+      - {name: tanh1, type: tanh}
+      - {name: pool1, type: pool, mode: average, size: 3, stride: 2}
+      - {name: leaky2, type: fusion_leaky}
+      - {name: fc2, type: dense, units: 8}
+      - {name: tanh2, type: tanh}
+      - {name: drop2, type: dropout, keep: 0.7}
+      - {name: fc3, type: dense, units: 5}
+      - {name: loss, type: softmax_loss, inputs: [fc3, label]}
+    train: {batch: 6, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("plugins") / "leaky.py"
+    file.write_text(PLUGIN)
+    load_plugin(str(file))
+
+
+def program(spec: Spec, phase: Any = "train", kind: Any = "cpu", fused: bool = True) -> Program:
+    plan = build(spec, phase)
+    return lower(plan, dict.fromkeys(plan.devices, kind), dict.fromkeys(plan.devices, 1), fused=fused)
+
+
+def fused(one: Program) -> dict[str, tuple[str, ...]]:
+    return {step.name: step.attrs["fused"] for step in one.steps if "fused" in step.attrs}
+
+
+def unfused(spec: Spec) -> Spec:
+    return replace(spec, train=replace(spec.train, fuse=False))
+
+
+def learned(spec: Spec, devices: Sequence[str] = ("cpu:0", "cpu:1"), **options: Any) -> Mapping[str, Any]:
+    """All tensors after two iterations, and the losses on the way."""
+    shape = spec.inputs["image"].shape
+    with Session(spec, devices[: len(spec.devices)], phases=("train",), batch=BATCH, **options) as session:
+        outcomes = [session.train(batch(i, shape), i, BATCH, RATES) for i in range(2)]
+        losses = {f"loss{i}": np.array(one.reports["loss"]["loss"]) for i, one in enumerate(outcomes)}
+        return {**session.store.tensors(), **losses}
+
+
+# What is fused --------------------------------------------------------------------------------------------------------
+
+
+def test_alexnet_on_cpus() -> None:
+    found = fused(program(load("alexnet")))
+    for device in ("left", "right"):
+        for number in range(1, 6):
+            assert found[f"conv{number}.forward@{device}"] == (f"relu{number}",)
+        for number in (6, 7):
+            assert found[f"fc{number}.forward@{device}"] == (f"relu{number}",)
+            assert found[f"drop{number}.backward@{device}"] == (f"relu{number}",)
+        assert found[f"norm1.backward@{device}"] == ("relu1",)
+        assert found[f"norm2.backward@{device}"] == ("relu2",)
+        assert found[f"conv4.backward@{device}"] == ("relu3",)
+        assert found[f"conv5.backward@{device}"] == ("relu4",)
+        assert found[f"pool5.backward@{device}"] == ("relu5",)
+    left = [name for name in (step.name for step in program(load("alexnet")).steps) if name.startswith("relu")]
+    assert not left
+
+
+def test_a_chain_is_fused_one_after_the_other() -> None:
+    one = program(network(CHAIN), "predict")
+    assert fused(one) == {
+        "conv1.forward@main": ("leaky1", "tanh1"),
+        "pool1.forward@main": ("leaky2",),
+        "fc2.forward@main": ("tanh2", "drop2"),
+    }
+    assert "conv1.y@main" not in one.buffers and "tanh1.y@main" in one.buffers
+
+
+def test_the_step_keeps_its_name_and_adds_up_the_work() -> None:
+    plan, one = build(network(CHAIN), "train"), program(network(CHAIN))
+    step = next(step for step in one.steps if step.name == "conv1.forward@main")
+    assert step.flops == plan.step("conv1.forward@main").flops + plan.step("leaky1.forward@main").flops
+    assert [tail.kernel for each in step.passes for tail in each.then] == ["fusion_leaky:forward_cpu"]
+
+
+def test_split_gives_a_step_a_layer_on_the_same_buffers() -> None:
+    step = next(step for step in program(network(CHAIN), "predict").steps if step.name == "fc2.forward@main")
+    parts = split(step)
+    assert [part.layer for part in parts] == ["fc2", "tanh2", "drop2"]
+    assert all(not one.then for part in parts for one in part.passes)
+    assert all(part.args == step.args for part in parts)
+
+
+# What is not ----------------------------------------------------------------------------------------------------------
+
+
+CROSSED = """
+    netspec: 1
+    name: crossed
+    devices: [left, right]
+    inputs:
+      image: {shape: [9, 9, 3]}
+      label: {dtype: int32}
+    layers:
+      - {name: a, type: conv, device: left, inputs: image, filters: 4, size: 3}
+      - {name: c, type: conv, inputs: image, filters: 4, size: 3}
+      - {name: b, type: relu, inputs: a}
+      - {name: d, type: concat, device: right, inputs: [{from: b, connect: all}, {from: c, connect: all}]}
+      - {name: e, type: dense, units: 5}
+      - {name: loss, type: softmax_loss, inputs: [e, label]}
+    train: {batch: 6, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
+HEAD, LOSS = CHAIN.partition("    layers:\n")[0] + "    layers:\n", CHAIN[CHAIN.index("      - {name: fc3") :]
+CONV = "      - {name: a, type: conv, inputs: image, filters: 4, size: 3}\n"
+
+
+def layers(*lines: str) -> Spec:
+    """A network of a convolution ``a``, these layers and a loss."""
+    return network(HEAD + CONV + "".join(f"      - {{{line}}}\n" for line in lines) + LOSS)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("name: b, type: relu", "name: c, type: sum, inputs: [a, b]"),  # the sum reads a too
+        ("name: b, type: relu", "name: c, type: tanh, inputs: a", "name: d, type: concat, inputs: [b, c]"),
+        ("name: b, type: fusion_cube",),  # backward reads x: not in place
+        ("name: f, type: flatten", "name: d, type: dense, units: 6, bias: false", "name: b, type: relu"),  # by units
+    ],
+)
+def test_what_others_need_and_what_is_not_in_rows_stays(lines: Sequence[str]) -> None:
+    one = program(layers(*lines))
+    assert not [name for name in fused(one) if ".forward" in name]
+    assert any(step.name == "b.forward@main" for step in one.steps)
+
+
+def test_a_result_that_backward_needs_is_written_in_training_only() -> None:
+    spec = layers("name: b, type: tanh", "name: c, type: relu")
+    assert fused(program(spec))["a.forward@main"] == ("b",)
+    assert fused(program(spec, "predict"))["a.forward@main"] == ("b", "c")
+
+
+def test_what_is_read_on_another_device_stays() -> None:
+    joined = "name: relu4, type: relu, device: left, inputs: {from: fc4, connect: all}"
+    spec = network(TWO_TOWERS, **{"name: relu4, type: relu": joined})
+    assert "fc4.forward@left" not in fused(program(spec))
+
+
+def test_a_program_without_fusion_has_none() -> None:
+    assert not fused(program(load("alexnet"), fused=False))
+
+
+# Waits ----------------------------------------------------------------------------------------------------------------
+
+
+def test_who_waited_for_a_fused_step_still_waits_for_what_ran_before_it() -> None:
+    """c runs between a and b: who waits for b relied on c too, and b now runs before c."""
+    spec = network(CROSSED)
+    one = program(spec)
+    assert fused(one)["a.forward@left"] == ("b",)
+    fetch = next(step for step in one.steps if step.op == "copy" and step.device == "right")
+    assert "c.forward@left" in fetch.after
+    same_bits(learned(spec, opener=chaos(2, 0.002)), learned(unfused(spec), runner="serial"))
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_networks_learn_the_same_bits(seed: int) -> None:
+    for text in write(100 + seed):
+        spec = loads(text, "random.yaml")
+        same_bits(learned(spec), learned(unfused(spec)))
+
+
+@pytest.mark.parametrize("text", [TWO_TOWERS, ONE_DEVICE, CHAIN])
+def test_serial_or_overlapped_on_any_team_the_same_bits(text: str) -> None:
+    spec = network(text)
+    oracle = learned(unfused(spec), runner="serial")
+    same_bits(learned(spec, runner="serial"), oracle)
+    same_bits(learned(spec, opener=chaos(1, 0.001)), oracle)
+    same_bits(learned(spec, opener=teams(*(3, 2)[: len(spec.devices)])), oracle)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "cifar10-quick"])
+def test_shipped_networks_learn_the_same_bits(name: str) -> None:
+    spec = load(name)
+    assert fused(program(spec))
+    same_bits(learned(spec), learned(unfused(spec)))
+
+
+def test_prediction_gives_the_same_bits() -> None:
+    found = []
+    for spec in (network(CHAIN), unfused(network(CHAIN))):
+        with Session(spec, ["cpu:0"], phases=("predict",), batch=BATCH) as session:
+            found.append(session.predict(batch(), BATCH))
+    np.testing.assert_array_equal(*found)
+
+
+# What people see ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "layer"), [("slope: 0.3", "slope: 3.0e+38", "leaky1"), ("std: 0.3", "std: 5.0e+37", "conv1")]
+)
+def test_the_layer_that_gave_a_bad_number_is_named_in_a_fused_step_too(old: str, new: str, layer: str) -> None:
+    spec = network(CHAIN, **{old: new})
+    with Session(spec, ["cpu:0"], phases=("train",), batch=BATCH) as session:
+        assert "leaky1" in fused(session.programs["train"])["conv1.forward@main"]
+        said = explain(session, batch(), 0, BATCH, RATES)
+    assert said == f"the first numbers that are not finite come from the forward pass of '{layer}' on main"
+
+
+def test_a_trace_lists_the_layers_of_a_step() -> None:
+    trace = Trace()
+    with Session(network(CHAIN), ["cpu:0"], phases=("predict",), batch=BATCH, trace=trace) as session:
+        session.predict(batch(), BATCH)
+    found = {event["name"]: event["args"].get("fused") for event in trace._events}
+    assert found["fc2.forward@main"] == ["tanh2", "drop2"] and found["loss.forward@main"] is None
