@@ -100,3 +100,10 @@ def test_frozen_parameters_have_neither_gradient_nor_momentum() -> None:
     plan = build(net(f"{START[0]}, rate: 0", START[1], *END), "train")
     assert not [name for name in plan.buffers if name.startswith(("d_first", "first.weight.momentum", "d_a"))]
     assert not [step.name for step in plan.steps if step.layer in ("first", "a") and step.op != "forward"]
+
+
+def test_the_owner_of_shared_parameters_freezes_them_for_all() -> None:
+    spec = "name: c, type: conv, filters: 4, size: 3, pad: 1, share: b"
+    plan = build(net(*START, "name: b, type: conv, filters: 4, size: 3, pad: 1, rate: 0", spec, *END), "train")
+    assert not [name for name in plan.buffers if name.startswith(("d_b.weight", "d_c.weight", "b.weight.momentum"))]
+    assert "d_c.x@main" in plan.buffers

@@ -10,6 +10,7 @@ from chaos import chaos, teams
 from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, train, trained
 
 from netspec.registry import load_plugin
+from netspec.runners.bound import BoundStep
 from netspec.runners.session import Session
 from netspec.spec.model import Spec
 
@@ -68,3 +69,41 @@ def test_evaluation_reads_it_and_a_step_that_is_not_finite_leaves_it() -> None:
         session.store.load(poisoned)
         assert not session.train(batch(3), 2, BATCH, RATES).finite
         same_bits(session.store.tensors(), poisoned)
+
+
+def test_layers_that_share_state_renew_it_in_turn() -> None:
+    """As though one layer were applied twice: the second reads what the first made of it, and its value is kept."""
+    twice = "name: relu1, type: centred, keep: 0.25}\n  - {name: again, type: centred, keep: 0.25, share: relu1"
+    load_plugin(PLUGIN)
+    shared = network(TWO_TOWERS, **{"name: relu1, type: relu": twice})
+    names = ("conv1.y@left", "again.y@left", "relu1.y@left")
+    with Session(shared, ["cpu:0", "cpu:1"], phases=("train",), runner="serial") as session:
+        values = {}
+        for one in session.bound("train").steps:
+            _watch(session, one, names, values)
+        expected = np.zeros(4)
+        for iteration in range(3):
+            session.train(batch(iteration), iteration, BATCH, RATES)
+            for x, y in ((names[0], names[2]), (names[2], names[1])):
+                np.testing.assert_allclose(values[y], values[x] - expected, rtol=0, atol=1e-6)
+                expected = 0.25 * expected + 0.75 * values[x].mean((0, 1, 2))
+            np.testing.assert_allclose(session.store.tensor(MEAN)[:4], expected, rtol=0, atol=1e-6)
+    assert np.abs(expected).max() > 1e-3
+    oracle = trained(shared, runner="serial")
+    for options in ({}, {"opener": chaos(2)}):
+        same_bits(trained(shared, **options), oracle)
+
+
+def _watch(session: Session, one: BoundStep, names: tuple[str, ...], values: dict) -> None:
+    """Note what a step has written, before its memory is used again."""
+    runner, call, step = session._runners["train"], one.call, one.step
+    written = [step.args[name].buffer for name in step.writes if step.args[name].buffer in names]
+
+    def watched() -> None:
+        call()
+        for name in written:
+            values[name] = session.bound("train").download(name)
+
+    places = [index for index, (other, _, _) in enumerate(runner._work) if other is step]
+    for index in places:
+        runner._work[index] = (step, watched, runner._work[index][2])

@@ -6,11 +6,12 @@ One process has trained once, with all threads ended, before it forks a child fo
 little more than the training.
 A child goes on with the newest run, or starts one. After each kill the next child starts; a run that finishes is
 compared, tensor by tensor, with one that was never killed. Two kills in five wait, after a random while, for an
-evaluation or for a checkpoint half written, which would else be met too seldom. What the child was about when it was killed is told from
-memory that both processes share and from the files it left.
+evaluation or for a checkpoint half written, which would else be met too seldom. What the child was about when it was
+killed is told from memory that both processes share and from the files it left.
 """
 
 import argparse
+import faulthandler
 import mmap
 import os
 import random
@@ -26,6 +27,8 @@ from netspec.rundir import RunDirectory, run_folders
 from netspec.runners import checkpoint
 from netspec.runners.saving import listed, newest_whole
 
+_HANGS_S = 200
+"""A child that takes longer shows where it hangs, and fails."""
 PHASES = ("starting", "training", "evaluating", "ending")
 _NEXT = {
     events.RunStarted: 1,
@@ -53,6 +56,7 @@ class Attempts:
         self._phase[0] = 0
         pid = os.fork()
         if pid == 0:
+            faulthandler.dump_traceback_later(_HANGS_S, exit=True)
             try:
                 started = any((folder / "start.json").is_file() for folder in run_folders(out))
                 self.run(out, resume="latest" if started else None, checkpoint_every=0.0)

@@ -185,7 +185,7 @@ def trainable(shard: Shard, name: str) -> bool:
     """Whether a parameter is updated: its rate is not switched off."""
     if name not in shard.layer.params(*shard.inputs):
         return False
-    return shard.spec.multiplier_of(name).rate != 0
+    return (shard.owner or shard.spec).multiplier_of(name).rate != 0
 
 
 def _requires_gradient(builder: Builder) -> set[str]:

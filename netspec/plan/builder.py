@@ -30,6 +30,8 @@ class Builder:
         self.crossings: list[Crossing] = []
         self.edges: list[Edge] = []
         self.initial: dict[str, Mapping[str, Any]] = {}
+        self.latest: dict[str, str] = {}
+        """State buffer -> the buffer with the value that the last layer so far, of those that share it, gives it."""
 
     # Buffers --------------------------------------------------------------------------------------------------------
 
@@ -109,6 +111,7 @@ class Builder:
             kind: Kind = "report" if name == "report" else "activation"
             self.buffer(part.buffer, shard.device, part.tensor.shape, part.tensor.dtype, kind)
         args, writes = self.arguments(shard, "forward")
+        self.latest |= {shard.params[name[5:]]: args[name].buffer for name in writes if name.startswith("next_")}
         self.step(
             f"{shard.spec.name}.forward@{shard.device}",
             "forward",
@@ -165,7 +168,9 @@ class Builder:
     def _parameters(self, shard: Shard) -> None:
         spec = shard.spec
         if spec.share is not None:
-            shard.params = self._shared(shard).params
+            owner = self._shared(shard)
+            shard.params, shard.owner = owner.params, owner.spec
+            shard.renewed = {name: self.latest[own] for name, own in owner.params.items() if own in self.latest}
             return
         inputs = shard.inputs
         # Where all shards read the whole input, each of its channels reaches the filters of all of them.
@@ -255,7 +260,7 @@ class Builder:
         if name in shard.outputs:
             return Region(shard.outputs[name].buffer)
         if name in shard.params:
-            return Region(shard.params[name])
+            return Region(shard.renewed.get(name, shard.params[name]))
         if name.startswith("next_") and name[5:] in shard.params:
             return self._made(shard, name, "next state")
         if name in vars(shard.t):

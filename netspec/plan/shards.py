@@ -100,6 +100,10 @@ class Shard:
     outputs: dict[str, Part] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     """Parameter and state names -> buffers; a sharing layer's are those of the layer it shares with."""
+    owner: LayerSpec | None = None
+    """The layer it shares with, whose multipliers hold for both."""
+    renewed: dict[str, str] = field(default_factory=dict)
+    """State names -> buffers with the values that layers before it, of the same state, have given it."""
 
     @property
     def inputs(self) -> Any:

@@ -78,8 +78,8 @@ class Update:
 
     def _commit_one(self, shard: Shard, name: str, buffer: str, gradient: Region | None) -> None:
         finite = Region(f"finite@{shard.device}")
-        following = f"{shard.spec.name}.next_{name}@{shard.device}"
-        if following in self.builder.buffers:
+        following = self.builder.latest.get(buffer)
+        if following is not None:
             args = {"state": Region(buffer), "following": Region(following), "finite": finite}
             self.builder.step(f"{buffer}.commit", "commit", shard.device, args, ("state",), layer=shard.spec.name)
         elif gradient is not None:

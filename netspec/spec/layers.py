@@ -100,7 +100,9 @@ class Layers:
         if "inputs" in node.entries:
             fields.marks["inputs"] = node.entries["inputs"].mark
         devices = self.device(node, connections, fields)
-        multiplier = Multiplier(**fields.read(_only(laid, MULTIPLIERS), MULTIPLIERS))
+        share = self.share(node, kind, devices, fields)
+        rated = laid if share is None else Map({}, node.mark)  # the factors of shared parameters are their owner's
+        multiplier = Multiplier(**fields.read(_only(rated, MULTIPLIERS), MULTIPLIERS))
         split = fields.read(_only(node, ("split",)), {"split": _SPLIT}) if self.may_split(node, fields) else {}
         layer = LayerSpec(
             name=name or "?",
@@ -109,9 +111,9 @@ class Layers:
             split=split.get("split", "channels"),
             inputs=connections,
             attrs=attrs,
-            share=self.share(node, kind, devices, fields),
+            share=share,
             multiplier=multiplier,
-            param_multipliers=_params(laid, multiplier, fields),
+            param_multipliers=_params(rated, multiplier, fields),
             mark=node.mark,
             marks=fields.marks,
         )
@@ -224,6 +226,10 @@ class Layers:
             fields.note(written.mark, f"cannot share: '{name}' is on {theirs}, this is on {ours}", f"device: {theirs}")
         elif other.share is not None:
             fields.note(written.mark, f"'{name}' has no parameters of its own", f"share: {other.share}")
+        for key in ("rate", "decay", "params"):
+            if key in node.entries:
+                message = f"'{key}' changes nothing here: the parameters are those of '{name}'"
+                fields.note(node.entries[key].mark, message, "write it there")
         return str(name)
 
 

@@ -63,7 +63,8 @@ def _layer(layer: LayerSpec) -> dict[str, Any]:
     data["inputs"] = inputs[0] if len(inputs) == 1 else inputs
     if layer.share is not None:
         data["share"] = layer.share
-    data |= _multiplier(layer.multiplier)
+    else:
+        data |= _multiplier(layer.multiplier)
     if layer.param_multipliers:
         data["params"] = {name: _multiplier(factors) for name, factors in layer.param_multipliers.items()}
     return {**data, **_lists(layer.attrs)}
