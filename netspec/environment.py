@@ -12,7 +12,7 @@ from typing import Any
 
 import netspec
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "pillow", "safetensors", "pyyaml", "threadpoolctl")
+_PACKAGES = "numpy numba llvmlite numba-cuda pillow simplejpeg safetensors pyyaml threadpoolctl".split()
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 

@@ -11,7 +11,8 @@
 5. *Centre*: the central square of ``resize`` pixels, as the paper does. Crops are taken from it alone.
 6. *Crop* the network's input size, at a random place or at the centre, and mirror it.
 
-Steps 4 to 6 are one resampling of just the pixels wanted.
+Steps 4 to 6 are one resampling of just the pixels wanted. A plain JPEG that is not to be resized is decoded by
+netspec.data.jpeg, to the same bytes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from netspec.data import jpeg
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
 from netspec.spec.model import DataSpec
@@ -94,10 +96,12 @@ def centre(rows: int, columns: int) -> tuple[int, int]:
 def crop_image(
     encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]
 ) -> None:
-    """Write one crop of the picture to ``out``, uint8 (height, width, channels).
+    """Write one crop of the picture to ``out``, uint8 (height, width, channels), contiguous.
 
     Raises BrokenImage, with the reason, for whatever Pillow cannot decode.
     """
+    if isinstance(encoded, bytes) and _crop_plain_jpeg(encoded, geometry, place, mirror, out):
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern here
@@ -106,6 +110,21 @@ def crop_image(
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
         raise BrokenImage(_reason(error)) from error
+
+
+def _crop_plain_jpeg(encoded: bytes, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]) -> bool:
+    """Write the crop of a JPEG that needs neither resizing nor Pillow; False where it is not one."""
+    frame = jpeg.plain_frame(encoded)
+    if frame is None or frame.components > geometry.channels:  # Pillow makes grey of colours
+        return False
+    size = (frame.height, frame.width)
+    if geometry.scaled(*size) != size:
+        return False
+    pixels = jpeg.decode(encoded, frame, "GRAY" if geometry.channels == 1 else "BGR" if mirror else "RGB")
+    if pixels is not None:
+        cut = jpeg.cut_mirrored if mirror else jpeg.cut
+        cut(pixels, *_box(geometry, place, size), out)
+    return pixels is not None
 
 
 def _reason(error: Exception) -> str:
