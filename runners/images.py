@@ -13,10 +13,11 @@ from netspec.data.sources import open_source
 from netspec.errors import NetspecError
 from netspec.plan import build
 from netspec.runners import resume
+from netspec.runners.ahead import Batches
 from netspec.runners.journal import Journal
 from netspec.runners.resume import Origin
 from netspec.runners.trace import Trace
-from netspec.runners.training import Batches, check_schedule, input_names
+from netspec.runners.training import check_schedule, input_names
 from netspec.spec.model import Spec
 from netspec.train.schedules import make_schedule
 

@@ -81,9 +81,11 @@ class Run:
             self.journal(event)
 
     def attend(self) -> None:
-        """Tell of a checkpoint that has come to lie on disk."""
+        """Tell of a checkpoint that has come to lie on disk, and of what has come up in the session."""
         for event in self.saver.poll():
             self.journal(event)
+        for line in self.session.news():
+            self.journal.note(line)
 
     def _finish(self, training: Training, status: Any, began: float, exit_code: int) -> RunResult:
         state, seconds = training.state, time.perf_counter() - began

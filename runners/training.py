@@ -9,57 +9,23 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
-
-import numpy as np
+from typing import Literal, NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, IterationDone, Listener, RunStarted
+from netspec.runners.ahead import Ahead, Arrays, Batches, Flight, Taken, Trainer
 from netspec.runners.checkpoint import Evaluated
-from netspec.runners.session import Outcome, Rates
+from netspec.runners.session import Rates
 from netspec.runners.tally import Tally
 from netspec.spec.model import Spec
 from netspec.train.schedules import Progress, Schedule
 
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 CHECKPOINT_EVERY_S = 600.0
 """Seconds between checkpoints inside an epoch; each epoch's end has one besides."""
 _SHOW_EVERY_S = 0.1
-
-
-class Trainer(Protocol):
-    """What the loop needs of a Session."""
-
-    def train(self, arrays: Arrays, iteration: int, valid: int, rates: Rates) -> Outcome:
-        """One iteration."""
-
-    def evaluate(self, arrays: Arrays, valid: int) -> Outcome:
-        """One batch, evaluated."""
-
-
-class Images(Protocol):
-    """A batch as the data pipeline hands it over."""
-
-    image: np.ndarray[Any, Any]
-    label: np.ndarray[Any, Any]
-    valid: int
-    waited: float
-    release: Callable[[], None]
-
-
-class Batches(Protocol):
-    """What the loop needs of a data pipeline: ``batches`` an epoch, and the epochs themselves."""
-
-    batches: int
-
-    @property
-    def split(self) -> Sized:
-        """The images."""
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The batches of an epoch from number ``start`` on."""
+_NO_RATES = Rates(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +106,38 @@ class Training:
         return self.state.iteration >= self.total and self.state.position < self.per_epoch
 
     def _go_on(self) -> None:
-        """Iterations to the end of the epoch or of the run, or until told to stop."""
-        ended = time.perf_counter()
-        for batch in self._batches():
-            self._iteration(batch, ended)
-            ended = time.perf_counter()
+        """Iterations to the end of the epoch or of the run, or until told to stop.
+
+        Where devices work ahead, an iteration is told and what else the host has to do is done while the next one runs.
+        """
+        batches, began = self._batches(), time.perf_counter()
+        flight: Flight | None = None
+        while flight or (flight := self._start(batches)):
+            following = None if self.state.iteration + 1 >= self.total else batches.look()
+            batch, done = flight.taken.batch, self._land(flight, following, began)
+            began = time.perf_counter()
+            flight = self._start(batches) if following and not (self._is_due() or self.hooks.stop()) else None
+            batch.release()
+            self.hooks.emit(done)
+            began = began if flight else time.perf_counter()
             self.hooks.attend()
+            if flight:
+                continue
             if self.state.iteration >= self.total or self.hooks.stop():
+                batches.give_back()
                 return
-            if time.monotonic() - self.saved_at >= self.checkpoint_every and self.state.position < self.per_epoch:
+            if self._is_due() and self.state.position < self.per_epoch:
                 self._save()
 
-    def _batches(self) -> Iterator[Images]:
+    def _is_due(self) -> bool:
+        """Whether it is time for a checkpoint inside an epoch."""
+        return time.monotonic() - self.saved_at >= self.checkpoint_every
+
+    def _batches(self) -> Ahead:
         """The rest of the epoch's batches."""
         with self._saved_on_error():
-            yield from self.batches.epoch(self.state.epoch, self.state.position)
+            epoch = self.batches.epoch(self.state.epoch, self.state.position)
+        return Ahead(self.session, epoch, self.names)
 
     @contextlib.contextmanager
     def _saved_on_error(self) -> Iterator[None]:
@@ -166,33 +149,29 @@ class Training:
                 self._save(last=True)
             raise
 
-    def _iteration(self, batch: Images, began: float) -> None:
-        rates, iteration = self._rates(), self.state.iteration
-        arrays = self._arrays(batch)
-        outcome = self.session.train(arrays, iteration, batch.valid, rates)
+    def _start(self, batches: Ahead) -> Flight | None:
+        """Begin an iteration on the next batch; None at the end of the epoch."""
+        with self._saved_on_error():
+            taken = batches.take()
+        return batches.start(taken, self.state.iteration, self._rates()) if taken else None
+
+    def _land(self, flight: Flight, following: Taken | None, began: float) -> IterationDone:
+        """Wait for the end of an iteration, which then counts. Raises NetspecError where it was not finite."""
+        outcome, batch = self.session.finish(), flight.taken.batch
         tally = Tally(outcome.reports)
         if not outcome.finite:
-            self._not_finite(arrays, batch.valid, rates, tally.loss)
-        batch.release()
-        self.state = replace(self.state, iteration=iteration + 1, position=self.state.position + 1)
-        self._tell_iteration(batch, tally, rates, time.perf_counter() - began)
-
-    def _tell_iteration(self, batch: Images, tally: Tally, rates: Rates, seconds: float) -> None:
-        speed, waited = batch.valid / seconds, min(batch.waited / seconds, 1.0)
-        place = (self.state.epoch + 1, self.state.iteration)
+            self._not_finite(flight.taken.arrays, batch.valid, flight.rates, tally.loss)
+        seconds = time.perf_counter() - began
+        state = self.state = replace(self.state, iteration=self.state.iteration + 1, position=self.state.position + 1)
         self.errors = self.errors if self.validation else tally.errors
-        self.hooks.emit(
-            IterationDone(*place, tally.loss, tally.errors, rates.learning_rate, speed, waited, seconds, True)
-        )
+        waited = min(flight.idle(following, outcome.seconds) / seconds, 1.0)
+        place, rate = (state.epoch + 1, state.iteration), flight.rates.learning_rate
+        return IterationDone(*place, tally.loss, tally.errors, rate, batch.valid / seconds, waited, seconds, True)
 
     def _rates(self) -> Rates:
         state, sgd = self.state, self.spec.train.sgd
         progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
         return Rates(sgd.learning_rate * self.schedule.rate(progress), sgd.momentum, sgd.weight_decay)
-
-    def _arrays(self, batch: Images) -> Arrays:
-        image, label = self.names
-        return {image: batch.image, label: batch.label}
 
     def _not_finite(self, arrays: Arrays, valid: int, rates: Rates, loss: float) -> None:
         """Say what happened and what to do.
@@ -253,12 +232,15 @@ def evaluate(
 ) -> tuple[Tally, float] | None:
     """Sums over all batches, each image counted once, and the seconds it took; None when told to stop."""
     began, tally = time.perf_counter(), Tally()
-    shown = began
-    for batch in batches.epoch(0):
-        if batch.valid:
-            tally.add(session.evaluate({names[0]: batch.image, names[1]: batch.label}, batch.valid).reports)
-        batch.release()
+    shown, queue = began, Ahead(session, batches.epoch(0), names, "eval")
+    while (taken := queue.take()) is not None:
+        if taken.batch.valid:
+            queue.start(taken, 0, _NO_RATES)
+            queue.look()
+            tally.add(session.finish("eval").reports)
+        taken.batch.release()
         if stop():
+            queue.give_back()
             return None
         if time.perf_counter() - shown > _SHOW_EVERY_S:
             shown = time.perf_counter()

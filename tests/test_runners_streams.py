@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import training_runs as runs
 from lazy import LazyDevice, World, lazy
 from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, train, trained
 
 from netspec.errors import NetspecError
+from netspec.events import IterationDone
 from netspec.runners import session as session_module
+from netspec.runners.replay import explain
 from netspec.runners.session import Session
 from netspec.runners.streams import StreamRunner
 from netspec.runners.trace import Trace
 
 ITERATIONS = 5
+spec, whole = runs.spec, runs.whole  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +30,10 @@ def streams(monkeypatch):
     monkeypatch.setitem(session_module.RUNNERS, "streams", StreamRunner)
 
 
-def opened(world, phases=("train",), spec=TWO_TOWERS, **options):
-    network_ = network(spec)
-    names = [f"cpu:{index}" for index, _ in enumerate(network_.devices)]
-    return Session(network_, names, runner="streams", phases=phases, opener=lazy(world), **options)
+def opened(world, phases=("train",), text=TWO_TOWERS, **options):
+    net = network(text)
+    names = [f"cpu:{index}" for index, _ in enumerate(net.devices)]
+    return Session(net, names, runner="streams", phases=phases, opener=lazy(world), **options)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -89,7 +93,7 @@ def test_other_phases_too():
 
 
 def test_one_device_is_captured_too():
-    with opened(World(1), spec=ONE_DEVICE) as session:
+    with opened(World(1), text=ONE_DEVICE) as session:
         train(session, ITERATIONS)
         same_bits(session.store.tensors(), trained(network(ONE_DEVICE), ["cpu:0"], ITERATIONS, runner="serial"))
         assert session.captured()
@@ -175,13 +179,60 @@ def test_captures_are_held_to_the_rules():
         with pytest.raises(NetspecError, match=message):
             one.capture(call)
 
-    def whole():
+    def joining():
         forked()
         other.record(joined, "compute")
         one.wait(joined, "compute")
 
-    one.capture(whole)
+    one.capture(joining)
     with pytest.raises(NetspecError, match="CAPTURED_EVENT"):
         one.reached(joined)
     one.close()
     other.close()
+
+
+@pytest.fixture
+def on_streams(monkeypatch):
+    """Whole runs take place on devices that enqueue."""
+
+    def install(seed):
+        monkeypatch.setitem(session_module.RUNNERS, "local", StreamRunner)
+        monkeypatch.setitem(Session.__init__.__kwdefaults__, "opener", lazy(World(seed)))
+
+    return install
+
+
+def test_a_whole_run_is_the_same(spec, tmp_path, whole, on_streams):
+    on_streams(1)
+    result, events = runs.train(spec, out=tmp_path / "streams")
+    assert result.status == "finished" and runs.same(runs.final(result), runs.final(whole))
+    assert [event.iteration for event in runs.told(events, IterationDone)] == list(range(1, result.iteration + 1))
+
+
+@pytest.mark.parametrize("iteration", [1, 4, 5, 9])
+def test_a_run_that_is_stopped_goes_on_to_the_same(spec, tmp_path, whole, on_streams, iteration):
+    """The iteration under way when the signal comes is finished; the batch taken ahead is taken again."""
+    on_streams(iteration)
+    options = {"out": tmp_path / "streams", "listener": runs.stopping_after(iteration)}
+    stopped, _ = runs.train(spec, **options)
+    assert stopped.status == "interrupted" and stopped.iteration in (iteration, iteration + 1)
+    resumed, _ = runs.train(None, resume=stopped.folder, out=tmp_path / "streams")
+    assert resumed.status == "finished" and runs.same(runs.final(resumed), runs.final(whole))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(on_streams):
+    with opened(World(8)) as session:
+        train(session, 3)
+        before = session.store.tensors()
+        poisoned = {**before, "conv1.bias": np.full_like(before["conv1.bias"], np.inf)}
+        session.store.load(poisoned)
+        session.stage(batch(3))
+        session.start(3, BATCH, RATES)
+        session.stage(batch(4))
+        assert not session.finish().finite
+        same_bits(session.store.tensors(), poisoned)
+        found = explain(session, batch(3), 3, BATCH, RATES)
+        assert "'conv1.bias@" in found and "was not finite before the step" in found
+        session.store.load({**before, "conv1.bias": np.full_like(before["conv1.bias"], 3e38)})
+        found = explain(session, batch(3), 3, BATCH, RATES)
+        assert "from the forward pass of '" in found

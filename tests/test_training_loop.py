@@ -1,6 +1,7 @@
 """The training loop: what is counted, when it evaluates and saves, and that resuming changes nothing."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,20 @@ from training_fakes import FakeBatches, FakeSession, fake_spec
 
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone
+from netspec.runners.ahead import Flight, Taken
 from netspec.runners.tally import Tally
 from netspec.runners.training import Hooks, State, Training, evaluate, input_names
 from netspec.spec import loads
 from netspec.train.schedules import make_schedule
 
 START = State()
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["in turn", "ahead"])
+def ahead(request, monkeypatch):
+    """Everything holds for devices that work by themselves too."""
+    monkeypatch.setattr(FakeSession, "ahead", request.param)
+    return request.param
 
 
 class Harness:
@@ -153,9 +162,34 @@ def test_a_step_that_is_not_finite_ends_the_run():
     assert harness.saves[-1][0].iteration == 5
 
 
+def test_batches_are_held_no_longer_than_need_be(ahead):
+    harness = Harness()
+    most, take = [], harness.train._batch
+    harness.train._batch = lambda rows: (most.append(harness.train.held), take(rows))[1]
+    harness.run()
+    assert max(most) == 1 + ahead and harness.train.held == harness.val.held == 0
+
+
+def test_what_is_taken_ahead_and_not_used_is_given_back():
+    for looks in range(20):
+        harness = Harness(stop_after=looks)
+        harness.run()
+        assert harness.train.held == harness.val.held == 0
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0.0, 1.0), (0.02, 0.5), (0.1, 0.0)])
+def test_waiting_counts_from_the_moment_when_devices_are_done(seconds, share):
+    taken = Taken(SimpleNamespace(waited=0.04), {}, 100.04, early=True)
+    flight = Flight(Taken(SimpleNamespace(waited=9.0), {}, 99.0, early=True), None, 100.0)
+    assert math.isclose(flight.idle(taken, seconds), 0.04 * share, abs_tol=1e-9)
+    assert flight.idle(None, seconds) == 0.0
+    assert Flight(Taken(SimpleNamespace(waited=9.0), {}, 99.0, early=False), None, 100.0).idle(None, None) == 9.0
+
+
 def test_evaluation_counts_every_image_once():
-    tally, _ = evaluate(FakeSession(), FakeBatches(10, training=False), ("image", "label"), print, lambda: False)
-    assert tally.count == 10
+    batches = FakeBatches(10, training=False)
+    tally, _ = evaluate(FakeSession(), batches, ("image", "label"), print, lambda: False)
+    assert tally.count == 10 and batches.held == 0
     assert math.isclose(tally.loss, math.log(3), rel_tol=1e-6)
 
 

@@ -70,16 +70,40 @@ class FakeBatches:
 
 
 class FakeSession:
-    """Softmax regression with momentum and, keyed by the iteration as dropout is, noise on its inputs."""
+    """Softmax regression with momentum and, keyed by the iteration as dropout is, noise on its inputs.
+
+    With ``ahead`` it works as GPUs do: what was staged is worked on between start and finish, when nobody may look.
+    """
+
+    ahead = False
 
     def __init__(self, bad_at: int | None = None) -> None:
+        self.staged: dict | None = None
+        self.flying: tuple | None = None
         self.weight = np.zeros((PIXELS, CLASSES), np.float32)
         self.momentum = np.zeros_like(self.weight)
         self.bad_at = bad_at
         self.seen: list[tuple[int, float]] = []
         self.store = self
 
+    def stage(self, arrays, phase="train") -> None:
+        assert self.ahead or self.flying is None
+        self.staged = {name: array.copy() for name, array in arrays.items()}
+
+    def start(self, iteration, valid, rates, phase="train") -> None:
+        assert self.flying is None and self.staged is not None
+        self.flying, self.staged = (phase, self.staged, iteration, valid, rates), None
+
+    def finish(self, phase="train") -> Outcome:
+        begun, arrays, iteration, valid, rates = self.flying
+        assert begun == phase
+        self.flying = None
+        if phase == "eval":
+            return self.evaluate(arrays, valid)
+        return self.train(arrays, iteration, valid, rates)
+
     def tensors(self) -> dict[str, np.ndarray]:
+        assert self.flying is None, "read while an iteration is under way"
         return {"fc.weight": self.weight.copy(), "fc.weight.momentum": self.momentum.copy()}
 
     def load(self, tensors: dict[str, np.ndarray], strict: bool = True) -> None:
