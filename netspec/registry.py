@@ -106,9 +106,16 @@ def _import_file(name: str, file: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except NetspecError:
-        del sys.modules[name]
+    except (NetspecError, KeyboardInterrupt):
+        _forget(name)
         raise
-    except BaseException as error:
-        del sys.modules[name]
+    except BaseException as error:  # a plugin may do anything, end the process too
+        _forget(name)
         raise NetspecError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _forget(module: str) -> None:
+    """Take out a module that could not be imported, and what it had registered by then."""
+    del sys.modules[module]
+    for key in [key for key, cls in _types.items() if cls.__module__ == module]:
+        del _types[key]

@@ -25,7 +25,7 @@ from netspec.runners.journal import Journal
 from netspec.runners.resume import Origin
 from netspec.runners.running import Run, record_of
 from netspec.runners.saving import Saver, path_of, set_aside
-from netspec.runners.session import Session
+from netspec.runners.session import Session, check_binding
 from netspec.runners.settings import Request, Settled, load_spec, settle
 from netspec.runners.tensorboard import TensorBoard
 from netspec.runners.trace import Trace
@@ -61,6 +61,7 @@ def _prepare(request: Request, journal: Journal, stack: ExitStack, trace: Trace 
     folder = _open_folder(origin, journal, stack) if origin else None
     settled = settle(request, origin)
     spec = settled.spec
+    check_binding(spec, request.binding.names, request.binding.runner)
     for note in check(spec):
         journal.note(note)
     images = open_images(spec, request.workers, journal, origin)

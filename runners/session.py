@@ -41,6 +41,12 @@ def _maker(runner: str) -> Callable[..., Any]:
     return RUNNERS[runner]
 
 
+def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> None:
+    """Raise NetspecError for devices or a runner that cannot be had; opens nothing."""
+    _maker(runner)
+    bind(spec.devices, devices)
+
+
 class Rates(NamedTuple):
     """The solver's numbers for one iteration."""
 

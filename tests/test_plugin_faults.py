@@ -5,6 +5,7 @@ The contract suite's own tests have layers that compute what is wrong; these can
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from netspec.contract.kernel import forward
 from netspec.contract.layer import Layer
 from netspec.errors import NetspecError, SpecError
 from netspec.plan import build
-from netspec.registry import load_plugin
+from netspec.registry import layer_types, load_plugin
 from netspec.runners.session import Session
 
 
@@ -120,3 +121,18 @@ def test_a_kernel_that_replaces_an_inherited_one_runs_in_its_place() -> None:
     heir = type("Heir", (base,), {"first": mark(first)})
     assert [kernel.function.__name__ for kernel in heir.kernels] == ["first", "second"]
     assert heir.kernels[0] is heir.__dict__["first"]
+
+
+def test_a_file_that_fails_half_way_leaves_nothing_and_ctrl_c_is_no_fault_of_it(tmp_path: Path) -> None:
+    half = "from netspec.plugin import Layer, register\n\n\n@register('half')\nclass Half(Layer):\n    pass\n\n\n"
+    file = tmp_path / "half.py"
+    for line, error, message in (
+        ("raise KeyboardInterrupt", KeyboardInterrupt, "^$"),
+        ("raise SystemExit(3)", NetspecError, r"half.py: cannot be imported: SystemExit: 3"),
+        ("raise ValueError('x')", NetspecError, r"half.py: cannot be imported: ValueError: x"),
+    ):
+        file.write_text(half + line + "\n")
+        with pytest.raises(error, match=message):
+            load_plugin(file)
+        assert "half" not in layer_types()
+        assert not [name for name in sys.modules if name.startswith("netspec_plugin_half")]

@@ -10,7 +10,7 @@ from training_runs import SPEC, final, same, spec, told, train, whole
 from netspec.errors import NetspecError, SpecError
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, Note, RunFinished, RunStarted
 from netspec.rundir import read_history, runs
-from netspec.runners import checkpoint
+from netspec.runners import checkpoint, launch
 
 __all__ = ["spec", "whole"]
 
@@ -105,3 +105,16 @@ def test_tensorboard_without_its_library_is_one_line(spec, monkeypatch):
     with pytest.raises(NetspecError, match=r"pip install 'netspec\[tensorboard\]'"):
         train(spec, tensorboard=True)
     assert not (spec.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"devices": "cpu:0"}, "1 name"), ({"devices": "tpu"}, "unknown device"), ({"runner": "quick"}, "unknown runner")],
+)
+def test_devices_and_runner_are_checked_before_images_are_opened(spec, monkeypatch, options, message):
+    def opened(*args):
+        raise AssertionError("the images were opened")
+
+    monkeypatch.setattr(launch, "open_images", opened)
+    with pytest.raises(NetspecError, match=message):
+        train(spec, **options)
