@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from data_samples import files, folder_source, jpeg, write_folder
 from netspec.data.mean import mean_image
 from netspec.data.order import permutation
 from netspec.data.pipeline import Pipeline
+from netspec.data.source import Split
 from netspec.errors import NetspecError
 from netspec.spec.model import DataSpec
 
@@ -213,6 +215,69 @@ def test_closing_leaves_no_process_file_or_thread(tmp_path):
         assert workers_of(os.getpid()) == []
         assert threading.active_count() == threads
         assert len(os.listdir("/proc/self/fd")) <= len(handles)
+
+
+class Slow(Split):
+    """Images that take their time, like large ones or those of a distant disk."""
+
+    def __init__(self, images: int) -> None:
+        self.labels = np.zeros(images, np.int32)
+        self.read_so_far = 0
+
+    def name(self, i: int) -> str:
+        return str(i)
+
+    def read(self, i: int) -> bytes:
+        time.sleep(0.02)
+        self.read_so_far += 1
+        return jpeg(0)
+
+
+def test_closing_does_not_wait_for_the_images_that_are_due():
+    split = Slow(400)
+    with Pipeline(split, DATA, "train", 100, SHAPE, 0, 0) as pipeline:
+        batches = pipeline.epoch(0)
+        assert eventually(lambda: split.read_so_far > 0)
+        began = time.monotonic()
+    assert time.monotonic() - began < 4  # 400 images were due, which take eight seconds
+    assert split.read_so_far < 100
+    del batches
+
+
+def test_an_epoch_begun_anew_drops_what_is_being_read():
+    split = Slow(400)
+    with Pipeline(split, DATA, "train", 4, SHAPE, 0, 0) as pipeline:
+        pipeline.epoch(0)
+        assert eventually(lambda: split.read_so_far > 0)
+        next(pipeline.epoch(1)).release()
+        assert split.read_so_far < 4 + 4 * 4  # of the first epoch next to nothing, of the second what is read ahead
+
+
+SMALL = """
+import sys
+import numpy as np
+from netspec.data.pipeline import Pipeline
+from netspec.data.sources import open_source
+from netspec.spec.model import DataSpec
+source = open_source(DataSpec({"type": "folder", "path": sys.argv[1]}), 0)
+with Pipeline(source, DataSpec(), "train", 16, (224, 224, 3), 0, 2) as pipeline:
+    for batch in pipeline.epoch(0):
+        print(batch.image[:, ::16].any(axis=(1, 2, 3)).all())
+        batch.release()
+"""
+
+
+@linux
+def test_a_small_dev_shm_is_no_matter(tmp_path):
+    """The ring of 9.6 MB where /dev/shm holds one; Docker gives 64 MB by default."""
+    write_folder(tmp_path, files(2, 16, "train/"))
+    mount = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"', "sh"]
+    if not shutil.which("unshare") or subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a /dev/shm of its own")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*mount, sys.executable, "-c", SMALL, str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\nTrue\n", "")
 
 
 @linux

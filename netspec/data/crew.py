@@ -14,6 +14,8 @@ import threading
 from multiprocessing import connection
 from typing import Protocol
 
+import numpy as np
+
 from netspec.data.reader import Done, Reader, Task
 from netspec.data.ring import Ring, anonymous_file
 from netspec.data.worker import TASK, Setup, perform
@@ -62,7 +64,8 @@ class ThreadCrew:
             return []
 
     def close(self) -> None:
-        """Let the thread finish its image and end."""
+        """Let the thread finish its image and end: all its tasks become void."""
+        self._ring.void[0] = np.iinfo(np.int64).max
         self._tasks.put(None)
         self._thread.join()
 

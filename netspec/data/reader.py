@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -58,15 +59,18 @@ class Reader:
         self._broken: dict[int, str] = {}
         self._epoch, self._order = -1, np.arange(len(split))
 
-    def fill(self, task: Task, rows: NDArray[np.uint8]) -> Done:
+    def fill(self, task: Task, rows: NDArray[np.uint8], void: Callable[[], bool] = lambda: False) -> Done:
         """Write the task's rows, uint8 (rows, height, width, channels); a row without an image becomes black.
 
-        In training the row of a broken image shows the next readable one of the epoch's order.
+        In training the row of a broken image shows the next readable one of the epoch's order. Before each image
+        ``void`` says whether the rest is no longer wanted.
         """
         done = Done(task.ticket, task.row)
         order = self._order_of(task.epoch)
         tries = _MOST_TRIES if self._recipe.training else 1
         for i in range(task.rows):
+            if void():
+                break
             places = (task.first + i + step for step in range(min(tries, len(order))))
             candidates = (int(order[place % len(order)]) for place in places)
             shown = next((image for image in candidates if self._show(image, task, rows[i], done.broken)), -1)

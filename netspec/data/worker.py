@@ -49,12 +49,10 @@ def main() -> None:
 
 
 def perform(reader: Reader, ring: Ring, task: Task) -> Done:
-    """Do the task unless it has become void."""
-    if task.ticket < ring.void[0]:
-        return Done(task.ticket, task.row)
+    """Do the task, but no longer than until it becomes void."""
     rows = ring.batches[task.slot][task.row : task.row + task.rows]
     try:
-        return reader.fill(task, rows)
+        return reader.fill(task, rows, lambda: bool(task.ticket < ring.void[0]))
     except Exception as error:  # told by the parent, in one line
         return Done(task.ticket, task.row, failure=f"{type(error).__name__}: {error}")
 
