@@ -57,6 +57,7 @@ def _card(index):
     made = CudaDevice.__new__(CudaDevice)
     made.name, made.index, made._card, made._current = f"cuda:{index}", index, nullcontext(), nullcontext()
     made._streams = {"compute": Stream(7), "copy": Stream(8), "upload": Stream(9)}
+    made._handles = {lane: int(stream) for lane, stream in made._streams.items()}
     return made
 
 
@@ -109,7 +110,7 @@ def test_a_pass_is_compiled_once_and_launched_as_it_says(card, monkeypatch):
         def __getitem__(self, configuration):
             return lambda *args: seen.append((configuration, args))
 
-    monkeypatch.setattr(device_module, "compile_cuda", lambda function, dtype: Dispatcher())
+    monkeypatch.setattr(device_module, "compile_cuda", lambda function, dtype, *_: Dispatcher())
     arrays = {name: card.empty((2, 3), "float32") for name in ("x", "y")}
     call = card.bind([_pass("dropout:scale_cuda", ("x", "y"), {"factor": 0.5})], arrays)
     assert seen == [("compile", ["array(float32, 1d, C)", "array(float32, 1d, C)", "float32"])]
@@ -127,7 +128,7 @@ def test_a_kernel_that_cannot_be_compiled_is_named(card, monkeypatch):
         def compile(self, types):
             raise TypingError("no such type")
 
-    monkeypatch.setattr(device_module, "compile_cuda", lambda function, dtype: Dispatcher())
+    monkeypatch.setattr(device_module, "compile_cuda", lambda function, dtype, *_: Dispatcher())
     arrays = {name: card.empty((6,), "float32") for name in ("x", "y")}
     with pytest.raises(NetspecError, match=r"dropout:.*scale_cuda cannot be compiled for GPUs: .*no such type"):
         card.bind([_pass("dropout:scale_cuda", ("x", "y"), {"factor": 0.5})], arrays)

@@ -18,6 +18,9 @@ from netspec.kernels.find import find_kernel
 from netspec.kernels.numba_cuda import cuda
 from netspec.plan.model import Pass, Queue
 
+if not numba_cuda.SIMULATOR:  # it needs the driver's bindings, for which a simulated card has no use
+    from netspec.device.cuda import driver
+
 Array = Any
 Host = np.ndarray[Any, Any]
 ALIGNMENT = 256
@@ -42,7 +45,9 @@ class CudaDevice:
         self._card = cuda.gpus[0 if numba_cuda.SIMULATOR else index]
         with self._card:
             self._streams: dict[Lane, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload")}
-            self._current = self._card if numba_cuda.SIMULATOR else _current()
+            if not numba_cuda.SIMULATOR:
+                self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
+                self._current = driver.Current(self.name, cuda.current_context().handle)
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
@@ -92,7 +97,7 @@ class CudaDevice:
         """See Device."""
         with self._card:
             calls = [self._launch(one, arrays, self._streams[queue]) for one in passes]
-        return self._on_card(*calls)
+        return _within(self._card, *calls)
 
     def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """See Device."""
@@ -100,15 +105,13 @@ class CudaDevice:
             raise ValueError(f"cannot copy {source.dtype}{source.shape} into {target.dtype}{target.shape}")
         if numba_cuda.SIMULATOR:
             return lambda: np.copyto(_simulated(target), _simulated(source))
-        from netspec.device.cuda import driver
-
-        stream = int(self._streams[queue])
+        stream = self._handles[queue]
         with self._card:
             if self._reaches(source_device):
-                return self._on_card(driver.copier(target, source, stream))
+                return _within(self._current, driver.copier(target, source, stream))
             staging = self.staging(source.shape, str(source.dtype))
             steps = driver.copier(staging, source, stream), driver.copier(target, staging, stream)
-        return self._on_card(*steps)
+        return _within(self._current, *steps)
 
     def event(self, timing: bool = False) -> Event:
         """See Device."""
@@ -117,27 +120,29 @@ class CudaDevice:
 
     def record(self, event: Event, queue: Lane) -> None:
         """See Device."""
-        with self._current:
-            event.record(self._streams[queue])
+        if not numba_cuda.SIMULATOR:
+            with self._current:
+                driver.record(event.handle, self._handles[queue])
 
     def wait(self, event: Event, queue: Lane) -> None:
         """See Device."""
-        with self._current:
-            event.wait(self._streams[queue])
+        if not numba_cuda.SIMULATOR:
+            with self._current:
+                driver.wait(event.handle, self._handles[queue])
 
     def reached(self, event: Event) -> bool:
         """See Device; in the simulator everything has come when it is enqueued."""
         if numba_cuda.SIMULATOR:
             return True
-        from netspec.device.cuda import driver
-
         with self._current:
-            return driver.reached(event.handle, self.name)
+            return bool(driver.reached(event.handle))
 
     def seconds(self, first: Event, last: Event) -> float:
         """See Device; the simulator has no clock."""
+        if numba_cuda.SIMULATOR:
+            return 0.0
         with self._current:
-            return float(max(0.0, first.elapsed_time(last) * 1e-3))
+            return float(driver.seconds(first.handle, last.handle))
 
     def synchronise(self) -> None:
         """See Device."""
@@ -152,34 +157,18 @@ class CudaDevice:
         """See Device; the simulator has nothing to record."""
         if numba_cuda.SIMULATOR:
             return call
-        from netspec.device.cuda import driver
-
         with self._card:
-            replay = driver.capture(call, int(self._streams["compute"]))
-        return self._within(self._current, replay)
+            replay = driver.capture(call, self._handles["compute"])
+        return _within(self._current, replay)
 
     def close(self) -> None:
         """See Device; arrays go when the last reference to them does."""
         self._streams.clear()
 
-    def _on_card(self, *calls: Call) -> Call:
-        return self._within(self._card, *calls)
-
-    @staticmethod
-    def _within(card: Any, *calls: Call) -> Call:
-        def call() -> None:
-            with card:
-                for one in calls:
-                    one()
-
-        return call
-
     def _reaches(self, other: Device | None) -> bool:
         """Whether the driver copies from there straight to this card."""
         if not isinstance(other, CudaDevice) or other.index == self.index:
             return True
-        from netspec.device.cuda import driver
-
         return driver.allow_peer(self.index, other.index)
 
     def _no_room(self, nbytes: int) -> str:
@@ -202,11 +191,15 @@ class CudaDevice:
         return lambda: configured(*values)
 
 
-def _current() -> Any:
-    """Makes the card current, on which this is called, with fewer calls than numba.cuda takes."""
-    from netspec.device.cuda import driver
+def _within(card: Any, *calls: Call) -> Call:
+    """The calls one after the other, the card being the current one."""
 
-    return driver.Current(cuda.current_context().handle)
+    def call() -> None:
+        with card:
+            for one in calls:
+                one()
+
+    return call
 
 
 def _compiled(name: str, dispatcher: Any, values: tuple[Any, ...]) -> Any:

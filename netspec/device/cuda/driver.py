@@ -20,11 +20,15 @@ from netspec.errors import NetspecError
 Call = Callable[[], None]
 
 
+class Refused(NetspecError):
+    """The driver's own name for what failed."""
+
+
 def check(result: tuple[Any, ...]) -> Any:
     """The value of a driver call; NetspecError with the driver's own name for what failed."""
     status, *values = result
     if status != cu.CUresult.CUDA_SUCCESS:
-        raise NetspecError(f"the CUDA driver answers {status.name}")
+        raise Refused(f"the CUDA driver answers {status.name}")
     return values[0] if values else None
 
 
@@ -55,26 +59,39 @@ def copier(target: Any, source: Any, stream: int) -> Copy:
 
 
 class Current:
-    """A context that is this thread's current one while this is entered."""
+    """A card's context, this thread's current one while entered; what is refused meanwhile is told with its name."""
 
-    def __init__(self, context: Any) -> None:
-        self._context = context
+    def __init__(self, name: str, context: Any) -> None:
+        self._name, self._context = name, context
 
     def __enter__(self) -> None:
         check(cu.cuCtxPushCurrent(self._context))
 
-    def __exit__(self, *_: object) -> None:
-        check(cu.cuCtxPopCurrent())
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        cu.cuCtxPopCurrent()
+        if isinstance(error, Refused):
+            raise NetspecError(f"{self._name}: {error}") from error
 
 
-def reached(event: Any, name: str) -> bool:
-    """Whether all work before an event is done; NetspecError, with the card's name, where some of it failed."""
+def record(event: Any, stream: int) -> None:
+    """Let an event stand for all that is in the stream by now."""
+    check(cu.cuEventRecord(event, stream))
+
+
+def wait(event: Any, stream: int) -> None:
+    """Hold the stream back until the event has come."""
+    check(cu.cuStreamWaitEvent(stream, event, 0))
+
+
+def reached(event: Any) -> bool:
+    """Whether all work before an event is done; NetspecError where some of it failed."""
     (status,) = cu.cuEventQuery(event)
-    if status == cu.CUresult.CUDA_SUCCESS:
-        return True
-    if status == cu.CUresult.CUDA_ERROR_NOT_READY:
-        return False
-    raise NetspecError(f"{name}: work on the card failed: the CUDA driver answers {status.name}")
+    return status != cu.CUresult.CUDA_ERROR_NOT_READY and check((status,)) is None
+
+
+def seconds(first: Any, last: Any) -> float:
+    """The time between two events that have come."""
+    return float(check(cu.cuEventElapsedTime(first, last))) * 1e-3
 
 
 def allow_peer(target: int, source: int) -> bool:
