@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import random
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +80,30 @@ def test_a_folder_passes_over_what_is_no_image_and_follows_links(tmp_path):
     source = folder_source(tmp_path)
     assert names(source.train) == ["a/1.jpg", "linked/3.jpg"]
     assert source.val is None
+
+
+def test_an_archive_passes_over_what_is_hidden(tmp_path):
+    content = {"train/a/1.jpg": b"1", "train/a/._1.jpg": b"", "train/.trash/2.jpg": b"2", ".git/train/b/3.jpg": b"3"}
+    path = write_tar(tmp_path / "x.tar", content)
+    with tarfile.open(path, "a") as archive:
+        hidden = tarfile.TarInfo("train/.ipynb_checkpoints")
+        hidden.type = tarfile.DIRTYPE
+        archive.addfile(hidden)
+    source = tar_source(path)
+    assert names(source.train) == ["train/a/1.jpg"]
+    assert source.classes == ("a",)
+
+
+def test_links_to_nowhere_and_to_themselves_are_broken_images(tmp_path):
+    folder = write_folder(tmp_path / "train", {"a/1.jpg": b"1"}) / "a"
+    for name, target in (("2.jpg", "gone.jpg"), ("3.jpg", "3.jpg"), ("4.txt", "4.txt"), ("5.jpg", "1.jpg")):
+        (folder / name).symlink_to(target)
+    split = folder_source(tmp_path).train
+    assert names(split) == ["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/5.jpg"]
+    assert split.read(3) == b"1"
+    for i in (1, 2):
+        with pytest.raises(OSError):
+            split.read(i)
 
 
 def test_a_pipe_in_place_of_an_image_is_broken_and_does_not_block(tmp_path):
@@ -174,6 +201,59 @@ def test_errors_of_archives(tmp_path):
     ):
         (tmp_path / name).write_bytes(content)
         assert expected in message(lambda name=name: tar_source(tmp_path / name))
+
+
+def damaged_archives(tmp_path: Path, count: int) -> Iterator[Path]:
+    """Archives of three formats with bytes of their headers changed, most with the right checksum, some cut off."""
+    chance = random.Random(0)
+    kinds = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    names = ["train/a/1.jpg", "train/a/2.jpg", "train/" + "b" * 40 + "/" + "n" * 90 + ".jpg"]
+    good = [write_tar(tmp_path / "x", dict.fromkeys(names, b"?" * 30), kind).read_bytes() for kind in kinds]
+    for number in range(count):
+        content = bytearray(good[number % 3])
+        for _ in range(chance.randint(1, 5)):
+            block = chance.randrange(len(content) // 512) * 512
+            place = block + chance.choice((chance.randrange(512), 124 + chance.randrange(12), 156))
+            content[place] = chance.choice((*b"\0\xff\x807xLS2", chance.randrange(256)))
+        for start in (at for at in range(0, len(content), 512) if content[at + 257 : at + 262] == b"ustar"):
+            header = content[start : start + 512]
+            if number % 4:
+                content[start + 148 : start + 156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
+        if number % 5 == 0:
+            del content[chance.randrange(len(content)) :]
+        path = tmp_path / "damaged.tar"
+        path.write_bytes(content)
+        yield path
+
+
+def test_sizes_that_cannot_be_are_told(tmp_path):
+    """A negative size, which leads back to its own header for ever, and one beyond all memory."""
+    good = write_tar(tmp_path / "x.tar", files(1, 3, "train/")).read_bytes()
+    start = good.index(b"train/class0/001.jpg")
+    for size, kind in ((-1024, b"0"), (2**80, b"x"), (2**60, b"x"), (2**36, b"L")):
+        header = bytearray(good[start : start + 512])
+        header[124:136] = ((1 << 95) + size if size > 0 else (1 << 96) + size).to_bytes(12, "big")
+        header[156:157] = kind
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        (tmp_path / "x.tar").write_bytes(good[:start] + header + good[start + 512 :])
+        assert "damaged" in message(lambda: tar_source(tmp_path / "x.tar"))
+
+
+def test_damaged_archives_are_read_or_told_but_never_a_traceback(tmp_path):
+    told = read = 0
+    for path in damaged_archives(tmp_path, 300):
+        try:
+            split = tar_source(path).train
+        except NetspecError:
+            told += 1
+            continue
+        for i in range(len(split)):
+            assert split.name(i)
+            with contextlib.suppress(BrokenImage):
+                split.read(i)
+                read += 1
+    assert min(told, read) > 50
 
 
 def test_attributes_are_checked():

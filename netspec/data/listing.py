@@ -26,8 +26,13 @@ LAYOUTS = "DIR/train/CLASS/*.jpg with DIR/val/ or DIR/test/, or DIR/train.tar wi
 
 
 def is_image_name(path: bytes) -> bool:
-    """Whether the name is that of an image; hidden files (``._x.jpg``) are not."""
-    return path.lower().endswith(SUFFIXES) and not path.rpartition(b"/")[2].startswith(b".")
+    """Whether the name is that of an image; hidden ones (``._x.jpg``, ``.trash/x.jpg``) are not."""
+    return path.lower().endswith(SUFFIXES) and not is_hidden(path)
+
+
+def is_hidden(path: bytes) -> bool:
+    """Whether the file or a folder that it lies in begins with a dot."""
+    return path.startswith(b".") or b"/." in path
 
 
 def class_of(path: bytes) -> bytes:

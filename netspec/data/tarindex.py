@@ -32,13 +32,25 @@ def read_index(path: Path) -> Index:
     """List the archive; raises NetspecError where it cannot be opened, is no plain tar archive or is damaged."""
     try:
         with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as archive:
-            members = archive.getmembers()
+            members = _members(path, archive)
             _refuse_early_end(path, archive.offset)
     except tarfile.TarError as error:
         raise NetspecError(f"{path}: {_why_unreadable(path)} ({error})") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise NetspecError(f"{path}: cannot be read: {error}") from error
+    except (ValueError, OverflowError, MemoryError, RecursionError) as error:  # of sizes and numbers that cannot be
+        raise NetspecError(f"{path}: is no tar archive, or a damaged one ({error})") from error
     return _follow_links(members)
+
+
+def _members(path: Path, archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """All members; raises NetspecError where a negative size leads back, which tarfile would follow for ever."""
+    members: list[tarfile.TarInfo] = []
+    for member in archive:
+        if members and member.offset <= members[-1].offset:
+            raise NetspecError(f"{path}: is damaged near byte {member.offset:,}")
+        members.append(member)
+    return members
 
 
 def _plain(name: str) -> bytes:

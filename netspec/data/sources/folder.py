@@ -100,8 +100,16 @@ def _scan(root: Path) -> tuple[list[bytes], list[bytes]]:
             if folder and not images and not folders:
                 empty.append(folder)
     except OSError as error:
-        raise NetspecError(f"{root}: cannot be listed: {error.strerror}") from error
+        where = printable(error.filename) if isinstance(error.filename, bytes) else root
+        raise NetspecError(f"{where}: cannot be listed: {error.strerror}") from error
     return in_class_order(paths), empty
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _walk(top: bytes, below: bytes, depth: int) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
@@ -111,9 +119,11 @@ def _walk(top: bytes, below: bytes, depth: int) -> Iterator[tuple[bytes, list[by
         for entry in entries:
             if entry.name.startswith(b"."):
                 continue
-            kind = folders if entry.is_dir() else images if is_image_name(entry.name) and entry.is_file() else None
-            if kind is not None:
-                kind.append(os.path.join(below, entry.name))
+            path = os.path.join(below, entry.name)
+            if _is_folder(entry):
+                folders.append(path)
+            elif is_image_name(entry.name) and (entry.is_symlink() or entry.is_file()):
+                images.append(path)  # a link to nowhere is a broken image, which is counted, as in an archive
     yield below, images, folders
     if depth == _DEEPEST:
         raise NetspecError(f"{os.fsdecode(top)}: folders nested over {_DEEPEST} deep; is one a link to its parent?")

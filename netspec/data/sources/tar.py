@@ -13,6 +13,7 @@ from netspec.data.listing import (
     Names,
     class_names,
     in_class_order,
+    is_hidden,
     is_image_name,
     label_array,
     refuse_empty_classes,
@@ -106,7 +107,8 @@ def _validation_split(part: _Part, classes: Sequence[bytes]) -> TarSplit:
 def _part(archive: Path, index: Index, below: bytes = b"") -> _Part:
     found = {m.path: m for m in index.files if m.path.startswith(below) and is_image_name(m.path)}
     full = _folders_of(found)
-    empty = [f for f in index.folders if (f + b"/").startswith(below) and f not in full and f + b"/" != below]
+    folders = [folder for folder in index.folders if not is_hidden(folder) and folder + b"/" != below]
+    empty = [folder for folder in folders if (folder + b"/").startswith(below) and folder not in full]
     return archive, [found[path] for path in in_class_order(found)], empty
 
 
