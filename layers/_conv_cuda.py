@@ -14,10 +14,11 @@ from netspec.layers._tiles import (
     clear,
     multiply,
     place,
+    start,
     step,
     tiles,
 )
-from netspec.plugin import backward, cuda, device, forward
+from netspec.plugin import backward, cuda, device, epilogue, forward
 
 
 def _groups(t):
@@ -45,17 +46,16 @@ def pixel_or_zero(x, n, ih, iw, c):
     return 0.0
 
 
-@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y")
-def forward_cuda(x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
+@device
+def convolve(x, weight, y, sums, groups, stride_h, stride_w, pad_top, pad_left):
+    """Add this block's windows to its threads' sums, tile by tile, and store them."""
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array(OWN, x.dtype)
     thread, pixels, filters, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
     row, first, column, f = thread // 2, thread % 2 * RUN, thread % TILE, filters + thread % TILE
     n, oh, ow = place(pixels + row, y.shape[1], y.shape[2])
     top, at_left = oh * stride_h - pad_top, ow * stride_w - pad_left
-    clear(sums)
     for slab in range(0, size_h * size_w * depth, SLAB):
         i, j, c = place(slab + first, size_w, depth)
         for k in range(first, first + RUN):
@@ -73,14 +73,22 @@ def forward_cuda(x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
         for b in range(SUMS):
             f = filters + thread % PER_SIDE + PER_SIDE * b
             if n < y.shape[0] and f < share:
-                y[n, oh, ow, group * share + f] = sums[a, b]
+                y[n, oh, ow, group * share + f] = epilogue(sums[a, b])
 
 
-@forward("cuda", over="y", threads=256, writes="y", when={"bias": True})
-def add_bias_cuda(bias, y):
-    e = cuda.grid(1)
-    if e < y.size:
-        y[e] += bias[e % bias.size]
+@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
+def forward_cuda(x, weight, bias, y, groups, stride_h, stride_w, pad_top, pad_left):
+    sums = cuda.local.array(OWN, x.dtype)
+    share = weight.shape[3] // groups
+    start(sums, bias, cuda.blockIdx.z * share + cuda.blockIdx.y * TILE, (cuda.blockIdx.z + 1) * share)
+    convolve(x, weight, y, sums, groups, stride_h, stride_w, pad_top, pad_left)
+
+
+@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
+def forward_unbiased_cuda(x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
+    sums = cuda.local.array(OWN, x.dtype)
+    clear(sums)
+    convolve(x, weight, y, sums, groups, stride_h, stride_w, pad_top, pad_left)
 
 
 @device

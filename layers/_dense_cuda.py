@@ -2,8 +2,22 @@
 
 from math import prod
 
-from netspec.layers._tiles import LEFT, OWN, PER_SIDE, RIGHT, RUN, SLAB, SUMS, THREADS, TILE, clear, multiply, tiles
-from netspec.plugin import backward, cuda, device, forward
+from netspec.layers._tiles import (
+    LEFT,
+    OWN,
+    PER_SIDE,
+    RIGHT,
+    RUN,
+    SLAB,
+    SUMS,
+    THREADS,
+    TILE,
+    clear,
+    multiply,
+    start,
+    tiles,
+)
+from netspec.plugin import backward, cuda, device, epilogue, forward
 
 
 def _groups(t):
@@ -62,15 +76,14 @@ def put_weight(array, term, depth, u, result):
         array[c, u] = result
 
 
-@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y")
-def forward_cuda(x, weight, y, pixels, depth, units, groups):
+@device
+def product(x, weight, y, sums, pixels, depth, units, groups):
+    """Add this block's terms to its threads' sums, slab by slab, and store them."""
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array(OWN, x.dtype)
     thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
     share, terms = units // groups, pixels * depth
     row, first, column = thread // 2, thread % 2 * RUN, thread % TILE
-    clear(sums)
     for slab in range(0, terms, SLAB):
         for k in range(first, first + RUN):
             inside = rows + row < x.shape[0] and slab + k < terms
@@ -86,14 +99,22 @@ def forward_cuda(x, weight, y, pixels, depth, units, groups):
         for b in range(SUMS):
             u = columns + thread % PER_SIDE + PER_SIDE * b
             if n < y.shape[0] and u < share:
-                y[n, group * share + u] = sums[a, b]
+                y[n, group * share + u] = epilogue(sums[a, b])
 
 
-@forward("cuda", over="y", threads=256, writes="y", when={"bias": True})
-def add_bias_cuda(bias, y):
-    e = cuda.grid(1)
-    if e < y.size:
-        y[e] += bias[e % bias.size]
+@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
+def forward_cuda(x, weight, bias, y, pixels, depth, units, groups):
+    sums = cuda.local.array(OWN, x.dtype)
+    share = units // groups
+    start(sums, bias, cuda.blockIdx.z * share + cuda.blockIdx.y * TILE, (cuda.blockIdx.z + 1) * share)
+    product(x, weight, y, sums, pixels, depth, units, groups)
+
+
+@forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
+def forward_unbiased_cuda(x, weight, y, pixels, depth, units, groups):
+    sums = cuda.local.array(OWN, x.dtype)
+    clear(sums)
+    product(x, weight, y, sums, pixels, depth, units, groups)
 
 
 @backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")

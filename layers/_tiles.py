@@ -46,6 +46,15 @@ def clear(sums):
 
 
 @device
+def start(sums, bias, first, stop):
+    """Start a thread's sums with the biases of its columns, those of this tile being ``first`` and on."""
+    for j in range(SUMS):
+        column = first + cuda.threadIdx.x % PER_SIDE + PER_SIDE * j
+        for i in range(SUMS):
+            sums[i, j] = bias[column] if column < stop else 0.0
+
+
+@device
 def multiply(left, right, sums):
     """Add one slab's products to this thread's sums, which lie 8 rows and 8 columns apart."""
     row, column = cuda.threadIdx.x // PER_SIDE, cuda.threadIdx.x % PER_SIDE

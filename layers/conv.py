@@ -251,7 +251,7 @@ class Conv(Layer):
 
     # CUDA ------------------------------------------------------------------------------------------------------------
 
-    forward_cuda, add_bias_cuda = on_cuda.forward_cuda, on_cuda.add_bias_cuda
+    forward_cuda, forward_unbiased_cuda = on_cuda.forward_cuda, on_cuda.forward_unbiased_cuda
     d_x_cuda, d_weight_chunk_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_chunk_cuda
     d_weight_sum_cuda, d_bias_image_cuda = on_cuda.d_weight_sum_cuda, on_cuda.d_bias_image_cuda
     d_bias_sum_cuda = on_cuda.d_bias_sum_cuda

@@ -51,6 +51,7 @@ class Dense(Layer):
         {"attrs": {"units": 5}, "inputs": [(3, 2, 3, 4)]},
         {"attrs": {"units": 6, "groups": 2}, "inputs": [(3, 2, 2, 4)]},
         {"attrs": {"units": 4, "groups": 2, "bias": False}, "inputs": [(4, 4)]},
+        {"attrs": {"units": 3}, "inputs": [(2, 5)]},
     )
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -196,5 +197,5 @@ class Dense(Layer):
 
     # CUDA ------------------------------------------------------------------------------------------------------------
 
-    forward_cuda, add_bias_cuda = on_cuda.forward_cuda, on_cuda.add_bias_cuda
+    forward_cuda, forward_unbiased_cuda = on_cuda.forward_cuda, on_cuda.forward_unbiased_cuda
     d_x_cuda, d_weight_cuda, d_bias_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_cuda, on_cuda.d_bias_cuda

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netspec.check.ptx import Outcome, assemble, differences, find_ptxas, toolchain
+from netspec.check.ptx import Outcome, assemble, differences, find_ptxas, ptx_of, toolchain
 from netspec.check.signatures import cuda_signatures, uncovered
 from netspec.device.gpus import finds_compiler
 
@@ -34,6 +34,13 @@ def test_kernels_compile_assemble_and_take_what_the_table_says():
     command = [sys.executable, "-m", "netspec.check.ptx", str(TABLE)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{REMEDY}"
+
+
+@needs_ptxas
+def test_an_elementwise_layer_is_in_the_code_of_the_kernel_before():
+    kernels = {one.then: one for one in cuda_signatures() if one.kernel == "conv:forward_cuda"}
+    assert "max.f32" in ptx_of(kernels["relu:forward_cuda",], (9, 0))
+    assert "max.f32" not in ptx_of(kernels[()], (9, 0))
 
 
 @needs_ptxas

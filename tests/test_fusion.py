@@ -12,6 +12,9 @@ from chaos import chaos, teams
 from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits
 from test_random_nets import write
 
+from netspec.kernels.epilogue import epilogue_of
+from netspec.kernels.find import find_kernel
+from netspec.kernels.source import prepare
 from netspec.plan import build
 from netspec.program import Program, lower
 from netspec.program.fuse import split
@@ -249,6 +252,29 @@ def test_prediction_gives_the_same_bits() -> None:
         with Session(spec, ["cpu:0"], phases=("predict",), batch=BATCH) as session:
             found.append(session.predict(batch(), BATCH))
     np.testing.assert_array_equal(*found)
+
+
+# GPUs; the numbers are compared in simulated/ -------------------------------------------------------------------------
+
+
+def test_alexnet_on_gpus() -> None:
+    found = fused(program(load("alexnet"), kind="cuda"))
+    for layer in (*(f"conv{number}" for number in range(1, 6)), "fc6", "fc7"):
+        assert found[f"{layer}.forward@left"] == found[f"{layer}.forward@right"] == (f"relu{layer[-1]}",)
+
+
+def test_a_kernel_says_by_itself_whether_it_stores_through_an_epilogue() -> None:
+    assert find_kernel("conv:forward_cuda").has_epilogue  # in a helper
+    assert not find_kernel("conv:d_bias_sum_cuda").has_epilogue
+
+
+def test_attributes_are_part_of_what_is_compiled() -> None:
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    function = find_kernel("conv:forward_cuda").function
+    tails = [None, {"slope": 1}, {"slope": 1.0}, {"slope": 2.0}]
+    chains = [epilogue_of([] if each is None else [("fusion_leaky:forward_cuda", each)]) for each in tails]
+    assert len({prepare(function, "float32", chain).digest for chain in chains}) == len(tails)
+    assert epilogue_of([("fusion_leaky:forward_cuda", {"slope": 2.0})]) is chains[-1]
 
 
 # What people see ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,7 @@ from typing import Any
 
 from netspec.check.signatures import Signature, cuda_signatures, function_of
 from netspec.kernels.cache import cache_root
+from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.source import prepare
 
 Resources = Mapping[str, int]
@@ -124,7 +125,8 @@ def _job(job: Job) -> Resources | str:
 def _record(job: Job) -> Path:
     """Where the figures of a kernel are kept: a name that stands for its source, its types, target and compilers."""
     one, capability = job
-    content = f"{prepare(function_of(one.kernel), 'float32').digest}\n{one.types}\n{capability}\n{toolchain()}"
+    source = prepare(function_of(one.kernel), "float32", _epilogue(one)).digest
+    content = f"{source}\n{one.types}\n{capability}\n{toolchain()}"
     return cache_root() / "ptx" / f"{blake2b(content.encode(), digest_size=16).hexdigest()}.json"
 
 
@@ -133,8 +135,12 @@ def ptx_of(signature: Signature, capability: tuple[int, int]) -> str:
     from netspec.kernels.cuda import plain_cuda
     from netspec.kernels.numba_cuda import compile_ptx
 
-    function = plain_cuda(function_of(signature.kernel), "float32")
+    function = plain_cuda(function_of(signature.kernel), "float32", _epilogue(signature))
     return compile_ptx(function, tuple(_type(text) for text in signature.types), capability)
+
+
+def _epilogue(signature: Signature) -> Callable[..., Any] | None:
+    return epilogue_of([(name, {}) for name in signature.then])
 
 
 def _type(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from types import SimpleNamespace
@@ -34,25 +34,36 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A kernel, and the types of its arguments: ``float32[2C]`` for a C-contiguous matrix, ``A`` for any strides."""
+    """A kernel, and the types of its arguments: ``float32[2C]`` for a C-contiguous matrix, ``A`` for any strides.
+
+    ``then`` names the kernels of elementwise layers that are its epilogue.
+    """
 
     kernel: str
     variant: str
     types: tuple[str, ...]
+    then: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Kernel and types on one line."""
-        return f"{self.kernel}({', '.join(self.types)})"
+        return " + ".join((f"{self.kernel}({', '.join(self.types)})", *self.then))
 
 
 def cuda_signatures() -> Iterator[Signature]:
-    """Every kernel of every registered layer, operation and primitive, once for each set of types."""
+    """Every kernel of every registered layer, operation and primitive, once for each set of types.
+
+    Those that store through an epilogue come once more, with a fused ReLU.
+    """
     found: dict[Signature, None] = {}
     others = (Signature(name, "plain", types) for name, types in _OTHERS.items())
     for one in (*_of_layers(), *_of_operations(), *others):
         found.setdefault(one)
     yield from found
+    first = {one.kernel: one for one in reversed(found) if not one.kernel.startswith("primitive:")}
+    for name, one in first.items():
+        if find_kernel(name).has_epilogue:
+            yield replace(one, then=("relu:forward_cuda",))
 
 
 def uncovered() -> list[str]:

@@ -13,17 +13,22 @@ from netspec.kernels.source import Prepared, prepare
 
 
 @functools.cache
-def compile_cuda(function: Callable[..., Any], dtype: str) -> Any:
-    """The numba.cuda dispatcher of a marked kernel for a compute dtype: ``dispatcher[grid, threads, stream](...)``."""
-    prepared = prepare(function, dtype)
+def compile_cuda(function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None) -> Any:
+    """The numba.cuda dispatcher of a marked kernel for a compute dtype: ``dispatcher[grid, threads, stream](...)``.
+
+    ``stored_through`` is its epilogue, see netspec.kernels.epilogue.
+    """
+    prepared = prepare(function, dtype, stored_through)
     folder = None if numba_cuda.SIMULATOR else content_folder(prepared.digest, _target())
     return numba_cuda.jit(prepared.build(_helper), folder=folder)
 
 
 @functools.cache
-def plain_cuda(function: Callable[..., Any], dtype: str) -> Callable[..., Any]:
+def plain_cuda(
+    function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     """The prepared kernel as a Python function with its helpers compiled: what ``compile_ptx`` takes."""
-    return prepare(function, dtype).build(_helper)
+    return prepare(function, dtype, stored_through).build(_helper)
 
 
 @functools.cache

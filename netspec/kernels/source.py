@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.contract.kernel import Lazy
+from netspec.contract.kernel import Lazy, epilogue
 from netspec.errors import NetspecError
 
 _CAST = "_netspec_cast"
@@ -42,20 +42,21 @@ class Prepared:
         return scope[self.name]  # type: ignore[no-any-return]
 
 
-def prepare(function: Callable[..., Any], dtype: str) -> Prepared:
+def prepare(function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None) -> Prepared:
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
-    Module-level floats that it reaches are constants of the compute dtype, as its literals are.
+    Module-level floats that it reaches are constants of the compute dtype, as its literals are. ``stored_through``
+    takes the place of ``netspec.plugin.epilogue``.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
     """
-    return _Preparer(dtype).prepare(function)
+    return _Preparer(dtype, stored_through or epilogue).prepare(function)
 
 
 class _Preparer:
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: str, stored_through: Callable[..., Any]) -> None:
+        self.dtype, self.stored_through = dtype, stored_through
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
         self.done: dict[int, Prepared | None] = {}
 
@@ -102,6 +103,7 @@ class _Preparer:
 
     def _resolve(self, function: Any, name: str, value: Any) -> Any:
         value = value.resolve() if isinstance(value, Lazy) else value
+        value = self.stored_through if value is epilogue else value
         if type(value) is float:
             return self.cast(value)
         if not isinstance(value, FunctionType):

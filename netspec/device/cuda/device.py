@@ -14,6 +14,7 @@ from netspec.device.cuda.ops import CudaOps
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, compile_host
+from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.find import find_kernel
 from netspec.kernels.numba_cuda import cuda
 from netspec.plan.model import Pass, Queue
@@ -184,7 +185,9 @@ class CudaDevice:
         if one.host:
             host, ops = compile_host(kernel.function, one.dtype), CudaOps(stream)
             return lambda: host(ops, 0, one.extent, *values)
-        dispatcher = _compiled(kernel.name, compile_cuda(kernel.function, one.dtype), values)
+        epilogue = epilogue_of([(tail.kernel, tail.scalars) for tail in one.then])
+        compiled = compile_cuda(kernel.function, one.dtype, epilogue)
+        dispatcher = _compiled(kernel.name, compiled, values)
         if numba_cuda.SIMULATOR:  # a configured kernel is the kernel itself there: configure it at each launch
             return lambda: dispatcher[one.grid, one.threads, stream](*values)
         configured = dispatcher[one.grid, one.threads, stream]
