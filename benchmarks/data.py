@@ -1,8 +1,8 @@
 """How many images a core prepares in a second: netspec's pipeline beside two ways of doing the same work.
 
 The work: 256 x 256 JPEGs, a random crop of 224 x 224 from each, mirrored or not, in uint8 batches of 128. One run
-measures all in turn, several times, and prints the best of each: ``python benchmarks/data.py``. Images per second of
-CPU time, of the process and its workers together, are what one core does; the clock's time is shown beside it.
+measures all in turn, several times: ``python benchmarks/data.py``. Images per second of CPU time, of the process and
+its workers together, are what one core does; the clock's time is shown beside it.
 Photographs of imagenet-sample are used where they are (NETSPEC_DATA, or ../shared/data beside the repository), else
 drawn pictures.
 """
@@ -12,13 +12,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import math
 import os
 import platform
+import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,7 @@ from netspec.spec.model import DataSpec
 
 BATCH, SIZE, CROP = 128, 256, 224
 BATCHES = 20
+LOOP = "Pillow + numpy loop"
 DATA = DataSpec(resize=SIZE, mirror=True)
 
 
@@ -126,15 +132,13 @@ def rates(batches: Iterator[int]) -> tuple[float, float]:
 def contenders(paths: list[Path], source: Source) -> dict[str, Callable[[], Iterator[int]]]:
     """What is measured, by name."""
     found: dict[str, Callable[[], Iterator[int]]] = {
-        "Pillow + numpy loop": lambda: plain_loop(paths),
+        LOOP: lambda: plain_loop(paths),
         "netspec, in a thread": lambda: netspec(source, 0),
         "netspec, 1 worker": lambda: netspec(source, 1),
     }
-    try:
-        import torch
-
-        found[f"torch {torch.__version__} DataLoader, 1 worker"] = lambda: torch_loader(paths, 1)
-    except ImportError:
+    if find_spec("torch"):
+        found["torch DataLoader, 1 worker"] = lambda: torch_loader(paths, 1)
+    else:
         print("torch is not installed: its DataLoader is left out")
     return found
 
@@ -144,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
     parser.add_argument("--images", type=int, default=1000, help="pictures drawn where no photographs are found")
+    parser.add_argument("--json", type=Path, help="write the table there too, for machines")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         what = prepare(Path(name), options.images)
@@ -153,15 +158,56 @@ def main() -> None:
         for _ in range(options.rounds):
             for key, start in every.items():
                 found[key].append(rates(start()))
-    print(f"{what}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; best of {options.rounds}\n")
-    print("| reader | img per CPU second | to the loop: best | median | img/s by the clock |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    base = [cpu for cpu, _ in found["Pillow + numpy loop"]]
-    for key, results in found.items():
-        cpu = [rate for rate, _ in results]
-        paired = float(np.median([mine / its for mine, its in zip(cpu, base, strict=True)]))
-        clock = max(rate for _, rate in results)
-        print(f"| {key} | {max(cpu):,.0f} | {max(cpu) / max(base):.2f} | {paired:.2f} | {clock:,.0f} |")
+    result = {**circumstances(), "images": what, "rounds": options.rounds, "rows": rows(found)}
+    print(table(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def rows(found: dict[str, list[tuple[float, float]]]) -> list[dict[str, Any]]:
+    """One row a reader; ratios are to the loop of the same round."""
+    base = [cpu for cpu, _ in found[LOOP]]
+    return [
+        {
+            "reader": key,
+            "per_cpu_second": float(np.median([cpu for cpu, _ in results])),
+            "best": max(cpu for cpu, _ in results),
+            "faster_by": float(np.median([cpu / its for (cpu, _), its in zip(results, base, strict=True)])),
+            "per_second": float(np.median([clock for _, clock in results])),
+        }
+        for key, results in found.items()
+    ]
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for people, as Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    machine = f"{result['date']}, {result['cores']} cores of an {result['cpu']}, {versions}"
+    lines = [f"{result['images']}; {machine}; {result['rounds']} rounds.", ""]
+    lines += ["| reader | img per CPU second, median | best | faster than the loop by | img/s by the clock |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in result["rows"]:
+        rates = f"{row['per_cpu_second']:,.0f} | {row['best']:,.0f} | {row['faster_by']:.2f} | {row['per_second']:,.0f}"
+        lines.append(f"| {row['reader']} | {rates} |")
+    return "\n".join(lines)
+
+
+def circumstances() -> dict[str, Any]:
+    """The date, the machine, the versions and the command."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    versions = {}
+    for package in ("numpy", "pillow", "simplejpeg", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "date": date.today().isoformat(),
+        "command": "python " + " ".join([str(Path(sys.argv[0])), *sys.argv[1:]]),
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }
 
 
 if __name__ == "__main__":
