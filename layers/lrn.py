@@ -1,5 +1,6 @@
 """Local response normalisation across channels (AlexNet, section 3.3; cuda-convnet's cmrnorm)."""
 
+from netspec.layers import _lrn_cuda
 from netspec.layers._lrn_rows import (
     TILE,
     combined,
@@ -63,12 +64,13 @@ class ResponseNormalisation(Layer):
     attrs = {**ATTRS, "groups": integer("Parts of the channels that do not see each other.", default=None, minimum=1)}
     divided = ("groups",)
     mixes_channels = True
-    prefer = {"cpu": ("rows",)}
+    prefer = {"cpu": ("rows",), "cuda": ("vector",)}
     examples = (
         {"attrs": {"alpha": 0.3}, "inputs": [(2, 3, 2, 8)]},
         {"attrs": {"size": 3, "alpha": 0.5, "beta": 0.6, "k": 1.5, "scaling": "window"}, "inputs": [(3, 6)]},
         {"attrs": {"size": 4, "alpha": 0.4, "groups": 2}, "inputs": [(2, 1, 2, 12)]},
         {"attrs": {"size": 9, "alpha": 0.2, "k": 1.0}, "inputs": [(2, 2, 2, 4)]},
+        {"attrs": {"size": 4, "alpha": 0.9, "beta": 0.6, "groups": 3}, "inputs": [(3, 24)]},
     )
 
     def outputs(self, x):
@@ -81,7 +83,13 @@ class ResponseNormalisation(Layer):
         width = t.x.shape[-1] // (self.attrs.groups or 1)
         return {"width": width, **constants(self.attrs, self.attrs.size)}
 
+    def supports(self, t, variant):
+        width = t.x.shape[-1] // (self.attrs.groups or 1)
+        return variant != "vector" or (self.attrs.size <= _lrn_cuda.REACH and width % 4 == 0 and t.x.size < 2**32)
+
     def workspace(self, t, variant, direction):
+        if variant == "vector":
+            return {}
         if variant == "plain":
             return {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
         width, pad = t.x.shape[-1] // (self.attrs.groups or 1), self.attrs.size // 2
@@ -154,3 +162,5 @@ class ResponseNormalisation(Layer):
             spread_ratios(x[first:], dy[first:], factors, tile, count, width, before)
             window_sums(tile, factors, before, length, after, before)
             combined(x[first:], dy[first:], sums, factors, d_x[first:], coupling, count, width, before)
+
+    forward_vector_cuda, backward_vector_cuda = _lrn_cuda.forward_vector_cuda, _lrn_cuda.backward_vector_cuda

@@ -1,5 +1,6 @@
 """Pooling over windows of an image, overlapping or not: maximum or average."""
 
+from netspec.layers import _pool_cuda
 from netspec.layers._window import clip, covering, element, window_of
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, forward, padding, pair, register
 
@@ -32,12 +33,15 @@ class Pool(Layer):
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
     }
+    prefer = {"cuda": ("vector",)}
     kinks = "where the two largest pixels of a window are equal (mode: max)"
     examples = (
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
         {"attrs": {"mode": "max", "size": [2, 3], "stride": 3, "pad": [1, 0, 2, 1]}, "inputs": [(2, 5, 5, 2)]},
         {"attrs": {"mode": "average", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
         {"attrs": {"mode": "average", "size": 2, "stride": [3, 1], "pad": 1}, "inputs": [(2, 5, 4, 2)]},
+        {"attrs": {"mode": "max", "size": 3, "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 8)]},
+        {"attrs": {"mode": "average", "size": [4, 2], "stride": [2, 3], "pad": [1, 2, 0, 1]}, "inputs": [(1, 7, 5, 4)]},
     )
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -53,6 +57,12 @@ class Pool(Layer):
     def scalars(self, t, index=None):
         """The window's numbers."""
         return window_of(self.attrs, t.x, inside=True).scalars
+
+    def supports(self, t, variant):
+        """The fast kernels take channels in fours, and windows of at most two strides."""
+        window = window_of(self.attrs, t.x, inside=True)
+        near = all(size <= 2 * stride for size, stride in zip(window.size, window.stride, strict=True))
+        return variant == "plain" or (near and t.x.shape[3] % 4 == 0)
 
     def flops(self, t):
         """One operation a pixel of each window."""
@@ -217,3 +227,7 @@ class Pool(Layer):
                     left, right = clip(ow, stride_w, pad_left, size_w, d_x.shape[2])
                     total += dy[n, oh, ow, c] / dy.dtype.type((bottom - top) * (right - left))
             d_x[n, ih, iw, c] = total
+
+    max_vector_cuda, max_only_vector_cuda = _pool_cuda.max_vector_cuda, _pool_cuda.max_only_vector_cuda
+    d_max_vector_cuda = _pool_cuda.d_max_vector_cuda
+    average_vector_cuda, d_average_vector_cuda = _pool_cuda.average_vector_cuda, _pool_cuda.d_average_vector_cuda

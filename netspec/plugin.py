@@ -11,20 +11,21 @@ A layer is one file with one class. Registering it makes it known to specs, give
 **Kernels** are functions in the class body, without ``self``. Several of one direction run in the order in which
 they are written, each after the one before has finished. Options of a mark:
 
-=========  ===========================================================================================================
-over       the tensor whose positions are worked through
-axes       axes of ``over`` that positions run along; omitted: every element (``flat``)
-block      CPU: positions in one call, a number or a function of the layer's tensors; it fixes the rounding, so it may
-           depend on shapes alone
-threads    CUDA: threads of a block; one thread a position
-grid       CUDA: blocks, as a function of the tensors, for kernels that place their threads themselves
-writes     the tensors written: every element of each must be written
-variant    "plain" (the reference, which must also run in float64) or a name of your own for a faster one
-each       name of an input in a variadic layer: the pass is repeated for each input, which the kernel calls by it
-when       attributes and the values for which the kernel is meant: ``when={"mode": "max"}``
-phases     of train, eval and predict: where it runs
-host       a function of primitives instead of a compiled kernel; its first parameter is ``ops``
-=========  ===========================================================================================================
+==========  ==========================================================================================================
+over        the tensor whose positions are worked through
+axes        axes of ``over`` that positions run along; omitted: every element (``flat``)
+block       CPU: positions in one call, a number or a function of the layer's tensors; it fixes the rounding, so it may
+            depend on shapes alone
+threads     CUDA: threads of a block
+per_thread  CUDA: positions that a thread works through, 1 where nothing is said
+grid        CUDA: blocks, as a function of the tensors, for kernels that place their threads themselves
+writes      the tensors written: every element of each must be written
+variant     "plain" (the reference, which must also run in float64) or a name of your own for a faster one
+each        name of an input in a variadic layer: the pass is repeated for each input, which the kernel calls by it
+when        attributes and the values for which the kernel is meant: ``when={"mode": "max"}``
+phases      of train, eval and predict: where it runs
+host        a function of primitives instead of a compiled kernel; its first parameter is ``ops``
+==========  ==========================================================================================================
 
 CPU kernels take ``start, stop`` first, the range of positions of this call, and are single-threaded; a team deals out
 the blocks. Of a tensor that the pass is ``over`` a call writes its own positions only: elementwise layers that follow
@@ -32,7 +33,8 @@ are run on them at once. CUDA kernels find their place with ``cuda.grid(1)`` and
 parameters are asked for by name:
 
 - inputs, outputs, parameters, state, saved tensors and workspace by their own names, as C-contiguous arrays, batch
-  first, channels last. In a flat pass those with the shape of ``over`` have one axis;
+  first, channels last, which on GPUs start at a multiple of 256 bytes. In a flat pass those with the shape of ``over``
+  have one axis;
 - ``d_x`` or ``dx``: the gradient with respect to ``x``; a forward pass has none; a gradient that is written must be
   overwritten whole, never added to: where a tensor has several readers the plan adds the sums;
 - ``next_s``: the next value of the state ``s``;
@@ -65,10 +67,13 @@ from netspec.registry import register
 ITERATION, VALID = 0, 1
 """Places in ``counters``: the iteration, counted from 0, and the number of valid rows (the first ones) of the batch."""
 
-uniform = Lazy("netspec.contract.random", "uniform")
-"""``uniform(key, iteration, index)``: a number in [0, 1), see netspec.contract.random."""
+uniform, uniforms = (Lazy("netspec.contract.random", name) for name in ("uniform", "uniforms"))
+"""``uniform(key, iteration, index)``: a number in [0, 1); ``uniforms`` gives those of index to index + 3, where index
+is a multiple of four, for the price of one: see netspec.contract.random."""
 
-load4, store4 = (Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4"))
+load4, store4, rsqrt, quotient = (
+    Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4", "rsqrt", "quotient")
+)
 shuffle_xor, shuffle_down = (Lazy("netspec.kernels.instructions", name) for name in ("shuffle_xor", "shuffle_down"))
 cp_async4, cp_async8, cp_async16, cp_async_commit, cp_async_wait = (
     Lazy("netspec.kernels.instructions", f"cp_async{name}") for name in ("4", "8", "16", "_commit", "_wait")
@@ -118,11 +123,14 @@ __all__ = [
     "number",
     "padding",
     "pair",
+    "quotient",
     "register",
+    "rsqrt",
     "shuffle_down",
     "shuffle_xor",
     "store4",
     "to_bf16x2",
     "to_tf32",
     "uniform",
+    "uniforms",
 ]

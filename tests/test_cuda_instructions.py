@@ -17,6 +17,8 @@ from netspec.plugin import (
     load4,
     mma_bf16,
     mma_tf32,
+    quotient,
+    rsqrt,
     shuffle_down,
     shuffle_xor,
     store4,
@@ -45,6 +47,7 @@ def every(source, target):
     d = mma_bf16(a, (to_bf16x2(v[0], v[1]), a[1]), c)
     m, n = ldmatrix(words, 4 * t), ldmatrix_trans(words, 4 * t)
     store4(target, 4 * t, shuffle_xor(d[0], 1), shuffle_down(d[1], 2), v[2] + m[0], v[3] + n[1])
+    target[t] = rsqrt(v[0]) + quotient(t, source.size)
 
 
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
@@ -58,9 +61,26 @@ def test_all_assemble(capability):
         "cp.async.cg.shared.global", "cp.async.ca.shared.global", "cp.async.commit_group;", "cp.async.wait_group 0;",
         "ld.shared.v4.f32", "st.global.v4.f32", "mma.sync.aligned.m16n8k8", "mma.sync.aligned.m16n8k16",
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16", "x4.trans.shared.b16", "shfl.sync.bfly.b32", "shfl.sync.down.b32",
+        "rsqrt.approx.ftz.f32", "div.u32",
     ):  # fmt: skip
         assert words in text
     assert assemble(text, f"sm_{capability[0]}{capability[1]}")["spills"] == 0
+
+
+def copy(source, target):
+    i = 4 * cuda.grid(1)
+    v = load4(source, i)
+    store4(target, i, v[0], v[1], v[2], v[3])
+
+
+@pytest.mark.parametrize(("dtype", "words"), [("uint8", "st.global.v4.u8"), ("float64", "st.global.v2.f64")])
+def test_vectors_of_other_elements(dtype, words):
+    from netspec.kernels.cuda import plain_cuda
+    from netspec.kernels.numba_cuda import array_type, compile_ptx
+
+    array = array_type(dtype, 1)
+    text = compile_ptx(plain_cuda(copy, "float32"), (array, array), (8, 0))
+    assert words in text
 
 
 def test_a_kernel_that_reaches_another_instruction_is_another_kernel():

@@ -12,6 +12,7 @@ import numpy as np
 
 from netspec.check.compare import Failed, Skipped
 from netspec.check.single import Array, SingleLayer, Values
+from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import Backend, Phase
 from netspec.contract.layer import Layer
 from netspec.contract.tensor import Shape, Tensor
@@ -22,6 +23,8 @@ from netspec.init import initialiser_types
 from netspec.registry import layer_types
 
 _SHAPES: tuple[Shape, ...] = ((2, 5, 6, 4), (2, 8))
+_MANY: Shape = (3, 7, 9, 7)
+"""More elements than a block of threads of an elementwise layer does, and not in fours."""
 _INITIALISER = {"type": "gaussian", "std": 0.1}
 
 
@@ -84,7 +87,8 @@ class Subject:
         """The declared examples, else plausible attributes with a batch of images and one of rows."""
         if self.cls.examples:
             return tuple(_case(self.cls, example) for example in self.cls.examples)
-        cases = [case for case in map(functools.partial(_guess, self.cls), _SHAPES) if case.fits()]
+        tried = (*_SHAPES, _MANY) if issubclass(self.cls, Elementwise) else _SHAPES
+        cases = [case for case in map(functools.partial(_guess, self.cls), tried) if case.fits()]
         if not cases:
             shapes = " or ".join(map(str, _SHAPES))
             raise Failed(f"inputs of shape {shapes} do not fit: declare examples = ({{'attrs': ..., 'inputs': ...}},)")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from netspec.contract.kernel import Direction, Kernel, backward, cuda, forward
+from netspec.contract.kernel import Direction, Kernel, Lazy, backward, cuda, forward
 from netspec.contract.layer import Layer
 from netspec.contract.tensor import Flops, Tensor
 from netspec.errors import LayerError
+
+load4, store4 = (Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4"))
 
 # Slices first: numba lets an index that starts anywhere be negative, and such a loop is not vectorised.
 _CPU = """
@@ -18,12 +20,21 @@ def {name}(start, stop, {params}):
     for i in range({first}.size):
         {store} = {call}
 """
+# A block of threads does two vectors a thread, all loads before the first store; the last block goes by elements.
 _CUDA = """
 def {name}({params}):
-    i = cuda.grid(1)
-    if i < {first}.size:
-        {store} = {call}
+    start = BLOCK * cuda.blockIdx.x
+    if start + BLOCK <= {first}.size:
+        i = start + 4 * cuda.threadIdx.x
+        {loads}
+        {calls}
+        {stores}
+    else:
+        for i in range(start + cuda.threadIdx.x, {first}.size, THREADS):
+            {store} = {call}
 """
+_THREADS, _EACH = 128, 8
+_BLOCK = _THREADS * _EACH
 
 
 class Elementwise(Layer):
@@ -86,20 +97,40 @@ def _kernels(
     writes: tuple[str, ...],
 ) -> tuple[Kernel, Kernel]:
     params = tuple(dict.fromkeys((*reads, *writes)))
-    items = ", ".join(name if name in cls.attrs_schema else f"{name}[i]" for name in reads)
     arrays = [name for name in params if name not in cls.attrs_schema]
+
+    def call(place: str) -> str:
+        return f"scalar({', '.join(name + place if name in arrays else name for name in reads)})"
+
+    def results(place: str) -> str:
+        return ", ".join(name + place for name in writes)
+
     words = {
         "slices": "; ".join(f"{name} = {name}[start:stop]" for name in arrays),
         "params": ", ".join(params),
         "first": writes[0],
-        "store": ", ".join(f"{name}[i]" for name in writes),
-        "call": f"scalar({items})",
+        "store": results("[i]"),
+        "call": call("[i]"),
+        "loads": _halves("{parts} = load4({name}, i + {offset})", [name for name in arrays if name in reads]),
+        "calls": "; ".join(f"{results(f'__{n}')} = {call(f'__{n}')}" for n in range(_EACH)),
+        "stores": _halves("store4({name}, i + {offset}, {parts})", writes),
     }
     mark = forward if direction == "forward" else backward
     over = writes[0] if direction == "forward" else "y"
     return (
         mark("cpu", over=over, writes=writes)(_compile(cls, _CPU, function, f"{direction}_cpu", words)),
-        mark("cuda", over=over, writes=writes, threads=256)(_compile(cls, _CUDA, function, f"{direction}_cuda", words)),
+        mark("cuda", over=over, writes=writes, threads=_THREADS, per_thread=_EACH)(
+            _compile(cls, _CUDA, function, f"{direction}_cuda", words)
+        ),
+    )
+
+
+def _halves(text: str, names: Iterable[str]) -> str:
+    """The statement for both vectors of each array, whose elements are called ``x__0`` and so on."""
+    return "; ".join(
+        text.format(name=name, offset=4 * _THREADS * half, parts=", ".join(f"{name}__{4 * half + n}" for n in range(4)))
+        for half in (0, 1)
+        for name in names
     )
 
 
@@ -107,7 +138,10 @@ def _compile(
     cls: type, template: str, function: Callable[..., Any], name: str, words: dict[str, str]
 ) -> Callable[..., Any]:
     source = template.format(name=name, **words)
-    scope: dict[str, Any] = {"scalar": function, "cuda": cuda, "__name__": cls.__module__}
+    scope: dict[str, Any] = {
+        **{"scalar": function, "cuda": cuda, "load4": load4, "store4": store4, "BLOCK": _BLOCK, "THREADS": _THREADS},
+        "__name__": cls.__module__,
+    }
     exec(source, scope)  # the text is made of this module's templates and parameter names only
     loop = scope[name]
     loop.__qualname__ = f"{cls.__qualname__}.{name}"

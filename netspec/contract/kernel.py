@@ -24,8 +24,8 @@ class Kernel:
 
     On CPUs the pass covers ``extent`` positions along ``axes`` of ``over`` in blocks of ``block``; the function gets
     ``start, stop`` first and is called once a block by a team member. On CUDA it is launched with ``threads`` threads
-    a block and one thread a position, or with the ``grid`` it names. ``host`` functions are ordinary Python made of
-    the primitives in ``ops``, their first parameter.
+    a block and a thread for every ``per_thread`` positions, or with the ``grid`` it names. ``host`` functions are
+    ordinary Python made of the primitives in ``ops``, their first parameter.
     """
 
     function: Callable[..., Any]
@@ -36,6 +36,7 @@ class Kernel:
     axes: Axes
     block: Count
     threads: int | tuple[int, int]
+    per_thread: int
     grid: Callable[[Any], tuple[int, ...]] | None
     host: bool
     variant: str
@@ -90,6 +91,7 @@ def _marker(
     axes: int | tuple[int, ...] | None = None,
     block: Count | None = None,
     threads: int | tuple[int, int] = 128,
+    per_thread: int = 1,
     grid: Callable[[Any], tuple[int, ...]] | None = None,
     host: bool = False,
     variant: str = "plain",
@@ -114,6 +116,7 @@ def _marker(
         axes=axes,
         block=block or (DEFAULT_BLOCK if axes is None else 1),
         threads=threads,
+        per_thread=per_thread,
         grid=grid,
         host=host,
         variant=variant,

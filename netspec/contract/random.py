@@ -41,3 +41,15 @@ def uniform(key, iteration, index):  # type: ignore[no-untyped-def]
     elif lane == 3:
         word = words[3]
     return np.float32(word >> _SHIFT) * _UNIT
+
+
+@device
+def uniforms(key, iteration, index):  # type: ignore[no-untyped-def]
+    """The numbers of four elements from index on, a multiple of four: what ``uniform`` gives for each."""
+    a, b, c, d = philox(key, iteration, index // 4)
+    return (
+        np.float32(a >> _SHIFT) * _UNIT,
+        np.float32(b >> _SHIFT) * _UNIT,
+        np.float32(c >> _SHIFT) * _UNIT,
+        np.float32(d >> _SHIFT) * _UNIT,
+    )

@@ -5,7 +5,10 @@ Arrays have elements of 4 bytes unless said otherwise; an ``index`` counts eleme
 whatever its shape. 128-bit accesses need an address that is a multiple of 16 bytes.
 
 Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, ``store4(array, index, a, b, c, d)``
-writes them; in global or shared memory.
+writes them; in global or shared memory, for elements of any size, which decides the access's.
+
+Numbers: ``rsqrt(x)`` is 1 / sqrt(x) of a float32, off by no more than 2 ** -22.4 of it; ``quotient(i, n)`` is i // n
+of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits.
 
 Shuffles: ``shuffle_xor(value, lanes)`` gives the value of the thread whose lane differs in those bits,
 ``shuffle_down(value, lanes)`` that of the thread so many lanes on (its own beyond the last); for float32 and int32.
@@ -39,13 +42,18 @@ def _instruction(define: Callable[..., Any]) -> Any:
     return twins.Twin(define) if SIMULATOR else intrinsic(define)
 
 
+def _alignment(array: Any) -> int:
+    """Bytes that the address of four elements is a multiple of, as far as accesses go."""
+    return min(array.dtype.bitwidth // 2, 16)  # type: ignore[no-any-return]
+
+
 @_instruction
 def load4(_, array, index):  # type: ignore[no-untyped-def]
     """Four neighbouring elements at once."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         place = vector_pointer(context, builder, signature.args[0], *args)
-        return pack(context, builder, signature, unpack(builder, builder.load(place, align=16), 4))
+        return pack(context, builder, signature, unpack(builder, builder.load(place, align=_alignment(array)), 4))
 
     return types.UniTuple(array.dtype, 4)(array, types.int64), generate
 
@@ -59,10 +67,30 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
         value = place.type.pointee(None)
         for number, part in enumerate(args[2:]):
             value = builder.insert_element(value, part, uint32(number))
-        builder.store(value, place, align=16)
+        builder.store(value, place, align=_alignment(array))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, *[array.dtype] * 4), generate
+
+
+@_instruction
+def rsqrt(_, value):  # type: ignore[no-untyped-def]
+    """1 / sqrt(value), nearly."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return asm(builder, "rsqrt.approx.ftz.f32 $0, $1;", float32, args, "=f,f")
+
+    return types.float32(types.float32), generate
+
+
+@_instruction
+def quotient(_, i, n):  # type: ignore[no-untyped-def]
+    """i // n in 32 bits without a sign; there is no check of n."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.udiv(*args)
+
+    return types.int32(types.uint32, types.uint32), generate
 
 
 def _shuffle(kind: str, bound: str) -> Callable[..., Any]:

@@ -49,6 +49,19 @@ def store4(array: Any, index: int, *values: Any) -> None:
     elements(array)[index : index + 4] = values
 
 
+def rsqrt(value: Any) -> Any:
+    """1 / sqrt(value), NaN below zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.float32(1) / np.sqrt(np.float32(value))
+
+
+def quotient(i: int, n: int) -> int:
+    """Whole numbers divided; compiled there is no check of their range."""
+    if not (0 <= i < 2**32 and 0 < n < 2**32):
+        raise ValueError(f"{i} // {n} is not for 32 bits")
+    return int(i) // int(n)
+
+
 def _check_aligned(index: int, count: int) -> None:
     if index % count:
         raise ValueError(f"element {index} is not at a multiple of {4 * count} bytes")

@@ -69,7 +69,7 @@ def _lower(
     extent = over.size if kernel.axes is None else prod(over.shape[axis] for axis in kernel.axes)
     block = kernel.block(t) if callable(kernel.block) else kernel.block
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
-    grid = tuple(kernel.grid(t)) if kernel.grid else (-(-extent // prod(threads)),)
+    grid = tuple(kernel.grid(t)) if kernel.grid else (-(-extent // (prod(threads) * kernel.per_thread)),)
     flat = [a for _, a in args if a is not None and kernel.flat and _same_shape(a, over, tensors)]
     return Pass(
         kernel=f"{layer.type}:{kernel.function.__name__}",

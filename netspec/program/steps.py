@@ -154,7 +154,7 @@ def _operation_pass(
         writes=tuple(mapping.get(name, name) for name in kernel.writes),
         extent=extent,
         block=min(block, extent),
-        grid=(-(-extent // prod(threads)),),
+        grid=(-(-extent // (prod(threads) * kernel.per_thread)),),
         threads=threads,
         flat=tuple(t for n, t in targets.items() if kernel.flat and n not in scalars and shapes[t] == over),
         per_member=(),

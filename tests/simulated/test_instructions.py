@@ -19,6 +19,8 @@ from netspec.plugin import (
     load4,
     mma_bf16,
     mma_tf32,
+    quotient,
+    rsqrt,
     shuffle_down,
     shuffle_xor,
     store4,
@@ -213,3 +215,17 @@ def test_numbers_are_rounded_as_the_gpu_does():
 
 def test_the_simulator_is_what_runs_here():
     assert numba_cuda.SIMULATOR
+
+
+def numbers(source, whole, target):
+    i = cuda.threadIdx.x
+    target[i] = rsqrt(source[i]) + quotient(whole[i], 7)
+
+
+def test_numbers():
+    source, whole = np.linspace(0.1, 9, 32, dtype=np.float32), np.arange(32, dtype=np.int32)
+    target = np.zeros(32, np.float32)
+    run(numbers, source, whole, target)
+    assert np.allclose(target, 1 / np.sqrt(source) + whole // 7, rtol=1e-6)
+    with pytest.raises(ValueError, match="32 bits"):
+        twins.quotient(-1, 3)
