@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from data_samples import files, folder_source, jpeg, real, tar_source, write_folder, write_tar
 
+from netspec.data import source as source_contract
 from netspec.data.describe import check_classes, describe
 from netspec.data.source import BrokenImage, Split
 from netspec.data.sources import open_source, source_from_path, source_types
@@ -254,6 +255,15 @@ def test_damaged_archives_are_read_or_told_but_never_a_traceback(tmp_path):
                 split.read(i)
                 read += 1
     assert min(told, read) > 50
+
+
+def test_files_beyond_the_size_limit_are_broken(tmp_path, monkeypatch):
+    write_folder(tmp_path, {"train/a/1.jpg": b"x" * 1001})
+    write_tar(tmp_path / "train.tar", {"train/a/1.jpg": b"x" * 1001})
+    monkeypatch.setattr(source_contract, "MAX_FILE_BYTES", 1000)
+    for source in (folder_source(tmp_path), tar_source(tmp_path)):
+        with pytest.raises(BrokenImage, match="1,001 bytes; files over 1,000 bytes are not read"):
+            source.train.read(0)
 
 
 def test_attributes_are_checked():
