@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from math import prod
 from typing import Any, NamedTuple
@@ -10,18 +11,34 @@ import numpy as np
 
 from gpu_parts.timing import seconds
 from netspec.contract.tensor import itemsize
+from netspec.errors import SpecError
 from netspec.plan.model import Step
 from netspec.program.model import Program
-from netspec.runners.session import Rates, Session
+from netspec.runners.session import Outcome, Rates, Session
 from netspec.spec import load
 from netspec.spec.model import Spec
 
 RATES = Rates(1e-6, 0.9, 5e-4)
+LEARNING = Rates(0.01, 0.9, 5e-4)
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
-def spec_of(name: str, batch: int) -> Spec:
-    """A spec by name or file, for a batch size."""
-    return load(name, (f"train.batch={batch}",))
+def spec_of(name: str, batch: int, precision: str | None = None) -> Spec:
+    """A spec by name or file, for a batch size and, where the specs of this version know it, a precision on GPUs."""
+    chosen = () if precision is None else (f"train.cuda.precision={precision}",)
+    return load(name, (f"train.batch={batch}", *chosen))
+
+
+def precisions(name: str) -> tuple[str | None, ...]:
+    """What ``train.cuda.precision`` may be; None alone where there is no such key."""
+    found = []
+    for precision in PRECISIONS:
+        try:
+            spec_of(name, 2, precision)
+        except SpecError:
+            continue
+        found.append(precision)
+    return tuple(found) or (None,)
 
 
 def images(spec: Spec, batch: int, seed: int = 0) -> dict[str, Any]:
@@ -35,35 +52,41 @@ def images(spec: Spec, batch: int, seed: int = 0) -> dict[str, Any]:
 
 
 def right(name: str, batch: int) -> dict[str, Any]:
-    """One iteration on the card and on CPUs from the same start: the largest difference of any tensor."""
-    spec, found = spec_of(name, batch), []
-    for kind in ("cpu", "cuda"):
+    """One iteration on the card, in each precision, and on CPUs from the same start: the worst tensor's difference."""
+    rows, spec = [], spec_of(name, batch)
+    expected, on_cpu = _trained(spec, "cpu", batch)
+    for precision in precisions(name):
+        got, outcome = _trained(spec_of(name, batch, precision), "cuda", batch)
+        worst = max(expected, key=lambda key: _error(expected[key], got[key]))
+        row = {"precision": precision or "", "worst_tensor": worst, "worst_error": _error(expected[worst], got[worst])}
+        rows.append({**row, "loss_cpu": _loss(on_cpu), "loss_gpu": _loss(outcome), "finite": outcome.finite})
+    return {"network": name, "rows": rows}
+
+
+def curves(name: str, batch: int, iterations: int = 30) -> dict[str, Any]:
+    """The loss of the first iterations on CPUs and on the card, from one start and on the same batches."""
+    losses: dict[str, list[float]] = {}
+    runs = [("cpu", None), *(("cuda", precision) for precision in precisions(name))]
+    for kind, precision in runs:
+        spec = spec_of(name, batch, precision)
         with Session(spec, [kind], phases=("train",)) as session:
-            outcome = session.train(images(spec, batch), 0, batch, Rates(0.01, 0.9, 5e-4))
-            found.append((session.store.tensors(), outcome))
-    (a, on_cpu), (b, on_gpu) = found
-    worst = max(a, key=lambda key: _error(a[key], b[key]))
-    losses = [next(iter(outcome.reports.values()))["loss"] for outcome in (on_cpu, on_gpu)]
-    return {
-        "network": name,
-        "worst_tensor": worst,
-        "worst_error": _error(a[worst], b[worst]),
-        "loss_cpu": losses[0],
-        "loss_gpu": losses[1],
-        "finite": on_gpu.finite,
-    }
+            steps = (session.train(images(spec, batch, i % 5), i, batch, LEARNING) for i in range(iterations))
+            losses[f"{kind} {precision or ''}".strip()] = [_loss(outcome) / batch for outcome in steps]
+    rows = [{"iteration": i + 1, **{key: curve[i] for key, curve in losses.items()}} for i in range(0, iterations, 5)]
+    apart = {key: max(map(_apart, losses["cpu"], curve)) for key, curve in losses.items() if key != "cpu"}
+    return {"network": name, "largest_relative_difference": max(apart.values()), "rows": rows}
 
 
 class Ceilings(NamedTuple):
-    """What was measured on this card: GB/s of a copy, TFLOP/s of a float32 product; None where it was not."""
+    """What was measured on this card: GB/s of a copy, TFLOP/s of a large product by precision."""
 
     copy: float | None
-    product: float | None
+    products: dict[str, float]
 
 
-def steps(name: str, batch: int, ceilings: Ceilings, until: float) -> dict[str, Any]:
-    """Every step of a training iteration, alone: milliseconds, TFLOP/s, GB/s and their shares of the ceilings."""
-    rows, spec = [], spec_of(name, batch)
+def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, until: float) -> dict[str, Any]:
+    """Every step of a training iteration, alone: milliseconds, TFLOP/s, GB/s and the share of what bounds it."""
+    rows, spec = [], spec_of(name, batch, precision)
     with Session(spec, ["cuda"], phases=("train",)) as session:
         session.train(images(spec, batch), 0, batch, RATES)
         program = session.programs["train"]
@@ -74,45 +97,69 @@ def steps(name: str, batch: int, ceilings: Ceilings, until: float) -> dict[str, 
             taken = seconds(session.devices[step.device], bound.call, graph=step.queue == "compute")
             rows.append(_row(program, step, taken, ceilings))
     rows.sort(key=lambda row: -row["ms"])
-    return {"network": name, "batch": batch, "total_ms": sum(row["ms"] for row in rows), "rows": rows}
+    total = sum(row["ms"] for row in rows)
+    return {"network": name, "batch": batch, "precision": precision or "", "total_ms": total, "rows": rows}
 
 
-def iterations(name: str, batch: int, devices: str, runner: str, budget: float) -> dict[str, Any]:
-    """Images a second of training, and the host's milliseconds of enqueueing where streams overlap."""
-    spec = spec_of(name, batch)
+def iterations(
+    name: str, batch: int, devices: str, precision: str | None, runner: str = "local", budget: float = 5.0
+) -> dict[str, Any]:
+    """Images a second of training as runs do it, batches coming up meanwhile, and the host's share of an iteration."""
+    spec = spec_of(name, batch, precision)
     with Session(spec, [devices], runner=runner, phases=("train",)) as session:
-        arrays = images(spec, batch)
-        session.train(arrays, 0, batch, RATES)
-        times: list[float] = []
+        arrays = [images(spec, batch, seed) for seed in (0, 1)]
+        for iteration in range(4):  # compiling, and a graph for each set of input buffers
+            session.train(arrays[iteration % 2], iteration, batch, RATES)
+        walls, works, starts = [], [], []
         end = time.perf_counter() + budget
-        while len(times) < 3 or (time.perf_counter() < end and len(times) < 50):
-            start = time.perf_counter()
-            outcome = session.train(arrays, len(times), batch, RATES)
-            times.append(time.perf_counter() - start)
+        session.stage(arrays[0])
+        while len(walls) < 3 or (time.perf_counter() < end and len(walls) < 200):
+            began = time.perf_counter()
+            session.start(len(walls), batch, RATES)
+            starts.append(time.perf_counter() - began)
+            session.stage(arrays[len(walls) % 2])
+            outcome = session.finish()
+            walls.append(time.perf_counter() - began)
+            works.append(outcome.seconds or 0.0)
+        captured, news = session.captured(), session.news()
         assert outcome.finite
-    median = sorted(times)[len(times) // 2]
+    wall, work = statistics.median(walls), statistics.median(works)
     return {
         "network": name,
         "devices": devices,
         "runner": runner,
+        "precision": precision or "",
         "batch": batch,
-        "images_per_second": batch / median,
-        "ms": median * 1e3,
-        "iterations": len(times),
+        "images_per_second": batch / wall,
+        "ms": wall * 1e3,
+        "ms_of_devices": work * 1e3,
+        "us_of_the_host_alone": (wall - work) * 1e6 if work else None,
+        "us_of_start": statistics.median(starts) * 1e6,
+        "captured": captured,
+        "news": news,
+        "iterations": len(walls),
     }
+
+
+def _trained(spec: Spec, kind: str, batch: int) -> tuple[dict[str, Any], Outcome]:
+    with Session(spec, [kind], phases=("train",)) as session:
+        outcome = session.train(images(spec, batch), 0, batch, LEARNING)
+        return session.store.tensors(), outcome
 
 
 def _row(program: Program, step: Step, taken: float, ceilings: Ceilings) -> dict[str, Any]:
     moved = sum(_bytes(program, step, name) for name in step.args)
-    bandwidth, rate = moved / taken / 1e9, step.flops / taken / 1e12
+    bandwidth, rate, variant = moved / taken / 1e9, step.flops / taken / 1e12, str(step.attrs.get("variant", ""))
+    kind = next((precision for precision in PRECISIONS if variant.startswith(precision)), "float32")
+    product = ceilings.products.get(kind)
+    bounds = [share for share in (ceilings.copy and bandwidth / ceilings.copy, product and rate / product) if share]
     return {
         "step": step.name,
-        "variant": step.attrs.get("variant", ""),
+        "variant": variant,
         "ms": taken * 1e3,
         "TFLOPs": rate,
         "GBs": bandwidth,
-        "share_of_copy": bandwidth / ceilings.copy if ceilings.copy else None,
-        "share_of_product": rate / ceilings.product if ceilings.product else None,
+        "share_of_roofline": max(bounds, default=None),
         "kernels": len(step.passes),
     }
 
@@ -124,6 +171,14 @@ def _bytes(program: Program, step: Step, name: str) -> int:
     if region.axis is not None:
         shape[region.axis] = region.stop - region.start
     return prod(shape) * itemsize(buffer.dtype)
+
+
+def _loss(outcome: Outcome) -> float:
+    return next(iter(outcome.reports.values()))["loss"]
+
+
+def _apart(a: float, b: float) -> float:
+    return abs(a - b) / max(abs(a), 1e-30)
 
 
 def _error(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

@@ -115,6 +115,16 @@ def launches(device: Device) -> dict[str, Any]:
     return {"answer": answer, "two_arrays_us": two, "three_arrays_us": three, "event_us": mark, "copy_us": copy}
 
 
+def iteration(found: dict[str, Any]) -> dict[str, Any]:
+    """Whether a whole iteration was captured as a graph, and what the host adds to it."""
+    how = (
+        "replayed as a graph" if found["captured"] else f"NOT captured: {'; '.join(found['news']) or 'no reason given'}"
+    )
+    alone = found["us_of_the_host_alone"]
+    host = f"{alone:.0f} us" if alone is not None else "unknown"
+    return {"answer": f"{how}; the host adds {host}, its call takes {found['us_of_start']:.0f} us", **found}
+
+
 def ceilings(device: Device) -> dict[str, Any]:
     """Bytes a second of copies on the card (read and written counted) and from page-locked memory, GB/s."""
     count = 1 << 28

@@ -32,13 +32,17 @@ class Program:
     inplace: Mapping[str, str]
 
     def memory(self) -> dict[str, dict[str, int]]:
-        """Bytes by device and kind before reuse, with ``arena`` (what shared memory takes) and ``total`` beside."""
+        """Bytes by device and kind before reuse, with ``arena`` (what shared memory takes) and ``total`` beside.
+
+        On GPUs inputs count twice: a batch comes up while the one before it is worked on.
+        """
         table: dict[str, dict[str, int]] = {device: {} for device in self.plan.devices}
         own = dict.fromkeys(self.plan.devices, 0)
         for buffer in self.buffers.values():
             row = table[buffer.device]
-            row[buffer.kind] = row.get(buffer.kind, 0) + buffer.nbytes
-            own[buffer.device] += 0 if buffer.name in self.offsets else aligned(buffer.nbytes)
+            copies = 2 if buffer.kind == "input" and self.kinds[buffer.device] == "cuda" else 1
+            row[buffer.kind] = row.get(buffer.kind, 0) + copies * buffer.nbytes
+            own[buffer.device] += 0 if buffer.name in self.offsets else copies * aligned(buffer.nbytes)
         for device, row in table.items():
             row["arena"] = self.arenas.get(device, 0)
             row["total"] = own[device] + row["arena"]

@@ -14,8 +14,10 @@ from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
 
 from netspec.check import run
 from netspec.device.gpus import gpus, obstacle
+from netspec.errors import NetspecError
 from netspec.registry import layer_types
 from netspec.runners.session import Session
+from netspec.runners.trace import Trace
 
 pytestmark = [
     pytest.mark.gpu,
@@ -67,10 +69,49 @@ def test_a_gpu_learns_as_cpus_do():
     np.testing.assert_allclose(on_gpu, on_cpus, rtol=2e-2)
 
 
-def test_streams_give_the_bits_of_the_serial_runner():
-    serial, _ = _trained("cuda:0,cuda:0", runner="serial")
-    for _ in range(5):
-        same_bits(_trained("cuda:0,cuda:0", runner="local")[0], serial)
+def test_streams_and_graphs_give_the_bits_of_the_serial_runner():
+    """The first iteration is enqueued step by step, the others are replayed; with a trace none is."""
+    serial, _ = _trained("cuda:0,cuda:0", 5, runner="serial")
+    for _ in range(3):
+        same_bits(_trained("cuda:0,cuda:0", 5, runner="local")[0], serial)
+    same_bits(_trained("cuda:0,cuda:0", 5, trace=Trace())[0], serial)
+
+
+@pytest.mark.parametrize("devices", ["cuda:0,cuda:0", "cuda:0,cuda:1"])
+def test_iterations_are_captured_and_batches_come_up_beside_them(devices):
+    if devices.endswith("1") and len(gpus()) < 2:
+        pytest.skip("one GPU only")
+    serial, _ = _trained(devices, 5, runner="serial")
+    with Session(network(TWO_TOWERS), [devices], phases=("train",)) as session:
+        session.stage(batch(0))
+        for iteration in range(5):
+            session.start(iteration, BATCH, RATES)
+            following = batch(iteration + 1)
+            session.stage(following)
+            for array in following.values():
+                array[:] = 0
+            outcome = session.finish()
+            assert outcome.finite and outcome.seconds > 0
+        assert session.captured() and not session.news()
+        same_bits(session.store.tensors(), serial)
+
+
+def test_evaluation_and_prediction_are_captured_too():
+    with Session(network(TWO_TOWERS), ["cuda:0,cuda:0"], phases=("train", "eval", "predict")) as session:
+        train(session, 1)
+        images = {"image": batch(1)["image"]}
+        first = session.evaluate(batch(1), BATCH).reports, session.predict(images, BATCH)
+        for _ in range(3):
+            assert session.evaluate(batch(1), BATCH).reports == first[0]
+            np.testing.assert_array_equal(session.predict(images, BATCH), first[1])
+        assert session.captured("eval") and session.captured("predict")
+
+
+def test_what_cannot_be_captured_is_refused_and_can_still_be_run(card):
+    with pytest.raises(NetspecError):
+        card.capture(lambda: card.synchronise())
+    array = _put(card, np.full(8, 2, np.float32))
+    assert (card.download(array) == 2).all()
 
 
 @pytest.mark.skipif(len(gpus()) < 2, reason="one GPU only")
@@ -141,8 +182,6 @@ def test_a_captured_call_is_replayed(card):
 
 
 def test_too_much_memory_is_an_error_with_figures(card):
-    from netspec.errors import NetspecError
-
     with pytest.raises(NetspecError, match="no room for"):
         card.arena(gpus()[0].memory * 2)
     assert (card.download(_put(card, np.ones(8, np.float32))) == 1).all()

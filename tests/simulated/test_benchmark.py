@@ -30,9 +30,30 @@ def test_sections_are_run_and_reported(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), str(tmp_path / "out"), *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(found) == {"architecture", "graphs", "steps"} and done.returncode == 0, done.stderr
+    assert {name.partition(",")[0] for name in found} == {"architecture", "graphs", "steps"}
+    assert done.returncode == 0, done.stderr
     assert "loads and computes" in found["architecture"]["answer"] and found["graphs"]["right"]
-    steps = {row["step"] for row in found["steps"]["rows"]}
+    timed = [section["rows"] for name, section in found.items() if name.startswith("steps")]
+    steps = {row["step"] for row in timed[0]}
     assert {"fc.forward@card", "fc.backward@card", "loss.forward@card"} <= steps
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.splitlines()[2].startswith("- code for this card") and "| fc.forward@card |" in text
+
+
+def test_whole_iterations_are_measured_and_compared(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_parts import compare, network, questions
+
+    spec = tmp_path / "little.yaml"
+    spec.write_text(SPEC)
+    found = network.iterations(str(spec), 2, "cuda", None, budget=0.0)
+    assert found["captured"] and found["iterations"] == 3 and not found["news"]
+    assert questions.iteration(found)["answer"].startswith("replayed as a graph")
+    told = compare.training(
+        {"training": found, "torch, training": {"batch": 2, "best_images_per_second": 1.0}}, str(spec)
+    )
+    assert told["answer"].startswith("batch 2: ") and told["rows"][0]["ratio"] > 0
+    step = {"step": "conv1.forward@card", "variant": "plain", "ms": 2.0}
+    rival = {"layer": "conv1", "mode": "float32", "forward_ms": 1.0}
+    (row,) = compare.convolutions({"steps": {"rows": [step]}, "torch, convolutions": {"rows": [rival]}})["rows"]
+    assert row["share_of_cudnn"] == 0.5

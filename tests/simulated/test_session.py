@@ -30,8 +30,14 @@ TOWERS = """
 
 def _trained(devices, runner):
     with Session(network(TOWERS), [devices], runner=runner, phases=("train",)) as session:
-        outcome = session.train(batch(0, (5, 5, 3), 2), 0, 2, RATES)
-        assert outcome.finite
+        session.stage(batch(0, (5, 5, 3), 2))
+        for iteration in range(2):
+            session.start(iteration, 2, RATES)
+            if session.ahead or not iteration:
+                session.stage(batch(iteration + 1, (5, 5, 3), 2))
+            outcome = session.finish()
+            assert outcome.finite
+        assert session.captured() == session.ahead == (runner == "local")
         return {**session.store.tensors(), **{key: np.array(value) for key, value in outcome.reports["loss"].items()}}
 
 

@@ -1,0 +1,70 @@
+"""What runs in processes of its own, so that it can be ended when its time is up: tests, the sanitizer, PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SANITIZED = "iteration_on_a_gpu and serial or captured or slices or staging"
+"""Tests small enough for a tool that makes kernels ten times slower."""
+_ENDED = 124
+
+
+def tests(seconds: float, *options: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    """``pytest -m gpu``: the contract suite on the card, streams, graphs, copies."""
+    if find_spec("pytest") is None:
+        return {"answer": "pytest is not installed"}
+    command = [*before, sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--no-header", "tests/gpu", *options]
+    status, text = _run(command, seconds)
+    lines = [line for line in text.splitlines() if line.strip()]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    ended = f" (ended after {seconds:.0f} s)" if status == _ENDED else ""
+    answer = lines[-1].strip("= ") if lines else "no output"
+    return {"answer": f"{answer}{ended}", "exit": status, "failed_tests": failed}
+
+
+def sanitizer(seconds: float) -> dict[str, Any]:
+    """Small cases under compute-sanitizer's memcheck, where the CUDA toolkit has brought it."""
+    places = (Path("/usr/local/cuda/bin"), *(Path(path) / "nvidia" / "cu13" / "bin" for path in sys.path if path))
+    tool = shutil.which("compute-sanitizer", path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, places)]))
+    if tool is None:
+        return {"answer": "compute-sanitizer is not there"}
+    memcheck = (tool, "--tool", "memcheck", "--error-exitcode", "9", "--target-processes", "all")
+    return tests(seconds, "-x", "-k", SANITIZED, before=memcheck)
+
+
+def torch_training(batch: int, seconds: float, modes: str = "") -> dict[str, Any]:
+    """Images a second of AlexNet in PyTorch's modes; those whose names hold ``modes``, as far as the time goes."""
+    end = time.perf_counter() + seconds
+    command = [sys.executable, "-m", "gpu_parts.rivals", str(batch), modes]
+    status, text = _run(command, seconds)
+    rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    late = {"ended": "no time left for more"} if status == _ENDED or time.perf_counter() > end else {}
+    if status not in (0, _ENDED):
+        late = {"failed": text[-500:]}
+    best = max((row["images_per_second"] for row in rows if "images_per_second" in row), default=None)
+    return {"batch": batch, "best_images_per_second": best, **late, "rows": rows}
+
+
+def _run(command: list[str], seconds: float) -> tuple[int, str]:
+    """Exit status and output; 124 where the time was up."""
+    paths = (str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
+    try:
+        text, _ = process.communicate(timeout=max(seconds, 1.0))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # its own processes too: they would keep the pipe open
+        text, _ = process.communicate()
+        return _ENDED, text
+    return process.returncode, text
