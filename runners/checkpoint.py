@@ -167,8 +167,12 @@ def _record(path: Path, file: Any) -> tuple[Record, dict[str, int]]:
         if zlib.crc32(text.encode()) != sums.pop("", None):
             raise Damaged(path, "damaged: its record is not what was written")
         return _decode(path, json.loads(text)), sums
-    except (ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise Damaged(path, f"damaged: its record cannot be read ({_first_line(error)})") from error
+
+
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What JSON of another make leads to; the last where it is nested a thousand deep."""
 
 
 def record_text(record: Record) -> str:
@@ -180,7 +184,7 @@ def record_from(path: Path) -> Record:
     """The record of a JSON file. Raises NetspecError where there is none."""
     try:
         return _decode(path, json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, *_UNREADABLE) as error:
         raise NetspecError(f"{path}: cannot be read ({_first_line(error)})") from error
 
 
@@ -194,4 +198,23 @@ def _decode(path: Path, values: dict[str, Any]) -> Record:
     values["evaluated"] = Evaluated(**evaluated) if evaluated else None
     for name in ("classes", "validation_errors"):
         values[name] = tuple(values[name])
-    return Record(**values)
+    record = Record(**values)
+    _check_kinds(record)
+    return record
+
+
+def _check_kinds(record: Record) -> None:
+    """Raise TypeError where a value is not of its kind: an edited record must not fail far from here."""
+    numbers = [record.iteration, record.epoch, record.position, record.seed, record.batch]
+    errors = list(record.validation_errors)
+    if record.evaluated is not None:
+        numbers.append(record.evaluated.iteration)
+        errors += [record.evaluated.loss, *record.evaluated.errors.values()]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise TypeError("a count is not a whole number")
+    if not all(type(error) in (int, float) for error in errors):
+        raise TypeError("an error is not a number")
+    if not all(isinstance(name, str) for name in (*record.classes, record.netspec)):
+        raise TypeError("a name is not a text")
+    if not all(isinstance(part, dict) for part in (record.spec, record.given, record.data)):
+        raise TypeError("a spec is not a map")

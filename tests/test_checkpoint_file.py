@@ -1,8 +1,11 @@
 """Checkpoint files: read back as written, readable by others, never half there, damage named."""
 
+import functools
 import json
 import os
 import random
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,18 @@ from safetensors.numpy import save_file
 
 from netspec import storage
 from netspec.errors import NetspecError
-from netspec.runners.checkpoint import Checkpoint, Damaged, Evaluated, Record, read, read_record, record_from, write
+from netspec.runners import checkpoint as checkpoint_file
+from netspec.runners.checkpoint import (
+    Checkpoint,
+    Damaged,
+    Evaluated,
+    Record,
+    read,
+    read_record,
+    record_from,
+    record_text,
+    write,
+)
 
 RECORD = Record(
     iteration=12,
@@ -88,12 +102,12 @@ def test_every_damaged_byte_is_found(path):
             assert_same(found)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_a_cut_off_file_is_damaged(path, share):
+def test_a_file_cut_off_at_any_byte_is_damaged(path):
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(Damaged, match="damaged"):
-        read(path)
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(Damaged, match="damaged"):
+            read(path)
 
 
 def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
@@ -109,8 +123,6 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
 
 
 def test_another_format_is_named(tmp_path):
-    from dataclasses import replace
-
     write(tmp_path / "new", Checkpoint(replace(RECORD, format=9), TENSORS))
     with pytest.raises(NetspecError, match=r"checkpoint format 9 by netspec 0\.1\.0; this version reads format 1"):
         read(tmp_path / "new")
@@ -177,3 +189,78 @@ def test_cut_and_pasted_files_end_in_one_message(tmp_path_factory, data):
         assert str(error).startswith(str(file))
     else:
         assert_same(found)
+
+
+OTHER = Checkpoint(
+    replace(RECORD, iteration=13, evaluated=None),
+    {name: array + np.ones((), array.dtype) for name, array in TENSORS.items()},
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_pieces_of_two_files_are_neither(tmp_path_factory, data):
+    """The older checkpoint's bytes in the middle of the newer one's, as a disk that loses sectors may leave them."""
+    file = tmp_path_factory.getbasetemp() / "spliced.safetensors"
+    parts = []
+    for checkpoint in (CHECKPOINT, OTHER):
+        write(file, checkpoint)
+        parts.append(file.read_bytes())
+    places = st.integers(0, min(map(len, parts)))
+    start, stop = sorted((data.draw(places), data.draw(places)))
+    spliced = parts[0][:start] + parts[1][start:stop] + parts[0][stop:]
+    file.write_bytes(spliced)
+    try:
+        found = read(file)
+    except NetspecError as error:
+        assert str(error).startswith(str(file))
+    else:
+        assert spliced in parts or found.record == RECORD
+
+
+def _leaves(value, path=()):
+    yield path
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+
+
+JUNK = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_an_edited_record_is_told_even_where_its_checksum_fits(tmp_path_factory, data):
+    file = tmp_path_factory.getbasetemp() / "edited.safetensors"
+    values = json.loads(record_text(RECORD))
+    *parents, last = data.draw(st.sampled_from([path for path in _leaves(values) if path]))
+    place = functools.reduce(lambda part, key: part[key], parents, values)
+    if data.draw(st.booleans()):
+        place[last] = data.draw(JUNK)
+    else:
+        place.pop(last)
+    text = json.dumps(values)
+    sums = {name: checkpoint_file._checksum(name, array) for name, array in TENSORS.items()}
+    crc32 = json.dumps({"": zlib.crc32(text.encode()), **sums})
+    save_file(TENSORS, file, {"netspec": text, "crc32": crc32})
+    try:
+        found = read(file).record
+    except NetspecError as error:
+        assert str(error).startswith(str(file)) and "\n" not in str(error)
+    else:
+        assert f"{found.iteration + 1:,} {found.score:g} {found.batch:,} {', '.join(found.classes)}"
+        assert isinstance({**found.spec, **found.given, **found.data}, dict)
+
+
+FOREIGN = ["[" * 100_000, "[]", "7", '"format"', "null", "{}", '{"format": 1}', '{"format": [1]}']
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_records_of_another_make(tmp_path, text):
+    file = tmp_path / "foreign.safetensors"
+    save_file(TENSORS, file, {"netspec": text, "crc32": json.dumps({"": zlib.crc32(text.encode())})})
+    with pytest.raises(NetspecError, match=r"foreign\.safetensors: "):
+        read(file)
+    save_file(TENSORS, file, {"netspec": text, "crc32": text})
+    with pytest.raises(NetspecError, match=r"foreign\.safetensors: "):
+        read(file)
