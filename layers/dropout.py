@@ -1,6 +1,19 @@
 """Dropout (Hinton et al. 2012; AlexNet, section 4.2)."""
 
-from netspec.plugin import ITERATION, Layer, Tensor, backward, choice, cuda, device, forward, number, register, uniform
+from netspec.plugin import (
+    ITERATION,
+    Layer,
+    Tensor,
+    backward,
+    bernoulli,
+    choice,
+    cuda,
+    device,
+    forward,
+    number,
+    register,
+    uniform,
+)
 
 
 @device
@@ -41,15 +54,22 @@ class Dropout(Layer):
 
     @forward("cpu", over="y", writes=("y", "mask"), phases=("train",), block=4096)
     def drop_cpu(start, stop, x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):
-        for i in range(start, stop):
-            mask[i] = kept(i, channels, key, counters[ITERATION], channel_offset, channel_count, keep)
-            y[i] = x[i] * factor if mask[i] else 0.0
+        run = stop if channels == channel_count else channels  # neighbours in the whole tensor
+        for first in range(start // run * run, stop, run):
+            begin, end = max(first, start), min(first + run, stop)
+            place = begin // channels * channel_count + channel_offset + begin % channels
+            bernoulli(mask[begin:end], key, counters[ITERATION], place, keep)
+        source, target, keeps = x[start:stop], y[start:stop], mask[start:stop]
+        for i in range(target.size):  # from 0, so that it is vectorised
+            value = source[i] * factor
+            target[i] = value if keeps[i] else 0.0
 
     @backward("cpu", over="d_x", writes="d_x", phases=("train",))
     def backward_cpu(start, stop, dy, d_x, mask, factor):
         source, target, keeps = dy[start:stop], d_x[start:stop], mask[start:stop]
-        for i in range(target.size):  # from 0, so that it is vectorised
-            target[i] = source[i] * factor if keeps[i] else 0.0
+        for i in range(target.size):  # from 0, and with no load that depends on the mask, so that it is vectorised
+            value = source[i] * factor
+            target[i] = value if keeps[i] else 0.0
 
     @forward("cpu", over="y", writes="y", phases=("eval", "predict"))
     def scale_cpu(start, stop, x, y, factor):

@@ -83,6 +83,8 @@ mma_tf32, mma_bf16, to_tf32, to_bf16x2, ldmatrix, ldmatrix_trans = (
     for name in ("mma_tf32", "mma_bf16", "to_tf32", "to_bf16x2", "ldmatrix", "ldmatrix_trans")
 )
 """Instructions of GPUs for CUDA kernels, from 128-bit accesses to tensor cores: see netspec.kernels.instructions."""
+bernoulli = Lazy("netspec.contract.random", "bernoulli")
+"""``bernoulli(chosen, key, iteration, first, probability)``: whether each number of a run is below, fast on CPUs."""
 
 intrinsic = Lazy("numba.extending", "intrinsic")
 """``numba.extending.intrinsic``, imported when a kernel that uses it is compiled."""
@@ -101,6 +103,7 @@ __all__ = [
     "Tensors",
     "Workspace",
     "backward",
+    "bernoulli",
     "boolean",
     "choice",
     "cp_async4",

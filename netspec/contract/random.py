@@ -53,3 +53,35 @@ def uniforms(key, iteration, index):  # type: ignore[no-untyped-def]
         np.float32(c >> _SHIFT) * _UNIT,
         np.float32(d >> _SHIFT) * _UNIT,
     )
+
+
+@device
+def _unit(word):  # type: ignore[no-untyped-def]
+    """A word of 32 bits as a number in [0, 1), as in ``uniform``."""
+    return np.float32(np.int32(word >> np.uint32(8))) * _UNIT
+
+
+@device
+def bernoulli(chosen, key, iteration, first, probability):  # type: ignore[no-untyped-def]
+    """chosen[i] = uniform(key, iteration, first + i) < probability, for CPUs: four elements a draw, vectorised.
+
+    Philox is written out: numba's compiler does not vectorise a loop that calls it.
+    """
+    lead = min(-first % 4, chosen.size)
+    draws = (chosen.size - lead) // 4
+    for i in range(lead):
+        chosen[i] = uniform(key, iteration, first + i) < probability
+    whole, start = chosen[lead : lead + 4 * draws], np.uint64((first + lead) // 4)
+    for i in range(draws):
+        index, k0, k1 = start + np.uint64(i), np.uint64(key) & _LOW, np.uint64(key) >> _HALF
+        c0, c1 = np.uint32(index & _LOW), np.uint32(index >> _HALF)
+        c2, c3 = np.uint32(np.uint64(iteration) & _LOW), np.uint32(np.uint64(iteration) >> _HALF)
+        for _ in range(10):
+            p0, p1 = _M0 * np.uint64(c0), _M1 * np.uint64(c2)
+            c0, c1 = np.uint32(np.uint32(p1 >> _HALF) ^ c1 ^ np.uint32(k0)), np.uint32(p1 & _LOW)
+            c2, c3 = np.uint32(np.uint32(p0 >> _HALF) ^ c3 ^ np.uint32(k1)), np.uint32(p0 & _LOW)
+            k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+        whole[4 * i], whole[4 * i + 1] = _unit(c0) < probability, _unit(c1) < probability
+        whole[4 * i + 2], whole[4 * i + 3] = _unit(c2) < probability, _unit(c3) < probability
+    for i in range(lead + 4 * draws, chosen.size):
+        chosen[i] = uniform(key, iteration, first + i) < probability
