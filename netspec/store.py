@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Device
+from netspec.device.binding import cores
 from netspec.errors import NetspecError
 from netspec.gate import Gate
-from netspec.init import initial
+from netspec.init import drawing
 from netspec.plan.model import STORED, Buffer, Logical, Plan
 
 Host = np.ndarray[Any, Any]
@@ -47,10 +49,24 @@ class Store:
 
     def initialise(self, seed: int) -> None:
         """Give every tensor its first values; the same for a seed on any number of devices."""
-        for name, shape in self.shapes().items():
-            init = dict(self.initials[name])
-            fan_in, fan_out = init.pop("fan_in", 0), init.pop("fan_out", 0)
-            self._put(name, initial(init, shape, fan_in, fan_out, (seed, name)))
+        with self.initialising(seed):
+            pass
+
+    @contextlib.contextmanager
+    def initialising(self, seed: int) -> Iterator[None]:
+        """``initialise``: values are drawn in threads while the block runs, and put in their places at its end."""
+        with ThreadPoolExecutor(cores(), "netspec-init") as pool:
+            tensors, pieces = {}, []
+            for name, shape in self.shapes().items():
+                init = dict(self.initials[name])
+                fans = init.pop("fan_in", 0), init.pop("fan_out", 0)
+                tensors[name], calls = drawing(init, shape, *fans, (seed, name))
+                pieces += [pool.submit(call) for call in calls]
+            yield
+            for piece in pieces:
+                piece.result()
+        for name, values in tensors.items():
+            self._put(name, values)
 
     def tensors(self) -> dict[str, Host]:
         """Copies of all logical tensors on the host."""
@@ -104,7 +120,7 @@ class Store:
     def _put(self, name: str, whole: Host) -> None:
         for part in self._parts[name]:
             buffer = self.buffers[part]
-            values = np.ascontiguousarray(whole[_range(_logical(buffer))], buffer.dtype)
+            values = np.asarray(whole[_range(_logical(buffer))], buffer.dtype)
             self.devices[buffer.device].upload(self.arrays[part], values)
 
 

@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_limits
 from netspec import tuned
 from netspec.contract.kernel import Phase
 from netspec.device.base import Device
-from netspec.device.binding import bind, models, open_devices
+from netspec.device.binding import bind, cores, models, open_devices
 from netspec.errors import NetspecError
+from netspec.kernels.together import compiled_together
 from netspec.plan import Plan, build
 from netspec.plan.builder import Alias
 from netspec.program import Program, declared_bounds, lower, measured_choices
@@ -108,8 +109,8 @@ class Session:
             self.notes = (*notes, *declared_bounds(self.programs.values()), *measured_choices(self.programs.values()))
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
             self.store = Store(self.plans.values(), self.devices)
-            self.store.initialise(self.seed)
-            self._bound = self._bind()
+            with self.store.initialising(self.seed), compiled_together(cores()):
+                self._bound = self._bind()
             self._costs = {phase: _costs(plan, spec) for phase, plan in self.plans.items()}
             self._verdicts = {
                 phase: [name for name in plan.buffers if name.startswith("finite@")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netspec.discover import classes_in
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Fan", "Initialiser", "initial", "initialiser_types"]
+__all__ = ["Fan", "Initialiser", "drawing", "initial", "initialiser_types"]
+
+_PIECE = 2**20
+"""Values of a tensor that are drawn in one go."""
 
 
 @functools.cache
@@ -31,10 +34,28 @@ def initial(
     ``init`` is a checked ``{type: ..., ...}``; ``key`` is the run's seed and the parameter's name, ``layer.param``.
     A whole tensor is drawn and shards are cut from it, so that devices do not matter. For the fans see :class:`Fan`.
     """
+    values, pieces = drawing(init, shape, fan_in, fan_out, key)
+    for piece in pieces:
+        piece()
+    return values
+
+
+def drawing(
+    init: Mapping[str, Any], shape: tuple[int, ...], fan_in: int, fan_out: int, key: tuple[int, str]
+) -> tuple[NDArray[np.float32], list[Callable[[], None]]]:
+    """What ``initial`` gives, still empty, and calls that fill it piece by piece, in any order and side by side."""
     import numpy as np
 
-    random = np.random.Generator(np.random.Philox(key=_philox_key(*key)))
-    return initialiser_types()[init["type"]](init).draw(random, shape, Fan(fan_in, fan_out))
+    values = np.empty(shape, np.float32)
+    flat, philox, fan = values.reshape(-1), _philox_key(*key), Fan(fan_in, fan_out)
+    initialiser = initialiser_types()[init["type"]](init)
+
+    def draw(number: int) -> None:
+        piece = flat[number * _PIECE : (number + 1) * _PIECE]
+        random = np.random.Generator(np.random.Philox(key=philox, counter=number << 192))  # a stream of its own
+        piece[:] = initialiser.draw(random, piece.shape, fan)
+
+    return values, [functools.partial(draw, number) for number in range(-(-values.size // _PIECE))]
 
 
 def _philox_key(seed: int, name: str) -> int:

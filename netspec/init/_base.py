@@ -39,4 +39,4 @@ class Initialiser(ABC):
 
     @abstractmethod
     def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:
-        """A float32 array of that shape."""
+        """A float32 array of that shape, each value independent of the others: large tensors are drawn in pieces."""

@@ -12,12 +12,14 @@ import llvmlite
 import numba
 from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.registry import cpu_target
 
 from netspec.kernels.cache import Locator, content_folder
 from netspec.kernels.source import Prepared, prepare
 
 # Contraction and reassociation let reductions be vectorised. NaN and infinity keep their meaning.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FASTMATH}
 
 
 @functools.cache
@@ -32,18 +34,35 @@ def compile_host(function: Callable[..., Any], dtype: str) -> Any:
     return prepare(function, dtype).build(_jit)
 
 
-_compiled: dict[str, Any] = {}
+_compiled: dict[tuple[str, bool], Any] = {}
 
 
 def _jit(prepared: Prepared) -> Any:
-    if prepared.digest not in _compiled:
-        plain = prepared.build(_jit)
-        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=_FASTMATH)(plain)
+    """What Python calls: cached on disk, its helpers within."""
+    key = (prepared.digest, True)
+    if key not in _compiled:
+        plain = prepared.build(_helper)
+        dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True)(plain)
         folder = content_folder(prepared.digest, _target())
         if folder is not None:
             dispatcher._cache = _ContentCache(plain, folder)
-        _compiled[prepared.digest] = dispatcher
-    return _compiled[prepared.digest]
+        _compiled[key] = dispatcher
+    return _compiled[key]
+
+
+def _helper(prepared: Prepared) -> Any:
+    """What kernels call: needs no entry from Python, and no place on disk, as each kernel holds its own copy."""
+    key = (prepared.digest, False)
+    if key not in _compiled:
+        options = {**_OPTIONS, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+        _compiled[key] = numba.njit(**options)(prepared.build(_helper))
+    return _compiled[key]
+
+
+def is_stored(dispatcher: Any, signature: tuple[Any, ...]) -> bool | None:
+    """Whether the cache on disk holds the kernel for a signature; None where there is no cache."""
+    cache = dispatcher._cache
+    return cache.holds(signature) if isinstance(cache, _ContentCache) else None
 
 
 @functools.cache
@@ -67,3 +86,8 @@ class _ContentCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Any, folder: Path) -> None:
         self._impl_class = lambda _: _Impl(folder)
         super().__init__(function)
+
+    def holds(self, signature: tuple[Any, ...]) -> bool:
+        """Whether there is machine code for the signature."""
+        key = self._index_key(signature, cpu_target.target_context.codegen())
+        return key in self._cache_file._load_index()

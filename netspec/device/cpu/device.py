@@ -15,6 +15,7 @@ from netspec.device.cpu.team import Job, Tail, Team
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
 from netspec.kernels.find import find_kernel
+from netspec.kernels.together import Work, compile_ahead
 from netspec.plan.model import Pass, Queue
 
 Array = np.ndarray[Any, Any]
@@ -129,7 +130,7 @@ class CpuDevice:
             host = compile_host(kernel.function, one.dtype)
             return lambda start, stop, *args: host(CpuOps, start, stop, *args), arguments
         function = compile_cpu(kernel.function, one.dtype)
-        _compile_ahead(kernel.name, function, arguments[0])
+        compile_ahead(Work(one.kernel, one.dtype, function, _signature(arguments[0])))
         return function, arguments
 
     def _arguments(self, one: Pass, arrays: Mapping[str, Array], member: int) -> tuple[Any, ...]:
@@ -152,12 +153,8 @@ def _scalar(name: str, value: Any, dtype: str) -> Any:
     return np.dtype(dtype).type(value) if isinstance(value, float) else value
 
 
-def _compile_ahead(name: str, function: Any, arguments: tuple[Any, ...]) -> None:
-    """Compile before the first iteration, so that no worker waits for a compiler."""
+def _signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """numba's types of a kernel's arguments, start and stop before them."""
     from numba import typeof
-    from numba.core.errors import NumbaError
 
-    try:
-        function.compile((*(typeof(0),) * 2, *(typeof(value) for value in arguments)))
-    except NumbaError as error:
-        raise NetspecError(f"{name} cannot be compiled for CPUs: {error}") from error
+    return (*(typeof(0),) * 2, *(typeof(value) for value in arguments))

@@ -1,0 +1,130 @@
+"""Many kernels compiled at once: those that no cache holds are shared out over processes, which fill the cache."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from netspec.errors import NetspecError
+
+_WORTH = 6
+"""Kernels to compile from which on other processes are worth their start (half a second each)."""
+_MOST = 8
+_START = "from netspec.kernels.compiler import main; main()"
+
+
+class Work(NamedTuple):
+    """A kernel to compile for one signature."""
+
+    kernel: str
+    """As in a plan, see netspec.kernels.find."""
+    dtype: str
+    dispatcher: Any
+    signature: tuple[Any, ...]
+
+    def compile(self) -> None:
+        """Compile, or load from the cache. Raises NetspecError with the compiler's words."""
+        from numba.core.errors import NumbaError
+
+        try:
+            self.dispatcher.compile(self.signature)
+        except NumbaError as error:
+            raise NetspecError(f"{self.kernel} cannot be compiled for CPUs: {error}") from error
+
+
+_gathered: ContextVar[list[Work] | None] = ContextVar("gathered", default=None)
+
+
+def compile_ahead(work: Work) -> None:
+    """Compile now, or where ``compiled_together`` gathers kernels at its end."""
+    gathered = _gathered.get()
+    if gathered is None:
+        work.compile()
+    else:
+        gathered.append(work)
+
+
+@contextmanager
+def compiled_together(processes: int) -> Iterator[None]:
+    """Kernels that the block compiles ahead are compiled at its end, by so many processes, this one among them."""
+    gathered: list[Work] = []
+    token = _gathered.set(gathered)
+    try:
+        yield
+    finally:
+        _gathered.reset(token)
+    missing = {(work.dispatcher, work.signature): work for work in gathered if _to_share(work)}
+    if len(missing) >= _WORTH:
+        _share(list(missing.values()), min(processes, _MOST) - 1)
+    for work in gathered:
+        work.compile()
+
+
+def _to_share(work: Work) -> bool:
+    from netspec.kernels.cpu import is_stored
+
+    return is_stored(work.dispatcher, work.signature) is False
+
+
+def _share(missing: list[Work], workers: int) -> None:
+    """Fill the cache: the heaviest kernels first, each by whoever is free. Whatever fails is met again, and told."""
+    left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
+    helpers = [_Helper(left) for _ in range(workers)]
+    try:
+        while left:
+            with suppress(IndexError):  # a helper was faster
+                left.popleft().compile()
+        for helper in helpers:
+            helper.thread.join()
+    finally:
+        for helper in helpers:
+            helper.close()
+
+
+def _weight(dispatcher: Any) -> int:
+    """Bytes of code that a kernel reaches, which is roughly what its compilation takes."""
+    function = dispatcher.py_func
+    reached = {id(value): value for value in function.__globals__.values() if hasattr(value, "py_func")}
+    return len(function.__code__.co_code) + sum(map(_weight, reached.values()))
+
+
+class _Helper:
+    """A fresh interpreter that compiles, and the thread that hands it work from ``left``."""
+
+    def __init__(self, left: deque[Work]) -> None:
+        path = os.pathsep.join(folder for folder in sys.path if folder)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for this process, which then ends its helpers
+        )
+        self.thread = threading.Thread(target=self._feed, args=(left,), name="netspec-compile", daemon=True)
+        self.thread.start()
+
+    def _feed(self, left: deque[Work]) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with suppress(IndexError, OSError):  # nothing is left, or the helper has died
+            while self.process.stdout.read(1):
+                work = left.popleft()
+                pickle.dump((work.kernel, work.dtype, work.signature), self.process.stdin)
+                self.process.stdin.flush()
+
+    def close(self) -> None:
+        """End the process, whatever it is at."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()

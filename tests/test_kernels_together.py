@@ -1,0 +1,92 @@
+"""Kernels compiled by several processes are those of one; first values do not depend on who drew them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from netspec.errors import NetspecError
+from netspec.init import drawing, initial
+from netspec.kernels import together
+from netspec.kernels.cpu import is_stored
+from netspec.runners.session import Rates, Session
+from netspec.spec import loads
+
+NET = """
+netspec: 1
+name: small
+devices: [a]
+inputs:
+  image: {shape: [8, 8, 3]}
+  label: {dtype: int32}
+layers:
+  - {name: conv1, type: conv, inputs: image, filters: 16, size: 3, pad: 1}
+  - {name: relu1, type: relu}
+  - {name: fc, type: dense, units: 4}
+  - {name: loss, type: softmax_loss, inputs: [fc, label]}
+"""
+
+
+def outcome() -> dict[str, float]:
+    arrays = {"image": np.full((2, 8, 8, 3), 7, np.uint8), "label": np.zeros(2, np.int32)}
+    with Session(loads(NET), ["cpu:0"], batch=2, phases=("train",)) as session:
+        return dict(session.train(arrays, 0, 2, Rates(0.1, 0.9, 0.0)).reports["loss"])
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_processes_fill_the_cache(monkeypatch, tmp_path, cores: int) -> None:
+    expected = outcome()
+    monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("netspec.kernels.cpu._compiled", {})
+    for cached in ("compile_cpu", "compile_host"):
+        getattr(__import__("netspec.kernels.cpu", fromlist=[cached]), cached).cache_clear()
+    shared = []
+    monkeypatch.setattr("netspec.runners.session.cores", lambda: cores)
+    monkeypatch.setattr(together, "_share", lambda *what, old=together._share: (shared.append(what), old(*what)))
+    assert outcome() == expected
+    (missing, workers) = shared[0]
+    assert workers == cores - 1
+    assert all(is_stored(work.dispatcher, work.signature) for work in missing)
+
+
+class Broken:
+    """A dispatcher that cannot compile."""
+
+    _cache = None
+
+    def compile(self, signature: tuple) -> None:
+        from numba.core.errors import TypingError
+
+        raise TypingError("no such thing")
+
+
+def test_a_kernel_that_does_not_compile_is_told_at_the_end() -> None:
+    with pytest.raises(NetspecError, match="own:kernel cannot be compiled for CPUs: no such thing"):
+        with together.compiled_together(1):
+            together.compile_ahead(together.Work("own:kernel", "float32", Broken(), ()))
+
+
+def test_a_helper_that_dies_leaves_its_work_to_this_process(monkeypatch) -> None:
+    done = []
+
+    class Counted:
+        def compile(self, signature: tuple) -> None:
+            done.append(signature)
+
+        def py_func(self) -> None:
+            """Weighed."""
+
+    monkeypatch.setattr(together, "_START", "raise SystemExit(1)")
+    together._share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(4)], 1)
+    assert len(done) == 4
+
+
+def test_large_tensors_are_drawn_in_pieces_in_any_order(monkeypatch) -> None:
+    monkeypatch.setattr("netspec.init._PIECE", 1000)
+    arguments = ({"type": "gaussian", "std": 1.0}, (7, 500), 0, 0, (1, "fc.weight"))
+    values, pieces = drawing(*arguments)
+    assert len(pieces) == 4
+    for piece in reversed(pieces):
+        piece()
+    np.testing.assert_array_equal(values, initial(*arguments))
+    assert len(np.unique(values)) > 3400  # no piece repeats another's stream
