@@ -30,6 +30,8 @@ class Store:
         self.devices = devices
         self.gate = Gate()
         """What renews the Store's arrays waits behind it while they are being copied."""
+        self.version = 1
+        """Another number whenever what is stored may have changed."""
         self.buffers: dict[str, Buffer] = {}
         self.initials: dict[str, Mapping[str, Any]] = {}
         for plan in plans:
@@ -113,6 +115,7 @@ class Store:
         if problems:
             more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
             raise NetspecError(f"these tensors do not fit the network: {'; '.join(sorted(problems)[:5])}{more}")
+        self.version += 1
         for name in shapes:
             if name in tensors:
                 self._put(name, tensors[name])

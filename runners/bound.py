@@ -35,11 +35,17 @@ class BoundProgram:
         self, program: Program, devices: Mapping[str, Device], store: Store, arenas: Mapping[str, Array]
     ) -> None:
         self.program, self.devices = program, devices
-        self.gate = store.gate
+        self.gate, self.store = store.gate, store
         self.arrays = self._allocate(store, arenas)
         self.slots: dict[str, Host] = {}
         """Host arrays by network input, and ``counters`` and ``rates``: filled before an iteration."""
         self.steps = tuple(BoundStep(step, self.call(step)) for step in program.steps)
+        self._trains = any(map(self._renews, program.steps))
+        self._once = [
+            (self.devices[step.device], self._bind(step, once=True)) for step in program.steps if _has_once(step)
+        ]
+        self._made_of = 0
+        """The Store's version of which passes that run once have been run."""
 
     def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
         """Put a batch and its scalars into the host slots. Raises NetspecError for a batch of another shape."""
@@ -58,10 +64,16 @@ class BoundProgram:
             np.copyto(slot, values, casting="same_kind")
 
     def set(self, counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
-        """Put an iteration's scalars into the host slots."""
+        """Put an iteration's scalars into the host slots; renew what is made of stored tensors that have changed."""
         self.slots["counters"][:] = counters
         if "rates" in self.slots:
             self.slots["rates"][:] = rates
+        self.store.version += self._trains
+        if self._once and self._made_of != self.store.version:
+            for device, call in self._once:
+                call()
+                device.synchronise()
+            self._made_of = self.store.version
 
     def twin(self) -> BoundProgram:
         """The same program with input buffers and slots of its own: one takes a batch while the other's is worked on.
@@ -133,10 +145,18 @@ class BoundProgram:
             target = self._view(step.args["target"], matrix=True)
             origin = self.devices[self.program.buffers[step.args["source"].buffer].device]
             return device.copier(target, source, origin, step.queue)
+        call = self._bind(step)
+        return self.gate.behind(call) if self._renews(step) else call
+
+    def _bind(self, step: Step, once: bool = False) -> Call:
+        """The step's passes that run in each iteration, or those that run once."""
         arrays = {name: self._view(region, matrix=step.op == "sum") for name, region in step.args.items()}
-        call = device.bind(step.passes, arrays, step.queue)
-        written = (self.program.buffers[step.args[name].buffer] for name in step.writes)
-        return self.gate.behind(call) if any(buffer.kind in STORED for buffer in written) else call
+        passes = tuple(one for one in step.passes if one.once == once)
+        return self.devices[step.device].bind(passes, arrays, step.queue)
+
+    def _renews(self, step: Step) -> bool:
+        """Whether the step writes what is stored."""
+        return any(self.program.buffers[step.args[name].buffer].kind in STORED for name in step.writes)
 
     def _feed(self, step: Step, device: Device, lane: Lane) -> Call:
         buffer = self.program.buffers[step.args["target"].buffer]
@@ -161,3 +181,7 @@ class BoundProgram:
         if name not in self.slots:
             self.slots[name] = device.staging(shape, dtype)
         return self.slots[name]
+
+
+def _has_once(step: Step) -> bool:
+    return any(one.once for one in step.passes)

@@ -37,7 +37,8 @@ def command(
 
     Steps of one queue run one after the other; "after" names those of other queues that must have finished. With
     --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
-    after a "+" the layers that run in it as well (train.fuse).
+    after a "+" the layers that run in it as well (train.fuse). Kernels marked "once" run again only when parameters
+    have changed.
 
     \b
     Examples:
@@ -84,4 +85,4 @@ def _row(step: Step, with_kernels: bool) -> list[str]:
 
 
 def _kernel(one: Pass) -> str:
-    return f"{one.kernel} ({one.variant})"
+    return f"{one.kernel} ({one.variant}{', once' if one.once else ''})"

@@ -25,6 +25,7 @@ Kind = Literal[
     "flag",  # finite flags
     "report",  # sums that cost layers hand to the runner
     "workspace",
+    "derived",  # what a Program makes of stored tensors once, until they change
 ]
 STORED: tuple[Kind, ...] = ("constant", "parameter", "momentum", "state")
 """Kinds whose buffers live in the Store and outlast an iteration."""
@@ -86,7 +87,8 @@ class Pass:
     ``args`` pairs each kernel parameter with the name of a step argument, or None where ``scalars`` has its value.
     Arguments in ``flat`` are given as one axis; those in ``per_member`` have a leading axis for the team's members.
     Positions run along ``axes`` of ``over`` (None: all elements). ``then`` are passes fused into this one: each goes on
-    with what a block has just written, or is the kernel's epilogue on a GPU.
+    with what a block has just written, or is the kernel's epilogue on a GPU. ``once``: it need not run again before
+    what is stored has changed.
     """
 
     kernel: str
@@ -105,6 +107,7 @@ class Pass:
     over: str = ""
     axes: tuple[int, ...] | None = None
     then: tuple[Pass, ...] = ()
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from netspec.plan.order import precedence
 from netspec.plan.race import check_races
 from netspec.program.choice import Measured
 from netspec.program.fuse import fuse
+from netspec.program.hoist import hoist
 from netspec.program.memory import lay_out, locator
 from netspec.program.model import Program
 from netspec.program.steps import Lowering
@@ -27,6 +28,8 @@ def lower(
 ) -> Program:
     """Choose kernels, add workspace, fuse elementwise layers, lay out memory; race-checked again with memory in place.
 
+    Passes that make something of stored tensors alone are marked to run once.
+
     ``without`` names variants of kernels that are not to be chosen, ``measured`` gives for each device what was found
     best there; ``fused`` False leaves each layer a step of its own. Raises NetspecError where a layer has no kernel for
     its device's kind.
@@ -38,7 +41,7 @@ def lower(
     if fused:
         steps = fuse(steps, lowering.buffers, types, kinds, kept)
     used = {region.buffer for step in steps for region in step.args.values()}
-    buffers = {name: buffer for name, buffer in lowering.buffers.items() if name in used}
+    steps, buffers = hoist(steps, {name: buffer for name, buffer in lowering.buffers.items() if name in used})
     layout = lay_out(steps, buffers, types, kept)
     places = locator(buffers, layout.offsets)
 

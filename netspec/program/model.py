@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from netspec.contract.kernel import Backend
 from netspec.plan.model import STORED, Buffer, Plan, Step
 
-OWN_MEMORY = (*STORED, "input", "scalar", "flag", "report")
-"""Kinds that are never laid over others: stored ones, and the small or host-facing ones."""
+OWN_MEMORY = (*STORED, "derived", "input", "scalar", "flag", "report")
+"""Kinds that are never laid over others: stored ones, what is made of them, and the small or host-facing ones."""
 
 ALIGNMENT = 256
 
