@@ -203,6 +203,11 @@ def test_what_is_read_on_another_device_stays() -> None:
     assert "fc4.forward@left" not in fused(program(spec))
 
 
+def test_small_tensors_in_many_blocks_stay_in_cache_anyway() -> None:
+    assert "conv1.forward@main" in fused(program(network(CHAIN, **{"batch: 6": "batch: 16"})))
+    assert "conv1.forward@main" not in fused(program(network(CHAIN, **{"batch: 6": "batch: 17"})))
+
+
 def test_a_program_without_fusion_has_none() -> None:
     assert not fused(program(load("alexnet"), fused=False))
 

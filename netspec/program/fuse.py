@@ -19,6 +19,9 @@ from netspec.registry import layer_types
 
 PAIRS = {"forward": ("x", "y"), "backward": ("d_y", "d_x")}
 """What a layer that may run in place reads and writes."""
+LARGE, FEW = 8 << 20, 16
+"""Bytes from which a tensor has left a core's cache before it is read again. On CPUs what is smaller is fused only into
+passes of few blocks: each block costs a call more, which made small networks slower."""
 
 
 def fuse(
@@ -134,7 +137,8 @@ class _Fusion:
     def _takes(self, one: Pass, between: str, step: Step) -> bool:
         """Whether a pass can go on with another kernel on what it has written."""
         if self.kinds[step.device] == "cpu":
-            return one.over == between and covers_blocks(one)
+            large = self.buffers[step.args[PAIRS[step.op][0]].buffer].nbytes >= LARGE
+            return one.over == between and covers_blocks(one) and (large or one.extent <= FEW * one.block)
         assert step.layer is not None
         follows = issubclass(layer_types()[self.types[step.layer]], Elementwise) and step.op == "forward"
         return follows and one.writes == (between,) and find_kernel(one.kernel).has_epilogue
