@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from netspec.plan.model import STORED, Step
+from netspec.plan.model import STORED, Region, Step
 from netspec.program.fuse import split
 from netspec.runners.bound import BoundProgram, Host
 from netspec.runners.session import Rates, Session
@@ -18,7 +18,7 @@ def explain(session: Session, arrays: Mapping[str, Host], iteration: int, valid:
     The iteration has changed nothing, so running its steps again gives the same numbers.
     """
     bound = session.bound("train")
-    stored = [name for name, buffer in bound.program.buffers.items() if buffer.kind in STORED]
+    stored = [Region(name) for name, buffer in bound.program.buffers.items() if buffer.kind in STORED]
     before = _first_bad(bound, stored)
     if before is not None:
         return f"'{before}' was not finite before the step"
@@ -27,16 +27,25 @@ def explain(session: Session, arrays: Mapping[str, Host], iteration: int, valid:
         for step in split(one.step):  # fused layers one by one: each could be the first
             (bound.call(step) if one.step.attrs.get("fused") else one.call)()
             bound.devices[step.device].synchronise()
-            found = _first_bad(bound, [step.args[name].buffer for name in step.writes])
+            found = _first_bad(bound, [step.args[name] for name in step.writes])
             if found is not None:
                 return _told(step, found)
     return ""
 
 
-def _first_bad(bound: BoundProgram, buffers: list[str]) -> str | None:
-    """The first of the buffers that holds a number that is not finite."""
-    floats = (name for name in buffers if bound.program.buffers[name].dtype.startswith("float"))
-    return next((name for name in floats if not np.isfinite(bound.download(name)).all()), None)
+def _first_bad(bound: BoundProgram, regions: list[Region]) -> str | None:
+    """The buffer of the first region that holds a number that is not finite.
+
+    Workspace does not count: a kernel need not write all of it. Nor does the rest of a buffer, which another step
+    writes: what lies there may be left from whatever had that memory before.
+    """
+    for region in regions:
+        buffer = bound.program.buffers[region.buffer]
+        if buffer.dtype.startswith("float") and buffer.kind != "workspace":
+            part = () if region.axis is None else (*(slice(None),) * region.axis, slice(region.start, region.stop))
+            if not np.isfinite(bound.download(buffer.name)[part]).all():
+                return buffer.name
+    return None
 
 
 def _told(step: Step, buffer: str) -> str:
