@@ -56,9 +56,10 @@ class StreamRunner(Runner):
     # An iteration ---------------------------------------------------------------------------------------------------
 
     def stage(self, arrays: Mapping[str, Host]) -> None:
-        """See Runner; the batch is on its way up when this returns, while an iteration runs on the other buffers."""
-        if self._staged is not None:  # a batch that nobody wanted: its upload may still be reading the slots
-            self._settle(self.watchdog)
+        """See Runner; the batch is on its way up when this returns, while an iteration runs on the other buffers.
+
+        It may take the place of one that nobody wanted, since uploads follow each other.
+        """
         side = self._sides[self._running is self._sides[0]]
         side.bound.put(arrays)
         with self._named("a batch cannot be uploaded"):

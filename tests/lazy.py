@@ -36,6 +36,9 @@ class Mark:
     at: int = 0
 
 
+_NOTHING = Mark(done=True)
+
+
 @dataclass(eq=False)
 class Capture:
     """A graph in the making: nodes with those that must come before, and how far each stream has come."""
@@ -55,6 +58,7 @@ class World:
         self.capture: Capture | None = None
         self.clock, self.launches, self.stuck = 0, 0, False
         self.hosts: list[str] = []
+        self.slow: set[Stream] = set()
 
     def enqueue(self, stream: Stream, call: Callable[[], None]) -> None:
         if self.capture and stream in self.capture.tips:
@@ -114,11 +118,14 @@ class World:
             raise NetspecError(f"{what} during a capture: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
     def step(self) -> bool:
-        """Do one piece of work that may be done; False where there is none."""
-        ready = [queue for queue in self.queues.values() if queue and (not queue[0].after or queue[0].after.done)]
+        """Do one piece of work that may be done; False where there is none. Some streams lag behind for a while."""
+        if self.random.random() < 0.03:
+            self.slow = {stream for stream in self.queues if self.random.random() < 0.5}
+        ready = [stream for stream, queue in self.queues.items() if queue and (queue[0].after or _NOTHING).done]
         if not ready or self.stuck:
             return False
-        mark = self.random.choice(ready).popleft()
+        quick = [stream for stream in ready if stream not in self.slow]
+        mark = self.queues[self.random.choice(quick or ready)].popleft()
         if mark.call:
             mark.call()
         self.clock += 1
