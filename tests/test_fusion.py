@@ -244,6 +244,12 @@ def test_serial_or_overlapped_on_any_team_the_same_bits(text: str) -> None:
     same_bits(learned(spec, opener=teams(*(3, 2)[: len(spec.devices)])), oracle)
 
 
+def test_dropout_draws_the_same_in_another_step() -> None:
+    spec = layers("name: b, type: dropout, keep: 0.6", "name: d, type: dense, units: 7", "name: c, type: dropout")
+    assert {"a.forward@main", "d.forward@main"} <= set(fused(program(spec)))
+    same_bits(learned(spec), learned(unfused(spec)))
+
+
 @pytest.mark.parametrize("name", ["quickstart", "cifar10-quick"])
 def test_shipped_networks_learn_the_same_bits(name: str) -> None:
     spec = load(name)
