@@ -177,7 +177,7 @@ def main() -> None:
         torch.set_num_threads(1)
     opener = lambda names: [CpuDevice(index, 1) for index, _ in enumerate(names)]  # noqa: E731
     options: dict[str, Any] = {"batch": arguments.batch, "phases": ("train",), "runner": "serial", "opener": opener}
-    with Session(load("alexnet"), ["cpu:0", "cpu:1"], **options) as session:
+    with Session(load("alexnet", ("train.fuse=false",)), ["cpu:0", "cpu:1"], **options) as session:
         random = np.random.default_rng(0)
         arrays = {
             "image": random.integers(0, 256, (arguments.batch, 224, 224, 3), dtype=np.uint8),

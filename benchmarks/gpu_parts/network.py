@@ -154,7 +154,7 @@ def _row(program: Program, step: Step, taken: float, ceilings: Ceilings) -> dict
     product = ceilings.products.get(kind)
     bounds = [share for share in (ceilings.copy and bandwidth / ceilings.copy, product and rate / product) if share]
     return {
-        "step": step.name,
+        "step": " + ".join((step.name, *step.attrs.get("fused", ()))),
         "variant": variant,
         "ms": taken * 1e3,
         "TFLOPs": rate,
