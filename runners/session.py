@@ -167,7 +167,7 @@ class Session:
         """Wait for the end of what was started."""
         runner = self._runner(phase)
         seconds = runner.finish()
-        finite = all(bool(runner.read(name).all()) for name in self._verdicts.get(phase, ()))
+        finite = all(all(runner.read(name).tolist()) for name in self._verdicts.get(phase, ()))
         return Outcome(self._reports(runner, phase), finite, seconds)
 
     def news(self) -> list[str]:

@@ -17,7 +17,7 @@ from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, IterationDone, Listener, RunStarted
 from netspec.runners.ahead import Ahead, Arrays, Batches, Flight, Taken, Trainer
 from netspec.runners.checkpoint import Evaluated
-from netspec.runners.session import Rates
+from netspec.runners.session import Outcome, Rates
 from netspec.runners.tally import Tally
 from netspec.spec.model import Spec
 from netspec.train.schedules import Progress, Schedule
@@ -114,12 +114,12 @@ class Training:
         flight: Flight | None = None
         while flight or (flight := self._start(batches)):
             following = None if self.state.iteration + 1 >= self.total else batches.look()
-            batch, done = flight.taken.batch, self._land(flight, following, began)
-            began = time.perf_counter()
+            landed, outcome = flight, self._land(flight)
+            ended = time.perf_counter()
             flight = self._start(batches) if following and not (self._is_due() or self.hooks.stop()) else None
-            batch.release()
-            self.hooks.emit(done)
-            began = began if flight else time.perf_counter()
+            landed.taken.batch.release()
+            self._tell_iteration(landed, outcome, following, ended - began)
+            began = ended if flight else time.perf_counter()
             self.hooks.attend()
             if flight:
                 continue
@@ -155,31 +155,33 @@ class Training:
             taken = batches.take()
         return batches.start(taken, self.state.iteration, self._rates()) if taken else None
 
-    def _land(self, flight: Flight, following: Taken | None, began: float) -> IterationDone:
+    def _land(self, flight: Flight) -> Outcome:
         """Wait for the end of an iteration, which then counts. Raises NetspecError where it was not finite."""
-        outcome, batch = self.session.finish(), flight.taken.batch
-        tally = Tally(outcome.reports)
+        outcome = self.session.finish()
         if not outcome.finite:
-            self._not_finite(flight.taken.arrays, batch.valid, flight.rates, tally.loss)
-        seconds = time.perf_counter() - began
-        state = self.state = replace(self.state, iteration=self.state.iteration + 1, position=self.state.position + 1)
+            self._not_finite(flight, Tally(outcome.reports).loss)
+        self.state = replace(self.state, iteration=self.state.iteration + 1, position=self.state.position + 1)
+        return outcome
+
+    def _tell_iteration(self, flight: Flight, outcome: Outcome, following: Taken | None, seconds: float) -> None:
+        tally, place = Tally(outcome.reports), (self.state.epoch + 1, self.state.iteration)
         self.errors = self.errors if self.validation else tally.errors
+        speed, rate = flight.taken.batch.valid / seconds, flight.rates.learning_rate
         waited = min(flight.idle(following, outcome.seconds) / seconds, 1.0)
-        place, rate = (state.epoch + 1, state.iteration), flight.rates.learning_rate
-        return IterationDone(*place, tally.loss, tally.errors, rate, batch.valid / seconds, waited, seconds, True)
+        self.hooks.emit(IterationDone(*place, tally.loss, tally.errors, rate, speed, waited, seconds, True))
 
     def _rates(self) -> Rates:
         state, sgd = self.state, self.spec.train.sgd
         progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
         return Rates(sgd.learning_rate * self.schedule.rate(progress), sgd.momentum, sgd.weight_decay)
 
-    def _not_finite(self, arrays: Arrays, valid: int, rates: Rates, loss: float) -> None:
+    def _not_finite(self, flight: Flight, loss: float) -> None:
         """Say what happened and what to do.
 
         No checkpoint: the state has not changed, but with it the same batch would fail again. Earlier ones may do.
         """
-        explain = self.hooks.explain
-        more = explain(arrays, self.state.iteration, valid, rates) if explain else ""
+        explain, taken, rates = self.hooks.explain, flight.taken, flight.rates
+        more = explain(taken.arrays, self.state.iteration, taken.batch.valid, rates) if explain else ""
         raise NetspecError(not_finite(self.state, loss, rates, more))
 
     def _end_epoch(self) -> None:
