@@ -2,7 +2,7 @@
 
 import math
 
-from netspec.plugin import VALID, backward, cuda, device, forward
+from netspec.plugin import VALID, backward, cuda, device, forward, load4, quotient, shuffle_xor, store4
 
 THREADS = 32
 TOP = 5
@@ -11,6 +11,10 @@ TOP = 5
 
 def _rows(t):
     return (t.x.shape[0],)
+
+
+def _one_block(t):
+    return (1,)
 
 
 @device
@@ -101,3 +105,124 @@ def backward_cuda(probs, label, d_x, counters, weight):
         share = probs[i, j] - (1.0 if j == label[i] else 0.0)
         known = 0 <= label[i] < d_x.shape[1]
         d_x[i, j] = (weight * share / counters[VALID] if known else math.nan) if i < counters[VALID] else 0.0
+
+
+# Fast: a block of several warps a row, 128-bit accesses; a row is read for its maximum, its sum and the label's rank in
+# one go, and again, from the cache, for the probabilities.
+
+WIDE, WARPS, LANES = 128, 4, 32
+LEAST = -3.4028234663852886e38
+"""Where a maximum starts: the lowest number, so that what a thread without elements adds is zero."""
+
+
+@device
+def merged(one, two):
+    """(maximum, sum of exponentials relative to it, count) of two parts of a row."""
+    highest = max(one[0], two[0])
+    total = one[1] * math.exp(one[0] - highest) + two[1] * math.exp(two[0] - highest)
+    return highest, total, one[2] + two[2]
+
+
+@device
+def is_better(value, bar):
+    """1.0 for a score no lower than the label's, or either being NaN."""
+    return 0.0 if value < bar else 1.0
+
+
+@device
+def summary(x, i, bar):
+    """A thread's part of row i: maximum, sum, and how many scores reach the bar."""
+    highest, total, count = LEAST, 0.0, 0.0
+    for j in range(4 * cuda.threadIdx.x, x.shape[1], 4 * WIDE):
+        a, b, c, d = load4(x, i * x.shape[1] + j)
+        largest = max(max(a, b), max(c, d))
+        here = math.exp(a - largest) + math.exp(b - largest) + math.exp(c - largest) + math.exp(d - largest)
+        reach = is_better(a, bar) + is_better(b, bar) + is_better(c, bar) + is_better(d, bar)
+        highest, total, count = merged((highest, total, count), (largest, here, reach))
+    return highest, total, count
+
+
+@device
+def of_block(part, scratch):
+    """The summary of a whole row from those of all threads, in the same order each time."""
+    for step in range(5):
+        lanes = LANES // 2 >> step
+        part = merged(part, (shuffle_xor(part[0], lanes), shuffle_xor(part[1], lanes), shuffle_xor(part[2], lanes)))
+    warp = cuda.threadIdx.x // LANES
+    if cuda.threadIdx.x % LANES == 0:
+        scratch[warp, 0], scratch[warp, 1], scratch[warp, 2] = part[0], part[1], part[2]
+    cuda.syncthreads()
+    part = (scratch[0, 0], scratch[0, 1], scratch[0, 2])
+    for warp in range(1, WARPS):
+        part = merged(part, (scratch[warp, 0], scratch[warp, 1], scratch[warp, 2]))
+    return part
+
+
+@device
+def write_row(x, probs, i, highest, total):
+    """The probabilities of row i."""
+    share = 1.0 / total
+    for j in range(4 * cuda.threadIdx.x, x.shape[1], 4 * WIDE):
+        a, b, c, d = load4(x, i * x.shape[1] + j)
+        a, b, c, d = math.exp(a - highest), math.exp(b - highest), math.exp(c - highest), math.exp(d - highest)
+        store4(probs, i * x.shape[1] + j, a * share, b * share, c * share, d * share)
+
+
+@forward(
+    "cuda", over="x", grid=_rows, threads=WIDE, writes=("probs", "rows"), phases=("train", "eval"), variant="vector"
+)
+def judge_vector_cuda(x, label, probs, rows, counters):
+    """One row's probabilities and its terms of the report."""
+    scratch = cuda.shared.array((WARPS, 3), x.dtype)
+    i = cuda.blockIdx.x
+    known, valid = 0 <= label[i] < x.shape[1], i < counters[VALID]
+    bar = x[i, label[i] if known else 0]
+    highest, total, count = of_block(summary(x, i, bar), scratch)
+    write_row(x, probs, i, highest, total)
+    if cuda.threadIdx.x == 0:
+        rank = count - 1.0  # the label's own score reaches the bar too
+        loss = math.log(total) + (highest - bar)
+        first, fifth = 1.0 if rank >= 1.0 or not known else 0.0, 1.0 if rank >= TOP or not known else 0.0
+        rows[i, 0] = (loss if known else math.nan) if valid else 0.0
+        rows[i, 1] = first if valid else 0.0
+        rows[i, 2] = fifth if valid else 0.0
+        rows[i, 3] = 1.0 if valid else 0.0
+
+
+@forward(
+    "cuda", over="report", grid=_one_block, writes="report", phases=("train", "eval"), threads=WIDE, variant="vector"
+)
+def report_vector_cuda(rows, report):
+    """Sums over rows: one warp a sum."""
+    r, lane = cuda.threadIdx.x // LANES, cuda.threadIdx.x % LANES
+    total = 0.0
+    for i in range(lane, rows.shape[0], LANES):
+        total += rows[i, r]
+    for step in range(5):
+        total += shuffle_xor(total, LANES // 2 >> step)
+    if lane == 0:
+        report[r] = total
+
+
+@forward("cuda", over="x", grid=_rows, threads=WIDE, writes="probs", phases=("predict",), variant="vector")
+def probs_vector_cuda(x, probs):
+    """Probabilities alone."""
+    scratch = cuda.shared.array((WARPS, 3), x.dtype)
+    i = cuda.blockIdx.x
+    highest, total, _ = of_block(summary(x, i, 0.0), scratch)
+    write_row(x, probs, i, highest, total)
+
+
+@backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", phases=("train",), variant="vector")
+def backward_vector_cuda(probs, label, d_x, counters, weight):
+    """Four neighbours of a row of the gradient a thread."""
+    fours, place = d_x.shape[1] // 4, cuda.grid(1)
+    i = quotient(place, fours)
+    if i < d_x.shape[0]:
+        at, valid = label[i], counters[VALID]
+        known, j = 0 <= at < d_x.shape[1], 4 * (place - i * fours)
+        factor = (weight / probs.dtype.type(valid) if known else math.nan) if i < valid else 0.0
+        a, b, c, d = load4(probs, 4 * place)
+        a, b = a - (1.0 if j == at else 0.0), b - (1.0 if j + 1 == at else 0.0)
+        c, d = c - (1.0 if j + 2 == at else 0.0), d - (1.0 if j + 3 == at else 0.0)
+        store4(d_x, 4 * place, factor * a, factor * b, factor * c, factor * d)

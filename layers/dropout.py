@@ -10,9 +10,13 @@ from netspec.plugin import (
     cuda,
     device,
     forward,
+    load4,
     number,
+    quotient,
     register,
+    store4,
     uniform,
+    uniforms,
 )
 
 
@@ -39,6 +43,7 @@ class Dropout(Layer):
     examples = (
         {"attrs": {"keep": 0.6}, "inputs": [(4, 3, 2, 6)]},
         {"attrs": {"keep": 0.3, "mode": "inverted"}, "inputs": [(5, 8)]},
+        {"attrs": {"keep": 0.5}, "inputs": [(3, 7)]},
     )
 
     def outputs(self, x):
@@ -77,21 +82,40 @@ class Dropout(Layer):
         for i in range(target.size):
             target[i] = source[i] * factor
 
-    @forward("cuda", over="x", writes=("y", "mask"), phases=("train",), threads=256)
+    @forward("cuda", over="y", writes=("y", "mask"), phases=("train",), threads=256, per_thread=4)
     def drop_cuda(x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):
-        i = cuda.grid(1)
-        if i < x.size:
-            mask[i] = kept(i, channels, key, counters[ITERATION], channel_offset, channel_count, keep)
-            y[i] = x[i] * factor if mask[i] else 0.0
+        i = 4 * cuda.grid(1)
+        together = channels % 4 == 0 and channel_count % 4 == 0 and channel_offset % 4 == 0 and y.size < 2**32
+        if together and i < y.size:
+            row = quotient(i, channels)
+            index = i + row * (channel_count - channels) + channel_offset
+            a, b, c, d = uniforms(key, counters[ITERATION], index)
+            p, q, r, s = load4(x, i)
+            store4(mask, i, a < keep, b < keep, c < keep, d < keep)
+            p, q = p * factor if a < keep else 0.0, q * factor if b < keep else 0.0
+            store4(y, i, p, q, r * factor if c < keep else 0.0, s * factor if d < keep else 0.0)
+        else:
+            for j in range(i, min(i + 4, y.size)):
+                mask[j] = kept(j, channels, key, counters[ITERATION], channel_offset, channel_count, keep)
+                y[j] = x[j] * factor if mask[j] else 0.0
 
-    @backward("cuda", over="x", writes="d_x", phases=("train",), threads=256)
+    @backward("cuda", over="d_x", writes="d_x", phases=("train",), threads=256, per_thread=4)
     def backward_cuda(dy, d_x, mask, factor):
-        i = cuda.grid(1)
-        if i < dy.size:
-            d_x[i] = dy[i] * factor if mask[i] else 0.0
+        i = 4 * cuda.grid(1)
+        if i + 4 <= d_x.size:
+            (p, q, r, s), (a, b, c, d) = load4(dy, i), load4(mask, i)
+            p, q = p * factor if a else 0.0, q * factor if b else 0.0
+            store4(d_x, i, p, q, r * factor if c else 0.0, s * factor if d else 0.0)
+        else:
+            for j in range(i, d_x.size):
+                d_x[j] = dy[j] * factor if mask[j] else 0.0
 
-    @forward("cuda", over="x", writes="y", phases=("eval", "predict"), threads=256)
+    @forward("cuda", over="y", writes="y", phases=("eval", "predict"), threads=256, per_thread=4)
     def scale_cuda(x, y, factor):
-        i = cuda.grid(1)
-        if i < x.size:
-            y[i] = x[i] * factor
+        i = 4 * cuda.grid(1)
+        if i + 4 <= y.size:
+            p, q, r, s = load4(x, i)
+            store4(y, i, p * factor, q * factor, r * factor, s * factor)
+        else:
+            for j in range(i, y.size):
+                y[j] = x[j] * factor

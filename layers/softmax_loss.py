@@ -85,9 +85,11 @@ class SoftmaxLoss(Layer):
     inputs = ("x", "label")
     optional = ("label",)
     reports = ("loss", "top1", "top5", "count")
+    prefer = {"cuda": ("vector",)}
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,)]},
         {"attrs": {}, "inputs": [(3, 3), (3,)]},
+        {"attrs": {"weight": 2.0}, "inputs": [(3, 520), (3,)]},
     )
 
     def outputs(self, x, label):
@@ -99,6 +101,9 @@ class SoftmaxLoss(Layer):
         if label.shape != x.shape[:1] or label.dtype != "int32":
             raise LayerError(f"labels must be int32 of shape {x.shape[:1]}, got {label.dtype} of {label.shape}")
         return {"probs": probs, "report": Tensor((len(self.reports),), differentiable=False)}
+
+    def supports(self, t, variant):
+        return variant == "plain" or t.x.shape[1] % 4 == 0
 
     def workspace(self, t, variant, direction):
         rows = Workspace((t.x.shape[0], len(self.reports)))
@@ -132,3 +137,5 @@ class SoftmaxLoss(Layer):
 
     judge_cuda, report_cuda = _softmax_cuda.judge_cuda, _softmax_cuda.report_cuda
     probs_cuda, backward_cuda = _softmax_cuda.probs_cuda, _softmax_cuda.backward_cuda
+    judge_vector_cuda, report_vector_cuda = _softmax_cuda.judge_vector_cuda, _softmax_cuda.report_vector_cuda
+    probs_vector_cuda, backward_vector_cuda = _softmax_cuda.probs_vector_cuda, _softmax_cuda.backward_vector_cuda

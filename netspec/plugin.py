@@ -58,7 +58,7 @@ in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "
 
 from netspec.contract.attrs import boolean, choice, initialiser, integer, number, padding, pair
 from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import Lazy, backward, cuda, device, epilogue, forward
+from netspec.contract.kernel import Lazy, backward, cuda, device, epilogue, forward, load4, quotient, store4
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.errors import LayerError
@@ -71,9 +71,7 @@ uniform, uniforms = (Lazy("netspec.contract.random", name) for name in ("uniform
 """``uniform(key, iteration, index)``: a number in [0, 1); ``uniforms`` gives those of index to index + 3, where index
 is a multiple of four, for the price of one: see netspec.contract.random."""
 
-load4, store4, rsqrt, quotient = (
-    Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4", "rsqrt", "quotient")
-)
+rsqrt = Lazy("netspec.kernels.instructions", "rsqrt")
 shuffle_xor, shuffle_down = (Lazy("netspec.kernels.instructions", name) for name in ("shuffle_xor", "shuffle_down"))
 cp_async4, cp_async8, cp_async16, cp_async_commit, cp_async_wait = (
     Lazy("netspec.kernels.instructions", f"cp_async{name}") for name in ("4", "8", "16", "_commit", "_wait")

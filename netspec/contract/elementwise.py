@@ -6,12 +6,10 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from netspec.contract.kernel import Direction, Kernel, Lazy, backward, cuda, forward
+from netspec.contract.kernel import Direction, Kernel, backward, cuda, forward, load4, store4
 from netspec.contract.layer import Layer
 from netspec.contract.tensor import Flops, Tensor
 from netspec.errors import LayerError
-
-load4, store4 = (Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4"))
 
 # Slices first: numba lets an index that starts anywhere be negative, and such a loop is not vectorised.
 _CPU = """

@@ -12,7 +12,10 @@ Binding = tuple[str, Mapping[str, str]]
 
 
 class Operation:
-    """A step that is no layer. Kernels are named ``<what>_cpu`` and ``<what>_cuda``."""
+    """A step that is no layer. Kernels are named ``<what>_cpu`` and ``<what>_cuda``.
+
+    ``<what>_vector_cuda`` is taken instead where the rows of all arguments begin and end at multiples of four elements.
+    """
 
     kernels: ClassVar[tuple[Kernel, ...]] = ()
 

@@ -1,12 +1,21 @@
 """Whether every element of a gradient, or of a cost layer's report, is a finite number."""
 
-from netspec.contract.kernel import Lazy, cuda, forward
+from netspec.contract.kernel import Lazy, cuda, device, forward, load4
 from netspec.ops.base import Operation
 
 np = Lazy("numpy")
 
 _EXPONENT = 0x7F800000
 """Bits of a float32's exponent: all are set in infinities and NaN alone."""
+_LARGEST = 3.4028234663852886e38
+_THREADS = 128
+
+
+@device
+def are_finite(values):
+    """Whether four numbers are finite."""
+    a, b, c, d = abs(values[0]) <= _LARGEST, abs(values[1]) <= _LARGEST, abs(values[2]) <= _LARGEST, values[3]
+    return a & b & c & (abs(d) <= _LARGEST)
 
 
 class Finite(Operation):
@@ -35,8 +44,16 @@ class Finite(Operation):
         if cuda.grid(1) == 0:
             flag[0] = 1
 
-    @forward("cuda", over="source", writes="flag", threads=256)
+    @forward("cuda", over="source", writes="flag", threads=_THREADS, per_thread=16)
     def check_cuda(source, flag):
-        i = cuda.grid(1)
-        if i < source.size and not (abs(source[i]) <= 3.4028234663852886e38):
+        start, good = 16 * _THREADS * cuda.blockIdx.x, True
+        if start + 16 * _THREADS <= source.size:
+            i = start + 4 * cuda.threadIdx.x
+            a, b = load4(source, i), load4(source, i + 4 * _THREADS)
+            c, d = load4(source, i + 8 * _THREADS), load4(source, i + 12 * _THREADS)
+            good = are_finite(a) & are_finite(b) & are_finite(c) & are_finite(d)
+        else:
+            for i in range(start + cuda.threadIdx.x, source.size, _THREADS):
+                good = good and abs(source[i]) <= _LARGEST
+        if not good:
             flag[0] = 0

@@ -1,6 +1,6 @@
 """Sums of gradients where a tensor has several readers; a tensor without any gets zeros."""
 
-from netspec.contract.kernel import cuda, forward
+from netspec.contract.kernel import cuda, forward, load4, quotient, store4
 from netspec.ops.base import Operation
 
 
@@ -40,3 +40,12 @@ class Sum(Operation):
         if i < target.size:
             row, c = i // target.shape[1], i % target.shape[1]
             target[row, c] = left[row, c] + right[row, c]
+
+    @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256, per_thread=4, variant="vector")
+    def add_vector_cuda(left, right, target):
+        i, fours = cuda.grid(1), target.shape[1] // 4
+        row = quotient(i, fours)
+        if row < target.shape[0]:
+            c = 4 * (i - row * fours)
+            a, b, sums = load4(left[row], c), load4(right[row], c), target[row]
+            store4(sums, c, a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])

@@ -101,10 +101,17 @@ class Lowering:
         kind = self.kinds[step.device]
         chosen = operation(step.op)
         shapes = {name: self._shape(step, name) for name in step.args}
+        fours = all(self._is_in_fours(region) for region in step.args.values())
         return [
-            _operation_pass(step, _find(chosen, f"{name}_{kind}"), mapping, shapes)
+            _operation_pass(step, _find(chosen, name, kind, fours), mapping, shapes)
             for name, mapping in chosen.bindings(list(step.args))
         ]
+
+    def _is_in_fours(self, region: Region) -> bool:
+        """Whether rows of the last axis, and the range of it, begin and end at multiples of four elements."""
+        shape = self.buffers[region.buffer].shape
+        ends = (region.start, region.stop) if region.axis == len(shape) - 1 else ()
+        return all(place % 4 == 0 for place in (*shape[-1:], *ends))
 
     def _shape(self, step: Step, name: str) -> tuple[int, ...]:
         region = step.args[name]
@@ -133,8 +140,10 @@ def _needed(passes: Sequence[Pass], needed: set[str]) -> tuple[Pass, ...]:
     return tuple(reversed(kept))
 
 
-def _find(chosen: type[Operation], name: str) -> Kernel:
-    return next(kernel for kernel in chosen.kernels if kernel.function.__name__ == name)
+def _find(chosen: type[Operation], name: str, kind: Backend, fours: bool) -> Kernel:
+    kernels = {kernel.function.__name__: kernel for kernel in chosen.kernels}
+    fast = kernels.get(f"{name}_vector_{kind}") if fours else None
+    return fast or kernels[f"{name}_{kind}"]
 
 
 def _operation_pass(
@@ -148,7 +157,7 @@ def _operation_pass(
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
     return Pass(
         kernel=f"ops.{step.op}:{kernel.function.__name__}",
-        variant="plain",
+        variant=kernel.variant,
         args=tuple((name, None if name in scalars else targets[name]) for name in kernel.args),
         scalars=scalars,
         writes=tuple(mapping.get(name, name) for name in kernel.writes),

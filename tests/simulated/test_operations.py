@@ -1,0 +1,80 @@
+"""The CUDA kernels of operations against their CPU kernels: whole vectors, what is left over, slices."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from netspec.check.subject import cpu, gpu
+from netspec.plan.model import Buffer, Region, Step
+from netspec.program.steps import Lowering
+
+RNG = np.random.default_rng(5)
+
+
+def run(device, op, values, writes, regions=None, **attrs):
+    """What a step of that operation writes; regions are ranges of the last axis by argument."""
+    buffers = {name: Buffer(name, "d", value.shape, str(value.dtype), "activation") for name, value in values.items()}
+    args = {name: Region(name, *(regions or {}).get(name, ())) for name in values}
+    plan = SimpleNamespace(shards=(), buffers=buffers)
+    step = Lowering(plan, {"d": device.kind}, {"d": device.team_size}, 0).lower(
+        Step(op, op, "d", "compute", None, args, writes, attrs=attrs)
+    )
+    arrays = {}
+    for name, value in values.items():
+        arrays[name] = whole = device.empty(value.shape, str(value.dtype))
+        device.upload(whole, value)
+        if args[name].axis is not None:
+            arrays[name] = device.slice(whole, args[name].axis, args[name].start, args[name].stop)
+    device.bind(step.passes, arrays)()
+    return {name: device.download(arrays[name]) for name in writes}, [one.kernel for one in step.passes]
+
+
+def compare(op, values, writes, **options):
+    expected, _ = run(cpu(), op, values, writes, **options)
+    got, kernels = run(gpu(), op, values, writes, **options)
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-6, atol=1e-6, err_msg=f"{op}: {name}")
+    return kernels
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("finite", [(1, 1), (1, 0)])
+def test_update(finite):
+    values = {"param": normal(5, 203), "momentum": normal(5, 203), "gradient": normal(5, 203)}
+    values |= {"rates": np.array([0.1, 0.9, 0.01], np.float32), "finite": np.array(finite, np.int32)}
+    compare("update", values, ("param", "momentum"), rate=2.0, decay=0.5)
+
+
+@pytest.mark.parametrize(("place", "bad"), [(None, 0.0), (0, np.nan), (2047, np.inf), (1023, -np.inf), (2100, np.nan)])
+def test_finite(place, bad):
+    source = normal(2111)
+    if place is not None:
+        source[place] = bad
+    values = {"source": source, "flag": np.array([7], np.int32)}
+    compare("finite", values, ("flag",))
+    assert run(gpu(), "finite", values, ("flag",))[0]["flag"] == (place is None)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4, 7), (8, 2, 2, 3), (1, 3, 2, 2), (3, 3, 3, 3)])
+def test_prepare(shape):
+    values = {"raw": RNG.integers(0, 256, shape, np.uint8), "mean": normal(*shape[1:]), "image": normal(*shape)}
+    compare("prepare", values, ("image",), scale=0.25)
+
+
+def test_sums_of_whole_tensors_and_of_ranges_in_fours():
+    values = {name: normal(15, 16 if name == "source1" else 8) for name in ("source0", "source1", "source2", "target")}
+    kernels = compare("sum", values, ("target",), regions={"source1": (1, 4, 12)})
+    assert kernels == ["ops.sum:add_vector_cuda"] * 2
+
+
+@pytest.mark.parametrize("start", [2, 4])
+def test_sums_of_other_ranges(start):
+    values = {"source0": normal(7, 6), "source1": normal(7, 16), "target": normal(7, 6)}
+    kernels = compare("sum", values, ("target",), regions={"source1": (1, start, start + 6)})
+    assert kernels == ["ops.sum:add_cuda"]
