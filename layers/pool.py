@@ -1,6 +1,7 @@
 """Pooling over windows of an image, overlapping or not: maximum or average."""
 
 from netspec.layers import _pool_cuda
+from netspec.layers import _pool_rows as rows
 from netspec.layers._window import clip, covering, element, window_of
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, forward, padding, pair, register
 
@@ -33,7 +34,7 @@ class Pool(Layer):
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
     }
-    prefer = {"cuda": ("vector",)}
+    prefer = {"cpu": ("rows",), "cuda": ("vector",)}
     kinks = "where the two largest pixels of a window are equal (mode: max)"
     examples = (
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
@@ -59,7 +60,9 @@ class Pool(Layer):
         return window_of(self.attrs, t.x, inside=True).scalars
 
     def supports(self, t, variant):
-        """The fast kernels take channels in fours, and windows of at most two strides."""
+        """On CPUs the fast kernels are for maxima, on GPUs for channels in fours and windows of at most two strides."""
+        if variant == "rows":
+            return self.attrs.mode == "max"
         window = window_of(self.attrs, t.x, inside=True)
         near = all(size <= 2 * stride for size, stride in zip(window.size, window.stride, strict=True))
         return variant == "plain" or (near and t.x.shape[3] % 4 == 0)
@@ -156,6 +159,8 @@ class Pool(Layer):
                             gradient, share = dy[n, oh, ow], 1.0 / dy.dtype.type((bottom - top) * (right - left))
                             for c in range(d_x.shape[3]):
                                 total[c] += gradient[c] * share
+
+    max_rows, max_only_rows, d_max_rows = rows.max_rows, rows.max_only_rows, rows.d_max_rows
 
     # CUDA: one thread an element, neighbouring threads neighbouring channels -----------------------------------------
 
