@@ -14,7 +14,7 @@ from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
 from netspec.plan.model import STORED, Region, Step
 from netspec.program.model import Program
-from netspec.store import Store
+from netspec.store import Store, answered
 
 Host = np.ndarray[Any, Any]
 _SCALARS = {"counters": (2, "int64"), "rates": (3, "float32")}
@@ -41,9 +41,7 @@ class BoundProgram:
         """Host arrays by network input, and ``counters`` and ``rates``: filled before an iteration."""
         self.steps = tuple(BoundStep(step, self.call(step)) for step in program.steps)
         self._trains = any(map(self._renews, program.steps))
-        self._once = [
-            (self.devices[step.device], self._bind(step, once=True)) for step in program.steps if _has_once(step)
-        ]
+        self._once = [(step, self._bind(step, once=True)) for step in program.steps if _has_once(step)]
         self._made_of = 0
         """The Store's version of which passes that run once have been run."""
 
@@ -70,9 +68,10 @@ class BoundProgram:
             self.slots["rates"][:] = rates
         self.store.version += self._trains
         if self._once and self._made_of != self.store.version:
-            for device, call in self._once:
-                call()
-                device.synchronise()
+            for step, call in self._once:
+                with answered(step.device, self.devices[step.device], step.name):
+                    call()
+                    self.devices[step.device].synchronise()
             self._made_of = self.store.version
 
     def twin(self) -> BoundProgram:
@@ -99,7 +98,9 @@ class BoundProgram:
 
     def download(self, buffer: str) -> Host:
         """A buffer's values on the host."""
-        return self.devices[self.program.buffers[buffer].device].download(self.arrays[buffer])
+        name = self.program.buffers[buffer].device
+        with answered(name, self.devices[name], buffer):
+            return self.devices[name].download(self.arrays[buffer])
 
     # Memory ---------------------------------------------------------------------------------------------------------
 

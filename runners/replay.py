@@ -51,4 +51,8 @@ def _first_bad(bound: BoundProgram, regions: list[Region]) -> str | None:
 def _told(step: Step, buffer: str) -> str:
     if step.layer is not None and step.op in ("forward", "backward"):
         return f"the first numbers that are not finite come from the {step.op} pass of '{step.layer}' on {step.device}"
+    if buffer.startswith("d_"):
+        layer = buffer.removeprefix("d_").partition(".")[0]
+        where = f"in the sum of gradients of '{layer}' on {step.device}"
+        return f"the first numbers that are not finite come from the backward pass, {where}"
     return f"the first numbers that are not finite come from the step '{step.name}' ({buffer})"

@@ -104,7 +104,7 @@ class Run:
         newest = next(iter(listed(self.folder.checkpoints)), None)
         command = f"netspec run --resume {shlex.quote(str(self.folder.path))}"
         if newest is None:
-            return f"there is no checkpoint yet: {command} starts again, to the same result"
+            return f"there is no checkpoint yet: {command} starts again"
         return f"the last whole checkpoint is {newest.name}: go on from it with {command}"
 
     def _end(self, status: str, training: Training, message: str, began: float) -> None:

@@ -279,7 +279,7 @@ def not_finite(state: State, loss: float, rates: Rates, more: str) -> str:
     what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
     place = f"iteration {state.iteration + 1:,} (epoch {state.epoch + 1})"
     tries = (
-        f"the step changed nothing. Go on from the last checkpoint with a lower rate (it was {rates.learning_rate:g}): "
-        "--resume DIR --set train.sgd.learning_rate=...; or try smaller initial weights, or look at the data"
+        f"the step changed nothing. Try a lower rate (it was {rates.learning_rate:g}; "
+        "--set train.sgd.learning_rate=...), smaller initial weights, or look at the data"
     )
     return f"{place}: {what}; {more + '; ' if more else ''}{tries}"

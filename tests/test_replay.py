@@ -32,6 +32,11 @@ def varied(size: float):
 
 SMALL = {"conv3.weight": whole(0), "conv3.bias": whole(1e-6), "fc4.bias": whole(0)}
 """What fc4 reads is 1e-6 everywhere."""
+SMALLER = {
+    "conv2.weight": whole(0), "conv2.bias": whole(1e-16), "conv3.bias": whole(0),
+    "fc4.weight": whole(1e-10), "fc4.bias": whole(0), "fc5.weight": varied(1e22),
+}  # fmt: skip
+"""What conv3 reads is 1e-16 everywhere."""
 CASES = {
     "forward in conv": ({"conv2.weight": half_huge}, FIRST.format("forward", "conv2", "right")),
     "forward in the first conv": ({"conv1.weight": half_huge}, FIRST.format("forward", "conv1", "right")),
@@ -46,9 +51,11 @@ CASES = {
         FIRST.format("backward", "fc4", "(left|right)"),
     ),
     "backward in conv": (
-        {"conv2.weight": whole(0), "conv2.bias": whole(1e-16), "conv3.weight": whole(1e25), "conv3.bias": whole(0),
-         "fc4.weight": whole(1e-10), "fc4.bias": whole(0), "fc5.weight": varied(1e22)},
-        FIRST.format("backward", "conv3", "(left|right)"),
+        {**SMALLER, "conv3.weight": whole(1e28)}, FIRST.format("backward", "conv3", "(left|right)")
+    ),
+    "in a sum of two devices' gradients": (
+        {**SMALLER, "conv3.weight": whole(1e25)},
+        FIRST.partition(" pass")[0].format("backward") + " pass, in the sum of gradients of 'relu2' on (left|right)",
     ),
     "before the step": ({"conv3.bias": whole(np.nan)}, "'conv3.bias@(left|right)' was not finite before the step"),
 }  # fmt: skip
