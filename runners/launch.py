@@ -48,7 +48,7 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         trace = Trace() if request.trace else None
         run = _prepare(request, journal, stack, trace)
         if tensorboard:
-            journal.also(tensorboard.into(run.folder.path))
+            journal.also(tensorboard.into(run.folder.path, run.state.iteration))
             stack.callback(tensorboard.close)
         if trace and request.trace:
             stack.callback(_write_trace, trace, request.trace, journal)

@@ -20,9 +20,9 @@ class TensorBoard:
         self._make: Any = SummaryWriter
         self._writer: Any = None
 
-    def into(self, folder: Path) -> Listener:
-        """The listener that writes into a run directory."""
-        self._writer = self._make(str(folder / "tensorboard"))
+    def into(self, folder: Path, iteration: int) -> Listener:
+        """The listener that writes into a run directory; what lies there beyond the iteration is void from now on."""
+        self._writer = self._make(str(folder / "tensorboard"), purge_step=iteration + 1 if iteration else None)
         return self._hear
 
     def _hear(self, event: Event) -> None:
