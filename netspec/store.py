@@ -14,7 +14,7 @@ from netspec.device.base import Array, Device
 from netspec.device.binding import cores
 from netspec.errors import NetspecError
 from netspec.gate import Gate
-from netspec.init import drawing
+from netspec.init import initial, pieces
 from netspec.plan.model import STORED, Buffer, Logical, Plan
 
 Host = np.ndarray[Any, Any]
@@ -58,17 +58,31 @@ class Store:
     def initialising(self, seed: int) -> Iterator[None]:
         """``initialise``: values are drawn in threads while the block runs, and put in their places at its end."""
         with ThreadPoolExecutor(cores(), "netspec-init") as pool:
-            tensors, pieces = {}, []
+            wholes, drawn = {}, []
             for name, shape in self.shapes().items():
                 init = dict(self.initials[name])
-                fans = init.pop("fan_in", 0), init.pop("fan_out", 0)
-                tensors[name], calls = drawing(init, shape, *fans, (seed, name))
-                pieces += [pool.submit(call) for call in calls]
+                what = (init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
+                if self._in_columns(name):
+                    drawn += [pool.submit(self._put_rows, name, draw) for draw in pieces(*what)]
+                else:
+                    wholes[name] = pool.submit(initial, *what)
             yield
-            for piece in pieces:
-                piece.result()
-        for name, values in tensors.items():
-            self._put(name, values)
+            for each in drawn:
+                each.result()
+        for name, whole in wholes.items():
+            self._put(name, whole.result())
+
+    def _in_columns(self, name: str) -> bool:
+        """Whether a tensor's parts are host memory that holds ranges of its last axis: rows can be put in place."""
+        parts = [self.buffers[part] for part in self._parts[name]]
+        last = {None, len(_logical(parts[0]).shape) - 1}
+        return all(self.devices[part.device].kind == "cpu" and _logical(part).axis in last for part in parts)
+
+    def _put_rows(self, name: str, draw: Callable[[], tuple[slice, Host]]) -> None:
+        rows, values = draw()
+        for part in self._parts[name]:
+            logical, matrix = _logical(self.buffers[part]), self.arrays[part].reshape(-1, self.buffers[part].shape[-1])
+            matrix[rows] = values if logical.axis is None else values[:, logical.start : logical.stop]
 
     def tensors(self) -> dict[str, Host]:
         """Copies of all logical tensors on the host."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netspec.errors import NetspecError
-from netspec.init import drawing, initial
+from netspec.init import initial, pieces
 from netspec.kernels import together
 from netspec.kernels.cpu import is_stored
 from netspec.runners.session import Rates, Session
@@ -84,9 +84,22 @@ def test_a_helper_that_dies_leaves_its_work_to_this_process(monkeypatch) -> None
 def test_large_tensors_are_drawn_in_pieces_in_any_order(monkeypatch) -> None:
     monkeypatch.setattr("netspec.init._PIECE", 1000)
     arguments = ({"type": "gaussian", "std": 1.0}, (7, 500), 0, 0, (1, "fc.weight"))
-    values, pieces = drawing(*arguments)
-    assert len(pieces) == 4
-    for piece in reversed(pieces):
-        piece()
-    np.testing.assert_array_equal(values, initial(*arguments))
-    assert len(np.unique(values)) > 3400  # no piece repeats another's stream
+    whole = initial(*arguments)
+    draws = pieces(*arguments)
+    assert len(draws) == 4
+    for draw in reversed(draws):
+        rows, values = draw()
+        np.testing.assert_array_equal(values, whole[rows])
+    assert len(np.unique(whole)) > 3400  # no piece repeats another's stream
+
+
+def test_parts_hold_what_is_drawn(monkeypatch) -> None:
+    monkeypatch.setattr("netspec.init._PIECE", 64)
+    text = NET.replace("devices: [a]", "devices: [a, b]").replace("type: conv,", "type: conv, device: [a, b],")
+    text = text.replace("type: dense,", "type: dense, device: a, inputs: {from: relu1, connect: all},")
+    with Session(loads(text), ["cpu:0", "cpu:1"], batch=2, phases=("train",), seed=3) as session:
+        store = session.store
+        for name, shape in store.shapes().items():
+            init = dict(store.initials[name])
+            expected = initial(init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (3, name))
+            np.testing.assert_array_equal(store.tensor(name), expected)

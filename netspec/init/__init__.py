@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from netspec.discover import classes_in
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Fan", "Initialiser", "drawing", "initial", "initialiser_types"]
+__all__ = ["Fan", "Initialiser", "initial", "initialiser_types", "pieces"]
 
 _PIECE = 2**20
-"""Values of a tensor that are drawn in one go."""
+"""Values of a tensor that are drawn in one go, or a row where that has more."""
 
 
 @functools.cache
@@ -34,28 +35,35 @@ def initial(
     ``init`` is a checked ``{type: ..., ...}``; ``key`` is the run's seed and the parameter's name, ``layer.param``.
     A whole tensor is drawn and shards are cut from it, so that devices do not matter. For the fans see :class:`Fan`.
     """
-    values, pieces = drawing(init, shape, fan_in, fan_out, key)
-    for piece in pieces:
-        piece()
-    return values
-
-
-def drawing(
-    init: Mapping[str, Any], shape: tuple[int, ...], fan_in: int, fan_out: int, key: tuple[int, str]
-) -> tuple[NDArray[np.float32], list[Callable[[], None]]]:
-    """What ``initial`` gives, still empty, and calls that fill it piece by piece, in any order and side by side."""
     import numpy as np
 
     values = np.empty(shape, np.float32)
-    flat, philox, fan = values.reshape(-1), _philox_key(*key), Fan(fan_in, fan_out)
+    for draw in pieces(init, shape, fan_in, fan_out, key):
+        rows, drawn = draw()
+        values.reshape(-1, drawn.shape[1])[rows] = drawn
+    return values
+
+
+def pieces(
+    init: Mapping[str, Any], shape: tuple[int, ...], fan_in: int, fan_out: int, key: tuple[int, str]
+) -> list[Callable[[], tuple[slice, NDArray[np.float32]]]]:
+    """Calls that give what ``initial`` does piece by piece, in any order and side by side.
+
+    Each gives rows of the tensor seen as a matrix, whose columns are its last axis: which, and their values.
+    """
+    import numpy as np
+
+    columns = shape[-1] if shape else 1
+    rows, step = prod(shape) // columns, max(1, _PIECE // columns)
+    philox, fan = _philox_key(*key), Fan(fan_in, fan_out)
     initialiser = initialiser_types()[init["type"]](init)
 
-    def draw(number: int) -> None:
-        piece = flat[number * _PIECE : (number + 1) * _PIECE]
+    def draw(number: int) -> tuple[slice, NDArray[np.float32]]:
         random = np.random.Generator(np.random.Philox(key=philox, counter=number << 192))  # a stream of its own
-        piece[:] = initialiser.draw(random, piece.shape, fan)
+        start, stop = number * step, min((number + 1) * step, rows)
+        return slice(start, stop), initialiser.draw(random, (stop - start, columns), fan)
 
-    return values, [functools.partial(draw, number) for number in range(-(-values.size // _PIECE))]
+    return [functools.partial(draw, number) for number in range(-(-rows // step))]
 
 
 def _philox_key(seed: int, name: str) -> int:

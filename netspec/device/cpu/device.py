@@ -11,6 +11,7 @@ from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.cpu.ops import CpuOps
+from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
@@ -45,6 +46,7 @@ class CpuDevice:
             raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
         except MemoryError as error:
             raise NetspecError(f"{self.name}: no room for {nbytes:,} bytes of host memory") from error
+        populate(raw)
         start = -raw.ctypes.data % _ALIGNMENT
         return raw[start : start + nbytes]
 
