@@ -101,9 +101,14 @@ class StreamRunner(Runner):
         self.finish()
 
     def close(self) -> None:
-        """Wait a while for an upload that nobody wants any more; what is wrong by now has been told."""
+        """Wait a while for an upload that nobody wants any more; what is wrong by now has been told.
+
+        Graphs hold what they were made from, this runner, and so all memory: without them it goes at once.
+        """
         with contextlib.suppress(NetspecError):
             self._settle(_GRACE_S)
+        for side in self._sides:
+            side.replay = None
 
     # Enqueueing -----------------------------------------------------------------------------------------------------
 

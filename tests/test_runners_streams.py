@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import training_runs as runs
@@ -157,6 +160,21 @@ def test_what_a_driver_raises_is_one_error(monkeypatch):
         monkeypatch.setattr(World, "launch", lambda *_: 1 / 0)
         with pytest.raises(NetspecError, match="cpu:0, cpu:1: an iteration cannot be started: ZeroDivisionError"):
             train(session, 1)
+
+
+def test_memory_goes_with_the_session():
+    """Not when some cycle is collected: a second network may need it on the card before that."""
+    gc.collect()
+    gc.disable()
+    try:
+        session = opened(World(0))
+        with session:
+            train(session, 3)
+            kept = weakref.ref(session.bound("train")), weakref.ref(session.store)
+        del session
+        assert [one() for one in kept] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_captures_are_held_to_the_rules():
