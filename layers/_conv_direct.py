@@ -16,6 +16,13 @@ from netspec.plugin import Workspace, backward, device, forward
 
 MOST_ROWS, DEEP = 8, 16
 """Rows of the tallest tile of any CPU; channels of a group from which on they are packed for the weight gradient."""
+FEW = 4
+"""Images from which on a block is one image; of fewer, images are cut into quarters."""
+
+
+def _rows(t):
+    """Rows of output pixels of one block of the forward pass."""
+    return t.y.shape[1] if t.y.shape[0] >= FEW else -(-t.y.shape[1] // 4)
 
 
 def workspace(t, window, groups, direction):
@@ -70,20 +77,23 @@ def pack_direct_unbiased(start, stop, weight, packed, start_row, groups):
         pack_weights(weight, packed[g], g, groups, False)
 
 
-@forward("cpu", over="y", axes=0, writes="y", variant="direct")
+@forward("cpu", over="y", axes=(0, 1), block=_rows, writes="y", variant="direct")
 def forward_direct(
     start, stop, x, y, packed, start_row, padded, places, tile, groups,
     size_h, size_w, stride_h, stride_w, pad_top, pad_left,
 ):  # fmt: skip
     depth, share = x.shape[3] // groups, y.shape[3] // groups
-    height, width = (y.shape[1] - 1) * stride_h + size_h, (y.shape[2] - 1) * stride_w + size_w
-    pixels, line, flat = y.shape[1] * y.shape[2], width * depth, y.reshape(y.size)
-    locate(places[0], places[1], y.shape[1], y.shape[2], stride_h * line, stride_w * depth, y.shape[3])
+    width = (y.shape[2] - 1) * stride_w + size_w
+    line, flat, rows = width * depth, y.reshape(y.size), y.shape[1]
     ramps(places[2], columns_of(share))
-    for n in range(start, stop):
+    for n in range(start // rows, (stop - 1) // rows + 1):
+        top, bottom = max(start - n * rows, 0), min(stop - n * rows, rows)
+        pixels, above = (bottom - top) * y.shape[2], pad_top - top * stride_h
+        height = (bottom - top - 1) * stride_h + size_h
+        locate(places[0], places[1], top, bottom, y.shape[2], stride_h * line, stride_w * depth, y.shape[3])
         for g in range(groups):
-            pad_image(x, n, g * depth, depth, padded, height, width, pad_top, pad_left)
-            first = n * pixels * y.shape[3] + g * share
+            pad_image(x, n, g * depth, depth, padded, height, width, above, pad_left)
+            first = n * rows * y.shape[2] * y.shape[3] + g * share
             products(
                 padded, places[0], packed[g], flat, places[1], first, start_row[g], 0,
                 share, pixels, size_h, size_w * depth, line, tile, places[2, ROWS:],
@@ -104,7 +114,7 @@ def d_x_direct(
     depth, share = d_x.shape[3] // groups, dy.shape[3] // groups
     height, width = d_x.shape[1] + size_h - 1, d_x.shape[2] + size_w - 1
     pixels, line, flat = d_x.shape[1] * d_x.shape[2], width * share, d_x.reshape(d_x.size)
-    locate(places[0], places[1], d_x.shape[1], d_x.shape[2], line, share, d_x.shape[3])
+    locate(places[0], places[1], 0, d_x.shape[1], d_x.shape[2], line, share, d_x.shape[3])
     ramps(places[2], columns_of(depth))
     for n in range(start, stop):
         for g in range(groups):

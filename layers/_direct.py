@@ -60,12 +60,15 @@ def pad_image(x, n, first, depth, padded, height, width, top, left):
 
 
 @device
-def locate(rows, places, out_h, out_w, down, right, filters):
-    """Where each output pixel's patch and result begin; the last pixel is repeated to fill its tile."""
+def locate(rows, places, first, stop, out_w, down, right, filters):
+    """Where each pixel of output rows [first, stop) has its result, and its patch in an image that begins with theirs.
+
+    The last pixel is repeated to fill its tile.
+    """
     at = 0
-    for oh in range(out_h):
+    for oh in range(first, stop):
         for ow in range(out_w):
-            rows[at], places[at] = oh * down + ow * right, at * filters
+            rows[at], places[at] = (oh - first) * down + ow * right, (oh * out_w + ow) * filters
             at += 1
     for extra in range(at, at + ROWS):
         rows[extra], places[extra] = rows[at - 1], places[at - 1]

@@ -168,7 +168,7 @@ def give(total, gradient, where, place, begin):
 
 @device
 def give_two(total, gradients, places, apart, left, right, begin):
-    """The gradients of two windows ``apart`` elements from each other, for the pixel at ``left`` and ``right`` there."""
+    """The gradients of two windows ``apart`` elements apart, for the pixel at ``left`` and ``right`` in them."""
     n, zero, here, there = total.size, gradients.dtype.type(0), places.dtype.type(left), places.dtype.type(right)
     one, two, at_one, at_two = gradients[:n], gradients[apart:][:n], places[:n], places[apart:][:n]
     if begin:

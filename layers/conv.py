@@ -103,7 +103,7 @@ class Conv(Layer):
         """Without a stride d_x is a convolution too, with one it is left to patches; Winograd is for 3 x 3 windows."""
         window = window_of(self.attrs, t.x)
         if variant == "winograd":
-            return winograd.pays(t, window, self._groups)
+            return winograd.pays(t, window, self._groups, self.phase == "train")
         return {"direct": window.stride == (1, 1), "direct_strided": window.stride != (1, 1)}.get(variant, True)
 
     def scalars(self, t, index=None):

@@ -120,6 +120,13 @@ def test_left_to_others(change: Attrs, shape: Shape) -> None:
     assert not supported({**attrs, **change}, shape)
 
 
+def test_one_image_is_enough_where_filters_are_transformed_once() -> None:
+    attrs, shape = {"filters": 32, "size": 3, "pad": 1}, Tensor((1, 13, 13, 32))
+    for phase, fits in (("train", False), ("eval", True), ("predict", True)):
+        one = SingleLayer("conv", attrs, [shape], cpu(), phase=phase, variant="winograd")  # type: ignore[arg-type]
+        assert one.layer.supports(one.t, "winograd") == fits
+
+
 def test_matrices_convolve_exactly() -> None:
     random.seed(0)
     pixels, taps = ([Fraction(random.randrange(-9, 9)) for _ in range(count)] for count in (6, 3))
