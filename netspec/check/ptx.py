@@ -96,7 +96,7 @@ def _read(words: str) -> Resources:
 def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
     """Compile and assemble all of them; nothing is raised, failures are told. What was found before is kept on disk."""
     jobs = [(one, target) for one in signatures for target in (PLAIN if one.variant == "plain" else FAST)]
-    known = {job: json.loads(file.read_text()) for job in jobs if (file := _record(job)).is_file()}
+    known = {job: json.loads(file.read_text()) for job in jobs if (file := record_of(job)).is_file()}
     missing = [job for job in jobs if job not in known]
     resources: Report = {}
     failures = []
@@ -116,18 +116,18 @@ def _job(job: Job) -> Resources | str:
         found = assemble(ptx_of(one, capability), _arch(capability))
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip()[-1500:]}"
-    file = _record(job)
+    file = record_of(job)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found))
     return found
 
 
-def _record(job: Job) -> Path:
-    """Where the figures of a kernel are kept: a name that stands for its source, its types, target and compilers."""
+def record_of(job: Job, kind: str = "ptx") -> Path:
+    """Where what was found of a kernel is kept: a name that stands for its source, its types, target and compilers."""
     one, capability = job
     source = prepare(function_of(one.kernel), "float32", _epilogue(one)).digest
     content = f"{source}\n{one.types}\n{capability}\n{toolchain()}"
-    return cache_root() / "ptx" / f"{blake2b(content.encode(), digest_size=16).hexdigest()}.json"
+    return cache_root() / kind / f"{blake2b(content.encode(), digest_size=16).hexdigest()}.json"
 
 
 def ptx_of(signature: Signature, capability: tuple[int, int]) -> str:
