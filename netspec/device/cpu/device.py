@@ -45,7 +45,9 @@ class CpuDevice:
         try:
             raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
         except MemoryError as error:
-            raise NetspecError(f"{self.name}: no room for {nbytes:,} bytes of host memory") from error
+            raise NetspecError(
+                f"{self.name}: no room for {nbytes:,} bytes of host memory; a smaller batch (--batch) needs less"
+            ) from error
         populate(raw)
         start = -raw.ctypes.data % _ALIGNMENT
         return raw[start : start + nbytes]
