@@ -2,7 +2,7 @@
 #   make run     train the quickstart, then twelve iterations of AlexNet, on two devices
 #   make test    the tests;  make test ARGS="-m slow"  for the slow ones
 #   make lint    ruff, and mypy on the core and the runners
-#   make bench   the benchmarks
+#   make bench   the benchmarks and the tables of benchmarks/README.md;  make bench ARGS=--quick  for short runs, printed
 #   make gpu     the tests that need a GPU (installs the CUDA 13 toolkit's wheels)
 #   make clean   remove the virtual environment and what was built
 
@@ -30,7 +30,7 @@ lint: $(VENV)/.dev
 	&& cd $$tree && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p netspec
 
 bench: $(VENV)/.test
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/report.py --measure $(ARGS)
 
 gpu: $(VENV)/.gpu
 	$(BIN)/python -m pytest -m gpu $(ARGS)

@@ -3,13 +3,16 @@
     python benchmarks/alexnet_cpu.py                      # training, batch 128, 2 threads
     python benchmarks/alexnet_cpu.py --what inference --batch 32
     python benchmarks/alexnet_cpu.py --threads 1 --rounds 5 --json out.json
+    python benchmarks/alexnet_cpu.py --quick              # a few minutes
 
-Each round every system runs its iterations in turn; the table shows medians, and the ratio is taken round by round.
+Each round every system runs its iterations in turn; the table shows medians, and ratios are taken round by round. One
+more process, in turn with the others, finds what the machine can do: a large matrix product, and reading memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -18,12 +21,21 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import tables
 
 HERE = Path(__file__).resolve().parent
 TORCH = ("torch eager", "torch channels_last", "torch fused SGD", "torch compiled, fused SGD")
 SYSTEMS = ("netspec", "netspec one device", *TORCH)
+QUICK = ("netspec", "netspec one device", "torch eager", "torch compiled, fused SGD")
+MACHINE = "machine"
+TRAINING_FLOPS = 6 * 724_406_816 - 2 * 105_415_200
+"""An image's, forwards and backwards, without the image's gradient; convolutions counted as if done directly."""
+WEIGHTS = 4 * 60_965_224
+"""Bytes of parameters, all of which a batch of one image reads."""
 
 
 # One system, in a process of its own -------------------------------------------------------------------------------
@@ -32,7 +44,7 @@ SYSTEMS = ("netspec", "netspec one device", *TORCH)
 def serve(system: str, what: str, batch: int, threads: int) -> None:
     """Run iterations when asked on standard input; answer with seconds and the peak of resident memory."""
     start = time.perf_counter()
-    make = _netspec if system.startswith("netspec") else _torch
+    make = _machine if system == MACHINE else _netspec if system.startswith("netspec") else _torch
     job = make(system, what, batch, threads)
     ready = time.perf_counter()
     job()
@@ -40,9 +52,10 @@ def serve(system: str, what: str, batch: int, threads: int) -> None:
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):
-            job()
+            found = job()
         seconds = (time.perf_counter() - start) / int(line)
-        _tell({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        _tell({"seconds": seconds, "peak": peak, **(found if system == MACHINE else {})})
 
 
 def _tell(answer: dict[str, float]) -> None:
@@ -86,32 +99,77 @@ def _torch(system: str, what: str, batch: int, threads: int) -> Any:
     return trainer.step
 
 
+def _machine(system: str, what: str, batch: int, threads: int) -> Any:
+    """FLOP a second of a large product by the fastest BLAS there is, bytes a second of reading, on all threads."""
+    import numpy as np
+
+    a = np.random.default_rng(0).standard_normal((3072, 3072), dtype=np.float32)
+    c, parts = np.empty_like(a), np.array_split(np.ones(WEIGHTS // 4, np.float32), threads)
+    products = [lambda: np.matmul(a, a, out=c)]
+    with contextlib.suppress(ImportError):
+        import torch
+
+        torch.set_num_threads(threads)
+        left, out = torch.from_numpy(a), torch.from_numpy(c)
+        products.append(lambda: torch.matmul(left, left, out=out))
+    pool = ThreadPoolExecutor(threads)
+
+    def read() -> None:
+        list(pool.map(_read, parts))
+
+    def job() -> dict[str, float]:
+        flops = max(2 * 3072**3 / min(_seconds(one) for _ in range(3)) for one in products)
+        return {"flops": flops, "read": WEIGHTS / min(_seconds(read) for _ in range(5))}
+
+    return job
+
+
+def _read(part: Any) -> None:
+    """Sums of squares of short pieces: BLAS reads each number once, on the thread that calls."""
+    for piece in range(0, len(part), 1 << 15):
+        block = part[piece : piece + (1 << 15)]
+        block.dot(block)
+
+
+def _seconds(job: Any) -> float:
+    start = time.perf_counter()
+    job()
+    return time.perf_counter() - start
+
+
 # All systems in turn -----------------------------------------------------------------------------------------------
 
 
 class System:
     """A running process and what it measured."""
 
-    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
+    def __init__(self, name: str, arguments: argparse.Namespace, **variables: str) -> None:
         self.name = name
         command = [sys.executable, __file__, "--serve", name, "--what", arguments.what]
         command += ["--batch", str(arguments.batch), "--threads", str(arguments.threads)]
         limit = str(arguments.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": limit, "PYTHONPATH": f"{HERE.parent}:{HERE}"}
+        environment = {**os.environ, "OMP_NUM_THREADS": limit, "PYTHONPATH": f"{HERE.parent}:{HERE}", **variables}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.start = self._answer()
-        self.times: list[float] = []
-        self.peak = 0.0
+        self.answers: list[dict[str, float]] = []
 
     def measure(self, iterations: int) -> None:
         """One round."""
         assert self.process.stdin is not None
         print(iterations, file=self.process.stdin, flush=True)
-        answer = self._answer()
-        self.times.append(answer["seconds"])
-        self.peak = answer["peak"]
+        self.answers.append(self._answer())
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds of an iteration, by round."""
+        return [answer["seconds"] for answer in self.answers]
+
+    @property
+    def peak(self) -> float:
+        """Bytes of memory that were resident at most."""
+        return max(answer["peak"] for answer in self.answers)
 
     def _answer(self) -> dict[str, float]:
         assert self.process.stdout is not None
@@ -130,12 +188,12 @@ class System:
 def measure(arguments: argparse.Namespace) -> list[System]:
     """Start every system, then let them take turns."""
     systems = []
-    for name in arguments.systems or SYSTEMS:
+    for name in (*arguments.systems, MACHINE):
         print(f"starting {name}", file=sys.stderr, flush=True)
         systems.append(System(name, arguments))
     for number in range(arguments.rounds):
         for system in systems:
-            system.measure(arguments.iterations)
+            system.measure(1 if system.name == MACHINE else arguments.iterations)
             print(f"round {number + 1}: {system.name} {system.times[-1]:.2f} s", file=sys.stderr, flush=True)
     for system in systems:
         system.close()
@@ -144,22 +202,34 @@ def measure(arguments: argparse.Namespace) -> list[System]:
 
 def report(systems: list[System], arguments: argparse.Namespace) -> dict[str, Any]:
     """Rows for people and for a file: medians, and ratios of the first system round by round."""
-    first = systems[0]
+    *systems, bounds = systems
+    first, training = systems[0], arguments.what == "training"
+    least = [
+        arguments.batch * TRAINING_FLOPS / answer["flops"] if training else WEIGHTS / answer["read"]
+        for answer in bounds.answers
+    ]
     rows = []
     for system in systems:
-        ratios = [theirs / ours for ours, theirs in zip(first.times, system.times, strict=True)]
-        rows.append(
-            {
-                "system": system.name,
-                "images_per_second": arguments.batch / statistics.median(system.times),
-                "best": arguments.batch / min(system.times),
-                "ratio": statistics.median(ratios),
-                "peak_bytes": system.peak,
-                "setup_seconds": system.start["setup"],
-                "first_iteration_seconds": system.start["first"],
-            }
-        )
-    return {"machine": machine(), "arguments": vars(arguments), "rows": rows}
+        row = {
+            "system": system.name,
+            "images_per_second": arguments.batch / statistics.median(system.times),
+            "best": arguments.batch / min(system.times),
+            "ratio": by_round(system.times, first.times),
+            "peak_bytes": system.peak,
+            "setup_seconds": system.start["setup"],
+            "first_iteration_seconds": system.start["first"],
+        }
+        if training or arguments.batch == 1:
+            row["share"] = by_round(least, system.times)
+        rows.append(row)
+    rates = {rate: statistics.median(answer[rate] for answer in bounds.answers) for rate in ("flops", "read")}
+    date = time.strftime("%Y-%m-%d")
+    return {"date": date, "machine": machine(), "arguments": vars(arguments), "rates": rates, "rows": rows}
+
+
+def by_round(above: list[float], below: list[float]) -> float:
+    """The median over rounds of one's figure over another's."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def machine() -> dict[str, Any]:
@@ -181,21 +251,6 @@ def _cpuinfo() -> list[str]:
         return []
 
 
-def show(result: dict[str, Any]) -> None:
-    """The table."""
-    arguments = result["arguments"]
-    print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
-    print(f"AlexNet {arguments['what']}, batch {arguments['batch']}, {arguments['threads']} threads")
-    first = result["rows"][0]["system"]
-    print(f"\n| system | img/s, median | best | {first} is faster by | peak memory | first iteration |")
-    print("|---|---|---|---|---|---|")
-    for row in result["rows"]:
-        print(
-            f"| {row['system']} | {row['images_per_second']:.2f} | {row['best']:.2f} | {row['ratio']:.2f} "
-            f"| {row['peak_bytes'] / 2**30:.2f} GiB | {row['setup_seconds'] + row['first_iteration_seconds']:.1f} s |"
-        )
-
-
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,14 +260,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=1)
     parser.add_argument("--systems", nargs="*", choices=SYSTEMS)
+    parser.add_argument("--quick", action="store_true", help="fewer systems, one round")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--serve", choices=SYSTEMS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=(*SYSTEMS, MACHINE), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve, arguments.what, arguments.batch, arguments.threads)
         return
+    if arguments.quick:
+        arguments.rounds = 1
+    arguments.systems = arguments.systems or (QUICK if arguments.quick else SYSTEMS)
     result = report(measure(arguments), arguments)
-    show(result)
+    print("\n".join(tables.alexnet(result)))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2, default=str) + "\n")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tables
 from alexnet_cpu import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -125,8 +126,8 @@ def torch_sgd(shape: Any) -> Job:
     return torch.optim.SGD([weight], lr=1e-6, momentum=0.9, weight_decay=5e-4, fused=True).step
 
 
-def measure(session: Session, rounds: int) -> list[Row]:
-    """One row a layer and pass."""
+def measure(session: Session, rounds: int) -> tuple[dict[str, float], list[Row]]:
+    """What the machine can do, and one row a layer and pass."""
     flops, copy = rates()
     print(f"sgemm {flops / 1e9:.0f} GFLOP/s, copy {copy / 1e9:.1f} GB/s, one thread", file=sys.stderr)
     rows = []
@@ -136,10 +137,8 @@ def measure(session: Session, rounds: int) -> list[Row]:
         heavy = any(one.kernel.split(":")[0] in ("conv", "dense") for one in step.passes)
         bound = step.flops / flops if heavy else nbytes(session.programs["train"], step) / copy
         kernel = step.attrs.get("variant", "plain")
-        rows.append(
-            {"layer": layer, "pass": what, "variant": kernel, "seconds": ours, "torch": torchs, "bound": bound}
-        )
-    return rows
+        rows.append({"layer": layer, "pass": what, "variant": kernel, "seconds": ours, "torch": torchs, "bound": bound})
+    return {"flops": flops, "copy": copy}, rows
 
 
 def alternate(ours: Job, theirs: Job | None, rounds: int) -> tuple[float, float | None]:
@@ -150,20 +149,6 @@ def alternate(ours: Job, theirs: Job | None, rounds: int) -> tuple[float, float 
     times = [[timed(job) for job in jobs] for _ in range(rounds)]
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     return medians[0], medians[1] if theirs else None
-
-
-def show(rows: list[Row], batch: int) -> None:
-    """The table."""
-    print(f"AlexNet, left tower, batch {batch}, one thread: milliseconds\n")
-    print("| layer | pass | kernels | netspec | PyTorch | faster by | bound | share of the bound |")
-    print("|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        theirs = f"{row['torch'] * 1e3:.1f}" if row["torch"] else ""
-        ratio = f"{row['torch'] / row['seconds']:.2f}" if row["torch"] else ""
-        print(
-            f"| {row['layer']} | {row['pass']} | {row['variant']} | {row['seconds'] * 1e3:.1f} | {theirs} | {ratio} "
-            f"| {row['bound'] * 1e3:.1f} | {row['bound'] / row['seconds']:.0%} |"
-        )
 
 
 def main() -> None:
@@ -184,10 +169,11 @@ def main() -> None:
             "label": random.integers(0, 1000, arguments.batch).astype(np.int32),
         }
         session.train(arrays, 0, arguments.batch, Rates(1e-6, 0.9, 5e-4))
-        rows = measure(session, arguments.rounds)
-    show(rows, arguments.batch)
+        found_rates, rows = measure(session, arguments.rounds)
+    date = time.strftime("%Y-%m-%d")
+    result = {"date": date, "machine": machine(), "batch": arguments.batch, "rates": found_rates, "rows": rows}
+    print("\n".join(tables.layers(result)))
     if arguments.json:
-        result = {"machine": machine(), "batch": arguments.batch, "rows": rows}
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 

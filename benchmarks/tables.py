@@ -1,0 +1,147 @@
+"""Tables of results, as Markdown: what benchmarks print and benchmarks/README.md holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Result = dict[str, Any]
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of a table."""
+    names = list(head)
+    return [_line(names), "|" + "---|" * len(names), *map(_line, rows)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def measured(result: Result, *more: str) -> list[str]:
+    """The line that says when and on what."""
+    found = dict(result["machine"])
+    machine = f"{found.pop('cores', '?')} cores of {found.pop('cpu', 'an unknown CPU')}"
+    versions = [f"{name} {version}" for name, version in found.items()]
+    return [f"Measured {', '.join((result.get('date', '2026-11-21'), machine, *versions, *more))}.", ""]
+
+
+def alexnet(result: Result) -> list[str]:
+    """AlexNet against its rivals."""
+    arguments, rows, rates = result["arguments"], result["rows"], result.get("rates")
+    training = arguments["what"] == "training"
+    share = "share of sgemm" if training else "share of reading the weights"
+    shares = any("share" in row for row in rows)
+    first = rows[0]["system"]
+    head = ["system", "img/s, median", "best", f"{first} is faster by", *([share] if shares else []), "peak memory"]
+    lines = [
+        [
+            row["system"],
+            f"{row['images_per_second']:.1f}",
+            f"{row['best']:.1f}",
+            f"{row['ratio']:.2f}",
+            *([f"{row['share']:.0%}"] if shares else []),
+            f"{row['peak_bytes'] / 2**30:.2f} GiB",
+        ]
+        for row in rows
+    ]
+    threads = f"{arguments['threads']} thread{'s' if arguments['threads'] > 1 else ''}"
+    more = [f"batch {arguments['batch']}", threads, f"{arguments['rounds']} rounds of {arguments['iterations']}"]
+    if rates:
+        more += [f"sgemm {rates['flops'] / 1e9:.0f} GFLOP/s", f"reading {rates['read'] / 1e9:.1f} GB/s"]
+    return [*measured(result, *more), *table(head, lines)]
+
+
+def start(result: Result) -> list[str]:
+    """First iterations."""
+    head = [
+        "system",
+        "compiled before",
+        "first iteration less a steady one",
+        "from the process's start",
+        "a steady one",
+    ]
+    rows = [
+        [
+            row["system"],
+            "yes" if row["cached"] else "no",
+            f"{row['session']:.1f} s",
+            f"{row['process']:.1f} s",
+            f"{row['steady']:.2f} s",
+        ]
+        for row in result["rows"]
+    ]
+    return [*measured(result, f"batch {result['arguments']['batch']}"), *table(head, rows)]
+
+
+def scaling(result: Result) -> list[str]:
+    """A team of one against a team of two."""
+    head = ["steps", "1 thread, ms", "2 threads, ms", "efficiency", "serial share"]
+    rows = [
+        [
+            row["kind"],
+            f"{row['one'] * 1e3:.1f}",
+            f"{row['two'] * 1e3:.1f}",
+            f"{row['one'] / row['two'] / 2:.0%}",
+            f"{max(0.0, 2 * row['two'] / row['one'] - 1):.1%}",
+        ]
+        for row in result["rows"]
+    ]
+    return [*measured(result, f"batch {result['batch']}", f"{result['rounds']} rounds"), *table(head, rows)]
+
+
+def layers(result: Result) -> list[str]:
+    """Layer by layer."""
+    head = ["layer", "pass", "kernels", "netspec", "PyTorch", "faster by", "bound", "share of the bound"]
+    rows = [
+        [
+            row["layer"],
+            row["pass"],
+            row["variant"],
+            f"{row['seconds'] * 1e3:.1f}",
+            f"{row['torch'] * 1e3:.1f}" if row["torch"] else "",
+            f"{row['torch'] / row['seconds']:.2f}" if row["torch"] else "",
+            f"{row['bound'] * 1e3:.1f}",
+            f"{row['bound'] / row['seconds']:.0%}",
+        ]
+        for row in result["rows"]
+    ]
+    rates = result.get("rates")
+    more = [f"{rates['flops'] / 1e9:.0f} GFLOP/s", f"{rates['copy'] / 1e9:.0f} GB/s copied"] if rates else []
+    return [*measured(result, f"batch {result['batch']}", "one thread", *more), *table(head, rows)]
+
+
+def data(result: Result) -> list[str]:
+    """Reading images."""
+    head = ["reader", "img per CPU second, median", "best", "faster than the loop by", "img/s by the clock"]
+    rows = [
+        [
+            row["reader"],
+            f"{row['per_cpu_second']:,.0f}",
+            f"{row['best']:,.0f}",
+            f"{row['faster_by']:.2f}",
+            f"{row['per_second']:,.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    return table(head, rows)
+
+
+def checkpoint(result: Result) -> list[str]:
+    """What a checkpoint costs."""
+    return table(
+        ["", "seconds"],
+        [
+            ["an iteration, by itself", f"{result['iteration_seconds']:.2f}"],
+            [
+                "training stands still for a checkpoint: median, longest",
+                f"{result['stall_seconds']:.3f}, {result['longest_stall_seconds']:.3f}",
+            ],
+            [
+                "a copy made while training stands still, for comparison",
+                f"{result['copy_standing_still_seconds']:.2f}",
+            ],
+            ["from the start to the file on disk, synced", f"{result['on_disk_after_seconds']:.2f}"],
+            ["training loses altogether, over the iterations meanwhile", f"{result['slower_by_seconds']:.2f}"],
+        ],
+    )
