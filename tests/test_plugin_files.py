@@ -113,7 +113,9 @@ def test_right_as_it_stands(tmp_path: Path) -> None:
 def test_the_same_message_is_not_repeated(tmp_path: Path) -> None:
     registry.load_plugin(plugin(tmp_path, "y[i] = a[i] * b[i]", "y[i + 1] = a[i] * b[i]"))
     failed = [result.message for result in run("times", ("cpu",)) if result.status == "failed"]
-    assert "outside the array 'y'" in failed[0] and set(failed[1:]) == {"as written did: the same message"}
+    others = [message for message in failed[1:] if "and writes others" not in message]  # what the team check finds
+    assert "outside the array 'y'" in failed[0] and len(others) >= len(failed) - 2
+    assert set(others) == {"as written did: the same message"}
 
 
 def test_an_elementwise_layer_has_no_self(tmp_path: Path) -> None:
