@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from netspec.errors import NetspecError
 from netspec.init import initial, pieces
 from netspec.kernels import together
-from netspec.kernels.cpu import is_stored
+from netspec.kernels.cpu import _ContentCache, compile_cpu, is_stored
+from netspec.kernels.find import find_kernel
 from netspec.runners.session import Rates, Session
 from netspec.spec import loads
 
@@ -103,3 +106,60 @@ def test_parts_hold_what_is_drawn(monkeypatch) -> None:
             init = dict(store.initials[name])
             expected = initial(init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (3, name))
             np.testing.assert_array_equal(store.tensor(name), expected)
+
+
+@pytest.mark.parametrize("error", [OSError("no room"), RuntimeError("can't start new thread")])
+def test_without_a_process_to_spare_this_one_compiles_all(monkeypatch, error: Exception) -> None:
+    done = []
+
+    class Counted:
+        def compile(self, signature: tuple) -> None:
+            done.append(signature)
+
+        def py_func(self) -> None:
+            """Weighed."""
+
+    def refuse(left: object) -> None:
+        raise error
+
+    monkeypatch.setattr(together, "_Helper", refuse)
+    together._share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(3)], 1)
+    assert len(done) == 3
+
+
+def test_two_processes_that_compile_for_two_signatures_never_write_one_file(tmp_path: Path, monkeypatch) -> None:
+    one, other = (_ContentCache(outcome, tmp_path)._cache_file for _ in range(2))
+    monkeypatch.setattr(one, "_load_index", dict)  # neither sees the other's entry
+    monkeypatch.setattr(other, "_load_index", dict)
+    one.save(("float32",), "code for float32")
+    other.save(("float64",), "code for float64")
+    fresh = _ContentCache(outcome, tmp_path)._cache_file
+    assert (fresh.load(("float32",)), fresh.load(("float64",))) == (None, "code for float64")
+    fresh.save(("float32",), "code for float32")
+    assert (fresh.load(("float32",)), fresh.load(("float64",))) == ("code for float32", "code for float64")
+
+
+@pytest.mark.parametrize("torn", ["nbi", "nbc"])
+@pytest.mark.parametrize("length", [0, 30])
+def test_a_torn_file_of_the_cache_is_as_good_as_none(tmp_path: Path, torn: str, length: int) -> None:
+    files = _ContentCache(outcome, tmp_path)._cache_file
+    files.save(("float32",), "code" * 50)
+    (path,) = tmp_path.glob(f"*.{torn}")
+    path.write_bytes(path.read_bytes()[:length])
+    assert files.load(("float32",)) is None
+    files.save(("float32",), "code again")
+    assert files.load(("float32",)) == "code again"
+
+
+def test_a_full_disk_costs_the_cache_only(tmp_path: Path, monkeypatch) -> None:
+    def full(*what: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("netspec.kernels.cpu._compiled", {})
+    monkeypatch.setattr("netspec.kernels.cpu._Files._save_data", full)
+    kernel = find_kernel("relu:forward_cpu").function
+    compiled = compile_cpu.__wrapped__(kernel, "float32")
+    x, y = np.float32([-1, 2]), np.zeros(2, np.float32)
+    compiled(0, 2, x, y)
+    assert y.tolist() == [0, 2]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import llvmlite
 import numba
 from llvmlite import binding
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
 
 from netspec.kernels.cache import Locator, content_folder
@@ -80,12 +83,44 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
         self._filename_base = "kernel"
 
 
+class _Files(IndexDataCacheFile):  # type: ignore[misc]
+    """numba's files, such that several processes may fill a folder at once, and a torn one is as good as none.
+
+    numba numbers data files by the index it has read: two processes that compile for two signatures then write one
+    file, and one signature is given the other's code.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """The data, under a name of the key's own, then the index that names it."""
+        name = self._data_name(int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little"))
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except (EOFError, UnpicklingError):
+            return {}
+
+    def _load_data(self, name: str) -> Any:
+        try:
+            return super()._load_data(name)
+        except (EOFError, UnpicklingError) as error:
+            raise FileNotFoundError(name) from error  # what numba knows as absent
+
+
 class _ContentCache(FunctionCache):  # type: ignore[misc]
     """numba's function cache on a folder of our own."""
 
     def __init__(self, function: Any, folder: Path) -> None:
         self._impl_class = lambda _: _Impl(folder)
         super().__init__(function)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._cache_file._source_stamp)
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """As numba does; a full disk, or a folder that is gone, costs the next process a compilation and no more."""
+        with contextlib.suppress(OSError):
+            super().save_overload(signature, data)
 
     def holds(self, signature: tuple[Any, ...]) -> bool:
         """Whether there is machine code for the signature."""

@@ -77,8 +77,11 @@ def _to_share(work: Work) -> bool:
 def _share(missing: list[Work], workers: int) -> None:
     """Fill the cache: the heaviest kernels first, each by whoever is free. Whatever fails is met again, and told."""
     left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
-    helpers = [_Helper(left) for _ in range(workers)]
+    helpers: list[_Helper] = []
     try:
+        with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
+            for _ in range(workers if sys.executable else 0):
+                helpers.append(_Helper(left))
         while left:
             with suppress(IndexError):  # a helper was faster
                 left.popleft().compile()
