@@ -6,7 +6,9 @@ from math import prod
 from netspec.layers import _conv_cuda as on_cuda
 from netspec.layers import _conv_direct as direct
 from netspec.layers import _conv_gemm as gemm
+from netspec.layers import _conv_mma as mma
 from netspec.layers import _conv_winograd as winograd
+from netspec.layers._mma_shapes import of_conv
 from netspec.layers._patches import chunk_images, chunks, rows_at_once
 from netspec.layers._window import image_groups, initial_bias, window_of
 from netspec.plugin import (
@@ -56,8 +58,8 @@ class Conv(Layer):
     }
     divided = ("filters", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("winograd", "direct", "direct_strided", "gemm")}
-    bounds = {"winograd": winograd.BOUND}
+    prefer = {"cpu": ("winograd", "direct", "direct_strided", "gemm"), "cuda": tuple(mma.VARIANTS)}
+    bounds = {"winograd": winograd.BOUND, **mma.BOUNDS_OF}
     examples = (
         {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 3, 4, 2)]},
         {
@@ -82,6 +84,12 @@ class Conv(Layer):
             result["bias"] = Param((filters,), initial_bias(self.attrs), axis=0, **fans)
         return result
 
+    def tensors(self, inputs):
+        """With them the sizes as kernels on tensor cores know them."""
+        t = super().tensors(inputs)
+        t.geometry = of_conv(t, window_of(self.attrs, t.x), self._groups)
+        return t
+
     def workspace(self, t, variant, direction):
         """Patches or packed operands, and the gradients of parts of the batch."""
         spaces = {}
@@ -97,19 +105,27 @@ class Conv(Layer):
             spaces |= direct.workspace(t, window_of(self.attrs, t.x), self._groups, direction)
         if variant == "winograd":
             spaces |= winograd.workspace(t, self._groups, direction)
+        if variant in mma.VARIANTS:
+            spaces |= mma.workspace(t, direction)
         return spaces
 
     def supports(self, t, variant):
         """Without a stride d_x is a convolution too, with one it is left to patches; Winograd is for 3 x 3 windows."""
         window = window_of(self.attrs, t.x)
+        if variant in mma.VARIANTS:
+            return mma.supports(t)
         if variant == "winograd":
             return winograd.pays(t, window, self._groups, self.phase == "train")
         return {"direct": window.stride == (1, 1), "direct_strided": window.stride != (1, 1)}.get(variant, True)
 
     def scalars(self, t, index=None):
         """The window's numbers, images of a chunk and rows of one patch matrix."""
-        numbers = window_of(self.attrs, t.x).scalars
+        numbers = {**window_of(self.attrs, t.x).scalars, **mma.scalars(t.geometry)}
         return {**numbers, "groups": self._groups, "images": chunk_images(t.x.shape[0]), "rows": self._rows(t)}
+
+    def rank(self, t, direction, variants):
+        """Tiles of tensor cores by the shapes."""
+        return mma.ranked(variants, t.geometry, direction)
 
     def flops(self, t):
         """All windows counted whole, in each of the three products."""
@@ -255,3 +271,7 @@ class Conv(Layer):
     d_x_cuda, d_weight_chunk_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_chunk_cuda
     d_weight_sum_cuda, d_bias_image_cuda = on_cuda.d_weight_sum_cuda, on_cuda.d_bias_image_cuda
     d_bias_sum_cuda = on_cuda.d_bias_sum_cuda
+
+    # Tensor cores ----------------------------------------------------------------------------------------------------
+
+    vars().update(mma.passes((d_weight_sum_cuda, d_bias_image_cuda, d_bias_sum_cuda)))

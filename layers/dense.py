@@ -3,8 +3,10 @@
 from dataclasses import replace
 from math import prod
 
+from netspec.layers import _conv_mma as mma
 from netspec.layers import _dense_cuda as on_cuda
 from netspec.layers import _dense_gemv as gemv
+from netspec.layers._mma_shapes import of_dense
 from netspec.layers._window import image_groups, initial_bias
 from netspec.plugin import (
     Flops,
@@ -46,7 +48,8 @@ class Dense(Layer):
     }
     divided = ("units", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("gemv", "gemm")}
+    prefer = {"cpu": ("gemv", "gemm"), "cuda": tuple(mma.VARIANTS)}
+    bounds = mma.BOUNDS_OF
     examples = (
         {"attrs": {"units": 5}, "inputs": [(3, 2, 3, 4)]},
         {"attrs": {"units": 6, "groups": 2}, "inputs": [(3, 2, 2, 4)]},
@@ -80,7 +83,14 @@ class Dense(Layer):
             "depth": depth,
             "units": units,
             "groups": self._groups,
+            **mma.scalars(t.geometry),
         }
+
+    def tensors(self, inputs):
+        """With them the sizes as kernels on tensor cores know them."""
+        t = super().tensors(inputs)
+        t.geometry = of_dense(t, self._groups)
+        return t
 
     def workspace(self, t, variant, direction):
         """Sums of parts of the weights, where they are read part by part."""
@@ -88,9 +98,15 @@ class Dense(Layer):
 
     def supports(self, t, variant):
         """A group's channels must lie side by side for products; few rows are the weights' business alone."""
+        if variant in mma.VARIANTS:
+            return mma.supports(t)
         if variant == "gemv" and t.x.shape[0] > gemv.MOST_IMAGES:
             return False
         return variant == "plain" or self._groups == 1 or prod(t.weight.shape[:-2]) == 1
+
+    def rank(self, t, direction, variants):
+        """Tiles of tensor cores by the shapes."""
+        return mma.ranked(variants, t.geometry, direction, whole=True)
 
     def flops(self, t):
         """A multiply-add for each weight in use, in each of the three products."""
@@ -199,3 +215,7 @@ class Dense(Layer):
 
     forward_cuda, forward_unbiased_cuda = on_cuda.forward_cuda, on_cuda.forward_unbiased_cuda
     d_x_cuda, d_weight_cuda, d_bias_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_cuda, on_cuda.d_bias_cuda
+
+    # Tensor cores ----------------------------------------------------------------------------------------------------
+
+    vars().update(mma.passes((d_bias_cuda,), whole=True))

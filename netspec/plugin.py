@@ -24,6 +24,7 @@ variant     "plain" (the reference, which must also run in float64) or a name of
 each        name of an input in a variadic layer: the pass is repeated for each input, which the kernel calls by it
 when        attributes and the values for which the kernel is meant: ``when={"mode": "max"}``
 phases      of train, eval and predict: where it runs
+linear      CUDA: every tensor is given as one axis, whatever its shape
 host        a function of primitives instead of a compiled kernel; its first parameter is ``ops``
 ==========  ==========================================================================================================
 
@@ -39,7 +40,7 @@ parameters are asked for by name:
   overwritten whole, never added to: where a tensor has several readers the plan adds the sums;
 - ``next_s``: the next value of the state ``s``;
 - attributes: numbers in the compute dtype, whole numbers as int64, words are not available (use ``when``);
-- whatever ``Layer.scalars`` returns;
+- whatever ``Layer.scalars`` returns; on CUDA tuples of whole numbers too;
 - ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch;
 - ``key``, ``channel_offset``, ``channel_count``: the key of the layer's random numbers, the first channel of this
   shard and the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in

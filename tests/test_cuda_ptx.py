@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netspec.check.ptx import Outcome, assemble, differences, find_ptxas, ptx_of, toolchain
+from netspec.check.ptx import Outcome, assemble, check_machine_code, differences, find_ptxas, ptx_of, toolchain
 from netspec.check.signatures import cuda_signatures, uncovered
 from netspec.device.gpus import finds_compiler
 
@@ -66,3 +66,11 @@ def test_the_table_is_readable():
 
 def _resources(registers, spills=0):
     return {"registers": registers, "shared": 0, "stack": 0, "spills": spills}
+
+
+def test_products_of_matrices_need_tensor_cores_and_wide_accesses():
+    lines = "HMMA.1688.F32.TF32 R4\nLDS.128 R4\nLDGSTS.E.BYPASS.128.ZFILL [R1]\nSTG.E.128 [R2.64]".splitlines()
+    check_machine_code("\n".join(lines))
+    for number, words in enumerate(("tensor cores", "128-bit loads", "128-bit copies", "128-bit stores")):
+        with pytest.raises(RuntimeError, match=words):
+            check_machine_code("\n".join(lines[:number] + lines[number + 1 :]))

@@ -38,6 +38,13 @@ PLAIN, FAST = ((7, 5), (8, 0), (9, 0)), ((8, 0), (9, 0))
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 
+_PRODUCT = {
+    "instruction of tensor cores": r"\bHG?MMA\.",
+    "128-bit loads of shared memory": r"\bLDS(\.\w+)*\.128\b",
+    "128-bit copies from global to shared memory": r"\bLDGSTS(\.\w+)*\.128\b",
+    "128-bit stores to global memory": r"\bSTG(\.\w+)*\.128\b",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -70,16 +77,39 @@ def toolchain() -> str:
 
 def assemble(text: str, target: str) -> Resources:
     """What ptxas says of a kernel; RuntimeError with its words where it refuses."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _read(_assembled(text, target, Path(folder) / "kernel.cubin"))
+
+
+def _assembled(text: str, target: str, cubin: Path) -> str:
     ptxas = find_ptxas()
     assert ptxas is not None
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "kernel.ptx"
-        source.write_text(text)
-        command = [ptxas, f"-arch={target}", "-v", str(source), "-o", str(source.with_suffix(".cubin"))]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    source = cubin.with_suffix(".ptx")
+    source.write_text(text)
+    command = [ptxas, f"-arch={target}", "-v", str(source), "-o", str(cubin)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
-    return _read(done.stderr)
+    return done.stderr
+
+
+def machine_code(text: str, target: str) -> str:
+    """A kernel's instructions as cuobjdump lists them; RuntimeError where that is missing or refuses."""
+    disassembler = Path(find_ptxas() or "").with_name("cuobjdump")
+    if not disassembler.is_file():
+        raise RuntimeError("cuobjdump is not installed beside ptxas: pip install 'netspec[gates]'")
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        _assembled(text, target, cubin)
+        command = [str(disassembler), "-sass", str(cubin)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def check_machine_code(listing: str) -> None:
+    """RuntimeError where a product of matrices does not run on tensor cores or does not use 128-bit accesses."""
+    for what, pattern in _PRODUCT.items():
+        if not re.search(pattern, listing):
+            raise RuntimeError(f"the machine code has no {what}")
 
 
 def _read(words: str) -> Resources:
@@ -96,13 +126,16 @@ def _read(words: str) -> Resources:
 def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
     """Compile and assemble all of them; nothing is raised, failures are told. What was found before is kept on disk."""
     jobs = [(one, target) for one in signatures for target in (PLAIN if one.variant == "plain" else FAST)]
-    known = {job: json.loads(file.read_text()) for job in jobs if (file := record_of(job)).is_file()}
-    missing = [job for job in jobs if job not in known]
+    records = {job: record_of(job) for job in jobs}
+    work = {record: job for job, record in records.items()}  # layers that share a kernel share its record
+    known = {record: json.loads(record.read_text()) for record in work if record.is_file()}
+    missing = [record for record in work if record not in known]
     resources: Report = {}
     failures = []
     with ProcessPoolExecutor(workers or min(os.cpu_count() or 1, 8), mp_context=get_context("spawn")) as pool:
-        known.update(zip(missing, pool.map(_job, missing, chunksize=4), strict=True))
-    for (one, target), answer in known.items():
+        known.update(zip(missing, pool.map(_job, map(work.__getitem__, missing), chunksize=4), strict=True))
+    for (one, target), record in records.items():
+        answer = known[record]
         if isinstance(answer, str):
             failures.append(f"{one.name} for {_arch(target)}: {answer}")
         else:
@@ -113,7 +146,10 @@ def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome
 def _job(job: Job) -> Resources | str:
     one, capability = job
     try:
-        found = assemble(ptx_of(one, capability), _arch(capability))
+        text = ptx_of(one, capability)
+        found = assemble(text, _arch(capability))
+        if "mma.sync" in text:
+            check_machine_code(machine_code(text, _arch(capability)))
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip()[-1500:]}"
     file = record_of(job)
@@ -144,10 +180,13 @@ def _epilogue(signature: Signature) -> Callable[..., Any] | None:
 
 
 def _type(text: str) -> Any:
-    from netspec.kernels.numba_cuda import array_type, scalar_type
+    from netspec.kernels.numba_cuda import array_type, scalar_type, tuple_type
 
     match = re.fullmatch(r"(\w+)\[(\d)([CA])\]", text)
-    return array_type(match[1], int(match[2]), match[3]) if match else scalar_type(text)
+    if match:
+        return array_type(match[1], int(match[2]), match[3])
+    name, _, count = text.partition("*")
+    return tuple_type(name, int(count)) if count else scalar_type(name)
 
 
 def _arch(capability: tuple[int, int]) -> str:

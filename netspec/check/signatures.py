@@ -56,15 +56,18 @@ def cuda_signatures() -> Iterator[Signature]:
 
     Those that store through an epilogue come once more, with a fused ReLU.
     """
-    found: dict[Signature, None] = {}
+    found: dict[str, Signature] = {}
     others = (Signature(name, "plain", types) for name, types in _OTHERS.items())
     for one in (*_of_layers(), *_of_operations(), *others):
-        found.setdefault(one)
-    yield from found
-    first = {one.kernel: one for one in reversed(found) if not one.kernel.startswith("primitive:")}
+        found.setdefault(one.name, one)  # several variants may share a kernel
+    yield from found.values()
+    first = {one.kernel: one for one in reversed(found.values()) if not one.kernel.startswith("primitive:")}
+    several: dict[tuple[str, bool, tuple[str, ...]], Signature] = {}
     for name, one in first.items():
-        if find_kernel(name).has_epilogue:
-            yield replace(one, then=("relu:forward_cuda",))
+        if find_kernel(name).has_epilogue:  # one of a layer's fast variants stands for all
+            several[name.partition(":")[0], one.variant == "plain", one.types] = one
+    for one in several.values():
+        yield replace(one, then=("relu:forward_cuda",))
 
 
 def uncovered() -> list[str]:
@@ -158,6 +161,8 @@ def _signature(one: Pass, declared: Callable[[str], tuple[str, int, str]]) -> Si
 def _scalar(name: str, value: Any) -> str:
     if name == "key":
         return "uint64"
+    if isinstance(value, tuple):
+        return f"int64*{len(value)}"
     if isinstance(value, bool | np.bool_):
         return "boolean"
     return "float32" if isinstance(value, float) else "int64"

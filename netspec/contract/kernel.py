@@ -43,6 +43,7 @@ class Kernel:
     each: str | None
     when: Mapping[str, Any]
     phases: tuple[Phase, ...]
+    linear: bool = False
     args: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +99,7 @@ def _marker(
     each: str | None = None,
     when: Mapping[str, Any] | None = None,
     phases: Phase | tuple[Phase, ...] = PHASES,
+    linear: bool = False,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     if not backends or set(backends) - {"cpu", "cuda"}:
         raise TypeError(f"kernels are marked 'cpu' or 'cuda', not {backends!r}")
@@ -123,6 +125,7 @@ def _marker(
         each=each,
         when=dict(when or {}),
         phases=phases,
+        linear=linear,
     )
 
 
@@ -154,10 +157,14 @@ def _reaches(function: Any, target: Any, seen: tuple[Any, ...] = ()) -> bool:
 
 @dataclass(frozen=True)
 class Lazy:
-    """A name that is imported only when a kernel that uses it is compiled: ``Lazy("package.module", "name")``."""
+    """A name that is imported only when a kernel that uses it is compiled: ``Lazy("package.module", "name")``.
+
+    With ``args`` it is what the function of that name gives for them.
+    """
 
     module: str
     name: str | None = None
+    args: tuple[Any, ...] | None = None
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
@@ -169,7 +176,8 @@ class Lazy:
         import importlib
 
         module = importlib.import_module(self.module)
-        return module if self.name is None else getattr(module, self.name)
+        value: Any = module if self.name is None else getattr(module, self.name)
+        return value if self.args is None else value(*self.args)
 
 
 cuda = Lazy("netspec.kernels.numba_cuda", "cuda")

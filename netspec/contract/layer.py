@@ -104,6 +104,10 @@ class Layer:
         """Whether that variant can run these shapes and dtypes; "plain" always must."""
         return True
 
+    def rank(self, t: Tensors, direction: Direction, variants: Sequence[str]) -> Sequence[str]:
+        """The variants of a backend, best first, for these shapes; where nothing else is said, as in ``prefer``."""
+        return variants
+
     def flops(self, t: Tensors) -> Flops:
         """Operations for the batch; the default counts one an output element in each direction."""
         count = sum(t[name].size for name in self.output_names(t))

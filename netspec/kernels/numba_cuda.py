@@ -104,6 +104,11 @@ def scalar_type(dtype: str) -> Any:
     return getattr(types, dtype)
 
 
+def tuple_type(dtype: str, count: int) -> Any:
+    """The compiler's type of a tuple of numbers."""
+    return types.UniTuple(getattr(types, dtype), count)
+
+
 def compile_errors() -> tuple[type[Exception], ...]:
     """What compiling raises for a kernel that cannot be translated, assembled or linked."""
     from numba.cuda.core.errors import NumbaError

@@ -20,9 +20,9 @@ _G, _Q = _LANES // 4, _LANES % 4
 class Twin:
     """Stands for an intrinsic: called, it runs the twin of that name; its source counts in a kernel's hash."""
 
-    def __init__(self, define: Callable[..., Any]) -> None:
+    def __init__(self, define: Callable[..., Any], twin: Callable[..., Any] | None = None) -> None:
         self._defn = define
-        self._twin = globals()[define.__name__]
+        self._twin = twin or globals()[define.__name__]
 
     def __call__(self, *args: Any) -> Any:
         """What the instruction gives."""
@@ -67,7 +67,8 @@ def _check_aligned(index: int, count: int) -> None:
         raise ValueError(f"element {index} is not at a multiple of {4 * count} bytes")
 
 
-def _meet(value: Any, exchange: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
+def in_warp(value: Any, exchange: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
+    """What ``exchange`` makes of the values of all threads of the warp, for the one that calls."""
     from netspec.kernels.simulated import in_warp
 
     return in_warp(value, exchange)
@@ -75,12 +76,12 @@ def _meet(value: Any, exchange: Callable[[Sequence[Any]], Sequence[Any]]) -> Any
 
 def shuffle_xor(value: Any, lanes: int) -> Any:
     """The value of another lane."""
-    return _meet(value, lambda all_values: [all_values[lane ^ lanes] for lane in range(32)])
+    return in_warp(value, lambda all_values: [all_values[lane ^ lanes] for lane in range(32)])
 
 
 def shuffle_down(value: Any, lanes: int) -> Any:
     """The value of a lane further on."""
-    return _meet(value, lambda given: [given[lane + lanes if lane + lanes < 32 else lane] for lane in range(32)])
+    return in_warp(value, lambda given: [given[lane + lanes if lane + lanes < 32 else lane] for lane in range(32)])
 
 
 def _cp_async(target: Any, place: int, source: Any, index: int, count: int, size: int) -> None:
@@ -145,64 +146,70 @@ def bf16_bits(values: Any) -> Array:
     return np.where(np.isnan(values), np.uint32(0x7FFF0000), rounded) >> np.uint32(16)
 
 
-def _tf32_values(lanes: Sequence[Lane], part: int, count: int) -> Array:
-    """Parts of all lanes as float32: (32, count)."""
-    return np.array([lane[part] for lane in lanes], np.uint32).reshape(32, count).view(np.float32)
-
-
-def _bf16_values(lanes: Sequence[Lane], part: int, count: int) -> Array:
-    """Pairs of all lanes as float32: (32, count, 2), the low half first."""
-    words = np.array([lane[part] for lane in lanes], np.uint32).reshape(32, count, 1)
-    return ((words >> np.array([0, 16], np.uint32)) << np.uint32(16)).view(np.float32)
+def by_register(lanes: Sequence[Lane], part: int) -> list[Array]:
+    """One tuple of all lanes, each of its registers as an array of the lanes' values."""
+    return [np.array(values) for values in zip(*(lane[part] for lane in lanes), strict=True)]
 
 
 def mma_tf32(a: Lane, b: Lane, c: Lane) -> Any:
     """One product of a warp."""
-    return _meet((a, b, c), _mma_tf32)
+    return in_warp((a, b, c), lambda lanes: _in_lanes(_mma_tf32, lanes))
 
 
 def mma_bf16(a: Lane, b: Lane, c: Lane) -> Any:
     """One product of a warp."""
-    return _meet((a, b, c), _mma_bf16)
+    return in_warp((a, b, c), lambda lanes: _in_lanes(_mma_bf16, lanes))
 
 
-def _mma_tf32(lanes: Sequence[Lane]) -> Sequence[Any]:
-    left, right = np.empty((16, 8), np.float32), np.empty((8, 8), np.float32)
-    a, b = _tf32_values(lanes, 0, 4), _tf32_values(lanes, 1, 2)
+def warp_operations(precision: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A precision's conversion and product, on registers of a whole warp: arrays of 32."""
+    return (tf32_bits, _mma_tf32) if precision == "tf32" else (_pack_bf16, _mma_bf16)
+
+
+def _in_lanes(product: Callable[..., list[Array]], lanes: Sequence[Lane]) -> Sequence[Any]:
+    return list(zip(*product(*(by_register(lanes, part) for part in range(3))), strict=True))
+
+
+def _pack_bf16(low: Array, high: Array) -> Array:
+    packed: Array = bf16_bits(low) | bf16_bits(high) << np.uint32(16)
+    return packed
+
+
+def _mma_tf32(a: Sequence[Array], b: Sequence[Array], c: Sequence[Array]) -> list[Array]:
+    left, right = np.empty((16, 8), np.uint32), np.empty((8, 8), np.uint32)
     for number in range(4):
-        left[_G + 8 * (number % 2), _Q + 4 * (number // 2)] = a[:, number]
+        left[_G + 8 * (number % 2), _Q + 4 * (number // 2)] = a[number]
     for number in range(2):
-        right[_Q + 4 * number, _G] = b[:, number]
-    return _added(left @ right, lanes)
+        right[_Q + 4 * number, _G] = b[number]
+    return _added(left, right, c)
 
 
-def _mma_bf16(lanes: Sequence[Lane]) -> Sequence[Any]:
-    left, right = np.empty((16, 16), np.float32), np.empty((16, 8), np.float32)
-    a, b = _bf16_values(lanes, 0, 4), _bf16_values(lanes, 1, 2)
-    for half in range(2):
+def _mma_bf16(a: Sequence[Array], b: Sequence[Array], c: Sequence[Array]) -> list[Array]:
+    left, right = np.empty((16, 16), np.uint32), np.empty((16, 8), np.uint32)
+    for half in range(2):  # the low half of a register first; a bfloat16 is the upper half of a float32
         for number in range(4):
-            left[_G + 8 * (number % 2), 2 * _Q + 8 * (number // 2) + half] = a[:, number, half]
+            word = a[number] >> np.uint32(16 * half) << np.uint32(16)
+            left[_G + 8 * (number % 2), 2 * _Q + 8 * (number // 2) + half] = word
         for number in range(2):
-            right[2 * _Q + 8 * number + half, _G] = b[:, number, half]
-    return _added(left @ right, lanes)
+            right[2 * _Q + 8 * number + half, _G] = b[number] >> np.uint32(16 * half) << np.uint32(16)
+    return _added(left, right, c)
 
 
-def _added(product: Array, lanes: Sequence[Lane]) -> Sequence[Any]:
+def _added(left: Array, right: Array, c: Sequence[Array]) -> list[Array]:
     """Each lane's four sums: rows g and g + 8, columns 2 q and 2 q + 1."""
-    c = np.array([lane[2] for lane in lanes], np.float32)
+    product = left.view(np.float32) @ right.view(np.float32)
     places = [(_G + 8 * (number // 2), 2 * _Q + number % 2) for number in range(4)]
-    sums = np.stack([product[place] for place in places], axis=1) + c
-    return [tuple(row) for row in sums]
+    return [np.asarray(before, np.float32) + product[place] for before, place in zip(c, places, strict=True)]
 
 
 def ldmatrix(array: Any, index: int) -> Any:
     """Four matrices of a warp."""
-    return _meet((array, index), lambda lanes: _ldmatrix(lanes, False))
+    return in_warp((array, index), lambda lanes: _ldmatrix(lanes, False))
 
 
 def ldmatrix_trans(array: Any, index: int) -> Any:
     """Four matrices of a warp, transposed."""
-    return _meet((array, index), lambda lanes: _ldmatrix(lanes, True))
+    return in_warp((array, index), lambda lanes: _ldmatrix(lanes, True))
 
 
 def _ldmatrix(lanes: Sequence[Lane], transposed: bool) -> Sequence[Any]:

@@ -22,7 +22,7 @@ def candidates(
 ) -> tuple[str, ...]:
     """Variants that can run this direction of the layer, the preferred one first; those of the same kernels once."""
     found: dict[tuple[int, ...], str] = {}
-    for variant in layer.variants(kind):
+    for variant in layer.rank(t, direction, layer.variants(kind)):
         if variant == "plain" or (not _is_off(variant, without) and layer.supports(t, variant)):
             found.setdefault(tuple(map(id, layer.passes(kind, direction, variant))), variant)
     return tuple(variant for passes, variant in found.items() if passes)

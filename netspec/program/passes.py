@@ -70,7 +70,9 @@ def _lower(
     block = kernel.block(t) if callable(kernel.block) else kernel.block
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
     grid = tuple(kernel.grid(t)) if kernel.grid else (-(-extent // (prod(threads) * kernel.per_thread)),)
-    flat = [a for _, a in args if a is not None and kernel.flat and _same_shape(a, over, tensors)]
+    flat = [
+        a for _, a in args if a is not None and (kernel.linear or (kernel.flat and _same_shape(a, over, tensors)))
+    ]
     return Pass(
         kernel=f"{layer.type}:{kernel.function.__name__}",
         variant=kernel.variant,

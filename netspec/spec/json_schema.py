@@ -15,7 +15,7 @@ from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layers import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
-from netspec.spec.sections import CPU, DATA, INPUT, SGD, TRAIN
+from netspec.spec.sections import CPU, CUDA, DATA, INPUT, SGD, TRAIN
 from netspec.train.schedules import schedule_types
 
 Schema = dict[str, Any]
@@ -120,7 +120,7 @@ def _defaults() -> Schema:
 
 
 def _train() -> Schema:
-    parts = {"sgd": _closed(SGD), "cpu": _closed(CPU), "schedule": _typed(schedule_types())}
+    parts = {"sgd": _closed(SGD), "cpu": _closed(CPU), "cuda": _closed(CUDA), "schedule": _typed(schedule_types())}
     return _closed({**_fragments(TRAIN), **parts})
 
 

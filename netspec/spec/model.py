@@ -92,6 +92,18 @@ class CpuSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CudaSpec:
+    """``precision`` of the factors in matrix products on GPUs: tf32 and bf16 run on tensor cores; sums are float32."""
+
+    precision: Literal["tf32", "float32", "bf16"] = "tf32"
+
+    @property
+    def without(self) -> frozenset[str]:
+        """Names of the variants that are switched off."""
+        return frozenset({"tf32", "bf16"} - {self.precision})
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSpec:
     """How the network is trained and run; ``batch`` counts images over all devices.
 
@@ -105,12 +117,13 @@ class TrainSpec:
     fuse: bool = True
     sgd: SGDSpec = SGDSpec()
     cpu: CpuSpec = CpuSpec()
+    cuda: CudaSpec = CudaSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
 
     @property
     def without(self) -> dict[Backend, frozenset[str]]:
         """Variants of kernels that are switched off, by kind of device; a name stands for all that begin with it."""
-        return {"cpu": self.cpu.without}
+        return {"cpu": self.cpu.without, "cuda": self.cuda.without}
 
 
 @dataclass(frozen=True, slots=True)

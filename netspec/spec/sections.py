@@ -7,11 +7,11 @@ from typing import Any
 from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.errors import Mark
 from netspec.spec.fields import Attrs, Fields, Types, complete
-from netspec.spec.model import CpuSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
+from netspec.spec.model import CpuSpec, CudaSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.report import Report
 
-_train, _sgd, _cpu, _data = TrainSpec(), SGDSpec(), CpuSpec(), DataSpec()
+_train, _sgd, _cpu, _cuda, _data = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), DataSpec()
 
 
 INPUT: Attrs = {
@@ -31,6 +31,10 @@ SGD: Attrs = {
 }
 CPU: Attrs = {
     "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
+}
+CUDA: Attrs = {
+    "precision": choice("tf32", "float32", "bf16", default=_cuda.precision, description=(
+        "How exactly the factors of matrix products on GPUs are kept: 10 bits of mantissa, all 23, or 7.")),
 }
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
@@ -76,10 +80,11 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     from netspec.train.schedules import schedule_types
 
     fields = Fields(report)
-    fields.refuse_unknown(node, [*TRAIN, "sgd", "cpu", "schedule"], "train")
-    values = fields.read(node.without("sgd", "cpu", "schedule"), TRAIN, "train")
+    fields.refuse_unknown(node, [*TRAIN, "sgd", "cpu", "cuda", "schedule"], "train")
+    values = fields.read(node.without("sgd", "cpu", "cuda", "schedule"), TRAIN, "train")
     values["sgd"] = SGDSpec(**_part(node, "sgd", SGD, fields))
     values["cpu"] = CpuSpec(**_part(node, "cpu", CPU, fields))
+    values["cuda"] = CudaSpec(**_part(node, "cuda", CUDA, fields))
     values["schedule"] = _typed(node.get("schedule"), schedule_types(), "schedule", _train.schedule, fields, "train")
     return TrainSpec(**values), fields.marks
 

@@ -14,8 +14,16 @@ from netspec.registry import layer_types, load_plugin
 
 ROOT = Path(__file__).parent.parent.parent
 
+
+def _kind(name, variant):
+    """Of kernels that come in tiles the largest ones are slow here, and of the same text as the smallest."""
+    tile = re.search(r"_(\d+)x(\d+)$", variant)
+    large = tile is not None and int(tile[1]) * int(tile[2]) > 64 * 64
+    return pytest.param(name, variant, marks=[pytest.mark.slow] if large else [])
+
+
 KINDS = [
-    (name, variant)
+    _kind(name, variant)
     for name, cls in sorted(layer_types().items())
     for variant in dict.fromkeys(kernel.variant for kernel in cls.kernels if "cuda" in kernel.backends)
 ]

@@ -23,7 +23,7 @@ TOWERS = """
       - {name: conv2, type: conv, filters: 6, size: 1, inputs: {from: relu1, connect: all}}
       - {name: fc3, type: dense, device: left, units: 5, inputs: {from: conv2, connect: all}}
       - {name: loss, type: softmax_loss, inputs: [fc3, label]}
-    train: {batch: 2, seed: 3}
+    train: {batch: 2, seed: 3, cuda: {precision: float32}}
     data: {mean: none, scale: 0.01}
 """
 

@@ -1,0 +1,113 @@
+"""Convolution and dense layers on tensor cores: kernels as the passes of variants such as ``tf32_128x64``."""
+
+from dataclasses import replace
+
+from netspec.layers._mma_kernels import make_d_weight, make_d_x, make_forward
+from netspec.layers._mma_tile import BOUNDS, PROCESSORS, THREADS, TILES, VARIANTS, cost, tiles
+from netspec.plugin import Workspace, backward, forward
+
+__all__ = ["BOUNDS_OF", "VARIANTS", "chunks", "passes", "ranked", "workspace"]
+BOUNDS_OF = {variant: BOUNDS[precision] for variant, (precision, _) in VARIANTS.items()}
+"""Error bounds by variant."""
+_MOST_CHUNKS = 128
+
+
+def passes(others, whole=False):
+    """All variants' kernels by name, for a layer class's body.
+
+    ``others`` are passes that follow, of every variant. The weight gradient is summed over the batch at once where it
+    is ``whole``, else in chunks, which ``others`` sum. The layer's tensors must have its Geometry as ``geometry``.
+    """
+    found = {}
+    for variant, (precision, tile) in VARIANTS.items():
+        kernels = [*_of_tile(variant, precision, tile, whole), *(replace(k, variant=variant) for k in others)]
+        found |= {f"{kernel.function.__name__}_{variant}": kernel for kernel in kernels}
+    return found
+
+
+def narrow(tile):
+    """The tile of those kernels for which the largest one takes more registers than there are."""
+    return TILES[1] if tile == TILES[0] else tile
+
+
+def _of_tile(variant, precision, tile, whole):
+    def rows_grid(tile):
+        def grid(t):
+            g = t.geometry
+            count = g.batch * g.out[0] * g.out[1]
+            return tiles(count, tile.rows) * tiles(g.share, tile.columns), g.groups
+
+        return grid
+
+    def pixels_grid(t):
+        g = t.geometry
+        count = g.batch * g.cells[0] * g.cells[1]
+        return tiles(count, tile.rows) * tiles(g.depth, tile.columns), g.groups * g.stride[0] * g.stride[1]
+
+    def weights_grid(t):
+        g = t.geometry
+        own = narrow(tile)
+        return tiles(g.patch, own.rows) * tiles(g.share, own.columns), g.groups * (1 if whole else chunks(g))
+
+    def mark(direction, function, writes, grid, **options):
+        function.__name__ = f"{function.__name__}_{variant}"
+        options |= {"threads": THREADS, "variant": variant, "linear": True}
+        return direction("cuda", over=writes, writes=writes, grid=grid, **options)(function)
+
+    biased, unbiased = make_forward(precision, tile)[0], make_forward(precision, narrow(tile))[1]
+    chunk, at_once = make_d_weight(precision, narrow(tile))
+    yield mark(forward, biased, "y", rows_grid(tile), when={"bias": True})
+    yield mark(forward, unbiased, "y", rows_grid(narrow(tile)), when={"bias": False})
+    yield mark(backward, make_d_x(precision, tile), "d_x", pixels_grid)
+    yield mark(backward, *((at_once, "d_weight") if whole else (chunk, "partials")), weights_grid)
+
+
+def images_at_once(geometry):
+    """Images of a chunk of the batch: as many chunks as keep a GPU busy."""
+    blocks = tiles(geometry.patch, TILES[0].rows) * tiles(geometry.share, TILES[0].columns) * geometry.groups
+    return -(-geometry.batch // min(tiles(2 * PROCESSORS, blocks), _MOST_CHUNKS, geometry.batch))
+
+
+def chunks(geometry):
+    """Chunks of the batch whose weight gradients are summed apart."""
+    return -(-geometry.batch // images_at_once(geometry))
+
+
+def workspace(t, direction):
+    """The weight gradients of chunks."""
+    if direction == "forward":
+        return {}
+    return {"partials": Workspace((chunks(t.geometry), t.weight.size), t.x.dtype)}
+
+
+def scalars(geometry):
+    """What the kernels take beside tensors."""
+    pixels = images_at_once(geometry) * geometry.out[0] * geometry.out[1]
+    return {**geometry.scalars(), "pixels_at_once": pixels}
+
+
+def supports(t):
+    """Whether the kernels can run these shapes and this dtype."""
+    return t.x.dtype == "float32" and t.geometry.fits
+
+
+def ranked(variants, geometry, direction, whole=False):
+    """The variants in the order in which they are likely to be fast; other precisions after tf32, others last."""
+    own = [variant for variant in variants if variant in VARIANTS]
+    order = list(BOUNDS)
+
+    def key(variant):
+        precision, tile = VARIANTS[variant]
+        return order.index(precision), _time(tile, geometry, direction, whole)
+
+    return (*sorted(own, key=key), *(variant for variant in variants if variant not in VARIANTS))
+
+
+def _time(tile, g, direction, whole):
+    if direction == "forward":
+        return cost(tile, g.batch * g.out[0] * g.out[1], g.share, g.patch, g.groups)
+    places, terms = g.stride[0] * g.stride[1], g.taps[0] * g.taps[1] * g.share
+    d_x = cost(tile, g.batch * g.cells[0] * g.cells[1], g.depth, terms, g.groups * places)
+    parts = 1 if whole else chunks(g)
+    pixels = g.batch * g.out[0] * g.out[1] / parts
+    return d_x + cost(narrow(tile), g.patch, g.share, pixels, g.groups * parts)

@@ -1,0 +1,149 @@
+"""Convolution as a product of matrices that are never laid out: the numbers by which CUDA kernels find their elements.
+
+Rows of the left operand are positions of a window, its terms lie in runs: stretches of memory that a window reads
+whole. Without groups a run is a row of the window, all its pixels with all their channels; with groups it is one
+pixel's channels of the group. Runs are counted as if their length were a multiple of 4, so that four neighbouring terms
+are always of one run: a window of 11 x 11 pixels with 3 channels has 11 runs of 33 terms, counted as 36, which on
+AlexNet's images start at multiples of 16 bytes.
+
+All numbers go to kernels in tuples:
+
+- ``image``: height, width and channels of the image that windows read, channels of a group, elements of a run to a
+  pixel, pixels of a run, whether runs can be read 16 bytes at a time;
+- ``walk``: elements of a run, as counted, runs to a row of the window, rows of the window;
+- ``positions``: how many, those of an image, those of a row, the steps from one to the next, and how far before the
+  image the first lies (two each);
+- ``columns``: those of a group, all, whether they can be read and written 16 bytes at a time.
+
+Numbers that others are divided by come in threes: the number, a factor and a shift, see ``divisor``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+MOST = 1 << 31
+"""Elements of a tensor from which on indices would need more than 31 bits."""
+
+
+def divisor(number: int) -> tuple[int, int, int]:
+    """(d, f, s) such that ``n * f >> s`` is n // d for all n below 2 ** 31 (Granlund and Montgomery 1994)."""
+    shift = 31 + (number - 1).bit_length()
+    return number, -(-(1 << shift) // number), shift
+
+
+def fours(count: int) -> int:
+    """Rounded up to a multiple of 4."""
+    return -(-count // 4) * 4
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution's sizes; pairs are (height, width). Dense layers are convolutions with one position."""
+
+    batch: int
+    image: tuple[int, int]
+    channels: int
+    filters: int
+    groups: int
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    out: tuple[int, int]
+
+    @property
+    def depth(self) -> int:
+        """Channels of a group."""
+        return self.channels // self.groups
+
+    @property
+    def share(self) -> int:
+        """Filters of a group."""
+        return self.filters // self.groups
+
+    @property
+    def run(self) -> tuple[int, int]:
+        """Pixels and elements of a run."""
+        span = self.size[1] if self.groups == 1 else 1
+        return span, span * self.depth
+
+    @property
+    def patch(self) -> int:
+        """Terms of a window as they are counted."""
+        span, length = self.run
+        return self.size[0] * (self.size[1] // span) * fours(length)
+
+    @property
+    def residues(self) -> tuple[int, int]:
+        """Pixels by which the first window's start lies off a multiple of the stride."""
+        return self.pad[0] % self.stride[0], self.pad[1] % self.stride[1]
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Blocks of stride x stride pixels that cover the image: pixels of one place in them have the same taps."""
+        pairs = zip(self.image, self.residues, self.stride, strict=True)
+        height, width = ((length + residue - 1) // stride + 1 for length, residue, stride in pairs)
+        return height, width
+
+    @property
+    def taps(self) -> tuple[int, int]:
+        """The most windows of a column and of a row that one pixel lies in."""
+        pairs = zip(self.size, self.stride, strict=True)
+        height, width = (-(-size // stride) for size, stride in pairs)
+        return height, width
+
+    @property
+    def fits(self) -> bool:
+        """Whether all indices fit in 31 bits, padding included."""
+        images = prod(self.image) * self.channels, prod(self.out) * self.filters
+        weights = self.filters * self.patch
+        return max(2 * self.batch * size for size in images) < MOST and weights < MOST
+
+    def scalars(self) -> dict[str, tuple[int, ...]]:
+        """The tuples by the names under which kernels take them; ``back_`` for d_x."""
+        (height, width), (span, length), classes = self.image, self.run, self.stride
+        per_row = self.size[1] // span
+        lead = (-(self.pad[0] // classes[0]), -(self.pad[1] // classes[1]))
+        return {
+            "image": (height, width, self.channels, self.depth, length // span, span, self._wide_image()),
+            "walk": (length, *divisor(fours(length)), *divisor(per_row), self.size[0]),
+            "positions": self._positions(self.out, self.stride, self.pad),
+            "columns": (self.share, self.filters, self._wide_filters()),
+            "back_image": (*self.out, self.filters, self.share, self.share, 1, self._wide_filters()),
+            "back_walk": (self.share, *divisor(fours(self.share)), *divisor(self.taps[1]), self.taps[0]),
+            "back_positions": self._positions(self.cells, (1, 1), lead),
+            "back_columns": (self.depth, self.channels, int(self.depth % 4 == 0)),
+            "classes": (*classes, *self.residues, *self.size, height, width, self.groups),
+        }
+
+    def _positions(self, grid: tuple[int, int], step: tuple[int, int], lead: tuple[int, int]) -> tuple[int, ...]:
+        return (self.batch * prod(grid), *divisor(prod(grid)), *divisor(grid[1]), *step, *lead)
+
+    def _wide_filters(self) -> int:
+        return int(self.filters % 4 == 0 and self.share % 4 == 0)
+
+    def _wide_image(self) -> int:
+        """Whether all runs start at multiples of 4 elements, also where the image cuts off their beginning."""
+        if self.groups > 1:
+            return int(self.depth % 4 == 0)
+        distances = self.stride[1], self.pad[1], self.image[1]
+        return int(all(pixels * self.channels % 4 == 0 for pixels in distances))
+
+
+def of_conv(t: Any, window: Any, groups: int) -> Geometry:
+    """A convolution's."""
+    batch, height, width, channels = t.x.shape
+    return Geometry(
+        batch, (height, width), channels, t.weight.shape[3], groups, window.size, window.stride, window.pad, window.out
+    )
+
+
+def of_dense(t: Any, groups: int) -> Geometry:
+    """A dense layer's: its window is the whole image; without groups, all of the image is one pixel."""
+    *pixels, depth, units = t.weight.shape
+    height, width = pixels if pixels and groups > 1 else (1, 1)
+    channels = depth * groups if groups > 1 else prod(pixels) * depth
+    whole = (height, width)
+    return Geometry(t.x.shape[0], whole, channels, units, groups, whole, whole, (0, 0), (1, 1))

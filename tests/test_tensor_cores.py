@@ -1,0 +1,48 @@
+"""Which kernels convolutions and dense layers take on GPUs: precision by the spec, tile by the shapes."""
+
+import pytest
+
+from netspec.check.subject import Case
+from netspec.contract.tensor import Tensor
+from netspec.layers._mma_shapes import of_dense
+from netspec.layers._mma_tile import TILES
+from netspec.program.choice import candidates
+from netspec.registry import layer_types
+from netspec.spec.model import CudaSpec
+
+INIT = {"init": {"type": "gaussian", "std": 0.1}, "bias_init": 0.0, "bias": True, "groups": 1}
+CONV3 = {**INIT, "filters": 384, "size": 3, "pad": 1, "stride": 1, "rounding": "floor"}
+
+
+def chosen(layer_type, attrs, shape, direction="forward", precision="tf32"):
+    case = Case(layer_types()[layer_type], attrs, (Tensor(shape, "float32"),))
+    layer = case.layer()
+    t = layer.tensors(case.given("train"))
+    return candidates(layer, t, "cuda", direction, CudaSpec(precision).without)
+
+
+@pytest.mark.parametrize(
+    ("precision", "first"), [("tf32", "tf32_128x128"), ("bf16", "bf16_128x128"), ("float32", "plain")]
+)
+def test_the_spec_says_the_precision(precision, first):
+    found = chosen("conv", CONV3, (128, 13, 13, 256), precision=precision)
+    assert found[0] == first and found[-1] == "plain"
+    assert len(found) == (1 if precision == "float32" else 1 + len(TILES))
+
+
+def test_a_small_product_takes_small_tiles_so_that_all_processors_have_work():
+    units = {**INIT, "units": 1000}
+    assert chosen("dense", units, (128, 4096))[0] == "tf32_64x64"
+    assert chosen("conv", {**CONV3, "filters": 48}, (128, 13, 13, 256))[0] == "tf32_128x64"
+
+
+def test_a_tensor_beyond_32_bits_has_plain_kernels():
+    assert chosen("conv", CONV3, (1 << 17, 13, 13, 256)) == ("plain",)
+
+
+def test_a_dense_layer_is_a_convolution_with_one_position():
+    layer = Case(layer_types()["dense"], {**INIT, "units": 8, "groups": 2}, (Tensor((3, 5, 7, 4), "float32"),)).layer()
+    geometry = layer.tensors((Tensor((3, 5, 7, 4), "float32"),)).geometry
+    assert (geometry.image, geometry.size, geometry.out) == ((5, 7), (5, 7), (1, 1))
+    t = layer.tensors((Tensor((3, 4), "float32"),))
+    assert of_dense(t, 2).image == (1, 1)
