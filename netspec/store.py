@@ -57,6 +57,7 @@ class Store:
     @contextlib.contextmanager
     def initialising(self, seed: int) -> Iterator[None]:
         """``initialise``: values are drawn in threads while the block runs, and put in their places at its end."""
+        self.version += 1
         with ThreadPoolExecutor(cores(), "netspec-init") as pool:
             wholes, drawn = {}, []
             for name, shape in self.shapes().items():

@@ -50,6 +50,45 @@ class Cube(Elementwise):
     def backward(x, dy):
         return 3 * x * x * dy
 '''
+GATE = '''
+from netspec.plugin import Layer, forward, backward, register
+
+@register("fusion_gate")
+class Gate(Layer):
+    """y = x * other"""
+    inputs = ("x", "other")
+    inplace = True
+
+    def outputs(self, x, other):
+        return {"y": x}
+
+    @forward("cpu", over="y", writes=("y",))
+    def forward_cpu(start, stop, x, other, y):
+        for i in range(start, stop):
+            y[i] = x[i] * other[i]
+
+    @backward("cpu", over="d_x", writes=("d_x", "d_other"))
+    def backward_cpu(start, stop, x, other, d_y, d_x, d_other):
+        for i in range(start, stop):
+            d_other[i] = d_y[i] * x[i]
+            d_x[i] = d_y[i] * other[i]
+'''
+GATED = """
+    netspec: 1
+    name: gated
+    devices: [main]
+    inputs:
+      image: {shape: [9, 9, 3]}
+      label: {dtype: int32}
+    layers:
+      - {name: conv1, type: conv, inputs: image, filters: 4, size: 3, init: {type: gaussian, std: 0.3}}
+      - {name: tanh1, type: tanh}
+      - {name: gate, type: fusion_gate, inputs: [tanh1, conv1]}
+      - {name: fc2, type: dense, units: 5}
+      - {name: loss, type: softmax_loss, inputs: [fc2, label]}
+    train: {batch: 6, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
 CHAIN = """
     netspec: 1
     name: chain
@@ -75,9 +114,10 @@ CHAIN = """
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.mktemp("plugins") / "leaky.py"
-    file.write_text(PLUGIN)
-    load_plugin(str(file))
+    for name, text in (("leaky", PLUGIN), ("gate", GATE)):
+        file = tmp_path_factory.mktemp("plugins") / f"{name}.py"
+        file.write_text(text)
+        load_plugin(str(file))
 
 
 def program(spec: Spec, phase: Any = "train", kind: Any = "cpu", fused: bool = True) -> Program:
@@ -145,6 +185,26 @@ def test_split_gives_a_step_a_layer_on_the_same_buffers() -> None:
     assert [part.layer for part in parts] == ["fc2", "tanh2", "drop2"]
     assert all(not one.then for part in parts for one in part.passes)
     assert all(part.args == step.args for part in parts)
+
+
+def test_a_part_writes_what_its_own_kernels_write() -> None:
+    one = program(network(CHAIN.replace("- {name: tanh2, type: tanh}", "")))
+    step = next(step for step in one.steps if "drop2" in step.attrs.get("fused", ()))
+    own, *others = split(step)
+    assert set(own.writes) == {name for one in own.passes for name in one.writes}
+    assert set(step.writes) == {*own.writes, *(name for part in others for name in part.writes)}
+
+
+def test_what_a_fused_layer_reads_too_is_not_written_over() -> None:
+    """y = x * tanh(x) in two layers, the second in place: the first one's input must outlast both."""
+    one = program(network(GATED), "predict")
+    step = next(step for step in one.steps if "gate" in step.attrs.get("fused", ()))
+    assert step.layer == "tanh1" and "tanh1.x@main" not in one.inplace
+    assert step.args["y"].buffer not in one.inplace
+    with Session(network(GATED), ["cpu:0"], phases=("predict",), batch=BATCH) as session:
+        found = session.predict(batch(1, (9, 9, 3)), BATCH)
+    with Session(unfused(network(GATED)), ["cpu:0"], phases=("predict",), batch=BATCH) as session:
+        np.testing.assert_array_equal(found, session.predict(batch(1, (9, 9, 3)), BATCH))
 
 
 # What is not ----------------------------------------------------------------------------------------------------------

@@ -68,3 +68,12 @@ def test_what_runs_once(phase: str) -> None:
 def test_its_memory_is_told() -> None:
     assert "derived" not in lowered("train").memory()["left"]
     assert lowered("predict").memory()["left"]["derived"] > 0
+
+
+def test_first_values_given_anew_count_as_a_change() -> None:
+    with Session(SPEC, ["cpu:0", "cpu:1"], phases=PHASES, runner="serial", seed=1) as session:
+        first = session.predict(batch(7), BATCH)
+        session.store.initialise(2)
+        second = session.predict(batch(7), BATCH)
+        session.store.initialise(1)
+        assert session.predict(batch(7), BATCH).tobytes() == first.tobytes() != second.tobytes()

@@ -45,7 +45,12 @@ def fuse(
 def split(step: Step) -> tuple[Step, ...]:
     """A fused step as steps of one layer each, on the same buffers: what shows which layer a number comes from."""
     layers = iter(step.attrs.get("fused", ()))
-    plain = replace(step, passes=tuple(replace(one, then=()) for one in step.passes))
+    own = {name for one in step.passes for name in one.writes}
+    plain = replace(
+        step,
+        writes=tuple(name for name in step.writes if name in own),
+        passes=tuple(replace(one, then=()) for one in step.passes),
+    )
     tails = [tail for one in step.passes for tail in one.then]
     return plain, *(replace(step, layer=next(layers), writes=tail.writes, passes=(tail,)) for tail in tails)
 

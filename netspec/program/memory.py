@@ -91,9 +91,10 @@ def _inplace(
             fits = source.axis is None and target.axis is None and source.buffer not in pairs.values()
             same = buffers[source.buffer].nbytes == buffers[target.buffer].nbytes
             free = not {buffers[r.buffer].kind for r in (source, target)} & set(OWN_MEMORY)
+            once = [region.buffer for region in step.args.values()].count(source.buffer) == 1
             others = [p for p in touching[source.buffer] if p != position]
             done = all(before[position] >> p & 1 for p in others)
-            if fits and same and free and done and touching[target.buffer][0] == position:
+            if fits and same and free and once and done and touching[target.buffer][0] == position:
                 pairs[target.buffer] = source.buffer
     return pairs
 
