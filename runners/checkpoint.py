@@ -1,15 +1,17 @@
 """Checkpoints: one safetensors file that evaluates, predicts and trains on, alone and on any binding.
 
 Logical tensors (parameters, momentum, state, the mean image) lie under their names; ``__metadata__`` holds the record
-of the run as JSON and a CRC-32 of each tensor and of the record, since safetensors itself has no checksums. Reading
-goes through the safetensors library and runs no code. Writing is done here: piece by piece from the arrays, without a
-second copy, without holding the interpreter, synced before the file gets its name.
+of the run as JSON and a CRC-32 of each tensor and of the record, since safetensors itself has no checksums, and a seal
+over both, so that a record never goes with another's tensors. Reading goes through the safetensors library and runs no
+code. Writing is done here: piece by piece from the arrays, without a second copy, without holding the interpreter,
+synced before the file gets its name.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -45,7 +47,7 @@ class Record:
     ``iteration`` and ``epoch`` are finished ones; ``position`` counts the batches of the epoch in progress that are
     done. ``spec`` is the canonical spec, ``given`` that of the file alone, without what the command line changed;
     ``data`` tells the images apart (see runners.resume). ``validation_errors`` holds one top-1 error an epoch, for the
-    schedule.
+    schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice.
     """
 
     iteration: int
@@ -61,6 +63,7 @@ class Record:
     evaluated: Evaluated | None = None
     netspec: str = ""
     format: int = FORMAT
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -69,10 +72,11 @@ class Record:
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has least of: top-1 error, else the loss; infinite when not measured."""
+        """What the best checkpoint has least of: top-1 error, else the loss; infinite when there is no such number."""
         if self.evaluated is None or not self.measured:
             return float("inf")
-        return self.evaluated.errors.get("top1", self.evaluated.loss)
+        score = self.evaluated.errors.get("top1", self.evaluated.loss)
+        return float("inf") if math.isnan(score) else score
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ def write(path: Path, checkpoint: Checkpoint) -> int:
 def _pieces(record: Record, tensors: Tensors) -> Iterator[bytes | memoryview]:
     text = record_text(record)
     sums = {name: _checksum(name, array) for name, array in tensors.items()}
-    metadata = {"netspec": text, "crc32": json.dumps({"": zlib.crc32(text.encode()), **sums})}
+    listed = json.dumps({"": zlib.crc32(text.encode()), **sums})
+    metadata = {"netspec": text, "crc32": listed, "seal": _seal(text, listed)}
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, array in tensors.items():
@@ -120,6 +125,10 @@ def _raw(array: np.ndarray[Any, Any]) -> memoryview:
 
 def _checksum(name: str, array: np.ndarray[Any, Any]) -> int:
     return zlib.crc32(_raw(np.ascontiguousarray(array)), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode()))
+
+
+def _seal(text: str, listed: str) -> str:
+    return str(zlib.crc32(f"{text}{listed}".encode()))
 
 
 def read(path: Path) -> Checkpoint:
@@ -164,7 +173,8 @@ def _record(path: Path, file: Any) -> tuple[Record, dict[str, int]]:
     text: str = metadata["netspec"]
     try:
         sums = dict(json.loads(metadata["crc32"]))
-        if zlib.crc32(text.encode()) != sums.pop("", None):
+        whole = metadata.get("seal") in (None, _seal(text, metadata["crc32"]))  # older files have none
+        if zlib.crc32(text.encode()) != sums.pop("", None) or not whole:
             raise Damaged(path, "damaged: its record is not what was written")
         return _decode(path, json.loads(text)), sums
     except _UNREADABLE as error:
@@ -216,5 +226,5 @@ def _check_kinds(record: Record) -> None:
         raise TypeError("an error is not a number")
     if not all(isinstance(name, str) for name in (*record.classes, record.netspec)):
         raise TypeError("a name is not a text")
-    if not all(isinstance(part, dict) for part in (record.spec, record.given, record.data)):
+    if not all(isinstance(part, dict) for part in (record.spec, record.given, record.data, record.tuned)):
         raise TypeError("a spec is not a map")

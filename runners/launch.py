@@ -69,6 +69,9 @@ def _prepare(request: Request, journal: Journal, stack: ExitStack, trace: Trace 
     session = stack.enter_context(_bind(spec, request, trace))
     for note in session.notes:
         journal.note(note)
+    if origin is not None and origin.tensors is not None:
+        for note in resume.other_kernels(origin.record, session.tuned):
+            journal.note(note)
     _load(session, spec, images, origin, request.workers)
     state = state_of(origin)
     if folder is None:
@@ -128,7 +131,7 @@ def _describe_run(folder: RunDirectory, settled: Settled, images: Images, sessio
     folder.write_classes(images.source.classes)
     mean = session.store.tensor(f"{input_names(settled.spec)[0]}.mean")
     write_whole(folder.path / MEAN, [_npy(mean)])
-    record = record_of(settled, images, state)
+    record = record_of(settled, images, session, state)
     if state.iteration:  # branched off a checkpoint: this run can go on without that file
         write(path_of(folder.checkpoints, state.iteration), Checkpoint(record, session.store.tensors()))
     write_text(folder.path / START, record_text(record))

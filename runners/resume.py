@@ -154,6 +154,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def other_kernels(record: Record, tuned: Mapping[str, str]) -> list[str]:
+    """A line where ``netspec tune`` has since had other kernels chosen than those that the run was trained with."""
+    steps = [step for step in {**record.tuned, **tuned} if record.tuned.get(step) != tuned.get(step)]
+    layers = ", ".join(dict.fromkeys(step.partition(" ")[2].partition(".")[0] for step in steps))
+    line = f"{layers}: other kernels than before, as measured by netspec tune; the numbers will differ in rounding"
+    return [line] if steps else []
+
+
 def check_batch(record: Record, batch: int) -> None:
     """Raise NetspecError for another batch size in the middle of an epoch, where it would skip or repeat images."""
     if record.position and batch != record.batch:

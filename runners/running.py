@@ -76,7 +76,7 @@ class Run:
 
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""
-        events = [] if state is None else self.saver.save(record_of(self.settled, self.data, state))
+        events = [] if state is None else self.saver.save(record_of(self.settled, self.data, self.session, state))
         for event in [*events, *(self.saver.wait() if wait else [])]:
             self.journal(event)
 
@@ -125,7 +125,7 @@ class Run:
             self.journal.note(f"{len(broken):,} images could not be read and were left out; {BROKEN} lists them")
 
 
-def record_of(settled: Settled, data: Images, state: State) -> Record:
+def record_of(settled: Settled, data: Images, session: Session, state: State) -> Record:
     """What a checkpoint says beside its tensors."""
     spec = settled.spec
     return Record(
@@ -141,4 +141,5 @@ def record_of(settled: Settled, data: Images, state: State) -> Record:
         validation_errors=state.validation_errors,
         evaluated=state.evaluated,
         netspec=netspec.__version__,
+        tuned=session.tuned,
     )

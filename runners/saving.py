@@ -107,7 +107,8 @@ class Saver:
         """
         began = time.perf_counter()
         due = self.wait()
-        copy = self.store.begin_copy()
+        with _roomy():
+            copy = self.store.begin_copy()
         args = (record, copy, time.perf_counter() - began)
         self._thread = threading.Thread(target=self._run, args=args, name="netspec-checkpoint", daemon=True)
         try:
@@ -134,9 +135,8 @@ class Saver:
 
     def _run(self, record: Record, copy: Callable[[], Tensors], stall: float) -> None:
         try:
-            self._written = self._write(record, copy, stall)
-        except MemoryError as error:
-            self._error = NetspecError(f"no memory for a copy of the network, which a checkpoint needs ({error})")
+            with _roomy():
+                self._written = self._write(record, copy, stall)
         except BaseException as error:  # raised by the training thread
             self._error = error
 
@@ -170,6 +170,15 @@ class Saver:
             if kept.path not in keep:
                 kept.path.unlink(missing_ok=True)
         self._kept = [kept for kept in self._kept if kept.path in keep]
+
+
+@contextlib.contextmanager
+def _roomy() -> Iterator[None]:
+    """Say what the memory was for where there was too little."""
+    try:
+        yield
+    except MemoryError as error:
+        raise NetspecError(f"no memory for a copy of the network, which a checkpoint needs ({error})") from error
 
 
 def set_aside(damaged: Sequence[Damaged]) -> list[Note]:

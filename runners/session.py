@@ -181,6 +181,16 @@ class Session:
         """Whether iterations of the phase are replayed as a graph by now."""
         return self._runner(phase).captured
 
+    @property
+    def tuned(self) -> dict[str, str]:
+        """The variants that measurements chose, by phase and step; none where the layers' own order stands."""
+        return {
+            f"{phase} {step.name}": str(step.attrs["variant"])
+            for phase, program in self.programs.items()
+            for step in program.steps
+            if step.attrs.get("tuned")
+        }
+
     def bound(self, phase: Phase) -> BoundProgram:
         """The phase's program on its devices, to look into."""
         return self._bound[phase]

@@ -218,6 +218,20 @@ def test_pieces_of_two_files_are_neither(tmp_path_factory, data):
         assert spliced in parts or found.record == RECORD
 
 
+@pytest.mark.parametrize("sealed_by", [0, 1])
+def test_a_record_does_not_go_with_another_checkpoints_tensors(tmp_path, sealed_by):
+    file, found = tmp_path / "one.safetensors", []
+    for checkpoint in (CHECKPOINT, OTHER):
+        write(file, checkpoint)
+        with safe_open(file, "np") as opened:
+            found.append(opened.metadata())
+    own, other = (json.loads(each["crc32"]) for each in found)
+    crc32 = json.dumps({**own, "": other[""]})  # each sum is right, the record's too
+    save_file(TENSORS, file, {"netspec": found[1]["netspec"], "crc32": crc32, "seal": found[sealed_by]["seal"]})
+    with pytest.raises(Damaged, match="its record is not what was written"):
+        read(file)
+
+
 def _leaves(value, path=()):
     yield path
     if isinstance(value, dict):

@@ -105,6 +105,23 @@ def test_damaged_ones_are_named_and_set_aside(tmp_path):
     assert iterations(tmp_path) == [1]
 
 
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
+    saver = saver_in(tmp_path)
+    for iteration, loss in [(1, float("nan")), (2, 0.7), (3, 0.8)]:
+        saver.save(replace(RECORD, iteration=iteration, evaluated=Evaluated(iteration, loss, {})))
+        saver.wait()
+    assert best(tmp_path).iteration == 2
+
+
+def test_no_memory_for_a_copy_that_is_made_at_once_is_told(tmp_path):
+    class Full(Store):
+        def begin_copy(self):
+            raise MemoryError("Unable to allocate 465. MiB")
+
+    with pytest.raises(NetspecError, match="no memory for a copy of the network"):
+        saver_in(tmp_path, Full()).save(RECORD)
+
+
 def test_no_memory_for_a_copy_is_told(tmp_path):
     def none():
         raise MemoryError("Unable to allocate 465. MiB")

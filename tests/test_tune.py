@@ -8,18 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_tools import netspec as command
+from training_runs import spec, stopping_after, told, train
 
 from netspec import tuned
 from netspec.api import tune
 from netspec.device.binding import models
 from netspec.errors import NetspecError
+from netspec.events import Note
 from netspec.plan import build
 from netspec.program import lower
 from netspec.program.choice import candidates, question
 from netspec.program.steps import instance
+from netspec.runners import checkpoint
 from netspec.runners.session import Rates, Session
-from netspec.spec import loads
+from netspec.runners.tune import seconds_of
+from netspec.spec import load, loads
 from netspec.spec.model import Spec
+
+__all__ = ["spec"]
 
 SPEC = """
 netspec: 1
@@ -126,3 +132,35 @@ def test_the_command_tunes_and_forgets(tmp_path: Path) -> None:
     assert str(table) in done.out and len(json.loads(table.read_text())["answers"]) == 4
     assert command("tune", str(spec), "--devices", "cpu", "--forget").out == f"removed {table}\n"
     assert "nothing was measured" in command("tune", str(spec), "--devices", "cpu", "--forget").out
+
+
+def test_what_a_device_cannot_record_is_timed_as_it_is() -> None:
+    class Plain:
+        def synchronise(self) -> None:
+            """Nothing is under way."""
+
+        def capture(self, call: object) -> object:
+            raise NetspecError("cannot be captured")
+
+    calls: list[int] = []
+    assert seconds_of(Plain(), lambda: calls.append(1), 0.0) >= 0  # type: ignore[arg-type]
+    assert len(calls) == 2
+
+
+def test_a_run_that_is_resumed_after_tuning_says_so(spec: Path) -> None:
+    first, _ = train(spec, listener=stopping_after(4))
+    assert checkpoint.read(first.checkpoint).record.tuned == {}
+    tune_fc(spec)
+    second, events = train(spec, resume="latest", epochs=1)
+    line = "fc: other kernels than before, as measured by netspec tune; the numbers will differ in rounding"
+    assert [note.text for note in told(events, Note)].count(line) == 1
+    assert checkpoint.read(second.checkpoint).record.tuned == {"train fc.forward@left": "plain"}
+    _, events = train(spec, resume="latest", epochs=2)
+    assert line not in [note.text for note in told(events, Note)]
+
+
+def tune_fc(spec: Path) -> None:
+    text, able = asked(load(spec), "fc")
+    assert able[0] != "plain" and "plain" in able
+    left = models({"left": "cpu:0", "right": "cpu:1"})["left"]
+    tuned.keep(left, {text: tuned.Answer("plain", {"plain": 1.0})})

@@ -115,7 +115,7 @@ class _ContentCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Any, folder: Path) -> None:
         self._impl_class = lambda _: _Impl(folder)
         super().__init__(function)
-        self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._cache_file._source_stamp)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """As numba does; a full disk, or a folder that is gone, costs the next process a compilation and no more."""

@@ -80,7 +80,7 @@ def _share(missing: list[Work], workers: int) -> None:
     helpers: list[_Helper] = []
     try:
         with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
-            for _ in range(workers if sys.executable else 0):
+            while sys.executable and len(helpers) < workers:
                 helpers.append(_Helper(left))
         while left:
             with suppress(IndexError):  # a helper was faster
