@@ -98,7 +98,7 @@ class Damaged(NetspecError):
 
 def write(path: Path, checkpoint: Checkpoint) -> int:
     """Write the file, whole or not at all; returns its bytes. Raises NetspecError when the disk will not take it."""
-    tensors = {name: np.ascontiguousarray(array) for name, array in sorted(checkpoint.tensors.items())}
+    tensors = {name: np.asarray(array, order="C") for name, array in sorted(checkpoint.tensors.items())}
     return write_whole(path, _pieces(checkpoint.record, tensors))
 
 
@@ -124,7 +124,7 @@ def _raw(array: np.ndarray[Any, Any]) -> memoryview:
 
 
 def _checksum(name: str, array: np.ndarray[Any, Any]) -> int:
-    return zlib.crc32(_raw(np.ascontiguousarray(array)), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode()))
+    return zlib.crc32(_raw(np.asarray(array, order="C")), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode()))
 
 
 def _seal(text: str, listed: str) -> str:

@@ -278,3 +278,7 @@ def test_records_of_another_make(tmp_path, text):
     save_file(TENSORS, file, {"netspec": text, "crc32": text})
     with pytest.raises(NetspecError, match=r"foreign\.safetensors: "):
         read(file)
+
+
+def test_a_scalar_stays_one(path):
+    assert {name: array.shape for name, array in read(path).tensors.items()} == {n: a.shape for n, a in TENSORS.items()}
