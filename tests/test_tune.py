@@ -132,6 +132,7 @@ def test_the_command_tunes_and_forgets(tmp_path: Path) -> None:
     assert str(table) in done.out and len(json.loads(table.read_text())["answers"]) == 4
     assert command("tune", str(spec), "--devices", "cpu", "--forget").out == f"removed {table}\n"
     assert "nothing was measured" in command("tune", str(spec), "--devices", "cpu", "--forget").out
+    assert json.loads(command("tune", str(spec), "--devices", "cpu", "--forget", "--json").out) == {"removed": []}
 
 
 def test_what_a_device_cannot_record_is_timed_as_it_is() -> None:

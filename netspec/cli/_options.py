@@ -63,6 +63,14 @@ devices = click.option(
 )
 """The binding of logical devices."""
 
+kinds = click.option(
+    "--devices",
+    metavar="NAME,NAME",
+    help="The kinds of device to make the plan ready for: cpu, cuda, or a name for each, as in cuda:0,cuda:0. "
+    "None of them need be in this machine.",
+)
+"""The kinds of device that a plan is made ready for, without opening one."""
+
 runner = click.option(
     "--runner",
     metavar="NAME",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.spec
 @options.phase
-@options.devices
+@options.kinds
 @options.overrides
 @options.batch
 @options.plugins

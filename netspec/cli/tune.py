@@ -60,7 +60,7 @@ def command(
     find(spec)
     loaded = load(spec, overrides, plugins, batch)
     if forget:
-        _forget(loaded, devices)
+        _forget(loaded, devices, as_json)
         return
     from netspec.api import tune
 
@@ -89,10 +89,13 @@ def _summary(found: Sequence[Tuned]) -> None:
         click.echo(f"kept for {model}: {table_path(model)}")
 
 
-def _forget(spec: Spec, devices: str | None) -> None:
+def _forget(spec: Spec, devices: str | None, as_json: bool) -> None:
     from netspec.device.binding import bind, models
     from netspec.tuned import forget
 
     names, _ = bind(spec.devices, None if devices is None else [devices])
     paths = forget(models(dict(zip(spec.devices, names, strict=True))).values())
+    if as_json:
+        emit_json({"removed": [str(path) for path in paths]})
+        return
     click.echo("\n".join(f"removed {path}" for path in paths) or "nothing was measured for these devices")
