@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -202,7 +203,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of the list of runs: ``best`` validation errors by name, ``nbytes`` on disk."""
+    """One line of the list of runs: ``best`` validation errors by name, ``nbytes`` on disk, ``seconds`` at work."""
 
     folder: Path
     name: str
@@ -238,8 +239,13 @@ def summary(folder: str | Path) -> RunSummary:
         best=_best(line["errors"] for line in lines if line["event"] == "evaluation"),
         nbytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         started=times[0] if times else folder.stat().st_mtime,
-        seconds=times[-1] - times[0] if times else 0.0,
+        seconds=_seconds(lines),
     )
+
+
+def _seconds(lines: Sequence[Mapping[str, Any]]) -> float:
+    """How long it ran, without the time between an end and a resumption."""
+    return float(sum(after["time"] - before["time"] for before, after in pairwise(lines) if after["event"] != "start"))
 
 
 def _status(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Status:

@@ -3,11 +3,13 @@
 import json
 import math
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from cli_tools import MINI, netspec
 
 from netspec.report.chart import ticks
+from netspec.rundir import summary
 from netspec.spec import loads, resolved
 
 
@@ -44,6 +46,15 @@ def test_runs_newest_first(runs):
     rows = [line for line in netspec("runs").out.splitlines() if line.startswith(" runs/")]
     assert [row.split()[0] for row in rows] == runs[::-1]
     assert "finished" in rows[0] and "100/100" in rows[0] and "top-1 " in rows[0]
+
+
+def test_the_time_between_an_end_and_a_resumption_is_not_counted(runs):
+    path = Path(runs[0], "metrics.jsonl")
+    lines = path.read_text().splitlines()[:-1]  # without the one that was cut off
+    again = {**json.loads(lines[0]), "iteration": 100, "time": 1.7e9 + 5000}
+    finish = {**json.loads(lines[-1]), "time": 1.7e9 + 5002}
+    path.write_text("\n".join([*lines, json.dumps(again), json.dumps(finish)]) + "\n")
+    assert summary(runs[0]).seconds == len(lines) - 1 + 2
 
 
 def test_no_runs_is_said(tmp_path):
