@@ -56,7 +56,8 @@ class Rates(NamedTuple):
     weight_decay: float
 
 
-_NO_RATES = Rates(0.0, 0.0, 0.0)
+NO_RATES = Rates(0.0, 0.0, 0.0)
+"""Where nothing is updated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Session:
         """
         self._runner(phase).stage(arrays)
 
-    def start(self, iteration: int, valid: int, rates: Rates = _NO_RATES, phase: Phase = "train") -> None:
+    def start(self, iteration: int, valid: int, rates: Rates = NO_RATES, phase: Phase = "train") -> None:
         """Begin an iteration on the batch staged last."""
         self._runner(phase).start((iteration, valid), rates)
 

@@ -17,7 +17,7 @@ from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, IterationDone, Listener, RunStarted
 from netspec.runners.ahead import Ahead, Arrays, Batches, Flight, Taken, Trainer
 from netspec.runners.checkpoint import Evaluated
-from netspec.runners.session import Outcome, Rates
+from netspec.runners.session import NO_RATES, Outcome, Rates
 from netspec.runners.tally import Tally
 from netspec.spec.model import Spec
 from netspec.train.schedules import Progress, Schedule
@@ -25,7 +25,6 @@ from netspec.train.schedules import Progress, Schedule
 CHECKPOINT_EVERY_S = 600.0
 """Seconds between checkpoints inside an epoch; each epoch's end has one besides."""
 _SHOW_EVERY_S = 0.1
-_NO_RATES = Rates(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +236,7 @@ def evaluate(
     shown, queue = began, Ahead(session, batches.epoch(0), names, "eval")
     while (taken := queue.take()) is not None:
         if taken.batch.valid:
-            queue.start(taken, 0, _NO_RATES)
+            queue.start(taken, 0, NO_RATES)
             queue.look()
             tally.add(session.finish("eval").reports)
         taken.batch.release()
