@@ -46,7 +46,8 @@ class Prediction(NamedTuple):
 class Tuned:
     """What was measured for a step on a model of device: the fastest variant of its kernels, and all their times.
 
-    ``preferred`` is what is taken where nothing was measured.
+    ``preferred`` is what is taken where nothing was measured. ``wrong`` says, of variants that were left out because
+    they give other results than the plain kernels or do not run at all, what was found.
     """
 
     step: str
@@ -54,6 +55,7 @@ class Tuned:
     variant: str
     preferred: str
     milliseconds: Mapping[str, float]
+    wrong: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def tune(
     plugins: Sequence[str | Path] = (),
     tell: Callable[[Tuned], None] | None = None,
 ) -> list[Tuned]:
-    """Time every variant of kernels that can run the spec's layers on these devices, and keep the fastest.
+    """Time every variant of kernels that can run the spec's layers on these devices, and keep the fastest right one.
 
     From then on programs for devices of that model take the kept ones. ``tell`` hears of each as it is found. Raises
     NetspecError.

@@ -1,4 +1,8 @@
-"""Timing a network's kernels on the devices at hand: of several variants that can do a step, the fastest is kept."""
+"""Timing a network's kernels on the devices at hand: of several variants that can do a step, the fastest is kept.
+
+Before a variant is timed its results are compared with the plain kernels'. One that is wrong, or that cannot be
+compiled, is told and left out: kernels may meet a device here that nobody has tried them on.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from netspec import tuned
 from netspec.api import Binding, Tuned
+from netspec.check.compare import BOUND, agree
 from netspec.contract.kernel import Backend, Phase
 from netspec.device.base import Array, Call, Device
 from netspec.device.binding import bind, models, open_devices
@@ -29,16 +35,35 @@ ROUNDS, LEAST_S = 5, 0.02
 """Rounds of which the median counts, and how long each lasts at least."""
 HOPELESS = 3.0
 """How many times the best one's time a candidate may take before it is left at one call."""
+LEAST_BOUND = 1e-4
+"""Error, against the largest result, that every variant may have: sums of many float32 differ by their order."""
 
+Values = Mapping[str, np.ndarray[Any, Any]]
 Without = Mapping[Backend, Collection[str]]
 
 
 class Question(NamedTuple):
-    """A step that several variants can run; ``text`` is the same for all steps with the same answer."""
+    """A step that several variants can run; ``text`` is the same for all steps with the same answer.
+
+    ``bounds`` are the error bounds that variants declare.
+    """
 
     text: str
     step: Step
     able: tuple[str, ...]
+    bounds: Mapping[str, float]
+
+    @property
+    def reference(self) -> str:
+        """The variant that others are compared with."""
+        return "plain" if "plain" in self.able else self.able[-1]
+
+
+class Trial(NamedTuple):
+    """A variant's kernels on random numbers, run once, and what they wrote."""
+
+    call: Call
+    written: Values
 
 
 @dataclass(frozen=True)
@@ -58,18 +83,20 @@ class Bench:
                 kind, direction = self.devices[step.device].kind, step.op
                 able = candidates(layer, t, kind, direction, self.without.get(kind, ()))
                 if len(able) > 1:
-                    yield Question(question(layer, t, direction, able), step, able)
+                    yield Question(question(layer, t, direction, able), step, able, layer.bounds)
 
-    def milliseconds(self, asked: Question, variant: str, best: float) -> float:
-        """The time of the step with that variant's kernels, on random numbers; see ``seconds_of``."""
+    def trial(self, asked: Question, variant: str) -> Trial:
+        """The step with that variant's kernels; NetspecError where they cannot be compiled for the device."""
         device = self.devices[asked.step.device]
         kinds = {name: one.kind for name, one in self.devices.items()}
         teams = {name: one.team_size for name, one in self.devices.items()}
         measured = {asked.step.device: {asked.text: variant}}
         lowering = Lowering(self.plan, kinds, teams, 0, self.without, measured)
         step = lowering.lower(asked.step)
-        arrays = {name: _array(device, *_tensor(lowering, region)) for name, region in step.args.items()}
-        return seconds_of(device, device.bind(step.passes, arrays), best / 1e3) * 1e3
+        arrays = {name: _array(device, name, *_tensor(lowering, region)) for name, region in step.args.items()}
+        call = device.bind(step.passes, arrays)
+        call()
+        return Trial(call, {name: device.download(arrays[name]) for name in asked.step.writes})
 
 
 def tune(
@@ -97,8 +124,7 @@ def tune(
 
 
 def seconds_of(device: Device, call: Call, best: float) -> float:
-    """Seconds of a bound call: the median of several rounds, or a single call's where that is far above ``best``."""
-    call()
+    """Seconds of a call that has run once: the median of several rounds, or a single call's where far above ``best``."""
     device.synchronise()
     with suppress(NetspecError):  # what cannot be recorded can still be run
         call = device.capture(call)
@@ -119,11 +145,38 @@ def _round(device: Device, call: Call, count: int) -> float:
 
 def _answer(bench: Bench, asked: Question, model: str) -> Tuned:
     times: dict[str, float] = {}
+    wrong: dict[str, str] = {}
+    device, reference = bench.devices[asked.step.device], bench.trial(asked, asked.reference)
     for variant in asked.able:
-        times[variant] = bench.milliseconds(asked, variant, min(times.values(), default=math.inf))
+        try:
+            trial = reference if variant == asked.reference else bench.trial(asked, variant)
+            check(asked, variant, trial.written, reference.written)
+        except Exception as error:  # kernels that nobody has tried on this device may fail in any way
+            _check_alive(device, asked, variant)
+            wrong[variant] = str(error)
+        else:
+            best = min(times.values(), default=math.inf)
+            times[variant] = seconds_of(device, trial.call, best / 1e3) * 1e3
     fastest = min(times, key=lambda variant: times[variant])
     tuned.keep(model, {asked.text: tuned.Answer(fastest, times)})
-    return Tuned(asked.step.name, model, fastest, asked.able[0], times)
+    return Tuned(asked.step.name, model, fastest, asked.able[0], times, wrong)
+
+
+def check(asked: Question, variant: str, got: Values, wanted: Values) -> None:
+    """Raise Failed unless a variant wrote what the reference did, within the bounds of both; where that is finite."""
+    bound = sum(asked.bounds.get(name, BOUND) for name in (variant, asked.reference))
+    for name, array in wanted.items():
+        defined = np.isfinite(array)
+        here, there = (np.where(defined, values, 0).astype(array.dtype) for values in (got[name], array))
+        agree(name, here, there, f"that is what the {asked.reference} kernels give", max(bound, LEAST_BOUND))
+
+
+def _check_alive(device: Device, asked: Question, variant: str) -> None:
+    """Raise NetspecError where a kernel has broken the device for whatever comes after."""
+    try:
+        device.synchronise()
+    except NetspecError as error:
+        raise NetspecError(f"{asked.step.name}: after its {variant} kernels nothing runs any more: {error}") from error
 
 
 def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
@@ -134,10 +187,10 @@ def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
     return tuple(shape), buffer.dtype
 
 
-def _array(device: Device, shape: tuple[int, ...], dtype: str) -> Array:
-    """Random numbers; whole ones are 0, which is a valid index, label and count."""
+def _array(device: Device, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+    """Random numbers, the same for each name; whole ones are 0, which is a valid index, label and count."""
     array = device.empty(shape, dtype)
     floating = np.dtype(dtype).kind == "f"
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(crc32(name.encode()))
     device.upload(array, random.standard_normal(shape, np.float32) if floating else np.zeros(shape, dtype))
     return array

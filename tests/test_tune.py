@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from cli_tools import netspec as command
 from training_runs import spec, stopping_after, told, train
 
-from netspec import tuned
+from netspec import registry, tuned
 from netspec.api import tune
 from netspec.device.binding import models
 from netspec.errors import NetspecError
 from netspec.events import Note
 from netspec.plan import build
+from netspec.plugin import Layer, Tensor, backward, forward, register
 from netspec.program import lower
 from netspec.program.choice import candidates, question
 from netspec.program.steps import instance
@@ -76,6 +79,7 @@ def test_every_choice_is_timed_and_the_fastest_kept() -> None:
         assert one.device == model()
         assert one.variant == min(one.milliseconds, key=lambda name: one.milliseconds[name])
         assert {one.preferred, "plain"} <= set(one.milliseconds)
+        assert one.wrong == {}
     kept = {key: answer.variant for key, answer in tuned.read(model()).items()}
     assert sorted(kept.values()) == sorted(one.variant for one in found)
 
@@ -145,7 +149,7 @@ def test_what_a_device_cannot_record_is_timed_as_it_is() -> None:
 
     calls: list[int] = []
     assert seconds_of(Plain(), lambda: calls.append(1), 0.0) >= 0  # type: ignore[arg-type]
-    assert len(calls) == 2
+    assert len(calls) == 1
 
 
 def test_a_run_that_is_resumed_after_tuning_says_so(spec: Path) -> None:
@@ -165,3 +169,77 @@ def tune_fc(spec: Path) -> None:
     assert able[0] != "plain" and "plain" in able
     left = models({"left": "cpu:0", "right": "cpu:1"})["left"]
     tuned.keep(left, {text: tuned.Answer("plain", {"plain": 1.0})})
+
+
+@pytest.fixture
+def doubled() -> Iterator[type[Layer]]:
+    """A layer type whose fast kernels are wrong: one here and there, one in all, one cannot be compiled."""
+
+    @register("doubled")
+    class Doubled(Layer):
+        """y = 2 x"""
+
+        prefer: ClassVar = {"cpu": ("sloppy", "lazy", "broken", "quick")}
+        bounds: ClassVar = {"quick": 1e-3}
+
+        def outputs(self, x: Tensor) -> Tensor:
+            """As the input."""
+            return x
+
+        @forward("cpu", over="y", writes="y")
+        def forward_cpu(start, stop, x, y):  # type: ignore[no-untyped-def]
+            for i in range(start, stop):
+                y[i] = 2 * x[i]
+
+        @forward("cpu", over="y", writes="y", variant="quick")
+        def forward_quick(start, stop, x, y):  # type: ignore[no-untyped-def]
+            for i in range(start, stop):
+                y[i] = 2.001 * x[i]
+
+        @forward("cpu", over="y", writes="y", variant="sloppy")
+        def forward_sloppy(start, stop, x, y):  # type: ignore[no-untyped-def]
+            for i in range(start, stop):
+                y[i] = 2 * x[i] if i % 64 else 0.0
+
+        @forward("cpu", over="y", writes="y", variant="lazy")
+        def forward_lazy(start, stop, y):  # type: ignore[no-untyped-def]
+            pass
+
+        @forward("cpu", over="y", writes="y", variant="broken")
+        def forward_broken(start, stop, x, y):  # type: ignore[no-untyped-def]
+            y[start] = x["no index"]
+
+        @backward("cpu", over="d_x", writes="d_x")
+        def backward_cpu(start, stop, dy, d_x):  # type: ignore[no-untyped-def]
+            for i in range(start, stop):
+                d_x[i] = 2 * dy[i]
+
+    yield Doubled
+    registry._types.pop("doubled")
+
+
+def test_a_variant_that_is_wrong_never_wins_and_is_told(doubled: type[Layer], tmp_path: Path) -> None:
+    text = SPEC.replace("  - {name: fc2", "  - {name: twice, type: doubled}\n  - {name: fc2")
+    found = {one.step: one for one in tune(loads(text, "small.yaml"), devices="cpu")}
+    one = found["twice.forward@left"]
+    assert set(one.milliseconds) == {"quick", "plain"} and one.variant in one.milliseconds
+    assert one.preferred == "sloppy" and set(one.wrong) == {"sloppy", "lazy", "broken"}
+    assert "y[2, 0, 0, 0] is 0, expected" in one.wrong["sloppy"] and "the plain kernels give" in one.wrong["sloppy"]
+    assert "cannot be compiled" in one.wrong["broken"]
+    assert not found["conv1.forward@left"].wrong
+    assert set(next(a for key, a in tuned.read(model()).items() if "doubled" in key).milliseconds) == {"quick", "plain"}
+    spec = tmp_path / "twice.yaml"
+    spec.write_text(text)
+    out = command("tune", str(spec), "--devices", "cpu").out
+    assert "sloppy is WRONG here and left out: y[2" in out
+    assert "5 choices, " in out and "1 of them with kernels that are wrong on this machine" in out
+
+
+def test_a_device_that_a_kernel_broke_is_told_with_the_kernels_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise NetspecError("work on the card failed")
+
+    monkeypatch.setattr("netspec.runners.tune.check", broken)
+    monkeypatch.setattr("netspec.device.cpu.device.CpuDevice.synchronise", broken)
+    with pytest.raises(NetspecError, match=r"conv1.forward@left: after its \w+ kernels nothing runs any more"):
+        tune(small(), devices="cpu")

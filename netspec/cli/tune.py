@@ -47,6 +47,7 @@ def command(
 ) -> None:
     """Time every kind of kernel that can run a network's layers on this machine's devices, and keep the fastest.
 
+    A kind that gives other results than the plain kernels, beyond its error bound, is named and left out.
     The table lies beside the compiled kernels and holds for devices of the same model. Runs say which layers follow it.
     Another kernel rounds differently: a run goes on to the same bits only with the table it began with.
 
@@ -78,13 +79,17 @@ def _tell(one: Tuned) -> None:
     times = sorted(one.milliseconds.items(), key=lambda pair: pair[1])
     mark = "" if one.variant == one.preferred else f"  (otherwise {one.preferred})"
     click.echo(f"{one.step:<28} " + ", ".join(f"{name} {ms:.3g} ms" for name, ms in times) + mark)
+    for name, fault in one.wrong.items():
+        click.echo(f"  {name} is WRONG here and left out: {fault}")
 
 
 def _summary(found: Sequence[Tuned]) -> None:
     from netspec.tuned import table_path
 
     changed = sum(one.variant != one.preferred for one in found)
-    click.echo(f"{len(found)} choices, {changed} of them other than without measuring")
+    wrong = sum(bool(one.wrong) for one in found)
+    faults = f", {wrong} of them with kernels that are wrong on this machine" if wrong else ""
+    click.echo(f"{len(found)} choices, {changed} of them other than without measuring{faults}")
     for model in dict.fromkeys(one.device for one in found):
         click.echo(f"kept for {model}: {table_path(model)}")
 
