@@ -124,7 +124,7 @@ def tune(
 
 
 def seconds_of(device: Device, call: Call, best: float) -> float:
-    """Seconds of a call that has run once: the median of several rounds, or a single call's where far above ``best``."""
+    """Seconds of a call that has run once: the median of several rounds, or one call's where far above ``best``."""
     device.synchronise()
     with suppress(NetspecError):  # what cannot be recorded can still be run
         call = device.capture(call)
