@@ -16,8 +16,8 @@ import numpy as np
 from numba.cuda.simulator import kernel as _kernel
 from numba.cuda.simulator import kernelapi as _api
 
-LANES = 32
-"""Threads of a warp."""
+LANES = {"warp": 32, "warpgroup": 128}
+"""Threads that meet."""
 Exchange = Callable[[Sequence[Any]], Sequence[Any]]
 
 
@@ -74,7 +74,7 @@ class Block:
 
 
 class _Thread(_kernel.BlockThread):  # type: ignore[misc]
-    """One CUDA thread; ``wanted`` is what it waits for: its block, or an exchange in its warp."""
+    """One CUDA thread; ``wanted`` is what it waits for: its block, or an exchange in its warp or warpgroup."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -101,16 +101,17 @@ class _Thread(_kernel.BlockThread):  # type: ignore[misc]
 
 
 def _meet(threads: Sequence[_Thread]) -> None:
-    """Let those go on whose whole block, or whole warp, has arrived."""
+    """Let those go on whose whole block, warp or warpgroup has arrived."""
     if all(thread.wanted and thread.wanted[0] == "block" for thread in threads):
         for thread in threads:
             thread.wanted = None
-    warps: dict[int, list[_Thread]] = {}
-    for thread in threads:
-        warps.setdefault(thread.thread_id // LANES, []).append(thread)
-    for lanes in warps.values():
-        if all(thread.wanted and thread.wanted[0] == "warp" for thread in lanes):
-            _exchange(lanes)
+    for whom, size in LANES.items():
+        groups: dict[int, list[_Thread]] = {}
+        for thread in threads:
+            groups.setdefault(thread.thread_id // size, []).append(thread)
+        for lanes in groups.values():
+            if all(thread.wanted and thread.wanted[0] == whom for thread in lanes):
+                _exchange(lanes)
 
 
 def _exchange(lanes: Sequence[_Thread]) -> None:
@@ -124,9 +125,18 @@ def _exchange(lanes: Sequence[_Thread]) -> None:
 
 def in_warp(value: Any, exchange: Exchange) -> Any:
     """Called by all threads of a warp: ``exchange`` gets their values in order and gives each its result."""
+    return _together("warp", value, exchange)
+
+
+def in_warpgroup(value: Any, exchange: Exchange) -> Any:
+    """Called by all threads of a warpgroup, four warps of which the first one's number is a multiple of four."""
+    return _together("warpgroup", value, exchange)
+
+
+def _together(whom: str, value: Any, exchange: Exchange) -> Any:
     thread = threading.current_thread()
     assert isinstance(thread, _Thread)
-    return thread.wait("warp", value, exchange)
+    return thread.wait(whom, value, exchange)
 
 
 def _shared_array(self: Any, shape: Any, dtype: Any, alignment: int | None = None) -> Any:

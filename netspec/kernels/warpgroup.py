@@ -1,0 +1,174 @@
+"""Hopper's matrix instruction (wgmma), which GPUs of compute capability 9.0 alone have: products of a warpgroup.
+
+The 128 threads of a warpgroup multiply tiles that lie in shared memory, while they go on with other work; sums are in
+their registers. Both operands lie in lines of 16 float32, the terms of the sums along a line, line after line. The four
+fours of a line are swizzled (PTX ISA, "64-Byte swizzling"): four ``c`` of line ``r`` lies at place ``c ^ r // 2 % 4``.
+Operands begin at multiples of 1024 bytes. The tensor cores read the upper 19 bits of a float32: they cut off, they do
+not round.
+
+Functions to make intrinsics (their twins in the simulator), for ``blocks`` of 64 rows and so many columns:
+
+- ``multiply(blocks, columns)``: ``multiply(array, left, right, sums)`` starts 16 terms of the products of the operands
+  at those two indices, added to the sums, which nobody may touch until they have passed through ``wait``;
+- ``wait(blocks, columns)``: ``wait(sums)`` gives them when all products of the warpgroup are done;
+- ``store(blocks, columns, pitch)``: ``store(array, index, sums, block)`` writes a thread's sums of a block to its
+  places in rows of ``pitch`` elements, ``index`` being the first one's: row 16 w + g, column 2 q for lane 4 g + q of
+  warp w.
+
+``fence()``: each thread calls it behind its last write to shared memory and before the barrier behind which the tensor
+cores read that: they do not see by themselves what threads have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product as combinations
+from typing import Any
+
+from llvmlite import ir
+
+from netspec.kernels import twins, warpgroup_twins
+from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
+from netspec.kernels.ptx import address, asm, float32, pack, pointer, uint32, unpack, void
+
+TERMS = 16
+"""Terms of a line."""
+ROWS = 64
+"""Rows of a block, which one instruction takes."""
+STEP = 8
+"""Terms that one instruction takes."""
+LAYOUT = 2 << 62 | (8 * TERMS * 4 >> 4) << 32 | 1 << 16
+"""A descriptor without its address: 64-byte swizzling, bytes from eight lines to the next eight; the last is unused."""
+
+
+def descriptor(start: int) -> int:
+    """What the instruction takes for an operand: where it starts, in bytes of shared memory, and how it lies there."""
+    return LAYOUT | (start & 0x3FFFF) >> 4
+
+
+def sum_places(columns: int) -> tuple[tuple[int, int], ...]:
+    """Row and column of a thread's sums of a block, less those of the first: PTX ISA, "wgmma ... D fragments"."""
+    return tuple((8 * (number // 2 % 2), 8 * (number // 4) + number % 2) for number in range(columns // 2))
+
+
+def _instruction(define: Callable[..., Any], twin: Callable[..., Any], *names: Any) -> Any:
+    define.__name__ = define.__qualname__ = "_".join(map(str, names))
+    return twins.Twin(define, twin) if SIMULATOR else intrinsic(define)
+
+
+def _tied(count: int, others: str) -> str:
+    """Constraints of so many float32 that an instruction changes in their registers, and of its further inputs."""
+    return ",".join([*["=f"] * count, *map(str, range(count)), others])
+
+
+@cache
+def multiply(blocks: int, columns: int) -> Any:
+    """See above."""
+    count = blocks * columns // 2
+
+    def define(_, array, left, right, sums):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            place, *starts = args[:3]
+            words = [
+                address(builder, pointer(context, builder, signature.args[0], place, start), shared=True)
+                for start in starts
+            ]
+            values = [*unpack(builder, args[3], count), *words]
+            results = asm(
+                builder, _text(blocks, columns), [float32] * count, values, _tied(count, "r,r,~{memory}"), moves=False
+            )
+            return pack(context, builder, signature, results)
+
+        whole = types.UniTuple(types.float32, count)
+        return whole(array, types.int64, types.int64, whole), generate
+
+    def twin(array: Any, left: int, right: int, sums: Sequence[Any]) -> Any:
+        return warpgroup_twins.multiply(array, left, right, sums, blocks, columns, descriptor)
+
+    return _instruction(define, twin, "multiply", blocks, columns)
+
+
+def _text(blocks: int, columns: int) -> str:
+    """PTX of a slab's products: descriptors, and instructions one behind the other, that no move can come between."""
+    each, inputs = columns // 2, blocks * columns  # sums count twice: as results, and as inputs tied to them
+    lines = ["{", f".reg .b64 left, right, a<{blocks * 2}>, b<2>;", ".reg .b32 bits;", ".reg .pred add;"]
+    for number, name in ((inputs, "left"), (inputs + 1, "right")):
+        lines += [f"bfe.u32 bits, ${number}, 4, 14;", f"cvt.u64.u32 {name}, bits;"]
+        lines.append(f"or.b64 {name}, {name}, {LAYOUT:#x};")
+    steps = range(TERMS // STEP)
+    lines += [f"add.s64 b{step}, right, {step * STEP * 4 >> 4};" for step in steps]
+    for step, block in combinations(steps, range(blocks)):
+        lines.append(f"add.s64 a{step * blocks + block}, left, {(block * ROWS * TERMS + step * STEP) * 4 >> 4};")
+    lines += ["setp.ne.b32 add, 1, 0;", "wgmma.fence.sync.aligned;"]
+    for step, block in combinations(steps, range(blocks)):
+        registers = ",".join(f"${block * each + number}" for number in range(each))
+        kind = f"wgmma.mma_async.sync.aligned.m{ROWS}n{columns}k{STEP}.f32.tf32.tf32"
+        lines.append(f"{kind} {{{registers}}}, a{step * blocks + block}, b{step}, add, 1, 1;")
+    return "\n".join([*lines, "wgmma.commit_group.sync.aligned;", "}"])
+
+
+@cache
+def wait(blocks: int, columns: int) -> Any:
+    """See above."""
+    count = blocks * columns // 2
+
+    def define(_, sums):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            values = unpack(builder, args[0], count)
+            text = "wgmma.wait_group.sync.aligned 0;"
+            results = asm(builder, text, [float32] * count, values, _tied(count, "~{memory}"), moves=False)
+            return pack(context, builder, signature, results)
+
+        whole = types.UniTuple(types.float32, count)
+        return whole(whole), generate
+
+    return _instruction(define, warpgroup_twins.wait, "wait", blocks, columns)
+
+
+@cache
+def store(blocks: int, columns: int, pitch: int) -> Any:
+    """See above."""
+    each, places = columns // 2, sum_places(columns)
+
+    def define(_, array, index, sums, block):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            parts = unpack(builder, args[2], blocks * each)
+            first = pointer(context, builder, signature.args[0], *args[:2])
+            for number in range(blocks):  # registers have no index: each block has stores of its own
+                with builder.if_then(builder.icmp_signed("==", args[3], args[3].type(number))):
+                    own = parts[number * each : (number + 1) * each]
+                    for pair in range(0, each, 2):
+                        row, column = places[pair]
+                        _store_pair(builder, builder.gep(first, [uint32(row * pitch + column)]), own[pair : pair + 2])
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.UniTuple(types.float32, blocks * each), types.int64), generate
+
+    def twin(array: Any, index: int, sums: Sequence[Any], block: int) -> None:
+        memory = twins.elements(array)
+        for (row, column), value in zip(places, sums[block * each : (block + 1) * each], strict=True):
+            memory[index + row * pitch + column] = value
+
+    return _instruction(define, twin, "store", blocks, columns, pitch)
+
+
+def _store_pair(builder: Any, place: Any, values: Sequence[Any]) -> None:
+    kind = ir.VectorType(float32, 2)
+    pair = builder.insert_element(kind(ir.Undefined), values[0], uint32(0))
+    pair = builder.insert_element(pair, values[1], uint32(1))
+    builder.store(pair, builder.bitcast(place, ir.PointerType(kind, place.type.addrspace)), align=8)
+
+
+def _fence() -> Any:
+    def define(_):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            asm(builder, "fence.proxy.async.shared::cta;", void, [], "~{memory}", moves=False)
+            return context.get_dummy_value()
+
+        return types.void(), generate
+
+    return _instruction(define, lambda: None, "fence")
+
+
+fence = _fence()
