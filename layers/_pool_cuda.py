@@ -1,51 +1,87 @@
 """The fast CUDA pooling: four channels a thread in 128-bit accesses, four rows a block, whose reads share the cache.
 
-Forward a thread takes a place of y and reads its window, three pixels of a row at a time. Backward it takes the
-stride x stride pixels whose last window is the same: at most four windows cover all of these, as long as no window is
-larger than two strides, and their gradients are read once for all.
+Forward a thread takes a place of y and reads its window, nine pixels at once: three rows of three where the window is
+no wider, else a row. Backward it takes the stride x stride pixels whose last window is the same: at most four windows
+cover all of these, as long as no window is larger than two strides, and their gradients are read once for all. What
+would lie outside is replaced by something inside that counts for nothing, so that no load waits for a condition.
 """
+
+import math
 
 from netspec.plugin import Lazy, backward, cuda, device, forward, load4, quotient, store4
 
 np = Lazy("numpy")
-COLUMNS, ROWS = 64, 4
-"""Threads of a block: fours of channels along a row, and rows."""
+COLUMNS, ROWS = 32, 4
+"""Threads of a block: fours of channels along a row, a warp of them, and rows."""
+LEAST = -math.inf
+"""Where a maximum starts: no number is less, and a NaN takes its place."""
 NONE = -1
 """No place of a window: what a pixel outside it has."""
-NOWHERE = -2
-"""No place at all: where the maximum of a window lies that does not exist."""
+
+ANYWHERE = (((0,) * 4),) * 4
+"""The places of maxima where all pixels of a window count alike."""
 
 
 def outputs(t):
     """Blocks for all rows of y."""
-    return grid(t.y.shape[0] * t.y.shape[1], t.y.shape[2] * t.y.shape[3])
+    return grid(t, t.y.shape[1], t.y.shape[2])
 
 
-def grid(rows, width):
-    """Blocks for so many rows of so many elements."""
-    return -(-rows // ROWS), -(-width // (4 * COLUMNS))
-
-
-@device
-def place(rows, channels):
-    """Image, row in the image, column and first channel of a thread, where images have so many rows."""
-    row, four = ROWS * cuda.blockIdx.x + cuda.threadIdx.y, COLUMNS * cuda.blockIdx.y + cuda.threadIdx.x
-    n, column = quotient(row, rows), quotient(four, channels // 4)
-    return n, np.int32(row - n * rows), column, np.int32(4 * four - column * channels)
+def grid(t, rows, columns):
+    """Blocks for the pixels of all images: along their rows, down, and one image after the other."""
+    return -(-columns * t.x.shape[3] // (4 * COLUMNS)), -(-rows // ROWS), t.x.shape[0]
 
 
 @device
-def index(array, n, h, w, c):
-    """Where an element lies in the array's memory."""
-    return ((n * array.shape[1] + h) * array.shape[2] + w) * array.shape[3] + c
+def place(channels):
+    """Image, row, column and first channel of a thread."""
+    four = np.int32(COLUMNS * cuda.blockIdx.x + cuda.threadIdx.x)
+    column = quotient(four, np.int32(channels) >> 2)
+    row = np.int32(ROWS * cuda.blockIdx.y + cuda.threadIdx.y)
+    return cuda.blockIdx.z, row, column, np.int32(4 * four - column * channels)
+
+
+@device
+def image(array, n):
+    """Where image n begins in the array's memory."""
+    return np.int64(n) * (array.shape[1] * array.shape[2] * array.shape[3])
+
+
+@device
+def at(array, h, w, c):
+    """Where a pixel's channel lies in an image."""
+    return np.int32(np.int32(np.int32(h * array.shape[2]) + w) * array.shape[3] + c)
 
 
 @device
 def clipped(position, stride, pad, size, length):
     """The pixels [first, stop) of a window that lie inside the image, and where in the window the first one is."""
-    start = position * stride - pad
-    first = max(start, 0)
-    return np.int32(first), np.int32(min(start + size, length)), np.int32(first - start)
+    start = np.int32(position * stride - pad)
+    first, stop = max(start, np.int32(0)), min(np.int32(start + size), np.int32(length))
+    return first, stop, np.int32(first - start)
+
+
+@device
+def three(x, start, row, columns):
+    """Three pixels of a row."""
+    a, b, c = np.int32(row + columns[0]), np.int32(row + columns[1]), np.int32(row + columns[2])
+    return load4(x, start + a), load4(x, start + b), load4(x, start + c)
+
+
+@device
+def columns_from(column, last, channels):
+    """Where three neighbours lie in a row, none behind the last one."""
+    second, third = min(np.int32(column + 1), last), min(np.int32(column + 2), last)
+    return np.int32(column * channels), np.int32(second * channels), np.int32(third * channels)
+
+
+@device
+def nine(x, start, c, row, last_row, columns):
+    """Three pixels each of three neighbouring rows, none behind the last one."""
+    width = np.int32(x.shape[2] * x.shape[3])
+    second, third = min(np.int32(row + 1), last_row), min(np.int32(row + 2), last_row)
+    a, b, d = np.int32(row * width + c), np.int32(second * width + c), np.int32(third * width + c)
+    return three(x, start, a, columns), three(x, start, b, columns), three(x, start, d, columns)
 
 
 # Forward ------------------------------------------------------------------------------------------------------------
@@ -54,7 +90,7 @@ def clipped(position, stride, pad, size, length):
 @device
 def better(best, where, value, here):
     """The larger of two values and where it is; the first of equal ones, and the first NaN."""
-    larger = value > best or (value != value and best == best)
+    larger = (not value <= best) & (best == best)
     return value if larger else best, here if larger else where
 
 
@@ -69,20 +105,38 @@ def better4(best, where, values, here):
 
 
 @device
-def maximum(x, n, c, top, bottom, left, right, here, size_w):
-    """The largest pixel of a window in four channels and where it is; ``here`` is the place of the first pixel."""
-    i, channels, last = index(x, n, top, left, c), x.shape[3], right - left - 1
-    best, where = load4(x, i), (here, here, here, here)
-    for _ in range(top, bottom):
-        for j in range(0, last + 1, 3):
-            j1, j2 = min(j + 1, last), min(j + 2, last)  # a pixel that comes again is no larger
-            v0, v1, v2 = load4(x, i + j * channels), load4(x, i + j1 * channels), load4(x, i + j2 * channels)
-            best, where = better4(best, where, v0, np.int32(here + j))
-            best, where = better4(best, where, v1, np.int32(here + j1))
-            best, where = better4(best, where, v2, np.int32(here + j2))
-        i += x.shape[2] * channels
-        here = np.int32(here + size_w)
+def better12(best, where, values, here):
+    """The same for three neighbours."""
+    best, where = better4(best, where, values[0], here)
+    best, where = better4(best, where, values[1], np.int32(here + 1))
+    return better4(best, where, values[2], np.int32(here + 2))
+
+
+@device
+def maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+    """The largest pixel of a window in four channels and where it is; one that is read again is no larger."""
+    top, bottom, skipped = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
+    left, right, column = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
+    wide, channels, rows = np.int32(size_w), np.int32(x.shape[3]), np.int32(3 if size_w <= 3 else 1)
+    here, last, row, start = np.int32(skipped * wide + column), np.int32(right - 1), top, image(x, n)
+    best, where = (LEAST, LEAST, LEAST, LEAST), (here, here, here, here)
+    while row < bottom:
+        end = np.int32(min(np.int32(row + rows), bottom) - 1)
+        i, first = left, here
+        while i < right:
+            u, v, w = nine(x, start, c, row, end, columns_from(i, last, channels))
+            best, where = better12(best, where, u, first)
+            best, where = better12(best, where, v, np.int32(first + wide))
+            best, where = better12(best, where, w, np.int32(first + 2 * wide))
+            i, first = np.int32(i + 3), np.int32(first + 3)
+        row, here = np.int32(row + rows), np.int32(here + rows * wide)
     return best, where
+
+
+@device
+def write(array, n, oh, ow, c, values):
+    """Four channels of a pixel."""
+    store4(array, image(array, n) + at(array, oh, ow, c), values[0], values[1], values[2], values[3])
 
 
 @forward(
@@ -97,14 +151,11 @@ def maximum(x, n, c, top, bottom, left, right, here, size_w):
 )
 def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Maxima and their places."""
-    n, oh, ow, c = place(y.shape[1], y.shape[3])
-    if n < y.shape[0] and ow < y.shape[2]:
-        top, bottom, row = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
-        left, right, column = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
-        best, where = maximum(x, n, c, top, bottom, left, right, np.int32(row * size_w + column), size_w)
-        i = index(y, n, oh, ow, c)
-        store4(y, i, best[0], best[1], best[2], best[3])
-        store4(argmax, i, where[0], where[1], where[2], where[3])
+    n, oh, ow, c = place(y.shape[3])
+    if oh < y.shape[1] and ow < y.shape[2]:
+        best, where = maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+        write(y, n, oh, ow, c, best)
+        write(argmax, n, oh, ow, c, where)
 
 
 @forward(
@@ -119,12 +170,10 @@ def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, p
 )
 def max_only_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Maxima alone."""
-    n, oh, ow, c = place(y.shape[1], y.shape[3])
-    if n < y.shape[0] and ow < y.shape[2]:
-        top, bottom, row = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
-        left, right, column = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
-        best, _ = maximum(x, n, c, top, bottom, left, right, np.int32(row * size_w + column), size_w)
-        store4(y, index(y, n, oh, ow, c), best[0], best[1], best[2], best[3])
+    n, oh, ow, c = place(y.shape[3])
+    if oh < y.shape[1] and ow < y.shape[2]:
+        best, _ = maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+        write(y, n, oh, ow, c, best)
 
 
 @device
@@ -138,6 +187,14 @@ def added(total, values, factor):
     )
 
 
+@device
+def added12(total, values, inside, more):
+    """The same for three neighbours of a row, behind whose first one so many more are inside, if the row is."""
+    total = added(total, values[0], 1.0 if inside else 0.0)
+    total = added(total, values[1], 1.0 if inside and more > 0 else 0.0)
+    return added(total, values[2], 1.0 if inside and more > 1 else 0.0)
+
+
 @forward(
     "cuda",
     over="y",
@@ -149,23 +206,23 @@ def added(total, values, factor):
 )
 def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Averages over the pixels of windows that lie inside."""
-    n, oh, ow, c = place(y.shape[1], y.shape[3])
-    if n < y.shape[0] and ow < y.shape[2]:
+    n, oh, ow, c = place(y.shape[3])
+    if oh < y.shape[1] and ow < y.shape[2]:
         top, bottom, _ = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
         left, right, _ = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
-        i, channels, last = index(x, n, top, left, c), x.shape[3], right - left - 1
-        total = (0.0, 0.0, 0.0, 0.0)
-        for _ in range(top, bottom):
-            for j in range(0, last + 1, 3):
-                j1, j2 = min(j + 1, last), min(j + 2, last)  # a pixel that comes again counts as nothing
-                v0, v1, v2 = load4(x, i + j * channels), load4(x, i + j1 * channels), load4(x, i + j2 * channels)
-                total = added(total, v0, 1.0)
-                total = added(total, v1, 1.0 if j1 > j else 0.0)
-                total = added(total, v2, 1.0 if j2 > j1 else 0.0)
-            i += x.shape[2] * channels
+        start, channels, row = image(x, n), np.int32(x.shape[3]), top
+        end, last, total = np.int32(bottom - 1), np.int32(right - 1), (0.0, 0.0, 0.0, 0.0)
+        while row < bottom:
+            i = left
+            while i < right:
+                u, v, w = nine(x, start, c, row, end, columns_from(i, last, channels))
+                total = added12(total, u, True, last - i)
+                total = added12(total, v, row + 1 < bottom, last - i)
+                total = added12(total, w, row + 2 < bottom, last - i)
+                i = np.int32(i + 3)
+            row = np.int32(row + 3)
         share = 1.0 / np.float32((bottom - top) * (right - left))
-        i = index(y, n, oh, ow, c)
-        store4(y, i, total[0] * share, total[1] * share, total[2] * share, total[3] * share)
+        write(y, n, oh, ow, c, added((0.0, 0.0, 0.0, 0.0), total, share))
 
 
 # Backward -----------------------------------------------------------------------------------------------------------
@@ -173,48 +230,81 @@ def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_l
 
 def cells(t):
     """Blocks for all rows of cells; an image has at most two more rows and columns of them than windows."""
-    return grid(t.x.shape[0] * (t.y.shape[1] + 2), (t.y.shape[2] + 2) * t.x.shape[3])
+    return grid(t, t.y.shape[1] + 2, t.y.shape[2] + 2)
 
 
 @device
-def cell(d_x, stride_h, stride_w, pad_top, pad_left):
-    """Image, row and column of a thread's cell, its first channel, and how many columns of cells an image has."""
-    rows = quotient(d_x.shape[1] + pad_top + stride_h - 1, stride_h)
-    n, row, column, c = place(rows, d_x.shape[3])
-    return n, row, column, c, quotient(d_x.shape[2] + pad_left + stride_w - 1, stride_w)
+def is_cell(d_x, row, column, strides, pads):
+    """Whether a cell's first pixel lies inside the image, or before it."""
+    top, left = np.int32(row * strides[0] - pads[0]), np.int32(column * strides[1] - pads[1])
+    return top < np.int32(d_x.shape[1]) and left < np.int32(d_x.shape[2])
 
 
 @device
-def window_max(dy, argmax, n, oh, ow, c):
-    """A window's gradients of four channels and the places of their maxima; of one that does not exist zeros."""
-    if oh >= 0 and oh < dy.shape[1] and ow >= 0 and ow < dy.shape[2]:
-        i = index(dy, n, oh, ow, c)
-        w0, w1, w2, w3 = load4(argmax, i)
-        return load4(dy, i), (np.int32(w0), np.int32(w1), np.int32(w2), np.int32(w3))
-    return (0.0, 0.0, 0.0, 0.0), (np.int32(NOWHERE), np.int32(NOWHERE), np.int32(NOWHERE), np.int32(NOWHERE))
+def windows(dy, n, oh, ow, c):
+    """Where the four windows of a cell lie in memory; in place of those that do not exist the nearest ones."""
+    above, below = max(np.int32(oh - 1), np.int32(0)), min(oh, np.int32(dy.shape[1] - 1))
+    before, after = max(np.int32(ow - 1), np.int32(0)), min(ow, np.int32(dy.shape[2] - 1))
+    start = image(dy, n)
+    i, j = start + at(dy, above, before, c), start + at(dy, above, after, c)
+    return i, j, start + at(dy, below, before, c), start + at(dy, below, after, c)
+
+
+@device
+def reach(window, size, count):
+    """How many pixels a window has along an axis: none if it does not exist."""
+    return np.int32(size if window >= 0 and window < np.int32(count) else 0)
 
 
 @device
 def inside(position, size):
     """The position in a window, NONE behind its end."""
-    return np.int32(position if position < size else NONE)
+    return np.int32(np.int32(position) if np.int32(position) < size else NONE)
 
 
 @device
-def joined(row, column, size_w):
-    """A place in a window from its row and its column."""
-    return np.int32(row * size_w + column if row >= 0 and column >= 0 else NONE)
+def joined(row, column, size_w, everywhere):
+    """A place in a window from its row and its column; 0 for each where all count alike."""
+    at = 0 if everywhere else row * size_w + column
+    return np.int32(at if row >= 0 and column >= 0 else NONE)
 
 
 @device
 def taken(total, where, values, here):
-    """The gradients of those channels whose maximum is here."""
-    return (
-        total[0] + (values[0] if where[0] == here else 0.0),
-        total[1] + (values[1] if where[1] == here else 0.0),
-        total[2] + (values[2] if where[2] == here else 0.0),
-        total[3] + (values[3] if where[3] == here else 0.0),
-    )
+    """total and the gradients of those channels whose maximum is here."""
+    a, b, c, d = total
+    a = a + values[0] if where[0] == here else a
+    b = b + values[1] if where[1] == here else b
+    c = c + values[2] if where[2] == here else c
+    d = d + values[3] if where[3] == here else d
+    return a, b, c, d
+
+
+@device
+def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
+    """Write the pixels of a cell: of its four windows' gradients those whose place they are."""
+    n, oh, ow, c = thread
+    (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left) = sizes, strides, pads
+    top, bottom, first = clipped(oh, stride_h, pad_top, stride_h, d_x.shape[1])
+    left, right, start = clipped(ow, stride_w, pad_left, stride_w, d_x.shape[2])
+    high, low = reach(np.int32(oh - 1), size_h, y.shape[1]), reach(oh, size_h, y.shape[1])
+    near, far = reach(np.int32(ow - 1), size_w, y.shape[2]), reach(ow, size_w, y.shape[2])
+    width, under, behind = np.int32(size_w), np.int32(first + bottom - top), np.int32(start + right - left)
+    row, i = image(d_x, n) + at(d_x, top, left, c), first
+    while i < under:
+        above, below, to, j = inside(i + stride_h, high), inside(i, low), row, start
+        while j < behind:
+            before, after = inside(j + stride_w, near), inside(j, far)
+            total = taken((0.0, 0.0, 0.0, 0.0), where[3], values[3], joined(below, after, width, everywhere))
+            if before >= 0:
+                total = taken(total, where[2], values[2], joined(below, before, width, everywhere))
+            if above >= 0:
+                total = taken(total, where[1], values[1], joined(above, after, width, everywhere))
+                if before >= 0:
+                    total = taken(total, where[0], values[0], joined(above, before, width, everywhere))
+            store4(d_x, to, total[0], total[1], total[2], total[3])
+            to, j = to + d_x.shape[3], np.int32(j + 1)
+        row, i = row + d_x.shape[2] * d_x.shape[3], np.int32(i + 1)
 
 
 @backward(
@@ -228,43 +318,20 @@ def taken(total, where, values, here):
 )
 def d_max_vector_cuda(dy, argmax, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Each maximum gets the gradient of its window."""
-    n, oh, ow, c, columns = cell(d_x, stride_h, stride_w, pad_top, pad_left)
-    if n < d_x.shape[0] and ow < columns:
-        g0, w0 = window_max(dy, argmax, n, oh - 1, ow - 1, c)
-        g1, w1 = window_max(dy, argmax, n, oh - 1, ow, c)
-        g2, w2 = window_max(dy, argmax, n, oh, ow - 1, c)
-        g3, w3 = window_max(dy, argmax, n, oh, ow, c)
-        top, bottom, first = clipped(oh, stride_h, pad_top, stride_h, d_x.shape[1])
-        left, right, start = clipped(ow, stride_w, pad_left, stride_w, d_x.shape[2])
-        row = index(d_x, n, top, left, c)
-        for i in range(first, np.int32(first + bottom - top)):
-            above, below, to = inside(i + stride_h, size_h), inside(i, size_h), row
-            for j in range(start, np.int32(start + right - left)):
-                before, after = inside(j + stride_w, size_w), inside(j, size_w)
-                total = taken((0.0, 0.0, 0.0, 0.0), w0, g0, joined(above, before, size_w))
-                total = taken(total, w1, g1, joined(above, after, size_w))
-                total = taken(total, w2, g2, joined(below, before, size_w))
-                total = taken(total, w3, g3, joined(below, after, size_w))
-                store4(d_x, to, total[0], total[1], total[2], total[3])
-                to += d_x.shape[3]
-            row += d_x.shape[2] * d_x.shape[3]
+    n, oh, ow, c = place(d_x.shape[3])
+    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
+    if is_cell(d_x, oh, ow, strides, pads):
+        i, j, k, m = windows(dy, n, oh, ow, c)
+        where = load4(argmax, i), load4(argmax, j), load4(argmax, k), load4(argmax, m)
+        values = load4(dy, i), load4(dy, j), load4(dy, k), load4(dy, m)
+        spread(d_x, dy, (n, oh, ow, c), where, values, sizes, strides, pads, False)
 
 
 @device
-def window_average(dy, d_x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-    """What each pixel of a window gets of its gradients; of one that does not exist zeros."""
-    if oh >= 0 and oh < dy.shape[1] and ow >= 0 and ow < dy.shape[2]:
-        top, bottom, _ = clipped(oh, stride_h, pad_top, size_h, d_x.shape[1])
-        left, right, _ = clipped(ow, stride_w, pad_left, size_w, d_x.shape[2])
-        values = load4(dy, index(dy, n, oh, ow, c))
-        return added((0.0, 0.0, 0.0, 0.0), values, 1.0 / np.float32((bottom - top) * (right - left)))
-    return 0.0, 0.0, 0.0, 0.0
-
-
-@device
-def covered(row, column):
-    """1.0 for a pixel that lies in a window, else 0.0."""
-    return 1.0 if row >= 0 and column >= 0 else 0.0
+def pixels(position, stride, pad, size, length, count):
+    """How many pixels of a window lie inside along an axis; of one that does not exist 1."""
+    first, stop, _ = clipped(position, stride, pad, size, length)
+    return np.float32(np.int32(stop - first if position >= 0 and position < np.int32(count) else 1))
 
 
 @backward(
@@ -278,24 +345,20 @@ def covered(row, column):
 )
 def d_average_vector_cuda(dy, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Each pixel gets its share of the gradient of all windows that it lies in."""
-    n, oh, ow, c, columns = cell(d_x, stride_h, stride_w, pad_top, pad_left)
-    if n < d_x.shape[0] and ow < columns:
-        s, r, t, u, v, w = size_h, size_w, stride_h, stride_w, pad_top, pad_left
-        g0 = window_average(dy, d_x, n, oh - 1, ow - 1, c, s, r, t, u, v, w)
-        g1 = window_average(dy, d_x, n, oh - 1, ow, c, s, r, t, u, v, w)
-        g2 = window_average(dy, d_x, n, oh, ow - 1, c, s, r, t, u, v, w)
-        g3 = window_average(dy, d_x, n, oh, ow, c, s, r, t, u, v, w)
-        top, bottom, first = clipped(oh, stride_h, pad_top, stride_h, d_x.shape[1])
-        left, right, start = clipped(ow, stride_w, pad_left, stride_w, d_x.shape[2])
-        row = index(d_x, n, top, left, c)
-        for i in range(first, np.int32(first + bottom - top)):
-            above, below, to = inside(i + stride_h, size_h), inside(i, size_h), row
-            for j in range(start, np.int32(start + right - left)):
-                before, after = inside(j + stride_w, size_w), inside(j, size_w)
-                total = added((0.0, 0.0, 0.0, 0.0), g0, covered(above, before))
-                total = added(total, g1, covered(above, after))
-                total = added(total, g2, covered(below, before))
-                total = added(total, g3, covered(below, after))
-                store4(d_x, to, total[0], total[1], total[2], total[3])
-                to += d_x.shape[3]
-            row += d_x.shape[2] * d_x.shape[3]
+    n, oh, ow, c = place(d_x.shape[3])
+    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
+    if is_cell(d_x, oh, ow, strides, pads):
+        i, j, k, m = windows(dy, n, oh, ow, c)
+        a, b, d, e = load4(dy, i), load4(dy, j), load4(dy, k), load4(dy, m)
+        high = pixels(np.int32(oh - 1), stride_h, pad_top, size_h, d_x.shape[1], dy.shape[1])
+        low = pixels(oh, stride_h, pad_top, size_h, d_x.shape[1], dy.shape[1])
+        near = pixels(np.int32(ow - 1), stride_w, pad_left, size_w, d_x.shape[2], dy.shape[2])
+        far = pixels(ow, stride_w, pad_left, size_w, d_x.shape[2], dy.shape[2])
+        share = 1.0 / (high * low * near * far)  # one division for all four
+        values = (
+            added((0.0, 0.0, 0.0, 0.0), a, share * low * far),
+            added((0.0, 0.0, 0.0, 0.0), b, share * low * near),
+            added((0.0, 0.0, 0.0, 0.0), d, share * high * far),
+            added((0.0, 0.0, 0.0, 0.0), e, share * high * near),
+        )
+        spread(d_x, dy, (n, oh, ow, c), ANYWHERE, values, sizes, strides, pads, True)

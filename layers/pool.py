@@ -65,7 +65,9 @@ class Pool(Layer):
             return self.attrs.mode == "max"
         window = window_of(self.attrs, t.x, inside=True)
         near = all(size <= 2 * stride for size, stride in zip(window.size, window.stride, strict=True))
-        return variant == "plain" or (near and t.x.shape[3] % 4 == 0)
+        images, size = t.x.shape[0], t.x.size
+        small = images < 2**16 and size < 2**31 * images  # images are an axis of the grid, and counted in 32 bits
+        return variant == "plain" or (near and small and t.x.shape[3] % 4 == 0)
 
     def flops(self, t):
         """One operation a pixel of each window."""

@@ -1,0 +1,220 @@
+"""The way that most threads take through a kernel's machine code: the one past the most 128-bit accesses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+_LINE = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);")
+_LABEL = re.compile(r"^(\.L_x_\w+|\$?\w+):")
+_TARGET = re.compile(r"`\((\.L_x_\w+)\)")
+_REGISTER = re.compile(r"\bR(\d+)\b(\.64)?")
+_ACCESS = re.compile(r"^(LDG?|STG?)\.(?:\S*\.)?(128|64|U8|S8|U16|S16)\b")
+_BYTES = {"128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction: whether it is conditional, its name such as LDG.E.128, and its operands."""
+
+    guarded: bool
+    name: str
+    operands: str
+
+    @property
+    def loads(self) -> int:
+        """Bytes that it loads from the GPU's memory."""
+        return _bytes(self.name) if re.match(r"LDG?\.", self.name) else 0
+
+    @property
+    def stores(self) -> int:
+        """Bytes that it stores to the GPU's memory."""
+        return _bytes(self.name) if re.match(r"STG?\.", self.name) else 0
+
+    @property
+    def target(self) -> str | None:
+        """The label that it jumps to."""
+        found = _TARGET.search(self.operands) if self.name.startswith("BRA") else None
+        return found[1] if found else None
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing that stands behind it follows."""
+        return not self.guarded and self.name.partition(".")[0] in ("BRA", "EXIT", "RET")
+
+    def touches(self, registers: set[int]) -> bool:
+        """Whether it reads one of these registers (or, which comes to the same, overwrites one)."""
+        return any(
+            first in registers or (double and first + 1 in registers)
+            for first, double in ((int(number), bool(wide)) for number, wide in _REGISTER.findall(self.operands))
+        )
+
+
+def _bytes(name: str) -> int:
+    found = _ACCESS.match(name)
+    return _BYTES[found[2]] if found else 4
+
+
+@dataclass(slots=True)
+class Block:
+    """Instructions that run one after the other, and the blocks that may come next."""
+
+    code: list[Instruction] = field(default_factory=list)
+    following: list[int] = field(default_factory=list)
+
+    @property
+    def wide(self) -> int:
+        """Accesses of 128 bits."""
+        return sum(max(one.loads, one.stores) == 16 for one in self.code)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Blocks in the order in which a thread comes by, each once, and its loops as (first, last) places among them."""
+
+    blocks: Sequence[Block]
+    loops: Sequence[tuple[int, int]]
+
+    @cached_property
+    def code(self) -> tuple[Instruction, ...]:
+        """All instructions, those of loops once."""
+        return tuple(one for block in self.blocks for one in block.code)
+
+    def times(self, trips: Sequence[int]) -> list[int]:
+        """How often each block runs where the loops, outer ones first, do so many rounds each time they are entered."""
+        if len(trips) != len(self.loops):
+            raise ValueError(f"the machine code has {len(self.loops)} loops, not {len(trips)}")
+        counts = [1] * len(self.blocks)
+        for (first, last), rounds in zip(self.loops, trips, strict=True):
+            for place in range(first, last + 1):
+                counts[place] *= rounds
+        return counts
+
+    def count(self, trips: Sequence[int], name: str = "") -> int:
+        """Instructions that a thread runs, of all kinds or whose names begin so."""
+        times = self.times(trips)
+        return sum(
+            number * sum(one.name.startswith(name) for one in block.code)
+            for number, block in zip(times, self.blocks, strict=True)
+        )
+
+    def loaded(self, trips: Sequence[int]) -> int:
+        """Bytes that a thread loads."""
+        times = self.times(trips)
+        pairs = zip(times, self.blocks, strict=True)
+        return sum(number * sum(one.loads for one in block.code) for number, block in pairs)
+
+    @cached_property
+    def together(self) -> tuple[int, int]:
+        """The most loads of 128 bits, and bytes of loads, that are started before the first of them is waited for."""
+        best = (0, 0)
+        for place, one in enumerate(self.code):
+            if one.loads:
+                best = max(best, self._from(place), key=lambda found: found[1])
+        return best
+
+    def _from(self, place: int) -> tuple[int, int]:
+        started: set[int] = set()
+        wide = total = 0
+        for one in self.code[place:]:
+            if one.touches(started):
+                break
+            if one.loads:
+                first = _REGISTER.search(one.operands)
+                assert first is not None
+                started.update(range(int(first[1]), int(first[1]) + max(one.loads // 4, 1)))
+                wide, total = wide + (one.loads == 16), total + one.loads
+        return wide, total
+
+
+def walk(text: str) -> Walk:
+    """The way through what nvdisasm wrote of a kernel: past the most 128-bit accesses, and no more instructions."""
+    blocks = _blocks(text)
+    backward = _backward(blocks)
+    path = _path(blocks, backward)
+    places = {block: place for place, block in enumerate(path)}
+    found: dict[int, int] = {}
+    for start, end in backward:
+        if start in places and end in places and places[end] <= places[start]:
+            found[places[end]] = max(found.get(places[end], 0), places[start])
+    return Walk([blocks[block] for block in path], sorted(found.items()))
+
+
+def _blocks(text: str) -> list[Block]:
+    blocks, labels = [Block()], {}
+    for line in text.splitlines():
+        if label := _LABEL.match(line):
+            if blocks[-1].code:
+                blocks.append(Block())
+            labels[label[1]] = len(blocks) - 1
+        elif found := _LINE.match(line):
+            one = Instruction(bool(found[1]), found[2], found[3])
+            blocks[-1].code.append(one)
+            if one.target or one.ends:
+                blocks.append(Block())
+    for place, block in enumerate(blocks):
+        last = block.code[-1] if block.code else None
+        if last is None or not last.ends:
+            block.following += [place + 1] if place + 1 < len(blocks) else []
+        if last is not None and last.target:
+            block.following.append(labels[last.target])
+    return blocks
+
+
+def _backward(blocks: Sequence[Block]) -> set[tuple[int, int]]:
+    """The jumps that close loops, found by a walk in depth."""
+    closing: set[tuple[int, int]] = set()
+    state: dict[int, str] = {0: "open"}
+    stack = [(0, iter(blocks[0].following))]
+    while stack:
+        place, others = stack[-1]
+        for other in others:
+            if state.get(other) == "open":
+                closing.add((place, other))
+            elif other not in state:
+                state[other] = "open"
+                stack.append((other, iter(blocks[other].following)))
+                break
+        else:
+            state[place] = "done"
+            stack.pop()
+    return closing
+
+
+def _path(blocks: Sequence[Block], backward: set[tuple[int, int]]) -> list[int]:
+    """From the first block to an end without closing a loop: most wide accesses, then fewest instructions."""
+    best: dict[int, tuple[tuple[int, int], int | None]] = {}
+
+    def settle(place: int) -> None:
+        own = blocks[place]
+        onward = [(best[other][0], other) for other in own.following if (place, other) not in backward]
+        (wide, fewer), following = max(onward, default=((0, 0), None))
+        best[place] = (wide + own.wide, fewer - len(own.code)), following
+
+    for place in _last_first(blocks, backward):
+        settle(place)
+    path, place = [], 0
+    while place is not None:
+        path.append(place)
+        place = best[place][1]  # type: ignore[assignment]
+    return path
+
+
+def _last_first(blocks: Sequence[Block], backward: set[tuple[int, int]]) -> list[int]:
+    """All reachable blocks, each behind those that follow it."""
+    order: list[int] = []
+    seen = {0}
+    stack = [(0, iter(blocks[0].following))]
+    while stack:
+        place, others = stack[-1]
+        for other in others:
+            if other not in seen and (place, other) not in backward:
+                seen.add(other)
+                stack.append((other, iter(blocks[other].following)))
+                break
+        else:
+            order.append(place)
+            stack.pop()
+    return order
