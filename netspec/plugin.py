@@ -73,7 +73,9 @@ uniform, uniforms = (Lazy("netspec.contract.random", name) for name in ("uniform
 is a multiple of four, for the price of one: see netspec.contract.random."""
 
 rsqrt = Lazy("netspec.kernels.instructions", "rsqrt")
-shuffle_xor, shuffle_down = (Lazy("netspec.kernels.instructions", name) for name in ("shuffle_xor", "shuffle_down"))
+shuffle_xor, shuffle_down, shuffle_up = (
+    Lazy("netspec.kernels.instructions", f"shuffle_{name}") for name in ("xor", "down", "up")
+)
 cp_async4, cp_async8, cp_async16, cp_async_commit, cp_async_wait = (
     Lazy("netspec.kernels.instructions", f"cp_async{name}") for name in ("4", "8", "16", "_commit", "_wait")
 )
@@ -129,6 +131,7 @@ __all__ = [
     "register",
     "rsqrt",
     "shuffle_down",
+    "shuffle_up",
     "shuffle_xor",
     "store4",
     "to_bf16x2",

@@ -11,7 +11,8 @@ Numbers: ``rsqrt(x)`` is 1 / sqrt(x) of a float32, off by no more than 2 ** -22.
 of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits.
 
 Shuffles: ``shuffle_xor(value, lanes)`` gives the value of the thread whose lane differs in those bits,
-``shuffle_down(value, lanes)`` that of the thread so many lanes on (its own beyond the last); for float32 and int32.
+``shuffle_down(value, lanes)`` that of the thread so many lanes on (its own beyond the last) and ``shuffle_up`` that of
+the thread so many lanes before (its own beyond the first); for float32 and int32.
 Every thread of the warp must come by, in a block of whole warps.
 
 Copies in the background: ``cp_async16(target, place, source, index, count)`` fills 4 elements of shared memory with
@@ -93,6 +94,9 @@ def quotient(_, i, n):  # type: ignore[no-untyped-def]
     return types.int32(types.uint32, types.uint32), generate
 
 
+_SHUFFLES = {"bfly": "shuffle_xor", "down": "shuffle_down", "up": "shuffle_up"}
+
+
 def _shuffle(kind: str, bound: str) -> Callable[..., Any]:
     text = f"shfl.sync.{kind}.b32 $0, $1, $2, {bound}, 0xffffffff;"
 
@@ -104,12 +108,13 @@ def _shuffle(kind: str, bound: str) -> Callable[..., Any]:
 
         return value(value, types.int32), generate
 
-    define.__name__ = define.__qualname__ = {"bfly": "shuffle_xor", "down": "shuffle_down"}[kind]
+    define.__name__ = define.__qualname__ = _SHUFFLES[kind]
     return define
 
 
 shuffle_xor = _instruction(_shuffle("bfly", "0x1f"))
 shuffle_down = _instruction(_shuffle("down", "0x1f"))
+shuffle_up = _instruction(_shuffle("up", "0x0"))
 
 
 def _cp_async(size: int) -> Any:

@@ -84,6 +84,11 @@ def shuffle_down(value: Any, lanes: int) -> Any:
     return in_warp(value, lambda given: [given[lane + lanes if lane + lanes < 32 else lane] for lane in range(32)])
 
 
+def shuffle_up(value: Any, lanes: int) -> Any:
+    """The value of a lane before."""
+    return in_warp(value, lambda given: [given[lane - lanes if lane >= lanes else lane] for lane in range(32)])
+
+
 def _cp_async(target: Any, place: int, source: Any, index: int, count: int, size: int) -> None:
     if not 0 <= count <= size:
         raise ValueError(f"{count} elements cannot be copied into {size}")

@@ -22,6 +22,7 @@ from netspec.plugin import (
     quotient,
     rsqrt,
     shuffle_down,
+    shuffle_up,
     shuffle_xor,
     store4,
     to_bf16x2,
@@ -178,18 +179,20 @@ def test_an_access_that_no_gpu_can_make_is_an_error():
         run(misplaced, np.zeros(64, "f"))
 
 
-def exchange(source, other, later):
+def exchange(source, other, later, before):
     t = cuda.threadIdx.x
     other[t] = shuffle_xor(source[t], 5)
     later[t] = shuffle_down(source[t], 4)
+    before[t] = shuffle_up(source[t], 3)
 
 
 def test_shuffles_stay_in_their_warp():
     source = np.arange(64, dtype="f")
-    other, later = np.zeros((2, 64), "f")
-    run(exchange, source, other, later, threads=64)
+    other, later, before = np.zeros((3, 64), "f")
+    run(exchange, source, other, later, before, threads=64)
     assert np.array_equal(other, source.reshape(-1)[np.arange(64) ^ 5])
     assert np.array_equal(later, [n + 4 if n % 32 < 28 else n for n in range(64)])
+    assert np.array_equal(before, [n - 3 if n % 32 > 2 else n for n in range(64)])
 
 
 def stray(source):
