@@ -211,8 +211,9 @@ class Session:
     def _lower(self, plan: Plan) -> Program:
         kinds = {name: device.kind for name, device in self.devices.items()}
         teams = {name: device.team_size for name, device in self.devices.items()}
+        capabilities = {name: device.capability for name, device in self.devices.items()}
         train = self.spec.train
-        return lower(plan, kinds, teams, self.seed, train.without, self._measured, train.fuse)
+        return lower(plan, kinds, teams, self.seed, train.without, self._measured, train.fuse, capabilities)
 
     def _bind(self) -> dict[Phase, BoundProgram]:
         """All phases on one arena a device, as they never run at the same time."""

@@ -80,8 +80,9 @@ class Bench:
         for step in self.plan.steps:
             if step.op in ("forward", "backward") and step.layer is not None:
                 layer, t = instance(shards[step.layer, step.device])
-                kind, direction = self.devices[step.device].kind, step.op
-                able = candidates(layer, t, kind, direction, self.without.get(kind, ()))
+                device, direction = self.devices[step.device], step.op
+                without = self.without.get(device.kind, ())
+                able = candidates(layer, t, device.kind, direction, without, device.capability)
                 if len(able) > 1:
                     yield Question(question(layer, t, direction, able), step, able, layer.bounds)
 
@@ -90,8 +91,9 @@ class Bench:
         device = self.devices[asked.step.device]
         kinds = {name: one.kind for name, one in self.devices.items()}
         teams = {name: one.team_size for name, one in self.devices.items()}
+        capabilities = {name: one.capability for name, one in self.devices.items()}
         measured = {asked.step.device: {asked.text: variant}}
-        lowering = Lowering(self.plan, kinds, teams, 0, self.without, measured)
+        lowering = Lowering(self.plan, kinds, teams, 0, self.without, measured, capabilities)
         step = lowering.lower(asked.step)
         arrays = {name: _array(device, name, *_tensor(lowering, region)) for name, region in step.args.items()}
         call = device.bind(step.passes, arrays)

@@ -44,7 +44,9 @@ def variants_on(device: Device, case: Case, phase: Phase = "train", **options: A
     """The case with each variant of kernels that can run it."""
     layer = case.layer(phase)
     t = layer.tensors(case.given(phase))
-    variants = [name for name in layer.variants(device.kind) if layer.supports(t, name)]
+    card = device.capability
+    known = [name for name in layer.variants(device.kind) if layer.needs.get(name, card) == card]
+    variants = [name for name in known if layer.supports(t, name)]
     return [case.on(device, phase, variant=variant, **options) for variant in variants]
 
 

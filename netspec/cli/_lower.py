@@ -19,14 +19,22 @@ _NAME = re.compile(r"(cpu|cuda):\d{1,3}")
 def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
     """The spec's plan for the devices named, as ``run --devices`` takes them; for CPUs where none are."""
     from netspec import tuned
-    from netspec.device.binding import models, team_size
+    from netspec.device.binding import capabilities, models, team_size
     from netspec.program import lower
 
     names = _names(devices or "cpu", plan.devices)
     kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in zip(plan.devices, names, strict=True)}
     teams = {device: team_size(name, names) for device, name in zip(plan.devices, names, strict=True)}
-    measured = tuned.measured(models(dict(zip(plan.devices, names, strict=True))))
-    return lower(plan, kinds, teams, without=spec.train.without, measured=measured, fused=spec.train.fuse)
+    bound = dict(zip(plan.devices, names, strict=True))
+    return lower(
+        plan,
+        kinds,
+        teams,
+        without=spec.train.without,
+        measured=tuned.measured(models(bound)),
+        fused=spec.train.fuse,
+        capabilities=capabilities(bound),
+    )
 
 
 def _names(request: str, devices: tuple[str, ...]) -> list[str]:

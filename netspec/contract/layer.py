@@ -54,6 +54,8 @@ class Layer:
     """Backend -> variants of kernels, best first; "plain" is always last and need not be named."""
     bounds: ClassVar[Mapping[str, float]] = {}
     """Variant -> error bound that it declares where 1e-5 cannot hold (Winograd, tf32)."""
+    needs: ClassVar[Mapping[str, tuple[int, int]]] = {}
+    """Variant -> compute capability of the GPUs that alone have its instructions; it is never taken on others."""
     kinks: ClassVar[str | None] = None
     """Where the function has no derivative, in words: the gradient check leaves out elements that it finds there."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()

@@ -35,6 +35,8 @@ class Device(Protocol):
     """Members of a CPU team; 1 on GPUs."""
     enqueues: bool
     """Whether calls only enqueue their work and return, as on GPUs."""
+    capability: tuple[int, int] | None
+    """A GPU's compute capability; None on CPUs."""
     read_beside: bool
     """Whether another thread may download what no work under way writes."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
 from netspec.device.base import Device
-from netspec.device.gpus import gpus, obstacle, simulated
+from netspec.device.gpus import SIMULATED, gpus, obstacle, simulated
 from netspec.environment import processor
 from netspec.errors import NetspecError
 
@@ -85,6 +85,17 @@ def team_size(name: str, names: Sequence[str]) -> int:
 def models(names: Mapping[str, str]) -> dict[str, str]:
     """What each device of a spec is a specimen of, by its real name: timings hold for all devices of one model."""
     return {device: _model(name, list(names.values())) for device, name in names.items()}
+
+
+def capabilities(names: Mapping[str, str]) -> dict[str, tuple[int, int] | None]:
+    """Compute capabilities, by the real names of a spec's devices; None for CPUs and for GPUs that are not there."""
+    return {device: _capability(*_parsed(name)) for device, name in names.items()}
+
+
+def _capability(kind: Backend, index: int) -> tuple[int, int] | None:
+    if kind == "cuda" and simulated():
+        return SIMULATED
+    return gpus()[index].capability if kind == "cuda" and index < len(gpus()) else None
 
 
 def _model(name: str, names: Sequence[str]) -> str:

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 
 _COMPUTE_CAPABILITY = (75, 76)
 """The driver's numbers for the attributes "major" and "minor"."""
+SIMULATED = (9, 0)
+"""The compute capability that the simulator stands for: it has a twin of each instruction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ def places(descriptor: int, lines: int) -> Array:
 def read(memory: Array, descriptor: int, lines: int) -> Array:
     """An instruction's share of an operand as the tensor cores take it, (lines, 8) of float32 cut off to tf32."""
     words = memory.view(np.uint32)[places(descriptor, lines) // 4] & _TF32
-    return words.view(np.float32)
+    cut: Array = words.view(np.float32)
+    return cut
 
 
 def multiply(

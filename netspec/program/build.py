@@ -9,7 +9,7 @@ from netspec.contract.kernel import Backend
 from netspec.plan.model import Plan, Region, Step
 from netspec.plan.order import precedence
 from netspec.plan.race import check_races
-from netspec.program.choice import Measured
+from netspec.program.choice import Capability, Measured
 from netspec.program.fuse import fuse
 from netspec.program.hoist import hoist
 from netspec.program.memory import lay_out, locator
@@ -25,16 +25,17 @@ def lower(
     without: Mapping[Backend, Collection[str]] | None = None,
     measured: Mapping[str, Measured] | None = None,
     fused: bool = True,
+    capabilities: Mapping[str, Capability | None] | None = None,
 ) -> Program:
     """Choose kernels, add workspace, fuse elementwise layers, lay out memory; race-checked again with memory in place.
 
     Passes that make something of stored tensors alone are marked to run once.
 
     ``without`` names variants of kernels that are not to be chosen, ``measured`` gives for each device what was found
-    best there; ``fused`` False leaves each layer a step of its own. Raises NetspecError where a layer has no kernel for
-    its device's kind.
+    best there, ``capabilities`` what its GPU is; ``fused`` False leaves each layer a step of its own. Raises
+    NetspecError where a layer has no kernel for its device's kind.
     """
-    lowering = Lowering(plan, kinds, team_sizes, seed, without, measured)
+    lowering = Lowering(plan, kinds, team_sizes, seed, without, measured, capabilities)
     steps = [lowering.lower(step) for step in plan.steps]
     types = {shard.layer: shard.type for shard in plan.shards}
     kept = plan.probs if plan.phase == "predict" else None

@@ -12,18 +12,29 @@ from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
 from netspec.plan.model import Step
 
+Capability = tuple[int, int]
+"""A GPU's compute capability."""
 Measured = Mapping[str, str]
 """What ``netspec tune`` found on a device: question (see ``question``) -> variant."""
 _WORDS = {"cpu": "CPU", "cuda": "CUDA"}
 
 
 def candidates(
-    layer: Layer, t: Tensors, kind: Backend, direction: Direction, without: Collection[str] = ()
+    layer: Layer,
+    t: Tensors,
+    kind: Backend,
+    direction: Direction,
+    without: Collection[str] = (),
+    capability: Capability | None = None,
 ) -> tuple[str, ...]:
-    """Variants that can run this direction of the layer, the preferred one first; those of the same kernels once."""
+    """Variants that can run this direction of the layer, the preferred one first; those of the same kernels once.
+
+    ``capability`` is the GPU's; None for CPUs, and where the GPU is not known: what needs a certain one is left out.
+    """
     found: dict[tuple[int, ...], str] = {}
     for variant in layer.rank(t, direction, layer.variants(kind)):
-        if variant == "plain" or (not _is_off(variant, without) and layer.supports(t, variant)):
+        off = _is_off(variant, without) or layer.needs.get(variant, capability) != capability
+        if variant == "plain" or (not off and layer.supports(t, variant)):
             found.setdefault(tuple(map(id, layer.passes(kind, direction, variant))), variant)
     return tuple(variant for passes, variant in found.items() if passes)
 
@@ -44,7 +55,13 @@ def question(layer: Layer, t: Tensors, direction: Direction, among: Collection[s
 
 
 def choose(
-    step: Step, layer: Layer, t: Tensors, kind: Backend, without: Collection[str], measured: Measured
+    step: Step,
+    layer: Layer,
+    t: Tensors,
+    kind: Backend,
+    without: Collection[str],
+    measured: Measured,
+    capability: Capability | None = None,
 ) -> tuple[str, bool]:
     """The variant for a step, and whether it was measured and found better than the preferred one.
 
@@ -52,7 +69,7 @@ def choose(
     layer has no kernel for the device's kind.
     """
     direction = cast(Direction, step.op)
-    able = candidates(layer, t, kind, direction, without)
+    able = candidates(layer, t, kind, direction, without, capability)
     if not able:
         raise NetspecError(
             f"{step.layer}: layer type '{layer.type}' has no {_WORDS[kind]} kernel for its {step.op} pass, "

@@ -15,7 +15,7 @@ from netspec.contract.tensor import Tensor
 from netspec.ops import operation
 from netspec.ops.base import Operation
 from netspec.plan.model import Buffer, Pass, Plan, Region, ShardInfo, Step
-from netspec.program.choice import Measured, choose
+from netspec.program.choice import Capability, Measured, choose
 from netspec.program.passes import lower
 from netspec.registry import layer_types
 
@@ -31,9 +31,10 @@ class Lowering:
         seed: int,
         without: Mapping[Backend, Collection[str]] | None = None,
         measured: Mapping[str, Measured] | None = None,
+        capabilities: Mapping[str, Capability | None] | None = None,
     ) -> None:
         self.plan, self.kinds, self.team_sizes, self.seed = plan, kinds, team_sizes, seed
-        self.without, self.measured = without or {}, measured or {}
+        self.without, self.measured, self.capabilities = without or {}, measured or {}, capabilities or {}
         self.shards = {(shard.layer, shard.device): shard for shard in plan.shards}
         self.buffers: dict[str, Buffer] = dict(plan.buffers)
 
@@ -51,9 +52,9 @@ class Lowering:
         assert step.layer is not None
         layer, t = instance(self.shards[step.layer, step.device])
         kind, direction = self.kinds[step.device], cast(Direction, step.op)
-        variant, by_measurement = choose(
-            step, layer, t, kind, self.without.get(kind, ()), self.measured.get(step.device, {})
-        )
+        without, measured = self.without.get(kind, ()), self.measured.get(step.device, {})
+        capability = self.capabilities.get(step.device)
+        variant, by_measurement = choose(step, layer, t, kind, without, measured, capability)
         keys = {
             "key": key_of(self.seed, step.attrs["key"]),
             "channel_offset": step.attrs["channel_offset"],

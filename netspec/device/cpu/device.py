@@ -28,6 +28,7 @@ class CpuDevice:
 
     kind: Backend = "cpu"
     enqueues = False
+    capability: tuple[int, int] | None = None
     read_beside = True
 
     def __init__(self, index: int, team_size: int = 1) -> None:

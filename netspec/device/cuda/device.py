@@ -11,6 +11,7 @@ from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.cuda.ops import CudaOps
+from netspec.device.gpus import SIMULATED
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, compile_host
@@ -44,6 +45,8 @@ class CudaDevice:
         self.name = f"cuda:{index}"
         self.index = index
         self._card = cuda.gpus[0 if numba_cuda.SIMULATOR else index]
+        major, minor = SIMULATED if numba_cuda.SIMULATOR else self._card.compute_capability
+        self.capability: tuple[int, int] | None = (major, minor)
         with self._card:
             self._streams: dict[Lane, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload")}
             if not numba_cuda.SIMULATOR:
