@@ -1,0 +1,272 @@
+"""Loads and stores (PTX ISA 9.7.9): ld and st of all state spaces, scalar and vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from netspec.emulate.fault import Fault
+from netspec.emulate.frame import DTYPES, LOCAL_WINDOW, SHARED_WINDOW, Bind, Frame, Steps
+from netspec.emulate.memory import BLANK, COMING, STATES, WRITTEN, Array, Space
+from netspec.emulate.operands import Address, Operand, Vector
+from netspec.emulate.syntax import SIZES, Instruction
+
+_FULL = {1: 1, 2: 0x0101, 4: 0x01010101, 8: 0x01010101, 16: 0x01010101}
+"""The state of a row of words that are all written."""
+_HINTS = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "volatile", "relaxed", "weak", "gpu", "cta", "sys"}
+"""What makes no difference here: caches, and orders that hold anyway where threads run one after the other."""
+_SPACES = {"global", "shared", "local", "const", "param"}
+
+
+class Piece(NamedTuple):
+    """The threads whose addresses lie in one space: offsets there, their numbers, and where they were in the list."""
+
+    space: Space
+    offsets: Array
+    lanes: Array | None
+    chosen: Array | None
+
+
+class Kind(NamedTuple):
+    """What a load or store moves: state space ("" for generic), element type, and how many."""
+
+    space: str
+    type: str
+    parts: int
+
+    @property
+    def size(self) -> int:
+        """Bytes a thread."""
+        return SIZES[self.type] * self.parts
+
+
+def load(ins: Instruction) -> Bind:
+    """``ld.space.type d, [a]``"""
+    kind = _kind(ins)
+    targets, address = _parts(ins.operands[0], kind), ins.operands[1]
+    assert isinstance(address, Address)
+    if kind.space == "param":
+        return lambda frame: _load_parameter(frame, ins, kind, targets, address)
+
+    def bind(frame: Frame) -> Steps:
+        results = [_register(frame, target, kind.type) for target in targets]
+        addresses = frame.addresses(address)
+        element = DTYPES[kind.type if not kind.type.startswith(("f", "b")) else f"b{8 * SIZES[kind.type]}"]
+
+        def run() -> None:
+            lanes = frame.lanes
+            for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
+                rows = check(frame, piece, kind.size, ins, reads=True)
+                if frame.checked and piece.space is not frame.local:
+                    frame.races.read(piece.space, kind.size, rows, piece.lanes, ins.line, piece.space is frame.shared)
+                values = piece.space.words(kind.size, element)[rows]
+                for number, result in enumerate(results):
+                    part = values if kind.parts == 1 else values[:, number]
+                    if piece.lanes is None:
+                        result[:] = part
+                    else:
+                        result[piece.lanes] = part
+
+        return run, run
+
+    return bind
+
+
+def store(ins: Instruction) -> Bind:
+    """``st.space.type [a], b``"""
+    kind = _kind(ins)
+    address, sources = ins.operands[0], _parts(ins.operands[1], kind)
+    assert isinstance(address, Address)
+    if kind.space in ("param", "const"):
+        raise ins.fault(f"a kernel cannot write to .{kind.space}")
+
+    def bind(frame: Frame) -> Steps:
+        element = f"b{8 * SIZES[kind.type]}"
+        values = [np.broadcast_to(frame.read(source, element), (frame.count,)) for source in sources]
+        addresses = frame.addresses(address)
+
+        def run() -> None:
+            lanes = frame.lanes
+            for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
+                rows = check(frame, piece, kind.size, ins, reads=False)
+                if frame.checked and piece.space is not frame.local:
+                    frame.races.write(piece.space, kind.size, rows, piece.lanes, ins.line, piece.space is frame.shared)
+                data = piece.space.words(kind.size, DTYPES[element])
+                parts = values if piece.lanes is None else [value[piece.lanes] for value in values]
+                data[rows] = parts[0] if kind.parts == 1 else np.stack(parts, axis=1)
+
+        return run, run
+
+    return bind
+
+
+def _kind(ins: Instruction) -> Kind:
+    space, count = "", 1
+    for word in ins.modifiers[:-1]:
+        word = word.partition("::")[0]
+        if word in _SPACES:
+            space = word
+        elif word in ("v2", "v4"):
+            count = int(word[1])
+        elif word not in _HINTS:
+            raise ins.fault(f"'.{word}' of {ins.name} is not known here")
+    if ins.modifiers[-1] not in DTYPES:
+        raise ins.fault(f"type '.{ins.modifiers[-1]}' is not known here")
+    return Kind(space, ins.modifiers[-1], count)
+
+
+def _parts(operand: Operand, kind: Kind) -> tuple[Operand, ...]:
+    parts = operand.parts if isinstance(operand, Vector) else (operand,)
+    assert len(parts) == kind.parts
+    return parts
+
+
+def _register(frame: Frame, target: Operand, kind: str) -> Array:
+    """The register as a number of its own width: what is loaded is widened by its type's sign."""
+    width = frame.register(target.name).itemsize if hasattr(target, "name") and target.name != "_" else SIZES[kind]
+    if kind[0] in "fb" and width == SIZES[kind]:
+        return frame.write(target, f"b{8 * width}")
+    return frame.write(target, f"{'s' if kind[0] == 's' else 'u'}{8 * width}")
+
+
+def _load_parameter(frame: Frame, ins: Instruction, kind: Kind, targets: tuple[Operand, ...], at: Address) -> Steps:
+    if frame.is_register(at.base):
+        raise ins.fault("addresses of parameters in registers are not known here")
+    place = int(frame.addresses(at)()[0])
+    if place + kind.size > frame.parameters.size:
+        raise ins.fault("reads behind the parameters")
+    values = frame.parameters[place : place + kind.size].view(DTYPES[kind.type])
+    results = [_register(frame, target, kind.type) for target in targets]
+    if kind.type[0] == "f":
+        values = values.view(f"u{SIZES[kind.type]}")
+
+    def whole() -> None:
+        for result, value in zip(results, values, strict=True):
+            result[:] = value
+
+    def masked() -> None:
+        for result, value in zip(results, values, strict=True):
+            result[frame.mask] = value
+
+    return whole, masked
+
+
+def pieces(
+    frame: Frame, space: str, addresses: Array, lanes: Array | None, size: int, ins: Instruction
+) -> Iterator[Piece]:
+    """The accesses by the spaces that they lie in; Fault where one lies in none."""
+    if space in ("global", "const", ""):
+        generic = not space and bool(((addresses >> 40) - 1 < 2).any() & ((addresses >> 40) > 0).any())
+        if not generic:
+            yield from _global(frame, addresses, lanes, size, ins, None)
+            return
+        yield from _generic(frame, addresses, lanes, size, ins)
+    elif space == "shared":
+        yield _shared(frame, addresses, lanes, size, ins, None)
+    else:
+        yield _local(frame, addresses, lanes, size, ins, None)
+
+
+def _generic(frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction) -> Iterator[Piece]:
+    number = np.arange(frame.count) if lanes is None else lanes
+    window = addresses >> 40
+    for base, cut in ((SHARED_WINDOW, _shared), (LOCAL_WINDOW, _local)):
+        chosen = np.flatnonzero(window == base >> 40)
+        if chosen.size:
+            yield cut(frame, addresses[chosen] - base, number[chosen], size, ins, chosen)
+    rest = np.flatnonzero((window != SHARED_WINDOW >> 40) & (window != LOCAL_WINDOW >> 40))
+    if rest.size:
+        yield from _global(frame, addresses[rest], number[rest], size, ins, rest)
+
+
+def _global(
+    frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction, chosen: Array | None
+) -> Iterator[Piece]:
+    main = frame.memory.main
+    offsets = addresses - main.base
+    outside = offsets.view(np.uint64) > np.uint64(main.nbytes - size)
+    if not outside.any():
+        yield Piece(main, offsets, lanes, chosen)
+        return
+    number = np.arange(frame.count) if lanes is None else lanes
+    taken = np.zeros(len(addresses), bool)
+    for space in frame.memory.spaces:
+        inside = np.flatnonzero((addresses - space.base).view(np.uint64) <= np.uint64(space.nbytes - size))
+        if inside.size:
+            taken[inside] = True
+            picked = inside if chosen is None else chosen[inside]
+            yield Piece(space, addresses[inside] - space.base, number[inside], picked)
+    if not taken.all():
+        place = int(taken.argmin())
+        raise _outside(frame, ins, "global memory", int(addresses[place]), int(number[place]), size)
+
+
+def _shared(
+    frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction, chosen: Array | None
+) -> Piece:
+    stride = frame.shared_stride
+    _within(frame, ins, "shared memory", addresses, lanes, size, stride if frame.shared.nbytes else 0)
+    block = frame.block if lanes is None else frame.block[lanes]
+    return Piece(frame.shared, addresses + block * stride if len(frame.blocks) > 1 else addresses, lanes, chosen)
+
+
+def _local(
+    frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction, chosen: Array | None
+) -> Piece:
+    stride = frame.local_stride
+    _within(frame, ins, "local memory", addresses, lanes, size, stride if frame.local.nbytes else 0)
+    number = np.arange(frame.count) if lanes is None else lanes
+    return Piece(frame.local, addresses + number * stride, lanes, chosen)
+
+
+def _within(
+    frame: Frame, ins: Instruction, name: str, addresses: Array, lanes: Array | None, size: int, limit: int
+) -> None:
+    outside = addresses.view(np.uint64) + np.uint64(size) > np.uint64(limit)
+    if outside.any():
+        place = int(outside.argmax())
+        raise _outside(frame, ins, name, int(addresses[place]), place if lanes is None else int(lanes[place]), size)
+
+
+def check(frame: Frame, piece: Piece, size: int, ins: Instruction, reads: bool) -> Array:
+    """Which rows of ``size`` bytes are touched; Fault where they must not be. What is written counts as written."""
+    offsets = piece.offsets
+    if size > 1 and int(np.bitwise_or.reduce(offsets)) & (size - 1):
+        place = int((offsets % size).argmax())
+        raise _bad(frame, piece, place, ins, f"is no multiple of the access's {size} bytes")
+    rows: Array = offsets >> (size.bit_length() - 1)
+    states = piece.space.states(size)
+    found = states[rows]
+    whole = found == _FULL[size]
+    if not whole.all():
+        _check_bytes(frame, piece, found, size, ins, (WRITTEN,) if reads else (WRITTEN, BLANK))
+        if not reads:
+            states[rows] = _FULL[size]
+    return rows
+
+
+def _check_bytes(
+    frame: Frame, piece: Piece, found: Array, size: int, ins: Instruction, allowed: tuple[int, ...]
+) -> None:
+    each = np.ascontiguousarray(found).view(np.uint8).reshape(len(piece.offsets), size)
+    bad = ~np.isin(each, allowed)
+    if bad.any():
+        place = int(np.flatnonzero(bad.any(axis=1))[0])
+        state = int(each[place][bad[place].argmax()])
+        raise _bad(frame, piece, place, ins, f"is {STATES.get(state, STATES[COMING])}")
+
+
+def _bad(frame: Frame, piece: Piece, place: int, ins: Instruction, words: str) -> Fault:
+    thread = place if piece.lanes is None else int(piece.lanes[place])
+    offset = int(piece.offsets[place])
+    if piece.space is frame.shared:
+        offset %= frame.shared_stride
+    elif piece.space is frame.local:
+        offset %= frame.local_stride
+    return ins.fault(f"{frame.place(thread)}: {piece.space.name} at {piece.space.base + offset:#x} {words}")
+
+
+def _outside(frame: Frame, ins: Instruction, name: str, address: int, thread: int, size: int) -> Fault:
+    return ins.fault(f"{frame.place(thread)}: {size} bytes at {address:#x} are outside {name}")

@@ -1,0 +1,244 @@
+"""The threads that run together, some blocks of a launch: their registers, places in the grid, and memories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netspec.emulate.memory import BLANK, Array, Memory, Space
+from netspec.emulate.operands import Address, Immediate, Operand, Register, Symbol
+from netspec.emulate.syntax import SIZES, Instruction
+
+if TYPE_CHECKING:
+    from netspec.emulate.module import Kernel
+    from netspec.emulate.races import Races
+
+Step = Callable[[], Any]
+Steps = tuple[Step, Step]
+"""What an instruction does: with all threads of the frame, and with those of ``Frame.mask``."""
+Bind = Callable[["Frame"], Steps]
+"""What an instruction becomes when the kernel is parsed: it is bound to each frame that runs it."""
+DTYPES: Mapping[str, Any] = {
+    "pred": np.bool_,
+    **{f"{letter}{bits}": f"u{bits // 8}" for letter in "bu" for bits in (8, 16, 32, 64)},
+    **{f"s{bits}": f"i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{"f16": "f2", "bf16": "u2", "f16x2": "u4", "bf16x2": "u4", "tf32": "f4", "f32": "f4", "f64": "f8"},
+}
+"""numpy's types of those of PTX; bf16 and pairs are bit patterns."""
+SHARED_BASE = 1024
+"""Where a block's shared memory begins; the bytes before it are the system's."""
+SHARED_WINDOW, LOCAL_WINDOW = 1 << 40, 1 << 41
+"""Generic addresses of shared and local memory: numbers that no host address has."""
+_GUARD = 512
+_UNSET = 0xFFFBADC0FFFBADC0
+
+
+class Frame:
+    """``count`` threads: those of ``blocks`` (numbers in the grid's order), each of ``shape`` (x, y, z)."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        memory: Memory,
+        blocks: range,
+        grid: tuple[int, int, int],
+        shape: tuple[int, int, int],
+        parameters: Array,
+        symbols: Mapping[str, int],
+        shared_bytes: int,
+    ) -> None:
+        self.kernel, self.memory, self.blocks, self.shape, self.grid = kernel, memory, blocks, shape, grid
+        self.per_block = shape[0] * shape[1] * shape[2]
+        self.count = self.per_block * len(blocks)
+        self.parameters, self.symbols = parameters, symbols
+        self.mask = np.zeros(self.count, bool)
+        self.lanes: Array | None = None
+        self.thread = np.tile(np.arange(self.per_block, dtype=np.uint32), len(blocks))
+        self.block = np.repeat(np.arange(len(blocks), dtype=np.int64), self.per_block)
+        self._registers: dict[str, Array] = {}
+        self._special: dict[str, Array] = {}
+        self.shared, self.shared_stride = self._space(shared_bytes, SHARED_BASE, len(blocks), "shared memory")
+        self.local, self.local_stride = self._space(kernel.local_bytes, 0, self.count, "local memory")
+        self.races: Races
+        self.checked = False
+        """Whether races are looked for."""
+
+    def _space(self, nbytes: int, start: int, parts: int, name: str) -> tuple[Space, int]:
+        stride = -(-(start + nbytes + _GUARD) // 1024) * 1024
+        size = stride * parts if nbytes else 0
+        space = Space(np.zeros(size, np.uint8), 0, name)
+        if nbytes:
+            space.state(0, size).reshape(parts, stride)[:, start : start + nbytes] = BLANK
+        return space, stride
+
+    def register(self, name: str) -> Array:
+        """A register's bits, a number for each thread."""
+        if name not in self._registers:
+            kind = self.kernel.registers[name]
+            dtype = np.dtype(DTYPES[f"b{8 * SIZES[kind]}"] if kind != "pred" else np.bool_)
+            unset = False if kind == "pred" else _UNSET & ((1 << 8 * dtype.itemsize) - 1)
+            self._registers[name] = np.full(self.count, unset, dtype)
+        return self._registers[name]
+
+    def read(self, operand: Operand, kind: str) -> Array:
+        """The operand's values as that type: a view of a register, or one value for all threads.
+
+        A register that is wider than the type gives its low part.
+        """
+        dtype = np.dtype(DTYPES[kind])
+        if isinstance(operand, Immediate):
+            if kind == "pred":
+                return np.array([bool(operand.value)])
+            bits = operand.bits("f32" if kind == "tf32" else kind)
+            return np.array([bits], f"u{dtype.itemsize}").view(dtype)
+        if isinstance(operand, Symbol):
+            return np.array([self.address(operand)], np.uint64).astype(f"u{dtype.itemsize}").view(dtype)
+        if not isinstance(operand, Register):
+            raise TypeError(f"{operand} is no value")
+        if operand.negated:
+            raise TypeError("a negated predicate is read by guards only")
+        array = self.special(operand.name) if operand.name not in self.kernel.registers else self.register(operand.name)
+        return _part(array, dtype)
+
+    def write(self, operand: Operand, kind: str) -> Array:
+        """Where a result of that type goes; ``_`` throws it away."""
+        dtype = np.dtype(DTYPES[kind])
+        if operand == Symbol("_"):
+            return np.empty(self.count, dtype)
+        if not isinstance(operand, Register) or operand.name not in self.kernel.registers:
+            raise TypeError(f"{operand} takes no results")
+        array = self.register(operand.name)
+        if array.itemsize != dtype.itemsize or (array.dtype == bool) != (kind == "pred"):
+            raise TypeError(f"{operand.name} is no register for a result of type {kind}")
+        return array.view(dtype)
+
+    def predicate(self, operand: Operand) -> Callable[[], Array]:
+        """A predicate's values, ``!p`` included."""
+        if isinstance(operand, Register) and operand.negated:
+            array = self.register(operand.name)
+            return lambda: ~array
+        values = self.read(operand, "pred")
+        return lambda: values
+
+    def is_register(self, operand: object) -> bool:
+        """Whether it is one of the kernel's registers."""
+        return isinstance(operand, Register) and operand.name in self.kernel.registers
+
+    def address(self, symbol: Symbol) -> int:
+        """Where a variable lies, in its own state space."""
+        if symbol.name not in self.symbols:
+            raise TypeError(f"there is no variable '{symbol.name}'")
+        return self.symbols[symbol.name] + symbol.offset
+
+    def addresses(self, operand: Address) -> Callable[[], Array]:
+        """The addresses of the threads at work, as int64."""
+        base, offset = operand.base, operand.offset
+        if not isinstance(base, Register):
+            fixed = np.full(self.count, offset + (self.address(base) if base else 0), np.int64)
+            return lambda: fixed if self.lanes is None else fixed[self.lanes]
+        bits = self.register(base.name)
+        array = bits.view(np.int64) if bits.itemsize == 8 else bits
+
+        def values() -> Array:
+            mine = array if self.lanes is None else array[self.lanes]
+            return mine.astype(np.int64) + offset if offset or mine.itemsize < 8 else mine
+
+        return values
+
+    def special(self, name: str) -> Array:
+        """A special register."""
+        if name not in self._special:
+            self._special[name] = self._special_value(name)
+        return self._special[name]
+
+    def _special_value(self, name: str) -> Array:
+        word, _, axis = name.partition(".")
+        if axis in ("x", "y", "z") and word in ("%tid", "%ntid", "%ctaid", "%nctaid"):
+            return self._place(word, "xyz".index(axis))
+        lane = self.thread % np.uint32(32)
+        one = np.uint32(1)
+        values = {
+            "%laneid": lane,
+            "%warpid": self.thread // np.uint32(32),
+            "%lanemask_eq": one << lane,
+            "%lanemask_lt": (one << lane) - one,
+            "%lanemask_le": ((one << lane) - one) | (one << lane),
+            "%lanemask_gt": ~(((one << lane) - one) | (one << lane)),
+            "%lanemask_ge": ~((one << lane) - one),
+        }
+        if name not in values:
+            raise TypeError(f"{name} is not known here")
+        return values[name]
+
+    def _place(self, word: str, axis: int) -> Any:
+        extents = self.shape if word in ("%tid", "%ntid") else self.grid
+        if word in ("%ntid", "%nctaid"):
+            return np.full(self.count, extents[axis], np.uint32)
+        number = self.thread if word == "%tid" else (self.block + self.blocks.start).astype(np.uint32)
+        below = int(np.prod(extents[:axis], dtype=np.int64))
+        place: Array = number // np.uint32(below) % np.uint32(extents[axis])
+        return place
+
+    def place(self, index: int) -> str:
+        """A thread by block and thread, for people."""
+        names = [[int(self._place(word, axis)[index]) for axis in range(3)] for word in ("%ctaid", "%tid")]
+        return f"block {_coordinates(names[0])}, thread {_coordinates(names[1])}"
+
+    def active(self) -> Array:
+        """Numbers of the threads at work."""
+        return np.arange(self.count) if self.lanes is None else self.lanes
+
+
+def _coordinates(place: list[int]) -> str:
+    return f"({place[0]}, {place[1]}, {place[2]})" if place[1] or place[2] else str(place[0])
+
+
+def _part(array: Array, dtype: Any) -> Array:
+    if array.dtype == bool or dtype == np.dtype(bool):
+        if array.dtype != dtype:
+            raise TypeError("a predicate is no number, and no number a predicate")
+        return array
+    if array.itemsize == dtype.itemsize:
+        return array.view(dtype)
+    if array.itemsize < dtype.itemsize:
+        raise TypeError(f"a register of {array.itemsize} bytes has no value of {dtype.itemsize}")
+    return array.view(dtype)[:: array.itemsize // dtype.itemsize]
+
+
+def ufunc(frame: Frame, function: Any, target: Array, *sources: Array) -> Steps:
+    """One function of numpy for the whole instruction."""
+    whole = partial(function, *sources, out=target)
+    return whole, partial(function, *sources, out=target, where=frame.mask)
+
+
+def computed(frame: Frame, target: Array, compute: Callable[[], Any]) -> Steps:
+    """Values worked out for all threads, kept for those at work."""
+    return lambda: np.copyto(target, compute()), lambda: np.copyto(target, compute(), where=frame.mask)
+
+
+def guarded(ins: Instruction, bind: Bind) -> Bind:
+    """The instruction for those threads only whose predicate is as the guard says."""
+    if ins.guard is None:
+        return bind
+    name, wanted = ins.guard
+
+    def bound(frame: Frame) -> Steps:
+        _, masked = bind(frame)
+        predicate = frame.register(name)
+
+        def run(mask: Array | bool) -> None:
+            before, lanes = frame.mask.copy(), frame.lanes
+            np.copyto(frame.mask, predicate == wanted)
+            frame.mask &= mask
+            frame.lanes = np.flatnonzero(frame.mask)
+            if frame.lanes.size:
+                masked()
+            np.copyto(frame.mask, before)
+            frame.lanes = lanes
+
+        return lambda: run(True), lambda: run(frame.mask.copy())
+
+    return bound

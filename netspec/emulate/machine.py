@@ -1,0 +1,274 @@
+"""Launches: blocks some at a time, all their threads at once, those that have diverged in turn, lowest place first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from netspec.emulate.fault import Fault
+from netspec.emulate.frame import Frame, Step
+from netspec.emulate.memory import Array, Memory
+from netspec.emulate.module import Kernel, Module, Stretch
+from netspec.emulate.operands import Symbol
+from netspec.emulate.races import Clock, Races
+from netspec.emulate.warp import barrier_name, member_lanes
+
+Extent = tuple[int, int, int]
+THREADS = 1 << 14
+"""Threads that run together, where blocks are small."""
+SHARED_LIMIT = 227 << 10
+"""Bytes of shared memory that a block can have (compute capability 9.0)."""
+_clocks: WeakKeyDictionary[Memory, Clock] = WeakKeyDictionary()
+_Mask = Array | None
+"""Threads of a frame; None for all."""
+
+
+def launch(
+    module: Module,
+    name: str,
+    grid: Extent,
+    block: Extent,
+    dynamic_shared: int,
+    parameters: Sequence[bytes],
+    memory: Memory,
+    *,
+    check: bool = True,
+) -> None:
+    """Run a kernel to its end. ``check`` False leaves out the search for races.
+
+    Raises Fault for whatever the kernel does wrong.
+    """
+    kernel = module.kernels[name]
+    try:
+        _launch(module, kernel, grid, block, dynamic_shared, parameters, memory, check)
+    except Fault as fault:
+        raise Fault(f"{name}: {fault}") from fault
+
+
+def _launch(
+    module: Module,
+    kernel: Kernel,
+    grid: Extent,
+    block: Extent,
+    dynamic_shared: int,
+    parameters: Sequence[bytes],
+    memory: Memory,
+    check: bool,
+) -> None:
+    shared = kernel.shared_bytes + dynamic_shared
+    _check_shape(kernel, grid, block, shared)
+    packed = _packed(kernel, parameters)
+    symbols = {**kernel.symbols, **module.load(memory)}
+    per_block = block[0] * block[1] * block[2]
+    clock = _clocks.setdefault(memory, Clock())
+    start = clock.begin(memory.spaces)
+    blocks = grid[0] * grid[1] * grid[2]
+    step = max(1, THREADS // per_block)
+    with np.errstate(all="ignore"):
+        for first in range(0, blocks, step):
+            part = range(first, min(first + step, blocks))
+            frame = Frame(kernel, memory, part, grid, block, packed, symbols, shared)
+            frame.checked = check
+            if check:
+                frame.races = Races(clock, frame.count, per_block, first * per_block, start, kernel.lines)
+            _Run(kernel, frame).run()
+
+
+def _check_shape(kernel: Kernel, grid: Extent, block: Extent, shared: int) -> None:
+    threads = block[0] * block[1] * block[2]
+    if not 0 < threads <= min(1024, kernel.max_threads):
+        raise Fault(f"{threads} threads in a block, of at most {min(1024, kernel.max_threads)}")
+    if min(grid) < 1 or grid[0] >= 1 << 31 or max(grid[1:]) > 65535:
+        raise Fault(f"a grid of {grid} blocks")
+    if shared > SHARED_LIMIT:
+        raise Fault(f"{shared:,} bytes of shared memory, of at most {SHARED_LIMIT:,}")
+
+
+def _packed(kernel: Kernel, parameters: Sequence[bytes]) -> Array:
+    if len(parameters) != len(kernel.parameters):
+        raise Fault(f"{len(parameters)} parameters are given, it takes {len(kernel.parameters)}")
+    size = max((one.offset + one.size for one in kernel.parameters), default=0)
+    packed = np.zeros(-(-size // 8) * 8, np.uint8)
+    for one, value in zip(kernel.parameters, parameters, strict=True):
+        if len(value) != one.size:
+            raise Fault(f"parameter {one.name} has {one.size} bytes, {len(value)} are given")
+        packed[one.offset : one.offset + one.size] = np.frombuffer(value, np.uint8)
+    return packed
+
+
+class _Run:
+    """One frame's threads from the first instruction to the end of the last of them."""
+
+    def __init__(self, kernel: Kernel, frame: Frame) -> None:
+        self.kernel, self.frame = kernel, frame
+        self.ready: dict[int, _Mask] = {0: None}
+        self.waiting: dict[int, Array] = {}
+        self.alive = np.ones(frame.count, bool)
+        self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
+
+    def run(self) -> None:
+        """Fault where threads wait for others that never come."""
+        while self.ready:
+            number = min(self.ready)
+            mask = self.ready.pop(number)
+            stretch = self.kernel.stretches[number]
+            if stretch.barrier is not None:
+                self._barrier(number, stretch, mask)
+            elif stretch.meeting is not None:
+                self._meet(number, stretch, mask)
+            else:
+                self._execute(number, stretch, mask)
+        if self.waiting:
+            self._deadlock()
+
+    def _execute(self, number: int, stretch: Stretch, mask: _Mask) -> None:
+        frame = self.frame
+        whole, masked = self.bound.get(number) or self._bind(number, stretch)
+        if mask is None:
+            frame.lanes = None
+            for step in whole:
+                step()
+        else:
+            np.copyto(frame.mask, mask)
+            frame.lanes = np.flatnonzero(mask)
+            for step in masked:
+                step()
+        self._leave(number, stretch, mask)
+
+    def _bind(self, number: int, stretch: Stretch) -> tuple[list[Step], list[Step]]:
+        steps = []
+        for ins, bind in stretch.binds:
+            try:
+                steps.append(bind(self.frame))
+            except (TypeError, KeyError) as error:
+                raise ins.fault(str(error)) from error
+        self.bound[number] = [whole for whole, _ in steps], [masked for _, masked in steps]
+        return self.bound[number]
+
+    def _leave(self, number: int, stretch: Stretch, mask: _Mask) -> None:
+        """Jump, go on or end."""
+        end = stretch.end
+        if end is None:
+            if number + 1 == len(self.kernel.stretches):
+                self._exit(mask)
+            else:
+                self._go(number + 1, mask)
+            return
+        taken, others = self._split(end, mask)
+        if taken is not False:
+            if end.name == "bra":
+                self._go(self._target(end), taken)
+            elif end.name == "trap":
+                raise end.fault(f"{self.frame.place(self._first(taken))} traps")
+            else:
+                self._exit(taken)
+        if others is not False:
+            self._go(number + 1, others)
+
+    def _split(self, end: Any, mask: _Mask) -> tuple[_Mask | bool, _Mask | bool]:
+        """Threads for which the guard holds, and the others; False for none."""
+        if end.guard is None:
+            return mask, False
+        name, wanted = end.guard
+        predicate = self.frame.register(name)
+        if mask is None:
+            count = int(np.count_nonzero(predicate))
+            if count in (0, self.frame.count):
+                return (None, False) if bool(count) == wanted else (False, None)
+            return (predicate.copy(), ~predicate) if wanted else (~predicate, predicate.copy())
+        taken = mask & predicate if wanted else mask & ~predicate
+        others = mask & ~taken
+        return (taken if taken.any() else False), (others if others.any() else False)
+
+    def _target(self, end: Any) -> int:
+        target = end.operands[0]
+        if not isinstance(target, Symbol) or target.name not in self.kernel.targets:
+            raise end.fault("jumps to no label of the kernel")
+        return self.kernel.targets[target.name]
+
+    def _go(self, number: int, mask: Any) -> None:
+        if number not in self.ready:
+            self.ready[number] = mask
+            return
+        before = self.ready[number]
+        assert before is not None and mask is not None
+        both = before | mask
+        self.ready[number] = None if both.all() else both
+
+    def _exit(self, mask: Any) -> None:
+        if mask is None:
+            self.alive[:] = False
+        else:
+            self.alive &= ~mask
+
+    def _park(self, number: int, mask: _Mask) -> Array:
+        parked = self.waiting.pop(number, None)
+        mine = np.ones(self.frame.count, bool) if mask is None else mask
+        return mine if parked is None else parked | mine
+
+    def _barrier(self, number: int, stretch: Stretch, mask: _Mask) -> None:
+        """Blocks whose threads are all here, or at other barriers of that name, go on."""
+        assert stretch.barrier is not None
+        self.waiting[number] = self._park(number, mask)
+        name = barrier_name(stretch.barrier)
+        here = [place for place in self.waiting if barrier_name(self.kernel.stretches[place].barrier) == name]
+        arrived = np.logical_or.reduce([self.waiting[place] for place in here])
+        blocks = arrived.reshape(-1, self.frame.per_block)
+        done = (blocks == self.alive.reshape(blocks.shape)).all(axis=1) & blocks.any(axis=1)
+        if not done.any():
+            return
+        self._check_whole(stretch, blocks[done], done)
+        free = np.repeat(done, self.frame.per_block)
+        if self.frame.checked:
+            self.frame.races.barrier(np.flatnonzero(free))
+        for place in here:
+            self._release(place, free, place + 1)
+
+    def _release(self, place: int, free: Array, target: int) -> None:
+        parked = self.waiting.pop(place)
+        going, staying = parked & free, parked & ~free
+        if staying.any():
+            self.waiting[place] = staying
+        if going.any():
+            self._go(target, None if going.all() else going)
+
+    def _check_whole(self, stretch: Stretch, blocks: Array, done: Array) -> None:
+        """Threads of a block that has ended in part: the barrier counts those that have gone too."""
+        if not blocks.all():
+            assert stretch.barrier is not None
+            block, thread = (int(place[0]) for place in np.nonzero(~blocks))
+            thread += int(np.flatnonzero(done)[block]) * self.frame.per_block
+            raise stretch.barrier.fault(f"{self.frame.place(thread)} has ended, others of its block are at a barrier")
+
+    def _meet(self, number: int, stretch: Stretch, mask: _Mask) -> None:
+        """Lanes run on with all that their instruction names."""
+        if mask is None:
+            self._execute(number, stretch, mask)
+            return
+        parked = self._park(number, mask)
+        assert stretch.meeting is not None
+        going = member_lanes(self.frame, stretch.meeting, parked, self.alive)
+        staying = parked & ~going
+        if staying.any():
+            self.waiting[number] = staying
+        if going.any():
+            self._execute(number, stretch, None if going.all() else going)
+
+    def _first(self, mask: Any) -> int:
+        return 0 if mask is None else int(np.flatnonzero(mask)[0])
+
+    def _deadlock(self) -> None:
+        number = min(self.waiting)
+        stretch = self.kernel.stretches[number]
+        ins = stretch.barrier or stretch.meeting
+        assert ins is not None
+        thread = int(np.flatnonzero(self.waiting[number])[0])
+        whom = "threads of its block" if stretch.barrier else "lanes of its warp"
+        elsewhere = [place for place in self.waiting if place != number]
+        other = self.kernel.stretches[elsewhere[0]] if elsewhere else None
+        at = (other.barrier or other.meeting) if other else None
+        tail = f"; others are at line {at.line}: {at.text}" if at else "; others have ended"
+        raise ins.fault(f"{self.frame.place(thread)} waits for {whom} that never come{tail}")

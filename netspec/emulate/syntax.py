@@ -1,0 +1,92 @@
+"""PTX as data: kernels, variables, parameters and instructions, as the parser (ptx.py) reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netspec.emulate.fault import Fault
+from netspec.emulate.operands import Operand
+
+SIZES = {"pred": 1, "b8": 1, "u8": 1, "s8": 1, "b16": 2, "u16": 2, "s16": 2, "f16": 2, "bf16": 2, "f16x2": 4}
+SIZES |= {f"{letter}{bits}": bits // 8 for letter in "bus" for bits in (32, 64)} | {"f32": 4, "f64": 8, "b128": 16}
+"""Bytes of the types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A declared variable: its bytes, what its address is a multiple of, and its first value where it has one."""
+
+    name: str
+    nbytes: int
+    alignment: int
+    value: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A kernel's parameter: its bytes, alignment and place among the parameters' bytes."""
+
+    name: str
+    size: int
+    alignment: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """``@guard name.modifiers operands;`` with its line of the text, counted from 1."""
+
+    name: str
+    modifiers: tuple[str, ...]
+    operands: tuple[Operand, ...]
+    guard: tuple[str, bool] | None
+    """A predicate register, and the value that it must have."""
+    line: int
+    text: str
+
+    @property
+    def opcode(self) -> str:
+        """Name and modifiers as written."""
+        return ".".join((self.name, *self.modifiers))
+
+    def fault(self, message: str) -> Fault:
+        """A fault of this instruction, wherever it runs."""
+        return Fault(f"{message}, at line {self.line} of the PTX: {self.text}")
+
+
+@dataclass(slots=True)
+class Body:
+    """A kernel as parsed: instructions in order, labels as places among them, registers by name with their types."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    instructions: list[Instruction] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    registers: dict[str, str] = field(default_factory=dict)
+    shared: list[Variable] = field(default_factory=list)
+    local: list[Variable] = field(default_factory=list)
+    limits: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """``maxntid`` and the like."""
+
+
+@dataclass(slots=True)
+class Source:
+    """A module as parsed: kernels by name, and its variables by state space."""
+
+    target: str = ""
+    kernels: dict[str, Body] = field(default_factory=dict)
+    shared: list[Variable] = field(default_factory=list)
+    dynamic: set[str] = field(default_factory=set)
+    """Names of shared arrays whose size the launch says."""
+    globals: list[Variable] = field(default_factory=list)
+
+
+def offsets(variables: Mapping[str, Variable]) -> tuple[dict[str, int], int]:
+    """Where variables lie one behind the other, and how many bytes they take."""
+    places: dict[str, int] = {}
+    end = 0
+    for name, one in variables.items():
+        places[name] = -(-end // one.alignment) * one.alignment
+        end = places[name] + one.nbytes
+    return places, end

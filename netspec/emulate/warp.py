@@ -1,0 +1,187 @@
+"""What lanes of a warp do together: shuffles, votes, barriers; and which barriers a block has (PTX ISA 9.7.13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from netspec.emulate.frame import Bind, Frame, Steps
+from netspec.emulate.memory import Array
+from netspec.emulate.operands import Immediate, Operand, Pair
+from netspec.emulate.syntax import Instruction
+
+WARP = 32
+_FULL = 0xFFFFFFFF
+_MASKED = {"shfl", "vote", "match", "redux"}
+_ALIGNED = {"mma", "ldmatrix", "stmatrix", "wgmma"}
+
+
+def is_block_barrier(ins: Instruction) -> bool:
+    """Whether all of a block meet there; Fault for the kinds that are not known here."""
+    if ins.name not in ("bar", "barrier") or "warp" in ins.modifiers or "cluster" in ins.modifiers:
+        return False
+    words = [word for word in ins.modifiers if word not in ("cta", "aligned")]
+    if words != ["sync"] or len(ins.operands) != 1 or ins.guard is not None:
+        raise ins.fault("a barrier of this kind is not known here")
+    if not isinstance(ins.operands[0], Immediate):
+        raise ins.fault("a barrier named by a register is not known here")
+    return True
+
+
+def barrier_name(ins: Instruction | None) -> int | None:
+    """The number of the barrier that an instruction names."""
+    operand = ins.operands[0] if ins else None
+    return int(operand.value) if isinstance(operand, Immediate) else None
+
+
+def meets_warp(ins: Instruction) -> bool:
+    """Whether lanes must be together for it."""
+    if ins.guard is not None and (ins.name in _MASKED or ins.name in _ALIGNED):
+        raise ins.fault("an instruction of a whole warp with a guard is not known here")
+    return ins.name in _MASKED or ins.name in _ALIGNED or (ins.name == "bar" and "warp" in ins.modifiers)
+
+
+def _members(ins: Instruction) -> Operand | None:
+    return ins.operands[-1] if ins.name in _MASKED or ins.name == "bar" else None
+
+
+def is_full(ins: Instruction) -> bool:
+    """Whether it names all lanes, whatever registers hold."""
+    members = _members(ins) if meets_warp(ins) else None
+    return members is None or (isinstance(members, Immediate) and int(members.value) & _FULL == _FULL)
+
+
+def lanes_of(mask: Array, per_block: int) -> Array:
+    """A row of 32 for each warp; the lanes that a block's last warp lacks are False."""
+    blocks = mask.reshape(-1, per_block)
+    spare = -per_block % WARP
+    if spare:
+        blocks = np.pad(blocks, ((0, 0), (0, spare)))
+    return blocks.reshape(-1, WARP)
+
+
+def _threads_of(lanes: Array, per_block: int) -> Any:
+    whole = lanes.reshape(-1, -(-per_block // WARP) * WARP)
+    threads: Array = whole[:, :per_block].reshape(-1)
+    return threads
+
+
+def member_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) -> Array:
+    """Which of the parked threads have all live lanes with them that their instruction names."""
+    here, living = (lanes_of(mask, frame.per_block) for mask in (parked, alive))
+    if is_full(ins):
+        complete = (here == living).all(axis=1) & here.any(axis=1)
+        return parked & _threads_of(np.repeat(complete[:, None], WARP, axis=1), frame.per_block)
+    members = _members(ins)
+    assert members is not None
+    named = np.broadcast_to(frame.read(members, "b32"), (frame.count,))
+    lane = frame.thread % np.uint32(WARP)
+    strangers = parked & ((named >> lane) & np.uint32(1) == 0)
+    if strangers.any():
+        raise ins.fault(f"{frame.place(int(strangers.argmax()))} is not among the lanes that it names")
+    weights = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
+    missing = ((living & ~here) * weights).sum(axis=1, dtype=np.uint32)
+    absent = _threads_of(np.repeat(missing[:, None], WARP, axis=1), frame.per_block)
+    return parked & (named & absent == 0)
+
+
+def barrier(ins: Instruction) -> Bind:
+    """``bar.warp.sync members``"""
+
+    def bind(frame: Frame) -> Steps:
+        def run() -> None:
+            if frame.checked:
+                frame.races.warp_barrier(frame.active())
+
+        return run, run
+
+    return bind
+
+
+def shuffle(ins: Instruction) -> Bind:
+    """``shfl.sync.mode.b32 d|p, a, b, c, members``"""
+    mode, *rest = [word for word in ins.modifiers if word != "sync"]
+    if mode not in ("up", "down", "bfly", "idx") or rest != ["b32"]:
+        raise ins.fault("a shuffle of this kind is not known here")
+    target, source, amount, clamp, _ = ins.operands
+    result, flag = (target.first, target.second) if isinstance(target, Pair) else (target, None)
+
+    def bind(frame: Frame) -> Steps:
+        values, out = frame.read(source, "b32"), frame.write(result, "b32")
+        passed = frame.write(flag, "pred") if flag is not None else None
+        b, c = frame.read(amount, "b32"), frame.read(clamp, "b32")
+        everyone = np.arange(frame.count)
+        lane = (frame.thread % np.uint32(WARP)).astype(np.int64)
+
+        def run() -> None:
+            where, inside = _source_lanes(mode, lane, b.astype(np.int64) & 31, c.astype(np.int64))
+            sources = everyone + (where - lane)
+            mine = everyone if frame.lanes is None else frame.lanes
+            sources = np.broadcast_to(sources, everyone.shape)[mine]
+            _check_sources(frame, ins, mine, sources)
+            taken = np.broadcast_to(values, everyone.shape)[sources]
+            out[mine] = taken
+            if passed is not None:
+                passed[mine] = np.broadcast_to(inside, everyone.shape)[mine]
+
+        return run, run
+
+    return bind
+
+
+def _source_lanes(mode: str, lane: Array, b: Array, c: Array) -> tuple[Array, Array]:
+    """Whose value each lane gets, and whether that was inside its segment (PTX ISA, shfl.sync, semantics)."""
+    clamp, segment = c & 31, c >> 8 & 31
+    last = lane & segment | clamp & ~segment
+    first = lane & segment
+    wanted: Any = {"up": lane - b, "down": lane + b, "bfly": lane ^ b, "idx": first | b & ~segment}[mode]
+    inside = wanted >= last if mode == "up" else wanted <= last
+    return np.where(inside, wanted, lane), inside
+
+
+def _check_sources(frame: Frame, ins: Instruction, mine: Array, sources: Array) -> None:
+    """Values of lanes that do not take part are not defined."""
+    if frame.lanes is None and frame.per_block % WARP == 0:
+        return
+    outside = (sources < 0) | (sources >= frame.count)
+    safe = np.where(outside, 0, sources)
+    taking = np.zeros(frame.count, bool)
+    taking[mine] = True
+    bad = outside | ~taking[safe] | (frame.block[safe] != frame.block[mine])
+    if bad.any():
+        raise ins.fault(f"{frame.place(int(mine[bad.argmax()]))} asks a lane that does not take part")
+
+
+def vote(ins: Instruction) -> Bind:
+    """``vote.sync.mode d, p, members``"""
+    mode, kind = ins.modifiers[-2:]
+    if mode not in ("all", "any", "uni", "ballot") or "sync" not in ins.modifiers:
+        raise ins.fault("a vote of this kind is not known here")
+    target, source, members = ins.operands
+
+    def bind(frame: Frame) -> Steps:
+        given = frame.predicate(source)
+        out = frame.write(target, kind)
+        weights = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
+
+        def run() -> None:
+            active = np.ones(frame.count, bool) if frame.lanes is None else frame.mask
+            named = np.broadcast_to(frame.read(members, "b32"), (frame.count,))
+            yes = np.broadcast_to(given(), (frame.count,)) & active
+            for pattern in np.unique(named[active]):
+                own = active & (named == pattern)
+                ballots = (lanes_of(yes & own, frame.per_block) * weights).sum(axis=1, dtype=np.uint32)
+                present = (lanes_of(own, frame.per_block) * weights).sum(axis=1, dtype=np.uint32)
+                answers = {
+                    "ballot": ballots,
+                    "any": ballots != 0,
+                    "all": ballots == present,
+                    "uni": (ballots == 0) | (ballots == present),
+                }[mode]
+                each = _threads_of(np.repeat(answers[:, None], WARP, axis=1), frame.per_block)
+                np.copyto(out, each, where=own)
+
+        return run, run
+
+    return bind
