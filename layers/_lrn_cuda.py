@@ -1,16 +1,38 @@
-"""The fast CUDA response normalisation: a thread four channels, which it reads at once with their eight neighbours.
+"""The fast CUDA response normalisation: a thread four channels; what their neighbours hold comes from the lanes beside.
 
-Windows of up to five channels round four, and the windows of those, lie within twelve. Each array is read from memory
-once, as neighbours are in the cache; nothing passes between threads, and backward computes the scales anew instead of
-reading them. Channels beyond an end of the group count as zeros.
+Windows of up to five channels round four lie within twelve. The first and the last lane of a warp only help: they
+write nothing, so that a warp reads 32 fours of channels and writes 30, twice. Each array is read once; backward
+computes the scales anew instead of reading them. Channels beyond an end of the group count as zeros.
 """
 
 import math
 
-from netspec.plugin import backward, cuda, device, forward, load4, quotient, rsqrt, store4
+from netspec.plugin import (
+    Lazy,
+    backward,
+    cuda,
+    device,
+    forward,
+    load4,
+    quotient,
+    rsqrt,
+    shuffle_down,
+    shuffle_up,
+    store4,
+)
 
+np = Lazy("numpy")
 REACH = 5
 """Channels of the largest window."""
+THREADS, OWN, TWICE = 256, 30, 60
+"""Threads of a block, and fours of channels that a warp writes at once and in all."""
+FOURS = THREADS // 32 * TWICE
+"""Fours of channels that a block writes."""
+
+
+def blocks(t):
+    """Blocks for all channels."""
+    return (-(-t.x.size // (4 * FOURS)),)
 
 
 @device
@@ -27,81 +49,135 @@ def window(a, b, c, d, e, reach):
 
 
 @device
-def power(scale, beta):
+def windows(values, first, last, reach):
+    """The sums over the windows of four channels, whose neighbours the lanes beside hold, or none at the ends."""
+    a, b, c, d = values
+    y, z = shuffle_up(c, 1), shuffle_up(d, 1)
+    e, f = shuffle_down(a, 1), shuffle_down(b, 1)
+    y, z, e, f = 0.0 if first else y, 0.0 if first else z, 0.0 if last else e, 0.0 if last else f
+    p, q = window(y, z, a, b, c, reach), window(z, a, b, c, d, reach)
+    return p, q, window(a, b, c, d, e, reach), window(b, c, d, e, f, reach)
+
+
+@device
+def power(scale, beta, usual):
     """scale ** -beta and 1 / scale; for the usual 0.75 by reciprocal square roots alone."""
     root = rsqrt(scale)
     inverse = root * root
-    if beta == 0.75:
+    if usual:
         return inverse * rsqrt(root), inverse
     return math.exp(beta * math.log(inverse)), inverse
 
 
 @device
-def share(x, dy, scale, beta):
-    """The power of the scale, and x * dy * power / scale."""
-    factor, inverse = power(scale, beta)
-    return factor, x * dy * factor * inverse
+def lane_and_four():
+    """A thread's place in its warp, and which four channels it has first: -1 where it helps the first one."""
+    lane, warp = np.int32(cuda.threadIdx.x & 31), np.int32(cuda.threadIdx.x >> 5)
+    return lane, np.int32(np.int32(cuda.blockIdx.x * FOURS + lane - 1) + warp * TWICE)
 
 
 @device
-def sides(i, width):
-    """Where to read the four channels before and behind; their own four where those are of another group."""
-    first = i - quotient(i, width) * width
-    return i - 4 if first > 0 else i, i + 4 if first + 4 < width else i
+def existing(four, size):
+    """The nearest four channels that there are."""
+    return min(max(four, np.int32(0)), np.int32(np.int32(size >> 2) - 1))
 
 
 @device
-def unless(same, values):
-    """Zeros where what was read stands for channels beyond an end."""
-    return (0.0, 0.0, 0.0, 0.0) if same else values
+def ends(four, width):
+    """Whether four channels are the first and the last ones of their group."""
+    group = np.int32(width >> 2)
+    place = np.int32(four - quotient(four, group) * group)
+    return place == 0, place == np.int32(group - 1)
 
 
-@forward("cuda", over="y", threads=256, per_thread=4, writes="y", variant="vector")
+@device
+def writes(lane, four, size):
+    """Whether a thread writes these four channels."""
+    return lane > 0 and lane <= OWN and four < np.int32(size >> 2)
+
+
+@device
+def squares(x):
+    """The squares of four numbers."""
+    return x[0] * x[0], x[1] * x[1], x[2] * x[2], x[3] * x[3]
+
+
+@device
+def scaled(x, sums, k, per_term, beta, usual):
+    """Four channels times the powers of their scales."""
+    a, _ = power(k + per_term * sums[0], beta, usual)
+    b, _ = power(k + per_term * sums[1], beta, usual)
+    c, _ = power(k + per_term * sums[2], beta, usual)
+    d, _ = power(k + per_term * sums[3], beta, usual)
+    return x[0] * a, x[1] * b, x[2] * c, x[3] * d
+
+
+@device
+def normalised(values, four, width, reach, k, per_term, beta):
+    """Four channels, normalised."""
+    first, last = ends(four, width)
+    sums = windows(squares(values), first, last, reach)
+    if beta == 0.75:
+        return scaled(values, sums, k, per_term, beta, True)
+    return scaled(values, sums, k, per_term, beta, False)
+
+
+@forward("cuda", over="y", grid=blocks, threads=THREADS, linear=True, writes="y", variant="vector")
 def forward_vector_cuda(x, y, width, before, after, k, per_term, beta):
     """y = x * power of the scale."""
-    i = 4 * cuda.grid(1)
-    if i < y.size:
-        left, right = sides(i, width)
-        _, _, a, b = unless(left == i, load4(x, left))
-        c, d, e, f = load4(x, i)
-        g, h, _, _ = unless(right == i, load4(x, right))
-        r = weights(before, after)
-        first, _ = power(k + per_term * window(a * a, b * b, c * c, d * d, e * e, r), beta)
-        second, _ = power(k + per_term * window(b * b, c * c, d * d, e * e, f * f, r), beta)
-        third, _ = power(k + per_term * window(c * c, d * d, e * e, f * f, g * g, r), beta)
-        fourth, _ = power(k + per_term * window(d * d, e * e, f * f, g * g, h * h, r), beta)
-        store4(y, i, c * first, d * second, e * third, f * fourth)
+    lane, four = lane_and_four()
+    i, j = existing(four, x.size), existing(np.int32(four + OWN), x.size)
+    a, b, reach = load4(x, 4 * i), load4(x, 4 * j), weights(before, after)
+    a = normalised(a, i, width, reach, k, per_term, beta)
+    b = normalised(b, j, width, reach, k, per_term, beta)
+    if writes(lane, four, x.size):
+        store4(y, 4 * i, a[0], a[1], a[2], a[3])
+    if writes(lane, np.int32(four + OWN), x.size):
+        store4(y, 4 * j, b[0], b[1], b[2], b[3])
 
 
-@backward("cuda", over="d_x", threads=256, per_thread=4, writes="d_x", variant="vector")
+@device
+def share(x, dy, sums, k, per_term, beta, usual):
+    """dy * power, and x * dy * power / scale."""
+    factor, inverse = power(k + per_term * sums, beta, usual)
+    part = dy * factor
+    return part, x * part * inverse
+
+
+@device
+def shares(x, dy, sums, k, per_term, beta, usual):
+    """The same for four channels."""
+    a, p = share(x[0], dy[0], sums[0], k, per_term, beta, usual)
+    b, q = share(x[1], dy[1], sums[1], k, per_term, beta, usual)
+    c, r = share(x[2], dy[2], sums[2], k, per_term, beta, usual)
+    d, s = share(x[3], dy[3], sums[3], k, per_term, beta, usual)
+    return (a, b, c, d), (p, q, r, s)
+
+
+@device
+def gradient(x, dy, four, width, reach, back, k, per_term, coupling, beta):
+    """The gradients of four channels."""
+    first, last = ends(four, width)
+    sums = windows(squares(x), first, last, reach)
+    if beta == 0.75:
+        own, parts = shares(x, dy, sums, k, per_term, beta, True)
+    else:
+        own, parts = shares(x, dy, sums, k, per_term, beta, False)
+    p, q, r, s = windows(parts, first, last, back)
+    p, q, r, s = x[0] * p, x[1] * q, x[2] * r, x[3] * s
+    return own[0] - coupling * p, own[1] - coupling * q, own[2] - coupling * r, own[3] - coupling * s
+
+
+@backward("cuda", over="d_x", grid=blocks, threads=THREADS, linear=True, writes="d_x", variant="vector")
 def backward_vector_cuda(x, dy, d_x, width, before, after, k, per_term, coupling, beta):
     """d_x = dy * power - coupling * x * the sum of x * dy * power / scale over the channels that x is scaled with."""
-    i = 4 * cuda.grid(1)
-    if i < d_x.size:
-        left, right = sides(i, width)
-        x0, x1, x2, x3 = unless(left == i, load4(x, left))
-        x4, x5, x6, x7 = load4(x, i)
-        x8, x9, x10, x11 = unless(right == i, load4(x, right))
-        _, _, g2, g3 = load4(dy, left)
-        g4, g5, g6, g7 = load4(dy, i)
-        g8, g9, _, _ = load4(dy, right)
-        q0, q1, q2, q3, q4, q5 = x0 * x0, x1 * x1, x2 * x2, x3 * x3, x4 * x4, x5 * x5
-        q6, q7, q8, q9, q10, q11 = x6 * x6, x7 * x7, x8 * x8, x9 * x9, x10 * x10, x11 * x11
-        r = weights(before, after)
-        _, s2 = share(x2, g2, k + per_term * window(q0, q1, q2, q3, q4, r), beta)
-        _, s3 = share(x3, g3, k + per_term * window(q1, q2, q3, q4, q5, r), beta)
-        p4, s4 = share(x4, g4, k + per_term * window(q2, q3, q4, q5, q6, r), beta)
-        p5, s5 = share(x5, g5, k + per_term * window(q3, q4, q5, q6, q7, r), beta)
-        p6, s6 = share(x6, g6, k + per_term * window(q4, q5, q6, q7, q8, r), beta)
-        p7, s7 = share(x7, g7, k + per_term * window(q5, q6, q7, q8, q9, r), beta)
-        _, s8 = share(x8, g8, k + per_term * window(q6, q7, q8, q9, q10, r), beta)
-        _, s9 = share(x9, g9, k + per_term * window(q7, q8, q9, q10, q11, r), beta)
-        r = weights(after, before)
-        store4(
-            d_x,
-            i,
-            g4 * p4 - coupling * x4 * window(s2, s3, s4, s5, s6, r),
-            g5 * p5 - coupling * x5 * window(s3, s4, s5, s6, s7, r),
-            g6 * p6 - coupling * x6 * window(s4, s5, s6, s7, s8, r),
-            g7 * p7 - coupling * x7 * window(s5, s6, s7, s8, s9, r),
-        )
+    lane, four = lane_and_four()
+    i, j = existing(four, x.size), existing(np.int32(four + OWN), x.size)
+    x0, dy0, x1, dy1 = load4(x, 4 * i), load4(dy, 4 * i), load4(x, 4 * j), load4(dy, 4 * j)
+    reach, back = weights(before, after), weights(after, before)
+    a = gradient(x0, dy0, i, width, reach, back, k, per_term, coupling, beta)
+    b = gradient(x1, dy1, j, width, reach, back, k, per_term, coupling, beta)
+    if writes(lane, four, x.size):
+        store4(d_x, 4 * i, a[0], a[1], a[2], a[3])
+    if writes(lane, np.int32(four + OWN), x.size):
+        store4(d_x, 4 * j, b[0], b[1], b[2], b[3])
