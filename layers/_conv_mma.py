@@ -25,11 +25,6 @@ def passes(others, whole=False):
     return found
 
 
-def narrow(tile):
-    """The tile of those kernels for which the largest one takes more registers than there are."""
-    return TILES[1] if tile == TILES[0] else tile
-
-
 def _of_tile(variant, precision, tile, whole):
     def rows_grid(tile):
         def grid(t):
@@ -46,18 +41,17 @@ def _of_tile(variant, precision, tile, whole):
 
     def weights_grid(t):
         g = t.geometry
-        own = narrow(tile)
-        return tiles(g.patch, own.rows) * tiles(g.share, own.columns), g.groups * (1 if whole else chunks(g))
+        return tiles(g.patch, tile.rows) * tiles(g.share, tile.columns), g.groups * (1 if whole else chunks(g))
 
     def mark(direction, function, writes, grid, **options):
         function.__name__ = f"{function.__name__}_{variant}"
         options |= {"threads": THREADS, "variant": variant, "linear": True}
         return direction("cuda", over=writes, writes=writes, grid=grid, **options)(function)
 
-    biased, unbiased = make_forward(precision, tile)[0], make_forward(precision, narrow(tile))[1]
-    chunk, at_once = make_d_weight(precision, narrow(tile))
+    biased, unbiased = make_forward(precision, tile)
+    chunk, at_once = make_d_weight(precision, tile)
     yield mark(forward, biased, "y", rows_grid(tile), when={"bias": True})
-    yield mark(forward, unbiased, "y", rows_grid(narrow(tile)), when={"bias": False})
+    yield mark(forward, unbiased, "y", rows_grid(tile), when={"bias": False})
     yield mark(backward, make_d_x(precision, tile), "d_x", pixels_grid)
     yield mark(backward, *((at_once, "d_weight") if whole else (chunk, "partials")), weights_grid)
 
@@ -110,4 +104,4 @@ def _time(tile, g, direction, whole):
     d_x = cost(tile, g.batch * g.cells[0] * g.cells[1], g.depth, terms, g.groups * places)
     parts = 1 if whole else chunks(g)
     pixels = g.batch * g.out[0] * g.out[1] / parts
-    return d_x + cost(narrow(tile), g.patch, g.share, pixels, g.groups * parts)
+    return d_x + cost(tile, g.patch, g.share, pixels, g.groups * parts)

@@ -2,50 +2,52 @@
 
 Every thread copies fours of neighbouring elements, the same ones of each slab. Elements that are not there (beyond an
 edge, a run's end, the last row) are filled with zeros.
+
+All of this runs beside the products, in the same issue slots: so sums are of 32 bits (``int32`` round each, as the
+compiler's own are of 64), what is the same for every slab is found once, and what is the same for all of a thread's
+copies, such as whether fours are aligned, is decided once a slab.
 """
 
-from netspec.layers._mma_tile import TERMS, THREADS, swizzled
+from netspec.layers._mma_tile import TERMS, THREADS, line_at, opaque, term_at
 from netspec.plugin import Lazy, cp_async4, cp_async16, cuda, device, store4
 
-int32, int64 = Lazy("numpy", "int32"), Lazy("numpy", "int64")
+int32, uint32, int64 = (Lazy("numpy", name) for name in ("int32", "uint32", "int64"))
 OUTSIDE = -(1 << 20)
 """A row of pixels that is in no image."""
 FOURS = TERMS // 4
 """Fours of a line of a slab."""
 LINES = THREADS // FOURS
 """Lines that all threads copy at once."""
+NARROW, WHOLE = 0, 1
+"""Alignment of fours: one element at a time, or 16 bytes all of which are there or none; else the last is cut off."""
 
 
 @device
 def divide(number, factor, shift):
     """The quotient by a divisor, see _mma_shapes.divisor."""
-    return int64(number) * factor >> shift
+    return int32(int64(uint32(number)) * int64(uint32(factor)) >> shift)
 
 
 @device
-def copy_four(shared, at, source, index, first, low, high, wide):
-    """Elements ``first`` to ``first + 3`` of a run, of which [low, high) are there; ``index`` is the first one's."""
-    if wide:
-        count = min(max(high - first, 0), 4) if first >= low else 0
-        cp_async16(shared, at, source, index, count)
-    else:
-        for e in range(4):
-            cp_async4(shared, at + e, source, index + e, 1 if low <= first + e and first + e < high else 0)
+def below(number, limit):
+    """Whether 0 <= number < limit, for a limit that is not negative."""
+    return uint32(number) < uint32(limit)
 
 
 @device
 def find_windows(places, rows, first, group, image, positions):
-    """For each line of this thread: index, row and column of the pixel where the window starts."""
-    height, width, channels, depth, _unit, _span, _wide = image
+    """For each line of this thread: index, row and place in the row of where the window starts."""
+    height, width, channels, depth, scale, _edge, _wide = image
     count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
     for number in range(rows // LINES):
-        position = first + cuda.threadIdx.x // FOURS + LINES * number
+        position = int32(first + cuda.threadIdx.x // FOURS + LINES * number)
         n = divide(position, image_f, image_s)
-        oh = divide(position - n * per_image, row_f, row_s)
-        top, left = oh * step_h - lead_h, (position - n * per_image - oh * per_row) * step_w - lead_w
-        places[3 * number] = ((n * height + top) * width + left) * channels + group * depth
-        places[3 * number + 1] = top if position < count else OUTSIDE
-        places[3 * number + 2] = left
+        rest = int32(position - n * per_image)
+        oh = divide(rest, row_f, row_s)
+        top, left = int32(oh * step_h - lead_h), int32((rest - oh * per_row) * step_w - lead_w)
+        places[3 * number] = opaque(int32(((n * height + top) * width + left) * channels + group * depth))
+        places[3 * number + 1] = opaque(top if position < count else int32(OUTSIDE))
+        places[3 * number + 2] = opaque(int32(left * scale))
 
 
 @device
@@ -54,7 +56,13 @@ def find_run(term, walk):
     _length, padded, padded_f, padded_s, per_row, row_f, row_s, _rows = walk
     run = divide(term, padded_f, padded_s)
     i = divide(run, row_f, row_s)
-    return i, run - i * per_row, term - run * padded
+    return i, int32(run - i * per_row), int32(term - run * padded)
+
+
+@device
+def rest_of(length, first):
+    """Elements of a four that begins at ``first`` of so many."""
+    return min(max(int32(length - first), int32(0)), int32(4))
 
 
 def make_copy_windows(rows, sign):
@@ -62,18 +70,34 @@ def make_copy_windows(rows, sign):
 
     @device
     def copy_windows(shared, at, slab, source, places, limit_h, limit_w, image, walk):
-        height, width, channels, _depth, unit, span, wide = image
-        four = cuda.threadIdx.x % FOURS * 4
-        i, j, first = find_run(slab * TERMS + four, walk)
-        inside = i < limit_h and j < limit_w
-        distance = (i * width + j) * channels * sign + first
-        for number in range(rows // LINES):
-            line = cuda.threadIdx.x // FOURS + LINES * number
-            top, left = places[3 * number + 1] + sign * i, places[3 * number + 2] + sign * j
-            low = max(-left, 0) * unit
-            high = min(span, width - left) * unit if inside and top >= 0 and top < height else 0
-            index = places[3 * number] + distance
-            copy_four(shared, at + line * TERMS + four, source, index, first, low, high, wide)
+        height, width, channels, _depth, _scale, edge, wide = image
+        length, runs_to_a_row = int32(walk[0]), int32(walk[4])
+        four = int32(cuda.threadIdx.x % FOURS * 4)
+        i, j, first = find_run(int32(slab * TERMS + four), walk)
+        rest = rest_of(length, first) if (i < limit_h) & (j < limit_w) else int32(0)
+        distance, down = int32((i * width + j) * channels * sign + first), int32(i * sign)
+        across = first if runs_to_a_row == 1 else int32(j * sign)
+        target = int32(at + line_at(int32(cuda.threadIdx.x // FOURS), int32(cuda.threadIdx.x % FOURS)))
+        if wide == WHOLE:
+            for number in range(rows // LINES):
+                there = below(int32(places[3 * number + 1] + down), height) & (rest > 0)
+                there = below(int32(places[3 * number + 2] + across), edge) & there
+                index = int32(places[3 * number] + distance)
+                cp_async16(shared, target + LINES * TERMS * number, source, index, there)
+        elif wide != NARROW:
+            for number in range(rows // LINES):
+                there = below(int32(places[3 * number + 1] + down), height)
+                there = below(int32(places[3 * number + 2] + across), edge) & there
+                index, count = int32(places[3 * number] + distance), rest if there else int32(0)
+                cp_async16(shared, target + LINES * TERMS * number, source, index, count)
+        else:
+            step = int32(1) if runs_to_a_row == 1 else int32(0)
+            for number in range(rows // LINES):
+                inside = below(int32(places[3 * number + 1] + down), height)
+                for e in range(4):
+                    there = below(int32(places[3 * number + 2] + across + step * e), edge) & (e < rest) & inside
+                    index = int32(places[3 * number] + distance + e)
+                    cp_async4(shared, target + LINES * TERMS * number + e, source, index, there)
 
     return copy_windows
 
@@ -81,48 +105,79 @@ def make_copy_windows(rows, sign):
 def make_copy_pixels(rows):
     """Copies 16 pixels' share of ``rows`` terms of their windows, in terms."""
     fours = rows // 4
-    at_once = THREADS // fours
+    each = TERMS * fours // THREADS
 
     @device
     def copy_pixels(shared, at, pixel, end, source, run, group, image, walk, positions):
-        height, width, channels, depth, unit, span, wide = image
-        _length, rows_of_window = walk[0], walk[7]
+        height, width, channels, depth, scale, edge, wide = image
+        length, rows_of_window, runs_to_a_row = int32(walk[0]), walk[7], int32(walk[4])
         _count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
         i, j, first = run
-        four = cuda.threadIdx.x % fours
-        for number in range(TERMS // at_once):
-            term = cuda.threadIdx.x // fours + at_once * number
-            n = divide(pixel + term, image_f, image_s)
-            rest = pixel + term - n * per_image
-            oh = divide(rest, row_f, row_s)
-            top, left = oh * step_h - lead_h + i, (rest - oh * per_row) * step_w - lead_w + j
-            low = max(-left, 0) * unit
-            inside = pixel + term < end and i < rows_of_window and top >= 0 and top < height
-            high = min(span, width - left) * unit if inside else 0
-            index = ((n * height + top) * width + left) * channels + group * depth + first
-            copy_four(shared, at + swizzled(term, four, rows), source, index, first, low, high, wide)
+        four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
+        rest = rest_of(length, first) if i < rows_of_window else int32(0)
+        own = int32(group * depth + first)
+        across = first if runs_to_a_row == 1 else int32(0)
+        step = int32(1) if runs_to_a_row == 1 else int32(0)
+        for number in range(each):
+            p = int32(pixel + term + number)
+            n = divide(p, image_f, image_s)
+            remaining = int32(p - n * per_image)
+            oh = divide(remaining, row_f, row_s)
+            top = int32(oh * step_h - lead_h + i)
+            left = int32((remaining - oh * per_row) * step_w - lead_w + j)
+            index = int32(((n * height + top) * width + left) * channels + own)
+            place = int32(left * scale + across)
+            inside, target = below(top, height) & (p < end), int32(at + term_at(int32(term + number), four, rows))
+            if wide == WHOLE:
+                cp_async16(shared, target, source, index, below(place, edge) & inside & (rest > 0))
+            elif wide != NARROW:
+                count = rest if below(place, edge) & inside else int32(0)
+                cp_async16(shared, target, source, index, count)
+            else:
+                for e in range(4):
+                    there = below(int32(place + step * e), edge) & (e < rest) & inside
+                    cp_async4(shared, target + e, source, int32(index + e), there)
 
     return copy_pixels
+
+
+def make_copy_terms(width):
+    """Copies a thread's terms, one below the other in memory: so many are there, and of each ``high`` elements."""
+    each = TERMS * (width // 4) // THREADS
+
+    @device
+    def copy_terms(shared, at, four, term, source, index, pitch, terms, high, wide):
+        if wide == WHOLE:
+            for number in range(each):
+                there, target = (number < terms) & (high > 0), int32(at + term_at(int32(term + number), four, width))
+                cp_async16(shared, target, source, int32(index + pitch * number), there)
+        else:
+            for number in range(each):
+                target = int32(at + term_at(int32(term + number), four, width))
+                for e in range(4):
+                    there = (number < terms) & (e < high)
+                    cp_async4(shared, target + e, source, int32(index + pitch * number + e), there)
+
+    return copy_terms
 
 
 def make_copy_weights(columns):
     """Copies 16 terms of the weights of ``columns`` filters, in terms."""
     fours = columns // 4
-    at_once = THREADS // fours
+    each = TERMS * fours // THREADS
+    copy_terms = make_copy_terms(columns)
 
     @device
     def copy_weights(shared, at, slab, weight, column, group, walk, filters):
         length, padded, padded_f, padded_s, per_row, _row_f, _row_s, rows = walk
         share, pitch, wide = filters
-        four = cuda.threadIdx.x % fours
-        f = column + 4 * four
-        for number in range(TERMS // at_once):
-            term = cuda.threadIdx.x // fours + at_once * number
-            run = divide(slab * TERMS + term, padded_f, padded_s)
-            place = slab * TERMS + term - run * padded
-            high = share if place < length and run < rows * per_row else 0
-            index = (run * length + place) * pitch + group * share + f
-            copy_four(shared, at + swizzled(term, four, columns), weight, index, f, 0, high, wide)
+        four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
+        f = int32(column + 4 * four)
+        run = divide(int32(slab * TERMS + term), padded_f, padded_s)  # of all its terms: runs are counted in fours
+        place = int32(slab * TERMS + term - run * padded)
+        terms = int32(length - place) if run < int32(rows * per_row) else int32(0)
+        index = int32((run * length + place) * pitch + group * share + f)
+        copy_terms(shared, at, four, term, weight, index, pitch, terms, int32(share - f), wide)
 
     return copy_weights
 
@@ -130,51 +185,52 @@ def make_copy_weights(columns):
 def make_copy_gradients(columns):
     """Copies 16 pixels of dy, of which ``columns`` filters, in terms."""
     fours = columns // 4
-    at_once = THREADS // fours
+    each = TERMS * fours // THREADS
+    copy_terms = make_copy_terms(columns)
 
     @device
     def copy_gradients(shared, at, pixel, end, dy, column, group, filters):
         share, pitch, wide = filters
-        four = cuda.threadIdx.x % fours
-        f = column + 4 * four
-        for number in range(TERMS // at_once):
-            term = cuda.threadIdx.x // fours + at_once * number
-            high = share if pixel + term < end else 0
-            index = (pixel + term) * pitch + group * share + f
-            copy_four(shared, at + swizzled(term, four, columns), dy, index, f, 0, high, wide)
+        four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
+        f, first = int32(column + 4 * four), int32(pixel + term)
+        index, terms = int32(first * pitch + group * share + f), int32(end - first)
+        copy_terms(shared, at, four, term, dy, index, pitch, terms, int32(share - f), wide)
 
     return copy_gradients
 
 
 def make_copy_flipped(columns):
-    """Copies 16 terms of the weights that ``columns`` channels pass on, in lines; see netspec.kernels.warp_tiles."""
+    """Copies 16 terms of the weights that ``columns`` channels pass on, in lines."""
 
     @device
     def copy_flipped(shared, at, slab, weight, column, group, taps, classes, walk, filters, depth):
         stride_h, stride_w, _, _, size_h, size_w, _, _, _ = classes
         share, pitch, wide = filters
-        four = cuda.threadIdx.x % FOURS * 4
-        row, place, first = find_run(slab * TERMS + four, walk)
-        i, j = taps[0] + row * stride_h, taps[1] + place * stride_w
+        four, line = int32(cuda.threadIdx.x % FOURS * 4), int32(cuda.threadIdx.x // FOURS)
+        row, place, first = find_run(int32(slab * TERMS + four), walk)
+        i, j, c = int32(taps[0] + row * stride_h), int32(taps[1] + place * stride_w), int32(column + line)
+        rest = rest_of(share, first) if (i < size_h) & (j < size_w) else int32(0)
+        index = int32(((i * size_w + j) * depth + c) * pitch + group * share + first)
+        target = int32(at + line_at(line, int32(cuda.threadIdx.x % FOURS)))
         for number in range(columns // LINES):
-            line = cuda.threadIdx.x // FOURS + LINES * number
-            c = column + line
-            high = share if i < size_h and j < size_w and c < depth else 0
-            index = ((i * size_w + j) * depth + c) * pitch + group * share + first
-            target = line // 32 * 32 + line % 4 * 8 + line % 32 // 4
-            copy_four(shared, at + target * TERMS + four, weight, index, first, 0, high, wide)
+            inside = int32(c + LINES * number) < depth
+            own, to = int32(index + LINES * number * pitch), target + LINES * number * TERMS
+            if wide == WHOLE:
+                cp_async16(shared, to, weight, own, inside & (rest > 0))
+            else:
+                for e in range(4):
+                    cp_async4(shared, to + e, weight, int32(own + e), inside & (e < rest))
 
     return copy_flipped
 
 
 @device
 def put_four(target, index, count, wide, a, b, c, d):
-    """Store four elements, of which so many are there."""
-    if wide and count >= 4:
+    """Store four elements, of which so many are there: all of them where they are aligned."""
+    if wide == WHOLE:
         store4(target, index, a, b, c, d)
     else:
-        if count > 0:
-            target[index] = a
+        target[index] = a
         if count > 1:
             target[index + 1] = b
         if count > 2:

@@ -6,6 +6,7 @@ strides or chunk of the batch by ``blockIdx.y``.
 
 from netspec.layers._mma_copies import (
     LINES,
+    below,
     divide,
     find_run,
     find_windows,
@@ -27,7 +28,15 @@ ALIGNMENT = 16
 @device
 def slabs_of(walk, rows):
     """Slabs of so many rows of a window."""
-    return (rows * walk[4] * walk[1] + TERMS - 1) // TERMS
+    return int32((rows * walk[4] * walk[1] + TERMS - 1) // TERMS)
+
+
+@device
+def tile_at(share, rows, width):
+    """First row and first column of this block's tile, of tiles that cover ``share`` columns."""
+    across = int32((share + width - 1) // width)
+    tile = int32(cuda.blockIdx.x // across)
+    return int32(tile * rows), int32((cuda.blockIdx.x - tile * across) * width)
 
 
 @device
@@ -36,62 +45,72 @@ def bias_of(bias, f, share, group):
     return bias[group * share + f] if f < share else 0.0
 
 
+@device
+def four_biases(bias, f, share, group):
+    """Biases of four filters."""
+    a, b = bias_of(bias, f, share, group), bias_of(bias, int32(f + 1), share, group)
+    return a, b, bias_of(bias, int32(f + 2), share, group), bias_of(bias, int32(f + 3), share, group)
+
+
+@device
+def no_biases(bias, f, share, group):
+    """Zeros in their place."""
+    return 0.0, 0.0, 0.0, 0.0
+
+
 def make_forward(precision, tile):
     """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
+    size, lines = tile.stages * tile.stage, 3 * tile.rows // LINES
+    biased, plain = (_make_convolve(precision, tile, biases) for biases in (four_biases, no_biases))
+
+    def forward(x, weight, bias, y, image, walk, positions, columns):
+        shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
+        places = cuda.local.array(lines, int32)
+        biased(shared, places, x, weight, bias, y, image, walk, positions, columns)
+
+    def forward_unbiased(x, weight, y, image, walk, positions, columns):
+        shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
+        places = cuda.local.array(lines, int32)
+        plain(shared, places, x, weight, weight, y, image, walk, positions, columns)
+
+    return forward, forward_unbiased
+
+
+def _make_convolve(precision, tile, biases):
     copy_windows, copy_weights = make_copy_windows(tile.rows, 1), make_copy_weights(tile.columns)
-    height, width, right_at = tile.rows, tile.columns, tile.rows * TERMS
-    size, lines, half_height = tile.stages * tile.stage, 3 * tile.rows // LINES, tile.rows // WARPS
+    height, width, right_at, half_height = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // WARPS
+    at_once = THREADS // (tile.columns // 4)
 
     @device
     def fill(shared, at, slab, state):
         x, weight, places, column, group, image, walk, columns = state
         copy_windows(shared, at, slab, x, places, walk[7], walk[4], image, walk)
-        copy_weights(shared, at + right_at, slab, weight, column, group, walk, columns)
+        copy_weights(shared, int32(at + right_at), slab, weight, column, group, walk, columns)
 
     product, spread = make_product(tile, precision, "lines", "terms", fill), make_spread(tile, "lines")
-    place_of, items, four_sums = make_rows(tile)
+    place_of, count_of, four_sums = make_rows(tile, "lines")
 
-    def forward(x, weight, bias, y, image, walk, positions, columns):
-        shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
-        places = cuda.local.array(lines, int32)
+    @device
+    def convolve(shared, places, x, weight, bias, y, image, walk, positions, columns):
         share, pitch, wide = columns
-        group, across = cuda.blockIdx.y, (share + width - 1) // width
-        first, first_filter = cuda.blockIdx.x // across * height, cuda.blockIdx.x % across * width
+        group = int32(cuda.blockIdx.y)
+        first, first_filter = tile_at(share, height, width)
         find_windows(places, height, first, group, image, positions)
         state = (x, weight, places, first_filter, group, image, walk, columns)
         sums = product(shared, slabs_of(walk, walk[7]), state)
+        start, column = place_of()
+        f = int32(first_filter + column)
+        a0, b0, c0, d0 = biases(bias, f, share, group)
         for half in range(WARPS):
             spread(shared, half, sums)
-            for item in range(cuda.threadIdx.x, items(half, positions[0] - first), THREADS):
-                row, column = place_of(item)
-                position, f = first + half * half_height + row, first_filter + column
-                if f < share:
-                    a, b, c, d = four_sums(shared, row, column)
-                    a, b = a + bias_of(bias, f, share, group), b + bias_of(bias, f + 1, share, group)
-                    c, d = c + bias_of(bias, f + 2, share, group), d + bias_of(bias, f + 3, share, group)
-                    a, b, c, d = epilogue(a), epilogue(b), epilogue(c), epilogue(d)
-                    put_four(y, position * pitch + group * share + f, share - f, wide, a, b, c, d)
+            count = count_of(half, positions[0] - first) if f < share else int32(0)
+            for row in range(start, count, at_once):
+                a, b, c, d = four_sums(shared, row, column)
+                a, b, c, d = epilogue(a + a0), epilogue(b + b0), epilogue(c + c0), epilogue(d + d0)
+                index = int32((first + half * half_height + row) * pitch + group * share + f)
+                put_four(y, index, int32(share - f), wide, a, b, c, d)
 
-    def forward_unbiased(x, weight, y, image, walk, positions, columns):
-        shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
-        places = cuda.local.array(lines, int32)
-        share, pitch, wide = columns
-        group, across = cuda.blockIdx.y, (share + width - 1) // width
-        first, first_filter = cuda.blockIdx.x // across * height, cuda.blockIdx.x % across * width
-        find_windows(places, height, first, group, image, positions)
-        state = (x, weight, places, first_filter, group, image, walk, columns)
-        sums = product(shared, slabs_of(walk, walk[7]), state)
-        for half in range(WARPS):
-            spread(shared, half, sums)
-            for item in range(cuda.threadIdx.x, items(half, positions[0] - first), THREADS):
-                row, column = place_of(item)
-                position, f = first + half * half_height + row, first_filter + column
-                if f < share:
-                    a, b, c, d = four_sums(shared, row, column)
-                    a, b, c, d = epilogue(a), epilogue(b), epilogue(c), epilogue(d)
-                    put_four(y, position * pitch + group * share + f, share - f, wide, a, b, c, d)
-
-    return forward, forward_unbiased
+    return convolve
 
 
 def make_d_x(precision, tile):
@@ -103,51 +122,58 @@ def make_d_x(precision, tile):
     copy_windows, copy_flipped = make_copy_windows(tile.rows, -1), make_copy_flipped(tile.columns)
     rows, width, right_at = tile.rows, tile.columns, tile.rows * TERMS
     size, lines, half_rows = tile.stages * tile.stage, 3 * tile.rows // LINES, tile.rows // WARPS
+    at_once = THREADS // (tile.columns // 4)
 
     @device
     def fill(shared, at, slab, state):
         dy, weight, places, column, group, taps, limits, image, walk, columns, classes, depth = state
         copy_windows(shared, at, slab, dy, places, limits[0], limits[1], image, walk)
-        copy_flipped(shared, at + right_at, slab, weight, column, group, taps, classes, walk, columns, depth)
+        copy_flipped(shared, int32(at + right_at), slab, weight, column, group, taps, classes, walk, columns, depth)
 
     product, spread = make_product(tile, precision, "lines", "lines", fill), make_spread(tile, "lines")
-    place_of, items, four_sums = make_rows(tile)
+    place_of, count_of, four_sums = make_rows(tile, "lines")
 
     @device
     def pixel_of(position, taps, back_positions, classes):
+        """The pixel of a row of the product; -1 where the image has none."""
         stride_h, stride_w, residue_h, residue_w, _size_h, _size_w, height, width, _groups = classes
-        per_image, image_f, image_s, per_row, row_f, row_s = back_positions[1:7]
+        _count, per_image, image_f, image_s, per_row, row_f, row_s, _, _, _, _ = back_positions
         n = divide(position, image_f, image_s)
-        rest = position - n * per_image
+        rest = int32(position - n * per_image)
         a = divide(rest, row_f, row_s)
-        h, w = a * stride_h + taps[0] - residue_h, (rest - a * per_row) * stride_w + taps[1] - residue_w
-        inside = h >= 0 and h < height and w >= 0 and w < width
-        return (n * height + h) * width + w if inside else -1
+        h = int32(a * stride_h + taps[0] - residue_h)
+        w = int32((rest - a * per_row) * stride_w + taps[1] - residue_w)
+        return int32((n * height + h) * width + w) if below(h, height) & below(w, width) else int32(-1)
 
     def d_x(weight, dy, d_x, back_image, back_walk, back_positions, back_columns, columns, classes):
         shared = cuda.shared.array(size, dy.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
         stride_h, stride_w, _residue_h, _residue_w, size_h, size_w, _, _, groups = classes
         depth, channels, wide = back_columns
-        group, place, across = cuda.blockIdx.y % groups, cuda.blockIdx.y // groups, (depth + width - 1) // width
-        first, first_channel = cuda.blockIdx.x // across * rows, cuda.blockIdx.x % across * width
-        taps = (place // stride_w, place % stride_w)
-        limits = ((size_h - taps[0] + stride_h - 1) // stride_h, (size_w - taps[1] + stride_w - 1) // stride_w)
+        place = int32(cuda.blockIdx.y // groups)
+        group = int32(cuda.blockIdx.y - place * groups)
+        first, first_channel = tile_at(depth, rows, width)
+        tap_h = int32(place // stride_w)
+        tap_w = int32(place - tap_h * stride_w)
+        limit_h = int32((size_h - tap_h + stride_h - 1) // stride_h)
+        limit_w = int32((size_w - tap_w + stride_w - 1) // stride_w)
         find_windows(places, rows, first, group, back_image, back_positions)
         state = (
-            dy, weight, places, first_channel, group, taps, limits, back_image, back_walk, columns, classes, depth
+            dy, weight, places, first_channel, group, (tap_h, tap_w), (limit_h, limit_w),
+            back_image, back_walk, columns, classes, depth,
         )  # fmt: skip
-        sums = product(shared, slabs_of(back_walk, limits[0]), state)
+        sums = product(shared, slabs_of(back_walk, limit_h), state)
+        start, column = place_of()
+        c = int32(first_channel + column)
         for half in range(WARPS):
             spread(shared, half, sums)
-            for item in range(cuda.threadIdx.x, items(half, back_positions[0] - first), THREADS):
-                row, column = place_of(item)
-                pixel = pixel_of(first + half * half_rows + row, taps, back_positions, classes)
-                c = first_channel + column
-                if pixel >= 0 and c < depth:
+            count = count_of(half, back_positions[0] - first) if c < depth else int32(0)
+            for row in range(start, count, at_once):
+                pixel = pixel_of(int32(first + half * half_rows + row), (tap_h, tap_w), back_positions, classes)
+                if pixel >= 0:
                     values = four_sums(shared, row, column)
-                    index = pixel * channels + group * depth + c
-                    put_four(d_x, index, depth - c, wide, values[0], values[1], values[2], values[3])
+                    index = int32(pixel * channels + group * depth + c)
+                    put_four(d_x, index, int32(depth - c), wide, values[0], values[1], values[2], values[3])
 
     return d_x
 
@@ -156,50 +182,53 @@ def make_d_weight(precision, tile):
     """Kernels of the gradient with respect to the weights, for chunks of the batch and for a batch that is one."""
     copy_pixels, copy_gradients = make_copy_pixels(tile.rows), make_copy_gradients(tile.columns)
     rows, width, right_at, fours = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // 4
-    size, half_rows = tile.stages * tile.stage, tile.rows // WARPS
+    size, half_rows, at_once = tile.stages * tile.stage, tile.rows // WARPS, THREADS // (tile.columns // 4)
 
     @device
     def fill(shared, at, slab, state):
         x, dy, run, column, group, start, end, image, walk, positions, columns = state
-        pixel = start + slab * TERMS
+        pixel = int32(start + slab * TERMS)
         copy_pixels(shared, at, pixel, end, x, run, group, image, walk, positions)
-        copy_gradients(shared, at + right_at, pixel, end, dy, column, group, columns)
+        copy_gradients(shared, int32(at + right_at), pixel, end, dy, column, group, columns)
 
     product, spread = make_product(tile, precision, "terms", "terms", fill), make_spread(tile, "terms")
-    place_of, items, four_sums = make_rows(tile)
+    place_of, count_of, four_sums = make_rows(tile, "terms")
 
     @device
     def gradient(shared, x, dy, result, chunk, pixels, group, image, walk, positions, columns):
         share, pitch, wide = columns
         length, padded, padded_f, padded_s, per_row, _row_f, _row_s, rows_of_window = walk
-        across = (share + width - 1) // width
-        first, first_filter = cuda.blockIdx.x // across * rows, cuda.blockIdx.x % across * width
-        start = chunk * pixels
-        end = min(start + pixels, positions[0])
-        run = find_run(first + cuda.threadIdx.x % fours * 4, walk)
-        state = (x, dy, run, first_filter, group, start, end, image, walk, positions, columns)
-        sums = product(shared, (end - start + TERMS - 1) // TERMS, state)
+        first, first_filter = tile_at(share, rows, width)
+        start_pixel = int32(chunk * pixels)
+        end = int32(min(start_pixel + pixels, positions[0]))
+        run = find_run(int32(first + cuda.threadIdx.x % fours * 4), walk)
+        state = (x, dy, run, first_filter, group, start_pixel, end, image, walk, positions, columns)
+        sums = product(shared, int32((end - start_pixel + TERMS - 1) // TERMS), state)
+        start, column = place_of()
+        f = int32(first_filter + column)
         for half in range(WARPS):
             spread(shared, half, sums)
-            for item in range(cuda.threadIdx.x, items(half, rows_of_window * per_row * padded - first), THREADS):
-                row, column = place_of(item)
-                term, f = first + half * half_rows + row, first_filter + column
+            count = count_of(half, rows_of_window * per_row * padded - first) if f < share else int32(0)
+            for row in range(start, count, at_once):
+                term = int32(first + half * half_rows + row)
                 number = divide(term, padded_f, padded_s)
-                place = term - number * padded
-                if place < length and f < share:
+                place = int32(term - number * padded)
+                if place < length:
                     values = four_sums(shared, row, column)
-                    line = (chunk * rows_of_window * per_row + number) * length + place
+                    line = int32((chunk * rows_of_window * per_row + number) * length + place)
                     index = line * pitch + group * share + f
-                    put_four(result, index, share - f, wide, values[0], values[1], values[2], values[3])
+                    put_four(result, index, int32(share - f), wide, values[0], values[1], values[2], values[3])
 
     def d_weight_chunk(x, dy, partials, image, walk, positions, columns, pixels_at_once, classes):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         groups = classes[8]
-        chunk, group = cuda.blockIdx.y // groups, cuda.blockIdx.y % groups
+        chunk = int32(cuda.blockIdx.y // groups)
+        group = int32(cuda.blockIdx.y - chunk * groups)
         gradient(shared, x, dy, partials, chunk, pixels_at_once, group, image, walk, positions, columns)
 
     def d_weight(x, dy, d_weight, image, walk, positions, columns):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
-        gradient(shared, x, dy, d_weight, 0, positions[0], cuda.blockIdx.y, image, walk, positions, columns)
+        group = int32(cuda.blockIdx.y)
+        gradient(shared, x, dy, d_weight, int32(0), positions[0], group, image, walk, positions, columns)
 
     return d_weight_chunk, d_weight

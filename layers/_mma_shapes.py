@@ -8,8 +8,9 @@ AlexNet's images start at multiples of 16 bytes.
 
 All numbers go to kernels in tuples:
 
-- ``image``: height, width and channels of the image that windows read, channels of a group, elements of a run to a
-  pixel, pixels of a run, whether runs can be read 16 bytes at a time;
+- ``image``: height, width and channels of the image that windows read, channels of a group; in what a place in a row
+  of the image is counted, elements where a window's row is one run and pixels elsewhere: how many a pixel is, how many
+  a row; whether runs can be read 16 bytes at a time, 2 where the last four of a run is cut off;
 - ``walk``: elements of a run, as counted, runs to a row of the window, rows of the window;
 - ``positions``: how many, those of an image, those of a row, the steps from one to the next, and how far before the
   image the first lies (two each);
@@ -105,13 +106,15 @@ class Geometry:
         """The tuples by the names under which kernels take them; ``back_`` for d_x."""
         (height, width), (span, length), classes = self.image, self.run, self.stride
         per_row = self.size[1] // span
+        scale = length // span if per_row == 1 else 1
+        back = self.share if self.taps[1] == 1 else 1
         lead = (-(self.pad[0] // classes[0]), -(self.pad[1] // classes[1]))
         return {
-            "image": (height, width, self.channels, self.depth, length // span, span, self._wide_image()),
+            "image": (height, width, self.channels, self.depth, scale, width * scale, self._wide_image()),
             "walk": (length, *divisor(fours(length)), *divisor(per_row), self.size[0]),
             "positions": self._positions(self.out, self.stride, self.pad),
             "columns": (self.share, self.filters, self._wide_filters()),
-            "back_image": (*self.out, self.filters, self.share, self.share, 1, self._wide_filters()),
+            "back_image": (*self.out, self.filters, self.share, back, self.out[1] * back, self._wide_filters()),
             "back_walk": (self.share, *divisor(fours(self.share)), *divisor(self.taps[1]), self.taps[0]),
             "back_positions": self._positions(self.cells, (1, 1), lead),
             "back_columns": (self.depth, self.channels, int(self.depth % 4 == 0)),
@@ -129,7 +132,9 @@ class Geometry:
         if self.groups > 1:
             return int(self.depth % 4 == 0)
         distances = self.stride[1], self.pad[1], self.image[1]
-        return int(all(pixels * self.channels % 4 == 0 for pixels in distances))
+        if any(pixels * self.channels % 4 for pixels in distances):
+            return 0
+        return 2 if self.run[1] % 4 else 1
 
 
 def of_conv(t: Any, window: Any, groups: int) -> Geometry:

@@ -2,14 +2,16 @@
 
 A block of four warps computes a tile of the result. Slabs of 16 terms of both operands pass through shared memory in
 stages: while one is multiplied, the next are on their way (cp.async). Shared memory holds float32; each warp loads
-fragments 128 bits at a time, converts them (to tf32 or bfloat16) and adds up in float32. In the end the sums pass
-through shared memory once more, so that whole rows are stored.
+fragments, converts them (to tf32 or bfloat16) and adds up in float32. In the end the sums pass through shared memory
+once more, so that whole rows are stored.
 """
 
 from dataclasses import dataclass
 
 from netspec.plugin import Lazy, cp_async_commit, cp_async_wait, cuda, device, load4
 
+int32 = Lazy("numpy", "int32")
+opaque = Lazy("netspec.kernels.instructions", "opaque")
 THREADS, WARPS = 128, 2
 """Threads of a block, and warps along either side of its tile."""
 TERMS = 16
@@ -39,10 +41,9 @@ class Tile:
         """Slabs in shared memory."""
         return min(_SHARED_MOST // self.stage, 4)
 
-    @property
-    def pitch(self) -> int:
+    def pitch(self, order: str) -> int:
         """Elements from row to row of sums in shared memory: rows are shifted, so that no two threads share a bank."""
-        return self.columns + 4
+        return self.columns + (8 if order == "lines" else 4)
 
     @property
     def left(self) -> int:
@@ -51,8 +52,8 @@ class Tile:
 
     @property
     def right(self) -> int:
-        """Panels of 32 columns of a warp."""
-        return self.columns // WARPS // 32
+        """Column tiles of 8 of a warp."""
+        return self.columns // WARPS // 8
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
@@ -87,32 +88,35 @@ def make_product(tile, precision, left, right, fill):
     function ``fill(shared, at, slab, state)`` starts the copies of a slab to the stage at that place.
     """
     stage, stages, right_at = tile.stage, tile.stages, tile.rows * TERMS
-    ahead, pending = stages - 1, stages - 2
-    zeros = _warp("zeros", 16 * tile.left * tile.right)
-    load_left = _warp("load", _left_offsets(left, tile))
-    load_right = _warp("load", _right_offsets(right, tile))
-    multiply = _warp("multiply", precision, left, right, tile.left, tile.right)
-    left_place, right_place = _PLACES[left](tile.rows), _PLACES[right](tile.columns)
+    ahead, pending, last = stages - 1, stages - 2, (stages - 1) * stage
+    zeros = _warp("zeros", 4 * tile.left * tile.right)
+    load_left = _warp("load", left, "left", tile.left, tile.rows)
+    load_right = _warp("load", right, "right", tile.right, tile.columns)
+    multiply = _warp("multiply", precision, tile.left, tile.right)
+    left_bases, right_bases = _make_bases(left, "left", tile.rows), _make_bases(right, "right", tile.columns)
 
     @device
     def product(shared, slabs, state):
-        warp = cuda.threadIdx.x // 32
-        left_at, other_at = left_place(warp // WARPS), right_at + right_place(warp % WARPS)
+        warp = int32(cuda.threadIdx.x // 32)
+        a, b, c, d = left_bases(0, warp // WARPS)
+        e, f, g, h = right_bases(right_at, warp % WARPS)
         for slab in range(ahead):
             if slab < slabs:
-                fill(shared, slab * stage, slab, state)
+                fill(shared, int32(slab * stage), int32(slab), state)
             cp_async_commit()
         sums = zeros()
-        here, there = 0, ahead * stage
+        here, there = int32(0), int32(ahead * stage)
         for slab in range(slabs):
             cp_async_wait(pending)
             cuda.syncthreads()
-            if slab + ahead < slabs:
-                fill(shared, there, slab + ahead, state)
+            if int32(slab + ahead) < slabs:
+                fill(shared, there, int32(slab + ahead), state)
             cp_async_commit()
-            sums = multiply(load_left(shared, here + left_at), load_right(shared, here + other_at), sums)
+            own = load_left(shared, (int32(a + here), int32(b + here), int32(c + here), int32(d + here)))
+            other = load_right(shared, (int32(e + here), int32(f + here), int32(g + here), int32(h + here)))
+            sums = multiply(own, other, sums)
             there = here
-            here = here + stage if here + stage < stages * stage else 0
+            here = int32(here + stage) if here < last else int32(0)
         cp_async_wait(0)
         cuda.syncthreads()
         return sums
@@ -120,52 +124,59 @@ def make_product(tile, precision, left, right, fill):
     return product
 
 
-def _left_offsets(order, tile):
-    if order == "lines":
-        return tuple(8 * TERMS * half for half in range(2 * tile.left))
-    return tuple(32 * panel + tile.rows * k for panel in range(tile.left // 2) for k in range(4))
-
-
-def _right_offsets(order, tile):
-    if order == "lines":
-        return tuple(8 * TERMS * part for part in range(4 * tile.right))
-    return tuple(32 * panel + tile.columns * k for panel in range(tile.right) for k in range(4))
-
-
-def _in_lines(width):
-    per_warp = width // WARPS * TERMS
-
-    @device
-    def place(warp):
-        lane = cuda.threadIdx.x % 32
-        return warp * per_warp + lane // 4 * TERMS + lane % 4 * 4
-
-    return place
-
-
-def _in_terms(width):
-    per_warp = width // WARPS // 4
-
-    @device
-    def place(warp):
-        lane = cuda.threadIdx.x % 32
-        return swizzled(lane % 4 * 4, warp * per_warp + lane // 4, width)
-
-    return place
-
-
-_PLACES = {"lines": _in_lines, "terms": _in_terms}
+@device
+def line_at(line, four):
+    """See netspec.kernels.warp_tiles."""
+    return line * TERMS + (four ^ line // 2 % 4) * 4
 
 
 @device
-def swizzled(term, four, width):
-    """Where the four-th four elements of a term lie ("terms"): shuffled, so that no two threads share a bank."""
-    return term * width + (four ^ term // 4 * 2) * 4
+def term_at(term, four, width):
+    """See netspec.kernels.warp_tiles."""
+    return term * width + (four ^ term % 4 * 2) * 4
+
+
+def _make_bases(order, side, width):
+    """A device function ``bases(at, warp)``: netspec.kernels.warp_tiles.bases in a warp's share of an operand."""
+    lines, terms = width // WARPS * TERMS, width // WARPS
+
+    @device
+    def left_lines(at, warp):
+        lane, start = int32(cuda.threadIdx.x % 32), int32(at + warp * lines)
+        a = opaque(int32(start + line_at(lane % 16, lane // 16)))
+        b = opaque(int32(start + line_at(lane % 16, 2 + lane // 16)))
+        return a, b, a, b
+
+    @device
+    def right_lines(at, warp):
+        lane, start = int32(cuda.threadIdx.x % 32), int32(at + warp * lines)
+        a = opaque(int32(start + line_at(lane % 8, lane // 8)))
+        return a, a, a, a
+
+    @device
+    def left_terms(at, warp):
+        lane, start = int32(cuda.threadIdx.x % 32), int32(at + warp * terms)
+        own = int32(start + lane // 4 % 2 * 2)
+        a = opaque(int32(own + term_at(lane % 4, lane // 8, width)))
+        b = opaque(int32(own + term_at(lane % 4, 4 + lane // 8, width)))
+        return a, b, a, b
+
+    @device
+    def right_terms(at, warp):
+        lane, start = int32(cuda.threadIdx.x % 32), int32(at + warp * terms)
+        own, four = int32(start + lane // 4 % 4), int32(lane // 16)
+        a = opaque(int32(own + term_at(lane % 4, four, width)))
+        b = opaque(int32(own + term_at(lane % 4, 2 + four, width)))
+        c = opaque(int32(own + term_at(lane % 4, 4 + four, width)))
+        return a, b, c, opaque(int32(own + term_at(lane % 4, 6 + four, width)))
+
+    found = {("lines", "left"): left_lines, ("terms", "left"): left_terms, ("lines", "right"): right_lines}
+    return found.get((order, side), right_terms)
 
 
 def make_spread(tile, order):
-    """A device function ``spread(shared, half, sums)``: one half of the tile's rows in rows of ``tile.pitch``."""
-    pitch, per_warp, apart = tile.pitch, tile.columns // WARPS, 1 if order == "lines" else 4
+    """A device function ``spread(shared, half, sums)``: one half of the tile's rows, ``tile.pitch`` apart."""
+    pitch, per_warp, apart = tile.pitch(order), tile.columns // WARPS, 1 if order == "lines" else 2
     store = _warp("store", order, tile.left, tile.right, pitch)
 
     @device
@@ -173,27 +184,28 @@ def make_spread(tile, order):
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         cuda.syncthreads()
         if warp // WARPS == half:
-            store(shared, lane // 4 * apart * pitch + warp % WARPS * per_warp + lane % 4 * 8, sums)
+            store(shared, int32(lane // 4 * apart * pitch + warp % WARPS * per_warp + lane % 4 * 2), sums)
         cuda.syncthreads()
 
     return spread
 
 
-def make_rows(tile):
-    """Device functions for the spread sums of a half: where fours of them lie, how many count, and four of them."""
-    pitch, fours, height = tile.pitch, tile.columns // 4, tile.rows // WARPS
+def make_rows(tile, order):
+    """Device functions for the spread sums of a half: where a thread's rows and columns begin, how many, four sums."""
+    pitch, fours, height = tile.pitch(order), tile.columns // 4, tile.rows // WARPS
 
     @device
-    def place(item):
-        return item // fours, item % fours * 4
+    def place():
+        """Its first row of the half and its four columns; it has each ``THREADS // fours``-th row."""
+        return int32(cuda.threadIdx.x // fours), int32(cuda.threadIdx.x % fours * 4)
 
     @device
-    def items(half, rows):
+    def count(half, rows):
         """Of so many rows of the tile; no constant: loops over it are not unrolled while sums fill registers."""
-        return min(max(rows - half * height, 0), height) * fours
+        return int32(min(max(rows - half * height, 0), height))
 
     @device
     def four_sums(shared, row, column):
-        return load4(shared, row * pitch + column)
+        return load4(shared, int32(row * pitch + column))
 
-    return place, items, four_sums
+    return place, count, four_sums

@@ -38,6 +38,7 @@ def every(source, target):
     cp_async16(words, 4 * t, source, 4 * t, 3)
     cp_async8(words, 256 + 2 * t, source, 2 * t, t % 3)
     cp_async4(words, 512 + t, source, t, 1)
+    cp_async16(words, 640 + 4 * t, source, 4 * t, t < 30)
     cp_async_commit()
     cp_async_wait(0)
     cuda.syncthreads()
@@ -61,7 +62,7 @@ def test_all_assemble(capability):
         "cp.async.cg.shared.global", "cp.async.ca.shared.global", "cp.async.commit_group;", "cp.async.wait_group 0;",
         "ld.shared.v4.f32", "st.global.v4.f32", "mma.sync.aligned.m16n8k8", "mma.sync.aligned.m16n8k16",
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16", "x4.trans.shared.b16", "shfl.sync.bfly.b32", "shfl.sync.down.b32",
-        "rsqrt.approx.ftz.f32", "div.u32",
+        "rsqrt.approx.ftz.f32", "div.u32", ", 16, none; }", f"cvt.{'rn' if capability > (8, 0) else 'rna'}.tf32",
     ):  # fmt: skip
         assert words in text
     assert assemble(text, f"sm_{capability[0]}{capability[1]}")["spills"] == 0

@@ -150,7 +150,8 @@ def epilogue(value: Any) -> Any:
 
 def _reaches(function: Any, target: Any, seen: tuple[Any, ...] = ()) -> bool:
     """Whether a kernel's function names the target, or a helper that does."""
-    named = [function.__globals__.get(name) for name in function.__code__.co_names]
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    named = [*held, *(function.__globals__.get(name) for name in function.__code__.co_names)]
     helpers = [one for one in named if hasattr(one, "__netspec_device__") and one not in seen]
     return any(one is target for one in named) or any(_reaches(one, target, (*seen, function)) for one in helpers)
 

@@ -8,7 +8,8 @@ Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, 
 writes them; in global or shared memory, for elements of any size, which decides the access's.
 
 Numbers: ``rsqrt(x)`` is 1 / sqrt(x) of a float32, off by no more than 2 ** -22.4 of it; ``quotient(i, n)`` is i // n
-of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits.
+of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits; ``opaque(i)`` is the
+int32 itself, as a number that the compiler keeps: it does not find it anew from what it was made of.
 
 Shuffles: ``shuffle_xor(value, lanes)`` gives the value of the thread whose lane differs in those bits,
 ``shuffle_down(value, lanes)`` that of the thread so many lanes on (its own beyond the last) and ``shuffle_up`` that of
@@ -17,8 +18,9 @@ Every thread of the warp must come by, in a block of whole warps.
 
 Copies in the background: ``cp_async16(target, place, source, index, count)`` fills 4 elements of shared memory with
 the first ``count`` (0 to 4) of global memory and zeros behind; ``cp_async8`` does 2, ``cp_async4`` 1. Aligned to their
-own size. Nothing is read where count is 0. ``cp_async_commit()`` closes a group of copies, ``cp_async_wait(pending)``,
-with a literal, waits until at most so many groups are under way; others see the data after ``cuda.syncthreads()``.
+own size. Nothing is read where count is 0. A bool as the count means all or none, which is faster.
+``cp_async_commit()`` closes a group of copies, ``cp_async_wait(pending)``, with a literal, waits until at most so many
+groups are under way; others see the data after ``cuda.syncthreads()``.
 
 Matrices, in which all 32 threads of a warp take part (PTX ISA 9.7.14):
 
@@ -34,7 +36,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from netspec.kernels import twins
-from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
+from netspec.kernels.numba_cuda import SIMULATOR, capability, intrinsic, types
 from netspec.kernels.ptx import address, asm, float32, pack, pointer, uint32, unpack, vector_pointer, void
 
 
@@ -94,6 +96,16 @@ def quotient(_, i, n):  # type: ignore[no-untyped-def]
     return types.int32(types.uint32, types.uint32), generate
 
 
+@_instruction
+def opaque(_, value):  # type: ignore[no-untyped-def]
+    """The same number."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return asm(builder, "mov.b32 $0, $1;", uint32, args, "=r,r")
+
+    return types.int32(types.int32), generate
+
+
 _SHUFFLES = {"bfly": "shuffle_xor", "down": "shuffle_down", "up": "shuffle_up"}
 
 
@@ -125,12 +137,15 @@ def _cp_async(size: int) -> Any:
             array, start, origin, first, elements = args
             shared = address(builder, pointer(context, builder, signature.args[0], array, start), shared=True)
             data = address(builder, pointer(context, builder, signature.args[2], origin, first))
-            given = builder.mul(elements, uint32(4))
             text = f"cp.async.{cache}.shared.global [$0], [$1], {size}, $2;"
+            given = builder.zext(elements, uint32) if whole else builder.mul(elements, uint32(4))
+            if whole:  # a predicate that says whether to ignore the source
+                text = f"{{ .reg .pred none; setp.eq.u32 none, $2, 0; {text.replace('$2', 'none')} }}"
             asm(builder, text, void, [shared, data, given], "r,l,r,~{memory}", moves=False)
             return context.get_dummy_value()
 
-        return types.void(target, types.int64, source, types.int64, types.int32), generate
+        whole = isinstance(count, types.Boolean)
+        return types.void(target, types.int64, source, types.int64, count if whole else types.int32), generate
 
     define.__name__ = define.__qualname__ = f"cp_async{size}"
     return _instruction(define)
@@ -164,12 +179,18 @@ def cp_async_wait(_, pending):  # type: ignore[no-untyped-def]
     return types.void(pending), generate
 
 
+def convert_tf32(builder: Any, value: Any) -> Any:
+    """Generate a rounding to tf32: from compute capability 9.0 on one instruction, before that three."""
+    ties = "rn" if (capability() or (0, 0)) >= (9, 0) else "rna"
+    return asm(builder, f"cvt.{ties}.tf32.f32 $0, $1;", uint32, [value], "=r,f")
+
+
 @_instruction
 def to_tf32(_, value):  # type: ignore[no-untyped-def]
-    """A float32 with 10 bits of mantissa, rounded to the nearest, ties away from zero."""
+    """A float32 with 10 bits of mantissa, rounded to the nearest; ties to even, or away from zero before Hopper."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return asm(builder, "cvt.rna.tf32.f32 $0, $1;", uint32, args, "=r,f")
+        return convert_tf32(builder, *args)
 
     return types.uint32(types.float32), generate
 
@@ -215,13 +236,17 @@ def _mma(precision: str) -> Any:
 mma_tf32, mma_bf16 = _mma("tf32"), _mma("bf16")
 
 
-def _ldmatrix(name: str, option: str) -> Any:
+def load_matrices(context: Any, builder: Any, kind: Any, array: Any, index: Any, option: str = "") -> list[Any]:
+    """Generate one ldmatrix: 4 uint32 values."""
     text = f"ldmatrix.sync.aligned.m8n8.x4{option}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
+    shared = address(builder, pointer(context, builder, kind, array, index), shared=True)
+    return asm(builder, text, [uint32] * 4, [shared], "=r,=r,=r,=r,r,~{memory}", moves=False)  # type: ignore[no-any-return]
 
+
+def _ldmatrix(name: str, option: str) -> Any:
     def define(_, array, index):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            shared = address(builder, pointer(context, builder, signature.args[0], *args), shared=True)
-            parts = asm(builder, text, [uint32] * 4, [shared], "=r,=r,=r,=r,r,~{memory}", moves=False)
+            parts = load_matrices(context, builder, signature.args[0], args[0], args[1], option)
             return pack(context, builder, signature, parts)
 
         return types.UniTuple(types.uint32, 4)(array, types.int64), generate

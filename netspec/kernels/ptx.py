@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-float32, uint32, void = ir.FloatType(), ir.IntType(32), ir.VoidType()
+float32, uint32, int64, void = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.VoidType()
 _GLOBAL, _SHARED = 1, 3
 """Address spaces."""
 
@@ -28,17 +28,17 @@ def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> An
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
-def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    """The address of four elements, to load and store them as one vector."""
+def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, count: int = 4) -> Any:
+    """The address of neighbouring elements, to load and store them as one vector."""
     place = pointer(context, builder, kind, array, index)
-    return builder.bitcast(place, ir.PointerType(ir.VectorType(place.type.pointee, 4), place.type.addrspace))
+    return builder.bitcast(place, ir.PointerType(ir.VectorType(place.type.pointee, count), place.type.addrspace))
 
 
 def address(builder: Any, place: Any, shared: bool = False) -> Any:
     """An address as a number: 64 bits of global memory, or 32 bits of shared memory."""
     space = _SHARED if shared else _GLOBAL
     narrowed = builder.addrspacecast(place, ir.PointerType(place.type.pointee, space))
-    return builder.ptrtoint(narrowed, uint32 if shared else ir.IntType(64))
+    return builder.ptrtoint(narrowed, uint32 if shared else int64)
 
 
 def unpack(builder: Any, whole: Any, count: int) -> list[Any]:

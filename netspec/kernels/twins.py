@@ -39,14 +39,24 @@ def elements(array: Any) -> Array:
 
 def load4(array: Any, index: int) -> tuple[Any, ...]:
     """See netspec.kernels.instructions, as for all here."""
-    _check_aligned(index, 4)
-    return tuple(elements(array)[index : index + 4])
+    return load_some(array, index, 4)
+
+
+def load_some(array: Any, index: int, count: int) -> tuple[Any, ...]:
+    """Read neighbouring elements at once."""
+    _check_aligned(index, count)
+    return tuple(elements(array)[index : index + count])
 
 
 def store4(array: Any, index: int, *values: Any) -> None:
     """Write four elements."""
-    _check_aligned(index, 4)
-    elements(array)[index : index + 4] = values
+    store_some(array, index, *values)
+
+
+def store_some(array: Any, index: int, *values: Any) -> None:
+    """Write neighbouring elements at once."""
+    _check_aligned(index, len(values))
+    elements(array)[index : index + len(values)] = values
 
 
 def rsqrt(value: Any) -> Any:
@@ -60,6 +70,11 @@ def quotient(i: int, n: int) -> int:
     if not (0 <= i < 2**32 and 0 < n < 2**32):
         raise ValueError(f"{i} // {n} is not for 32 bits")
     return int(i) // int(n)
+
+
+def opaque(value: int) -> int:
+    """The number itself."""
+    return value
 
 
 def _check_aligned(index: int, count: int) -> None:
@@ -90,6 +105,7 @@ def shuffle_up(value: Any, lanes: int) -> Any:
 
 
 def _cp_async(target: Any, place: int, source: Any, index: int, count: int, size: int) -> None:
+    count = size * int(count) if isinstance(count, bool | np.bool_) else count
     if not 0 <= count <= size:
         raise ValueError(f"{count} elements cannot be copied into {size}")
     _check_aligned(place, size)
@@ -210,6 +226,11 @@ def _added(left: Array, right: Array, c: Sequence[Array]) -> list[Array]:
 def ldmatrix(array: Any, index: int) -> Any:
     """Four matrices of a warp."""
     return in_warp((array, index), lambda lanes: _ldmatrix(lanes, False))
+
+
+def matrices_as_numbers(array: Any, index: int) -> tuple[Any, ...]:
+    """What ldmatrix gives, as float32 of the same bits."""
+    return tuple(np.array(ldmatrix(array, index)).view(np.float32))
 
 
 def ldmatrix_trans(array: Any, index: int) -> Any:

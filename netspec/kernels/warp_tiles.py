@@ -1,17 +1,19 @@
 """A warp's share of a matrix product on tensor cores: fragments from shared memory, products, sums back to it.
 
-Operands lie in shared memory 16 terms at a time, in one of two orders: "lines", 16 terms of a line side by side, or
-"terms", all lines of a term side by side. A thread loads 128 bits at once and feeds what comes to the instructions as
-it is. That permutes terms (in both operands alike), rows and columns, against the order of the instruction: a thread
-(``g`` = lane // 4, ``q`` = lane % 4) holds terms 4 q to 4 q + 3 of
+Operands lie in shared memory 16 terms at a time, in one of two orders: "lines", the 16 terms of a line side by side,
+or "terms", all lines of a term side by side. Fours of elements are shuffled within both (``line_at``, ``term_at``), so
+that the threads of a warp find theirs in different banks. What is loaded comes in the registers in which the
+instruction takes it: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two
+neighbouring rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
 
-- rows 16 i + g + 8 h of the left operand's tile i ("lines"), or rows 32 (i // 2) + 4 g + 2 (i % 2) + h ("terms"),
-  h being the instruction's upper or lower half;
-- column 32 p + 4 g + j of the right operand, for the instruction's tile j of panel p of 32 columns; so its sums of a
-  row are the neighbouring columns 32 p + 8 q to 32 p + 8 q + 7. In the order "lines" column 32 p + 4 g + j lies in line
-  32 p + 8 j + g.
+A thread (``g`` = lane // 4, ``q`` = lane % 4) holds terms q, q + 4, q + 8 and q + 12 of
 
-Each function here makes an intrinsic (its twin in the simulator) for so many row tiles of 16 and panels of 32 columns.
+- rows 16 i + g + 8 h of the left operand's tile i ("lines"), or rows 16 i + 2 g + h ("terms"), h being the
+  instruction's upper or lower half;
+- column 8 j + g of the right operand's tile j; so its sums of a row are columns 8 j + 2 q and the next.
+
+Values come as the instruction's registers: for tile i and half s of the terms 4 of the left operand, for tile j and s
+2 of the right one, for i and j 4 sums.
 """
 
 from __future__ import annotations
@@ -22,17 +24,70 @@ from itertools import product as combinations
 from typing import Any, Literal
 
 from netspec.kernels import twins
-from netspec.kernels.instructions import multiply_add
+from netspec.kernels.instructions import convert_tf32, load_matrices, multiply_add
 from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
-from netspec.kernels.ptx import asm, float32, pack, uint32, unpack, vector_pointer
+from netspec.kernels.ptx import asm, float32, int64, pack, uint32, unpack, vector_pointer
 
 Order = Literal["lines", "terms"]
 Precision = Literal["tf32", "bf16"]
+Side = Literal["left", "right"]
+_Words = dict[str, list[list[tuple[int, ...]]]]
+TERMS = 16
+"""Terms of a slab."""
 
 
 def _instruction(define: Callable[..., Any], twin: Callable[..., Any], *names: Any) -> Any:
     define.__name__ = define.__qualname__ = "_".join(map(str, names))
     return twins.Twin(define, twin) if SIMULATOR else intrinsic(define)
+
+
+# Places in shared memory --------------------------------------------------------------------------------------------
+
+
+def line_at(line: int, four: int) -> int:
+    """Where a four of a line's terms lies ("lines")."""
+    return line * TERMS + (four ^ line // 2 % 4) * 4
+
+
+def term_at(term: int, four: int, width: int) -> int:
+    """Where a four of a term's ``width`` lines lies ("terms")."""
+    return term * width + (four ^ term % 4 * 2) * 4
+
+
+def bases(order: Order, side: Side, lane: int, width: int) -> tuple[int, int, int, int]:
+    """Where a thread's loads begin, for each of four shuffles; those of ``reads`` name one of them."""
+    g, q = lane // 4, lane % 4
+    if order == "lines" and side == "left":
+        found = [line_at(lane % 16, 2 * s + lane // 16) for s in range(2)]
+    elif order == "lines":
+        found = [line_at(lane % 8, lane // 8)]
+    elif side == "left":
+        found = [term_at(q, 4 * i + g // 2, width) + g % 2 * 2 for i in range(2)]
+    else:
+        found = [term_at(q, 2 * j + g // 4, width) + g % 4 for j in range(4)]
+    a, b, c, d = found * (4 // len(found))
+    return a, b, c, d
+
+
+def reads(order: Order, side: Side, tiles: int, width: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Registers that a load fills (4: ldmatrix), and base and distance from it of each load of a thread."""
+    if order == "lines" and side == "left":
+        return 4, tuple((s, 16 * TERMS * i) for i, s in combinations(range(tiles), range(2)))
+    if order == "lines":
+        return 4, tuple((0, 8 * TERMS * j) for j in range(tiles))
+    apart, own = (2, 2) if side == "left" else (4, 1)
+    fours = combinations(range(tiles), range(4))
+    return own, tuple((tile % apart, 32 * (tile // apart) + 4 * width * four) for tile, four in fours)
+
+
+def sum_places(order: Order, tiles: int, columns: int, pitch: int) -> tuple[tuple[int, int], ...]:
+    """Where two sums of a thread go in rows of ``pitch``, and the first of them."""
+    places = combinations(range(tiles), range(2), range(columns))
+    apart = 8 if order == "lines" else 1
+    return tuple(((16 * i + apart * h) * pitch + 8 * j, (i * columns + j) * 4 + 2 * h) for i, h, j in places)
+
+
+# Instructions -------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -49,81 +104,83 @@ def zeros(count: int) -> Any:
 
 
 @cache
-def load(offsets: tuple[int, ...]) -> Any:
-    """``load(array, index)``: four elements from each of the places ``index + offset``, in a row."""
+def load(order: Order, side: Side, tiles: int, width: int) -> Any:
+    """``load(array, bases)``: a slab's values of one operand; ``bases`` count from the array's beginning."""
+    own, places = reads(order, side, tiles, width)
 
-    def define(_, array, index):  # type: ignore[no-untyped-def]
+    def define(_, array, starts):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            kind, origin = signature.args[0], args[0]
+            given = [builder.sext(base, int64) for base in unpack(builder, args[1], 4)]
             parts: list[Any] = []
-            for offset in offsets:
-                place = builder.add(args[1], args[1].type(offset))
-                source = vector_pointer(context, builder, signature.args[0], args[0], place)
-                parts += unpack(builder, builder.load(source, align=16), 4)
+            for base, distance in places:
+                index = builder.add(given[base], int64(distance))
+                if own == 4:
+                    words = load_matrices(context, builder, kind, origin, index)
+                    parts += [builder.bitcast(word, float32) for word in words]
+                else:
+                    place = vector_pointer(context, builder, kind, origin, index, own)
+                    parts += unpack(builder, builder.load(place, align=4 * own), own)
             return pack(context, builder, signature, parts)
 
-        return types.UniTuple(array.dtype, 4 * len(offsets))(array, types.int64), generate
+        values = types.UniTuple(array.dtype, own * len(places))
+        return values(array, types.UniTuple(types.int32, 4)), generate
 
-    def twin(array: Any, index: int) -> tuple[Any, ...]:
-        return tuple(value for offset in offsets for value in twins.load4(array, index + offset))
+    def twin(array: Any, starts: Sequence[int]) -> tuple[Any, ...]:
+        found: list[Any] = []
+        for base, distance in places:
+            index = int(starts[base]) + distance
+            found += twins.matrices_as_numbers(array, index) if own == 4 else twins.load_some(array, index, own)
+        return tuple(found)
 
-    return _instruction(define, twin, "load", *offsets)
-
-
-def sum_offsets(order: Order, tiles: int, panels: int, pitch: int) -> tuple[tuple[int, int], ...]:
-    """Where four sums of a thread go in rows of ``pitch``, and the first of them; the others are 4 apart."""
-    found = []
-    for i, half, panel, side in combinations(range(tiles), range(2), range(panels), range(2)):
-        row = 16 * i + 8 * half if order == "lines" else 32 * (i // 2) + 2 * (i % 2) + half
-        first = (i * panels + panel) * 16 + 2 * half + side
-        found.append((row * pitch + 32 * panel + 4 * side, first))
-    return tuple(found)
+    return _instruction(define, twin, "load", order, side, tiles, width)
 
 
 @cache
-def store(order: Order, tiles: int, panels: int, pitch: int) -> Any:
+def store(order: Order, tiles: int, columns: int, pitch: int) -> Any:
     """``store(array, index, sums)``: a thread's sums to its places in rows of ``pitch`` elements."""
-    places = sum_offsets(order, tiles, panels, pitch)
-    count = 16 * tiles * panels
+    places = sum_places(order, tiles, columns, pitch)
+    count = 4 * tiles * columns
 
     def define(_, array, index, sums):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             parts = unpack(builder, args[2], count)
             for offset, first in places:
                 place = builder.add(args[1], args[1].type(offset))
-                target = vector_pointer(context, builder, signature.args[0], args[0], place)
+                target = vector_pointer(context, builder, signature.args[0], args[0], place, 2)
                 value = target.type.pointee(None)
-                for number in range(4):
-                    value = builder.insert_element(value, parts[first + 4 * number], uint32(number))
-                builder.store(value, target, align=16)
+                for number in range(2):
+                    value = builder.insert_element(value, parts[first + number], uint32(number))
+                builder.store(value, target, align=8)
             return context.get_dummy_value()
 
         return types.void(array, types.int64, types.UniTuple(types.float32, count)), generate
 
     def twin(array: Any, index: int, sums: Sequence[Any]) -> None:
         for offset, first in places:
-            twins.store4(array, index + offset, *sums[first : first + 16 : 4])
+            twins.store_some(array, index + offset, *sums[first : first + 2])
 
-    return _instruction(define, twin, "store", order, tiles, panels, pitch)
+    return _instruction(define, twin, "store", order, tiles, columns, pitch)
 
 
 @cache
-def multiply(precision: Precision, left: Order, right: Order, tiles: int, panels: int) -> Any:
+def multiply(precision: Precision, tiles: int, columns: int) -> Any:
     """``multiply(a, b, sums)``: the sums with the products of one slab added."""
-    counts = (8 * tiles, 16 * panels, 16 * tiles * panels)
+    counts = (8 * tiles, 4 * columns, 4 * tiles * columns)
 
     def define(_, a, b, sums):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             parts = [unpack(builder, whole, count) for whole, count in zip(args, counts, strict=True)]
 
             def convert(*values: Any) -> Any:
-                text = "cvt.rna.tf32.f32 $0, $1;" if len(values) == 1 else "cvt.rn.bf16x2.f32 $0, $2, $1;"
-                return asm(builder, text, uint32, values, "=r" + ",f" * len(values))
+                if precision == "tf32":
+                    return convert_tf32(builder, *values)
+                return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, values, "=r,f,f")
 
             def add(a: Any, b: Any, c: Any) -> Any:
                 return multiply_add(builder, precision, a, b, c)
 
-            results = _product(precision, left, right, tiles, panels)(*parts, convert, add)
-            return pack(context, builder, signature, results)
+            return pack(context, builder, signature, _product(precision, tiles, columns)(*parts, convert, add))
 
         given = [types.UniTuple(types.float32, count) for count in counts]
         return given[2](*given), generate
@@ -133,46 +190,37 @@ def multiply(precision: Precision, left: Order, right: Order, tiles: int, panels
 
     def together(lanes: Sequence[Any]) -> Any:
         parts = (twins.by_register(lanes, number) for number in range(3))
-        results = _product(precision, left, right, tiles, panels)(*parts, *twins.warp_operations(precision))
+        results = _product(precision, tiles, columns)(*parts, *twins.warp_operations(precision))
         return [tuple(result[lane] for result in results) for lane in range(32)]
 
-    return _instruction(define, twin, "multiply", precision, left, right, tiles, panels)
+    return _instruction(define, twin, "multiply", precision, tiles, columns)
 
 
-_WORDS = {"tf32": ((0,), (1,), (2,), (3,)), "bf16": ((0, 1), (2, 3))}
-"""A thread's terms by the registers that they are converted to; two registers make an instruction's share."""
+_LEFT: _Words = {
+    "tf32": [[(0,), (1,), (2,), (3,)], [(4,), (5,), (6,), (7,)]],
+    "bf16": [[(0, 2), (1, 3), (4, 6), (5, 7)]],
+}
+_RIGHT: _Words = {"tf32": [[(0,), (1,)], [(2,), (3,)]], "bf16": [[(0, 1), (2, 3)]]}
+"""A tile's values by the registers that they are converted to, of each of its instructions."""
 
 
-def _product(precision: Precision, left: Order, right: Order, tiles: int, panels: int) -> Callable[..., list[Any]]:
+def _product(precision: Precision, tiles: int, columns: int) -> Callable[..., list[Any]]:
     """Which values meet in which instruction, whatever values are: registers of a compiler, or a warp's in numpy."""
-    words = _WORDS[precision]
-    parts = range(len(words))
+
+    def converted(values: Any, words: Any, count: int, convert: Any) -> Any:
+        size = len(values) // count
+        return [
+            [[convert(*(values[size * tile + part] for part in word)) for word in step] for step in words]
+            for tile in range(count)
+        ]
 
     def product(a: Any, b: Any, sums: Any, convert: Any, add: Any) -> list[Any]:
-        rows = {
-            (i, half, word): convert(*(a[_row(left, i, half, term)] for term in words[word]))
-            for i, half, word in combinations(range(tiles), range(2), parts)
-        }
-        columns = {
-            (panel, j, word): convert(*(b[_column(right, panel, j, term)] for term in words[word]))
-            for panel, j, word in combinations(range(panels), range(4), parts)
-        }
+        left = converted(a, _LEFT[precision], tiles, convert)
+        right = converted(b, _RIGHT[precision], columns, convert)
         results = list(sums)
-        for word, i, panel, j in combinations(parts[::2], range(tiles), range(panels), range(4)):
-            at = ((i * panels + panel) * 4 + j) * 4
-            fragment = [rows[i, half, k] for k in (word, word + 1) for half in range(2)]
-            other = [columns[panel, j, k] for k in (word, word + 1)]
-            results[at : at + 4] = add(fragment, other, results[at : at + 4])
+        for step, i, j in combinations(range(len(_LEFT[precision])), range(tiles), range(columns)):
+            at = (i * columns + j) * 4
+            results[at : at + 4] = add(left[i][step], right[j][step], results[at : at + 4])
         return results
 
     return product
-
-
-def _row(order: Order, i: int, half: int, term: int) -> int:
-    """Where a thread has a term of a row of the left operand among what it has loaded."""
-    return (2 * i + half) * 4 + term if order == "lines" else (i // 2 * 4 + term) * 4 + 2 * (i % 2) + half
-
-
-def _column(order: Order, panel: int, j: int, term: int) -> int:
-    """Where it has a term of a column of the right operand."""
-    return (panel * 4 + j) * 4 + term if order == "lines" else (panel * 4 + term) * 4 + j

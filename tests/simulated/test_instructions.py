@@ -152,6 +152,23 @@ def test_copies_fill_up_with_zeros():
     assert np.array_equal(target.reshape(32, 4)[:, ::-1], expected)
 
 
+def copy_all_or_none(source, target):
+    words = cuda.shared.array(WORDS * 2, source.dtype, alignment=16)
+    t = cuda.threadIdx.x
+    cp_async16(words, 4 * t, source, 4 * t, t % 2 == 0)
+    cp_async_commit()
+    cp_async_wait(0)
+    cuda.syncthreads()
+    a, b, c, d = load4(words, 4 * t)
+    store4(target, 4 * t, a, b, c, d)
+
+
+def test_copies_of_all_or_none():
+    source, target = np.arange(1, 129, dtype="f"), np.zeros(128, "f")
+    run(copy_all_or_none, source, target)
+    assert np.array_equal(target.reshape(32, 4), source.reshape(32, 4) * (np.arange(32) % 2 == 0)[:, None])
+
+
 def copy_narrow(source, target):
     words = cuda.shared.array(WORDS * 2, source.dtype, alignment=16)
     t = cuda.threadIdx.x
