@@ -79,7 +79,7 @@ def test_the_machine_code_multiplies_in_place():
 
     array = array_type("float32", 1)
     text = compile_ptx(plain_cuda(pipeline, "float32"), (array, array, scalar_type("int64")), (9, 0, "a"))
-    assert ".target sm_90a" in text and f"{warpgroup.LAYOUT:#x}" in text
+    assert ".target sm_90a" in text and str(warpgroup.LAYOUT - 2**64) in text
     order = re.findall(r"cp\.async\.wait_group|fence\.proxy\.async|bar\.sync|wgmma\.\w+", text)
     want = ["cp.async.wait_group", "fence.proxy.async", "bar.sync", "wgmma.fence", *["wgmma.mma_async"] * 4]
     assert order == [*want, "wgmma.commit_group", "wgmma.wait_group"]

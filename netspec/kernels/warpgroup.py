@@ -15,6 +15,7 @@ Functions to make intrinsics (their twins in the simulator), for ``blocks`` of 6
   places in rows of ``pitch`` elements, ``index`` being the first one's: row 16 w + g, column 2 q for lane 4 g + q of
   warp w.
 
+``rounded(value)`` is a float32's nearest tf32, ties away from zero, of which nothing is left to cut off.
 ``fence()``: each thread calls it behind its last write to shared memory and before the barrier behind which the tensor
 cores read that: they do not see by themselves what threads have written.
 """
@@ -26,6 +27,7 @@ from functools import cache
 from itertools import product as combinations
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from netspec.kernels import twins, warpgroup_twins
@@ -38,6 +40,7 @@ ROWS = 64
 """Rows of a block, which one instruction takes."""
 STEP = 8
 """Terms that one instruction takes."""
+_WORD = ir.IntType(64)
 LAYOUT = 2 << 62 | (8 * TERMS * 4 >> 4) << 32 | 1 << 16
 """A descriptor without its address: 64-byte swizzling, bytes from eight lines to the next eight; the last is unused."""
 
@@ -69,15 +72,12 @@ def multiply(blocks: int, columns: int) -> Any:
 
     def define(_, array, left, right, sums):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            place, *starts = args[:3]
-            words = [
-                address(builder, pointer(context, builder, signature.args[0], place, start), shared=True)
-                for start in starts
-            ]
-            values = [*unpack(builder, args[3], count), *words]
-            results = asm(
-                builder, _text(blocks, columns), [float32] * count, values, _tied(count, "r,r,~{memory}"), moves=False
-            )
+            array_type, place = signature.args[0], args[0]
+            left, right = (_operand(builder, pointer(context, builder, array_type, place, one)) for one in args[1:3])
+            starts = [builder.add(word, word.type(offset >> 4)) for word, offset in _shares(left, right, blocks)]
+            values, constraints = [*unpack(builder, args[3], count), *starts], "l," * len(starts) + "~{memory}"
+            text = _text(blocks, columns)
+            results = asm(builder, text, [float32] * count, values, _tied(count, constraints), moves=False)
             return pack(context, builder, signature, results)
 
         whole = types.UniTuple(types.float32, count)
@@ -89,22 +89,29 @@ def multiply(blocks: int, columns: int) -> Any:
     return _instruction(define, twin, "multiply", blocks, columns)
 
 
+def _operand(builder: Any, place: Any) -> Any:
+    """``descriptor`` of a place in shared memory."""
+    start = builder.and_(address(builder, place, shared=True), uint32(0x3FFFF))
+    return builder.or_(builder.zext(builder.lshr(start, uint32(4)), _WORD), _WORD(LAYOUT))
+
+
+def _shares(left: Any, right: Any, blocks: int) -> list[tuple[Any, int]]:
+    """What each instruction takes of the operands: bytes from their starts, of the left one step by step."""
+    steps = range(0, TERMS * 4, STEP * 4)
+    return [(left, step + block * ROWS * TERMS * 4) for step in steps for block in range(blocks)] + [
+        (right, step) for step in steps
+    ]
+
+
 def _text(blocks: int, columns: int) -> str:
-    """PTX of a slab's products: descriptors, and instructions one behind the other, that no move can come between."""
-    each, inputs = columns // 2, blocks * columns  # sums count twice: as results, and as inputs tied to them
-    lines = ["{", f".reg .b64 left, right, a<{blocks * 2}>, b<2>;", ".reg .b32 bits;", ".reg .pred add;"]
-    for number, name in ((inputs, "left"), (inputs + 1, "right")):
-        lines += [f"bfe.u32 bits, ${number}, 4, 14;", f"cvt.u64.u32 {name}, bits;"]
-        lines.append(f"or.b64 {name}, {name}, {LAYOUT:#x};")
-    steps = range(TERMS // STEP)
-    lines += [f"add.s64 b{step}, right, {step * STEP * 4 >> 4};" for step in steps]
-    for step, block in combinations(steps, range(blocks)):
-        lines.append(f"add.s64 a{step * blocks + block}, left, {(block * ROWS * TERMS + step * STEP) * 4 >> 4};")
-    lines += ["setp.ne.b32 add, 1, 0;", "wgmma.fence.sync.aligned;"]
-    for step, block in combinations(steps, range(blocks)):
+    """PTX of a slab's products, one behind the other, so that no move can come between."""
+    each, starts = columns // 2, blocks * columns  # sums count twice: as results, and as inputs tied to them
+    kind = f"wgmma.mma_async.sync.aligned.m{ROWS}n{columns}k{STEP}.f32.tf32.tf32"
+    lines = ["{", ".reg .pred add;", "setp.ne.b32 add, 1, 0;", "wgmma.fence.sync.aligned;"]
+    for step, block in combinations(range(TERMS // STEP), range(blocks)):
         registers = ",".join(f"${block * each + number}" for number in range(each))
-        kind = f"wgmma.mma_async.sync.aligned.m{ROWS}n{columns}k{STEP}.f32.tf32.tf32"
-        lines.append(f"{kind} {{{registers}}}, a{step * blocks + block}, b{step}, add, 1, 1;")
+        left, right = starts + step * blocks + block, starts + TERMS // STEP * blocks + step
+        lines.append(f"{kind} {{{registers}}}, ${left}, ${right}, add, 1, 1;")
     return "\n".join([*lines, "wgmma.commit_group.sync.aligned;", "}"])
 
 
@@ -172,3 +179,16 @@ def _fence() -> Any:
 
 
 fence = _fence()
+
+
+def _rounded() -> Any:
+    def define(_, value):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.bitcast(asm(builder, "cvt.rna.tf32.f32 $0, $1;", uint32, args, "=r,f"), float32)
+
+        return types.float32(types.float32), generate
+
+    return _instruction(define, lambda value: twins.tf32_bits(value).view(np.float32)[()], "rounded")
+
+
+rounded = _rounded()

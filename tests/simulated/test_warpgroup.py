@@ -16,7 +16,7 @@ zeros = Lazy("netspec.kernels.warp_tiles", "zeros", (BLOCKS * COLUMNS // 2,))
 multiply = Lazy("netspec.kernels.warpgroup", "multiply", (BLOCKS, COLUMNS))
 wait = Lazy("netspec.kernels.warpgroup", "wait", (BLOCKS, COLUMNS))
 store = Lazy("netspec.kernels.warpgroup", "store", (BLOCKS, COLUMNS, PITCH))
-fence = Lazy("netspec.kernels.warpgroup", "fence")
+fence, rounded = (Lazy("netspec.kernels.warpgroup", name) for name in ("fence", "rounded"))
 
 
 def product(source, target, right, spoil, twice):
@@ -67,3 +67,19 @@ def test_operands_that_change_under_way_are_found():
 def test_operands_begin_at_multiples_of_1024_bytes():
     with pytest.raises(ValueError, match="no multiple of 1024"):
         run(right=LEFT - 16)
+
+
+def nearest(source, target):
+    i = cuda.grid(1)
+    if i < source.size:
+        target[i] = rounded(source[i])
+
+
+def test_rounded_numbers_are_the_nearest_tf32():
+    values = np.array([1, 1 + 2**-11, 1 + 2**-11 - 2**-23, -3.1415927, 2**-130, np.inf, 0], np.float32)
+    target = np.zeros_like(values)
+    compile_cuda(nearest, "float32")[1, 32](values, target)
+    assert target[:3].tolist() == [1, 1 + 2**-10, 1]
+    assert not (target.view(np.uint32) & 0x1FFF).any()
+    np.testing.assert_allclose(target[:4], values[:4], rtol=2**-11)
+    assert target[5] == np.inf and target[6] == 0
