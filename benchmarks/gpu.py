@@ -1,10 +1,11 @@
 """netspec on a GPU, in one command of under nine minutes, from a bare checkout and without the network.
 
-    PYTHONPATH=. python benchmarks/gpu.py OUT                    # writes OUT/report.json and OUT/report.md
+    PYTHONPATH=. python benchmarks/gpu.py OUT                    # writes OUT/report.json, OUT/report.md, OUT/log.txt
     PYTHONPATH=. python benchmarks/gpu.py OUT --sections graphs launches steps
     PYTHONPATH=. python benchmarks/gpu.py OUT --data CIFAR10     # folders of images, as specs/cifar10-quick.yaml says
 
-Data is generated. A section that fails is recorded with what it raised, and the next goes on; the report is written
+Data is generated. Sections run in a process of their own, which is ended when it has not answered in time and made anew
+after a fault: what goes wrong is recorded with the end of its log, and the next section goes on. The report is written
 after each. Where PyTorch is installed its figures, taken in the same run, stand beside ours. Where specs know
 ``train.cuda.precision``, sections are run once for each precision.
 """
@@ -16,27 +17,36 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 if Path("/usr/local/cuda/nvvm").is_dir():  # a toolkit beside Python's packages: numba-cuda looks where this points
     os.environ.setdefault("CUDA_HOME", "/usr/local/cuda")
 
-Section = Callable[[], dict[str, Any]]
+Found = dict[str, Any]
+GRACE_S = 40.0
+"""How long the section may take that runs when the time is up."""
+
+
+class Section(NamedTuple):
+    """What is measured; where: in a worker of ours, in PyTorch's, or here, what touches no card in its own process."""
+
+    measure: Callable[[], Found]
+    seconds: float = 90.0
+    """The longest that its worker is waited for."""
+    where: Literal["ours", "torch", "here"] = "ours"
 
 
 def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]], end: float) -> dict[str, Section]:
     """What is measured, in order; a later section may use what an earlier one found."""
-    from gpu_parts import compare, learning, network, outside, questions, rivals
+    from gpu_parts import compare, learning, machine, network, outside, questions, rivals
     from gpu_parts.network import iterations as train
 
-    from netspec.device.binding import open_device
-
-    device = open_device("cuda:0")
     batch, large, one, two = options.batch, options.large_batch, options.one_device, options.two_devices
     modes = network.precisions(one)
 
@@ -48,48 +58,64 @@ def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]],
         products = {key: value for key, value in found.items() if key in network.PRECISIONS}
         return network.Ceilings(done.get("ceilings", {}).get("copy_GBs"), products)
 
-    def steps(mode: str | None) -> dict[str, Any]:
+    def steps(mode: str | None) -> Found:
         return network.steps(one, batch, mode, ceilings(), time.perf_counter() + left(0.15))
 
-    def learn() -> dict[str, Any]:
+    def learn() -> Found:
         name, target = ("cifar10-quick", 0.26) if options.data else (options.learns, options.target)
         return learning.to_an_error(name, target, min(60.0, left(0.5)), options.data, modes[-1])
 
-    return {
-        "machine": questions.machine,
-        "architecture": lambda: questions.architecture(device),
-        "graphs": lambda: questions.graphs(device),
-        "launches": lambda: questions.launches(device),
-        "iteration": lambda: questions.iteration(train(options.check, 16, "cuda", None)),
-        "ceilings": lambda: questions.ceilings(device),
-        "torch, products": rivals.products,
-        "right": lambda: network.right(options.check, 16),
-        **{_named("training", mode): partial(train, one, batch, "cuda:0", mode) for mode in modes},
-        "training, two devices on one card": lambda: train(two, batch, "cuda:0,cuda:0", modes[-1]),
-        "torch, training": lambda: outside.torch_training(batch, min(110.0, left(0.35))),
-        "torch, convolutions": lambda: rivals.convolutions(batch),
-        **{_named("steps", mode): partial(steps, mode) for mode in modes},
-        "convolutions": lambda: compare.convolutions(done),
-        "training, large batch": lambda: train(one, large, "cuda:0", modes[-1]),
-        "torch, training, large batch": lambda: outside.torch_training(large, min(30.0, left(0.3)), "channels last"),
-        "against PyTorch": lambda: compare.training(done, one),
-        "training, two devices, serial": lambda: train(two, batch, "cuda:0,cuda:0", modes[-1], runner="serial"),
-        "learns": learn,
-        "curves": lambda: network.curves(options.check, 16),
-        "tests": lambda: outside.tests(min(120.0, left(0.7))),
-        "sanitizer": lambda: outside.sanitizer(min(60.0, left(0.9))),
+    def here(measure: Callable[[], Found]) -> Section:
+        return Section(measure, where="here")
+
+    found = {
+        "machine": here(machine.describe),
+        "architecture": Section(lambda: questions.architecture(_card())),
+        "graphs": Section(lambda: questions.graphs(_card())),
+        "launches": Section(lambda: questions.launches(_card())),
+        "iteration": Section(lambda: questions.iteration(train(options.check, 16, "cuda", None))),
+        "ceilings": Section(lambda: questions.ceilings(_card())),
+        "torch, products": Section(rivals.products, where="torch"),
+        **{_named("right", mode): Section(partial(network.right, options.check, 16, mode)) for mode in modes},
+        **{_named("training", mode): Section(partial(train, one, batch, "cuda:0", mode)) for mode in modes},
+        "training, two devices on one card": Section(lambda: train(two, batch, "cuda:0,cuda:0", modes[-1])),
+        "torch, training": here(lambda: outside.torch_training(batch, min(100.0, left(0.3)))),
+        "against PyTorch": here(lambda: compare.training(done, one)),
+        "tests": here(lambda: outside.tests(min(100.0, left(0.35)))),
+        **{_named("steps", mode): Section(partial(steps, mode), 120.0) for mode in modes},
+        "torch, convolutions": Section(lambda: rivals.convolutions(batch), where="torch"),
+        "convolutions": here(lambda: compare.convolutions(done)),
+        "training, large batch": Section(lambda: train(one, large, "cuda:0", modes[-1])),
+        "torch, training, large batch": here(
+            lambda: outside.torch_training(large, min(30.0, left(0.3)), "channels last")
+        ),
+        "against PyTorch, both batches": here(lambda: compare.training(done, one)),
+        "training, two devices, serial": Section(
+            lambda: train(two, batch, "cuda:0,cuda:0", modes[-1], runner="serial")
+        ),
+        "learns": Section(learn, 120.0),
+        "curves": Section(lambda: network.curves(options.check, 16)),
+        "sanitizer": here(lambda: outside.sanitizer(min(60.0, left(0.9)))),
     }
+    return {name: one for name, one in found.items() if find_spec("torch") or not name.startswith("torch")}
+
+
+@cache
+def _card() -> Any:
+    from netspec.device.binding import open_device
+
+    return open_device("cuda:0")
 
 
 def _named(section: str, mode: str | None) -> str:
     return section if mode is None else f"{section}, {mode}"
 
 
-def main() -> int:
-    """Parse the command line, run the sections, write the report."""
+def main(arguments: Sequence[str]) -> int:
+    """Parse the command line, run the sections, write the report; 1 where something failed or cannot be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=Path, default=Path("gpu-report"), help="folder of the report")
-    parser.add_argument("--sections", nargs="*", help="only those whose names begin so")
+    parser.add_argument("--sections", nargs="*", help="only those whose names begin so, and the machine")
     parser.add_argument("--seconds", type=float, default=480.0, help="no section begins later than this")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--large-batch", type=int, default=1024)
@@ -99,43 +125,88 @@ def main() -> int:
     parser.add_argument("--learns", default="quickstart", help="spec that is trained until it errs little")
     parser.add_argument("--target", type=float, default=0.02, help="how little")
     parser.add_argument("--data", type=Path, help="CIFAR-10, on which cifar10-quick is then trained to 26 %%")
-    options = parser.parse_args()
-    if (remark := _no_gpu()) is not None:
-        print(remark)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.worker:
+        return _serve(options)
+    if not _has_gpu():
+        print("no NVIDIA GPU is found: nothing to measure")
         return 0
-    return _run(options)
+    return _run(options, arguments)
 
 
-def _no_gpu() -> str | None:
-    from netspec.device.gpus import gpus, obstacle, simulated
+def _serve(options: argparse.Namespace) -> int:
+    from gpu_parts.worker import serve
 
-    if not gpus() and not simulated():
-        return "no NVIDIA GPU is found: nothing to measure"
-    return obstacle()
+    def answer(name: str, done: Mapping[str, Found], left: float) -> Found:
+        return _attempt(lambda: sections(options, done, time.perf_counter() + left)[name].measure())
+
+    serve(answer)
+    return 0
 
 
-def _run(options: argparse.Namespace) -> int:
+def _has_gpu() -> bool:
+    from netspec.device.gpus import gpus, simulated
+
+    return bool(gpus()) or simulated()
+
+
+def _obstacle() -> str | None:
+    """Why nothing can be measured although there is a card, in a line that says what to bring."""
+    from gpu_parts import machine
+
+    from netspec.device.gpus import obstacle
+
+    lacking = machine.missing()
+    return f"Python packages are missing: {' '.join(lacking)}" if lacking else obstacle()
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from gpu_parts import report
+    from gpu_parts.worker import Worker
 
+    options.out.mkdir(parents=True, exist_ok=True)
     end, done = time.perf_counter() + options.seconds, {}
-    for name, section in sections(options, done, end).items():
-        if options.sections and not any(name.startswith(wanted) for wanted in options.sections):
-            continue
-        start = time.perf_counter()
-        done[name] = _attempt(section) if start < end else {"failed": "no time left"}
-        done[name]["seconds"] = round(time.perf_counter() - start, 1)
-        report.write(options.out, done)
-        print(f"{name}: {done[name].get('answer') or done[name].get('failed') or 'done'}", flush=True)
+    if (remark := _obstacle()) is not None:
+        from gpu_parts import machine
+
+        report.write(options.out, {"machine": {"failed": remark, **machine.describe()}})
+        print(f"{remark}\nwhat there is: {options.out}/report.md")
+        return 1
+    command = [sys.executable, str(Path(__file__).resolve()), *arguments, "--worker"]
+    workers = {where: Worker(command, options.out / "log.txt") for where in ("ours", "torch")}
+    try:
+        for name, section in sections(options, done, end).items():
+            if name == "machine" or not options.sections or name.startswith(tuple(options.sections)):
+                done[name] = _measured(name, section, workers, done, end)
+                report.write(options.out, done)
+                print(f"{name}: {done[name].get('answer') or done[name].get('failed') or 'done'}", flush=True)
+    finally:
+        for worker in workers.values():
+            worker.close()
     print("\n".join(report.answers(done)), f"report: {options.out}/report.md", sep="\n")
     return 1 if any("failed" in section for section in done.values()) else 0
 
 
-def _attempt(section: Section) -> dict[str, Any]:
+def _measured(name: str, section: Section, workers: Mapping[str, Any], done: dict[str, Found], end: float) -> Found:
+    start = time.perf_counter()
+    if start >= end:
+        return {"failed": "no time left"}
+    if section.where == "here":
+        found = _attempt(section.measure)
+    else:
+        limit = min(section.seconds, end - start + GRACE_S)
+        found = workers[section.where].ask(name, done, end - start, limit)
+    found["seconds"] = round(time.perf_counter() - start, 1)
+    return found
+
+
+def _attempt(measure: Callable[[], Found]) -> Found:
     try:
-        return section()
+        return measure()
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

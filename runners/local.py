@@ -17,5 +17,5 @@ def local_runner(
     if kinds == {"cpu"}:
         return ThreadRunner(bound, trace, watchdog)
     if kinds == {"cuda"}:
-        return StreamRunner(bound, trace)
+        return StreamRunner(bound, trace, watchdog)
     raise NetspecError("devices of different kinds cannot work together yet: bind all to CPUs or all to GPUs")

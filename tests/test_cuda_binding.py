@@ -168,6 +168,27 @@ def test_the_extra_that_fits_the_driver_is_named(driver, monkeypatch, version, e
     assert line == f"2 GPUs found, but not the CUDA compiler's libraries: install netspec[{extra}]"
 
 
+def test_the_drivers_version_is_told(driver, monkeypatch):
+    driver(13020)
+    assert gpu_module.driver_version() == "13.2"
+    monkeypatch.setattr(gpu_module, "_driver", lambda: None)
+    assert gpu_module.driver_version() is None
+
+
+def test_a_toolkits_library_is_loaded_from_where_numba_cuda_does_not_look(monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setattr(gpu_module, "_finds", lambda library: library in found)
+    monkeypatch.setattr(gpu_module.ctypes, "CDLL", lambda path, mode: found.append(path.split("/lib")[-1][:4]))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert not gpu_module.finds_compiler() and not found
+    (tmp_path / "lib64").mkdir()
+    for name in ("libnvvm.so.4", "libnvrt.so.13"):
+        (tmp_path / "lib64" / name).touch()
+    assert gpu_module._loads("nvvm") and found == ["nvvm"]
+    monkeypatch.setattr(gpu_module.ctypes, "CDLL", lambda path, mode: (_ for _ in ()).throw(OSError(path)))
+    assert not gpu_module._loads("nvvm") and not gpu_module.finds_compiler()
+
+
 def test_binding_imports_no_numba():
     code = "import sys; from netspec.device.binding import bind; bind(('a',)); sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

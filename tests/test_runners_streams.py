@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits
 
 from netspec.errors import NetspecError
 from netspec.events import IterationDone
+from netspec.runners import local
 from netspec.runners import session as session_module
 from netspec.runners.replay import explain
 from netspec.runners.session import Session
@@ -139,6 +141,13 @@ def test_the_watchdog_names_what_has_not_ended(iterations):
         with pytest.raises(NetspecError, match=rf"iteration {iterations + 1} has not ended after 0.05 s .*: .*|{said}"):
             session.train(batch(), iterations, BATCH, RATES)
         world.stuck = False
+
+
+def test_the_watchdogs_patience_reaches_the_runner_of_cards(monkeypatch):
+    made = {}
+    monkeypatch.setattr(local, "StreamRunner", lambda bound, trace, watchdog: made.update(watchdog=watchdog))
+    local.local_runner(SimpleNamespace(devices={"a": SimpleNamespace(kind="cuda")}), None, 7.0)
+    assert made == {"watchdog": 7.0}
 
 
 def test_a_device_that_fails_is_one_error_that_names_it(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from math import prod
@@ -21,6 +22,8 @@ from netspec.spec.model import Spec
 RATES = Rates(1e-6, 0.9, 5e-4)
 LEARNING = Rates(0.01, 0.9, 5e-4)
 PRECISIONS = ("float32", "tf32", "bf16")
+WATCHDOG_S = 30.0
+"""No iteration here takes a second: one that takes this long hangs, and says in which step."""
 
 
 def spec_of(name: str, batch: int, precision: str | None = None) -> Spec:
@@ -51,16 +54,17 @@ def images(spec: Spec, batch: int, seed: int = 0) -> dict[str, Any]:
     return arrays
 
 
-def right(name: str, batch: int) -> dict[str, Any]:
-    """One iteration on the card, in each precision, and on CPUs from the same start: the worst tensor's difference."""
-    rows, spec = [], spec_of(name, batch)
-    expected, on_cpu = _trained(spec, "cpu", batch)
-    for precision in precisions(name):
-        got, outcome = _trained(spec_of(name, batch, precision), "cuda", batch)
-        worst = max(expected, key=lambda key: _error(expected[key], got[key]))
-        row = {"precision": precision or "", "worst_tensor": worst, "worst_error": _error(expected[worst], got[worst])}
-        rows.append({**row, "loss_cpu": _loss(on_cpu), "loss_gpu": _loss(outcome), "finite": outcome.finite})
-    return {"network": name, "rows": rows}
+def right(name: str, batch: int, precision: str | None) -> dict[str, Any]:
+    """One iteration on the card and on CPUs from the same start: the worst tensor's difference."""
+    expected, on_cpu = _trained(spec_of(name, batch), "cpu", batch)
+    got, outcome = _trained(spec_of(name, batch, precision), "cuda", batch)
+    errors = {key: _error(expected[key], got[key]) for key in expected}
+    worst = max(errors, key=lambda key: math.inf if math.isnan(errors[key]) else errors[key])
+    losses = f"loss {_loss(outcome):.6g}, on CPUs {_loss(on_cpu):.6g}"
+    answer = f"{worst} is off by {errors[worst]:.1e} of its largest value; {losses}"
+    if not outcome.finite:
+        answer += "; NOT FINITE"
+    return {"answer": answer, "network": name, "precision": precision or "", "worst_error": errors[worst]}
 
 
 def curves(name: str, batch: int, iterations: int = 30) -> dict[str, Any]:
@@ -69,7 +73,7 @@ def curves(name: str, batch: int, iterations: int = 30) -> dict[str, Any]:
     runs = [("cpu", None), *(("cuda", precision) for precision in precisions(name))]
     for kind, precision in runs:
         spec = spec_of(name, batch, precision)
-        with Session(spec, [kind], phases=("train",)) as session:
+        with Session(spec, [kind], phases=("train",), watchdog=WATCHDOG_S) as session:
             steps = (session.train(images(spec, batch, i % 5), i, batch, LEARNING) for i in range(iterations))
             losses[f"{kind} {precision or ''}".strip()] = [_loss(outcome) / batch for outcome in steps]
     rows = [{"iteration": i + 1, **{key: curve[i] for key, curve in losses.items()}} for i in range(0, iterations, 5)]
@@ -87,7 +91,7 @@ class Ceilings(NamedTuple):
 def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, until: float) -> dict[str, Any]:
     """Every step of a training iteration, alone: milliseconds, TFLOP/s, GB/s and the share of what bounds it."""
     rows, spec = [], spec_of(name, batch, precision)
-    with Session(spec, ["cuda"], phases=("train",)) as session:
+    with Session(spec, ["cuda"], phases=("train",), watchdog=WATCHDOG_S) as session:
         session.train(images(spec, batch), 0, batch, RATES)
         program = session.programs["train"]
         for bound in session.bound("train").steps:
@@ -105,8 +109,9 @@ def iterations(
     name: str, batch: int, devices: str, precision: str | None, runner: str = "local", budget: float = 5.0
 ) -> dict[str, Any]:
     """Images a second of training as runs do it, batches coming up meanwhile, and the host's share of an iteration."""
-    spec = spec_of(name, batch, precision)
-    with Session(spec, [devices], runner=runner, phases=("train",)) as session:
+    spec, opened = spec_of(name, batch, precision), time.perf_counter()
+    with Session(spec, [devices], runner=runner, phases=("train",), watchdog=WATCHDOG_S) as session:
+        opening = time.perf_counter() - opened
         arrays = [images(spec, batch, seed) for seed in (0, 1)]
         for iteration in range(4):  # compiling, and a graph for each set of input buffers
             session.train(arrays[iteration % 2], iteration, batch, RATES)
@@ -138,11 +143,12 @@ def iterations(
         "captured": captured,
         "news": news,
         "iterations": len(walls),
+        "seconds_to_open": opening,
     }
 
 
 def _trained(spec: Spec, kind: str, batch: int) -> tuple[dict[str, Any], Outcome]:
-    with Session(spec, [kind], phases=("train",)) as session:
+    with Session(spec, [kind], phases=("train",), watchdog=WATCHDOG_S) as session:
         outcome = session.train(images(spec, batch), 0, batch, LEARNING)
         return session.store.tensors(), outcome
 

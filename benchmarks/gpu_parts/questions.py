@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import numpy as np
 
 from gpu_parts.timing import host_seconds, seconds
 from netspec.device.base import Device
-from netspec.device.gpus import gpus
 from netspec.plan.model import Pass
 
 MICRO = 1e6
-
-
-def machine() -> dict[str, Any]:
-    """The card, the driver's answers and the versions at work."""
-    from netspec.kernels.numba_cuda import versions
-
-    cards = [f"{card.name}, {card.memory / 2**30:.0f} GiB, compute capability {card.capability}" for card in gpus()]
-    return {"cards": cards, "python": platform.python_version(), "numpy": np.__version__, "compiler": versions()}
 
 
 def architecture(device: Device) -> dict[str, Any]:

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 FIRST = {
+    "machine": "the machine",
     "architecture": "code for this card",
     "graphs": "graph capture",
     "launches": "a launch costs",
     "iteration": "a training iteration",
+    "right, float32": "float32 against CPUs",
+    "right, tf32": "tf32 against CPUs",
+    "right, bf16": "bf16 against CPUs",
     "against PyTorch": "AlexNet",
     "learns": "learning",
     "tests": "tests on the card",
@@ -43,11 +47,19 @@ def markdown(sections: Mapping[str, Mapping[str, Any]]) -> str:
     for name, section in sections.items():
         if name in _TOLD and "failed" not in section:
             continue
-        plain = {key: value for key, value in section.items() if key not in ("rows", "traceback")}
+        plain = {key: value for key, value in section.items() if key not in ("rows", "traceback", "log")}
         parts += [f"## {name}", "", *(f"- {key}: {_text(value)}" for key, value in plain.items()), ""]
+        if "failed" in section:
+            parts += ["```", *_ends(section), "```", ""]
         if section.get("rows"):
             parts += [*_table(section["rows"]), ""]
     return "\n".join(parts)
+
+
+def _ends(section: Mapping[str, Any], lines: int = 25) -> list[str]:
+    """The last lines of a failed section's traceback and of its log."""
+    texts = (section.get("traceback", ""), section.get("log", ""))
+    return [line for text in texts for line in text.strip().splitlines()[-lines:]]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 _COMPUTE_CAPABILITY = (75, 76)
 """The driver's numbers for the attributes "major" and "minor"."""
@@ -45,13 +47,21 @@ def obstacle() -> str | None:
     cuda = _driver()
     if cuda is None or not gpus():
         return None
-    number = ctypes.c_int()
-    cuda.cuDriverGetVersion(ctypes.byref(number))
-    extra = "cuda13" if number.value >= 13000 else "cuda12"
+    extra = "cuda13" if (driver_version() or "").startswith("13") else "cuda12"
     if find_spec("numba_cuda") is None or not finds_compiler():
         count = "a GPU" if len(gpus()) == 1 else f"{len(gpus())} GPUs"
         return f"{count} found, but not the CUDA compiler's libraries: install netspec[{extra}]"
     return None
+
+
+def driver_version() -> str | None:
+    """The newest CUDA that the driver knows, such as "13.0"; None without a driver."""
+    cuda = _driver()
+    if cuda is None:
+        return None
+    number = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    return f"{number.value // 1000}.{number.value % 1000 // 10}"
 
 
 def _driver() -> ctypes.CDLL | None:
@@ -77,13 +87,28 @@ def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
 
 def finds_compiler() -> bool:
     """Whether the libraries that turn kernels into code can be loaded, by numba-cuda's own way of looking for them."""
+    return all(_finds(library) or (_loads(library) and _finds(library)) for library in ("nvvm", "nvrtc"))
+
+
+def _finds(library: str) -> bool:
     try:
         from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
     except ImportError:
         return False
     try:
-        for library in ("nvvm", "nvrtc"):
-            load_nvidia_dynamic_lib(library)
+        load_nvidia_dynamic_lib(library)
     except (DynamicLibNotFoundError, RuntimeError, OSError):
         return False
     return True
+
+
+def _loads(library: str) -> bool:
+    """Load it from where toolkits have it but numba-cuda does not look; what is loaded is then found."""
+    home = Path(os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda")
+    places = (home / "nvvm" / "lib64", home / "lib64", home / "lib")
+    files = [file for place in places for file in sorted(place.glob(f"lib{library}.so*"))]
+    for file in files:
+        with suppress(OSError):
+            ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
+            return True
+    return False

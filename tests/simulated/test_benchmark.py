@@ -30,14 +30,25 @@ def test_sections_are_run_and_reported(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), str(tmp_path / "out"), *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert {name.partition(",")[0] for name in found} == {"architecture", "graphs", "steps"}
+    assert {name.partition(",")[0] for name in found} == {"machine", "architecture", "graphs", "steps"}
     assert done.returncode == 0, done.stderr
     assert "loads and computes" in found["architecture"]["answer"] and found["graphs"]["right"]
     timed = [section["rows"] for name, section in found.items() if name.startswith("steps")]
     steps = {row["step"] for row in timed[0]}
     assert {"fc.forward@card", "fc.backward@card", "loss.forward@card"} <= steps
     text = (tmp_path / "out" / "report.md").read_text()
-    assert text.splitlines()[2].startswith("- code for this card") and "| fc.forward@card |" in text
+    assert text.splitlines()[2].startswith("- the machine: ") and "numba-cuda" in text.splitlines()[2]
+    assert text.splitlines()[3].startswith("- code for this card") and "| fc.forward@card |" in text
+
+
+def test_an_iteration_is_compared_with_cpus(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_parts import network
+
+    spec = tmp_path / "little.yaml"
+    spec.write_text(SPEC)
+    found = network.right(str(spec), 2, "float32")
+    assert found["worst_error"] < 1e-5 and "of its largest value; loss" in found["answer"]
 
 
 def test_whole_iterations_are_measured_and_compared(tmp_path, monkeypatch):
@@ -47,7 +58,7 @@ def test_whole_iterations_are_measured_and_compared(tmp_path, monkeypatch):
     spec = tmp_path / "little.yaml"
     spec.write_text(SPEC)
     found = network.iterations(str(spec), 2, "cuda", None, budget=0.0)
-    assert found["captured"] and found["iterations"] == 3 and not found["news"]
+    assert found["seconds_to_open"] > 0 and found["captured"] and found["iterations"] == 3 and not found["news"]
     assert questions.iteration(found)["answer"].startswith("replayed as a graph")
     told = compare.training(
         {"training": found, "torch, training": {"batch": 2, "best_images_per_second": 1.0}}, str(spec)
