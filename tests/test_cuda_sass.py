@@ -34,6 +34,12 @@ WIDE = {
     "ops.finite:check_cuda": (4, 0),
     "ops.prepare:prepare_cuda": (1, 4),
     "ops.sum:add_vector_cuda": (2, 1),
+    "ops.sum:zero_vector_cuda": (0, 1),
+    "ops.commit:commit_cuda": (1, 1),
+    "sum:forward_cuda": (4, 2),
+    "sum:backward_cuda": (2, 2),
+    "concat:forward_vector_cuda": (2, 2),
+    "concat:backward_vector_cuda": (2, 2),
 }
 """Loads and stores of 128 bits that a kernel has at least: of the mean, in prepare, whose images are bytes."""
 

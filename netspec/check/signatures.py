@@ -27,6 +27,7 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "primitive:sum_rows": ("float32[2C]", "float32[1C]"),
     "primitive:add_row": ("float32[2C]", "float32[1C]"),
     "ops.sum:zero_cuda": ("float32[2C]",),
+    "ops.sum:zero_vector_cuda": ("float32[2C]",),
     "ops.sum:add_cuda": ("float32[2A]", "float32[2A]", "float32[2A]"),
     "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }

@@ -1,7 +1,8 @@
 """A layer's state takes its next value at the end of an iteration that all devices found finite."""
 
-from netspec.contract.kernel import cuda, forward
+from netspec.contract.kernel import cuda, forward, load4, store4
 from netspec.ops.base import Operation
+from netspec.ops.update import agreed
 
 
 class Commit(Operation):
@@ -14,17 +15,16 @@ class Commit(Operation):
 
     @forward("cpu", over="state", writes="state")
     def commit_cpu(start, stop, state, following, finite):
-        for device in range(finite.size):
-            if finite[device] == 0:
-                return
-        state[start:stop] = following[start:stop]
+        if agreed(finite):
+            state[start:stop] = following[start:stop]
 
-    @forward("cuda", over="state", writes="state", threads=256)
+    @forward("cuda", over="state", writes="state", threads=256, per_thread=4)
     def commit_cuda(state, following, finite):
-        i = cuda.grid(1)
-        if i >= state.size:
-            return
-        for device in range(finite.size):
-            if finite[device] == 0:
-                return
-        state[i] = following[i]
+        i = 4 * cuda.grid(1)
+        if i + 4 <= state.size:
+            a, b, c, d = load4(following, i)
+            if agreed(finite):
+                store4(state, i, a, b, c, d)
+        elif agreed(finite):
+            for j in range(i, state.size):
+                state[j] = following[j]

@@ -1,7 +1,15 @@
 """Sums of gradients where a tensor has several readers; a tensor without any gets zeros."""
 
-from netspec.contract.kernel import cuda, forward, load4, quotient, store4
+from netspec.contract.kernel import cuda, device, forward, load4, quotient, store4
 from netspec.ops.base import Operation
+
+
+@device
+def row_and_column(matrix):
+    """A thread's element; a row beyond the last one where there is none."""
+    i, columns = cuda.grid(1), matrix.shape[1]
+    row = quotient(i, columns) if matrix.size < 2**31 else i // columns
+    return row, i - row * columns
 
 
 class Sum(Operation):
@@ -30,16 +38,22 @@ class Sum(Operation):
 
     @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256)
     def zero_cuda(target):
-        i = cuda.grid(1)
-        if i < target.size:
-            target[i // target.shape[1], i % target.shape[1]] = 0.0
+        row, c = row_and_column(target)
+        if row < target.shape[0]:
+            target[row, c] = 0.0
 
     @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256)
     def add_cuda(left, right, target):
-        i = cuda.grid(1)
-        if i < target.size:
-            row, c = i // target.shape[1], i % target.shape[1]
+        row, c = row_and_column(target)
+        if row < target.shape[0]:
             target[row, c] = left[row, c] + right[row, c]
+
+    @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256, per_thread=4, variant="vector")
+    def zero_vector_cuda(target):
+        i, fours = cuda.grid(1), target.shape[1] // 4
+        row = quotient(i, fours)
+        if row < target.shape[0]:
+            store4(target[row], 4 * (i - row * fours), 0.0, 0.0, 0.0, 0.0)
 
     @forward("cuda", over="target", axes=(0, 1), writes="target", threads=256, per_thread=4, variant="vector")
     def add_vector_cuda(left, right, target):

@@ -1,7 +1,23 @@
 """Stochastic gradient descent with momentum and weight decay (Krizhevsky et al. 2012, section 5)."""
 
-from netspec.contract.kernel import cuda, forward, load4, store4
+from netspec.contract.kernel import cuda, device, forward, load4, store4
 from netspec.ops.base import Operation
+
+
+@device
+def agreed(finite):
+    """Whether no device's verdict is 0."""
+    low = 1
+    for number in range(finite.size):
+        low = min(low, finite[number])
+    return low != 0
+
+
+@device
+def factors(rates, rate, decay):
+    """Of the gradient, of the momentum and of the parameter."""
+    step = rates[0] * rate
+    return step, rates[1], rates[2] * decay * step
 
 
 class Update(Operation):
@@ -17,12 +33,9 @@ class Update(Operation):
 
     @forward("cpu", over="param", writes=("param", "momentum"))
     def update_cpu(start, stop, param, momentum, gradient, rates, finite, rate, decay):
-        for device in range(finite.size):
-            if finite[device] == 0:
-                return
-        step = rates[0] * rate
-        shrink = rates[2] * decay * step
-        keep = rates[1]
+        if not agreed(finite):
+            return
+        step, keep, shrink = factors(rates, rate, decay)
         w, v, g = param[start:stop], momentum[start:stop], gradient[start:stop]
         for i in range(w.size):  # from 0, so that it is vectorised
             v[i] = keep * v[i] - shrink * w[i] - step * g[i]
@@ -30,20 +43,18 @@ class Update(Operation):
 
     @forward("cuda", over="param", writes=("param", "momentum"), threads=256, per_thread=4)
     def update_cuda(param, momentum, gradient, rates, finite, rate, decay):
-        for device in range(finite.size):
-            if finite[device] == 0:
-                return
-        step, keep, i = rates[0] * rate, rates[1], 4 * cuda.grid(1)
-        shrink = rates[2] * decay * step
-        if i + 4 <= param.size:
-            w0, w1, w2, w3 = load4(param, i)
-            v0, v1, v2, v3 = load4(momentum, i)
-            g0, g1, g2, g3 = load4(gradient, i)
-            v0, v1 = keep * v0 - shrink * w0 - step * g0, keep * v1 - shrink * w1 - step * g1
-            v2, v3 = keep * v2 - shrink * w2 - step * g2, keep * v3 - shrink * w3 - step * g3
-            store4(momentum, i, v0, v1, v2, v3)
-            store4(param, i, w0 + v0, w1 + v1, w2 + v2, w3 + v3)
-        else:
+        i = 4 * cuda.grid(1)
+        if i + 4 <= param.size:  # nothing is waited for before all loads are on their way
+            w, v, g = load4(param, i), load4(momentum, i), load4(gradient, i)
+            step, keep, shrink = factors(rates, rate, decay)
+            if agreed(finite):
+                a, b = keep * v[0] - shrink * w[0] - step * g[0], keep * v[1] - shrink * w[1] - step * g[1]
+                c, d = keep * v[2] - shrink * w[2] - step * g[2], keep * v[3] - shrink * w[3] - step * g[3]
+                store4(momentum, i, a, b, c, d)
+                store4(param, i, w[0] + a, w[1] + b, w[2] + c, w[3] + d)
+        elif agreed(finite):
+            step, keep, shrink = factors(rates, rate, decay)
             for j in range(i, param.size):
-                momentum[j] = keep * momentum[j] - shrink * param[j] - step * gradient[j]
-                param[j] += momentum[j]
+                value = keep * momentum[j] - shrink * param[j] - step * gradient[j]
+                momentum[j] = value
+                param[j] += value

@@ -78,3 +78,14 @@ def test_sums_of_other_ranges(start):
     values = {"source0": normal(7, 6), "source1": normal(7, 16), "target": normal(7, 6)}
     kernels = compare("sum", values, ("target",), regions={"source1": (1, start, start + 6)})
     assert kernels == ["ops.sum:add_cuda"]
+
+
+@pytest.mark.parametrize("finite", [(1, 1), (0, 1)])
+def test_commit(finite):
+    values = {"state": normal(1027), "following": normal(1027), "finite": np.array(finite, np.int32)}
+    compare("commit", values, ("state",))
+
+
+@pytest.mark.parametrize(("channels", "variant"), [(8, "vector_"), (3, "")])
+def test_a_tensor_without_readers_gets_zeros(channels, variant):
+    assert compare("sum", {"target": normal(7, channels)}, ("target",)) == [f"ops.sum:zero_{variant}cuda"]
