@@ -60,7 +60,7 @@ def load(ins: Instruction) -> Bind:
             for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
                 rows = check(frame, piece, kind.size, ins, reads=True)
                 if frame.checked and piece.space is not frame.local:
-                    frame.races.read(piece.space, kind.size, rows, piece.lanes, ins.line, piece.space is frame.shared)
+                    frame.races.read(piece.space, kind.size, rows, piece.lanes, ins.line)
                 values = piece.space.words(kind.size, element)[rows]
                 for number, result in enumerate(results):
                     part = values if kind.parts == 1 else values[:, number]
@@ -92,7 +92,7 @@ def store(ins: Instruction) -> Bind:
             for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
                 rows = check(frame, piece, kind.size, ins, reads=False)
                 if frame.checked and piece.space is not frame.local:
-                    frame.races.write(piece.space, kind.size, rows, piece.lanes, ins.line, piece.space is frame.shared)
+                    frame.races.write(piece.space, kind.size, rows, piece.lanes, ins.line)
                 data = piece.space.words(kind.size, DTYPES[element])
                 parts = values if piece.lanes is None else [value[piece.lanes] for value in values]
                 data[rows] = parts[0] if kind.parts == 1 else np.stack(parts, axis=1)

@@ -13,6 +13,7 @@ from netspec.emulate.operands import Address, Immediate, Operand, Register, Symb
 from netspec.emulate.syntax import SIZES, Instruction
 
 if TYPE_CHECKING:
+    from netspec.emulate.copies import Copies
     from netspec.emulate.module import Kernel
     from netspec.emulate.races import Races
 
@@ -63,13 +64,14 @@ class Frame:
         self.shared, self.shared_stride = self._space(shared_bytes, SHARED_BASE, len(blocks), "shared memory")
         self.local, self.local_stride = self._space(kernel.local_bytes, 0, self.count, "local memory")
         self.races: Races
+        self.copies: Copies
         self.checked = False
         """Whether races are looked for."""
 
     def _space(self, nbytes: int, start: int, parts: int, name: str) -> tuple[Space, int]:
         stride = -(-(start + nbytes + _GUARD) // 1024) * 1024
         size = stride * parts if nbytes else 0
-        space = Space(np.zeros(size, np.uint8), 0, name)
+        space = Space(np.zeros(size, np.uint8), 0, name, private=True)
         if nbytes:
             space.state(0, size).reshape(parts, stride)[:, start : start + nbytes] = BLANK
         return space, stride
@@ -83,7 +85,7 @@ class Frame:
             self._registers[name] = np.full(self.count, unset, dtype)
         return self._registers[name]
 
-    def read(self, operand: Operand, kind: str) -> Array:
+    def read(self, operand: Operand, kind: str) -> Any:
         """The operand's values as that type: a view of a register, or one value for all threads.
 
         A register that is wider than the type gives its low part.
@@ -127,6 +129,10 @@ class Frame:
         """Whether it is one of the kernel's registers."""
         return isinstance(operand, Register) and operand.name in self.kernel.registers
 
+    def is_predicate(self, operand: object) -> bool:
+        """Whether it is a predicate register."""
+        return isinstance(operand, Register) and self.kernel.registers.get(operand.name) == "pred"
+
     def address(self, symbol: Symbol) -> int:
         """Where a variable lies, in its own state space."""
         if symbol.name not in self.symbols:
@@ -154,13 +160,13 @@ class Frame:
             self._special[name] = self._special_value(name)
         return self._special[name]
 
-    def _special_value(self, name: str) -> Array:
+    def _special_value(self, name: str) -> Any:
         word, _, axis = name.partition(".")
         if axis in ("x", "y", "z") and word in ("%tid", "%ntid", "%ctaid", "%nctaid"):
             return self._place(word, "xyz".index(axis))
         lane = self.thread % np.uint32(32)
         one = np.uint32(1)
-        values = {
+        values: dict[str, Array] = {
             "%laneid": lane,
             "%warpid": self.thread // np.uint32(32),
             "%lanemask_eq": one << lane,
@@ -196,7 +202,7 @@ def _coordinates(place: list[int]) -> str:
     return f"({place[0]}, {place[1]}, {place[2]})" if place[1] or place[2] else str(place[0])
 
 
-def _part(array: Array, dtype: Any) -> Array:
+def _part(array: Array, dtype: Any) -> Any:
     if array.dtype == bool or dtype == np.dtype(bool):
         if array.dtype != dtype:
             raise TypeError("a predicate is no number, and no number a predicate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from netspec.emulate import access, convert, floats, integers, logic, warp
+from netspec.emulate import access, convert, copies, floats, integers, logic, matrices, warp
 from netspec.emulate.frame import Bind
 from netspec.emulate.syntax import Instruction
 
@@ -19,6 +19,9 @@ _BY_NAME: Mapping[str, Define] = {
     "ld": access.load,
     "ldu": access.load,
     "st": access.store,
+    "cp": copies.asynchronous,
+    "mma": matrices.multiply,
+    "ldmatrix": matrices.load_matrices,
     "shfl": warp.shuffle,
     "vote": warp.vote,
     "bar": warp.barrier,
@@ -27,8 +30,7 @@ _BY_NAME: Mapping[str, Define] = {
 
 def binding(ins: Instruction) -> Bind:
     """What the instruction does, for any frame; Fault where it is not known."""
-    names = [name for name in (ins.name,) if name in _BY_NAME]
-    if not names:
+    if ins.name not in _BY_NAME:
         raise ins.fault(f"instruction '{ins.opcode}' is not known to the emulator")
     define = _BY_NAME[ins.name]
     if ins.name in integers.NAMES and ins.modifiers and ins.modifiers[-1] in floats.TYPES:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from netspec.emulate.copies import Copies
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Frame, Step
 from netspec.emulate.memory import Array, Memory
@@ -72,6 +73,7 @@ def _launch(
             part = range(first, min(first + step, blocks))
             frame = Frame(kernel, memory, part, grid, block, packed, symbols, shared)
             frame.checked = check
+            frame.copies = Copies(frame)
             if check:
                 frame.races = Races(clock, frame.count, per_block, first * per_block, start, kernel.lines)
             _Run(kernel, frame).run()

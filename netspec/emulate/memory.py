@@ -24,7 +24,6 @@ ALIGNMENT = 256
 _GUARD = 4096
 """Bytes between allocations, so that what runs over an end meets nothing."""
 _NORESERVE = 0x4000
-_SHADOWS = 3
 
 
 def lazy(count: int, dtype: Any = np.uint8) -> Array:
@@ -35,14 +34,17 @@ def lazy(count: int, dtype: Any = np.uint8) -> Array:
 
 
 class Space:
-    """A stretch of bytes from an address on, with their states and the stamps of who touched each word (races)."""
+    """A stretch of bytes from an address on, with their states and the stamps of who touched each word (races).
 
-    def __init__(self, data: Array, base: int, name: str) -> None:
-        self.base, self.name, self.nbytes = base, name, data.nbytes
+    ``private``: each block has a part of it that no other reaches.
+    """
+
+    def __init__(self, data: Array, base: int, name: str, private: bool = False) -> None:
+        self.base, self.name, self.nbytes, self.private = base, name, data.nbytes, private
         self._data = data
         self._state = lazy(data.nbytes)
-        self._stamps = [lazy(-(-data.nbytes // 16) * 4, np.int64) for _ in range(_SHADOWS)]
-        self._cuts: dict[tuple[Any, int], Array] = {}
+        self._stamps: dict[tuple[int, int, int], Array] = {}
+        self._cuts: dict[tuple[str, int], Array] = {}
 
     def words(self, size: int, dtype: Any = np.uint32) -> Array:
         """The bytes as rows of ``size`` bytes; the last ones left out where they do not fill a row."""
@@ -52,18 +54,24 @@ class Space:
         """States as numbers of ``size`` bytes (up to 8)."""
         return self._cut("state", self._state, size, np.uint32 if size > 4 else f"u{size}")
 
-    def stamps(self, number: int, size: int) -> Array:
-        """Stamps of words in rows of ``size`` bytes' words."""
-        key = (number, size)
-        if key not in self._cuts:
-            whole = self._stamps[number]
-            self._cuts[key] = whole if size == 4 else whole.reshape(-1, size // 4)
-        return self._cuts[key]
+    def stamps(self, kind: int, unit: int, size: int) -> Array:
+        """Stamps of words of 4 bytes, or of single bytes (``unit``), in rows of ``size`` bytes."""
+        key = (unit, kind, size)
+        if key not in self._stamps:
+            whole = self._stamps.get((unit, kind, unit))
+            if whole is None:
+                whole = self._stamps[unit, kind, unit] = lazy(-(-self.nbytes // 16) * 16 // unit, np.int64)
+            self._stamps[key] = whole if size == unit else whole.reshape(-1, size // unit)
+        return self._stamps[key]
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether accesses of less than a word have been stamped."""
+        return any(unit == 1 for unit, _, _ in self._stamps)
 
     def clear_stamps(self) -> None:
         """Forget who touched what."""
-        self._stamps = [lazy(one.size, np.int64) for one in self._stamps]
-        self._cuts = {key: cut for key, cut in self._cuts.items() if isinstance(key[0], str)}
+        self._stamps.clear()
 
     def mark(self, start: int, stop: int, state: int) -> None:
         """Set the state of bytes, counted from the base."""

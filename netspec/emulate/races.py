@@ -7,7 +7,7 @@ has the stamps of its last write, of its last read, and of the last read before 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,17 @@ class Clock:
         return self.tick()
 
 
+class Touch(NamedTuple):
+    """An access: rows of ``size`` bytes, stamped by the word or the byte (``unit``), by threads ``lanes``."""
+
+    space: Space
+    size: int
+    unit: int
+    rows: Array
+    lanes: Array | None
+    mine: Array
+
+
 class Races:
     """The stamps of one launch's threads. ``first`` is the number of a frame's first thread in the launch."""
 
@@ -71,97 +82,80 @@ class Races:
         self.warp_together[threads] = now
         np.add(self.threads, now, out=self.stamps)
 
-    def read(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int, shared: bool) -> None:
-        """Threads read a row of words each; Fault where another has written them meanwhile."""
-        mine = self._mine(lanes, line, size)
-        self._compare(space, _WRITE, size, rows, lanes, mine, shared, "read")
-        reads = space.stamps(_READ, size)
+    def read(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
+        """Threads read a row of bytes each; Fault where another has written them meanwhile."""
+        touch = self._touch(space, size, rows, lanes, line)
+        self._compare(touch, _WRITE, "read", "written")
+        reads = space.stamps(_READ, touch.unit, size)
         before = reads[rows]
-        changes = ((before ^ mine) & _THREAD) != 0
-        reads[rows] = mine
+        changes = ((before ^ touch.mine) & _THREAD) != 0
+        reads[rows] = touch.mine
         if changes.any():
-            self._note_others(space, size, rows, mine, before, changes)
-        crowd = reads[rows] != mine
+            _note_others(touch, before, changes)
+        crowd = reads[rows] != touch.mine
         if crowd.any():  # several threads read one word at once
-            self._note_others(space, size, rows, mine, np.broadcast_to(mine, crowd.shape), crowd)
+            _note_others(touch, np.broadcast_to(touch.mine, crowd.shape), crowd)
 
-    def _note_others(self, space: Space, size: int, rows: Array, mine: Array, stamps: Array, which: Array) -> None:
-        others = space.stamps(_OTHER, _WORD)
-        words = rows if size == _WORD else rows[:, None] * (size // _WORD) + np.arange(size // _WORD)
-        others[words[which]] = stamps[which]
-
-    def write(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int, shared: bool) -> None:
-        """Threads write a row of words each; Fault where another has read or written them meanwhile."""
-        mine = self._mine(lanes, line, size)
+    def write(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
+        """Threads write a row of bytes each; Fault where another has read or written them meanwhile."""
+        touch = self._touch(space, size, rows, lanes, line)
         for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
-            self._compare(space, kind, size, rows, lanes, mine, shared, "written", word)
-        writes = space.stamps(_WRITE, size)
-        writes[rows] = mine
-        twice = writes[rows] != mine
+            self._compare(touch, kind, "written", word)
+        writes = space.stamps(_WRITE, touch.unit, size)
+        writes[rows] = touch.mine
+        after = writes[rows]
+        twice = (after != touch.mine).reshape(len(rows), -1)
         if twice.any():
-            place = int(np.flatnonzero(twice.reshape(len(rows), -1).any(axis=1))[0])
-            stamp = int(np.asarray(writes[rows[place]]).reshape(-1)[twice.reshape(len(rows), -1)[place].argmax()])
-            raise self._fault(space, size, rows, place, mine, stamp, "written", "written")
+            place = int(twice.any(axis=1).argmax())
+            stamp = int(after.reshape(len(rows), -1)[place][twice[place].argmax()])
+            raise self._fault(touch, place, stamp, "written", "written")
 
-    def _mine(self, lanes: Array | None, line: int, size: int) -> Array:
+    def _touch(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> Touch:
         stamps = self.stamps if lanes is None else self.stamps[lanes]
+        unit = _WORD if size >= _WORD else 1
         mine: Array = stamps + line
-        return mine if size == _WORD else mine[:, None]
+        return Touch(space, size, unit, rows, lanes, mine if size == unit else mine[:, None])
 
-    def _compare(
-        self,
-        space: Space,
-        kind: int,
-        size: int,
-        rows: Array,
-        lanes: Array | None,
-        mine: Array,
-        shared: bool,
-        did: str,
-        other: str = "written",
-    ) -> None:
-        stamps = space.stamps(kind, size)[rows]
+    def _compare(self, touch: Touch, kind: int, did: str, other: str) -> None:
+        space, rows = touch.space, touch.rows
+        self._suspect(touch, space.stamps(kind, touch.unit, touch.size)[rows], did, other)
+        if touch.unit < _WORD:
+            words = space.stamps(kind, _WORD, _WORD)[rows * touch.size // _WORD]
+            self._suspect(touch, words if touch.size == 1 else words[:, None], did, other)
+        elif space.has_bytes:
+            singles = space.stamps(kind, 1, touch.size)[rows]
+            self._suspect(touch._replace(mine=touch.mine.reshape(-1, 1)), singles, did, other)
+
+    def _suspect(self, touch: Touch, stamps: Array, did: str, other: str) -> None:
+        """Only what other threads of this launch have done counts; in shared memory, since the last barrier."""
         since: Any = self.start
-        if shared:
-            since = self.together if lanes is None else self.together[lanes]
-            since = since if size == _WORD else since[:, None]
-        suspects = (stamps >= since) & (((stamps ^ mine) & _THREAD) != 0)
+        if touch.space.private:
+            since = self.together if touch.lanes is None else self.together[touch.lanes]
+            since = since if stamps.ndim == 1 else since[:, None]
+        suspects = (stamps >= since) & (((stamps ^ touch.mine) & _THREAD) != 0)
         if suspects.any():
-            self._judge(space, size, rows, lanes, mine, stamps, suspects, did, other)
+            self._judge(touch, stamps, suspects, did, other)
 
-    def _judge(
-        self,
-        space: Space,
-        size: int,
-        rows: Array,
-        lanes: Array | None,
-        mine: Array,
-        stamps: Array,
-        suspects: Array,
-        did: str,
-        other: str,
-    ) -> None:
+    def _judge(self, touch: Touch, stamps: Array, suspects: Array, did: str, other: str) -> None:
         """Threads of one block are in order across a barrier, those of one warp across a barrier of the warp."""
         places, *_ = np.nonzero(suspects)
         theirs = stamps[suspects]
-        index = places if lanes is None else lanes[places]
+        index = places if touch.lanes is None else touch.lanes[places]
         own, their = index + self.first, (theirs & _THREAD) >> LINE_BITS
         block, warp = own // self.per_block, own % self.per_block // 32
         same_block = block == their // self.per_block
         same_warp = same_block & (warp == their % self.per_block // 32)
         ordered = same_block & (theirs < self.together[index]) | same_warp & (theirs < self.warp_together[index])
         if not ordered.all():
-            bad = int(np.flatnonzero(~ordered)[0])
-            raise self._fault(space, size, rows, int(places[bad]), mine, int(theirs[bad]), did, other)
+            bad = int(ordered.argmin())
+            raise self._fault(touch, int(places[bad]), int(theirs[bad]), did, other)
 
-    def _fault(
-        self, space: Space, size: int, rows: Array, place: int, mine: Array, stamp: int, did: str, other: str
-    ) -> Fault:
-        own = int(mine.reshape(-1)[place])
-        address = space.base + int(rows[place]) * size
+    def _fault(self, touch: Touch, place: int, stamp: int, did: str, other: str) -> Fault:
+        own = int(touch.mine.reshape(-1)[place])
+        address = touch.space.base + int(touch.rows[place]) * touch.size
         return Fault(
-            f"race: {space.name} at {address:#x} is {did} by {self._thread(own)} and {other} by {self._thread(stamp)}, "
-            f"with no barrier between: {self._line(own)} and {self._line(stamp)}"
+            f"race: {touch.space.name} at {address:#x} is {did} by {self._thread(own)} and {other} by "
+            f"{self._thread(stamp)}, with no barrier between: {self._line(own)} and {self._line(stamp)}"
         )
 
     def _thread(self, stamp: int) -> str:
@@ -171,3 +165,11 @@ class Races:
     def _line(self, stamp: int) -> str:
         number = stamp & ((1 << LINE_BITS) - 1)
         return f"line {number} ({self.lines[number - 1].strip().rstrip(';')})"
+
+
+def _note_others(touch: Touch, stamps: Array, which: Array) -> None:
+    """Keep what another thread's read has left, beside the last one's."""
+    others = touch.space.stamps(_OTHER, touch.unit, touch.unit)
+    parts = touch.size // touch.unit
+    places = touch.rows if parts == 1 else touch.rows[:, None] * parts + np.arange(parts)
+    others[places[which]] = stamps[which]

@@ -67,7 +67,7 @@ def _threads_of(lanes: Array, per_block: int) -> Any:
     return threads
 
 
-def member_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) -> Array:
+def member_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) -> Any:
     """Which of the parked threads have all live lanes with them that their instruction names."""
     here, living = (lanes_of(mask, frame.per_block) for mask in (parked, alive))
     if is_full(ins):

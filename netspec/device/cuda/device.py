@@ -10,6 +10,7 @@ import numpy as np
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.gpus import SIMULATED
 from netspec.errors import NetspecError
@@ -181,10 +182,7 @@ class CudaDevice:
 
     def _launch(self, one: Pass, arrays: Mapping[str, Array], stream: Any) -> Call:
         kernel = find_kernel(one.kernel)
-        values = tuple(
-            _scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target)
-            for name, target in one.args
-        )
+        values = arguments(one, arrays)
         if one.host:
             host, ops = compile_host(kernel.function, one.dtype), CudaOps(stream)
             return lambda: host(ops, 0, one.extent, *values)
@@ -216,19 +214,6 @@ def _compiled(name: str, dispatcher: Any, values: tuple[Any, ...]) -> Any:
         except numba_cuda.compile_errors() as error:
             raise NetspecError(f"{name} cannot be compiled for GPUs: {error}") from error
     return dispatcher
-
-
-def _array(one: Pass, arrays: Mapping[str, Array], target: str) -> Array:
-    array = arrays[target]
-    if target in one.per_member:
-        array = array.reshape(tuple(array.shape[1:]))  # a GPU has one member
-    return array.reshape((array.size,)) if target in one.flat else array
-
-
-def _scalar(name: str, value: Any, dtype: str) -> Any:
-    if name == "key":
-        return np.uint64(value)
-    return np.dtype(dtype).type(value) if isinstance(value, float) else value
 
 
 def _simulated(array: Any) -> Host:

@@ -1,0 +1,33 @@
+"""What a pass hands its kernel: arrays in the shape that it wants, numbers of the type that it is compiled for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from netspec.plan.model import Pass
+
+Array = Any
+
+
+def arguments(one: Pass, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
+    """The values of a pass's arguments, in the kernel's order."""
+    return tuple(
+        _scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target)
+        for name, target in one.args
+    )
+
+
+def _array(one: Pass, arrays: Mapping[str, Array], target: str) -> Array:
+    array = arrays[target]
+    if target in one.per_member:
+        array = array.reshape(tuple(array.shape[1:]))  # a GPU has one member
+    return array.reshape((array.size,)) if target in one.flat else array
+
+
+def _scalar(name: str, value: Any, dtype: str) -> Any:
+    if name == "key":
+        return np.uint64(value)
+    return np.dtype(dtype).type(value) if isinstance(value, float) else value

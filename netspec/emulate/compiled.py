@@ -1,0 +1,75 @@
+"""Kernels as numba-cuda compiles them for a card, kept on disk by content, and what a launch hands over."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netspec.emulate.machine import launch
+from netspec.emulate.memory import Memory
+from netspec.emulate.module import Module
+from netspec.kernels import numba_cuda
+from netspec.kernels.cache import content_folder
+from netspec.kernels.cuda import plain_cuda
+from netspec.kernels.source import prepare
+
+Extent = tuple[int, ...]
+_PACKED = {"bool": "<?", "int64": "<q", "uint64": "<Q", "float32": "<f", "float64": "<d"}
+
+
+@functools.cache
+def module_of(
+    function: Callable[..., Any],
+    dtype: str,
+    stored_through: Callable[..., Any] | None,
+    types: tuple[Any, ...],
+    capability: tuple[Any, ...],
+) -> Module:
+    """The kernel for those types of arguments; raises what the compiler raises, and Fault."""
+    file = _file(prepare(function, dtype, stored_through).digest, types, capability)
+    if file is not None and file.is_file():
+        return Module(file.read_text())
+    text = numba_cuda.compile_ptx(plain_cuda(function, dtype, stored_through), types, capability)
+    if file is not None:
+        file.write_text(text)
+    return Module(text)
+
+
+def _file(digest: str, types: tuple[Any, ...], capability: tuple[Any, ...]) -> Path | None:
+    folder = content_folder(digest, f"ptx\n{types}\n{capability}\n{numba_cuda.versions()}")
+    return folder / "kernel.ptx" if folder else None
+
+
+def run(
+    module: Module, memory: Memory, grid: Extent, threads: Extent, args: Sequence[Any], *, check: bool = True
+) -> None:
+    """Launch a module's only kernel as numba-cuda would: ``args`` are arrays in the memory, numbers and tuples."""
+    (name,) = module.kernels
+    values = [value for arg in args for value in flattened(arg)]
+    launch(module, name, _three(grid), _three(threads), 0, values, memory, check=check)
+
+
+def flattened(value: Any) -> Iterator[bytes]:
+    """A kernel's argument as numba-cuda passes it: an array as its struct's seven kinds of field."""
+    if isinstance(value, np.ndarray):
+        yield from map(_word, (0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides))
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from flattened(part)
+    else:
+        number = np.asarray(value)
+        yield struct.pack(_PACKED[number.dtype.name], number.item())
+
+
+def _word(number: int) -> bytes:
+    return struct.pack("<q", number)
+
+
+def _three(extent: Extent) -> tuple[int, int, int]:
+    x, y, z = (*extent, 1, 1)[:3]
+    return x, y, z
