@@ -69,7 +69,7 @@ def cuKernelGetParamInfo(kernel, index, offset, nbytes):
     if index >= len(parameters):
         raise DriverError(INVALID_VALUE, "no such parameter")
     put(offset, c_size_t, parameters[index].offset)
-    put(nbytes, c_size_t, parameters[index].nbytes)
+    put(nbytes, c_size_t, parameters[index].size)
 
 
 def _start(kernel: Kernel, grid: Any, block: Any, shared: int, handle: int | None, params: int) -> None:
@@ -82,7 +82,7 @@ def _start(kernel: Kernel, grid: Any, block: Any, shared: int, handle: int | Non
         raise DriverError(INVALID_HANDLE, "a stream of another context")
     places = (ctypes.c_void_p * len(described.parameters)).from_address(params) if described.parameters else ()
     values = [
-        ctypes.string_at(place, one.nbytes) for place, one in zip(places, described.parameters, strict=True)
+        ctypes.string_at(place, one.size) for place, one in zip(places, described.parameters, strict=True)
     ]
     module, memory = kernel.library.modules[stream.device], cards.memories[stream.device]
 
