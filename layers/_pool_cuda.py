@@ -8,11 +8,10 @@ would lie outside is replaced by something inside that counts for nothing, so th
 
 import math
 
-from netspec.plugin import Lazy, backward, cuda, device, forward, load4, quotient, store4
+from netspec.layers._fours import THREADS, at, blocks, image, place
+from netspec.plugin import Lazy, backward, device, forward, load4, store4
 
 np = Lazy("numpy")
-COLUMNS, ROWS = 32, 4
-"""Threads of a block: fours of channels along a row, a warp of them, and rows."""
 LEAST = -math.inf
 """Where a maximum starts: no number is less, and a NaN takes its place."""
 NONE = -1
@@ -24,33 +23,7 @@ ANYWHERE = (((0,) * 4),) * 4
 
 def outputs(t):
     """Blocks for all rows of y."""
-    return grid(t, t.y.shape[1], t.y.shape[2])
-
-
-def grid(t, rows, columns):
-    """Blocks for the pixels of all images: along their rows, down, and one image after the other."""
-    return -(-columns * t.x.shape[3] // (4 * COLUMNS)), -(-rows // ROWS), t.x.shape[0]
-
-
-@device
-def place(channels):
-    """Image, row, column and first channel of a thread."""
-    four = np.int32(COLUMNS * cuda.blockIdx.x + cuda.threadIdx.x)
-    column = quotient(four, np.int32(channels) >> 2)
-    row = np.int32(ROWS * cuda.blockIdx.y + cuda.threadIdx.y)
-    return cuda.blockIdx.z, row, column, np.int32(4 * four - column * channels)
-
-
-@device
-def image(array, n):
-    """Where image n begins in the array's memory."""
-    return np.int64(n) * (array.shape[1] * array.shape[2] * array.shape[3])
-
-
-@device
-def at(array, h, w, c):
-    """Where a pixel's channel lies in an image."""
-    return np.int32(np.int32(np.int32(h * array.shape[2]) + w) * array.shape[3] + c)
+    return blocks(t, t.y.shape[1], t.y.shape[2])
 
 
 @device
@@ -142,7 +115,7 @@ def write(array, n, oh, ow, c, values):
 @forward(
     "cuda",
     over="y",
-    threads=(COLUMNS, ROWS),
+    threads=THREADS,
     grid=outputs,
     writes=("y", "argmax"),
     when={"mode": "max"},
@@ -161,7 +134,7 @@ def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, p
 @forward(
     "cuda",
     over="y",
-    threads=(COLUMNS, ROWS),
+    threads=THREADS,
     grid=outputs,
     writes="y",
     when={"mode": "max"},
@@ -198,7 +171,7 @@ def added12(total, values, inside, more):
 @forward(
     "cuda",
     over="y",
-    threads=(COLUMNS, ROWS),
+    threads=THREADS,
     grid=outputs,
     writes="y",
     when={"mode": "average"},
@@ -230,7 +203,7 @@ def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_l
 
 def cells(t):
     """Blocks for all rows of cells; an image has at most two more rows and columns of them than windows."""
-    return grid(t, t.y.shape[1] + 2, t.y.shape[2] + 2)
+    return blocks(t, t.y.shape[1] + 2, t.y.shape[2] + 2)
 
 
 @device
@@ -310,7 +283,7 @@ def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
 @backward(
     "cuda",
     over="d_x",
-    threads=(COLUMNS, ROWS),
+    threads=THREADS,
     grid=cells,
     writes="d_x",
     when={"mode": "max"},
@@ -337,7 +310,7 @@ def pixels(position, stride, pad, size, length, count):
 @backward(
     "cuda",
     over="d_x",
-    threads=(COLUMNS, ROWS),
+    threads=THREADS,
     grid=cells,
     writes="d_x",
     when={"mode": "average"},

@@ -5,6 +5,8 @@ import math
 from netspec.plugin import VALID, backward, cuda, device, forward, load4, quotient, shuffle_xor, store4
 
 THREADS = 32
+NAN = math.nan
+"""What a row is worth whose label is none; of the compute dtype, as other constants are."""
 TOP = 5
 """Errors are counted among the first and among the first TOP classes."""
 
@@ -72,7 +74,7 @@ def judge_cuda(x, label, probs, rows, counters):
     rank = better(x, i, label[i] if known else 0, scratch)
     if cuda.threadIdx.x == 0:
         loss = math.log(total) + (highest - x[i, label[i] if known else 0])
-        rows[i, 0] = (loss if known else math.nan) if valid else 0.0
+        rows[i, 0] = (loss if known else NAN) if valid else 0.0
         rows[i, 1] = 1.0 if valid and (rank >= 1.0 or not known) else 0.0
         rows[i, 2] = 1.0 if valid and (rank >= TOP or not known) else 0.0
         rows[i, 3] = 1.0 if valid else 0.0
@@ -104,13 +106,13 @@ def backward_cuda(probs, label, d_x, counters, weight):
     if i < d_x.shape[0]:
         share = probs[i, j] - (1.0 if j == label[i] else 0.0)
         known = 0 <= label[i] < d_x.shape[1]
-        d_x[i, j] = (weight * share / counters[VALID] if known else math.nan) if i < counters[VALID] else 0.0
+        d_x[i, j] = (weight * share / counters[VALID] if known else NAN) if i < counters[VALID] else 0.0
 
 
 # Fast: a block of several warps a row, 128-bit accesses; a row is read for its maximum, its sum and the label's rank in
-# one go, and again, from the cache, for the probabilities.
+# one go. The first four scores of each thread stay with it for the probabilities; further ones come from the cache.
 
-WIDE, WARPS, LANES = 128, 4, 32
+WIDE, WARPS, LANES = 256, 8, 32
 LEAST = -3.4028234663852886e38
 """Where a maximum starts: the lowest number, so that what a thread without elements adds is zero."""
 
@@ -130,16 +132,30 @@ def is_better(value, bar):
 
 
 @device
-def summary(x, i, bar):
+def first_scores(x, i):
+    """A thread's first four scores of row i; the lowest numbers where there are none."""
+    j = 4 * cuda.threadIdx.x
+    return load4(x, i * x.shape[1] + j) if j < x.shape[1] else (LEAST, LEAST, LEAST, LEAST)
+
+
+@device
+def summary_of(scores, bar):
+    """Maximum, sum of exponentials relative to it, and how many reach the bar, of four scores."""
+    a, b, c, d = scores
+    largest = max(max(a, b), max(c, d))
+    total = math.exp(a - largest) + math.exp(b - largest) + math.exp(c - largest) + math.exp(d - largest)
+    return largest, total, is_better(a, bar) + is_better(b, bar) + is_better(c, bar) + is_better(d, bar)
+
+
+@device
+def summary(x, i, scores, bar):
     """A thread's part of row i: maximum, sum, and how many scores reach the bar."""
-    highest, total, count = LEAST, 0.0, 0.0
-    for j in range(4 * cuda.threadIdx.x, x.shape[1], 4 * WIDE):
-        a, b, c, d = load4(x, i * x.shape[1] + j)
-        largest = max(max(a, b), max(c, d))
-        here = math.exp(a - largest) + math.exp(b - largest) + math.exp(c - largest) + math.exp(d - largest)
-        reach = is_better(a, bar) + is_better(b, bar) + is_better(c, bar) + is_better(d, bar)
-        highest, total, count = merged((highest, total, count), (largest, here, reach))
-    return highest, total, count
+    part = (LEAST, 0.0, 0.0)
+    if 4 * cuda.threadIdx.x < x.shape[1]:
+        part = merged(part, summary_of(scores, bar))
+    for j in range(4 * (cuda.threadIdx.x + WIDE), x.shape[1], 4 * WIDE):
+        part = merged(part, summary_of(load4(x, i * x.shape[1] + j), bar))
+    return part
 
 
 @device
@@ -159,13 +175,21 @@ def of_block(part, scratch):
 
 
 @device
-def write_row(x, probs, i, highest, total):
+def write_four(scores, probs, i, highest, share):
+    """Four probabilities."""
+    a, b, c, d = scores
+    a, b, c, d = math.exp(a - highest), math.exp(b - highest), math.exp(c - highest), math.exp(d - highest)
+    store4(probs, i, a * share, b * share, c * share, d * share)
+
+
+@device
+def write_row(x, probs, i, scores, highest, total):
     """The probabilities of row i."""
-    share = 1.0 / total
-    for j in range(4 * cuda.threadIdx.x, x.shape[1], 4 * WIDE):
-        a, b, c, d = load4(x, i * x.shape[1] + j)
-        a, b, c, d = math.exp(a - highest), math.exp(b - highest), math.exp(c - highest), math.exp(d - highest)
-        store4(probs, i * x.shape[1] + j, a * share, b * share, c * share, d * share)
+    share, j = 1.0 / total, 4 * cuda.threadIdx.x
+    if j < x.shape[1]:
+        write_four(scores, probs, i * x.shape[1] + j, highest, share)
+    for k in range(j + 4 * WIDE, x.shape[1], 4 * WIDE):
+        write_four(load4(x, i * x.shape[1] + k), probs, i * x.shape[1] + k, highest, share)
 
 
 @forward(
@@ -175,22 +199,23 @@ def judge_vector_cuda(x, label, probs, rows, counters):
     """One row's probabilities and its terms of the report."""
     scratch = cuda.shared.array((WARPS, 3), x.dtype)
     i = cuda.blockIdx.x
+    scores = first_scores(x, i)
     known, valid = 0 <= label[i] < x.shape[1], i < counters[VALID]
     bar = x[i, label[i] if known else 0]
-    highest, total, count = of_block(summary(x, i, bar), scratch)
-    write_row(x, probs, i, highest, total)
+    highest, total, count = of_block(summary(x, i, scores, bar), scratch)
+    write_row(x, probs, i, scores, highest, total)
     if cuda.threadIdx.x == 0:
         rank = count - 1.0  # the label's own score reaches the bar too
         loss = math.log(total) + (highest - bar)
         first, fifth = 1.0 if rank >= 1.0 or not known else 0.0, 1.0 if rank >= TOP or not known else 0.0
-        rows[i, 0] = (loss if known else math.nan) if valid else 0.0
+        rows[i, 0] = (loss if known else NAN) if valid else 0.0
         rows[i, 1] = first if valid else 0.0
         rows[i, 2] = fifth if valid else 0.0
         rows[i, 3] = 1.0 if valid else 0.0
 
 
 @forward(
-    "cuda", over="report", grid=_one_block, writes="report", phases=("train", "eval"), threads=WIDE, variant="vector"
+    "cuda", over="report", grid=_one_block, writes="report", phases=("train", "eval"), threads=128, variant="vector"
 )
 def report_vector_cuda(rows, report):
     """Sums over rows: one warp a sum."""
@@ -209,8 +234,9 @@ def probs_vector_cuda(x, probs):
     """Probabilities alone."""
     scratch = cuda.shared.array((WARPS, 3), x.dtype)
     i = cuda.blockIdx.x
-    highest, total, _ = of_block(summary(x, i, 0.0), scratch)
-    write_row(x, probs, i, highest, total)
+    scores = first_scores(x, i)
+    highest, total, _ = of_block(summary(x, i, scores, 0.0), scratch)
+    write_row(x, probs, i, scores, highest, total)
 
 
 @backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", phases=("train",), variant="vector")
@@ -221,7 +247,7 @@ def backward_vector_cuda(probs, label, d_x, counters, weight):
     if i < d_x.shape[0]:
         at, valid = label[i], counters[VALID]
         known, j = 0 <= at < d_x.shape[1], 4 * (place - i * fours)
-        factor = (weight / probs.dtype.type(valid) if known else math.nan) if i < valid else 0.0
+        factor = (weight / probs.dtype.type(valid) if known else NAN) if i < valid else 0.0
         a, b, c, d = load4(probs, 4 * place)
         a, b = a - (1.0 if j == at else 0.0), b - (1.0 if j + 1 == at else 0.0)
         c, d = c - (1.0 if j + 2 == at else 0.0), d - (1.0 if j + 3 == at else 0.0)

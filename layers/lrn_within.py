@@ -1,5 +1,6 @@
 """Response normalisation within each channel (cuda-convnet's rnorm): an extra layer of the network as run in 2012."""
 
+from netspec.layers import _fours, _lrn_within_cuda
 from netspec.layers._response import ATTRS, constants, power
 from netspec.plugin import (
     Flops,
@@ -69,8 +70,11 @@ class WithinChannelNormalisation(Layer):
         "alpha": number("Factor of the sum of squares.", default=1e-3),
         "k": number("Constant beside the sum.", default=1.0, above=0),
     }
+    prefer = {"cuda": ("vector",)}
     examples = (
         {"attrs": {"size": 3, "alpha": 0.3}, "inputs": [(2, 4, 5, 3)]},
+        {"attrs": {"size": 5, "alpha": 0.3}, "inputs": [(2, 7, 6, 4)]},
+        {"attrs": {"size": 6, "alpha": 0.4, "beta": 0.6}, "inputs": [(1, 3, 9, 8)]},
         {"attrs": {"size": 4, "alpha": 0.9, "beta": 0.6, "k": 2.0, "scaling": "window"}, "inputs": [(2, 5, 3, 2)]},
     )
 
@@ -81,6 +85,9 @@ class WithinChannelNormalisation(Layer):
 
     def scalars(self, t, index=None):
         return constants(self.attrs, self.attrs.size**2)
+
+    def supports(self, t, variant):
+        return variant == "plain" or _fours.fits(t.x)
 
     def workspace(self, t, variant, direction):
         return {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
@@ -143,3 +150,6 @@ class WithinChannelNormalisation(Layer):
             n, h, w, c = unravel(i, x)
             total = one_sum(ratio, n, h, w, c, after, before, False)
             d_x[n, h, w, c] -= coupling * x[n, h, w, c] * total
+
+    forward_vector_cuda, ratio_vector_cuda = _lrn_within_cuda.forward_vector_cuda, _lrn_within_cuda.ratio_vector_cuda
+    backward_vector_cuda = _lrn_within_cuda.backward_vector_cuda

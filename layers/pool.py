@@ -1,6 +1,6 @@
 """Pooling over windows of an image, overlapping or not: maximum or average."""
 
-from netspec.layers import _pool_cuda
+from netspec.layers import _fours, _pool_cuda
 from netspec.layers import _pool_rows as rows
 from netspec.layers._window import clip, covering, element, window_of
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, forward, padding, pair, register
@@ -65,9 +65,7 @@ class Pool(Layer):
             return self.attrs.mode == "max"
         window = window_of(self.attrs, t.x, inside=True)
         near = all(size <= 2 * stride for size, stride in zip(window.size, window.stride, strict=True))
-        images, size = t.x.shape[0], t.x.size
-        small = images < 2**16 and size < 2**31 * images  # images are an axis of the grid, and counted in 32 bits
-        return variant == "plain" or (near and small and t.x.shape[3] % 4 == 0)
+        return variant == "plain" or (near and _fours.fits(t.x))
 
     def flops(self, t):
         """One operation a pixel of each window."""
