@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from stand_in import library
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+from netspec.device.gpus import finds_compiler
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+SPEC = """
+netspec: 1
+name: little
+devices: [card]
+inputs:
+  image: {shape: [1, 1, 3]}
+  label: {dtype: int32}
+layers:
+  - {name: fc, type: dense, inputs: image, units: 10}
+  - {name: loss, type: softmax_loss, inputs: [fc, label]}
+train: {batch: 2}
+data: {mean: none}
+"""
 SERVER = """
 import os, sys, time
 sys.path.insert(0, {folder!r})
@@ -100,7 +119,25 @@ def test_each_test_on_the_card_has_a_process_of_its_own(parts, monkeypatch):
     monkeypatch.setattr(outside, "_run", lambda command, _: next(answers[one] for one in command if one in answers))
     found = outside.tests(60.0, 2)
     assert found["answer"] == "1 passed, 1 failed, 1 skipped, 1 ended"
-    assert [(row["test"], row["outcome"]) for row in found["rows"]] == [("b", "failed"), ("c", "skipped"), ("d", "ended")]
+    rows = [(row["test"], row["outcome"]) for row in found["rows"]]
+    assert rows == [("b", "failed"), ("c", "skipped"), ("d", "ended")]
     assert found["rows"][0]["said"] == "E   ValueError: no"
     late = outside.tests(0.5, 1)
     assert late["answer"] == "4 not run"
+
+
+@pytest.mark.skipif(not (finds_compiler() and library.compiler()), reason="the stand-in needs CUDA's and a C compiler")
+def test_sections_run_on_the_stand_in_for_a_card(tmp_path):
+    """numba-cuda's own host code, captured graphs and all."""
+    spec = tmp_path / "little.yaml"
+    spec.write_text(SPEC)
+    options = ["--one-device", spec, "--check", spec, "--sections", "architecture", "graphs", "iteration"]
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "stand_in" / "site")))
+    environment = {**os.environ, "NETSPEC_CARDS": "1", "PYTHONPATH": paths}
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), str(tmp_path / "out"), *map(str, options)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["machine"]["answer"].startswith("stand-in H200")
+    assert found["architecture"]["answer"].startswith("sm_90a loads and computes")
+    assert found["graphs"]["right"] and found["iteration"]["answer"].startswith("replayed as a graph")

@@ -78,7 +78,8 @@ def curves(name: str, batch: int, iterations: int = 30) -> dict[str, Any]:
             losses[f"{kind} {precision or ''}".strip()] = [_loss(outcome) / batch for outcome in steps]
     rows = [{"iteration": i + 1, **{key: curve[i] for key, curve in losses.items()}} for i in range(0, iterations, 5)]
     apart = {key: max(map(_apart, losses["cpu"], curve)) for key, curve in losses.items() if key != "cpu"}
-    return {"network": name, "largest_relative_difference": max(apart.values()), "rows": rows}
+    answer = ", ".join(f"{key} differs from CPUs by up to {most:.1e}" for key, most in apart.items())
+    return {"answer": answer, "network": name, "largest_relative_difference": max(apart.values()), "rows": rows}
 
 
 class Ceilings(NamedTuple):
@@ -102,7 +103,10 @@ def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, unti
             rows.append(_row(program, step, taken, ceilings))
     rows.sort(key=lambda row: -row["ms"])
     total = sum(row["ms"] for row in rows)
-    return {"network": name, "batch": batch, "precision": precision or "", "total_ms": total, "rows": rows}
+    slowest = ", ".join(f"{row['step']} {row['ms']:.3f}" for row in rows[:5])
+    answer = f"{total:.2f} ms in {len(rows)} steps; the slowest: {slowest}"
+    head = {"network": name, "batch": batch, "precision": precision or "", "total_ms": total}
+    return {"answer": answer, **head, "rows": rows}
 
 
 def iterations(
@@ -129,7 +133,10 @@ def iterations(
         captured, news = session.captured(), session.news()
         assert outcome.finite
     wall, work = statistics.median(walls), statistics.median(works)
+    how = "replayed as a graph" if captured else "NOT captured"
+    answer = f"{batch / wall:,.0f} images a second, {wall * 1e3:.2f} ms ({work * 1e3:.2f} ms of the card), {how}"
     return {
+        "answer": f"{answer}; opened in {opening:.0f} s",
         "network": name,
         "devices": devices,
         "runner": runner,

@@ -76,7 +76,8 @@ def torch_training(batch: int, seconds: float, modes: str = "") -> dict[str, Any
     if status not in (0, _ENDED):
         late = {"failed": text[-500:]}
     best = max((row["images_per_second"] for row in rows if "images_per_second" in row), default=None)
-    return {"batch": batch, "best_images_per_second": best, **late, "rows": rows}
+    answer = ", ".join(f"{row['mode']}: {row['images_per_second']:,.0f}" for row in rows if "images_per_second" in row)
+    return {"answer": answer or "none", "batch": batch, "best_images_per_second": best, **late, "rows": rows}
 
 
 def _run(command: list[str], seconds: float) -> tuple[int, str]:

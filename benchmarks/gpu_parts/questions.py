@@ -8,6 +8,7 @@ import numpy as np
 
 from gpu_parts.timing import host_seconds, seconds
 from netspec.device.base import Device
+from netspec.kernels.find import find_kernel
 from netspec.plan.model import Pass
 
 MICRO = 1e6
@@ -19,13 +20,13 @@ def architecture(device: Device) -> dict[str, Any]:
     That instruction exists for sm_90a alone: neither plain sm_90 nor another generation takes it.
     """
     from netspec.kernels.cuda import compile_cuda
-    from netspec.kernels.find import find_kernel
 
     values = np.linspace(-1, 1, 1000, dtype=np.float32)
     x, y = _put(device, values), device.empty(values.shape, "float32")
     device.bind([_relu(1000)], {"x": x, "y": y})()
     right = bool(np.array_equal(device.download(y), np.maximum(values, 0)))
-    kernels = getattr(compile_cuda(find_kernel("relu:forward_cuda").function, "float32"), "overloads", {}).values()
+    dispatcher = compile_cuda(find_kernel("relu:forward_cuda").function, "float32", None)
+    kernels = getattr(dispatcher, "overloads", {}).values()
     texts = [kernel._codelibrary.get_asm_str() for kernel in kernels]
     targets = sorted({line.split()[1] for text in texts for line in text.splitlines() if line.startswith(".target")})
     plain = f"{', '.join(targets) or 'no PTX'} {'loads and computes' if right else 'gives WRONG RESULTS'}"
@@ -112,7 +113,7 @@ def iteration(found: dict[str, Any]) -> dict[str, Any]:
     )
     alone = found["us_of_the_host_alone"]
     host = f"{alone:.0f} us" if alone is not None else "unknown"
-    return {"answer": f"{how}; the host adds {host}, its call takes {found['us_of_start']:.0f} us", **found}
+    return {**found, "answer": f"{how}; the host adds {host}, its call takes {found['us_of_start']:.0f} us"}
 
 
 def ceilings(device: Device) -> dict[str, Any]:
@@ -124,7 +125,8 @@ def ceilings(device: Device) -> dict[str, Any]:
     staged = device.staging((1 << 26,), "float32")
     staged[:] = 1
     sent = staged.nbytes / seconds(device, device.copier(device.slice(y, 0, 0, 1 << 26), staged, None, "compute"))
-    return {"copy_GBs": copied / 1e9, "host_to_device_GBs": sent / 1e9}
+    answer = f"a copy moves {copied / 1e9:,.0f} GB/s, from page-locked memory {sent / 1e9:,.1f} GB/s"
+    return {"answer": answer, "copy_GBs": copied / 1e9, "host_to_device_GBs": sent / 1e9}
 
 
 def _put(device: Device, values: np.ndarray[Any, Any]) -> Any:
@@ -134,17 +136,19 @@ def _put(device: Device, values: np.ndarray[Any, Any]) -> Any:
 
 
 def _relu(size: int, backward: bool = False) -> Pass:
-    names = ("y", "dy", "d_x") if backward else ("x", "y")
+    name = "relu:backward_cuda" if backward else "relu:forward_cuda"
+    kernel = find_kernel(name)
+    assert isinstance(kernel.threads, int)
     return Pass(
-        kernel="relu:backward_cuda" if backward else "relu:forward_cuda",
-        variant="plain",
-        args=tuple((name, "d_y" if name == "dy" else name) for name in names),
+        kernel=name,
+        variant=kernel.variant,
+        args=tuple((name, "d_y" if name == "dy" else name) for name in kernel.args),
         scalars={},
-        writes=names[-1:],
+        writes=kernel.writes,
         extent=size,
         block=size,
-        grid=(-(-size // 256),),
-        threads=(256,),
+        grid=(-(-size // (kernel.threads * kernel.per_thread)),),
+        threads=(kernel.threads,),
         flat=(),
         per_member=(),
         host=False,

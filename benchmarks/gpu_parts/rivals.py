@@ -30,7 +30,8 @@ def products(device: str = "cuda", size: int = 8192) -> dict[str, Any]:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         a, b = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
         found[f"{name}_TFLOPs"] = 2 * size**3 / _seconds(lambda a=a, b=b: a @ b, device) / 1e12
-    return found
+    answer = ", ".join(f"{name} {found[f'{name}_TFLOPs']:,.0f} TFLOP/s" for name in ("float32", "tf32", "bf16"))
+    return {"answer": answer, **found}
 
 
 def convolutions(batch: int, device: str = "cuda") -> dict[str, Any]:
