@@ -234,7 +234,7 @@ def check(frame: Frame, piece: Piece, size: int, ins: Instruction, reads: bool) 
     """Which rows of ``size`` bytes are touched; Fault where they must not be. What is written counts as written."""
     offsets = piece.offsets
     if size > 1 and int(np.bitwise_or.reduce(offsets)) & (size - 1):
-        place = int((offsets % size).argmax())
+        place = int((offsets % size != 0).argmax())
         raise _bad(frame, piece, place, ins, f"is no multiple of the access's {size} bytes")
     rows: Array = offsets >> (size.bit_length() - 1)
     states = piece.space.states(size)

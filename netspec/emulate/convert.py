@@ -35,7 +35,7 @@ def convert(ins: Instruction) -> Bind:
     return bind
 
 
-def _source(frame: Frame, ins: Instruction, kind: str) -> Array:
+def _source(frame: Frame, ins: Instruction, kind: str) -> Any:
     if kind == "bf16":
         return frame.read(ins.operands[1], "b16")
     return frame.read(ins.operands[1], kind)

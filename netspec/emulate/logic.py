@@ -81,7 +81,7 @@ def _funnel(ins: Instruction) -> Bind:
     def bind(frame: Frame) -> Steps:
         a, b, c = (frame.read(one, "b32") for one in ins.operands[1:4])
 
-        def compute() -> Array:
+        def compute() -> Any:
             amount = (np.minimum(c, np.uint32(32)) if mode == "clamp" else c & np.uint32(31)).astype(np.uint64)
             both = b.astype(np.uint64) << np.uint64(32) | a
             moved = both << amount >> np.uint64(32) if direction == "l" else both >> amount

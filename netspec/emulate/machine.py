@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -46,7 +47,15 @@ def launch(
     try:
         _launch(module, kernel, grid, block, dynamic_shared, parameters, memory, check)
     except Fault as fault:
-        raise Fault(f"{name}: {fault}") from fault
+        raise Fault(f"{_readable(name)}: {fault}") from fault
+
+
+def _readable(name: str) -> str:
+    """The function's name in one that numba has mangled: the last of the parts, each behind its length."""
+    rest, last = name.removeprefix("_ZN"), name
+    while rest != name and (found := re.match(r"\d+", rest)):
+        last, rest = rest[found.end() :][: int(found[0])], rest[found.end() + int(found[0]) :]
+    return last
 
 
 def _launch(

@@ -29,7 +29,7 @@ from netspec.plugin import (
     to_tf32,
 )
 
-WORDS = 64
+WORDS, MANY = 128, 256
 
 
 def run(kernel, *arrays, threads=32):
@@ -112,7 +112,7 @@ def test_products_of_a_warp(kernel, a_place, b_place, terms):
 
 
 def load_matrices(source, plain, transposed):
-    words = cuda.shared.array(WORDS * 4, source.dtype, alignment=16)
+    words = cuda.shared.array(MANY, source.dtype, alignment=16)
     t = cuda.threadIdx.x
     store4(words, 4 * t, source[4 * t], source[4 * t + 1], source[4 * t + 2], source[4 * t + 3])
     cuda.syncthreads()
@@ -135,7 +135,7 @@ def test_matrices_are_dealt_as_the_isa_says():
 
 
 def copy(source, target):
-    words = cuda.shared.array(WORDS * 2, source.dtype, alignment=16)
+    words = cuda.shared.array(WORDS, source.dtype, alignment=16)
     t = cuda.threadIdx.x
     cp_async16(words, 4 * t, source, 4 * t, t % 5)
     cp_async_commit()
@@ -153,7 +153,7 @@ def test_copies_fill_up_with_zeros():
 
 
 def copy_all_or_none(source, target):
-    words = cuda.shared.array(WORDS * 2, source.dtype, alignment=16)
+    words = cuda.shared.array(WORDS, source.dtype, alignment=16)
     t = cuda.threadIdx.x
     cp_async16(words, 4 * t, source, 4 * t, t % 2 == 0)
     cp_async_commit()
@@ -170,7 +170,7 @@ def test_copies_of_all_or_none():
 
 
 def copy_narrow(source, target):
-    words = cuda.shared.array(WORDS * 2, source.dtype, alignment=16)
+    words = cuda.shared.array(WORDS, source.dtype, alignment=16)
     t = cuda.threadIdx.x
     cp_async8(words, 2 * t, source, 2 * t + 2, 1)
     cp_async4(words, 64 + t, source, t + 1, t % 2)

@@ -1,0 +1,176 @@
+"""Kernels in Python, as numba-cuda and libNVVM really compile them, on the emulator; inline PTX included."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+from emulated import python  # noqa: E402
+
+from netspec.device.gpus import finds_compiler  # noqa: E402
+from netspec.emulate import Fault  # noqa: E402
+from netspec.kernels import numba_cuda  # noqa: E402
+from netspec.plugin import cp_async16, cp_async_commit, cp_async_wait, cuda, load4, shuffle_down  # noqa: E402
+
+pytestmark = [
+    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
+    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
+]
+RNG = np.random.default_rng(5)
+
+
+def collatz(start, steps):
+    i = cuda.grid(1)
+    if i < start.size:
+        value, count = start[i], 0
+        while value != 1:
+            value = value // 2 if value % 2 == 0 else 3 * value + 1
+            count += 1
+        steps[i] = count
+
+
+def test_loops_of_their_own_length():
+    start = np.arange(1, 301)
+    steps = np.zeros(300, np.int64)
+    python(collatz, start, steps, threads=128, blocks=3)
+    assert list(steps[:10]) == [0, 1, 7, 2, 5, 8, 16, 3, 19, 6] and steps[26] == 111
+
+
+def total(values, sums):
+    partial = cuda.shared.array(128, values.dtype)
+    t = cuda.threadIdx.x
+    partial[t] = values[cuda.grid(1)]
+    width = 64
+    while width > 0:
+        cuda.syncthreads()
+        if t < width:
+            partial[t] += partial[t + width]
+        width //= 2
+    if t == 0:
+        sums[cuda.blockIdx.x] = partial[0]
+
+
+def test_sums_in_shared_memory():
+    values, sums = RNG.integers(0, 100, 1280).astype(np.float32), np.zeros(10, np.float32)
+    python(total, values, sums, threads=128, blocks=10)
+    assert np.array_equal(sums, values.reshape(10, 128).sum(axis=1))
+
+
+def hasty(values, sums):
+    partial = cuda.shared.array(128, values.dtype)
+    t = cuda.threadIdx.x
+    partial[t] = values[t]
+    cuda.syncthreads()
+    width = 64
+    while width > 0:
+        if t < width:
+            partial[t] += partial[t + width]
+        width //= 2
+    sums[t] = partial[t]
+
+
+def test_a_sum_that_leaves_out_its_barriers_is_a_race():
+    with pytest.raises(Fault, match="race: shared memory"):
+        python(hasty, np.ones(128, np.float32), np.ones(128, np.float32), threads=128)
+
+
+def by_shuffles(values, sums):
+    value = values[cuda.grid(1)]
+    value += shuffle_down(value, 16)
+    value += shuffle_down(value, 8)
+    value += shuffle_down(value, 4)
+    value += shuffle_down(value, 2)
+    value += shuffle_down(value, 1)
+    if cuda.threadIdx.x % 32 == 0:
+        sums[cuda.grid(1) // 32] = value
+
+
+def test_sums_by_shuffles():
+    values, sums = RNG.integers(0, 100, 256).astype(np.float32), np.zeros(8, np.float32)
+    python(by_shuffles, values, sums, threads=64, blocks=4)
+    assert np.array_equal(sums, values.reshape(8, 32).sum(axis=1))
+
+
+def misaligned(values, target):
+    target[cuda.threadIdx.x] = load4(values, cuda.threadIdx.x)[0]
+
+
+def test_four_at_once_from_the_wrong_place():
+    with pytest.raises(Fault, match="thread 1: global memory at .* no multiple of the access's 16 bytes"):
+        python(misaligned, np.ones(64, np.float32), np.ones(32, np.float32))
+
+
+def beyond(values, target):
+    target[cuda.threadIdx.x] = values[cuda.threadIdx.x + 1] + values[1000000]
+
+
+def test_reading_beyond_an_array():
+    with pytest.raises(Fault, match="outside every allocation"):
+        python(beyond, np.ones(32, np.float32), np.ones(32, np.float32))
+
+
+def impatient(values, target, pending):
+    tile = cuda.shared.array(128, values.dtype, alignment=16)
+    t = cuda.threadIdx.x
+    cp_async16(tile, 4 * t, values, 4 * t, 4)
+    cp_async_commit()
+    if pending == 0:
+        cp_async_wait(0)
+    else:
+        cp_async_wait(1)
+    cuda.syncthreads()
+    target[t] = tile[4 * t + 3] + tile[127 - t]
+
+
+def test_a_wait_for_too_few_copies():
+    values, target = np.arange(128, dtype=np.float32), np.zeros(32, np.float32)
+    python(impatient, values, target, 0)
+    assert np.array_equal(target, values[3::4] + values[127:95:-1])
+    with pytest.raises(Fault, match="still being copied"):
+        python(impatient, values, target, 1)
+
+
+def _simulated(name):
+    """A module of the simulator's tests, its kernels compiled for the emulator instead."""
+    file = Path(__file__).parent / "simulated" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"emulated_{name}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _launched(monkeypatch):
+    module = _simulated("test_instructions")
+    monkeypatch.setattr(module, "run", lambda kernel, *arrays, threads=32: python(kernel, *arrays, threads=threads))
+    return module
+
+
+def test_products_of_a_warp(monkeypatch):
+    module = _launched(monkeypatch)
+    module.test_products_of_a_warp(module.multiply_tf32, module.a_tf32, module.b_tf32, 8)
+    module.test_products_of_a_warp(module.multiply_bf16, module.a_bf16, module.b_bf16, 16)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_matrices_are_dealt_as_the_isa_says",
+        "test_copies_fill_up_with_zeros",
+        "test_copies_of_all_or_none",
+        "test_narrow_copies",
+        "test_shuffles_stay_in_their_warp",
+    ],
+)
+def test_instructions_do_what_their_twins_do(name, monkeypatch):
+    getattr(_launched(monkeypatch), name)()
+
+
+def test_numbers(monkeypatch):
+    module = _launched(monkeypatch)
+    source, whole, target = np.linspace(0.1, 9, 32, dtype="f"), np.arange(32, dtype="i4"), np.zeros(32, "f")
+    python(module.numbers, source, whole, target)
+    assert np.allclose(target, 1 / np.sqrt(source) + whole // 7, rtol=1e-6)
