@@ -26,18 +26,11 @@ def passes(others, whole=False):
 
 
 def _of_tile(variant, precision, tile, whole):
-    def rows_grid(tile):
-        def grid(t):
-            g = t.geometry
-            count = g.batch * g.out[0] * g.out[1]
-            return tiles(count, tile.rows) * tiles(g.share, tile.columns), g.groups
+    def of_rows(t):
+        return rows_grid(t.geometry, tile)
 
-        return grid
-
-    def pixels_grid(t):
-        g = t.geometry
-        count = g.batch * g.cells[0] * g.cells[1]
-        return tiles(count, tile.rows) * tiles(g.depth, tile.columns), g.groups * g.stride[0] * g.stride[1]
+    def of_pixels(t):
+        return pixels_grid(t.geometry, tile)
 
     def weights_grid(t):
         g = t.geometry
@@ -50,10 +43,22 @@ def _of_tile(variant, precision, tile, whole):
 
     biased, unbiased = make_forward(precision, tile)
     chunk, at_once = make_d_weight(precision, tile)
-    yield mark(forward, biased, "y", rows_grid(tile), when={"bias": True})
-    yield mark(forward, unbiased, "y", rows_grid(tile), when={"bias": False})
-    yield mark(backward, make_d_x(precision, tile), "d_x", pixels_grid)
+    yield mark(forward, biased, "y", of_rows, when={"bias": True})
+    yield mark(forward, unbiased, "y", of_rows, when={"bias": False})
+    yield mark(backward, make_d_x(precision, tile), "d_x", of_pixels)
     yield mark(backward, *((at_once, "d_weight") if whole else (chunk, "partials")), weights_grid)
+
+
+def rows_grid(g, tile):
+    """Blocks of a forward kernel."""
+    count = g.batch * g.out[0] * g.out[1]
+    return tiles(count, tile.rows) * tiles(g.share, tile.columns), g.groups
+
+
+def pixels_grid(g, tile):
+    """Blocks of a kernel of the gradient with respect to the image."""
+    count = g.batch * g.cells[0] * g.cells[1]
+    return tiles(count, tile.rows) * tiles(g.depth, tile.columns), g.groups * g.stride[0] * g.stride[1]
 
 
 def images_at_once(geometry):

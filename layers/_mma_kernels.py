@@ -18,11 +18,11 @@ from netspec.layers._mma_copies import (
     make_copy_windows,
     put_four,
 )
-from netspec.layers._mma_tile import TERMS, THREADS, WARPS, make_product, make_rows, make_spread
+from netspec.layers._mma_tile import TERMS, THREADS, WARPS, make_rows
 from netspec.plugin import cuda, device, epilogue
 
-ALIGNMENT = 16
-"""Bytes; what 128-bit accesses to shared memory need."""
+ALIGNMENT = 1024
+"""Bytes; what Hopper's matrix instruction needs of shared memory. 128-bit accesses need 16."""
 
 
 @device
@@ -61,42 +61,47 @@ def no_biases(bias, f, share, group):
 def make_forward(precision, tile):
     """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
     size, lines = tile.stages * tile.stage, 3 * tile.rows // LINES
-    biased, plain = (_make_convolve(precision, tile, biases) for biases in (four_biases, no_biases))
+    copy_weights = make_copy_weights(tile.columns)
+    biased, plain = (make_convolve(precision, tile, copy_weights, "terms", one) for one in (four_biases, no_biases))
 
     def forward(x, weight, bias, y, image, walk, positions, columns):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        biased(shared, places, x, weight, bias, y, image, walk, positions, columns)
+        biased(shared, places, x, weight, bias, y, image, walk, positions, columns, columns)
 
     def forward_unbiased(x, weight, y, image, walk, positions, columns):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        plain(shared, places, x, weight, weight, y, image, walk, positions, columns)
+        plain(shared, places, x, weight, weight, y, image, walk, positions, columns, columns)
 
     return forward, forward_unbiased
 
 
-def _make_convolve(precision, tile, biases):
-    copy_windows, copy_weights = make_copy_windows(tile.rows, 1), make_copy_weights(tile.columns)
+def make_convolve(precision, tile, copy_weights, order, biases):
+    """A device function for a block's tile of y; ``copy_weights`` brings weights in that order.
+
+    Its ``packing`` tells that function how they lie in memory.
+    """
+    copy_windows = make_copy_windows(tile.rows, 1)
     height, width, right_at, half_height = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // WARPS
     at_once = THREADS // (tile.columns // 4)
 
     @device
     def fill(shared, at, slab, state):
-        x, weight, places, column, group, image, walk, columns = state
+        x, weight, places, column, group, image, walk, packing = state
         copy_windows(shared, at, slab, x, places, walk[7], walk[4], image, walk)
-        copy_weights(shared, int32(at + right_at), slab, weight, column, group, walk, columns)
+        copy_weights(shared, int32(at + right_at), slab, weight, column, group, walk, packing)
 
-    product, spread = make_product(tile, precision, "lines", "terms", fill), make_spread(tile, "lines")
+    product, spread = tile.product(precision, "lines", order, fill), tile.spread("lines")
     place_of, count_of, four_sums = make_rows(tile, "lines")
 
     @device
-    def convolve(shared, places, x, weight, bias, y, image, walk, positions, columns):
+    def convolve(shared, places, x, weight, bias, y, image, walk, positions, columns, packing):
         share, pitch, wide = columns
         group = int32(cuda.blockIdx.y)
         first, first_filter = tile_at(share, height, width)
         find_windows(places, height, first, group, image, positions)
-        state = (x, weight, places, first_filter, group, image, walk, columns)
+        state = (x, weight, places, first_filter, group, image, walk, packing)
         sums = product(shared, slabs_of(walk, walk[7]), state)
         start, column = place_of()
         f = int32(first_filter + column)
@@ -130,7 +135,7 @@ def make_d_x(precision, tile):
         copy_windows(shared, at, slab, dy, places, limits[0], limits[1], image, walk)
         copy_flipped(shared, int32(at + right_at), slab, weight, column, group, taps, classes, walk, columns, depth)
 
-    product, spread = make_product(tile, precision, "lines", "lines", fill), make_spread(tile, "lines")
+    product, spread = tile.product(precision, "lines", "lines", fill), tile.spread("lines")
     place_of, count_of, four_sums = make_rows(tile, "lines")
 
     @device
@@ -191,7 +196,7 @@ def make_d_weight(precision, tile):
         copy_pixels(shared, at, pixel, end, x, run, group, image, walk, positions)
         copy_gradients(shared, int32(at + right_at), pixel, end, dy, column, group, columns)
 
-    product, spread = make_product(tile, precision, "terms", "terms", fill), make_spread(tile, "terms")
+    product, spread = tile.product(precision, "terms", "terms", fill), tile.spread("terms")
     place_of, count_of, four_sums = make_rows(tile, "terms")
 
     @device

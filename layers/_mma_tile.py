@@ -55,6 +55,14 @@ class Tile:
         """Column tiles of 8 of a warp."""
         return self.columns // WARPS // 8
 
+    def product(self, precision, left, right, fill):
+        """See make_product."""
+        return make_product(self, precision, left, right, fill)
+
+    def spread(self, order):
+        """See make_spread."""
+        return make_spread(self, order)
+
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
 

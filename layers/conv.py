@@ -7,6 +7,7 @@ from netspec.layers import _conv_cuda as on_cuda
 from netspec.layers import _conv_direct as direct
 from netspec.layers import _conv_gemm as gemm
 from netspec.layers import _conv_mma as mma
+from netspec.layers import _conv_wgmma as wgmma
 from netspec.layers import _conv_winograd as winograd
 from netspec.layers._mma_shapes import of_conv
 from netspec.layers._patches import chunk_images, chunks, rows_at_once
@@ -58,8 +59,9 @@ class Conv(Layer):
     }
     divided = ("filters", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("winograd", "direct", "direct_strided", "gemm"), "cuda": tuple(mma.VARIANTS)}
-    bounds = {"winograd": winograd.BOUND, **mma.BOUNDS_OF}
+    prefer = {"cpu": ("winograd", "direct", "direct_strided", "gemm"), "cuda": (*mma.VARIANTS, *wgmma.VARIANTS)}
+    bounds = {"winograd": winograd.BOUND, **mma.BOUNDS_OF, **wgmma.BOUNDS_OF}
+    needs = wgmma.NEEDS
     examples = (
         {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 3, 4, 2)]},
         {
@@ -107,12 +109,14 @@ class Conv(Layer):
             spaces |= winograd.workspace(t, self._groups, direction)
         if variant in mma.VARIANTS:
             spaces |= mma.workspace(t, direction)
+        if variant in wgmma.VARIANTS:
+            spaces |= wgmma.workspace(t, direction)
         return spaces
 
     def supports(self, t, variant):
         """Without a stride d_x is a convolution too, with one it is left to patches; Winograd is for 3 x 3 windows."""
         window = window_of(self.attrs, t.x)
-        if variant in mma.VARIANTS:
+        if variant in mma.VARIANTS or variant in wgmma.VARIANTS:
             return mma.supports(t)
         if variant == "winograd":
             return winograd.pays(t, window, self._groups, self.phase == "train")
@@ -120,7 +124,7 @@ class Conv(Layer):
 
     def scalars(self, t, index=None):
         """The window's numbers, images of a chunk and rows of one patch matrix."""
-        numbers = {**window_of(self.attrs, t.x).scalars, **mma.scalars(t.geometry)}
+        numbers = {**window_of(self.attrs, t.x).scalars, **mma.scalars(t.geometry), **wgmma.scalars(t.geometry)}
         return {**numbers, "groups": self._groups, "images": chunk_images(t.x.shape[0]), "rows": self._rows(t)}
 
     def rank(self, t, direction, variants):
@@ -275,3 +279,4 @@ class Conv(Layer):
     # Tensor cores ----------------------------------------------------------------------------------------------------
 
     vars().update(mma.passes((d_weight_sum_cuda, d_bias_image_cuda, d_bias_sum_cuda)))
+    vars().update(wgmma.passes((d_weight_sum_cuda, d_bias_image_cuda, d_bias_sum_cuda), vars()))

@@ -28,13 +28,17 @@ from netspec.check.signatures import Signature, cuda_signatures, function_of
 from netspec.kernels.cache import cache_root
 from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.source import prepare
+from netspec.registry import layer_types
 
 Resources = Mapping[str, int]
 Report = dict[str, dict[str, dict[str, int]]]
 """Kernel and its argument types -> target -> resources."""
-Job = tuple[Signature, tuple[int, int]]
-PLAIN, FAST = ((7, 5), (8, 0), (9, 0)), ((8, 0), (9, 0))
-"""Compute capabilities that plain kernels and others must assemble for."""
+Target = tuple[int | str, ...]
+"""A compute capability, behind it "a" for the instructions that no other has: (9, 0, "a")."""
+Job = tuple[Signature, Target]
+PLAIN: tuple[Target, ...] = ((7, 5), (8, 0), (9, 0))
+FAST: tuple[Target, ...] = ((8, 0), (9, 0))
+"""What plain kernels and others must assemble for."""
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 
@@ -125,7 +129,7 @@ def _read(words: str) -> Resources:
 
 def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
     """Compile and assemble all of them; nothing is raised, failures are told. What was found before is kept on disk."""
-    jobs = [(one, target) for one in signatures for target in (PLAIN if one.variant == "plain" else FAST)]
+    jobs = [(one, target) for one in signatures for target in targets(one)]
     records = {job: record_of(job) for job in jobs}
     work = {record: job for job, record in records.items()}  # layers that share a kernel share its record
     known = {record: json.loads(record.read_text()) for record in work if record.is_file()}
@@ -143,12 +147,21 @@ def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome
     return Outcome(resources, tuple(failures))
 
 
+def targets(signature: Signature) -> tuple[Target, ...]:
+    """What a kernel must assemble for."""
+    layer = layer_types().get(signature.kernel.partition(":")[0])
+    alone = layer.needs.get(signature.variant) if layer is not None else None
+    if alone is not None:
+        return ((*alone, "a"),)
+    return PLAIN if signature.variant == "plain" else FAST
+
+
 def _job(job: Job) -> Resources | str:
     one, capability = job
     try:
         text = ptx_of(one, capability)
         found = assemble(text, _arch(capability))
-        if "mma.sync" in text:
+        if "mma.sync" in text or "wgmma.mma" in text:
             check_machine_code(machine_code(text, _arch(capability)))
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip()[-1500:]}"
@@ -166,7 +179,7 @@ def record_of(job: Job, kind: str = "ptx") -> Path:
     return cache_root() / kind / f"{blake2b(content.encode(), digest_size=16).hexdigest()}.json"
 
 
-def ptx_of(signature: Signature, capability: tuple[int, int]) -> str:
+def ptx_of(signature: Signature, capability: Target) -> str:
     """PTX of one kernel for those argument types."""
     from netspec.kernels.cuda import plain_cuda
     from netspec.kernels.numba_cuda import compile_ptx
@@ -189,8 +202,8 @@ def _type(text: str) -> Any:
     return tuple_type(name, int(count)) if count else scalar_type(name)
 
 
-def _arch(capability: tuple[int, int]) -> str:
-    return f"sm_{capability[0]}{capability[1]}"
+def _arch(capability: Target) -> str:
+    return f"sm_{''.join(map(str, capability))}"
 
 
 def differences(outcome: Outcome, table: Mapping[str, Any]) -> list[str]:

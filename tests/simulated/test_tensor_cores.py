@@ -9,7 +9,6 @@ from netspec.check.kernels import trip
 from netspec.check.subject import Case, cpu, draw, gpu
 from netspec.contract.tensor import Tensor
 from netspec.layers._mma_shapes import divisor
-from netspec.layers._mma_tile import BOUNDS
 from netspec.registry import layer_types
 
 DEFAULTS = {"init": {"type": "gaussian", "std": 0.1}, "bias_init": 0.0, "bias": True, "groups": 1}
@@ -30,22 +29,22 @@ SMALLEST = "tf32_64x64"
 
 @pytest.mark.parametrize("name", CASES)
 def test_shapes(name):
-    _check(name, SMALLEST)
+    check(name, SMALLEST)
 
 
 @pytest.mark.parametrize("variant", ["bf16_64x64", "tf32_128x64", "bf16_128x128"])
 def test_precisions_and_tiles(variant):
-    _check("many slabs, two tiles of rows", variant)
+    check("many slabs, two tiles of rows", variant)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["tf32_128x64", "tf32_128x128", "bf16_64x64", "bf16_128x64", "bf16_128x128"])
 @pytest.mark.parametrize("name", CASES)
 def test_every_shape_with_every_tile(name, variant):
-    _check(name, variant)
+    check(name, variant)
 
 
-def _check(name, variant):
+def check(name, variant):
     """Against plain kernels in float64, as a share of the sum of absolute terms; the same bits a second time."""
     layer, attrs, shape = CASES[name]
     known = {**(CONV if layer == "conv" else DEFAULTS), **attrs}
@@ -58,7 +57,7 @@ def _check(name, variant):
     terms = trip(host, {key: np.abs(value) for key, value in values.items()}).written
     got = trip(card, values).written
     for key, value in expected.items():
-        assert np.abs(got[key] - value).max() <= BOUNDS[variant[:4]] * terms[key].max(), key
+        assert np.abs(got[key] - value).max() <= card.layer.bounds[variant] * terms[key].max(), key
 
 
 def test_divisors():
