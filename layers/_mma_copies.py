@@ -102,6 +102,20 @@ def make_copy_windows(rows, sign):
     return copy_windows
 
 
+@device
+def find_pixel(position, end, across, run, image, positions):
+    """Where a run of that window begins, but for its share of the channels, and whether that part of it is there."""
+    height, width, channels, _depth, scale, edge, _wide = image
+    _count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
+    n = divide(position, image_f, image_s)
+    rest = int32(position - n * per_image)
+    oh = divide(rest, row_f, row_s)
+    top = int32(oh * step_h - lead_h + run[0])
+    left = int32((rest - oh * per_row) * step_w - lead_w + run[1])
+    inside = below(top, height) & below(int32(left * scale + across), edge) & (position < end)
+    return int32(((n * height + top) * width + left) * channels), inside
+
+
 def make_copy_pixels(rows):
     """Copies 16 pixels' share of ``rows`` terms of their windows, in terms."""
     fours = rows // 4
@@ -109,34 +123,28 @@ def make_copy_pixels(rows):
 
     @device
     def copy_pixels(shared, at, pixel, end, source, run, group, image, walk, positions):
-        height, width, channels, depth, scale, edge, wide = image
-        length, rows_of_window, runs_to_a_row = int32(walk[0]), walk[7], int32(walk[4])
-        _count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
-        i, j, first = run
+        length, rows_of_window, runs_to_a_row, wide = int32(walk[0]), walk[7], int32(walk[4]), image[6]
         four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
-        rest = rest_of(length, first) if i < rows_of_window else int32(0)
-        own = int32(group * depth + first)
-        across = first if runs_to_a_row == 1 else int32(0)
-        step = int32(1) if runs_to_a_row == 1 else int32(0)
-        for number in range(each):
-            p = int32(pixel + term + number)
-            n = divide(p, image_f, image_s)
-            remaining = int32(p - n * per_image)
-            oh = divide(remaining, row_f, row_s)
-            top = int32(oh * step_h - lead_h + i)
-            left = int32((remaining - oh * per_row) * step_w - lead_w + j)
-            index = int32(((n * height + top) * width + left) * channels + own)
-            place = int32(left * scale + across)
-            inside, target = below(top, height) & (p < end), int32(at + term_at(int32(term + number), four, rows))
-            if wide == WHOLE:
-                cp_async16(shared, target, source, index, below(place, edge) & inside & (rest > 0))
-            elif wide != NARROW:
-                count = rest if below(place, edge) & inside else int32(0)
-                cp_async16(shared, target, source, index, count)
-            else:
+        rest = rest_of(length, run[2]) if run[0] < rows_of_window else int32(0)
+        own = int32(group * image[3] + run[2])
+        across = run[2] if runs_to_a_row == 1 else int32(0)
+        if wide == WHOLE:
+            for number in range(each):
+                p, target = int32(pixel + term + number), term_at(int32(term + number), four, rows)
+                index, inside = find_pixel(p, end, across, run, image, positions)
+                cp_async16(shared, int32(at + target), source, int32(index + own), inside & (rest > 0))
+        elif wide != NARROW:
+            for number in range(each):
+                p, target = int32(pixel + term + number), term_at(int32(term + number), four, rows)
+                index, inside = find_pixel(p, end, across, run, image, positions)
+                cp_async16(shared, int32(at + target), source, int32(index + own), rest if inside else int32(0))
+        else:
+            step = int32(1) if runs_to_a_row == 1 else int32(0)
+            for number in range(each):
+                p, target = int32(pixel + term + number), term_at(int32(term + number), four, rows)
                 for e in range(4):
-                    there = below(int32(place + step * e), edge) & (e < rest) & inside
-                    cp_async4(shared, target + e, source, int32(index + e), there)
+                    index, inside = find_pixel(p, end, int32(across + step * e), run, image, positions)
+                    cp_async4(shared, int32(at + target + e), source, int32(index + own + e), inside & (e < rest))
 
     return copy_pixels
 
@@ -212,14 +220,17 @@ def make_copy_flipped(columns):
         rest = rest_of(share, first) if (i < size_h) & (j < size_w) else int32(0)
         index = int32(((i * size_w + j) * depth + c) * pitch + group * share + first)
         target = int32(at + line_at(line, int32(cuda.threadIdx.x % FOURS)))
-        for number in range(columns // LINES):
-            inside = int32(c + LINES * number) < depth
-            own, to = int32(index + LINES * number * pitch), target + LINES * number * TERMS
-            if wide == WHOLE:
-                cp_async16(shared, to, weight, own, inside & (rest > 0))
-            else:
+        if wide == WHOLE:
+            for number in range(columns // LINES):
+                there = (int32(c + LINES * number) < depth) & (rest > 0)
+                own = int32(index + LINES * number * pitch)
+                cp_async16(shared, target + LINES * TERMS * number, weight, own, there)
+        else:
+            for number in range(columns // LINES):
+                inside = int32(c + LINES * number) < depth
                 for e in range(4):
-                    cp_async4(shared, to + e, weight, int32(own + e), inside & (e < rest))
+                    own = int32(index + LINES * number * pitch + e)
+                    cp_async4(shared, target + LINES * TERMS * number + e, weight, own, inside & (e < rest))
 
     return copy_flipped
 

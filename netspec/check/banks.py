@@ -1,0 +1,24 @@
+"""Shared memory's banks: how many rounds an access of a warp takes, from the addresses of its threads alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+BANKS = 32
+"""Of 4 bytes each; what lies in one bank is read one after the other, but for the same 4 bytes."""
+
+
+def rounds(places: Sequence[int], width: int) -> int:
+    """Rounds that an access of ``width`` elements of 4 bytes by each of 32 threads takes; ``places`` count elements.
+
+    Wider accesses are made by a part of the warp at a time: half of it for 64 bits, a quarter for 128, as for the rows
+    of one of ldmatrix's matrices. Without conflicts that makes as many rounds as elements a thread.
+    """
+    at_once = len(places) // width
+    return sum(_rounds(places[first : first + at_once], width) for first in range(0, len(places), at_once))
+
+
+def _rounds(places: Sequence[int], width: int) -> int:
+    words = {place + offset for place in places for offset in range(width)}
+    return max(Counter(word % BANKS for word in words).values())
