@@ -37,7 +37,8 @@ def kernel(body, parameters=1, before=""):
     names = [f"p{number}" for number in range(parameters)]
     given = ", ".join(f".param .u64 {name}" for name in names)
     loads = " ".join(f"ld.param.u64 %rd{number + 1}, [{name}];" for number, name in enumerate(names))
-    return f"{HEAD}{before}\n.visible .entry k({given})\n{{\n{REGISTERS}\n{loads}\nmov.u32 %r1, %tid.x;\n{body}\nret;\n}}\n"
+    start = f"{HEAD}{before}\n.visible .entry k({given})\n{{\n{REGISTERS}\n{loads}"
+    return f"{start}\nmov.u32 %r1, %tid.x;\n{body}\nret;\n}}\n"
 
 
 def run(body, *arrays, threads=32, blocks=1, before="", dynamic=0, memory=None, check=True):

@@ -35,7 +35,7 @@ def _same(got, want):
         ("mad.lo.s32 %d, %a, %b, 5;", lambda a, b: a * b + np.int32(5)),
         ("min.s32 %d, %a, %b;", np.minimum),
         ("max.s32 %d, %a, %b;", np.maximum),
-        ("div.s32 %d, %a, %b;", lambda a, b: _each(a, b, lambda x, y: int(math.trunc(Fraction(x, y))))),
+        ("div.s32 %d, %a, %b;", lambda a, b: _each(a, b, lambda x, y: math.trunc(Fraction(x, y)))),
         ("rem.s32 %d, %a, %b;", lambda a, b: _each(a, b, math.fmod)),
         ("and.b32 %d, %a, %b;", lambda a, b: a & b),
         ("or.b32 %d, %a, %b;", lambda a, b: a | b),
@@ -269,8 +269,9 @@ def test_jumps_loops_and_threads_that_leave_early():
 
 
 def test_an_inner_scope_has_names_of_its_own():
-    body = """mov.u32 %r2, 1; { .reg .pred p; .reg .b32 %r2; mov.u32 %r2, 50; setp.eq.u32 p, %r1, 0; @p bra L; add.u32 %r2,
-    %r2, 1; L: mov.u32 %r3, %r2; } { .reg .pred p; setp.ne.u32 p, %r1, 0; @p bra L; add.u32 %r3, %r3, 100; L: }
+    body = """mov.u32 %r2, 1; { .reg .pred p; .reg .b32 %r2; mov.u32 %r2, 50; setp.eq.u32 p, %r1, 0; @p bra L;
+    add.u32 %r2, %r2, 1; L: mov.u32 %r3, %r2; } { .reg .pred p; setp.ne.u32 p, %r1, 0; @p bra L;
+    add.u32 %r3, %r3, 100; L: }
     add.u32 %r4, %r3, %r2; mul.wide.u32 %rd2, %r1, 4; add.u64 %rd3, %rd1, %rd2; st.global.u32 [%rd3], %r4;"""
     (got,) = run(body, 4 * 32)
     _same(got.view("u4"), np.array([151] + [52] * 31, np.uint32))

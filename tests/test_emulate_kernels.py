@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-from emulated import python  # noqa: E402
+from emulated import python
 
-from netspec.device.gpus import finds_compiler  # noqa: E402
-from netspec.emulate import Fault  # noqa: E402
-from netspec.kernels import numba_cuda  # noqa: E402
-from netspec.plugin import cp_async16, cp_async_commit, cp_async_wait, cuda, load4, shuffle_down  # noqa: E402
+from netspec.device.gpus import finds_compiler
+from netspec.emulate import Fault
+from netspec.kernels import numba_cuda
+from netspec.plugin import cp_async16, cp_async_commit, cp_async_wait, cuda, load4, shuffle_down
 
 pytestmark = [
     pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
@@ -100,7 +100,7 @@ def misaligned(values, target):
 
 
 def test_four_at_once_from_the_wrong_place():
-    with pytest.raises(Fault, match="thread 1: global memory at .* no multiple of the access's 16 bytes"):
+    with pytest.raises(Fault, match=r"thread 1: global memory at .* no multiple of the access's 16 bytes"):
         python(misaligned, np.ones(64, np.float32), np.ones(32, np.float32))
 
 

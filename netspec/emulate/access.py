@@ -251,7 +251,9 @@ def _check_bytes(
     frame: Frame, piece: Piece, found: Array, size: int, ins: Instruction, allowed: tuple[int, ...]
 ) -> None:
     each = np.ascontiguousarray(found).view(np.uint8).reshape(len(piece.offsets), size)
-    bad = ~np.isin(each, allowed)
+    bad = each != allowed[0]
+    for state in allowed[1:]:
+        bad &= each != state
     if bad.any():
         place = int(np.flatnonzero(bad.any(axis=1))[0])
         state = int(each[place][bad[place].argmax()])

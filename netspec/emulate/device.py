@@ -38,6 +38,8 @@ class EmulatedCuda:
     def __init__(self, capability: tuple[int, int] = (9, 0), nbytes: int = 1 << 32) -> None:
         self.name = "cuda:0"
         self.capability: tuple[int, int] | None = capability
+        self._target: tuple[Any, ...] = (*capability, "a") if capability >= (9, 0) else capability
+        """What numba-cuda compiles for on such a card: from 9.0 on, with the instructions of that card alone."""
         self.memory = Memory(nbytes)
         self.launches = 0
 
@@ -133,7 +135,7 @@ class EmulatedCuda:
         """Compile a kernel for these arguments, unless that is done, and run it."""
         types = tuple(numba_cuda.type_of(value) for value in args)
         try:
-            module = module_of(kernel, dtype, epilogue, types, self.capability or (9, 0))
+            module = module_of(kernel, dtype, epilogue, types, self._target)
         except numba_cuda.compile_errors() as error:
             raise NetspecError(f"{kernel.__name__} cannot be compiled for GPUs: {error}") from error
         self.launches += 1

@@ -44,7 +44,7 @@ class Space:
         self._data = data
         self._state = lazy(data.nbytes)
         self._stamps: dict[tuple[int, int, int], Array] = {}
-        self._cuts: dict[tuple[str, int], Array] = {}
+        self._cuts: dict[tuple[str, int, Any], Array] = {}
 
     def words(self, size: int, dtype: Any = np.uint32) -> Array:
         """The bytes as rows of ``size`` bytes; the last ones left out where they do not fill a row."""
@@ -86,7 +86,7 @@ class Space:
         return self._data[start:stop]
 
     def _cut(self, kind: str, whole: Array, size: int, dtype: Any) -> Array:
-        key = (f"{kind}{np.dtype(dtype)}", size)
+        key = (kind, size, dtype)
         if key not in self._cuts:
             cut = whole[: whole.nbytes // size * size].view(dtype)
             width = size // cut.itemsize
