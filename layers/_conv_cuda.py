@@ -158,34 +158,3 @@ def d_weight_chunk_cuda(x, dy, partials, images, groups, size_h, size_w, stride_
             f = filters + thread % PER_SIDE + PER_SIDE * b
             if m < size_h * size_w * depth and f < share:
                 partials[chunk, m * dy.shape[3] + group * share + f] = sums[a, b]
-
-
-@backward("cuda", over="d_weight", threads=256, writes="d_weight")
-def d_weight_sum_cuda(partials, d_weight):
-    e = cuda.grid(1)
-    if e < d_weight.size:
-        total = partials[0, e]
-        for chunk in range(1, partials.shape[0]):
-            total += partials[chunk, e]
-        d_weight[e] = total
-
-
-@backward("cuda", over="image_bias", writes="image_bias", when={"bias": True})
-def d_bias_image_cuda(dy, image_bias):
-    e = cuda.grid(1)
-    if e < image_bias.size:
-        n, f = e // dy.shape[3], e % dy.shape[3]
-        total = dy[n, 0, 0, f]
-        for pixel in range(1, dy.shape[1] * dy.shape[2]):
-            total += dy[n, pixel // dy.shape[2], pixel % dy.shape[2], f]
-        image_bias[e] = total
-
-
-@backward("cuda", over="d_bias", writes="d_bias", when={"bias": True})
-def d_bias_sum_cuda(image_bias, d_bias):
-    f = cuda.grid(1)
-    if f < d_bias.size:
-        total = image_bias[0, f]
-        for n in range(1, image_bias.shape[0]):
-            total += image_bias[n, f]
-        d_bias[f] = total

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from netspec.layers._column_sums import chunk_rows
 from netspec.layers._mma_kernels import make_d_weight, make_d_x, make_forward
 from netspec.layers._mma_tile import BOUNDS, PROCESSORS, THREADS, TILES, VARIANTS, cost, tiles
 from netspec.plugin import Workspace, backward, forward
@@ -82,7 +83,8 @@ def workspace(t, direction):
 def scalars(geometry):
     """What the kernels take beside tensors."""
     pixels = images_at_once(geometry) * geometry.out[0] * geometry.out[1]
-    return {**geometry.scalars(), "pixels_at_once": pixels}
+    rows = chunk_rows(geometry.batch * geometry.out[0] * geometry.out[1], geometry.filters)
+    return {**geometry.scalars(), "pixels_at_once": pixels, "bias_rows": rows}
 
 
 def supports(t):

@@ -168,13 +168,3 @@ def d_weight_cuda(x, dy, d_weight, pixels, depth, units, groups):
             u = columns + thread % PER_SIDE + PER_SIDE * b
             if term < terms and u < share:
                 put_weight(d_weight, term, depth, start + u, sums[a, b])
-
-
-@backward("cuda", over="d_bias", writes="d_bias", when={"bias": True})
-def d_bias_cuda(dy, d_bias):
-    u = cuda.grid(1)
-    if u < d_bias.size:
-        total = dy[0, u]
-        for n in range(1, dy.shape[0]):
-            total += dy[n, u]
-        d_bias[u] = total

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import prod
 
+from netspec.layers import _column_sums as column_sums
 from netspec.layers import _conv_cuda as on_cuda
 from netspec.layers import _conv_direct as direct
 from netspec.layers import _conv_gemm as gemm
@@ -101,6 +102,7 @@ class Conv(Layer):
         if direction == "backward":
             spaces["partials"] = Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype)
             spaces["image_bias"] = Workspace((t.x.shape[0], filters), t.x.dtype)
+            spaces |= column_sums.workspace(t)
             if variant == "gemm":
                 spaces["product"] = Workspace((patch, filters // self._groups), t.x.dtype, per="member")
         if variant.startswith("direct"):
@@ -273,10 +275,10 @@ class Conv(Layer):
 
     forward_cuda, forward_unbiased_cuda = on_cuda.forward_cuda, on_cuda.forward_unbiased_cuda
     d_x_cuda, d_weight_chunk_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_chunk_cuda
-    d_weight_sum_cuda, d_bias_image_cuda = on_cuda.d_weight_sum_cuda, on_cuda.d_bias_image_cuda
-    d_bias_sum_cuda = on_cuda.d_bias_sum_cuda
+    d_weight_sum_cuda, d_bias_chunk_cuda = column_sums.d_weight_sum_cuda, column_sums.d_bias_chunk_cuda
+    d_bias_sum_cuda = column_sums.d_bias_sum_cuda
 
     # Tensor cores ----------------------------------------------------------------------------------------------------
 
-    vars().update(mma.passes((d_weight_sum_cuda, d_bias_image_cuda, d_bias_sum_cuda)))
-    vars().update(wgmma.passes((d_weight_sum_cuda, d_bias_image_cuda, d_bias_sum_cuda), vars()))
+    vars().update(mma.passes((d_weight_sum_cuda, d_bias_chunk_cuda, d_bias_sum_cuda)))
+    vars().update(wgmma.passes((d_weight_sum_cuda, d_bias_chunk_cuda, d_bias_sum_cuda), vars()))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import prod
 
+from netspec.layers import _column_sums as column_sums
 from netspec.layers import _conv_mma as mma
 from netspec.layers import _dense_cuda as on_cuda
 from netspec.layers import _dense_gemv as gemv
@@ -93,8 +94,10 @@ class Dense(Layer):
         return t
 
     def workspace(self, t, variant, direction):
-        """Sums of parts of the weights, where they are read part by part."""
-        return gemv.workspace(t) if (variant, direction) == ("gemv", "forward") else {}
+        """Sums of parts of the weights, where they are read part by part, or of dy."""
+        if direction == "backward":
+            return column_sums.workspace(t)
+        return gemv.workspace(t) if variant == "gemv" else {}
 
     def supports(self, t, variant):
         """A group's channels must lie side by side for products; few rows are the weights' business alone."""
@@ -214,8 +217,9 @@ class Dense(Layer):
     # CUDA ------------------------------------------------------------------------------------------------------------
 
     forward_cuda, forward_unbiased_cuda = on_cuda.forward_cuda, on_cuda.forward_unbiased_cuda
-    d_x_cuda, d_weight_cuda, d_bias_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_cuda, on_cuda.d_bias_cuda
+    d_x_cuda, d_weight_cuda = on_cuda.d_x_cuda, on_cuda.d_weight_cuda
+    d_bias_chunk_cuda, d_bias_sum_cuda = column_sums.d_bias_chunk_cuda, column_sums.d_bias_sum_cuda
 
     # Tensor cores ----------------------------------------------------------------------------------------------------
 
-    vars().update(mma.passes((d_bias_cuda,), whole=True))
+    vars().update(mma.passes((d_bias_chunk_cuda, d_bias_sum_cuda), whole=True))
