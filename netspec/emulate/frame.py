@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from netspec.emulate.copies import Copies
     from netspec.emulate.module import Kernel
     from netspec.emulate.races import Races
+    from netspec.emulate.warpgroups import Products
 
 Step = Callable[[], Any]
 Steps = tuple[Step, Step]
@@ -65,6 +66,7 @@ class Frame:
         self.local, self.local_stride = self._space(kernel.local_bytes, 0, self.count, "local memory")
         self.races: Races
         self.copies: Copies
+        self.products: Products
         self.checked = False
         """Whether races are looked for."""
 

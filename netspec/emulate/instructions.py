@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from netspec.emulate import access, convert, copies, floats, integers, logic, matrices, warp
+from netspec.emulate import access, convert, copies, floats, integers, logic, matrices, warp, warpgroups
 from netspec.emulate.frame import Bind
 from netspec.emulate.syntax import Instruction
 
@@ -25,6 +25,8 @@ _BY_NAME: Mapping[str, Define] = {
     "shfl": warp.shuffle,
     "vote": warp.vote,
     "bar": warp.barrier,
+    "wgmma": warpgroups.define,
+    "fence": warpgroups.proxy_fence,
 }
 
 

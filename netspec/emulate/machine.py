@@ -17,6 +17,7 @@ from netspec.emulate.module import Kernel, Module, Stretch
 from netspec.emulate.operands import Symbol
 from netspec.emulate.races import Clock, Races
 from netspec.emulate.warp import barrier_name, member_lanes
+from netspec.emulate.warpgroups import Products
 
 Extent = tuple[int, int, int]
 THREADS = 1 << 14
@@ -82,7 +83,7 @@ def _launch(
             part = range(first, min(first + step, blocks))
             frame = Frame(kernel, memory, part, grid, block, packed, symbols, shared)
             frame.checked = check
-            frame.copies = Copies(frame)
+            frame.copies, frame.products = Copies(frame), Products(frame)
             if check:
                 frame.races = Races(clock, frame.count, per_block, first * per_block, start, kernel.lines)
             _Run(kernel, frame).run()
