@@ -19,6 +19,8 @@ LayerClass = TypeVar("LayerClass", bound=type)
 
 _types: dict[str, type] = {}
 _found = False
+_PLUGIN = "netspec_plugin_"
+"""What the names of modules begin with that layer files are loaded as."""
 
 
 def register(name: str) -> Callable[[LayerClass], LayerClass]:
@@ -87,7 +89,7 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
     file = Path(path).resolve()
     if not file.is_file():
         raise NetspecError(f"{path}: no such plugin file")
-    name = f"netspec_plugin_{file.stem}"
+    name = f"{_PLUGIN}{file.stem}"
     while name in sys.modules and sys.modules[name].__file__ != str(file):
         name += "_"  # another folder's file of that name
     if name not in sys.modules:
@@ -96,6 +98,11 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
     if not types:
         raise NetspecError(f"{path}: registers no layer; decorate the class with @register('name')")
     return types
+
+
+def plugin_files() -> tuple[str, ...]:
+    """The layer files that have been loaded, in order."""
+    return tuple(str(module.__file__) for name, module in sys.modules.items() if name.startswith(_PLUGIN))
 
 
 def _import_file(name: str, file: Path) -> None:

@@ -60,6 +60,7 @@ def stand_in_cards(monkeypatch, count=1):
     from netspec.device import binding
     from netspec.device.cuda import device
     from netspec.device.gpus import Gpu
+    from netspec.kernels import numba_cuda
     from netspec.runners import memory
 
     done, held, numbers = cu.CUresult.CUDA_SUCCESS, [], iter(range(100, 10**6))
@@ -84,7 +85,12 @@ def stand_in_cards(monkeypatch, count=1):
         pointer = MemoryPointer(None, cu.CUdeviceptr(held[-1].ctypes.data), nbytes)
         return devicearray.DeviceNDArray((nbytes,), (1,), dtype, gpu_data=pointer)
 
+    class Card(nullcontext):
+        compute_capability = (9, 0)
+
     class Dispatcher:
+        _cache = None
+
         def compile(self, types):
             pass
 
@@ -93,14 +99,15 @@ def stand_in_cards(monkeypatch, count=1):
 
     monkeypatch.setattr(devices._runtime, "ensure_context", nullcontext)
     module = SimpleNamespace(
-        gpus=[nullcontext()] * count,
+        gpus=[Card()] * count,
         stream=lambda: Numbered(next(numbers)),
         event=lambda timing: Numbered(next(numbers)),
         current_context=lambda: SimpleNamespace(handle=1),
         device_array=device_array,
         pinned_array=lambda shape, dtype: np.zeros(shape, dtype),
     )
-    monkeypatch.setattr(device, "cuda", module)
+    for place in (device, numba_cuda):
+        monkeypatch.setattr(place, "cuda", module)
     monkeypatch.setattr(device, "compile_cuda", lambda *args: Dispatcher())
     card = Gpu("a card that is not there", 80 << 30, (9, 0))
     for place in (binding, memory):

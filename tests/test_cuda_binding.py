@@ -12,6 +12,7 @@ from netspec.device import gpus as gpu_module
 from netspec.device.binding import available, bind, open_devices, team_size
 from netspec.device.gpus import Gpu
 from netspec.errors import NetspecError
+from netspec.kernels import toolkit
 
 TWO = ("left", "right")
 CARD = Gpu("NVIDIA H100", 80 << 30, (9, 0))
@@ -177,16 +178,16 @@ def test_the_drivers_version_is_told(driver, monkeypatch):
 
 def test_a_toolkits_library_is_loaded_from_where_numba_cuda_does_not_look(monkeypatch, tmp_path):
     found = []
-    monkeypatch.setattr(gpu_module, "_finds", lambda library: library in found)
-    monkeypatch.setattr(gpu_module.ctypes, "CDLL", lambda path, mode: found.append(path.split("/lib")[-1][:4]))
+    monkeypatch.setattr(toolkit, "_finds", lambda library: library in found)
+    monkeypatch.setattr(toolkit.ctypes, "CDLL", lambda path, mode: found.append(path.split("/lib")[-1][:4]))
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    assert not gpu_module.finds_compiler() and not found
+    assert not toolkit.finds_compiler() and not found
     (tmp_path / "lib64").mkdir()
     for name in ("libnvvm.so.4", "libnvrt.so.13"):
         (tmp_path / "lib64" / name).touch()
-    assert gpu_module._loads("nvvm") and found == ["nvvm"]
-    monkeypatch.setattr(gpu_module.ctypes, "CDLL", lambda path, mode: (_ for _ in ()).throw(OSError(path)))
-    assert not gpu_module._loads("nvvm") and not gpu_module.finds_compiler()
+    assert toolkit._loads("nvvm") and found == ["nvvm"]
+    monkeypatch.setattr(toolkit.ctypes, "CDLL", lambda path, mode: (_ for _ in ()).throw(OSError(path)))
+    assert not toolkit._loads("nvvm") and not toolkit.finds_compiler()
 
 
 def test_binding_imports_no_numba():

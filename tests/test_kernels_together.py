@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import typeof
+from stand_in import library
 
 from netspec.errors import NetspecError
 from netspec.init import initial, pieces
 from netspec.kernels import together
 from netspec.kernels.cpu import _ContentCache, compile_cpu, is_stored
 from netspec.kernels.find import find_kernel
+from netspec.kernels.toolkit import finds_compiler
+from netspec.registry import load_plugin, plugin_files
 from netspec.runners.session import Rates, Session
 from netspec.spec import loads
 
+ROOT = Path(__file__).parent.parent
+PLUGIN = """
+from netspec.plugin import Elementwise, register
+
+
+@register("doubling_here")
+class Doubling(Elementwise):
+    'Twice x.'
+
+    def forward(x):
+        return x + x
+
+    def backward(dy):
+        return dy + dy
+"""
+ON_CARDS = """
+from netspec.kernels import together
+from netspec.runners import session
+from netspec.spec import loads
+
+session.cores = lambda: 3
+shared, share = [], together._share
+
+def spy(missing, workers):
+    shared.append(len(missing))
+    share(missing, workers)
+    shared.append(sum(work.is_missing() for work in missing))
+    shared.append(sum(sum(work.dispatcher._cache_misses.values()) for work in missing))
+
+together._share = spy
+
+for _ in range(2):
+    session.Session(loads(NET), ["cuda:0"], batch=2, phases=("train",)).close()
+print(*shared)
+"""
 NET = """
 netspec: 1
 name: small
@@ -163,3 +207,52 @@ def test_a_full_disk_costs_the_cache_only(tmp_path: Path, monkeypatch) -> None:
     x, y = np.float32([-1, 2]), np.zeros(2, np.float32)
     compiled(0, 2, x, y)
     assert y.tolist() == [0, 2]
+
+
+def test_a_helper_knows_the_plugins_that_were_loaded(monkeypatch, tmp_path) -> None:
+    plugin = tmp_path / "doubling.py"
+    plugin.write_text(PLUGIN)
+    load_plugin(plugin)
+    assert str(plugin) in plugin_files()
+    monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("netspec.kernels.cpu._compiled", {})
+    dispatcher = compile_cpu.__wrapped__(find_kernel("doubling_here:forward_cpu").function, "float32")
+    signature = tuple(map(typeof, (0, 2, np.zeros(2, np.float32), np.zeros(2, np.float32))))
+    work = together.Work("doubling_here:forward_cpu", "float32", dispatcher, signature)
+    left = deque([work])
+    helper = together._Helper(left)
+    helper.thread.join(60)
+    helper.close()
+    assert not left and is_stored(dispatcher, signature)
+
+
+def test_a_helper_that_hangs_is_not_waited_for_long(monkeypatch) -> None:
+    done = []
+
+    class Counted:
+        def compile(self, signature: tuple) -> None:
+            done.append(signature)
+            time.sleep(0.2)
+
+        def py_func(self) -> None:
+            """Weighed."""
+
+    hangs = "import os, time; os.write(1, b'.'); time.sleep(600)"
+    monkeypatch.setattr(together, "_START", hangs)
+    monkeypatch.setattr(together, "_PATIENCE_S", 0.5)
+    began = time.monotonic()
+    together._share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(6)], 1)
+    assert len(done) == 5 and time.monotonic() - began < 20  # the sixth is compiled with all others, at the end
+
+
+@pytest.mark.skipif(not (finds_compiler() and library.compiler()), reason="the stand-in needs CUDA's and a C compiler")
+def test_kernels_for_cards_are_compiled_by_several_processes(tmp_path) -> None:
+    """On the stand-in for CUDA's driver; a second session finds them all, and none is compiled twice."""
+    paths = os.pathsep.join(str(ROOT / part) for part in ("", "tests/stand_in/site", "tests"))
+    environment = {**os.environ, "NETSPEC_CARDS": "1", "PYTHONPATH": paths, "NETSPEC_CACHE_DIR": str(tmp_path)}
+    environment.pop("NUMBA_ENABLE_CUDASIM", None)
+    command = [sys.executable, "-c", f"NET = {NET!r}\n{ON_CARDS}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shared, missing, by_itself = map(int, done.stdout.split())
+    assert shared > 6 and missing == 0 and by_itself < shared

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+
+from netspec.kernels.toolkit import finds_compiler
 
 _COMPUTE_CAPABILITY = (75, 76)
 """The driver's numbers for the attributes "major" and "minor"."""
@@ -83,32 +83,3 @@ def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
         cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
         values.append(value.value)
     return Gpu(text.value.decode(), memory.value, (values[0], values[1]))
-
-
-def finds_compiler() -> bool:
-    """Whether the libraries that turn kernels into code can be loaded, by numba-cuda's own way of looking for them."""
-    return all(_finds(library) or (_loads(library) and _finds(library)) for library in ("nvvm", "nvrtc"))
-
-
-def _finds(library: str) -> bool:
-    try:
-        from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
-    except ImportError:
-        return False
-    try:
-        load_nvidia_dynamic_lib(library)
-    except (DynamicLibNotFoundError, RuntimeError, OSError):
-        return False
-    return True
-
-
-def _loads(library: str) -> bool:
-    """Load it from where toolkits have it but numba-cuda does not look; what is loaded is then found."""
-    home = Path(os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda")
-    places = (home / "nvvm" / "lib64", home / "lib64", home / "lib")
-    files = [file for place in places for file in sorted(place.glob(f"lib{library}.so*"))]
-    for file in files:
-        with suppress(OSError):
-            ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
-            return True
-    return False

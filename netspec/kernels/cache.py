@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from hashlib import blake2b
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
 
 
 def cache_root() -> Path:
@@ -26,6 +28,37 @@ def content_folder(digest: str, target: str) -> Path | None:
     except OSError:  # a read-only home: kernels are then compiled in each process
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+class SharedFiles:
+    """Put before numba's class of a cache's files: several processes may fill a folder, a torn file is as good as none.
+
+    numba numbers data files by the index it has read: two processes that compile for two signatures then write one
+    file, and one signature is given the other's code.
+    """
+
+    if TYPE_CHECKING:
+        _data_name: Any
+        _save_data: Any
+        _save_index: Any
+
+    def save(self, key: Any, data: Any) -> None:
+        """The data, under a name of the key's own, then the index that names it."""
+        name = self._data_name(int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little"))
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()  # type: ignore[misc]
+        except (EOFError, UnpicklingError):
+            return {}
+
+    def _load_data(self, name: str) -> Any:
+        try:
+            return super()._load_data(name)  # type: ignore[misc]
+        except (EOFError, UnpicklingError) as error:
+            raise FileNotFoundError(name) from error  # what numba knows as absent
 
 
 class Locator:

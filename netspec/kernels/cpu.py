@@ -6,9 +6,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import llvmlite
@@ -17,7 +15,7 @@ from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
 
-from netspec.kernels.cache import Locator, content_folder
+from netspec.kernels.cache import Locator, SharedFiles, content_folder
 from netspec.kernels.source import Prepared, prepare
 
 # Contraction and reassociation let reductions be vectorised. NaN and infinity keep their meaning.
@@ -83,30 +81,8 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
         self._filename_base = "kernel"
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]
-    """numba's files, such that several processes may fill a folder at once, and a torn one is as good as none.
-
-    numba numbers data files by the index it has read: two processes that compile for two signatures then write one
-    file, and one signature is given the other's code.
-    """
-
-    def save(self, key: Any, data: Any) -> None:
-        """The data, under a name of the key's own, then the index that names it."""
-        name = self._data_name(int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little"))
-        self._save_data(name, data)
-        self._save_index({**self._load_index(), key: name})
-
-    def _load_index(self) -> Any:
-        try:
-            return super()._load_index()
-        except (EOFError, UnpicklingError):
-            return {}
-
-    def _load_data(self, name: str) -> Any:
-        try:
-            return super()._load_data(name)
-        except (EOFError, UnpicklingError) as error:
-            raise FileNotFoundError(name) from error  # what numba knows as absent
+class _Files(SharedFiles, IndexDataCacheFile):  # type: ignore[misc]
+    """numba's files, shared by processes."""
 
 
 class _ContentCache(FunctionCache):  # type: ignore[misc]

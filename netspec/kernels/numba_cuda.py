@@ -7,7 +7,7 @@ the simulator does otherwise is evened out here, as far as kernels can see it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from numba import config
 from numba import cuda as _module
 from numba.cuda import types as types
 
-from netspec.kernels.cache import Locator
+from netspec.kernels.cache import Locator, SharedFiles
 
 SIMULATOR = bool(config.ENABLE_CUDASIM)
 """Whether kernels are simulated."""
@@ -164,4 +164,20 @@ def _content_cache(function: Callable[..., Any], folder: Path) -> Any:
 
         _impl_class = Impl
 
-    return ContentCache(function)
+        def save_overload(self, signature: Any, kernel: Any) -> None:
+            """As numba-cuda does; a full disk, or a folder that is gone, costs the next process a compilation."""
+            with suppress(OSError):
+                super().save_overload(signature, kernel)
+
+    cache = ContentCache(function)
+    files = type("Files", (SharedFiles, type(cache._cache_file)), {})
+    cache._cache_file = files(cache._cache_path, cache._impl.filename_base, cache._impl.locator.get_source_stamp())
+    return cache
+
+
+def is_stored(dispatcher: Any, signature: tuple[Any, ...]) -> bool | None:
+    """Whether the cache on disk holds the kernel for a signature and the current card; None where there is no cache."""
+    cache = dispatcher._cache
+    if not hasattr(cache, "_cache_file"):
+        return None
+    return cache._index_key(signature, dispatcher.targetctx.codegen()) in cache._cache_file._load_index()

@@ -7,37 +7,70 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
+from netspec.registry import plugin_files
 
 _WORTH = 6
 """Kernels to compile from which on other processes are worth their start (half a second each)."""
-_MOST = 8
+_MOST = 12
+_PATIENCE_S = 60.0
+"""How long a process may take over its last kernel; what it has not finished by then is compiled here."""
 _START = "from netspec.kernels.compiler import main; main()"
 
 
 class Work(NamedTuple):
-    """A kernel to compile for one signature."""
+    """A kernel to compile for one signature: for CPUs, or for a card by its index."""
 
     kernel: str
     """As in a plan, see netspec.kernels.find."""
     dtype: str
     dispatcher: Any
     signature: tuple[Any, ...]
+    card: int | None = None
+    tails: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """What it stores its results through, see netspec.kernels.epilogue."""
 
     def compile(self) -> None:
         """Compile, or load from the cache. Raises NetspecError with the compiler's words."""
-        from numba.core.errors import NumbaError
-
         try:
-            self.dispatcher.compile(self.signature)
-        except NumbaError as error:
-            raise NetspecError(f"{self.kernel} cannot be compiled for CPUs: {error}") from error
+            with self._place():
+                self.dispatcher.compile(self.signature)
+        except self._refusals() as error:
+            kind = "CPUs" if self.card is None else "GPUs"
+            raise NetspecError(f"{self.kernel} cannot be compiled for {kind}: {error}") from error
+
+    def is_missing(self) -> bool:
+        """Whether there is a cache and it does not hold this."""
+        if self.card is None:
+            from netspec.kernels.cpu import is_stored
+        else:
+            from netspec.kernels.numba_cuda import is_stored
+        with self._place():
+            return is_stored(self.dispatcher, self.signature) is False
+
+    def _place(self) -> AbstractContextManager[Any]:
+        if self.card is None:
+            return nullcontext()
+        from netspec.kernels.numba_cuda import cuda
+
+        card: AbstractContextManager[Any] = cuda.gpus[self.card]
+        return card
+
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        if self.card is None:
+            from numba.core.errors import NumbaError
+
+            return (NumbaError,)
+        from netspec.kernels.numba_cuda import compile_errors
+
+        return compile_errors()
 
 
 _gathered: ContextVar[list[Work] | None] = ContextVar("gathered", default=None)
@@ -61,17 +94,11 @@ def compiled_together(processes: int) -> Iterator[None]:
         yield
     finally:
         _gathered.reset(token)
-    missing = {(work.dispatcher, work.signature): work for work in gathered if _to_share(work)}
+    missing = {(work.dispatcher, work.signature): work for work in gathered if work.is_missing()}
     if len(missing) >= _WORTH:
         _share(list(missing.values()), min(processes, _MOST) - 1)
     for work in gathered:
         work.compile()
-
-
-def _to_share(work: Work) -> bool:
-    from netspec.kernels.cpu import is_stored
-
-    return is_stored(work.dispatcher, work.signature) is False
 
 
 def _share(missing: list[Work], workers: int) -> None:
@@ -85,8 +112,10 @@ def _share(missing: list[Work], workers: int) -> None:
         while left:
             with suppress(IndexError):  # a helper was faster
                 left.popleft().compile()
+        deadline = time.monotonic() + _PATIENCE_S
         for helper in helpers:
-            helper.thread.join()
+            while helper.busy and helper.thread.is_alive() and time.monotonic() < deadline:
+                helper.thread.join(0.02)
     finally:
         for helper in helpers:
             helper.close()
@@ -103,6 +132,8 @@ class _Helper:
     """A fresh interpreter that compiles, and the thread that hands it work from ``left``."""
 
     def __init__(self, left: deque[Work]) -> None:
+        self.busy = False
+        """Whether it has a kernel in hand."""
         path = os.pathsep.join(folder for folder in sys.path if folder)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START],
@@ -117,10 +148,14 @@ class _Helper:
 
     def _feed(self, left: deque[Work]) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        with suppress(IndexError, OSError):  # nothing is left, or the helper has died
+        with suppress(IndexError, OSError, ValueError):  # nothing is left, or the helper has died or was ended
+            pickle.dump(plugin_files(), self.process.stdin)
+            self.process.stdin.flush()
             while self.process.stdout.read(1):
+                self.busy = False
                 work = left.popleft()
-                pickle.dump((work.kernel, work.dtype, work.signature), self.process.stdin)
+                self.busy = True
+                pickle.dump((work.kernel, work.dtype, work.signature, work.card, work.tails), self.process.stdin)
                 self.process.stdin.flush()
 
     def close(self) -> None:

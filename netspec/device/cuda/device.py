@@ -19,6 +19,8 @@ from netspec.kernels.cuda import compile_cuda, compile_host
 from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.find import find_kernel
 from netspec.kernels.numba_cuda import cuda
+from netspec.kernels.together import Work, compile_ahead
+from netspec.kernels.toolkit import finds_compiler
 from netspec.plan.model import Pass, Queue
 
 if not numba_cuda.SIMULATOR:  # it needs the driver's bindings, for which a simulated card has no use
@@ -51,6 +53,7 @@ class CudaDevice:
         with self._card:
             self._streams: dict[Lane, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload")}
             if not numba_cuda.SIMULATOR:
+                finds_compiler()  # loads what numba-cuda itself would not look for
                 self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
                 self._current = driver.Current(self.name, cuda.current_context().handle)
 
@@ -186,11 +189,12 @@ class CudaDevice:
         if one.host:
             host, ops = compile_host(kernel.function, one.dtype), CudaOps(stream)
             return lambda: host(ops, 0, one.extent, *values)
-        epilogue = epilogue_of([(tail.kernel, tail.scalars) for tail in one.then])
-        compiled = compile_cuda(kernel.function, one.dtype, epilogue)
-        dispatcher = _compiled(kernel.name, compiled, values)
+        tails = tuple((tail.kernel, tail.scalars) for tail in one.then)
+        dispatcher = compile_cuda(kernel.function, one.dtype, epilogue_of(tails))
         if numba_cuda.SIMULATOR:  # a configured kernel is the kernel itself there: configure it at each launch
             return lambda: dispatcher[one.grid, one.threads, stream](*values)
+        types = tuple(map(numba_cuda.type_of, values))  # a kernel that cannot be compiled is told before the first run
+        compile_ahead(Work(one.kernel, one.dtype, dispatcher, types, self.index, tails))
         configured = dispatcher[one.grid, one.threads, stream]
         return lambda: configured(*values)
 
@@ -204,16 +208,6 @@ def _within(card: Any, *calls: Call) -> Call:
                 one()
 
     return call
-
-
-def _compiled(name: str, dispatcher: Any, values: tuple[Any, ...]) -> Any:
-    """Compile before the first iteration; a kernel that cannot be is an error here, not in mid-run."""
-    if not numba_cuda.SIMULATOR:
-        try:
-            dispatcher.compile(tuple(numba_cuda.type_of(value) for value in values))
-        except numba_cuda.compile_errors() as error:
-            raise NetspecError(f"{name} cannot be compiled for GPUs: {error}") from error
-    return dispatcher
 
 
 def _simulated(array: Any) -> Host:
