@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import struct
+from pathlib import Path
 
 import numpy as np
 
@@ -96,3 +98,12 @@ def python(kernel, *args, threads=32, blocks=1, capability=(9, 0)):
     finally:
         for host, there in arrays:
             np.copyto(host, there)
+
+
+def simulators_tests(name):
+    """A module of the simulator's tests, its kernels compiled for the emulator instead."""
+    file = Path(__file__).parent / "simulated" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"emulated_{name}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

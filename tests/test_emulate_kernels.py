@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-from emulated import python
+from emulated import python, simulators_tests
 
 from netspec.device.gpus import finds_compiler
 from netspec.emulate import Fault
@@ -134,17 +131,8 @@ def test_a_wait_for_too_few_copies():
         python(impatient, values, target, 1)
 
 
-def _simulated(name):
-    """A module of the simulator's tests, its kernels compiled for the emulator instead."""
-    file = Path(__file__).parent / "simulated" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"emulated_{name}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _launched(monkeypatch):
-    module = _simulated("test_instructions")
+    module = simulators_tests("test_instructions")
     monkeypatch.setattr(module, "run", lambda kernel, *arrays, threads=32: python(kernel, *arrays, threads=threads))
     return module
 
