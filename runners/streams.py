@@ -51,7 +51,7 @@ class StreamRunner(Runner):
         self._staged: _Side | None = None
         self._running: _Side | None = None
         self._iteration, self._enqueued_at = -1, 0.0
-        self._warm, self._capturable = False, trace is None
+        self._warm, self._capturable, self._abandoned = False, trace is None, False
 
     # An iteration ---------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,8 @@ class StreamRunner(Runner):
         Graphs hold what they were made from, this runner, and so all memory: without them it goes at once.
         """
         with contextlib.suppress(NetspecError):
-            self._settle(_GRACE_S)
+            if not self._abandoned:
+                self._settle(_GRACE_S)
         for side in self._sides:
             side.replay = None
 
@@ -194,12 +195,20 @@ class StreamRunner(Runner):
         while not device.reached(event):
             waited = time.perf_counter() - began
             if waited > longest:
-                raise NetspecError(self._overdue(longest))
+                message = self._overdue(longest)
+                self._abandon()
+                raise NetspecError(message)
             if waited < _SPIN_S:
                 time.sleep(0)
             else:
                 self._look_after_others()
                 time.sleep(min(waited / 200, 0.01))
+
+    def _abandon(self) -> None:
+        """Wait for nothing any more: not for an upload, nor where values are asked for or memory is given back."""
+        self._abandoned = True
+        for device in self.devices:
+            device.abandon()
 
     def _look_after_others(self) -> None:
         """Have a device that has failed say so, instead of waiting for what it will never do."""

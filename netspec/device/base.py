@@ -102,5 +102,11 @@ class Device(Protocol):
         NetspecError where the device cannot record it; it can then still be run.
         """
 
+    def abandon(self) -> None:
+        """Take it that what is under way never ends: nothing waits for this device from now on, nor asks it for values.
+
+        ``synchronise`` and ``download`` raise NetspecError, memory stays taken until the process ends.
+        """
+
     def close(self) -> None:
         """Give back threads, streams and memory; work that is still under way is not waited for."""

@@ -117,6 +117,9 @@ class CpuDevice:
         """See Device: there is nothing to record."""
         return call
 
+    def abandon(self) -> None:
+        """See Device; what a CPU works on ends with the process, and its values can be had meanwhile."""
+
     def close(self) -> None:
         """See Device."""
         self._team.close()

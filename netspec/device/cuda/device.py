@@ -24,7 +24,7 @@ from netspec.kernels.toolkit import finds_compiler
 from netspec.plan.model import Pass, Queue
 
 if not numba_cuda.SIMULATOR:  # it needs the driver's bindings, for which a simulated card has no use
-    from netspec.device.cuda import driver
+    from netspec.device.cuda import driver, frees
 
 Array = Any
 Host = np.ndarray[Any, Any]
@@ -46,7 +46,7 @@ class CudaDevice:
 
     def __init__(self, index: int) -> None:
         self.name = f"cuda:{index}"
-        self.index = index
+        self.index, self._lost = index, False
         self._card = cuda.gpus[0 if numba_cuda.SIMULATOR else index]
         major, minor = SIMULATED if numba_cuda.SIMULATOR else self._card.compute_capability
         self.capability: tuple[int, int] | None = (major, minor)
@@ -56,6 +56,7 @@ class CudaDevice:
                 finds_compiler()  # loads what numba-cuda itself would not look for
                 self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
                 self._current = driver.Current(self.name, cuda.current_context().handle)
+                frees.look_after(cuda.current_context(), self._current)
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
@@ -67,7 +68,7 @@ class CudaDevice:
             try:
                 return cuda.device_array(max(nbytes, 1), np.uint8)
             except numba_cuda.driver_error() as error:
-                if getattr(error, "code", None) != _OUT_OF_MEMORY:
+                if int(getattr(error, "code", 0)) != _OUT_OF_MEMORY:
                     raise
                 raise NetspecError(self._no_room(nbytes)) from error
 
@@ -154,6 +155,8 @@ class CudaDevice:
 
     def synchronise(self) -> None:
         """See Device."""
+        if self._lost:
+            raise NetspecError(f"{self.name}: work on the card has not ended, so that nothing can be had from it")
         with self._card:
             for stream in self._streams.values():
                 try:
@@ -165,9 +168,15 @@ class CudaDevice:
         """See Device; the simulator has nothing to record."""
         if numba_cuda.SIMULATOR:
             return call
-        with self._card:
+        with self._card, frees.held_back():
             replay = driver.capture(call, self._handles["compute"])
         return _within(self._current, replay)
+
+    def abandon(self) -> None:
+        """See Device."""
+        self._lost = True
+        if not numba_cuda.SIMULATOR:
+            frees.give_up()
 
     def close(self) -> None:
         """See Device; arrays go when the last reference to them does."""

@@ -28,7 +28,7 @@ def check(result: tuple[Any, ...]) -> Any:
     """The value of a driver call; NetspecError with the driver's own name for what failed."""
     status, *values = result
     if status != cu.CUresult.CUDA_SUCCESS:
-        raise Refused(f"the CUDA driver answers {status.name}")
+        raise Refused(f"the CUDA driver answers {getattr(status, 'name', status)}")
     return values[0] if values else None
 
 
