@@ -14,7 +14,7 @@ from nets import RATES, batch, network, same_bits
 
 from netspec.check.compare import agree
 from netspec.check.kernels import trip
-from netspec.check.subject import Subject, cpu, draw
+from netspec.check.subject import Subject
 from netspec.contract.kernel import PHASES
 from netspec.device.gpus import finds_compiler
 from netspec.emulate.device import EmulatedCuda
