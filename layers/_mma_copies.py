@@ -65,7 +65,7 @@ def rest_of(length, first):
     return min(max(int32(length - first), int32(0)), int32(4))
 
 
-def make_copy_windows(rows, sign):
+def make_copy_windows(rows, sign, cp_async16=cp_async16):
     """Copies 16 terms of ``rows`` windows, in lines. ``sign`` -1: the windows run towards the image's beginning."""
 
     @device

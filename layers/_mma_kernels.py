@@ -82,7 +82,7 @@ def make_convolve(precision, tile, copy_weights, order, biases):
 
     Its ``packing`` tells that function how they lie in memory.
     """
-    copy_windows = make_copy_windows(tile.rows, 1)
+    copy_windows = make_copy_windows(tile.rows, 1, tile.copy)
     height, width, right_at, half_height = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // WARPS
     at_once = THREADS // (tile.columns // 4)
 
@@ -124,7 +124,7 @@ def make_d_x(precision, tile):
     Pixels that lie alike between strides are in windows by the same taps: they are rows of one product, whose terms
     are those taps of all filters. So no product is with a zero that a stride has left.
     """
-    copy_windows, copy_flipped = make_copy_windows(tile.rows, -1), make_copy_flipped(tile.columns)
+    copy_windows, copy_flipped = make_copy_windows(tile.rows, -1, tile.copy), make_copy_flipped(tile.columns)
     rows, width, right_at = tile.rows, tile.columns, tile.rows * TERMS
     size, lines, half_rows = tile.stages * tile.stage, 3 * tile.rows // LINES, tile.rows // WARPS
     at_once = THREADS // (tile.columns // 4)

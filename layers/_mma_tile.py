@@ -8,7 +8,7 @@ once more, so that whole rows are stored.
 
 from dataclasses import dataclass
 
-from netspec.plugin import Lazy, cp_async_commit, cp_async_wait, cuda, device, load4
+from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cuda, device, load4
 
 int32 = Lazy("numpy", "int32")
 opaque = Lazy("netspec.kernels.instructions", "opaque")
@@ -30,6 +30,11 @@ class Tile:
     columns: int
     speed: float
     """Results a second, against the largest tile's, of a GPU that has enough to do: a guess, until it is measured."""
+
+    @property
+    def copy(self):
+        """The instruction that copies windows, 16 bytes at a time."""
+        return cp_async16
 
     @property
     def stage(self) -> int:

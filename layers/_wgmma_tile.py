@@ -11,14 +11,28 @@ from netspec.layers._mma_tile import TERMS, Tile
 from netspec.plugin import Lazy, cp_async_commit, cp_async_wait, cuda, device
 
 int32 = Lazy("numpy", "int32")
-fence = Lazy("netspec.kernels.warpgroup", "fence")
+fence, cached_copy = (Lazy("netspec.kernels.warpgroup", name) for name in ("fence", "cp_async16_cached"))
 BOUND = 2e-3
 """Error of a product against the sum of its absolute terms: 13 bits of each factor's mantissa are cut off."""
 
 
 @dataclass(frozen=True)
 class WarpgroupTile(Tile):
-    """A tile of 128 rows, whose shared memory begins at a multiple of 1024 bytes."""
+    """A tile of 128 rows, whose shared memory begins at a multiple of 1024 bytes.
+
+    ``cached``: windows are copied through the first-level cache, because neighbours read nearly the same pixels. The
+    tensor cores ask for more than the second-level cache can give all multiprocessors.
+    """
+
+    cached: bool = True
+
+    @property
+    def copy(self):
+        """See Tile."""
+        return cached_copy if self.cached else super().copy
+
+    def __str__(self):
+        return super().__str__() + ("" if self.cached else "_uncached")
 
     def pitch(self, order):
         """See Tile; pairs of sums are stored here."""
@@ -33,7 +47,7 @@ class WarpgroupTile(Tile):
         return make_spread(self)
 
 
-TILES = (WarpgroupTile(128, 128, 1.0), WarpgroupTile(128, 64, 0.85))
+TILES = (WarpgroupTile(128, 128, 1.0), WarpgroupTile(128, 64, 0.85), WarpgroupTile(128, 128, 0.9, cached=False))
 
 
 def _warpgroup(name, *args):

@@ -15,6 +15,8 @@ Functions to make intrinsics (their twins in the simulator), for ``blocks`` of 6
   places in rows of ``pitch`` elements, ``index`` being the first one's: row 16 w + g, column 2 q for lane 4 g + q of
   warp w.
 
+``cp_async16_cached`` is cp_async16 (netspec.kernels.instructions) through the first-level cache instead of past it, for
+what blocks of the same multiprocessor read again.
 ``rounded(value)`` is a float32's nearest tf32, ties away from zero, of which nothing is left to cut off.
 ``fence()``: each thread calls it behind its last write to shared memory and before the barrier behind which the tensor
 cores read that: they do not see by themselves what threads have written.
@@ -179,6 +181,29 @@ def _fence() -> Any:
 
 
 fence = _fence()
+
+
+def _cached_copy() -> Any:
+    text = "{{ .reg .pred none; setp.eq.u32 none, $2, 0; cp.async.ca.shared.global [$0], [$1], 16, {}; }}"
+
+    def define(_, target, place, source, index, count):  # type: ignore[no-untyped-def]
+        whole = isinstance(count, types.Boolean)
+
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            array, start, origin, first, elements = args
+            shared = address(builder, pointer(context, builder, signature.args[0], array, start), shared=True)
+            data = address(builder, pointer(context, builder, signature.args[2], origin, first))
+            given = builder.zext(elements, uint32) if whole else builder.mul(elements, uint32(4))
+            way = text.format("none" if whole else "$2")
+            asm(builder, way, void, [shared, data, given], "r,l,r,~{memory}", moves=False)
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, source, types.int64, count if whole else types.int32), generate
+
+    return _instruction(define, twins.cp_async16, "cp_async16_cached")
+
+
+cp_async16_cached = _cached_copy()
 
 
 def _rounded() -> Any:
