@@ -14,8 +14,12 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
+
+try:
+    import simplejpeg
+except ModuleNotFoundError:  # a checkout that was not installed: Pillow then decodes them all, to the same pixels
+    simplejpeg = None
 
 MOST_PIXELS = 2**22
 """Larger pictures are left to Pillow, since the memory is kept."""
@@ -41,6 +45,8 @@ class Frame(NamedTuple):
 def plain_frame(encoded: bytes) -> Frame | None:
     """What the file's header says; None where it is not a plain JPEG."""
     frame, at = None, 20
+    if simplejpeg is None:
+        return None
     try:
         if _START.unpack_from(encoded) != _JFIF:
             return None

@@ -14,6 +14,7 @@ from netspec.data.layout import source_from_path
 from netspec.data.source import Source
 from netspec.errors import NetspecError
 from netspec.spec.model import DataSpec
+from netspec.spec.values import fits
 
 __all__ = ["open_source", "source_from_path", "source_types"]
 
@@ -48,7 +49,10 @@ def open_source(data: DataSpec, seed: int) -> Source:
 
 
 def _check(cls: type[Source], given: Mapping[str, Any]) -> None:
-    import jsonschema
+    needed = {key for key, value in cls.attrs.items() if "default" not in value}
+    if needed <= set(given) <= set(cls.attrs) and all(fits(cls.attrs[key], value) for key, value in given.items()):
+        return
+    import jsonschema  # it finds the words for what is wrong
 
     schema = {
         "type": "object",
