@@ -37,3 +37,19 @@ def test_a_second_process_finds_the_kernel(tmp_path, monkeypatch):
     seen = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)]
     assert [line.split() for line in seen] == [["0", "1"], ["1", "0"]]
     assert len(list((tmp_path / "kernels").iterdir())) == 1
+
+
+@pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'")
+def test_kernels_compile_with_a_numpy_that_numba_cuda_does_not_know_yet(monkeypatch):
+    """NumPy 2.5 has no row_stack, of which numba-cuda 0.30 wants to know."""
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    code = (
+        "import numpy\n"
+        "vars(numpy).pop('row_stack', None)\n"
+        "from netspec.kernels.cuda import plain_cuda\n"
+        "from netspec.kernels.find import find_kernel\n"
+        "from netspec.kernels.numba_cuda import array_type, compile_ptx\n"
+        "kernel = plain_cuda(find_kernel('tanh:forward_cuda').function, 'float32')\n"
+        "assert '.visible .entry' in compile_ptx(kernel, (array_type('float32', 1),) * 2, (9, 0))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from numba import config
 from numba import cuda as _module
 from numba.cuda import types as types
@@ -26,6 +27,8 @@ if SIMULATOR:
 
     simulated.install()
 
+# numba-cuda, 0.30.4 for one, names this when it first compiles; NumPy has it no more from 2.5 on
+vars(np).setdefault("row_stack", np.vstack)
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small networks have small grids: nothing to warn of
 
 
