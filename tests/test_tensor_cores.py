@@ -14,11 +14,11 @@ INIT = {"init": {"type": "gaussian", "std": 0.1}, "bias_init": 0.0, "bias": True
 CONV3 = {**INIT, "filters": 384, "size": 3, "pad": 1, "stride": 1, "rounding": "floor"}
 
 
-def chosen(layer_type, attrs, shape, direction="forward", precision="tf32"):
+def chosen(layer_type, attrs, shape, direction="forward", precision="tf32", capability=None):
     case = Case(layer_types()[layer_type], attrs, (Tensor(shape, "float32"),))
     layer = case.layer()
     t = layer.tensors(case.given("train"))
-    return candidates(layer, t, "cuda", direction, CudaSpec(precision).without)
+    return candidates(layer, t, "cuda", direction, CudaSpec(precision).without, capability)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,20 @@ def test_the_spec_says_the_precision(precision, first):
     found = chosen("conv", CONV3, (128, 13, 13, 256), precision=precision)
     assert found[0] == first and found[-1] == "plain"
     assert len(found) == (1 if precision == "float32" else 1 + len(TILES))
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_hopper_has_variants_of_its_own_behind_the_others(direction):
+    def found(capability, precision="tf32"):
+        known = chosen("conv", CONV3, (128, 13, 13, 256), direction, precision, capability)
+        return [variant for variant in known if "wgmma" in variant], known
+
+    own, known = found((9, 0))
+    assert "tf32_wgmma_128x128" in own and known[0] in ("tf32_128x128", "tf32_128x64")
+    assert known[len(TILES) :] == (*own, "plain")
+    for capability in (None, (8, 0), (8, 9), (10, 0)):
+        assert found(capability)[0] == []
+    assert found((9, 0), "bf16")[0] == found((9, 0), "float32")[0] == []
 
 
 def test_a_small_product_takes_small_tiles_so_that_all_processors_have_work():
