@@ -90,7 +90,7 @@ def cuDeviceGetUuid(uuid, device):
 
 @function("pii")
 def cuDeviceCanAccessPeer(can, device, peer):
-    put(can, c_int, int(device != peer))
+    put(can, c_int, int(device != peer and cards.are_peers))
 
 
 @function("pi")

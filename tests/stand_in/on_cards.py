@@ -1,0 +1,108 @@
+"""Networks on cards that are not there: run by test_stand_in.py in a process of its own, where the stand-in is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, train
+from stand_in.cards import ILLEGAL_ADDRESS, cards
+from stand_in.queues import LAUNCH_FAILED
+
+from netspec.device.cuda.device import CudaDevice
+from netspec.errors import NetspecError
+from netspec.registry import load_plugin
+from netspec.runners.session import Session
+
+NOT_SUPPORTED = 801
+ASTRAY = """
+from netspec.plugin import Layer, Tensor, backward, cuda, forward, register
+
+
+@register("astray")
+class Astray(Layer):
+    def outputs(self, x):
+        return Tensor(x.shape)
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size:
+            y.flat[i + (1 << 36)] = x.flat[i]
+"""
+
+
+@pytest.fixture(autouse=True)
+def mended():
+    """No test leaves the cards in ruins for the next."""
+    yield
+    cards.sticky, cards.refused, cards.are_peers = 0, {}, True
+
+
+def _trained(devices, iterations=3, **options):
+    with Session(network(TWO_TOWERS), [devices], phases=("train",), **options) as session:
+        train(session, iterations)
+        return session.store.tensors(), session.captured(), session.news()
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return _trained("cuda:0,cuda:0", runner="serial")[0]
+
+
+def test_two_cards_in_one_graph(expected):
+    tensors, captured, news = _trained("cuda:0,cuda:1")
+    assert captured and not news
+    same_bits(tensors, expected)
+
+
+def test_two_cards_that_do_not_reach_each_other(expected):
+    """Shards go through pinned memory of the host, in the graph too."""
+    cards.are_peers = False
+    tensors, captured, news = _trained("cuda:0,cuda:1")
+    assert captured and not news
+    same_bits(tensors, expected)
+
+
+def test_a_driver_that_captures_nothing(expected):
+    cards.refused = {"cuStreamBeginCapture": NOT_SUPPORTED}
+    tensors, captured, news = _trained("cuda:0,cuda:0")
+    assert not captured and "cannot be captured" in news[0]
+    same_bits(tensors, expected)
+
+
+def test_a_wait_that_is_missing_shows(expected, monkeypatch):
+    """What the others rest on: the stand-in finds an order that the events do not secure."""
+    real = CudaDevice.wait
+    monkeypatch.setattr(CudaDevice, "wait", lambda self, event, lane: lane == "copy" or real(self, event, lane))
+    monkeypatch.setattr(CudaDevice, "capture", _refuse)
+    try:
+        tensors, _, _ = _trained("cuda:0,cuda:1")
+    except NetspecError as error:
+        assert "ILLEGAL_ADDRESS" in str(error)  # it read what nobody had written yet
+    else:
+        assert any(not np.array_equal(tensors[name], expected[name]) for name in expected)
+
+
+def _refuse(self, call):
+    raise NetspecError("not today")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numba-cuda frees what is lost
+def test_a_card_that_is_lost_is_one_message():
+    with Session(network(TWO_TOWERS), ["cuda:0,cuda:1"], phases=("train",)) as session:
+        train(session, 2)
+        cards.sticky = LAUNCH_FAILED
+        with pytest.raises(NetspecError, match=r"cuda:0.*CUDA_ERROR_LAUNCH_FAILED"):
+            session.stage(batch(2))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_kernel_that_goes_astray_is_one_message(tmp_path):
+    file = tmp_path / "astray.py"
+    file.write_text(ASTRAY)
+    load_plugin(file)
+    spec = network(ONE_DEVICE, **{"{name: relu4, type: relu}": "{name: relu4, type: astray}"})
+    with Session(spec, ["cuda:0"], phases=("predict",)) as session:
+        with pytest.raises(NetspecError, match=r"cuda:0.*CUDA_ERROR_ILLEGAL_ADDRESS"):
+            session.predict({"image": batch()["image"]}, 6)
+    assert cards.sticky == ILLEGAL_ADDRESS
