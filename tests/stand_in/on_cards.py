@@ -1,17 +1,17 @@
-"""Networks on cards that are not there: run by test_stand_in.py in a process of its own, where the stand-in is found."""
+"""Networks on cards that are not there: test_stand_in.py runs this in a process of its own, which finds the stand-in."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, train
-from stand_in.cards import ILLEGAL_ADDRESS, cards
-from stand_in.queues import LAUNCH_FAILED
 
 from netspec.device.cuda.device import CudaDevice
 from netspec.errors import NetspecError
 from netspec.registry import load_plugin
 from netspec.runners.session import Session
+from stand_in.cards import ILLEGAL_ADDRESS, cards
+from stand_in.queues import LAUNCH_FAILED
 
 NOT_SUPPORTED = 801
 ASTRAY = """
