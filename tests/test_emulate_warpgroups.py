@@ -75,9 +75,9 @@ def test_what_hardware_leaves_undefined_is_a_fault(left_out, words):
         run(RIGHT & ~left_out)
 
 
-def test_sums_that_were_not_waited_for_are_no_numbers():
-    _, target = run(RIGHT & ~WAITED)
-    assert np.isnan(target).all()
+def test_sums_must_be_waited_for():
+    with pytest.raises(Fault, match=r"to which line .* is still adding"):
+        run(RIGHT & ~WAITED)
 
 
 def test_an_operand_begins_where_the_pattern_does():

@@ -93,6 +93,8 @@ def store(ins: Instruction) -> Bind:
                 rows = check(frame, piece, kind.size, ins, reads=False)
                 if frame.checked and piece.space is not frame.local:
                     frame.races.write(piece.space, kind.size, rows, piece.lanes, ins.line)
+                if frame.kernel.asynchronous and piece.space is frame.shared:
+                    frame.products.wrote(kind.size, rows, piece.lanes)
                 data = piece.space.words(kind.size, DTYPES[element])
                 parts = values if piece.lanes is None else [value[piece.lanes] for value in values]
                 data[rows] = parts[0] if kind.parts == 1 else np.stack(parts, axis=1)

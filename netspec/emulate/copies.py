@@ -67,6 +67,8 @@ class Copies:
                 data[some, :count] = _fetch(frame, one, some, int(count))
         frame.shared.words(size, np.uint8)[one.rows] = data
         frame.shared.states(size)[one.rows] = 0x01010101
+        if frame.kernel.asynchronous:
+            frame.products.wrote(size, one.rows, one.lanes)
         if frame.checked:
             frame.races.write(frame.shared, size, one.rows, one.lanes, one.ins.line)
 

@@ -25,8 +25,8 @@ _BY_NAME: Mapping[str, Define] = {
     "shfl": warp.shuffle,
     "vote": warp.vote,
     "bar": warp.barrier,
-    "wgmma": warpgroups.define,
-    "fence": warpgroups.proxy_fence,
+    "wgmma": warpgroups.asynchronous,
+    "fence": warpgroups.fence,
 }
 
 

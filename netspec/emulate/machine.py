@@ -141,14 +141,21 @@ class _Run:
         whole, masked = self.bound.get(number) or self._bind(number, stretch)
         if mask is None:
             frame.lanes = None
-            for step in whole:
-                step()
+            self._run(stretch, whole)
         else:
             np.copyto(frame.mask, mask)
             frame.lanes = np.flatnonzero(mask)
-            for step in masked:
-                step()
+            self._run(stretch, masked)
         self._leave(number, stretch, mask)
+
+    def _run(self, stretch: Stretch, steps: list[Step]) -> None:
+        if not self.kernel.asynchronous:
+            for step in steps:
+                step()
+            return
+        for (ins, _), step in zip(stretch.binds, steps, strict=True):
+            self.frame.products.use(ins)
+            step()
 
     def _bind(self, number: int, stretch: Stretch) -> tuple[list[Step], list[Step]]:
         steps = []

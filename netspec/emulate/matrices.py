@@ -85,7 +85,7 @@ def _by_warp(register: Array, warps: Array | None, count: int) -> Array:
     return whole if warps is None else whole[warps]
 
 
-def _elements(register: Array, packed: int) -> list[Array]:
+def elements(register: Array, packed: int) -> list[Array]:
     """What a register of 32 bits holds, as floats: the hardware reads no more of a tf32 than its upper 19 bits."""
     if packed == 1:
         return [(register & _TF32).view(np.float32)]
@@ -98,7 +98,7 @@ def left_matrix(registers: list[Array], packed: int) -> Any:
     count = len(registers[0])
     matrix = np.empty((count, 2, 8, 2, 4, packed))
     for place, register in enumerate(registers):
-        for number, values in enumerate(_elements(register, packed)):
+        for number, values in enumerate(elements(register, packed)):
             matrix[:, place % 2, :, place // 2, :, number] = values
     return matrix.reshape(count, 16, 8 * packed)
 
@@ -108,7 +108,7 @@ def right_matrix(registers: list[Array], packed: int) -> Any:
     count = len(registers[0])
     matrix = np.empty((count, 2, 4, packed, 8))
     for place, register in enumerate(registers):
-        for number, values in enumerate(_elements(register, packed)):
+        for number, values in enumerate(elements(register, packed)):
             matrix[:, place, :, number, :] = values.transpose(0, 2, 1)
     return matrix.reshape(count, 8 * packed, 8)
 

@@ -14,7 +14,7 @@ from netspec.emulate.operands import Symbol
 from netspec.emulate.ptx import parse
 from netspec.emulate.races import LINE_BITS
 from netspec.emulate.syntax import Body, Instruction, Parameter, Source, Variable, offsets
-from netspec.emulate.warp import is_block_barrier, is_full, meets_warp
+from netspec.emulate.warp import is_block_barrier, is_full, meets_warp, threads_of
 
 _ENDS = {"bra", "ret", "exit", "trap"}
 
@@ -48,6 +48,8 @@ class Kernel:
     stretches: list[Stretch]
     targets: Mapping[str, int]
     lines: list[str]
+    asynchronous: bool
+    """Whether it has products of matrices that run in the background."""
 
 
 class Module:
@@ -104,6 +106,7 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
         cutter.stretches,
         targets,
         lines,
+        any(one.name == "wgmma" for one in body.instructions),
     )
 
 
@@ -136,7 +139,8 @@ class _Cutter:
         self.stretches: list[Stretch] = []
         self.starts: dict[int, int] = {}
         """Which stretch starts at which instruction."""
-        self.together = False
+        self.together = 0
+        """Of how many threads, side by side, all have come here if one has."""
 
     def cut(self) -> None:
         leaders = {0, len(self.body.instructions), *self.body.labels.values()}
@@ -150,7 +154,7 @@ class _Cutter:
         if place not in self.starts:
             self.starts[place] = len(self.stretches)
             self.stretches.append(Stretch())
-            self.together = False
+            self.together = 0
         return self.stretches[-1]
 
     def _take(self, place: int, ins: Instruction) -> None:
@@ -161,8 +165,9 @@ class _Cutter:
             self._start(place).barrier = ins
             self._start(place + 1)
         else:
-            if meets_warp(ins) and not self.together:
+            if meets_warp(ins) and self.together < threads_of(ins):
                 self._start(place).meeting = ins
-                self.together = is_full(ins)
+                self.together = threads_of(ins)
             self.stretches[-1].binds.append((ins, guarded(ins, binding(ins))))
-            self.together = self.together and (is_full(ins) or not meets_warp(ins))
+            if meets_warp(ins) and not is_full(ins):
+                self.together = 0

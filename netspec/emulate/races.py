@@ -82,20 +82,6 @@ class Races:
         self.warp_together[threads] = now
         np.add(self.threads, now, out=self.stamps)
 
-    def pass_time(self) -> int:
-        """Let time pass without a barrier, so that stamps of before can be told from those to come; the new time."""
-        now = self.clock.tick() << _CLOCK
-        np.add(self.threads, now, out=self.stamps)
-        return now
-
-    def unfenced(self, space: Space, rows: Array, fences: Array) -> int | None:
-        """A thread that has written one of these words after its time in ``fences``; None where there is none."""
-        stamps = space.stamps(_WRITE, _WORD, _WORD)[rows]
-        writers = ((stamps & _THREAD) >> LINE_BITS) - self.first
-        own = (stamps >= self.start) & (writers >= 0) & (writers < len(fences))
-        late = own & (stamps >= fences[np.where(own, writers, 0)])
-        return int(writers[late.argmax()]) if late.any() else None
-
     def read(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
         """Threads read a row of bytes each; Fault where another has written them meanwhile."""
         touch = self._touch(space, size, rows, lanes, line)

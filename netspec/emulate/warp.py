@@ -14,6 +14,8 @@ from netspec.emulate.syntax import Instruction
 WARP = 32
 _FULL = 0xFFFFFFFF
 _MASKED = {"shfl", "vote", "match", "redux"}
+GROUP = 128
+"""Threads of a warpgroup."""
 _ALIGNED = {"mma", "ldmatrix", "stmatrix", "wgmma"}
 
 
@@ -52,27 +54,33 @@ def is_full(ins: Instruction) -> bool:
     return members is None or (isinstance(members, Immediate) and int(members.value) & _FULL == _FULL)
 
 
-def lanes_of(mask: Array, per_block: int) -> Array:
-    """A row of 32 for each warp; the lanes that a block's last warp lacks are False."""
+def threads_of(ins: Instruction) -> int:
+    """Of how many threads, side by side, all must be there."""
+    return GROUP if ins.name == "wgmma" else WARP
+
+
+def lanes_of(mask: Array, per_block: int, size: int = WARP) -> Array:
+    """A row of 32, or ``size``, for each warp; the lanes that a block's last warp lacks are False."""
     blocks = mask.reshape(-1, per_block)
-    spare = -per_block % WARP
+    spare = -per_block % size
     if spare:
         blocks = np.pad(blocks, ((0, 0), (0, spare)))
-    return blocks.reshape(-1, WARP)
+    return blocks.reshape(-1, size)
 
 
-def _threads_of(lanes: Array, per_block: int) -> Any:
-    whole = lanes.reshape(-1, -(-per_block // WARP) * WARP)
-    threads: Array = whole[:, :per_block].reshape(-1)
-    return threads
+def _spread(rows: Array, per_block: int, size: int = WARP) -> Any:
+    """What holds for warps, for each of their threads."""
+    whole = np.repeat(rows, size).reshape(-1, -(-per_block // size) * size)
+    return whole[:, :per_block].reshape(-1)
 
 
 def member_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) -> Any:
     """Which of the parked threads have all live lanes with them that their instruction names."""
-    here, living = (lanes_of(mask, frame.per_block) for mask in (parked, alive))
+    size = threads_of(ins)
+    here, living = (lanes_of(mask, frame.per_block, size) for mask in (parked, alive))
     if is_full(ins):
         complete = (here == living).all(axis=1) & here.any(axis=1)
-        return parked & _threads_of(np.repeat(complete[:, None], WARP, axis=1), frame.per_block)
+        return parked & _spread(complete, frame.per_block, size)
     members = _members(ins)
     assert members is not None
     named = np.broadcast_to(frame.read(members, "b32"), (frame.count,))
@@ -82,7 +90,7 @@ def member_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) ->
         raise ins.fault(f"{frame.place(int(strangers.argmax()))} is not among the lanes that it names")
     weights = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
     missing = ((living & ~here) * weights).sum(axis=1, dtype=np.uint32)
-    absent = _threads_of(np.repeat(missing[:, None], WARP, axis=1), frame.per_block)
+    absent = _spread(missing, frame.per_block)
     return parked & (named & absent == 0)
 
 
@@ -179,7 +187,7 @@ def vote(ins: Instruction) -> Bind:
                     "all": ballots == present,
                     "uni": (ballots == 0) | (ballots == present),
                 }[mode]
-                each = _threads_of(np.repeat(answers[:, None], WARP, axis=1), frame.per_block)
+                each = _spread(answers, frame.per_block)
                 np.copyto(out, each, where=own)
 
         return run, run

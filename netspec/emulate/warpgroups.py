@@ -1,114 +1,143 @@
-"""Products of matrices by a warpgroup, wgmma (PTX ISA 9.7.15), and the fence that shows them what threads have stored.
+"""Hopper's products of matrices, wgmma (PTX ISA 9.7.15): by four warps, in the background, from shared memory.
 
-Operands are read through their descriptors when an instruction is issued, and once more when it is waited for: memory
-that has changed in between is a fault, and so are words that their writers have not fenced off since. Until then sums
-are NaN in their registers. Only what the instruction takes of 32 bits is known here: tf32, terms along the lines.
+They end as late as they may: until ``wgmma.wait_group`` nobody may touch their registers, which hold no numbers
+meanwhile, and operands are read when a product starts and again when it ends; what has changed in between is a fault.
+The tensor cores see what threads have written to shared memory only after ``fence.proxy.async`` of the thread that
+wrote it, and registers only after ``wgmma.fence``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from netspec.emulate.access import check, pieces
-from netspec.emulate.frame import Bind, Frame, Steps
-from netspec.emulate.memory import Array, Space
-from netspec.emulate.operands import Immediate, Register, Vector
+from netspec.emulate.access import Piece, check
+from netspec.emulate.descriptors import UNIT, units
+from netspec.emulate.frame import SHARED_BASE, Bind, Frame, Steps
+from netspec.emulate.matrices import elements, left_matrix
+from netspec.emulate.memory import Array
+from netspec.emulate.operands import Immediate, Operand, Register, Vector
 from netspec.emulate.syntax import Instruction
 
-GROUP, ROWS, STEP = 128, 64, 8
-"""Threads of a warpgroup, rows of a product, terms of an instruction."""
-_TF32 = np.uint32(0xFFFFE000)
-_UNITS = {1: 8, 2: 4, 3: 2}
-"""Units of 16 bytes of a line, by the swizzling mode."""
-_NOTHING = np.float32(np.nan)
-
-
-class Share(NamedTuple):
-    """An instruction's share of an operand: by warpgroup, line and term where a word lies, and what is there."""
-
-    space: Space
-    rows: Array
-    words: Array
+GROUP = 128
+"""Threads of a warpgroup."""
+_ROWS = 64
+_TYPES = {"tf32": (8, 1), "bf16": (16, 2)}
+"""Terms of an instruction, and how many of them a register of 32 bits holds."""
 
 
 @dataclass(slots=True)
 class Product:
-    """An instruction under way: its threads, the groups they will have closed, and what it has read."""
+    """A product under way: by warpgroup the units of shared memory that it reads, and what they held."""
 
     ins: Instruction
-    threads: Array
     groups: Array
-    sums: tuple[str, ...]
-    at: Array
-    """Its warpgroups."""
-    read: tuple[Share, Share]
+    piece: Piece
+    found: Array
+    number: int
+    """How many groups of products its warpgroups had closed when it began."""
 
 
 class Products:
-    """What a frame's warpgroups have under way."""
+    """What a frame's warpgroups have under way; ``pending`` maps registers to their values to come."""
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.closed = np.zeros(frame.count, np.int64)
-        self.pending: list[Product] = []
-        self.sums: dict[str, Array] = {}
-        """What registers will hold."""
-        self.ready = np.zeros(frame.count, bool)
-        """Threads that have passed a wgmma.fence."""
-        self.fences = np.zeros(frame.count, np.int64)
-        """When each thread last fenced off what it had stored."""
+        self.pending: dict[str, tuple[Array, Array, Instruction]] = {}
+        """By register: values, for each thread the group that brings them (-1 for none), and the instruction."""
+        self.running: list[Product] = []
+        self.fenced = False
+        self.touched: set[str] = set()
+        """Registers that other instructions have used since the last fence."""
+        self.writers = np.zeros(-(-frame.shared.nbytes // UNIT) * UNIT // 4, np.int32)
+        """By word of shared memory the thread, counted from 1, that has written it with no fence behind; 0 for none."""
 
-    def under_way(self, name: str) -> Array:
-        """Threads of whose register that is."""
-        found = np.zeros(self.frame.count, bool)
-        for one in self.pending:
-            if name in one.sums:
-                found |= one.threads
-        return found
+    def use(self, ins: Instruction) -> None:
+        """An instruction is about to run; Fault where it touches what is under way."""
+        if ins.name == "wgmma":
+            return
+        names = registers(ins)
+        self.touched |= names
+        for name in names & self.pending.keys():
+            self._check_free(name, ins)
 
-    def finish(self, threads: Array, before: Array) -> None:
-        """End what these threads have issued in groups before the given ones."""
+    def _check_free(self, name: str, ins: Instruction) -> None:
+        _, groups, product = self.pending[name]
+        active = self.frame.active()
+        busy = groups[active] >= 0
+        if busy.any():
+            thread = self.frame.place(int(active[busy.argmax()]))
+            raise ins.fault(f"{thread} touches {name}, to which line {product.line} ({product.opcode}) is still adding")
+
+    def wrote(self, size: int, rows: Array, lanes: Array | None) -> None:
+        """Threads have written rows of shared memory by ordinary means."""
+        threads = np.arange(1, self.frame.count + 1) if lanes is None else lanes + 1
+        if size <= 4:
+            self.writers[rows * size // 4] = threads
+        else:
+            self.writers.reshape(-1, size // 4)[rows] = threads[:, None]
+
+    def fence_proxy(self) -> None:
+        """What the threads at work have written is seen by the tensor cores from now on."""
+        fencing = np.zeros(self.frame.count + 1, bool)
+        fencing[self.frame.active() + 1] = True
+        self.writers[fencing[self.writers]] = 0
+
+    def land(self, pending: int) -> None:
+        """Wait until at most so many groups of products of the threads at work are under way."""
+        threads = self.frame.active()
         limit = np.full(self.frame.count, -1, np.int64)
-        limit[threads] = before
-        done: dict[str, Array] = {}
-        for one in self.pending:
-            due = one.threads & (one.groups < limit)
-            if due.any():
-                _check_unchanged(one, due)
-                one.threads = one.threads & ~due
-                for name in one.sums:
-                    done[name] = done.get(name, False) | due
-        self.pending = [one for one in self.pending if one.threads.any()]
-        for name, due in done.items():
-            ended = due & ~self.under_way(name)
-            self.frame.register(name).view(np.float32)[ended] = self.sums[name][ended]
+        limit[threads] = self.closed[threads] - pending
+        for name, (values, groups, _) in list(self.pending.items()):
+            due = (groups >= 0) & (groups < limit)
+            self.frame.register(name).view(np.float32)[due] = values[due]
+            groups[due] = -1
+            if (groups < 0).all():
+                del self.pending[name]
+        self._end([one for one in self.running if one.number < limit[one.groups[0] * GROUP]])
+
+    def _end(self, ended: list[Product]) -> None:
+        for one in ended:
+            if (_read(self.frame, one.ins, one.piece) != one.found).any():
+                raise one.ins.fault("shared memory has changed under a product of matrices that was under way")
+            self.running.remove(one)
 
 
-def _check_unchanged(one: Product, due: Array) -> None:
-    which = due[one.at * GROUP]
-    if any((part.space.words(4)[part.rows[which]] != part.words[which]).any() for part in one.read):
-        raise one.ins.fault("shared memory has changed under a product that was under way")
+def registers(ins: Instruction) -> set[str]:
+    """Names of the registers that an instruction names."""
+    found = {ins.guard[0]} if ins.guard else set()
+    for operand in ins.operands:
+        parts: tuple[Any, ...] = getattr(operand, "parts", None) or (operand, getattr(operand, "base", None))
+        found |= {one.name for one in parts if isinstance(one, Register)}
+    return found
 
 
-def define(ins: Instruction) -> Bind:
-    """``wgmma.fence``, ``wgmma.mma_async``, ``wgmma.commit_group``, ``wgmma.wait_group``"""
-    kind, *words = ins.modifiers
-    assert words[:2] == ["sync", "aligned"]
-    if kind == "mma_async":
-        return _multiply(ins, words[2:])
-    if kind == "wait_group":
-        pending = ins.operands[0]
+def asynchronous(ins: Instruction) -> Bind:
+    """``wgmma...``: a product, a fence, the end of a group, or a wait."""
+    word, *rest = ins.modifiers
+    if rest[:2] != ["sync", "aligned"]:
+        raise ValueError(ins.opcode)
+    if word == "mma_async":
+        return _product(ins, *rest[2:])
+    if word == "wait_group":
+        (pending,) = ins.operands
         assert isinstance(pending, Immediate)
-        return lambda frame: _wait(frame, ins, int(pending.value))
-    return {"fence": _fence, "commit_group": _commit}[kind]
+        count = int(pending.value)
+        return lambda frame: _both(frame, lambda: frame.products.land(count))
+    return {"fence": _fence, "commit_group": _commit}[word]
+
+
+def _both(frame: Frame, run: Any) -> Steps:
+    return run, run
 
 
 def _fence(frame: Frame) -> Steps:
     def run() -> None:
-        frame.products.ready[frame.active()] = True
+        frame.products.fenced = True
+        frame.products.touched.clear()
 
     return run, run
 
@@ -120,135 +149,122 @@ def _commit(frame: Frame) -> Steps:
     return run, run
 
 
-def _wait(frame: Frame, ins: Instruction, pending: int) -> Steps:
-    def run() -> None:
-        _whole_groups(frame, ins)
-        threads = frame.active()
-        frame.products.finish(threads, frame.products.closed[threads] - pending)
-
-    return run, run
-
-
-def proxy_fence(ins: Instruction) -> Bind:
-    """``fence.proxy.async.shared::cta``: products see what the thread has stored before."""
-    assert ins.modifiers in (("proxy", "async"), ("proxy", "async", "shared::cta"))
+def _product(ins: Instruction, shape: str, out: str, left: str, right: str) -> Bind:
+    """``d, a, b, scale-d, imm-scale-a, imm-scale-b``: a descriptor, or registers with a warp's rows as mma's, for a."""
+    terms, packed = _TYPES[left]
+    columns = int(shape.removeprefix("m64n").removesuffix(f"k{terms}"))
+    sums, a, b, scale, *signs = ins.operands
+    assert isinstance(sums, Vector) and len(sums.parts) == columns // 2 and out == "f32" and left == right
+    negations = [one.value for one in signs[:2] if isinstance(one, Immediate)]
+    if len(negations) != 2 or any(one not in (1, -1) for one in negations):
+        raise ValueError("scales of the operands")
+    if any(one != Immediate(0) for one in signs[2:]):
+        raise ValueError("transposed operands")
+    sign = float(negations[0] * negations[1])
 
     def bind(frame: Frame) -> Steps:
+        added = frame.predicate(scale) if not isinstance(scale, Immediate) else None
+        always = isinstance(scale, Immediate) and bool(scale.value)
+        if frame.per_block % GROUP:
+            raise ins.fault(f"blocks of {frame.per_block} threads are not made of warpgroups of {GROUP}")
+
         def run() -> None:
-            if frame.checked:
-                frame.products.fences[frame.active()] = frame.races.pass_time()
+            groups = frame.active()[::GROUP] // GROUP
+            _check_registers(frame, ins, sums, a)
+            keep = np.full(frame.count, always) if added is None else np.broadcast_to(added(), (frame.count,))
+            if (keep.reshape(-1, GROUP)[groups] != keep.reshape(-1, GROUP)[groups][:, :1]).any():
+                raise ins.fault("the threads of a warpgroup do not agree whether to add to the sums")
+            one = _rows(frame, ins, a, groups, packed)
+            other = _operand(frame, ins, b, columns, groups)
+            result = sign * np.matmul(one, _values(other, packed).transpose(0, 2, 1))
+            _begin(frame, ins, sums, result, groups, keep)
 
         return run, run
 
     return bind
 
 
-def _whole_groups(frame: Frame, ins: Instruction) -> Array:
-    """Which warpgroups are at work; Fault where one has not all its threads."""
-    if frame.per_block % GROUP:
-        raise ins.fault(f"blocks of {frame.per_block} threads have a warpgroup that is not whole")
-    here = np.ones(frame.count, bool) if frame.lanes is None else frame.mask
-    groups = here.reshape(-1, GROUP)
-    some = groups.any(axis=1)
-    if not groups[some].all():
-        raise ins.fault(f"{frame.place(int(frame.active()[0]))}: threads of its warpgroup are elsewhere")
-    return np.flatnonzero(some)
-
-
-def _multiply(ins: Instruction, words: list[str]) -> Bind:
-    """``wgmma.mma_async.sync.aligned.m64nNk8.f32.tf32.tf32 d, a-desc, b-desc, scale-d, 1, 1``"""
-    columns = int(words[0].removeprefix(f"m{ROWS}n").removesuffix(f"k{STEP}"))
-    assert words[0] == f"m{ROWS}n{columns}k{STEP}" and words[1:] == ["f32", "tf32", "tf32"]
-    assert columns % 8 == 0 and 8 <= columns <= 256
-    target, left, right, scale, *signs = ins.operands
-    assert isinstance(target, Vector) and len(target.parts) == columns // 2
-    assert [one.value for one in signs if isinstance(one, Immediate)] == [1, 1]
-    names = tuple(one.name for one in target.parts if isinstance(one, Register))
-    assert len(set(names)) == columns // 2
-
-    def bind(frame: Frame) -> Steps:
-        registers = [frame.write(one, "f32") for one in target.parts]
-        starts = [frame.read(one, "b64") for one in (left, right)]
-        adds = frame.predicate(scale)
-
-        def run() -> None:
-            groups = _whole_groups(frame, ins)
-            threads = np.zeros(frame.count, bool)
-            threads.reshape(-1, GROUP)[groups] = True
-            if not frame.products.ready[threads].all():
-                raise ins.fault("no wgmma.fence came before")
-            a, b = (
-                _operand(frame, ins, groups, one, lines) for one, lines in zip(starts, (ROWS, columns), strict=True)
-            )
-            product = np.matmul(_factors(a), _factors(b).transpose(0, 2, 1))
-            added = np.broadcast_to(adds(), (frame.count,))
-            _add(frame, threads, names, registers, fragments(product), added)
-            closed = frame.products.closed.copy()
-            frame.products.pending.append(Product(ins, threads, closed, names, groups, (a, b)))
-
-        return run, run
-
-    return bind
-
-
-def fragments(products: Array) -> Array:
-    """By warpgroup, thread and register the elements of products (groups, 64, columns): PTX ISA, "D fragments"."""
-    thread, register = np.arange(GROUP)[:, None], np.arange(products.shape[2] // 2)
-    warp, lane = thread // 32, thread % 32
-    row = 16 * warp + lane // 4 + 8 * (register // 2 % 2)
-    column = 8 * (register // 4) + 2 * (lane % 4) + register % 2
-    chosen: Array = products[:, row, column]
-    return chosen
-
-
-def _operand(frame: Frame, ins: Instruction, groups: Array, register: Array, lines: int) -> Share:
-    each = np.broadcast_to(register, (frame.count,)).reshape(-1, GROUP)[groups]
-    if (each != each[:, :1]).any():
-        raise ins.fault("threads of a warpgroup have different descriptors")
-    addresses = np.stack([_addresses(ins, int(word), lines) for word in each[:, 0]]).reshape(-1)
-    threads = np.repeat(groups * GROUP, lines * STEP)
-    (piece,) = pieces(frame, "shared", addresses, threads, 4, ins)
-    rows = check(frame, piece, 4, ins, reads=True)
-    if frame.checked:
-        frame.races.read(piece.space, 4, rows, piece.lanes, ins.line)
-        writer = frame.races.unfenced(piece.space, rows, frame.products.fences)
-        if writer is not None:
-            raise ins.fault(f"{frame.place(writer)} has stored what it reads, with no fence.proxy.async behind that")
-    places = rows.reshape(len(groups), lines, STEP)
-    return Share(piece.space, places, piece.space.words(4)[places])
-
-
-def _addresses(ins: Instruction, word: int, lines: int) -> Array:
-    """Where the words of an operand are (PTX ISA, "Matrix Descriptor Format", "Swizzling Modes"), (lines, 8).
-
-    In units of 16 bytes: eight lines lie one behind the other, the next eight a stride on; the lowest bits of a unit's
-    number are then changed by those three above.
-    """
-    start, stride, mode = word & 0x3FFF, word >> 32 & 0x3FFF, word >> 62
-    if mode not in _UNITS or word >> 49 & 7:
-        raise ins.fault(f"descriptor {word:#x}: without swizzling, or with a base offset, it is not known here")
-    units = _UNITS[mode]
-    if start % 64 >= units or stride % (8 * units):
-        raise ins.fault(f"descriptor {word:#x}: the operand does not begin where the pattern of swizzling does")
-    line, term = np.arange(lines)[:, None], np.arange(STEP)
-    unit = start + line // 8 * stride + line % 8 * units + term // 4
-    unit = unit ^ (unit >> 3 & (units - 1))
-    addresses: Array = (unit * 16 + term % 4 * 4).astype(np.int64)
-    return addresses
-
-
-def _factors(share: Share) -> Any:
-    return (share.words & _TF32).view(np.float32).astype(np.float64)
-
-
-def _add(
-    frame: Frame, threads: Array, names: tuple[str, ...], registers: list[Array], results: Array, added: Array
-) -> None:
-    """Work out what registers will hold; until then they hold no number."""
+def _check_registers(frame: Frame, ins: Instruction, sums: Vector, a: Operand) -> None:
     products = frame.products
-    flying = products.under_way(names[0])
-    for number, (name, register) in enumerate(zip(names, registers, strict=True)):
-        sums = products.sums.setdefault(name, np.zeros(frame.count, np.float32))
-        before = np.where(flying, sums, register)[threads]
-        sums[threads] = np.where(added[threads], before, 0) + results[:, :, number].reshape(-1)
-        register[threads] = _NOTHING
+    fragments = {one.name for one in getattr(a, "parts", ()) if isinstance(one, Register)}
+    names = {one.name for one in sums.parts if isinstance(one, Register)} | fragments
+    if not products.fenced:
+        raise ins.fault("no wgmma.fence comes before")
+    if names & products.touched:
+        raise ins.fault(f"{min(names & products.touched)} was used after the last wgmma.fence")
+    for name in fragments & products.pending.keys():
+        products._check_free(name, ins)
+
+
+def _rows(frame: Frame, ins: Instruction, a: Operand, groups: Array, packed: int) -> Any:
+    """The left operand of each warpgroup, (groups, 64, terms)."""
+    if not isinstance(a, Vector):
+        return _values(_operand(frame, ins, a, _ROWS, groups), packed)
+    parts = [frame.read(one, "b32").reshape(-1, 8, 4) for one in a.parts]
+    matrix = left_matrix(parts, packed)
+    return matrix.reshape(-1, _ROWS, matrix.shape[-1])[groups]
+
+
+def _operand(frame: Frame, ins: Instruction, operand: Operand, lines: int, groups: Array) -> Array:
+    """What shared memory holds of an operand, (groups, lines, words), and note that it is being read."""
+    words = np.broadcast_to(frame.read(operand, "u64"), (frame.count,)).reshape(-1, GROUP)[groups]
+    if (words != words[:, :1]).any():
+        raise ins.fault("the threads of a warpgroup name different operands")
+    try:
+        places = np.stack([units(int(word), lines) for word in words[:, 0]])
+    except ValueError as error:
+        raise ins.fault(str(error)) from error
+    if places.min() < SHARED_BASE or places.max() + UNIT > frame.shared_stride:
+        raise ins.fault("an operand is outside shared memory")
+    offsets = places + frame.block[groups * GROUP][:, None, None] * frame.shared_stride
+    lanes = np.repeat(groups * GROUP, lines * 2)
+    piece = Piece(frame.shared, offsets.reshape(-1), lanes, None)
+    found = _read(frame, ins, piece)
+    writers = frame.products.writers.reshape(-1, 4)[piece.offsets // UNIT]
+    if writers.any():
+        writer = int(writers[writers != 0][0]) - 1
+        raise ins.fault(f"{frame.place(writer)} has written an operand with no fence.proxy.async behind it")
+    number = int(frame.products.closed[groups[0] * GROUP])
+    frame.products.running.append(Product(ins, groups, piece, found, number))
+    return found.reshape(len(groups), lines, -1)
+
+
+def _read(frame: Frame, ins: Instruction, piece: Piece) -> Array:
+    """The words there, noted as read by a thread of two warps: whoever writes them too soon is none or one of these."""
+    rows = check(frame, piece, UNIT, ins, reads=True)
+    if frame.checked and piece.lanes is not None:
+        for lanes in (piece.lanes, piece.lanes + 32):
+            frame.races.read(piece.space, UNIT, rows, lanes, ins.line)
+    return piece.space.words(UNIT, np.uint32)[rows].copy()
+
+
+def _values(words: Array, packed: int) -> Any:
+    parts = elements(words, packed)
+    return np.stack(parts, axis=-1).reshape(*words.shape[:-1], -1).astype(np.float64)
+
+
+def _begin(frame: Frame, ins: Instruction, sums: Vector, result: Any, groups: Array, keep: Array) -> None:
+    """Sums to come: thread 32 w + 4 g + q has, as numbers 4 j + 2 h + i, row 16 w + g + 8 h, column 8 j + 2 q + i."""
+    count = len(sums.parts)
+    parts = result.reshape(len(groups), 4, 2, 8, count // 4, 4, 2)  # group, w, h, g, j, q, i
+    threads = (groups[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
+    products = frame.products
+    for number, name in enumerate(one.name for one in sums.parts if isinstance(one, Register)):
+        register = frame.register(name).view(np.float32)
+        values, pending, _ = products.pending.get(name) or (register.copy(), np.full(frame.count, -1, np.int64), ins)
+        own = parts[:, :, number // 2 % 2, :, number // 4, :, number % 2].reshape(-1)
+        coming = pending[threads] >= 0
+        before = np.where(coming, values[threads], register[threads])
+        values[threads] = own + np.where(keep[threads], before, 0)
+        pending[threads] = products.closed[threads]
+        products.pending[name] = values, pending, ins
+        register[threads] = np.nan
+
+
+def fence(ins: Instruction) -> Bind:
+    """``fence...``: of memory in general nothing is left to do, of proxies the tensor cores' view."""
+    if ins.modifiers[:2] != ("proxy", "async"):
+        if ins.modifiers[0] == "proxy":
+            raise ValueError(ins.opcode)
+        return lambda frame: (int, int)
+    return lambda frame: _both(frame, lambda: frame.products.fence_proxy() if frame.kernel.asynchronous else None)

@@ -1,0 +1,48 @@
+"""Operands of wgmma in shared memory (PTX ISA 9.7.15.5.1): what a matrix descriptor says of where rows lie.
+
+Rows run along the terms of the sums ("K-major"). Eight of them, of the swizzling mode's 128, 64 or 32 bytes each, are a
+pattern, in which units of 16 bytes are swapped: bits 4 and up of the address are exclusive-ored with bits 7 and up.
+Without swizzling a pattern is 16 bytes wide, and the next 16 bytes of its rows lie in another one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from netspec.emulate.memory import Array
+
+UNIT = 16
+STEP = 32
+"""Bytes of a row that one instruction reads, whatever the type."""
+_WIDTHS = {1: 128, 2: 64, 3: 32}
+
+
+def fields(word: int) -> tuple[int, int, int, int]:
+    """Start, leading and stride offsets in bytes, and the swizzling mode; ValueError where the word is no good."""
+    start, leading, stride = ((word >> shift & 0x3FFF) << 4 for shift in (0, 16, 32))
+    mode, base = word >> 62 & 3, word >> 49 & 7
+    if base:
+        raise ValueError(f"a descriptor with a base offset ({base}) is not known here")
+    if mode in _WIDTHS:
+        width = _WIDTHS[mode]
+        if start % (8 * width) >= width:
+            raise ValueError(f"an operand at {start:#x} does not begin where the pattern of {8 * width} bytes does")
+        if start % width > width - STEP:
+            raise ValueError(f"an operand at {start:#x} runs over its rows of {width} bytes")
+        if stride % (8 * width):
+            raise ValueError(
+                f"eight rows and the next are {stride} bytes apart, no multiple of the pattern's {8 * width}"
+            )
+    return start, leading, stride, mode
+
+
+def units(word: int, lines: int) -> Array:
+    """Addresses of the two units of 16 bytes that an instruction reads of each line, (lines, 2)."""
+    start, leading, stride, mode = fields(word)
+    line, unit = np.arange(lines)[:, None], np.arange(STEP // UNIT)
+    if mode not in _WIDTHS:
+        return start + line // 8 * stride + line % 8 * UNIT + unit * leading
+    width = _WIDTHS[mode]
+    plain = start + line // 8 * stride + line % 8 * width + unit * UNIT
+    swapped: Array = plain ^ (plain >> 7 & width // UNIT - 1) << 4
+    return swapped
