@@ -11,7 +11,8 @@ copies, such as whether fours are aligned, is decided once a slab.
 from netspec.layers._mma_tile import TERMS, THREADS, line_at, opaque, term_at
 from netspec.plugin import Lazy, cp_async4, cp_async16, cuda, device, store4
 
-int32, uint32, int64 = (Lazy("numpy", name) for name in ("int32", "uint32", "int64"))
+int32, uint32 = Lazy("numpy", "int32"), Lazy("numpy", "uint32")
+scaled = Lazy("netspec.kernels.instructions", "scaled")
 OUTSIDE = -(1 << 20)
 """A row of pixels that is in no image."""
 FOURS = TERMS // 4
@@ -25,7 +26,7 @@ NARROW, WHOLE = 0, 1
 @device
 def divide(number, factor, shift):
     """The quotient by a divisor, see _mma_shapes.divisor."""
-    return int32(int64(uint32(number)) * int64(uint32(factor)) >> shift)
+    return scaled(number, factor, shift)
 
 
 @device
@@ -70,11 +71,11 @@ def make_copy_windows(rows, sign, cp_async16=cp_async16):
 
     @device
     def copy_windows(shared, at, slab, source, places, limit_h, limit_w, image, walk):
-        height, width, channels, _depth, _scale, edge, wide = image
-        length, runs_to_a_row = int32(walk[0]), int32(walk[4])
+        height, width, channels, _depth, _scale, edge, _wide = image
+        length, runs_to_a_row, wide = int32(walk[0]), int32(walk[4]), int32(image[6])
         four = int32(cuda.threadIdx.x % FOURS * 4)
         i, j, first = find_run(int32(slab * TERMS + four), walk)
-        rest = rest_of(length, first) if (i < limit_h) & (j < limit_w) else int32(0)
+        rest = rest_of(length, first) if (i < int32(limit_h)) & (j < int32(limit_w)) else int32(0)
         distance, down = int32((i * width + j) * channels * sign + first), int32(i * sign)
         across = first if runs_to_a_row == 1 else int32(j * sign)
         target = int32(at + line_at(int32(cuda.threadIdx.x // FOURS), int32(cuda.threadIdx.x % FOURS)))
@@ -123,7 +124,7 @@ def make_copy_pixels(rows):
 
     @device
     def copy_pixels(shared, at, pixel, end, source, run, group, image, walk, positions):
-        length, rows_of_window, runs_to_a_row, wide = int32(walk[0]), walk[7], int32(walk[4]), image[6]
+        length, rows_of_window, runs_to_a_row, wide = int32(walk[0]), int32(walk[7]), int32(walk[4]), int32(image[6])
         four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
         rest = rest_of(length, run[2]) if run[0] < rows_of_window else int32(0)
         own = int32(group * image[3] + run[2])
@@ -155,7 +156,7 @@ def make_copy_terms(width):
 
     @device
     def copy_terms(shared, at, four, term, source, index, pitch, terms, high, wide):
-        if wide == WHOLE:
+        if int32(wide) == WHOLE:
             for number in range(each):
                 there, target = (number < terms) & (high > 0), int32(at + term_at(int32(term + number), four, width))
                 cp_async16(shared, target, source, int32(index + pitch * number), there)
@@ -217,17 +218,17 @@ def make_copy_flipped(columns):
         four, line = int32(cuda.threadIdx.x % FOURS * 4), int32(cuda.threadIdx.x // FOURS)
         row, place, first = find_run(int32(slab * TERMS + four), walk)
         i, j, c = int32(taps[0] + row * stride_h), int32(taps[1] + place * stride_w), int32(column + line)
-        rest = rest_of(share, first) if (i < size_h) & (j < size_w) else int32(0)
+        rest = rest_of(share, first) if (i < int32(size_h)) & (j < int32(size_w)) else int32(0)
         index = int32(((i * size_w + j) * depth + c) * pitch + group * share + first)
         target = int32(at + line_at(line, int32(cuda.threadIdx.x % FOURS)))
-        if wide == WHOLE:
+        if int32(wide) == WHOLE:
             for number in range(columns // LINES):
-                there = (int32(c + LINES * number) < depth) & (rest > 0)
+                there = (int32(c + LINES * number) < int32(depth)) & (rest > 0)
                 own = int32(index + LINES * number * pitch)
                 cp_async16(shared, target + LINES * TERMS * number, weight, own, there)
         else:
             for number in range(columns // LINES):
-                inside = int32(c + LINES * number) < depth
+                inside = int32(c + LINES * number) < int32(depth)
                 for e in range(4):
                     own = int32(index + LINES * number * pitch + e)
                     cp_async4(shared, target + LINES * TERMS * number + e, weight, own, inside & (e < rest))
@@ -238,7 +239,7 @@ def make_copy_flipped(columns):
 @device
 def put_four(target, index, count, wide, a, b, c, d):
     """Store four elements, of which so many are there: all of them where they are aligned."""
-    if wide == WHOLE:
+    if int32(wide) == WHOLE:
         store4(target, index, a, b, c, d)
     else:
         target[index] = a

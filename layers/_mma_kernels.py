@@ -19,7 +19,7 @@ from netspec.layers._mma_copies import (
     put_four,
 )
 from netspec.layers._mma_tile import TERMS, THREADS, WARPS, make_rows
-from netspec.plugin import cuda, device, epilogue
+from netspec.plugin import cuda, device, epilogue, quotient
 
 ALIGNMENT = 1024
 """Bytes; what Hopper's matrix instruction needs of shared memory. 128-bit accesses need 16."""
@@ -35,7 +35,7 @@ def slabs_of(walk, rows):
 def tile_at(share, rows, width):
     """First row and first column of this block's tile, of tiles that cover ``share`` columns."""
     across = int32((share + width - 1) // width)
-    tile = int32(cuda.blockIdx.x // across)
+    tile = quotient(cuda.blockIdx.x, across)
     return int32(tile * rows), int32((cuda.blockIdx.x - tile * across) * width)
 
 
@@ -155,13 +155,13 @@ def make_d_x(precision, tile):
         places = cuda.local.array(lines, int32)
         stride_h, stride_w, _residue_h, _residue_w, size_h, size_w, _, _, groups = classes
         depth, channels, wide = back_columns
-        place = int32(cuda.blockIdx.y // groups)
+        place = quotient(cuda.blockIdx.y, groups)
         group = int32(cuda.blockIdx.y - place * groups)
         first, first_channel = tile_at(depth, rows, width)
-        tap_h = int32(place // stride_w)
+        tap_h = quotient(place, stride_w)
         tap_w = int32(place - tap_h * stride_w)
-        limit_h = int32((size_h - tap_h + stride_h - 1) // stride_h)
-        limit_w = int32((size_w - tap_w + stride_w - 1) // stride_w)
+        limit_h = quotient(size_h - tap_h + stride_h - 1, stride_h)
+        limit_w = quotient(size_w - tap_w + stride_w - 1, stride_w)
         find_windows(places, rows, first, group, back_image, back_positions)
         state = (
             dy, weight, places, first_channel, group, (tap_h, tap_w), (limit_h, limit_w),
@@ -227,7 +227,7 @@ def make_d_weight(precision, tile):
     def d_weight_chunk(x, dy, partials, image, walk, positions, columns, pixels_at_once, classes):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         groups = classes[8]
-        chunk = int32(cuda.blockIdx.y // groups)
+        chunk = quotient(cuda.blockIdx.y, groups)
         group = int32(cuda.blockIdx.y - chunk * groups)
         gradient(shared, x, dy, partials, chunk, pixels_at_once, group, image, walk, positions, columns)
 

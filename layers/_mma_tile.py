@@ -111,8 +111,7 @@ def make_product(tile, precision, left, right, fill):
     @device
     def product(shared, slabs, state):
         warp = int32(cuda.threadIdx.x // 32)
-        a, b, c, d = left_bases(0, warp // WARPS)
-        e, f, g, h = right_bases(right_at, warp % WARPS)
+        left, right = left_bases(0, warp // WARPS), right_bases(right_at, warp % WARPS)
         for slab in range(ahead):
             if slab < slabs:
                 fill(shared, int32(slab * stage), int32(slab), state)
@@ -125,9 +124,7 @@ def make_product(tile, precision, left, right, fill):
             if int32(slab + ahead) < slabs:
                 fill(shared, there, int32(slab + ahead), state)
             cp_async_commit()
-            own = load_left(shared, (int32(a + here), int32(b + here), int32(c + here), int32(d + here)))
-            other = load_right(shared, (int32(e + here), int32(f + here), int32(g + here), int32(h + here)))
-            sums = multiply(own, other, sums)
+            sums = multiply(load_left(shared, left, here), load_right(shared, right, here), sums)
             there = here
             here = int32(here + stage) if here < last else int32(0)
         cp_async_wait(0)

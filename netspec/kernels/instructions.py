@@ -8,8 +8,9 @@ Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, 
 writes them; in global or shared memory, for elements of any size, which decides the access's.
 
 Numbers: ``rsqrt(x)`` is 1 / sqrt(x) of a float32, off by no more than 2 ** -22.4 of it; ``quotient(i, n)`` is i // n
-of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits; ``opaque(i)`` is the
-int32 itself, as a number that the compiler keeps: it does not find it anew from what it was made of.
+of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits; ``scaled(i, factor,
+shift)`` is i * factor >> shift as an int32, of an i and a factor from 0 to 2 ** 32 - 1. ``opaque(i)`` is the int32
+itself, as a number that the compiler keeps: it does not find it anew from what it was made of.
 
 Shuffles: ``shuffle_xor(value, lanes)`` gives the value of the thread whose lane differs in those bits,
 ``shuffle_down(value, lanes)`` that of the thread so many lanes on (its own beyond the last) and ``shuffle_up`` that of
@@ -36,8 +37,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from netspec.kernels import twins
-from netspec.kernels.numba_cuda import SIMULATOR, capability, intrinsic, types
-from netspec.kernels.ptx import address, asm, float32, pack, pointer, uint32, unpack, vector_pointer, void
+from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
+from netspec.kernels.ptx import (
+    address,
+    architecture,
+    asm,
+    float32,
+    pack,
+    pointer,
+    uint32,
+    unpack,
+    vector_pointer,
+    void,
+)
 
 
 def _instruction(define: Callable[..., Any]) -> Any:
@@ -94,6 +106,17 @@ def quotient(_, i, n):  # type: ignore[no-untyped-def]
         return builder.udiv(*args)
 
     return types.int32(types.uint32, types.uint32), generate
+
+
+@_instruction
+def scaled(_, i, factor, shift):  # type: ignore[no-untyped-def]
+    """i * factor >> shift, the product in 64 bits."""
+    text = "{ .reg .u64 t; mul.wide.u32 t, $1, $2; shr.u64 t, t, $3; cvt.u32.u64 $0, t; }"
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return asm(builder, text, uint32, args, "=r,r,r,r")
+
+    return types.int32(types.uint32, types.uint32, types.uint32), generate
 
 
 @_instruction
@@ -181,8 +204,8 @@ def cp_async_wait(_, pending):  # type: ignore[no-untyped-def]
 
 def convert_tf32(builder: Any, value: Any) -> Any:
     """Generate a rounding to tf32: from compute capability 9.0 on one instruction, before that three."""
-    ties = "rn" if (capability() or (0, 0)) >= (9, 0) else "rna"
-    return asm(builder, f"cvt.{ties}.tf32.f32 $0, $1;", uint32, [value], "=r,f")
+    even, away = (asm(builder, f"cvt.{ties}.tf32.f32 $0, $1;", uint32, [value], "=r,f") for ties in ("rn", "rna"))
+    return builder.select(builder.icmp_unsigned(">=", architecture(builder), uint32(900)), even, away)
 
 
 @_instruction
@@ -236,17 +259,17 @@ def _mma(precision: str) -> Any:
 mma_tf32, mma_bf16 = _mma("tf32"), _mma("bf16")
 
 
-def load_matrices(context: Any, builder: Any, kind: Any, array: Any, index: Any, option: str = "") -> list[Any]:
+def load_matrices(builder: Any, place: Any, option: str = "") -> list[Any]:
     """Generate one ldmatrix: 4 uint32 values."""
     text = f"ldmatrix.sync.aligned.m8n8.x4{option}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
-    shared = address(builder, pointer(context, builder, kind, array, index), shared=True)
+    shared = address(builder, place, shared=True)
     return asm(builder, text, [uint32] * 4, [shared], "=r,=r,=r,=r,r,~{memory}", moves=False)  # type: ignore[no-any-return]
 
 
 def _ldmatrix(name: str, option: str) -> Any:
     def define(_, array, index):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            parts = load_matrices(context, builder, signature.args[0], args[0], args[1], option)
+            parts = load_matrices(builder, pointer(context, builder, signature.args[0], *args), option)
             return pack(context, builder, signature, parts)
 
         return types.UniTuple(types.uint32, 4)(array, types.int64), generate

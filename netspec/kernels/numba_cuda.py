@@ -90,14 +90,6 @@ def _as_if_on(capability: tuple[Any, ...]) -> Iterator[None]:
         dispatcher.get_current_device = real
 
 
-def capability() -> tuple[int, ...] | None:
-    """What the kernel is compiled for whose code is being generated; None where none is."""
-    from numba.cuda.core.targetconfig import ConfigStack
-
-    flags = ConfigStack.top_or_none()
-    return None if flags is None else flags.compute_capability
-
-
 def type_of(value: Any) -> Any:
     """The compiler's type of an argument."""
     from numba.cuda.typing.typeof import Purpose, typeof

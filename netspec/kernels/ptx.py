@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 float32, uint32, int64, void = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.VoidType()
-_GLOBAL, _SHARED = 1, 3
+_GLOBAL, _SHARED, _CONSTANT = 1, 3, 4
 """Address spaces."""
 
 
@@ -23,6 +23,23 @@ def asm(builder: Any, text: str, result: Any, args: Sequence[Any], constraints: 
     return unpack(builder, given, len(result)) if several else given
 
 
+def architecture(builder: Any) -> Any:
+    """What the whole kernel is compiled for, 900 for compute capability 9.0: a constant once it is put together.
+
+    Helpers are compiled once in a process, for whichever kernel needs them first; so they must not ask themselves.
+    """
+    module, text = builder.module, bytearray(b"__CUDA_ARCH\0")
+    name = module.globals.get("netspec_architecture")
+    if name is None:
+        name = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), len(text)), "netspec_architecture", _CONSTANT)
+        name.global_constant, name.linkage = True, "internal"
+        name.initializer = ir.Constant(name.value_type, text)
+    kind = ir.FunctionType(uint32, [ir.PointerType(ir.IntType(8))])
+    reflect = module.globals.get("__nvvm_reflect") or ir.Function(module, kind, "__nvvm_reflect")
+    generic = builder.addrspacecast(name, ir.PointerType(name.value_type))
+    return builder.call(reflect, [builder.bitcast(generic, ir.PointerType(ir.IntType(8)))])
+
+
 def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     """The address of an array's element, counted through its memory."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
@@ -30,7 +47,11 @@ def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> An
 
 def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, count: int = 4) -> Any:
     """The address of neighbouring elements, to load and store them as one vector."""
-    place = pointer(context, builder, kind, array, index)
+    return as_vector(builder, pointer(context, builder, kind, array, index), count)
+
+
+def as_vector(builder: Any, place: Any, count: int) -> Any:
+    """An element's address as that of so many."""
     return builder.bitcast(place, ir.PointerType(ir.VectorType(place.type.pointee, count), place.type.addrspace))
 
 

@@ -72,6 +72,13 @@ def quotient(i: int, n: int) -> int:
     return int(i) // int(n)
 
 
+def scaled(i: int, factor: int, shift: int) -> Any:
+    """A product's upper part."""
+    if not (0 <= i < 2**32 and 0 <= factor < 2**32 and 0 <= shift < 64):
+        raise ValueError(f"{i} * {factor} >> {shift} is not for 32 bits")
+    return np.int32(int(i) * int(factor) >> int(shift))
+
+
 def opaque(value: int) -> int:
     """The number itself."""
     return value

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from netspec.kernels import twins
 from netspec.kernels.instructions import convert_tf32, load_matrices, multiply_add
 from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
-from netspec.kernels.ptx import asm, float32, int64, pack, uint32, unpack, vector_pointer
+from netspec.kernels.ptx import as_vector, asm, float32, int64, pack, pointer, uint32, unpack, vector_pointer
 
 Order = Literal["lines", "terms"]
 Precision = Literal["tf32", "bf16"]
@@ -105,31 +105,30 @@ def zeros(count: int) -> Any:
 
 @cache
 def load(order: Order, side: Side, tiles: int, width: int) -> Any:
-    """``load(array, bases)``: a slab's values of one operand; ``bases`` count from the array's beginning."""
+    """``load(array, bases, at)``: a slab's values of one operand; bases of the thread count from the slab's place."""
     own, places = reads(order, side, tiles, width)
 
-    def define(_, array, starts):  # type: ignore[no-untyped-def]
+    def define(_, array, starts, at):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            kind, origin = signature.args[0], args[0]
             given = [builder.sext(base, int64) for base in unpack(builder, args[1], 4)]
+            origins = [pointer(context, builder, signature.args[0], args[0], base) for base in given]
+            slab = [builder.gep(origin, [builder.sext(args[2], int64)]) for origin in origins]
             parts: list[Any] = []
             for base, distance in places:
-                index = builder.add(given[base], int64(distance))
+                place = builder.gep(slab[base], [int64(distance)])
                 if own == 4:
-                    words = load_matrices(context, builder, kind, origin, index)
-                    parts += [builder.bitcast(word, float32) for word in words]
+                    parts += [builder.bitcast(word, float32) for word in load_matrices(builder, place)]
                 else:
-                    place = vector_pointer(context, builder, kind, origin, index, own)
-                    parts += unpack(builder, builder.load(place, align=4 * own), own)
+                    parts += unpack(builder, builder.load(as_vector(builder, place, own), align=4 * own), own)
             return pack(context, builder, signature, parts)
 
         values = types.UniTuple(array.dtype, own * len(places))
-        return values(array, types.UniTuple(types.int32, 4)), generate
+        return values(array, types.UniTuple(types.int32, 4), types.int32), generate
 
-    def twin(array: Any, starts: Sequence[int]) -> tuple[Any, ...]:
+    def twin(array: Any, starts: Sequence[int], at: int) -> tuple[Any, ...]:
         found: list[Any] = []
         for base, distance in places:
-            index = int(starts[base]) + distance
+            index = int(starts[base]) + int(at) + distance
             found += twins.matrices_as_numbers(array, index) if own == 4 else twins.load_some(array, index, own)
         return tuple(found)
 

@@ -242,6 +242,13 @@ def numbers(source, whole, target):
     target[i] = rsqrt(source[i]) + quotient(whole[i], 7)
 
 
+def test_scaled_numbers():
+    factor, shift = -(-(1 << 34) // 7), 34
+    assert [twins.scaled(i, factor, shift) for i in (0, 6, 7, 2**31 - 1)] == [0, 0, 1, (2**31 - 1) // 7]
+    with pytest.raises(ValueError, match="32 bits"):
+        twins.scaled(-1, factor, shift)
+
+
 def test_numbers():
     source, whole = np.linspace(0.1, 9, 32, dtype=np.float32), np.arange(32, dtype=np.int32)
     target = np.zeros(32, np.float32)
