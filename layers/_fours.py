@@ -1,6 +1,6 @@
 """CUDA threads that have four channels of a pixel each: where they stand in images, and where that lies in memory.
 
-Inside an image places are counted in 32 bits, and images are an axis of the grid: a thread divides once.
+Places are counted in 32 bits, and images are an axis of the grid: a thread divides once.
 """
 
 from netspec.plugin import Lazy, cuda, device, quotient
@@ -13,8 +13,7 @@ THREADS = (COLUMNS, ROWS)
 
 def fits(x):
     """Whether such threads can work through images of this shape."""
-    images = x.shape[0]
-    return x.shape[3] % 4 == 0 and images < 2**16 and x.size < 2**31 * images
+    return x.shape[3] % 4 == 0 and x.shape[0] < 2**16 and x.size < 2**31
 
 
 def blocks(t, rows, columns):
@@ -34,10 +33,10 @@ def place(channels):
 @device
 def image(array, n):
     """Where image n begins in the array's memory."""
-    return np.int64(n) * (array.shape[1] * array.shape[2] * array.shape[3])
+    return np.int32(n * array.shape[1] * array.shape[2] * array.shape[3])
 
 
 @device
 def at(array, h, w, c):
-    """Where a pixel's channel lies in an image."""
+    """Where a pixel's channel lies in an image; in memory, where c counts from the image's first one."""
     return np.int32(np.int32(np.int32(h * array.shape[2]) + w) * array.shape[3] + c)

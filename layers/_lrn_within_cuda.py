@@ -37,15 +37,15 @@ def plus(total, values, counts):
 
 
 @device
-def in_row(x, start, first, last, squared):
+def in_row(x, first, last, squared):
     """The sum of the pixels of a row, or of their squares, in four channels; ``last`` counts from the first."""
     total, j, channels = (0.0, 0.0, 0.0, 0.0), np.int32(0), np.int32(x.shape[3])
     while j <= last:
         b, c = min(np.int32(j + 1), last), min(np.int32(j + 2), last)
         d, e = min(np.int32(j + 3), last), min(np.int32(j + 4), last)
-        p, q = load4(x, start + np.int32(first + j * channels)), load4(x, start + np.int32(first + b * channels))
-        r, s = load4(x, start + np.int32(first + c * channels)), load4(x, start + np.int32(first + d * channels))
-        t = load4(x, start + np.int32(first + e * channels))
+        p, q = load4(x, np.int32(first + j * channels)), load4(x, np.int32(first + b * channels))
+        r, s = load4(x, np.int32(first + c * channels)), load4(x, np.int32(first + d * channels))
+        t = load4(x, np.int32(first + e * channels))
         total = with_square(with_square(total, p, squared, True), q, squared, j + 1 <= last)
         total = with_square(with_square(total, r, squared, j + 2 <= last), s, squared, j + 3 <= last)
         total = with_square(total, t, squared, j + 4 <= last)
@@ -67,10 +67,10 @@ def sums(x, n, h, w, c, before, after, squared):
     above, below = np.int32(before), np.int32(after)
     left = max(np.int32(w - before), np.int32(0))
     last = np.int32(min(np.int32(w + after), np.int32(x.shape[2] - 1)) - left)
-    row, start = max(np.int32(h - above), np.int32(0)), image(x, n)
+    row, start = max(np.int32(h - above), np.int32(0)), np.int32(image(x, n) + c)
     stop = min(np.int32(h + STRIP + below), np.int32(x.shape[1]))
     while row < stop:
-        part = in_row(x, start, at(x, row, left, c), last, squared)
+        part = in_row(x, at(x, row, left, start), last, squared)
         one = plus(one, part, reaches(row, h, above, below))
         two = plus(two, part, reaches(row, np.int32(h + 1), above, below))
         three = plus(three, part, reaches(row, np.int32(h + 2), above, below))
@@ -104,17 +104,17 @@ def write_scaled(x, y, i, total, k, per_term, beta):
 def forward_vector_cuda(x, y, before, after, k, per_term, beta):
     """y = x * power of the scale."""
     n, strip, w, c = place(x.shape[3])
-    h, height, row = np.int32(STRIP * strip), np.int32(x.shape[1]), x.shape[2] * x.shape[3]
+    h, height, row = np.int32(STRIP * strip), np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3])
     if h < height and w < x.shape[2]:
         one, two, three, four = sums(x, n, h, w, c, before, after, True)
-        i = image(x, n) + at(x, h, w, c)
+        i = at(x, h, w, np.int32(image(x, n) + c))
         write_scaled(x, y, i, one, k, per_term, beta)
         if h + 1 < height:
-            write_scaled(x, y, i + row, two, k, per_term, beta)
+            write_scaled(x, y, np.int32(i + row), two, k, per_term, beta)
         if h + 2 < height:
-            write_scaled(x, y, i + 2 * row, three, k, per_term, beta)
+            write_scaled(x, y, np.int32(i + 2 * row), three, k, per_term, beta)
         if h + 3 < height:
-            write_scaled(x, y, i + 3 * row, four, k, per_term, beta)
+            write_scaled(x, y, np.int32(i + 3 * row), four, k, per_term, beta)
 
 
 @device
@@ -141,17 +141,17 @@ def write_shares(x, dy, d_x, ratio, i, total, k, per_term, beta):
 def ratio_vector_cuda(x, dy, d_x, ratio, before, after, k, per_term, beta):
     """d_x's first part, and what each place adds to the second part of those whose windows reach it."""
     n, strip, w, c = place(x.shape[3])
-    h, height, row = np.int32(STRIP * strip), np.int32(x.shape[1]), x.shape[2] * x.shape[3]
+    h, height, row = np.int32(STRIP * strip), np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3])
     if h < height and w < x.shape[2]:
         one, two, three, four = sums(x, n, h, w, c, before, after, True)
-        i = image(x, n) + at(x, h, w, c)
+        i = at(x, h, w, np.int32(image(x, n) + c))
         write_shares(x, dy, d_x, ratio, i, one, k, per_term, beta)
         if h + 1 < height:
-            write_shares(x, dy, d_x, ratio, i + row, two, k, per_term, beta)
+            write_shares(x, dy, d_x, ratio, np.int32(i + row), two, k, per_term, beta)
         if h + 2 < height:
-            write_shares(x, dy, d_x, ratio, i + 2 * row, three, k, per_term, beta)
+            write_shares(x, dy, d_x, ratio, np.int32(i + 2 * row), three, k, per_term, beta)
         if h + 3 < height:
-            write_shares(x, dy, d_x, ratio, i + 3 * row, four, k, per_term, beta)
+            write_shares(x, dy, d_x, ratio, np.int32(i + 3 * row), four, k, per_term, beta)
 
 
 @device
@@ -166,14 +166,14 @@ def subtract(x, d_x, i, total, coupling):
 def backward_vector_cuda(x, d_x, ratio, before, after, coupling):
     """d_x = its first part - coupling * x * the sum of ratios."""
     n, strip, w, c = place(x.shape[3])
-    h, height, row = np.int32(STRIP * strip), np.int32(x.shape[1]), x.shape[2] * x.shape[3]
+    h, height, row = np.int32(STRIP * strip), np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3])
     if h < height and w < x.shape[2]:
         one, two, three, four = sums(ratio, n, h, w, c, after, before, False)
-        i = image(x, n) + at(x, h, w, c)
+        i = at(x, h, w, np.int32(image(x, n) + c))
         subtract(x, d_x, i, one, coupling)
         if h + 1 < height:
-            subtract(x, d_x, i + row, two, coupling)
+            subtract(x, d_x, np.int32(i + row), two, coupling)
         if h + 2 < height:
-            subtract(x, d_x, i + 2 * row, three, coupling)
+            subtract(x, d_x, np.int32(i + 2 * row), three, coupling)
         if h + 3 < height:
-            subtract(x, d_x, i + 3 * row, four, coupling)
+            subtract(x, d_x, np.int32(i + 3 * row), four, coupling)

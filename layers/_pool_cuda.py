@@ -35,10 +35,10 @@ def clipped(position, stride, pad, size, length):
 
 
 @device
-def three(x, start, row, columns):
+def three(x, row, columns):
     """Three pixels of a row."""
     a, b, c = np.int32(row + columns[0]), np.int32(row + columns[1]), np.int32(row + columns[2])
-    return load4(x, start + a), load4(x, start + b), load4(x, start + c)
+    return load4(x, a), load4(x, b), load4(x, c)
 
 
 @device
@@ -49,12 +49,12 @@ def columns_from(column, last, channels):
 
 
 @device
-def nine(x, start, c, row, last_row, columns):
+def nine(x, start, row, last_row, columns):
     """Three pixels each of three neighbouring rows, none behind the last one."""
     width = np.int32(x.shape[2] * x.shape[3])
     second, third = min(np.int32(row + 1), last_row), min(np.int32(row + 2), last_row)
-    a, b, d = np.int32(row * width + c), np.int32(second * width + c), np.int32(third * width + c)
-    return three(x, start, a, columns), three(x, start, b, columns), three(x, start, d, columns)
+    a, b, c = np.int32(row * width + start), np.int32(second * width + start), np.int32(third * width + start)
+    return three(x, a, columns), three(x, b, columns), three(x, c, columns)
 
 
 # Forward ------------------------------------------------------------------------------------------------------------
@@ -91,13 +91,13 @@ def maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_le
     top, bottom, skipped = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
     left, right, column = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
     wide, channels, rows = np.int32(size_w), np.int32(x.shape[3]), np.int32(3 if size_w <= 3 else 1)
-    here, last, row, start = np.int32(skipped * wide + column), np.int32(right - 1), top, image(x, n)
+    here, last, row, start = np.int32(skipped * wide + column), np.int32(right - 1), top, np.int32(image(x, n) + c)
     best, where = (LEAST, LEAST, LEAST, LEAST), (here, here, here, here)
     while row < bottom:
         end = np.int32(min(np.int32(row + rows), bottom) - 1)
         i, first = left, here
         while i < right:
-            u, v, w = nine(x, start, c, row, end, columns_from(i, last, channels))
+            u, v, w = nine(x, start, row, end, columns_from(i, last, channels))
             best, where = better12(best, where, u, first)
             best, where = better12(best, where, v, np.int32(first + wide))
             best, where = better12(best, where, w, np.int32(first + 2 * wide))
@@ -107,9 +107,9 @@ def maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_le
 
 
 @device
-def write(array, n, oh, ow, c, values):
+def write(array, to, values):
     """Four channels of a pixel."""
-    store4(array, image(array, n) + at(array, oh, ow, c), values[0], values[1], values[2], values[3])
+    store4(array, to, values[0], values[1], values[2], values[3])
 
 
 @forward(
@@ -127,8 +127,9 @@ def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, p
     n, oh, ow, c = place(y.shape[3])
     if oh < y.shape[1] and ow < y.shape[2]:
         best, where = maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
-        write(y, n, oh, ow, c, best)
-        write(argmax, n, oh, ow, c, where)
+        to = at(y, oh, ow, np.int32(image(y, n) + c))
+        write(y, to, best)
+        write(argmax, to, where)
 
 
 @forward(
@@ -146,7 +147,7 @@ def max_only_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_
     n, oh, ow, c = place(y.shape[3])
     if oh < y.shape[1] and ow < y.shape[2]:
         best, _ = maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
-        write(y, n, oh, ow, c, best)
+        write(y, at(y, oh, ow, np.int32(image(y, n) + c)), best)
 
 
 @device
@@ -183,19 +184,19 @@ def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_l
     if oh < y.shape[1] and ow < y.shape[2]:
         top, bottom, _ = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
         left, right, _ = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
-        start, channels, row = image(x, n), np.int32(x.shape[3]), top
+        start, channels, row = np.int32(image(x, n) + c), np.int32(x.shape[3]), top
         end, last, total = np.int32(bottom - 1), np.int32(right - 1), (0.0, 0.0, 0.0, 0.0)
         while row < bottom:
             i = left
             while i < right:
-                u, v, w = nine(x, start, c, row, end, columns_from(i, last, channels))
+                u, v, w = nine(x, start, row, end, columns_from(i, last, channels))
                 total = added12(total, u, True, last - i)
                 total = added12(total, v, row + 1 < bottom, last - i)
                 total = added12(total, w, row + 2 < bottom, last - i)
                 i = np.int32(i + 3)
             row = np.int32(row + 3)
         share = 1.0 / np.float32((bottom - top) * (right - left))
-        write(y, n, oh, ow, c, added((0.0, 0.0, 0.0, 0.0), total, share))
+        write(y, at(y, oh, ow, np.int32(image(y, n) + c)), added((0.0, 0.0, 0.0, 0.0), total, share))
 
 
 # Backward -----------------------------------------------------------------------------------------------------------
@@ -218,9 +219,8 @@ def windows(dy, n, oh, ow, c):
     """Where the four windows of a cell lie in memory; in place of those that do not exist the nearest ones."""
     above, below = max(np.int32(oh - 1), np.int32(0)), min(oh, np.int32(dy.shape[1] - 1))
     before, after = max(np.int32(ow - 1), np.int32(0)), min(ow, np.int32(dy.shape[2] - 1))
-    start = image(dy, n)
-    i, j = start + at(dy, above, before, c), start + at(dy, above, after, c)
-    return i, j, start + at(dy, below, before, c), start + at(dy, below, after, c)
+    c = np.int32(image(dy, n) + c)
+    return at(dy, above, before, c), at(dy, above, after, c), at(dy, below, before, c), at(dy, below, after, c)
 
 
 @device
@@ -263,7 +263,7 @@ def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
     high, low = reach(np.int32(oh - 1), size_h, y.shape[1]), reach(oh, size_h, y.shape[1])
     near, far = reach(np.int32(ow - 1), size_w, y.shape[2]), reach(ow, size_w, y.shape[2])
     width, under, behind = np.int32(size_w), np.int32(first + bottom - top), np.int32(start + right - left)
-    row, i = image(d_x, n) + at(d_x, top, left, c), first
+    row, i = at(d_x, top, left, np.int32(image(d_x, n) + c)), first
     while i < under:
         above, below, to, j = inside(i + stride_h, high), inside(i, low), row, start
         while j < behind:
@@ -276,8 +276,8 @@ def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
                 if before >= 0:
                     total = taken(total, where[0], values[0], joined(above, before, width, everywhere))
             store4(d_x, to, total[0], total[1], total[2], total[3])
-            to, j = to + d_x.shape[3], np.int32(j + 1)
-        row, i = row + d_x.shape[2] * d_x.shape[3], np.int32(i + 1)
+            to, j = np.int32(to + d_x.shape[3]), np.int32(j + 1)
+        row, i = np.int32(row + d_x.shape[2] * d_x.shape[3]), np.int32(i + 1)
 
 
 @backward(

@@ -85,12 +85,12 @@ class Dropout(Layer):
     @forward("cuda", over="y", writes=("y", "mask"), phases=("train",), threads=256, per_thread=4)
     def drop_cuda(x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):
         i = 4 * cuda.grid(1)
-        together = channels % 4 == 0 and channel_count % 4 == 0 and channel_offset % 4 == 0 and y.size < 2**32
+        together = (channels | channel_count | channel_offset) & 3 == 0 and y.size < 2**32
         if together and i < y.size:
+            p, q, r, s = load4(x, i)
             row = quotient(i, channels)
             index = i + row * (channel_count - channels) + channel_offset
             a, b, c, d = uniforms(key, counters[ITERATION], index)
-            p, q, r, s = load4(x, i)
             store4(mask, i, a < keep, b < keep, c < keep, d < keep)
             p, q = p * factor if a < keep else 0.0, q * factor if b < keep else 0.0
             store4(y, i, p, q, r * factor if c < keep else 0.0, s * factor if d < keep else 0.0)

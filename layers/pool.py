@@ -65,7 +65,7 @@ class Pool(Layer):
             return self.attrs.mode == "max"
         window = window_of(self.attrs, t.x, inside=True)
         near = all(size <= 2 * stride for size, stride in zip(window.size, window.stride, strict=True))
-        return variant == "plain" or (near and _fours.fits(t.x))
+        return variant == "plain" or (near and _fours.fits(t.x) and _fours.fits(t.y))
 
     def flops(self, t):
         """One operation a pixel of each window."""

@@ -52,6 +52,13 @@ class Instruction:
         )
 
 
+def _targets(load: Instruction) -> set[int]:
+    """The registers that a load fills."""
+    first = _REGISTER.search(load.operands)
+    assert first is not None
+    return set(range(int(first[1]), int(first[1]) + max(load.loads // 4, 1)))
+
+
 def _bytes(name: str) -> int:
     found = _ACCESS.match(name)
     return _BYTES[found[2]] if found else 4
@@ -82,17 +89,17 @@ class Walk:
         """All instructions, those of loops once."""
         return tuple(one for block in self.blocks for one in block.code)
 
-    def times(self, trips: Sequence[int]) -> list[int]:
+    def times(self, trips: Sequence[float]) -> list[float]:
         """How often each block runs where the loops, outer ones first, do so many rounds each time they are entered."""
         if len(trips) != len(self.loops):
             raise ValueError(f"the machine code has {len(self.loops)} loops, not {len(trips)}")
-        counts = [1] * len(self.blocks)
+        counts = [1.0] * len(self.blocks)
         for (first, last), rounds in zip(self.loops, trips, strict=True):
             for place in range(first, last + 1):
                 counts[place] *= rounds
         return counts
 
-    def count(self, trips: Sequence[int], name: str = "") -> int:
+    def count(self, trips: Sequence[float], name: str = "") -> float:
         """Instructions that a thread runs, of all kinds or whose names begin so."""
         times = self.times(trips)
         return sum(
@@ -100,11 +107,22 @@ class Walk:
             for number, block in zip(times, self.blocks, strict=True)
         )
 
-    def loaded(self, trips: Sequence[int]) -> int:
+    def loaded(self, trips: Sequence[float]) -> float:
         """Bytes that a thread loads."""
         times = self.times(trips)
         pairs = zip(times, self.blocks, strict=True)
         return sum(number * sum(one.loads for one in block.code) for number, block in pairs)
+
+    def waits(self, trips: Sequence[float]) -> float:
+        """How often a thread waits for loads: all that were started before come with the first that is needed."""
+        total, started = 0.0, set[int]()
+        for number, block in zip(self.times(trips), self.blocks, strict=True):
+            for one in block.code:
+                if started and one.touches(started):
+                    total, started = total + number, set()
+                if one.loads:
+                    started |= _targets(one)
+        return total
 
     @cached_property
     def together(self) -> tuple[int, int]:
@@ -122,9 +140,7 @@ class Walk:
             if one.touches(started):
                 break
             if one.loads:
-                first = _REGISTER.search(one.operands)
-                assert first is not None
-                started.update(range(int(first[1]), int(first[1]) + max(one.loads // 4, 1)))
+                started |= _targets(one)
                 wide, total = wide + (one.loads == 16), total + one.loads
         return wide, total
 

@@ -44,21 +44,16 @@ def uniform(key, iteration, index):  # type: ignore[no-untyped-def]
 
 
 @device
-def uniforms(key, iteration, index):  # type: ignore[no-untyped-def]
-    """The numbers of four elements from index on, a multiple of four: what ``uniform`` gives for each."""
-    a, b, c, d = philox(key, iteration, index // 4)
-    return (
-        np.float32(a >> _SHIFT) * _UNIT,
-        np.float32(b >> _SHIFT) * _UNIT,
-        np.float32(c >> _SHIFT) * _UNIT,
-        np.float32(d >> _SHIFT) * _UNIT,
-    )
-
-
-@device
 def _unit(word):  # type: ignore[no-untyped-def]
     """A word of 32 bits as a number in [0, 1), as in ``uniform``."""
     return np.float32(np.int32(word >> np.uint32(8))) * _UNIT
+
+
+@device
+def uniforms(key, iteration, index):  # type: ignore[no-untyped-def]
+    """The numbers of four elements from index on, a multiple of four: what ``uniform`` gives for each."""
+    a, b, c, d = philox(key, iteration, np.uint64(index) >> np.uint64(2))
+    return _unit(a), _unit(b), _unit(c), _unit(d)
 
 
 @device

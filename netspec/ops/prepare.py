@@ -29,28 +29,27 @@ class Prepare(Operation):
 
     @forward("cuda", over="image", axes=(0, 1, 2, 3), writes="image", threads=256, per_thread=16)
     def prepare_cuda(raw, mean, image, scale):
-        # a thread takes four neighbours of up to four images, so that the mean is read once for these
-        images, fours = image.shape[0], mean.size // 4
-        if mean.size % 4 == 0:
-            for place in range(cuda.grid(1), (images + 3) // 4 * fours, cuda.gridsize(1)):
+        # a thread takes four neighbours of four images, so that the mean is read once for these; behind the last
+        # image it takes that one again
+        last, size, fours, place = image.shape[0] - 1, mean.size, mean.size // 4, cuda.grid(1)
+        if size % 4 == 0:
+            while place < (last + 4) // 4 * fours:
                 group = quotient(place, fours)
                 n, i = 4 * group, 4 * (place - group * fours)
-                m, at = load4(mean, i), n * mean.size + i
-                if n + 4 <= images:
-                    a, b = load4(raw, at), load4(raw, at + mean.size)
-                    c, d = load4(raw, at + 2 * mean.size), load4(raw, at + 3 * mean.size)
-                    write(image, at, a, m, scale)
-                    write(image, at + mean.size, b, m, scale)
-                    write(image, at + 2 * mean.size, c, m, scale)
-                    write(image, at + 3 * mean.size, d, m, scale)
-                else:
-                    for j in range(at, image.size, mean.size):
-                        write(image, j, load4(raw, j), m, scale)
+                j, k = i + n * size, i + min(n + 1, last) * size
+                p, q = i + min(n + 2, last) * size, i + min(n + 3, last) * size
+                m, a, b, c, d = load4(mean, i), load4(raw, j), load4(raw, k), load4(raw, p), load4(raw, q)
+                write(image, j, a, m, scale)
+                write(image, k, b, m, scale)
+                write(image, p, c, m, scale)
+                write(image, q, d, m, scale)
+                place += cuda.gridsize(1)
         else:
             width, channels = mean.shape[1:]
-            for i in range(cuda.grid(1), mean.size, cuda.gridsize(1)):
-                pixel = quotient(i, channels)
-                h, c = quotient(pixel, width), i - pixel * channels
+            while place < size:
+                pixel = quotient(place, channels)
+                h, c = quotient(pixel, width), place - pixel * channels
                 w = pixel - h * width
-                for n in range(images):
+                for n in range(last + 1):
                     image[n, h, w, c] = (raw[n, h, w, c] - mean[h, w, c]) * scale
+                place += cuda.gridsize(1)
