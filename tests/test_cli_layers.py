@@ -5,6 +5,8 @@ import json
 import pytest
 from cli_tools import netspec, process
 
+from netspec.device.gpus import finds_compiler, gpus
+
 PLUGIN = '''
 """Twice the input: the smallest layer there is."""
 from netspec.plugin import Elementwise, number, register
@@ -106,3 +108,48 @@ def test_a_file_that_is_no_plugin_is_one_line(tmp_path, text, message):
 def test_a_missing_plugin_is_one_line():
     said = netspec("info", "quickstart", "--plugin", "gone.py")
     assert said == (2, "", "error: gone.py: no such plugin file\n")
+
+
+RACING = """
+from netspec.plugin import Layer, Tensor, backward, cuda, forward, register
+@register("{name}")
+class Reversed(Layer):
+    def outputs(self, x):
+        return Tensor(x.shape)
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        for i in range(start, stop):
+            y.flat[i] = x.flat[i // 64 * 64 + min(63, x.size - 1 - i // 64 * 64) - i % 64]
+    @backward("cpu", over="d_x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x.flat[i] = dy.flat[i // 64 * 64 + min(63, dy.size - 1 - i // 64 * 64) - i % 64]
+    @forward("cuda", over="x", writes="y", threads=64)
+    def forward_cuda(x, y):
+        shared = cuda.shared.array(64, x.dtype)
+        first, t = cuda.blockIdx.x * 64, cuda.threadIdx.x
+        if first + t < x.size:
+            shared[t] = x.flat[first + t]
+        {barrier}
+        if first + t < x.size:
+            y.flat[first + t] = shared[min(63, x.size - 1 - first) - t]
+    @backward("cuda", over="d_x", writes="d_x", threads=64)
+    def backward_cuda(dy, d_x):
+        first, t = cuda.blockIdx.x * 64, cuda.threadIdx.x
+        if first + t < dy.size:
+            d_x.flat[first + t] = dy.flat[first + min(63, dy.size - 1 - first) - t]
+"""
+
+
+@pytest.mark.skipif(bool(gpus()), reason="nothing is emulated where there is a GPU")
+@pytest.mark.skipif(not finds_compiler(), reason="CUDA's compiler is not installed: pip install 'netspec[gates]'")
+def test_cuda_kernels_are_checked_without_a_gpu(tmp_path):
+    """A barrier that is missing, which neither a simulator nor most runs on a card would show."""
+    results = {}
+    for name, barrier in (("kept", "cuda.syncthreads()"), ("lost", "")):
+        file = tmp_path / f"{name}.py"
+        file.write_text(RACING.format(name=f"reversed_{name}", barrier=barrier))
+        said = process("layers", "check", file, "--backend", "cuda", "--json")
+        results[name] = {one["check"]: one for one in json.loads(said.out)}["cuda"]
+    assert results["kept"]["status"] == "passed", results["kept"]
+    assert results["lost"]["status"] == "failed" and "barrier" in results["lost"]["message"], results["lost"]

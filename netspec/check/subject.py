@@ -18,6 +18,7 @@ from netspec.contract.layer import Layer
 from netspec.contract.tensor import Shape, Tensor
 from netspec.device.base import Device
 from netspec.device.cpu.device import CpuDevice
+from netspec.device.gpus import finds_compiler
 from netspec.errors import LayerError
 from netspec.init import initialiser_types
 from netspec.registry import layer_types
@@ -113,7 +114,7 @@ class Subject:
 
     @property
     def gpu(self) -> Device:
-        """A GPU or the simulator of one; raises Skipped where there is none or nothing to run on it."""
+        """A GPU, or what stands for one; raises Skipped where there is neither or nothing to run on it."""
         if "cuda" not in self.kernel_backends:
             raise Skipped("the layer has no CUDA kernels")
         if "cuda" not in self.backends:
@@ -134,15 +135,19 @@ def cpu() -> CpuDevice:
 
 @functools.cache
 def gpu() -> Device:
-    """The first GPU, or numba's simulator. Raises Skipped where there is neither."""
+    """The first GPU, or numba's simulator if it is asked for, or an emulator. Raises Skipped where there is none."""
     try:
         from netspec.device.cuda.device import CudaDevice
         from netspec.kernels.numba_cuda import SIMULATOR, cuda
     except ImportError as error:
         raise Skipped(f"numba-cuda is not installed ({error})") from error
-    if not SIMULATOR and not cuda.is_available():
-        raise Skipped("there is no GPU, and NUMBA_ENABLE_CUDASIM=1 is not set")
-    return CudaDevice(0)
+    if SIMULATOR or cuda.is_available():
+        return CudaDevice(0)
+    if not finds_compiler():
+        raise Skipped("there is no GPU, and to emulate one CUDA's compiler is missing: install netspec[cuda13]")
+    from netspec.emulate.device import EmulatedCuda
+
+    return EmulatedCuda()
 
 
 def is_simulated() -> bool:

@@ -29,7 +29,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
     type=click.Choice(["cpu", "cuda"]),
     multiple=True,
     default=["cpu", "cuda"],
-    help="Whose kernels to check; by default both, CUDA where there is a GPU or NUMBA_ENABLE_CUDASIM=1 simulates one.",
+    help="Whose kernels to check; by default both. Without a GPU the compiled CUDA kernels run in an emulator.",
 )
 @options.plugins
 @options.as_json
