@@ -18,7 +18,7 @@ from netspec.layers._mma_copies import (
     make_copy_windows,
     put_four,
 )
-from netspec.layers._mma_tile import TERMS, THREADS, WARPS, make_rows
+from netspec.layers._mma_tile import TERMS, THREADS, WARPS
 from netspec.plugin import cuda, device, epilogue, quotient
 
 ALIGNMENT = 1024
@@ -93,7 +93,7 @@ def make_convolve(precision, tile, copy_weights, order, biases):
         copy_weights(shared, int32(at + right_at), slab, weight, column, group, walk, packing)
 
     product, spread = tile.product(precision, "lines", order, fill), tile.spread("lines")
-    place_of, count_of, four_sums = make_rows(tile, "lines")
+    place_of, count_of, four_sums = tile.row_functions("lines")
 
     @device
     def convolve(shared, places, x, weight, bias, y, image, walk, positions, columns, packing):
@@ -136,7 +136,7 @@ def make_d_x(precision, tile):
         copy_flipped(shared, int32(at + right_at), slab, weight, column, group, taps, classes, walk, columns, depth)
 
     product, spread = tile.product(precision, "lines", "lines", fill), tile.spread("lines")
-    place_of, count_of, four_sums = make_rows(tile, "lines")
+    place_of, count_of, four_sums = tile.row_functions("lines")
 
     @device
     def pixel_of(position, taps, back_positions, classes):
@@ -197,7 +197,7 @@ def make_d_weight(precision, tile):
         copy_gradients(shared, int32(at + right_at), pixel, end, dy, column, group, columns)
 
     product, spread = tile.product(precision, "terms", "terms", fill), tile.spread("terms")
-    place_of, count_of, four_sums = make_rows(tile, "terms")
+    place_of, count_of, four_sums = tile.row_functions("terms")
 
     @device
     def gradient(shared, x, dy, result, chunk, pixels, group, image, walk, positions, columns):

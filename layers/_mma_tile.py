@@ -68,6 +68,10 @@ class Tile:
         """See make_spread."""
         return make_spread(self, order)
 
+    def row_functions(self, order):
+        """See make_rows."""
+        return make_rows(self, order)
+
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
 

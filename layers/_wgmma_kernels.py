@@ -7,16 +7,16 @@ for the gradient of the image; for the forward pass they are transposed first, a
 from netspec.layers._mma_copies import FOURS, LINES, divide, int32
 from netspec.layers._mma_kernels import ALIGNMENT, four_biases, make_convolve, no_biases
 from netspec.layers._mma_tile import TERMS, THREADS, line_at, tiles
+from netspec.layers._wgmma_tile import TILES
 from netspec.plugin import Lazy, cp_async16, cuda, device, store4
 
 rounded = Lazy("netspec.kernels.warpgroup", "rounded")
-_WIDEST = 128
-"""Columns of the largest tile."""
 
 
 def packing(geometry):
-    """Lines of a group's transposed weights, a filter each, and the terms of a line: of whole tiles and slabs."""
-    return tiles(geometry.share, _WIDEST) * _WIDEST, tiles(geometry.patch, TERMS) * TERMS
+    """Lines of a group's transposed weights, a filter each, and terms of a line: enough for whole tiles and slabs."""
+    lines = max(tiles(geometry.share, tile.columns) * tile.columns for tile in TILES)
+    return lines, tiles(geometry.patch, TERMS) * TERMS
 
 
 def pack_grid(t):

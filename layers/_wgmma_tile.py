@@ -7,7 +7,7 @@ run while another waits for its copies. Factors are cut off to tf32, not rounded
 
 from dataclasses import dataclass
 
-from netspec.layers._mma_tile import TERMS, Tile
+from netspec.layers._mma_tile import TERMS, THREADS, Tile
 from netspec.plugin import Lazy, cp_async_commit, cp_async_wait, cuda, device
 
 int32 = Lazy("numpy", "int32")
@@ -31,6 +31,11 @@ class WarpgroupTile(Tile):
         """See Tile."""
         return cached_copy if self.cached else super().copy
 
+    def row_functions(self, order):
+        """See Tile; columns need not share the threads out evenly."""
+        _place, count, four_sums = super().row_functions(order)
+        return make_place(self), count, four_sums
+
     def __str__(self):
         return super().__str__() + ("" if self.cached else "_uncached")
 
@@ -47,7 +52,12 @@ class WarpgroupTile(Tile):
         return make_spread(self)
 
 
-TILES = (WarpgroupTile(128, 128, 1.0), WarpgroupTile(128, 64, 0.85), WarpgroupTile(128, 128, 0.9, cached=False))
+TILES = (
+    WarpgroupTile(128, 128, 1.0),
+    WarpgroupTile(128, 96, 0.9),
+    WarpgroupTile(128, 64, 0.75),
+    WarpgroupTile(128, 128, 0.9, cached=False),
+)
 
 
 def _warpgroup(name, *args):
@@ -103,3 +113,16 @@ def make_spread(tile):
         cuda.syncthreads()
 
     return spread
+
+
+def make_place(tile):
+    """A device function ``place()``: a thread's first row of a block and its columns; threads left over have no row."""
+    fours, beyond = tile.columns // 4, tile.rows
+    used = THREADS // fours * fours
+
+    @device
+    def place():
+        row = int32(cuda.threadIdx.x // fours) if cuda.threadIdx.x < used else int32(beyond)
+        return row, int32(cuda.threadIdx.x % fours * 4)
+
+    return place

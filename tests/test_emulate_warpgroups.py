@@ -102,7 +102,7 @@ def test_convolutions(name, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["tf32_wgmma_128x128", "tf32_wgmma_128x128_uncached"])
+@pytest.mark.parametrize("variant", ["tf32_wgmma_128x128", "tf32_wgmma_128x96", "tf32_wgmma_128x128_uncached"])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_in_the_largest_tile(name, variant, monkeypatch):
     _check(monkeypatch, name, variant)

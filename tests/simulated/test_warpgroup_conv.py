@@ -13,11 +13,13 @@ def test_shapes(name):
     check(name, "tf32_wgmma_128x64")
 
 
-def test_the_largest_tile():
-    check("aligned, two tiles of columns", "tf32_wgmma_128x128")
+@pytest.mark.parametrize("variant", ["tf32_wgmma_128x96", "tf32_wgmma_128x128"])
+def test_wider_tiles(variant):
+    check("aligned, two tiles of columns", variant)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variant", ["tf32_wgmma_128x96", "tf32_wgmma_128x128"])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_every_shape_with_the_largest_tile(name):
-    check(name, "tf32_wgmma_128x128")
+def test_every_shape_with_wider_tiles(name, variant):
+    check(name, variant)
