@@ -13,7 +13,7 @@ from netspec.emulate.memory import BLANK, COMING, STATES, WRITTEN, Array, Space
 from netspec.emulate.operands import Address, Operand, Vector
 from netspec.emulate.syntax import SIZES, Instruction
 
-_FULL = {1: 1, 2: 0x0101, 4: 0x01010101, 8: 0x01010101, 16: 0x01010101}
+FULL = {size: int.from_bytes(bytes([WRITTEN]) * min(size, 8), "little") for size in (1, 2, 4, 8, 16)}
 """The state of a row of words that are all written."""
 _HINTS = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "volatile", "relaxed", "weak", "gpu", "cta", "sys"}
 """What makes no difference here: caches, and orders that hold anyway where threads run one after the other."""
@@ -241,11 +241,11 @@ def check(frame: Frame, piece: Piece, size: int, ins: Instruction, reads: bool) 
     rows: Array = offsets >> (size.bit_length() - 1)
     states = piece.space.states(size)
     found = states[rows]
-    whole = found == _FULL[size]
+    whole = found == FULL[size]
     if not whole.all():
         _check_bytes(frame, piece, found, size, ins, (WRITTEN,) if reads else (WRITTEN, BLANK))
         if not reads:
-            states[rows] = _FULL[size]
+            states[rows] = FULL[size]
     return rows
 
 

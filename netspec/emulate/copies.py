@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netspec.emulate.access import Piece, check, pieces
+from netspec.emulate.access import FULL, Piece, check, pieces
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.memory import COMING, Array
 from netspec.emulate.operands import Address, Immediate
 from netspec.emulate.syntax import Instruction
 
-_ONES, _COMING = 0xFFFFFFFF, COMING * 0x01010101
+_ONES = 0xFFFFFFFF
 
 
 @dataclass(slots=True)
@@ -61,12 +61,12 @@ class Copies:
     def _bring(self, one: Copy) -> None:
         frame, size = self.frame, one.size
         data = np.zeros((len(one.lanes), size), np.uint8)
-        for count in np.unique(one.counts):
+        for count in range(1, size + 1):
             some = np.flatnonzero(one.counts == count)
-            if count:
-                data[some, :count] = _fetch(frame, one, some, int(count))
+            if some.size:
+                data[some, :count] = _fetch(frame, one, some, count)
         frame.shared.words(size, np.uint8)[one.rows] = data
-        frame.shared.states(size)[one.rows] = 0x01010101
+        frame.shared.states(size)[one.rows] = FULL[size]
         if frame.kernel.asynchronous:
             frame.products.wrote(size, one.rows, one.lanes)
         if frame.checked:
@@ -162,7 +162,7 @@ def _begin(
     if frame.checked:
         frame.races.write(frame.shared, size, rows, piece.lanes, ins.line)
     frame.shared.words(size, np.uint32)[rows] = _ONES
-    frame.shared.states(size)[rows] = _COMING
+    frame.shared.states(size)[rows] = COMING * FULL[size]
     copies = frame.copies
     copies.pending.append(Copy(ins, size, lanes, rows, sources.copy(), counts, copies.group[lanes]))
 

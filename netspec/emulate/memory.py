@@ -44,6 +44,8 @@ class Space:
         self._data = data
         self._state = lazy(data.nbytes)
         self._stamps: dict[tuple[int, int, int], Array] = {}
+        self.units: tuple[int, ...] = ()
+        """Widths of the stamps that there are."""
         self._cuts: dict[tuple[str, int, Any], Array] = {}
 
     def words(self, size: int, dtype: Any = np.uint32) -> Array:
@@ -51,27 +53,24 @@ class Space:
         return self._cut("data", self._data, size, dtype)
 
     def states(self, size: int) -> Array:
-        """States as numbers of ``size`` bytes (up to 8)."""
-        return self._cut("state", self._state, size, np.uint32 if size > 4 else f"u{size}")
+        """States of rows of ``size`` bytes, as numbers of up to 8 bytes."""
+        return self._cut("state", self._state, size, f"u{min(size, 8)}")
 
     def stamps(self, kind: int, unit: int, size: int) -> Array:
-        """Stamps of words of 4 bytes, or of single bytes (``unit``), in rows of ``size`` bytes."""
+        """Stamps of ``unit`` bytes each, in rows of ``size`` bytes; those of a unit start when they are first asked."""
         key = (unit, kind, size)
         if key not in self._stamps:
             whole = self._stamps.get((unit, kind, unit))
             if whole is None:
                 whole = self._stamps[unit, kind, unit] = lazy(-(-self.nbytes // 16) * 16 // unit, np.int64)
+                self.units = tuple(dict.fromkeys((*self.units, unit)))
             self._stamps[key] = whole if size == unit else whole.reshape(-1, size // unit)
         return self._stamps[key]
-
-    @property
-    def has_bytes(self) -> bool:
-        """Whether accesses of less than a word have been stamped."""
-        return any(unit == 1 for unit, _, _ in self._stamps)
 
     def clear_stamps(self) -> None:
         """Forget who touched what."""
         self._stamps.clear()
+        self.units = ()
 
     def mark(self, start: int, stop: int, state: int) -> None:
         """Set the state of bytes, counted from the base."""

@@ -1,13 +1,14 @@
 """Who touched which word of memory, and when: two threads that do with nothing between them are a race.
 
 A stamp is a number that holds the time, the thread and the line of an access. Time passes at barriers only. Each word
-has the stamps of its last write, of its last read, and of the last read before that by another thread.
+(or byte, or four words, by the widths of accesses) has the stamps of its last write, of its last read, and of the last
+read before that by another thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,8 @@ LINE_BITS, THREAD_BITS, CLOCK_BITS = 14, 24, 25
 _THREAD = ((1 << THREAD_BITS) - 1) << LINE_BITS
 _CLOCK = LINE_BITS + THREAD_BITS
 _WRITE, _READ, _OTHER = range(3)
-_WORD = 4
+_UNITS = (1, 4, 16)
+"""Bytes that have a stamp together: those of accesses of at least so many."""
 
 
 class Clock:
@@ -44,7 +46,7 @@ class Clock:
 
 
 class Touch(NamedTuple):
-    """An access: rows of ``size`` bytes, stamped by the word or the byte (``unit``), by threads ``lanes``."""
+    """An access: rows of ``size`` bytes, stamped by ``unit`` bytes, by threads ``lanes``; their stamps."""
 
     space: Space
     size: int
@@ -52,6 +54,11 @@ class Touch(NamedTuple):
     rows: Array
     lanes: Array | None
     mine: Array
+
+    @property
+    def each(self) -> Array:
+        """The stamps, for each unit of a row."""
+        return self.mine if self.size == self.unit else self.mine[:, None]
 
 
 class Races:
@@ -68,12 +75,15 @@ class Races:
         self.together = np.full(count, start << _CLOCK, np.int64)
         """Since when a thread's block has been together (the last barrier), and its warp."""
         self.warp_together = self.together.copy()
+        self.eldest = self.start
+        """The earliest of the last barriers."""
         self.stamps = self.threads + (clock.now << _CLOCK)
 
     def barrier(self, threads: Array) -> None:
         """These threads, whole blocks, have met."""
         now = self.clock.tick() << _CLOCK
         self.together[threads] = self.warp_together[threads] = now
+        self.eldest = int(self.together.min())
         np.add(self.threads, now, out=self.stamps)
 
     def warp_barrier(self, threads: Array) -> None:
@@ -87,14 +97,14 @@ class Races:
         touch = self._touch(space, size, rows, lanes, line)
         self._compare(touch, _WRITE, "read", "written")
         reads = space.stamps(_READ, touch.unit, size)
-        before = reads[rows]
-        changes = ((before ^ touch.mine) & _THREAD) != 0
-        reads[rows] = touch.mine
-        if changes.any():
-            _note_others(touch, before, changes)
-        crowd = reads[rows] != touch.mine
+        before, mine = reads[rows], touch.each
+        reads[rows] = mine
+        recent = before >= self._oldest(space)
+        if recent.any():
+            _note_others(touch, before, recent & (((before ^ mine) & _THREAD) != 0))
+        crowd = reads[rows] != mine
         if crowd.any():  # several threads read one word at once
-            _note_others(touch, np.broadcast_to(touch.mine, crowd.shape), crowd)
+            _note_others(touch, np.broadcast_to(mine, crowd.shape), crowd)
 
     def write(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
         """Threads write a row of bytes each; Fault where another has read or written them meanwhile."""
@@ -102,37 +112,41 @@ class Races:
         for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
             self._compare(touch, kind, "written", word)
         writes = space.stamps(_WRITE, touch.unit, size)
-        writes[rows] = touch.mine
+        writes[rows] = touch.each
         after = writes[rows]
-        twice = (after != touch.mine).reshape(len(rows), -1)
+        twice = after != touch.each
         if twice.any():
-            place = int(twice.any(axis=1).argmax())
-            stamp = int(after.reshape(len(rows), -1)[place][twice[place].argmax()])
-            raise self._fault(touch, place, stamp, "written", "written")
+            place, *_ = np.nonzero(twice)
+            raise self._fault(touch, int(place[0]), int(after[twice][0]), "written", "written")
 
     def _touch(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> Touch:
         stamps = self.stamps if lanes is None else self.stamps[lanes]
-        unit = _WORD if size >= _WORD else 1
-        mine: Array = stamps + line
-        return Touch(space, size, unit, rows, lanes, mine if size == unit else mine[:, None])
+        unit = max(one for one in _UNITS if one <= size)
+        return Touch(space, size, unit, rows, lanes, stamps + line)
+
+    def _oldest(self, space: Space) -> int:
+        """Stamps before are of no account, whosesoever they are."""
+        return self.eldest if space.private else self.start
 
     def _compare(self, touch: Touch, kind: int, did: str, other: str) -> None:
-        space, rows = touch.space, touch.rows
-        self._suspect(touch, space.stamps(kind, touch.unit, touch.size)[rows], did, other)
-        if touch.unit < _WORD:
-            words = space.stamps(kind, _WORD, _WORD)[rows * touch.size // _WORD]
-            self._suspect(touch, words if touch.size == 1 else words[:, None], did, other)
-        elif space.has_bytes:
-            singles = space.stamps(kind, 1, touch.size)[rows]
-            self._suspect(touch._replace(mine=touch.mine.reshape(-1, 1)), singles, did, other)
+        """With the stamps of accesses of the same width, and of wider and narrower ones where there were any."""
+        oldest = self._oldest(touch.space)
+        for unit in touch.space.units:
+            size = max(unit, touch.size)
+            rows = touch.rows if size == touch.size else touch.rows * touch.size // size
+            stamps = touch.space.stamps(kind, unit, size)[rows]
+            recent = stamps >= oldest
+            if recent.any():
+                self._suspect(touch, stamps, recent, did, other)
 
-    def _suspect(self, touch: Touch, stamps: Array, did: str, other: str) -> None:
+    def _suspect(self, touch: Touch, stamps: Array, recent: Array, did: str, other: str) -> None:
         """Only what other threads of this launch have done counts; in shared memory, since the last barrier."""
-        since: Any = self.start
+        flat = stamps.ndim == 1
+        mine = touch.mine if flat else touch.mine[:, None]
+        suspects = recent & (((stamps ^ mine) & _THREAD) != 0)
         if touch.space.private:
             since = self.together if touch.lanes is None else self.together[touch.lanes]
-            since = since if stamps.ndim == 1 else since[:, None]
-        suspects = (stamps >= since) & (((stamps ^ touch.mine) & _THREAD) != 0)
+            suspects &= stamps >= (since if flat else since[:, None])
         if suspects.any():
             self._judge(touch, stamps, suspects, did, other)
 
@@ -151,7 +165,7 @@ class Races:
             raise self._fault(touch, int(places[bad]), int(theirs[bad]), did, other)
 
     def _fault(self, touch: Touch, place: int, stamp: int, did: str, other: str) -> Fault:
-        own = int(touch.mine.reshape(-1)[place])
+        own = int(touch.mine[place])
         address = touch.space.base + int(touch.rows[place]) * touch.size
         return Fault(
             f"race: {touch.space.name} at {address:#x} is {did} by {self._thread(own)} and {other} by "
