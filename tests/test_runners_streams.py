@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from types import SimpleNamespace
 
@@ -13,13 +14,15 @@ from lazy import LazyDevice, World, lazy
 from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, train, trained
 
 from netspec.errors import NetspecError
-from netspec.events import IterationDone
-from netspec.runners import local
+from netspec.events import IterationDone, RunFinished
+from netspec.rundir import runs as list_runs
+from netspec.runners import launch, local
 from netspec.runners import session as session_module
 from netspec.runners.replay import explain
 from netspec.runners.session import Session
 from netspec.runners.streams import StreamRunner
 from netspec.runners.trace import Trace
+from netspec.store import Store
 
 ITERATIONS = 5
 spec, whole = runs.spec, runs.whole  # fixtures
@@ -245,6 +248,79 @@ def test_a_run_that_is_stopped_goes_on_to_the_same(spec, tmp_path, whole, on_str
     assert stopped.status == "interrupted" and stopped.iteration in (iteration, iteration + 1)
     resumed, _ = runs.train(None, resume=stopped.folder, out=tmp_path / "streams")
     assert resumed.status == "finished" and runs.same(runs.final(resumed), runs.final(whole))
+
+
+class Dying(LazyDevice):
+    """A card that from some moment on answers nothing but an error, or hangs: then nothing enqueued is done."""
+
+    answer = ""
+
+    def ask(self):
+        if self.answer:
+            raise NetspecError(f"cuda:0: {self.answer}")
+
+    def record(self, event, queue):
+        self.ask()
+        super().record(event, queue)
+
+    def wait(self, event, queue):
+        self.ask()
+        super().wait(event, queue)
+
+    def reached(self, event):
+        self.ask()
+        return super().reached(event)
+
+    def synchronise(self):
+        self.ask()
+        super().synchronise()
+
+    def abandon(self):
+        self.answer = "work on the card has not ended, so that nothing can be had from it"
+
+
+@pytest.mark.parametrize(
+    ("when", "how"),
+    [("an iteration", "gone"), ("an evaluation", "gone"), ("a checkpoint", "gone"), ("an iteration", "hangs")],
+)
+def test_a_card_that_disappears_is_one_message_and_the_last_checkpoint_is_named(spec, monkeypatch, when, how):
+    world, devices, events, saves = World(3), [Dying(0), Dying(1)], [], []
+    for device in devices:
+        device.world = world
+
+    def die():
+        if how == "hangs":
+            world.stuck = True
+        else:
+            devices[0].answer = devices[1].answer = "the CUDA driver answers CUDA_ERROR_LAUNCH_FAILED"
+
+    def listen(event):
+        events.append(event)
+        place = {"an iteration": 7, "an evaluation": 10}.get(when)
+        if isinstance(event, IterationDone) and event.iteration == place:
+            die()
+
+    def begin_copy(store):
+        saves.append(1)
+        if when == "a checkpoint" and len(saves) == 2:
+            die()
+        return real(store)
+
+    real, seconds = Store.begin_copy, time.monotonic()
+    monkeypatch.setattr(Store, "begin_copy", begin_copy)
+    options = {"opener": lambda names: devices, "watchdog": 0.3}
+    monkeypatch.setattr(launch, "Session", lambda *args, **given: Session(*args, **{**given, **options}))
+    monkeypatch.setitem(session_module.RUNNERS, "local", StreamRunner)
+    with pytest.raises(NetspecError) as caught:
+        runs.train(spec, listener=listen)
+    monkeypatch.undo()
+    said, folder = str(caught.value), list_runs(spec.parent / "runs")[0].folder
+    assert ("CUDA_ERROR_LAUNCH_FAILED" if how == "gone" else "has not ended") in said and "\n" not in said
+    assert said.endswith(
+        f"the last whole checkpoint is iteration-00000005.safetensors: go on from it with netspec run --resume {folder}"
+    )
+    assert runs.told(events, RunFinished)[-1].message == said and time.monotonic() - seconds < 30
+    assert not list(folder.rglob("*.unfinished"))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(on_streams):
