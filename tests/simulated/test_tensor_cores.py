@@ -38,7 +38,7 @@ def test_precisions_and_tiles(variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["tf32_128x64", "tf32_128x128", "bf16_64x64", "bf16_128x64", "bf16_128x128"])
+@pytest.mark.parametrize("variant", ["tf32_128x64", "tf32_128x128", "tf32_256x128", "bf16_64x64", "bf16_128x64", "bf16_128x128"])
 @pytest.mark.parametrize("name", CASES)
 def test_every_shape_with_every_tile(name, variant):
     check(name, variant)
