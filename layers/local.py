@@ -2,7 +2,8 @@
 
 from math import prod
 
-from netspec.layers._window import element, image_groups, initial_bias, window_of
+from netspec.layers import _local_cuda
+from netspec.layers._window import image_groups, initial_bias, window_of
 from netspec.plugin import (
     Flops,
     Layer,
@@ -11,7 +12,6 @@ from netspec.plugin import (
     backward,
     boolean,
     choice,
-    cuda,
     forward,
     initialiser,
     integer,
@@ -21,12 +21,7 @@ from netspec.plugin import (
     register,
 )
 
-APART, SHARED = {"bias": True, "shared_bias": False}, {"bias": True, "shared_bias": True}
-
-
-def _blocks(name):
-    """CUDA blocks of 128 threads, one an element of a tensor."""
-    return lambda t: (-(-t[name].size // 128),)
+APART, SHARED = _local_cuda.APART, _local_cuda.SHARED
 
 
 @register("local")
@@ -80,8 +75,10 @@ class Local(Layer):
         return result
 
     def scalars(self, t, index=None):
-        """The window's numbers."""
-        return {**window_of(self.attrs, t.x).scalars, "groups": self._groups}
+        """The window's numbers; ``shape``: those of x, y's width and filters, channels of a group."""
+        window = window_of(self.attrs, t.x)
+        shape = (*t.x.shape[1:], t.y.shape[2], t.y.shape[3], t.weight.shape[4])
+        return {**window.scalars, "groups": self._groups, "window": tuple(window.scalars.values()), "shape": shape}
 
     def flops(self, t):
         """All windows counted whole, in each of the three products."""
@@ -184,80 +181,6 @@ class Local(Layer):
                 total += image
             d_bias[f] = total
 
-    # CUDA: one thread an element, neighbouring threads neighbouring channels or filters -------------------------------
-
-    @forward("cuda", over="y", grid=_blocks("y"), writes="y")
-    def forward_cuda(x, weight, y, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-        n, oh, ow, f = element(cuda.grid(1), y)
-        if n < y.shape[0]:
-            top, left, depth = oh * stride_h - pad_top, ow * stride_w - pad_left, weight.shape[4]
-            first, total = f // (y.shape[3] // groups) * depth, 0.0
-            for i in range(max(0, -top), min(size_h, x.shape[1] - top)):
-                for j in range(max(0, -left), min(size_w, x.shape[2] - left)):
-                    for c in range(depth):
-                        total += x[n, top + i, left + j, first + c] * weight[oh, ow, i, j, c, f]
-            y[n, oh, ow, f] = total
-
-    @forward("cuda", over="y", writes="y", when={"bias": True})
-    def add_bias_cuda(bias, y):
-        e = cuda.grid(1)
-        if e < y.size:
-            rest = e % bias.size
-            if bias.ndim == 3:
-                y[e] += bias[
-                    rest // bias.shape[2] // bias.shape[1], rest // bias.shape[2] % bias.shape[1], rest % bias.shape[2]
-                ]
-            else:
-                y[e] += bias[rest]
-
-    @backward("cuda", over="d_x", grid=_blocks("x"), writes="d_x")
-    def d_x_cuda(weight, dy, d_x, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-        n, ih, iw, channel = element(cuda.grid(1), d_x)
-        if n < d_x.shape[0]:
-            depth, share = weight.shape[4], dy.shape[3] // groups
-            g, c, total = channel // depth, channel % depth, 0.0
-            for i in range(size_h):
-                for j in range(size_w):
-                    h, w = ih + pad_top - i, iw + pad_left - j
-                    oh, ow = h // stride_h, w // stride_w
-                    on = h % stride_h == 0 and w % stride_w == 0
-                    if on and 0 <= oh and oh < dy.shape[1] and 0 <= ow and ow < dy.shape[2]:
-                        for f in range(g * share, (g + 1) * share):
-                            total += dy[n, oh, ow, f] * weight[oh, ow, i, j, c, f]
-            d_x[n, ih, iw, channel] = total
-
-    @backward("cuda", over="d_weight", grid=_blocks("weight"), writes="d_weight")
-    def d_weight_cuda(x, dy, d_weight, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-        depth, filters = d_weight.shape[4], d_weight.shape[5]
-        term, f = cuda.grid(1) // filters, cuda.grid(1) % filters
-        i, j, c = term // (depth * size_w) % size_h, term // depth % size_w, term % depth
-        position = term // (depth * size_w * size_h)
-        oh, ow = position // dy.shape[2], position % dy.shape[2]
-        if oh < dy.shape[1]:
-            ih, iw, total = oh * stride_h - pad_top + i, ow * stride_w - pad_left + j, 0.0
-            if 0 <= ih and ih < x.shape[1] and 0 <= iw and iw < x.shape[2]:
-                for n in range(x.shape[0]):
-                    total += x[n, ih, iw, f // (filters // groups) * depth + c] * dy[n, oh, ow, f]
-            d_weight[oh, ow, i, j, c, f] = total
-
-    @backward("cuda", over="d_bias", writes="d_bias", when=APART)
-    def d_bias_cuda(dy, d_bias):
-        e = cuda.grid(1)
-        if e < d_bias.size:
-            oh, ow, f = e // dy.shape[3] // dy.shape[2], e // dy.shape[3] % dy.shape[2], e % dy.shape[3]
-            total = dy[0, oh, ow, f]
-            for n in range(1, dy.shape[0]):
-                total += dy[n, oh, ow, f]
-            d_bias[e] = total
-
-    @backward("cuda", over="d_bias", writes="d_bias", when=SHARED)
-    def d_shared_bias_cuda(dy, d_bias):
-        f = cuda.grid(1)
-        if f < d_bias.size:
-            total = 0.0
-            for n in range(dy.shape[0]):
-                image = 0.0
-                for pixel in range(dy.shape[1] * dy.shape[2]):
-                    image += dy[n, pixel // dy.shape[2], pixel % dy.shape[2], f]
-                total += image
-            d_bias[f] = total
+    forward_cuda, forward_unbiased_cuda = _local_cuda.forward_cuda, _local_cuda.forward_unbiased_cuda
+    d_x_cuda, d_weight_cuda = _local_cuda.d_x_cuda, _local_cuda.d_weight_cuda
+    d_bias_cuda, d_shared_bias_cuda = _local_cuda.d_bias_cuda, _local_cuda.d_shared_bias_cuda
