@@ -49,6 +49,7 @@ def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]],
 
     batch, large, one, two = options.batch, options.large_batch, options.one_device, options.two_devices
     modes = network.precisions(one)
+    tf32 = "tf32" if "tf32" in modes else None
 
     def left(share: float) -> float:
         return share * max(0.0, end - time.perf_counter())
@@ -85,6 +86,7 @@ def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]],
         **{_named("steps", mode): Section(partial(steps, mode), 120.0) for mode in modes},
         "torch, convolutions": Section(lambda: rivals.convolutions(batch), where="torch"),
         "convolutions": here(lambda: compare.convolutions(done)),
+        _named("tuned", tf32): Section(lambda: network.tuned(one, batch, "cuda:0", tf32, min(90.0, left(0.35))), 180.0),
         "training, large batch": Section(lambda: train(one, large, "cuda:0", modes[-1])),
         "torch, training, large batch": here(
             lambda: outside.torch_training(large, min(30.0, left(0.3)), "channels last")

@@ -23,8 +23,9 @@ from netspec.api import Binding, Tuned
 from netspec.check.compare import BOUND, agree
 from netspec.contract.kernel import Backend, Phase
 from netspec.device.base import Array, Call, Device
-from netspec.device.binding import bind, models, open_devices
+from netspec.device.binding import bind, cores, models, open_devices
 from netspec.errors import NetspecError
+from netspec.kernels.together import compiled_together
 from netspec.plan import Plan, build
 from netspec.plan.model import Region, Step
 from netspec.program.choice import candidates, question
@@ -86,8 +87,24 @@ class Bench:
                 if len(able) > 1:
                     yield Question(question(layer, t, direction, able), step, able, layer.bounds)
 
+    def compile(self, questions: Sequence[Question]) -> None:
+        """Compile what will be timed, in several processes; what cannot be compiled is met again, and told then."""
+        with suppress(Exception), compiled_together(cores()):
+            for asked in questions:
+                for variant in asked.able:
+                    with suppress(Exception):
+                        self._bound(asked, variant)
+
     def trial(self, asked: Question, variant: str) -> Trial:
         """The step with that variant's kernels; NetspecError where they cannot be compiled for the device."""
+        device = self.devices[asked.step.device]
+        call, arrays = self._bound(asked, variant)
+        for name, array in arrays.items():
+            device.upload(array, _values(name, tuple(array.shape), str(array.dtype)))
+        call()
+        return Trial(call, {name: device.download(arrays[name]) for name in asked.step.writes})
+
+    def _bound(self, asked: Question, variant: str) -> tuple[Call, dict[str, Array]]:
         device = self.devices[asked.step.device]
         kinds = {name: one.kind for name, one in self.devices.items()}
         teams = {name: one.team_size for name, one in self.devices.items()}
@@ -95,16 +112,18 @@ class Bench:
         measured = {asked.step.device: {asked.text: variant}}
         lowering = Lowering(self.plan, kinds, teams, 0, self.without, measured, capabilities)
         step = lowering.lower(asked.step)
-        arrays = {name: _array(device, name, *_tensor(lowering, region)) for name, region in step.args.items()}
-        call = device.bind(step.passes, arrays)
-        call()
-        return Trial(call, {name: device.download(arrays[name]) for name in asked.step.writes})
+        arrays = {name: device.empty(*_tensor(lowering, region)) for name, region in step.args.items()}
+        return device.bind(step.passes, arrays), arrays
 
 
 def tune(
-    spec: Spec, binding: Binding, phases: Sequence[Phase], tell: Callable[[Tuned], None] | None = None
+    spec: Spec,
+    binding: Binding,
+    phases: Sequence[Phase],
+    tell: Callable[[Tuned], None] | None = None,
+    until: float = math.inf,
 ) -> list[Tuned]:
-    """See ``netspec.api.tune``; ``tell`` hears of each answer when it is there."""
+    """See ``netspec.api.tune``; ``tell`` hears of each answer when it is there, none is sought after a time."""
     names, _ = bind(spec.devices, binding.names)
     model = models(dict(zip(spec.devices, names, strict=True)))
     found: dict[tuple[str, str], Tuned] = {}
@@ -116,9 +135,12 @@ def tune(
             opened.callback(device.close)
         for phase in phases:
             bench = Bench(build(spec, phase), devices, spec.train.without)
+            questions: dict[tuple[str, str], Question] = {}
             for asked in bench.questions():
-                key = (model[asked.step.device], asked.text)
-                if key not in found:
+                questions.setdefault((model[asked.step.device], asked.text), asked)
+            bench.compile([asked for key, asked in questions.items() if key not in found])
+            for key, asked in questions.items():
+                if key not in found and time.perf_counter() < until:
                     found[key] = _answer(bench, asked, key[0])
                     if tell is not None:
                         tell(found[key])
@@ -189,10 +211,8 @@ def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
     return tuple(shape), buffer.dtype
 
 
-def _array(device: Device, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+def _values(name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     """Random numbers, the same for each name; whole ones are 0, which is a valid index, label and count."""
-    array = device.empty(shape, dtype)
-    floating = np.dtype(dtype).kind == "f"
-    random = np.random.default_rng(crc32(name.encode()))
-    device.upload(array, random.standard_normal(shape, np.float32) if floating else np.zeros(shape, dtype))
-    return array
+    if np.dtype(dtype).kind != "f":
+        return np.zeros(shape, dtype)
+    return np.random.default_rng(crc32(name.encode())).standard_normal(shape, np.float32)

@@ -6,16 +6,21 @@ import math
 import statistics
 import time
 from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpu_parts.timing import seconds
+from gpu_parts.timing import seconds as seconds_of
+from netspec import tuned as tables
+from netspec.api import Binding, Tuned
 from netspec.contract.tensor import itemsize
 from netspec.errors import SpecError
 from netspec.plan.model import Step
 from netspec.program.model import Program
 from netspec.runners.session import Outcome, Rates, Session
+from netspec.runners.tune import tune
 from netspec.spec import load
 from netspec.spec.model import Spec
 
@@ -99,7 +104,7 @@ def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, unti
             step = bound.step
             if step.op in ("scalars", "agree", "commit", "finite") or time.perf_counter() > until:
                 continue
-            taken = seconds(session.devices[step.device], bound.call, graph=step.queue == "compute")
+            taken = seconds_of(session.devices[step.device], bound.call, graph=step.queue == "compute")
             rows.append(_row(program, step, taken, ceilings))
     rows.sort(key=lambda row: -row["ms"])
     total = sum(row["ms"] for row in rows)
@@ -152,6 +157,33 @@ def iterations(
         "iterations": len(walls),
         "seconds_to_open": opening,
     }
+
+
+def tuned(name: str, batch: int, devices: str, precision: str | None, seconds: float) -> dict[str, Any]:
+    """Every variant of kernels timed and compared with the plain ones, as ``netspec tune`` does; then training by them.
+
+    What was found is used here alone: the user's own tables stay as they are.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def tell(one: Tuned) -> None:
+        wrong = {variant: f"WRONG: {words[:100]}" for variant, words in one.wrong.items()}
+        times = {variant: f"{ms:.4f}" for variant, ms in one.milliseconds.items()}
+        rows.append({"step": one.step, "fastest": one.variant, "otherwise": one.preferred, **times, **wrong})
+
+    kept = tables.cache_root
+    with TemporaryDirectory() as folder:
+        tables.cache_root = lambda: Path(folder)
+        try:
+            tune(spec_of(name, batch, precision), Binding(devices), ("train",), tell, time.perf_counter() + seconds)
+            found = iterations(name, batch, devices, precision)
+        finally:
+            tables.cache_root = kept
+    other = sum(row["fastest"] != row["otherwise"] for row in rows)
+    wrong = sorted({key for row in rows for key, words in row.items() if str(words).startswith("WRONG")})
+    told = f"kernels that are WRONG on this card: {', '.join(wrong)}" if wrong else "no kernel is wrong"
+    answer = f"{found['answer']}; {other} of {len(rows)} steps take other kernels than without measuring; {told}"
+    return {**found, "answer": answer, "tuned": True, "rows": rows}
 
 
 def _trained(spec: Spec, kind: str, batch: int) -> tuple[dict[str, Any], Outcome]:

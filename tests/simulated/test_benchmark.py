@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 SPEC = """
 netspec: 1
@@ -68,3 +70,20 @@ def test_whole_iterations_are_measured_and_compared(tmp_path, monkeypatch):
     rival = {"layer": "conv1", "mode": "float32", "forward_ms": 1.0}
     (row,) = compare.convolutions({"steps": {"rows": [step]}, "torch, convolutions": {"rows": [rival]}})["rows"]
     assert row["share_of_cudnn"] == 0.5
+
+
+@pytest.mark.parametrize("seconds", [0.0, pytest.param(1000.0, marks=pytest.mark.slow)])
+def test_kernels_are_tuned_for_a_while_and_nothing_is_kept(seconds, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_parts import network
+
+    from netspec import tuned
+
+    spec, kept = tmp_path / "little.yaml", tuned.cache_root
+    spec.write_text(SPEC)
+    found = network.tuned(str(spec), 2, "cuda", "tf32", seconds)
+    assert "no kernel is wrong" in found["answer"] and found["images_per_second"] > 0 and found["tuned"]
+    steps = {row["step"]: row for row in found["rows"]}
+    assert set(steps) == ({"fc.forward@card", "fc.backward@card"} if seconds else set())
+    assert not seconds or {"fastest", "otherwise", "plain", "tf32_64x64"} <= set(steps["fc.forward@card"])
+    assert tuned.cache_root is kept and tuned.read("simulated GPU") == {}
