@@ -26,6 +26,17 @@ def outputs(t):
     return blocks(t, t.y.shape[1], t.y.shape[2])
 
 
+def cells(t):
+    """Blocks for all rows of cells; an image has at most two more rows and columns of them than windows."""
+    return blocks(t, t.y.shape[1] + 2, t.y.shape[2] + 2)
+
+
+OF_OUTPUTS = {"over": "y", "grid": outputs, "threads": THREADS, "variant": "vector"}
+OF_CELLS = {"over": "d_x", "grid": cells, "threads": THREADS, "variant": "vector"}
+"""How passes are cut."""
+MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
+
+
 @device
 def clipped(position, stride, pad, size, length):
     """The pixels [first, stop) of a window that lie inside the image, and where in the window the first one is."""
@@ -112,16 +123,7 @@ def write(array, to, values):
     store4(array, to, values[0], values[1], values[2], values[3])
 
 
-@forward(
-    "cuda",
-    over="y",
-    threads=THREADS,
-    grid=outputs,
-    writes=("y", "argmax"),
-    when={"mode": "max"},
-    phases=("train",),
-    variant="vector",
-)
+@forward("cuda", writes=("y", "argmax"), when=MAX, phases=("train",), **OF_OUTPUTS)
 def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Maxima and their places."""
     n, oh, ow, c = place(y.shape[3])
@@ -132,16 +134,7 @@ def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, p
         write(argmax, to, where)
 
 
-@forward(
-    "cuda",
-    over="y",
-    threads=THREADS,
-    grid=outputs,
-    writes="y",
-    when={"mode": "max"},
-    phases=("eval", "predict"),
-    variant="vector",
-)
+@forward("cuda", writes="y", when=MAX, phases=("eval", "predict"), **OF_OUTPUTS)
 def max_only_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Maxima alone."""
     n, oh, ow, c = place(y.shape[3])
@@ -169,15 +162,7 @@ def added12(total, values, inside, more):
     return added(total, values[2], 1.0 if inside and more > 1 else 0.0)
 
 
-@forward(
-    "cuda",
-    over="y",
-    threads=THREADS,
-    grid=outputs,
-    writes="y",
-    when={"mode": "average"},
-    variant="vector",
-)
+@forward("cuda", writes="y", when=AVERAGE, **OF_OUTPUTS)
 def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Averages over the pixels of windows that lie inside."""
     n, oh, ow, c = place(y.shape[3])
@@ -200,11 +185,6 @@ def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_l
 
 
 # Backward -----------------------------------------------------------------------------------------------------------
-
-
-def cells(t):
-    """Blocks for all rows of cells; an image has at most two more rows and columns of them than windows."""
-    return blocks(t, t.y.shape[1] + 2, t.y.shape[2] + 2)
 
 
 @device
@@ -280,15 +260,7 @@ def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
         row, i = np.int32(row + d_x.shape[2] * d_x.shape[3]), np.int32(i + 1)
 
 
-@backward(
-    "cuda",
-    over="d_x",
-    threads=THREADS,
-    grid=cells,
-    writes="d_x",
-    when={"mode": "max"},
-    variant="vector",
-)
+@backward("cuda", writes="d_x", when=MAX, **OF_CELLS)
 def d_max_vector_cuda(dy, argmax, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Each maximum gets the gradient of its window."""
     n, oh, ow, c = place(d_x.shape[3])
@@ -307,15 +279,7 @@ def pixels(position, stride, pad, size, length, count):
     return np.float32(np.int32(stop - first if position >= 0 and position < np.int32(count) else 1))
 
 
-@backward(
-    "cuda",
-    over="d_x",
-    threads=THREADS,
-    grid=cells,
-    writes="d_x",
-    when={"mode": "average"},
-    variant="vector",
-)
+@backward("cuda", writes="d_x", when=AVERAGE, **OF_CELLS)
 def d_average_vector_cuda(dy, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
     """Each pixel gets its share of the gradient of all windows that it lies in."""
     n, oh, ow, c = place(d_x.shape[3])

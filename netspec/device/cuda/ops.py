@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netspec.contract.kernel import cuda
+from netspec.contract.kernel import cuda, quotient
 from netspec.errors import NetspecError
 from netspec.kernels.cuda import compile_cuda
 
 Matrix = Any
 TILE, TILE_ROW = 16, 17
 """Rows and columns of out that a block of TILE x TILE threads computes; a row in shared memory has one to spare."""
-COLUMNS, LANES = 32, 8
-"""Columns that a block sums, and threads to a column, each of which takes every eighth row."""
+COLUMNS, LANES = 32, 16
+"""Columns that a block sums, and threads to a column, each of which takes every sixteenth row."""
 THREADS = 256
 """Threads of a block that works through elements."""
 
@@ -101,9 +101,10 @@ def sum_rows(a, out):  # type: ignore[no-untyped-def]
 
 def add_row(a, row):  # type: ignore[no-untyped-def]
     """An element a thread."""
-    i = cuda.grid(1)
+    i, columns = cuda.grid(1), a.shape[1]
     if i < a.size:
-        a[i // a.shape[1], i % a.shape[1]] += row[i % a.shape[1]]
+        at = quotient(i, columns) if a.size < 2**31 else i // columns  # type: ignore[operator]
+        a[at, i - at * columns] += row[i - at * columns]
 
 
 KERNELS = (gemm, sum_rows, add_row)
