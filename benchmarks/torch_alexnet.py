@@ -1,4 +1,7 @@
-"""The two-tower AlexNet in PyTorch, as people write it: groups for the towers, the paper's layers and solver."""
+"""The two-tower AlexNet in PyTorch, as people write it: groups for the towers, the paper's layers and solver.
+
+No command of its own: alexnet_cpu.py, and gpu.py on a GPU, measure it beside netspec.
+"""
 
 from __future__ import annotations
 
@@ -50,3 +53,7 @@ class TorchTrainer:
         """Forward alone, without gradients."""
         with torch.no_grad():
             self.forward(self.images)
+
+
+if __name__ == "__main__":
+    print(__doc__)

@@ -48,6 +48,11 @@ def test_info_of_another_phase_batch_and_binding():
     assert four["forward_flops"] == 4 * one["forward_flops"]
 
 
+def test_rules_in_a_pipe_are_no_wider_than_a_page():
+    lines = netspec("plan", "alexnet", "--devices", "cpu").out.splitlines()
+    assert max(len(line) for line in lines if "─" in line) <= 100 < max(map(len, lines))
+
+
 def test_lines_of_tables_in_a_pipe_are_whole_and_without_colour():
     said = netspec("info", "alexnet")
     assert "\x1b" not in said.out

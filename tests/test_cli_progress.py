@@ -108,6 +108,15 @@ def test_the_way_on_from_a_run_cut_short_names_iterations():
     assert lines.last_words(tracker)[-1].split("   ")[0] == f"  netspec run --resume {FOLDER}"
 
 
+def test_resuming_a_run_that_was_at_its_end_says_how_to_go_on():
+    tracker = Tracker()
+    tracker(RunStarted("net", FOLDER, 2, 10, 20, 20, 8))
+    tracker(RunFinished("finished", FOLDER, 20, 2, 0.0))
+    said = lines.last_words(tracker)
+    assert said[1] == "it was at its end already: finished after 0 iterations in 0.0 s"
+    assert said[-1] == f"  netspec run --resume {FOLDER} --epochs 4   go on training"
+
+
 def test_a_step_that_is_not_finite_is_told_and_left_out_of_means():
     stream = io.StringIO()
     listener = Progress(stream, Clock())

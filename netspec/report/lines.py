@@ -75,6 +75,8 @@ def last_words(tracker: Tracker) -> list[str]:
     begin = tracker.started.iteration if tracker.started else 0
     trained = f"{_many(end.iteration - begin, 'iteration')} in {units.duration(end.seconds)}"
     head = {"finished": "finished", "interrupted": "interrupted"}.get(end.status, "stopped")
+    if _was_over(tracker, end):
+        head = "it was at its end already: finished"
     lines = ["", f"{head} after {trained}", *_learned(tracker)]  # why a run failed is told by who called it
     if end.folder:
         lines += [f"the run lies in {units.nearer(end.folder)}", *_next(tracker, end)]
@@ -92,7 +94,7 @@ def _learned(tracker: Tracker) -> list[str]:
 
 
 def _next(tracker: Tracker, end: RunFinished) -> list[str]:
-    if tracker.checkpoint is None:
+    if tracker.checkpoint is None and not _was_over(tracker, end):
         return []
     folder, more = shlex.quote(units.nearer(end.folder)), _longer(tracker, end)
     commands = {
@@ -102,6 +104,11 @@ def _next(tracker: Tracker, end: RunFinished) -> list[str]:
     }
     width = max(map(len, commands))
     return ["next:", *(f"  {command:<{width}}   {why}" for command, why in commands.items())]
+
+
+def _was_over(tracker: Tracker, end: RunFinished) -> bool:
+    """Whether a finished run was resumed with nothing more to do."""
+    return end.status == "finished" and tracker.started is not None and tracker.started.iteration == end.iteration > 0
 
 
 def _longer(tracker: Tracker, end: RunFinished) -> str:

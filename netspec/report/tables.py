@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 400
+_RULE_WIDTH = 100
 
 
 def console(stderr: bool = False) -> Console:
@@ -51,4 +52,9 @@ def show(*parts: Table | str) -> None:
     with out.capture() as captured:
         for part in parts:
             out.print(part if isinstance(part, Table) else Text(part))
-    print("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")))
+    print("\n".join(_narrow(line.rstrip()) for line in captured.get().rstrip().split("\n")))
+
+
+def _narrow(line: str) -> str:
+    """A rule below column names no wider than a page, however wide the columns; anything else as it is."""
+    return line if line.strip("─ ") else line[:_RULE_WIDTH]
