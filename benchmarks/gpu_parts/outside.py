@@ -45,7 +45,7 @@ def _test(name: str, end: float) -> dict[str, Any]:
     left = end - time.perf_counter()
     if left < 1:
         return {"test": name, "outcome": "not run", "said": "no time left"}
-    status, text = _run([*_PYTEST, name], min(left, 90.0))
+    status, text = _run([*_PYTEST, name], left)
     words = {0: "passed", 1: "failed", _ENDED: "ended"}
     outcome = "skipped" if status == 0 and " passed" not in text else words.get(status, f"exit {status}")
     lines = [line for line in text.splitlines() if line.startswith("E ") or (status not in (0, 1) and line.strip())]

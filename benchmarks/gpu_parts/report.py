@@ -28,7 +28,7 @@ _TOLD = ("architecture", "graphs", "launches")
 def write(folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
     """report.json and report.md, whole after every section."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(sections, indent=1) + "\n")
+    (folder / "report.json").write_text(json.dumps(sections, indent=1, default=str) + "\n")
     (folder / "report.md").write_text(markdown(sections))
 
 

@@ -91,7 +91,7 @@ def serve(answer: Callable[[str, Mapping[str, Found], float], Found]) -> None:
 
 
 def _send(pipe: BinaryIO | Any, what: Mapping[str, Any]) -> None:
-    pipe.write(json.dumps(what).encode() + b"\n")
+    pipe.write(json.dumps(what, default=str).encode() + b"\n")
     pipe.flush()
 
 
