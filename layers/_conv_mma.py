@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from netspec.layers._column_sums import chunk_rows
 from netspec.layers._mma_kernels import make_d_weight, make_d_x, make_forward
-from netspec.layers._mma_tile import BOUNDS, PROCESSORS, THREADS, TILES, VARIANTS, cost, tiles
+from netspec.layers._mma_tile import BOUNDS, PROCESSORS, VARIANTS, cost, tiles
 from netspec.plugin import Workspace, backward, forward
 
-__all__ = ["BOUNDS_OF", "VARIANTS", "chunks", "passes", "ranked", "workspace"]
+__all__ = ["BOUNDS_OF", "VARIANTS", "chunks", "passes", "ranked", "time_of", "workspace"]
 BOUNDS_OF = {variant: BOUNDS[precision] for variant, (precision, _) in VARIANTS.items()}
 """Error bounds by variant."""
 _MOST_CHUNKS = 128
@@ -39,7 +39,7 @@ def _of_tile(variant, precision, tile, whole):
 
     def mark(direction, function, writes, grid, **options):
         function.__name__ = f"{function.__name__}_{variant}"
-        options |= {"threads": THREADS, "variant": variant, "linear": True}
+        options |= {"threads": tile.threads, "variant": variant, "linear": True}
         return direction("cuda", over=writes, writes=writes, grid=grid, **options)(function)
 
     biased, unbiased = make_forward(precision, tile)
@@ -64,7 +64,7 @@ def pixels_grid(g, tile):
 
 def images_at_once(geometry):
     """Images of a chunk of the batch: as many chunks as keep a GPU busy."""
-    blocks = tiles(geometry.patch, TILES[0].rows) * tiles(geometry.share, TILES[0].columns) * geometry.groups
+    blocks = tiles(geometry.patch, 128) * tiles(geometry.share, 128) * geometry.groups
     return -(-geometry.batch // min(tiles(2 * PROCESSORS, blocks), _MOST_CHUNKS, geometry.batch))
 
 
@@ -98,13 +98,14 @@ def ranked(variants, geometry, direction, whole=False):
     order = list(BOUNDS)
 
     def key(variant):
-        precision, tile = VARIANTS[variant]
-        return order.index(precision), _time(tile, geometry, direction, whole)
+        return order.index(VARIANTS[variant][0]), time_of(variant, geometry, direction, whole)
 
     return (*sorted(own, key=key), *(variant for variant in variants if variant not in VARIANTS))
 
 
-def _time(tile, g, direction, whole):
+def time_of(variant, g, direction, whole):
+    """How long its kernels are likely to take, see cost."""
+    tile = VARIANTS[variant][1]
     if direction == "forward":
         return cost(tile, g.batch * g.out[0] * g.out[1], g.share, g.patch, g.groups)
     places, terms = g.stride[0] * g.stride[1], g.taps[0] * g.taps[1] * g.share

@@ -18,7 +18,7 @@ OUTSIDE = -(1 << 20)
 FOURS = TERMS // 4
 """Fours of a line of a slab."""
 LINES = THREADS // FOURS
-"""Lines that all threads copy at once."""
+"""Lines that the threads of four warps copy at once."""
 NARROW, WHOLE = 0, 1
 """Alignment of fours: one element at a time, or 16 bytes all of which are there or none; else the last is cut off."""
 
@@ -36,12 +36,12 @@ def below(number, limit):
 
 
 @device
-def find_windows(places, rows, first, group, image, positions):
-    """For each line of this thread: index, row and place in the row of where the window starts."""
+def find_windows(places, rows, apart, first, group, image, positions):
+    """For each of a thread's lines, so far ``apart``: index, row and place in the row of where the window starts."""
     height, width, channels, depth, scale, _edge, _wide = image
     count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
-    for number in range(rows // LINES):
-        position = int32(first + cuda.threadIdx.x // FOURS + LINES * number)
+    for number in range(rows // apart):
+        position = int32(first + cuda.threadIdx.x // FOURS + apart * number)
         n = divide(position, image_f, image_s)
         rest = int32(position - n * per_image)
         oh = divide(rest, row_f, row_s)
@@ -66,8 +66,10 @@ def rest_of(length, first):
     return min(max(int32(length - first), int32(0)), int32(4))
 
 
-def make_copy_windows(rows, sign, cp_async16=cp_async16):
+def make_copy_windows(rows, sign, cp_async16=cp_async16, threads=THREADS):
     """Copies 16 terms of ``rows`` windows, in lines. ``sign`` -1: the windows run towards the image's beginning."""
+
+    apart = threads // FOURS
 
     @device
     def copy_windows(shared, at, slab, source, places, limit_h, limit_w, image, walk):
@@ -80,25 +82,25 @@ def make_copy_windows(rows, sign, cp_async16=cp_async16):
         across = first if runs_to_a_row == 1 else int32(j * sign)
         target = int32(at + line_at(int32(cuda.threadIdx.x // FOURS), int32(cuda.threadIdx.x % FOURS)))
         if wide == WHOLE:
-            for number in range(rows // LINES):
+            for number in range(rows // apart):
                 there = below(int32(places[3 * number + 1] + down), height) & (rest > 0)
                 there = below(int32(places[3 * number + 2] + across), edge) & there
                 index = int32(places[3 * number] + distance)
-                cp_async16(shared, target + LINES * TERMS * number, source, index, there)
+                cp_async16(shared, target + apart * TERMS * number, source, index, there)
         elif wide != NARROW:
-            for number in range(rows // LINES):
+            for number in range(rows // apart):
                 there = below(int32(places[3 * number + 1] + down), height)
                 there = below(int32(places[3 * number + 2] + across), edge) & there
                 index, count = int32(places[3 * number] + distance), rest if there else int32(0)
-                cp_async16(shared, target + LINES * TERMS * number, source, index, count)
+                cp_async16(shared, target + apart * TERMS * number, source, index, count)
         else:
             step = int32(1) if runs_to_a_row == 1 else int32(0)
-            for number in range(rows // LINES):
+            for number in range(rows // apart):
                 inside = below(int32(places[3 * number + 1] + down), height)
                 for e in range(4):
                     there = below(int32(places[3 * number + 2] + across + step * e), edge) & (e < rest) & inside
                     index = int32(places[3 * number] + distance + e)
-                    cp_async4(shared, target + LINES * TERMS * number + e, source, index, there)
+                    cp_async4(shared, target + apart * TERMS * number + e, source, index, there)
 
     return copy_windows
 
@@ -117,10 +119,10 @@ def find_pixel(position, end, across, run, image, positions):
     return int32(((n * height + top) * width + left) * channels), inside
 
 
-def make_copy_pixels(rows):
+def make_copy_pixels(rows, threads=THREADS):
     """Copies 16 pixels' share of ``rows`` terms of their windows, in terms."""
     fours = rows // 4
-    each = TERMS * fours // THREADS
+    each = TERMS * fours // threads
 
     @device
     def copy_pixels(shared, at, pixel, end, source, run, group, image, walk, positions):
@@ -150,9 +152,9 @@ def make_copy_pixels(rows):
     return copy_pixels
 
 
-def make_copy_terms(width):
+def make_copy_terms(width, threads=THREADS):
     """Copies a thread's terms, one below the other in memory: so many are there, and of each ``high`` elements."""
-    each = TERMS * (width // 4) // THREADS
+    each = TERMS * (width // 4) // threads
 
     @device
     def copy_terms(shared, at, four, term, source, index, pitch, terms, high, wide):
@@ -170,11 +172,11 @@ def make_copy_terms(width):
     return copy_terms
 
 
-def make_copy_weights(columns):
+def make_copy_weights(columns, threads=THREADS):
     """Copies 16 terms of the weights of ``columns`` filters, in terms."""
     fours = columns // 4
-    each = TERMS * fours // THREADS
-    copy_terms = make_copy_terms(columns)
+    each = TERMS * fours // threads
+    copy_terms = make_copy_terms(columns, threads)
 
     @device
     def copy_weights(shared, at, slab, weight, column, group, walk, filters):
@@ -191,11 +193,11 @@ def make_copy_weights(columns):
     return copy_weights
 
 
-def make_copy_gradients(columns):
+def make_copy_gradients(columns, threads=THREADS):
     """Copies 16 pixels of dy, of which ``columns`` filters, in terms."""
     fours = columns // 4
-    each = TERMS * fours // THREADS
-    copy_terms = make_copy_terms(columns)
+    each = TERMS * fours // threads
+    copy_terms = make_copy_terms(columns, threads)
 
     @device
     def copy_gradients(shared, at, pixel, end, dy, column, group, filters):
@@ -208,8 +210,10 @@ def make_copy_gradients(columns):
     return copy_gradients
 
 
-def make_copy_flipped(columns):
+def make_copy_flipped(columns, threads=THREADS):
     """Copies 16 terms of the weights that ``columns`` channels pass on, in lines."""
+
+    apart = threads // FOURS
 
     @device
     def copy_flipped(shared, at, slab, weight, column, group, taps, classes, walk, filters, depth):
@@ -222,16 +226,16 @@ def make_copy_flipped(columns):
         index = int32(((i * size_w + j) * depth + c) * pitch + group * share + first)
         target = int32(at + line_at(line, int32(cuda.threadIdx.x % FOURS)))
         if int32(wide) == WHOLE:
-            for number in range(columns // LINES):
-                there = (int32(c + LINES * number) < int32(depth)) & (rest > 0)
-                own = int32(index + LINES * number * pitch)
-                cp_async16(shared, target + LINES * TERMS * number, weight, own, there)
+            for number in range(columns // apart):
+                there = (int32(c + apart * number) < int32(depth)) & (rest > 0)
+                own = int32(index + apart * number * pitch)
+                cp_async16(shared, target + apart * TERMS * number, weight, own, there)
         else:
-            for number in range(columns // LINES):
-                inside = int32(c + LINES * number) < int32(depth)
+            for number in range(columns // apart):
+                inside = int32(c + apart * number) < int32(depth)
                 for e in range(4):
-                    own = int32(index + LINES * number * pitch + e)
-                    cp_async4(shared, target + LINES * TERMS * number + e, weight, own, inside & (e < rest))
+                    own = int32(index + apart * number * pitch + e)
+                    cp_async4(shared, target + apart * TERMS * number + e, weight, own, inside & (e < rest))
 
     return copy_flipped
 

@@ -5,7 +5,7 @@ strides or chunk of the batch by ``blockIdx.y``.
 """
 
 from netspec.layers._mma_copies import (
-    LINES,
+    FOURS,
     below,
     divide,
     find_run,
@@ -18,7 +18,7 @@ from netspec.layers._mma_copies import (
     make_copy_windows,
     put_four,
 )
-from netspec.layers._mma_tile import TERMS, THREADS, WARPS
+from netspec.layers._mma_tile import TERMS
 from netspec.plugin import cuda, device, epilogue, quotient
 
 ALIGNMENT = 1024
@@ -60,8 +60,8 @@ def no_biases(bias, f, share, group):
 
 def make_forward(precision, tile):
     """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
-    size, lines = tile.stages * tile.stage, 3 * tile.rows // LINES
-    copy_weights = make_copy_weights(tile.columns)
+    size, lines = tile.stages * tile.stage, 3 * tile.rows // (tile.threads // FOURS)
+    copy_weights = make_copy_weights(tile.columns, tile.threads)
     biased, plain = (make_convolve(precision, tile, copy_weights, "terms", one) for one in (four_biases, no_biases))
 
     def forward(x, weight, bias, y, image, walk, positions, columns):
@@ -82,9 +82,9 @@ def make_convolve(precision, tile, copy_weights, order, biases):
 
     Its ``packing`` tells that function how they lie in memory.
     """
-    copy_windows = make_copy_windows(tile.rows, 1, tile.copy)
-    height, width, right_at, half_height = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // WARPS
-    at_once = THREADS // (tile.columns // 4)
+    copy_windows = make_copy_windows(tile.rows, 1, tile.copy, tile.threads)
+    height, width, right_at, part_height = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // tile.down
+    at_once, parts, apart = tile.threads // (tile.columns // 4), tile.down, tile.threads // FOURS
 
     @device
     def fill(shared, at, slab, state):
@@ -100,19 +100,19 @@ def make_convolve(precision, tile, copy_weights, order, biases):
         share, pitch, wide = columns
         group = int32(cuda.blockIdx.y)
         first, first_filter = tile_at(share, height, width)
-        find_windows(places, height, first, group, image, positions)
+        find_windows(places, height, apart, first, group, image, positions)
         state = (x, weight, places, first_filter, group, image, walk, packing)
         sums = product(shared, slabs_of(walk, walk[7]), state)
         start, column = place_of()
         f = int32(first_filter + column)
         a0, b0, c0, d0 = biases(bias, f, share, group)
-        for half in range(WARPS):
-            spread(shared, half, sums)
-            count = count_of(half, positions[0] - first) if f < share else int32(0)
+        for part in range(parts):
+            spread(shared, part, sums)
+            count = count_of(part, positions[0] - first) if f < share else int32(0)
             for row in range(start, count, at_once):
                 a, b, c, d = four_sums(shared, row, column)
                 a, b, c, d = epilogue(a + a0), epilogue(b + b0), epilogue(c + c0), epilogue(d + d0)
-                index = int32((first + half * half_height + row) * pitch + group * share + f)
+                index = int32((first + part * part_height + row) * pitch + group * share + f)
                 put_four(y, index, int32(share - f), wide, a, b, c, d)
 
     return convolve
@@ -124,10 +124,11 @@ def make_d_x(precision, tile):
     Pixels that lie alike between strides are in windows by the same taps: they are rows of one product, whose terms
     are those taps of all filters. So no product is with a zero that a stride has left.
     """
-    copy_windows, copy_flipped = make_copy_windows(tile.rows, -1, tile.copy), make_copy_flipped(tile.columns)
+    copy_windows = make_copy_windows(tile.rows, -1, tile.copy, tile.threads)
+    copy_flipped = make_copy_flipped(tile.columns, tile.threads)
     rows, width, right_at = tile.rows, tile.columns, tile.rows * TERMS
-    size, lines, half_rows = tile.stages * tile.stage, 3 * tile.rows // LINES, tile.rows // WARPS
-    at_once = THREADS // (tile.columns // 4)
+    at_once, parts, apart = tile.threads // (tile.columns // 4), tile.down, tile.threads // FOURS
+    size, lines, part_rows = tile.stages * tile.stage, 3 * tile.rows // apart, tile.rows // tile.down
 
     @device
     def fill(shared, at, slab, state):
@@ -162,7 +163,7 @@ def make_d_x(precision, tile):
         tap_w = int32(place - tap_h * stride_w)
         limit_h = quotient(size_h - tap_h + stride_h - 1, stride_h)
         limit_w = quotient(size_w - tap_w + stride_w - 1, stride_w)
-        find_windows(places, rows, first, group, back_image, back_positions)
+        find_windows(places, rows, apart, first, group, back_image, back_positions)
         state = (
             dy, weight, places, first_channel, group, (tap_h, tap_w), (limit_h, limit_w),
             back_image, back_walk, columns, classes, depth,
@@ -170,11 +171,11 @@ def make_d_x(precision, tile):
         sums = product(shared, slabs_of(back_walk, limit_h), state)
         start, column = place_of()
         c = int32(first_channel + column)
-        for half in range(WARPS):
-            spread(shared, half, sums)
-            count = count_of(half, back_positions[0] - first) if c < depth else int32(0)
+        for part in range(parts):
+            spread(shared, part, sums)
+            count = count_of(part, back_positions[0] - first) if c < depth else int32(0)
             for row in range(start, count, at_once):
-                pixel = pixel_of(int32(first + half * half_rows + row), (tap_h, tap_w), back_positions, classes)
+                pixel = pixel_of(int32(first + part * part_rows + row), (tap_h, tap_w), back_positions, classes)
                 if pixel >= 0:
                     values = four_sums(shared, row, column)
                     index = int32(pixel * channels + group * depth + c)
@@ -185,9 +186,11 @@ def make_d_x(precision, tile):
 
 def make_d_weight(precision, tile):
     """Kernels of the gradient with respect to the weights, for chunks of the batch and for a batch that is one."""
-    copy_pixels, copy_gradients = make_copy_pixels(tile.rows), make_copy_gradients(tile.columns)
+    copy_pixels = make_copy_pixels(tile.rows, tile.threads)
+    copy_gradients = make_copy_gradients(tile.columns, tile.threads)
     rows, width, right_at, fours = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // 4
-    size, half_rows, at_once = tile.stages * tile.stage, tile.rows // WARPS, THREADS // (tile.columns // 4)
+    size, part_rows, parts = tile.stages * tile.stage, tile.rows // tile.down, tile.down
+    at_once = tile.threads // (tile.columns // 4)
 
     @device
     def fill(shared, at, slab, state):
@@ -211,11 +214,11 @@ def make_d_weight(precision, tile):
         sums = product(shared, int32((end - start_pixel + TERMS - 1) // TERMS), state)
         start, column = place_of()
         f = int32(first_filter + column)
-        for half in range(WARPS):
-            spread(shared, half, sums)
-            count = count_of(half, rows_of_window * per_row * padded - first) if f < share else int32(0)
+        for part in range(parts):
+            spread(shared, part, sums)
+            count = count_of(part, rows_of_window * per_row * padded - first) if f < share else int32(0)
             for row in range(start, count, at_once):
-                term = int32(first + half * half_rows + row)
+                term = int32(first + part * part_rows + row)
                 number = divide(term, padded_f, padded_s)
                 place = int32(term - number * padded)
                 if place < length:

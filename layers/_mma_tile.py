@@ -1,9 +1,9 @@
 """Products of matrices on tensor cores: tiles, and the loop in which copies run ahead of the products.
 
-A block of four warps computes a tile of the result. Slabs of 16 terms of both operands pass through shared memory in
-stages: while one is multiplied, the next are on their way (cp.async). Shared memory holds float32; each warp loads
-fragments, converts them (to tf32 or bfloat16) and adds up in float32. In the end the sums pass through shared memory
-once more, so that whole rows are stored.
+A block of four warps, or eight for the largest tile, computes a tile of the result. Slabs of 16 terms of both operands
+pass through shared memory in stages: while one is multiplied, the next are on their way (cp.async). Shared memory holds
+float32; each warp loads fragments, converts them (to tf32 or bfloat16) and adds up in float32. In the end the sums pass
+through shared memory once more, so that whole rows are stored.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cud
 int32 = Lazy("numpy", "int32")
 opaque = Lazy("netspec.kernels.instructions", "opaque")
 THREADS, WARPS = 128, 2
-"""Threads of a block, and warps along either side of its tile."""
+"""Threads of a block of four warps, and warps that stand side by side."""
 TERMS = 16
 """Terms of a slab."""
 BOUNDS = {"tf32": 1e-3, "bf16": 8e-3}
@@ -29,7 +29,9 @@ class Tile:
     rows: int
     columns: int
     speed: float
-    """Results a second, against the largest tile's, of a GPU that has enough to do: a guess, until it is measured."""
+    """Results a second, against those of 128 x 128, of a GPU that has enough to do: a guess, until it is measured."""
+    resident: int = 2
+    """Blocks that a multiprocessor holds at once, by registers and shared memory (netspec.check.products)."""
 
     @property
     def copy(self):
@@ -51,9 +53,19 @@ class Tile:
         return self.columns + (8 if order == "lines" else 4)
 
     @property
+    def down(self) -> int:
+        """Warps above one another."""
+        return max(self.rows // 64, WARPS)
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return 32 * WARPS * self.down
+
+    @property
     def left(self) -> int:
         """Row tiles of 16 of a warp."""
-        return self.rows // WARPS // 16
+        return self.rows // self.down // 16
 
     @property
     def right(self) -> int:
@@ -76,7 +88,7 @@ class Tile:
         return f"{self.rows}x{self.columns}"
 
 
-TILES = (Tile(128, 128, 1.0), Tile(128, 64, 0.85), Tile(64, 64, 0.6))
+TILES = (Tile(256, 128, 1.1, 1), Tile(128, 128, 1.0, 2), Tile(128, 64, 0.8, 3), Tile(64, 64, 0.55, 4))
 VARIANTS = {f"{precision}_{tile}": (precision, tile) for precision in BOUNDS for tile in TILES}
 """Variants of kernels by name: precision and tile."""
 PROCESSORS = 132
@@ -89,9 +101,15 @@ def tiles(count, size):
 
 
 def cost(tile, rows, columns, terms, products=1):
-    """How long so many products of matrices take with this tile, in its multiply-adds at the largest tile's speed."""
+    """How long so many products of matrices take with this tile, in multiply-adds at the speed of 128 x 128.
+
+    The multiprocessor with the most blocks decides. Where it never has two warps for each of its quarters at once, they
+    wait without anything else to do: half as long again, which is a guess too.
+    """
     blocks = tiles(rows, tile.rows) * tiles(columns, tile.columns) * products
-    return tiles(blocks, PROCESSORS) * tile.rows * tile.columns * terms / tile.speed
+    most = tiles(blocks, PROCESSORS)
+    waits = 1.5 if min(most, tile.resident) * tile.threads < 256 else 1.0
+    return waits * most * tile.rows * tile.columns * terms / tile.speed
 
 
 def _warp(name, *args):
@@ -110,7 +128,8 @@ def make_product(tile, precision, left, right, fill):
     load_left = _warp("load", left, "left", tile.left, tile.rows)
     load_right = _warp("load", right, "right", tile.right, tile.columns)
     multiply = _warp("multiply", precision, tile.left, tile.right)
-    left_bases, right_bases = _make_bases(left, "left", tile.rows), _make_bases(right, "right", tile.columns)
+    left_bases = _make_bases(left, "left", tile.rows, tile.down)
+    right_bases = _make_bases(right, "right", tile.columns, WARPS)
 
     @device
     def product(shared, slabs, state):
@@ -150,9 +169,9 @@ def term_at(term, four, width):
     return term * width + (four ^ term % 4 * 2) * 4
 
 
-def _make_bases(order, side, width):
+def _make_bases(order, side, width, warps):
     """A device function ``bases(at, warp)``: netspec.kernels.warp_tiles.bases in a warp's share of an operand."""
-    lines, terms = width // WARPS * TERMS, width // WARPS
+    lines, terms = width // warps * TERMS, width // warps
 
     @device
     def left_lines(at, warp):
@@ -189,15 +208,15 @@ def _make_bases(order, side, width):
 
 
 def make_spread(tile, order):
-    """A device function ``spread(shared, half, sums)``: one half of the tile's rows, ``tile.pitch`` apart."""
+    """A device function ``spread(shared, part, sums)``: the rows of some of its warps, ``tile.pitch`` apart."""
     pitch, per_warp, apart = tile.pitch(order), tile.columns // WARPS, 1 if order == "lines" else 2
     store = _warp("store", order, tile.left, tile.right, pitch)
 
     @device
-    def spread(shared, half, sums):
+    def spread(shared, part, sums):
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         cuda.syncthreads()
-        if warp // WARPS == half:
+        if warp // WARPS == part:
             store(shared, int32(lane // 4 * apart * pitch + warp % WARPS * per_warp + lane % 4 * 2), sums)
         cuda.syncthreads()
 
@@ -205,18 +224,18 @@ def make_spread(tile, order):
 
 
 def make_rows(tile, order):
-    """Device functions for the spread sums of a half: where a thread's rows and columns begin, how many, four sums."""
-    pitch, fours, height = tile.pitch(order), tile.columns // 4, tile.rows // WARPS
+    """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many, four sums."""
+    pitch, fours, height = tile.pitch(order), tile.columns // 4, tile.rows // tile.down
 
     @device
     def place():
-        """Its first row of the half and its four columns; it has each ``THREADS // fours``-th row."""
+        """Its first row of the part and its four columns; it has each ``tile.threads // fours``-th row."""
         return int32(cuda.threadIdx.x // fours), int32(cuda.threadIdx.x % fours * 4)
 
     @device
-    def count(half, rows):
+    def count(part, rows):
         """Of so many rows of the tile; no constant: loops over it are not unrolled while sums fill registers."""
-        return int32(min(max(rows - half * height, 0), height))
+        return int32(min(max(rows - part * height, 0), height))
 
     @device
     def four_sums(shared, row, column):

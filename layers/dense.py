@@ -7,6 +7,7 @@ from netspec.layers import _column_sums as column_sums
 from netspec.layers import _conv_mma as mma
 from netspec.layers import _dense_cuda as on_cuda
 from netspec.layers import _dense_gemv as gemv
+from netspec.layers import _dense_split as split
 from netspec.layers._mma_shapes import of_dense
 from netspec.layers._window import image_groups, initial_bias
 from netspec.plugin import (
@@ -49,13 +50,15 @@ class Dense(Layer):
     }
     divided = ("units", "groups")
     mixes_channels = True
-    prefer = {"cpu": ("gemv", "gemm"), "cuda": tuple(mma.VARIANTS)}
-    bounds = mma.BOUNDS_OF
+    prefer = {"cpu": ("gemv", "gemm"), "cuda": (*mma.VARIANTS, *split.VARIANTS)}
+    bounds = {**mma.BOUNDS_OF, **split.BOUNDS_OF}
     examples = (
         {"attrs": {"units": 5}, "inputs": [(3, 2, 3, 4)]},
         {"attrs": {"units": 6, "groups": 2}, "inputs": [(3, 2, 2, 4)]},
         {"attrs": {"units": 4, "groups": 2, "bias": False}, "inputs": [(4, 4)]},
         {"attrs": {"units": 3}, "inputs": [(2, 5)]},
+        {"attrs": {"units": 4}, "inputs": [(2, 70)]},
+        {"attrs": {"units": 2, "bias": False}, "inputs": [(1, 51)]},
     )
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -85,6 +88,7 @@ class Dense(Layer):
             "units": units,
             "groups": self._groups,
             **mma.scalars(t.geometry),
+            **split.scalars(t.geometry),
         }
 
     def tensors(self, inputs):
@@ -94,13 +98,17 @@ class Dense(Layer):
         return t
 
     def workspace(self, t, variant, direction):
-        """Sums of parts of the weights, where they are read part by part, or of dy."""
+        """Sums of parts of the weights, where they are read part by part, of parts of the terms, or of dy."""
         if direction == "backward":
             return column_sums.workspace(t)
+        if variant in split.VARIANTS:
+            return split.workspace(t)
         return gemv.workspace(t) if variant == "gemv" else {}
 
     def supports(self, t, variant):
         """A group's channels must lie side by side for products; few rows are the weights' business alone."""
+        if variant in split.VARIANTS:
+            return split.supports(t)
         if variant in mma.VARIANTS:
             return mma.supports(t)
         if variant == "gemv" and t.x.shape[0] > gemv.MOST_IMAGES:
@@ -109,7 +117,7 @@ class Dense(Layer):
 
     def rank(self, t, direction, variants):
         """Tiles of tensor cores by the shapes."""
-        return mma.ranked(variants, t.geometry, direction, whole=True)
+        return split.ranked(variants, t.geometry, direction)
 
     def flops(self, t):
         """A multiply-add for each weight in use, in each of the three products."""
@@ -223,3 +231,4 @@ class Dense(Layer):
     # Tensor cores ----------------------------------------------------------------------------------------------------
 
     vars().update(mma.passes((d_bias_chunk_cuda, d_bias_sum_cuda), whole=True))
+    vars().update(split.passes(vars()))

@@ -7,13 +7,17 @@ import pytest
 from netspec.check.banks import rounds
 from netspec.kernels.warp_tiles import TERMS, bases, line_at, reads, sum_places, term_at
 from netspec.layers import _mma_tile
-from netspec.layers._mma_tile import THREADS, TILES, WARPS
+from netspec.layers._mma_tile import TILES, WARPS
 
 SIDES = [(order, side, tile) for tile in TILES for order in ("lines", "terms") for side in ("left", "right")]
 
 
 def size_of(tile, side):
     return tile.rows if side == "left" else tile.columns
+
+
+def warps_of(tile, side):
+    return tile.down if side == "left" else WARPS
 
 
 def test_rounds():
@@ -38,20 +42,20 @@ def test_loads_of_fragments(order, side, tile):
 def test_copies_to_shared_memory(order, side, tile):
     """16 bytes a thread, as layers/_mma_copies.py deals them out; each place of the slab is written once."""
     width, written = size_of(tile, side), set()
-    for warp in range(THREADS // 32):
+    for warp in range(tile.threads // 32):
         threads = range(32 * warp, 32 * warp + 32)
-        for number in range(width * TERMS // 4 // THREADS):
-            places = [place_of_copy(order, thread, number, width) for thread in threads]
+        for number in range(width * TERMS // 4 // tile.threads):
+            places = [place_of_copy(order, thread, number, width, tile.threads) for thread in threads]
             assert rounds(places, 4) == 4
             written.update(places)
     assert written == set(range(0, width * TERMS, 4))
 
 
-def place_of_copy(order, thread, number, width):
+def place_of_copy(order, thread, number, width, threads):
     if order == "lines":
-        return line_at(thread // (TERMS // 4) + THREADS // (TERMS // 4) * number, thread % (TERMS // 4))
+        return line_at(thread // (TERMS // 4) + threads // (TERMS // 4) * number, thread % (TERMS // 4))
     fours = width // 4
-    return term_at(thread // fours * (TERMS * fours // THREADS) + number, thread % fours, width)
+    return term_at(thread // fours * (TERMS * fours // threads) + number, thread % fours, width)
 
 
 @pytest.mark.parametrize("order", ["lines", "terms"])
@@ -63,17 +67,17 @@ def test_sums_on_their_way_out(tile, order):
         assert rounds([start + offset for start in starts], 2) == 2
     fours = tile.columns // 4
     assert rounds([lane // fours * pitch + lane % fours * 4 for lane in range(32)], 4) == 4
-    assert tile.rows // WARPS * pitch <= tile.stages * tile.stage
+    assert tile.rows // tile.down * pitch <= tile.stages * tile.stage
 
 
 @pytest.mark.parametrize(("order", "side", "tile"), SIDES)
 def test_kernels_compute_these_places(order, side, tile, monkeypatch):
-    width = size_of(tile, side)
+    width, warps = size_of(tile, side), warps_of(tile, side)
     monkeypatch.setattr(_mma_tile, "int32", int)
     monkeypatch.setattr(_mma_tile, "opaque", int)
-    for thread in range(THREADS):
+    for thread in range(32):
         monkeypatch.setattr(_mma_tile, "cuda", SimpleNamespace(threadIdx=SimpleNamespace(x=thread)))
-        for warp in range(WARPS):
-            start = 1000 + warp * (width // WARPS) * (TERMS if order == "lines" else 1)
+        for warp in range(warps):
+            start = 1000 + warp * (width // warps) * (TERMS if order == "lines" else 1)
             expected = tuple(start + place for place in bases(order, side, thread % 32, width))
-            assert _mma_tile._make_bases(order, side, width)(1000, warp) == expected
+            assert _mma_tile._make_bases(order, side, width, warps)(1000, warp) == expected

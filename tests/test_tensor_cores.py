@@ -22,7 +22,7 @@ def chosen(layer_type, attrs, shape, direction="forward", precision="tf32", capa
 
 
 @pytest.mark.parametrize(
-    ("precision", "first"), [("tf32", "tf32_128x128"), ("bf16", "bf16_128x128"), ("float32", "plain")]
+    ("precision", "first"), [("tf32", "tf32_256x128"), ("bf16", "bf16_256x128"), ("float32", "plain")]
 )
 def test_the_spec_says_the_precision(precision, first):
     found = chosen("conv", CONV3, (128, 13, 13, 256), precision=precision)
@@ -37,7 +37,7 @@ def test_hopper_has_variants_of_its_own_behind_the_others(direction):
         return [variant for variant in known if "wgmma" in variant], known
 
     own, known = found((9, 0))
-    assert "tf32_wgmma_128x128" in own and known[0] in ("tf32_128x128", "tf32_128x64")
+    assert "tf32_wgmma_128x128" in own and known[0] in [f"tf32_{tile}" for tile in TILES]
     assert known[len(TILES) :] == (*own, "plain")
     for capability in (None, (8, 0), (8, 9), (10, 0)):
         assert found(capability)[0] == []
@@ -46,8 +46,16 @@ def test_hopper_has_variants_of_its_own_behind_the_others(direction):
 
 def test_a_small_product_takes_small_tiles_so_that_all_processors_have_work():
     units = {**INIT, "units": 1000}
-    assert chosen("dense", units, (128, 4096))[0] == "tf32_64x64"
+    assert chosen("dense", units, (128, 4096), "backward")[0] == "tf32_64x64"
     assert chosen("conv", {**CONV3, "filters": 48}, (128, 13, 13, 256))[0] == "tf32_128x64"
+
+
+def test_few_rows_of_many_terms_are_split():
+    units = {**INIT, "units": 2048}
+    assert chosen("dense", units, (128, 9216))[:2] == ("tf32_128x128_split", "tf32_64x64")
+    assert "bf16_128x128_split" in chosen("dense", units, (128, 9216), precision="bf16")
+    assert "tf32_128x128_split" not in chosen("dense", units, (16384, 4096))
+    assert "tf32_128x128_split" not in chosen("dense", units, (128, 40))
 
 
 def test_a_tensor_beyond_32_bits_has_plain_kernels():

@@ -66,6 +66,8 @@ class Slab:
     resident: int
     cycles: dict[str, float]
     tflops: float
+    second: float
+    """TB/s that the second-level cache must give for that, where the first-level one has nothing."""
 
     @property
     def issued(self) -> int:
@@ -80,13 +82,13 @@ class Slab:
 
 def slab_of(signature: Signature, capability: tuple[int, int]) -> Slab:
     """The main loop of a kernel of a tile of layers/_mma_tile.py, on the way that aligned operands take."""
-    from netspec.layers._mma_tile import THREADS, VARIANTS
+    from netspec.layers._mma_tile import VARIANTS
 
     card = CARDS[capability]
     _precision, tile = VARIANTS[signature.variant]
     mix = main_loop(disassembled(signature, capability))
     used = assemble(ptx_of(signature, capability), f"sm_{capability[0]}{capability[1]}")
-    warps = THREADS // 32
+    warps = tile.threads // 32
     reads = sum(_rounds(name) * count for name, count in mix.items())
     copied = (tile.rows + tile.columns) * TERMS * 4 / 128
     cycles = {
@@ -94,8 +96,10 @@ def slab_of(signature: Signature, capability: tuple[int, int]) -> Slab:
         "issue": sum(mix.values()) * warps / QUARTERS,
         "shared memory": reads * warps + copied,
     }
-    rate = 2 * tile.rows * tile.columns * TERMS / max(cycles.values()) * card.processors * card.clock / 1000
-    return Slab(mix, used["registers"], resident(card, used["registers"], used["shared"], THREADS), cycles, rate)
+    slabs = card.processors * card.clock / max(cycles.values()) / 1000  # in 10 ** 12 a second
+    blocks = resident(card, used["registers"], used["shared"], tile.threads)
+    operations = 2 * tile.rows * tile.columns * TERMS
+    return Slab(mix, used["registers"], blocks, cycles, slabs * operations, slabs * copied * 128)
 
 
 def resident(card: Card, registers: int, shared: int, threads: int) -> int:
@@ -139,7 +143,9 @@ def products(pattern: str = "") -> Iterator[Signature]:
             yield one
 
 
-_HEAD = "registers blocks | issued HMMA convert LDS LDGSTS other | tensor  issue shared cycles | TFLOP/s at most"
+_HEAD = (
+    "registers blocks | issued HMMA convert LDS LDGSTS other | tensor  issue shared cycles | L2 TB/s | TFLOP/s at most"
+)
 
 
 def _line(found: Slab) -> str:
@@ -149,7 +155,8 @@ def _line(found: Slab) -> str:
     other = found.issued - mix["HMMA"] - convert - loads - copies
     counts = f"{found.issued:6} {mix['HMMA']:4} {convert:7} {loads:3} {copies:6} {other:5}"
     spent = f"{found.cycles['tensor cores']:6.0f} {found.cycles['issue']:6.0f} {found.cycles['shared memory']:6.0f}"
-    return f"{found.registers:9} {found.resident:6} | {counts} | {spent}        | {found.tflops:.0f}, by {found.bound}"
+    most = f"{found.second:7.1f} | {found.tflops:.0f}, by {found.bound}"
+    return f"{found.registers:9} {found.resident:6} | {counts} | {spent}        | {most}"
 
 
 def main(arguments: Sequence[str]) -> int:

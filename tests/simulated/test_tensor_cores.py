@@ -38,10 +38,11 @@ def test_precisions_and_tiles(variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["tf32_128x64", "tf32_128x128", "tf32_256x128", "bf16_64x64", "bf16_128x64", "bf16_128x128"])
+@pytest.mark.parametrize("tile", ["64x64", "128x64", "128x128", "256x128"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
 @pytest.mark.parametrize("name", CASES)
-def test_every_shape_with_every_tile(name, variant):
-    check(name, variant)
+def test_every_shape_with_every_tile(name, precision, tile):
+    check(name, f"{precision}_{tile}")
 
 
 def check(name, variant):

@@ -1,0 +1,47 @@
+"""What the report of matrix products says of the machine code: the main loops are bound by tensor cores."""
+
+import pytest
+
+from netspec.check.products import CARDS, main_loop, products, resident, slab_of
+from netspec.check.ptx import find_ptxas
+from netspec.check.sass import find_disassembler
+from netspec.device.gpus import finds_compiler
+
+needs_tools = pytest.mark.skipif(
+    find_ptxas() is None or find_disassembler() is None or not finds_compiler(),
+    reason="ptxas, nvdisasm or the CUDA compiler is not installed: pip install 'netspec[gates]'",
+)
+LOOP = """
+.L_x_1:
+        /*0100*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;
+        /*0110*/              @!PT LDS RZ, [RZ] ;
+        /*0120*/                   LDGSTS.E.BYPASS.128 [R4], desc[UR4][R2.64], P0 ;
+        /*0130*/                   LDSM.16.M88.4 R8, [R5] ;
+        /*0140*/                   LDS.64 R12, [R6] ;
+        /*0150*/                   HMMA.1688.F32.TF32 R16, R8, R12, R16 ;
+        /*0160*/              @!P1 CALL.REL.NOINC `(.L_x_2) ;
+        /*0170*/                   BRA `(.L_x_1) ;
+.L_x_2:
+        /*0180*/                   EXIT ;
+"""
+
+
+def test_the_loop_is_found_and_counted():
+    assert main_loop(LOOP) == {"BAR": 1, "NOP": 1, "LDGSTS.128": 1, "LDSM": 1, "LDS.64": 1, "HMMA": 1, "BRA": 1}
+
+
+def test_resident_blocks():
+    hopper = CARDS[9, 0]
+    assert resident(hopper, 255, 0, 128) == 2
+    assert resident(hopper, 32, 0, 128) == 16
+    assert resident(hopper, 32, 48 << 10, 128) == 4
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_", "conv:d_weight_chunk_"])
+def test_tensor_cores_are_the_busiest_unit(kernel):
+    (one,) = products(f"{kernel}tf32_128x128")
+    found = slab_of(one, (9, 0))
+    assert found.bound == "tensor cores" and found.resident == 2
+    assert found.mix["HMMA"] == 64 and found.issued <= 400
+    assert not found.mix["LDS.128"] and not found.mix["LDL"]
