@@ -221,6 +221,18 @@ def test_tensor_formats():
     _same(got, np.array([0x3F80C000, 0x3F82C000, 0x7FFFC000], np.uint32))
 
 
+def test_atomics_take_turns():
+    """Thirty-two threads add, count down and swap: each gets what the one before has left."""
+    body = """mul.wide.u32 %rd3, %r1, 4; add.u64 %rd4, %rd2, %rd3; atom.global.add.u32 %r2, [%rd1], %r1;
+    red.global.max.s32 [%rd1+4], %r1; atom.global.inc.u32 %r3, [%rd1+8], 4; atom.global.cas.b32 %r4, [%rd1+12], 0, 9;
+    st.global.u32 [%rd4], %r2;"""
+    sums, before = run(body, np.array([100, 5, 0, 0], np.uint32), 4 * 32)
+    _same(sums, np.array([100 + 496, 31, 2, 9], np.uint32))
+    _same(before.view("u4"), (100 + np.cumsum(np.arange(32)) - np.arange(32)).astype("u4"))
+    with pytest.raises(Fault, match=r"race: global memory .* written by .* and changed atomically by"):
+        run(body + "st.global.u32 [%rd1], 0;", np.zeros(4, np.uint32), 4 * 32)
+
+
 def test_moves_between_wide_registers_and_parts():
     a = np.array([0x1122334455667788, 5], np.uint64)
     got = apply("mov.b64 {%r20, %r21}, %a; mov.b64 %d, {%r21, %r20};", a, out="u8")

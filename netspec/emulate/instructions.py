@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from netspec.emulate import access, convert, copies, floats, integers, logic, matrices, warp, warpgroups
+from netspec.emulate import access, atomics, convert, copies, floats, integers, logic, matrices, warp, warpgroups
 from netspec.emulate.frame import Bind
 from netspec.emulate.syntax import Instruction
 
@@ -19,6 +19,8 @@ _BY_NAME: Mapping[str, Define] = {
     "ld": access.load,
     "ldu": access.load,
     "st": access.store,
+    "atom": atomics.atomic,
+    "red": atomics.atomic,
     "cp": copies.asynchronous,
     "mma": matrices.multiply,
     "ldmatrix": matrices.load_matrices,

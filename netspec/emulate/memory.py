@@ -44,6 +44,7 @@ class Space:
         self._data = data
         self._state = lazy(data.nbytes)
         self._stamps: dict[tuple[int, int, int], Array] = {}
+        self.has_atomics = False
         self.units: tuple[int, ...] = ()
         """Widths of the stamps that there are."""
         self._cuts: dict[tuple[str, int, Any], Array] = {}

@@ -18,7 +18,7 @@ from netspec.emulate.memory import Array, Space
 LINE_BITS, THREAD_BITS, CLOCK_BITS = 14, 24, 25
 _THREAD = ((1 << THREAD_BITS) - 1) << LINE_BITS
 _CLOCK = LINE_BITS + THREAD_BITS
-_WRITE, _READ, _OTHER = range(3)
+_WRITE, _READ, _OTHER, _ATOMIC = range(4)
 _UNITS = (1, 4, 16)
 """Bytes that have a stamp together: those of accesses of at least so many."""
 
@@ -96,6 +96,7 @@ class Races:
         """Threads read a row of bytes each; Fault where another has written them meanwhile."""
         touch = self._touch(space, size, rows, lanes, line)
         self._compare(touch, _WRITE, "read", "written")
+        self._compare_with_atomics(touch, "read")
         reads = space.stamps(_READ, touch.unit, size)
         before, mine = reads[rows], touch.each
         reads[rows] = mine
@@ -111,6 +112,7 @@ class Races:
         touch = self._touch(space, size, rows, lanes, line)
         for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
             self._compare(touch, kind, "written", word)
+        self._compare_with_atomics(touch, "written")
         writes = space.stamps(_WRITE, touch.unit, size)
         writes[rows] = touch.each
         after = writes[rows]
@@ -118,6 +120,18 @@ class Races:
         if twice.any():
             place, *_ = np.nonzero(twice)
             raise self._fault(touch, int(place[0]), int(after[twice][0]), "written", "written")
+
+    def atomic(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
+        """Threads change a word each, atomically: no race with others that do so too, with all else it is."""
+        touch = self._touch(space, size, rows, lanes, line)
+        for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
+            self._compare(touch, kind, "changed", word)
+        space.stamps(_ATOMIC, touch.unit, size)[rows] = touch.each
+        space.has_atomics = True
+
+    def _compare_with_atomics(self, touch: Touch, did: str) -> None:
+        if touch.space.has_atomics:
+            self._compare(touch, _ATOMIC, did, "changed atomically")
 
     def _touch(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> Touch:
         stamps = self.stamps if lanes is None else self.stamps[lanes]
