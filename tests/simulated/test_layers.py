@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def _kind(name, variant):
     """Of kernels that come in tiles the largest ones are slow here, and of the same text as the smallest."""
-    tile = re.search(r"_(\d+)x(\d+)$", variant)
+    tile = re.search(r"_(\d+)x(\d+)", variant)
     large = tile is not None and int(tile[1]) * int(tile[2]) > 64 * 64
     return pytest.param(name, variant, marks=[pytest.mark.slow] if large else [])
 
