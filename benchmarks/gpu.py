@@ -44,7 +44,7 @@ class Section(NamedTuple):
 
 def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]], end: float) -> dict[str, Section]:
     """What is measured, in order; a later section may use what an earlier one found."""
-    from gpu_parts import compare, learning, machine, network, outside, questions, rivals
+    from gpu_parts import compare, kernels, learning, machine, network, outside, questions, rivals
     from gpu_parts.network import iterations as train
 
     batch, large, one, two = options.batch, options.large_batch, options.one_device, options.two_devices
@@ -74,6 +74,7 @@ def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]],
         "architecture": Section(lambda: questions.architecture(_card())),
         "graphs": Section(lambda: questions.graphs(_card())),
         "launches": Section(lambda: questions.launches(_card())),
+        "kernels": Section(lambda: kernels.compile_all(_card()), 180.0),
         "iteration": Section(lambda: questions.iteration(train(options.check, 16, "cuda", None))),
         "ceilings": Section(lambda: questions.ceilings(_card())),
         "torch, products": Section(rivals.products, where="torch"),

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,15 +47,15 @@ from netspec.runners import session
 from netspec.spec import loads
 
 session.cores = lambda: 3
-shared, share = [], together._share
+shared, share = [], together.share
 
-def spy(missing, workers):
+def spy(missing, processes):
     shared.append(len(missing))
-    share(missing, workers)
+    share(missing, processes)
     shared.append(sum(work.is_missing() for work in missing))
     shared.append(sum(sum(work.dispatcher._cache_misses.values()) for work in missing))
 
-together._share = spy
+together.share = spy
 
 for _ in range(2):
     session.Session(loads(NET), ["cuda:0"], batch=2, phases=("train",)).close()
@@ -89,10 +91,10 @@ def test_processes_fill_the_cache(monkeypatch, tmp_path, cores: int) -> None:
         getattr(__import__("netspec.kernels.cpu", fromlist=[cached]), cached).cache_clear()
     shared = []
     monkeypatch.setattr("netspec.runners.session.cores", lambda: cores)
-    monkeypatch.setattr(together, "_share", lambda *what, old=together._share: (shared.append(what), old(*what)))
+    monkeypatch.setattr(together, "share", lambda *what, old=together.share: (shared.append(what), old(*what)))
     assert outcome() == expected
-    (missing, workers) = shared[0]
-    assert workers == cores - 1
+    (missing, processes) = shared[0]
+    assert processes == cores
     assert all(is_stored(work.dispatcher, work.signature) for work in missing)
 
 
@@ -113,6 +115,19 @@ def test_a_kernel_that_does_not_compile_is_told_at_the_end() -> None:
             together.compile_ahead(together.Work("own:kernel", "float32", Broken(), ()))
 
 
+def test_what_the_linker_refuses_for_a_card_is_told_too(monkeypatch) -> None:
+    numba_cuda = pytest.importorskip("netspec.kernels.numba_cuda")
+    linker = pytest.importorskip("cuda.bindings.nvjitlink")
+
+    class Refused(Broken):
+        def compile(self, signature: tuple) -> None:
+            raise linker.nvJitLinkError(4)
+
+    monkeypatch.setattr(numba_cuda, "cuda", SimpleNamespace(gpus=[nullcontext()]))
+    with pytest.raises(NetspecError, match="own:kernel cannot be compiled for GPUs: ERROR_PTX_COMPILE"):
+        together.Work("own:kernel", "float32", Refused(), (), 0).compile()
+
+
 def test_a_helper_that_dies_leaves_its_work_to_this_process(monkeypatch) -> None:
     done = []
 
@@ -124,7 +139,7 @@ def test_a_helper_that_dies_leaves_its_work_to_this_process(monkeypatch) -> None
             """Weighed."""
 
     monkeypatch.setattr(together, "_START", "raise SystemExit(1)")
-    together._share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(4)], 1)
+    together.share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(4)], 2)
     assert len(done) == 4
 
 
@@ -167,7 +182,7 @@ def test_without_a_process_to_spare_this_one_compiles_all(monkeypatch, error: Ex
         raise error
 
     monkeypatch.setattr(together, "_Helper", refuse)
-    together._share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(3)], 1)
+    together.share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(3)], 2)
     assert len(done) == 3
 
 
@@ -221,9 +236,27 @@ def test_a_helper_knows_the_plugins_that_were_loaded(monkeypatch, tmp_path) -> N
     work = together.Work("doubling_here:forward_cpu", "float32", dispatcher, signature)
     left = deque([work])
     helper = together._Helper(left)
-    helper.thread.join(60)
+    helper.thread.join(240)
     helper.close()
     assert not left and is_stored(dispatcher, signature)
+
+
+def test_what_is_not_begun_in_time_and_what_fails_is_left_out() -> None:
+    done = []
+
+    class Slow:
+        def compile(self, signature: tuple) -> None:
+            from numba.core.errors import TypingError
+
+            done.append(signature)
+            time.sleep(0.15)
+            raise TypingError("never")
+
+        def py_func(self) -> None:
+            """Weighed."""
+
+    together.share([together.Work("x:y", "float32", Slow(), (i,)) for i in range(6)], 1, 0.2)
+    assert 1 < len(done) < 6
 
 
 def test_a_helper_that_hangs_is_not_waited_for_long(monkeypatch) -> None:
@@ -241,7 +274,7 @@ def test_a_helper_that_hangs_is_not_waited_for_long(monkeypatch) -> None:
     monkeypatch.setattr(together, "_START", hangs)
     monkeypatch.setattr(together, "_PATIENCE_S", 0.5)
     began = time.monotonic()
-    together._share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(6)], 1)
+    together.share([together.Work("x:y", "float32", Counted(), (i,)) for i in range(6)], 2)
     assert len(done) == 5 and time.monotonic() - began < 20  # the sixth is compiled with all others, at the end
 
 

@@ -12,6 +12,7 @@ FIRST = {
     "architecture": "code for this card",
     "graphs": "graph capture",
     "launches": "a launch costs",
+    "kernels": "all kernels on this card",
     "iteration": "a training iteration",
     "right, float32": "float32 against CPUs",
     "right, tf32": "tf32 against CPUs",

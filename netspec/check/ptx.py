@@ -185,14 +185,15 @@ def ptx_of(signature: Signature, capability: Target) -> str:
     from netspec.kernels.numba_cuda import compile_ptx
 
     function = plain_cuda(function_of(signature.kernel), "float32", _epilogue(signature))
-    return compile_ptx(function, tuple(_type(text) for text in signature.types), capability)
+    return compile_ptx(function, tuple(type_named(text) for text in signature.types), capability)
 
 
 def _epilogue(signature: Signature) -> Callable[..., Any] | None:
     return epilogue_of([(name, {}) for name in signature.then])
 
 
-def _type(text: str) -> Any:
+def type_named(text: str) -> Any:
+    """The compiler's type of an argument as a signature writes it."""
     from netspec.kernels.numba_cuda import array_type, scalar_type, tuple_type
 
     match = re.fullmatch(r"(\w+)\[(\d)([CA])\]", text)

@@ -126,6 +126,9 @@ class EmulatedCuda:
         """See Device; there is nothing to record."""
         return call
 
+    def abandon(self) -> None:
+        """See Device; whatever is emulated ends."""
+
     def close(self) -> None:
         """See Device."""
 

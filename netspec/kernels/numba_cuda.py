@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,12 +114,17 @@ def tuple_type(dtype: str, count: int) -> Any:
 
 
 def compile_errors() -> tuple[type[Exception], ...]:
-    """What compiling raises for a kernel that cannot be translated, assembled or linked."""
+    """What compiling raises for a kernel that cannot be translated, assembled, linked or loaded."""
     from numba.cuda.core.errors import NumbaError
     from numba.cuda.cudadrv.driver import LinkerError
     from numba.cuda.cudadrv.error import NvvmError
 
-    return NumbaError, NvvmError, LinkerError
+    places = (("cuda.bindings.nvjitlink", "nvJitLinkError"), ("cuda.core._utils.cuda_utils", "CUDAError"))
+    below: list[type[Exception]] = []
+    for module, name in places:  # the linker's own and the loader's, which pass through numba-cuda as they are
+        with suppress(ImportError, AttributeError):
+            below.append(getattr(import_module(module), name))
+    return NumbaError, NvvmError, LinkerError, *below
 
 
 def driver_error() -> type[Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -96,13 +97,19 @@ def compiled_together(processes: int) -> Iterator[None]:
         _gathered.reset(token)
     missing = {(work.dispatcher, work.signature): work for work in gathered if work.is_missing()}
     if len(missing) >= _WORTH:
-        _share(list(missing.values()), min(processes, _MOST) - 1)
+        share(list(missing.values()), processes)
     for work in gathered:
         work.compile()
 
 
-def _share(missing: list[Work], workers: int) -> None:
-    """Fill the cache: the heaviest kernels first, each by whoever is free. Whatever fails is met again, and told."""
+def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> None:
+    """Fill the cache by so many processes, this one among them; what is not begun after ``within`` seconds is left out.
+
+    The heaviest kernels come first, each is compiled by whoever is free. Whatever fails is met again where it is
+    needed, and told there.
+    """
+    end = time.monotonic() + within
+    workers = min(processes, _MOST) - 1
     left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
     helpers: list[_Helper] = []
     try:
@@ -110,7 +117,9 @@ def _share(missing: list[Work], workers: int) -> None:
             while sys.executable and len(helpers) < workers:
                 helpers.append(_Helper(left))
         while left:
-            with suppress(IndexError):  # a helper was faster
+            if time.monotonic() > end:
+                left.clear()
+            with suppress(IndexError, NetspecError):  # a helper was faster, or it cannot be compiled
                 left.popleft().compile()
         deadline = time.monotonic() + _PATIENCE_S
         for helper in helpers:
