@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from netspec.kernels.toolkit import finds_compiler
+from netspec.kernels.toolkit import finds_compiler as finds_compiler
 
 _COMPUTE_CAPABILITY = (75, 76)
 """The driver's numbers for the attributes "major" and "minor"."""
