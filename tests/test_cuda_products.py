@@ -45,3 +45,15 @@ def test_tensor_cores_are_the_busiest_unit(kernel):
     assert found.bound == "tensor cores" and found.resident == 2
     assert found.mix["HMMA"] == 64 and found.issued <= 400
     assert not found.mix["LDS.128"] and not found.mix["LDL"]
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_"])
+def test_hoppers_own_instruction_leaves_shared_memory_the_busiest(kernel):
+    (one,) = products(f"{kernel}tf32_wgmma_128x128_uncached")
+    found = slab_of(one, (9, 0, "a"))
+    assert found.mix["HGMMA"] == 4 and not found.mix["HMMA"] and found.resident == 3
+    assert found.bound == "shared memory" and found.cycles == {
+        "tensor cores": 256.0, "issue": float(found.issued), "shared memory": 320.0
+    }  # fmt: skip
+    assert found.issued <= 200 and not found.mix["LDL"]

@@ -4,7 +4,7 @@ Prints, for each kernel and compute capability, the instructions that a warp run
 cycles a slab takes of each of the units that all warps of a quarter or of a whole multiprocessor share::
 
     python -m netspec.check.products            # the largest tiles, tf32
-    python -m netspec.check.products PATTERN    # kernels whose names contain it, e.g. d_x, bf16 or 64x64
+    python -m netspec.check.products PATTERN    # kernels whose names contain it, e.g. d_x, bf16, wgmma or 64x64
 
 A kernel cannot be faster than the busiest of these: the tensor cores, the issue of instructions (one a cycle for each
 quarter of a multiprocessor) and shared memory (128 bytes a cycle). Waiting for memory, barriers, edges and the last
@@ -18,8 +18,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from netspec.check.ptx import assemble, find_ptxas, ptx_of
+from netspec.check.ptx import Target, assemble, find_ptxas, ptx_of, targets
 from netspec.check.sass import disassembled, find_disassembler
 from netspec.check.signatures import Signature, cuda_signatures
 from netspec.check.walk import Instruction, walk
@@ -53,6 +54,8 @@ CARDS = {
 """By compute capability; figures of NVIDIA's white papers (A100 SXM, H100 SXM). A100: 156 TFLOP/s of tf32 are 512
 multiply-adds a cycle and multiprocessor, so 8 cycles for the 1024 of an instruction on a quarter. H100: twice as many,
 but only wgmma reaches that; mma.sync was measured at 62 % of it on average (Luo et al., arXiv 2402.13499)."""
+_WGMMA = 1024
+"""Multiply-adds of tf32 a cycle and multiprocessor where Hopper's own instruction is used."""
 _SHARED_READS = {"LDSM": 4, "LDS.128": 4, "LDS.64": 2, "LDS": 1}
 """Rounds of 128 bytes of a load of a warp; tests/test_cuda_banks.py checks that there are no more."""
 
@@ -80,21 +83,25 @@ class Slab:
         return max(self.cycles, key=self.cycles.__getitem__)
 
 
-def slab_of(signature: Signature, capability: tuple[int, int]) -> Slab:
+def slab_of(signature: Signature, target: Target) -> Slab:
     """The main loop of a kernel of a tile of layers/_mma_tile.py, on the way that aligned operands take."""
-    from netspec.layers._mma_tile import VARIANTS
-
-    card = CARDS[capability]
-    _precision, tile = VARIANTS[signature.variant]
-    mix = main_loop(disassembled(signature, capability))
-    used = assemble(ptx_of(signature, capability), f"sm_{capability[0]}{capability[1]}")
+    card = CARDS[9, 0] if target[0] == 9 else CARDS[8, 0]
+    tile = _tiles()[signature.variant]
+    mix = main_loop(disassembled(signature, target))
+    used = assemble(ptx_of(signature, target), f"sm_{''.join(map(str, target))}")
     warps = tile.threads // 32
-    reads = sum(_rounds(name) * count for name, count in mix.items())
+    reads = sum(_rounds(name) * count for name, count in mix.items()) * warps
     copied = (tile.rows + tile.columns) * TERMS * 4 / 128
+    tensor = mix["HMMA"] * card.cycles * warps / QUARTERS
+    if mix["HGMMA"]:  # of the operands, each instruction reads 64 rows and all columns, 8 terms
+        reads += mix["HGMMA"] * (64 + tile.columns) * 32 // 128
+        tensor = tile.rows * tile.columns * TERMS / _WGMMA
+    if getattr(tile, "cached", False):  # the same memory: windows are read from it, and a few of them come anew
+        reads += tile.rows * TERMS * 4 // 128
     cycles = {
-        "tensor cores": mix["HMMA"] * card.cycles * warps / QUARTERS,
+        "tensor cores": tensor,
         "issue": sum(mix.values()) * warps / QUARTERS,
-        "shared memory": reads * warps + copied,
+        "shared memory": reads + copied,
     }
     slabs = card.processors * card.clock / max(cycles.values()) / 1000  # in 10 ** 12 a second
     blocks = resident(card, used["registers"], used["shared"], tile.threads)
@@ -115,7 +122,7 @@ def main_loop(text: str) -> Counter[str]:
     found = walk(_FAR_JUMP.sub(r"@\1 BRA", text.replace("LDGSTS.", "LDG.COPY.")))
     loops = [found.blocks[first : last + 1] for first, last in found.loops]
     codes = [[one for block in loop for one in block.code] for loop in loops]
-    code = min((code for code in codes if any("HMMA" in one.name for one in code)), key=len)
+    code = min((code for code in codes if any(one.name.startswith(("HMMA", "HGMMA")) for one in code)), key=len)
     return Counter(map(_kind, code))
 
 
@@ -133,13 +140,19 @@ def _rounds(name: str) -> int:
     return _SHARED_READS.get(name, 0)
 
 
-def products(pattern: str = "") -> Iterator[Signature]:
-    """Signatures of the kernels on tensor cores, without epilogues of their own."""
+def _tiles() -> dict[str, Any]:
+    from netspec.layers import _conv_wgmma
     from netspec.layers._mma_tile import VARIANTS
 
+    return {variant: tile for variant, (_, tile) in VARIANTS.items()} | _conv_wgmma.VARIANTS
+
+
+def products(pattern: str = "") -> Iterator[Signature]:
+    """Signatures of the kernels on tensor cores, without epilogues of their own."""
+    known = _tiles()
     for one in cuda_signatures():
         chosen = pattern in one.kernel if pattern else one.variant == "tf32_128x128"
-        if one.variant in VARIANTS and one.variant in one.kernel and not one.then and chosen:
+        if one.variant in known and one.variant in one.kernel and not one.then and chosen:
             yield one
 
 
@@ -152,8 +165,9 @@ def _line(found: Slab) -> str:
     mix = found.mix
     convert = mix["F2FP"] + mix["FSETP"]
     loads, copies = (sum(n for name, n in mix.items() if name.startswith(kind)) for kind in (("LDS",), ("LDGSTS",)))
-    other = found.issued - mix["HMMA"] - convert - loads - copies
-    counts = f"{found.issued:6} {mix['HMMA']:4} {convert:7} {loads:3} {copies:6} {other:5}"
+    matrix = mix["HMMA"] + mix["HGMMA"]
+    other = found.issued - matrix - convert - loads - copies
+    counts = f"{found.issued:6} {matrix:4} {convert:7} {loads:3} {copies:6} {other:5}"
     spent = f"{found.cycles['tensor cores']:6.0f} {found.cycles['issue']:6.0f} {found.cycles['shared memory']:6.0f}"
     most = f"{found.second:7.1f} | {found.tflops:.0f}, by {found.bound}"
     return f"{found.registers:9} {found.resident:6} | {counts} | {spent}        | {most}"
@@ -169,8 +183,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     print(f"{'kernel':44} {_HEAD}")
     for one in products(*arguments):
-        for capability, card in CARDS.items():
-            print(f"{one.kernel[:38]:38} {card.name} {_line(slab_of(one, capability))}", flush=True)
+        for target in targets(one):
+            name = CARDS[9, 0].name if target[0] == 9 else CARDS[8, 0].name
+            print(f"{one.kernel[:38]:38} {name} {_line(slab_of(one, target))}", flush=True)
     return 0
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from netspec.check.ptx import find_ptxas, ptx_of, record_of
+from netspec.check.ptx import Target, find_ptxas, ptx_of, record_of
 from netspec.check.signatures import Signature
 
 _INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
@@ -30,14 +30,14 @@ def instructions(signature: Signature, capability: tuple[int, int]) -> Counter[s
     return Counter(_INSTRUCTION.findall(disassembled(signature, capability)))
 
 
-def disassembled(signature: Signature, capability: tuple[int, int]) -> str:
+def disassembled(signature: Signature, capability: Target) -> str:
     """The machine code of a kernel, in words; what was found before is kept on disk.
 
     Raises CalledProcessError where the assembler refuses.
     """
     record = record_of((signature, capability), "sass").with_suffix(".txt")
     if not record.is_file():
-        found = _disassembled(ptx_of(signature, capability), f"sm_{capability[0]}{capability[1]}")
+        found = _disassembled(ptx_of(signature, capability), f"sm_{''.join(map(str, capability))}")
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(found)
     return record.read_text()
