@@ -107,6 +107,32 @@ def test_without_a_compiler_the_report_says_what_is_missing(parts, monkeypatch, 
     assert "no-such-package" in json.loads((tmp_path / "report.json").read_text())["machine"]["failed"]
 
 
+def test_where_no_kernel_runs_nothing_else_is_tried(parts, monkeypatch, tmp_path, capsys):
+    import gpu
+
+    asked = []
+
+    class Worker:
+        def __init__(self, command, log):
+            pass
+
+        def ask(self, name, done, left, limit):
+            asked.append(name)
+            return {"failed": "the compiler is broken"}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(gpu, "_has_gpu", lambda: True)
+    monkeypatch.setattr(gpu, "_obstacle", lambda: None)
+    monkeypatch.setattr(parts[0], "Worker", Worker)
+    assert gpu.main([str(tmp_path)]) == 1
+    assert asked == ["architecture", "graphs"]
+    assert "tests on the card: not tried, as no kernel ran before" in capsys.readouterr().out
+    assert gpu.main([str(tmp_path), "--sections", "ceilings", "--seconds", "0"]) == 1
+    assert "ceilings: no time left" in capsys.readouterr().out
+
+
 def test_each_test_on_the_card_has_a_process_of_its_own(parts, monkeypatch):
     outside = parts[1]
     answers = {

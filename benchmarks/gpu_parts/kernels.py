@@ -15,7 +15,7 @@ from netspec.kernels.cuda import compile_cuda
 from netspec.kernels.epilogue import epilogue_of
 
 
-def compile_all(device: Device, card: int = 0, within: float = 120.0) -> dict[str, Any]:
+def compile_all(device: Device, card: int = 0, within: float = 75.0) -> dict[str, Any]:
     """How long it took, which kernels are refused, and which keep registers in memory (spills, arrays by index).
 
     What is not compiled after ``within`` seconds is left to whoever needs it.
