@@ -18,12 +18,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from netspec.check.ptx import Target, assemble, find_ptxas, ptx_of, targets
 from netspec.check.sass import disassembled, find_disassembler
 from netspec.check.signatures import Signature, cuda_signatures
 from netspec.check.walk import Instruction, walk
+from netspec.kernels.find import find_kernel
 
 _FAR_JUMP = re.compile(r"@!(P\d)\s+CALL\.REL\.NOINC `\(\.L_x_\d+\)\s*;\s*/\*[0-9a-f]+\*/\s+BRA")
 """How ptxas ends some loops for Ampere: a call, which does not come back, past the jump to the beginning."""
@@ -56,8 +56,10 @@ multiply-adds a cycle and multiprocessor, so 8 cycles for the 1024 of an instruc
 but only wgmma reaches that; mma.sync was measured at 62 % of it on average (Luo et al., arXiv 2402.13499)."""
 _WGMMA = 1024
 """Multiply-adds of tf32 a cycle and multiprocessor where Hopper's own instruction is used."""
-_SHARED_READS = {"LDSM": 4, "LDS.128": 4, "LDS.64": 2, "LDS": 1}
-"""Rounds of 128 bytes of a load of a warp; tests/test_cuda_banks.py checks that there are no more."""
+_SHARED_READS = {"LDSM": 4, "LDS.128": 4, "LDS.64": 2, "LDS": 1, "LDGSTS.CACHED": 4}
+"""Rounds of 128 bytes of a load of a warp; tests/test_cuda_banks.py checks that there are no more. The first-level
+cache is in the same memory."""
+_TILE = re.compile(r"_(\d+)x(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +88,32 @@ class Slab:
 def slab_of(signature: Signature, target: Target) -> Slab:
     """The main loop of a kernel of a tile of layers/_mma_tile.py, on the way that aligned operands take."""
     card = CARDS[9, 0] if target[0] == 9 else CARDS[8, 0]
-    tile = _tiles()[signature.variant]
+    rows, columns, threads = _tile(signature)
     mix = main_loop(disassembled(signature, target))
     used = assemble(ptx_of(signature, target), f"sm_{''.join(map(str, target))}")
-    warps = tile.threads // 32
+    warps = threads // 32
     reads = sum(_rounds(name) * count for name, count in mix.items()) * warps
-    copied = (tile.rows + tile.columns) * TERMS * 4 / 128
+    copied = (rows + columns) * TERMS * 4 / 128
     tensor = mix["HMMA"] * card.cycles * warps / QUARTERS
     if mix["HGMMA"]:  # of the operands, each instruction reads 64 rows and all columns, 8 terms
-        reads += mix["HGMMA"] * (64 + tile.columns) * 32 // 128
-        tensor = tile.rows * tile.columns * TERMS / _WGMMA
-    if getattr(tile, "cached", False):  # the same memory: windows are read from it, and a few of them come anew
-        reads += tile.rows * TERMS * 4 // 128
+        reads += mix["HGMMA"] * (64 + columns) * 32 // 128
+        tensor = rows * columns * TERMS / _WGMMA
     cycles = {
         "tensor cores": tensor,
         "issue": sum(mix.values()) * warps / QUARTERS,
         "shared memory": reads + copied,
     }
     slabs = card.processors * card.clock / max(cycles.values()) / 1000  # in 10 ** 12 a second
-    blocks = resident(card, used["registers"], used["shared"], tile.threads)
-    operations = 2 * tile.rows * tile.columns * TERMS
+    blocks = resident(card, used["registers"], used["shared"], threads)
+    operations = 2 * rows * columns * TERMS
     return Slab(mix, used["registers"], blocks, cycles, slabs * operations, slabs * copied * 128)
+
+
+def _tile(signature: Signature) -> tuple[int, int, int]:
+    """Rows and columns of a kernel's tile, and threads of a block."""
+    found, threads = _TILE.search(signature.variant), find_kernel(signature.kernel).threads
+    assert found is not None and isinstance(threads, int)
+    return int(found[1]), int(found[2]), threads
 
 
 def resident(card: Card, registers: int, shared: int, threads: int) -> int:
@@ -128,7 +135,9 @@ def main_loop(text: str) -> Counter[str]:
 
 def _kind(one: Instruction) -> str:
     if one.name.startswith("LDG.COPY"):
-        return "LDGSTS.128" if ".128" in one.name else "LDGSTS"
+        if ".128" not in one.name:
+            return "LDGSTS"
+        return "LDGSTS.128" if ".BYPASS" in one.name else "LDGSTS.CACHED"
     first = one.name.partition(".")[0]
     if first == "LDS" and one.operands.startswith("RZ"):
         return "NOP"  # what ptxas puts before copies
@@ -140,19 +149,11 @@ def _rounds(name: str) -> int:
     return _SHARED_READS.get(name, 0)
 
 
-def _tiles() -> dict[str, Any]:
-    from netspec.layers import _conv_wgmma
-    from netspec.layers._mma_tile import VARIANTS
-
-    return {variant: tile for variant, (_, tile) in VARIANTS.items()} | _conv_wgmma.VARIANTS
-
-
 def products(pattern: str = "") -> Iterator[Signature]:
     """Signatures of the kernels on tensor cores, without epilogues of their own."""
-    known = _tiles()
     for one in cuda_signatures():
         chosen = pattern in one.kernel if pattern else one.variant == "tf32_128x128"
-        if one.variant in known and one.variant in one.kernel and not one.then and chosen:
+        if _TILE.search(one.variant) and one.variant in one.kernel and not one.then and chosen:
             yield one
 
 
