@@ -233,6 +233,56 @@ def test_atomics_take_turns():
         run(body + "st.global.u32 [%rd1], 0;", np.zeros(4, np.uint32), 4 * 32)
 
 
+def test_numbers_in_several_registers():
+    a, b = RNG.integers(0, 2**64, (2, 40), np.uint64)
+    a[:2], b[:2] = 2**64 - 1, [1, 2**64 - 1]
+    halves = "mov.b64 {%r20, %r21}, %a; mov.b64 {%r22, %r23}, %b; "
+    end = " mov.b64 %d, {%r24, %r25};"
+    add = halves + "add.cc.u32 %r24, %r20, %r22; addc.u32 %r25, %r21, %r23;" + end
+    _same(apply(add, a, b, out="u8"), a + b)
+    _same(apply(halves + "sub.cc.u32 %r24, %r20, %r22; subc.u32 %r25, %r21, %r23;" + end, a, b, out="u8"), a - b)
+    mad = "mul.lo.u32 %r24, %r20, %r22; mul.hi.u32 %r25, %r20, %r22; mad.lo.cc.u32 %r24, %r20, 7, %r24; "
+    small = a & np.uint64(2**32 - 1), b & np.uint64(2**32 - 1)
+    _same(
+        apply(halves + mad + "madc.hi.u32 %r25, %r20, 7, %r25;" + end, *small, out="u8"),
+        small[0] * small[1] + small[0] * np.uint64(7),
+    )
+
+
+FUNCTION = """.func (.param .b32 given) halved (.param .b32 first, .param .align 8 .b8 more[16]);
+.func (.param .b32 given) halved (.param .b32 first, .param .align 8 .b8 more[16])
+{ .reg .b32 %r<9>; .reg .pred %p<3>; ld.param.u32 %r1, [first]; ld.param.u32 %r2, [more+8]; mov.u32 %r3, 0;
+LOOP: setp.lt.u32 %p1, %r1, %r2; @%p1 bra DONE; sub.u32 %r1, %r1, %r2; add.u32 %r3, %r3, 1; bra LOOP;
+DONE: setp.ne.u32 %p2, %r1, 0; @%p2 bra ODD; st.param.b32 [given], %r3; ret;
+ODD: st.param.b32 [given+0], 1000; ret; }"""
+CALL = """{{ .param .b32 param0; st.param.b32 [param0], {}; .param .align 8 .b8 param1[16]; st.param.b32 [param1+8], {};
+.param .b32 retval0; call.uni (retval0), halved, (param0, param1); ld.param.b32 {}, [retval0]; }}"""
+
+
+def test_functions_are_called():
+    """Division by subtraction, called twice: half of each thread's number, and half of that for every fourth."""
+    body = CALL.format("%r1", 2, "%r2") + "setp.eq.u32 %p1, %r2, 1000; @%p1 bra ODD;" + CALL.format("%r2", 2, "%r3")
+    body += (
+        "add.u32 %r2, %r3, 100; ODD: mul.wide.u32 %rd2, %r1, 4; add.u64 %rd3, %rd1, %rd2; st.global.u32 [%rd3], %r2;"
+    )
+    (got,) = run(body, 4 * 16, threads=16, before=FUNCTION)
+    want = [1000 if i % 2 else 1100 if i % 4 else 100 + i // 4 for i in range(16)]
+    _same(got.view("u4"), np.array(want, np.uint32))
+    with pytest.raises(Fault, match="not in the module"):
+        Module(kernel(CALL.format("%r1", 2, "%r2")))
+
+
+def test_volatile_accesses_are_no_race_with_atomics():
+    """A maximum by compare and swap, as it is made where there is no instruction for it."""
+    body = """cvt.rn.f32.u32 %f1, %r1; mov.b32 %r2, %f1; AGAIN: ld.volatile.global.f32 %f2, [%rd1];
+    setp.ge.f32 %p1, %f2, %f1; @%p1 bra DONE; mov.b32 %r3, %f2; atom.global.cas.b32 %r4, [%rd1], %r3, %r2;
+    setp.ne.u32 %p2, %r3, %r4; @%p2 bra AGAIN; DONE:"""
+    (got,) = run(body, np.zeros(1, np.float32))
+    assert got[0] == 31
+    with pytest.raises(Fault, match="race"):
+        run(body.replace("ld.volatile", "ld"), np.zeros(1, np.float32))
+
+
 def test_moves_between_wide_registers_and_parts():
     a = np.array([0x1122334455667788, 5], np.uint64)
     got = apply("mov.b64 {%r20, %r21}, %a; mov.b64 %d, {%r21, %r20};", a, out="u8")
@@ -249,7 +299,7 @@ def test_a_guard_holds_back_what_it_does_not_hold_for():
     "text",
     [
         "frobnicate.u32 %r2, %r1;",
-        "add.cc.u32 %r2, %r1, 1;",
+        "add.cc.u64 %rd2, %rd1, 1;",
         "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
         "cvt.rn.f16x2.f32.extra %r1, %f1;",
         "bar.sync 0, 64;",

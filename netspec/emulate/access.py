@@ -35,6 +35,8 @@ class Kind(NamedTuple):
     space: str
     type: str
     parts: int
+    strong: bool
+    """Whether it is no race with others of its kind: volatile and relaxed accesses are not."""
 
     @property
     def size(self) -> int:
@@ -60,7 +62,7 @@ def load(ins: Instruction) -> Bind:
             for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
                 rows = check(frame, piece, kind.size, ins, reads=True)
                 if frame.checked and piece.space is not frame.local:
-                    frame.races.read(piece.space, kind.size, rows, piece.lanes, ins.line)
+                    frame.races.read(piece.space, kind.size, rows, piece.lanes, ins.line, kind.strong)
                 values = piece.space.words(kind.size, element)[rows]
                 for number, result in enumerate(results):
                     part = values if kind.parts == 1 else values[:, number]
@@ -92,7 +94,8 @@ def store(ins: Instruction) -> Bind:
             for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
                 rows = check(frame, piece, kind.size, ins, reads=False)
                 if frame.checked and piece.space is not frame.local:
-                    frame.races.write(piece.space, kind.size, rows, piece.lanes, ins.line)
+                    change = frame.races.atomic if kind.strong else frame.races.write
+                    change(piece.space, kind.size, rows, piece.lanes, ins.line)
                 if frame.kernel.asynchronous and piece.space is frame.shared:
                     frame.products.wrote(kind.size, rows, piece.lanes)
                 data = piece.space.words(kind.size, DTYPES[element])
@@ -116,7 +119,8 @@ def _kind(ins: Instruction) -> Kind:
             raise ins.fault(f"'.{word}' of {ins.name} is not known here")
     if ins.modifiers[-1] not in DTYPES:
         raise ins.fault(f"type '.{ins.modifiers[-1]}' is not known here")
-    return Kind(space, ins.modifiers[-1], count)
+    strong = bool({"volatile", "relaxed"} & set(ins.modifiers))
+    return Kind(space, ins.modifiers[-1], count, strong)
 
 
 def _parts(operand: Operand, kind: Kind) -> tuple[Operand, ...]:

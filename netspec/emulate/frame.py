@@ -87,6 +87,10 @@ class Frame:
             self._registers[name] = np.full(self.count, unset, dtype)
         return self._registers[name]
 
+    def flag(self, name: str) -> Array:
+        """A predicate of each thread that no instruction names."""
+        return self._registers.setdefault(name, np.zeros(self.count, bool))
+
     def read(self, operand: Operand, kind: str) -> Any:
         """The operand's values as that type: a view of a register, or one value for all threads.
 

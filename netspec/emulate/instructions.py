@@ -41,5 +41,5 @@ def binding(ins: Instruction) -> Bind:
         define = floats.arithmetic
     try:
         return define(ins)
-    except (AssertionError, ValueError, KeyError, IndexError) as error:
+    except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
         raise ins.fault(f"instruction '{ins.opcode}' is not known in this form ({error})") from error

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from netspec.emulate.carries import CARRYING, carrying
 from netspec.emulate.frame import DTYPES, Bind, Frame, Steps, computed, ufunc
 from netspec.emulate.memory import Array
 from netspec.emulate.syntax import Instruction
 
 NAMES = (
     "add", "sub", "mul", "mad", "div", "rem", "abs", "neg", "min", "max", "popc", "clz", "brev", "bfe", "bfi", "prmt",
-    "sad",
+    "sad", *CARRYING,
 )  # fmt: skip
 _SIMPLE = {
     "add": np.add, "sub": np.subtract, "min": np.minimum, "max": np.maximum, "abs": np.absolute, "neg": np.negative,
@@ -27,6 +28,8 @@ def arithmetic(ins: Instruction) -> Bind:
     *modes, kind = ins.modifiers
     if kind not in _TYPES:
         raise ValueError(f"type .{kind}")
+    if "cc" in modes or ins.name in CARRYING:
+        return carrying(ins)
     if ins.name in _SIMPLE:
         _only(modes)
         return _simple(ins, kind, _SIMPLE[ins.name])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from netspec.emulate.calls import inline
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import SHARED_BASE, Bind, guarded
 from netspec.emulate.instructions import binding
@@ -85,6 +86,7 @@ def _placed(one: Variable, memory: Memory) -> int:
 
 
 def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
+    inline(body, source.functions)
     shared, static = _shared(body, source)
     local, local_bytes = offsets({one.name: one for one in body.local})
     cutter = _Cutter(body)

@@ -11,6 +11,8 @@ _INTEGER = re.compile(r"-?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)U?")
 _HEX_FLOAT = re.compile(r"0([fFdD])([0-9a-fA-F]+)")
 _DECIMAL = re.compile(r"-?\d+\.\d*(?:[eE][-+]?\d+)?")
 _NAME = re.compile(r"[A-Za-z_$%][\w$.]*")
+VARIABLE = "#"
+"""Part of the name that stands for a variable of an inner scope; registers have another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ def _split(text: str) -> Iterator[str]:
 def _operand(text: str, own: Callable[[str], str]) -> Operand:
     if text.startswith("{"):
         return Vector(parse_operands(text[1:].removesuffix("}"), own))
+    if text.startswith("("):
+        return Vector(parse_operands(text[1:].removesuffix(")"), own))
     if text.startswith("["):
         return _address(text[1:].removesuffix("]").strip(), own)
     if "|" in text:
@@ -109,6 +113,8 @@ def _named(text: str, own: Callable[[str], str]) -> Register | Symbol:
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{text}' is no operand")
     mine = own(name)
+    if mine != name and VARIABLE in mine:
+        return Symbol(mine, offset)
     return Register(mine) if name.startswith("%") or mine != name else Symbol(name, offset)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from netspec.emulate.fault import Fault
-from netspec.emulate.operands import Immediate, Symbol, parse_operands
-from netspec.emulate.syntax import SIZES, Body, Instruction, Parameter, Source, Variable
+from netspec.emulate.operands import VARIABLE, Address, Immediate, Operand, Symbol, parse_operands
+from netspec.emulate.syntax import SIZES, Body, Function, Instruction, Parameter, Source, Variable
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*\.(?:loc|file)\b[^\n]*", re.MULTILINE)
@@ -27,7 +27,7 @@ _PARAMETER = re.compile(r"\.param\s+(?P<rest>.*)", re.DOTALL)
 
 
 def parse(text: str) -> Source:
-    """Raises Fault where the text is not the PTX that is known here: device functions and their calls are not."""
+    """Raises Fault where the text is not the PTX that is known here."""
     return _Parser(text).parse()
 
 
@@ -57,6 +57,9 @@ class _Parser:
             if token == "{" and re.search(r"\.entry\b", pending):
                 self._kernel(pending, tokens)
                 pending = ""
+            elif token == "{" and re.search(r"\.func\b", pending):
+                self._function(pending, tokens)
+                pending = ""
             elif token == "{":  # the value of a variable
                 pending += self._braces(tokens)
             elif token == "}":
@@ -85,9 +88,9 @@ class _Parser:
 
     def _module_variable(self, text: str) -> None:
         text = text.strip()
-        if not text or text.startswith(".pragma"):
-            return
         words = _LINKING.sub("", text)
+        if not text or text.startswith(".pragma") or words.startswith(".func"):  # a function's body comes later
+            return
         space, _, rest = words.partition(" ")
         if space == ".shared" and ".extern" in text[: len(text) - len(words)]:
             variable = self._variable(rest, 16)
@@ -120,6 +123,22 @@ class _Parser:
             body.limits[word] = tuple(map(int, numbers.split(",")))
         _Statements(self, body, tokens).read()
         self.source.kernels[body.name] = body
+
+    def _function(self, header: str, tokens: Iterator[str]) -> None:
+        found = re.search(r"\.func\s*(?:\((.*?)\))?\s*([\w$%]+)\s*(?:\((.*?)\))?", header, re.DOTALL)
+        if found is None:
+            raise Fault(f"not a function, at line {self.line} of the PTX: {header.splitlines()[0]}")
+        given = [*self._formals(found[1] or ""), *self._formals(found[3] or "")]
+        body = Body(found[2], (), local=[*given])
+        _Statements(self, body, tokens).read()
+        self.source.functions[body.name] = Function(body, tuple(one.name for one in given))
+
+    def _formals(self, text: str) -> Iterator[Variable]:
+        for part in filter(None, map(str.strip, text.split(","))):
+            found = _PARAMETER.match(part)
+            if found is None:
+                raise Fault(f"not a parameter of a function, at line {self.line} of the PTX: {part}")
+            yield self._variable(found["rest"])
 
     def _parameters(self, text: str) -> Iterator[Parameter]:
         offset = 0
@@ -205,6 +224,10 @@ class _Statements:
             self.body.shared.append(self.parser._variable(text.removeprefix(".shared")))
         elif text.startswith(".local"):
             self.body.local.append(self.parser._variable(text.removeprefix(".local")))
+        elif text.startswith(".param"):
+            variable = self.parser._variable(text.removeprefix(".param"))
+            self.scopes[-1][variable.name] = f"{variable.name}{VARIABLE}{self.opened}"
+            self.body.local.append(replace(variable, name=self.scopes[-1][variable.name]))
         elif text.startswith("."):
             if not text.startswith(".pragma"):
                 raise Fault(f"not known here, at line {line} of the PTX: {text}")
@@ -231,7 +254,14 @@ class _Statements:
             parsed = parse_operands(operands, str if name == "bra" else self._own)
         except ValueError as error:
             raise Fault(f"{error}, at line {line} of the PTX: {text}") from error
+        if "param" in modifiers and any(self._is_local(one) for one in parsed):
+            modifiers = ["local" if word == "param" else word for word in modifiers]
         return Instruction(name, tuple(modifiers), parsed, guard, line, text)
+
+    def _is_local(self, operand: Operand) -> bool:
+        """Whether it is a place in a variable of ``.param`` that is no kernel's parameter."""
+        base = operand.base if isinstance(operand, Address) else None
+        return isinstance(base, Symbol) and any(one.name == base.name for one in self.body.local)
 
 
 def _initial(text: str, kind: str, nbytes: int) -> bytes:

@@ -92,10 +92,15 @@ class Races:
         self.warp_together[threads] = now
         np.add(self.threads, now, out=self.stamps)
 
-    def read(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
-        """Threads read a row of bytes each; Fault where another has written them meanwhile."""
+    def read(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int, strong: bool = False) -> None:
+        """Threads read a row of bytes each; Fault where another has written them meanwhile.
+
+        A strong read is no race with atomic operations, before it or after.
+        """
         touch = self._touch(space, size, rows, lanes, line)
         self._compare(touch, _WRITE, "read", "written")
+        if strong:
+            return
         self._compare_with_atomics(touch, "read")
         reads = space.stamps(_READ, touch.unit, size)
         before, mine = reads[rows], touch.each

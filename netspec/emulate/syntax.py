@@ -70,12 +70,21 @@ class Body:
     """``maxntid`` and the like."""
 
 
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A device function: its body, and its names for what it gives and takes, variables of ``.param``."""
+
+    body: Body
+    formal: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Source:
     """A module as parsed: kernels by name, and its variables by state space."""
 
     target: str = ""
     kernels: dict[str, Body] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
     shared: list[Variable] = field(default_factory=list)
     dynamic: set[str] = field(default_factory=set)
     """Names of shared arrays whose size the launch says."""
