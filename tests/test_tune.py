@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -139,17 +139,50 @@ def test_the_command_tunes_and_forgets(tmp_path: Path) -> None:
     assert json.loads(command("tune", str(spec), "--devices", "cpu", "--forget", "--json").out) == {"removed": []}
 
 
-def test_what_a_device_cannot_record_is_timed_as_it_is() -> None:
-    class Plain:
-        def synchronise(self) -> None:
-            """Nothing is under way."""
+class Card:
+    """A device that enqueues, whose every start takes the host some time and whose every call takes it some."""
 
-        def capture(self, call: object) -> object:
+    enqueues = True
+
+    def __init__(self, start: float, work: float, records: bool = True) -> None:
+        self.now, self.start, self.work, self.records = 0.0, start, work, records
+        self.calls = 0
+
+    def call(self) -> None:
+        self.calls += 1
+        self.now += self.work
+
+    def synchronise(self) -> None:
+        self.now += self.start
+
+    def capture(self, call: Callable[[], None]) -> Callable[[], None]:
+        if not self.records:
             raise NetspecError("cannot be captured")
+        return call
 
-    calls: list[int] = []
-    assert seconds_of(Plain(), lambda: calls.append(1), 0.0) >= 0  # type: ignore[arg-type]
-    assert len(calls) == 1
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Card], Card]:
+    """Let a card's own clock be what is read."""
+
+    def read(card: Card) -> Card:
+        monkeypatch.setattr("netspec.runners.tune.time.perf_counter", lambda: card.now)
+        return card
+
+    return read
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_small_kernel_is_timed_without_the_host(clock: Callable[[Card], Card], records: bool) -> None:
+    card = clock(Card(start=1e-4, work=5e-6, records=records))
+    taken = seconds_of(card, card.call, 4e-6)  # type: ignore[arg-type]
+    assert 5e-6 <= taken < 7e-6, "the start of a call, 20 times as long, must neither count nor rule it out"
+
+
+def test_a_kernel_that_is_hopeless_is_not_repeated(clock: Callable[[Card], Card]) -> None:
+    card = clock(Card(start=1e-4, work=0.1))
+    assert seconds_of(card, card.call, 1e-3) == pytest.approx(0.1, rel=0.01)  # type: ignore[arg-type]
+    assert card.calls == 1
 
 
 def test_a_run_that_is_resumed_after_tuning_says_so(spec: Path) -> None:
