@@ -63,14 +63,20 @@ def pixels_grid(g, tile):
 
 
 def images_at_once(geometry):
-    """Images of a chunk of the batch: as many chunks as keep a GPU busy."""
-    blocks = tiles(geometry.patch, 128) * tiles(geometry.share, 128) * geometry.groups
-    return -(-geometry.batch // min(tiles(2 * PROCESSORS, blocks), _MOST_CHUNKS, geometry.batch))
+    """Images of a chunk of the batch: as many chunks as keep a GPU busy, and leave no few blocks for the end."""
+    g, blocks = geometry, tiles(geometry.patch, 128) * tiles(geometry.share, 128) * geometry.groups
+    few = max(2 * PROCESSORS // blocks, 1)
+
+    def time_of_one(count):
+        return tiles(blocks * count, PROCESSORS) * tiles(g.batch, count)
+
+    most = min(g.batch, _MOST_CHUNKS)
+    return tiles(g.batch, min((min(few, most), min(few + 1, most)), key=time_of_one))
 
 
 def chunks(geometry):
     """Chunks of the batch whose weight gradients are summed apart."""
-    return -(-geometry.batch // images_at_once(geometry))
+    return tiles(geometry.batch, images_at_once(geometry))
 
 
 def workspace(t, direction):

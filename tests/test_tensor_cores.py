@@ -4,8 +4,9 @@ import pytest
 
 from netspec.check.subject import Case
 from netspec.contract.tensor import Tensor
+from netspec.layers import _conv_mma as mma
 from netspec.layers._mma_shapes import of_dense
-from netspec.layers._mma_tile import TILES
+from netspec.layers._mma_tile import PROCESSORS, TILES, tiles
 from netspec.program.choice import candidates
 from netspec.registry import layer_types
 from netspec.spec.model import CudaSpec
@@ -68,3 +69,16 @@ def test_a_dense_layer_is_a_convolution_with_one_position():
     assert (geometry.image, geometry.size, geometry.out) == ((5, 7), (5, 7), (1, 1))
     t = layer.tensors((Tensor((3, 4), "float32"),))
     assert of_dense(t, 2).image == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("filters", "channels", "groups", "chunks"), [(384, 256, 1, 4), (384, 384, 2, 4), (256, 384, 2, 9), (64, 3, 1, 128)]
+)
+def test_chunks_of_the_weights_gradient_are_no_few_blocks_too_many(filters, channels, groups, chunks):
+    """AlexNet's upper convolutions, each with as many tiles as two blocks a multiprocessor take at once."""
+    attrs = {**CONV3, "filters": filters, "groups": groups}
+    case = Case(layer_types()["conv"], attrs, (Tensor((128, 13, 13, channels), "float32"),))
+    geometry = case.layer().tensors(case.given("train")).geometry
+    assert mma.chunks(geometry) == chunks
+    blocks = tiles(geometry.patch, 128) * tiles(geometry.share, 128) * groups * chunks
+    assert blocks <= 2 * PROCESSORS
