@@ -6,6 +6,7 @@ strides or chunk of the batch by ``blockIdx.y``.
 
 from netspec.layers._mma_copies import (
     FOURS,
+    WHOLE,
     below,
     divide,
     find_run,
@@ -19,7 +20,7 @@ from netspec.layers._mma_copies import (
     put_four,
 )
 from netspec.layers._mma_tile import TERMS
-from netspec.plugin import cuda, device, epilogue, quotient
+from netspec.plugin import backward_epilogue, cuda, device, epilogue, quotient
 
 ALIGNMENT = 1024
 """Bytes; what Hopper's matrix instruction needs of shared memory. 128-bit accesses need 16."""
@@ -151,7 +152,7 @@ def make_d_x(precision, tile):
         w = int32((rest - a * per_row) * stride_w + taps[1] - residue_w)
         return int32((n * height + h) * width + w) if below(h, height) & below(w, width) else int32(-1)
 
-    def d_x(weight, dy, d_x, back_image, back_walk, back_positions, back_columns, columns, classes):
+    def d_x(weight, dy, d_x, beside, back_image, back_walk, back_positions, back_columns, columns, classes):
         shared = cuda.shared.array(size, dy.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
         stride_h, stride_w, _residue_h, _residue_w, size_h, size_w, _, _, groups = classes
@@ -177,9 +178,11 @@ def make_d_x(precision, tile):
             for row in range(start, count, at_once):
                 pixel = pixel_of(int32(first + part * part_rows + row), (tap_h, tap_w), back_positions, classes)
                 if pixel >= 0:
-                    values = four_sums(shared, row, column)
-                    index = int32(pixel * channels + group * depth + c)
-                    put_four(d_x, index, int32(depth - c), wide, values[0], values[1], values[2], values[3])
+                    e, f, g, h = four_sums(shared, row, column)
+                    index, count = int32(pixel * channels + group * depth + c), int32(depth - c)
+                    aligned = int32(wide) == WHOLE
+                    e, f, g, h = backward_epilogue(e, f, g, h, beside, index, count, aligned)
+                    put_four(d_x, index, count, wide, e, f, g, h)
 
     return d_x
 

@@ -59,7 +59,18 @@ in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "
 
 from netspec.contract.attrs import boolean, choice, initialiser, integer, number, padding, pair
 from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import Lazy, backward, cuda, device, epilogue, forward, load4, quotient, store4
+from netspec.contract.kernel import (
+    Lazy,
+    backward,
+    backward_epilogue,
+    cuda,
+    device,
+    epilogue,
+    forward,
+    load4,
+    quotient,
+    store4,
+)
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.errors import LayerError
@@ -104,6 +115,7 @@ __all__ = [
     "Tensors",
     "Workspace",
     "backward",
+    "backward_epilogue",
     "bernoulli",
     "boolean",
     "choice",

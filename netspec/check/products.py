@@ -153,7 +153,8 @@ def products(pattern: str = "") -> Iterator[Signature]:
     """Signatures of the kernels on tensor cores, without epilogues of their own."""
     for one in cuda_signatures():
         chosen = pattern in one.kernel if pattern else one.variant == "tf32_128x128"
-        if _TILE.search(one.variant) and one.variant in one.kernel and not one.then and chosen:
+        own = one.variant in one.kernel and "_sum_" not in one.kernel
+        if _TILE.search(one.variant) and own and not one.then and chosen:
             yield one
 
 

@@ -68,7 +68,7 @@ def cuda_signatures() -> Iterator[Signature]:
         if find_kernel(name).has_epilogue:  # one of a layer's fast variants stands for all
             several[name.partition(":")[0], one.variant == "plain", one.types] = one
     for one in several.values():
-        yield replace(one, then=("relu:forward_cuda",))
+        yield replace(one, then=(f"relu:{find_kernel(one.kernel).direction}_cuda",))
 
 
 def uncovered() -> list[str]:

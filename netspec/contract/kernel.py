@@ -65,8 +65,9 @@ class Kernel:
 
     @property
     def has_epilogue(self) -> bool:
-        """Whether it, or a helper of its, stores through ``epilogue``."""
-        return not self.host and _reaches(self.function, epilogue)
+        """Whether it, or a helper of its, stores through ``epilogue``, or ``backward_epilogue``."""
+        marker = epilogue if self.direction == "forward" else backward_epilogue
+        return not self.host and _reaches(self.function, marker)
 
     def applies(self, attrs: Mapping[str, Any], phase: Phase) -> bool:
         """Whether the layer with these attributes runs this kernel in this phase."""
@@ -146,6 +147,22 @@ def epilogue(value: Any) -> Any:
     Where elementwise layers follow, the Program puts their functions in its place.
     """
     return value
+
+
+@device
+def backward_epilogue(a: Any, b: Any, c: Any, d: Any, beside: Any, index: Any, count: Any, aligned: Any) -> Any:
+    """What a CUDA kernel stores gradients through, four neighbouring ones: the values as they are.
+
+    ``beside`` is a parameter of the kernel, an array of the gradients' shape, in which they stand at ``index``. Where
+    an elementwise layer's backward pass follows, the Program puts its function in this one's place, and what that
+    reads, such as the layer's y, in the array's; else that is what the kernel writes, and nothing reads it. ``count``
+    of them are there, all where they are ``aligned``.
+    """
+    return a, b, c, d
+
+
+BESIDE = "beside"
+"""The parameter's name."""
 
 
 def _reaches(function: Any, target: Any, seen: tuple[Any, ...] = ()) -> bool:

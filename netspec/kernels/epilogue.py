@@ -1,4 +1,7 @@
-"""What elementwise layers become when a GPU kernel stores its results through them: one function of a number."""
+"""What elementwise layers become when a GPU kernel stores its results through them: one function of a number.
+
+Backward, of four gradients at a time, and of what lies beside them in one array more.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,88 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import device
+from netspec.contract.kernel import device, load4
+from netspec.kernels.find import find_kernel
 from netspec.registry import layer_types
 
-Link = tuple[Callable[..., Any], tuple[tuple[type, Any] | None, ...]]
-"""A layer's forward function and what it is called with: attributes with their types, None for the number itself."""
+Argument = tuple[type, Any] | str
+"""An attribute with its type, or the name of an array's element."""
+Link = tuple[Callable[..., Any], tuple[Argument, ...]]
+"""A layer's forward or backward function and what it is called with."""
 
 
 def epilogue_of(tails: Sequence[tuple[str, Mapping[str, Any]]]) -> Callable[..., Any] | None:
-    """The forward functions of elementwise layers, one after the other, to take ``epilogue``'s place; None for none.
+    """The functions of elementwise layers, one after the other, to take ``epilogue``'s place; None for none.
 
-    ``tails`` names their kernels, with their scalars. Attributes are constants of its code. Each result is rounded to
-    the compute dtype, as if it had been stored.
+    ``tails`` names their kernels, with their scalars: forward ones, or a single backward one. Attributes are constants
+    of its code. Each result is rounded to the compute dtype, as if it had been stored.
     """
-    return _chain(tuple(map(_link, tails))) if tails else None
+    if tails and find_kernel(tails[0][0]).direction == "backward":
+        (tail,) = tails
+        return _four(_link(tail, "scalar_backward"))
+    return _chain(tuple(_link(tail, "scalar_forward") for tail in tails)) if tails else None
 
 
-def _link(tail: tuple[str, Mapping[str, Any]]) -> Link:
+def _link(tail: tuple[str, Mapping[str, Any]], function: str) -> Link:
     kernel, scalars = tail
     layer = cast("type[Elementwise]", layer_types()[kernel.partition(":")[0]])
-    values = [scalars.get(name) for name in inspect.signature(layer.scalar_forward).parameters]
-    return layer.scalar_forward, tuple(None if value is None else (type(value), value) for value in values)
+    called = getattr(layer, function)
+    values = {name: scalars.get(name) for name in inspect.signature(called).parameters}
+    return called, tuple(name if value is None else (type(value), value) for name, value in values.items())
 
 
 @functools.cache
 def _chain(links: tuple[Link, ...]) -> Callable[..., Any]:
     """A line for each: ``value = f(value, slope)``, with the functions and their attributes as its globals."""
-    scope: dict[str, Any] = {"__name__": __name__}
+    scope: dict[str, Any] = {}
     lines = ["def epilogue(value):", "    value = _netspec_cast(value)"]
     for number, (function, arguments) in enumerate(links):
-        words = ["value" if each is None else f"a{number}_{place}" for place, each in enumerate(arguments)]
-        scope |= {word: each[1] for word, each in zip(words, arguments, strict=True) if each is not None}
+        words = _words(scope, number, arguments, {name: "value" for name in arguments if isinstance(name, str)})
         scope[f"f{number}"] = function
-        lines.append(f"    value = _netspec_cast(f{number}({', '.join(words)}))")
-    source = "\n".join((*lines, "    return value"))
+        lines.append(f"    value = _netspec_cast(f{number}({words}))")
+    return _defined("epilogue", [*lines, "    return value"], scope)
+
+
+@functools.cache
+def _four(link: Link) -> Callable[..., Any]:
+    """Four calls of a backward function, on the gradients and on what one load of 128 bits brings, if it needs that."""
+    function, arguments = link
+    scope: dict[str, Any] = {"f0": function, "four_beside": four_beside}
+    lines = ["def epilogue(a, b, c, d, beside, index, count, aligned):"]
+    if any(isinstance(name, str) and name != "dy" for name in arguments):
+        lines.append("    p, q, r, s = four_beside(beside, index, count, aligned)")
+    results = []
+    for gradient, other in zip("abcd", "pqrs", strict=True):
+        places = {name: gradient if name == "dy" else other for name in arguments if isinstance(name, str)}
+        results.append(f"_netspec_cast(f0({_words(scope, 0, arguments, places)}))")
+    return _defined("epilogue", [*lines, f"    return {', '.join(results)}"], scope)
+
+
+@device
+def four_beside(array: Any, index: Any, count: Any, aligned: Any) -> Any:
+    """Four neighbouring elements, of which so many are there."""
+    if aligned:
+        return load4(array, index)  # type: ignore[operator]
+    a, b = array[index], array[index + 1] if count > 1 else array[index]
+    c, d = array[index + 2] if count > 2 else a, array[index + 3] if count > 3 else a
+    return a, b, c, d
+
+
+def _words(scope: dict[str, Any], number: int, arguments: Sequence[Argument], places: Mapping[Any, str]) -> str:
+    words = []
+    for place, each in enumerate(arguments):
+        if isinstance(each, str):
+            words.append(places[each])
+        else:
+            scope[f"a{number}_{place}"] = each[1]
+            words.append(f"a{number}_{place}")
+    return ", ".join(words)
+
+
+def _defined(name: str, lines: Sequence[str], scope: dict[str, Any]) -> Callable[..., Any]:
+    source = "\n".join(lines)
+    scope["__name__"] = __name__
     exec(source, scope)  # the text is made of this module's words only
-    function = device(scope["epilogue"])
+    function = device(scope[name])
     function.__netspec_source__ = source  # type: ignore[attr-defined]
     return function

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.contract.kernel import Lazy, epilogue
+from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.errors import NetspecError
 
 _CAST = "_netspec_cast"
@@ -46,16 +46,16 @@ def prepare(function: Callable[..., Any], dtype: str, stored_through: Callable[.
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
     Module-level floats that it reaches are constants of the compute dtype, as its literals are. ``stored_through``
-    takes the place of ``netspec.plugin.epilogue``.
+    takes the place of ``netspec.plugin.epilogue``, or ``backward_epilogue``.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
     """
-    return _Preparer(dtype, stored_through or epilogue).prepare(function)
+    return _Preparer(dtype, stored_through).prepare(function)
 
 
 class _Preparer:
-    def __init__(self, dtype: str, stored_through: Callable[..., Any]) -> None:
+    def __init__(self, dtype: str, stored_through: Callable[..., Any] | None) -> None:
         self.dtype, self.stored_through = dtype, stored_through
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
         self.done: dict[int, Prepared | None] = {}
@@ -103,7 +103,8 @@ class _Preparer:
 
     def _resolve(self, function: Any, name: str, value: Any) -> Any:
         value = value.resolve() if isinstance(value, Lazy) else value
-        value = self.stored_through if value is epilogue else value
+        if value is epilogue or value is backward_epilogue:
+            value = self.stored_through or value
         if type(value) is float:
             return self.cast(value)
         if not isinstance(value, FunctionType):

@@ -1,7 +1,8 @@
 """Elementwise layers join the step whose result they work on: one trip through memory less each.
 
 On CPUs a team member runs them on the block that it has just written, while that is in cache: the same numbers to the
-last bit. On GPUs a kernel that stores through ``netspec.plugin.epilogue`` is compiled with them as its epilogue.
+last bit. On GPUs a kernel that stores through ``netspec.plugin.epilogue`` is compiled with them as its epilogue, one
+that stores through ``backward_epilogue`` with the backward pass of one of them, which may read one tensor more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import Backend
+from netspec.contract.kernel import BESIDE, Backend
 from netspec.kernels.find import find_kernel
 from netspec.plan.model import Buffer, Pass, Region, Step
 from netspec.registry import layer_types
@@ -49,7 +50,7 @@ def split(step: Step) -> tuple[Step, ...]:
     plain = replace(
         step,
         writes=tuple(name for name in step.writes if name in own),
-        passes=tuple(replace(one, then=()) for one in step.passes),
+        passes=tuple(_reading(replace(one, then=())) if one.then else one for one in step.passes),
     )
     tails = [tail for one in step.passes for tail in one.then]
     return plain, *(replace(step, layer=next(layers), writes=tail.writes, passes=(tail,)) for tail in tails)
@@ -145,8 +146,12 @@ class _Fusion:
             large = self.buffers[step.args[PAIRS[step.op][0]].buffer].nbytes >= LARGE
             return one.over == between and covers_blocks(one) and (large or one.extent <= FEW * one.block)
         assert step.layer is not None
-        follows = issubclass(layer_types()[self.types[step.layer]], Elementwise) and step.op == "forward"
-        return follows and one.writes == (between,) and find_kernel(one.kernel).has_epilogue
+        follows = issubclass(layer_types()[self.types[step.layer]], Elementwise) and one.writes == (between,)
+        if step.op == "backward":
+            beside = _beside(step)
+            whole = all(step.args[name].axis is None for name in beside)
+            follows = follows and len(beside) <= 1 and whole and not one.then
+        return follows and find_kernel(one.kernel).has_epilogue
 
     def _moves(self, step: Step, host: Step, source: Region) -> bool:
         """Whether the step may run as early as its host: nothing in between touches what it does, or waits for that."""
@@ -164,6 +169,8 @@ class _Fusion:
         names = {name: f"{step.layer}.{name}" for name in step.args} | dict.fromkeys(PAIRS[step.op], match.between)
         one, fused = passes[match.place], list(host.attrs.get("fused", ()))
         passes[match.place] = replace(one, then=(*one.then, _renamed(step.passes[0], names)))
+        if self.kinds[step.device] == "cuda" and step.op == "backward":
+            passes[match.place] = _reading(passes[match.place], *(names[name] for name in _beside(step)))
         fused.insert(sum(len(each.then) for each in passes[: match.place + 1]) - 1, step.layer)
         args = {**host.args, **{names[name]: region for name, region in step.args.items()}}
         args[match.between] = match.result
@@ -192,6 +199,21 @@ class _Fusion:
             yield name
         for other in self.stands_for.get(name, ()):
             yield from self._present(other)
+
+
+def _beside(step: Step) -> list[str]:
+    """What an elementwise backward pass takes beside the gradients."""
+    taken = [target for _, target in step.passes[0].args if target is not None]
+    return [name for name in dict.fromkeys(taken) if name not in PAIRS["backward"]]
+
+
+def _reading(one: Pass, target: str | None = None) -> Pass:
+    """A pass whose epilogue reads that; without one, what the kernel writes stands there, see backward_epilogue."""
+    if BESIDE not in dict(one.args):
+        return one
+    place = target or one.writes[0]
+    args = tuple((name, place if name == BESIDE else old) for name, old in one.args)
+    return replace(one, args=args, flat=tuple(dict.fromkeys((*one.flat, place))))
 
 
 def _last_write(step: Step, name: str) -> int | None:

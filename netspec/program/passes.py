@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
-from netspec.contract.kernel import Backend, Direction, Kernel
+from netspec.contract.kernel import BESIDE, Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import canonical, tensor_of
 from netspec.contract.tensor import Tensor
@@ -56,7 +56,7 @@ def _lower(
     args: list[tuple[str, str | None]] = []
     scalars: dict[str, Any] = {}
     for name in kernel.args:
-        target = canonical(name, tensors, kernel.each, index)
+        target = canonical(kernel.writes[0] if name == BESIDE else name, tensors, kernel.each, index)
         if name in numbers and target not in tensors:
             scalars[name] = numbers[name]
             args.append((name, None))
