@@ -133,8 +133,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.worker:
         return _serve(options)
     if not _has_gpu():
-        print("no NVIDIA GPU is found: nothing to measure")
-        return 0
+        from netspec.device.gpus import fault
+
+        print(f"no NVIDIA GPU is found: {fault() or 'nothing to measure'}")
+        return 0 if fault() is None else 1
     return _run(options, arguments)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,7 +162,7 @@ def test_the_driver_is_asked_for_its_cards(driver):
     assert gpu_module.gpus() == (Gpu("Card 10", 10 << 30, (9, 0)), Gpu("Card 11", 11 << 30, (9, 0)))
 
 
-@pytest.mark.parametrize(("version", "extra"), [(12080, "cuda12"), (13000, "cuda13")])
+@pytest.mark.parametrize(("version", "extra"), [(12080, "cuda12"), (13000, "cuda13"), (14010, "cuda13")])
 def test_the_extra_that_fits_the_driver_is_named(driver, monkeypatch, version, extra):
     driver(version)
     monkeypatch.setattr(gpu_module, "finds_compiler", lambda: False)
@@ -174,6 +175,15 @@ def test_the_drivers_version_is_told(driver, monkeypatch):
     assert gpu_module.driver_version() == "13.2"
     monkeypatch.setattr(gpu_module, "_driver", lambda: None)
     assert gpu_module.driver_version() is None
+
+
+@pytest.mark.parametrize("code", [0, 803])
+def test_a_driver_that_does_not_start_is_told(monkeypatch, code):
+    said = f"the driver's library does not start: cuInit answers {code}" if code else None
+    monkeypatch.setattr(gpu_module, "_library", lambda: SimpleNamespace(cuInit=lambda flags: code))
+    assert gpu_module.fault() == said and (gpu_module._driver() is None) == bool(code)
+    monkeypatch.setattr(gpu_module, "_library", lambda: None)
+    assert gpu_module.fault() is None and gpu_module._driver() is None
 
 
 def test_a_toolkits_library_is_loaded_from_where_numba_cuda_does_not_look(monkeypatch, tmp_path):

@@ -136,7 +136,8 @@ def _named(devices: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
 def _check_cards(indices: Sequence[int]) -> None:
     count = len(gpus())
     if not count:
-        raise NetspecError("no GPU found: the NVIDIA driver is not there or shows no card; use --devices cpu")
+        why = fault() or "the NVIDIA driver is not there or shows no card"
+        raise NetspecError(f"no GPU found: {why}; use --devices cpu")
     if (line := obstacle()) is not None:
         raise NetspecError(line)
     for index in indices:

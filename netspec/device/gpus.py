@@ -47,7 +47,7 @@ def obstacle() -> str | None:
     cuda = _driver()
     if cuda is None or not gpus():
         return None
-    extra = "cuda13" if (driver_version() or "").startswith("13") else "cuda12"
+    extra = "cuda13" if float(driver_version() or 0) >= 13 else "cuda12"
     if find_spec("numba_cuda") is None or not finds_compiler():
         count = "a GPU" if len(gpus()) == 1 else f"{len(gpus())} GPUs"
         return f"{count} found, but not the CUDA compiler's libraries: install netspec[{extra}]"
@@ -64,12 +64,23 @@ def driver_version() -> str | None:
     return f"{number.value // 1000}.{number.value % 1000 // 10}"
 
 
+def fault() -> str | None:
+    """Why there are no cards although the driver's library is there; None where it starts, or is not there at all."""
+    cuda = _library()
+    code = cuda.cuInit(0) if cuda is not None else 0
+    return f"the driver's library does not start: cuInit answers {code}" if code else None
+
+
 def _driver() -> ctypes.CDLL | None:
+    cuda = _library()
+    return cuda if cuda is not None and cuda.cuInit(0) == 0 else None
+
+
+def _library() -> ctypes.CDLL | None:
     try:
-        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
         return None
-    return cuda if cuda.cuInit(0) == 0 else None
 
 
 def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
