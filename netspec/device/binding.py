@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
 from netspec.device.base import Device
-from netspec.device.gpus import SIMULATED, gpus, obstacle, simulated
+from netspec.device.gpus import SIMULATED, fault, gpus, obstacle, simulated
 from netspec.environment import processor
 from netspec.errors import NetspecError
 
