@@ -10,6 +10,7 @@ import math
 from netspec.plugin import (
     Lazy,
     backward,
+    backward_epilogue,
     cuda,
     device,
     forward,
@@ -168,8 +169,15 @@ def gradient(x, dy, four, width, reach, back, k, per_term, coupling, beta):
     return own[0] - coupling * p, own[1] - coupling * q, own[2] - coupling * r, own[3] - coupling * s
 
 
+@device
+def put(d_x, beside, four, values):
+    """Four channels of the gradient, through what follows."""
+    a, b, c, d = backward_epilogue(values[0], values[1], values[2], values[3], beside, 4 * four, 4, True)
+    store4(d_x, 4 * four, a, b, c, d)
+
+
 @backward("cuda", over="d_x", grid=blocks, threads=THREADS, linear=True, writes="d_x", variant="vector")
-def backward_vector_cuda(x, dy, d_x, width, before, after, k, per_term, coupling, beta):
+def backward_vector_cuda(x, dy, d_x, beside, width, before, after, k, per_term, coupling, beta):
     """d_x = dy * power - coupling * x * the sum of x * dy * power / scale over the channels that x is scaled with."""
     lane, four = lane_and_four()
     i, j = existing(four, x.size), existing(np.int32(four + OWN), x.size)
@@ -178,6 +186,6 @@ def backward_vector_cuda(x, dy, d_x, width, before, after, k, per_term, coupling
     a = gradient(x0, dy0, i, width, reach, back, k, per_term, coupling, beta)
     b = gradient(x1, dy1, j, width, reach, back, k, per_term, coupling, beta)
     if writes(lane, four, x.size):
-        store4(d_x, 4 * i, a[0], a[1], a[2], a[3])
+        put(d_x, beside, i, a)
     if writes(lane, np.int32(four + OWN), x.size):
-        store4(d_x, 4 * j, b[0], b[1], b[2], b[3])
+        put(d_x, beside, j, b)
