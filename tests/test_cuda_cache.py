@@ -24,7 +24,9 @@ from netspec.kernels.find import find_kernel
 kernel = find_kernel("tanh:forward_cuda")
 compiled = compile_cuda(kernel.function, "float32")
 library = compiled.compile((array_type("float32", 1),) * 2)._codelibrary
+library.get_cubin(card)
 assert ".visible .entry" in library.get_asm_str(cc=card)
+assert not library._ltoir_cache and not library._lto, "what runs is not the PTX that was looked at"
 print(sum(compiled._cache_hits.values()), sum(compiled._cache_misses.values()))
 """
 

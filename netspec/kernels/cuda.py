@@ -53,4 +53,4 @@ def _plain(prepared: Prepared) -> Any:
 @functools.cache
 def _target() -> str:
     """Everything beside the source and the card that decides the machine code; numba-cuda's index adds the card."""
-    return f"cuda\n{numba_cuda.versions()}\n{sys.version}"
+    return f"cuda, from PTX\n{numba_cuda.versions()}\n{sys.version}"

@@ -61,11 +61,13 @@ def intrinsic(define: Callable[..., Any]) -> Any:
 def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | None = None) -> Any:
     """Compile a kernel, or a device function, when it is first called with a kind of arguments.
 
-    Kernels are kept in ``folder``, whose name must stand for all that decides their machine code.
+    Kernels are kept in ``folder``, whose name must stand for all that decides their machine code. They are assembled
+    from the PTX that the compile gate and the emulator see: at link time, which numba-cuda would do by itself, they
+    would be compiled once more, otherwise, and in twice the time.
     """
     if SIMULATOR:
         return function if device else _module.jit(function)
-    dispatcher = _module.jit(function, device=device)
+    dispatcher = _module.jit(function, device=device, lto=False)
     if folder is not None and not device:
         dispatcher._cache = _content_cache(function, folder)
     return dispatcher
