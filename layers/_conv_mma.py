@@ -11,6 +11,8 @@ __all__ = ["BOUNDS_OF", "VARIANTS", "chunks", "passes", "ranked", "time_of", "wo
 BOUNDS_OF = {variant: BOUNDS[precision] for variant, (precision, _) in VARIANTS.items()}
 """Error bounds by variant."""
 _MOST_CHUNKS = 128
+_OF_IMAGES = 4
+"""Channels up to which a layer is taken to read the network's images, whose gradient nobody wants."""
 
 
 def passes(others, whole=False):
@@ -116,6 +118,8 @@ def time_of(variant, g, direction, whole):
         return cost(tile, g.batch * g.out[0] * g.out[1], g.share, g.patch, g.groups)
     places, terms = g.stride[0] * g.stride[1], g.taps[0] * g.taps[1] * g.share
     d_x = cost(tile, g.batch * g.cells[0] * g.cells[1], g.depth, terms, g.groups * places)
+    if not whole and g.channels <= _OF_IMAGES:
+        d_x = 0
     parts = 1 if whole else chunks(g)
     pixels = g.batch * g.out[0] * g.out[1] / parts
     return d_x + cost(tile, g.patch, g.share, pixels, g.groups * parts)

@@ -82,3 +82,9 @@ def test_chunks_of_the_weights_gradient_are_no_few_blocks_too_many(filters, chan
     assert mma.chunks(geometry) == chunks
     blocks = tiles(geometry.patch, 128) * tiles(geometry.share, 128) * groups * chunks
     assert blocks <= 2 * PROCESSORS
+
+
+def test_the_images_gradient_does_not_choose_the_tile_for_the_weights():
+    """AlexNet's conv1: nobody wants d_x, whose three channels would speak for narrow tiles."""
+    conv1 = {**INIT, "filters": 96, "size": 11, "pad": 0, "stride": 4, "rounding": "ceil"}
+    assert chosen("conv", conv1, (128, 224, 224, 3), "backward")[0] == "tf32_256x128"
