@@ -13,6 +13,7 @@ from netspec.device.cuda import device as device_module
 from netspec.device.cuda import driver
 from netspec.device.cuda.device import CudaDevice
 from netspec.errors import NetspecError
+from netspec.kernels import together
 from netspec.kernels.numba_cuda import SIMULATOR, type_of
 from netspec.plan.model import Pass
 
@@ -47,8 +48,15 @@ def card(monkeypatch):
         return devicearray.DeviceNDArray((nbytes,), (1,), dtype, gpu_data=memory)
 
     monkeypatch.setattr(devices._runtime, "ensure_context", nullcontext)
-    module = SimpleNamespace(device_array=device_array, pinned_array=lambda shape, dtype: np.zeros(shape, dtype))
+    module = SimpleNamespace(
+        device_array=device_array,
+        pinned_array=lambda shape, dtype: np.zeros(shape, dtype),
+        event=lambda timing: SimpleNamespace(handle=11),
+    )
     monkeypatch.setattr(device_module, "cuda", module)
+    monkeypatch.setattr(together.Work, "_place", lambda self: nullcontext())
+    for name in ("cuEventRecord", "cuStreamWaitEvent"):
+        monkeypatch.setattr(cu, name, lambda *_: (cu.CUresult.CUDA_SUCCESS,))
     stand_in(monkeypatch)
     return _card(0)
 
@@ -56,7 +64,8 @@ def card(monkeypatch):
 def _card(index):
     made = CudaDevice.__new__(CudaDevice)
     made.name, made.index, made._card, made._current = f"cuda:{index}", index, nullcontext(), nullcontext()
-    made._streams = {"compute": Stream(7), "copy": Stream(8), "upload": Stream(9)}
+    made._lost = False
+    made._streams = {"compute": Stream(7), "copy": Stream(8), "upload": Stream(9), "away": Stream(10)}
     made._handles = {lane: int(stream) for lane, stream in made._streams.items()}
     return made
 

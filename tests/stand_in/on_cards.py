@@ -1,4 +1,4 @@
-"""Networks on cards that are not there: test_stand_in.py runs this in a process of its own, which finds the stand-in."""
+"""Networks on cards that are not there: test_stand_in.py runs this in a process of its own that finds the stand-in."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def mended():
     """No test leaves the cards in ruins for the next."""
     yield
     cards.sticky, cards.refused, cards.are_peers = 0, {}, True
+    cards.peers.clear()
 
 
 def _trained(devices, iterations=3, **options):

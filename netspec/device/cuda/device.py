@@ -31,6 +31,8 @@ Host = np.ndarray[Any, Any]
 ALIGNMENT = 256
 """Bytes; what the driver's allocations are aligned to, and what 128-bit accesses and copies like best."""
 _OUT_OF_MEMORY = 2
+_AWAY = "away"
+"""The queue in which a card's memory is read for another one that does not reach it."""
 
 
 class CudaDevice:
@@ -51,7 +53,7 @@ class CudaDevice:
         major, minor = SIMULATED if numba_cuda.SIMULATOR else self._card.compute_capability
         self.capability: tuple[int, int] | None = (major, minor)
         with self._card:
-            self._streams: dict[Lane, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload")}
+            self._streams: dict[str, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload", _AWAY)}
             if not numba_cuda.SIMULATOR:
                 finds_compiler()  # loads what numba-cuda itself would not look for
                 self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
@@ -114,13 +116,28 @@ class CudaDevice:
             raise ValueError(f"cannot copy {source.dtype}{source.shape} into {target.dtype}{target.shape}")
         if numba_cuda.SIMULATOR:
             return lambda: np.copyto(_simulated(target), _simulated(source))
-        stream = self._handles[queue]
         with self._card:
-            if self._reaches(source_device):
-                return _within(self._current, driver.copier(target, source, stream))
-            staging = self.staging(source.shape, str(source.dtype))
-            steps = driver.copier(staging, source, stream), driver.copier(target, staging, stream)
-        return _within(self._current, *steps)
+            if not isinstance(source_device, CudaDevice) or self._reaches(source_device):
+                return _within(self._current, driver.copier(target, source, self._handles[queue]))
+        return self._through_host(target, source, source_device, queue)
+
+    def _through_host(self, target: Array, source: Array, other: CudaDevice, queue: Lane) -> Call:
+        """A copy by way of page-locked memory: a card's own queue reads its memory, and this queue waits for it."""
+        staging, away = self.staging(tuple(source.shape), str(source.dtype)), other._handles[_AWAY]
+        leave = driver.copier(staging, source, away)
+        arrive = _within(self._current, driver.copier(target, staging, self._handles[queue]))
+        begun, read = self.event(), other.event()
+
+        def call() -> None:
+            self.record(begun, queue)
+            with other._current:
+                driver.wait(begun.handle, away)
+                leave()
+                driver.record(read.handle, away)
+            self.wait(read, queue)
+            arrive()
+
+        return call
 
     def event(self, timing: bool = False) -> Event:
         """See Device."""
@@ -182,11 +199,9 @@ class CudaDevice:
         """See Device; arrays go when the last reference to them does."""
         self._streams.clear()
 
-    def _reaches(self, other: Device | None) -> bool:
+    def _reaches(self, other: CudaDevice) -> bool:
         """Whether the driver copies from there straight to this card."""
-        if not isinstance(other, CudaDevice) or other.index == self.index:
-            return True
-        return driver.allow_peer(self.index, other.index)
+        return other.index == self.index or driver.allow_peer(self.index, other.index)
 
     def _no_room(self, nbytes: int) -> str:
         free, total = cuda.current_context().get_memory_info()
