@@ -62,13 +62,33 @@ class Frame:
         self.block = np.repeat(np.arange(len(blocks), dtype=np.int64), self.per_block)
         self._registers: dict[str, Array] = {}
         self._special: dict[str, Array] = {}
-        self.shared, self.shared_stride = self._space(shared_bytes, SHARED_BASE, len(blocks), "shared memory")
-        self.local, self.local_stride = self._space(kernel.local_bytes, 0, self.count, "local memory")
+        self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
+        """What the kernel's stretches have become for these threads: their steps for all, and for those of the mask."""
+        self._shared_bytes = shared_bytes
+        self._clear()
         self.races: Races
         self.copies: Copies
         self.products: Products
         self.checked = False
         """Whether races are looked for."""
+
+    def _clear(self) -> None:
+        """Shared and local memory of which nothing is written."""
+        self.shared, self.shared_stride = self._space(
+            self._shared_bytes, SHARED_BASE, len(self.blocks), "shared memory"
+        )
+        self.local, self.local_stride = self._space(self.kernel.local_bytes, 0, self.count, "local memory")
+
+    def renew(self, blocks: range, grid: tuple[int, int, int], parameters: Array) -> None:
+        """Make it a new frame of other blocks, as many; what is bound to its arrays stays so."""
+        self.blocks, self.grid = blocks, grid
+        self.parameters[:] = parameters
+        for array in self._registers.values():
+            array.fill(_unset(array))
+        for name, array in self._special.items():
+            if name.startswith(("%ctaid", "%nctaid")):
+                array[:] = self._special_value(name)
+        self._clear()
 
     def _space(self, nbytes: int, start: int, parts: int, name: str) -> tuple[Space, int]:
         stride = -(-(start + nbytes + _GUARD) // 1024) * 1024
@@ -83,8 +103,8 @@ class Frame:
         if name not in self._registers:
             kind = self.kernel.registers[name]
             dtype = np.dtype(DTYPES[f"b{8 * SIZES[kind]}"] if kind != "pred" else np.bool_)
-            unset = False if kind == "pred" else _UNSET & ((1 << 8 * dtype.itemsize) - 1)
-            self._registers[name] = np.full(self.count, unset, dtype)
+            self._registers[name] = array = np.empty(self.count, dtype)
+            array.fill(_unset(array))
         return self._registers[name]
 
     def flag(self, name: str) -> Array:
@@ -202,6 +222,11 @@ class Frame:
     def active(self) -> Array:
         """Numbers of the threads at work."""
         return np.arange(self.count) if self.lanes is None else self.lanes
+
+
+def _unset(register: Array) -> int | bool:
+    """What a register holds before anything is written to it."""
+    return False if register.dtype == bool else _UNSET & ((1 << 8 * register.itemsize) - 1)
 
 
 def _coordinates(place: list[int]) -> str:

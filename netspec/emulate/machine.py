@@ -12,6 +12,7 @@ import numpy as np
 from netspec.emulate.copies import Copies
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Frame, Step
+from netspec.emulate.frames import frame_for
 from netspec.emulate.memory import Array, Memory
 from netspec.emulate.module import Kernel, Module, Stretch
 from netspec.emulate.operands import Symbol
@@ -81,12 +82,12 @@ def _launch(
     with np.errstate(all="ignore"):
         for first in range(0, blocks, step):
             part = range(first, min(first + step, blocks))
-            frame = Frame(kernel, memory, part, grid, block, packed, symbols, shared)
-            frame.checked = check
-            frame.copies, frame.products = Copies(frame), Products(frame)
-            if check:
-                frame.races = Races(clock, frame.count, per_block, first * per_block, start, kernel.lines)
-            _Run(kernel, frame).run()
+            with frame_for(kernel, memory, part, grid, block, packed, symbols, shared) as frame:
+                frame.checked = check
+                frame.copies, frame.products = Copies(frame), Products(frame)
+                if check:
+                    frame.races = Races(clock, frame.count, per_block, first * per_block, start, kernel.lines)
+                _Run(kernel, frame).run()
 
 
 def _check_shape(kernel: Kernel, grid: Extent, block: Extent, shared: int) -> None:
@@ -119,7 +120,6 @@ class _Run:
         self.ready: dict[int, _Mask] = {0: None}
         self.waiting: dict[int, Array] = {}
         self.alive = np.ones(frame.count, bool)
-        self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
 
     def run(self) -> None:
         """Fault where threads wait for others that never come."""
@@ -138,7 +138,7 @@ class _Run:
 
     def _execute(self, number: int, stretch: Stretch, mask: _Mask) -> None:
         frame = self.frame
-        whole, masked = self.bound.get(number) or self._bind(number, stretch)
+        whole, masked = frame.bound.get(number) or self._bind(number, stretch)
         if mask is None:
             frame.lanes = None
             self._run(stretch, whole)
@@ -164,8 +164,8 @@ class _Run:
                 steps.append(bind(self.frame))
             except (TypeError, KeyError) as error:
                 raise ins.fault(str(error)) from error
-        self.bound[number] = [whole for whole, _ in steps], [masked for _, masked in steps]
-        return self.bound[number]
+        self.frame.bound[number] = [whole for whole, _ in steps], [masked for _, masked in steps]
+        return self.frame.bound[number]
 
     def _leave(self, number: int, stretch: Stretch, mask: _Mask) -> None:
         """Jump, go on or end."""
