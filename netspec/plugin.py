@@ -70,6 +70,7 @@ from netspec.contract.kernel import (
     load4,
     quotient,
     store4,
+    store_relaxed,
 )
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
@@ -146,6 +147,7 @@ __all__ = [
     "shuffle_up",
     "shuffle_xor",
     "store4",
+    "store_relaxed",
     "to_bf16x2",
     "to_tf32",
     "uniform",

@@ -7,6 +7,9 @@ whatever its shape. 128-bit accesses need an address that is a multiple of 16 by
 Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, ``store4(array, index, a, b, c, d)``
 writes them; in global or shared memory, for elements of any size, which decides the access's.
 
+``store_relaxed(array, index, value)`` writes an int32 that other threads write too, at any time: one of them is last,
+which without it nothing promises. In global memory.
+
 Numbers: ``rsqrt(x)`` is 1 / sqrt(x) of a float32, off by no more than 2 ** -22.4 of it; ``quotient(i, n)`` is i // n
 of whole numbers from 0 to 2 ** 32 - 1 as an int32, several times faster than that of 64 bits; ``scaled(i, factor,
 shift)`` is i * factor >> shift as an int32, of an i and a factor from 0 to 2 ** 32 - 1. ``opaque(i)`` is the int32
@@ -86,6 +89,19 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(array, types.int64, *[array.dtype] * 4), generate
+
+
+@_instruction
+def store_relaxed(_, array, index, value):  # type: ignore[no-untyped-def]
+    """Write an element that others write too."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        place = address(builder, pointer(context, builder, signature.args[0], *args[:2]))
+        text = "st.relaxed.gpu.global.u32 [$0], $1;"
+        asm(builder, text, void, [place, args[2]], "l,r,~{memory}", moves=False)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int32), generate
 
 
 @_instruction

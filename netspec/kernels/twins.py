@@ -59,6 +59,11 @@ def store_some(array: Any, index: int, *values: Any) -> None:
     elements(array)[index : index + len(values)] = values
 
 
+def store_relaxed(array: Any, index: int, value: int) -> None:
+    """Write an element."""
+    elements(array)[index] = value
+
+
 def rsqrt(value: Any) -> Any:
     """1 / sqrt(value), NaN below zero."""
     with np.errstate(divide="ignore", invalid="ignore"):

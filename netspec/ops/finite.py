@@ -1,6 +1,6 @@
 """Whether every element of a gradient, or of a cost layer's report, is a finite number."""
 
-from netspec.contract.kernel import Lazy, cuda, device, forward, load4
+from netspec.contract.kernel import Lazy, cuda, device, forward, load4, store_relaxed
 from netspec.ops.base import Operation
 
 np = Lazy("numpy")
@@ -19,7 +19,7 @@ def are_finite(values):
 
 
 class Finite(Operation):
-    """flag[0] = 1 where all of source (float32) is finite, else 0. Members that clear the flag all write the same."""
+    """flag[0] = 1 where all of source (float32) is finite, else 0. All who clear the flag write the same."""
 
     @staticmethod
     def bindings(args):
@@ -56,4 +56,4 @@ class Finite(Operation):
             for i in range(start + cuda.threadIdx.x, source.size, _THREADS):
                 good = good and abs(source[i]) <= _LARGEST
         if not good:
-            flag[0] = 0
+            store_relaxed(flag, 0, 0)

@@ -51,7 +51,11 @@ def test_update(finite):
     compare("update", values, ("param", "momentum"), rate=2.0, decay=0.5)
 
 
-@pytest.mark.parametrize(("place", "bad"), [(None, 0.0), (0, np.nan), (2047, np.inf), (1023, -np.inf), (2100, np.nan)])
+EVERYWHERE = slice(None)
+BAD = [(None, 0.0), (0, np.nan), (2047, np.inf), (1023, -np.inf), (2100, np.nan), (EVERYWHERE, np.nan)]
+
+
+@pytest.mark.parametrize(("place", "bad"), BAD)
 def test_finite(place, bad):
     source = normal(2111)
     if place is not None:
