@@ -13,9 +13,10 @@ from emulated import simulators_tests
 from nets import RATES, batch, network, same_bits
 
 from netspec.check.compare import agree
-from netspec.check.kernels import trip
-from netspec.check.subject import Subject
+from netspec.check.kernels import trip, variants_on
+from netspec.check.subject import Case, Subject, complete, cpu, draw
 from netspec.contract.kernel import PHASES
+from netspec.contract.tensor import Tensor
 from netspec.device.gpus import finds_compiler
 from netspec.emulate.device import EmulatedCuda
 from netspec.kernels import numba_cuda
@@ -73,6 +74,42 @@ def _compare(case, single, host, values):
             agree(name, got[name], array, f"{single.variant} ({case})", bound, terms.written[name])
     again = case.on(single.device, single.layer.phase, variant=single.variant, poison=1234.5)
     same_bits(trip(again, values).written, got)
+
+
+LARGER = {
+    "tiles and slabs, cut off": ("local", {"filters": 40, "size": 3, "pad": 1}, (40, 5, 6, 36)),
+    "more images than a tile has": ("local", {"filters": 33, "size": 3, "stride": 2, "bias": False}, (70, 7, 6, 35)),
+    "a bias for all places": ("local", {"filters": 40, "size": 3, "pad": 1, "shared_bias": True}, (35, 5, 6, 36)),
+    "AlexNet's classes": ("softmax_loss", {}, (37, 1000), (37,)),
+    "many rows": ("softmax_loss", {}, (300, 10), (300,)),
+    "rows that are not in fours": ("softmax_loss", {}, (70, 1003), (70,)),
+    "AlexNet's second, across": ("lrn", {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}, (3, 13, 13, 128)),
+    "windows of an image": ("lrn_within", {"size": 5, "alpha": 0.1, "beta": 0.75, "k": 2.0}, (3, 30, 31, 20)),
+    "windows, odd channels": ("lrn_within", {"size": 5, "alpha": 0.1, "beta": 0.75, "k": 2.0}, (2, 30, 31, 7)),
+    "averages": ("pool", {"mode": "average", "size": 3, "stride": 2}, (3, 30, 31, 20)),
+    "largest, odd channels": ("pool", {"mode": "max", "size": 3, "stride": 2, "pad": 1}, (3, 30, 31, 19)),
+    "many elements": ("tanh", {}, (128, 4096)),
+    "parts in fours": ("concat", {}, (20, 13, 13, 96), (20, 13, 13, 32)),
+    "parts not in fours": ("concat", {}, (20, 13, 13, 96), (20, 13, 13, 33)),
+    "products without tensor cores": ("conv", {"filters": 70, "size": 3, "pad": 1}, (40, 9, 9, 7)),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGER)
+def test_larger_shapes(name, card):
+    """Several blocks, tiles and rounds of each loop; those of tensor cores are in test_emulate_tensor_cores.py."""
+    layer, attrs, *shapes = LARGER[name]
+    cls = layer_types()[layer]
+    given = complete(
+        cls, {**attrs, **({"init": {"type": "gaussian", "std": 0.1}} if "init" in cls.attrs_schema else {})}
+    )
+    names = cls.input_names(len(shapes))
+    kinds = ["int32" if one == "label" else "float32" for one in names]
+    case = Case(cls, given, tuple(map(Tensor, shapes, kinds)))
+    for single in variants_on(card, case):
+        if not single.variant.startswith(("tf32", "bf16")):
+            _compare(case, single, cpu(), draw(case))
 
 
 def _operations(monkeypatch, card):
