@@ -97,10 +97,11 @@ class Geometry:
 
     @property
     def fits(self) -> bool:
-        """Whether all indices fit in 31 bits, padding included."""
+        """Whether all indices fit in 31 bits, those of windows that reach beyond an image included."""
         images = prod(self.image) * self.channels, prod(self.out) * self.filters
+        beyond = 2 + max(self.size) // min(*self.image, *self.out)
         weights = self.filters * self.patch
-        return max(2 * self.batch * size for size in images) < MOST and weights < MOST
+        return max((self.batch + beyond) * size for size in images) < MOST and weights < MOST
 
     def scalars(self) -> dict[str, tuple[int, ...]]:
         """The tuples by the names under which kernels take them; ``back_`` for d_x."""

@@ -19,7 +19,7 @@ from netspec.errors import NetspecError
 from netspec.kernels.together import compiled_together
 from netspec.plan import Plan, build
 from netspec.plan.builder import Alias
-from netspec.program import Program, declared_bounds, lower, measured_choices
+from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products
 from netspec.runners.bound import BoundProgram
 from netspec.runners.local import local_runner
 from netspec.runners.memory import check_memory
@@ -107,7 +107,7 @@ class Session:
             for device in self.devices.values():
                 opened.callback(device.close)
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
-            self.notes = (*notes, *declared_bounds(self.programs.values()), *measured_choices(self.programs.values()))
+            self.notes = (*notes, *self._told(tuple(self.programs.values())))
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
             self.store = Store(self.plans.values(), self.devices)
             with self.store.initialising(self.seed), compiled_together(cores()):
@@ -207,6 +207,11 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
+
+    def _told(self, programs: Sequence[Program]) -> tuple[str, ...]:
+        """Lines for people on the kernels that were chosen."""
+        slow = () if self.spec.train.cuda.precision == "float32" else plain_products(programs)
+        return (*declared_bounds(programs), *slow, *measured_choices(programs))
 
     def _lower(self, plan: Plan) -> Program:
         kinds = {name: device.kind for name, device in self.devices.items()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from nets import batch, network
 
-from netspec.program import Program
+from netspec.plan import build
+from netspec.program import Program, lower, plain_products
 from netspec.runners.session import Session
+from netspec.spec import load
 
 TEXT = """
     netspec: 1
@@ -48,3 +51,12 @@ def test_a_spec_switches_it_off_and_gets_nearly_the_same_numbers() -> None:
     assert "winograd" not in notes
     assert abs(probs[0] - probs[1]).max() < 1e-4
     assert (probs[0] != probs[1]).any()
+
+
+@pytest.mark.parametrize(("images", "told"), [(7000, ""), (8192, "conv1: plain kernels, many times slower")])
+def test_matrix_products_too_large_for_tensor_cores_are_told(images: int, told: str) -> None:
+    """Indices of 31 bits reach 7,392 images of 55 x 55 pixels and 96 channels, and a little less."""
+    plan = build(load("alexnet-one-device"), "train", images)
+    program = lower(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1))
+    assert " ".join(plain_products([program])).startswith(told)
+    assert bool(plain_products([program])) == bool(told)

@@ -1,7 +1,7 @@
 """The Program: a Plan lowered for device kinds and team sizes, to the same step type."""
 
-from netspec.program.bounds import declared_bounds, measured_choices
+from netspec.program.bounds import declared_bounds, measured_choices, plain_products
 from netspec.program.build import lower
 from netspec.program.model import Program
 
-__all__ = ["Program", "declared_bounds", "lower", "measured_choices"]
+__all__ = ["Program", "declared_bounds", "lower", "measured_choices", "plain_products"]

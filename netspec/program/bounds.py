@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from netspec.contract.layer import Layer
 from netspec.program.model import Program
 from netspec.registry import layer_types
 
@@ -21,6 +22,23 @@ def declared_bounds(programs: Iterable[Program]) -> tuple[str, ...]:
         f"{', '.join(layers)}: {variant} kernels, with an error bound of {bound:.0e}".replace("e-0", "e-")
         for (variant, bound), layers in found.items()
     )
+
+
+def plain_products(programs: Iterable[Program]) -> tuple[str, ...]:
+    """One line where a GPU multiplies by plain kernels, tensor cores' being there but not for such sizes."""
+    layers: dict[str, None] = {}
+    for program in programs:
+        types = {shard.layer: layer_types()[shard.type] for shard in program.plan.shards}
+        for step in program.steps:
+            is_plain = step.attrs.get("variant") == "plain" and program.kinds[step.device] == "cuda"
+            if is_plain and step.layer in types and _uses_tensor_cores(types[step.layer]):
+                layers[step.layer] = None
+    told = "plain kernels, many times slower: with so many elements tensor cores are not used; take a smaller --batch"
+    return (f"{', '.join(layers)}: {told}",) if layers else ()
+
+
+def _uses_tensor_cores(cls: type[Layer]) -> bool:
+    return any("cuda" in kernel.backends and kernel.variant in cls.bounds for kernel in cls.kernels)
 
 
 def measured_choices(programs: Iterable[Program]) -> tuple[str, ...]:
