@@ -292,3 +292,17 @@ def test_variables_of_a_module():
     (got,) = run(body, 16, threads=4, before=before)
     np.testing.assert_array_equal(got.view(np.uint32), [45, 46, 47, 48])
     assert Module(kernel(body, before=before)).globals["counter"].nbytes == 8
+
+
+def test_memory_of_the_host_is_reached_while_it_is_lent():
+    host, memory = np.arange(33, dtype=np.uint32)[1:], Memory(1 << 20)
+    body = f"""mov.u64 %rd2, {host.ctypes.data}; mul.wide.u32 %rd3, %r1, 4; add.u64 %rd4, %rd2, %rd3;
+    add.u64 %rd5, %rd1, %rd3; ld.global.u32 %r2, [%rd4]; add.u32 %r2, %r2, 5; st.global.u32 [%rd5], %r2;"""
+    with pytest.raises(Fault, match="are outside global memory"):
+        run(body, 4 * 32, memory=memory)
+    memory.lend(host.ctypes.data, host.nbytes)
+    (got,) = run(body, 4 * 32, memory=memory)
+    np.testing.assert_array_equal(got.view(np.uint32), host + 5)
+    memory.take_back(host.ctypes.data)
+    with pytest.raises(Fault, match="are outside global memory"):
+        run(body, 4 * 32, memory=memory)

@@ -7,8 +7,3 @@ from netspec.errors import NetspecError
 
 class Fault(NetspecError):
     """A kernel's mistake: what happened, with the kernel, the line of PTX and the thread where known."""
-
-
-def at_line(message: str, line: int, text: str) -> Fault:
-    """A fault at a line of PTX."""
-    return Fault(f"{message}, at line {line} of the PTX: {' '.join(text.split())}")

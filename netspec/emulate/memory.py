@@ -145,9 +145,10 @@ class Memory:
 
     def lend(self, address: int, nbytes: int) -> None:
         """Let kernels reach host memory, which must live until ``take_back``."""
-        block = (ctypes.c_uint8 * nbytes).from_address(address)
-        space = Space(np.ctypeslib.as_array(block), address, "page-locked host memory")
-        space.mark(0, nbytes, WRITTEN)
+        start = address & -16  # so that offsets are aligned as addresses are
+        block = (ctypes.c_uint8 * (address - start + nbytes)).from_address(start)
+        space = Space(np.ctypeslib.as_array(block), start, "page-locked host memory")
+        space.mark(address - start, address - start + nbytes, WRITTEN)
         self._lent[address] = space
 
     def take_back(self, address: int) -> None:

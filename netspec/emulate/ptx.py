@@ -35,7 +35,6 @@ class _Parser:
     def __init__(self, text: str) -> None:
         blank = _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
         self.text = _LINE_DIRECTIVE.sub("", blank)
-        self.place = 0
         self.line = 1
         self.source = Source()
 
