@@ -10,9 +10,10 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.base import Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
+from netspec.device.immediate import Immediate, nbytes_of
 from netspec.emulate.compiled import module_of, run
 from netspec.emulate.memory import Array, Memory
 from netspec.errors import NetspecError
@@ -23,7 +24,7 @@ from netspec.kernels.find import find_kernel
 from netspec.plan.model import Pass, Queue
 
 
-class EmulatedCuda:
+class EmulatedCuda(Immediate):
     """``cuda:0`` of a compute capability, on one thread of the host: every call has finished when it returns.
 
     Arrays are numpy's, in the emulated memory. Kernels that do what hardware leaves undefined raise Fault. ``launches``
@@ -32,7 +33,6 @@ class EmulatedCuda:
 
     kind: Backend = "cuda"
     team_size = 1
-    enqueues = False
     read_beside = False
 
     def __init__(self, capability: tuple[int, int] = (9, 0), nbytes: int = 1 << 32) -> None:
@@ -45,7 +45,7 @@ class EmulatedCuda:
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
-        return self.carve(self.arena(_nbytes(shape, dtype)), 0, shape, dtype)
+        return self.carve(self.arena(nbytes_of(shape, dtype)), 0, shape, dtype)
 
     def arena(self, nbytes: int) -> Array:
         """See Device."""
@@ -59,27 +59,10 @@ class EmulatedCuda:
         """See Device."""
         return np.empty(tuple(shape), dtype)
 
-    def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
-        """See Device."""
-        cut: Array = arena[offset : offset + _nbytes(shape, dtype)].view(dtype).reshape(tuple(shape))
-        return cut
-
     def upload(self, array: Array, values: Array) -> None:
         """See Device."""
         np.copyto(array, values)
         self._states(array)[...] = 1
-
-    def download(self, array: Array, into: Array | None = None) -> Array:
-        """See Device."""
-        if into is None:
-            return array.copy()
-        np.copyto(into, array)
-        return into
-
-    def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
-        """See Device."""
-        cut: Array = array[(slice(None),) * axis + (slice(start, stop),)]
-        return cut
 
     def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
         """See Device."""
@@ -100,37 +83,6 @@ class EmulatedCuda:
                 self._states(target)[...] = self._states(source) if self._owns(source) else 1
 
         return call
-
-    def event(self, timing: bool = False) -> Event:
-        """See Device."""
-        return None
-
-    def record(self, event: Event, queue: Lane) -> None:
-        """See Device."""
-
-    def wait(self, event: Event, queue: Lane) -> None:
-        """See Device."""
-
-    def reached(self, event: Event) -> bool:
-        """See Device."""
-        return True
-
-    def seconds(self, first: Event, last: Event) -> float:
-        """See Device; there is no clock."""
-        return 0.0
-
-    def synchronise(self) -> None:
-        """See Device."""
-
-    def capture(self, call: Call) -> Call:
-        """See Device; there is nothing to record."""
-        return call
-
-    def abandon(self) -> None:
-        """See Device; whatever is emulated ends."""
-
-    def close(self) -> None:
-        """See Device."""
 
     def execute(
         self, kernel: Callable[..., Any], dtype: str, epilogue: Any, grid: Any, threads: Any, args: Sequence[Any]
@@ -184,7 +136,3 @@ class _Ops(CudaOps):
 
     def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:
         self._device.execute(kernel, str(args[0].dtype), None, grid, threads, args)
-
-
-def _nbytes(shape: Shape, dtype: str) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

@@ -9,25 +9,24 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.base import Call, Device, Lane
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
+from netspec.device.immediate import Array, Immediate, nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
 from netspec.kernels.find import find_kernel
 from netspec.kernels.together import Work, compile_ahead
 from netspec.plan.model import Pass, Queue
 
-Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64
 
 
-class CpuDevice:
+class CpuDevice(Immediate):
     """``cpu:N``: a share of the cores."""
 
     kind: Backend = "cpu"
-    enqueues = False
     capability: tuple[int, int] | None = None
     read_beside = True
 
@@ -38,8 +37,7 @@ class CpuDevice:
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
-        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        return self.carve(self.arena(nbytes), 0, shape, dtype)
+        return self.carve(self.arena(nbytes_of(shape, dtype)), 0, shape, dtype)
 
     def arena(self, nbytes: int) -> Array:
         """See Device."""
@@ -53,11 +51,6 @@ class CpuDevice:
         start = -raw.ctypes.data % _ALIGNMENT
         return raw[start : start + nbytes]
 
-    def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
-        """See Device."""
-        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        return arena[offset : offset + nbytes].view(dtype).reshape(shape)
-
     def staging(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
         return self.empty(shape, dtype)
@@ -65,17 +58,6 @@ class CpuDevice:
     def upload(self, array: Array, values: Array) -> None:
         """See Device."""
         np.copyto(array, values)
-
-    def download(self, array: Array, into: Array | None = None) -> Array:
-        """See Device."""
-        if into is None:
-            return array.copy()
-        np.copyto(into, array)
-        return into
-
-    def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
-        """See Device."""
-        return array[(slice(None),) * axis + (slice(start, stop),)]
 
     def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
         """See Device."""
@@ -91,34 +73,6 @@ class CpuDevice:
     def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """See Device; source_device must be a CPU."""
         return lambda: np.copyto(target, source)
-
-    def event(self, timing: bool = False) -> Event:
-        """See Device: nothing is ever under way when a call has returned."""
-        return None
-
-    def record(self, event: Event, queue: Lane) -> None:
-        """See Device."""
-
-    def wait(self, event: Event, queue: Lane) -> None:
-        """See Device."""
-
-    def reached(self, event: Event) -> bool:
-        """See Device."""
-        return True
-
-    def seconds(self, first: Event, last: Event) -> float:
-        """See Device: there is nothing to time."""
-        return 0.0
-
-    def synchronise(self) -> None:
-        """See Device."""
-
-    def capture(self, call: Call) -> Call:
-        """See Device: there is nothing to record."""
-        return call
-
-    def abandon(self) -> None:
-        """See Device; what a CPU works on ends with the process, and its values can be had meanwhile."""
 
     def close(self) -> None:
         """See Device."""

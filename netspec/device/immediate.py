@@ -1,0 +1,71 @@
+"""What devices have in common whose arrays are numpy's and whose every call has finished when it returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.tensor import Shape
+from netspec.device.base import Call, Event, Lane
+
+Array = np.ndarray[Any, Any]
+
+
+class Immediate:
+    """Half of a Device: arrays in host memory, and queues and events that have nothing to do."""
+
+    enqueues = False
+
+    def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        cut: Array = arena[offset : offset + nbytes_of(shape, dtype)].view(dtype).reshape(tuple(shape))
+        return cut
+
+    def download(self, array: Array, into: Array | None = None) -> Array:
+        """See Device."""
+        if into is None:
+            return array.copy()
+        np.copyto(into, array)
+        return into
+
+    def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
+        """See Device."""
+        cut: Array = array[(slice(None),) * axis + (slice(start, stop),)]
+        return cut
+
+    def event(self, timing: bool = False) -> Event:
+        """See Device: nothing is ever under way when a call has returned."""
+        return None
+
+    def record(self, event: Event, queue: Lane) -> None:
+        """See Device."""
+
+    def wait(self, event: Event, queue: Lane) -> None:
+        """See Device."""
+
+    def reached(self, event: Event) -> bool:
+        """See Device."""
+        return True
+
+    def seconds(self, first: Event, last: Event) -> float:
+        """See Device: there is nothing to time."""
+        return 0.0
+
+    def synchronise(self) -> None:
+        """See Device."""
+
+    def capture(self, call: Call) -> Call:
+        """See Device: there is nothing to record."""
+        return call
+
+    def abandon(self) -> None:
+        """See Device; what works in this process ends with it, and its values can be had meanwhile."""
+
+    def close(self) -> None:
+        """See Device."""
+
+
+def nbytes_of(shape: Shape, dtype: str) -> int:
+    """Bytes of an array."""
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
