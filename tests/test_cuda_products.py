@@ -3,8 +3,7 @@
 import pytest
 
 from netspec.check.products import CARDS, main_loop, products, resident, slab_of
-from netspec.check.ptx import find_ptxas
-from netspec.check.sass import find_disassembler
+from netspec.check.ptx import find_disassembler, find_ptxas
 from netspec.device.gpus import finds_compiler
 
 needs_tools = pytest.mark.skipif(

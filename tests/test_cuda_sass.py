@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 
 from netspec.check.bandwidth import CARDS, rows
-from netspec.check.ptx import find_ptxas
-from netspec.check.sass import disassembled, find_disassembler, instructions, wide_accesses
+from netspec.check.ptx import find_disassembler, find_ptxas
+from netspec.check.sass import disassembled, instructions, wide_accesses
 from netspec.check.signatures import cuda_signatures
 from netspec.check.walk import walk
 from netspec.device.gpus import finds_compiler

@@ -17,8 +17,8 @@ from math import ceil, prod
 from types import SimpleNamespace
 from typing import Any, cast
 
-from netspec.check.ptx import find_ptxas, gate
-from netspec.check.sass import disassembled, find_disassembler
+from netspec.check.ptx import find_disassembler, find_ptxas, gate
+from netspec.check.sass import disassembled
 from netspec.check.signatures import Signature, cuda_signatures
 from netspec.check.single import SingleLayer
 from netspec.check.walk import walk

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from netspec.check.ptx import Target, assemble, find_ptxas, ptx_of, targets
-from netspec.check.sass import disassembled, find_disassembler
+from netspec.check.ptx import Target, assemble, find_disassembler, find_ptxas, ptx_of, targets
+from netspec.check.sass import disassembled
 from netspec.check.signatures import Signature, cuda_signatures
 from netspec.check.walk import Instruction, walk
 from netspec.kernels.find import find_kernel

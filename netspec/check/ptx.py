@@ -68,6 +68,13 @@ def find_ptxas() -> str | None:
     return shutil.which("ptxas")
 
 
+def find_disassembler() -> str | None:
+    """nvdisasm, beside ptxas or on PATH; None where there is none."""
+    ptxas = find_ptxas()
+    beside = Path(ptxas).parent / "nvdisasm" if ptxas else None
+    return str(beside) if beside and beside.is_file() else shutil.which("nvdisasm")
+
+
 @cache
 def toolchain() -> str:
     """Versions that decide the code: the table's figures hold for these."""
@@ -98,15 +105,17 @@ def _assembled(text: str, target: str, cubin: Path) -> str:
 
 
 def machine_code(text: str, target: str) -> str:
-    """A kernel's instructions as cuobjdump lists them; RuntimeError where that is missing or refuses."""
-    disassembler = Path(find_ptxas() or "").with_name("cuobjdump")
-    if not disassembler.is_file():
-        raise RuntimeError("cuobjdump is not installed beside ptxas: pip install 'netspec[gates]'")
+    """A kernel's instructions as nvdisasm lists them; RuntimeError where that is missing or something refuses."""
+    disassembler = find_disassembler()
+    if disassembler is None:
+        raise RuntimeError("nvdisasm is not installed beside ptxas: pip install 'netspec[gates]'")
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         _assembled(text, target, cubin)
-        command = [str(disassembler), "-sass", str(cubin)]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        done = subprocess.run([disassembler, str(cubin)], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
 
 
 def check_machine_code(listing: str) -> None:
