@@ -66,7 +66,7 @@ def _netspec(system: str, what: str, batch: int, threads: int) -> Any:
     import numpy as np
 
     from netspec.device.cpu.device import CpuDevice
-    from netspec.runners.session import Rates, Session
+    from netspec.runners.execution.session import Rates, Session
     from netspec.spec import load
 
     one = system.endswith("one device") or threads == 1

@@ -22,13 +22,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from netspec.environment import processor
 from netspec.events import CheckpointWritten
-from netspec.runners.checkpoint import Record
-from netspec.runners.saving import Saver
-from netspec.runners.session import Rates, Session
+from netspec.machine.environment import processor
+from netspec.runners.execution.session import Rates, Session
+from netspec.runners.training.checkpoint import Record
+from netspec.runners.training.saver import Saver
 from netspec.spec import canonical, load
-from netspec.spec.model import Spec
+from netspec.spec.types import Spec
 
 RATES = Rates(1e-6, 0.9, 5e-4)
 

@@ -33,7 +33,7 @@ from PIL import Image
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import Source
 from netspec.data.sources import open_source
-from netspec.spec.model import DataSpec
+from netspec.spec.types import DataSpec
 
 BATCH, SIZE, CROP = 128, 256, 224
 BATCHES = 20

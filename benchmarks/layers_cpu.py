@@ -25,9 +25,9 @@ from alexnet_cpu import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from netspec.device.cpu.device import CpuDevice
-from netspec.plan.model import Step
-from netspec.program.model import Program
-from netspec.runners.session import Rates, Session
+from netspec.planning.plan import Step
+from netspec.program.program import Program
+from netspec.runners.execution.session import Rates, Session
 from netspec.spec import load
 
 try:

@@ -22,7 +22,7 @@ from alexnet_cpu import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from netspec.device.cpu.device import CpuDevice
-from netspec.runners.session import Rates, Session
+from netspec.runners.execution.session import Rates, Session
 from netspec.spec import load
 
 RATES = Rates(1e-6, 0.9, 5e-4)

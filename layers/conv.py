@@ -3,15 +3,15 @@
 from dataclasses import replace
 from math import prod
 
-from netspec.layers import _column_sums as column_sums
-from netspec.layers import _conv_cuda as on_cuda
-from netspec.layers import _conv_direct as direct
-from netspec.layers import _conv_gemm as gemm
-from netspec.layers import _conv_mma as mma
-from netspec.layers import _conv_wgmma as wgmma
-from netspec.layers import _conv_winograd as winograd
-from netspec.layers._mma_shapes import of_conv
-from netspec.layers._patches import chunk_images, chunks, rows_at_once
+from netspec.layers._cpu import conv_direct as direct
+from netspec.layers._cpu import conv_gemm as gemm
+from netspec.layers._cpu import conv_winograd as winograd
+from netspec.layers._cpu.im2col import chunk_images, chunks, rows_at_once
+from netspec.layers._cuda import column_sums
+from netspec.layers._cuda import conv_mma as mma
+from netspec.layers._cuda import conv_tiled as on_cuda
+from netspec.layers._cuda import conv_wgmma as wgmma
+from netspec.layers._cuda.implicit_gemm_shapes import of_conv
 from netspec.layers._window import image_groups, initial_bias, window_of
 from netspec.plugin import (
     Flops,

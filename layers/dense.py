@@ -3,12 +3,12 @@
 from dataclasses import replace
 from math import prod
 
-from netspec.layers import _column_sums as column_sums
-from netspec.layers import _conv_mma as mma
-from netspec.layers import _dense_cuda as on_cuda
-from netspec.layers import _dense_gemv as gemv
-from netspec.layers import _dense_split as split
-from netspec.layers._mma_shapes import of_dense
+from netspec.layers._cpu import dense_gemv as gemv
+from netspec.layers._cuda import column_sums
+from netspec.layers._cuda import conv_mma as mma
+from netspec.layers._cuda import dense_split_k as split
+from netspec.layers._cuda import dense_tiled as on_cuda
+from netspec.layers._cuda.implicit_gemm_shapes import of_dense
 from netspec.layers._window import image_groups, initial_bias
 from netspec.plugin import (
     Flops,

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from netspec.layers import _local_cuda
+from netspec.layers._cuda import local as local_cuda
 from netspec.layers._window import image_groups, initial_bias, window_of
 from netspec.plugin import (
     Flops,
@@ -21,7 +21,7 @@ from netspec.plugin import (
     register,
 )
 
-APART, SHARED = _local_cuda.APART, _local_cuda.SHARED
+APART, SHARED = local_cuda.APART, local_cuda.SHARED
 
 
 @register("local")
@@ -181,6 +181,6 @@ class Local(Layer):
                 total += image
             d_bias[f] = total
 
-    forward_cuda, forward_unbiased_cuda = _local_cuda.forward_cuda, _local_cuda.forward_unbiased_cuda
-    d_x_cuda, d_weight_cuda = _local_cuda.d_x_cuda, _local_cuda.d_weight_cuda
-    d_bias_cuda, d_shared_bias_cuda = _local_cuda.d_bias_cuda, _local_cuda.d_shared_bias_cuda
+    forward_cuda, forward_unbiased_cuda = local_cuda.forward_cuda, local_cuda.forward_unbiased_cuda
+    d_x_cuda, d_weight_cuda = local_cuda.d_x_cuda, local_cuda.d_weight_cuda
+    d_bias_cuda, d_shared_bias_cuda = local_cuda.d_bias_cuda, local_cuda.d_shared_bias_cuda

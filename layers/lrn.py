@@ -1,7 +1,6 @@
 """Local response normalisation across channels (AlexNet, section 3.3; cuda-convnet's cmrnorm)."""
 
-from netspec.layers import _lrn_cuda
-from netspec.layers._lrn_rows import (
+from netspec.layers._cpu.lrn_rows import (
     TILE,
     combined,
     powers,
@@ -11,6 +10,7 @@ from netspec.layers._lrn_rows import (
     spread_squares,
     window_sums,
 )
+from netspec.layers._cuda import lrn as lrn_cuda
 from netspec.layers._response import ATTRS, constants, power
 from netspec.plugin import (
     Flops,
@@ -85,7 +85,7 @@ class ResponseNormalisation(Layer):
 
     def supports(self, t, variant):
         width = t.x.shape[-1] // (self.attrs.groups or 1)
-        return variant != "vector" or (self.attrs.size <= _lrn_cuda.REACH and width % 4 == 0 and t.x.size < 2**32)
+        return variant != "vector" or (self.attrs.size <= lrn_cuda.REACH and width % 4 == 0 and t.x.size < 2**32)
 
     def workspace(self, t, variant, direction):
         if variant == "vector":
@@ -163,4 +163,4 @@ class ResponseNormalisation(Layer):
             window_sums(tile, factors, before, length, after, before)
             combined(x[first:], dy[first:], sums, factors, d_x[first:], coupling, count, width, before)
 
-    forward_vector_cuda, backward_vector_cuda = _lrn_cuda.forward_vector_cuda, _lrn_cuda.backward_vector_cuda
+    forward_vector_cuda, backward_vector_cuda = lrn_cuda.forward_vector_cuda, lrn_cuda.backward_vector_cuda

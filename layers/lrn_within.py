@@ -1,6 +1,7 @@
 """Response normalisation within each channel (cuda-convnet's rnorm): an extra layer of the network as run in 2012."""
 
-from netspec.layers import _fours, _lrn_within_cuda
+from netspec.layers._cuda import float4
+from netspec.layers._cuda import lrn_within as lrn_within_cuda
 from netspec.layers._response import ATTRS, constants, power
 from netspec.plugin import (
     Flops,
@@ -87,7 +88,7 @@ class WithinChannelNormalisation(Layer):
         return constants(self.attrs, self.attrs.size**2)
 
     def supports(self, t, variant):
-        return variant == "plain" or _fours.fits(t.x)
+        return variant == "plain" or float4.fits(t.x)
 
     def workspace(self, t, variant, direction):
         return {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
@@ -151,5 +152,5 @@ class WithinChannelNormalisation(Layer):
             total = one_sum(ratio, n, h, w, c, after, before, False)
             d_x[n, h, w, c] -= coupling * x[n, h, w, c] * total
 
-    forward_vector_cuda, ratio_vector_cuda = _lrn_within_cuda.forward_vector_cuda, _lrn_within_cuda.ratio_vector_cuda
-    backward_vector_cuda = _lrn_within_cuda.backward_vector_cuda
+    forward_vector_cuda, ratio_vector_cuda = lrn_within_cuda.forward_vector_cuda, lrn_within_cuda.ratio_vector_cuda
+    backward_vector_cuda = lrn_within_cuda.backward_vector_cuda

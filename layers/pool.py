@@ -1,7 +1,8 @@
 """Pooling over windows of an image, overlapping or not: maximum or average."""
 
-from netspec.layers import _fours, _pool_cuda
-from netspec.layers import _pool_rows as rows
+from netspec.layers._cpu import pool_rows as rows
+from netspec.layers._cuda import float4
+from netspec.layers._cuda import pool as pool_cuda
 from netspec.layers._window import clip, covering, element, window_of
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, cuda, forward, padding, pair, register
 
@@ -65,7 +66,7 @@ class Pool(Layer):
             return self.attrs.mode == "max"
         window = window_of(self.attrs, t.x, inside=True)
         near = all(size <= 2 * stride for size, stride in zip(window.size, window.stride, strict=True))
-        return variant == "plain" or (near and _fours.fits(t.x) and _fours.fits(t.y))
+        return variant == "plain" or (near and float4.fits(t.x) and float4.fits(t.y))
 
     def flops(self, t):
         """One operation a pixel of each window."""
@@ -233,6 +234,6 @@ class Pool(Layer):
                     total += dy[n, oh, ow, c] / dy.dtype.type((bottom - top) * (right - left))
             d_x[n, ih, iw, c] = total
 
-    max_vector_cuda, max_only_vector_cuda = _pool_cuda.max_vector_cuda, _pool_cuda.max_only_vector_cuda
-    d_max_vector_cuda = _pool_cuda.d_max_vector_cuda
-    average_vector_cuda, d_average_vector_cuda = _pool_cuda.average_vector_cuda, _pool_cuda.d_average_vector_cuda
+    max_vector_cuda, max_only_vector_cuda = pool_cuda.max_vector_cuda, pool_cuda.max_only_vector_cuda
+    d_max_vector_cuda = pool_cuda.d_max_vector_cuda
+    average_vector_cuda, d_average_vector_cuda = pool_cuda.average_vector_cuda, pool_cuda.d_average_vector_cuda

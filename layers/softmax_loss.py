@@ -2,7 +2,7 @@
 
 import math
 
-from netspec.layers import _softmax_cuda
+from netspec.layers._cuda import softmax_loss as softmax_cuda
 from netspec.plugin import (
     VALID,
     Flops,
@@ -135,7 +135,7 @@ class SoftmaxLoss(Layer):
         for i in range(start, stop):
             gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
 
-    judge_cuda, report_cuda = _softmax_cuda.judge_cuda, _softmax_cuda.report_cuda
-    probs_cuda, backward_cuda = _softmax_cuda.probs_cuda, _softmax_cuda.backward_cuda
-    judge_vector_cuda, report_vector_cuda = _softmax_cuda.judge_vector_cuda, _softmax_cuda.report_vector_cuda
-    probs_vector_cuda, backward_vector_cuda = _softmax_cuda.probs_vector_cuda, _softmax_cuda.backward_vector_cuda
+    judge_cuda, report_cuda = softmax_cuda.judge_cuda, softmax_cuda.report_cuda
+    probs_cuda, backward_cuda = softmax_cuda.probs_cuda, softmax_cuda.backward_cuda
+    judge_vector_cuda, report_vector_cuda = softmax_cuda.judge_vector_cuda, softmax_cuda.report_vector_cuda
+    probs_vector_cuda, backward_vector_cuda = softmax_cuda.probs_vector_cuda, softmax_cuda.backward_vector_cuda

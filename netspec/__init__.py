@@ -14,12 +14,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from netspec import _layout
+from netspec import _paths
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, predict, run
+    from netspec.api import evaluate, plan, predict, run
     from netspec.errors import NetspecError, SpecError
-    from netspec.plan import build as plan
     from netspec.spec import load
 
 __version__ = "0.1.0"
@@ -31,16 +30,15 @@ _HOMES = {
     "SpecError": "netspec.errors",
     "evaluate": "netspec.api",
     "load": "netspec.spec",
+    "plan": "netspec.api",
     "predict": "netspec.api",
     "run": "netspec.api",
 }
 
-_layout.install()
+_paths.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plan":  # a package that can be called, see netspec._callable
-        return importlib.import_module("netspec.plan")
     if name not in _HOMES:
         raise AttributeError(f"module 'netspec' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

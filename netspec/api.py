@@ -14,7 +14,8 @@ from netspec.events import EvaluationDone, Listener
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
-    from netspec.spec.model import Spec
+    from netspec.planning.plan import Plan
+    from netspec.spec.types import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,18 @@ class Binding:
         return list(self.devices) if self.devices else None
 
 
+def plan(spec: Spec | str | Path, phase: Phase = "train", batch: int | None = None) -> Plan:
+    """Resolve a spec (a Spec, a path, or the name of a shipped one) for a phase and a batch (default: the spec's own).
+
+    Raises SpecError with every problem that shapes, placement and connections show.
+    """
+    from netspec.planning import build
+    from netspec.spec import load
+    from netspec.spec.types import Spec
+
+    return build(spec if isinstance(spec, Spec) else load(spec), phase, batch)
+
+
 def run(
     spec: Spec | str | Path | None,
     *,
@@ -102,8 +115,8 @@ def run(
     events, on the calling thread. SIGINT and SIGTERM end the iteration, write a checkpoint and return. Raises
     NetspecError for whatever a user can mend.
     """
-    from netspec.runners.launch import launch
-    from netspec.runners.settings import Request
+    from netspec.runners.training.launch import launch
+    from netspec.runners.training.request import Request
 
     request = Request(
         spec=spec,
@@ -183,7 +196,7 @@ def tune(
     NetspecError.
     """
     from netspec.registry import load_plugin
-    from netspec.runners.settings import load_spec
+    from netspec.runners.training.request import load_spec
     from netspec.runners.tune import tune
 
     for plugin in plugins:

@@ -21,14 +21,14 @@ from netspec.data.sources import open_source
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, Event, Listener, Note
 from netspec.registry import load_plugin
-from netspec.runners import checkpoint
-from netspec.runners.checkpoint import Checkpoint
-from netspec.runners.saving import best
-from netspec.runners.session import Session
-from netspec.runners.settings import with_data
-from netspec.runners.training import evaluate, input_names
+from netspec.runners.execution.session import Session
+from netspec.runners.training import checkpoint
+from netspec.runners.training.checkpoint import Checkpoint
+from netspec.runners.training.loop import evaluate, input_names
+from netspec.runners.training.request import with_data
+from netspec.runners.training.saver import best
 from netspec.spec import from_canonical
-from netspec.spec.model import Spec
+from netspec.spec.types import Spec
 
 PREDICTED_AT_ONCE = 32
 

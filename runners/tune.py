@@ -18,19 +18,19 @@ from zlib import crc32
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from netspec import tuned
 from netspec.api import Binding, Tuned
 from netspec.check.compare import BOUND, agree
 from netspec.contract.kernel import Backend, Phase
 from netspec.device.base import Array, Call, Device
 from netspec.device.binding import bind, cores, models, open_devices
 from netspec.errors import NetspecError
-from netspec.kernels.together import compiled_together
-from netspec.plan import Plan, build
-from netspec.plan.model import Region, Step
+from netspec.kernels.parallel import compiled_together
+from netspec.planning import Plan, build
+from netspec.planning.plan import Region, Step
+from netspec.program import tuning_table
 from netspec.program.choice import candidates, question
 from netspec.program.steps import Lowering, instance
-from netspec.spec.model import Spec
+from netspec.spec.types import Spec
 
 ROUNDS, LEAST_S = 5, 0.02
 """Rounds of which the median counts, and how long each lasts at least."""
@@ -211,7 +211,7 @@ def _answer(bench: Bench, asked: Question, model: str) -> Tuned:
             best = min(times.values(), default=math.inf)
             times[variant] = seconds_of(device, trial.call, best / 1e3) * 1e3
     fastest = min(times, key=lambda variant: times[variant])
-    tuned.keep(model, {asked.text: tuned.Answer(fastest, times)})
+    tuning_table.keep(model, {asked.text: tuning_table.Answer(fastest, times)})
     return Tuned(asked.step.name, model, fastest, asked.able[0], times, wrong)
 
 

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-FOLDER = Path(__file__).parent / "simulated"
+from places import TESTS
+
+FOLDER = TESTS / "simulated"
 
 
 def test_in_the_simulator():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from netspec.check import ptx
-from netspec.check.signatures import Signature, cuda_signatures, function_of
 from netspec.device.base import Device
 from netspec.device.binding import cores
 from netspec.errors import NetspecError
-from netspec.kernels import numba_cuda, together
+from netspec.gates import assemble as ptx
+from netspec.gates.signatures import Signature, cuda_signatures, function_of
+from netspec.kernels import numba_cuda
+from netspec.kernels import parallel as together
 from netspec.kernels.cuda import compile_cuda
 from netspec.kernels.epilogue import epilogue_of
 

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpu_parts.timing import seconds as seconds_of
-from netspec import tuned as tables
 from netspec.api import Binding, Tuned
 from netspec.contract.tensor import itemsize
 from netspec.errors import SpecError
-from netspec.plan.model import Step
-from netspec.program.model import Program
-from netspec.runners.session import Outcome, Rates, Session
+from netspec.planning.plan import Step
+from netspec.program import tuning_table as tables
+from netspec.program.program import Program
+from netspec.runners.execution.session import Outcome, Rates, Session
 from netspec.runners.tune import tune
 from netspec.spec import load
-from netspec.spec.model import Spec
+from netspec.spec.types import Spec
 
 RATES = Rates(1e-6, 0.9, 5e-4)
 LEARNING = Rates(0.01, 0.9, 5e-4)

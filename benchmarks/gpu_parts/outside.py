@@ -82,7 +82,8 @@ def torch_training(batch: int, seconds: float, modes: str = "") -> dict[str, Any
 
 def _run(command: list[str], seconds: float) -> tuple[int, str]:
     """Exit status and output; 124 where the time was up."""
-    paths = (str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))
+    folders = ("", "benchmarks", "tests", "tests/support")
+    paths = (*(str(ROOT / folder) for folder in folders), os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)

@@ -8,8 +8,8 @@ import numpy as np
 
 from gpu_parts.timing import host_seconds, seconds
 from netspec.device.base import Device
-from netspec.kernels.find import find_kernel
-from netspec.plan.model import Pass
+from netspec.kernels.lookup import find_kernel
+from netspec.planning.plan import Pass
 
 MICRO = 1e6
 

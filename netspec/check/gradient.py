@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from netspec.check.compare import Failed, Skipped, element
-from netspec.check.kernels import gradients_of, trip
 from netspec.check.single import Array, SingleLayer, Values
 from netspec.check.subject import Case, Subject
+from netspec.check.writes import gradients_of, trip
 
 _STEP = 1e-6
 _TOLERANCE = 2e-5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from netspec.check.compare import Failed, Skipped, same_bits
-from netspec.check.kernels import Trip, trip
 from netspec.check.subject import Case, Subject, draw
+from netspec.check.writes import Trip, trip
 from netspec.contract.kernel import Phase
 
 _EVALUATION: tuple[Phase, ...] = ("eval", "predict")

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from netspec.check.compare import BOUND, Skipped, agree
-from netspec.check.kernels import trip, variants_on
 from netspec.check.single import Array, SingleLayer, Values
 from netspec.check.subject import Case, Subject, cpu
+from netspec.check.writes import trip, variants_on
 from netspec.contract.kernel import PHASES, Phase
 from netspec.device.base import Device
-from netspec.plan.model import Pass
+from netspec.planning.plan import Pass
 
 
 def check_float32(subject: Subject) -> None:

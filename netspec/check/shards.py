@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from netspec.check.compare import Failed, Skipped, agree
-from netspec.check.kernels import Trip, trip
 from netspec.check.single import Array, Values
 from netspec.check.subject import Case, Subject, draw
+from netspec.check.writes import Trip, trip
 from netspec.contract.tensor import Param, State, Tensor
 
 _WAYS = 2

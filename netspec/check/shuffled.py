@@ -13,8 +13,8 @@ from netspec.device.base import Call
 from netspec.device.cpu.device import CpuDevice
 from netspec.device.cpu.team import Block, Job
 from netspec.errors import NetspecError
-from netspec.kernels.find import find_kernel
-from netspec.plan.model import Pass, Queue
+from netspec.kernels.lookup import find_kernel
+from netspec.planning.plan import Pass, Queue
 from netspec.program.fuse import covers_blocks
 
 

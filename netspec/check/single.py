@@ -14,7 +14,7 @@ from netspec.contract.naming import canonical, tensor_of
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.errors import NetspecError
-from netspec.plan.model import Pass
+from netspec.planning.plan import Pass
 from netspec.program.passes import lower
 from netspec.registry import layer_types
 

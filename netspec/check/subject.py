@@ -145,7 +145,7 @@ def gpu() -> Device:
         return CudaDevice(0)
     if not finds_compiler():
         raise Skipped("there is no GPU, and to emulate one CUDA's compiler is missing: install netspec[cuda13]")
-    from netspec.emulate.device import EmulatedCuda
+    from netspec.device.emulated.device import EmulatedCuda
 
     return EmulatedCuda()
 

@@ -11,7 +11,11 @@ from typing import Literal
 from netspec.check.compare import Failed, Skipped
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.gradient import check_gradients
-from netspec.check.kernels import (
+from netspec.check.phases import check_phases, check_state, check_valid_rows
+from netspec.check.precision import check_cuda, check_float32, check_variants
+from netspec.check.shards import check_shards
+from netspec.check.subject import Subject
+from netspec.check.writes import (
     check_all_outputs,
     check_cuda_again,
     check_deterministic,
@@ -20,10 +24,6 @@ from netspec.check.kernels import (
     check_untouched,
     check_written,
 )
-from netspec.check.phases import check_phases, check_state, check_valid_rows
-from netspec.check.precision import check_cuda, check_float32, check_variants
-from netspec.check.shards import check_shards
-from netspec.check.subject import Subject
 from netspec.contract.kernel import Backend
 from netspec.errors import NetspecError
 from netspec.registry import layer_types

@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         """As click's, with the nearest name for a misspelt one."""
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not name.startswith("-"):
-            from netspec.spec.words import meant
+            from netspec.spec.wording import meant
 
             raise click.UsageError(f"no such command '{name}' ({meant(name, known)})", ctx)
         return super().resolve_command(ctx, args)

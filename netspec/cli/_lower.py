@@ -9,18 +9,17 @@ from netspec.errors import NetspecError
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Backend
-    from netspec.plan import Plan
+    from netspec.planning import Plan
     from netspec.program import Program
-    from netspec.spec.model import Spec
+    from netspec.spec.types import Spec
 
 _NAME = re.compile(r"(cpu|cuda):\d{1,3}")
 
 
 def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
     """The spec's plan for the devices named, as ``run --devices`` takes them; for CPUs where none are."""
-    from netspec import tuned
     from netspec.device.binding import capabilities, models, team_size
-    from netspec.program import lower
+    from netspec.program import lower, tuning_table
 
     names = _names(devices or "cpu", plan.devices)
     kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in zip(plan.devices, names, strict=True)}
@@ -31,7 +30,7 @@ def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
         kinds,
         teams,
         without=spec.train.without,
-        measured=tuned.measured(models(bound)),
+        measured=tuning_table.measured(models(bound)),
         fused=spec.train.fuse,
         capabilities=capabilities(bound),
     )

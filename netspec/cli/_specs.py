@@ -10,7 +10,7 @@ from netspec.cli._exit import NotFoundError
 from netspec.errors import NetspecError
 
 if TYPE_CHECKING:
-    from netspec.spec.model import Spec
+    from netspec.spec.types import Spec
 
 
 def load(spec: str, overrides: Sequence[str] = (), plugins: Sequence[str] = (), batch: int | None = None) -> Spec:

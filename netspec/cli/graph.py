@@ -45,7 +45,7 @@ def command(
       netspec graph mine.yaml --json
     """
     format = _format_of(output)
-    from netspec.plan import build
+    from netspec.planning import build
 
     plan = build(load(spec, overrides, plugins, batch), phase)
     if as_json:

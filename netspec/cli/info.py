@@ -50,7 +50,7 @@ def command(
       netspec info alexnet --devices cuda:0,cuda:1 --json
     """
     from netspec.cli._lower import lowered
-    from netspec.plan import build
+    from netspec.planning import build
     from netspec.report.summary import summarise
     from netspec.report.tables import show
 

@@ -13,7 +13,7 @@ from netspec.cli._specs import load
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
-    from netspec.plan.model import Pass, Step
+    from netspec.planning.plan import Pass, Step
 
 
 @click.command()
@@ -46,7 +46,7 @@ def command(
       netspec plan alexnet --phase predict --batch 1
       netspec plan alexnet --devices cpu:0,cpu:1 --json
     """
-    from netspec.plan import build
+    from netspec.planning import build
 
     loaded = load(spec, overrides, plugins, batch)
     plan = build(loaded, phase)

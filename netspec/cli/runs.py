@@ -13,7 +13,7 @@ from netspec.cli._output import emit_json
 from netspec.report.units import duration, error_name, nearer, percent, size
 
 if TYPE_CHECKING:
-    from netspec.rundir import RunSummary
+    from netspec.rundir.directory import RunSummary
 
 
 @click.command()
@@ -30,7 +30,7 @@ def command(name: str | None, out: str, as_json: bool) -> None:
       netspec runs
       netspec runs alexnet --out /data/runs
     """
-    from netspec.rundir import runs
+    from netspec.rundir.directory import runs
 
     found = [run for run in runs(out) if name is None or run.name == name]
     if as_json:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from netspec.api import Tuned
     from netspec.contract.kernel import Phase
-    from netspec.spec.model import Spec
+    from netspec.spec.types import Spec
 
 
 @click.command()
@@ -84,7 +84,7 @@ def _tell(one: Tuned) -> None:
 
 
 def _summary(found: Sequence[Tuned]) -> None:
-    from netspec.tuned import table_path
+    from netspec.program.tuning_table import table_path
 
     changed = sum(one.variant != one.preferred for one in found)
     wrong = sum(bool(one.wrong) for one in found)
@@ -96,7 +96,7 @@ def _summary(found: Sequence[Tuned]) -> None:
 
 def _forget(spec: Spec, devices: str | None, as_json: bool) -> None:
     from netspec.device.binding import bind, models
-    from netspec.tuned import forget
+    from netspec.program.tuning_table import forget
 
     names, _ = bind(spec.devices, None if devices is None else [devices])
     paths = forget(models(dict(zip(spec.devices, names, strict=True))).values())

@@ -91,7 +91,7 @@ class _Result:
 
 
 def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
-    from netspec.plan import check
+    from netspec.planning import check
 
     try:
         spec = load(file, overrides, batch=batch)

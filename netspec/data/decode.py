@@ -28,7 +28,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPI
 from netspec.data import jpeg
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
-from netspec.spec.model import DataSpec
+from netspec.spec.types import DataSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from netspec.data.order import sample
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import Source, Split
 from netspec.errors import NetspecError
-from netspec.spec.model import DataSpec
+from netspec.spec.types import DataSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,14 +15,14 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.data.crew import Crew, ProcessCrew, ThreadCrew
 from netspec.data.decode import geometry_for
 from netspec.data.reader import Done, Recipe, Task
-from netspec.data.ring import Ring
+from netspec.data.shared_ring import Ring
 from netspec.data.source import Source, Split
 from netspec.data.worker import Setup
+from netspec.data.worker_pool import Crew, ProcessCrew, ThreadCrew
 from netspec.errors import NetspecError
-from netspec.spec.model import DataSpec
+from netspec.spec.types import DataSpec
 
 SLOTS = 4
 """Batches in shared memory: one in use, one on its way to the device, two being read."""

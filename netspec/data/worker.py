@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from netspec.data.reader import Done, Reader, Recipe, Task
-from netspec.data.ring import Ring
+from netspec.data.shared_ring import Ring
 from netspec.data.source import Split
 
 TASK = struct.Struct(f"={len(Task._fields)}q")

@@ -9,7 +9,7 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.plan.model import Pass, Queue
+from netspec.planning.plan import Pass, Queue
 
 Array = Any
 Call = Callable[[], None]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from netspec.contract.kernel import Backend
 from netspec.device.base import Device
 from netspec.device.gpus import SIMULATED, fault, gpus, obstacle, simulated
-from netspec.environment import processor
 from netspec.errors import NetspecError
+from netspec.machine.environment import processor
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
 _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.carries import CARRYING, carrying
+from netspec.emulate.carry import CARRYING, carrying
 from netspec.emulate.frame import DTYPES, Bind, Frame, Steps, computed, ufunc
 from netspec.emulate.memory import Array
 from netspec.emulate.syntax import Instruction

@@ -12,7 +12,7 @@ import numpy as np
 from netspec.emulate.copies import Copies
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Frame, Step
-from netspec.emulate.frames import frame_for
+from netspec.emulate.frame_cache import frame_for
 from netspec.emulate.memory import Array, Memory
 from netspec.emulate.module import Kernel, Module, Stretch
 from netspec.emulate.operands import Symbol

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from netspec.emulate.calls import inline
+from netspec.emulate.dispatch import binding
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import SHARED_BASE, Bind, guarded
-from netspec.emulate.instructions import binding
 from netspec.emulate.memory import Memory
 from netspec.emulate.operands import Symbol
-from netspec.emulate.ptx import parse
+from netspec.emulate.parser import parse
 from netspec.emulate.races import LINE_BITS
 from netspec.emulate.syntax import Body, Instruction, Parameter, Source, Variable, offsets
 from netspec.emulate.warp import is_block_barrier, is_full, meets_warp, threads_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netspec.errors import NetspecError
 from netspec.graph import dot, mermaid, svg
 from netspec.graph.view import view
-from netspec.plan.model import Plan
+from netspec.planning.plan import Plan
 
 _WRITERS = {"svg": svg.write, "mmd": mermaid.write, "dot": dot.write}
 FORMATS = tuple(_WRITERS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from netspec.graph.labels import scaled
 from netspec.graph.view import Link, Node, View, title
-from netspec.graph.words import scaled
 
 _HEAD = """\
   rankdir=TB; newrank=true; labelloc=t; nodesep=0.3; ranksep=0.35;

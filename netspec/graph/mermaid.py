@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from netspec.graph.labels import scaled
 from netspec.graph.view import Link, Node, View, title
-from netspec.graph.words import scaled
 
 _CROSSING = "stroke:#d4521a,stroke-width:3px,color:#d4521a"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from html import escape
 from itertools import pairwise
 
-from netspec.graph.layout import MARGIN, Box, Lane, Layout, Point, Wire, lay_out
+from netspec.graph.labels import scaled, width
+from netspec.graph.placement import MARGIN, Box, Lane, Layout, Point, Wire, lay_out
 from netspec.graph.view import View, title
-from netspec.graph.words import scaled, width
 
 _ACCENTS = (("#2f6fde", "#6ea0ff"), ("#12946f", "#3ecf9f"), ("#8a4fd3", "#b98cf5"), ("#b7791f", "#e0ac55"))
 _TINTS = (("#edf3fe", "#172136"), ("#e8f6f1", "#13271f"), ("#f4eefc", "#241a33"), ("#fcf4e6", "#2b2213"))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from netspec.contract.tensor import Shape
-from netspec.graph.words import attribute_text, flops, shape_text
-from netspec.plan.model import Edge, Plan, ShardInfo
+from netspec.graph.labels import attribute_text, flops, shape_text
+from netspec.planning.plan import Edge, Plan, ShardInfo
 from netspec.registry import layer_types
 
 NodeKind = Literal["input", "layer", "cost"]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from netspec.discover import classes_in
 from netspec.init._base import Fan, Initialiser
+from netspec.registry.discover import classes_in
 
 if TYPE_CHECKING:
     import numpy as np

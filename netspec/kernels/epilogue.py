@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import device, load4
-from netspec.kernels.find import find_kernel
+from netspec.kernels.lookup import find_kernel
 from netspec.registry import layer_types
 
 Argument = tuple[type, Any] | str

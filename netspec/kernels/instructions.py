@@ -40,8 +40,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from netspec.kernels import twins
-from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
-from netspec.kernels.ptx import (
+from netspec.kernels.inline_ptx import (
     address,
     architecture,
     asm,
@@ -53,6 +52,7 @@ from netspec.kernels.ptx import (
     vector_pointer,
     void,
 )
+from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
 
 
 def _instruction(define: Callable[..., Any]) -> Any:

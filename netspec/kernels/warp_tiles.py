@@ -24,9 +24,9 @@ from itertools import product as combinations
 from typing import Any, Literal
 
 from netspec.kernels import twins
+from netspec.kernels.inline_ptx import as_vector, asm, float32, int64, pack, pointer, uint32, unpack, vector_pointer
 from netspec.kernels.instructions import convert_tf32, load_matrices, multiply_add
 from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
-from netspec.kernels.ptx import as_vector, asm, float32, int64, pack, pointer, uint32, unpack, vector_pointer
 
 Order = Literal["lines", "terms"]
 Precision = Literal["tf32", "bf16"]

@@ -33,8 +33,8 @@ import numpy as np
 from llvmlite import ir
 
 from netspec.kernels import twins, warpgroup_twins
+from netspec.kernels.inline_ptx import address, asm, float32, pack, pointer, uint32, unpack, void
 from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
-from netspec.kernels.ptx import address, asm, float32, pack, pointer, uint32, unpack, void
 
 TERMS = 16
 """Terms of a line."""

@@ -2,6 +2,6 @@
 
 from netspec.program.bounds import declared_bounds, measured_choices, plain_products
 from netspec.program.build import lower
-from netspec.program.model import Program
+from netspec.program.program import Program
 
 __all__ = ["Program", "declared_bounds", "lower", "measured_choices", "plain_products"]

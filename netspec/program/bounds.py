@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netspec.contract.layer import Layer
-from netspec.program.model import Program
+from netspec.program.program import Program
 from netspec.registry import layer_types
 
 

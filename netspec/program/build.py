@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from netspec.contract.kernel import Backend
-from netspec.plan.model import Plan, Region, Step
-from netspec.plan.order import precedence
-from netspec.plan.race import check_races
+from netspec.planning.order import precedence
+from netspec.planning.plan import Plan, Region, Step
+from netspec.planning.race import check_races
+from netspec.program.arena import lay_out, locator
 from netspec.program.choice import Capability, Measured
 from netspec.program.fuse import fuse
-from netspec.program.hoist import hoist
-from netspec.program.memory import lay_out, locator
-from netspec.program.model import Program
+from netspec.program.prepack import hoist
+from netspec.program.program import Program
 from netspec.program.steps import Lowering
 
 

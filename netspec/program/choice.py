@@ -10,7 +10,7 @@ from netspec.contract.kernel import Backend, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
-from netspec.plan.model import Step
+from netspec.planning.plan import Step
 
 Capability = tuple[int, int]
 """A GPU's compute capability."""

@@ -14,8 +14,8 @@ from math import prod
 
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import BESIDE, Backend
-from netspec.kernels.find import find_kernel
-from netspec.plan.model import Buffer, Pass, Region, Step
+from netspec.kernels.lookup import find_kernel
+from netspec.planning.plan import Buffer, Pass, Region, Step
 from netspec.registry import layer_types
 
 PAIRS = {"forward": ("x", "y"), "backward": ("d_y", "d_x")}

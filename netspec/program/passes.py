@@ -11,7 +11,7 @@ from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import canonical, tensor_of
 from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
-from netspec.plan.model import Pass
+from netspec.planning.plan import Pass
 
 SPECIAL = ("counters", "rates")
 """Step arguments that exist for every layer."""

@@ -14,7 +14,7 @@ from netspec.contract.naming import tensor_of
 from netspec.contract.tensor import Tensor
 from netspec.ops import operation
 from netspec.ops.base import Operation
-from netspec.plan.model import Buffer, Pass, Plan, Region, ShardInfo, Step
+from netspec.planning.plan import Buffer, Pass, Plan, Region, ShardInfo, Step
 from netspec.program.choice import Capability, Measured, choose
 from netspec.program.passes import lower
 from netspec.registry import layer_types

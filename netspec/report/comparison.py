@@ -78,8 +78,8 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _results(folder: Path) -> dict[str, str]:
-    from netspec.metrics import read_metrics
-    from netspec.rundir import summary
+    from netspec.rundir.directory import summary
+    from netspec.rundir.metrics import read_metrics
 
     run, lines = summary(folder), read_metrics(folder)
     steps = [line for line in lines if line["event"] == "iteration" and line.get("loss") is not None]
@@ -94,7 +94,7 @@ def _results(folder: Path) -> dict[str, str]:
 
 
 def _evaluations(folder: Path) -> dict[str, str]:
-    from netspec.metrics import read_metrics
+    from netspec.rundir.metrics import read_metrics
 
     found = {}
     for line in read_metrics(folder):

@@ -49,7 +49,7 @@ def panels(folders: Sequence[Path]) -> list[Panel]:
 
 
 def _metrics(folder: Path) -> list[dict[str, Any]]:
-    from netspec.metrics import read_metrics
+    from netspec.rundir.metrics import read_metrics
 
     if not folder.is_dir():
         raise NetspecError(f"{folder}: no such run (netspec runs lists them)")

@@ -99,7 +99,7 @@ def _inputs(cls: type[Layer]) -> str:
 
 
 def _attribute(name: str, schema: Mapping[str, Any]) -> Attribute:
-    from netspec.spec.words import describe
+    from netspec.spec.wording import describe
 
     value = "a distribution, see netspec.init" if schema.get("x-netspec") == "initialiser" else describe(schema)
     default = _written(schema["default"]) if "default" in schema else None

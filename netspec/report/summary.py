@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netspec.plan import Crossing, Plan, ShardInfo
+    from netspec.planning import Crossing, Plan, ShardInfo
     from netspec.program import Program
 
 

@@ -9,11 +9,11 @@ from netspec.errors import Mark
 from netspec.registry import layer_types
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.layers import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
-from netspec.spec.model import Spec
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
-from netspec.spec.report import Report
+from netspec.spec.problems import Report
 from netspec.spec.sections import expand_source, read_data, read_inputs, read_train
-from netspec.spec.words import meant, show
+from netspec.spec.types import Spec
+from netspec.spec.wording import meant, show
 
 VERSION = 1
 KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "layers", "train", "data")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from netspec.contract.attrs import choice
 from netspec.errors import Mark
 from netspec.spec.fields import Attrs, Fields
-from netspec.spec.model import Connection, InputSpec, LayerSpec
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
-from netspec.spec.report import Report
-from netspec.spec.words import did_you_mean, show
+from netspec.spec.problems import Report
+from netspec.spec.types import Connection, InputSpec, LayerSpec
+from netspec.spec.wording import did_you_mean, show
 
 CONNECT: Attrs = {"connect": choice("same", "all", default="same")}
 

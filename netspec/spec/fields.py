@@ -10,9 +10,9 @@ from typing import Any
 from netspec.contract.attrs import Attr
 from netspec.errors import Mark
 from netspec.spec.nodes import Map, Node, Scalar, plain
-from netspec.spec.report import Report
+from netspec.spec.problems import Report
 from netspec.spec.values import fits, settle
-from netspec.spec.words import describe, did_you_mean, meant, nearest, show
+from netspec.spec.wording import describe, did_you_mean, meant, nearest, show
 
 Attrs = Mapping[str, Attr]
 Types = Mapping[str, Any]

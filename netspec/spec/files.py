@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from netspec._layout import specs_folder
+from netspec._paths import specs_folder
 from netspec.errors import Mark, NetspecError, Problem, SpecError
-from netspec.spec.words import did_you_mean
+from netspec.spec.wording import did_you_mean
 
 MAX_BYTES = 4 * 2**20
 

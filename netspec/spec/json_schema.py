@@ -11,12 +11,12 @@ from typing import Any
 from netspec.data.sources import source_types
 from netspec.init import initialiser_types
 from netspec.registry import layer_types
+from netspec.schedules import schedule_types
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layers import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import CPU, CUDA, DATA, INPUT, SGD, TRAIN
-from netspec.train.schedules import schedule_types
 
 Schema = dict[str, Any]
 

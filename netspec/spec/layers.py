@@ -12,10 +12,10 @@ from netspec.errors import Mark, NetspecError
 from netspec.registry import layer_types
 from netspec.spec.connections import Known, read_connections
 from netspec.spec.fields import Attrs, Fields
-from netspec.spec.model import Connection, InputSpec, LayerSpec, Multiplier
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
-from netspec.spec.report import Report
-from netspec.spec.words import did_you_mean, meant, show
+from netspec.spec.problems import Report
+from netspec.spec.types import Connection, InputSpec, LayerSpec, Multiplier
+from netspec.spec.wording import did_you_mean, meant, show
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 

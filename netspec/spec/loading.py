@@ -9,13 +9,13 @@ from netspec.errors import Mark, NetspecError, SpecError
 from netspec.spec import files
 from netspec.spec.build import build, check_version
 from netspec.spec.merge import merge
-from netspec.spec.model import Spec
 from netspec.spec.nodes import Map, Scalar
 from netspec.spec.overrides import as_tree
+from netspec.spec.problems import Report
 from netspec.spec.reader import parse
-from netspec.spec.report import Report
 from netspec.spec.sections import expand_source
-from netspec.spec.words import show
+from netspec.spec.types import Spec
+from netspec.spec.wording import show
 
 MAX_CHAIN = 16
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from netspec.errors import Mark
 from netspec.spec.layers import COMMON
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
-from netspec.spec.report import Report
-from netspec.spec.words import did_you_mean, show
+from netspec.spec.problems import Report
+from netspec.spec.wording import did_you_mean, show
 
 
 def merge(base: Map, over: Map, report: Report) -> Map:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from netspec.errors import Mark
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar
+from netspec.spec.problems import Report
 from netspec.spec.reader import parse
-from netspec.spec.report import Report
 
 FILE = "--set"
 

@@ -7,9 +7,9 @@ from typing import Any
 from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.errors import Mark
 from netspec.spec.fields import Attrs, Fields, Types, complete
-from netspec.spec.model import CpuSpec, CudaSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
 from netspec.spec.nodes import Entry, Map, Node, Scalar
-from netspec.spec.report import Report
+from netspec.spec.problems import Report
+from netspec.spec.types import CpuSpec, CudaSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
 
 _train, _sgd, _cpu, _cuda, _data = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), DataSpec()
 
@@ -77,7 +77,7 @@ def read_inputs(node: Node, report: Report) -> tuple[dict[str, InputSpec], dict[
 
 def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     """The ``train`` section."""
-    from netspec.train.schedules import schedule_types
+    from netspec.schedules import schedule_types
 
     fields = Fields(report)
     fields.refuse_unknown(node, [*TRAIN, "sgd", "cpu", "cuda", "schedule"], "train")

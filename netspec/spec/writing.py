@@ -8,11 +8,11 @@ from typing import Any
 
 from netspec.errors import Mark
 from netspec.spec.build import VERSION, build, check_version
-from netspec.spec.model import Connection, LayerSpec, Multiplier, Spec
 from netspec.spec.nodes import Map, from_plain
 from netspec.spec.overrides import FILE as SET
-from netspec.spec.report import Report
+from netspec.spec.problems import Report
 from netspec.spec.scalars import text_of
+from netspec.spec.types import Connection, LayerSpec, Multiplier, Spec
 
 _COMMENT_COLUMN = 52
 _DEFAULT = "default"

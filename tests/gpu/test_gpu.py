@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
 
 from netspec.check import run
 from netspec.device.gpus import gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.registry import layer_types
-from netspec.runners.session import Session
-from netspec.runners.trace import Trace
+from netspec.runners.execution.session import Session
+from netspec.runners.execution.trace import Trace
 
 pytestmark = [
     pytest.mark.gpu,

@@ -1,4 +1,4 @@
-"""Layers that each break the contract in one way; tests/test_contract_suite.py says which check must find it."""
+"""Layers that each break the contract in one way; tests/check/test_suite.py says which check must find it."""
 
 import math
 

@@ -77,13 +77,13 @@ def test_kernels_are_tuned_for_a_while_and_nothing_is_kept(seconds, tmp_path, mo
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from gpu_parts import network
 
-    from netspec import tuned
+    from netspec.program import tuning_table
 
-    spec, kept = tmp_path / "little.yaml", tuned.cache_root
+    spec, kept = tmp_path / "little.yaml", tuning_table.cache_root
     spec.write_text(SPEC)
     found = network.tuned(str(spec), 2, "cuda", "tf32", seconds)
     assert "no kernel is wrong" in found["answer"] and found["images_per_second"] > 0 and found["tuned"]
     steps = {row["step"]: row for row in found["rows"]}
     assert set(steps) == ({"fc.forward@card", "fc.backward@card"} if seconds else set())
     assert not seconds or {"fastest", "otherwise", "plain", "tf32_64x64"} <= set(steps["fc.forward@card"])
-    assert tuned.cache_root is kept and tuned.read("simulated GPU") == {}
+    assert tuning_table.cache_root is kept and tuning_table.read("simulated GPU") == {}

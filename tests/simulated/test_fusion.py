@@ -9,7 +9,7 @@ import pytest
 from nets import RATES, batch, network, same_bits
 
 from netspec.registry import load_plugin
-from netspec.runners.session import Session
+from netspec.runners.execution.session import Session
 
 PLUGIN = '''
 from netspec.plugin import Elementwise, integer, number, register

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netspec.check.subject import cpu, gpu
-from netspec.plan.model import Buffer, Region, Step
+from netspec.planning.plan import Buffer, Region, Step
 from netspec.program.steps import Lowering
 
 RNG = np.random.default_rng(5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nets import RATES, batch, network
 
-from netspec.runners.session import Session
+from netspec.runners.execution.session import Session
 
 TOWERS = """
     netspec: 1

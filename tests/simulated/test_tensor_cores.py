@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netspec.check.kernels import trip
 from netspec.check.subject import Case, cpu, draw, gpu
+from netspec.check.writes import trip
 from netspec.contract.tensor import Tensor
-from netspec.layers._mma_shapes import divisor
+from netspec.layers._cuda.implicit_gemm_shapes import divisor
 from netspec.registry import layer_types
 
 DEFAULTS = {"init": {"type": "gaussian", "std": 0.1}, "bias_init": 0.0, "bias": True, "groups": 1}

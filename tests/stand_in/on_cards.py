@@ -9,7 +9,7 @@ from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, train
 from netspec.device.cuda.device import CudaDevice
 from netspec.errors import NetspecError
 from netspec.registry import load_plugin
-from netspec.runners.session import Session
+from netspec.runners.execution.session import Session
 from stand_in.cards import ILLEGAL_ADDRESS, cards
 from stand_in.queues import LAUNCH_FAILED
 

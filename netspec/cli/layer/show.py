@@ -40,7 +40,7 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 def named(given: str) -> tuple[str, ...]:
     """The layer types that a TYPE or a plugin FILE stands for; NetspecError where there is none."""
     from netspec.registry import layer_types, load_plugin
-    from netspec.spec.words import meant
+    from netspec.spec.wording import meant
 
     types = layer_types()
     if given in types:

@@ -16,9 +16,9 @@ from netspec.device.cpu.team import Job, Tail, Team
 from netspec.device.immediate import Array, Immediate, nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
-from netspec.kernels.find import find_kernel
-from netspec.kernels.together import Work, compile_ahead
-from netspec.plan.model import Pass, Queue
+from netspec.kernels.lookup import find_kernel
+from netspec.kernels.parallel import Work, compile_ahead
+from netspec.planning.plan import Pass, Queue
 
 _ALIGNMENT = 64
 

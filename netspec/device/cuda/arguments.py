@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.plan.model import Pass
+from netspec.planning.plan import Pass
 
 Array = Any
 

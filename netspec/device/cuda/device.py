@@ -17,14 +17,14 @@ from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, compile_host
 from netspec.kernels.epilogue import epilogue_of
-from netspec.kernels.find import find_kernel
+from netspec.kernels.lookup import find_kernel
 from netspec.kernels.numba_cuda import cuda
-from netspec.kernels.together import Work, compile_ahead
+from netspec.kernels.parallel import Work, compile_ahead
 from netspec.kernels.toolkit import finds_compiler
-from netspec.plan.model import Pass, Queue
+from netspec.planning.plan import Pass, Queue
 
 if not numba_cuda.SIMULATOR:  # it needs the driver's bindings, for which a simulated card has no use
-    from netspec.device.cuda import driver, frees
+    from netspec.device.cuda import deferred_free, driver
 
 Array = Any
 Host = np.ndarray[Any, Any]
@@ -58,7 +58,7 @@ class CudaDevice:
                 finds_compiler()  # loads what numba-cuda itself would not look for
                 self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
                 self._current = driver.Current(self.name, cuda.current_context().handle)
-                frees.look_after(cuda.current_context(), self._current)
+                deferred_free.look_after(cuda.current_context(), self._current)
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
@@ -185,7 +185,7 @@ class CudaDevice:
         """See Device; the simulator has nothing to record."""
         if numba_cuda.SIMULATOR:
             return call
-        with self._card, frees.held_back():
+        with self._card, deferred_free.held_back():
             replay = driver.capture(call, self._handles["compute"])
         return _within(self._current, replay)
 
@@ -193,7 +193,7 @@ class CudaDevice:
         """See Device."""
         self._lost = True
         if not numba_cuda.SIMULATOR:
-            frees.give_up()
+            deferred_free.give_up()
 
     def close(self) -> None:
         """See Device; arrays go when the last reference to them does."""

@@ -1,0 +1,1 @@
+"""Fast CUDA kernels of the built-in layers."""

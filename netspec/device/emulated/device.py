@@ -1,0 +1,138 @@
+"""A GPU device that is emulated: what CudaDevice would launch runs as the PTX that it would load, without a driver."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.kernel import Backend
+from netspec.contract.tensor import Shape
+from netspec.device.base import Call, Device, Lane
+from netspec.device.cuda.arguments import arguments
+from netspec.device.cuda.ops import CudaOps
+from netspec.device.emulated.compiled import module_of, run
+from netspec.device.immediate import Immediate, nbytes_of
+from netspec.emulate.memory import Array, Memory
+from netspec.errors import NetspecError
+from netspec.kernels import numba_cuda
+from netspec.kernels.cuda import compile_host
+from netspec.kernels.epilogue import epilogue_of
+from netspec.kernels.lookup import find_kernel
+from netspec.planning.plan import Pass, Queue
+
+
+class EmulatedCuda(Immediate):
+    """``cuda:0`` of a compute capability, on one thread of the host: every call has finished when it returns.
+
+    Arrays are numpy's, in the emulated memory. Kernels that do what hardware leaves undefined raise Fault. ``launches``
+    counts them.
+    """
+
+    kind: Backend = "cuda"
+    team_size = 1
+    read_beside = False
+
+    def __init__(self, capability: tuple[int, int] = (9, 0), nbytes: int = 1 << 32) -> None:
+        self.name = "cuda:0"
+        self.capability: tuple[int, int] | None = capability
+        self._target: tuple[Any, ...] = (*capability, "a") if capability >= (9, 0) else capability
+        """What numba-cuda compiles for on such a card: from 9.0 on, with the instructions of that card alone."""
+        self.memory = Memory(nbytes)
+        self.launches = 0
+
+    def empty(self, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        return self.carve(self.arena(nbytes_of(shape, dtype)), 0, shape, dtype)
+
+    def arena(self, nbytes: int) -> Array:
+        """See Device."""
+        try:
+            block = _Block(self.memory, max(nbytes, 1))
+        except MemoryError as error:
+            raise NetspecError(f"{self.name}: {error}") from error
+        return np.asarray(block)
+
+    def staging(self, shape: Shape, dtype: str) -> Array:
+        """See Device."""
+        return np.empty(tuple(shape), dtype)
+
+    def upload(self, array: Array, values: Array) -> None:
+        """See Device."""
+        np.copyto(array, values)
+        self._states(array)[...] = 1
+
+    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+        """See Device."""
+        calls = [self._launch(one, arrays) for one in passes]
+
+        def call() -> None:
+            for one in calls:
+                one()
+
+        return call
+
+    def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
+        """See Device; what was never written stays so in the copy."""
+
+        def call() -> None:
+            np.copyto(target, source)
+            if self._owns(target):
+                self._states(target)[...] = self._states(source) if self._owns(source) else 1
+
+        return call
+
+    def execute(
+        self, kernel: Callable[..., Any], dtype: str, epilogue: Any, grid: Any, threads: Any, args: Sequence[Any]
+    ) -> None:
+        """Compile a kernel for these arguments, unless that is done, and run it."""
+        types = tuple(numba_cuda.type_of(value) for value in args)
+        try:
+            module = module_of(kernel, dtype, epilogue, types, self._target)
+        except numba_cuda.compile_errors() as error:
+            raise NetspecError(f"{kernel.__name__} cannot be compiled for GPUs: {error}") from error
+        self.launches += 1
+        run(module, self.memory, grid, threads, args)
+
+    def _launch(self, one: Pass, arrays: Mapping[str, Array]) -> Call:
+        kernel = find_kernel(one.kernel)
+        values = arguments(one, arrays)
+        if one.host:
+            host, ops = compile_host(kernel.function, one.dtype), _Ops(self)
+            return lambda: host(ops, 0, one.extent, *values)
+        epilogue = epilogue_of([(tail.kernel, tail.scalars) for tail in one.then])
+        return lambda: self.execute(kernel.function, one.dtype, epilogue, one.grid, one.threads, values)
+
+    def _owns(self, array: Array) -> bool:
+        main = self.memory.main
+        return main.base <= array.ctypes.data < main.base + main.nbytes
+
+    def _states(self, array: Array) -> Array:
+        """The states of an array's bytes, an axis more than the array."""
+        main = self.memory.main
+        start = array.ctypes.data - main.base
+        whole = main.state(start, main.nbytes)
+        shape, strides = (*array.shape, array.itemsize), (*array.strides, 1)
+        return np.lib.stride_tricks.as_strided(whole, shape, strides)
+
+
+class _Block:
+    """An allocation that is given back when the last array in it is gone."""
+
+    def __init__(self, memory: Memory, nbytes: int) -> None:
+        address = memory.allocate(nbytes)
+        self.__array_interface__ = {"shape": (nbytes,), "typestr": "|u1", "data": (address, False), "version": 3}
+        weakref.finalize(self, memory.free, address)
+
+
+class _Ops(CudaOps):
+    """The primitives, launched on the emulator."""
+
+    def __init__(self, device: EmulatedCuda) -> None:
+        super().__init__(None)
+        self._device = device
+
+    def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:
+        self._device.execute(kernel, str(args[0].dtype), None, grid, threads, args)

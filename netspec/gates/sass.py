@@ -1,0 +1,38 @@
+"""What a GPU's machine code consists of: the instructions of a kernel, counted without a GPU."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from netspec.gates.assemble import Target, machine_code, ptx_of, record_of
+from netspec.gates.signatures import Signature
+
+_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
+
+
+def instructions(signature: Signature, capability: tuple[int, int]) -> Counter[str]:
+    """How often each instruction, such as LDG.E.128, stands in the machine code of a kernel for those argument types.
+
+    Raises RuntimeError where the assembler refuses.
+    """
+    return Counter(_INSTRUCTION.findall(disassembled(signature, capability)))
+
+
+def disassembled(signature: Signature, capability: Target) -> str:
+    """The machine code of a kernel, in words; what was found before is kept on disk.
+
+    Raises RuntimeError where the assembler refuses.
+    """
+    record = record_of((signature, capability), "sass").with_suffix(".txt")
+    if not record.is_file():
+        found = machine_code(ptx_of(signature, capability), f"sm_{''.join(map(str, capability))}")
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(found)
+    return record.read_text()
+
+
+def wide_accesses(found: Counter[str]) -> tuple[int, int]:
+    """Loads from and stores to the GPU's memory that move 128 bits a thread."""
+    loads = sum(count for name, count in found.items() if re.match(r"LDG?\.\S*\b128\b", name))
+    return loads, sum(count for name, count in found.items() if re.match(r"STG?\.\S*\b128\b", name))

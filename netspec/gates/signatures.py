@@ -1,0 +1,169 @@
+"""All CUDA kernels with the types they are compiled for: layers by their examples, operations by a shipped network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from netspec.check.single import SingleLayer
+from netspec.check.subject import Subject
+from netspec.contract.kernel import PHASES, Direction
+from netspec.contract.layer import Layer
+from netspec.contract.naming import tensor_of
+from netspec.contract.tensor import Tensor
+from netspec.kernels.lookup import find_kernel
+from netspec.ops import operations
+from netspec.planning.plan import Pass
+from netspec.registry import layer_types
+
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "primitive:gemm": ("float32[2C]", "float32[2C]", "float32[2C]", "int64", "boolean", "boolean"),
+    "primitive:sum_rows": ("float32[2C]", "float32[1C]"),
+    "primitive:add_row": ("float32[2C]", "float32[1C]"),
+    "ops.sum:zero_cuda": ("float32[2C]",),
+    "ops.sum:zero_vector_cuda": ("float32[2C]",),
+    "ops.sum:add_cuda": ("float32[2A]", "float32[2A]", "float32[2A]"),
+    "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
+}
+"""The primitives, and what AlexNet has no use for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A kernel, and the types of its arguments: ``float32[2C]`` for a C-contiguous matrix, ``A`` for any strides.
+
+    ``then`` names the kernels of elementwise layers that are its epilogue.
+    """
+
+    kernel: str
+    variant: str
+    types: tuple[str, ...]
+    then: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Kernel and types on one line."""
+        return " + ".join((f"{self.kernel}({', '.join(self.types)})", *self.then))
+
+
+def cuda_signatures() -> Iterator[Signature]:
+    """Every kernel of every registered layer, operation and primitive, once for each set of types.
+
+    Those that store through an epilogue come once more, with a fused ReLU.
+    """
+    found: dict[str, Signature] = {}
+    others = (Signature(name, "plain", types) for name, types in _OTHERS.items())
+    for one in (*_of_layers(), *_of_operations(), *others):
+        found.setdefault(one.name, one)  # several variants may share a kernel
+    yield from found.values()
+    first = {one.kernel: one for one in reversed(found.values()) if not one.kernel.startswith("primitive:")}
+    several: dict[tuple[str, bool, tuple[str, ...]], Signature] = {}
+    for name, one in first.items():
+        if find_kernel(name).has_epilogue:  # one of a layer's fast variants stands for all
+            several[name.partition(":")[0], one.variant == "plain", one.types] = one
+    for one in several.values():
+        yield replace(one, then=(f"relu:{find_kernel(one.kernel).direction}_cuda",))
+
+
+def uncovered() -> list[str]:
+    """CUDA kernels of layers and operations that are not among the signatures: no example runs them."""
+    covered = {one.kernel for one in cuda_signatures()}
+    owners = {**layer_types(), **{f"ops.{name}": chosen for name, chosen in operations().items()}}
+    marked = [
+        f"{name}:{kernel.function.__name__}"
+        for name, owner in owners.items()
+        for kernel in owner.kernels
+        if kernel.backends == ("cuda",) and not kernel.host
+    ]
+    return [name for name in marked if name not in covered]
+
+
+def function_of(kernel: str) -> Callable[..., Any]:
+    """The Python function behind a kernel's name."""
+    if kernel.startswith("primitive:"):
+        from netspec.device.cuda import ops
+
+        return cast("Callable[..., Any]", getattr(ops, kernel.partition(":")[2]))
+    return find_kernel(kernel).function
+
+
+def _of_layers() -> Iterator[Signature]:
+    compiler = cast(Any, SimpleNamespace(kind="cuda", team_size=1))
+    for name, cls in layer_types().items():
+        if not any("cuda" in kernel.backends for kernel in cls.kernels):
+            continue
+        for variant, case, phase in product(_variants(cls), Subject(name).cases, PHASES):
+            one = case.on(compiler, phase, variant=variant)
+            if variant == "plain" or one.layer.supports(one.t, variant):
+                yield from _of_single(one)
+
+
+def _variants(cls: type[Layer]) -> Iterator[str]:
+    yield from dict.fromkeys(kernel.variant for kernel in cls.kernels if "cuda" in kernel.backends)
+
+
+def _of_single(one: SingleLayer) -> Iterator[Signature]:
+    directions: tuple[Direction, ...] = ("forward", "backward") if one.layer.phase == "train" else ("forward",)
+    for direction in directions:
+        tensors = one.named()
+        for item in one.passes(direction):
+            spaces = one.layer.workspace(one.t, item.variant, direction)
+            tensors.update({key: Tensor(space.shape, space.dtype) for key, space in spaces.items()})
+            if not item.host:
+                yield _signature(item, partial(_declared, tensors))
+
+
+def _declared(tensors: Mapping[str, Tensor], target: str) -> tuple[str, int, str]:
+    if target == "counters":
+        return "int64", 1, "C"
+    tensor = tensor_of(target, tensors)
+    return tensor.dtype, len(tensor.shape), "C"
+
+
+def _of_operations() -> Iterator[Signature]:
+    """The operations of AlexNet's steps; slices, which only sums read, are compiled for any strides."""
+    from netspec.planning import build
+    from netspec.program.steps import Lowering
+    from netspec.spec import load
+
+    plan = build(load("alexnet"), "train", 2)
+    lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
+    for step in plan.steps:
+        if step.op in ("forward", "backward"):
+            continue
+        for item in lowering.lower(step).passes:
+
+            def declared(target: str, step: Any = step) -> tuple[str, int, str]:
+                region = step.args[target]
+                buffer = plan.buffers[region.buffer]
+                axes = 2 if step.op == "sum" else len(buffer.shape)
+                return buffer.dtype, axes, "A" if region.axis else "C"
+
+            yield _signature(item, declared)
+
+
+def _signature(one: Pass, declared: Callable[[str], tuple[str, int, str]]) -> Signature:
+    types = []
+    for name, target in one.args:
+        if target is None:
+            types.append(_scalar(name, one.scalars[name]))
+            continue
+        dtype, axes, layout = declared(target)
+        types.append(f"{dtype}[{1 if target in one.flat else axes}{layout}]")
+    return Signature(one.kernel, one.variant, tuple(types))
+
+
+def _scalar(name: str, value: Any) -> str:
+    if name == "key":
+        return "uint64"
+    if isinstance(value, tuple):
+        return f"int64*{len(value)}"
+    if isinstance(value, bool | np.bool_):
+        return "boolean"
+    return "float32" if isinstance(value, float) else "int64"

@@ -1,0 +1,248 @@
+"""Where everything of a View stands, in pixels: lanes side by side, rows from top to bottom, links between them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+from netspec.graph.labels import width
+from netspec.graph.rows import Rows, arrange
+from netspec.graph.view import Link, Node, View
+
+MARGIN = 28
+HEAD = 92
+LANE_HEAD = 58
+LANE_GAP = 26
+PAD = 20
+FOOT = 18
+SLIM, TALL = 28, 48
+BOX, SPACE, RAIL = 306, 12, 20
+JOINED, NEAR, WIDE, CROSS = 2, 22, 36, 76
+"""Heights between rows: joined boxes, an arrow, arrows that bend, and arrows that change lanes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A node's rectangle."""
+
+    node: Node
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def bottom(self) -> float:
+        """The lower edge."""
+        return self.y + self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A device's column."""
+
+    device: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+Point = tuple[float, float]
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A link as points: from the first to the last, bending where there are more than two."""
+
+    link: Link
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A picture with places."""
+
+    width: float
+    height: float
+    lanes: tuple[Lane, ...]
+    boxes: tuple[Box, ...]
+    wires: tuple[Wire, ...]
+
+
+def lay_out(shown: View) -> Layout:
+    """Give every lane, box and wire its place."""
+    return _Layout(shown, arrange(shown)).make()
+
+
+@dataclass(slots=True)
+class _Layout:
+    shown: View
+    rows: Rows
+    drawn: list[Link] = field(default_factory=list)
+    """Links that need a line: those to joined boxes have none."""
+    inner: float = 0.0
+    tops: list[float] = field(default_factory=list)
+    heights: list[float] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
+    boxes: dict[str, Box] = field(default_factory=dict)
+    rails: dict[Link, tuple[Side, int]] = field(default_factory=dict)
+    ends: dict[tuple[Link, str], Point] = field(default_factory=dict)
+
+    def make(self) -> Layout:
+        self.drawn = [link for link in self.shown.links if self.span(link)[1] not in self.rows.joined]
+        self.assign_rails()
+        self.place_rows()
+        self.inner = self.inner_width()
+        self.place_lanes()
+        for lane in self.lanes:
+            for row in range(self.rows.count):
+                self.fill(lane, row)
+        self.assign_ends()
+        wires = tuple(Wire(link, self.points(link)) for link in self.drawn)
+        last = self.lanes[-1]
+        size = last.x + last.width + MARGIN, last.y + last.height
+        return Layout(*size, tuple(self.lanes), tuple(self.boxes.values()), wires)
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def device(self, key: str) -> str:
+        return key.rpartition("@")[2]
+
+    def span(self, link: Link) -> tuple[int, int]:
+        return self.rows.row[link.source], self.rows.row[link.target]
+
+    def place_rows(self) -> None:
+        """The top and the height of every row."""
+        self.heights = [float(SLIM)] * self.rows.count
+        for (row, _), cell in self.rows.cells.items():
+            if any(node.parameters for node in cell):
+                self.heights[row] = float(TALL)
+        bottom = float(MARGIN + HEAD + LANE_HEAD)
+        for row, height in enumerate(self.heights):
+            self.tops.append(bottom + (self.gap(row) if row else 0))
+            bottom = self.tops[-1] + height
+
+    def gap(self, row: int) -> int:
+        """The height between a row and the one above."""
+        arriving = [link for link in self.shown.links if self.span(link)[1] == row]
+        if any(link.crossing for link in arriving):
+            return CROSS
+        if row in self.rows.joined:
+            return JOINED
+        bends = len({link.target for link in arriving}) < len(arriving) or any(
+            row - 1 in (self.span(link)[0], self.span(link)[1] - 1) for link in self.rails
+        )
+        crowded = any(len(cell) > 1 for (at, _), cell in self.rows.cells.items() if at in (row, row - 1))
+        return WIDE if bends or crowded else NEAR
+
+    # Columns --------------------------------------------------------------------------------------------------------
+
+    def assign_rails(self) -> None:
+        """Links that pass rows run beside the boxes of their source's lane, each on a rail of its own."""
+        taken: dict[tuple[str, Side, int], list[tuple[int, int]]] = defaultdict(list)
+        passing = [link for link in self.shown.links if self.span(link)[1] - self.span(link)[0] > 1]
+        for link in sorted(passing, key=lambda link: self.span(link)[1] - self.span(link)[0]):
+            start, stop = self.span(link)
+            device, side, rail = self.device(link.source), self.side(link), 0
+            while any(low < stop and start < high for low, high in taken[device, side, rail]):
+                rail += 1
+            taken[device, side, rail].append((start, stop))
+            self.rails[link] = (side, rail)
+
+    def side(self, link: Link) -> Side:
+        """The side on which the source stands among its neighbours; the outer one where it stands alone."""
+        cell = self.rows.cells[self.rows.row[link.source], self.device(link.source)]
+        place = [node.key for node in cell].index(link.source) - (len(cell) - 1) / 2
+        if place:
+            return "left" if place < 0 else "right"
+        return "right" if self.device(link.source) == list(self.shown.headings)[-1] else "left"
+
+    def room(self, device: str, side: Side) -> float:
+        """The width that a lane's rails take on one side."""
+        rails = [rail for link, (at, rail) in self.rails.items() if at == side and self.device(link.source) == device]
+        return RAIL * (max(rails) + 1) if rails else 0.0
+
+    def inner_width(self) -> float:
+        """The width that boxes share: the widest row decides."""
+        cells = self.rows.cells.values()
+        widest = max((sum(_least(node) for node in cell) + SPACE * (len(cell) - 1) for cell in cells), default=0.0)
+        headings = [width(text, 11.5) for text in self.shown.headings.values()]
+        return max(float(BOX), widest, *headings)
+
+    def place_lanes(self) -> None:
+        x, top = float(MARGIN), float(MARGIN + HEAD)
+        bottom = self.tops[-1] + self.heights[-1] + FOOT
+        for device in self.shown.headings:
+            wide = self.inner + 2 * PAD + self.room(device, "left") + self.room(device, "right")
+            self.lanes.append(Lane(device, x, top, wide, bottom - top))
+            x += wide + LANE_GAP
+
+    def fill(self, lane: Lane, row: int) -> None:
+        """Share a lane's width among the boxes of one row; inputs keep to their own width."""
+        cell = self.rows.cells.get((row, lane.device), ())
+        left = lane.x + PAD + self.room(lane.device, "left")
+        inputs = sum(_least(node) for node in cell if node.kind == "input")
+        others = sum(node.kind != "input" for node in cell)
+        free = self.inner - inputs - SPACE * (len(cell) - 1)
+        x = left if others else left + free / 2
+        for node in cell:
+            wide = _least(node) if node.kind == "input" else free / others
+            self.boxes[node.key] = Box(node, x, self.tops[row], wide, self.heights[row])
+            x += wide + SPACE
+
+    # Links ----------------------------------------------------------------------------------------------------------
+
+    def centre(self, key: str) -> float:
+        box = self.boxes[key]
+        return box.x + box.width / 2
+
+    def rail_x(self, link: Link) -> float | None:
+        """Where the link's rail stands; None where it has none."""
+        if link not in self.rails:
+            return None
+        side, rail = self.rails[link]
+        lane = next(lane for lane in self.lanes if lane.device == self.device(link.source))
+        offset = PAD * 0.6 + RAIL * rail
+        return lane.x + offset if side == "left" else lane.x + lane.width - offset
+
+    def assign_ends(self) -> None:
+        """Spread the links of a box along its edge, in the order of where they come from or go to."""
+        leaving: dict[str, list[Link]] = defaultdict(list)
+        arriving: dict[str, list[Link]] = defaultdict(list)
+        for link in self.drawn:
+            leaving[link.source].append(link)
+            arriving[link.target].append(link)
+        for key, links in leaving.items():
+            links.sort(key=lambda link: self.passes(link, link.target))
+            self.spread(links, self.boxes[key], self.boxes[key].bottom, "source")
+        for key, links in arriving.items():
+            links.sort(key=lambda link: self.passes(link, link.source))
+            self.spread(links, self.boxes[key], self.boxes[key].y, "target")
+
+    def spread(self, links: list[Link], box: Box, y: float, end: str) -> None:
+        step = min(90.0, box.width * 0.7 / len(links))
+        for number, link in enumerate(links):
+            self.ends[link, end] = (self.centre(box.node.key) + step * (number - (len(links) - 1) / 2), y)
+
+    def passes(self, link: Link, end: str) -> float:
+        """Where the link is on its way to or from one of its ends."""
+        return self.rail_x(link) or self.centre(end)
+
+    def points(self, link: Link) -> tuple[Point, ...]:
+        start, stop = self.ends[link, "source"], self.ends[link, "target"]
+        x = self.rail_x(link)
+        if x is None:
+            return start, stop
+        first, last = self.span(link)
+        return start, (x, self.tops[first + 1]), (x, self.tops[last - 1] + self.heights[last - 1]), stop
+
+
+def _least(node: Node) -> float:
+    """The least width of a node's box."""
+    if node.kind == "input":
+        return width(node.name, 13) * 1.1 + width(node.shape, 12) + 34
+    title = width(f"{node.name} {node.type} ", 13) * 1.05
+    return max(title + width(node.shape, 12), width(f"{node.parameters:,} parameters", 11)) + 40

@@ -1,0 +1,177 @@
+"""Many kernels compiled at once: those that no cache holds are shared out over processes, which fill the cache."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from netspec.errors import NetspecError
+from netspec.registry import plugin_files
+
+_WORTH = 6
+"""Kernels to compile from which on other processes are worth their start (half a second each)."""
+_MOST = 12
+_PATIENCE_S = 60.0
+"""How long a process may take over its last kernel; what it has not finished by then is compiled here."""
+_START = "from netspec.kernels.compile_worker import main; main()"
+
+
+class Work(NamedTuple):
+    """A kernel to compile for one signature: for CPUs, or for a card by its index."""
+
+    kernel: str
+    """As in a plan, see netspec.kernels.lookup."""
+    dtype: str
+    dispatcher: Any
+    signature: tuple[Any, ...]
+    card: int | None = None
+    tails: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """What it stores its results through, see netspec.kernels.epilogue."""
+
+    def compile(self) -> None:
+        """Compile, or load from the cache. Raises NetspecError with the compiler's words."""
+        try:
+            with self._place():
+                self.dispatcher.compile(self.signature)
+        except self._refusals() as error:
+            kind = "CPUs" if self.card is None else "GPUs"
+            raise NetspecError(f"{self.kernel} cannot be compiled for {kind}: {error}") from error
+
+    def is_missing(self) -> bool:
+        """Whether there is a cache and it does not hold this."""
+        if self.card is None:
+            from netspec.kernels.cpu import is_stored
+        else:
+            from netspec.kernels.numba_cuda import is_stored
+        with self._place():
+            return is_stored(self.dispatcher, self.signature) is False
+
+    def _place(self) -> AbstractContextManager[Any]:
+        if self.card is None:
+            return nullcontext()
+        from netspec.kernels.numba_cuda import cuda
+
+        card: AbstractContextManager[Any] = cuda.gpus[self.card]
+        return card
+
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        if self.card is None:
+            from numba.core.errors import NumbaError
+
+            return (NumbaError,)
+        from netspec.kernels.numba_cuda import compile_errors
+
+        return compile_errors()
+
+
+_gathered: ContextVar[list[Work] | None] = ContextVar("gathered", default=None)
+
+
+def compile_ahead(work: Work) -> None:
+    """Compile now, or where ``compiled_together`` gathers kernels at its end."""
+    gathered = _gathered.get()
+    if gathered is None:
+        work.compile()
+    else:
+        gathered.append(work)
+
+
+@contextmanager
+def compiled_together(processes: int) -> Iterator[None]:
+    """Kernels that the block compiles ahead are compiled at its end, by so many processes, this one among them."""
+    gathered: list[Work] = []
+    token = _gathered.set(gathered)
+    try:
+        yield
+    finally:
+        _gathered.reset(token)
+    missing = {(work.dispatcher, work.signature): work for work in gathered if work.is_missing()}
+    if len(missing) >= _WORTH:
+        share(list(missing.values()), processes)
+    for work in gathered:
+        work.compile()
+
+
+def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> None:
+    """Fill the cache by so many processes, this one among them; what is not begun after ``within`` seconds is left out.
+
+    The heaviest kernels come first, each is compiled by whoever is free. Whatever fails is met again where it is
+    needed, and told there.
+    """
+    end = time.monotonic() + within
+    workers = min(processes, _MOST) - 1
+    left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
+    helpers: list[_Helper] = []
+    try:
+        with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
+            while sys.executable and len(helpers) < workers:
+                helpers.append(_Helper(left))
+        while left:
+            if time.monotonic() > end:
+                left.clear()
+            with suppress(IndexError, NetspecError):  # a helper was faster, or it cannot be compiled
+                left.popleft().compile()
+        deadline = time.monotonic() + _PATIENCE_S
+        for helper in helpers:
+            while helper.busy and helper.thread.is_alive() and time.monotonic() < deadline:
+                helper.thread.join(0.02)
+    finally:
+        for helper in helpers:
+            helper.close()
+
+
+def _weight(dispatcher: Any) -> int:
+    """Bytes of code that a kernel reaches, which is roughly what its compilation takes."""
+    function = dispatcher.py_func
+    reached = {id(value): value for value in function.__globals__.values() if hasattr(value, "py_func")}
+    return len(function.__code__.co_code) + sum(map(_weight, reached.values()))
+
+
+class _Helper:
+    """A fresh interpreter that compiles, and the thread that hands it work from ``left``."""
+
+    def __init__(self, left: deque[Work]) -> None:
+        self.busy = False
+        """Whether it has a kernel in hand."""
+        path = os.pathsep.join(folder for folder in sys.path if folder)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for this process, which then ends its helpers
+        )
+        self.thread = threading.Thread(target=self._feed, args=(left,), name="netspec-compile", daemon=True)
+        self.thread.start()
+
+    def _feed(self, left: deque[Work]) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with suppress(IndexError, OSError, ValueError):  # nothing is left, or the helper has died or was ended
+            pickle.dump(plugin_files(), self.process.stdin)
+            self.process.stdin.flush()
+            while self.process.stdout.read(1):
+                self.busy = False
+                work = left.popleft()
+                self.busy = True
+                pickle.dump((work.kernel, work.dtype, work.signature, work.card, work.tails), self.process.stdin)
+                self.process.stdin.flush()
+
+    def close(self) -> None:
+        """End the process, whatever it is at."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()

@@ -1,0 +1,25 @@
+"""The Plan: the Spec resolved against its layers, for a phase and a batch, as immutable data."""
+
+from netspec.planning.build import build, check
+from netspec.planning.json_form import from_plain, to_plain
+from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Pass, Plan, Region, ShardInfo, Step
+from netspec.planning.race import RaceError, check_races
+
+__all__ = [
+    "Buffer",
+    "Crossing",
+    "Edge",
+    "Logical",
+    "Pass",
+    "Plan",
+    "RaceError",
+    "Region",
+    "ShardInfo",
+    "Step",
+    "build",
+    "check",
+    "check_races",
+    "from_plain",
+    "to_plain",
+]
+

@@ -1,0 +1,140 @@
+"""Spec -> Plan, for one phase and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+
+from netspec.contract.kernel import PHASES, Phase
+from netspec.contract.tensor import Tensor
+from netspec.errors import Problem, SpecError
+from netspec.planning.backward import Backward
+from netspec.planning.builder import Alias, Builder
+from netspec.planning.network import Network
+from netspec.planning.plan import Plan, ShardInfo
+from netspec.planning.race import check_races
+from netspec.planning.shards import Shard
+from netspec.planning.update import Update
+from netspec.spec.types import Spec
+
+
+def build(
+    spec: Spec, phase: Phase = "train", batch: int | None = None, names: Mapping[str, Alias] | None = None
+) -> Plan:
+    """Resolve a spec for a phase and a batch (default: the spec's own).
+
+    ``names`` maps layers of this spec to parts of another's: ``{"conv1b": ("conv1", 48, 96)}`` says that conv1b holds
+    channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
+
+    Raises SpecError with every problem that shapes, placement and connections show.
+    """
+    network = Network(spec, phase, batch or spec.train.batch)
+    _check_whole(network)
+    builder = Builder(network, names or {})
+    builder.inputs()
+    for shards in network.shards:
+        for shard in shards:
+            builder.forward(shard)
+    if phase == "train":
+        backward = Backward(builder)
+        backward.run()
+        Update(builder, backward).run()
+    check_races(builder.order.steps)
+    return _plan(builder)
+
+
+def check(spec: Spec) -> tuple[str, ...]:
+    """Plan all phases for their errors; gives remarks that are no errors (none at present)."""
+    for phase in PHASES:
+        build(spec, phase)
+    return ()
+
+
+def _check_whole(network: Network) -> None:
+    """Every shard is read by something or is a cost, and in training there is a cost to learn from."""
+    read = network.readers()
+    problems = []
+    for shards in network.shards:
+        for shard in shards:
+            used = any(part.buffer in read for part in shard.outputs.values())
+            if not used and not shard.layer.reports and network.phase != "predict":
+                problems.append(_unread(shard))
+    if network.phase == "train" and not any(shard.layer.reports for shards in network.shards for shard in shards):
+        message = "no layer is a cost: there is nothing to learn from"
+        problems.append(Problem(network.spec.mark, message, "add a softmax_loss"))
+    if problems:
+        raise SpecError(problems)
+
+
+def _unread(shard: Shard) -> Problem:
+    name = shard.spec.name
+    if shard.count == 1:
+        return Problem(shard.spec.mark, f"{name}: nobody reads its output", "remove it, or read it")
+    return Problem(
+        shard.spec.mark,
+        f"{name}: nobody reads its part on {shard.device}, which would be lost in silence",
+        f"read all of it: {{from: {name}, connect: all}}",
+    )
+
+
+def _plan(builder: Builder) -> Plan:
+    network = builder.network
+    flops = _flops(builder)
+    shards = [shard for group in network.shards for shard in group]
+    costs = [shard for shard in shards if shard.layer.reports]
+    probs = [shard.outputs["probs"].buffer for shard in costs if "probs" in shard.outputs]
+    if not probs and network.phase == "predict":
+        probs = [next(iter(shards[-1].outputs.values())).buffer]
+    reports = {}
+    for shard in costs:
+        if "report" in shard.outputs:
+            reports[shard.outputs["report"].buffer] = shard.layer.reports
+    return Plan(
+        name=network.spec.name,
+        phase=network.phase,
+        batch=network.batch,
+        devices=network.spec.devices,
+        buffers=builder.buffers,
+        steps=tuple(replace(step) for step in builder.order.steps),
+        shards=tuple(_info(builder, shard, flops) for shard in shards),
+        edges=tuple(builder.edges),
+        crossings=tuple(builder.crossings),
+        initial=builder.initial,
+        reports=reports,
+        probs=probs[-1] if probs else None,
+    )
+
+
+def _flops(builder: Builder) -> dict[tuple[str | None, str, str], int]:
+    """Operations by layer, device and direction."""
+    return {(step.layer, step.device, step.op): step.flops for step in builder.order.steps}
+
+
+def _info(builder: Builder, shard: Shard, flops: Mapping[tuple[str | None, str, str], int]) -> ShardInfo:
+    own = shard.spec.share is None
+    params = {name: builder.buffers[buffer].shape for name, buffer in shard.params.items() if own}
+    trained = [name for name in params if builder.buffers[shard.params[name]].kind == "parameter"]
+    tensors = {name: shard.gathers[name].tensor for name in shard.gathers}
+    outputs = {name: part.tensor for name, part in shard.outputs.items()}
+    return ShardInfo(
+        layer=shard.spec.name,
+        type=shard.spec.type,
+        device=shard.device,
+        index=shard.index,
+        count=shard.count,
+        phase=shard.layer.phase,
+        attrs=vars(shard.layer.attrs),
+        inputs={name: tensor.shape if tensor else None for name, tensor in _inputs(shard).items()},
+        outputs={name: tensor.shape for name, tensor in outputs.items()},
+        dtypes={name: tensor.dtype for name, tensor in {**tensors, **outputs}.items()},
+        params=params,
+        parameters=sum(prod(params[name]) for name in trained),
+        forward_flops=flops.get((shard.spec.name, shard.device, "forward"), 0),
+        backward_flops=flops.get((shard.spec.name, shard.device, "backward"), 0),
+    )
+
+
+def _inputs(shard: Shard) -> dict[str, Tensor | None]:
+    names = shard.layer.input_names(len(shard.gathers))
+    return {name: shard.gathers[name].tensor if name in shard.gathers else None for name in names}

@@ -1,0 +1,263 @@
+"""From spec layers to shards: shapes inferred, placement checked, every problem told with its place."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from netspec.contract.kernel import Phase
+from netspec.contract.layer import Layer
+from netspec.contract.tensor import Tensor
+from netspec.errors import LayerError, Problem, SpecError
+from netspec.planning.connect import Reading, fail, find_value, groups_of, join, read
+from netspec.planning.shards import Gather, Part, Piece, Shard, Value
+from netspec.registry import layer_types
+from netspec.spec.types import Connection, InputSpec, LayerSpec, Spec
+
+Values = dict[str, dict[str, Value]]
+
+
+class Network:
+    """All shards of a spec in one phase, in order, and the values between them."""
+
+    def __init__(self, spec: Spec, phase: Phase, batch: int) -> None:
+        self.spec, self.phase, self.batch = spec, phase, batch
+        self.values: Values = {name: {"": _input_value(one, spec, batch)} for name, one in spec.inputs.items()}
+        self.shards: list[list[Shard]] = []
+        self.gathers: dict[tuple[str, tuple[tuple[str, int, int], ...]], Gather] = {}
+        problems: list[Problem] = []
+        broken: set[str] = set()
+        for layer in spec.layers:
+            if broken & {connection.source for connection in layer.inputs}:
+                broken.add(layer.name)
+                continue
+            try:
+                self._add(layer)
+            except SpecError as error:
+                problems += error.problems
+                broken.add(layer.name)
+        if problems:
+            raise SpecError(problems)
+
+    def readers(self) -> set[str]:
+        """Buffers that some shard reads."""
+        return {
+            piece.part.buffer
+            for shards in self.shards
+            for shard in shards
+            for gather in shard.gathers.values()
+            for piece in gather.pieces
+        }
+
+    def _add(self, spec: LayerSpec) -> None:
+        cls = layer_types()[spec.type]
+        connections = self._present(spec, cls)
+        self._check_cost(spec, cls)
+        shards = [self._shard(spec, cls, connections, index) for index in range(len(spec.devices))]
+        self.shards.append(shards)
+        self.values[spec.name] = _output_values(spec, shards)
+
+    def _present(self, spec: LayerSpec, cls: type[Layer]) -> list[tuple[str | None, Connection]]:
+        """Connections with the input name each serves (None: they are joined into the only input)."""
+        connections = list(spec.inputs)
+        if cls.variadic:
+            return [(f"x{number}", one) for number, one in enumerate(connections)]
+        if len(cls.inputs) == 1 and len(connections) > 1 and cls.mixes_channels:
+            return [(None, one) for one in connections]
+        if len(connections) != len(cls.inputs):
+            raise fail(
+                spec.mark_of("inputs"),
+                f"{spec.name}: a {spec.type} layer takes {_count(cls.inputs)}, got {len(connections)}",
+            )
+        pairs = zip(cls.inputs, connections, strict=True)
+        return [(n, c) for n, c in pairs if not (self.phase == "predict" and n in cls.optional)]
+
+    def _check_cost(self, spec: LayerSpec, cls: type[Layer]) -> None:
+        if cls.reports and len(spec.devices) > 1:
+            raise fail(spec.mark_of("device"), f"{spec.name}: a cost layer sits on one device", "name one device")
+
+    def _shard(
+        self, spec: LayerSpec, cls: type[Layer], connections: list[tuple[str | None, Connection]], index: int
+    ) -> Shard:
+        device = spec.devices[index]
+        readings: list[tuple[str | None, Connection, Reading]] = []
+        for name, connection in connections:
+            value = find_value(spec, connection, self.values)
+            value = self._everywhere(connection, value, device)
+            if cls.whole_only and value.ways > 1 and connection.connect == "same":
+                raise fail(
+                    spec.mark, f"{spec.name}: {spec.type} of a tensor split over {value.ways} devices", cls.whole_only
+                )
+            readings.append((name, connection, read(spec, connection, value, device)))
+        attrs, groups = self._local_attrs(spec, cls, readings)
+        gathers = self._gather_all(spec, cls, device, readings, groups)
+        layer = cls(attrs, self.phase)
+        names = cls.input_names(len(connections))
+        inputs = [gathers[name].tensor if name in gathers else None for name in names]
+        try:
+            t = layer.tensors(inputs)
+        except LayerError as error:
+            mark = spec.mark_of(error.attr) if error.attr else spec.mark
+            raise fail(mark, f"{spec.name}: {error.message}{_origin(gathers)}", error.remedy) from None
+        except Exception as error:  # a plugin's mistake must not look like one of netspec
+            raise fail(spec.mark, f"{spec.name}: {_fault(cls, error)}{_origin(gathers)}") from error
+        ways = max((reading.ways for _, _, reading in readings), default=1)
+        shard = Shard(spec, device, index, len(spec.devices), layer, gathers, t, ways)
+        self._check_params(shard, inputs)
+        return shard
+
+    def _everywhere(self, connection: Connection, value: Value, device: str) -> Value:
+        """A network input comes to lie on each device that reads it."""
+        if value.layout != "everywhere" or device in value.devices:
+            return value
+        first = value.parts[0]
+        part = Part(device, f"{value.name}@{device}", first.tensor, first.start, first.stop)
+        parts = (*(p for p in value.parts if p.device), part)
+        self.values[connection.source] = {"": Value(value.name, "everywhere", parts)}
+        return self.values[connection.source][""]
+
+    def _local_attrs(
+        self, spec: LayerSpec, cls: type[Layer], readings: list[tuple[str | None, Connection, Reading]]
+    ) -> tuple[dict[str, Any], int]:
+        attrs: dict[str, Any] = dict(spec.attrs)
+        count = len(spec.devices) if spec.split == "channels" else 1
+        ways = max((reading.ways for _, _, reading in readings), default=1)
+        groups = 1
+        if cls.mixes_channels:
+            for _, connection, reading in readings:
+                if reading.ways != ways:
+                    raise fail(connection.mark, f"{spec.name}: its inputs are not all cut over {ways} devices")
+            _, groups = groups_of(spec, ways)
+            attrs["groups"] = groups
+        for name in cls.divided:
+            if name != "groups":
+                attrs[name] = _divide(spec, name, attrs[name], count)
+        counted = [name for name in cls.divided if name != "groups"]
+        if count > 1 and not counted and ways == 1 and readings:
+            raise fail(
+                spec.mark,
+                f"{spec.name}: on {count} devices each would compute the same {spec.type} of the whole input",
+                "place it on one device, write split: none, or read a split layer with connect: same",
+            )
+        return attrs, groups
+
+    def _gather_all(
+        self,
+        spec: LayerSpec,
+        cls: type[Layer],
+        device: str,
+        readings: list[tuple[str | None, Connection, Reading]],
+        groups: int,
+    ) -> dict[str, Gather]:
+        if readings and readings[0][0] is None:
+            try:
+                pieces = join([reading for _, _, reading in readings], groups)
+                return {cls.inputs[0]: self._gather(spec, device, cls.inputs[0], pieces)}
+            except LayerError as error:
+                raise fail(spec.mark_of("inputs"), f"{spec.name}: {error.message}", error.remedy) from None
+        return {
+            name: self._gather(spec, device, name, reading.pieces) for name, _, reading in readings if name is not None
+        }
+
+    def _gather(self, spec: LayerSpec, device: str, name: str, pieces: tuple[Piece, ...]) -> Gather:
+        key = (device, tuple((p.part.buffer, p.start, p.stop) for p in pieces))
+        if key not in self.gathers:
+            self.gathers[key] = _new_gather(spec, device, name, pieces)
+        return self.gathers[key]
+
+    def _check_params(self, shard: Shard, inputs: list[Tensor | None]) -> None:
+        args: Any = inputs
+        params = shard.layer.params(*args)
+        for name in shard.spec.param_multipliers:
+            if name not in params:
+                has = f"it has {' and '.join(params)}" if params else "it has none"
+                raise fail(shard.spec.mark_of("params"), f"{shard.spec.name}: no parameter is called '{name}'", has)
+        if shard.count == 1:
+            return
+        axes = {name: one.axis for name, one in params.items()}
+        axes.update({name: one.axis for name, one in shard.layer.state(*args).items()})
+        for name, axis in axes.items():
+            if axis is None or shard.spec.split == "none":
+                raise fail(
+                    shard.spec.mark,
+                    f"{shard.spec.name}: '{name}' would have to be the same on {shard.count} devices, "
+                    "which needs an all-reduce that netspec does not have yet",
+                    "place the layer on one device, or split it along channels",
+                )
+
+
+RESERVED = ("counters", "rates", "flags", "finite")
+"""Buffers of every plan; a network input of such a name would be taken for one."""
+
+
+def _input_value(one: InputSpec, spec: Spec, batch: int) -> Value:
+    if one.name in RESERVED:
+        raise fail(one.mark, f"an input cannot be called '{one.name}', as every plan has its own", "rename it")
+    shape = (batch, *one.shape)
+    channels = shape[-1] if len(shape) > 1 else 1
+    differentiable = False
+    return Value(one.name, "everywhere", (Part("", one.name, Tensor(shape, one.dtype, differentiable), 0, channels),))
+
+
+def _output_values(spec: LayerSpec, shards: list[Shard]) -> dict[str, Value]:
+    """Parts of each output of a layer: cut along channels, or whole on each of its devices."""
+    split = spec.split == "channels" and len(shards) > 1
+    values = {}
+    for name in shards[0].t.output_names:
+        start, parts = 0, []
+        for shard in shards:
+            tensor = shard.t[name]
+            width = tensor.shape[-1]
+            part = Part(shard.device, f"{spec.name}.{name}@{shard.device}", tensor, start, start + width)
+            shard.outputs[name] = part
+            parts.append(part)
+            start += width if split else 0
+        layout = "split" if split else ("replicated" if len(parts) > 1 else "whole")
+        values[name] = Value(f"{spec.name}.{name}", layout, tuple(parts))  # type: ignore[arg-type]
+    return values
+
+
+def _new_gather(spec: LayerSpec, device: str, name: str, pieces: tuple[Piece, ...]) -> Gather:
+    first = pieces[0].part.tensor
+    for piece in pieces[1:]:
+        if piece.part.tensor.shape[:-1] != first.shape[:-1]:
+            shapes = " and ".join(str(p.part.tensor.shape) for p in (pieces[0], piece))
+            raise LayerError(f"inputs joined along channels must have the same other axes, got {shapes}")
+    alone = pieces[0]
+    if len(pieces) == 1 and alone.part.device == device and alone.channels == alone.part.stop - alone.part.start:
+        return Gather(device, pieces, alone.part.buffer, first)
+    channels = sum(piece.channels for piece in pieces)
+    tensor = Tensor((*first.shape[:-1], channels), first.dtype, first.differentiable)
+    return Gather(device, pieces, f"{spec.name}.{name}@{device}", tensor)
+
+
+def _divide(spec: LayerSpec, name: str, total: int, count: int) -> int:
+    if total % count:
+        low = total // count * count
+        raise fail(
+            spec.mark_of(name),
+            f"{spec.name}: {name} is {total}, which cannot be split evenly over {count} devices",
+            f"use {low} or {low + count}" if low else f"use {low + count}",
+        )
+    return total // count
+
+
+def _count(inputs: tuple[str, ...]) -> str:
+    noun = "input" if len(inputs) == 1 else "inputs"
+    return f"{len(inputs)} {noun} ({', '.join(inputs)})"
+
+
+def _fault(cls: type[Layer], error: Exception) -> str:
+    """A layer's shape rule that raised what it should not, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"layer type '{cls.type}' fails at {frame.filename}:{frame.lineno}: {type(error).__name__}: {error}"
+
+
+def _origin(gathers: Mapping[str, Gather]) -> str:
+    """The inputs' shapes and makers, for a shape error: both layers and both shapes are named."""
+    told = []
+    for gather in gathers.values():
+        sources = ", ".join(dict.fromkeys(piece.part.buffer.partition("@")[0] for piece in gather.pieces))
+        told.append(f"{sources} {gather.tensor.shape}")
+    return f"; it reads {' and '.join(told)}"

@@ -1,0 +1,164 @@
+"""The Store: parameters, momentum, state and constants of a network, shared by its train, eval and predict Programs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.tensor import Shape
+from netspec.device.base import Array, Device
+from netspec.device.binding import cores
+from netspec.errors import NetspecError
+from netspec.init import initial, pieces
+from netspec.planning.plan import STORED, Buffer, Logical, Plan
+from netspec.store.write_gate import Gate
+
+Host = np.ndarray[Any, Any]
+
+
+class Store:
+    """Arrays on devices, and the logical tensors of which they are parts.
+
+    Outside, only logical tensors are seen: ``conv1.weight`` is whole on any number of devices.
+    """
+
+    def __init__(self, plans: Iterable[Plan], devices: Mapping[str, Device]) -> None:
+        self.devices = devices
+        self.gate = Gate()
+        """What renews the Store's arrays waits behind it while they are being copied."""
+        self.version = 1
+        """Another number whenever what is stored may have changed."""
+        self.buffers: dict[str, Buffer] = {}
+        self.initials: dict[str, Mapping[str, Any]] = {}
+        for plan in plans:
+            stored = {name: buffer for name, buffer in plan.buffers.items() if buffer.kind in STORED}
+            self.buffers.update(stored)
+            self.initials.update(plan.initial)
+        self.arrays: dict[str, Array] = {
+            name: devices[buffer.device].empty(buffer.shape, buffer.dtype) for name, buffer in self.buffers.items()
+        }
+        self._parts: dict[str, list[str]] = {}
+        for name, buffer in self.buffers.items():
+            self._parts.setdefault(_logical(buffer).name, []).append(name)
+
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes of the logical tensors by name."""
+        return {name: _logical(self.buffers[parts[0]]).shape for name, parts in self._parts.items()}
+
+    def initialise(self, seed: int) -> None:
+        """Give every tensor its first values; the same for a seed on any number of devices."""
+        with self.initialising(seed):
+            pass
+
+    @contextlib.contextmanager
+    def initialising(self, seed: int) -> Iterator[None]:
+        """``initialise``: values are drawn in threads while the block runs, and put in their places at its end."""
+        self.version += 1
+        with ThreadPoolExecutor(cores(), "netspec-init") as pool:
+            wholes, drawn = {}, []
+            for name, shape in self.shapes().items():
+                init = dict(self.initials[name])
+                what = (init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
+                if self._in_columns(name):
+                    drawn += [pool.submit(self._put_rows, name, draw) for draw in pieces(*what)]
+                else:
+                    wholes[name] = pool.submit(initial, *what)
+            yield
+            for each in drawn:
+                each.result()
+        for name, whole in wholes.items():
+            self._put(name, whole.result())
+
+    def _in_columns(self, name: str) -> bool:
+        """Whether a tensor's parts are host memory that holds ranges of its last axis: rows can be put in place."""
+        parts = [self.buffers[part] for part in self._parts[name]]
+        last = {None, len(_logical(parts[0]).shape) - 1}
+        return all(self.devices[part.device].kind == "cpu" and _logical(part).axis in last for part in parts)
+
+    def _put_rows(self, name: str, draw: Callable[[], tuple[slice, Host]]) -> None:
+        rows, values = draw()
+        for part in self._parts[name]:
+            logical, matrix = _logical(self.buffers[part]), self.arrays[part].reshape(-1, self.buffers[part].shape[-1])
+            matrix[rows] = values if logical.axis is None else values[:, logical.start : logical.stop]
+
+    def tensors(self) -> dict[str, Host]:
+        """Copies of all logical tensors on the host."""
+        return {name: self.tensor(name) for name in self._parts}
+
+    def tensor(self, name: str) -> Host:
+        """A copy of one logical tensor on the host; KeyError where there is none of that name."""
+        parts = [self.buffers[part] for part in self._parts[name]]
+        whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
+        for part in parts:
+            place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
+            with answered(part.device, self.devices[part.device], name):
+                self.devices[part.device].download(self.arrays[part.name], place)
+        return whole
+
+    def begin_copy(self) -> Callable[[], dict[str, Host]]:
+        """A call that gives ``tensors`` as they are now, from any thread; what would renew them waits until it is over.
+
+        On devices that one thread at a time may use they are copied here and now. Call the call, or training hangs.
+        """
+        if not all(device.read_beside for device in self.devices.values()):
+            made = self.tensors()
+            return lambda: made
+        self.gate.shut()
+        return self._copy
+
+    def _copy(self) -> dict[str, Host]:
+        try:
+            return self.tensors()
+        finally:
+            self.gate.open()
+
+    def load(self, tensors: Mapping[str, Host], strict: bool = True) -> None:
+        """Take values by logical name; with ``strict`` there must be one for each tensor and no other.
+
+        Raises NetspecError that names missing, unknown or misshapen tensors; nothing is changed then.
+        """
+        shapes = self.shapes()
+        problems = [f"'{n}' is missing" for n in shapes if strict and n not in tensors]
+        problems += [f"'{n}' is not of this network" for n in tensors if strict and n not in shapes]
+        for name in tensors.keys() & shapes.keys():
+            if tuple(tensors[name].shape) != shapes[name]:
+                problems.append(f"'{name}' has shape {tuple(tensors[name].shape)}, the network wants {shapes[name]}")
+        if problems:
+            more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+            raise NetspecError(f"these tensors do not fit the network: {'; '.join(sorted(problems)[:5])}{more}")
+        self.version += 1
+        for name in shapes:
+            if name in tensors:
+                self._put(name, tensors[name])
+
+    def _put(self, name: str, whole: Host) -> None:
+        for part in self._parts[name]:
+            buffer = self.buffers[part]
+            values = np.asarray(whole[_range(_logical(buffer))], buffer.dtype)
+            self.devices[buffer.device].upload(self.arrays[part], values)
+
+
+@contextlib.contextmanager
+def answered(device: str, real: Device, what: str) -> Iterator[None]:
+    """Turn whatever a device that has gone away answers into a NetspecError that names it."""
+    try:
+        yield
+    except (NetspecError, MemoryError):
+        raise
+    except Exception as error:
+        raise NetspecError(f"device '{device}' ({real.name}) failed at '{what}': {error}") from error
+
+
+def _logical(buffer: Buffer) -> Logical:
+    assert buffer.logical is not None
+    return buffer.logical
+
+
+def _range(logical: Logical) -> tuple[slice, ...]:
+    if logical.axis is None:
+        return ()
+    return (*(slice(None),) * logical.axis, slice(logical.start, logical.stop))

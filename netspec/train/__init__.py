@@ -1,1 +1,0 @@
-"""Training: what happens to parameters and learning rates over a run."""

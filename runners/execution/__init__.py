@@ -1,0 +1,1 @@
+"""Execution: what binds a Program to open devices and runs its steps."""

@@ -1,0 +1,51 @@
+"""What a Session asks of any runner: a batch is staged, an iteration started and finished, results read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netspec.runners.execution.bound import BoundProgram, Host
+
+Counters = tuple[int, int]
+"""The iteration, and how many rows of the batch count."""
+
+
+class Runner:
+    """A runner of one bound program; this one's ``start`` returns when the iteration is over."""
+
+    ahead = False
+    """Whether devices work by themselves after ``start``, so that the next batch can be staged meanwhile."""
+    captured = False
+    """Whether iterations are replayed as a graph."""
+
+    def __init__(self, bound: BoundProgram) -> None:
+        self.bound = bound
+        self.news: list[str] = []
+        """Lines for people that came up while it ran; whoever tells them empties the list."""
+
+    def stage(self, arrays: Mapping[str, Host]) -> None:
+        """Take the batch of the next iteration; ``arrays`` can be overwritten when it returns."""
+        self.bound.put(arrays)
+
+    def start(self, counters: Counters, rates: tuple[float, float, float]) -> None:
+        """Begin an iteration on the batch staged last. Raises NetspecError naming the step or device that failed."""
+        self.bound.set(counters, rates)
+        self.run()
+
+    def finish(self) -> float | None:
+        """Wait for the iteration's end; the seconds that devices worked on it, where they can tell.
+
+        Raises NetspecError as ``start`` does.
+        """
+        return None
+
+    def read(self, buffer: str) -> Host:
+        """What the iteration left in a report, a verdict or the network's answer; holds until the next ``start``."""
+        return self.bound.download(buffer)
+
+    def run(self) -> None:
+        """One iteration from start to end on what is in the host slots."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back threads and wait for what is on its way."""

@@ -1,0 +1,245 @@
+"""A spec bound to devices with its parameters: what trains, evaluates and predicts, one batch a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from netspec.contract.kernel import Phase
+from netspec.device.base import Device
+from netspec.device.binding import bind, cores, models, open_devices
+from netspec.errors import NetspecError
+from netspec.kernels.parallel import compiled_together
+from netspec.planning import Plan, build
+from netspec.planning.builder import Alias
+from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
+from netspec.runners.execution.base import Runner
+from netspec.runners.execution.bound import BoundProgram
+from netspec.runners.execution.local import local_runner
+from netspec.runners.execution.memory_check import check_memory
+from netspec.runners.execution.serial import SerialRunner
+from netspec.runners.execution.trace import Trace
+from netspec.spec.types import Spec
+from netspec.store import Store
+
+Host = np.ndarray[Any, Any]
+Opener = Callable[[Sequence[str]], Sequence[Device]]
+Cost = tuple[str, str, tuple[str, ...], float]
+"""A report's buffer, its layer, the names of its sums and the layer's weight."""
+RUNNERS: Mapping[str, Callable[..., Any]] = {"local": local_runner, "serial": SerialRunner}
+
+
+def _maker(runner: str) -> Callable[..., Any]:
+    if runner not in RUNNERS:
+        raise NetspecError(f"unknown runner '{runner}': {' or '.join(RUNNERS)}")
+    return RUNNERS[runner]
+
+
+def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> None:
+    """Raise NetspecError for devices or a runner that cannot be had; opens nothing."""
+    _maker(runner)
+    bind(spec.devices, devices)
+
+
+class Rates(NamedTuple):
+    """The solver's numbers for one iteration."""
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+
+
+NO_RATES = Rates(0.0, 0.0, 0.0)
+"""Where nothing is updated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch gave: the sums of each cost layer's report, its loss weight beside them, and the verdict."""
+
+    reports: Mapping[str, Mapping[str, float]]
+    finite: bool
+    seconds: float | None = None
+    """How long the devices worked on it, where they can tell."""
+
+
+class Session:
+    """Programs of one or more phases over one Store, on open devices.
+
+    ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
+    netspec.planning.build.
+
+    Raises SpecError for a spec that cannot be planned, NetspecError for devices that cannot be had.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        devices: Sequence[str] | None = None,
+        *,
+        batch: int | None = None,
+        runner: str = "local",
+        seed: int | None = None,
+        phases: Sequence[Phase] = ("train", "eval"),
+        eval_batch: int | None = None,
+        trace: Trace | None = None,
+        watchdog: float = 300.0,
+        names: Mapping[str, Alias] | None = None,
+        opener: Opener = open_devices,
+    ) -> None:
+        make = _maker(runner)
+        self.spec = spec
+        self.seed = spec.train.seed if seed is None else seed
+        self.batch = batch or spec.train.batch
+        sizes = {"train": self.batch, "eval": eval_batch or self.batch, "predict": eval_batch or self.batch}
+        self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names) for phase in phases}
+        bound, notes = bind(spec.devices, devices)
+        self._measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
+        with ExitStack() as opened:  # what is open by then is closed again where a later step fails
+            limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
+            opened.callback(limits.restore_original_limits)
+            self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
+            for device in self.devices.values():
+                opened.callback(device.close)
+            self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
+            self.notes = (*notes, *self._told(tuple(self.programs.values())))
+            check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
+            self.store = Store(self.plans.values(), self.devices)
+            with self.store.initialising(self.seed), compiled_together(cores()):
+                self._bound = self._bind()
+            self._costs = {phase: _costs(plan, spec) for phase, plan in self.plans.items()}
+            self._verdicts = {
+                phase: [name for name in plan.buffers if name.startswith("finite@")]
+                for phase, plan in self.plans.items()
+            }
+            self._runners: dict[Phase, Runner] = {
+                phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
+            }
+            for one_runner in self._runners.values():
+                opened.callback(one_runner.close)
+            self._opened = opened.pop_all()
+
+    def train(self, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> Outcome:
+        """One iteration of SGD on a batch; ``arrays`` maps network inputs to host arrays of the batch's size."""
+        self.stage(arrays)
+        self.start(iteration, valid, rates)
+        return self.finish()
+
+    def evaluate(self, arrays: Mapping[str, Host], valid: int) -> Outcome:
+        """Forward a labelled batch of which the first ``valid`` rows count."""
+        self.stage(arrays, "eval")
+        self.start(0, valid, phase="eval")
+        return self.finish("eval")
+
+    def predict(self, arrays: Mapping[str, Host], valid: int) -> Host:
+        """Probabilities (valid, classes) of an unlabelled batch."""
+        self.stage(arrays, "predict")
+        self.start(0, valid, phase="predict")
+        runner = self._runner("predict")
+        runner.finish()
+        probs = self.plans["predict"].probs
+        assert probs is not None
+        return runner.read(probs)[:valid].copy()
+
+    # The same in three parts ----------------------------------------------------------------------------------------
+
+    @property
+    def ahead(self) -> bool:
+        """Whether devices work by themselves once started, so that the next batch can be staged meanwhile."""
+        return any(runner.ahead for runner in self._runners.values())
+
+    def stage(self, arrays: Mapping[str, Host], phase: Phase = "train") -> None:
+        """Take the batch that ``start`` will work on; ``arrays`` can be overwritten when this returns.
+
+        Where devices work ahead, the batch of an iteration may be staged while the one before it runs.
+        """
+        self._runner(phase).stage(arrays)
+
+    def start(self, iteration: int, valid: int, rates: Rates = NO_RATES, phase: Phase = "train") -> None:
+        """Begin an iteration on the batch staged last."""
+        self._runner(phase).start((iteration, valid), rates)
+
+    def finish(self, phase: Phase = "train") -> Outcome:
+        """Wait for the end of what was started."""
+        runner = self._runner(phase)
+        seconds = runner.finish()
+        finite = all(all(runner.read(name).tolist()) for name in self._verdicts.get(phase, ()))
+        return Outcome(self._reports(runner, phase), finite, seconds)
+
+    def news(self) -> list[str]:
+        """Lines for people that have come up since this was last asked."""
+        found = [line for runner in self._runners.values() for line in runner.news]
+        for runner in self._runners.values():
+            runner.news.clear()
+        return found
+
+    def captured(self, phase: Phase = "train") -> bool:
+        """Whether iterations of the phase are replayed as a graph by now."""
+        return self._runner(phase).captured
+
+    @property
+    def tuned(self) -> dict[str, str]:
+        """The variants that measurements chose, by phase and step; none where the layers' own order stands."""
+        return {
+            f"{phase} {step.name}": str(step.attrs["variant"])
+            for phase, program in self.programs.items()
+            for step in program.steps
+            if step.attrs.get("tuned")
+        }
+
+    def bound(self, phase: Phase) -> BoundProgram:
+        """The phase's program on its devices, to look into."""
+        return self._bound[phase]
+
+    def close(self) -> None:
+        """End threads and give devices back."""
+        self._opened.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _told(self, programs: Sequence[Program]) -> tuple[str, ...]:
+        """Lines for people on the kernels that were chosen."""
+        slow = () if self.spec.train.cuda.precision == "float32" else plain_products(programs)
+        return (*declared_bounds(programs), *slow, *measured_choices(programs))
+
+    def _lower(self, plan: Plan) -> Program:
+        kinds = {name: device.kind for name, device in self.devices.items()}
+        teams = {name: device.team_size for name, device in self.devices.items()}
+        capabilities = {name: device.capability for name, device in self.devices.items()}
+        train = self.spec.train
+        return lower(plan, kinds, teams, self.seed, train.without, self._measured, train.fuse, capabilities)
+
+    def _bind(self) -> dict[Phase, BoundProgram]:
+        """All phases on one arena a device, as they never run at the same time."""
+        sizes = {name: max(program.arenas.get(name, 0) for program in self.programs.values()) for name in self.devices}
+        arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
+        return {phase: BoundProgram(one, self.devices, self.store, arenas) for phase, one in self.programs.items()}
+
+    def _runner(self, phase: Phase) -> Runner:
+        if phase not in self._runners:
+            raise NetspecError(f"this session was not made for '{phase}', only for {', '.join(self._bound)}")
+        return self._runners[phase]
+
+    def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
+        return {
+            layer: {**dict(zip(names, runner.read(buffer).tolist(), strict=True)), "weight": weight}
+            for buffer, layer, names, weight in self._costs[phase]
+        }
+
+
+def _costs(plan: Plan, spec: Spec) -> tuple[Cost, ...]:
+    layers = {buffer: buffer.partition(".")[0] for buffer in plan.reports}
+    weights = {layer: float(spec.layer(layer).attrs.get("weight", 1.0)) for layer in layers.values()}
+    return tuple((buffer, layers[buffer], names, weights[layers[buffer]]) for buffer, names in plan.reports.items())

@@ -1,0 +1,247 @@
+"""Overlap on GPUs: one thread enqueues all steps; streams run them, events order them across queues and devices.
+
+From the second iteration on the host does not enqueue steps: the whole iteration, all devices' streams and what they
+hand to the host, is captured once as a graph and replayed by one call. Images come up beside it: each of two sets of
+input buffers takes a batch while the iteration on the other runs, so there are two graphs, used in turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from netspec.device.base import Call, Device, Event, Lane
+from netspec.errors import NetspecError
+from netspec.runners.execution.base import Counters, Runner
+from netspec.runners.execution.bound import BoundProgram, BoundStep, Host
+from netspec.runners.execution.results import Results
+from netspec.runners.execution.serial import step_failed
+from netspec.runners.execution.trace import Trace
+
+_SPIN_S = 0.02
+"""So long the host asks again at once; an iteration that takes longer can spare a half percent of its time."""
+_GRACE_S = 10.0
+"""How long an upload that nobody wants any more may keep a device from being closed."""
+
+
+class StreamRunner(Runner):
+    """Starts an iteration and waits for its end; with a trace, which shows the host's enqueueing, nothing is captured.
+
+    Waits no longer than ``watchdog`` seconds, then ends the run with a message that names what has not ended.
+    """
+
+    ahead = True
+
+    def __init__(self, bound: BoundProgram, trace: Trace | None = None, watchdog: float = 300.0) -> None:
+        super().__init__(bound)
+        self.trace, self.watchdog = trace, watchdog
+        self.devices = tuple(dict.fromkeys(bound.devices.values()))
+        self._sides = tuple(_Side(one) for one in (bound, bound.twin()))
+        self._results = Results(bound)
+        self._origin = self.devices[0]
+        self._lanes = self._used_lanes()
+        self._forked = self._origin.event()
+        self._joined = {lane: lane[0].event() for lane in self._lanes[1:]}
+        fed = dict.fromkeys(bound.devices[one.step.device] for one in self._sides[0].uploads)
+        self._uploaded = {device: device.event() for device in fed}
+        self._step_events = self._make_step_events()
+        self._began, self._ended = self._origin.event(timing=True), self._origin.event(timing=True)
+        self._staged: _Side | None = None
+        self._running: _Side | None = None
+        self._iteration, self._enqueued_at = -1, 0.0
+        self._warm, self._capturable, self._abandoned = False, trace is None, False
+
+    # An iteration ---------------------------------------------------------------------------------------------------
+
+    def stage(self, arrays: Mapping[str, Host]) -> None:
+        """See Runner; the batch is on its way up when this returns, while an iteration runs on the other buffers.
+
+        It may take the place of one that nobody wanted, since uploads follow each other.
+        """
+        side = self._sides[self._running is self._sides[0]]
+        side.bound.put(arrays)
+        with self._named("a batch cannot be uploaded"):
+            for one in side.uploads:
+                self._call(one, self.bound.devices[one.step.device])
+            for device, event in self._uploaded.items():
+                device.record(event, "upload")
+        self._staged = side
+
+    def start(self, counters: Counters, rates: tuple[float, float, float]) -> None:
+        """See Runner. Returns when the work is enqueued."""
+        side, self._staged = self._staged, None
+        if side is None:
+            raise RuntimeError("an iteration was started before its batch was staged")
+        self._running, self._iteration = side, counters[0]
+        self.bound.set(counters, rates)
+        work = side.replay or self._captured(side) or partial(self._enqueue, side)
+        with self._named("an iteration cannot be started"):
+            for event in self._uploaded.values():
+                self._origin.wait(event, "compute")
+            self._origin.record(self._began, "compute")
+            work()
+            self._origin.record(self._ended, "compute")
+
+    def finish(self) -> float:
+        """See Runner."""
+        self._await(self._origin, self._ended, self.watchdog)
+        self._warm = True
+        return self._origin.seconds(self._began, self._ended)
+
+    def read(self, buffer: str) -> Host:
+        """See Runner."""
+        return self._results.hosts[buffer]
+
+    def run(self) -> None:
+        """One iteration on the batch staged last and the scalars set last."""
+        counters, rates = self.bound.slots["counters"], self.bound.slots.get("rates", (0.0, 0.0, 0.0))
+        self.start((int(counters[0]), int(counters[1])), (rates[0], rates[1], rates[2]))
+        self.finish()
+
+    def close(self) -> None:
+        """Wait a while for an upload that nobody wants any more; what is wrong by now has been told.
+
+        Graphs hold what they were made from, this runner, and so all memory: without them it goes at once.
+        """
+        with contextlib.suppress(NetspecError):
+            if not self._abandoned:
+                self._settle(_GRACE_S)
+        for side in self._sides:
+            side.replay = None
+
+    # Enqueueing -----------------------------------------------------------------------------------------------------
+
+    def _captured(self, side: _Side) -> Call | None:
+        """The iteration as a graph, once everything has run; None where the driver refuses, which is told once."""
+        if not (self._warm and self._capturable):
+            return None
+        try:
+            side.replay = self._origin.capture(partial(self._enqueue, side))
+        except Exception as error:
+            self._capturable = False
+            self.news.append(f"the iteration cannot be captured as a graph, its steps are enqueued instead: {error}")
+        self.captured = side.replay is not None
+        return side.replay
+
+    def _enqueue(self, side: _Side) -> None:
+        """All steps of an iteration; every queue begins after the first device's compute queue and ends before it."""
+        self._origin.record(self._forked, "compute")
+        for device, lane in self._lanes[1:]:
+            device.wait(self._forked, lane)
+        for one in side.steps:
+            device = self.bound.devices[one.step.device]
+            for name in one.step.after:
+                if name in self._step_events:
+                    device.wait(self._step_events[name], one.step.queue)
+            self._call(one, device)
+            if one.step.name in self._step_events:
+                device.record(self._step_events[one.step.name], one.step.queue)
+        self._join("copy")
+        for _, call in self._results.calls:
+            call()
+        self._join("compute")
+
+    def _join(self, lane: Lane) -> None:
+        """Let each device's compute queue wait for its copy queue, or the first device's for the others'."""
+        for (device, queue), event in self._joined.items():
+            if queue == lane:
+                device.record(event, queue)
+                (device if lane == "copy" else self._origin).wait(event, "compute")
+
+    def _call(self, one: BoundStep, device: Device) -> None:
+        start = self.trace.now() if self.trace else 0.0
+        try:
+            one.call()
+        except NetspecError as error:
+            where = f"'{one.step.device}' ({device.name})"
+            raise NetspecError(f"step '{one.step.name}' failed on device {where}: {error}") from error
+        except Exception as error:
+            raise step_failed(one.step, error) from error
+        if self.trace:
+            self.trace.step(one.step, start)
+
+    def _used_lanes(self) -> list[tuple[Device, Lane]]:
+        """The first device's compute queue, then all others that an iteration works in."""
+        used = {(self.bound.devices[one.step.device], one.step.queue) for one in self._sides[0].steps}
+        lanes: list[tuple[Device, Lane]] = [(device, "compute") for device in self.devices]
+        return [*lanes, *((device, "copy") for device in self.devices if (device, "copy") in used)]
+
+    def _make_step_events(self) -> dict[str, Event]:
+        """An event for each step that others wait for; uploads are over when an iteration begins."""
+        owners = {one.step.name: self.bound.devices[one.step.device] for one in self._sides[0].steps}
+        awaited = dict.fromkeys(name for one in self._sides[0].steps for name in one.step.after)
+        return {name: owners[name].event() for name in awaited if name in owners}
+
+    @contextlib.contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Turn what a driver raises into one message."""
+        try:
+            yield
+        except NetspecError:
+            raise
+        except Exception as error:
+            names = ", ".join(device.name for device in self.devices)
+            raise NetspecError(f"{names}: {what}: {type(error).__name__}: {error}") from error
+
+    # Waiting --------------------------------------------------------------------------------------------------------
+
+    def _await(self, device: Device, event: Event, longest: float) -> None:
+        """Wait for an event by asking for it, so that other threads go on and no wait is for ever."""
+        if device.reached(event):
+            return
+        began = time.perf_counter()
+        while not device.reached(event):
+            waited = time.perf_counter() - began
+            if waited > longest:
+                message = self._overdue(longest)
+                self._abandon()
+                raise NetspecError(message)
+            if waited < _SPIN_S:
+                time.sleep(0)
+            else:
+                self._look_after_others()
+                time.sleep(min(waited / 200, 0.01))
+
+    def _abandon(self) -> None:
+        """Wait for nothing any more: not for an upload, nor where values are asked for or memory is given back."""
+        self._abandoned = True
+        for device in self.devices:
+            device.abandon()
+
+    def _look_after_others(self) -> None:
+        """Have a device that has failed say so, instead of waiting for what it will never do."""
+        for device, event in self._uploaded.items():
+            device.reached(event)
+
+    def _settle(self, longest: float) -> None:
+        """Wait for all uploads."""
+        for device, event in self._uploaded.items():
+            self._await(device, event, longest)
+
+    def _overdue(self, longest: float) -> str:
+        names = ", ".join(f"'{name}' ({device.name})" for name, device in self.bound.devices.items())
+        message = f"iteration {self._iteration + 1:,} has not ended after {longest:g} s on {names}"
+        if self._running is None or self._running.replay is not None:
+            return f"{message}; it was replayed as a graph, in which single steps cannot be told apart"
+        steps = {one.step.name: one.step for one in self._running.steps}
+        open_ones = [name for name in self._step_events if not self._reached(name)]
+        done = [name for name in self._step_events if name not in open_ones]
+        last = f"'{done[-1]}' has ended" if done else "no step is known to have ended"
+        first = f", '{open_ones[0]}' on device '{steps[open_ones[0]].device}' has not" if open_ones else ""
+        return f"{message}: {last}{first}"
+
+    def _reached(self, name: str) -> bool:
+        step = next(one.step for one in self._sides[0].steps if one.step.name == name)
+        return self.bound.devices[step.device].reached(self._step_events[name])
+
+
+class _Side:
+    """One of two sets of input buffers: what brings a batch there, the steps that work on it, and their graph."""
+
+    def __init__(self, bound: BoundProgram) -> None:
+        self.bound = bound
+        self.uploads = bound.feeds("upload")
+        self.steps = tuple(one for one in bound.steps if one.step.op != "feed")
+        self.replay: Call | None = None

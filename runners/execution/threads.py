@@ -1,0 +1,134 @@
+"""Overlap on CPUs: a thread for each queue of each device; a step starts when the steps it waits for have ended."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+
+from netspec.errors import NetspecError
+from netspec.planning.plan import Step
+from netspec.runners.execution.base import Runner
+from netspec.runners.execution.bound import BoundProgram, BoundStep
+from netspec.runners.execution.serial import step_failed
+from netspec.runners.execution.trace import Trace
+
+QueueName = tuple[str, str]
+_GRACE_S = 10.0
+"""How long the other queues may take to end when one has failed; one that hangs must not keep the error back."""
+
+
+class _Aborted(Exception):
+    """Another queue failed; this one gives up without a word of its own."""
+
+
+class ThreadRunner(Runner):
+    """Runs iterations of one bound program, its queues side by side.
+
+    A queue that waits longer than ``watchdog`` seconds for a step ends the run with a message that names both. After
+    an error, or when ``run`` is interrupted, the runner is of no more use.
+    """
+
+    def __init__(self, bound: BoundProgram, trace: Trace | None = None, watchdog: float = 300.0) -> None:
+        super().__init__(bound)
+        self.trace, self.watchdog = trace, watchdog
+        self._ended: dict[str, threading.Event] = {
+            name: threading.Event() for one in bound.steps for name in one.step.after
+        }
+        self._running: dict[QueueName, str] = {}
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._done: SimpleQueue[QueueName] = SimpleQueue()
+        queues: dict[QueueName, list[BoundStep]] = defaultdict(list)
+        for one in bound.steps:
+            queues[one.step.device, one.step.queue].append(one)
+        self._starts: dict[QueueName, SimpleQueue[bool]] = {name: SimpleQueue() for name in queues}
+        self._threads = [
+            threading.Thread(target=self._serve, args=(name, steps), name=f"netspec-{'-'.join(name)}", daemon=True)
+            for name, steps in queues.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self) -> None:
+        """One iteration. Raises NetspecError naming the step that failed or that nobody finished."""
+        if self._error is not None:
+            raise NetspecError("this runner has failed before; make a new one") from self._error
+        for event in self._ended.values():
+            event.clear()
+        for start in self._starts.values():
+            start.put(True)
+        try:
+            self._finish()
+        except BaseException:
+            self._fail(NetspecError("the iteration was interrupted"))
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _finish(self) -> None:
+        """Wait for all queues; when one has failed, for the others only a while."""
+        for _ in self._starts:
+            try:
+                self._done.get(timeout=None if self._error is None else _GRACE_S)
+            except Empty:
+                return
+
+    def close(self) -> None:
+        """End the threads."""
+        for start in self._starts.values():
+            start.put(False)
+        for thread in self._threads:
+            thread.join(_GRACE_S)
+        self._threads = []
+
+    def _serve(self, name: QueueName, steps: Sequence[BoundStep]) -> None:
+        while self._starts[name].get():
+            try:
+                for one in steps:
+                    self._wait(one.step)
+                    self._run(name, one)
+            except _Aborted:
+                pass
+            except BaseException as error:  # raised by the thread that called run()
+                self._fail(error)
+            self._done.put(name)
+
+    def _run(self, name: QueueName, one: BoundStep) -> None:
+        step = one.step
+        self._running[name] = step.name
+        start = self.trace.now() if self.trace else 0.0
+        try:
+            one.call()
+        except NetspecError:
+            raise
+        except BaseException as error:
+            raise step_failed(step, error) from error
+        finally:
+            self._running.pop(name, None)
+        if self.trace:
+            self.trace.step(step, start)
+        if step.name in self._ended:
+            self._ended[step.name].set()
+
+    def _wait(self, step: Step) -> None:
+        for name in step.after:
+            if not self._ended[name].wait(self.watchdog):
+                raise self._overdue(step, name)
+        if self._error is not None:
+            raise _Aborted
+
+    def _overdue(self, step: Step, awaited: str) -> NetspecError:
+        running = "; ".join(f"{device} {queue} is in '{one}'" for (device, queue), one in tuple(self._running.items()))
+        return NetspecError(
+            f"device '{step.device}' has waited {self.watchdog:g} s: '{step.name}' needs '{awaited}', "
+            f"which has not ended ({running or 'no step is running'})"
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep the first error and wake every queue that waits."""
+        with self._lock:
+            self._error = self._error or error
+        for event in self._ended.values():
+            event.set()

@@ -1,0 +1,196 @@
+"""Going on with a run: which checkpoint, and what may differ from the run that wrote it.
+
+A resumed run has the settings that it recorded, with two kinds of changes laid over them: what has been edited in the
+spec file since, and what the command line says. Changes of ``train.*`` are taken, shown and recorded; the network, the
+images and the seed must be the same, or the run would be another one.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netspec.data.source import Source, Split
+from netspec.errors import NetspecError
+from netspec.rundir.directory import START, run_folders
+from netspec.runners.training import checkpoint
+from netspec.runners.training.checkpoint import Damaged, Record, Tensors
+from netspec.runners.training.saver import newest_whole
+
+Canonical = Mapping[str, Any]
+
+_PLACE = tuple(f"data.source.{key}" for key in ("type", "path", "train", "val"))
+_FREE = ("name", "data.workers", "data.views", "train", *_PLACE)
+"""What may differ, with all that lies below. Images may have moved: they are compared themselves."""
+_FIXED = ("train.seed",)
+_NAMES_SAMPLED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run goes on from.
+
+    ``tensors`` is None for a run that was killed before its first checkpoint: it starts again. ``folder`` is the run
+    directory to go on in, None for a checkpoint file by itself, from which a new run branches off.
+    """
+
+    record: Record
+    tensors: Tensors | None
+    path: Path
+    folder: Path | None
+    damaged: Sequence[Damaged] = ()
+
+    @property
+    def told(self) -> str:
+        """One line that says what was taken."""
+        if self.tensors is None:
+            return f"{self.path}: no checkpoint yet; starting again from the beginning, as the seed decides everything"
+        return f"going on from {self.path}, iteration {self.record.iteration:,}"
+
+
+def find(resume: str, out: str | Path, name: str | None) -> Origin:
+    """What ``--resume`` means: a checkpoint file, a run directory, or "latest", the newest run of that name.
+
+    Raises NetspecError where there is nothing to go on from, naming damaged checkpoints.
+    """
+    if resume == "latest":
+        return _latest(out, name)
+    path = Path(resume)
+    if path.is_file():
+        found = checkpoint.read(path)
+        return Origin(found.record, found.tensors, path, None)
+    if not path.is_dir():
+        raise NetspecError(f"{resume}: no such run directory or checkpoint")
+    return _from_folder(path)
+
+
+def _latest(out: str | Path, name: str | None) -> Origin:
+    for folder in run_folders(out, name):
+        if (folder / START).is_file():
+            return _from_folder(folder)
+    raise NetspecError(f"{Path(out) / (name or '*')}: no run to go on with; leave out --resume, or name its directory")
+
+
+def _from_folder(folder: Path) -> Origin:
+    found, damaged = newest_whole(folder / "checkpoints")
+    if found is not None and found.path is not None:
+        return Origin(found.record, found.tensors, found.path, folder, damaged)
+    if damaged:
+        raise NetspecError(f"{folder}: no checkpoint is whole:\n" + "\n".join(map(str, damaged)))
+    if not (folder / START).is_file():
+        raise NetspecError(f"{folder}: not a run directory, or of a run that never began")
+    return Origin(checkpoint.record_from(folder / START), None, folder, folder)
+
+
+def differences(old: Canonical, new: Canonical) -> dict[str, tuple[Any, Any]]:
+    """What differs between two canonical specs: path -> (old value, new value); None where there is none."""
+    return _changed(_by_name(old), _by_name(new))
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    before, after = dict(_flat(old)), dict(_flat(new))
+    paths = sorted(before.keys() | after.keys())
+    return {path: (before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)}
+
+
+def _by_name(spec: Canonical) -> dict[str, Any]:
+    layers = spec["layers"]
+    named = {layer["name"]: layer for layer in layers}
+    return {**spec, "layers": {**named, "(order)": [layer["name"] for layer in layers]}}
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        yield path, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f"{path}.{key}" if path else str(key))
+
+
+def edited(record: Record, given: Canonical) -> list[str]:
+    """``--set`` texts for what has been edited in the spec file since. Raises NetspecError for what must not be."""
+    changed = differences(record.given, given)
+    refuse(changed, "the spec file differs from the run's")
+    paths = dict.fromkeys(_whole(path) for path in changed if path.startswith("train."))
+    return [f"{path}={json.dumps(_at(given, path))}" for path in paths]
+
+
+def _whole(path: str) -> str:
+    """A schedule is set as a whole, since its type decides which settings it has."""
+    return "train.schedule" if path.startswith("train.schedule.") else path
+
+
+def _at(spec: Canonical, path: str) -> Any:
+    value: Any = spec
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def refuse(changed: Mapping[str, tuple[Any, Any]], what: str) -> None:
+    """Raise NetspecError for changes that would make it another run."""
+    wrong = [path for path in changed if _below(path, _FIXED) or not _below(path, _FREE)]
+    if wrong:
+        lines = shown({path: changed[path] for path in wrong})
+        remedy = "the network, the data and the seed of a resumed run must be the same; or leave out --resume"
+        raise NetspecError(f"cannot go on with the run: {what}:\n  " + "\n  ".join(lines) + f"\n({remedy})")
+
+
+def _below(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or path.startswith(root + ".") for root in roots)
+
+
+def shown(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Changes for people, one a line."""
+    return [f"{path}: {_short(old)} -> {_short(new)}" for path, (old, new) in changed.items()]
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def other_kernels(record: Record, tuned: Mapping[str, str]) -> list[str]:
+    """A line where ``netspec tune`` has since had other kernels chosen than those that the run was trained with."""
+    steps = [step for step in {**record.tuned, **tuned} if record.tuned.get(step) != tuned.get(step)]
+    layers = ", ".join(dict.fromkeys(step.partition(" ")[2].partition(".")[0] for step in steps))
+    line = f"{layers}: other kernels than before, as measured by netspec tune; the numbers will differ in rounding"
+    return [line] if steps else []
+
+
+def check_batch(record: Record, batch: int) -> None:
+    """Raise NetspecError for another batch size in the middle of an epoch, where it would skip or repeat images."""
+    if record.position and batch != record.batch:
+        raise NetspecError(
+            f"train.batch: {record.batch} -> {batch}: the checkpoint lies in the middle of an epoch, where the batch "
+            "cannot change; go on from a checkpoint at an epoch's end"
+        )
+
+
+def fingerprint(source: Source) -> dict[str, Any]:
+    """What tells one set of images from another, wherever it lies: counts, labels and a sample of the names."""
+    splits = {"train": source.train, "val": source.val}
+    return {name: _split_print(split) for name, split in splits.items() if split is not None}
+
+
+def _split_print(split: Split) -> dict[str, int]:
+    count = len(split)
+    step = max(1, count // _NAMES_SAMPLED)
+    names = "\n".join(split.name(i) for i in range(0, count, step))
+    return {"images": count, "labels": zlib.crc32(split.labels.tobytes()), "names": zlib.crc32(names.encode())}
+
+
+def check_data(record: Record, found: Mapping[str, Any], classes: Sequence[str], where: str) -> None:
+    """Raise NetspecError where the images are not those that the run has been trained on."""
+    wrong = []
+    if tuple(classes) != record.classes:
+        wrong.append(f"classes: {len(record.classes):,} -> {len(classes):,}, or of other names")
+    wrong += shown(_changed(record.data, found))
+    if wrong:
+        raise NetspecError(
+            f"cannot go on with the run: the images in {where} are not the run's:\n  " + "\n  ".join(wrong)
+        )

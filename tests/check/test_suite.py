@@ -1,0 +1,118 @@
+"""The contract suite finds what is wrong: each layer of plugins/wrong*.py fails the check that it was made for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from places import PLUGINS
+
+from netspec.check import CHECKS, run
+from netspec.check.subject import Subject
+from netspec.check.suite import Result, outcome
+from netspec.errors import NetspecError
+from netspec.registry import layers as registry
+
+WRONG = PLUGINS / "wrong.py"
+EXPECTED = {
+    "wrong_docs": ("docs", "class Undocumented has no docstring"),
+    "wrong_default": ("schema", "'size': the default 0 does not fit"),
+    "wrong_untyped": ("schema", "'size' takes 3: state its type"),
+    "wrong_shape": ("shapes", "its first axis must be the batch"),
+    "wrong_error": ("shape_errors", "IndexError: tuple index out of range; it must be a LayerError"),
+    "wrong_forgets": ("written", "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements)"),
+    "wrong_forgets_gradient": ("written", "is nan, expected a finite number"),
+    "wrong_scratch": ("written", "scratch memory is read before it is written"),
+    "wrong_input": (
+        "untouched",
+        "a kernel changes 'x', which it does not name among what it writes: x[0, 0, 0, 0] was ",
+    ),
+    "wrong_bounds": ("untouched", "a kernel writes outside the array 'y'"),
+    "wrong_gradient": ("gradients", "but the difference quotient of forward is"),
+    "wrong_no_gradient": ("all_outputs", "no backward kernel writes 'd_scale' (they write d_x;"),
+    "wrong_in_place": ("in_place", "backward reads 'x', which y has overwritten"),
+    "wrong_neighbour": ("in_place", "in place it comes out otherwise"),
+    "wrong_team": ("team", "scratch memory left by another block"),
+    "wrong_order": ("team", "which member of a team of"),
+    "wrong_places": ("team", "is given the positions 96 to 119 of 'y' and writes others"),
+    "wrong_cut": ("team", "how a pass is cut into blocks"),
+    "wrong_precision": ("float32", "float32 differs from float64"),
+    "wrong_variant": ("variants", "the variant 'fast' differs"),
+    "wrong_mixes": ("shards", "it differs from the whole layer's: shard 0 of 2"),
+    "wrong_noise_place": ("shards", "it differs from the whole layer's: shard 0 of 2"),
+    "wrong_noise_once": ("deterministic", "another iteration draws the same random numbers"),
+    "wrong_noise_phase": ("phases", "another iteration gives other values than eval"),
+    "wrong_state": ("state", "'next_mean' is written in eval"),
+    "wrong_cut_size": ("shards", "'scale' is (8,), a half of the whole layer's is (4,)"),
+    "wrong_cost": ("valid_rows", "rows that are not valid change it"),
+    "wrong_python": ("shapes", "wrong.py:296: 'Tensor' object has no attribute 'shapes'"),
+    "wrong_kink": ("gradients", "say where in ``kinks``"),
+}
+SIMULATED = """
+import sys
+from netspec.check.precision import check_cuda
+from netspec.check.subject import Subject
+from netspec.check.suite import outcome
+from netspec.registry import load_plugin
+load_plugin(sys.argv[1])
+print(outcome(check_cuda, Subject("wrong_cuda", ("cpu", "cuda"))).message)
+"""
+BY_NAME = {check.__name__.removeprefix("check_"): check for check in CHECKS}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins() -> Iterator[None]:
+    """The wrong layers are known while these tests run."""
+    registry.layer_types()
+    before, modules = dict(registry._types), set(sys.modules)
+    for file in PLUGINS.glob("wrong*.py"):
+        registry.load_plugin(file)
+    yield
+    registry._types.clear()
+    registry._types.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("netspec_plugin_"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("layer_type", EXPECTED)
+def test_finds(layer_type: str) -> None:
+    name, message = EXPECTED[layer_type]
+    result = outcome(BY_NAME[name], Subject(layer_type))
+    assert (result.status, message in result.message) == ("failed", True), result
+
+
+@pytest.mark.parametrize("layer_type", ["right_state", "right_cost", "right_noise"])
+def test_right_layers_pass(layer_type: str) -> None:
+    assert [result for result in run(layer_type, ("cpu",)) if result.status == "failed"] == []
+
+
+def test_finds_wrong_cuda() -> None:
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-c", SIMULATED, str(WRONG)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements): the CUDA kernels" in done.stdout, done
+
+
+def test_every_check_of_a_cpu_can_fail() -> None:
+    can_fail = {name for name, _ in EXPECTED.values()}
+    assert set(BY_NAME) - can_fail == {"cuda", "cuda_again"}
+
+
+def test_a_skip_says_why() -> None:
+    skipped = [result for result in run("right_noise", ("cpu",)) if result.status == "skipped"]
+    assert {result.name: result.message for result in skipped}["cuda"] == "the layer has no CUDA kernels"
+    assert all(result.message for result in skipped)
+
+
+def test_results_tell_what_was_checked() -> None:
+    assert all(isinstance(result, Result) and result.about for result in run("right_cost", ("cpu",)))
+
+
+def test_unknown_type() -> None:
+    with pytest.raises(NetspecError, match=r"there is no layer type 'nosuch'; known are .*relu"):
+        run("nosuch")

@@ -1,0 +1,76 @@
+"""The compile gate: every CUDA kernel through numba-cuda and ptxas, without a GPU, against the checked-in table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netspec.device.gpus import finds_compiler
+from netspec.gates.assemble import Outcome, assemble, check_machine_code, differences, find_ptxas, ptx_of, toolchain
+from netspec.gates.signatures import cuda_signatures, uncovered
+
+TABLE = Path(__file__).parent / "cuda_resources.json"
+REMEDY = "what has changed on purpose: python -m netspec.gates.assemble tests/gates/cuda_resources.json --write"
+needs_ptxas = pytest.mark.skipif(
+    find_ptxas() is None or not finds_compiler(),
+    reason="ptxas or the CUDA compiler is not installed: pip install 'netspec[gates]'",
+)
+
+
+def test_every_cuda_kernel_is_run_by_an_example():
+    assert uncovered() == []
+
+
+def test_every_signature_is_compiled_once():
+    names = [one.name for one in cuda_signatures()]
+    assert len(names) == len(set(names))
+    assert any(name.startswith("ops.update:") for name in names)
+
+
+@needs_ptxas
+def test_kernels_compile_assemble_and_take_what_the_table_says():
+    command = [sys.executable, "-m", "netspec.gates.assemble", str(TABLE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{REMEDY}"
+
+
+@needs_ptxas
+def test_an_elementwise_layer_is_in_the_code_of_the_kernel_before():
+    kernels = {one.then: one for one in cuda_signatures() if one.kernel == "conv:forward_cuda"}
+    assert "max.f32" in ptx_of(kernels["relu:forward_cuda",], (9, 0))
+    assert "max.f32" not in ptx_of(kernels[()], (9, 0))
+
+
+@needs_ptxas
+def test_the_gate_finds_spills_changes_and_strangers():
+    table = {"toolchain": toolchain(), "kernels": {"a": {"sm_90": _resources(10)}, "gone": {}}}
+    outcome = Outcome({"a": {"sm_90": _resources(12)}, "b": {"sm_90": _resources(9, spills=8)}}, ("c: refused",))
+    lines = "\n".join(differences(outcome, table))
+    for words in ("c: refused", "a for sm_90 takes", "b for sm_90 spills 8", "b for sm_90 is not in", "gone is in"):
+        assert words in lines
+    assert "a for" not in "\n".join(differences(outcome, {**table, "toolchain": "another"}))
+
+
+@needs_ptxas
+def test_ptxas_words_are_passed_on():
+    with pytest.raises(RuntimeError, match="ptxas"):
+        assemble("no ptx", "sm_90")
+
+
+def test_the_table_is_readable():
+    table = json.loads(TABLE.read_text())
+    assert all(set(got) == set(_resources(0)) for targets in table["kernels"].values() for got in targets.values())
+
+
+def _resources(registers, spills=0):
+    return {"registers": registers, "shared": 0, "stack": 0, "spills": spills}
+
+
+def test_products_of_matrices_need_tensor_cores_and_wide_accesses():
+    lines = "HMMA.1688.F32.TF32 R4\nLDS.128 R4\nLDGSTS.E.BYPASS.128.ZFILL [R1]\nSTG.E.128 [R2.64]".splitlines()
+    check_machine_code("\n".join(lines))
+    for number, words in enumerate(("tensor cores", "128-bit loads", "128-bit copies", "128-bit stores")):
+        with pytest.raises(RuntimeError, match=words):
+            check_machine_code("\n".join(lines[:number] + lines[number + 1 :]))

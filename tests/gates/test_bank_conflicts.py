@@ -1,0 +1,83 @@
+"""Bank conflicts in shared memory of the kernels on tensor cores, from the places that their threads compute."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from netspec.gates.bank_conflicts import rounds
+from netspec.kernels.warp_tiles import TERMS, bases, line_at, reads, sum_places, term_at
+from netspec.layers._cuda import mma_block_tile as _mma_tile
+from netspec.layers._cuda.mma_block_tile import TILES, WARPS
+
+SIDES = [(order, side, tile) for tile in TILES for order in ("lines", "terms") for side in ("left", "right")]
+
+
+def size_of(tile, side):
+    return tile.rows if side == "left" else tile.columns
+
+
+def warps_of(tile, side):
+    return tile.down if side == "left" else WARPS
+
+
+def test_rounds():
+    assert rounds(range(32), 1) == 1
+    assert rounds([0] * 32, 1) == 1
+    assert rounds([32 * lane for lane in range(32)], 1) == 32
+    assert rounds([4 * lane for lane in range(32)], 4) == 4
+    assert rounds([32 * lane for lane in range(32)], 4) == 32
+    assert rounds([2 * lane for lane in range(32)], 2) == 2
+
+
+@pytest.mark.parametrize(("order", "side", "tile"), SIDES)
+def test_loads_of_fragments(order, side, tile):
+    width = size_of(tile, side)
+    starts = [bases(order, side, lane, width) for lane in range(32)]
+    own, places = reads(order, side, tile.left if side == "left" else tile.right, width)
+    for base, distance in places:
+        assert rounds([start[base] + distance for start in starts], own) == own
+
+
+@pytest.mark.parametrize(("order", "side", "tile"), SIDES)
+def test_copies_to_shared_memory(order, side, tile):
+    """16 bytes a thread, as mma_operand_copies deals them out; each place of the slab is written once."""
+    width, written = size_of(tile, side), set()
+    for warp in range(tile.threads // 32):
+        threads = range(32 * warp, 32 * warp + 32)
+        for number in range(width * TERMS // 4 // tile.threads):
+            places = [place_of_copy(order, thread, number, width, tile.threads) for thread in threads]
+            assert rounds(places, 4) == 4
+            written.update(places)
+    assert written == set(range(0, width * TERMS, 4))
+
+
+def place_of_copy(order, thread, number, width, threads):
+    if order == "lines":
+        return line_at(thread // (TERMS // 4) + threads // (TERMS // 4) * number, thread % (TERMS // 4))
+    fours = width // 4
+    return term_at(thread // fours * (TERMS * fours // threads) + number, thread % fours, width)
+
+
+@pytest.mark.parametrize("order", ["lines", "terms"])
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_sums_on_their_way_out(tile, order):
+    pitch, apart = tile.pitch(order), 1 if order == "lines" else 2
+    starts = [lane // 4 * apart * pitch + lane % 4 * 2 for lane in range(32)]
+    for offset, _ in sum_places(order, tile.left, tile.right, pitch):
+        assert rounds([start + offset for start in starts], 2) == 2
+    fours = tile.columns // 4
+    assert rounds([lane // fours * pitch + lane % fours * 4 for lane in range(32)], 4) == 4
+    assert tile.rows // tile.down * pitch <= tile.stages * tile.stage
+
+
+@pytest.mark.parametrize(("order", "side", "tile"), SIDES)
+def test_kernels_compute_these_places(order, side, tile, monkeypatch):
+    width, warps = size_of(tile, side), warps_of(tile, side)
+    monkeypatch.setattr(_mma_tile, "int32", int)
+    monkeypatch.setattr(_mma_tile, "opaque", int)
+    for thread in range(32):
+        monkeypatch.setattr(_mma_tile, "cuda", SimpleNamespace(threadIdx=SimpleNamespace(x=thread)))
+        for warp in range(warps):
+            start = 1000 + warp * (width // warps) * (TERMS if order == "lines" else 1)
+            expected = tuple(start + place for place in bases(order, side, thread % 32, width))
+            assert _mma_tile._make_bases(order, side, width, warps)(1000, warp) == expected

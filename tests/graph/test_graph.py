@@ -1,0 +1,135 @@
+"""Pictures: everything is shown once, nothing overlaps, and the text is what its format asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+from places import ROOT
+
+from netspec.errors import NetspecError
+from netspec.graph import FORMATS, draw
+from netspec.graph.labels import attribute_text, scaled, shape_text
+from netspec.graph.placement import Box, lay_out
+from netspec.graph.view import view
+from netspec.planning import Plan, build
+from netspec.spec import load, loads
+
+SPECS = ROOT / "specs"
+BRANCHES = """
+netspec: 1
+name: branches
+devices: [left, right]
+inputs: {image: {shape: [16, 16, 3]}, label: {dtype: int32}}
+defaults: {conv: {size: 3, pad: 1}}
+layers:
+  - {name: stem, type: conv, device: [left, right], inputs: image, filters: 8}
+  - {name: short, type: conv, filters: 8, inputs: stem}
+  - {name: long1, type: conv, filters: 8, inputs: stem}
+  - {name: long2, type: conv, filters: 8}
+  - {name: long3, type: conv, filters: 8}
+  - {name: join, type: concat, inputs: [short, long3, stem]}
+  - {name: mix, type: conv, filters: 8, inputs: {from: join, connect: all}}
+  - {name: add, type: sum, inputs: [mix, stem]}
+  - {name: aux, type: dense, device: right, units: 4, inputs: {from: long1, connect: all}}
+  - {name: auxloss, type: softmax_loss, inputs: [aux, label]}
+  - {name: fc, type: dense, device: left, units: 4, inputs: {from: add, connect: all}}
+  - {name: loss, type: softmax_loss, inputs: [fc, label]}
+"""
+
+
+def plan_of(name: str) -> Plan:
+    """The training plan of a shipped spec, or of the one above."""
+    spec = loads(BRANCHES) if name == "branches" else load(SPECS / f"{name}.yaml")
+    return build(spec, "train", batch=2 if name == "branches" else None)
+
+
+def overlap(a: Box, b: Box) -> bool:
+    """Whether two boxes share area."""
+    return a.x < b.x + b.width and b.x < a.x + a.width and a.y < b.bottom and b.y < a.bottom
+
+
+@pytest.fixture(scope="module", params=["alexnet", "alexnet-2012", "alexnet-one-device", "cifar10-18pct", "branches"])
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return plan_of(request.param)
+
+
+def test_boxes_lie_in_their_lanes_and_apart(plan: Plan) -> None:
+    layout = lay_out(view(plan))
+    lanes = {lane.device: lane for lane in layout.lanes}
+    for box in layout.boxes:
+        lane = lanes[box.node.device]
+        assert lane.x < box.x and box.x + box.width < lane.x + lane.width
+        assert lane.y < box.y and box.bottom < lane.y + lane.height
+    assert not [(a.node.key, b.node.key) for a, b in combinations(layout.boxes, 2) if overlap(a, b)]
+
+
+def test_wires_go_down_and_end_at_boxes(plan: Plan) -> None:
+    layout = lay_out(view(plan))
+    boxes = {box.node.key: box for box in layout.boxes}
+    for wire in layout.wires:
+        heights = [y for _, y in wire.points]
+        assert heights == sorted(heights)
+        assert (heights[0], heights[-1]) == (boxes[wire.link.source].bottom, boxes[wire.link.target].y)
+        target = boxes[wire.link.target]
+        assert target.x < wire.points[-1][0] < target.x + target.width
+
+
+def test_no_two_wires_share_an_end(plan: Plan) -> None:
+    layout = lay_out(view(plan))
+    for place in (0, -1):
+        ends = [wire.points[place] for wire in layout.wires]
+        assert len(set(ends)) == len(ends)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_shard_is_shown(plan: Plan, format: str) -> None:
+    text = draw(plan, format)
+    for name in {shard.layer for shard in plan.shards}:
+        shards = sum(shard.layer == name for shard in plan.shards)
+        shown = {"svg": f">{name}</tspan>", "mmd": f"<b>{name}</b>", "dot": f'label="{name}: '}[format]
+        assert text.count(shown) == shards
+    assert draw(plan, format) == text
+
+
+def test_svg_is_well_formed_and_self_contained(plan: Plan) -> None:
+    text = draw(plan, "svg")
+    root = ElementTree.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme:dark" in text and "href" not in text and "url(" not in text
+    classes = {name for element in root.iter() for name in element.get("class", "").split()}
+    assert classes <= set(re.findall(r"\.([a-z0-9-]+)", text.split("<style>")[1].split("@media")[0]))
+
+
+def test_alexnet_shows_its_four_crossings() -> None:
+    plan = plan_of("alexnet")
+    svg = draw(plan, "svg")
+    assert [svg.count(f">{label}</text>") for label in ("11.1 MB", "2.36 MB", "1.05 MB")] == [2, 2, 3]
+    assert "60,965,224 parameters" in svg and "60,030,976 bytes cross" in svg
+    assert draw(plan, "mmd").count("==>") == draw(plan, "dot").count("penwidth") == 7
+    assert "cross" not in draw(plan_of("alexnet-one-device"), "mmd")
+
+
+def test_names_are_escaped() -> None:
+    plan = replace(plan_of("branches"), name="branches & <more>")
+    assert "branches &amp; &lt;more&gt;" in draw(plan, "svg")
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(NetspecError, match="cannot draw 'png': the formats are svg, mmd, dot"):
+        draw(plan_of("branches"), "png")
+
+
+def test_words() -> None:
+    numbers = {0: "0 B", 999: "999 B", 1000: "1.00 kB", 11_075_584: "11.1 MB", 999_600: "1.00 MB"}
+    assert {number: scaled(number, "B") for number in numbers} == numbers
+    assert shape_text((128, 55, 55, 48)).split() == ["55", "\N{MULTIPLICATION SIGN}"] * 2 + ["48"]
+    assert [attribute_text("pad", 2), attribute_text("pad", [0, 3]), attribute_text("size", [5, 5])] == [
+        "pad 2",
+        "pad 0/3",
+        "size 5",
+    ]
+    assert attribute_text("mode", "max") == "max"

@@ -1,0 +1,57 @@
+"""Compiled CUDA kernels on disk, without a GPU: the driver's part is stood in for, in processes of their own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from netspec.device.gpus import finds_compiler
+
+_SCRIPT = """
+from types import SimpleNamespace
+from numba.cuda import codegen, dispatcher
+
+card = (9, 0)
+dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=card)
+dispatcher._Kernel.bind = lambda self: None
+codegen.JITCUDACodegen.magic_tuple = lambda self: ("13.0", card)
+codegen.CUDACodeLibrary._ensure_cc = lambda self, cc: cc or card
+
+from netspec.kernels.numba_cuda import array_type
+from netspec.kernels.cuda import compile_cuda
+from netspec.kernels.lookup import find_kernel
+
+kernel = find_kernel("tanh:forward_cuda")
+compiled = compile_cuda(kernel.function, "float32")
+library = compiled.compile((array_type("float32", 1),) * 2)._codelibrary
+library.get_cubin(card)
+assert ".visible .entry" in library.get_asm_str(cc=card)
+assert not library._ltoir_cache and not library._lto, "what runs is not the PTX that was looked at"
+print(sum(compiled._cache_hits.values()), sum(compiled._cache_misses.values()))
+"""
+
+
+@pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'")
+def test_a_second_process_finds_the_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    command = [sys.executable, "-c", _SCRIPT]
+    seen = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)]
+    assert [line.split() for line in seen] == [["0", "1"], ["1", "0"]]
+    assert len(list((tmp_path / "kernels").iterdir())) == 1
+
+
+@pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'")
+def test_kernels_compile_with_a_numpy_that_numba_cuda_does_not_know_yet(monkeypatch):
+    """NumPy 2.5 has no row_stack, of which numba-cuda 0.30 wants to know."""
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    code = (
+        "import numpy\n"
+        "vars(numpy).pop('row_stack', None)\n"
+        "from netspec.kernels.cuda import plain_cuda\n"
+        "from netspec.kernels.lookup import find_kernel\n"
+        "from netspec.kernels.numba_cuda import array_type, compile_ptx\n"
+        "kernel = plain_cuda(find_kernel('tanh:forward_cuda').function, 'float32')\n"
+        "assert '.visible .entry' in compile_ptx(kernel, (array_type('float32', 1),) * 2, (9, 0))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

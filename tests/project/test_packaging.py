@@ -1,0 +1,113 @@
+"""The parts at the top of the repository install inside the package: in a wheel, an sdist and an editable install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+import netspec
+
+PARTS = ("layers", "runners", "specs")
+SHOW = """
+import netspec, netspec.layers, netspec.runners, netspec.layers.relu
+from netspec._paths import specs_folder
+print(netspec.__file__, netspec.layers.__file__, netspec.runners.__file__, specs_folder(), sep="\\n")
+assert (specs_folder() / "alexnet.yaml").is_file()
+"""
+
+pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs the sources: run in a checkout")
+
+
+def sources() -> set[str]:
+    """What a wheel must hold: every file of the package and of the parts, by its installed path."""
+    folders = {"netspec": "netspec", **{part: f"netspec/{part}" for part in PARTS}}
+    return {
+        f"{inside}/{file.relative_to(ROOT / folder).as_posix()}"
+        for folder, inside in folders.items()
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+
+
+def run(*command: object, path: object = "", cwd: Path | None = None) -> str:
+    """What a command prints; PYTHONPATH is ``path`` and nothing else."""
+    env = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def origins(python: object, cwd: Path, path: object = "") -> list[Path]:
+    """Where that Python finds netspec, netspec.layers, netspec.runners and the specs."""
+    return [Path(line) for line in run(python, "-c", SHOW, path=path, cwd=cwd).splitlines()]
+
+
+def inside(folder: Path) -> list[Path]:
+    """The same places when they are installed together in ``folder``."""
+    package = folder / "netspec"
+    parts = [package / part / "__init__.py" for part in ("layers", "runners")]
+    return [package / "__init__.py", *parts, package / "specs"]
+
+
+BESIDE = [ROOT / part / "__init__.py" for part in ("netspec", "layers", "runners")] + [ROOT / "specs"]
+
+
+def test_checkout_imports_without_an_installation(tmp_path: Path) -> None:
+    assert origins(sys.executable, tmp_path, path=ROOT) == BESIDE
+
+
+def test_wheel_holds_every_source_file(tmp_path: Path) -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed")
+    built = next(wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
+    names = zipfile.ZipFile(built).namelist()
+    files = {name for name in names if name.startswith("netspec/")}
+    assert files == sources()
+    assert {name.split("/")[0] for name in names} == {"netspec", f"netspec-{netspec.__version__}.dist-info"}
+
+
+def test_every_dependency_has_a_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    block = text.split("dependencies = [")[1].split("]\n")[0].strip().splitlines()
+    assert len(block) == len(tomllib.loads(text)["project"]["dependencies"])
+    assert all("# " in line for line in block)
+
+
+def make_venv(folder: Path) -> Path:
+    """The Python of a new environment that sees this one's packages, but not its netspec."""
+    venv.create(folder, with_pip=False)
+    scheme = sysconfig.get_paths("venv", {"base": str(folder), "platbase": str(folder)})
+    # A line of a .pth file adds a folder, whose own .pth files (this environment's editable netspec) are not read.
+    Path(scheme["purelib"], "outer.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    return Path(scheme["scripts"]) / "python"
+
+
+@pytest.mark.slow
+def test_sdist_wheel_and_editable_install(tmp_path: Path) -> None:
+    for module in ("hatchling", "editables"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    members = tarfile.open(sdist).getnames()
+    assert {name.split("/")[1] for name in members} >= {"netspec", *PARTS, "tests", "pyproject.toml", "LICENSE"}
+
+    python = make_venv(tmp_path / "venv")
+    run(python, *pip, sdist)  # builds a wheel from the sdist and installs it
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])").strip())
+    assert origins(python, tmp_path) == inside(site)
+    assert "valid, 23 layers on 2 devices" in run(python.with_name("netspec"), "validate", "alexnet", cwd=tmp_path)
+    assert f" {netspec.__version__}" in run(python.with_name("netspec"), "--version", cwd=tmp_path)
+
+    run(python, *pip, "--force-reinstall", "--editable", ROOT)
+    assert origins(python, tmp_path) == BESIDE

@@ -1,0 +1,140 @@
+"""What the README and the docs show is true: code runs, commands exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+from places import ROOT
+
+from netspec import plan
+from netspec.cli._main import cli
+from netspec.graph import draw
+from netspec.planning import check
+from netspec.spec import load
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n(.*)", re.DOTALL)
+COMMAND = re.compile(r"^(?:    |\$ )*(netspec (?!:).*?)(?:  .*|\s#.*)?$", re.MULTILINE)
+
+
+def files(page: Path) -> dict[str, str]:
+    """The files that a page shows: blocks whose first line is a comment with a file name."""
+    named = [NAMED.match(text) for _, text in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    return {match[1]: match[2] for match in named if match}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The netspec commands that a page shows in blocks, as words."""
+    text = page.read_text(encoding="utf-8")
+    shell = [body for language, body in BLOCK.findall(text) if language == "sh"]
+    indented = "\n".join(line for line in text.splitlines() if line.startswith("    "))
+    return [shlex.split(line) for body in (*shell, BLOCK.sub("", indented)) for line in COMMAND.findall(body)]
+
+
+def write_files(page: Path, folder: Path) -> None:
+    for name, text in files(page).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def python(*words: str, cwd: Path, **environment: str) -> str:
+    """What a Python process prints; it must succeed."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, **environment}
+    done = subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def netspec(*words: str, cwd: Path, **environment: str) -> str:
+    """What a netspec command prints."""
+    return python("-m", "netspec", *words, cwd=cwd, **environment)
+
+
+def test_readme_shows_the_spec_as_it_is() -> None:
+    page = PAGES[0].read_text(encoding="utf-8")
+    shown = re.findall(r"<!-- (specs/\S+) -->\n```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert shown
+    for path, text in shown:
+        assert text == (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_readme_plugins_pass_the_contract_suite_and_train(tmp_path: Path) -> None:
+    write_files(PAGES[0], tmp_path)
+    plugins = sorted(path.name for path in tmp_path.glob("*.py"))
+    assert len(plugins) == 2
+    lines = [words for words in commands(PAGES[0]) if set(plugins) & set(words)]
+    assert [words[1] for words in lines] == ["layers", "run"]
+    assert "passed" in netspec(*lines[0][1:], cwd=tmp_path)  # it exits with 1 when a check fails
+    told = netspec(*lines[1][1:], cwd=tmp_path)
+    (error,) = re.findall(r"^ +val: top-1 error ([0-9.]+) %", told, re.MULTILINE)
+    assert float(error) < 50  # ten classes: 90 % where nothing is learned
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_specs_in_the_docs_are_valid(page: Path, tmp_path: Path) -> None:
+    write_files(page, tmp_path)
+    for name in (name for name in files(page) if name.endswith(".yaml")):
+        check(load(tmp_path / name))
+
+
+@pytest.mark.slow
+def test_plugins_in_the_docs_pass_the_contract_suite(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "plugins.md"
+    write_files(page, tmp_path)
+    lines = [words for words in commands(page) if set(files(page)) & set(words)]
+    assert len(lines) == 2
+    for words in lines:
+        netspec(*words[1:], cwd=tmp_path, NUMBA_ENABLE_CUDASIM=str(int("cuda" in words)))
+
+
+@pytest.mark.slow
+def test_the_python_functions_in_the_docs_run(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "training.md"
+    (block,) = [text for language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "python"]
+    Image.new("RGB", (64, 48), (30, 90, 200)).save(tmp_path / "photo.jpg")
+    told = python("-c", block, cwd=tmp_path)
+    assert "RunFinished(status='finished'" in told
+
+
+@pytest.mark.slow
+def test_readme_plugins_run_on_a_simulated_gpu(tmp_path: Path) -> None:
+    write_files(PAGES[0], tmp_path)
+    plugins = sorted(path.name for path in tmp_path.glob("*.py"))
+    netspec("layers", "check", *plugins, "--backend", "cuda", cwd=tmp_path, NUMBA_ENABLE_CUDASIM="1")
+
+
+SHOWN = [(page.name, words) for page in PAGES for words in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "words"), SHOWN, ids=[" ".join(words)[:60] for _, words in SHOWN])
+def test_commands_exist(page: str, words: list[str]) -> None:
+    command: click.Command = cli
+    rest = words[1:]
+    context = click.Context(command)
+    while isinstance(command, click.Group) and rest and (inner := command.get_command(context, rest[0])):
+        command, rest = inner, rest[1:]
+    assert command is not cli or rest[0].startswith("-"), f"{page}: no such command: {words}"
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    given = {word.partition("=")[0] for word in rest if word.startswith("-")}
+    assert given <= known | {"--help", "-h"}, f"{page}: no such option: {words}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) + re.findall(r'src="([^"]+)"', text)
+    missing = [target for target in targets if not target.startswith("http") and not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_pictures_are_up_to_date() -> None:
+    assert (ROOT / "docs" / "alexnet.svg").read_text(encoding="utf-8") == draw(plan(load("alexnet")), "svg")

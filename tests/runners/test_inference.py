@@ -1,0 +1,141 @@
+"""Evaluation and prediction from a checkpoint file alone, on any binding."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from training_runs import SPEC
+
+from netspec.api import evaluate, predict, run
+from netspec.errors import NetspecError
+from netspec.events import EvaluationDone, EvaluationProgress, Note
+from netspec.rundir.metrics import read_metrics
+from netspec.runners.training.saver import listed
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of ten epochs."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(SPEC)
+    return run(folder / "tiny.yaml", out=folder, devices="cpu:0,cpu:1", epochs=10).folder
+
+
+@pytest.fixture
+def alone(trained, tmp_path) -> Path:
+    """Its newest checkpoint, moved where nothing else lies."""
+    return Path(shutil.copy(listed(trained / "checkpoints")[0], tmp_path / "alone.safetensors"))
+
+
+@pytest.mark.parametrize("options", [{}, {"devices": "cpu:0,cpu:0"}, {"runner": "serial"}, {"batch": 5}])
+def test_evaluates_as_it_did_in_training(trained, alone, options):
+    events = []
+    done = evaluate(alone, listener=events.append, **options)
+    last = [line for line in read_metrics(trained) if line["event"] == "evaluation"][-1]
+    assert done.errors == last["errors"]
+    assert math.isclose(done.loss, last["loss"], rel_tol=1e-6)
+    assert (done.images, done.split, done.iteration, done.epoch) == (13, "val", 50, 10)
+    kinds = [type(event) for event in events]
+    assert kinds[-1] is EvaluationDone
+    assert {Note, EvaluationProgress} <= set(kinds)
+
+
+def test_a_run_means_its_best_checkpoint(trained):
+    lines = [line for line in read_metrics(trained) if line["event"] == "evaluation"]
+    done = evaluate(trained)
+    assert done.errors["top1"] == min(line["errors"]["top1"] for line in lines)
+
+
+def test_the_training_images_can_be_evaluated(alone):
+    assert evaluate(alone, split="train").images == 44
+
+
+def test_ten_views_of_images_without_room_are_one(alone):
+    one, ten = evaluate(alone), evaluate(alone, views=10)
+    assert ten.images == one.images
+    assert 0 < ten.loss != one.loss  # mirrored too
+
+
+def test_one_view_from_probabilities_is_what_the_cost_layer_says():
+    from netspec.runners.inference import _judge
+
+    probs = np.array([[0.5, 0.5, 0.0], [0.1, 0.7, 0.2]], np.float32)
+    loss, errors = _judge(probs, np.array([0, 1]))
+    assert math.isclose(loss, -(math.log(0.5) + math.log(0.7)) / 2, rel_tol=1e-6)
+    assert errors == {"top1": 0.5, "top5": 0.0}  # a tie counts as an error
+
+
+def test_other_classes_are_refused(alone, tmp_path):
+    for split in ("train", "val"):
+        for name in ("ant", "bee", "cat"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / split / name / "1.png")
+    with pytest.raises(NetspecError, match=r"its classes are not those .* 3 for 3, 'ant' for '"):
+        evaluate(alone, data=tmp_path)
+
+
+def test_what_cannot_be_evaluated_is_one_line(alone, tmp_path):
+    with pytest.raises(NetspecError, match="no such checkpoint"):
+        evaluate(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NetspecError, match="no checkpoint there"):
+        evaluate(tmp_path / "empty")
+    with pytest.raises(NetspecError, match="views must be 1 or 10, got 3"):
+        evaluate(alone, views=3)
+    alone.write_bytes(alone.read_bytes()[:-1])
+    with pytest.raises(NetspecError, match=r"alone.safetensors: damaged"):
+        predict(alone, [tmp_path / "x.png"])
+
+
+def test_images_of_any_size_and_mode(alone, tmp_path):
+    colour = (216, 36, 40)
+    images = [
+        Image.new("RGB", (8, 8), colour),
+        Image.new("RGB", (8, 8), colour).convert("P"),
+        Image.new("RGBA", (31, 17), (*colour, 255)),
+        np.full((64, 9, 3), colour, np.uint8),
+    ]
+    Image.new("RGB", (200, 100), colour).save(tmp_path / "a.png")
+    found = predict(alone, [*images, tmp_path / "a.png", str(tmp_path / "a.png")], top=2)
+    assert [prediction.path for prediction in found[-2:]] == [str(tmp_path / "a.png")] * 2
+    assert found[3].path == "image 3"
+    for prediction in found:
+        assert prediction.error is None
+        assert prediction.top[0][0] == found[0].top[0][0]
+        assert len(prediction.top) == 2
+        assert prediction.top[0][1] >= prediction.top[1][1]
+
+
+def test_grey_images_and_more_than_a_batch(alone):
+    found = predict(alone, [np.full((8, 8), value, np.uint8) for value in range(0, 250, 50)], batch=2, top=9)
+    assert len(found) == 5
+    for prediction in found:
+        assert len(prediction.top) == 3
+        assert math.isclose(sum(share for _, share in prediction.top), 1.0, rel_tol=1e-5)
+
+
+def test_prediction_agrees_with_evaluation(trained, alone):
+    from netspec.data.sources import open_source
+    from netspec.runners.training import checkpoint
+    from netspec.spec import from_canonical
+
+    record = checkpoint.read(alone).record
+    spec = from_canonical(record.spec)
+    split = open_source(spec.data, spec.train.seed).val.at_size(8)
+    found = predict(alone, [split.read(i) for i in range(len(split))], top=1)
+    wrong = sum(one.top[0][0] != record.classes[label] for one, label in zip(found, split.labels, strict=True))
+    assert wrong / len(split) == evaluate(alone).errors["top1"]
+
+
+def test_unreadable_images_are_told_and_the_others_seen(alone, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    given = [tmp_path / "absent.png", tmp_path / "text.jpg", tmp_path, np.zeros((2, 2, 9), np.uint8), np.zeros((4, 4))]
+    found = predict(alone, [*given, Image.new("RGB", (8, 8))])
+    assert all(prediction.error and not prediction.top for prediction in found[:5])
+    assert found[0].error == "No such file or directory"
+    assert found[1].error == "not an image in a known format"
+    assert found[5].error is None
+    assert predict(alone, []) == []

@@ -1,0 +1,85 @@
+"""Schedules and initialisers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netspec.init import initial, initialiser_types
+from netspec.schedules import Progress, make_schedule, schedule_types
+
+
+def rates(schedule: dict[str, Any], iterations: int, total: int) -> list[float]:
+    """The multipliers of a run of ten iterations an epoch."""
+    made = make_schedule(schedule)
+    return [made.rate(Progress(i, i // 10, 10, total)) for i in range(iterations)]
+
+
+def test_all_are_found() -> None:
+    assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau"}
+    assert set(initialiser_types()) == {"gaussian", "uniform", "constant", "xavier", "he"}
+    assert [name for name, cls in schedule_types().items() if cls.needs_validation] == ["plateau"]
+
+
+def test_constant_and_step() -> None:
+    assert rates({"type": "constant"}, 20, 20) == [1.0] * 20
+    assert rates({"type": "step", "at": [1, 3]}, 40, 40)[::10] == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
+def test_dexp_is_that_of_cuda_convnet2() -> None:
+    """dexp[base=0.01;tgtFactor=250;numSteps=4], the rates of its documentation."""
+    found = rates({"type": "dexp", "factor": 250.0, "steps": 4}, 90, 90)
+    assert [0.01 * found[i] for i in (0, 22, 23, 45, 68, 89)] == pytest.approx(
+        [0.01, 0.01, 0.00158740, 0.000251984, 0.00004, 0.00004], rel=1e-5
+    )
+    assert rates({"type": "dexp", "factor": 10.0, "steps": 1}, 2, 2) == [0.1, 0.1]
+
+
+def test_exp_ends_at_its_factor() -> None:
+    made = make_schedule({"type": "exp", "factor": 100.0})
+    assert [made.rate(Progress(i, 0, 1, 10)) for i in (0, 5, 10, 20)] == pytest.approx([1, 0.1, 0.01, 0.01])
+
+
+def test_plateau_divides_three_times_at_most() -> None:
+    made = make_schedule({"type": "plateau", "patience": 2})
+
+    def rate(*errors: float) -> float:
+        return made.rate(Progress(0, len(errors), 1, 1, errors))
+
+    assert rate() == rate(0.9) == rate(0.9, 0.8, 0.8) == rate(0.9, 0.8, 0.8, 0.7) == 1.0
+    assert rate(0.9, 0.9, 0.9) == pytest.approx(0.1)
+    assert rate(0.9, math.nan, math.nan) == pytest.approx(0.1)
+    assert rate(0.9, 0.9, 0.9, 0.8, 0.8, 0.8) == pytest.approx(0.01)
+    assert rate(*[0.9] * 30) == pytest.approx(0.001)
+
+
+def draw(seed: int = 1, name: str = "conv1.weight", **init: Any) -> np.ndarray:
+    """200,000 values of an initialiser."""
+    return initial(init, (50, 4000), 600, 200, (seed, name))
+
+
+@pytest.mark.parametrize(
+    ("init", "mean", "std"),
+    [
+        ({"type": "gaussian", "std": 0.02, "mean": 1.0}, 1.0, 0.02),
+        ({"type": "uniform", "low": -1.0, "high": 3.0}, 1.0, 4 / math.sqrt(12)),
+        ({"type": "xavier"}, 0.0, math.sqrt(2 / 800)),
+        ({"type": "he"}, 0.0, math.sqrt(2 / 600)),
+        ({"type": "constant", "value": 0.5}, 0.5, 0.0),
+    ],
+)
+def test_initialisers_have_their_moments(init: dict[str, Any], mean: float, std: float) -> None:
+    values = draw(**init)
+    assert values.dtype == np.float32 and values.shape == (50, 4000) and values.flags.c_contiguous
+    assert values.mean(dtype=np.float64) == pytest.approx(mean, abs=0.01 * std + 1e-9)
+    assert values.std(dtype=np.float64) == pytest.approx(std, rel=0.01, abs=1e-9)
+
+
+def test_initial_values_depend_on_seed_and_name_alone() -> None:
+    first = draw(type="gaussian")
+    assert np.array_equal(first, draw(type="gaussian"))
+    assert not np.array_equal(first, draw(seed=2, type="gaussian"))
+    assert not np.array_equal(first, draw(name="conv2.weight", type="gaussian"))

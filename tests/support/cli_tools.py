@@ -1,0 +1,79 @@
+"""Running the command line as a user does: in this process for speed, or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+from places import ROOT
+
+from netspec.cli._exit import guarded
+from netspec.cli._main import cli
+
+MINI = """\
+netspec: 1
+name: mini
+devices: [left, right]
+inputs:
+  image: {shape: [8, 8, 3]}
+  label: {dtype: int32}
+layers:
+  - {name: fc1, type: dense, device: [left, right], inputs: image, units: 8, init: {type: he}}
+  - {name: relu1, type: relu}
+  - {name: fc2, type: dense, device: left, inputs: {from: relu1, connect: all}, units: 3, init: {type: he}}
+  - {name: loss, type: softmax_loss, inputs: [fc2, label]}
+train: {batch: 8, epochs: 2, sgd: {learning_rate: 0.01}}
+data: {source: {type: generated, classes: 3, images: 48, val_images: 16}, scale: 0.01}
+"""
+"""Two devices, 16 images to validate on, six iterations an epoch: trains in a moment."""
+
+
+class Said(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def netspec(*args: object) -> Said:
+    """Run a command in this process, neither of its streams being a terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = guarded(lambda: cli.main([str(arg) for arg in args], prog_name="netspec", standalone_mode=False))
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def process(*args: object, **variables: str) -> Said:
+    """Run ``python -m netspec`` in a process of its own."""
+    return python("-m", "netspec", *args, **variables)
+
+
+def python(*args: object, **variables: str) -> Said:
+    """Run Python in a process of its own, with netspec importable."""
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), **variables}
+    command = [sys.executable, *(str(arg) for arg in args)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def imported_by(*args: str) -> set[str]:
+    """The modules that a command imports, by their first two names."""
+    code = "\n".join(
+        [
+            "import sys",
+            "from netspec.cli._exit import guarded",
+            "from netspec.cli._main import cli",
+            f"code = guarded(lambda: cli.main({list(args)!r}, prog_name='netspec', standalone_mode=False))",
+            "print('MODULES', code, *sys.modules)",
+        ]
+    )
+    said = python("-c", code)
+    code_word, *modules = said.out.rpartition("MODULES ")[2].split()
+    assert code_word == "0", said
+    return set(modules)
