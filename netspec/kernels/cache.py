@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from hashlib import blake2b
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+
+from netspec.errors import NetspecError
 
 
 def cache_root() -> Path:
@@ -19,15 +23,53 @@ def cache_root() -> Path:
 def content_folder(digest: str, target: str) -> Path | None:
     """The folder of a kernel of that hash for that target; None where nothing can be written.
 
-    ``target`` says everything beside the source that decides the machine code.
+    ``target`` says everything beside the source that decides the machine code. Raises NetspecError as
+    ``compiled_folder`` does.
     """
-    name = blake2b(f"{digest}\n{target}".encode(), digest_size=16).hexdigest()
-    folder = cache_root() / "kernels" / name
+    compiled = compiled_folder()
+    if compiled is None:
+        return None
+    folder = compiled / blake2b(f"{digest}\n{target}".encode(), digest_size=16).hexdigest()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: kernels are then compiled in each process
+        folder.mkdir(exist_ok=True)
+    except OSError:  # kernels are then compiled in each process
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+def compiled_folder() -> Path | None:
+    """The folder of all compiled kernels, made for this user alone; None where there can be none.
+
+    What lies in it is loaded and run. So NetspecError is raised where it, or the folder it is in, belongs to somebody
+    else, and where others may write to it.
+    """
+    root = cache_root()
+    folder = root / "compiled"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = os.stat(root), os.lstat(folder)
+        if _is_ours(found[0]) and found[0].st_mode & _WRITTEN_BY_OTHERS:
+            root.chmod(stat.S_IMODE(found[0].st_mode) & ~_WRITTEN_BY_OTHERS)
+            found = os.stat(root), found[1]
+    except OSError:
+        return None
+    for path, status in zip((root, folder), found, strict=True):
+        if not stat.S_ISDIR(status.st_mode) or not _is_ours(status) or status.st_mode & _WRITTEN_BY_OTHERS:
+            raise NetspecError(f"{path}: compiled kernels are run from here, so {_THE_RULE}")
+    return folder
+
+
+_WRITTEN_BY_OTHERS = 0o022
+_THE_RULE = (
+    "it must be a folder that belongs to you and that nobody else can write to; "
+    "remove it, or name another place in NETSPEC_CACHE_DIR"
+)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
 
 
 class SharedFiles:

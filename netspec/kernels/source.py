@@ -5,22 +5,20 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.errors import NetspecError
+from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
 
 _CAST = "_netspec_cast"
 """What a kernel finds the compute dtype under."""
-_CONSTANTS = (bool, int, float, complex, str, tuple, np.ndarray, np.generic)
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,28 @@ def prepare(function: Callable[..., Any], dtype: str, stored_through: Callable[.
     return _Preparer(dtype, stored_through).prepare(function)
 
 
+_prepared: dict[tuple[Any, ...], Prepared] = {}
+"""Kernels and helpers of this process: a helper that many kernels call is read once."""
+
+
 class _Preparer:
     def __init__(self, dtype: str, stored_through: Callable[..., Any] | None) -> None:
         self.dtype, self.stored_through = dtype, stored_through
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
-        self.done: dict[int, Prepared | None] = {}
+        self.open: list[Any] = []
 
     def prepare(self, function: Any) -> Prepared:
-        if id(function) not in self.done:
-            self.done[id(function)] = None
-            self.done[id(function)] = self._prepare(function)
-        prepared = self.done[id(function)]
-        if prepared is None:
+        key = (function, self.dtype, self.stored_through)
+        if key in _prepared:
+            return _prepared[key]
+        if function in self.open:
             raise NetspecError(f"{function.__qualname__} calls itself, which kernels and their helpers cannot")
-        return prepared
+        self.open.append(function)
+        try:
+            _prepared[key] = self._prepare(function)
+        finally:
+            self.open.pop()
+        return _prepared[key]
 
     def _prepare(self, function: Any) -> Prepared:
         tree, file = _parse(function)
@@ -83,12 +89,20 @@ class _Preparer:
         ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names[_CAST] = self.cast
-        digest = _digest(
-            ast.dump(tree, include_attributes=False), self.dtype, {**names, **_through_modules(definition, names)}
-        )
+        text = ast.dump(tree, include_attributes=False)
+        digest = self._digest(function, text, _followed(function, definition, names))
         # numba derives symbols from the name: two cached kernels of one name would clash in a third process.
         definition.name = f"{definition.name}_{digest[:12]}"
         return Prepared(definition.name, compile(tree, file, "exec"), names, digest)
+
+    def _digest(self, function: Any, text: str, names: Mapping[str, Any]) -> str:
+        try:
+            return digest_of({" dtype": self.dtype, " text": text, **names})
+        except Unidentified as error:
+            raise NetspecError(
+                f"{function.__qualname__} reaches {error}, which cannot be told from another one, so that its machine "
+                "code could not be kept apart: use numbers, strings, tuples, arrays or functions"
+            ) from None
 
     def _reach(self, function: Any, definition: ast.FunctionDef) -> dict[str, Any]:
         """Globals and closure variables by name; a local variable of the same name hides them, as in Python."""
@@ -114,6 +128,21 @@ class _Preparer:
         raise NetspecError(f"{function.__qualname__} calls {name}(), which is not marked @device")
 
 
+def _followed(function: Any, definition: ast.FunctionDef, names: Mapping[str, Any]) -> dict[str, Any]:
+    """What a kernel's names stand for in its hash; what it reaches through a module or class is followed there."""
+    found: dict[str, Any] = {}
+    for name, attributes in _chains(definition):
+        if name in names:
+            taken, value = follow(names[name], attributes)
+            if isinstance(value, FunctionType) and not is_library(value):
+                whole = ".".join((name, *taken))
+                raise NetspecError(
+                    f"{function.__qualname__} calls {whole}(): a helper must be marked @device and imported by its name"
+                )
+            found[".".join((name, *taken))] = ("helper", value.digest) if isinstance(value, Prepared) else value
+    return found
+
+
 def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
 
@@ -122,19 +151,18 @@ def _arguments(definition: ast.FunctionDef) -> list[ast.arg]:
     return [node for node in ast.walk(definition) if isinstance(node, ast.arg)]
 
 
-def _through_modules(definition: ast.FunctionDef, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Constants that are reached as ``module.NAME``: compilers freeze them, so they count in the hash."""
-    reached = [
-        (node.value.id, node.attr)
-        for node in ast.walk(definition)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    ]
-    found = {
-        f"{name}.{attribute}": getattr(names[name], attribute, None)
-        for name, attribute in reached
-        if isinstance(names.get(name), ModuleType)
-    }
-    return {name: value for name, value in found.items() if isinstance(value, _CONSTANTS)}
+def _chains(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names that are loaded, each with the attributes that are taken of it: ``module.Class.NAME``."""
+    attributes: list[str] = []
+    node = tree
+    while isinstance(node, ast.Attribute):
+        attributes.insert(0, node.attr)
+        node = node.value
+    if isinstance(node, ast.Name):
+        yield node.id, tuple(attributes)
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _chains(child)
 
 
 def _parse(function: Any) -> tuple[ast.Module, str]:
@@ -181,49 +209,3 @@ class _Literals(ast.NodeTransformer):
 
 def _is_whole(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, int)
-
-
-def _digest(text: str, dtype: str, names: Mapping[str, Any]) -> str:
-    digest = blake2b(f"{dtype}\n{text}\n".encode(), digest_size=16)
-    for name in sorted(names):
-        digest.update(f"{name}={_identity(names[name])}\n".encode())
-    return digest.hexdigest()
-
-
-def _identity(value: Any) -> str:
-    """What a reached name contributes to the hash: helpers their own hash, modules and types their name."""
-    if isinstance(value, Prepared):
-        return value.digest
-    if isinstance(value, ModuleType):
-        return value.__name__
-    if isinstance(value, type):
-        return value.__qualname__
-    if isinstance(value, np.ndarray):  # its repr leaves out digits and the middle of long ones
-        return f"{value.dtype} {value.shape} {blake2b(value.tobytes(), digest_size=16).hexdigest()}"
-    function = getattr(value, "_defn", None) or getattr(value, "py_func", None)
-    if function is not None:  # a numba intrinsic or dispatcher: its name and its file's text decide
-        return f"{function.__qualname__} {_file_digest(function)}"
-    return repr(value)
-
-
-def _file_digest(function: Any) -> str:
-    """A hash of the function's file, and of those of its package whose functions it can reach."""
-    digest = blake2b(digest_size=16)
-    for module in sorted(_reached(function.__module__, set())):
-        file = inspect.getsourcefile(sys.modules[module])
-        if file is None:
-            return repr(function)
-        with open(file, "rb") as handle:
-            digest.update(handle.read())
-    return digest.hexdigest()
-
-
-def _reached(module: str, found: set[str]) -> set[str]:
-    found.add(module)
-    package = module.partition(".")[0]
-    values = list(vars(sys.modules[module]).values()) if package != "numba" else []
-    others = {value.__module__ for value in values if isinstance(value, FunctionType)}
-    for other in others - found:
-        if other.partition(".")[0] == package:
-            _reached(other, found)
-    return found

@@ -97,20 +97,17 @@ def _gpus() -> Finding:
 
 
 def _cache() -> Finding:
-    from netspec.kernels.cache import cache_root
+    from netspec.kernels.cache import cache_root, compiled_folder
 
-    root = cache_root()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return _no_cache(f"{root}: {error.strerror}")
-    if not os.access(root, os.W_OK):
-        return _no_cache(f"{root} cannot be written")
-    return Finding("kernel cache", "ok", str(root))
-
-
-def _no_cache(text: str) -> Finding:
-    return Finding("kernel cache", "remark", f"{text}; kernels are compiled anew in each run", "set NETSPEC_CACHE_DIR")
+        folder = compiled_folder()
+    except NetspecError as error:
+        text, _, remedy = str(error).partition("; ")
+        return Finding("kernel cache", "broken", text, remedy)
+    if folder is None or not os.access(folder, os.W_OK):
+        text = f"{cache_root()} cannot be written; kernels are compiled anew in each run"
+        return Finding("kernel cache", "remark", text, "set NETSPEC_CACHE_DIR")
+    return Finding("kernel cache", "ok", str(cache_root()))
 
 
 def _shared_memory() -> Finding:

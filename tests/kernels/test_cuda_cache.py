@@ -38,7 +38,7 @@ def test_a_second_process_finds_the_kernel(tmp_path, monkeypatch):
     command = [sys.executable, "-c", _SCRIPT]
     seen = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)]
     assert [line.split() for line in seen] == [["0", "1"], ["1", "0"]]
-    assert len(list((tmp_path / "kernels").iterdir())) == 1
+    assert len(list((tmp_path / "compiled").iterdir())) == 1
 
 
 @pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'")

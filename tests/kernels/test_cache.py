@@ -1,0 +1,68 @@
+"""The folder of compiled kernels: machine code is run from it, so it is this user's alone."""
+
+import os
+import stat
+
+import pytest
+
+from netspec.errors import NetspecError
+from netspec.kernels import cache
+from netspec.report import health
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_it_is_made_for_one_user(root):
+    old = os.umask(0)
+    try:
+        folder = cache.content_folder("digest", "target")
+    finally:
+        os.umask(old)
+    assert folder.parent == root / "compiled" and mode(folder.parent) == 0o700
+    assert not mode(root) & 0o022, "another could put another folder in its place"
+    assert cache.content_folder("digest", "target") == folder
+
+
+def foreign(path, monkeypatch):
+    """Owned by another user, whoever runs the tests."""
+    real = os.geteuid()
+    monkeypatch.setattr(cache.os, "geteuid", lambda: real + 1)
+
+
+def writable(path, monkeypatch):
+    path.chmod(0o770)
+
+
+def linked(path, monkeypatch):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def a_file(path, monkeypatch):
+    path.rmdir()
+    path.touch()
+
+
+@pytest.mark.parametrize("spoil", [foreign, writable, linked, a_file])
+def test_one_that_is_not_ours_alone_is_refused_in_a_line(root, monkeypatch, spoil):
+    assert cache.compiled_folder() == root / "compiled"
+    spoil(root / "compiled", monkeypatch)
+    with pytest.raises(NetspecError) as caught:
+        cache.content_folder("digest", "target")
+    line = str(caught.value)
+    assert "\n" not in line and line.startswith(str(root)) and "NETSPEC_CACHE_DIR" in line
+    finding = health.CHECKS["kernel cache"]()
+    assert finding.status == "broken" and "NETSPEC_CACHE_DIR" in finding.remedy
+
+
+def test_where_none_can_be_made_there_is_none(root):
+    root.parent.joinpath("cache").touch()
+    assert cache.content_folder("digest", "target") is None
