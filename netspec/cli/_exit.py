@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -90,12 +91,16 @@ def complain_spec(error: SpecError) -> None:
     """All problems of a spec on stderr, each with its line and a caret."""
     from netspec.spec import render
 
-    click.echo(render(error), err=True)
+    columns = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    click.echo(render(error, columns), err=True)
 
 
 def colour(text: str, name: str) -> str:
-    """The text in a colour when stderr is a terminal and NO_COLOR is not set."""
-    return click.style(text, fg=name, bold=True) if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
+    """The text in a colour where stderr is a terminal that shows them; NO_COLOR and FORCE_COLOR overrule."""
+    variables = os.environ
+    if variables.get("NO_COLOR") or variables.get("TERM") in ("dumb", "unknown"):
+        return text
+    return click.style(text, fg=name, bold=True) if variables.get("FORCE_COLOR") or sys.stderr.isatty() else text
 
 
 def _nobody_reads() -> bool:

@@ -27,6 +27,6 @@ def command(as_json: bool) -> None:
     from netspec.report.tables import show, table
 
     rows = [(one.name, one.description, size(one.memory or 0)) for one in found]
-    show(table(["device", "what it is", "memory"], rows, right=["memory"]))
+    show(table(["device", "what it is", "memory"], rows, right=["memory"], fold=["what it is"]))
     if (line := obstacle()) is not None:
         click.echo(line)

@@ -14,10 +14,9 @@ from netspec.cli._specs import load
 from netspec.report.units import count, percent, scaled, shape, size
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from netspec.contract.kernel import Phase
     from netspec.report.summary import Summary
+    from netspec.report.tables import Table
 
 
 @click.command()
@@ -92,7 +91,8 @@ def _layers(summary: Summary) -> Table:
     flops = scaled(summary.forward_flops), scaled(summary.backward_flops)
     held = size(sum(row.bytes for row in summary.rows))
     total = ("total", "", "", "", count(summary.parameters), "", *flops, held)
-    return table(columns, rows, right=columns[4:], total=total, title="layers (forward and backward in FLOP)")
+    title, drop = "layers (forward and backward in FLOP)", ("share", "backward", "forward", "parameters", "type")
+    return table(columns, rows, right=columns[4:], drop=drop, total=total, title=title)
 
 
 def _crossings(summary: Summary) -> Table:
@@ -105,7 +105,7 @@ def _crossings(summary: Summary) -> Table:
     layers = len({one.layer for one in summary.crossings})
     total = (f"{layers} layers", "", "", "", f"{summary.crossing_bytes:,}")
     columns = ["layer", "reads", "from -> to", "pass", "bytes"]
-    return table(columns, rows, right=["bytes"], total=total, title="crossings between devices")
+    return table(columns, rows, right=["bytes"], total=total, drop=["pass", "reads"], title="crossings between devices")
 
 
 def _memory(summary: Summary) -> Table:
@@ -116,6 +116,6 @@ def _memory(summary: Summary) -> Table:
     kinds = [kind for kind in every if kind not in ("arena", "total")]
     rows = [(kind, *(size(summary.memory[device].get(kind, 0)) for device in devices)) for kind in kinds]
     plain = [sum(summary.memory[device].get(kind, 0) for kind in kinds) for device in devices]
-    rows.append(("all of them", *map(size, plain)))
-    total = ("with memory used again", *(size(summary.memory[device]["total"]) for device in devices))
+    rows.append(("sum of buffers", *map(size, plain)))
+    total = ("after buffer reuse", *(size(summary.memory[device]["total"]) for device in devices))
     return table(["memory", *devices], rows, right=devices, total=total, title="memory of a run")

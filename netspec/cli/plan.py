@@ -68,10 +68,9 @@ def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool
     columns = ["step", "device", "queue", "after", "FLOP", "moves"] + ["kernels"] * with_kernels
     rows = [_row(step, with_kernels) for step in steps]
     queues = len({(step.device, step.queue) for step in steps})
-    show(
-        table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels")),
-        f"{len(steps)} steps on {queues} queues",
-    )
+    drop = ("FLOP", "moves", "queue", "device")
+    made = table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels"), drop=drop)
+    show(made, f"{len(steps)} steps on {queues} queues")
 
 
 def _row(step: Step, with_kernels: bool) -> list[str]:

@@ -42,7 +42,8 @@ def command(name: str | None, out: str, as_json: bool) -> None:
     from netspec.report.tables import show, table
 
     columns = ["run", "status", "epoch", "iteration", "best errors", "started", "took", "size"]
-    show(table(columns, [_row(run) for run in found], right=["epoch", "iteration", "took", "size"]))
+    right, drop = ["epoch", "iteration", "took", "size"], ["size", "epoch", "took", "started", "iteration", "status"]
+    show(table(columns, [_row(run) for run in found], right=right, fold=["best errors"], drop=drop))
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from netspec.report.units import nearer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from netspec.contract.kernel import Kernel
     from netspec.contract.layer import Layer
+    from netspec.report.tables import Table
 
 _FROM_METHODS = {"outputs": "outputs", "params": "parameters", "state": "state", "saved": "keeps for backward"}
 

@@ -1,23 +1,80 @@
-"""Tables on a terminal: rich draws them, a pipe gets plain columns of full width."""
+"""Tables on a terminal: rich draws them, a pipe gets plain columns of full width. No cell is ever cut."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+import rich.table
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 400
 _RULE_WIDTH = 100
+_BETWEEN = 3
+"""Cells between two columns; as many lie beside them together at both edges."""
+_NARROWEST = 16
+"""Cells that a column which folds keeps if its words are no longer."""
 
 
-def console(stderr: bool = False) -> Console:
-    """A console for stdout or stderr that never wraps what goes into a pipe or a file."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under column names, and what may happen where they do not fit: some columns fold, others leave."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[str]
+    fold: frozenset[str]
+    drop: tuple[str, ...]
+    total: tuple[str, ...] | None
+    title: str | None
+
+    def narrowest(self, whole_words: bool = True) -> int:
+        """Cells that the table needs at least, with words left whole in the columns that fold or without."""
+        widths = (self._width(number, whole_words) for number in range(len(self.columns)))
+        return sum(widths) + _BETWEEN * len(self.columns)
+
+    def _width(self, number: int, whole_words: bool) -> int:
+        cells = [row[number] for row in (self.columns, *self.rows, *([self.total] if self.total else []))]
+        whole = max(map(cell_len, cells))
+        if self.columns[number] not in self.fold:
+            return whole
+        words = [word for cell in cells for word in cell.split()] if whole_words else []
+        return min(whole, max(_NARROWEST, *map(cell_len, words), 0))
+
+    def without(self, column: str) -> Table:
+        """The same table, one column less."""
+        place = self.columns.index(column)
+        rows = tuple((*row[:place], *row[place + 1 :]) for row in (self.columns, *self.rows))
+        total = (*self.total[:place], *self.total[place + 1 :]) if self.total else None
+        return replace(self, columns=rows[0], rows=rows[1:], total=total)
+
+    def fitting(self, width: int) -> tuple[Table, list[str]]:
+        """The table with as many columns as a width can take, and the names of those that had to leave."""
+        fitted, left_out = self, []
+        for name in self.drop:
+            if fitted.narrowest() <= width:
+                break
+            fitted, left_out = fitted.without(name), [*left_out, name]
+        return fitted, left_out
+
+    def drawn(self) -> rich.table.Table:
+        """As rich draws it."""
+        made = rich.table.Table(
+            box=SIMPLE_HEAD, title=self.title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1)
+        )
+        for name in self.columns:
+            justify = "right" if name in self.right else "left"
+            made.add_column(name, justify=justify, no_wrap=name not in self.fold, overflow="fold")  # type: ignore[arg-type]
+        for row in self.rows:
+            made.add_row(*map(Text, row))
+        if self.total is not None:
+            made.add_section()
+            made.add_row(*(Text(cell, style="bold") for cell in self.total))
+        return made
 
 
 def table(
@@ -26,20 +83,23 @@ def table(
     *,
     right: Iterable[str] = (),
     fold: Iterable[str] = (),
+    drop: Iterable[str] = (),
     total: Sequence[object] | None = None,
     title: str | None = None,
 ) -> Table:
-    """Rows of plain values under column names; ``right`` are aligned right, ``fold`` give way when it is narrow."""
-    right, fold = set(right), set(fold)
-    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1))
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", no_wrap=name not in fold, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
-    if total is not None:
-        made.add_section()
-        made.add_row(*(Text(str(cell), style="bold") for cell in total))
-    return made
+    """Rows of values under column names; ``right`` are aligned right.
+
+    Where a terminal is too narrow, ``fold`` wrap within their cells, then ``drop`` are left out one by one.
+    """
+    cells = tuple(tuple(map(str, row)) for row in rows)
+    last = None if total is None else tuple(map(str, total))
+    return Table(tuple(columns), cells, frozenset(right), frozenset(fold), tuple(drop), last, title)
+
+
+def console(stderr: bool = False) -> Console:
+    """A console for stdout or stderr that never wraps what goes into a pipe or a file."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
 def show(*parts: Table | str) -> None:
@@ -47,12 +107,26 @@ def show(*parts: Table | str) -> None:
     out = console()
     if out.is_terminal:
         for part in parts:
-            out.print(part if isinstance(part, Table) else Text(part))
+            _print(out, part)
         return
     with out.capture() as captured:
         for part in parts:
-            out.print(part if isinstance(part, Table) else Text(part))
+            _print(out, part)
     print("\n".join(_narrow(line.rstrip()) for line in captured.get().rstrip().split("\n")))
+
+
+def _print(out: Console, part: Table | str) -> None:
+    if isinstance(part, str):
+        out.print(Text(part))
+        return
+    width = out.width
+    fitted, left_out = part.fitting(width)
+    out.width = max(width, fitted.narrowest(whole_words=False))  # what is wider still, the terminal wraps
+    out.print(fitted.drawn(), crop=False)
+    out.width = width
+    if left_out:
+        names = ", ".join(left_out)
+        out.print(Text(f"not shown at this width: {names}; a wider terminal, a pipe and --json have them"))
 
 
 def _narrow(line: str) -> str:

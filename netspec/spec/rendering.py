@@ -5,30 +5,33 @@ from __future__ import annotations
 from netspec.errors import Mark, Problem, SpecError
 
 _WIDEST = 110
+_MARGIN = 8
+"""Cells before a source line: its number and a bar."""
 
 
-def render(error: SpecError) -> str:
-    """All problems of an error, each with its source line where that is known."""
-    return "\n".join(_render(problem) for problem in error.problems)
+def render(error: SpecError, columns: int | None = None) -> str:
+    """All problems of an error, each with its source line where that is known, in lines that fit so many columns."""
+    width = _WIDEST if columns is None else min(max(columns - _MARGIN, 20), _WIDEST)
+    return "\n".join(_render(problem, width) for problem in error.problems)
 
 
-def _render(problem: Problem) -> str:
+def _render(problem: Problem, width: int) -> str:
     remedy = problem.remedy or ""
     question = remedy.startswith("did you mean")
     head = problem if question else Problem(problem.mark, problem.message)
-    lines = [head.headline(), *(_excerpt(problem.mark) if problem.mark and problem.mark.text else [])]
+    lines = [head.headline(), *(_excerpt(problem.mark, width) if problem.mark and problem.mark.text else [])]
     if remedy and not question:
         lines.append(f"      = help: {remedy}")
     return "\n".join(lines)
 
 
-def _excerpt(mark: Mark) -> list[str]:
+def _excerpt(mark: Mark, widest: int) -> list[str]:
     """The source line and the caret; of a long line the part around the place."""
-    start = max(0, mark.column - 1 - _WIDEST // 2) if len(mark.text) > _WIDEST else 0
-    text = mark.text[start : start + _WIDEST].rstrip()
+    start = max(0, mark.column - 1 - widest // 2) if len(mark.text) > widest else 0
+    text = mark.text[start : start + widest].rstrip()
     shown = "".join(char if char.isprintable() else " " for char in text)
     column = mark.column - 1 - start
-    width = max(1, min(mark.width, _WIDEST - column, len(text) - column))
+    width = max(1, min(mark.width, widest - column, len(text) - column))
     gap = sum(_cells(char) for char in shown[:column]) + max(0, column - len(shown))
     return [f"{mark.line:5d} | {shown}", f"      | {' ' * gap}{'^' * width}"]
 

@@ -23,7 +23,7 @@ def test_info_states_the_figures_of_alexnet():
     assert re.search(r"^ 4 layers +60,030,976$", said.out, re.MULTILINE)
     for number in ("11,075,584", "2,359,296", "1,048,576"):
         assert number in said.out
-    assert re.search(r"^ with memory used again +\d+ MiB +\d+ MiB$", said.out, re.MULTILINE)
+    assert re.search(r"^ after buffer reuse +\d+ MiB +\d+ MiB$", said.out, re.MULTILINE)
 
 
 def test_info_as_json_adds_up():
