@@ -151,9 +151,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _has_gpu() -> bool:
-    from netspec.device.gpus import gpus, simulated
+    from netspec.device.gpus import gpus
 
-    return bool(gpus()) or simulated()
+    return bool(gpus())
 
 
 def _obstacle() -> str | None:

@@ -135,26 +135,19 @@ def cpu() -> CpuDevice:
 
 @functools.cache
 def gpu() -> Device:
-    """The first GPU, or numba's simulator if it is asked for, or an emulator. Raises Skipped where there is none."""
+    """The first GPU, or an emulator where there is none. Raises Skipped where neither can be had."""
     try:
         from netspec.device.cuda.device import CudaDevice
-        from netspec.kernels.numba_cuda import SIMULATOR, cuda
+        from netspec.kernels.numba_cuda import cuda
     except ImportError as error:
         raise Skipped(f"numba-cuda is not installed ({error})") from error
-    if SIMULATOR or cuda.is_available():
+    if cuda.is_available():
         return CudaDevice(0)
     if not finds_compiler():
         raise Skipped("there is no GPU, and to emulate one CUDA's compiler is missing: install netspec[cuda13]")
     from netspec.device.emulated.device import EmulatedCuda
 
     return EmulatedCuda()
-
-
-def is_simulated() -> bool:
-    """Whether ``gpu`` is the simulator."""
-    from netspec.kernels.numba_cuda import SIMULATOR
-
-    return SIMULATOR
 
 
 def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
 from netspec.device.base import Device
-from netspec.device.gpus import SIMULATED, fault, gpus, obstacle, simulated
+from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.machine.environment import processor
 
@@ -39,8 +39,6 @@ def available() -> list[DeviceInfo]:
         for index, card in enumerate(gpus())
         if obstacle() is None
     ]
-    if simulated():
-        found = [DeviceInfo("cuda:0", "cuda", "numba's simulator of a GPU")]
     return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"))]
 
 
@@ -93,8 +91,6 @@ def capabilities(names: Mapping[str, str]) -> dict[str, tuple[int, int] | None]:
 
 
 def _capability(kind: Backend, index: int) -> tuple[int, int] | None:
-    if kind == "cuda" and simulated():
-        return SIMULATED
     return gpus()[index].capability if kind == "cuda" and index < len(gpus()) else None
 
 
@@ -102,8 +98,6 @@ def _model(name: str, names: Sequence[str]) -> str:
     kind, index = _parsed(name)
     if kind == "cpu":
         return f"{processor()}, {_count(team_size(name, names), 'thread')}"
-    if simulated():
-        return "simulated GPU"
     return gpus()[index].name if index < len(gpus()) else "GPU"
 
 
@@ -128,7 +122,7 @@ def _named(devices: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
         )
     if len(kinds) > 1:
         raise NetspecError(f"{', '.join(wanted)}: a network runs on CPUs or on GPUs, not on both at once")
-    if kinds == {"cuda"} and not simulated():
+    if kinds == {"cuda"}:
         _check_cards([_parsed(name)[1] for name in wanted])
     return tuple(f"{kind}:{index}" for kind, index in map(_parsed, wanted))
 
@@ -147,9 +141,9 @@ def _check_cards(indices: Sequence[int]) -> None:
 
 
 def _dealt(devices: Sequence[str], kind: str | None) -> tuple[tuple[str, ...], list[str]]:
-    if kind == "cuda" and not simulated():
+    if kind == "cuda":
         _check_cards([0])
-    cards = 1 if simulated() and kind == "cuda" else len(gpus()) if obstacle() is None else 0
+    cards = len(gpus()) if obstacle() is None else 0
     if kind == "cpu" or not cards:
         line = obstacle() if kind is None else None
         return tuple(f"cpu:{index}" for index in range(len(devices))), [f"{line}; CPUs are used"] if line else []
@@ -166,7 +160,7 @@ def _told(devices: Sequence[str], names: Sequence[str]) -> str:
         return f"{pairs}; {threads} on {_count(cores(), 'core')}"
     cards = gpus()
     used = sorted({int(name.partition(":")[2]) for name in names})
-    models = "simulated" if simulated() else "; ".join(f"cuda:{index} {cards[index].name}" for index in used)
+    models = "; ".join(f"cuda:{index} {cards[index].name}" for index in used)
     return f"{pairs} ({models})"
 
 

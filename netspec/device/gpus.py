@@ -12,8 +12,6 @@ from netspec.kernels.toolkit import finds_compiler as finds_compiler
 
 _COMPUTE_CAPABILITY = (75, 76)
 """The driver's numbers for the attributes "major" and "minor"."""
-SIMULATED = (9, 0)
-"""The compute capability that the simulator stands for: it has a twin of each instruction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +21,6 @@ class Gpu:
     name: str
     memory: int
     capability: tuple[int, int]
-
-
-def simulated() -> bool:
-    """Whether numba is told to simulate a GPU."""
-    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 
 @functools.cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from netspec.errors import NetspecError
 
-
-class Fault(NetspecError):
+class Fault(Exception):
     """A kernel's mistake: what happened, with the kernel, the line of PTX and the thread where known."""

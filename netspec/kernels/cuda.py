@@ -19,8 +19,7 @@ def compile_cuda(function: Callable[..., Any], dtype: str, stored_through: Calla
     ``stored_through`` is its epilogue, see netspec.kernels.epilogue.
     """
     prepared = prepare(function, dtype, stored_through)
-    folder = None if numba_cuda.SIMULATOR else content_folder(prepared.digest, _target())
-    return numba_cuda.jit(prepared.build(_helper), folder=folder)
+    return numba_cuda.jit(prepared.build(_helper), folder=content_folder(prepared.digest, _target()))
 
 
 @functools.cache

@@ -1,6 +1,5 @@
-"""Instructions of NVIDIA GPUs that numba.cuda has no name for, each as a function that kernels call.
+"""Instructions of NVIDIA GPUs that numba.cuda has no name for, each as a function that kernels call: inline PTX.
 
-Compiled they are inline PTX, in the simulator a portable twin (netspec.kernels.twins): so one kernel serves both.
 Arrays have elements of 4 bytes unless said otherwise; an ``index`` counts elements through the array's memory,
 whatever its shape. 128-bit accesses need an address that is a multiple of 16 bytes.
 
@@ -36,10 +35,9 @@ Matrices, in which all 32 threads of a warp take part (PTX ISA 9.7.14):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from netspec.kernels import twins
 from netspec.kernels.inline_ptx import (
     address,
     architecture,
@@ -52,12 +50,7 @@ from netspec.kernels.inline_ptx import (
     vector_pointer,
     void,
 )
-from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
-
-
-def _instruction(define: Callable[..., Any]) -> Any:
-    """The intrinsic that ``define`` types and generates, or its twin of the same name in the simulator."""
-    return twins.Twin(define) if SIMULATOR else intrinsic(define)
+from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
 
 
 def _alignment(array: Any) -> int:
@@ -65,7 +58,7 @@ def _alignment(array: Any) -> int:
     return min(array.dtype.bitwidth // 2, 16)  # type: ignore[no-any-return]
 
 
-@_instruction
+@intrinsic
 def load4(_, array, index):  # type: ignore[no-untyped-def]
     """Four neighbouring elements at once."""
 
@@ -76,7 +69,7 @@ def load4(_, array, index):  # type: ignore[no-untyped-def]
     return types.UniTuple(array.dtype, 4)(array, types.int64), generate
 
 
-@_instruction
+@intrinsic
 def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
     """Write four neighbouring elements at once."""
 
@@ -91,7 +84,7 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64, *[array.dtype] * 4), generate
 
 
-@_instruction
+@intrinsic
 def store_relaxed(_, array, index, value):  # type: ignore[no-untyped-def]
     """Write an element that others write too."""
 
@@ -104,7 +97,7 @@ def store_relaxed(_, array, index, value):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64, types.int32), generate
 
 
-@_instruction
+@intrinsic
 def rsqrt(_, value):  # type: ignore[no-untyped-def]
     """1 / sqrt(value), nearly."""
 
@@ -114,7 +107,7 @@ def rsqrt(_, value):  # type: ignore[no-untyped-def]
     return types.float32(types.float32), generate
 
 
-@_instruction
+@intrinsic
 def quotient(_, i, n):  # type: ignore[no-untyped-def]
     """i // n in 32 bits without a sign; there is no check of n."""
 
@@ -124,7 +117,7 @@ def quotient(_, i, n):  # type: ignore[no-untyped-def]
     return types.int32(types.uint32, types.uint32), generate
 
 
-@_instruction
+@intrinsic
 def scaled(_, i, factor, shift):  # type: ignore[no-untyped-def]
     """i * factor >> shift, the product in 64 bits."""
     text = "{ .reg .u64 t; mul.wide.u32 t, $1, $2; shr.u64 t, t, $3; cvt.u32.u64 $0, t; }"
@@ -135,7 +128,7 @@ def scaled(_, i, factor, shift):  # type: ignore[no-untyped-def]
     return types.int32(types.uint32, types.uint32, types.uint32), generate
 
 
-@_instruction
+@intrinsic
 def opaque(_, value):  # type: ignore[no-untyped-def]
     """The same number."""
 
@@ -148,7 +141,7 @@ def opaque(_, value):  # type: ignore[no-untyped-def]
 _SHUFFLES = {"bfly": "shuffle_xor", "down": "shuffle_down", "up": "shuffle_up"}
 
 
-def _shuffle(kind: str, bound: str) -> Callable[..., Any]:
+def _shuffle(kind: str, bound: str) -> Any:
     text = f"shfl.sync.{kind}.b32 $0, $1, $2, {bound}, 0xffffffff;"
 
     def define(_, value, lanes):  # type: ignore[no-untyped-def]
@@ -159,17 +152,14 @@ def _shuffle(kind: str, bound: str) -> Callable[..., Any]:
 
         return value(value, types.int32), generate
 
-    define.__name__ = define.__qualname__ = _SHUFFLES[kind]
-    return define
+    return named_intrinsic(define, _SHUFFLES[kind])
 
 
-shuffle_xor = _instruction(_shuffle("bfly", "0x1f"))
-shuffle_down = _instruction(_shuffle("down", "0x1f"))
-shuffle_up = _instruction(_shuffle("up", "0x0"))
+shuffle_xor, shuffle_down, shuffle_up = _shuffle("bfly", "0x1f"), _shuffle("down", "0x1f"), _shuffle("up", "0x0")
 
 
-def _cp_async(size: int) -> Any:
-    cache = "cg" if size == 16 else "ca"  # past the first-level cache, which only the widest copies can
+def async_copy(size: int, cache: str, name: str) -> Any:
+    """The intrinsic of a copy of so many bytes through the first-level cache ("ca"), or past it ("cg", of 16 alone)."""
 
     def define(_, target, place, source, index, count):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -186,14 +176,14 @@ def _cp_async(size: int) -> Any:
         whole = isinstance(count, types.Boolean)
         return types.void(target, types.int64, source, types.int64, count if whole else types.int32), generate
 
-    define.__name__ = define.__qualname__ = f"cp_async{size}"
-    return _instruction(define)
+    return named_intrinsic(define, name)
 
 
-cp_async4, cp_async8, cp_async16 = _cp_async(4), _cp_async(8), _cp_async(16)
+cp_async4, cp_async8 = async_copy(4, "ca", "cp_async4"), async_copy(8, "ca", "cp_async8")
+cp_async16 = async_copy(16, "cg", "cp_async16")
 
 
-@_instruction
+@intrinsic
 def cp_async_commit(_):  # type: ignore[no-untyped-def]
     """Close a group of copies."""
 
@@ -204,7 +194,7 @@ def cp_async_commit(_):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
-@_instruction
+@intrinsic
 def cp_async_wait(_, pending):  # type: ignore[no-untyped-def]
     """Wait until at most ``pending`` groups of copies, a literal, are under way."""
     if not isinstance(pending, types.IntegerLiteral):
@@ -224,7 +214,7 @@ def convert_tf32(builder: Any, value: Any) -> Any:
     return builder.select(builder.icmp_unsigned(">=", architecture(builder), uint32(900)), even, away)
 
 
-@_instruction
+@intrinsic
 def to_tf32(_, value):  # type: ignore[no-untyped-def]
     """A float32 with 10 bits of mantissa, rounded to the nearest; ties to even, or away from zero before Hopper."""
 
@@ -234,12 +224,17 @@ def to_tf32(_, value):  # type: ignore[no-untyped-def]
     return types.uint32(types.float32), generate
 
 
-@_instruction
+def convert_bf16x2(builder: Any, low: Any, high: Any) -> Any:
+    """Generate the rounding of two float32 to bfloat16, side by side."""
+    return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, [low, high], "=r,f,f")
+
+
+@intrinsic
 def to_bf16x2(_, low, high):  # type: ignore[no-untyped-def]
     """Two float32 as bfloat16 side by side, rounded to the nearest, ties to even."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, args, "=r,f,f")
+        return convert_bf16x2(builder, *args)
 
     return types.uint32(types.float32, types.float32), generate
 
@@ -268,8 +263,7 @@ def _mma(precision: str) -> Any:
         )  # fmt: skip
         return sums(four, two, sums), generate
 
-    define.__name__ = define.__qualname__ = f"mma_{precision}"
-    return _instruction(define)
+    return named_intrinsic(define, f"mma_{precision}")
 
 
 mma_tf32, mma_bf16 = _mma("tf32"), _mma("bf16")
@@ -290,8 +284,7 @@ def _ldmatrix(name: str, option: str) -> Any:
 
         return types.UniTuple(types.uint32, 4)(array, types.int64), generate
 
-    define.__name__ = define.__qualname__ = name
-    return _instruction(define)
+    return named_intrinsic(define, name)
 
 
 ldmatrix, ldmatrix_trans = _ldmatrix("ldmatrix", ""), _ldmatrix("ldmatrix_trans", ".trans")

@@ -1,8 +1,4 @@
-"""The only place that imports numba.cuda, so that another package with the same surface can take its place.
-
-With NUMBA_ENABLE_CUDASIM=1 in the environment kernels run in numba's simulator, one Python thread a CUDA thread. What
-the simulator does otherwise is evened out here, as far as kernels can see it.
-"""
+"""The only place that imports numba.cuda, so that another package with the same surface can take its place."""
 
 from __future__ import annotations
 
@@ -15,47 +11,35 @@ from typing import Any
 
 import numpy as np
 from numba import config
-from numba import cuda as _module
-from numba.cuda import types as types
 
+from netspec.errors import NetspecError
 from netspec.kernels.cache import Locator, SharedFiles
 
-SIMULATOR = bool(config.ENABLE_CUDASIM)
-"""Whether kernels are simulated."""
+if config.ENABLE_CUDASIM:  # numba.cuda is then another module, without a compiler
+    raise NetspecError("NUMBA_ENABLE_CUDASIM is set, and GPU kernels do not run in numba's simulator: unset it")
 
-if SIMULATOR:
-    from netspec.kernels import simulated
-
-    simulated.install()
+from numba import cuda as _module
+from numba.cuda import types as types
 
 # numba-cuda, 0.30.4 for one, names this when it first compiles; NumPy has it no more from 2.5 on
 vars(np).setdefault("row_stack", np.vstack)
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small networks have small grids: nothing to warn of
 
-
-class _SimulatedModule:
-    """``cuda`` as kernels and their helpers see it in the simulator.
-
-    The simulator puts its own module into the globals of a function while a thread is inside, and takes it out when
-    that thread leaves: another thread may still be in there. Looking up the running launch instead has no such race.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        from numba.cuda.simulator import kernel
-
-        running = kernel._get_kernel_context()
-        return getattr(_module if running is None else running, name)
-
-
-cuda: Any = _SimulatedModule() if SIMULATOR else _module
+cuda: Any = _module
 """The module ``numba.cuda``."""
 
 
 def intrinsic(define: Callable[..., Any]) -> Any:
-    """A function that generates its own code in kernels, see numba's extending.intrinsic; not for the simulator."""
+    """A function that generates its own code in kernels, see numba's extending.intrinsic."""
     from numba.cuda import extending
 
     return extending.intrinsic(define)
+
+
+def named_intrinsic(define: Callable[..., Any], *names: Any) -> Any:
+    """``intrinsic`` of a function that a factory has made, under a name of its own: names count in a kernel's hash."""
+    define.__name__ = define.__qualname__ = "_".join(map(str, names))
+    return intrinsic(define)
 
 
 def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | None = None) -> Any:
@@ -65,8 +49,6 @@ def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | No
     from the PTX that the compile gate and the emulator see: at link time, which numba-cuda would do by itself, they
     would be compiled once more, otherwise, and in twice the time.
     """
-    if SIMULATOR:
-        return function if device else _module.jit(function)
     dispatcher = _module.jit(function, device=device, lto=False)
     if folder is not None and not device:
         dispatcher._cache = _content_cache(function, folder)

@@ -18,27 +18,22 @@ Values come as the instruction's registers: for tile i and half s of the terms 4
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from itertools import product as combinations
 from typing import Any, Literal
 
-from netspec.kernels import twins
-from netspec.kernels.inline_ptx import as_vector, asm, float32, int64, pack, pointer, uint32, unpack, vector_pointer
-from netspec.kernels.instructions import convert_tf32, load_matrices, multiply_add
-from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
+from netspec.kernels.inline_ptx import as_vector, float32, int64, pack, pointer, uint32, unpack, vector_pointer
+from netspec.kernels.instructions import convert_bf16x2, convert_tf32, load_matrices, multiply_add
+from netspec.kernels.numba_cuda import named_intrinsic, types
 
 Order = Literal["lines", "terms"]
 Precision = Literal["tf32", "bf16"]
 Side = Literal["left", "right"]
-_Words = dict[str, list[list[tuple[int, ...]]]]
+_Values = list[Any]
+_Steps = list[list[tuple[int, ...]]]
 TERMS = 16
 """Terms of a slab."""
-
-
-def _instruction(define: Callable[..., Any], twin: Callable[..., Any], *names: Any) -> Any:
-    define.__name__ = define.__qualname__ = "_".join(map(str, names))
-    return twins.Twin(define, twin) if SIMULATOR else intrinsic(define)
 
 
 # Places in shared memory --------------------------------------------------------------------------------------------
@@ -100,7 +95,7 @@ def zeros(count: int) -> Any:
 
         return types.UniTuple(types.float32, count)(), generate
 
-    return _instruction(define, lambda: (0.0,) * count, "zeros", count)
+    return named_intrinsic(define, "zeros", count)
 
 
 @cache
@@ -125,14 +120,7 @@ def load(order: Order, side: Side, tiles: int, width: int) -> Any:
         values = types.UniTuple(array.dtype, own * len(places))
         return values(array, types.UniTuple(types.int32, 4), types.int32), generate
 
-    def twin(array: Any, starts: Sequence[int], at: int) -> tuple[Any, ...]:
-        found: list[Any] = []
-        for base, distance in places:
-            index = int(starts[base]) + int(at) + distance
-            found += twins.matrices_as_numbers(array, index) if own == 4 else twins.load_some(array, index, own)
-        return tuple(found)
-
-    return _instruction(define, twin, "load", order, side, tiles, width)
+    return named_intrinsic(define, "load", order, side, tiles, width)
 
 
 @cache
@@ -155,11 +143,7 @@ def store(order: Order, tiles: int, columns: int, pitch: int) -> Any:
 
         return types.void(array, types.int64, types.UniTuple(types.float32, count)), generate
 
-    def twin(array: Any, index: int, sums: Sequence[Any]) -> None:
-        for offset, first in places:
-            twins.store_some(array, index + offset, *sums[first : first + 2])
-
-    return _instruction(define, twin, "store", order, tiles, columns, pitch)
+    return named_intrinsic(define, "store", order, tiles, columns, pitch)
 
 
 @cache
@@ -170,56 +154,40 @@ def multiply(precision: Precision, tiles: int, columns: int) -> Any:
     def define(_, a, b, sums):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             parts = [unpack(builder, whole, count) for whole, count in zip(args, counts, strict=True)]
-
-            def convert(*values: Any) -> Any:
-                if precision == "tf32":
-                    return convert_tf32(builder, *values)
-                return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, values, "=r,f,f")
-
-            def add(a: Any, b: Any, c: Any) -> Any:
-                return multiply_add(builder, precision, a, b, c)
-
-            return pack(context, builder, signature, _product(precision, tiles, columns)(*parts, convert, add))
+            return pack(context, builder, signature, _products(builder, precision, tiles, columns, *parts))
 
         given = [types.UniTuple(types.float32, count) for count in counts]
         return given[2](*given), generate
 
-    def twin(a: Sequence[Any], b: Sequence[Any], sums: Sequence[Any]) -> Any:
-        return twins.in_warp((a, b, sums), together)
-
-    def together(lanes: Sequence[Any]) -> Any:
-        parts = (twins.by_register(lanes, number) for number in range(3))
-        results = _product(precision, tiles, columns)(*parts, *twins.warp_operations(precision))
-        return [tuple(result[lane] for result in results) for lane in range(32)]
-
-    return _instruction(define, twin, "multiply", precision, tiles, columns)
+    return named_intrinsic(define, "multiply", precision, tiles, columns)
 
 
-_LEFT: _Words = {
+_LEFT: dict[Precision, _Steps] = {
     "tf32": [[(0,), (1,), (2,), (3,)], [(4,), (5,), (6,), (7,)]],
     "bf16": [[(0, 2), (1, 3), (4, 6), (5, 7)]],
 }
-_RIGHT: _Words = {"tf32": [[(0,), (1,)], [(2,), (3,)]], "bf16": [[(0, 1), (2, 3)]]}
+_RIGHT: dict[Precision, _Steps] = {"tf32": [[(0,), (1,)], [(2,), (3,)]], "bf16": [[(0, 1), (2, 3)]]}
 """A tile's values by the registers that they are converted to, of each of its instructions."""
+_CONVERT: dict[Precision, Callable[..., Any]] = {"tf32": convert_tf32, "bf16": convert_bf16x2}
 
 
-def _product(precision: Precision, tiles: int, columns: int) -> Callable[..., list[Any]]:
-    """Which values meet in which instruction, whatever values are: registers of a compiler, or a warp's in numpy."""
+def _converted(builder: Any, precision: Precision, words: _Steps, values: _Values, tiles: int) -> list[Any]:
+    """Generate the conversions of an operand: registers by tile and instruction."""
+    size, convert = len(values) // tiles, _CONVERT[precision]
+    return [
+        [[convert(builder, *(values[size * tile + part] for part in word)) for word in step] for step in words]
+        for tile in range(tiles)
+    ]
 
-    def converted(values: Any, words: Any, count: int, convert: Any) -> Any:
-        size = len(values) // count
-        return [
-            [[convert(*(values[size * tile + part] for part in word)) for word in step] for step in words]
-            for tile in range(count)
-        ]
 
-    def product(a: Any, b: Any, sums: Any, convert: Any, add: Any) -> list[Any]:
-        left = converted(a, _LEFT[precision], tiles, convert)
-        right = converted(b, _RIGHT[precision], columns, convert)
-        results = list(sums)
-        for step, i, j in combinations(range(len(_LEFT[precision])), range(tiles), range(columns)):
-            at = (i * columns + j) * 4
-            results[at : at + 4] = add(left[i][step], right[j][step], results[at : at + 4])
-        return results
-
-    return product
+def _products(
+    builder: Any, precision: Precision, tiles: int, columns: int, a: _Values, b: _Values, sums: _Values
+) -> _Values:
+    """Generate the conversions and products of a slab: the sums, each with its products added."""
+    left = _converted(builder, precision, _LEFT[precision], a, tiles)
+    right = _converted(builder, precision, _RIGHT[precision], b, columns)
+    results = list(sums)
+    for step, i, j in combinations(range(len(_LEFT[precision])), range(tiles), range(columns)):
+        at = (i * columns + j) * 4
+        results[at : at + 4] = multiply_add(builder, precision, left[i][step], right[j][step], results[at : at + 4])
+    return results

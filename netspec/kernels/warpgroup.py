@@ -6,7 +6,7 @@ fours of a line are swizzled (PTX ISA, "64-Byte swizzling"): four ``c`` of line 
 Operands begin at multiples of 1024 bytes. The tensor cores read the upper 19 bits of a float32: they cut off, they do
 not round.
 
-Functions to make intrinsics (their twins in the simulator), for ``blocks`` of 64 rows and so many columns:
+Functions to make intrinsics, for ``blocks`` of 64 rows and so many columns:
 
 - ``multiply(blocks, columns)``: ``multiply(array, left, right, sums)`` starts 16 terms of the products of the operands
   at those two indices, added to the sums, which nobody may touch until they have passed through ``wait``;
@@ -24,17 +24,16 @@ cores read that: they do not see by themselves what threads have written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import product as combinations
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
-from netspec.kernels import twins, warpgroup_twins
 from netspec.kernels.inline_ptx import address, asm, float32, pack, pointer, uint32, unpack, void
-from netspec.kernels.numba_cuda import SIMULATOR, intrinsic, types
+from netspec.kernels.instructions import async_copy
+from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
 
 TERMS = 16
 """Terms of a line."""
@@ -55,11 +54,6 @@ def descriptor(start: int) -> int:
 def sum_places(columns: int) -> tuple[tuple[int, int], ...]:
     """Row and column of a thread's sums of a block, less those of the first: PTX ISA, "wgmma ... D fragments"."""
     return tuple((8 * (number // 2 % 2), 8 * (number // 4) + number % 2) for number in range(columns // 2))
-
-
-def _instruction(define: Callable[..., Any], twin: Callable[..., Any], *names: Any) -> Any:
-    define.__name__ = define.__qualname__ = "_".join(map(str, names))
-    return twins.Twin(define, twin) if SIMULATOR else intrinsic(define)
 
 
 def _tied(count: int, others: str) -> str:
@@ -85,10 +79,7 @@ def multiply(blocks: int, columns: int) -> Any:
         whole = types.UniTuple(types.float32, count)
         return whole(array, types.int64, types.int64, whole), generate
 
-    def twin(array: Any, left: int, right: int, sums: Sequence[Any]) -> Any:
-        return warpgroup_twins.multiply(array, left, right, sums, blocks, columns, descriptor)
-
-    return _instruction(define, twin, "multiply", blocks, columns)
+    return named_intrinsic(define, "multiply", blocks, columns)
 
 
 def _operand(builder: Any, place: Any) -> Any:
@@ -132,7 +123,7 @@ def wait(blocks: int, columns: int) -> Any:
         whole = types.UniTuple(types.float32, count)
         return whole(whole), generate
 
-    return _instruction(define, warpgroup_twins.wait, "wait", blocks, columns)
+    return named_intrinsic(define, "wait", blocks, columns)
 
 
 @cache
@@ -154,12 +145,7 @@ def store(blocks: int, columns: int, pitch: int) -> Any:
 
         return types.void(array, types.int64, types.UniTuple(types.float32, blocks * each), types.int64), generate
 
-    def twin(array: Any, index: int, sums: Sequence[Any], block: int) -> None:
-        memory = twins.elements(array)
-        for (row, column), value in zip(places, sums[block * each : (block + 1) * each], strict=True):
-            memory[index + row * pitch + column] = value
-
-    return _instruction(define, twin, "store", blocks, columns, pitch)
+    return named_intrinsic(define, "store", blocks, columns, pitch)
 
 
 def _store_pair(builder: Any, place: Any, values: Sequence[Any]) -> None:
@@ -169,51 +155,25 @@ def _store_pair(builder: Any, place: Any, values: Sequence[Any]) -> None:
     builder.store(pair, builder.bitcast(place, ir.PointerType(kind, place.type.addrspace)), align=8)
 
 
-def _fence() -> Any:
-    def define(_):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            asm(builder, "fence.proxy.async.shared::cta;", void, [], "~{memory}", moves=False)
-            return context.get_dummy_value()
+@intrinsic
+def fence(_):  # type: ignore[no-untyped-def]
+    """See above."""
 
-        return types.void(), generate
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        asm(builder, "fence.proxy.async.shared::cta;", void, [], "~{memory}", moves=False)
+        return context.get_dummy_value()
 
-    return _instruction(define, lambda: None, "fence")
-
-
-fence = _fence()
+    return types.void(), generate
 
 
-def _cached_copy() -> Any:
-    text = "{{ .reg .pred none; setp.eq.u32 none, $2, 0; cp.async.ca.shared.global [$0], [$1], 16, {}; }}"
-
-    def define(_, target, place, source, index, count):  # type: ignore[no-untyped-def]
-        whole = isinstance(count, types.Boolean)
-
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            array, start, origin, first, elements = args
-            shared = address(builder, pointer(context, builder, signature.args[0], array, start), shared=True)
-            data = address(builder, pointer(context, builder, signature.args[2], origin, first))
-            given = builder.zext(elements, uint32) if whole else builder.mul(elements, uint32(4))
-            way = text.format("none" if whole else "$2")
-            asm(builder, way, void, [shared, data, given], "r,l,r,~{memory}", moves=False)
-            return context.get_dummy_value()
-
-        return types.void(target, types.int64, source, types.int64, count if whole else types.int32), generate
-
-    return _instruction(define, twins.cp_async16, "cp_async16_cached")
+cp_async16_cached = async_copy(16, "ca", "cp_async16_cached")
 
 
-cp_async16_cached = _cached_copy()
+@intrinsic
+def rounded(_, value):  # type: ignore[no-untyped-def]
+    """See above."""
 
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(asm(builder, "cvt.rna.tf32.f32 $0, $1;", uint32, args, "=r,f"), float32)
 
-def _rounded() -> Any:
-    def define(_, value):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            return builder.bitcast(asm(builder, "cvt.rna.tf32.f32 $0, $1;", uint32, args, "=r,f"), float32)
-
-        return types.float32(types.float32), generate
-
-    return _instruction(define, lambda value: twins.tf32_bits(value).view(np.float32)[()], "rounded")
-
-
-rounded = _rounded()
+    return types.float32(types.float32), generate

@@ -83,10 +83,8 @@ def _memory() -> Finding:
 
 
 def _gpus() -> Finding:
-    from netspec.device.gpus import gpus, obstacle, simulated
+    from netspec.device.gpus import gpus, obstacle
 
-    if simulated():
-        return Finding("GPUs", "remark", "numba simulates one: for tests, far too slow to train")
     cards = gpus()
     if not cards:
         text = "no NVIDIA driver that shows a card; networks run on CPUs"

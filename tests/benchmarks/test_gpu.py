@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
-from places import ROOT
-from stand_in import library
-
-from netspec.device.gpus import finds_compiler
+from cards_apart import environment, needs_stand_in, pytest_on_cards
+from places import ROOT, TESTS
 
 BENCHMARKS = ROOT / "benchmarks"
-SPEC = """
-netspec: 1
-name: little
-devices: [card]
-inputs:
-  image: {shape: [1, 1, 3]}
-  label: {dtype: int32}
-layers:
-  - {name: fc, type: dense, inputs: image, units: 10}
-  - {name: loss, type: softmax_loss, inputs: [fc, label]}
-train: {batch: 2}
-data: {mean: none}
-"""
 SERVER = """
 import os, sys, time
 sys.path.insert(0, {folder!r})
@@ -151,18 +135,39 @@ def test_each_test_on_the_card_has_a_process_of_its_own(parts, monkeypatch):
     assert late["answer"] == "4 not run"
 
 
-@pytest.mark.skipif(not (finds_compiler() and library.compiler()), reason="the stand-in needs CUDA's and a C compiler")
+@pytest.mark.parametrize("marks", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@needs_stand_in[0]
+@needs_stand_in[1]
+def test_sections_by_themselves(marks):
+    pytest_on_cards("-m", marks, TESTS / "stand_in" / "benchmark_on_cards.py")
+
+
+@needs_stand_in[0]
+@needs_stand_in[1]
 def test_sections_run_on_the_stand_in_for_a_card(tmp_path):
     """numba-cuda's own host code, captured graphs and all."""
+    from stand_in.benchmark_on_cards import SPEC
+
     spec = tmp_path / "little.yaml"
     spec.write_text(SPEC)
     options = ["--one-device", spec, "--check", spec, "--sections", "architecture", "graphs", "iteration"]
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "stand_in" / "site")))
-    environment = {**os.environ, "NETSPEC_CARDS": "1", "PYTHONPATH": paths}
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), str(tmp_path / "out"), *map(str, options)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment(1), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {name.partition(",")[0] for name in found} == {"machine", "architecture", "graphs", "iteration"}
     assert found["machine"]["answer"].startswith("stand-in H200")
     assert found["architecture"]["answer"].startswith("sm_90a loads and computes")
     assert found["graphs"]["right"] and found["iteration"]["answer"].startswith("replayed as a graph")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert text.splitlines()[2].startswith("- the machine: ") and "numba-cuda" in text.splitlines()[2]
+    assert text.splitlines()[3].startswith("- code for this card")
+
+
+def test_convolutions_are_compared_with_cudnns(parts):
+    from gpu_parts import compare
+
+    step = {"step": "conv1.forward@card", "variant": "plain", "ms": 2.0}
+    rival = {"layer": "conv1", "mode": "float32", "forward_ms": 1.0}
+    (row,) = compare.convolutions({"steps": {"rows": [step]}, "torch, convolutions": {"rows": [rival]}})["rows"]
+    assert row["share_of_cudnn"] == 0.5

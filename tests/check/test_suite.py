@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 from places import PLUGINS
 
-from netspec.check import CHECKS, run
+from netspec.check import CHECKS, run, subject
 from netspec.check.subject import Subject
 from netspec.check.suite import Result, outcome
 from netspec.errors import NetspecError
 from netspec.registry import layers as registry
 
-WRONG = PLUGINS / "wrong.py"
 EXPECTED = {
     "wrong_docs": ("docs", "class Undocumented has no docstring"),
     "wrong_default": ("schema", "'size': the default 0 does not fit"),
@@ -51,15 +48,6 @@ EXPECTED = {
     "wrong_python": ("shapes", "wrong.py:296: 'Tensor' object has no attribute 'shapes'"),
     "wrong_kink": ("gradients", "say where in ``kinks``"),
 }
-SIMULATED = """
-import sys
-from netspec.check.precision import check_cuda
-from netspec.check.subject import Subject
-from netspec.check.suite import outcome
-from netspec.registry import load_plugin
-load_plugin(sys.argv[1])
-print(outcome(check_cuda, Subject("wrong_cuda", ("cpu", "cuda"))).message)
-"""
 BY_NAME = {check.__name__.removeprefix("check_"): check for check in CHECKS}
 
 
@@ -91,11 +79,23 @@ def test_right_layers_pass(layer_type: str) -> None:
 
 
 def test_finds_wrong_cuda() -> None:
+    result = outcome(BY_NAME["cuda"], Subject("wrong_cuda", ("cpu", "cuda")))
+    if result.status == "skipped":
+        pytest.skip(result.message)
+    assert "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements): the CUDA kernels" in result.message
+
+
+def test_without_gpu_and_compiler_cuda_checks_are_skipped_and_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, "-c", SIMULATED, str(WRONG)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements): the CUDA kernels" in done.stdout, done
+    from netspec.kernels.numba_cuda import cuda
+
+    monkeypatch.setattr(cuda, "is_available", lambda: False)
+    monkeypatch.setattr(subject, "finds_compiler", lambda: False)
+    subject.gpu.cache_clear()
+    result = outcome(BY_NAME["cuda"], Subject("wrong_cuda", ("cpu", "cuda")))
+    assert result.status == "skipped" and "install netspec[cuda13]" in result.message
 
 
 def test_every_check_of_a_cpu_can_fail() -> None:

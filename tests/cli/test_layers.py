@@ -144,7 +144,7 @@ class Reversed(Layer):
 @pytest.mark.skipif(bool(gpus()), reason="nothing is emulated where there is a GPU")
 @pytest.mark.skipif(not finds_compiler(), reason="CUDA's compiler is not installed: pip install 'netspec[gates]'")
 def test_cuda_kernels_are_checked_without_a_gpu(tmp_path):
-    """A barrier that is missing, which neither a simulator nor most runs on a card would show."""
+    """A barrier that is missing, which most runs on a card would not show."""
     results = {}
     for name, barrier in (("kept", "cuda.syncthreads()"), ("lost", "")):
         file = tmp_path / f"{name}.py"

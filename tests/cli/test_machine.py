@@ -48,7 +48,6 @@ def test_the_state_of_gpus_is_told_in_words(monkeypatch):
     from netspec.device import gpus
 
     card = gpus.Gpu("A Card", 8 * 2**30, (9, 0))
-    monkeypatch.setattr(gpus, "simulated", lambda: False)
     monkeypatch.setattr(gpus, "gpus", lambda: ())
     assert health.CHECKS["GPUs"]().status == "remark"
     monkeypatch.setattr(gpus, "gpus", lambda: (card,))

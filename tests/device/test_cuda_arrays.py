@@ -1,4 +1,4 @@
-"""The CUDA device on numba-cuda's own arrays, the driver stood in for: what the simulator's arrays cannot show."""
+"""The CUDA device on numba-cuda's own arrays, the driver stood in for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from netspec.device.cuda import driver
 from netspec.device.cuda.device import CudaDevice
 from netspec.errors import NetspecError
 from netspec.kernels import parallel
-from netspec.kernels.numba_cuda import SIMULATOR, type_of
+from netspec.kernels.numba_cuda import driver_error, type_of
 from netspec.planning.plan import Pass
-
-pytestmark = pytest.mark.skipif(SIMULATOR, reason="kernels are simulated")
 
 
 class Stream:
@@ -107,6 +105,28 @@ def test_copies_from_another_card(card, monkeypatch, direct):
     card.copier(card.slice(target, 2, 4, 8), source, other, "copy")()
     assert asked == [(0, 1)]
     np.testing.assert_array_equal(card.download(target), np.concatenate([0 * values, values], axis=2))
+
+
+def test_a_copy_between_different_shapes_is_refused(card):
+    with pytest.raises(ValueError, match="cannot copy"):
+        card.copier(card.empty((2, 3), "float32"), card.empty((3, 2), "float32"), card, "copy")
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [(2, NetspecError, "cuda:0: no room for 1,000 bytes, 100 of 2,000 are free"), (999, driver_error(), "refused")],
+)
+def test_no_room_names_bytes_asked_and_free(card, monkeypatch, code, error, words):
+    """Another refusal of the driver's is passed on as it is."""
+
+    def refuse(*_):
+        raise driver_error()(code, "refused")
+
+    monkeypatch.setattr(device_module.cuda, "device_array", refuse)
+    context = SimpleNamespace(get_memory_info=lambda: (100, 2000))
+    monkeypatch.setattr(device_module.cuda, "current_context", lambda: context, raising=False)
+    with pytest.raises(error, match=words):
+        card.arena(1000)
 
 
 def test_a_pass_is_compiled_once_and_launched_as_it_says(card, monkeypatch):

@@ -28,7 +28,6 @@ def machine(monkeypatch):
         monkeypatch.setattr(binding, "obstacle", lambda: obstacle)
 
     monkeypatch.setattr(binding, "cores", lambda: 4)
-    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
     have(0)
     return have
 
@@ -97,13 +96,6 @@ def test_an_unknown_card_is_told_with_the_known_ones(machine):
         bind(TWO, ["cuda:0,cuda:1"])
     assert [info.name for info in available()] == ["cuda:0", "cpu:0"]
     assert available()[0].memory == 80 << 30
-
-
-def test_the_simulator_binds_any_index(monkeypatch):
-    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
-    assert bind(TWO, ["cuda:0,cuda:1"])[0] == ("cuda:0", "cuda:1")
-    assert bind(TWO)[0] == ("cpu:0", "cpu:1")
-    assert available()[0].name == "cuda:0"
 
 
 def test_devices_of_one_name_have_teams_of_their_own():

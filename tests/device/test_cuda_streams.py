@@ -9,11 +9,9 @@ from cuda_stand_in import stand_in_cards
 from nets import BATCH, RATES, TWO_TOWERS, batch, network
 
 pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
-numba_cuda = pytest.importorskip("netspec.kernels.numba_cuda", reason="numba-cuda is not installed")
-from netspec.errors import NetspecError  # noqa: E402
-from netspec.runners.execution.session import Session  # noqa: E402
-
-pytestmark = pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated")
+pytest.importorskip("netspec.kernels.numba_cuda", reason="numba-cuda is not installed")
+from netspec.errors import NetspecError
+from netspec.runners.execution.session import Session
 
 
 def _session(**options):

@@ -1,25 +1,35 @@
-"""Backward passes of elementwise layers as the epilogue of a convolution's: fewer launches, the same bits."""
+"""Elementwise layers as the epilogue of the kernel before, forwards and backwards: fewer launches, the same bits."""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-
-pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+from compiled import EmulatedCuda, needs_compiler
 from nets import RATES, batch, network, same_bits
 
 from netspec.contract.kernel import BESIDE
-from netspec.device.emulated.device import EmulatedCuda
-from netspec.device.gpus import finds_compiler
-from netspec.kernels import numba_cuda
 from netspec.program.fuse import split
+from netspec.registry import load_plugin
 from netspec.runners.execution.session import Session
 
-pytestmark = [
-    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
-    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
-]
-NET = """
+pytestmark = needs_compiler
+PLUGIN = '''
+from netspec.plugin import Elementwise, integer, number, register
+
+@register("emulated_leaky")
+class Leaky(Elementwise):
+    """y = x, or slope * x / times below zero"""
+    attrs = {"slope": number("Below zero.", default=0.1), "times": integer("Divisor.", default=3)}
+
+    def forward(slope, x, times):
+        return x if x > 0 else slope * x / times
+
+    def backward(y, dy, slope, times):
+        return dy if y > 0 else slope * dy / times
+'''
+ONE = """
     netspec: 1
     name: net
     inputs:
@@ -35,26 +45,71 @@ NET = """
     train: {batch: 2, seed: 3}
     data: {mean: none, scale: 0.01}
 """
+TWO = """
+    netspec: 1
+    name: net
+    devices: [left, right]
+    inputs:
+      image: {shape: [5, 5, 3]}
+      label: {dtype: int32}
+    layers:
+      - {name: conv1, type: conv, device: [left, right], inputs: image, filters: 4, size: 3, bias_init: 0.1}
+      - {name: leaky1, type: emulated_leaky, slope: 0.3}
+      - {name: relu1, type: relu}
+      - {name: conv2, type: conv, filters: 6, size: 1, bias: false, inputs: {from: relu1, connect: all}}
+      - {name: tanh2, type: tanh}
+      - {name: fc3, type: dense, device: left, units: 5, inputs: {from: tanh2, connect: all}}
+      - {name: leaky3, type: emulated_leaky}
+      - {name: loss, type: softmax_loss, inputs: [leaky3, label]}
+    train: {batch: 2, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
 
 
-def trained(fuse):
-    spec = network(NET)
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory):
+    file = tmp_path_factory.mktemp("plugins") / "leaky.py"
+    file.write_text(PLUGIN)
+    load_plugin(file)
+
+
+def trained(text, fuse):
+    """Tensors and results after an iteration, how many kernels were launched, and the programs."""
+    spec, cards = network(text), []
     spec = replace(spec, train=replace(spec.train, fuse=fuse))
-    card = EmulatedCuda()
-    with Session(spec, ["cpu"], runner="serial", phases=("train",), opener=lambda _: [card]) as session:
-        outcome = session.train(batch(0, (5, 5, 4), 2), 0, 2, RATES)
+    arrays = batch(0, spec.inputs["image"].shape, 2)
+
+    def opener(names):
+        cards.extend(EmulatedCuda() for _ in names)
+        return cards
+
+    with Session(spec, ["cpu"], runner="serial", phases=("train", "predict"), opener=opener) as session:
+        outcome = session.train(arrays, 0, 2, RATES)
         found = {**session.store.tensors(), "loss": np.array(outcome.reports["loss"]["loss"])}
-        return found, card.launches, {step.name: step for step in session.programs["train"].steps}
+        found["probs"] = session.predict({"image": arrays["image"]}, 2)
+        return found, sum(card.launches for card in cards), session.programs
 
 
 def test_gradients_through_an_epilogue_have_the_same_bits():
-    fused, launches, steps = trained(True)
-    apart, more, _ = trained(False)
+    fused, launches, programs = trained(ONE, True)
+    apart, more, _ = trained(ONE, False)
     same_bits(fused, apart)
     assert launches <= more - 4
+    steps = {step.name: step for step in programs["train"].steps}
     (name,) = (name for name in steps if name.startswith("conv2.backward"))
     assert steps[name].attrs["fused"] == ("relu1",)
     (one,) = (one for one in steps[name].passes if one.then)
     assert dict(one.args)[BESIDE] == "relu1.y" and one.writes == ("d_x",)
     plain = split(steps[name])[0]
     assert {dict(each.args).get(BESIDE, "d_x") for each in plain.passes} == {"d_x"}
+
+
+def test_layers_of_two_devices_have_the_same_bits():
+    fused, launches, programs = trained(TWO, True)
+    apart, more, _ = trained(TWO, False)
+    same_bits(fused, apart)
+    assert launches < more
+    steps = {step.name: step.attrs.get("fused", ()) for step in programs["predict"].steps}
+    assert steps["conv1.forward@left"] == ("leaky1", "relu1")
+    assert steps["conv2.forward@right"] == ("tanh2",)
+    assert steps["fc3.forward@left"] == ("leaky3",)

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import launched, needs_compiler
 
-pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-from emulated import python, simulators_tests
-
-from netspec.device.gpus import finds_compiler
-from netspec.emulate import Fault
-from netspec.kernels import numba_cuda
+from netspec.errors import NetspecError
 from netspec.plugin import cp_async16, cp_async_commit, cp_async_wait, cuda, load4, shuffle_down
 
-pytestmark = [
-    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
-    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
-]
+pytestmark = needs_compiler
 RNG = np.random.default_rng(5)
 
 
@@ -33,7 +26,7 @@ def collatz(start, steps):
 def test_loops_of_their_own_length():
     start = np.arange(1, 301)
     steps = np.zeros(300, np.int64)
-    python(collatz, start, steps, threads=128, blocks=3)
+    launched(collatz, start, steps, threads=128, blocks=3)
     assert list(steps[:10]) == [0, 1, 7, 2, 5, 8, 16, 3, 19, 6] and steps[26] == 111
 
 
@@ -53,7 +46,7 @@ def total(values, sums):
 
 def test_sums_in_shared_memory():
     values, sums = RNG.integers(0, 100, 1280).astype(np.float32), np.zeros(10, np.float32)
-    python(total, values, sums, threads=128, blocks=10)
+    launched(total, values, sums, threads=128, blocks=10)
     assert np.array_equal(sums, values.reshape(10, 128).sum(axis=1))
 
 
@@ -71,8 +64,8 @@ def hasty(values, sums):
 
 
 def test_a_sum_that_leaves_out_its_barriers_is_a_race():
-    with pytest.raises(Fault, match="race: shared memory"):
-        python(hasty, np.ones(128, np.float32), np.ones(128, np.float32), threads=128)
+    with pytest.raises(NetspecError, match="race: shared memory"):
+        launched(hasty, np.ones(128, np.float32), np.ones(128, np.float32), threads=128)
 
 
 def by_shuffles(values, sums):
@@ -88,7 +81,7 @@ def by_shuffles(values, sums):
 
 def test_sums_by_shuffles():
     values, sums = RNG.integers(0, 100, 256).astype(np.float32), np.zeros(8, np.float32)
-    python(by_shuffles, values, sums, threads=64, blocks=4)
+    launched(by_shuffles, values, sums, threads=64, blocks=4)
     assert np.array_equal(sums, values.reshape(8, 32).sum(axis=1))
 
 
@@ -97,8 +90,8 @@ def misaligned(values, target):
 
 
 def test_four_at_once_from_the_wrong_place():
-    with pytest.raises(Fault, match=r"thread 1: global memory at .* no multiple of the access's 16 bytes"):
-        python(misaligned, np.ones(64, np.float32), np.ones(32, np.float32))
+    with pytest.raises(NetspecError, match=r"thread 1: global memory at .* no multiple of the access's 16 bytes"):
+        launched(misaligned, np.ones(64, np.float32), np.ones(32, np.float32))
 
 
 def beyond(values, target):
@@ -106,8 +99,8 @@ def beyond(values, target):
 
 
 def test_reading_beyond_an_array():
-    with pytest.raises(Fault, match="outside every allocation"):
-        python(beyond, np.ones(32, np.float32), np.ones(32, np.float32))
+    with pytest.raises(NetspecError, match="outside every allocation"):
+        launched(beyond, np.ones(32, np.float32), np.ones(32, np.float32))
 
 
 def impatient(values, target, pending):
@@ -125,40 +118,7 @@ def impatient(values, target, pending):
 
 def test_a_wait_for_too_few_copies():
     values, target = np.arange(128, dtype=np.float32), np.zeros(32, np.float32)
-    python(impatient, values, target, 0)
+    launched(impatient, values, target, 0)
     assert np.array_equal(target, values[3::4] + values[127:95:-1])
-    with pytest.raises(Fault, match="still being copied"):
-        python(impatient, values, target, 1)
-
-
-def _launched(monkeypatch):
-    module = simulators_tests("test_instructions")
-    monkeypatch.setattr(module, "run", lambda kernel, *arrays, threads=32: python(kernel, *arrays, threads=threads))
-    return module
-
-
-def test_products_of_a_warp(monkeypatch):
-    module = _launched(monkeypatch)
-    module.test_products_of_a_warp(module.multiply_tf32, module.a_tf32, module.b_tf32, 8)
-    module.test_products_of_a_warp(module.multiply_bf16, module.a_bf16, module.b_bf16, 16)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "test_matrices_are_dealt_as_the_isa_says",
-        "test_copies_fill_up_with_zeros",
-        "test_copies_of_all_or_none",
-        "test_narrow_copies",
-        "test_shuffles_stay_in_their_warp",
-    ],
-)
-def test_instructions_do_what_their_twins_do(name, monkeypatch):
-    getattr(_launched(monkeypatch), name)()
-
-
-def test_numbers(monkeypatch):
-    module = _launched(monkeypatch)
-    source, whole, target = np.linspace(0.1, 9, 32, dtype="f"), np.arange(32, dtype="i4"), np.zeros(32, "f")
-    python(module.numbers, source, whole, target)
-    assert np.allclose(target, 1 / np.sqrt(source) + whole // 7, rtol=1e-6)
+    with pytest.raises(NetspecError, match="still being copied"):
+        launched(impatient, values, target, 1)

@@ -1,32 +1,22 @@
-"""Every layer's CUDA kernels, in the machine's own instructions, against the CPU's; operations and epilogues too."""
+"""Every layer's CUDA kernels, in the machine's own instructions, against the CPU's."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
-
-pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-from emulated import simulators_tests
-from nets import RATES, batch, network, same_bits
+from compiled import EmulatedCuda, needs_compiler
+from nets import same_bits
 
 from netspec.check.compare import agree
 from netspec.check.subject import Case, Subject, complete, cpu, draw
 from netspec.check.writes import trip, variants_on
 from netspec.contract.kernel import PHASES
 from netspec.contract.tensor import Tensor
-from netspec.device.emulated.device import EmulatedCuda
-from netspec.device.gpus import finds_compiler
-from netspec.kernels import numba_cuda
-from netspec.registry import layer_types, load_plugin
-from netspec.runners.execution.session import Session
+from netspec.registry import layer_types
 
-pytestmark = [
-    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
-    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
-]
+pytestmark = needs_compiler
 
 
 def _kind(name, variant):
@@ -61,19 +51,28 @@ def test_kernels(name, variant, card):
             if able and work not in done:
                 done.append(work)
                 _compare(case, single, subject.device, values)
+                if any("counters" in dict(one.args) for one in single.passes("forward")):
+                    _compare(case, single, subject.device, values, 3, max(1, case.inputs[0].shape[0] - 1))
     assert done
 
 
-def _compare(case, single, host, values):
+def test_double_precision_is_the_kernels_own_dtype(card):
+    case = Subject("relu").cases[0]
+    assert case.on(card, dtype="float64").forward(draw(case))["y"].dtype == "float64"
+
+
+def _compare(case, single, host, values, *counters):
+    """``counters``: the iteration, and how many rows of the batch count."""
     exact = case.on(host, single.layer.phase, dtype="float64")
-    wanted, terms = trip(exact, values), trip(exact, {name: np.abs(value) for name, value in values.items()})
-    got = trip(single, values).written
+    magnitudes = {name: np.abs(value) for name, value in values.items()}
+    wanted, terms = trip(exact, values, *counters), trip(exact, magnitudes, *counters)
+    got = trip(single, values, *counters).written
     bound = single.layer.bounds.get(single.variant, 1e-5)
     for name, array in wanted.written.items():
         if name in got:
             agree(name, got[name], array, f"{single.variant} ({case})", bound, terms.written[name])
     again = case.on(single.device, single.layer.phase, variant=single.variant, poison=1234.5)
-    same_bits(trip(again, values).written, got)
+    same_bits(trip(again, values, *counters).written, got)
 
 
 LARGER = {
@@ -98,7 +97,7 @@ LARGER = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGER)
 def test_larger_shapes(name, card):
-    """Several blocks, tiles and rounds of each loop; those of tensor cores are in test_emulate_tensor_cores.py."""
+    """Several blocks, tiles and rounds of each loop; those of tensor cores are in test_tensor_cores.py."""
     layer, attrs, *shapes = LARGER[name]
     cls = layer_types()[layer]
     given = complete(
@@ -110,55 +109,3 @@ def test_larger_shapes(name, card):
     for single in variants_on(card, case):
         if not single.variant.startswith(("tf32", "bf16")):
             _compare(case, single, cpu(), draw(case))
-
-
-def _operations(monkeypatch, card):
-    module = simulators_tests("test_operations")
-    monkeypatch.setattr(module, "gpu", lambda: card)
-    return module
-
-
-def _tests_of_operations():
-    """Tests of the simulator with their parameters, as calls."""
-    module = simulators_tests("test_operations")
-    for name, test in vars(module).items():
-        if name.startswith("test_"):
-            marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
-            rows = marks[0].args[1] if marks else [()]
-            names = marks[0].args[0] if marks else ()
-            names = [one.strip() for one in names.split(",")] if isinstance(names, str) else list(names)
-            for row in rows:
-                values = row if len(names) > 1 else (row,)
-                yield pytest.param(name, dict(zip(names, values, strict=False)), id=f"{name[5:]}-{row}")
-
-
-@pytest.mark.parametrize(("name", "given"), list(_tests_of_operations()))
-def test_operations(name, given, monkeypatch, card):
-    getattr(_operations(monkeypatch, card), name)(**given)
-
-
-def test_fused_layers_give_the_same_bits(tmp_path):
-    """A network whose elementwise layers are epilogues of the kernels before, trained for two iterations."""
-    module = simulators_tests("test_fusion")
-    (tmp_path / "leaky.py").write_text(module.PLUGIN)
-    load_plugin(str(tmp_path / "leaky.py"))
-    fused, launches = _trained(module.NET, True)
-    apart, more = _trained(module.NET, False)
-    same_bits(fused, apart)
-    assert launches < more
-
-
-def _trained(net, fuse):
-    spec = network(net)
-    spec = replace(spec, train=replace(spec.train, fuse=fuse))
-    arrays, cards = batch(0, (5, 5, 3), 2), []
-
-    def opener(names):
-        cards.extend(EmulatedCuda() for _ in names)
-        return cards
-
-    with Session(spec, ["cpu"], runner="serial", phases=("train", "predict"), opener=opener) as session:
-        outcome = session.train(arrays, 0, 2, RATES)
-        found = {**session.store.tensors(), "loss": np.array(outcome.reports["loss"]["loss"])}
-        found["probs"] = session.predict({"image": arrays["image"]}, 2)
-    return found, sum(card.launches for card in cards)

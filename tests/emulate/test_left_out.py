@@ -6,24 +6,18 @@ import re
 
 import numpy as np
 import pytest
-
-pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+from compiled import CONV, needs_compiler
 
 from netspec.check.subject import Case, draw
 from netspec.contract.tensor import Tensor
 from netspec.device.emulated import device
 from netspec.device.emulated.device import EmulatedCuda
-from netspec.device.gpus import finds_compiler
-from netspec.emulate import Fault, Module
-from netspec.kernels import numba_cuda
+from netspec.emulate import Module
+from netspec.errors import NetspecError
 from netspec.registry import layer_types
 
-pytestmark = [
-    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
-    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
-]
-ATTRS = {"init": {"type": "gaussian", "std": 0.1}, "bias_init": 0.0, "bias": True, "groups": 1, "stride": 1, "pad": 1}
-CONV = {**ATTRS, "rounding": "floor", "filters": 72, "size": 3}
+pytestmark = needs_compiler
+ATTRS = {**CONV, "filters": 72, "size": 3, "pad": 1}
 ORDER = re.compile(
     r"^\s*(bar\.sync|cp\.async\.\w+_group|fence\.proxy|wgmma\.(?:fence|commit_group|wait_group))[^;]*;", re.M
 )
@@ -39,7 +33,7 @@ ORDER = re.compile(
 )  # fmt: skip
 def test_forward(variant, kinds, monkeypatch):
     """Each kind is missed; what is not missed makes no difference to the results either."""
-    case = Case(layer_types()["conv"], CONV, (Tensor((2, 9, 9, 12), "float32"),))
+    case = Case(layer_types()["conv"], ATTRS, (Tensor((2, 9, 9, 12), "float32"),))
     values, card = draw(case), EmulatedCuda()
     single, texts, real = case.on(card, variant=variant), {}, device.module_of
     monkeypatch.setattr(
@@ -53,6 +47,6 @@ def test_forward(variant, kinds, monkeypatch):
         texts[name] = Module(whole[: found.start()] + "\n" * found[0].count("\n") + whole[found.end() :])
         try:
             assert np.array_equal(single.forward(values)["y"], wanted), f"without {found[0].strip()} nobody notices"
-        except Fault:
+        except NetspecError:
             missed.add(found[1])
     assert missed == kinds

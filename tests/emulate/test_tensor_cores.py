@@ -1,29 +1,20 @@
-"""Convolution and dense layers on tensor cores on the emulator: all shapes of the simulator's tests in all tiles."""
+"""Convolution and dense layers on tensor cores on the emulator: all shapes in all tiles."""
 
 from __future__ import annotations
 
 import pytest
+from compiled import PRODUCTS, needs_compiler, product
 
-pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-from emulated import simulators_tests
-
-from netspec.device.emulated.device import EmulatedCuda
-from netspec.device.gpus import finds_compiler
-from netspec.kernels import numba_cuda
 from netspec.layers._cuda.mma_block_tile import VARIANTS
 
-pytestmark = [
-    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
-    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
-]
-shapes = simulators_tests("test_tensor_cores")
+pytestmark = needs_compiler
 LARGER = {
     "tiles of every kind, slabs cut off": ("conv", {"filters": 200, "size": 3, "pad": 1}, (3, 9, 11, 20)),
     "as AlexNet's second": ("conv", {"filters": 32, "size": 5, "pad": 2, "groups": 2}, (2, 13, 13, 24)),
     "as AlexNet's first": ("conv", {"filters": 40, "size": 11, "stride": 4}, (2, 67, 67, 3)),
     "a dense layer of many slabs": ("dense", {"units": 136}, (130, 3, 3, 60)),
 }  # fmt: skip
-CASES = {**shapes.CASES, **LARGER}
+CASES = {**PRODUCTS, **LARGER}
 PAIRS = [
     pytest.param(name, variant, marks=[] if variant.endswith("_64x64") and name not in LARGER else [pytest.mark.slow])
     for variant in VARIANTS
@@ -31,14 +22,6 @@ PAIRS = [
 ]
 
 
-@pytest.fixture
-def check(monkeypatch):
-    card = EmulatedCuda()
-    monkeypatch.setattr(shapes, "gpu", lambda: card)
-    monkeypatch.setattr(shapes, "CASES", CASES)
-    return shapes.check
-
-
 @pytest.mark.parametrize(("name", "variant"), PAIRS)
-def test_every_shape_with_every_tile(name, variant, check):
-    check(name, variant)
+def test_every_shape_with_every_tile(name, variant):
+    product(name, variant, CASES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
@@ -19,7 +17,6 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not gpus(), reason="no NVIDIA GPU is found"),
     pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
-    pytest.mark.skipif(os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="kernels are simulated"),
 ]
 WITH_KERNELS = sorted(
     name for name, cls in layer_types().items() if any("cuda" in kernel.backends for kernel in cls.kernels)

@@ -1,4 +1,4 @@
-"""Instructions of netspec.kernels.instructions through numba-cuda and ptxas; their twins: tests/simulated."""
+"""Intrinsics of netspec.kernels.instructions through numba-cuda and ptxas; results: test_instruction_results.py."""
 
 import pytest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -13,16 +12,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cards_apart import environment, needs_stand_in
 from numba import typeof
-from places import ROOT
-from stand_in import library
+from places import TESTS
 
 from netspec.errors import NetspecError
 from netspec.init import initial, pieces
 from netspec.kernels import parallel
 from netspec.kernels.cpu import _ContentCache, compile_cpu, is_stored
 from netspec.kernels.lookup import find_kernel
-from netspec.kernels.toolkit import finds_compiler
 from netspec.registry import load_plugin, plugin_files
 from netspec.runners.execution.session import Rates, Session
 from netspec.spec import loads
@@ -278,14 +276,13 @@ def test_a_helper_that_hangs_is_not_waited_for_long(monkeypatch) -> None:
     assert len(done) == 5 and time.monotonic() - began < 20  # the sixth is compiled with all others, at the end
 
 
-@pytest.mark.skipif(not (finds_compiler() and library.compiler()), reason="the stand-in needs CUDA's and a C compiler")
+@needs_stand_in[0]
+@needs_stand_in[1]
 def test_kernels_for_cards_are_compiled_by_several_processes(tmp_path) -> None:
     """On the stand-in for CUDA's driver; a second session finds them all, and none is compiled twice."""
-    paths = os.pathsep.join(str(ROOT / part) for part in ("", "tests/stand_in/site", "tests", "tests/support"))
-    environment = {**os.environ, "NETSPEC_CARDS": "1", "PYTHONPATH": paths, "NETSPEC_CACHE_DIR": str(tmp_path)}
-    environment.pop("NUMBA_ENABLE_CUDASIM", None)
+    variables = {**environment(1, TESTS, TESTS / "support"), "NETSPEC_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", f"NET = {NET!r}\n{ON_CARDS}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     shared, missing, by_itself = map(int, done.stdout.split())
     assert shared > 6 and missing == 0 and by_itself < shared

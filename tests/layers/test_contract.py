@@ -1,4 +1,4 @@
-"""Every built-in layer type through every check of the contract suite; for CUDA without a GPU see simulated/."""
+"""Every built-in layer type through every check of the contract suite; for CUDA without a GPU see tests/emulate/."""
 
 from __future__ import annotations
 

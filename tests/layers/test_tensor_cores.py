@@ -5,7 +5,7 @@ import pytest
 from netspec.check.subject import Case
 from netspec.contract.tensor import Tensor
 from netspec.layers._cuda import conv_mma as mma
-from netspec.layers._cuda.implicit_gemm_shapes import of_dense
+from netspec.layers._cuda.implicit_gemm_shapes import divisor, of_dense
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, TILES, tiles
 from netspec.program.choice import candidates
 from netspec.registry import layer_types
@@ -88,3 +88,13 @@ def test_the_images_gradient_does_not_choose_the_tile_for_the_weights():
     """AlexNet's conv1: nobody wants d_x, whose three channels would speak for narrow tiles."""
     conv1 = {**INIT, "filters": 96, "size": 11, "pad": 0, "stride": 4, "rounding": "ceil"}
     assert chosen("conv", conv1, (128, 224, 224, 3), "backward")[0] == "tf32_256x128"
+
+
+def test_divisors():
+    """Quotients by a product and a shift are those of whole numbers, at the edges of 31 bits too."""
+    numbers = [0, 1, 2, 5, 1000, 2**31 - 1]
+    for number in (1, 2, 3, 7, 27 * 27, 36, 55 * 55, 2**20 + 1):
+        d, factor, shift = divisor(number)
+        assert d == number and factor <= 2**32
+        for n in {*numbers, number - 1, number, 10 * number - 1, 2**31 // number * number - 1}:
+            assert n * factor >> shift == n // number

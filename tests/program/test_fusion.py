@@ -325,7 +325,7 @@ def test_prediction_gives_the_same_bits() -> None:
     np.testing.assert_array_equal(*found)
 
 
-# GPUs; the numbers are compared in simulated/ -------------------------------------------------------------------------
+# GPUs; the numbers are compared in tests/emulate/ ---------------------------------------------------------------------
 
 
 def test_alexnet_on_gpus() -> None:

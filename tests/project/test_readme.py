@@ -16,6 +16,7 @@ from places import ROOT
 
 from netspec import plan
 from netspec.cli._main import cli
+from netspec.device.gpus import finds_compiler, gpus
 from netspec.graph import draw
 from netspec.planning import check
 from netspec.spec import load
@@ -73,7 +74,9 @@ def test_readme_plugins_pass_the_contract_suite_and_train(tmp_path: Path) -> Non
     assert len(plugins) == 2
     lines = [words for words in commands(PAGES[0]) if set(plugins) & set(words)]
     assert [words[1] for words in lines] == ["layers", "run"]
-    assert "passed" in netspec(*lines[0][1:], cwd=tmp_path)  # it exits with 1 when a check fails
+    told = netspec(*lines[0][1:], cwd=tmp_path)  # it exits with 1 when a check fails
+    checked = "passed" if gpus() or finds_compiler() else "skipped"  # without a GPU its compiler feeds the emulator
+    assert told.count(f"  {checked:<7}  cuda  ") == 2
     told = netspec(*lines[1][1:], cwd=tmp_path)
     (error,) = re.findall(r"^ +val: top-1 error ([0-9.]+) %", told, re.MULTILINE)
     assert float(error) < 50  # ten classes: 90 % where nothing is learned
@@ -93,7 +96,7 @@ def test_plugins_in_the_docs_pass_the_contract_suite(tmp_path: Path) -> None:
     lines = [words for words in commands(page) if set(files(page)) & set(words)]
     assert len(lines) == 2
     for words in lines:
-        netspec(*words[1:], cwd=tmp_path, NUMBA_ENABLE_CUDASIM=str(int("cuda" in words)))
+        netspec(*words[1:], cwd=tmp_path)
 
 
 @pytest.mark.slow
@@ -103,13 +106,6 @@ def test_the_python_functions_in_the_docs_run(tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (30, 90, 200)).save(tmp_path / "photo.jpg")
     told = python("-c", block, cwd=tmp_path)
     assert "RunFinished(status='finished'" in told
-
-
-@pytest.mark.slow
-def test_readme_plugins_run_on_a_simulated_gpu(tmp_path: Path) -> None:
-    write_files(PAGES[0], tmp_path)
-    plugins = sorted(path.name for path in tmp_path.glob("*.py"))
-    netspec("layers", "check", *plugins, "--backend", "cuda", cwd=tmp_path, NUMBA_ENABLE_CUDASIM="1")
 
 
 SHOWN = [(page.name, words) for page in PAGES for words in commands(page)]

@@ -1,13 +1,11 @@
-"""Small kernels on the emulator: PTX written by hand, a register for each operand, or Python through numba-cuda."""
+"""Small kernels on the emulator: PTX written by hand, a register for each operand."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import struct
 
 import numpy as np
-from places import TESTS
 
 from netspec.emulate import Memory, Module, launch
 
@@ -82,28 +80,3 @@ def _register(name, array):
     last = {"r": 30, "f": 30, "rd": 19, "h": 8, "fd": 8}[letter]
     first = {"r": 5, "f": 5, "rd": 5, "h": 1, "fd": 1}[letter]
     return f"%{letter}{last if name == 'd' else first + ord(name) - 97}"
-
-
-def python(kernel, *args, threads=32, blocks=1, capability=(9, 0)):
-    """Run a marked kernel, as compiled by numba-cuda, on arrays and numbers; the arrays hold the results."""
-    from netspec.device.emulated.device import EmulatedCuda
-
-    card = EmulatedCuda(capability, 1 << 28)
-    given = [card.empty(one.shape, str(one.dtype)) if isinstance(one, np.ndarray) else one for one in args]
-    arrays = [(host, there) for host, there in zip(args, given, strict=True) if isinstance(host, np.ndarray)]
-    for host, there in arrays:
-        card.upload(there, host)
-    try:
-        card.execute(kernel, "float32", None, (blocks,), (threads,), tuple(given))
-    finally:
-        for host, there in arrays:
-            np.copyto(host, there)
-
-
-def simulators_tests(name):
-    """A module of the simulator's tests, its kernels compiled for the emulator instead."""
-    file = TESTS / "simulated" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"emulated_{name}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

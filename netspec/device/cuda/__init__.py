@@ -1,1 +1,1 @@
-"""GPU devices: NVIDIA cards by way of numba.cuda, or numba's simulator of one."""
+"""GPU devices: NVIDIA cards by way of numba.cuda."""

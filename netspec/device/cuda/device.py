@@ -10,9 +10,10 @@ import numpy as np
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.cuda import deferred_free, driver
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
-from netspec.device.gpus import SIMULATED
+from netspec.device.immediate import nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, compile_host
@@ -22,9 +23,6 @@ from netspec.kernels.numba_cuda import cuda
 from netspec.kernels.parallel import Work, compile_ahead
 from netspec.kernels.toolkit import finds_compiler
 from netspec.planning.plan import Pass, Queue
-
-if not numba_cuda.SIMULATOR:  # it needs the driver's bindings, for which a simulated card has no use
-    from netspec.device.cuda import deferred_free, driver
 
 Array = Any
 Host = np.ndarray[Any, Any]
@@ -36,10 +34,7 @@ _AWAY = "away"
 
 
 class CudaDevice:
-    """``cuda:N``: one card, or a share of it where two devices of a network are bound to one.
-
-    In the simulator every index is the one simulated card.
-    """
+    """``cuda:N``: one card, or a share of it where two devices of a network are bound to one."""
 
     kind: Backend = "cuda"
     team_size = 1
@@ -49,20 +44,19 @@ class CudaDevice:
     def __init__(self, index: int) -> None:
         self.name = f"cuda:{index}"
         self.index, self._lost = index, False
-        self._card = cuda.gpus[0 if numba_cuda.SIMULATOR else index]
-        major, minor = SIMULATED if numba_cuda.SIMULATOR else self._card.compute_capability
+        self._card = cuda.gpus[index]
+        major, minor = self._card.compute_capability
         self.capability: tuple[int, int] | None = (major, minor)
         with self._card:
             self._streams: dict[str, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload", _AWAY)}
-            if not numba_cuda.SIMULATOR:
-                finds_compiler()  # loads what numba-cuda itself would not look for
-                self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
-                self._current = driver.Current(self.name, cuda.current_context().handle)
-                deferred_free.look_after(cuda.current_context(), self._current)
+            finds_compiler()  # loads what numba-cuda itself would not look for
+            self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
+            self._current = driver.Current(self.name, cuda.current_context().handle)
+            deferred_free.look_after(cuda.current_context(), self._current)
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
-        return self.carve(self.arena(_nbytes(shape, dtype)), 0, shape, dtype)
+        return self.carve(self.arena(nbytes_of(shape, dtype)), 0, shape, dtype)
 
     def arena(self, nbytes: int) -> Array:
         """See Device."""
@@ -82,7 +76,7 @@ class CudaDevice:
     def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
         """See Device."""
         with self._card:
-            return arena[offset : offset + _nbytes(shape, dtype)].view(np.dtype(dtype)).reshape(tuple(shape))
+            return arena[offset : offset + nbytes_of(shape, dtype)].view(np.dtype(dtype)).reshape(tuple(shape))
 
     def upload(self, array: Array, values: Host) -> None:
         """See Device."""
@@ -114,8 +108,6 @@ class CudaDevice:
         """See Device."""
         if tuple(target.shape) != tuple(source.shape) or target.dtype != source.dtype:
             raise ValueError(f"cannot copy {source.dtype}{source.shape} into {target.dtype}{target.shape}")
-        if numba_cuda.SIMULATOR:
-            return lambda: np.copyto(_simulated(target), _simulated(source))
         with self._card:
             if not isinstance(source_device, CudaDevice) or self._reaches(source_device):
                 return _within(self._current, driver.copier(target, source, self._handles[queue]))
@@ -142,31 +134,25 @@ class CudaDevice:
     def event(self, timing: bool = False) -> Event:
         """See Device."""
         with self._card:
-            return cuda.event() if numba_cuda.SIMULATOR else cuda.event(timing=timing)
+            return cuda.event(timing=timing)
 
     def record(self, event: Event, queue: Lane) -> None:
         """See Device."""
-        if not numba_cuda.SIMULATOR:
-            with self._current:
-                driver.record(event.handle, self._handles[queue])
+        with self._current:
+            driver.record(event.handle, self._handles[queue])
 
     def wait(self, event: Event, queue: Lane) -> None:
         """See Device."""
-        if not numba_cuda.SIMULATOR:
-            with self._current:
-                driver.wait(event.handle, self._handles[queue])
+        with self._current:
+            driver.wait(event.handle, self._handles[queue])
 
     def reached(self, event: Event) -> bool:
-        """See Device; in the simulator everything has come when it is enqueued."""
-        if numba_cuda.SIMULATOR:
-            return True
+        """See Device."""
         with self._current:
             return bool(driver.reached(event.handle))
 
     def seconds(self, first: Event, last: Event) -> float:
-        """See Device; the simulator has no clock."""
-        if numba_cuda.SIMULATOR:
-            return 0.0
+        """See Device."""
         with self._current:
             return float(driver.seconds(first.handle, last.handle))
 
@@ -182,9 +168,7 @@ class CudaDevice:
                     raise NetspecError(f"{self.name}: work on the card failed: {error}") from error
 
     def capture(self, call: Call) -> Call:
-        """See Device; the simulator has nothing to record."""
-        if numba_cuda.SIMULATOR:
-            return call
+        """See Device."""
         with self._card, deferred_free.held_back():
             replay = driver.capture(call, self._handles["compute"])
         return _within(self._current, replay)
@@ -192,8 +176,7 @@ class CudaDevice:
     def abandon(self) -> None:
         """See Device."""
         self._lost = True
-        if not numba_cuda.SIMULATOR:
-            deferred_free.give_up()
+        deferred_free.give_up()
 
     def close(self) -> None:
         """See Device; arrays go when the last reference to them does."""
@@ -215,8 +198,6 @@ class CudaDevice:
             return lambda: host(ops, 0, one.extent, *values)
         tails = tuple((tail.kernel, tail.scalars) for tail in one.then)
         dispatcher = compile_cuda(kernel.function, one.dtype, epilogue_of(tails))
-        if numba_cuda.SIMULATOR:  # a configured kernel is the kernel itself there: configure it at each launch
-            return lambda: dispatcher[one.grid, one.threads, stream](*values)
         types = tuple(map(numba_cuda.type_of, values))  # a kernel that cannot be compiled is told before the first run
         compile_ahead(Work(one.kernel, one.dtype, dispatcher, types, self.index, tails))
         configured = dispatcher[one.grid, one.threads, stream]
@@ -232,11 +213,3 @@ def _within(card: Any, *calls: Call) -> Call:
                 one()
 
     return call
-
-
-def _simulated(array: Any) -> Host:
-    return array if isinstance(array, np.ndarray) else array._ary
-
-
-def _nbytes(shape: Shape, dtype: str) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

@@ -1,6 +1,6 @@
 """The few calls that go to the CUDA driver itself: copies of slices, copies between cards, graphs, quick questions.
 
-numba.cuda copies contiguous arrays only, knows no peers and captures no graphs. Nothing here is used in the simulator.
+numba.cuda copies contiguous arrays only, knows no peers and captures no graphs.
 """
 
 from __future__ import annotations

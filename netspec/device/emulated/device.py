@@ -15,7 +15,8 @@ from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.emulated.compiled import module_of, run
 from netspec.device.immediate import Immediate, nbytes_of
-from netspec.emulate.memory import Array, Memory
+from netspec.emulate import Fault, Memory
+from netspec.emulate.memory import Array
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_host
@@ -27,8 +28,7 @@ from netspec.planning.plan import Pass, Queue
 class EmulatedCuda(Immediate):
     """``cuda:0`` of a compute capability, on one thread of the host: every call has finished when it returns.
 
-    Arrays are numpy's, in the emulated memory. Kernels that do what hardware leaves undefined raise Fault. ``launches``
-    counts them.
+    Arrays are numpy's, in the emulated memory; ``launches`` counts kernels.
     """
 
     kind: Backend = "cuda"
@@ -87,20 +87,25 @@ class EmulatedCuda(Immediate):
     def execute(
         self, kernel: Callable[..., Any], dtype: str, epilogue: Any, grid: Any, threads: Any, args: Sequence[Any]
     ) -> None:
-        """Compile a kernel for these arguments, unless that is done, and run it."""
+        """Compile a kernel for these arguments, unless that is done, and run it.
+
+        Raises NetspecError where it cannot be compiled, and where it does what hardware leaves undefined.
+        """
         types = tuple(numba_cuda.type_of(value) for value in args)
         try:
             module = module_of(kernel, dtype, epilogue, types, self._target)
+            self.launches += 1
+            run(module, self.memory, grid, threads, args)
         except numba_cuda.compile_errors() as error:
             raise NetspecError(f"{kernel.__name__} cannot be compiled for GPUs: {error}") from error
-        self.launches += 1
-        run(module, self.memory, grid, threads, args)
+        except Fault as fault:
+            raise NetspecError(str(fault)) from fault
 
     def _launch(self, one: Pass, arrays: Mapping[str, Array]) -> Call:
         kernel = find_kernel(one.kernel)
         values = arguments(one, arrays)
         if one.host:
-            host, ops = compile_host(kernel.function, one.dtype), _Ops(self)
+            host, ops = compile_host(kernel.function, one.dtype), CardOps(self)
             return lambda: host(ops, 0, one.extent, *values)
         epilogue = epilogue_of([(tail.kernel, tail.scalars) for tail in one.then])
         return lambda: self.execute(kernel.function, one.dtype, epilogue, one.grid, one.threads, values)
@@ -127,7 +132,7 @@ class _Block:
         weakref.finalize(self, memory.free, address)
 
 
-class _Ops(CudaOps):
+class CardOps(CudaOps):
     """The primitives, launched on the emulator."""
 
     def __init__(self, device: EmulatedCuda) -> None:

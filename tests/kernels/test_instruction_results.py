@@ -1,13 +1,14 @@
-"""The twins of GPU instructions, with fragment layouts from a table written after the PTX ISA's formulas."""
+"""What intrinsics give on the emulator; fragments by a table written after the PTX ISA's formulas."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import launched, needs_compiler
 
-from netspec.kernels import numba_cuda, twins
-from netspec.kernels.cuda import compile_cuda
+from netspec.errors import NetspecError
 from netspec.plugin import (
+    Lazy,
     cp_async4,
     cp_async8,
     cp_async16,
@@ -29,11 +30,9 @@ from netspec.plugin import (
     to_tf32,
 )
 
+pytestmark = needs_compiler
 WORDS, MANY = 128, 256
-
-
-def run(kernel, *arrays, threads=32):
-    compile_cuda(kernel, "float32")[1, threads](*arrays)
+scaled = Lazy("netspec.kernels.instructions", "scaled")
 
 
 # The PTX ISA's words for each fragment: element i of lane's registers -> (row, column) of the matrix ------------------
@@ -107,7 +106,7 @@ def test_products_of_a_warp(kernel, a_place, b_place, terms):
     rng = np.random.default_rng(1)
     a, b, c = (rng.integers(-8, 8, shape).astype("f") for shape in ((16, terms), (terms, 8), (16, 8)))
     d = np.zeros((32, 4), np.float32)
-    run(kernel, deal(a, a_place, terms // 2), deal(b, b_place, terms // 4), deal(c, c_both, 4), d)
+    launched(kernel, deal(a, a_place, terms // 2), deal(b, b_place, terms // 4), deal(c, c_both, 4), d)
     assert np.array_equal(d, deal(a @ b + c, c_both, 4))
 
 
@@ -126,7 +125,7 @@ def test_matrices_are_dealt_as_the_isa_says():
     """Lane l gets, of matrix i, row l / 4 and elements 2 (l % 4) and the next, packed low half first."""
     halves = np.arange(4 * 8 * 8, dtype=np.uint16)
     plain, transposed = np.zeros((2, 32, 4), np.uint32)
-    run(load_matrices, halves.view(np.float32), plain, transposed)
+    launched(load_matrices, halves.view(np.float32), plain, transposed)
     for given, transpose in ((plain, False), (transposed, True)):
         for lane, i in np.ndindex(32, 4):
             matrix = halves.reshape(4, 8, 8)[i].T if transpose else halves.reshape(4, 8, 8)[i]
@@ -147,7 +146,7 @@ def copy(source, target):
 
 def test_copies_fill_up_with_zeros():
     source, target = np.arange(1, 129, dtype="f"), np.zeros(128, "f")
-    run(copy, source, target)
+    launched(copy, source, target)
     expected = source.reshape(32, 4) * (np.arange(4) < (np.arange(32) % 5)[:, None])
     assert np.array_equal(target.reshape(32, 4)[:, ::-1], expected)
 
@@ -165,7 +164,7 @@ def copy_all_or_none(source, target):
 
 def test_copies_of_all_or_none():
     source, target = np.arange(1, 129, dtype="f"), np.zeros(128, "f")
-    run(copy_all_or_none, source, target)
+    launched(copy_all_or_none, source, target)
     assert np.array_equal(target.reshape(32, 4), source.reshape(32, 4) * (np.arange(32) % 2 == 0)[:, None])
 
 
@@ -183,17 +182,8 @@ def copy_narrow(source, target):
 
 def test_narrow_copies():
     source, target = np.arange(100, dtype="f"), np.ones((32, 3), "f")
-    run(copy_narrow, source, target)
+    launched(copy_narrow, source, target)
     assert [list(row) for row in target[:2]] == [[2, 0, 0], [4, 0, 2]]
-
-
-def misplaced(source):
-    load4(source, cuda.threadIdx.x)
-
-
-def test_an_access_that_no_gpu_can_make_is_an_error():
-    with pytest.raises(ValueError, match="element 1 is not at a multiple of 16 bytes"):
-        run(misplaced, np.zeros(64, "f"))
 
 
 def exchange(source, other, later, before):
@@ -206,53 +196,53 @@ def exchange(source, other, later, before):
 def test_shuffles_stay_in_their_warp():
     source = np.arange(64, dtype="f")
     other, later, before = np.zeros((3, 64), "f")
-    run(exchange, source, other, later, before, threads=64)
+    launched(exchange, source, other, later, before, threads=64)
     assert np.array_equal(other, source.reshape(-1)[np.arange(64) ^ 5])
     assert np.array_equal(later, [n + 4 if n % 32 < 28 else n for n in range(64)])
     assert np.array_equal(before, [n - 3 if n % 32 > 2 else n for n in range(64)])
 
 
-def stray(source):
+def stray(source, target):
     if cuda.threadIdx.x < 7:
         cuda.syncthreads()
-    shuffle_xor(source[0], 1)
+    target[cuda.threadIdx.x] = shuffle_xor(source[0], 1)
 
 
 def test_a_barrier_that_some_threads_do_not_reach_is_an_error():
-    with pytest.raises(RuntimeError, match="never reach"):
-        run(stray, np.zeros(1, "f"))
+    with pytest.raises(NetspecError, match="never come"):
+        launched(stray, np.zeros(1, "f"), np.zeros(32, "f"))
 
 
-def test_numbers_are_rounded_as_the_gpu_does():
-    step = 2**-10
-    given = np.array([1 + step / 2, 1 + step * 0.49, -1 - step / 2, np.inf, np.nan], "f")
-    rounded = [1 + step, 1, -1 - step, np.inf, np.nan]
-    assert np.array_equal(twins.tf32_bits(given).view("f"), rounded, equal_nan=True)
-    given = np.array([1 + 2**-8, 1 + 3 * 2**-8, -2, np.nan], "f")
-    halves = twins.bf16_bits(given) << np.uint32(16)
-    assert np.array_equal(halves.view("f"), [1, 1 + 2**-6, -2, np.nan], equal_nan=True)
+def rounded(source, tf32, bf16):
+    i = cuda.threadIdx.x
+    tf32[i], bf16[i] = to_tf32(source[i]), to_bf16x2(source[i], 1.0)
 
 
-def test_the_simulator_is_what_runs_here():
-    assert numba_cuda.SIMULATOR
+@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
+def test_numbers_are_rounded_to_the_nearest(capability):
+    """Ties to tf32 go away from zero, from Hopper on to even; those to bfloat16 to even."""
+    tie, half = 2.0**-11, 2.0**-8
+    source = np.array([1 + tie, 1 + 0.98 * tie, -1 - tie, 1 + half, 1 + 3 * half, -2, np.inf, np.nan], "f")
+    tf32, bf16 = np.zeros((2, 8), np.uint32)
+    launched(rounded, source, tf32, bf16, threads=8, capability=capability)
+    away = 2 * tie if capability < (9, 0) else 0
+    wanted = [1 + away, 1, -1 - away, 1 + half, 1 + 3 * half, -2, np.inf, np.nan]
+    assert np.array_equal(tf32.view("f"), np.array(wanted, "f"), equal_nan=True)
+    wanted = [1, 1, -1, 1, 1 + 4 * half, -2, np.inf, np.nan]
+    assert np.array_equal((bf16 << 16).view("f"), np.array(wanted, "f"), equal_nan=True)
+    assert (bf16 >> 16 == 0x3F80).all()
 
 
-def numbers(source, whole, target):
+def numbers(source, whole, target, shares):
     i = cuda.threadIdx.x
     target[i] = rsqrt(source[i]) + quotient(whole[i], 7)
-
-
-def test_scaled_numbers():
-    factor, shift = -(-(1 << 34) // 7), 34
-    assert [twins.scaled(i, factor, shift) for i in (0, 6, 7, 2**31 - 1)] == [0, 0, 1, (2**31 - 1) // 7]
-    with pytest.raises(ValueError, match="32 bits"):
-        twins.scaled(-1, factor, shift)
+    shares[i] = scaled(whole[i], 2454267027, 34)  # the first number that is 2 ** 34 / 7 or more
 
 
 def test_numbers():
-    source, whole = np.linspace(0.1, 9, 32, dtype=np.float32), np.arange(32, dtype=np.int32)
-    target = np.zeros(32, np.float32)
-    run(numbers, source, whole, target)
+    source, whole = np.linspace(0.1, 9, 32, dtype="f"), np.arange(32, dtype=np.int32)
+    whole[-2:] = 2**31 - 2, 2**31 - 1
+    target, shares = np.zeros(32, "f"), np.zeros(32, np.int32)
+    launched(numbers, source, whole, target, shares)
     assert np.allclose(target, 1 / np.sqrt(source) + whole // 7, rtol=1e-6)
-    with pytest.raises(ValueError, match="32 bits"):
-        twins.quotient(-1, 3)
+    assert np.array_equal(shares, whole // 7)

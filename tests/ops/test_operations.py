@@ -1,17 +1,25 @@
-"""The CUDA kernels of operations against their CPU kernels: whole vectors, what is left over, slices."""
+"""The CUDA kernels of operations, emulated, against their CPU kernels: whole vectors, what is left over, slices."""
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from compiled import EmulatedCuda, needs_compiler
 
-from netspec.check.subject import cpu, gpu
+from netspec.check.subject import cpu
 from netspec.planning.plan import Buffer, Region, Step
 from netspec.program.steps import Lowering
 
+pytestmark = needs_compiler
 RNG = np.random.default_rng(5)
+
+
+@functools.cache
+def gpu():
+    return EmulatedCuda()
 
 
 def run(device, op, values, writes, regions=None, **attrs):

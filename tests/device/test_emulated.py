@@ -1,19 +1,39 @@
-"""The CUDA device in the simulator: memory, slices, copies, queues, primitives."""
+"""The emulated GPU as a device: memory, slices, copies, primitives, and a network on two of them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import EmulatedCuda, needs_compiler
+from nets import RATES, batch, network
 
-from netspec.device.cuda.device import ALIGNMENT, CudaDevice
-from netspec.device.cuda.ops import CudaOps
+from netspec.device.emulated.device import CardOps
 from netspec.errors import NetspecError
-from netspec.kernels import numba_cuda
+from netspec.runners.execution.session import Session
+
+TOWERS = """
+    netspec: 1
+    name: towers
+    devices: [left, right]
+    inputs:
+      image: {shape: [5, 5, 3]}
+      label: {dtype: int32}
+    defaults:
+      conv: {init: {type: gaussian, std: 0.1}, bias_init: 0.1}
+    layers:
+      - {name: conv1, type: conv, device: [left, right], inputs: image, filters: 4, size: 3, stride: 2}
+      - {name: relu1, type: relu}
+      - {name: conv2, type: conv, filters: 6, size: 1, inputs: {from: relu1, connect: all}}
+      - {name: fc3, type: dense, device: left, units: 5, inputs: {from: conv2, connect: all}}
+      - {name: loss, type: softmax_loss, inputs: [fc3, label]}
+    train: {batch: 2, seed: 3, cuda: {precision: float32}}
+    data: {mean: none, scale: 0.01}
+"""
 
 
 @pytest.fixture(scope="module")
 def card():
-    return CudaDevice(0)
+    return EmulatedCuda()
 
 
 def _put(card, values):
@@ -23,10 +43,10 @@ def _put(card, values):
 
 
 def test_arrays_of_an_arena_share_its_memory(card):
-    arena = card.arena(4 * ALIGNMENT)
-    first = card.carve(arena, ALIGNMENT, (3, 5), "float32")
-    again = card.carve(arena, ALIGNMENT, (15,), "float32")
-    other = card.carve(arena, 2 * ALIGNMENT, (7,), "int64")
+    arena = card.arena(1024)
+    first = card.carve(arena, 256, (3, 5), "float32")
+    again = card.carve(arena, 256, (15,), "float32")
+    other = card.carve(arena, 512, (7,), "int64")
     card.upload(first, np.arange(15, dtype=np.float32).reshape(3, 5))
     card.upload(other, np.arange(7))
     assert np.array_equal(card.download(again), np.arange(15))
@@ -47,7 +67,7 @@ def test_a_slice_is_a_view(card, axis):
 
 
 def test_copies_between_devices_slices_and_staging(card):
-    other, values = CudaDevice(1), np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    other, values = EmulatedCuda(), np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     target = _put(card, np.zeros((2, 3, 8), np.float32))
     card.copier(card.slice(target, 2, 4, 8), _put(other, values), other, "copy")()
     staged = card.staging((2, 3, 4), "float32")
@@ -55,42 +75,17 @@ def test_copies_between_devices_slices_and_staging(card):
     call = card.copier(card.slice(target, 2, 0, 4), staged, None, "copy")
     staged += 1  # the call copies what is there when it runs
     call()
-    card.synchronise()
     assert np.array_equal(card.download(target), np.concatenate([values + 101, values], axis=2))
     card.copier(staged, card.slice(target, 2, 4, 8), card, "compute")()
-    card.synchronise()
     assert np.array_equal(staged, values)
 
 
-def test_a_copy_between_different_shapes_is_refused(card):
-    with pytest.raises(ValueError, match="cannot copy"):
-        card.copier(card.empty((2, 3), "float32"), card.empty((3, 2), "float32"), card, "copy")
+def test_no_room_is_an_error():
+    with pytest.raises(NetspecError, match="cuda:0: no room for 1048576 bytes on the emulated card"):
+        EmulatedCuda(nbytes=1 << 20).arena(1 << 20)
 
 
-def test_queues_and_events(card):
-    event = card.event()
-    card.record(event, "compute")
-    card.wait(event, "copy")
-    CudaDevice(1).wait(event, "compute")
-    card.synchronise()
-    calls = []
-    card.capture(lambda: calls.append(1))()
-    assert calls == [1]
-
-
-def test_no_room_names_bytes_asked_and_free(card, monkeypatch):
-    class DriverError(RuntimeError):
-        code = 2
-
-    def refuse(*_):
-        raise DriverError
-
-    monkeypatch.setattr(numba_cuda, "driver_error", lambda: DriverError)
-    monkeypatch.setattr(numba_cuda._module, "device_array", refuse)
-    with pytest.raises(NetspecError, match=r"cuda:0: no room for 1,000 bytes, .* free"):
-        card.arena(1000)
-
-
+@needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("trans_a", [False, True])
 @pytest.mark.parametrize("trans_b", [False, True])
@@ -100,7 +95,7 @@ def test_gemm(card, dtype, trans_a, trans_b):
     left = _put(card, np.ascontiguousarray(a.T) if trans_a else a)
     right = _put(card, np.ascontiguousarray(b.T) if trans_b else b)
     wide = _put(card, np.zeros((17, 7), dtype))
-    CudaOps(0).gemm(left, right, card.slice(wide, 1, 2, 5), trans_a=trans_a, trans_b=trans_b)
+    CardOps(card).gemm(left, right, card.slice(wide, 1, 2, 5), trans_a=trans_a, trans_b=trans_b)
     result = card.download(wide)
     assert np.allclose(result[:, 2:5], a @ b, atol=1e-5 if dtype == "float32" else 1e-14)
     assert not result[:, :2].any() and not result[:, 5:].any()
@@ -109,15 +104,33 @@ def test_gemm(card, dtype, trans_a, trans_b):
 def test_gemm_refuses_shapes_that_do_not_fit(card):
     arrays = [card.empty(shape, "float32") for shape in ((2, 3), (4, 5), (2, 5))]
     with pytest.raises(NetspecError, match="cannot multiply"):
-        CudaOps(0).gemm(*arrays)
+        CardOps(card).gemm(*arrays)
 
 
+@needs_compiler
 def test_sum_rows_and_add_row(card):
     rng = np.random.default_rng(2)
     a, row = rng.normal(size=(11, 35)), rng.normal(size=35)
     out = card.empty((35,), "float64")
-    CudaOps(0).sum_rows(_put(card, a), out)
+    CardOps(card).sum_rows(_put(card, a), out)
     assert np.allclose(card.download(out), a.sum(axis=0), atol=1e-13)
     matrix = _put(card, a)
-    CudaOps(0).add_row(matrix, _put(card, row))
+    CardOps(card).add_row(matrix, _put(card, row))
     assert np.array_equal(card.download(matrix), a + row)
+
+
+def _trained(devices, **options):
+    with Session(network(TOWERS), devices, runner="serial", phases=("train",), **options) as session:
+        for iteration in range(2):
+            outcome = session.train(batch(iteration, (5, 5, 3), 2), iteration, 2, RATES)
+            assert outcome.finite
+        return {**session.store.tensors(), **{key: np.array(value) for key, value in outcome.reports["loss"].items()}}
+
+
+@needs_compiler
+def test_iterations_on_two_cards_are_iterations_on_cpus():
+    expected = _trained(["cpu:0,cpu:1"])
+    got = _trained(["cpu:0,cpu:1"], opener=lambda names: [EmulatedCuda() for _ in names])
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()), err_msg=name)
