@@ -1,7 +1,7 @@
-"""What the emulator raises: a kernel did what the hardware does not define, or what the emulator does not know."""
+"""The emulator's exception: undefined behaviour of a kernel, or PTX that is not implemented."""
 
 from __future__ import annotations
 
 
 class Fault(Exception):
-    """A kernel's mistake: what happened, with the kernel, the line of PTX and the thread where known."""
+    """What a kernel did wrong, with its name, the line of PTX and the thread where known."""

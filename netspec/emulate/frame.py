@@ -1,4 +1,4 @@
-"""The threads that run together, some blocks of a launch: their registers, places in the grid, and memories."""
+"""Execution state of the thread blocks that run at once: registers, special registers, shared and local memory."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netspec.emulate.memory import BLANK, Array, Memory, Space
-from netspec.emulate.operands import Address, Immediate, Operand, Register, Symbol
-from netspec.emulate.syntax import SIZES, Instruction
+from netspec.emulate.memory import UNINITIALISED, AddressSpace, Array, Memory
+from netspec.emulate.ptx.operands import Address, Immediate, Operand, Register, Symbol
+from netspec.emulate.ptx.syntax import SIZES, Instruction
 
 if TYPE_CHECKING:
-    from netspec.emulate.copies import Copies
+    from netspec.emulate.instructions.cp_async import AsyncCopies
+    from netspec.emulate.instructions.wgmma import AsyncProducts
     from netspec.emulate.module import Kernel
-    from netspec.emulate.races import Races
-    from netspec.emulate.warpgroups import Products
+    from netspec.emulate.races import RaceDetector
 
 Step = Callable[[], Any]
 Steps = tuple[Step, Step]
-"""What an instruction does: with all threads of the frame, and with those of ``Frame.mask``."""
+"""An instruction bound to a frame: as executed by all its threads, and under ``Frame.mask``."""
 Bind = Callable[["Frame"], Steps]
-"""What an instruction becomes when the kernel is parsed: it is bound to each frame that runs it."""
+"""An instruction's semantics, decoded once when a kernel is parsed, then bound to each frame that runs it."""
 DTYPES: Mapping[str, Any] = {
     "pred": np.bool_,
     **{f"{letter}{bits}": f"u{bits // 8}" for letter in "bu" for bits in (8, 16, 32, 64)},
     **{f"s{bits}": f"i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{"f16": "f2", "bf16": "u2", "f16x2": "u4", "bf16x2": "u4", "tf32": "f4", "f32": "f4", "f64": "f8"},
 }
-"""numpy's types of those of PTX; bf16 and pairs are bit patterns."""
+"""numpy's dtypes of PTX's types; bf16 and packed pairs are bit patterns."""
 SHARED_BASE = 1024
-"""Where a block's shared memory begins; the bytes before it are the system's."""
+"""Offset at which a block's shared memory begins; the bytes before it are reserved for the system."""
 SHARED_WINDOW, LOCAL_WINDOW = 1 << 40, 1 << 41
-"""Generic addresses of shared and local memory: numbers that no host address has."""
+"""Windows of the generic address space: no host address lies in them."""
 _GUARD = 512
 _UNSET = 0xFFFBADC0FFFBADC0
 
@@ -63,24 +63,24 @@ class Frame:
         self._registers: dict[str, Array] = {}
         self._special: dict[str, Array] = {}
         self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
-        """What the kernel's stretches have become for these threads: their steps for all, and for those of the mask."""
+        """Bound basic blocks by number: steps for all threads, and for those of the mask."""
         self._shared_bytes = shared_bytes
         self._clear()
-        self.races: Races
-        self.copies: Copies
-        self.products: Products
+        self.races: RaceDetector
+        self.copies: AsyncCopies
+        self.products: AsyncProducts
         self.checked = False
-        """Whether races are looked for."""
+        """Whether races are detected."""
 
     def _clear(self) -> None:
-        """Shared and local memory of which nothing is written."""
+        """Shared and local memory, uninitialised."""
         self.shared, self.shared_stride = self._space(
             self._shared_bytes, SHARED_BASE, len(self.blocks), "shared memory"
         )
         self.local, self.local_stride = self._space(self.kernel.local_bytes, 0, self.count, "local memory")
 
-    def renew(self, blocks: range, grid: tuple[int, int, int], parameters: Array) -> None:
-        """Make it a new frame of other blocks, as many; what is bound to its arrays stays so."""
+    def reset(self, blocks: range, grid: tuple[int, int, int], parameters: Array) -> None:
+        """Reuse it for as many other blocks; instructions stay bound to its arrays."""
         self.blocks, self.grid = blocks, grid
         self.parameters[:] = parameters
         for array in self._registers.values():
@@ -90,16 +90,16 @@ class Frame:
                 array[:] = self._special_value(name)
         self._clear()
 
-    def _space(self, nbytes: int, start: int, parts: int, name: str) -> tuple[Space, int]:
+    def _space(self, nbytes: int, start: int, parts: int, name: str) -> tuple[AddressSpace, int]:
         stride = -(-(start + nbytes + _GUARD) // 1024) * 1024
         size = stride * parts if nbytes else 0
-        space = Space(np.zeros(size, np.uint8), 0, name, private=True)
+        space = AddressSpace(np.zeros(size, np.uint8), 0, name, private=True)
         if nbytes:
-            space.state(0, size).reshape(parts, stride)[:, start : start + nbytes] = BLANK
+            space.state(0, size).reshape(parts, stride)[:, start : start + nbytes] = UNINITIALISED
         return space, stride
 
     def register(self, name: str) -> Array:
-        """A register's bits, a number for each thread."""
+        """A register's bits in each thread, (count,)."""
         if name not in self._registers:
             kind = self.kernel.registers[name]
             dtype = np.dtype(DTYPES[f"b{8 * SIZES[kind]}"] if kind != "pred" else np.bool_)
@@ -108,13 +108,13 @@ class Frame:
         return self._registers[name]
 
     def flag(self, name: str) -> Array:
-        """A predicate of each thread that no instruction names."""
+        """A flag of each thread that no instruction names, such as the carry, (count,)."""
         return self._registers.setdefault(name, np.zeros(self.count, bool))
 
     def read(self, operand: Operand, kind: str) -> Any:
-        """The operand's values as that type: a view of a register, or one value for all threads.
+        """The operand's values as that type: a view of a register (count,), or one value for all threads (1,).
 
-        A register that is wider than the type gives its low part.
+        A register wider than the type gives its low part.
         """
         dtype = np.dtype(DTYPES[kind])
         if isinstance(operand, Immediate):
@@ -132,7 +132,7 @@ class Frame:
         return _part(array, dtype)
 
     def write(self, operand: Operand, kind: str) -> Array:
-        """Where a result of that type goes; ``_`` throws it away."""
+        """The register to which a result of that type is written, (count,); ``_`` discards it."""
         dtype = np.dtype(DTYPES[kind])
         if operand == Symbol("_"):
             return np.empty(self.count, dtype)
@@ -160,13 +160,13 @@ class Frame:
         return isinstance(operand, Register) and self.kernel.registers.get(operand.name) == "pred"
 
     def address(self, symbol: Symbol) -> int:
-        """Where a variable lies, in its own state space."""
+        """A variable's address in its state space."""
         if symbol.name not in self.symbols:
             raise TypeError(f"there is no variable '{symbol.name}'")
         return self.symbols[symbol.name] + symbol.offset
 
     def addresses(self, operand: Address) -> Callable[[], Array]:
-        """The addresses of the threads at work, as int64."""
+        """A function that gives the active threads' addresses, int64."""
         base, offset = operand.base, operand.offset
         if not isinstance(base, Register):
             fixed = np.full(self.count, offset + (self.address(base) if base else 0), np.int64)
@@ -181,7 +181,7 @@ class Frame:
         return values
 
     def special(self, name: str) -> Array:
-        """A special register."""
+        """A special register's value in each thread, (count,)."""
         if name not in self._special:
             self._special[name] = self._special_value(name)
         return self._special[name]
@@ -214,18 +214,18 @@ class Frame:
         place: Array = number // np.uint32(below) % np.uint32(extents[axis])
         return place
 
-    def place(self, index: int) -> str:
-        """A thread by block and thread, for people."""
+    def thread_name(self, index: int) -> str:
+        """Block and thread index, for messages."""
         names = [[int(self._place(word, axis)[index]) for axis in range(3)] for word in ("%ctaid", "%tid")]
         return f"block {_coordinates(names[0])}, thread {_coordinates(names[1])}"
 
     def active(self) -> Array:
-        """Numbers of the threads at work."""
+        """Indices of the active threads."""
         return np.arange(self.count) if self.lanes is None else self.lanes
 
 
 def _unset(register: Array) -> int | bool:
-    """What a register holds before anything is written to it."""
+    """The pattern of an uninitialised register."""
     return False if register.dtype == bool else _UNSET & ((1 << 8 * register.itemsize) - 1)
 
 
@@ -246,18 +246,18 @@ def _part(array: Array, dtype: Any) -> Any:
 
 
 def ufunc(frame: Frame, function: Any, target: Array, *sources: Array) -> Steps:
-    """One function of numpy for the whole instruction."""
+    """Steps of an instruction that is one numpy ufunc."""
     whole = partial(function, *sources, out=target)
     return whole, partial(function, *sources, out=target, where=frame.mask)
 
 
 def computed(frame: Frame, target: Array, compute: Callable[[], Any]) -> Steps:
-    """Values worked out for all threads, kept for those at work."""
+    """Steps of an instruction computed for all threads and stored for the active ones."""
     return lambda: np.copyto(target, compute()), lambda: np.copyto(target, compute(), where=frame.mask)
 
 
-def guarded(ins: Instruction, bind: Bind) -> Bind:
-    """The instruction for those threads only whose predicate is as the guard says."""
+def predicated(ins: Instruction, bind: Bind) -> Bind:
+    """The instruction under its guard predicate: executed by those threads for which it holds."""
     if ins.guard is None:
         return bind
     name, wanted = ins.guard

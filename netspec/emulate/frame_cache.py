@@ -1,4 +1,4 @@
-"""Frames kept from one launch to the next: binding a kernel's instructions takes longer than running small ones."""
+"""A least-recently-used cache of frames: binding a kernel's instructions takes longer than running a small one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netspec.emulate.memory import Array, Memory
 from netspec.emulate.module import Kernel
 
 _KEPT, _LARGEST = 16, 4096
-"""How many frames are kept, and of how many threads at most: registers take room."""
+"""Most frames kept, and most threads of one: registers take memory."""
 _frames: OrderedDict[tuple[int, ...], Frame] = OrderedDict()
 
 
@@ -26,13 +26,13 @@ def frame_for(
     symbols: dict[str, int],
     shared: int,
 ) -> Iterator[Frame]:
-    """A frame as new: one that had the same kernel, memory and numbers of threads, where there is one at rest."""
+    """A reset frame of the same kernel, memory and extents from the cache, or a new one."""
     key = (id(kernel), id(memory), len(blocks), *shape, shared)  # what a frame holds keeps its number
     frame = _frames.pop(key, None)
     if frame is None:
         frame = Frame(kernel, memory, blocks, grid, shape, parameters.copy(), symbols, shared)
     else:
-        frame.renew(blocks, grid, parameters)
+        frame.reset(blocks, grid, parameters)
     yield frame
     if frame.count <= _LARGEST:
         _frames[key] = frame

@@ -1,4 +1,4 @@
-"""Memory of the emulated card: bytes, and for each byte whether it is allocated, written and still to come."""
+"""Memory of the emulated GPU: bytes, the state of each byte, and shadow memory for the race detector."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ import numpy as np
 from netspec.emulate.fault import Fault
 
 Array = np.ndarray[Any, Any]
-UNALLOCATED, WRITTEN, BLANK, COMING = 0, 1, 2, 3
-"""States of a byte: COMING is one that a copy in the background has yet to bring."""
+UNALLOCATED, INITIALISED, UNINITIALISED, IN_FLIGHT = 0, 1, 2, 3
+"""States of a byte; IN_FLIGHT: an asynchronous copy has yet to write it."""
 STATES = {
     UNALLOCATED: "outside every allocation",
-    BLANK: "never written",
-    COMING: "still being copied: no wait for the copy came before",
+    UNINITIALISED: "never written",
+    IN_FLIGHT: "still being copied: no wait for the copy came before",
 }
 ALIGNMENT = 256
 _GUARD = 4096
-"""Bytes between allocations, so that what runs over an end meets nothing."""
+"""Bytes between allocations: a red zone, so that an overrun hits no other allocation."""
 _NORESERVE = 0x4000
 
 
-def lazy(count: int, dtype: Any = np.uint8) -> Array:
-    """Zeros that take room only where they are touched."""
+def zeros_on_demand(count: int, dtype: Any = np.uint8) -> Array:
+    """Zeros whose pages are allocated at the first access."""
     nbytes = count * np.dtype(dtype).itemsize
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
     return np.frombuffer(mmap.mmap(-1, max(nbytes, 1), flags=flags), np.uint8)[:nbytes].view(dtype)
 
 
-class Space:
-    """A stretch of bytes from an address on, with their states and the stamps of who touched each word (races).
+class AddressSpace:
+    """A range of bytes from an address on, with the state of each byte and the shadow cells of each word.
 
-    ``private``: each block has a part of it that no other reaches.
+    ``private``: each thread block has a part of its own, as in shared memory.
     """
 
     def __init__(self, data: Array, base: int, name: str, private: bool = False) -> None:
         self.base, self.name, self.nbytes, self.private = base, name, data.nbytes, private
         self._data = data
-        self._state = lazy(data.nbytes)
-        self._stamps: dict[tuple[int, int, int], Array] = {}
+        self._state = zeros_on_demand(data.nbytes)
+        self._shadow: dict[tuple[int, int, int], Array] = {}
         self.has_atomics = False
         self.units: tuple[int, ...] = ()
-        """Widths of the stamps that there are."""
+        """Granularities, in bytes, of the shadow cells in use."""
         self._cuts: dict[tuple[str, int, Any], Array] = {}
 
     def words(self, size: int, dtype: Any = np.uint32) -> Array:
@@ -57,20 +57,20 @@ class Space:
         """States of rows of ``size`` bytes, as numbers of up to 8 bytes."""
         return self._cut("state", self._state, size, f"u{min(size, 8)}")
 
-    def stamps(self, kind: int, unit: int, size: int) -> Array:
-        """Stamps of ``unit`` bytes each, in rows of ``size`` bytes; those of a unit start when they are first asked."""
+    def shadow(self, kind: int, unit: int, size: int) -> Array:
+        """Shadow cells for ``unit`` bytes each, in rows of ``size`` bytes; made when first asked for."""
         key = (unit, kind, size)
-        if key not in self._stamps:
-            whole = self._stamps.get((unit, kind, unit))
+        if key not in self._shadow:
+            whole = self._shadow.get((unit, kind, unit))
             if whole is None:
-                whole = self._stamps[unit, kind, unit] = lazy(-(-self.nbytes // 16) * 16 // unit, np.int64)
+                whole = self._shadow[unit, kind, unit] = zeros_on_demand(-(-self.nbytes // 16) * 16 // unit, np.int64)
                 self.units = tuple(dict.fromkeys((*self.units, unit)))
-            self._stamps[key] = whole if size == unit else whole.reshape(-1, size // unit)
-        return self._stamps[key]
+            self._shadow[key] = whole if size == unit else whole.reshape(-1, size // unit)
+        return self._shadow[key]
 
-    def clear_stamps(self) -> None:
-        """Forget who touched what."""
-        self._stamps.clear()
+    def clear_shadow(self) -> None:
+        """Forget all accesses."""
+        self._shadow.clear()
         self.units = ()
 
     def mark(self, start: int, stop: int, state: int) -> None:
@@ -95,28 +95,28 @@ class Space:
 
 
 class Memory:
-    """A card's global memory: one block of host memory, whose addresses are the host's own."""
+    """Global memory with a first-fit allocator; addresses are the host's own."""
 
     def __init__(self, nbytes: int = 1 << 32) -> None:
-        data = lazy(nbytes)
-        self.main = Space(data, data.ctypes.data, "global memory")
-        self._lent: dict[int, Space] = {}
+        data = zeros_on_demand(nbytes)
+        self.main = AddressSpace(data, data.ctypes.data, "global memory")
+        self._registered: dict[int, AddressSpace] = {}
         self._sizes: dict[int, int] = {}
         self._free: list[tuple[int, int]] = [(0, nbytes)]
 
     def allocate(self, nbytes: int) -> int:
-        """The address of a new, blank allocation, a multiple of 256; MemoryError where there is no room."""
+        """The address of a new, uninitialised allocation, aligned to 256 bytes; MemoryError where there is no room."""
         need = -(-max(nbytes, 1) // ALIGNMENT) * ALIGNMENT + _GUARD
         for place, (start, stop) in enumerate(self._free):
             if stop - start >= need:
                 self._free[place] = (start + need, stop)
                 self._sizes[self.main.base + start] = nbytes
-                self.main.mark(start, start + nbytes, BLANK)
+                self.main.mark(start, start + nbytes, UNINITIALISED)
                 return self.main.base + start
         raise MemoryError(f"no room for {nbytes} bytes on the emulated card")
 
     def free(self, address: int) -> None:
-        """Give an allocation back; KeyError where there is none at that address."""
+        """Free an allocation; KeyError where there is none at that address."""
         start = address - self.main.base
         nbytes = self._sizes.pop(address)
         self.main.mark(start, start + nbytes, UNALLOCATED)
@@ -130,46 +130,47 @@ class Memory:
         space = self._space(address)
         return space.bytes(address - space.base, address - space.base + nbytes)
 
-    def wrote(self, address: int, nbytes: int) -> None:
-        """The host, or a copy, has written there."""
+    def mark_initialised(self, address: int, nbytes: int) -> None:
+        """Mark bytes as initialised: the host, or a copy, has written them."""
         space = self._space(address)
-        space.mark(address - space.base, address - space.base + nbytes, WRITTEN)
+        space.mark(address - space.base, address - space.base + nbytes, INITIALISED)
 
     def contains(self, address: int, nbytes: int = 1) -> bool:
-        """Whether the bytes lie in one live allocation or in memory lent."""
+        """Whether the bytes lie in one live allocation or in registered host memory."""
         starts = sorted(self._sizes)
         place = bisect_right(starts, address) - 1
         if place >= 0 and address + nbytes <= starts[place] + self._sizes[starts[place]]:
             return True
-        return any(one.base <= address and address + nbytes <= one.base + one.nbytes for one in self._lent.values())
+        end = address + nbytes
+        return any(one.base <= address and end <= one.base + one.nbytes for one in self._registered.values())
 
-    def lend(self, address: int, nbytes: int) -> None:
-        """Let kernels reach host memory, which must live until ``take_back``."""
+    def register_host(self, address: int, nbytes: int) -> None:
+        """Map host memory for kernels (as cuMemHostRegister does); it must live until ``unregister_host``."""
         start = address & -16  # so that offsets are aligned as addresses are
         block = (ctypes.c_uint8 * (address - start + nbytes)).from_address(start)
-        space = Space(np.ctypeslib.as_array(block), start, "page-locked host memory")
-        space.mark(address - start, address - start + nbytes, WRITTEN)
-        self._lent[address] = space
+        space = AddressSpace(np.ctypeslib.as_array(block), start, "page-locked host memory")
+        space.mark(address - start, address - start + nbytes, INITIALISED)
+        self._registered[address] = space
 
-    def take_back(self, address: int) -> None:
-        """Host memory is reached no more."""
-        self._lent.pop(address, None)
+    def unregister_host(self, address: int) -> None:
+        """Unmap host memory."""
+        self._registered.pop(address, None)
 
     @property
-    def spaces(self) -> tuple[Space, ...]:
-        """The card's own memory, and what was lent to it."""
-        return (self.main, *self._lent.values())
+    def spaces(self) -> tuple[AddressSpace, ...]:
+        """Global memory and registered host memory."""
+        return (self.main, *self._registered.values())
 
-    def _space(self, address: int) -> Space:
+    def _space(self, address: int) -> AddressSpace:
         for one in self.spaces:
             if one.base <= address < one.base + one.nbytes:
                 return one
         raise Fault(f"{address:#x} is no address of the emulated card")
 
 
-def _merged(stretches: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    start, stop = stretches[0]
-    for first, last in stretches[1:]:
+def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    start, stop = ranges[0]
+    for first, last in ranges[1:]:
         if first == stop:
             stop = last
         else:

@@ -1,4 +1,4 @@
-"""Modules and kernels ready to run: what the parser read, laid out and cut into stretches that run through."""
+"""Modules and kernels ready to launch: variables laid out, instructions split into basic blocks."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from netspec.emulate.calls import inline
-from netspec.emulate.dispatch import binding
 from netspec.emulate.fault import Fault
-from netspec.emulate.frame import SHARED_BASE, Bind, guarded
+from netspec.emulate.frame import SHARED_BASE, Bind, predicated
+from netspec.emulate.instructions.dispatch import binding
+from netspec.emulate.instructions.warp import group_size, is_block_barrier, is_collective, is_full
 from netspec.emulate.memory import Memory
-from netspec.emulate.operands import Symbol
-from netspec.emulate.parser import parse
+from netspec.emulate.ptx.inlining import inline
+from netspec.emulate.ptx.operands import Symbol
+from netspec.emulate.ptx.parser import parse
+from netspec.emulate.ptx.syntax import Body, Instruction, Parameter, Source, Variable, offsets
 from netspec.emulate.races import LINE_BITS
-from netspec.emulate.syntax import Body, Instruction, Parameter, Source, Variable, offsets
-from netspec.emulate.warp import is_block_barrier, is_full, meets_warp, threads_of
 
 _ENDS = {"bra", "ret", "exit", "trap"}
 
 
 @dataclass(slots=True)
-class Stretch:
-    """Instructions that follow one another with no jump in or out."""
+class BasicBlock:
+    """Instructions with one entry and one exit; collective instructions and barriers start one too."""
 
-    binds: list[tuple[Instruction, Bind]] = field(default_factory=list)
-    end: Instruction | None = None
-    """A jump or the threads' end; None where the next stretch follows."""
-    meeting: Instruction | None = None
-    """The instruction for which lanes of a warp must be together before any of this runs."""
+    instructions: list[tuple[Instruction, Bind]] = field(default_factory=list)
+    terminator: Instruction | None = None
+    """A branch or exit; None where control falls through to the next block."""
+    collective: Instruction | None = None
+    """The collective instruction it starts with: lanes of a warp must have converged before it runs."""
     barrier: Instruction | None = None
-    """A barrier of the block, which is then all there is."""
+    """A barrier of the thread block (bar.sync), which is then all that the basic block holds."""
 
 
 @dataclass(slots=True)
 class Kernel:
-    """A kernel: what a launch must bring, what it takes, and its stretches; jumps name stretches by number."""
+    """A kernel: parameters, memory that it needs and its basic blocks, which branches name by number."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -44,17 +44,17 @@ class Kernel:
     local_bytes: int
     registers: Mapping[str, str]
     symbols: Mapping[str, int]
-    """Where its shared, local and parameter variables lie."""
+    """Offsets of its shared, local and parameter variables."""
     max_threads: int
-    stretches: list[Stretch]
+    basic_blocks: list[BasicBlock]
     targets: Mapping[str, int]
     lines: list[str]
     asynchronous: bool
-    """Whether it has products of matrices that run in the background."""
+    """Whether it uses asynchronous matrix products (wgmma)."""
 
 
 class Module:
-    """PTX that is parsed and known, kernels by name; Fault where it holds what the emulator does not know."""
+    """A parsed module, kernels by name; Fault where it holds PTX that is not implemented."""
 
     def __init__(self, ptx_text: str) -> None:
         self.text = ptx_text
@@ -71,7 +71,7 @@ class Module:
         self._loaded: WeakKeyDictionary[Memory, dict[str, int]] = WeakKeyDictionary()
 
     def load(self, memory: Memory) -> Mapping[str, int]:
-        """Addresses of the module's variables in a memory; allocated and given their first values once."""
+        """Addresses of the module's variables in a memory; allocated and initialised at the first call."""
         if memory not in self._loaded:
             self._loaded[memory] = {name: _placed(one, memory) for name, one in self.globals.items()}
         return self._loaded[memory]
@@ -81,7 +81,7 @@ def _placed(one: Variable, memory: Memory) -> int:
     address = memory.allocate(one.nbytes)
     view = memory.view(address, one.nbytes)
     view[:] = list(one.value) if one.value else 0
-    memory.wrote(address, one.nbytes)
+    memory.mark_initialised(address, one.nbytes)
     return address
 
 
@@ -89,14 +89,14 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
     inline(body, source.functions)
     shared, static = _shared(body, source)
     local, local_bytes = offsets({one.name: one for one in body.local})
-    cutter = _Cutter(body)
-    cutter.cut()
+    splitter = _Splitter(body)
+    splitter.split()
     symbols = {**shared, **local, **{one.name: one.offset for one in body.parameters}}
     limit = body.limits.get("maxntid") or body.limits.get("reqntid") or (1024,)
     threads = 1
     for extent in limit:
         threads *= extent
-    targets = {label: cutter.starts[place] for label, place in body.labels.items()}
+    targets = {label: splitter.starts[place] for label, place in body.labels.items()}
     return Kernel(
         body.name,
         body.parameters,
@@ -105,7 +105,7 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
         body.registers,
         symbols,
         threads,
-        cutter.stretches,
+        splitter.basic_blocks,
         targets,
         lines,
         any(one.name == "wgmma" for one in body.instructions),
@@ -113,7 +113,7 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
 
 
 def _shared(body: Body, source: Source) -> tuple[dict[str, int], int]:
-    """Static arrays that the kernel names, one behind the other, then the dynamic ones, all in one place."""
+    """Layout of shared memory: static arrays that the kernel names, then all dynamic ones at one offset."""
     text = {word for one in body.instructions for word in _symbols(one)}
     own = [one for one in (*source.shared, *body.shared) if one.name in text or one in body.shared]
     places, end = offsets({one.name: one for one in own if one.name not in source.dynamic})
@@ -133,18 +133,18 @@ def _symbols(ins: Instruction) -> list[str]:
     return [name for operand in ins.operands for name in names(operand)]
 
 
-class _Cutter:
-    """Cuts a kernel's instructions where jumps start or land, at barriers, and where a warp must be together."""
+class _Splitter:
+    """Splits instructions into basic blocks: at branches, labels, barriers and collective instructions."""
 
     def __init__(self, body: Body) -> None:
         self.body = body
-        self.stretches: list[Stretch] = []
+        self.basic_blocks: list[BasicBlock] = []
         self.starts: dict[int, int] = {}
-        """Which stretch starts at which instruction."""
-        self.together = 0
-        """Of how many threads, side by side, all have come here if one has."""
+        """Basic blocks by the index of their first instruction."""
+        self.converged = 0
+        """Size of the group (warp or warpgroup) known to have converged here; 0 where none is."""
 
-    def cut(self) -> None:
+    def split(self) -> None:
         leaders = {0, len(self.body.instructions), *self.body.labels.values()}
         for place, ins in enumerate(self.body.instructions):
             if place in leaders:
@@ -152,24 +152,24 @@ class _Cutter:
             self._take(place, ins)
         self._start(len(self.body.instructions))
 
-    def _start(self, place: int) -> Stretch:
+    def _start(self, place: int) -> BasicBlock:
         if place not in self.starts:
-            self.starts[place] = len(self.stretches)
-            self.stretches.append(Stretch())
-            self.together = 0
-        return self.stretches[-1]
+            self.starts[place] = len(self.basic_blocks)
+            self.basic_blocks.append(BasicBlock())
+            self.converged = 0
+        return self.basic_blocks[-1]
 
     def _take(self, place: int, ins: Instruction) -> None:
         if ins.name in _ENDS:
-            self.stretches[-1].end = ins
+            self.basic_blocks[-1].terminator = ins
             self._start(place + 1)
         elif is_block_barrier(ins):
             self._start(place).barrier = ins
             self._start(place + 1)
         else:
-            if meets_warp(ins) and self.together < threads_of(ins):
-                self._start(place).meeting = ins
-                self.together = threads_of(ins)
-            self.stretches[-1].binds.append((ins, guarded(ins, binding(ins))))
-            if meets_warp(ins) and not is_full(ins):
-                self.together = 0
+            if is_collective(ins) and self.converged < group_size(ins):
+                self._start(place).collective = ins
+                self.converged = group_size(ins)
+            self.basic_blocks[-1].instructions.append((ins, predicated(ins, binding(ins))))
+            if is_collective(ins) and not is_full(ins):
+                self.converged = 0

@@ -1,8 +1,8 @@
-"""Who touched which word of memory, and when: two threads that do with nothing between them are a race.
+"""Data-race detector with shadow memory: two accesses to one word, one a write, with no barrier between them.
 
-A stamp is a number that holds the time, the thread and the line of an access. Time passes at barriers only. Each word
-(or byte, or four words, by the widths of accesses) has the stamps of its last write, of its last read, and of the last
-read before that by another thread.
+A shadow cell packs the epoch, thread and line of PTX of an access; epochs advance at barriers only. Each word (or byte,
+or four words, by the widths of accesses) has cells for its last write, its last read, the last read before that by
+another thread, and its last atomic operation.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from typing import NamedTuple
 import numpy as np
 
 from netspec.emulate.fault import Fault
-from netspec.emulate.memory import Array, Space
+from netspec.emulate.memory import AddressSpace, Array
 
 LINE_BITS, THREAD_BITS, CLOCK_BITS = 14, 24, 25
 _THREAD = ((1 << THREAD_BITS) - 1) << LINE_BITS
 _CLOCK = LINE_BITS + THREAD_BITS
 _WRITE, _READ, _OTHER, _ATOMIC = range(4)
 _UNITS = (1, 4, 16)
-"""Bytes that have a stamp together: those of accesses of at least so many."""
+"""Granularities of shadow cells, in bytes: accesses of at least so many share one."""
 
 
 class Clock:
-    """Time for all launches on a memory; where it has run out, stamps are forgotten."""
+    """Epochs of all launches on a memory; near overflow shadow memory is cleared."""
 
     def __init__(self) -> None:
         self.now = 0
 
     def tick(self) -> int:
-        """A new time."""
+        """Begin a new epoch."""
         self.now += 1
         if self.now >= 1 << CLOCK_BITS:
             raise Fault("a launch has more barriers than the emulator counts")
         return self.now
 
-    def begin(self, spaces: Sequence[Space]) -> int:
-        """The time at which a launch starts."""
+    def begin(self, spaces: Sequence[AddressSpace]) -> int:
+        """The epoch in which a launch starts."""
         if self.now > 1 << CLOCK_BITS - 1:
             self.now = 0
             for one in spaces:
-                one.clear_stamps()
+                one.clear_shadow()
         return self.tick()
 
 
-class Touch(NamedTuple):
-    """An access: rows of ``size`` bytes, stamped by ``unit`` bytes, by threads ``lanes``; their stamps."""
+class Access(NamedTuple):
+    """An access to rows of ``size`` bytes by threads ``lanes``, with their cells at granularity ``unit``."""
 
-    space: Space
+    space: AddressSpace
     size: int
     unit: int
     rows: Array
@@ -57,152 +57,154 @@ class Touch(NamedTuple):
 
     @property
     def each(self) -> Array:
-        """The stamps, for each unit of a row."""
+        """The cells, for each unit of a row."""
         return self.mine if self.size == self.unit else self.mine[:, None]
 
 
-class Races:
-    """The stamps of one launch's threads. ``first`` is the number of a frame's first thread in the launch."""
+class RaceDetector:
+    """Detects races of a frame's threads; ``first`` is the launch-wide number of the first of them."""
 
     def __init__(self, clock: Clock, count: int, per_block: int, first: int, start: int, lines: list[str]) -> None:
         if first + count > 1 << THREAD_BITS:
             raise Fault(f"more than {1 << THREAD_BITS:,} threads in a launch: too many for the emulator")
         self.clock, self.per_block, self.lines = clock, per_block, lines
         self.start = start << _CLOCK
-        """Stamps from here on are this launch's."""
+        """Cells from here on are this launch's."""
         self.first = first
         self.threads = (np.arange(count, dtype=np.int64) + first) << LINE_BITS
-        self.together = np.full(count, start << _CLOCK, np.int64)
-        """Since when a thread's block has been together (the last barrier), and its warp."""
-        self.warp_together = self.together.copy()
-        self.eldest = self.start
-        """The earliest of the last barriers."""
-        self.stamps = self.threads + (clock.now << _CLOCK)
+        self.block_epoch = np.full(count, start << _CLOCK, np.int64)
+        """Epochs of the last barrier of each thread's block, and of its warp."""
+        self.warp_epoch = self.block_epoch.copy()
+        self.oldest_epoch = self.start
+        """The earliest of the blocks' last barriers."""
+        self.cells = self.threads + (clock.now << _CLOCK)
 
     def barrier(self, threads: Array) -> None:
-        """These threads, whole blocks, have met."""
+        """These threads, whole blocks, have passed a barrier."""
         now = self.clock.tick() << _CLOCK
-        self.together[threads] = self.warp_together[threads] = now
-        self.eldest = int(self.together.min())
-        np.add(self.threads, now, out=self.stamps)
+        self.block_epoch[threads] = self.warp_epoch[threads] = now
+        self.oldest_epoch = int(self.block_epoch.min())
+        np.add(self.threads, now, out=self.cells)
 
     def warp_barrier(self, threads: Array) -> None:
-        """These threads, of each warp all that are named, have met."""
+        """These threads have passed a barrier of their warps."""
         now = self.clock.tick() << _CLOCK
-        self.warp_together[threads] = now
-        np.add(self.threads, now, out=self.stamps)
+        self.warp_epoch[threads] = now
+        np.add(self.threads, now, out=self.cells)
 
-    def read(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int, strong: bool = False) -> None:
+    def read(
+        self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int, strong: bool = False
+    ) -> None:
         """Threads read a row of bytes each; Fault where another has written them meanwhile.
 
         A strong read is no race with atomic operations, before it or after.
         """
-        touch = self._touch(space, size, rows, lanes, line)
-        self._compare(touch, _WRITE, "read", "written")
+        access = self._access(space, size, rows, lanes, line)
+        self._compare(access, _WRITE, "read", "written")
         if strong:
             return
-        self._compare_with_atomics(touch, "read")
-        reads = space.stamps(_READ, touch.unit, size)
-        before, mine = reads[rows], touch.each
+        self._compare_with_atomics(access, "read")
+        reads = space.shadow(_READ, access.unit, size)
+        before, mine = reads[rows], access.each
         reads[rows] = mine
         recent = before >= self._oldest(space)
         if recent.any():
-            _note_others(touch, before, recent & (((before ^ mine) & _THREAD) != 0))
+            _note_others(access, before, recent & (((before ^ mine) & _THREAD) != 0))
         crowd = reads[rows] != mine
         if crowd.any():  # several threads read one word at once
-            _note_others(touch, np.broadcast_to(mine, crowd.shape), crowd)
+            _note_others(access, np.broadcast_to(mine, crowd.shape), crowd)
 
-    def write(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
+    def write(self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int) -> None:
         """Threads write a row of bytes each; Fault where another has read or written them meanwhile."""
-        touch = self._touch(space, size, rows, lanes, line)
+        access = self._access(space, size, rows, lanes, line)
         for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
-            self._compare(touch, kind, "written", word)
-        self._compare_with_atomics(touch, "written")
-        writes = space.stamps(_WRITE, touch.unit, size)
-        writes[rows] = touch.each
+            self._compare(access, kind, "written", word)
+        self._compare_with_atomics(access, "written")
+        writes = space.shadow(_WRITE, access.unit, size)
+        writes[rows] = access.each
         after = writes[rows]
-        twice = after != touch.each
+        twice = after != access.each
         if twice.any():
             place, *_ = np.nonzero(twice)
-            raise self._fault(touch, int(place[0]), int(after[twice][0]), "written", "written")
+            raise self._fault(access, int(place[0]), int(after[twice][0]), "written", "written")
 
-    def atomic(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> None:
+    def atomic(self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int) -> None:
         """Threads change a word each, atomically: no race with others that do so too, with all else it is."""
-        touch = self._touch(space, size, rows, lanes, line)
+        access = self._access(space, size, rows, lanes, line)
         for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
-            self._compare(touch, kind, "changed", word)
-        space.stamps(_ATOMIC, touch.unit, size)[rows] = touch.each
+            self._compare(access, kind, "changed", word)
+        space.shadow(_ATOMIC, access.unit, size)[rows] = access.each
         space.has_atomics = True
 
-    def _compare_with_atomics(self, touch: Touch, did: str) -> None:
-        if touch.space.has_atomics:
-            self._compare(touch, _ATOMIC, did, "changed atomically")
+    def _compare_with_atomics(self, access: Access, did: str) -> None:
+        if access.space.has_atomics:
+            self._compare(access, _ATOMIC, did, "changed atomically")
 
-    def _touch(self, space: Space, size: int, rows: Array, lanes: Array | None, line: int) -> Touch:
-        stamps = self.stamps if lanes is None else self.stamps[lanes]
+    def _access(self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int) -> Access:
+        cells = self.cells if lanes is None else self.cells[lanes]
         unit = max(one for one in _UNITS if one <= size)
-        return Touch(space, size, unit, rows, lanes, stamps + line)
+        return Access(space, size, unit, rows, lanes, cells + line)
 
-    def _oldest(self, space: Space) -> int:
-        """Stamps before are of no account, whosesoever they are."""
-        return self.eldest if space.private else self.start
+    def _oldest(self, space: AddressSpace) -> int:
+        """Accesses before this are ordered with all that follow."""
+        return self.oldest_epoch if space.private else self.start
 
-    def _compare(self, touch: Touch, kind: int, did: str, other: str) -> None:
-        """With the stamps of accesses of the same width, and of wider and narrower ones where there were any."""
-        oldest = self._oldest(touch.space)
-        for unit in touch.space.units:
-            size = max(unit, touch.size)
-            rows = touch.rows if size == touch.size else touch.rows * touch.size // size
-            stamps = touch.space.stamps(kind, unit, size)[rows]
-            recent = stamps >= oldest
+    def _compare(self, access: Access, kind: int, did: str, other: str) -> None:
+        """Compare with cells of every granularity in use."""
+        oldest = self._oldest(access.space)
+        for unit in access.space.units:
+            size = max(unit, access.size)
+            rows = access.rows if size == access.size else access.rows * access.size // size
+            cells = access.space.shadow(kind, unit, size)[rows]
+            recent = cells >= oldest
             if recent.any():
-                self._suspect(touch, stamps, recent, did, other)
+                self._suspect(access, cells, recent, did, other)
 
-    def _suspect(self, touch: Touch, stamps: Array, recent: Array, did: str, other: str) -> None:
-        """Only what other threads of this launch have done counts; in shared memory, since the last barrier."""
-        flat = stamps.ndim == 1
-        mine = touch.mine if flat else touch.mine[:, None]
-        suspects = recent & (((stamps ^ mine) & _THREAD) != 0)
-        if touch.space.private:
-            since = self.together if touch.lanes is None else self.together[touch.lanes]
-            suspects &= stamps >= (since if flat else since[:, None])
+    def _suspect(self, access: Access, cells: Array, recent: Array, did: str, other: str) -> None:
+        """Cells of other threads of this launch; in shared memory, since the block's last barrier."""
+        flat = cells.ndim == 1
+        mine = access.mine if flat else access.mine[:, None]
+        suspects = recent & (((cells ^ mine) & _THREAD) != 0)
+        if access.space.private:
+            since = self.block_epoch if access.lanes is None else self.block_epoch[access.lanes]
+            suspects &= cells >= (since if flat else since[:, None])
         if suspects.any():
-            self._judge(touch, stamps, suspects, did, other)
+            self._judge(access, cells, suspects, did, other)
 
-    def _judge(self, touch: Touch, stamps: Array, suspects: Array, did: str, other: str) -> None:
-        """Threads of one block are in order across a barrier, those of one warp across a barrier of the warp."""
+    def _judge(self, access: Access, cells: Array, suspects: Array, did: str, other: str) -> None:
+        """Happens-before: threads of a block are ordered across its barriers, those of a warp across the warp's."""
         places, *_ = np.nonzero(suspects)
-        theirs = stamps[suspects]
-        index = places if touch.lanes is None else touch.lanes[places]
+        theirs = cells[suspects]
+        index = places if access.lanes is None else access.lanes[places]
         own, their = index + self.first, (theirs & _THREAD) >> LINE_BITS
         block, warp = own // self.per_block, own % self.per_block // 32
         same_block = block == their // self.per_block
         same_warp = same_block & (warp == their % self.per_block // 32)
-        ordered = same_block & (theirs < self.together[index]) | same_warp & (theirs < self.warp_together[index])
+        ordered = same_block & (theirs < self.block_epoch[index]) | same_warp & (theirs < self.warp_epoch[index])
         if not ordered.all():
             bad = int(ordered.argmin())
-            raise self._fault(touch, int(places[bad]), int(theirs[bad]), did, other)
+            raise self._fault(access, int(places[bad]), int(theirs[bad]), did, other)
 
-    def _fault(self, touch: Touch, place: int, stamp: int, did: str, other: str) -> Fault:
-        own = int(touch.mine[place])
-        address = touch.space.base + int(touch.rows[place]) * touch.size
+    def _fault(self, access: Access, place: int, cell: int, did: str, other: str) -> Fault:
+        own = int(access.mine[place])
+        address = access.space.base + int(access.rows[place]) * access.size
         return Fault(
-            f"race: {touch.space.name} at {address:#x} is {did} by {self._thread(own)} and {other} by "
-            f"{self._thread(stamp)}, with no barrier between: {self._line(own)} and {self._line(stamp)}"
+            f"race: {access.space.name} at {address:#x} is {did} by {self._thread(own)} and {other} by "
+            f"{self._thread(cell)}, with no barrier between: {self._line(own)} and {self._line(cell)}"
         )
 
-    def _thread(self, stamp: int) -> str:
-        number = (stamp & _THREAD) >> LINE_BITS
+    def _thread(self, cell: int) -> str:
+        number = (cell & _THREAD) >> LINE_BITS
         return f"thread {number % self.per_block} of block {number // self.per_block}"
 
-    def _line(self, stamp: int) -> str:
-        number = stamp & ((1 << LINE_BITS) - 1)
+    def _line(self, cell: int) -> str:
+        number = cell & ((1 << LINE_BITS) - 1)
         return f"line {number} ({self.lines[number - 1].strip().rstrip(';')})"
 
 
-def _note_others(touch: Touch, stamps: Array, which: Array) -> None:
-    """Keep what another thread's read has left, beside the last one's."""
-    others = touch.space.stamps(_OTHER, touch.unit, touch.unit)
-    parts = touch.size // touch.unit
-    places = touch.rows if parts == 1 else touch.rows[:, None] * parts + np.arange(parts)
-    others[places[which]] = stamps[which]
+def _note_others(access: Access, cells: Array, which: Array) -> None:
+    """Keep another thread's read beside the last one."""
+    others = access.space.shadow(_OTHER, access.unit, access.unit)
+    parts = access.size // access.unit
+    places = access.rows if parts == 1 else access.rows[:, None] * parts + np.arange(parts)
+    others[places[which]] = cells[which]

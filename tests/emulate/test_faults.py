@@ -300,9 +300,9 @@ def test_memory_of_the_host_is_reached_while_it_is_lent():
     add.u64 %rd5, %rd1, %rd3; ld.global.u32 %r2, [%rd4]; add.u32 %r2, %r2, 5; st.global.u32 [%rd5], %r2;"""
     with pytest.raises(Fault, match="are outside global memory"):
         run(body, 4 * 32, memory=memory)
-    memory.lend(host.ctypes.data, host.nbytes)
+    memory.register_host(host.ctypes.data, host.nbytes)
     (got,) = run(body, 4 * 32, memory=memory)
     np.testing.assert_array_equal(got.view(np.uint32), host + 5)
-    memory.take_back(host.ctypes.data)
+    memory.unregister_host(host.ctypes.data)
     with pytest.raises(Fault, match="are outside global memory"):
         run(body, 4 * 32, memory=memory)

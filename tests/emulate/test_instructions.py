@@ -10,7 +10,7 @@ import pytest
 from emulated import apply, kernel, run
 
 from netspec.emulate import Fault, Module
-from netspec.emulate.rounding import fused
+from netspec.emulate.instructions.rounding import fused
 
 RNG = np.random.default_rng(7)
 WHOLE = np.array([0, 1, 2, 3, 7, 31, 100, 2**15, 2**31 - 1, -1, -2, -7, -100, -(2**31), 12345, -54321], np.int32)

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("numba.cuda")
 
 from netspec.device.gpus import finds_compiler
-from netspec.emulate.descriptors import UNIT, units
+from netspec.emulate.instructions.matrix_descriptors import UNIT, units
 from netspec.gates.assemble import assemble, find_ptxas, machine_code
 from netspec.kernels import warpgroup
 from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cuda

@@ -110,7 +110,7 @@ class Cards:
         """Memory has been written by a copy."""
         device = self.where(address)
         if device is not None:
-            self.memories[device].wrote(address, nbytes)
+            self.memories[device].mark_initialised(address, nbytes)
 
 
 cards = Cards()

@@ -22,7 +22,7 @@ def put(memory, array):
     array = np.ascontiguousarray(array)
     address = memory.allocate(array.nbytes)
     memory.view(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
-    memory.wrote(address, array.nbytes)
+    memory.mark_initialised(address, array.nbytes)
     return address
 
 

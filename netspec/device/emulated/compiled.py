@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.machine import launch
 from netspec.emulate.memory import Memory
 from netspec.emulate.module import Module
+from netspec.emulate.scheduler import launch
 from netspec.kernels import numba_cuda
 from netspec.kernels.cache import content_folder
 from netspec.kernels.cuda import plain_cuda

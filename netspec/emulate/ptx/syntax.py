@@ -1,4 +1,4 @@
-"""PTX as data: kernels, variables, parameters and instructions, as the parser (ptx.py) reads them."""
+"""Syntax tree of PTX: modules, kernels, variables, parameters and instructions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netspec.emulate.fault import Fault
-from netspec.emulate.operands import Operand
+from netspec.emulate.ptx.operands import Operand
 
 SIZES = {"pred": 1, "b8": 1, "u8": 1, "s8": 1, "b16": 2, "u16": 2, "s16": 2, "f16": 2, "bf16": 2, "f16x2": 4}
 SIZES |= {f"{letter}{bits}": bits // 8 for letter in "bus" for bits in (32, 64)} | {"f32": 4, "f64": 8, "b128": 16}
@@ -15,7 +15,7 @@ SIZES |= {f"{letter}{bits}": bits // 8 for letter in "bus" for bits in (32, 64)}
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A declared variable: its bytes, what its address is a multiple of, and its first value where it has one."""
+    """A declared variable: size in bytes, alignment and, where there is one, its initialiser."""
 
     name: str
     nbytes: int
@@ -25,7 +25,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A kernel's parameter: its bytes, alignment and place among the parameters' bytes."""
+    """A kernel's parameter: size, alignment and offset in the parameter block, in bytes."""
 
     name: str
     size: int
@@ -51,7 +51,7 @@ class Instruction:
         return ".".join((self.name, *self.modifiers))
 
     def fault(self, message: str) -> Fault:
-        """A fault of this instruction, wherever it runs."""
+        """A Fault with this instruction's line and text."""
         return Fault(f"{message}, at line {self.line} of the PTX: {self.text}")
 
 
@@ -72,7 +72,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A device function: its body, and its names for what it gives and takes, variables of ``.param``."""
+    """A device function: its body and its formal parameters, results first, variables of ``.param``."""
 
     body: Body
     formal: tuple[str, ...]
@@ -87,12 +87,12 @@ class Source:
     functions: dict[str, Function] = field(default_factory=dict)
     shared: list[Variable] = field(default_factory=list)
     dynamic: set[str] = field(default_factory=set)
-    """Names of shared arrays whose size the launch says."""
+    """Names of dynamic shared arrays, whose size the launch gives."""
     globals: list[Variable] = field(default_factory=list)
 
 
 def offsets(variables: Mapping[str, Variable]) -> tuple[dict[str, int], int]:
-    """Where variables lie one behind the other, and how many bytes they take."""
+    """Aligned offsets of variables laid out one behind the other, and their total size in bytes."""
     places: dict[str, int] = {}
     end = 0
     for name, one in variables.items():

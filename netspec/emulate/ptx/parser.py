@@ -1,6 +1,6 @@
-"""PTX text as data: kernels with their parameters, variables, registers and instructions (PTX ISA, chapters 4 to 7).
+"""Parser of PTX text (PTX ISA, chapters 4 to 7): kernels, parameters, variables, registers and instructions.
 
-Only the syntax is read here; what an instruction means, and whether it is known, is for the others to say.
+Syntax only: whether an instruction is implemented is decided by netspec.emulate.instructions.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from netspec.emulate.fault import Fault
-from netspec.emulate.operands import VARIABLE, Address, Immediate, Operand, Symbol, parse_operands
-from netspec.emulate.syntax import SIZES, Body, Function, Instruction, Parameter, Source, Variable
+from netspec.emulate.ptx.operands import VARIABLE, Address, Immediate, Operand, Symbol, parse_operands
+from netspec.emulate.ptx.syntax import SIZES, Body, Function, Instruction, Parameter, Source, Variable
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*\.(?:loc|file)\b[^\n]*", re.MULTILINE)
@@ -27,7 +27,7 @@ _PARAMETER = re.compile(r"\.param\s+(?P<rest>.*)", re.DOTALL)
 
 
 def parse(text: str) -> Source:
-    """Raises Fault where the text is not the PTX that is known here."""
+    """Parse a module. Raises Fault where its syntax is not supported."""
     return _Parser(text).parse()
 
 
@@ -154,7 +154,7 @@ class _Parser:
 
 
 class _Statements:
-    """Reads a kernel's body; registers of an inner scope get names of their own."""
+    """Parses a kernel's body; registers of an inner scope are renamed, so that names are unique."""
 
     def __init__(self, parser: _Parser, body: Body, tokens: Iterator[str]) -> None:
         self.parser, self.body, self.tokens = parser, body, tokens
@@ -191,7 +191,7 @@ class _Statements:
         self.starts.append(len(self.body.instructions))
 
     def _close(self) -> None:
-        """Jumps of this scope to labels of this scope are known now."""
+        """Resolve this scope's branches to its own labels."""
         names, start = self.scopes.pop(), self.starts.pop()
         for place, one in enumerate(self.body.instructions[start:], start):
             target = one.operands[0] if one.name == "bra" else None
@@ -210,7 +210,7 @@ class _Statements:
         return text.strip()
 
     def _own(self, name: str, declare: bool = False) -> str:
-        """The name that stands for this one: of the innermost scope that declares it."""
+        """The unique name: that of the innermost scope which declares it."""
         if declare and (len(self.scopes) > 1 or not name.startswith(("%", "$"))):
             self.scopes[-1][name] = f"{name}@{self.opened}"
         return next((scope[name] for scope in reversed(self.scopes) if name in scope), name)

@@ -1,6 +1,6 @@
-"""Atomic operations, atom and red (PTX ISA 9.7.13.6): one thread after the other, in their order.
+"""Atomic operations, atom and red (PTX ISA 9.7.13.6), in the order of threads.
 
-On a card the order is any: sums of floats may differ there in their last bits.
+On hardware the order is unspecified: sums of floats may differ there in their last bits.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.access import check, pieces
 from netspec.emulate.frame import DTYPES, Bind, Frame, Steps
+from netspec.emulate.instructions.load_store import check, resolved
 from netspec.emulate.memory import Array
-from netspec.emulate.operands import Address
-from netspec.emulate.syntax import SIZES, Instruction
+from netspec.emulate.ptx.operands import Address
+from netspec.emulate.ptx.syntax import SIZES, Instruction
 
 _ORDERS = {"relaxed", "acquire", "release", "acq_rel", "cta", "gpu", "sys", "noftz"}
 _SPACES = {"global", "shared", "shared::cta"}
@@ -58,12 +58,12 @@ def atomic(ins: Instruction) -> Bind:
         addresses = frame.addresses(address)
 
         def run() -> None:
-            for piece in pieces(frame, space, addresses(), frame.lanes, SIZES[kind], ins):
-                rows = check(frame, piece, SIZES[kind], ins, reads=True)
+            for access in resolved(frame, space, addresses(), frame.lanes, SIZES[kind], ins):
+                rows = check(frame, access, SIZES[kind], ins, reads=True)
                 if frame.checked:
-                    frame.races.atomic(piece.space, SIZES[kind], rows, piece.lanes, ins.line)
-                lanes = np.arange(frame.count) if piece.lanes is None else piece.lanes
-                data = piece.space.words(SIZES[kind], DTYPES[kind])
+                    frame.races.atomic(access.space, SIZES[kind], rows, access.lanes, ins.line)
+                lanes = np.arange(frame.count) if access.lanes is None else access.lanes
+                data = access.space.words(SIZES[kind], DTYPES[kind])
                 target[lanes] = _one_by_one(function, data, rows, [one[lanes] for one in sources])
 
         return run, run

@@ -1,4 +1,4 @@
-"""Rounding of exact results to float32, in every direction: a float64 and the error it was left with stand for them."""
+"""Directed rounding to float32 of results held as a float64 and its rounding error (error-free transformations)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TINY = 2.0**-126
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """The rounded sum of two float64 and what rounding lost, exactly (Knuth)."""
+    """Sum of two float64 and its exact rounding error (Knuth's TwoSum)."""
     total = a + b
     other = total - a
     return total, (a - (total - other)) + (b - other)
 
 
 def to_float32(value: Array, error: Array, mode: str) -> Array:
-    """``value + error`` rounded once, the error being less than half a unit in value's last place."""
+    """``value + error`` rounded once, for an error below half an ulp of value."""
     if mode == "rn":
         return _nearest(value, error)
     rounded = value.astype(np.float32)
@@ -41,7 +41,7 @@ def to_float32(value: Array, error: Array, mode: str) -> Array:
 
 
 def _nearest(value: Array, error: Array) -> Array:
-    """Two roundings differ from one only where the first ends on the middle between two float32."""
+    """To the nearest even. Double rounding differs only where the first result is a midpoint of two float32."""
     doubtful = (value.view(np.uint64) & _BELOW) == _MIDDLE
     tiny = np.abs(value) < _TINY  # subnormal float32 have their middles elsewhere
     if (doubtful | tiny).any():
@@ -50,7 +50,7 @@ def _nearest(value: Array, error: Array) -> Array:
 
 
 def _odd(value: Array, error: Array) -> Array:
-    """The neighbour with an odd last bit in the error's direction, which no second rounding takes for a middle."""
+    """Round to odd: the second rounding then never sees a false midpoint."""
     bits = value.view(np.int64)
     even = (bits & 1) == 0
     outward = (error > 0) == (value > 0)
@@ -59,7 +59,7 @@ def _odd(value: Array, error: Array) -> Array:
 
 
 def fused(a: Array, b: Array, c: Array, mode: str) -> Array:
-    """a * b + c with one rounding."""
+    """a * b + c, rounded once."""
     if a.dtype == np.float64:
         assert mode == "rn"
         return _fused_wide(a, b, c)
@@ -69,7 +69,7 @@ def fused(a: Array, b: Array, c: Array, mode: str) -> Array:
 
 
 def _fused_wide(a: Array, b: Array, c: Array) -> Array:
-    """float64, number by number: numpy has no wider ones."""
+    """The same in float64, element by element."""
     exact: Callable[[float, float, float], float] = getattr(math, "fma", _exact)
     return np.array([exact(*map(float, three)) for three in np.broadcast(a, b, c)], np.float64)
 
@@ -87,7 +87,7 @@ def _exact(a: float, b: float, c: float) -> float:
 
 
 def added(a: Array, b: Array, mode: str) -> Any:
-    """a + b; to the nearest as numpy does it."""
+    """a + b, rounded in that mode."""
     if mode == "rn":
         return a + b
     assert a.dtype == np.float32
@@ -95,7 +95,7 @@ def added(a: Array, b: Array, mode: str) -> Any:
 
 
 def multiplied(a: Array, b: Array, mode: str) -> Any:
-    """a * b; to the nearest as numpy does it."""
+    """a * b, rounded in that mode."""
     if mode == "rn":
         return a * b
     assert a.dtype == np.float32
@@ -104,7 +104,7 @@ def multiplied(a: Array, b: Array, mode: str) -> Any:
 
 
 def divided(a: Array, b: Array, mode: str) -> Any:
-    """a / b; to the nearest as numpy does it."""
+    """a / b, rounded in that mode."""
     if mode == "rn":
         return a / b
     assert a.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Operands of PTX instructions as data (PTX ISA, 4.5, 6.4): registers, numbers, vectors, addresses and symbols."""
+"""Operands of PTX instructions (PTX ISA 4.5, 6.4): registers, immediates, vectors, addresses and symbols."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Immediate:
-    """A number: an int, or a float with the width that it was written in (0 for decimals)."""
+    """An immediate: an int, or a float with the width in bits that it was written in (0 for decimals)."""
 
     value: int | float
     width: int = 0

@@ -1,9 +1,9 @@
-"""Hopper's products of matrices, wgmma (PTX ISA 9.7.15): by four warps, in the background, from shared memory.
+"""Asynchronous matrix products of a warpgroup, wgmma (PTX ISA 9.7.15), with operands in shared memory.
 
-They end as late as they may: until ``wgmma.wait_group`` nobody may touch their registers, which hold no numbers
-meanwhile, and operands are read when a product starts and again when it ends; what has changed in between is a fault.
-The tensor cores see what threads have written to shared memory only after ``fence.proxy.async`` of the thread that
-wrote it, and registers only after ``wgmma.fence``.
+Products complete as late as allowed: until ``wgmma.wait_group`` their accumulators hold NaN and may not be accessed,
+and operands are read when a product is issued and again when it completes; a change in between is a fault. The tensor
+cores see writes to shared memory only after ``fence.proxy.async`` of the writing thread, and registers only after
+``wgmma.fence``.
 """
 
 from __future__ import annotations
@@ -13,50 +13,50 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.access import Piece, check
-from netspec.emulate.descriptors import UNIT, units
 from netspec.emulate.frame import SHARED_BASE, Bind, Frame, Steps
-from netspec.emulate.matrices import elements, left_matrix
+from netspec.emulate.instructions.load_store import SpaceAccess, check
+from netspec.emulate.instructions.matrix_descriptors import UNIT, units
+from netspec.emulate.instructions.mma import elements, left_matrix
 from netspec.emulate.memory import Array
-from netspec.emulate.operands import Immediate, Operand, Register, Vector
-from netspec.emulate.syntax import Instruction
+from netspec.emulate.ptx.operands import Immediate, Operand, Register, Vector
+from netspec.emulate.ptx.syntax import Instruction
 
 GROUP = 128
 """Threads of a warpgroup."""
 _ROWS = 64
 _TYPES = {"tf32": (8, 1), "bf16": (16, 2)}
-"""Terms of an instruction, and how many of them a register of 32 bits holds."""
+"""K of an instruction, and elements packed into a register of 32 bits, by type."""
 
 
 @dataclass(slots=True)
 class Product:
-    """A product under way: by warpgroup the units of shared memory that it reads, and what they held."""
+    """A product in flight: the shared memory that its warpgroups read, and the values found there."""
 
     ins: Instruction
     groups: Array
-    piece: Piece
+    access: SpaceAccess
     found: Array
     number: int
-    """How many groups of products its warpgroups had closed when it began."""
+    """Groups that its warpgroups had committed when it was issued."""
 
 
-class Products:
-    """What a frame's warpgroups have under way; ``pending`` maps registers to their values to come."""
+class AsyncProducts:
+    """Products of a frame's warpgroups in flight; ``pending`` maps accumulators to their results."""
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.closed = np.zeros(frame.count, np.int64)
         self.pending: dict[str, tuple[Array, Array, Instruction]] = {}
-        """By register: values, for each thread the group that brings them (-1 for none), and the instruction."""
+        """By register: results, the group of each thread that they belong to (-1 for none), and the instruction."""
         self.running: list[Product] = []
         self.fenced = False
         self.touched: set[str] = set()
-        """Registers that other instructions have used since the last fence."""
+        """Registers that other instructions have accessed since the last fence."""
         self.writers = np.zeros(-(-frame.shared.nbytes // UNIT) * UNIT // 4, np.int32)
-        """By word of shared memory the thread, counted from 1, that has written it with no fence behind; 0 for none."""
+        """By word of shared memory the thread, counted from 1, whose write no fence has followed; 0 for none."""
 
     def use(self, ins: Instruction) -> None:
-        """An instruction is about to run; Fault where it touches what is under way."""
+        """Check an instruction before it runs; Fault where it accesses accumulators in flight."""
         if ins.name == "wgmma":
             return
         names = registers(ins)
@@ -69,11 +69,11 @@ class Products:
         active = self.frame.active()
         busy = groups[active] >= 0
         if busy.any():
-            thread = self.frame.place(int(active[busy.argmax()]))
+            thread = self.frame.thread_name(int(active[busy.argmax()]))
             raise ins.fault(f"{thread} touches {name}, to which line {product.line} ({product.opcode}) is still adding")
 
     def wrote(self, size: int, rows: Array, lanes: Array | None) -> None:
-        """Threads have written rows of shared memory by ordinary means."""
+        """Note ordinary writes to rows of shared memory."""
         threads = np.arange(1, self.frame.count + 1) if lanes is None else lanes + 1
         if size <= 4:
             self.writers[rows * size // 4] = threads
@@ -81,13 +81,13 @@ class Products:
             self.writers.reshape(-1, size // 4)[rows] = threads[:, None]
 
     def fence_proxy(self) -> None:
-        """What the threads at work have written is seen by the tensor cores from now on."""
+        """Make the active threads' writes visible to the tensor cores."""
         fencing = np.zeros(self.frame.count + 1, bool)
         fencing[self.frame.active() + 1] = True
         self.writers[fencing[self.writers]] = 0
 
-    def land(self, pending: int) -> None:
-        """Wait until at most so many groups of products of the threads at work are under way."""
+    def complete(self, pending: int) -> None:
+        """Complete all but the active threads' last ``pending`` groups."""
         threads = self.frame.active()
         limit = np.full(self.frame.count, -1, np.int64)
         limit[threads] = self.closed[threads] - pending
@@ -101,7 +101,7 @@ class Products:
 
     def _end(self, ended: list[Product]) -> None:
         for one in ended:
-            if (_read(self.frame, one.ins, one.piece) != one.found).any():
+            if (_read(self.frame, one.ins, one.access) != one.found).any():
                 raise one.ins.fault("shared memory has changed under a product of matrices that was under way")
             self.running.remove(one)
 
@@ -116,7 +116,7 @@ def registers(ins: Instruction) -> set[str]:
 
 
 def asynchronous(ins: Instruction) -> Bind:
-    """``wgmma...``: a product, a fence, the end of a group, or a wait."""
+    """``wgmma...``: mma_async, fence, commit_group or wait_group."""
     word, *rest = ins.modifiers
     if rest[:2] != ["sync", "aligned"]:
         raise ValueError(ins.opcode)
@@ -126,7 +126,7 @@ def asynchronous(ins: Instruction) -> Bind:
         (pending,) = ins.operands
         assert isinstance(pending, Immediate)
         count = int(pending.value)
-        return lambda frame: _both(frame, lambda: frame.products.land(count))
+        return lambda frame: _both(frame, lambda: frame.products.complete(count))
     return {"fence": _fence, "commit_group": _commit}[word]
 
 
@@ -150,7 +150,7 @@ def _commit(frame: Frame) -> Steps:
 
 
 def _product(ins: Instruction, shape: str, out: str, left: str, right: str) -> Bind:
-    """``d, a, b, scale-d, imm-scale-a, imm-scale-b``: a descriptor, or registers with a warp's rows as mma's, for a."""
+    """``d, a, b, scale-d, imm-scale-a, imm-scale-b``; a is a descriptor, or registers in the layout of mma."""
     terms, packed = _TYPES[left]
     columns = int(shape.removeprefix("m64n").removesuffix(f"k{terms}"))
     sums, a, b, scale, *signs = ins.operands
@@ -206,7 +206,7 @@ def _rows(frame: Frame, ins: Instruction, a: Operand, groups: Array, packed: int
 
 
 def _operand(frame: Frame, ins: Instruction, operand: Operand, lines: int, groups: Array) -> Array:
-    """What shared memory holds of an operand, (groups, lines, words), and note that it is being read."""
+    """An operand's values in shared memory, (groups, lines, words); the read is recorded."""
     words = np.broadcast_to(frame.read(operand, "u64"), (frame.count,)).reshape(-1, GROUP)[groups]
     if (words != words[:, :1]).any():
         raise ins.fault("the threads of a warpgroup name different operands")
@@ -218,24 +218,24 @@ def _operand(frame: Frame, ins: Instruction, operand: Operand, lines: int, group
         raise ins.fault("an operand is outside shared memory")
     offsets = places + frame.block[groups * GROUP][:, None, None] * frame.shared_stride
     lanes = np.repeat(groups * GROUP, lines * 2)
-    piece = Piece(frame.shared, offsets.reshape(-1), lanes, None)
-    found = _read(frame, ins, piece)
-    writers = frame.products.writers.reshape(-1, 4)[piece.offsets // UNIT]
+    access = SpaceAccess(frame.shared, offsets.reshape(-1), lanes, None)
+    found = _read(frame, ins, access)
+    writers = frame.products.writers.reshape(-1, 4)[access.offsets // UNIT]
     if writers.any():
         writer = int(writers[writers != 0][0]) - 1
-        raise ins.fault(f"{frame.place(writer)} has written an operand with no fence.proxy.async behind it")
+        raise ins.fault(f"{frame.thread_name(writer)} has written an operand with no fence.proxy.async behind it")
     number = int(frame.products.closed[groups[0] * GROUP])
-    frame.products.running.append(Product(ins, groups, piece, found, number))
+    frame.products.running.append(Product(ins, groups, access, found, number))
     return found.reshape(len(groups), lines, -1)
 
 
-def _read(frame: Frame, ins: Instruction, piece: Piece) -> Array:
-    """The words there, noted as read by a thread of two warps: whoever writes them too soon is none or one of these."""
-    rows = check(frame, piece, UNIT, ins, reads=True)
-    if frame.checked and piece.lanes is not None:
-        for lanes in (piece.lanes, piece.lanes + 32):
-            frame.races.read(piece.space, UNIT, rows, lanes, ins.line)
-    return piece.space.words(UNIT, np.uint32)[rows].copy()
+def _read(frame: Frame, ins: Instruction, access: SpaceAccess) -> Array:
+    """The words there, recorded as reads of two warps: an early writer is a thread of at most one of them."""
+    rows = check(frame, access, UNIT, ins, reads=True)
+    if frame.checked and access.lanes is not None:
+        for lanes in (access.lanes, access.lanes + 32):
+            frame.races.read(access.space, UNIT, rows, lanes, ins.line)
+    return access.space.words(UNIT, np.uint32)[rows].copy()
 
 
 def _values(words: Array, packed: int) -> Any:
@@ -244,7 +244,7 @@ def _values(words: Array, packed: int) -> Any:
 
 
 def _begin(frame: Frame, ins: Instruction, sums: Vector, result: Any, groups: Array, keep: Array) -> None:
-    """Sums to come: thread 32 w + 4 g + q has, as numbers 4 j + 2 h + i, row 16 w + g + 8 h, column 8 j + 2 q + i."""
+    """Accumulators: register 4 j + 2 h + i of thread 32 w + 4 g + q is row 16 w + g + 8 h, column 8 j + 2 q + i."""
     count = len(sums.parts)
     parts = result.reshape(len(groups), 4, 2, 8, count // 4, 4, 2)  # group, w, h, g, j, q, i
     threads = (groups[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
@@ -262,7 +262,7 @@ def _begin(frame: Frame, ins: Instruction, sums: Vector, result: Any, groups: Ar
 
 
 def fence(ins: Instruction) -> Bind:
-    """``fence...``: of memory in general nothing is left to do, of proxies the tensor cores' view."""
+    """``fence...``: a no-op, but for ``fence.proxy.async``."""
     if ins.modifiers[:2] != ("proxy", "async"):
         if ins.modifiers[0] == "proxy":
             raise ValueError(ins.opcode)

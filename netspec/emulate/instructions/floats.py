@@ -1,5 +1,7 @@
-"""Arithmetic of float32 and float64 (PTX ISA 9.7.3): rounded as IEEE 754 says; what is approximate on the hardware is
-worked out in float64 here and rounded, so within its tolerance but not its bits."""
+"""Floating-point arithmetic of float32 and float64 (PTX ISA 9.7.3), rounded as IEEE 754 says.
+
+Approximate instructions are computed in float64 and rounded: within their tolerance, but not their bits.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from netspec.emulate import rounding
 from netspec.emulate.frame import Bind, Frame, Steps, computed, ufunc
+from netspec.emulate.instructions import rounding
 from netspec.emulate.memory import Array
-from netspec.emulate.syntax import Instruction
+from netspec.emulate.ptx.syntax import Instruction
 
 NAMES = ("fma", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh", "copysign")
 TYPES = ("f32", "f64")
@@ -22,7 +24,7 @@ _PLAIN: dict[str, Any] = {"add": np.add, "sub": np.subtract, "mul": np.multiply,
 
 
 class Options(NamedTuple):
-    """What modifiers ask for."""
+    """Decoded modifiers."""
 
     kind: str
     mode: str
@@ -32,12 +34,12 @@ class Options(NamedTuple):
 
 
 def flushed(value: Array) -> Array:
-    """Numbers too small to be normal as zeros of their sign."""
+    """Subnormal numbers flushed to zeros of their sign."""
     return np.where(np.abs(value) < _TINY, np.copysign(np.float32(0), value), value)
 
 
 def arithmetic(ins: Instruction) -> Bind:
-    """The instruction of that name and type."""
+    """``add.rnd.type d, a, b`` and the other floating-point instructions."""
     options = _options(ins)
     compute = _FUNCTIONS[ins.name]
     plain = _PLAIN.get(ins.name)
@@ -81,7 +83,7 @@ def _finished(options: Options, value: Array) -> Array:
 
 
 def _minimum(options: Options, a: Array, b: Array, *more: Array) -> Any:
-    """The other one where one is no number; of two zeros the negative one."""
+    """The other operand where one is NaN, unless .NaN; -0 is less than +0."""
     found = (np.minimum if options.mode == "NaN" else np.fmin)(a, b)
     equal = np.where(a == b, _signs(np.bitwise_or, a, b), found)
     return _minimum(options, equal, *more) if more else equal
@@ -99,7 +101,7 @@ def _signs(function: Any, a: Array, b: Array) -> Any:
 
 
 def _rough(function: Callable[[Array], Any]) -> Callable[..., Any]:
-    """Through float64, rounded once."""
+    """Computed in float64, rounded once."""
 
     def compute(options: Options, value: Array) -> Any:
         return function(value.astype(np.float64)).astype(value.dtype)

@@ -1,4 +1,4 @@
-"""Arithmetic of numbers in several registers (PTX ISA 9.7.2): add, sub and mad that set the carry, and that add it."""
+"""Extended-precision integer arithmetic (PTX ISA 9.7.2): add, sub and mad with carry in and out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from netspec.emulate.frame import Bind, Frame, Steps
-from netspec.emulate.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax import SIZES, Instruction
 
 CARRYING = ("addc", "subc", "madc")
 _CARRY = "%cc"

@@ -1,8 +1,8 @@
-"""Products of small matrices by a warp (PTX ISA 9.7.14): mma.sync for tf32 and bf16, and ldmatrix.
+"""Warp-level matrix instructions (PTX ISA 9.7.14): mma.sync for tf32 and bf16, and ldmatrix.
 
 With g = lane // 4 and q = lane % 4 a thread holds, by the ISA's tables of fragments ("Matrix Fragments for
 mma.m16n8k8", "... m16n8k16"): of the left matrix rows g and g + 8, of the right one column g, of the sums columns 2 q
-and 2 q + 1 of rows g and g + 8. Products are exact, and so nearly are sums (float64), which are then rounded to
+and 2 q + 1 of rows g and g + 8. AsyncProducts are exact, and so nearly are sums (float64), which are then rounded to
 float32: the hardware keeps fewer bits.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.access import Piece, check, pieces
 from netspec.emulate.frame import Bind, Frame, Steps
+from netspec.emulate.instructions.load_store import SpaceAccess, check, resolved
+from netspec.emulate.instructions.warp import WARP
 from netspec.emulate.memory import Array
-from netspec.emulate.operands import Address, Vector
-from netspec.emulate.syntax import Instruction
-from netspec.emulate.warp import WARP
+from netspec.emulate.ptx.operands import Address, Vector
+from netspec.emulate.ptx.syntax import Instruction
 
 _SHAPES = {
     ("m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"): 1,
@@ -29,7 +29,7 @@ _TF32 = np.uint32(0xFFFFE000)
 
 
 def whole_warps(frame: Frame, ins: Instruction) -> Callable[[], Array | None]:
-    """The warps at work, None for all; Fault where one has not all its threads."""
+    """A function that gives the active warps, None for all; Fault where one is not whole."""
     if frame.per_block % WARP:
         raise ins.fault(f"blocks of {frame.per_block} threads have a warp that is not whole")
 
@@ -40,7 +40,7 @@ def whole_warps(frame: Frame, ins: Instruction) -> Callable[[], Array | None]:
         some = warps.any(axis=1)
         if not warps[some].all():
             thread = int(frame.lanes[0])
-            raise ins.fault(f"{frame.place(thread)}: lanes of the warp have ended")
+            raise ins.fault(f"{frame.thread_name(thread)}: lanes of the warp have ended")
         return np.flatnonzero(some)
 
     return chosen
@@ -86,7 +86,7 @@ def _by_warp(register: Array, warps: Array | None, count: int) -> Array:
 
 
 def elements(register: Array, packed: int) -> list[Array]:
-    """What a register of 32 bits holds, as floats: the hardware reads no more of a tf32 than its upper 19 bits."""
+    """A register's elements as floats; of a tf32 the hardware reads the upper 19 bits alone."""
     if packed == 1:
         return [(register & _TF32).view(np.float32)]
     high = register & np.uint32(0xFFFF0000)
@@ -148,13 +148,13 @@ def _matrix_rows(frame: Frame, ins: Instruction, addresses: Array, count: int) -
     """The rows of 16 bytes that the first lanes of each warp name."""
     used = np.arange(len(addresses)) % WARP < 8 * count
     lanes = frame.active()[used]
-    (piece,) = pieces(frame, "shared", addresses[used], lanes, 16, ins)
-    return shared_rows(frame, ins, piece)
+    (access,) = resolved(frame, "shared", addresses[used], lanes, 16, ins)
+    return shared_rows(frame, ins, access)
 
 
-def shared_rows(frame: Frame, ins: Instruction, piece: Piece) -> Any:
+def shared_rows(frame: Frame, ins: Instruction, access: SpaceAccess) -> Any:
     """Rows of 16 bytes of shared memory as halves, checked as loads are."""
-    rows = check(frame, piece, 16, ins, reads=True)
+    rows = check(frame, access, 16, ins, reads=True)
     if frame.checked:
-        frame.races.read(piece.space, 16, rows, piece.lanes, ins.line)
-    return piece.space.words(16, np.uint16)[rows]
+        frame.races.read(access.space, 16, rows, access.lanes, ins.line)
+    return access.space.words(16, np.uint16)[rows]

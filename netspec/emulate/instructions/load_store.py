@@ -9,34 +9,34 @@ import numpy as np
 
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import DTYPES, LOCAL_WINDOW, SHARED_WINDOW, Bind, Frame, Steps
-from netspec.emulate.memory import BLANK, COMING, STATES, WRITTEN, Array, Space
-from netspec.emulate.operands import Address, Operand, Vector
-from netspec.emulate.syntax import SIZES, Instruction
+from netspec.emulate.memory import IN_FLIGHT, INITIALISED, STATES, UNINITIALISED, AddressSpace, Array
+from netspec.emulate.ptx.operands import Address, Operand, Vector
+from netspec.emulate.ptx.syntax import SIZES, Instruction
 
-FULL = {size: int.from_bytes(bytes([WRITTEN]) * min(size, 8), "little") for size in (1, 2, 4, 8, 16)}
-"""The state of a row of words that are all written."""
+FULL = {size: int.from_bytes(bytes([INITIALISED]) * min(size, 8), "little") for size in (1, 2, 4, 8, 16)}
+"""The state of a fully initialised row, by its size in bytes."""
 _HINTS = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "volatile", "relaxed", "weak", "gpu", "cta", "sys"}
-"""What makes no difference here: caches, and orders that hold anyway where threads run one after the other."""
+"""Modifiers without effect here: cache hints, and orderings that hold anyway in lockstep."""
 _SPACES = {"global", "shared", "local", "const", "param"}
 
 
-class Piece(NamedTuple):
-    """The threads whose addresses lie in one space: offsets there, their numbers, and where they were in the list."""
+class SpaceAccess(NamedTuple):
+    """An access by the threads whose addresses lie in one space: offsets, thread indices, positions in the list."""
 
-    space: Space
+    space: AddressSpace
     offsets: Array
     lanes: Array | None
     chosen: Array | None
 
 
 class Kind(NamedTuple):
-    """What a load or store moves: state space ("" for generic), element type, and how many."""
+    """What a load or store moves: state space ("" for generic), element type, vector length."""
 
     space: str
     type: str
     parts: int
     strong: bool
-    """Whether it is no race with others of its kind: volatile and relaxed accesses are not."""
+    """Volatile or relaxed: no data race with other strong accesses."""
 
     @property
     def size(self) -> int:
@@ -59,17 +59,17 @@ def load(ins: Instruction) -> Bind:
 
         def run() -> None:
             lanes = frame.lanes
-            for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
-                rows = check(frame, piece, kind.size, ins, reads=True)
-                if frame.checked and piece.space is not frame.local:
-                    frame.races.read(piece.space, kind.size, rows, piece.lanes, ins.line, kind.strong)
-                values = piece.space.words(kind.size, element)[rows]
+            for access in resolved(frame, kind.space, addresses(), lanes, kind.size, ins):
+                rows = check(frame, access, kind.size, ins, reads=True)
+                if frame.checked and access.space is not frame.local:
+                    frame.races.read(access.space, kind.size, rows, access.lanes, ins.line, kind.strong)
+                values = access.space.words(kind.size, element)[rows]
                 for number, result in enumerate(results):
                     part = values if kind.parts == 1 else values[:, number]
-                    if piece.lanes is None:
+                    if access.lanes is None:
                         result[:] = part
                     else:
-                        result[piece.lanes] = part
+                        result[access.lanes] = part
 
         return run, run
 
@@ -91,15 +91,15 @@ def store(ins: Instruction) -> Bind:
 
         def run() -> None:
             lanes = frame.lanes
-            for piece in pieces(frame, kind.space, addresses(), lanes, kind.size, ins):
-                rows = check(frame, piece, kind.size, ins, reads=False)
-                if frame.checked and piece.space is not frame.local:
+            for access in resolved(frame, kind.space, addresses(), lanes, kind.size, ins):
+                rows = check(frame, access, kind.size, ins, reads=False)
+                if frame.checked and access.space is not frame.local:
                     change = frame.races.atomic if kind.strong else frame.races.write
-                    change(piece.space, kind.size, rows, piece.lanes, ins.line)
-                if frame.kernel.asynchronous and piece.space is frame.shared:
-                    frame.products.wrote(kind.size, rows, piece.lanes)
-                data = piece.space.words(kind.size, DTYPES[element])
-                parts = values if piece.lanes is None else [value[piece.lanes] for value in values]
+                    change(access.space, kind.size, rows, access.lanes, ins.line)
+                if frame.kernel.asynchronous and access.space is frame.shared:
+                    frame.products.wrote(kind.size, rows, access.lanes)
+                data = access.space.words(kind.size, DTYPES[element])
+                parts = values if access.lanes is None else [value[access.lanes] for value in values]
                 data[rows] = parts[0] if kind.parts == 1 else np.stack(parts, axis=1)
 
         return run, run
@@ -130,7 +130,7 @@ def _parts(operand: Operand, kind: Kind) -> tuple[Operand, ...]:
 
 
 def _register(frame: Frame, target: Operand, kind: str) -> Array:
-    """The register as a number of its own width: what is loaded is widened by its type's sign."""
+    """The destination in its own width: a loaded value is sign- or zero-extended."""
     width = frame.register(target.name).itemsize if hasattr(target, "name") and target.name != "_" else SIZES[kind]
     if kind[0] in "fb" and width == SIZES[kind]:
         return frame.write(target, f"b{8 * width}")
@@ -159,10 +159,10 @@ def _load_parameter(frame: Frame, ins: Instruction, kind: Kind, targets: tuple[O
     return whole, masked
 
 
-def pieces(
+def resolved(
     frame: Frame, space: str, addresses: Array, lanes: Array | None, size: int, ins: Instruction
-) -> Iterator[Piece]:
-    """The accesses by the spaces that they lie in; Fault where one lies in none."""
+) -> Iterator[SpaceAccess]:
+    """The accesses, split by address space; Fault where an address lies in none."""
     if space in ("global", "const", ""):
         generic = not space and bool(((addresses >> 40) - 1 < 2).any() & ((addresses >> 40) > 0).any())
         if not generic:
@@ -175,7 +175,7 @@ def pieces(
         yield _local(frame, addresses, lanes, size, ins, None)
 
 
-def _generic(frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction) -> Iterator[Piece]:
+def _generic(frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction) -> Iterator[SpaceAccess]:
     number = np.arange(frame.count) if lanes is None else lanes
     window = addresses >> 40
     for base, cut in ((SHARED_WINDOW, _shared), (LOCAL_WINDOW, _local)):
@@ -189,12 +189,12 @@ def _generic(frame: Frame, addresses: Array, lanes: Array | None, size: int, ins
 
 def _global(
     frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction, chosen: Array | None
-) -> Iterator[Piece]:
+) -> Iterator[SpaceAccess]:
     main = frame.memory.main
     offsets = addresses - main.base
     outside = offsets.view(np.uint64) > np.uint64(main.nbytes - size)
     if not outside.any():
-        yield Piece(main, offsets, lanes, chosen)
+        yield SpaceAccess(main, offsets, lanes, chosen)
         return
     number = np.arange(frame.count) if lanes is None else lanes
     taken = np.zeros(len(addresses), bool)
@@ -203,7 +203,7 @@ def _global(
         if inside.size:
             taken[inside] = True
             picked = inside if chosen is None else chosen[inside]
-            yield Piece(space, addresses[inside] - space.base, number[inside], picked)
+            yield SpaceAccess(space, addresses[inside] - space.base, number[inside], picked)
     if not taken.all():
         place = int(taken.argmin())
         raise _outside(frame, ins, "global memory", int(addresses[place]), int(number[place]), size)
@@ -211,20 +211,20 @@ def _global(
 
 def _shared(
     frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction, chosen: Array | None
-) -> Piece:
+) -> SpaceAccess:
     stride = frame.shared_stride
     _within(frame, ins, "shared memory", addresses, lanes, size, stride if frame.shared.nbytes else 0)
     block = frame.block if lanes is None else frame.block[lanes]
-    return Piece(frame.shared, addresses + block * stride if len(frame.blocks) > 1 else addresses, lanes, chosen)
+    return SpaceAccess(frame.shared, addresses + block * stride if len(frame.blocks) > 1 else addresses, lanes, chosen)
 
 
 def _local(
     frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction, chosen: Array | None
-) -> Piece:
+) -> SpaceAccess:
     stride = frame.local_stride
     _within(frame, ins, "local memory", addresses, lanes, size, stride if frame.local.nbytes else 0)
     number = np.arange(frame.count) if lanes is None else lanes
-    return Piece(frame.local, addresses + number * stride, lanes, chosen)
+    return SpaceAccess(frame.local, addresses + number * stride, lanes, chosen)
 
 
 def _within(
@@ -236,45 +236,45 @@ def _within(
         raise _outside(frame, ins, name, int(addresses[place]), place if lanes is None else int(lanes[place]), size)
 
 
-def check(frame: Frame, piece: Piece, size: int, ins: Instruction, reads: bool) -> Array:
-    """Which rows of ``size`` bytes are touched; Fault where they must not be. What is written counts as written."""
-    offsets = piece.offsets
+def check(frame: Frame, access: SpaceAccess, size: int, ins: Instruction, reads: bool) -> Array:
+    """Rows of ``size`` bytes that are accessed; Fault where they must not be. Writes mark them as initialised."""
+    offsets = access.offsets
     if size > 1 and int(np.bitwise_or.reduce(offsets)) & (size - 1):
         place = int((offsets % size != 0).argmax())
-        raise _bad(frame, piece, place, ins, f"is no multiple of the access's {size} bytes")
+        raise _bad(frame, access, place, ins, f"is no multiple of the access's {size} bytes")
     rows: Array = offsets >> (size.bit_length() - 1)
-    states = piece.space.states(size)
+    states = access.space.states(size)
     found = states[rows]
     whole = found == FULL[size]
     if not whole.all():
-        _check_bytes(frame, piece, found, size, ins, (WRITTEN,) if reads else (WRITTEN, BLANK))
+        _check_bytes(frame, access, found, size, ins, (INITIALISED,) if reads else (INITIALISED, UNINITIALISED))
         if not reads:
             states[rows] = FULL[size]
     return rows
 
 
 def _check_bytes(
-    frame: Frame, piece: Piece, found: Array, size: int, ins: Instruction, allowed: tuple[int, ...]
+    frame: Frame, access: SpaceAccess, found: Array, size: int, ins: Instruction, allowed: tuple[int, ...]
 ) -> None:
-    each = np.ascontiguousarray(found).view(np.uint8).reshape(len(piece.offsets), size)
+    each = np.ascontiguousarray(found).view(np.uint8).reshape(len(access.offsets), size)
     bad = each != allowed[0]
     for state in allowed[1:]:
         bad &= each != state
     if bad.any():
         place = int(np.flatnonzero(bad.any(axis=1))[0])
         state = int(each[place][bad[place].argmax()])
-        raise _bad(frame, piece, place, ins, f"is {STATES.get(state, STATES[COMING])}")
+        raise _bad(frame, access, place, ins, f"is {STATES.get(state, STATES[IN_FLIGHT])}")
 
 
-def _bad(frame: Frame, piece: Piece, place: int, ins: Instruction, words: str) -> Fault:
-    thread = place if piece.lanes is None else int(piece.lanes[place])
-    offset = int(piece.offsets[place])
-    if piece.space is frame.shared:
+def _bad(frame: Frame, access: SpaceAccess, place: int, ins: Instruction, words: str) -> Fault:
+    thread = place if access.lanes is None else int(access.lanes[place])
+    offset = int(access.offsets[place])
+    if access.space is frame.shared:
         offset %= frame.shared_stride
-    elif piece.space is frame.local:
+    elif access.space is frame.local:
         offset %= frame.local_stride
-    return ins.fault(f"{frame.place(thread)}: {piece.space.name} at {piece.space.base + offset:#x} {words}")
+    return ins.fault(f"{frame.thread_name(thread)}: {access.space.name} at {access.space.base + offset:#x} {words}")
 
 
 def _outside(frame: Frame, ins: Instruction, name: str, address: int, thread: int, size: int) -> Fault:
-    return ins.fault(f"{frame.place(thread)}: {size} bytes at {address:#x} are outside {name}")
+    return ins.fault(f"{frame.thread_name(thread)}: {size} bytes at {address:#x} are outside {name}")

@@ -1,8 +1,8 @@
-"""Copies in the background, cp.async (PTX ISA 9.7.9.25): they land as late as they may.
+"""Asynchronous copies from global to shared memory, cp.async (PTX ISA 9.7.9.25): completed as late as allowed.
 
-From its start to the wait of the thread that started it, a copy's destination holds nothing but ones (no number, as a
-float), and reading or writing it is a fault. Its source is read when it lands. What others may make of it is for the
-race detector: for them the copy is a write both when it starts and when it lands, so a barrier is due before and after.
+From the copy to the wait of the thread that issued it, the destination holds all ones (NaN, as a float), and accessing
+it is a fault. The source is read when the copy completes. For other threads the race detector counts the copy as a
+write both when it is issued and when it completes, so a barrier is due before and after.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netspec.emulate.access import FULL, Piece, check, pieces
 from netspec.emulate.frame import Bind, Frame, Steps
-from netspec.emulate.memory import COMING, Array
-from netspec.emulate.operands import Address, Immediate
-from netspec.emulate.syntax import Instruction
+from netspec.emulate.instructions.load_store import FULL, SpaceAccess, check, resolved
+from netspec.emulate.memory import IN_FLIGHT, Array
+from netspec.emulate.ptx.operands import Address, Immediate
+from netspec.emulate.ptx.syntax import Instruction
 
 _ONES = 0xFFFFFFFF
 
 
 @dataclass(slots=True)
-class Copy:
-    """What one instruction has started: by thread a place in shared memory, a source, its bytes, and a group."""
+class AsyncCopy:
+    """One instruction's copies in flight: by thread destination row, source address, byte count and group."""
 
     ins: Instruction
     size: int
@@ -34,31 +34,31 @@ class Copy:
     groups: Array
 
 
-class Copies:
-    """The copies of a frame's threads that are under way; ``group`` counts the groups that each has closed."""
+class AsyncCopies:
+    """Copies of a frame's threads in flight; ``group`` counts the groups that each thread has committed."""
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.group = np.zeros(frame.count, np.int64)
-        self.pending: list[Copy] = []
+        self.pending: list[AsyncCopy] = []
 
-    def land(self, threads: Array, before: Array) -> None:
-        """Bring what these threads have started in groups before the given ones."""
+    def complete(self, threads: Array, before: Array) -> None:
+        """Complete what these threads have issued in groups before the given ones."""
         limit = np.full(self.frame.count, -1, np.int64)
         limit[threads] = before
         kept = []
         for one in self.pending:
             due = one.groups < limit[one.lanes]
             if due.all():
-                self._bring(one)
+                self._perform(one)
             elif due.any():
-                self._bring(_part(one, due))
-                kept.append(_part(one, ~due))
+                self._perform(_subset(one, due))
+                kept.append(_subset(one, ~due))
             else:
                 kept.append(one)
         self.pending = kept
 
-    def _bring(self, one: Copy) -> None:
+    def _perform(self, one: AsyncCopy) -> None:
         frame, size = self.frame, one.size
         data = np.zeros((len(one.lanes), size), np.uint8)
         for count in range(1, size + 1):
@@ -73,26 +73,26 @@ class Copies:
             frame.races.write(frame.shared, size, one.rows, one.lanes, one.ins.line)
 
 
-def _fetch(frame: Frame, one: Copy, some: Array, count: int) -> Array:
-    """The first ``count`` bytes of some sources, 4 at a time where they are not a whole access."""
+def _fetch(frame: Frame, one: AsyncCopy, some: Array, count: int) -> Array:
+    """The first ``count`` bytes of some sources, (copies, count); 4 bytes at a time where it is no access's size."""
     unit = count if count in (4, 8, 16) else 4 if count % 4 == 0 else 1
     parts = []
     for step in range(0, count, unit):
         addresses, lanes = one.sources[some] + step, one.lanes[some]
         values = np.empty((len(some), unit), np.uint8)
-        for piece in pieces(frame, "global", addresses, lanes, unit, one.ins):
-            rows = check(frame, piece, unit, one.ins, reads=True)
+        for access in resolved(frame, "global", addresses, lanes, unit, one.ins):
+            rows = check(frame, access, unit, one.ins, reads=True)
             if frame.checked:
-                frame.races.read(piece.space, unit, rows, piece.lanes, one.ins.line)
-            where = slice(None) if piece.chosen is None else piece.chosen
-            found = piece.space.words(unit, np.uint8)[rows]
+                frame.races.read(access.space, unit, rows, access.lanes, one.ins.line)
+            where = slice(None) if access.chosen is None else access.chosen
+            found = access.space.words(unit, np.uint8)[rows]
             values[where] = found.reshape(-1, unit)
         parts.append(values)
     return np.concatenate(parts, axis=1)
 
 
-def _part(one: Copy, which: Array) -> Copy:
-    return Copy(
+def _subset(one: AsyncCopy, which: Array) -> AsyncCopy:
+    return AsyncCopy(
         one.ins,
         one.size,
         one.lanes[which],
@@ -104,7 +104,7 @@ def _part(one: Copy, which: Array) -> Copy:
 
 
 def asynchronous(ins: Instruction) -> Bind:
-    """``cp.async...``: a copy, the end of a group, or a wait."""
+    """``cp.async...``: copy, commit_group, wait_group or wait_all."""
     words = [word.partition("::")[0] for word in ins.modifiers]
     if words == ["async", "commit_group"]:
         return _commit
@@ -134,13 +134,13 @@ def _start(ins: Instruction, cache: str) -> Bind:
 
         def run() -> None:
             lanes = frame.active()
-            (piece,) = pieces(frame, "shared", targets(), frame.lanes, nbytes, ins)
+            (access,) = resolved(frame, "shared", targets(), frame.lanes, nbytes, ins)
             count = np.full(frame.count, nbytes, np.int64)
             if counts is not None:
                 count[:] = counts
             if skip is not None:
                 count[np.broadcast_to(skip(), count.shape)] = 0
-            _begin(frame, ins, nbytes, piece, lanes, sources(), count[lanes])
+            _begin(frame, ins, nbytes, access, lanes, sources(), count[lanes])
 
         return run, run
 
@@ -148,23 +148,22 @@ def _start(ins: Instruction, cache: str) -> Bind:
 
 
 def _begin(
-    frame: Frame, ins: Instruction, size: int, piece: Piece, lanes: Array, sources: Array, counts: Array
+    frame: Frame, ins: Instruction, size: int, access: SpaceAccess, lanes: Array, sources: Array, counts: Array
 ) -> None:
     if (counts > size).any():
         thread = int(lanes[(counts > size).argmax()])
-        raise ins.fault(f"{frame.place(thread)} copies {int(counts.max())} bytes of {size}")
+        raise ins.fault(f"{frame.thread_name(thread)} copies {int(counts.max())} bytes of {size}")
     if ((sources & (size - 1) != 0) & (counts > 0)).any():
         place = int(((sources & (size - 1) != 0) & (counts > 0)).argmax())
-        raise ins.fault(
-            f"{frame.place(int(lanes[place]))}: the source {int(sources[place]):#x} is no multiple of {size} bytes"
-        )
-    rows = check(frame, piece, size, ins, reads=False)
+        thread = frame.thread_name(int(lanes[place]))
+        raise ins.fault(f"{thread}: the source {int(sources[place]):#x} is no multiple of {size} bytes")
+    rows = check(frame, access, size, ins, reads=False)
     if frame.checked:
-        frame.races.write(frame.shared, size, rows, piece.lanes, ins.line)
+        frame.races.write(frame.shared, size, rows, access.lanes, ins.line)
     frame.shared.words(size, np.uint32)[rows] = _ONES
-    frame.shared.states(size)[rows] = COMING * FULL[size]
+    frame.shared.states(size)[rows] = IN_FLIGHT * FULL[size]
     copies = frame.copies
-    copies.pending.append(Copy(ins, size, lanes, rows, sources.copy(), counts, copies.group[lanes]))
+    copies.pending.append(AsyncCopy(ins, size, lanes, rows, sources.copy(), counts, copies.group[lanes]))
 
 
 def _commit(frame: Frame) -> Steps:
@@ -175,10 +174,10 @@ def _commit(frame: Frame) -> Steps:
 
 
 def _wait(frame: Frame, pending: int) -> Steps:
-    """Until at most so many of each thread's groups are under way; -1 for all, those not closed included."""
+    """Complete all but each thread's last ``pending`` groups; -1: all, uncommitted copies included."""
 
     def run() -> None:
         threads = frame.active()
-        frame.copies.land(threads, frame.copies.group[threads] - pending)
+        frame.copies.complete(threads, frame.copies.group[threads] - pending)
 
     return run, run

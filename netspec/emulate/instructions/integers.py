@@ -1,4 +1,4 @@
-"""Arithmetic of whole numbers (PTX ISA 9.7.1): all results modulo 2 to the power of their width, as numpy's are."""
+"""Integer arithmetic (PTX ISA 9.7.1), modulo 2 to the power of the width, as in numpy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.carry import CARRYING, carrying
 from netspec.emulate.frame import DTYPES, Bind, Frame, Steps, computed, ufunc
+from netspec.emulate.instructions.extended_precision import CARRYING, carrying
 from netspec.emulate.memory import Array
-from netspec.emulate.syntax import Instruction
+from netspec.emulate.ptx.syntax import Instruction
 
 NAMES = (
     "add", "sub", "mul", "mad", "div", "rem", "abs", "neg", "min", "max", "popc", "clz", "brev", "bfe", "bfi", "prmt",
@@ -24,7 +24,7 @@ _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 def arithmetic(ins: Instruction) -> Bind:
-    """The instruction of that name and type."""
+    """``add.type d, a, b`` and the other integer instructions."""
     *modes, kind = ins.modifiers
     if kind not in _TYPES:
         raise ValueError(f"type .{kind}")
@@ -103,13 +103,13 @@ def _high(a: Array, b: Array, kind: str) -> Any:
 
 
 def _checked_division(frame: Frame, ins: Instruction, compute: Any, target: Array, a: Array, b: Array) -> Steps:
-    """Division by zero gives a value that depends on the machine: a fault."""
+    """Division; Fault on zero, whose result depends on the machine."""
 
     def run() -> None:
         zero = np.broadcast_to(b == 0, (frame.count,))
         zero = zero if frame.lanes is None else zero & frame.mask
         if zero.any():
-            raise ins.fault(f"{frame.place(int(zero.argmax()))} divides by zero")
+            raise ins.fault(f"{frame.thread_name(int(zero.argmax()))} divides by zero")
         np.copyto(target, compute(a, b), where=True if frame.lanes is None else frame.mask)
 
     return run, run
@@ -136,7 +136,7 @@ def _reverse(a: Array) -> Array:
 
 
 def _extract(a: Array, start: Array, length: Array) -> Array:
-    """bfe: bits from a place on, the sign being the highest of them, or the number's where they run over its end."""
+    """bfe: a bit field, sign-extended from its highest bit, or from the number's where it runs over the end."""
     bits = 8 * a.itemsize
     first, count = (start & 0xFF).astype(np.int64), (length & 0xFF).astype(np.int64)
     number = a.view(f"u{a.itemsize}").astype(np.uint64)
@@ -152,7 +152,7 @@ def _extract(a: Array, start: Array, length: Array) -> Array:
 
 
 def _insert(a: Array, b: Array, start: Array, length: Array) -> Array:
-    """bfi: the low bits of a in the place of as many of b."""
+    """bfi: the low bits of a inserted into b."""
     bits = 8 * b.itemsize
     first, count = (start & 0xFF).astype(np.int64), (length & 0xFF).astype(np.int64)
     count = np.minimum(count, np.maximum(bits - first, 0))
@@ -164,14 +164,14 @@ def _insert(a: Array, b: Array, start: Array, length: Array) -> Array:
 
 
 def _ones(count: Array) -> Array:
-    """So many low bits set."""
+    """Masks of so many low bits."""
     whole = count >= 64
     ones = (np.uint64(1) << np.where(whole, 0, count).astype(np.uint64)) - np.uint64(1)
     return np.where(whole, ~np.uint64(0), ones)
 
 
 def _permute(a: Array, b: Array, selector: Array) -> Array:
-    """prmt: four bytes picked from the eight of b and a; bit 3 of a pick spreads the byte's sign."""
+    """prmt: a byte permutation of b and a; bit 3 of a selector replicates the byte's sign."""
     eight = a.astype(np.uint64) | b.astype(np.uint64) << _HALF
     result = np.zeros(np.broadcast_shapes(a.shape, b.shape, selector.shape), np.uint32)
     for place in range(4):

@@ -1,4 +1,4 @@
-"""Launches: blocks some at a time, all their threads at once, those that have diverged in turn, lowest place first."""
+"""Runs launches: a batch of thread blocks at a time in lockstep; divergent threads by the lowest basic block first."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from netspec.emulate.copies import Copies
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Frame, Step
 from netspec.emulate.frame_cache import frame_for
+from netspec.emulate.instructions.cp_async import AsyncCopies
+from netspec.emulate.instructions.warp import barrier_name, converged_lanes
+from netspec.emulate.instructions.wgmma import AsyncProducts
 from netspec.emulate.memory import Array, Memory
-from netspec.emulate.module import Kernel, Module, Stretch
-from netspec.emulate.operands import Symbol
-from netspec.emulate.races import Clock, Races
-from netspec.emulate.warp import barrier_name, member_lanes
-from netspec.emulate.warpgroups import Products
+from netspec.emulate.module import BasicBlock, Kernel, Module
+from netspec.emulate.ptx.operands import Symbol
+from netspec.emulate.races import Clock, RaceDetector
 
 Extent = tuple[int, int, int]
 THREADS = 1 << 14
-"""Threads that run together, where blocks are small."""
+"""Threads of a batch, where blocks are small."""
 SHARED_LIMIT = 227 << 10
-"""Bytes of shared memory that a block can have (compute capability 9.0)."""
+"""Most bytes of shared memory a block (compute capability 9.0)."""
 _clocks: WeakKeyDictionary[Memory, Clock] = WeakKeyDictionary()
 _Mask = Array | None
-"""Threads of a frame; None for all."""
+"""Active threads of a frame; None for all."""
 
 
 def launch(
@@ -41,7 +41,7 @@ def launch(
     *,
     check: bool = True,
 ) -> None:
-    """Run a kernel to its end. ``check`` False leaves out the search for races.
+    """Run a kernel to its end. ``check`` False leaves out race detection.
 
     Raises Fault for whatever the kernel does wrong.
     """
@@ -53,7 +53,7 @@ def launch(
 
 
 def _readable(name: str) -> str:
-    """The function's name in one that numba has mangled: the last of the parts, each behind its length."""
+    """The function's name, demangled: the last part of the nested name."""
     rest, last = name.removeprefix("_ZN"), name
     while rest != name and (found := re.match(r"\d+", rest)):
         last, rest = rest[found.end() :][: int(found[0])], rest[found.end() + int(found[0]) :]
@@ -84,10 +84,10 @@ def _launch(
             part = range(first, min(first + step, blocks))
             with frame_for(kernel, memory, part, grid, block, packed, symbols, shared) as frame:
                 frame.checked = check
-                frame.copies, frame.products = Copies(frame), Products(frame)
+                frame.copies, frame.products = AsyncCopies(frame), AsyncProducts(frame)
                 if check:
-                    frame.races = Races(clock, frame.count, per_block, first * per_block, start, kernel.lines)
-                _Run(kernel, frame).run()
+                    frame.races = RaceDetector(clock, frame.count, per_block, first * per_block, start, kernel.lines)
+                _Scheduler(kernel, frame).run()
 
 
 def _check_shape(kernel: Kernel, grid: Extent, block: Extent, shared: int) -> None:
@@ -112,8 +112,11 @@ def _packed(kernel: Kernel, parameters: Sequence[bytes]) -> Array:
     return packed
 
 
-class _Run:
-    """One frame's threads from the first instruction to the end of the last of them."""
+class _Scheduler:
+    """Runs a frame's threads from entry to the last exit.
+
+    ``ready`` and ``waiting`` map basic blocks to the threads that are to run them, or wait at them to converge.
+    """
 
     def __init__(self, kernel: Kernel, frame: Frame) -> None:
         self.kernel, self.frame = kernel, frame
@@ -122,44 +125,44 @@ class _Run:
         self.alive = np.ones(frame.count, bool)
 
     def run(self) -> None:
-        """Fault where threads wait for others that never come."""
+        """Run all threads; Fault on deadlock."""
         while self.ready:
             number = min(self.ready)
             mask = self.ready.pop(number)
-            stretch = self.kernel.stretches[number]
-            if stretch.barrier is not None:
-                self._barrier(number, stretch, mask)
-            elif stretch.meeting is not None:
-                self._meet(number, stretch, mask)
+            code = self.kernel.basic_blocks[number]
+            if code.barrier is not None:
+                self._barrier(number, code, mask)
+            elif code.collective is not None:
+                self._converge(number, code, mask)
             else:
-                self._execute(number, stretch, mask)
+                self._execute(number, code, mask)
         if self.waiting:
             self._deadlock()
 
-    def _execute(self, number: int, stretch: Stretch, mask: _Mask) -> None:
+    def _execute(self, number: int, code: BasicBlock, mask: _Mask) -> None:
         frame = self.frame
-        whole, masked = frame.bound.get(number) or self._bind(number, stretch)
+        whole, masked = frame.bound.get(number) or self._bind(number, code)
         if mask is None:
             frame.lanes = None
-            self._run(stretch, whole)
+            self._run(code, whole)
         else:
             np.copyto(frame.mask, mask)
             frame.lanes = np.flatnonzero(mask)
-            self._run(stretch, masked)
-        self._leave(number, stretch, mask)
+            self._run(code, masked)
+        self._branch(number, code, mask)
 
-    def _run(self, stretch: Stretch, steps: list[Step]) -> None:
+    def _run(self, code: BasicBlock, steps: list[Step]) -> None:
         if not self.kernel.asynchronous:
             for step in steps:
                 step()
             return
-        for (ins, _), step in zip(stretch.binds, steps, strict=True):
+        for (ins, _), step in zip(code.instructions, steps, strict=True):
             self.frame.products.use(ins)
             step()
 
-    def _bind(self, number: int, stretch: Stretch) -> tuple[list[Step], list[Step]]:
+    def _bind(self, number: int, code: BasicBlock) -> tuple[list[Step], list[Step]]:
         steps = []
-        for ins, bind in stretch.binds:
+        for ins, bind in code.instructions:
             try:
                 steps.append(bind(self.frame))
             except (TypeError, KeyError) as error:
@@ -167,28 +170,28 @@ class _Run:
         self.frame.bound[number] = [whole for whole, _ in steps], [masked for _, masked in steps]
         return self.frame.bound[number]
 
-    def _leave(self, number: int, stretch: Stretch, mask: _Mask) -> None:
-        """Jump, go on or end."""
-        end = stretch.end
+    def _branch(self, number: int, code: BasicBlock, mask: _Mask) -> None:
+        """Follow the terminator."""
+        end = code.terminator
         if end is None:
-            if number + 1 == len(self.kernel.stretches):
+            if number + 1 == len(self.kernel.basic_blocks):
                 self._exit(mask)
             else:
-                self._go(number + 1, mask)
+                self._schedule(number + 1, mask)
             return
         taken, others = self._split(end, mask)
         if taken is not False:
             if end.name == "bra":
-                self._go(self._target(end), taken)
+                self._schedule(self._target(end), taken)
             elif end.name == "trap":
-                raise end.fault(f"{self.frame.place(self._first(taken))} traps")
+                raise end.fault(f"{self.frame.thread_name(self._first(taken))} traps")
             else:
                 self._exit(taken)
         if others is not False:
-            self._go(number + 1, others)
+            self._schedule(number + 1, others)
 
     def _split(self, end: Any, mask: _Mask) -> tuple[_Mask | bool, _Mask | bool]:
-        """Threads for which the guard holds, and the others; False for none."""
+        """Threads that take a branch, and those that fall through; False for none."""
         if end.guard is None:
             return mask, False
         name, wanted = end.guard
@@ -208,7 +211,7 @@ class _Run:
             raise end.fault("jumps to no label of the kernel")
         return self.kernel.targets[target.name]
 
-    def _go(self, number: int, mask: Any) -> None:
+    def _schedule(self, number: int, mask: Any) -> None:
         if number not in self.ready:
             self.ready[number] = mask
             return
@@ -223,23 +226,23 @@ class _Run:
         else:
             self.alive &= ~mask
 
-    def _park(self, number: int, mask: _Mask) -> Array:
+    def _arrive(self, number: int, mask: _Mask) -> Array:
         parked = self.waiting.pop(number, None)
         mine = np.ones(self.frame.count, bool) if mask is None else mask
         return mine if parked is None else parked | mine
 
-    def _barrier(self, number: int, stretch: Stretch, mask: _Mask) -> None:
-        """Blocks whose threads are all here, or at other barriers of that name, go on."""
-        assert stretch.barrier is not None
-        self.waiting[number] = self._park(number, mask)
-        name = barrier_name(stretch.barrier)
-        here = [place for place in self.waiting if barrier_name(self.kernel.stretches[place].barrier) == name]
+    def _barrier(self, number: int, code: BasicBlock, mask: _Mask) -> None:
+        """Release the thread blocks whose live threads have all arrived at a barrier of that name."""
+        assert code.barrier is not None
+        self.waiting[number] = self._arrive(number, mask)
+        name = barrier_name(code.barrier)
+        here = [place for place in self.waiting if barrier_name(self.kernel.basic_blocks[place].barrier) == name]
         arrived = np.logical_or.reduce([self.waiting[place] for place in here])
         blocks = arrived.reshape(-1, self.frame.per_block)
         done = (blocks == self.alive.reshape(blocks.shape)).all(axis=1) & blocks.any(axis=1)
         if not done.any():
             return
-        self._check_whole(stretch, blocks[done], done)
+        self._check_whole(code, blocks[done], done)
         free = np.repeat(done, self.frame.per_block)
         if self.frame.checked:
             self.frame.races.barrier(np.flatnonzero(free))
@@ -252,42 +255,43 @@ class _Run:
         if staying.any():
             self.waiting[place] = staying
         if going.any():
-            self._go(target, None if going.all() else going)
+            self._schedule(target, None if going.all() else going)
 
-    def _check_whole(self, stretch: Stretch, blocks: Array, done: Array) -> None:
-        """Threads of a block that has ended in part: the barrier counts those that have gone too."""
+    def _check_whole(self, code: BasicBlock, blocks: Array, done: Array) -> None:
+        """Fault where threads of a block have exited: the barrier still counts them."""
         if not blocks.all():
-            assert stretch.barrier is not None
+            assert code.barrier is not None
             block, thread = (int(place[0]) for place in np.nonzero(~blocks))
             thread += int(np.flatnonzero(done)[block]) * self.frame.per_block
-            raise stretch.barrier.fault(f"{self.frame.place(thread)} has ended, others of its block are at a barrier")
+            name = self.frame.thread_name(thread)
+            raise code.barrier.fault(f"{name} has ended, others of its block are at a barrier")
 
-    def _meet(self, number: int, stretch: Stretch, mask: _Mask) -> None:
-        """Lanes run on with all that their instruction names."""
+    def _converge(self, number: int, code: BasicBlock, mask: _Mask) -> None:
+        """Run a collective instruction with the lanes that have converged."""
         if mask is None:
-            self._execute(number, stretch, mask)
+            self._execute(number, code, mask)
             return
-        parked = self._park(number, mask)
-        assert stretch.meeting is not None
-        going = member_lanes(self.frame, stretch.meeting, parked, self.alive)
+        parked = self._arrive(number, mask)
+        assert code.collective is not None
+        going = converged_lanes(self.frame, code.collective, parked, self.alive)
         staying = parked & ~going
         if staying.any():
             self.waiting[number] = staying
         if going.any():
-            self._execute(number, stretch, None if going.all() else going)
+            self._execute(number, code, None if going.all() else going)
 
     def _first(self, mask: Any) -> int:
         return 0 if mask is None else int(np.flatnonzero(mask)[0])
 
     def _deadlock(self) -> None:
         number = min(self.waiting)
-        stretch = self.kernel.stretches[number]
-        ins = stretch.barrier or stretch.meeting
+        code = self.kernel.basic_blocks[number]
+        ins = code.barrier or code.collective
         assert ins is not None
         thread = int(np.flatnonzero(self.waiting[number])[0])
-        whom = "threads of its block" if stretch.barrier else "lanes of its warp"
+        whom = "threads of its block" if code.barrier else "lanes of its warp"
         elsewhere = [place for place in self.waiting if place != number]
-        other = self.kernel.stretches[elsewhere[0]] if elsewhere else None
-        at = (other.barrier or other.meeting) if other else None
+        other = self.kernel.basic_blocks[elsewhere[0]] if elsewhere else None
+        at = (other.barrier or other.collective) if other else None
         tail = f"; others are at line {at.line}: {at.text}" if at else "; others have ended"
-        raise ins.fault(f"{self.frame.place(thread)} waits for {whom} that never come{tail}")
+        raise ins.fault(f"{self.frame.thread_name(thread)} waits for {whom} that never come{tail}")

@@ -1,4 +1,4 @@
-"""Conversions (PTX ISA 9.7.9, cvt): between whole numbers, floats, and what tensor cores read."""
+"""Conversions, cvt (PTX ISA 9.7.9): between integers, floats and the formats of tensor cores."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.floats import flushed
 from netspec.emulate.frame import DTYPES, Bind, Frame, Steps, computed
+from netspec.emulate.instructions.floats import flushed
+from netspec.emulate.instructions.rounding import to_float32
 from netspec.emulate.memory import Array
-from netspec.emulate.rounding import to_float32
-from netspec.emulate.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax import SIZES, Instruction
 
 _FLOATS = ("f16", "f32", "f64")
 _TO_WHOLE: dict[str, Any] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
@@ -42,7 +42,7 @@ def _source(frame: Frame, ins: Instruction, kind: str) -> Any:
 
 
 def _target(frame: Frame, ins: Instruction, kind: str) -> Array:
-    """The register as its own width: a narrow result is widened by its sign, as the ISA says."""
+    """The destination in its own width: a narrow result is sign- or zero-extended."""
     name = getattr(ins.operands[0], "name", "_")
     width = frame.register(name).itemsize if name != "_" else SIZES[kind]
     if kind in _FLOATS:
@@ -94,7 +94,7 @@ def _between_floats(target: str, source: str, options: set[str]) -> Callable[[Ar
 
 
 def _to_whole(value: Array, dtype: Any) -> Array:
-    """Too large a number gives the type's largest or smallest, what is no number 0."""
+    """Saturating conversion to integers; NaN becomes 0."""
     limits = np.iinfo(dtype)
     wide = value.astype(np.float64)
     inside = (wide >= float(limits.min)) & (wide < float(limits.max) + (1.0 if dtype.itemsize < 8 else 0.0))
@@ -118,7 +118,7 @@ def _from_whole(value: Array, dtype: Any, mode: str) -> Any:
 
 
 def to_bf16(value: Array, mode: str = "rn") -> Array:
-    """The upper half of a float32, rounded to the nearest, ties to even; what is no number becomes 0x7fff."""
+    """bfloat16 bits, rounded to the nearest even; NaN becomes 0x7fff."""
     bits = np.ascontiguousarray(value).view(np.uint32)
     if mode == "rn":
         bits = bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))
@@ -127,7 +127,7 @@ def to_bf16(value: Array, mode: str = "rn") -> Array:
 
 
 def to_tf32(value: Array, mode: str = "rna") -> Array:
-    """A float32 whose last 13 bits are rounded away: to the nearest, ties away from zero (rna) or to even (rn)."""
+    """tf32: 13 bits of mantissa rounded off, ties away from zero (rna) or to even (rn)."""
     bits = np.ascontiguousarray(value).view(np.uint32)
     if mode == "rna":
         bits = bits + np.uint32(0x1000)
@@ -138,7 +138,7 @@ def to_tf32(value: Array, mode: str = "rna") -> Array:
 
 
 def _narrow(ins: Instruction, target: str, options: set[str], source: str) -> Bind:
-    """To tf32, bf16 and pairs of halves; of two sources the first goes to the upper half."""
+    """To tf32, bf16 and packed pairs; of two sources the first goes to the upper half."""
     relu = "relu" in options
     (mode,) = options - {"relu", "satfinite"}
     if source != "f32" or "satfinite" in options or mode not in ("rn", "rz", "rna"):

@@ -1,4 +1,4 @@
-"""Calls of device functions (PTX ISA 9.7.12.5) as if they had been inlined: each call becomes a copy of its function.
+"""Inlining of device functions (PTX ISA 9.7.12.5, call): each call is replaced by a copy of the function's body.
 
 Parameters and results that pass through ``.param`` variables are the caller's variables, under the names that the
 function has for them; to the emulator they are local memory.
@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 
-from netspec.emulate.operands import Address, Operand, Pair, Register, Symbol, Vector
-from netspec.emulate.syntax import Body, Function, Instruction
+from netspec.emulate.ptx.operands import Address, Operand, Pair, Register, Symbol, Vector
+from netspec.emulate.ptx.syntax import Body, Function, Instruction
 
 Rename = Callable[[str], str]
 
 
 def inline(body: Body, functions: Mapping[str, Function]) -> None:
-    """Put functions in the place of their calls; Fault where one is not there or calls itself."""
+    """Inline every call in place; Fault where a function is not in the module or calls itself."""
     numbers = count(1)
     while any(one.name == "call" for one in body.instructions):
         place = next(place for place, one in enumerate(body.instructions) if one.name == "call")
@@ -53,7 +53,7 @@ def _inline_one(body: Body, place: int, functions: Mapping[str, Function], mark:
 
 
 def _matched(call: Instruction, functions: Mapping[str, Function]) -> tuple[Function, dict[str, str]]:
-    """The function, and the caller's variables by its own names for them."""
+    """The callee, and the caller's variables by the callee's parameter names."""
     operands = list(call.operands)
     lists = [
         [part.name for part in one.parts if isinstance(part, Symbol)] for one in operands if isinstance(one, Vector)
@@ -69,7 +69,7 @@ def _matched(call: Instruction, functions: Mapping[str, Function]) -> tuple[Func
 
 
 def _jump(ins: Instruction, end: str) -> Instruction:
-    """A return as a jump behind the copy."""
+    """A return as a branch behind the inlined body."""
     return replace(ins, name="bra", modifiers=(), operands=(Symbol(end),)) if ins.name == "ret" else ins
 
 

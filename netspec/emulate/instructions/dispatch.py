@@ -1,39 +1,50 @@
-"""Which function gives an instruction its meaning. What is not among them is refused when a module is read."""
+"""Dispatch table from opcodes to semantics; what is not in it is refused when a module is parsed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from netspec.emulate import access, atomics, convert, copies, floats, integers, logic, matrices, warp, warpgroups
 from netspec.emulate.frame import Bind
-from netspec.emulate.syntax import Instruction
+from netspec.emulate.instructions import (
+    atomics,
+    convert,
+    cp_async,
+    floats,
+    integers,
+    load_store,
+    logic,
+    mma,
+    warp,
+    wgmma,
+)
+from netspec.emulate.ptx.syntax import Instruction
 
 Define = Callable[[Instruction], Bind]
-"""Reads an instruction's modifiers and operands; Fault for those that it does not know."""
+"""Decodes an instruction's modifiers and operands; Fault for those that are not implemented."""
 
 _BY_NAME: Mapping[str, Define] = {
     **{name: integers.arithmetic for name in integers.NAMES},
     **{name: floats.arithmetic for name in floats.NAMES},
     **logic.DEFINITIONS,
     "cvt": convert.convert,
-    "ld": access.load,
-    "ldu": access.load,
-    "st": access.store,
+    "ld": load_store.load,
+    "ldu": load_store.load,
+    "st": load_store.store,
     "atom": atomics.atomic,
     "red": atomics.atomic,
-    "cp": copies.asynchronous,
-    "mma": matrices.multiply,
-    "ldmatrix": matrices.load_matrices,
+    "cp": cp_async.asynchronous,
+    "mma": mma.multiply,
+    "ldmatrix": mma.load_matrices,
     "shfl": warp.shuffle,
     "vote": warp.vote,
     "bar": warp.barrier,
-    "wgmma": warpgroups.asynchronous,
-    "fence": warpgroups.fence,
+    "wgmma": wgmma.asynchronous,
+    "fence": wgmma.fence,
 }
 
 
 def binding(ins: Instruction) -> Bind:
-    """What the instruction does, for any frame; Fault where it is not known."""
+    """The instruction's semantics, to be bound to a frame; Fault where it is not implemented."""
     if ins.name not in _BY_NAME:
         raise ins.fault(f"instruction '{ins.opcode}' is not known to the emulator")
     define = _BY_NAME[ins.name]

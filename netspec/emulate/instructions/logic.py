@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from netspec.emulate.frame import DTYPES, LOCAL_WINDOW, SHARED_WINDOW, Bind, Frame, Step, Steps, computed, ufunc
+from netspec.emulate.instructions.floats import flushed
 from netspec.emulate.memory import Array
-from netspec.emulate.operands import Operand, Pair, Vector
-from netspec.emulate.syntax import SIZES, Instruction
+from netspec.emulate.ptx.operands import Operand, Pair, Vector
+from netspec.emulate.ptx.syntax import SIZES, Instruction
 
 _LOGIC = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.bitwise_not}
 _LOGIC_OF_PREDICATES = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "not": np.logical_not}
@@ -56,7 +57,7 @@ def _lop3(ins: Instruction) -> Bind:
 
 
 def _shift(ins: Instruction) -> Bind:
-    """Amounts beyond the width count as the width, which is how numpy shifts too."""
+    """Shift amounts are clamped to the width."""
     (kind,) = ins.modifiers
     function = np.left_shift if ins.name == "shl" else np.right_shift
     bits = 8 * SIZES[kind]
@@ -74,7 +75,7 @@ def _shift(ins: Instruction) -> Bind:
 
 
 def _funnel(ins: Instruction) -> Bind:
-    """shf: bits that leave one number enter the other."""
+    """shf: funnel shift."""
     direction, mode, kind = ins.modifiers
     assert kind == "b32" and direction in ("l", "r") and mode in ("clamp", "wrap")
 
@@ -93,7 +94,7 @@ def _funnel(ins: Instruction) -> Bind:
 
 
 def _move(ins: Instruction) -> Bind:
-    """mov, of one value or between a wide register and the parts of one."""
+    """mov, of one value, or packing and unpacking of a wide register."""
     (kind,) = ins.modifiers
     target, source = ins.operands
 
@@ -118,9 +119,9 @@ def _unpack(frame: Frame, kind: str, target: Vector, source: Operand) -> Steps:
     outs = [frame.write(part, f"b{8 * size}") for part in target.parts]
 
     def run(where: Any) -> None:
-        pieces = [(value >> value.dtype.type(8 * size * place)).astype(f"u{size}") for place in range(len(outs))]
-        for out, piece in zip(outs, pieces, strict=True):
-            np.copyto(out, piece, where=where)
+        parts = [(value >> value.dtype.type(8 * size * place)).astype(f"u{size}") for place in range(len(outs))]
+        for out, part in zip(outs, parts, strict=True):
+            np.copyto(out, part, where=where)
 
     return lambda: run(True), lambda: run(frame.mask)
 
@@ -140,7 +141,7 @@ def _pack(frame: Frame, kind: str, target: Operand, source: Vector) -> Steps:
 
 
 def _cvta(ins: Instruction) -> Bind:
-    """Addresses to generic ones and back."""
+    """cvta: to generic addresses and back."""
     words = list(ins.modifiers)
     kind = words.pop()
     back = words[0] == "to"
@@ -171,7 +172,7 @@ def _isspacep(ins: Instruction) -> Bind:
 
 
 def comparison(word: str, kind: str) -> Callable[[Array, Array], Any]:
-    """The relation of that name; the unordered ones of floats hold for what is no number too."""
+    """The comparison of that name; unordered ones of floats hold for NaN too."""
     if word == "num":
         return lambda a, b: ~(np.isnan(a) | np.isnan(b))
     if word == "nan":
@@ -218,8 +219,6 @@ def _setp(ins: Instruction) -> Bind:
 
 
 def _flushed(value: Array, flush: bool) -> Callable[[], Array]:
-    from netspec.emulate.floats import flushed
-
     return (lambda: flushed(value)) if flush else lambda: value
 
 
@@ -249,7 +248,7 @@ def _set(ins: Instruction) -> Bind:
 
 
 def _nothing(ins: Instruction) -> Bind:
-    """What changes no value: fences and hints."""
+    """No-ops: fences and hints."""
     idle: Step = int
     return lambda frame: (idle, idle)
 

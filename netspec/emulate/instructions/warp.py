@@ -1,4 +1,4 @@
-"""What lanes of a warp do together: shuffles, votes, barriers; and which barriers a block has (PTX ISA 9.7.13)."""
+"""Warp-level collectives (shuffles, votes, warp barriers) and barriers of the block (PTX ISA 9.7.9, 9.7.13)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.memory import Array
-from netspec.emulate.operands import Immediate, Operand, Pair
-from netspec.emulate.syntax import Instruction
+from netspec.emulate.ptx.operands import Immediate, Operand, Pair
+from netspec.emulate.ptx.syntax import Instruction
 
 WARP = 32
 _FULL = 0xFFFFFFFF
@@ -20,7 +20,7 @@ _ALIGNED = {"mma", "ldmatrix", "stmatrix", "wgmma"}
 
 
 def is_block_barrier(ins: Instruction) -> bool:
-    """Whether all of a block meet there; Fault for the kinds that are not known here."""
+    """Whether it is a barrier of the thread block; Fault for kinds that are not implemented."""
     if ins.name not in ("bar", "barrier") or "warp" in ins.modifiers or "cluster" in ins.modifiers:
         return False
     words = [word for word in ins.modifiers if word not in ("cta", "aligned")]
@@ -37,8 +37,8 @@ def barrier_name(ins: Instruction | None) -> int | None:
     return int(operand.value) if isinstance(operand, Immediate) else None
 
 
-def meets_warp(ins: Instruction) -> bool:
-    """Whether lanes must be together for it."""
+def is_collective(ins: Instruction) -> bool:
+    """Whether lanes of a warp must have converged for it."""
     if ins.guard is not None and (ins.name in _MASKED or ins.name in _ALIGNED):
         raise ins.fault("an instruction of a whole warp with a guard is not known here")
     return ins.name in _MASKED or ins.name in _ALIGNED or (ins.name == "bar" and "warp" in ins.modifiers)
@@ -49,18 +49,18 @@ def _members(ins: Instruction) -> Operand | None:
 
 
 def is_full(ins: Instruction) -> bool:
-    """Whether it names all lanes, whatever registers hold."""
-    members = _members(ins) if meets_warp(ins) else None
+    """Whether its member mask is a constant that names all lanes."""
+    members = _members(ins) if is_collective(ins) else None
     return members is None or (isinstance(members, Immediate) and int(members.value) & _FULL == _FULL)
 
 
-def threads_of(ins: Instruction) -> int:
-    """Of how many threads, side by side, all must be there."""
+def group_size(ins: Instruction) -> int:
+    """Threads that must have converged: a warp or a warpgroup."""
     return GROUP if ins.name == "wgmma" else WARP
 
 
-def lanes_of(mask: Array, per_block: int, size: int = WARP) -> Array:
-    """A row of 32, or ``size``, for each warp; the lanes that a block's last warp lacks are False."""
+def by_warp(mask: Array, per_block: int, size: int = WARP) -> Array:
+    """A mask (threads,) as rows (warps, size); lanes that a block's last warp lacks are False."""
     blocks = mask.reshape(-1, per_block)
     spare = -per_block % size
     if spare:
@@ -68,29 +68,29 @@ def lanes_of(mask: Array, per_block: int, size: int = WARP) -> Array:
     return blocks.reshape(-1, size)
 
 
-def _spread(rows: Array, per_block: int, size: int = WARP) -> Any:
-    """What holds for warps, for each of their threads."""
+def _per_thread(rows: Array, per_block: int, size: int = WARP) -> Any:
+    """A value of each warp, repeated for its threads."""
     whole = np.repeat(rows, size).reshape(-1, -(-per_block // size) * size)
     return whole[:, :per_block].reshape(-1)
 
 
-def member_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) -> Any:
-    """Which of the parked threads have all live lanes with them that their instruction names."""
-    size = threads_of(ins)
-    here, living = (lanes_of(mask, frame.per_block, size) for mask in (parked, alive))
+def converged_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array) -> Any:
+    """Waiting threads for which all live lanes of the instruction's member mask have arrived."""
+    size = group_size(ins)
+    here, living = (by_warp(mask, frame.per_block, size) for mask in (parked, alive))
     if is_full(ins):
         complete = (here == living).all(axis=1) & here.any(axis=1)
-        return parked & _spread(complete, frame.per_block, size)
+        return parked & _per_thread(complete, frame.per_block, size)
     members = _members(ins)
     assert members is not None
     named = np.broadcast_to(frame.read(members, "b32"), (frame.count,))
     lane = frame.thread % np.uint32(WARP)
     strangers = parked & ((named >> lane) & np.uint32(1) == 0)
     if strangers.any():
-        raise ins.fault(f"{frame.place(int(strangers.argmax()))} is not among the lanes that it names")
+        raise ins.fault(f"{frame.thread_name(int(strangers.argmax()))} is not among the lanes that it names")
     weights = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
     missing = ((living & ~here) * weights).sum(axis=1, dtype=np.uint32)
-    absent = _spread(missing, frame.per_block)
+    absent = _per_thread(missing, frame.per_block)
     return parked & (named & absent == 0)
 
 
@@ -139,7 +139,7 @@ def shuffle(ins: Instruction) -> Bind:
 
 
 def _source_lanes(mode: str, lane: Array, b: Array, c: Array) -> tuple[Array, Array]:
-    """Whose value each lane gets, and whether that was inside its segment (PTX ISA, shfl.sync, semantics)."""
+    """Source lane of each lane, and whether it lies in the lane's segment (PTX ISA, shfl.sync, semantics)."""
     clamp, segment = c & 31, c >> 8 & 31
     last = lane & segment | clamp & ~segment
     first = lane & segment
@@ -149,7 +149,7 @@ def _source_lanes(mode: str, lane: Array, b: Array, c: Array) -> tuple[Array, Ar
 
 
 def _check_sources(frame: Frame, ins: Instruction, mine: Array, sources: Array) -> None:
-    """Values of lanes that do not take part are not defined."""
+    """Fault where the source lane takes no part: its value is undefined."""
     if frame.lanes is None and frame.per_block % WARP == 0:
         return
     outside = (sources < 0) | (sources >= frame.count)
@@ -158,7 +158,7 @@ def _check_sources(frame: Frame, ins: Instruction, mine: Array, sources: Array) 
     taking[mine] = True
     bad = outside | ~taking[safe] | (frame.block[safe] != frame.block[mine])
     if bad.any():
-        raise ins.fault(f"{frame.place(int(mine[bad.argmax()]))} asks a lane that does not take part")
+        raise ins.fault(f"{frame.thread_name(int(mine[bad.argmax()]))} asks a lane that does not take part")
 
 
 def vote(ins: Instruction) -> Bind:
@@ -179,15 +179,15 @@ def vote(ins: Instruction) -> Bind:
             yes = np.broadcast_to(given(), (frame.count,)) & active
             for pattern in np.unique(named[active]):
                 own = active & (named == pattern)
-                ballots = (lanes_of(yes & own, frame.per_block) * weights).sum(axis=1, dtype=np.uint32)
-                present = (lanes_of(own, frame.per_block) * weights).sum(axis=1, dtype=np.uint32)
+                ballots = (by_warp(yes & own, frame.per_block) * weights).sum(axis=1, dtype=np.uint32)
+                present = (by_warp(own, frame.per_block) * weights).sum(axis=1, dtype=np.uint32)
                 answers = {
                     "ballot": ballots,
                     "any": ballots != 0,
                     "all": ballots == present,
                     "uni": (ballots == 0) | (ballots == present),
                 }[mode]
-                each = _spread(answers, frame.per_block)
+                each = _per_thread(answers, frame.per_block)
                 np.copyto(out, each, where=own)
 
         return run, run

@@ -1,4 +1,4 @@
-"""Operands of wgmma in shared memory (PTX ISA 9.7.15.5.1): what a matrix descriptor says of where rows lie.
+"""Matrix descriptors of wgmma (PTX ISA 9.7.15.5.1): the layout of an operand in shared memory.
 
 Rows run along the terms of the sums ("K-major"). Eight of them, of the swizzling mode's 128, 64 or 32 bytes each, are a
 pattern, in which units of 16 bytes are swapped: bits 4 and up of the address are exclusive-ored with bits 7 and up.
@@ -18,7 +18,7 @@ _WIDTHS = {1: 128, 2: 64, 3: 32}
 
 
 def fields(word: int) -> tuple[int, int, int, int]:
-    """Start, leading and stride offsets in bytes, and the swizzling mode; ValueError where the word is no good."""
+    """Start, leading and stride offsets in bytes, and the swizzling mode; ValueError for an invalid descriptor."""
     start, leading, stride = ((word >> shift & 0x3FFF) << 4 for shift in (0, 16, 32))
     mode, base = word >> 62 & 3, word >> 49 & 7
     if base:
@@ -37,7 +37,7 @@ def fields(word: int) -> tuple[int, int, int, int]:
 
 
 def units(word: int, lines: int) -> Array:
-    """Addresses of the two units of 16 bytes that an instruction reads of each line, (lines, 2)."""
+    """Addresses of the two 16-byte units that an instruction reads of each line, (lines, 2)."""
     start, leading, stride, mode = fields(word)
     line, unit = np.arange(lines)[:, None], np.arange(STEP // UNIT)
     if mode not in _WIDTHS:

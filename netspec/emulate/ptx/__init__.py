@@ -1,0 +1,1 @@
+"""PTX parsed into data: operands, instructions, kernels; device functions are inlined. No semantics."""
