@@ -22,9 +22,10 @@ from netspec.api import Binding, Tuned
 from netspec.check.compare import BOUND, agree
 from netspec.contract.kernel import Backend, Phase
 from netspec.device.base import Array, Call, Device
-from netspec.device.binding import bind, cores, models, open_devices
+from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
+from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.plan import Region, Step
 from netspec.program import tuning_table

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from netspec.device.base import Device
-from netspec.device.binding import cores
 from netspec.errors import NetspecError
 from netspec.gates import assemble as ptx
 from netspec.gates.signatures import Signature, cuda_signatures, function_of
@@ -14,6 +13,7 @@ from netspec.kernels import numba_cuda
 from netspec.kernels import parallel as together
 from netspec.kernels.cuda import compile_cuda
 from netspec.kernels.epilogue import epilogue_of
+from netspec.machine.environment import cores
 
 
 def compile_all(device: Device, card: int = 0, within: float = 75.0) -> dict[str, Any]:

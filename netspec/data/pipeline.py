@@ -22,6 +22,7 @@ from netspec.data.source import Source, Split
 from netspec.data.worker import Setup
 from netspec.data.worker_pool import Crew, ProcessCrew, ThreadCrew
 from netspec.errors import NetspecError
+from netspec.machine.environment import cores
 from netspec.spec.types import DataSpec
 
 SLOTS = 4
@@ -277,8 +278,7 @@ def worker_count(wanted: int | None) -> int:
     """How many worker processes: as wanted, else one core is left to the training; 0 where none can be started."""
     if os.name != "posix":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores - 1)) if wanted is None else wanted
+    return max(1, min(16, cores() - 1)) if wanted is None else wanted
 
 
 def _hire(setup: Setup, ring: Ring, workers: int) -> Crew:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from netspec.contract.kernel import Backend
 from netspec.device.base import Device
 from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
-from netspec.machine.environment import processor
+from netspec.machine.environment import cores, processor
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
 _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"
@@ -99,11 +98,6 @@ def _model(name: str, names: Sequence[str]) -> str:
     if kind == "cpu":
         return f"{processor()}, {_count(team_size(name, names), 'thread')}"
     return gpus()[index].name if index < len(gpus()) else "GPU"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parsed(name: str) -> tuple[Backend, int]:

@@ -26,7 +26,7 @@ def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | No
         "system": platform.platform(),
         "machine": platform.machine(),
         "processor": processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "memory_bytes": host_memory(),
         "devices": list(devices),
         "command": sys.argv,
@@ -52,8 +52,8 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _cores() -> int:
-    """Cores this process may use."""
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

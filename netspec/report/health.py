@@ -70,7 +70,7 @@ def _required() -> list[str]:
 def _processor() -> Finding:
     from llvmlite import binding
 
-    from netspec.device.binding import cores
+    from netspec.machine.environment import cores
 
     on = {name for name, there in binding.get_host_cpu_features().items() if there}
     features = ", ".join(name for name in _FEATURES if name in on) or "no vector extensions known"

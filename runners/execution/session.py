@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from netspec.contract.kernel import Phase
 from netspec.device.base import Device
-from netspec.device.binding import bind, cores, models, open_devices
+from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
+from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
 from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
