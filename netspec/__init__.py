@@ -15,13 +15,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from netspec import _paths
+from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from netspec.api import evaluate, plan, predict, run
     from netspec.errors import NetspecError, SpecError
     from netspec.spec import load
-
-__version__ = "0.1.0"
 
 __all__ = ["NetspecError", "SpecError", "evaluate", "load", "plan", "predict", "run"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from PIL import Image
 
-from netspec.api import Binding, Prediction
+from netspec._types import Binding, Prediction
 from netspec.data.decode import Geometry, centre, crop_image, geometry_for
 from netspec.data.describe import describe
 from netspec.data.pipeline import Pipeline

@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from netspec.api import Binding, Tuned
+from netspec._types import Binding, Tuned
 from netspec.check.compare import BOUND, agree
 from netspec.contract.kernel import Backend, Phase
 from netspec.device.base import Array, Call, Device

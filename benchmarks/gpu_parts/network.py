@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpu_parts.timing import seconds as seconds_of
-from netspec.api import Binding, Tuned
+from netspec._types import Binding, Tuned
 from netspec.contract.tensor import itemsize
 from netspec.errors import SpecError
 from netspec.planning.plan import Step

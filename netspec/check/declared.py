@@ -12,9 +12,9 @@ from netspec.check.subject import Case, Subject
 from netspec.contract.kernel import PHASES
 from netspec.contract.layer import Layer
 from netspec.contract.tensor import Flops, Param, Shape, State, Tensor, itemsize
+from netspec.contract.values import fits
 from netspec.errors import LayerError
 from netspec.program.passes import KEYS, SPECIAL
-from netspec.spec.values import fits
 
 _SAMPLES: Mapping[str, Any] = {
     "integer": 3,

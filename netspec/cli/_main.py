@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from netspec import __version__
+from netspec._version import __version__
 from netspec.cli._exit import guarded
 from netspec.cli._group import LazyGroup
 from netspec.cli._output import open_streams

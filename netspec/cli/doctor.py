@@ -6,7 +6,7 @@ from collections.abc import Set
 
 import click
 
-from netspec import __version__
+from netspec._version import __version__
 from netspec.cli import _options as options
 from netspec.cli._exit import WRONG
 from netspec.cli._output import emit_json

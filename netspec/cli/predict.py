@@ -13,7 +13,7 @@ from netspec.cli._output import emit_json
 from netspec.report.units import percent
 
 if TYPE_CHECKING:
-    from netspec.api import Prediction
+    from netspec._types import Prediction
 
 
 @click.command()

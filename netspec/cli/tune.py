@@ -13,7 +13,7 @@ from netspec.cli._specs import find, load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netspec.api import Tuned
+    from netspec._types import Tuned
     from netspec.contract.kernel import Phase
     from netspec.spec.types import Spec
 

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from netspec.data import jpeg
+from netspec.data.settings import DataSpec
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
-from netspec.spec.types import DataSpec
 
 if TYPE_CHECKING:
     import numpy as np

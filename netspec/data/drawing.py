@@ -10,7 +10,7 @@ import math
 from PIL import Image, ImageDraw
 
 from netspec.data import stencils
-from netspec.data.order import DRAW, draws
+from netspec.data.shuffle import DRAW, draws
 from netspec.data.vocabulary import COLOURS, SHAPES, TEXTURES, Kind
 
 _CANVAS = 128

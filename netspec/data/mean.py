@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.data.order import sample
 from netspec.data.pipeline import Pipeline
+from netspec.data.settings import DataSpec
+from netspec.data.shuffle import sample
 from netspec.data.source import Source, Split
 from netspec.errors import NetspecError
-from netspec.spec.types import DataSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.data.decode import geometry_for
-from netspec.data.reader import Done, Recipe, Task
+from netspec.data.settings import DataSpec
 from netspec.data.shared_ring import Ring
 from netspec.data.source import Source, Split
+from netspec.data.tasks import Done, Recipe, Task
 from netspec.data.worker import Setup
 from netspec.data.worker_pool import Crew, ProcessCrew, ThreadCrew
 from netspec.errors import NetspecError
 from netspec.machine.environment import cores
-from netspec.spec.types import DataSpec
 
 SLOTS = 4
 """Batches in shared memory: one in use, one on its way to the device, two being read."""

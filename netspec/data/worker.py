@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from netspec.data.reader import Done, Reader, Recipe, Task
 from netspec.data.shared_ring import Ring
 from netspec.data.source import Split
+from netspec.data.tasks import Done, Reader, Recipe, Task
 
 TASK = struct.Struct(f"={len(Task._fields)}q")
 """A task as one record; a pipe hands out whole records, since all reads and writes are of this size."""

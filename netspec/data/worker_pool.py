@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from netspec.data.reader import Done, Reader, Task
 from netspec.data.shared_ring import Ring, anonymous_file
+from netspec.data.tasks import Done, Reader, Task
 from netspec.data.worker import TASK, Setup, perform
 from netspec.errors import NetspecError
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from netspec.emulate.memory import UNINITIALISED, AddressSpace, Array, Memory
 from netspec.emulate.ptx.operands import Address, Immediate, Operand, Register, Symbol
-from netspec.emulate.ptx.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 if TYPE_CHECKING:
     from netspec.emulate.instructions.cp_async import AsyncCopies

@@ -14,7 +14,7 @@ from netspec.emulate.memory import Memory
 from netspec.emulate.ptx.inlining import inline
 from netspec.emulate.ptx.operands import Symbol
 from netspec.emulate.ptx.parser import parse
-from netspec.emulate.ptx.syntax import Body, Instruction, Parameter, Source, Variable, offsets
+from netspec.emulate.ptx.syntax_tree import Body, Instruction, Parameter, Source, Variable, offsets
 from netspec.emulate.races import LINE_BITS
 
 _ENDS = {"bra", "ret", "exit", "trap"}

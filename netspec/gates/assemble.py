@@ -27,7 +27,7 @@ from typing import Any
 from netspec.gates.signatures import Signature, cuda_signatures, function_of
 from netspec.kernels.cache import cache_root
 from netspec.kernels.epilogue import epilogue_of
-from netspec.kernels.source import prepare
+from netspec.kernels.specialise import prepare
 from netspec.registry import layer_types
 
 Resources = Mapping[str, int]

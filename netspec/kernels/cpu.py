@@ -16,7 +16,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 from numba.core.registry import cpu_target
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
-from netspec.kernels.source import Prepared, prepare
+from netspec.kernels.specialise import Prepared, prepare
 
 # Contraction and reassociation let reductions be vectorised. NaN and infinity keep their meaning.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from netspec.kernels import numba_cuda
 from netspec.kernels.cache import content_folder
-from netspec.kernels.source import Prepared, prepare
+from netspec.kernels.specialise import Prepared, prepare
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import netspec
+from netspec._version import __version__
 
 _PACKAGES = "numpy numba llvmlite numba-cuda pillow simplejpeg safetensors pyyaml threadpoolctl".split()
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -20,7 +20,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Versions, processor, devices and the command line, as plain data; ``details`` are added."""
     return {
-        "netspec": netspec.__version__,
+        "netspec": __version__,
         "python": sys.version.split()[0],
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "system": platform.platform(),

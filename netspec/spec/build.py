@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from netspec.errors import Mark
 from netspec.registry import layer_types
 from netspec.spec.fields import Attrs, Fields
-from netspec.spec.layers import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
+from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
 from netspec.spec.sections import expand_source, read_data, read_inputs, read_train

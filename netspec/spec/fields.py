@@ -8,10 +8,10 @@ from copy import deepcopy
 from typing import Any
 
 from netspec.contract.attrs import Attr
+from netspec.contract.values import fits, settle
 from netspec.errors import Mark
 from netspec.spec.nodes import Map, Node, Scalar, plain
 from netspec.spec.problems import Report
-from netspec.spec.values import fits, settle
 from netspec.spec.wording import describe, did_you_mean, meant, nearest, show
 
 Attrs = Mapping[str, Attr]

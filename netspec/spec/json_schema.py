@@ -15,7 +15,7 @@ from netspec.schedules import schedule_types
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
-from netspec.spec.layers import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
+from netspec.spec.layer_section import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import CPU, CUDA, DATA, INPUT, SGD, TRAIN
 
 Schema = dict[str, Any]

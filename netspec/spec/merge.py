@@ -7,8 +7,9 @@ the old type goes.
 from __future__ import annotations
 
 from netspec.errors import Mark
-from netspec.spec.layers import COMMON
+from netspec.spec.layer_section import COMMON
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
+from netspec.spec.overlay import changes_type, overlay
 from netspec.spec.problems import Report
 from netspec.spec.wording import did_you_mean, show
 
@@ -23,21 +24,6 @@ def merge(base: Map, over: Map, report: Report) -> Map:
         else:
             entries[key] = Entry(entry.mark, overlay(below, entry.value))
     return Map(entries, over.mark)
-
-
-def overlay(base: Node | None, over: Node) -> Node:
-    """One value laid over another: maps merge, everything else is replaced."""
-    if not isinstance(base, Map) or not isinstance(over, Map):
-        return over
-    if _changes_type(base, over):
-        return over
-    merged = {key: Entry(entry.mark, overlay(base.get(key), entry.value)) for key, entry in over.entries.items()}
-    return Map({**base.entries, **merged}, over.mark)
-
-
-def _changes_type(base: Map, over: Map) -> bool:
-    old, new = base.get("type"), over.get("type")
-    return isinstance(old, Scalar) and isinstance(new, Scalar) and old.value != new.value
 
 
 def layer_name(node: Node) -> str | None:
@@ -147,7 +133,7 @@ def _change(base: Node, over: Map) -> Map:
     """One layer laid over another; a changed type keeps the common keys only, and ``inputs`` are replaced whole."""
     if not isinstance(base, Map):
         return over
-    if _changes_type(base, over):
+    if changes_type(base, over):
         base = Map({key: entry for key, entry in base.entries.items() if key in COMMON}, base.mark)
     merged = {
         key: entry if key in ("inputs", "type") else Entry(entry.mark, overlay(base.get(key), entry.value))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, number
+from netspec.data.sources import source_types
 from netspec.errors import Mark
+from netspec.schedules import schedule_types
 from netspec.spec.fields import Attrs, Fields, Types, complete
+from netspec.spec.layer_section import check_name
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.problems import Report
 from netspec.spec.types import CpuSpec, CudaSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
@@ -58,8 +61,6 @@ DATA: Attrs = {
 
 def read_inputs(node: Node, report: Report) -> tuple[dict[str, InputSpec], dict[str, Mark]]:
     """The network's inputs in order, and where their values stand."""
-    from netspec.spec.layers import check_name
-
     fields = Fields(report)
     body = fields.as_map(node, "inputs")
     found: dict[str, InputSpec] = {}
@@ -77,8 +78,6 @@ def read_inputs(node: Node, report: Report) -> tuple[dict[str, InputSpec], dict[
 
 def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     """The ``train`` section."""
-    from netspec.schedules import schedule_types
-
     fields = Fields(report)
     fields.refuse_unknown(node, [*TRAIN, "sgd", "cpu", "cuda", "schedule"], "train")
     values = fields.read(node.without("sgd", "cpu", "cuda", "schedule"), TRAIN, "train")
@@ -91,8 +90,6 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
 
 def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
     """The ``data`` section."""
-    from netspec.data.sources import source_types
-
     fields = Fields(report)
     fields.refuse_unknown(node, [*DATA, "source"], "data")
     values = fields.read(node.without("source"), DATA, "data")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from netspec.contract.kernel import Backend
+from netspec.data.settings import DataSpec as DataSpec
 from netspec.errors import Mark
 
 Split = Literal["channels", "none"]
@@ -124,25 +125,6 @@ class TrainSpec:
     def without(self) -> dict[Backend, frozenset[str]]:
         """Variants of kernels that are switched off, by kind of device; a name stands for all that begin with it."""
         return {"cpu": self.cpu.without, "cuda": self.cuda.without}
-
-
-@dataclass(frozen=True, slots=True)
-class DataSpec:
-    """Where images come from and what is done to them before the network sees them.
-
-    ``source`` holds the source's type and its attributes. ``resize`` is the length of the short side in pixels before
-    a square of ``crop`` pixels is cut (random in training, the centre in evaluation); None: the network input's size,
-    and no resizing when the images have it already. ``mean`` is subtracted, then ``scale`` multiplied, on the device.
-    """
-
-    source: Mapping[str, Any] = field(default_factory=lambda: {"type": "generated"})
-    resize: int | None = None
-    crop: int | None = None
-    mirror: bool = False
-    mean: Literal["image", "channel", "none"] = "image"
-    scale: float = 1.0
-    views: Literal[1, 10] = 1
-    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.api import RunResult
+from netspec._types import RunResult
 from netspec.data.mean import mean_image
 from netspec.device.binding import available
 from netspec.events import Listener

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from netspec.api import Binding
+from netspec._types import Binding
 from netspec.errors import NetspecError, SpecError
 from netspec.runners.training import resume
 from netspec.runners.training.resume import Origin

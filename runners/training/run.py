@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import netspec
-from netspec.api import RunResult
+from netspec._types import RunResult
+from netspec._version import __version__
 from netspec.errors import NetspecError
 from netspec.events import RunFinished
 from netspec.machine.atomic_files import write_text
@@ -140,6 +140,6 @@ def record_of(settled: Settled, data: Images, session: Session, state: State) ->
         data=data.prints,
         validation_errors=state.validation_errors,
         evaluated=state.evaluated,
-        netspec=netspec.__version__,
+        netspec=__version__,
         tuned=session.tuned,
     )

@@ -7,7 +7,7 @@ import pytest
 
 from netspec.check import run
 from netspec.errors import NetspecError
-from netspec.registry import layers as registry
+from netspec.registry import layer_registry as registry
 
 TWO = '''
 """Two inputs."""

@@ -12,7 +12,7 @@ from netspec.check import CHECKS, run, subject
 from netspec.check.subject import Subject
 from netspec.check.suite import Result, outcome
 from netspec.errors import NetspecError
-from netspec.registry import layers as registry
+from netspec.registry import layer_registry as registry
 
 EXPECTED = {
     "wrong_docs": ("docs", "class Undocumented has no docstring"),

@@ -19,8 +19,8 @@ import pytest
 from data_samples import files, folder_source, jpeg, write_folder
 
 from netspec.data.mean import mean_image
-from netspec.data.order import permutation
 from netspec.data.pipeline import Pipeline
+from netspec.data.shuffle import permutation
 from netspec.data.source import Split
 from netspec.errors import NetspecError
 from netspec.spec.types import DataSpec

@@ -13,8 +13,8 @@ import pytest
 from data_samples import files, folder_source, jpeg, real, tar_source, write_folder, write_tar
 
 from netspec.data.mean import mean_image
-from netspec.data.order import permutation, sample
 from netspec.data.pipeline import SLOTS, Pipeline, worker_count
+from netspec.data.shuffle import permutation, sample
 from netspec.data.source import Source
 from netspec.data.sources import open_source
 from netspec.errors import NetspecError

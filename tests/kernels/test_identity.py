@@ -13,7 +13,7 @@ import pytest
 
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu
-from netspec.kernels.source import prepare
+from netspec.kernels.specialise import prepare
 
 numbers = itertools.count()
 

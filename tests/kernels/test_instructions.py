@@ -4,7 +4,7 @@ import pytest
 
 from netspec.device.gpus import finds_compiler
 from netspec.gates.assemble import assemble, find_ptxas
-from netspec.kernels.source import prepare
+from netspec.kernels.specialise import prepare
 from netspec.plugin import (
     cp_async4,
     cp_async8,

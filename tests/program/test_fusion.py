@@ -14,7 +14,7 @@ from random_nets import write
 
 from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.lookup import find_kernel
-from netspec.kernels.source import prepare
+from netspec.kernels.specialise import prepare
 from netspec.planning import build
 from netspec.program import Program, lower
 from netspec.program.fuse import split

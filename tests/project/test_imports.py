@@ -5,65 +5,136 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from places import ROOT
 
 CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"))
-
-ORDER = {
-    "errors": 0, "events": 0, "contract": 1, "registry": 1, "plugin": 2, "init": 2, "schedules": 2,
-    "spec": 3, "planning": 4, "ops": 4, "program": 5, "kernels": 5, "device": 6, "store": 7, "check": 8,
-}  # fmt: skip
-"""Rooms of the core from the ground up: a room imports rooms of its own height or below."""
-
-
-def imports(file: Path) -> set[str]:
-    """Modules of netspec that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {f"{node.module}.{name.name}" for name in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-    return {name for name in found if name.split(".")[0] == "netspec"}
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.py"))
+ORDER = (
+    ("errors", "events", "emulate", "_paths", "_types", "_version"),
+    ("contract", "machine"),
+    ("registry", "rundir"),
+    ("plugin", "init", "schedules", "ops", "data"),
+    ("spec", "layers"),
+    ("planning", "kernels"),
+    ("program", "device", "graph"),
+    ("store", "check"),
+    ("report", "gates"),
+    ("runners",),
+    ("api",),
+    ("cli", "__init__"),
+    ("__main__",),
+)
+"""The rooms of the package from the ground up: a room imports from itself and from those in lines above its own."""
+ALIKE = {"__init__.py", "base.py", "_base.py", "build.py", "device.py", "ops.py", "shards.py"}
+"""File names that mean the same thing in each room that has one."""
+NAMED_BY_USERS = ("cli", "data/sources", "init", "layers", "ops", "runners/execution", "schedules")
+"""Folders whose files are called what a spec or a command calls them."""
 
 
-def names(file: Path) -> str:
-    return str(file.relative_to(ROOT))
+class Import(NamedTuple):
+    """``name`` imported at a line of a module, only for the type checker or also when the program runs."""
+
+    module: str
+    line: int
+    name: str
+    for_types: bool
+
+    def __str__(self) -> str:
+        return f"{modules()[self.module].relative_to(ROOT)}:{self.line} imports {self.name}"
 
 
-@pytest.mark.parametrize("file", files(LAYERS), ids=names)
-def test_layers_import_the_contract_and_their_private_siblings_only(file: Path) -> None:
-    for name in imports(file):
-        private = name.startswith("netspec.layers._") or name == "netspec.layers"
-        assert private or name.split(".")[1] == "plugin", name
+@cache
+def modules() -> dict[str, Path]:
+    """Every file of the package by the name of its module."""
+    found = {}
+    for folder, package in ((CORE, ()), (LAYERS, ("layers",)), (RUNNERS, ("runners",))):
+        for file in sorted(folder.rglob("*.py")):
+            parts = ("netspec", *package, *file.relative_to(folder).with_suffix("").parts)
+            found[".".join(parts).removesuffix(".__init__")] = file
+    return found
 
 
-@pytest.mark.parametrize("file", files(RUNNERS), ids=names)
-def test_runners_import_no_layer(file: Path) -> None:
-    assert not {name for name in imports(file) if name.startswith("netspec.layers")}
+@cache
+def imports() -> tuple[Import, ...]:
+    """All imports of netspec's own modules, wherever in a file: at its top, in functions, for types."""
+    trees = {name: ast.parse(file.read_text()) for name, file in modules().items()}
+    return tuple(one for name, tree in trees.items() for one in _imports(name, tree, False))
 
 
-@pytest.mark.parametrize("file", files(CORE), ids=names)
-def test_the_core_names_no_layer(file: Path) -> None:
-    assert not {name for name in imports(file) if name.startswith("netspec.layers")}
+def _imports(module: str, tree: ast.AST, for_types: bool) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        inner = for_types or (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"))
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: write imports absolutely"
+            joined = [f"{node.module}.{name.name}" for name in node.names]
+            names = [name if name in modules() else str(node.module) for name in joined]
+        yield from (Import(module, node.lineno, name, inner) for name in names if name.partition(".")[0] == "netspec")
+        yield from _imports(module, node, inner)
 
 
-@pytest.mark.parametrize("file", files(CORE), ids=names)
-def test_rooms_of_the_core_import_downwards(file: Path) -> None:
-    room = file.relative_to(CORE).parts[0].removesuffix(".py")
-    if room not in ORDER:
-        return
-    for name in imports(file):
-        other = name.split(".")[1] if "." in name else ""
-        assert ORDER.get(other, -1) <= ORDER[room], f"{room} imports {name}"
+def room(module: str) -> str:
+    """The room of a module: a folder or a file of the package, or the package itself."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def no(offenders: list[Import]) -> None:
+    assert not offenders, "\n".join(map(str, offenders))
+
+
+def test_layers_import_the_contract_and_their_private_siblings_only() -> None:
+    inside = [one for one in imports() if room(one.module) == "layers"]
+    assert len(inside) > 50
+    allowed = ("netspec.plugin", "netspec.layers._")
+    no([one for one in inside if not one.name.startswith(allowed) and one.name != "netspec.layers"])
+
+
+def test_nobody_else_names_a_layer() -> None:
+    no([one for one in imports() if room(one.name) == "layers" != room(one.module)])
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    places = Counter(name for line in ORDER for name in line)
+    assert set(places) == {room(module) for module in modules()} and set(places.values()) == {1}
+
+
+def test_rooms_import_downwards() -> None:
+    height = {name: number for number, line in enumerate(ORDER) for name in line}
+    pairs = [(one, room(one.module), room(one.name)) for one in imports()]
+    assert len(pairs) > 1000
+    no([one for one, own, other in pairs if own != other and height[other] >= height[own]])
+
+
+def test_no_files_import_each_other() -> None:
+    """In a circle of any length; what is imported for the type checker alone does not run."""
+    left: dict[str, set[str]] = {name: set() for name in modules()}
+    for one in imports():
+        if not one.for_types:
+            left[one.module] |= {name for name in _run_by(one.name) if not f"{one.module}.".startswith(f"{name}.")}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, "\n".join(left)
+
+
+def _run_by(name: str) -> set[str]:
+    """The modules that an import runs: the one named and the packages that it lies in."""
+    parts = name.split(".")
+    return {".".join(parts[: count + 1]) for count in range(len(parts))}
+
+
+def test_one_file_name_means_one_thing() -> None:
+    named = {file: str(file.relative_to(ROOT).parent).removeprefix("netspec/") for file in modules().values()}
+    names = Counter(file.name for file, folder in named.items() if not folder.startswith(NAMED_BY_USERS))
+    assert not {name for name, count in names.items() if count > 1} - ALIKE
 
 
 def loaded_by(*command: str) -> set[str]:
@@ -102,5 +173,5 @@ def test_a_layer_imported_under_two_names_is_an_error() -> None:
 
 def test_no_file_is_longer_than_400_lines() -> None:
     for folder in (CORE, LAYERS, RUNNERS, ROOT / "tests", ROOT / "benchmarks"):
-        for file in files(folder):
+        for file in folder.rglob("*.py"):
             assert len(file.read_text().splitlines()) <= 400, file

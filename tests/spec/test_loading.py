@@ -13,7 +13,7 @@ from spec_layers import TYPES
 from spec_texts import NET
 
 from netspec.errors import NetspecError, SpecError
-from netspec.registry import layers as registry
+from netspec.registry import layer_registry as registry
 from netspec.spec import canonical, from_canonical, load, loads, render, resolved, schema
 from netspec.spec.types import Connection, Multiplier, Spec
 

@@ -10,11 +10,11 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from netspec.contract.values import fits
 from netspec.data.detect import source_from_path
+from netspec.data.settings import DataSpec
 from netspec.data.source import Source
 from netspec.errors import NetspecError
-from netspec.spec.types import DataSpec
-from netspec.spec.values import fits
 
 __all__ = ["open_source", "source_from_path", "source_types"]
 

@@ -16,7 +16,7 @@ from netspec.emulate.scheduler import launch
 from netspec.kernels import numba_cuda
 from netspec.kernels.cache import content_folder
 from netspec.kernels.cuda import plain_cuda
-from netspec.kernels.source import prepare
+from netspec.kernels.specialise import prepare
 
 Extent = tuple[int, ...]
 _PACKED = {"bool": "<?", "int64": "<q", "uint64": "<Q", "float32": "<f", "float64": "<d"}

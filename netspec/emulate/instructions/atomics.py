@@ -14,7 +14,7 @@ from netspec.emulate.frame import DTYPES, Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import check, resolved
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.operands import Address
-from netspec.emulate.ptx.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 _ORDERS = {"relaxed", "acquire", "release", "acq_rel", "cta", "gpu", "sys", "noftz"}
 _SPACES = {"global", "shared", "shared::cta"}

@@ -11,7 +11,7 @@ from netspec.emulate.frame import DTYPES, Bind, Frame, Steps, computed
 from netspec.emulate.instructions.floats import flushed
 from netspec.emulate.instructions.rounding import to_float32
 from netspec.emulate.memory import Array
-from netspec.emulate.ptx.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 _FLOATS = ("f16", "f32", "f64")
 _TO_WHOLE: dict[str, Any] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}

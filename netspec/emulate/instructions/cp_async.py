@@ -15,7 +15,7 @@ from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import FULL, SpaceAccess, check, resolved
 from netspec.emulate.memory import IN_FLIGHT, Array
 from netspec.emulate.ptx.operands import Address, Immediate
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 _ONES = 0xFFFFFFFF
 

@@ -17,7 +17,7 @@ from netspec.emulate.instructions import (
     warp,
     wgmma,
 )
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 Define = Callable[[Instruction], Bind]
 """Decodes an instruction's modifiers and operands; Fault for those that are not implemented."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from netspec.emulate.frame import Bind, Frame, Steps
-from netspec.emulate.ptx.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 CARRYING = ("addc", "subc", "madc")
 _CARRY = "%cc"

@@ -13,7 +13,7 @@ import numpy as np
 from netspec.emulate.frame import Bind, Frame, Steps, computed, ufunc
 from netspec.emulate.instructions import rounding
 from netspec.emulate.memory import Array
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 NAMES = ("fma", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh", "copysign")
 TYPES = ("f32", "f64")

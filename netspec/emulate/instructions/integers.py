@@ -10,7 +10,7 @@ import numpy as np
 from netspec.emulate.frame import DTYPES, Bind, Frame, Steps, computed, ufunc
 from netspec.emulate.instructions.extended_precision import CARRYING, carrying
 from netspec.emulate.memory import Array
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 NAMES = (
     "add", "sub", "mul", "mad", "div", "rem", "abs", "neg", "min", "max", "popc", "clz", "brev", "bfe", "bfi", "prmt",

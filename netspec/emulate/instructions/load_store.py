@@ -11,7 +11,7 @@ from netspec.emulate.fault import Fault
 from netspec.emulate.frame import DTYPES, LOCAL_WINDOW, SHARED_WINDOW, Bind, Frame, Steps
 from netspec.emulate.memory import IN_FLIGHT, INITIALISED, STATES, UNINITIALISED, AddressSpace, Array
 from netspec.emulate.ptx.operands import Address, Operand, Vector
-from netspec.emulate.ptx.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 FULL = {size: int.from_bytes(bytes([INITIALISED]) * min(size, 8), "little") for size in (1, 2, 4, 8, 16)}
 """The state of a fully initialised row, by its size in bytes."""

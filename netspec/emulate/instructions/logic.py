@@ -11,7 +11,7 @@ from netspec.emulate.frame import DTYPES, LOCAL_WINDOW, SHARED_WINDOW, Bind, Fra
 from netspec.emulate.instructions.floats import flushed
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.operands import Operand, Pair, Vector
-from netspec.emulate.ptx.syntax import SIZES, Instruction
+from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 _LOGIC = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.bitwise_not}
 _LOGIC_OF_PREDICATES = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "not": np.logical_not}

@@ -18,7 +18,7 @@ from netspec.emulate.instructions.load_store import SpaceAccess, check, resolved
 from netspec.emulate.instructions.warp import WARP
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.operands import Address, Vector
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 _SHAPES = {
     ("m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"): 1,

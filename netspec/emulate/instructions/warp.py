@@ -9,7 +9,7 @@ import numpy as np
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.operands import Immediate, Operand, Pair
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 WARP = 32
 _FULL = 0xFFFFFFFF

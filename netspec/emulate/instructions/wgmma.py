@@ -19,7 +19,7 @@ from netspec.emulate.instructions.matrix_descriptors import UNIT, units
 from netspec.emulate.instructions.mma import elements, left_matrix
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.operands import Immediate, Operand, Register, Vector
-from netspec.emulate.ptx.syntax import Instruction
+from netspec.emulate.ptx.syntax_tree import Instruction
 
 GROUP = 128
 """Threads of a warpgroup."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count
 
 from netspec.emulate.ptx.operands import Address, Operand, Pair, Register, Symbol, Vector
-from netspec.emulate.ptx.syntax import Body, Function, Instruction
+from netspec.emulate.ptx.syntax_tree import Body, Function, Instruction
 
 Rename = Callable[[str], str]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from netspec.emulate.fault import Fault
 from netspec.emulate.ptx.operands import VARIABLE, Address, Immediate, Operand, Symbol, parse_operands
-from netspec.emulate.ptx.syntax import SIZES, Body, Function, Instruction, Parameter, Source, Variable
+from netspec.emulate.ptx.syntax_tree import SIZES, Body, Function, Instruction, Parameter, Source, Variable
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LINE_DIRECTIVE = re.compile(r"^[ \t]*\.(?:loc|file)\b[^\n]*", re.MULTILINE)

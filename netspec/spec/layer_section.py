@@ -13,6 +13,7 @@ from netspec.registry import layer_types
 from netspec.spec.connections import Known, read_connections
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
+from netspec.spec.overlay import overlay
 from netspec.spec.problems import Report
 from netspec.spec.types import Connection, InputSpec, LayerSpec, Multiplier
 from netspec.spec.wording import did_you_mean, meant, show
@@ -155,8 +156,6 @@ class Layers:
 
     def with_defaults(self, node: Map, kind: str | None) -> Map:
         """The layer laid over the defaults of its type."""
-        from netspec.spec.merge import overlay
-
         below = self.defaults.get(kind or "")
         laid = overlay(below.without("type"), node.without("inputs")) if below else node
         return laid if isinstance(laid, Map) else node

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.data.decode import Geometry, Place, centre, crop_image
-from netspec.data.order import below, draws, permutation
+from netspec.data.shuffle import below, draws, permutation
 from netspec.data.source import BrokenImage, Split
 
 _MOST_TRIES = 64

@@ -1,0 +1,65 @@
+"""Data that the public functions of netspec.api take and give back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. ``errors`` are the last validation errors, or the last batch's where there is no validation.
+
+    ``exit_code`` is 0, 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP; ``checkpoint`` is the newest one.
+    """
+
+    folder: Path
+    status: Literal["finished", "interrupted"]
+    iteration: int
+    epoch: int
+    errors: Mapping[str, float]
+    seconds: float
+    checkpoint: Path | None = None
+    exit_code: int = 0
+
+
+class Prediction(NamedTuple):
+    """What was seen in an image: (class, probability), best first; ``error`` says why an image could not be read."""
+
+    path: str
+    top: tuple[tuple[str, float], ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was measured for a step on a model of device: the fastest variant of its kernels, and all their times.
+
+    ``preferred`` is what is taken where nothing was measured. ``wrong`` says, of variants that were left out because
+    they give other results than the plain kernels or do not run at all, what was found.
+    """
+
+    step: str
+    device: str
+    variant: str
+    preferred: str
+    milliseconds: Mapping[str, float]
+    wrong: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where and how a network runs: devices (None: as many as the spec has), runner and plugin files."""
+
+    devices: Sequence[str] | str | None = None
+    runner: str = "local"
+    plugins: Sequence[str | Path] = field(default_factory=tuple)
+
+    @property
+    def names(self) -> list[str] | None:
+        """Device names; a string holds them with commas between."""
+        if isinstance(self.devices, str):
+            return [name.strip() for name in self.devices.split(",")]
+        return list(self.devices) if self.devices else None

@@ -1,0 +1,26 @@
+"""The ``data`` section of a spec, as data: read without numpy or PIL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """Where images come from and what is done to them before the network sees them.
+
+    ``source`` holds the source's type and its attributes. ``resize`` is the length of the short side in pixels before
+    a square of ``crop`` pixels is cut (random in training, the centre in evaluation); None: the network input's size,
+    and no resizing when the images have it already. ``mean`` is subtracted, then ``scale`` multiplied, on the device.
+    """
+
+    source: Mapping[str, Any] = field(default_factory=lambda: {"type": "generated"})
+    resize: int | None = None
+    crop: int | None = None
+    mirror: bool = False
+    mean: Literal["image", "channel", "none"] = "image"
+    scale: float = 1.0
+    views: Literal[1, 10] = 1
+    workers: int | None = None
