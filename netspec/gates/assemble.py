@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from netspec.gates.signatures import Signature, cuda_signatures, function_of
-from netspec.kernels.cache import cache_root
+from netspec.kernels.cache import cache_root, kept_text
 from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.specialise import prepare
+from netspec.kernels.toolkit import compiler
+from netspec.machine.environment import cores
 from netspec.registry import layer_types
 
 Resources = Mapping[str, int]
@@ -106,13 +108,17 @@ def _assembled(text: str, target: str, cubin: Path) -> str:
 
 def machine_code(text: str, target: str) -> str:
     """A kernel's instructions as nvdisasm lists them; RuntimeError where that is missing or something refuses."""
-    disassembler = find_disassembler()
-    if disassembler is None:
-        raise RuntimeError("nvdisasm is not installed beside ptxas: pip install 'netspec[gates]'")
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         _assembled(text, target, cubin)
-        done = subprocess.run([disassembler, str(cubin)], capture_output=True, text=True, timeout=120)
+        return _listed(cubin)
+
+
+def _listed(cubin: Path) -> str:
+    disassembler = find_disassembler()
+    if disassembler is None:
+        raise RuntimeError("nvdisasm is not installed beside ptxas: pip install 'netspec[gates]'")
+    done = subprocess.run([disassembler, str(cubin)], capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
     return done.stdout
@@ -145,7 +151,7 @@ def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome
     missing = [record for record in work if record not in known]
     resources: Report = {}
     failures = []
-    with ProcessPoolExecutor(workers or min(os.cpu_count() or 1, 8), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers or min(cores(), 8), mp_context=get_context("spawn")) as pool:
         known.update(zip(missing, pool.map(_job, map(work.__getitem__, missing), chunksize=4), strict=True))
     for (one, target), record in records.items():
         answer = known[record]
@@ -166,35 +172,64 @@ def targets(signature: Signature) -> tuple[Target, ...]:
 
 
 def _job(job: Job) -> Resources | str:
-    one, capability = job
     try:
-        text = ptx_of(one, capability)
-        found = assemble(text, _arch(capability))
-        if "mma.sync" in text or "wgmma.mma" in text:
-            check_machine_code(machine_code(text, _arch(capability)))
+        return resources_of(job)
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip()[-1500:]}"
-    file = record_of(job)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found))
+
+
+def resources_of(job: Job) -> Resources:
+    """What a kernel takes of the machine; what was found before is kept on disk.
+
+    Raises what the compiler raises, and RuntimeError where ptxas refuses or the machine code is not as it should be.
+    """
+    found: Resources = json.loads(kept_text(record_of(job), lambda: json.dumps(_resources(job))))
     return found
 
 
-def record_of(job: Job, kind: str = "ptx") -> Path:
-    """Where what was found of a kernel is kept: a name that stands for its source, its types, target and compilers."""
+def _resources(job: Job) -> Resources:
+    one, capability = job
+    text = ptx_of(one, capability)
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        found = _read(_assembled(text, _arch(capability), cubin))
+        if "mma.sync" in text or "wgmma.mma" in text:
+            check_machine_code(kept_text(listing_of(job), lambda: _listed(cubin)))
+    return found
+
+
+def disassembled(signature: Signature, capability: Target) -> str:
+    """The machine code of a kernel, in words; what was found before is kept on disk.
+
+    Raises RuntimeError where the assembler refuses.
+    """
+    job = (signature, capability)
+    return kept_text(listing_of(job), lambda: machine_code(ptx_of(*job), _arch(capability)))
+
+
+def record_of(job: Job) -> Path:
+    """Where a kernel's resources are kept: a name that stands for its source, its types, target and compilers."""
+    return cache_root() / "ptx" / f"{_content(job)}.json"
+
+
+def listing_of(job: Job) -> Path:
+    """Where a kernel's machine code is kept, in words."""
+    return cache_root() / "sass" / f"{_content(job)}.txt"
+
+
+def _content(job: Job) -> str:
     one, capability = job
     source = prepare(function_of(one.kernel), "float32", _epilogue(one)).digest
-    content = f"{source}\n{one.types}\n{capability}\n{toolchain()}"
-    return cache_root() / kind / f"{blake2b(content.encode(), digest_size=16).hexdigest()}.json"
+    content = f"{source}\n{one.types}\n{capability}\n{toolchain()}\n{compiler()}"
+    return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def ptx_of(signature: Signature, capability: Target) -> str:
     """PTX of one kernel for those argument types."""
-    from netspec.kernels.cuda import plain_cuda
-    from netspec.kernels.numba_cuda import compile_ptx
+    from netspec.kernels import cuda
 
-    function = plain_cuda(function_of(signature.kernel), "float32", _epilogue(signature))
-    return compile_ptx(function, tuple(type_named(text) for text in signature.types), capability)
+    types = tuple(type_named(text) for text in signature.types)
+    return cuda.ptx_of(function_of(signature.kernel), "float32", _epilogue(signature), types, capability)
 
 
 def _epilogue(signature: Signature) -> Callable[..., Any] | None:

@@ -21,9 +21,8 @@ from netspec.check.single import SingleLayer
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.naming import tensor_of
 from netspec.contract.tensor import Tensor
-from netspec.gates.assemble import find_disassembler, find_ptxas, gate
+from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, gate
 from netspec.gates.hot_path import walk
-from netspec.gates.sass import disassembled
 from netspec.gates.signatures import Signature, cuda_signatures
 from netspec.planning.plan import Pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from netspec.gates.assemble import Target, machine_code, ptx_of, record_of
+from netspec.gates.assemble import disassembled
 from netspec.gates.signatures import Signature
 
 _INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
@@ -17,19 +17,6 @@ def instructions(signature: Signature, capability: tuple[int, int]) -> Counter[s
     Raises RuntimeError where the assembler refuses.
     """
     return Counter(_INSTRUCTION.findall(disassembled(signature, capability)))
-
-
-def disassembled(signature: Signature, capability: Target) -> str:
-    """The machine code of a kernel, in words; what was found before is kept on disk.
-
-    Raises RuntimeError where the assembler refuses.
-    """
-    record = record_of((signature, capability), "sass").with_suffix(".txt")
-    if not record.is_file():
-        found = machine_code(ptx_of(signature, capability), f"sm_{''.join(map(str, capability))}")
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(found)
-    return record.read_text()
 
 
 def wide_accesses(found: Counter[str]) -> tuple[int, int]:

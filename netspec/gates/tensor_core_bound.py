@@ -19,9 +19,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from netspec.gates.assemble import Target, assemble, find_disassembler, find_ptxas, ptx_of, targets
+from netspec.gates.assemble import Target, disassembled, find_disassembler, find_ptxas, resources_of, targets
 from netspec.gates.hot_path import Instruction, walk
-from netspec.gates.sass import disassembled
 from netspec.gates.signatures import Signature, cuda_signatures
 from netspec.kernels.lookup import find_kernel
 
@@ -90,7 +89,7 @@ def slab_of(signature: Signature, target: Target) -> Slab:
     card = CARDS[9, 0] if target[0] == 9 else CARDS[8, 0]
     rows, columns, threads = _tile(signature)
     mix = main_loop(disassembled(signature, target))
-    used = assemble(ptx_of(signature, target), f"sm_{''.join(map(str, target))}")
+    used = resources_of((signature, target))
     warps = threads // 32
     reads = sum(_rounds(name) * count for name, count in mix.items()) * warps
     copied = (rows + columns) * TERMS * 4 / 128

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from pickle import UnpicklingError
@@ -72,6 +74,24 @@ def _is_ours(status: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
 
 
+def kept_text(file: Path | None, make: Callable[[], str]) -> str:
+    """The text of a file whose name stands for its content: read where it is there, else made, and kept if it can be.
+
+    Whatever other processes write meanwhile, a file is whole or absent. Raises what ``make`` raises.
+    """
+    if file is None:
+        return make()
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text()
+    text = make()
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as aside:
+            (Path(aside) / file.name).write_text(text)
+            os.replace(Path(aside) / file.name, file)
+    return text
+
+
 class SharedFiles:
     """Put before numba's class of a cache's files: several processes may fill a folder, a torn file is as good as none.
 
@@ -99,7 +119,7 @@ class SharedFiles:
     def _load_data(self, name: str) -> Any:
         try:
             return super()._load_data(name)  # type: ignore[misc]
-        except (EOFError, UnpicklingError) as error:
+        except (EOFError, UnpicklingError, ImportError) as error:  # torn, or of a package that has other modules now
             raise FileNotFoundError(name) from error  # what numba knows as absent
 
 

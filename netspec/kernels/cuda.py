@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from netspec.kernels import numba_cuda
-from netspec.kernels.cache import content_folder
+from netspec.kernels.cache import content_folder, kept_text
 from netspec.kernels.specialise import Prepared, prepare
+from netspec.kernels.toolkit import compiler
 
 
 @functools.cache
@@ -22,12 +23,24 @@ def compile_cuda(function: Callable[..., Any], dtype: str, stored_through: Calla
     return numba_cuda.jit(prepared.build(_helper), folder=content_folder(prepared.digest, _target()))
 
 
-@functools.cache
-def plain_cuda(
-    function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
-    """The prepared kernel as a Python function with its helpers compiled: what ``compile_ptx`` takes."""
-    return prepare(function, dtype, stored_through).build(_helper)
+def ptx_of(
+    function: Callable[..., Any],
+    dtype: str,
+    stored_through: Callable[..., Any] | None,
+    types: tuple[Any, ...],
+    capability: tuple[Any, ...],
+) -> str:
+    """PTX of a marked kernel for argument types and a compute capability, kept on disk by content; no GPU is needed.
+
+    Raises what the compiler raises, see ``numba_cuda.compile_errors``.
+    """
+    prepared = prepare(function, dtype, stored_through)
+    folder = content_folder(prepared.digest, f"{types}\n{capability}\n{_target()}")
+
+    def compiled() -> str:
+        return numba_cuda.compile_ptx(prepared.build(_helper), types, capability)
+
+    return kept_text(folder and folder / "kernel.ptx", compiled)
 
 
 @functools.cache
@@ -52,4 +65,4 @@ def _plain(prepared: Prepared) -> Any:
 @functools.cache
 def _target() -> str:
     """Everything beside the source and the card that decides the machine code; numba-cuda's index adds the card."""
-    return f"cuda, from PTX\n{numba_cuda.versions()}\n{sys.version}"
+    return f"cuda, from PTX\n{numba_cuda.versions()}\n{compiler()}\n{sys.version}"

@@ -35,7 +35,7 @@ class Prepared:
         scope = {
             key: compile_helper(value) if isinstance(value, Prepared) else value for key, value in self.names.items()
         }
-        scope["__name__"] = __name__  # a module that numba can import when it loads the kernel from its cache
+        scope["__name__"] = "netspec"  # which numba imports when it loads the kernel from its cache: no file's name
         exec(self.code, scope)
         return scope[self.name]  # type: ignore[no-any-return]
 

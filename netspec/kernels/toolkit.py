@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,19 +11,26 @@ from pathlib import Path
 
 def finds_compiler() -> bool:
     """Whether the libraries that turn kernels into code can be loaded, by numba-cuda's own way of looking for them."""
-    return all(_finds(library) or (_loads(library) and _finds(library)) for library in ("nvvm", "nvrtc"))
+    return all(_found(library) or (_loads(library) and _found(library)) for library in ("nvvm", "nvrtc"))
 
 
-def _finds(library: str) -> bool:
+@functools.cache
+def compiler() -> str:
+    """Which libNVVM compiles kernels: its file's name and size, since it tells no exact version."""
+    file = _found("nvvm") if finds_compiler() else None
+    return f"{file.name} of {file.stat().st_size} bytes" if file is not None else "no libNVVM"
+
+
+def _found(library: str) -> Path | None:
+    """The file of a library, which is loaded; None where it is not found."""
     try:
         from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
     except ImportError:
-        return False
+        return None
     try:
-        load_nvidia_dynamic_lib(library)
+        return Path(str(load_nvidia_dynamic_lib(library).abs_path))
     except (DynamicLibNotFoundError, RuntimeError, OSError):
-        return False
-    return True
+        return None
 
 
 def _loads(library: str) -> bool:

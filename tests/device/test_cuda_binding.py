@@ -180,7 +180,7 @@ def test_a_driver_that_does_not_start_is_told(monkeypatch, code):
 
 def test_a_toolkits_library_is_loaded_from_where_numba_cuda_does_not_look(monkeypatch, tmp_path):
     found = []
-    monkeypatch.setattr(toolkit, "_finds", lambda library: library in found)
+    monkeypatch.setattr(toolkit, "_found", lambda library: library in found)
     monkeypatch.setattr(toolkit.ctypes, "CDLL", lambda path, mode: found.append(path.split("/lib")[-1][:4]))
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     assert not toolkit.finds_compiler() and not found

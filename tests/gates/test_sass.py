@@ -5,10 +5,10 @@ from functools import cache
 import pytest
 
 from netspec.device.gpus import finds_compiler
-from netspec.gates.assemble import find_disassembler, find_ptxas
+from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas
 from netspec.gates.bandwidth import CARDS, rows
 from netspec.gates.hot_path import walk
-from netspec.gates.sass import disassembled, instructions, wide_accesses
+from netspec.gates.sass import instructions, wide_accesses
 from netspec.gates.signatures import cuda_signatures
 
 pytestmark = pytest.mark.skipif(

@@ -53,11 +53,11 @@ def every(source, target):
 
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
 def test_all_assemble(capability):
-    from netspec.kernels.cuda import plain_cuda
-    from netspec.kernels.numba_cuda import array_type, compile_ptx
+    from netspec.kernels.cuda import ptx_of
+    from netspec.kernels.numba_cuda import array_type
 
     array = array_type("float32", 1)
-    text = compile_ptx(plain_cuda(every, "float32"), (array, array), capability)
+    text = ptx_of(every, "float32", None, (array, array), capability)
     for words in (
         "cp.async.cg.shared.global", "cp.async.ca.shared.global", "cp.async.commit_group;", "cp.async.wait_group 0;",
         "ld.shared.v4.f32", "st.global.v4.f32", "mma.sync.aligned.m16n8k8", "mma.sync.aligned.m16n8k16",
@@ -76,11 +76,11 @@ def copy(source, target):
 
 @pytest.mark.parametrize(("dtype", "words"), [("uint8", "st.global.v4.u8"), ("float64", "st.global.v2.f64")])
 def test_vectors_of_other_elements(dtype, words):
-    from netspec.kernels.cuda import plain_cuda
-    from netspec.kernels.numba_cuda import array_type, compile_ptx
+    from netspec.kernels.cuda import ptx_of
+    from netspec.kernels.numba_cuda import array_type
 
     array = array_type(dtype, 1)
-    text = compile_ptx(plain_cuda(copy, "float32"), (array, array), (8, 0))
+    text = ptx_of(copy, "float32", None, (array, array), (8, 0))
     assert words in text
 
 

@@ -208,6 +208,14 @@ def test_a_torn_file_of_the_cache_is_as_good_as_none(tmp_path: Path, torn: str, 
     assert files.load(("float32",)) == "code again"
 
 
+def test_code_of_a_module_that_is_gone_is_as_good_as_none(tmp_path: Path) -> None:
+    files = _ContentCache(outcome, tmp_path)._cache_file
+    files.save(("float32",), "code")
+    (path,) = tmp_path.glob("*.nbc")
+    path.write_bytes(b"cnetspec.kernels.no_such_module\nname\n.")
+    assert files.load(("float32",)) is None
+
+
 def test_a_full_disk_costs_the_cache_only(tmp_path: Path, monkeypatch) -> None:
     def full(*what: object) -> None:
         raise OSError(28, "No space left on device")

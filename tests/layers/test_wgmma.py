@@ -72,11 +72,11 @@ def pipeline(source, target, slabs):
     find_ptxas() is None or not finds_compiler(), reason="ptxas or the CUDA compiler is missing: 'netspec[gates]'"
 )
 def test_the_machine_code_multiplies_in_place():
-    from netspec.kernels.cuda import plain_cuda
-    from netspec.kernels.numba_cuda import array_type, compile_ptx, scalar_type
+    from netspec.kernels.cuda import ptx_of
+    from netspec.kernels.numba_cuda import array_type, scalar_type
 
     array = array_type("float32", 1)
-    text = compile_ptx(plain_cuda(pipeline, "float32"), (array, array, scalar_type("int64")), (9, 0, "a"))
+    text = ptx_of(pipeline, "float32", None, (array, array, scalar_type("int64")), (9, 0, "a"))
     assert ".target sm_90a" in text and str(warpgroup.LAYOUT - 2**64) in text
     order = re.findall(r"cp\.async\.wait_group|fence\.proxy\.async|bar\.sync|wgmma\.\w+", text)
     want = ["cp.async.wait_group", "fence.proxy.async", "bar.sync", "wgmma.fence", *["wgmma.mma_async"] * 4]

@@ -1,11 +1,10 @@
-"""Kernels as numba-cuda compiles them for a card, kept on disk by content, and what a launch hands over."""
+"""Launches on the emulator: PTX as numba-cuda compiles it for a card, and arguments as it passes them."""
 
 from __future__ import annotations
 
 import functools
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,7 @@ import numpy as np
 from netspec.emulate.memory import Memory
 from netspec.emulate.module import Module
 from netspec.emulate.scheduler import launch
-from netspec.kernels import numba_cuda
-from netspec.kernels.cache import content_folder
-from netspec.kernels.cuda import plain_cuda
-from netspec.kernels.specialise import prepare
+from netspec.kernels.cuda import ptx_of
 
 Extent = tuple[int, ...]
 _PACKED = {"bool": "<?", "int64": "<q", "uint64": "<Q", "float32": "<f", "float64": "<d"}
@@ -30,19 +26,8 @@ def module_of(
     types: tuple[Any, ...],
     capability: tuple[Any, ...],
 ) -> Module:
-    """The kernel for those types of arguments; raises what the compiler raises, and Fault."""
-    file = _file(prepare(function, dtype, stored_through).digest, types, capability)
-    if file is not None and file.is_file():
-        return Module(file.read_text())
-    text = numba_cuda.compile_ptx(plain_cuda(function, dtype, stored_through), types, capability)
-    if file is not None:
-        file.write_text(text)
-    return Module(text)
-
-
-def _file(digest: str, types: tuple[Any, ...], capability: tuple[Any, ...]) -> Path | None:
-    folder = content_folder(digest, f"ptx\n{types}\n{capability}\n{numba_cuda.versions()}")
-    return folder / "kernel.ptx" if folder else None
+    """The parsed kernel for those types of arguments; raises what the compiler raises, and Fault."""
+    return Module(ptx_of(function, dtype, stored_through, types, capability))
 
 
 def run(

@@ -155,8 +155,8 @@ def _begin(
         raise ins.fault(f"{frame.thread_name(thread)} copies {int(counts.max())} bytes of {size}")
     if ((sources & (size - 1) != 0) & (counts > 0)).any():
         place = int(((sources & (size - 1) != 0) & (counts > 0)).argmax())
-        thread = frame.thread_name(int(lanes[place]))
-        raise ins.fault(f"{thread}: the source {int(sources[place]):#x} is no multiple of {size} bytes")
+        name = frame.thread_name(int(lanes[place]))
+        raise ins.fault(f"{name}: the source {int(sources[place]):#x} is no multiple of {size} bytes")
     rows = check(frame, access, size, ins, reads=False)
     if frame.checked:
         frame.races.write(frame.shared, size, rows, access.lanes, ins.line)
