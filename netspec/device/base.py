@@ -1,4 +1,4 @@
-"""What every kind of device can do. Arrays are numpy arrays on CPUs and numba.cuda device arrays on GPUs."""
+"""The protocol of devices. Arrays are numpy arrays on CPUs and numba.cuda device arrays on GPUs."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ class Device(Protocol):
         """A new event of this device; with ``timing``, ``seconds`` can be asked of it."""
 
     def record(self, event: Event, queue: Lane) -> None:
-        """Let the event stand for all that is in the queue by now."""
+        """Record the event behind all that is in the queue."""
 
     def wait(self, event: Event, queue: Lane) -> None:
-        """Hold back what is enqueued from now on until the event, of any device, as last recorded, has come."""
+        """Make later work of the queue wait for the event, of any device, as last recorded."""
 
     def reached(self, event: Event) -> bool:
         """Whether the event has come, without waiting; NetspecError where work on the device failed."""
@@ -103,7 +103,7 @@ class Device(Protocol):
         """
 
     def abandon(self) -> None:
-        """Take it that what is under way never ends: nothing waits for this device from now on, nor asks it for values.
+        """Give the device up: work in flight is taken never to end, and nothing waits for it from now on.
 
         ``synchronise`` and ``download`` raise NetspecError, memory stays taken until the process ends.
         """

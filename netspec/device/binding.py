@@ -1,4 +1,4 @@
-"""Binding: a spec's devices become real ones, named or dealt out."""
+"""Binding of a spec's devices to real ones, by name or round-robin."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def team_size(name: str, names: Sequence[str]) -> int:
 
 
 def models(names: Mapping[str, str]) -> dict[str, str]:
-    """What each device of a spec is a specimen of, by its real name: timings hold for all devices of one model."""
+    """The model of each device of a spec: timings hold for all devices of one model."""
     return {device: _model(name, list(names.values())) for device, name in names.items()}
 
 

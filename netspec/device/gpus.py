@@ -1,4 +1,4 @@
-"""Which GPUs this machine has, asked of the driver's own library: cheap, and without importing numba.cuda."""
+"""Enumeration of GPUs through the driver's library: cheap, and without importing numba.cuda."""
 
 from __future__ import annotations
 

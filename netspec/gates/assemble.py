@@ -54,7 +54,7 @@ _PRODUCT = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the gate found: resources by kernel, and in words what ptxas or the compiler refused."""
+    """What the gate found: resources by kernel, and messages of ptxas or the compiler where they refused."""
 
     resources: Report
     failures: tuple[str, ...]
@@ -89,7 +89,7 @@ def toolchain() -> str:
 
 
 def assemble(text: str, target: str) -> Resources:
-    """What ptxas says of a kernel; RuntimeError with its words where it refuses."""
+    """Resources of a kernel as ptxas reports them; RuntimeError with its message where it refuses."""
     with tempfile.TemporaryDirectory() as folder:
         return _read(_assembled(text, target, Path(folder) / "kernel.cubin"))
 
@@ -143,7 +143,7 @@ def _read(words: str) -> Resources:
 
 
 def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
-    """Compile and assemble all of them; nothing is raised, failures are told. What was found before is kept on disk."""
+    """Compile and assemble all of them in a process pool; failures are reported, not raised. Cached on disk."""
     jobs = [(one, target) for one in signatures for target in targets(one)]
     records = {job: record_of(job) for job in jobs}
     work = {record: job for job, record in records.items()}  # layers that share a kernel share its record
@@ -179,7 +179,7 @@ def _job(job: Job) -> Resources | str:
 
 
 def resources_of(job: Job) -> Resources:
-    """What a kernel takes of the machine; what was found before is kept on disk.
+    """Registers, shared memory, stack and spills of a kernel, in bytes but for registers; cached on disk.
 
     Raises what the compiler raises, and RuntimeError where ptxas refuses or the machine code is not as it should be.
     """
@@ -199,7 +199,7 @@ def _resources(job: Job) -> Resources:
 
 
 def disassembled(signature: Signature, capability: Target) -> str:
-    """The machine code of a kernel, in words; what was found before is kept on disk.
+    """The disassembly of a kernel's machine code; cached on disk.
 
     Raises RuntimeError where the assembler refuses.
     """
@@ -208,12 +208,12 @@ def disassembled(signature: Signature, capability: Target) -> str:
 
 
 def record_of(job: Job) -> Path:
-    """Where a kernel's resources are kept: a name that stands for its source, its types, target and compilers."""
+    """The cache file of a kernel's resources: its name is a hash of source, types, target and compilers."""
     return cache_root() / "ptx" / f"{_content(job)}.json"
 
 
 def listing_of(job: Job) -> Path:
-    """Where a kernel's machine code is kept, in words."""
+    """The cache file of a kernel's disassembly."""
     return cache_root() / "sass" / f"{_content(job)}.txt"
 
 

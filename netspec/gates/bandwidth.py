@@ -1,4 +1,4 @@
-"""How near kernels that are bound by memory can come to a card's bandwidth, counted from their machine code.
+"""Roofline of memory-bound kernels: the share of a GPU's bandwidth that their machine code allows.
 
 Nothing is measured: shapes are AlexNet's at batch 128, one tower's, and what a thread runs is read from what ptxas
 made of the kernel (see netspec.gates.hot_path). The table says for each kernel which limit is nearest::
@@ -21,15 +21,15 @@ from netspec.check.single import SingleLayer
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.naming import tensor_of
 from netspec.contract.tensor import Tensor
-from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, gate
-from netspec.gates.hot_path import walk
+from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, resources_of
+from netspec.gates.hot_path import HotPath, hot_path
 from netspec.gates.signatures import Signature, cuda_signatures
 from netspec.planning.plan import Pass
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card: bytes a second of its memory, multiprocessors, cycles a second under load, compute capability."""
+    """A GPU: memory bandwidth in bytes/s, multiprocessors, clock under load in Hz, compute capability."""
 
     bandwidth: float
     processors: int
@@ -38,7 +38,7 @@ class Card:
 
     @property
     def per_cycle(self) -> float:
-        """Bytes that a multiprocessor's share of the memory moves in a cycle."""
+        """Memory bandwidth of one multiprocessor, bytes a cycle."""
         return self.bandwidth / self.processors / self.clock
 
 
@@ -120,11 +120,11 @@ _PARTS = {"concat:forward_vector_cuda": "y", "concat:backward_vector_cuda": "d_y
 """Arguments of which a pass has a part only, as large as what it is over."""
 
 
-def cases() -> Iterator[Case]:
+@cache
+def cases() -> tuple[Case, ...]:
     """All kernels that are counted."""
-    for name, attrs, shapes, phase in _LAYERS:
-        yield from _of_layer(name, attrs, shapes, phase)
-    yield from _of_operations()
+    layers = [case for layer in _LAYERS for case in _of_layer(*layer)]
+    return (*layers, *_of_operations())
 
 
 def _of_layer(name: str, attrs: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], phase: Phase) -> Iterator[Case]:
@@ -192,9 +192,7 @@ def _size(dtype: str) -> int:
 
 def examine(case: Case, card: Card) -> Row:
     """Count a case's instructions, loads and threads, and what share of a card's bandwidth each limit leaves."""
-    signature = _signatures()[case.kernel]
-    path = walk(disassembled(signature, card.capability))
-    used = _resources(signature, card.capability)
+    path, used = _counted(case.kernel, card.capability)
     resident = _resident(case.threads, used)
     moved, threads = case.read + case.written, case.blocks * case.threads
     each = moved / threads
@@ -214,7 +212,7 @@ def examine(case: Case, card: Card) -> Row:
 
 
 def _resident(threads: int, used: Mapping[str, int]) -> int:
-    """Threads that a multiprocessor runs at a time."""
+    """Resident threads of a multiprocessor (occupancy)."""
     warps = ceil(threads / 32)
     registers = ceil(used["registers"] / 8) * 8 * 32 * warps
     blocks = min(BLOCKS, WARPS // warps, REGISTERS // registers, SHARED // (used["shared"] + 1024))
@@ -229,9 +227,11 @@ def _signatures() -> Mapping[str, Signature]:
     return found
 
 
-def _resources(signature: Signature, capability: tuple[int, int]) -> Mapping[str, int]:
-    outcome = gate([signature], 1)
-    return outcome.resources[signature.name][f"sm_{capability[0]}{capability[1]}"]
+@cache
+def _counted(kernel: str, capability: tuple[int, int]) -> tuple[HotPath, Mapping[str, int]]:
+    """A kernel's hot path and resources."""
+    job = _signatures()[kernel], capability
+    return hot_path(disassembled(*job)), resources_of(job)
 
 
 def rows(card: Card) -> list[Row]:

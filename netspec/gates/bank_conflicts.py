@@ -1,4 +1,4 @@
-"""Shared memory's banks: how many rounds an access of a warp takes, from the addresses of its threads alone."""
+"""Bank conflicts of shared memory: wavefronts of a warp's access, from the addresses of its threads alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BANKS = 32
 
 
 def rounds(places: Sequence[int], width: int) -> int:
-    """Rounds that an access of ``width`` elements of 4 bytes by each of 32 threads takes; ``places`` count elements.
+    """Wavefronts of an access of ``width`` 4-byte elements by each of 32 threads, at indices ``places``.
 
     Wider accesses are made by a part of the warp at a time: half of it for 64 bits, a quarter for 128, as for the rows
     of one of ldmatrix's matrices. Without conflicts that makes as many rounds as elements a thread.

@@ -1,4 +1,4 @@
-"""The way that most threads take through a kernel's machine code: the one past the most 128-bit accesses."""
+"""The hot path through a kernel's control-flow graph: the one with the most 128-bit accesses, read from SASS."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Instruction:
 
     @property
     def target(self) -> str | None:
-        """The label that it jumps to."""
+        """The label that it branches to."""
         found = _TARGET.search(self.operands) if self.name.startswith("BRA") else None
         return found[1] if found else None
 
     @property
     def ends(self) -> bool:
-        """Whether nothing that stands behind it follows."""
+        """Whether control never falls through it."""
         return not self.guarded and self.name.partition(".")[0] in ("BRA", "EXIT", "RET")
 
     def touches(self, registers: set[int]) -> bool:
@@ -66,7 +66,7 @@ def _bytes(name: str) -> int:
 
 @dataclass(slots=True)
 class Block:
-    """Instructions that run one after the other, and the blocks that may come next."""
+    """A basic block and its successors."""
 
     code: list[Instruction] = field(default_factory=list)
     following: list[int] = field(default_factory=list)
@@ -78,8 +78,8 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """Blocks in the order in which a thread comes by, each once, and its loops as (first, last) places among them."""
+class HotPath:
+    """Basic blocks along the path, each once, and its loops as (first, last) positions among them."""
 
     blocks: Sequence[Block]
     loops: Sequence[tuple[int, int]]
@@ -145,8 +145,8 @@ class Walk:
         return wide, total
 
 
-def walk(text: str) -> Walk:
-    """The way through what nvdisasm wrote of a kernel: past the most 128-bit accesses, and no more instructions."""
+def hot_path(text: str) -> HotPath:
+    """The hot path of nvdisasm's listing: most 128-bit accesses, then fewest instructions."""
     blocks = _blocks(text)
     backward = _backward(blocks)
     path = _path(blocks, backward)
@@ -155,7 +155,7 @@ def walk(text: str) -> Walk:
     for start, end in backward:
         if start in places and end in places and places[end] <= places[start]:
             found[places[end]] = max(found.get(places[end], 0), places[start])
-    return Walk([blocks[block] for block in path], sorted(found.items()))
+    return HotPath([blocks[block] for block in path], sorted(found.items()))
 
 
 def _blocks(text: str) -> list[Block]:
@@ -180,7 +180,7 @@ def _blocks(text: str) -> list[Block]:
 
 
 def _backward(blocks: Sequence[Block]) -> set[tuple[int, int]]:
-    """The jumps that close loops, found by a walk in depth."""
+    """Back edges, found by depth-first search."""
     closing: set[tuple[int, int]] = set()
     state: dict[int, str] = {0: "open"}
     stack = [(0, iter(blocks[0].following))]
@@ -219,7 +219,7 @@ def _path(blocks: Sequence[Block], backward: set[tuple[int, int]]) -> list[int]:
 
 
 def _last_first(blocks: Sequence[Block], backward: set[tuple[int, int]]) -> list[int]:
-    """All reachable blocks, each behind those that follow it."""
+    """Reachable blocks in post-order."""
     order: list[int] = []
     seen = {0}
     stack = [(0, iter(blocks[0].following))]

@@ -1,4 +1,4 @@
-"""What a GPU's machine code consists of: the instructions of a kernel, counted without a GPU."""
+"""Instruction mix of a kernel's machine code (SASS), counted without a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z
 
 
 def instructions(signature: Signature, capability: tuple[int, int]) -> Counter[str]:
-    """How often each instruction, such as LDG.E.128, stands in the machine code of a kernel for those argument types.
+    """How often each opcode, such as LDG.E.128, occurs in a kernel compiled for those argument types.
 
     Raises RuntimeError where the assembler refuses.
     """

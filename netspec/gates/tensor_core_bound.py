@@ -1,4 +1,4 @@
-"""What matrix products on tensor cores can reach at best, read from their machine code: no GPU is needed.
+"""Upper bound of matrix products on tensor cores, read from the main loop of their machine code: no GPU is needed.
 
 Prints, for each kernel and compute capability, the instructions that a warp runs for a slab of 16 terms, and how many
 cycles a slab takes of each of the units that all warps of a quarter or of a whole multiprocessor share::
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from netspec.gates.assemble import Target, disassembled, find_disassembler, find_ptxas, resources_of, targets
-from netspec.gates.hot_path import Instruction, walk
+from netspec.gates.hot_path import Instruction, hot_path
 from netspec.gates.signatures import Signature, cuda_signatures
 from netspec.kernels.lookup import find_kernel
 
@@ -63,7 +63,7 @@ _TILE = re.compile(r"_(\d+)x(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Slab:
-    """What a warp does for one slab, and how much of a multiprocessor's time that takes."""
+    """A warp's instructions for one k-step of the main loop, and the cycles that each unit takes for it."""
 
     mix: Counter[str]
     registers: int
@@ -125,7 +125,7 @@ def resident(card: Card, registers: int, shared: int, threads: int) -> int:
 
 def main_loop(text: str) -> Counter[str]:
     """Instructions of the loop with the products, by kind. Copies to shared memory count as the loads that they are."""
-    found = walk(_FAR_JUMP.sub(r"@\1 BRA", text.replace("LDGSTS.", "LDG.COPY.")))
+    found = hot_path(_FAR_JUMP.sub(r"@\1 BRA", text.replace("LDGSTS.", "LDG.COPY.")))
     loops = [found.blocks[first : last + 1] for first, last in found.loops]
     codes = [[one for block in loop for one in block.code] for loop in loops]
     code = min((code for code in codes if any(one.name.startswith(("HMMA", "HGMMA")) for one in code)), key=len)

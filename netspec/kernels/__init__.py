@@ -1,1 +1,1 @@
-"""From marked Python functions to compiled kernels."""
+"""Compilation of marked Python functions to kernels, for CPUs and GPUs, with a content-addressed cache."""

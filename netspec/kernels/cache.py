@@ -1,4 +1,4 @@
-"""Compiled kernels on disk, by content: one folder a hash, so that numba's index is never shared between two hashes."""
+"""The content-addressed cache of compiled kernels: one folder a hash, so that no two hashes share numba's index."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _is_ours(status: os.stat_result) -> bool:
 
 
 def kept_text(file: Path | None, make: Callable[[], str]) -> str:
-    """The text of a file whose name stands for its content: read where it is there, else made, and kept if it can be.
+    """A cached text: read from a file whose name is a hash of its inputs, else made and, if possible, stored.
 
     Whatever other processes write meanwhile, a file is whole or absent. Raises what ``make`` raises.
     """
@@ -93,7 +93,7 @@ def kept_text(file: Path | None, make: Callable[[], str]) -> str:
 
 
 class SharedFiles:
-    """Put before numba's class of a cache's files: several processes may fill a folder, a torn file is as good as none.
+    """A mix-in for numba's cache files: safe for concurrent processes; a torn file counts as a miss.
 
     numba numbers data files by the index it has read: two processes that compile for two signatures then write one
     file, and one signature is given the other's code.
@@ -138,7 +138,7 @@ class Locator:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def get_source_stamp(self) -> str:
-        """What makes files of another source stale."""
+        """numba's stamp of staleness: the folder's name stands for the source."""
         return self.folder.name
 
     def get_disambiguator(self) -> None:

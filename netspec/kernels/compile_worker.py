@@ -1,4 +1,4 @@
-"""A process that compiles kernels into the cache for another one (netspec.kernels.parallel)."""
+"""The worker process of parallel compilation: compiles kernels into the cache (netspec.kernels.parallel)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netspec.registry import load_plugin
 
 
 def main() -> None:
-    """Compile what comes in, until nothing comes; a byte goes out whenever more is wanted."""
+    """Compile what standard input brings, until it ends; a byte on standard output asks for more."""
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a plugin prints is no answer
     with suppress(EOFError, BrokenPipeError):  # the other process is done, or gone

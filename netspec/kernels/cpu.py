@@ -39,7 +39,7 @@ _compiled: dict[tuple[str, bool], Any] = {}
 
 
 def _jit(prepared: Prepared) -> Any:
-    """What Python calls: cached on disk, its helpers within."""
+    """A dispatcher that Python calls: cached on disk, helpers compiled in."""
     key = (prepared.digest, True)
     if key not in _compiled:
         plain = prepared.build(_helper)
@@ -52,7 +52,7 @@ def _jit(prepared: Prepared) -> Any:
 
 
 def _helper(prepared: Prepared) -> Any:
-    """What kernels call: needs no entry from Python, and no place on disk, as each kernel holds its own copy."""
+    """A dispatcher that kernels call: without a Python wrapper and not cached, as each kernel holds its own copy."""
     key = (prepared.digest, False)
     if key not in _compiled:
         options = {**_OPTIONS, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
@@ -94,7 +94,7 @@ class _ContentCache(FunctionCache):  # type: ignore[misc]
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        """As numba does; a full disk, or a folder that is gone, costs the next process a compilation and no more."""
+        """As numba does; a full disk or a folder that is gone costs the next process a compilation."""
         with contextlib.suppress(OSError):
             super().save_overload(signature, data)
 

@@ -1,6 +1,6 @@
-"""What elementwise layers become when a GPU kernel stores its results through them: one function of a number.
+"""Epilogues of GPU kernels: fused elementwise layers, as one generated function applied before results are stored.
 
-Backward, of four gradients at a time, and of what lies beside them in one array more.
+Forward it maps one number; backward, a float4 of gradients with the residual that the layer's backward reads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Link = tuple[Callable[..., Any], tuple[Argument, ...]]
 
 
 def epilogue_of(tails: Sequence[tuple[str, Mapping[str, Any]]]) -> Callable[..., Any] | None:
-    """The functions of elementwise layers, one after the other, to take ``epilogue``'s place; None for none.
+    """The composition of elementwise layers that replaces ``epilogue`` in a kernel; None for none.
 
     ``tails`` names their kernels, with their scalars: forward ones, or a single backward one. Attributes are constants
     of its code. Each result is rounded to the compute dtype, as if it had been stored.
@@ -43,7 +43,7 @@ def _link(tail: tuple[str, Mapping[str, Any]], function: str) -> Link:
 
 @functools.cache
 def _chain(links: tuple[Link, ...]) -> Callable[..., Any]:
-    """A line for each: ``value = f(value, slope)``, with the functions and their attributes as its globals."""
+    """Generated code, a line a layer: ``value = f(value, slope)``; functions and attributes are its globals."""
     scope: dict[str, Any] = {}
     lines = ["def epilogue(value):", "    value = _netspec_cast(value)"]
     for number, (function, arguments) in enumerate(links):
@@ -55,7 +55,7 @@ def _chain(links: tuple[Link, ...]) -> Callable[..., Any]:
 
 @functools.cache
 def _four(link: Link) -> Callable[..., Any]:
-    """Four calls of a backward function, on the gradients and on what one load of 128 bits brings, if it needs that."""
+    """Generated code: a backward function on a float4 of gradients and, if it reads one, of the residual."""
     function, arguments = link
     scope: dict[str, Any] = {"f0": function, "four_beside": four_beside}
     lines = ["def epilogue(a, b, c, d, beside, index, count, aligned):"]
@@ -70,7 +70,7 @@ def _four(link: Link) -> Callable[..., Any]:
 
 @device
 def four_beside(array: Any, index: Any, count: Any, aligned: Any) -> Any:
-    """Four neighbouring elements, of which so many are there."""
+    """A float4 of the residual, of which ``count`` elements are valid."""
     if aligned:
         return load4(array, index)  # type: ignore[operator]
     a, b = array[index], array[index + 1] if count > 1 else array[index]

@@ -1,4 +1,4 @@
-"""How an intrinsic generates code: inline PTX, addresses, tuples and vectors, in terms of llvmlite."""
+"""Code generation for intrinsics with llvmlite: inline PTX, addresses, tuples and vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def asm(builder: Any, text: str, result: Any, args: Sequence[Any], constraints: 
 
 
 def architecture(builder: Any) -> Any:
-    """What the whole kernel is compiled for, 900 for compute capability 9.0: a constant once it is put together.
+    """__CUDA_ARCH__, 900 for compute capability 9.0: a constant after libNVVM has linked the kernel (__nvvm_reflect).
 
     Helpers are compiled once in a process, for whichever kernel needs them first; so they must not ask themselves.
     """
@@ -41,17 +41,17 @@ def architecture(builder: Any) -> Any:
 
 
 def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    """The address of an array's element, counted through its memory."""
+    """The address of an array's element, by its index in memory."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
 def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, count: int = 4) -> Any:
-    """The address of neighbouring elements, to load and store them as one vector."""
+    """The address of a vector of neighbouring elements."""
     return as_vector(builder, pointer(context, builder, kind, array, index), count)
 
 
 def as_vector(builder: Any, place: Any, count: int) -> Any:
-    """An element's address as that of so many."""
+    """A pointer to an element, cast to a pointer to a vector."""
     return builder.bitcast(place, ir.PointerType(ir.VectorType(place.type.pointee, count), place.type.addrspace))
 
 

@@ -1,4 +1,4 @@
-"""Instructions of NVIDIA GPUs that numba.cuda has no name for, each as a function that kernels call: inline PTX.
+"""Intrinsics for instructions of NVIDIA GPUs that numba.cuda lacks, as inline PTX: float4, cp.async, mma, shuffles.
 
 Arrays have elements of 4 bytes unless said otherwise; an ``index`` counts elements through the array's memory,
 whatever its shape. 128-bit accesses need an address that is a multiple of 16 bytes.
@@ -19,7 +19,7 @@ Shuffles: ``shuffle_xor(value, lanes)`` gives the value of the thread whose lane
 the thread so many lanes before (its own beyond the first); for float32 and int32.
 Every thread of the warp must come by, in a block of whole warps.
 
-Copies in the background: ``cp_async16(target, place, source, index, count)`` fills 4 elements of shared memory with
+Asynchronous copies: ``cp_async16(target, place, source, index, count)`` fills 4 elements of shared memory with
 the first ``count`` (0 to 4) of global memory and zeros behind; ``cp_async8`` does 2, ``cp_async4`` 1. Aligned to their
 own size. Nothing is read where count is 0. A bool as the count means all or none, which is faster.
 ``cp_async_commit()`` closes a group of copies, ``cp_async_wait(pending)``, with a literal, waits until at most so many
@@ -54,7 +54,7 @@ from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
 
 
 def _alignment(array: Any) -> int:
-    """Bytes that the address of four elements is a multiple of, as far as accesses go."""
+    """The alignment of a vector of four elements, at most 16 bytes."""
     return min(array.dtype.bitwidth // 2, 16)  # type: ignore[no-any-return]
 
 
@@ -86,7 +86,7 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store_relaxed(_, array, index, value):  # type: ignore[no-untyped-def]
-    """Write an element that others write too."""
+    """A relaxed store: no race with other threads' stores to the element."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         place = address(builder, pointer(context, builder, signature.args[0], *args[:2]))
@@ -99,7 +99,7 @@ def store_relaxed(_, array, index, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def rsqrt(_, value):  # type: ignore[no-untyped-def]
-    """1 / sqrt(value), nearly."""
+    """1 / sqrt(value), approximate."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return asm(builder, "rsqrt.approx.ftz.f32 $0, $1;", float32, args, "=f,f")
@@ -130,7 +130,7 @@ def scaled(_, i, factor, shift):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def opaque(_, value):  # type: ignore[no-untyped-def]
-    """The same number."""
+    """The same number, hidden from the optimiser."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return asm(builder, "mov.b32 $0, $1;", uint32, args, "=r,r")
@@ -159,7 +159,7 @@ shuffle_xor, shuffle_down, shuffle_up = _shuffle("bfly", "0x1f"), _shuffle("down
 
 
 def async_copy(size: int, cache: str, name: str) -> Any:
-    """The intrinsic of a copy of so many bytes through the first-level cache ("ca"), or past it ("cg", of 16 alone)."""
+    """The intrinsic of cp.async of so many bytes, through L1 ("ca") or past it ("cg", 16 bytes only)."""
 
     def define(_, target, place, source, index, count):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -185,7 +185,7 @@ cp_async16 = async_copy(16, "cg", "cp_async16")
 
 @intrinsic
 def cp_async_commit(_):  # type: ignore[no-untyped-def]
-    """Close a group of copies."""
+    """Commit a group of asynchronous copies."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         asm(builder, "cp.async.commit_group;", void, [], "~{memory}", moves=False)
@@ -196,7 +196,7 @@ def cp_async_commit(_):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def cp_async_wait(_, pending):  # type: ignore[no-untyped-def]
-    """Wait until at most ``pending`` groups of copies, a literal, are under way."""
+    """Wait until at most ``pending`` groups of copies, a literal, are in flight."""
     if not isinstance(pending, types.IntegerLiteral):
         return None  # the compiler asks again with the literal, where it is one
     groups = pending.literal_value

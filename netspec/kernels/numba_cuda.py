@@ -64,7 +64,7 @@ def compile_ptx(function: Callable[..., Any], args: tuple[Any, ...], capability:
 
 @contextmanager
 def _as_if_on(capability: tuple[Any, ...]) -> Iterator[None]:
-    """Device functions ask the current card what they are compiled for, even where the kernel says: answer for it."""
+    """Stand in for the current card: device functions ask it for a capability, even where the kernel names one."""
     from numba.cuda import dispatcher
 
     real = dispatcher.get_current_device
@@ -150,7 +150,7 @@ def _content_cache(function: Callable[..., Any], folder: Path) -> Any:
         _impl_class = Impl
 
         def save_overload(self, signature: Any, kernel: Any) -> None:
-            """As numba-cuda does; a full disk, or a folder that is gone, costs the next process a compilation."""
+            """As numba-cuda does; a full disk or a folder that is gone costs the next process a compilation."""
             with suppress(OSError):
                 super().save_overload(signature, kernel)
 

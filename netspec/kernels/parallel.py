@@ -1,4 +1,4 @@
-"""Many kernels compiled at once: those that no cache holds are shared out over processes, which fill the cache."""
+"""Parallel compilation: kernels that the cache lacks are compiled by a pool of worker processes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _gathered: ContextVar[list[Work] | None] = ContextVar("gathered", default=None)
 
 
 def compile_ahead(work: Work) -> None:
-    """Compile now, or where ``compiled_together`` gathers kernels at its end."""
+    """Compile now, or at the end of an enclosing ``compiled_together``."""
     gathered = _gathered.get()
     if gathered is None:
         work.compile()
@@ -88,7 +88,7 @@ def compile_ahead(work: Work) -> None:
 
 @contextmanager
 def compiled_together(processes: int) -> Iterator[None]:
-    """Kernels that the block compiles ahead are compiled at its end, by so many processes, this one among them."""
+    """Defer the block's compilations to its end, and run them on so many processes, this one included."""
     gathered: list[Work] = []
     token = _gathered.set(gathered)
     try:
@@ -103,7 +103,7 @@ def compiled_together(processes: int) -> Iterator[None]:
 
 
 def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> None:
-    """Fill the cache by so many processes, this one among them; what is not begun after ``within`` seconds is left out.
+    """Fill the cache by so many processes, this one included; what has not begun after ``within`` seconds is left out.
 
     The heaviest kernels come first, each is compiled by whoever is free. Whatever fails is met again where it is
     needed, and told there.
@@ -131,18 +131,18 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
 
 
 def _weight(dispatcher: Any) -> int:
-    """Bytes of code that a kernel reaches, which is roughly what its compilation takes."""
+    """Estimated cost of a compilation: bytes of bytecode that the kernel reaches."""
     function = dispatcher.py_func
     reached = {id(value): value for value in function.__globals__.values() if hasattr(value, "py_func")}
     return len(function.__code__.co_code) + sum(map(_weight, reached.values()))
 
 
 class _Helper:
-    """A fresh interpreter that compiles, and the thread that hands it work from ``left``."""
+    """A worker process, and the thread that feeds it from the queue ``left``."""
 
     def __init__(self, left: deque[Work]) -> None:
         self.busy = False
-        """Whether it has a kernel in hand."""
+        """Whether it is compiling."""
         path = os.pathsep.join(folder for folder in sys.path if folder)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START],
@@ -168,7 +168,7 @@ class _Helper:
                 self.process.stdin.flush()
 
     def close(self) -> None:
-        """End the process, whatever it is at."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):

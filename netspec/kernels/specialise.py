@@ -1,4 +1,4 @@
-"""A kernel's source made ready for a compiler: literals in the compute dtype, lazy names resolved, content hashed."""
+"""Specialisation of a kernel's source for a compute dtype: literals cast, lazy names resolved, content hashed."""
 
 from __future__ import annotations
 

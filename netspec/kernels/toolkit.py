@@ -1,4 +1,4 @@
-"""The CUDA compiler's libraries: whether they are there, found by numba-cuda's own search or beside it."""
+"""Discovery of the CUDA toolkit's libraries (libNVVM, NVRTC), by numba-cuda's search paths and beside them."""
 
 from __future__ import annotations
 

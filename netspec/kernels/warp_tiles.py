@@ -1,19 +1,19 @@
-"""A warp's share of a matrix product on tensor cores: fragments from shared memory, products, sums back to it.
+"""A warp's share of a block tile on tensor cores: fragments from shared memory, mma, accumulators back to it.
 
-Operands lie in shared memory 16 terms at a time, in one of two orders: "lines", the 16 terms of a line side by side,
-or "terms", all lines of a term side by side. Fours of elements are shuffled within both (``line_at``, ``term_at``), so
-that the threads of a warp find theirs in different banks. What is loaded comes in the registers in which the
-instruction takes it: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two
-neighbouring rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
+Operands lie in shared memory, ``TERMS`` of the K dimension (a slab) at a time, in one of two orders: "lines", the terms
+of a row side by side (K contiguous), or "terms", all rows of a term side by side. float4s are swizzled within both
+(``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in the layout
+of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two neighbouring
+rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
 
 A thread (``g`` = lane // 4, ``q`` = lane % 4) holds terms q, q + 4, q + 8 and q + 12 of
 
 - rows 16 i + g + 8 h of the left operand's tile i ("lines"), or rows 16 i + 2 g + h ("terms"), h being the
   instruction's upper or lower half;
-- column 8 j + g of the right operand's tile j; so its sums of a row are columns 8 j + 2 q and the next.
+- column 8 j + g of the right operand's tile j; so its accumulators of a row are columns 8 j + 2 q and the next.
 
 Values come as the instruction's registers: for tile i and half s of the terms 4 of the left operand, for tile j and s
-2 of the right one, for i and j 4 sums.
+2 of the right one, for i and j 4 accumulators.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ Side = Literal["left", "right"]
 _Values = list[Any]
 _Steps = list[list[tuple[int, ...]]]
 TERMS = 16
-"""Terms of a slab."""
+"""Terms of the K dimension in a slab."""
 
 
 # Places in shared memory --------------------------------------------------------------------------------------------
 
 
 def line_at(line: int, four: int) -> int:
-    """Where a four of a line's terms lies ("lines")."""
+    """Index of a float4 of a line's terms ("lines")."""
     return line * TERMS + (four ^ line // 2 % 4) * 4
 
 
 def term_at(term: int, four: int, width: int) -> int:
-    """Where a four of a term's ``width`` lines lies ("terms")."""
+    """Index of a float4 of a term's ``width`` lines ("terms")."""
     return term * width + (four ^ term % 4 * 2) * 4
 
 
 def bases(order: Order, side: Side, lane: int, width: int) -> tuple[int, int, int, int]:
-    """Where a thread's loads begin, for each of four shuffles; those of ``reads`` name one of them."""
+    """First indices of a thread's loads, one for each swizzle; ``reads`` names one of them."""
     g, q = lane // 4, lane % 4
     if order == "lines" and side == "left":
         found = [line_at(lane % 16, 2 * s + lane // 16) for s in range(2)]
@@ -65,7 +65,7 @@ def bases(order: Order, side: Side, lane: int, width: int) -> tuple[int, int, in
 
 
 def reads(order: Order, side: Side, tiles: int, width: int) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """Registers that a load fills (4: ldmatrix), and base and distance from it of each load of a thread."""
+    """Registers that a load fills (4: ldmatrix), and base and offset of each load of a thread."""
     if order == "lines" and side == "left":
         return 4, tuple((s, 16 * TERMS * i) for i, s in combinations(range(tiles), range(2)))
     if order == "lines":
@@ -76,7 +76,7 @@ def reads(order: Order, side: Side, tiles: int, width: int) -> tuple[int, tuple[
 
 
 def sum_places(order: Order, tiles: int, columns: int, pitch: int) -> tuple[tuple[int, int], ...]:
-    """Where two sums of a thread go in rows of ``pitch``, and the first of them."""
+    """Offsets of pairs of accumulators in rows of ``pitch`` elements, and the first register of each."""
     places = combinations(range(tiles), range(2), range(columns))
     apart = 8 if order == "lines" else 1
     return tuple(((16 * i + apart * h) * pitch + 8 * j, (i * columns + j) * 4 + 2 * h) for i, h, j in places)
@@ -87,7 +87,7 @@ def sum_places(order: Order, tiles: int, columns: int, pitch: int) -> tuple[tupl
 
 @cache
 def zeros(count: int) -> Any:
-    """``zeros()``: so many zeros, to start sums with."""
+    """``zeros()``: so many accumulators, zero."""
 
     def define(_):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -100,7 +100,7 @@ def zeros(count: int) -> Any:
 
 @cache
 def load(order: Order, side: Side, tiles: int, width: int) -> Any:
-    """``load(array, bases, at)``: a slab's values of one operand; bases of the thread count from the slab's place."""
+    """``load(array, bases, at)``: a thread's fragments of one operand of the slab at index ``at``."""
     own, places = reads(order, side, tiles, width)
 
     def define(_, array, starts, at):  # type: ignore[no-untyped-def]
@@ -125,7 +125,7 @@ def load(order: Order, side: Side, tiles: int, width: int) -> Any:
 
 @cache
 def store(order: Order, tiles: int, columns: int, pitch: int) -> Any:
-    """``store(array, index, sums)``: a thread's sums to its places in rows of ``pitch`` elements."""
+    """``store(array, index, sums)``: a thread's accumulators to rows of ``pitch`` elements."""
     places = sum_places(order, tiles, columns, pitch)
     count = 4 * tiles * columns
 
@@ -148,7 +148,7 @@ def store(order: Order, tiles: int, columns: int, pitch: int) -> Any:
 
 @cache
 def multiply(precision: Precision, tiles: int, columns: int) -> Any:
-    """``multiply(a, b, sums)``: the sums with the products of one slab added."""
+    """``multiply(a, b, sums)``: the accumulators with the products of one slab added."""
     counts = (8 * tiles, 4 * columns, 4 * tiles * columns)
 
     def define(_, a, b, sums):  # type: ignore[no-untyped-def]
@@ -167,12 +167,12 @@ _LEFT: dict[Precision, _Steps] = {
     "bf16": [[(0, 2), (1, 3), (4, 6), (5, 7)]],
 }
 _RIGHT: dict[Precision, _Steps] = {"tf32": [[(0,), (1,)], [(2,), (3,)]], "bf16": [[(0, 1), (2, 3)]]}
-"""A tile's values by the registers that they are converted to, of each of its instructions."""
+"""A tile's values by the register that they are packed into, for each of its instructions."""
 _CONVERT: dict[Precision, Callable[..., Any]] = {"tf32": convert_tf32, "bf16": convert_bf16x2}
 
 
 def _converted(builder: Any, precision: Precision, words: _Steps, values: _Values, tiles: int) -> list[Any]:
-    """Generate the conversions of an operand: registers by tile and instruction."""
+    """Generate an operand's conversions: registers by tile and instruction."""
     size, convert = len(values) // tiles, _CONVERT[precision]
     return [
         [[convert(builder, *(values[size * tile + part] for part in word)) for word in step] for step in words]
@@ -183,7 +183,7 @@ def _converted(builder: Any, precision: Precision, words: _Steps, values: _Value
 def _products(
     builder: Any, precision: Precision, tiles: int, columns: int, a: _Values, b: _Values, sums: _Values
 ) -> _Values:
-    """Generate the conversions and products of a slab: the sums, each with its products added."""
+    """Generate a slab's conversions and mma instructions; returns the accumulators."""
     left = _converted(builder, precision, _LEFT[precision], a, tiles)
     right = _converted(builder, precision, _RIGHT[precision], b, columns)
     results = list(sums)

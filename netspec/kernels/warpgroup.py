@@ -1,10 +1,9 @@
-"""Hopper's matrix instruction (wgmma), which GPUs of compute capability 9.0 alone have: products of a warpgroup.
+"""Intrinsics for Hopper's warpgroup matrix instruction (wgmma, compute capability 9.0 only).
 
-The 128 threads of a warpgroup multiply tiles that lie in shared memory, while they go on with other work; sums are in
-their registers. Both operands lie in lines of 16 float32, the terms of the sums along a line, line after line. The four
-fours of a line are swizzled (PTX ISA, "64-Byte swizzling"): four ``c`` of line ``r`` lies at place ``c ^ r // 2 % 4``.
-Operands begin at multiples of 1024 bytes. The tensor cores read the upper 19 bits of a float32: they cut off, they do
-not round.
+The 128 threads of a warpgroup multiply tiles in shared memory asynchronously; accumulators are in their registers.
+Both operands lie in lines of 16 float32, the K dimension along a line, line after line. The four float4s of a line are
+swizzled (PTX ISA, "64-Byte swizzling"): float4 ``c`` of line ``r`` lies at position ``c ^ r // 2 % 4``. Operands begin
+at multiples of 1024 bytes. The tensor cores read the upper 19 bits of a float32: they truncate, they do not round.
 
 Functions to make intrinsics, for ``blocks`` of 64 rows and so many columns:
 
@@ -47,17 +46,17 @@ LAYOUT = 2 << 62 | (8 * TERMS * 4 >> 4) << 32 | 1 << 16
 
 
 def descriptor(start: int) -> int:
-    """What the instruction takes for an operand: where it starts, in bytes of shared memory, and how it lies there."""
+    """The matrix descriptor of an operand: its start in bytes of shared memory, and its layout."""
     return LAYOUT | (start & 0x3FFFF) >> 4
 
 
 def sum_places(columns: int) -> tuple[tuple[int, int], ...]:
-    """Row and column of a thread's sums of a block, less those of the first: PTX ISA, "wgmma ... D fragments"."""
+    """Row and column of a thread's accumulators relative to the first: PTX ISA, "wgmma ... D fragments"."""
     return tuple((8 * (number // 2 % 2), 8 * (number // 4) + number % 2) for number in range(columns // 2))
 
 
 def _tied(count: int, others: str) -> str:
-    """Constraints of so many float32 that an instruction changes in their registers, and of its further inputs."""
+    """Constraints of so many in-out float32 registers, and of further inputs."""
     return ",".join([*["=f"] * count, *map(str, range(count)), others])
 
 
@@ -89,7 +88,7 @@ def _operand(builder: Any, place: Any) -> Any:
 
 
 def _shares(left: Any, right: Any, blocks: int) -> list[tuple[Any, int]]:
-    """What each instruction takes of the operands: bytes from their starts, of the left one step by step."""
+    """Byte offsets of each instruction's operands from their starts."""
     steps = range(0, TERMS * 4, STEP * 4)
     return [(left, step + block * ROWS * TERMS * 4) for step in steps for block in range(blocks)] + [
         (right, step) for step in steps
@@ -97,7 +96,7 @@ def _shares(left: Any, right: Any, blocks: int) -> list[tuple[Any, int]]:
 
 
 def _text(blocks: int, columns: int) -> str:
-    """PTX of a slab's products, one behind the other, so that no move can come between."""
+    """PTX of a slab's instructions in one piece, so that no register move can come between."""
     each, starts = columns // 2, blocks * columns  # sums count twice: as results, and as inputs tied to them
     kind = f"wgmma.mma_async.sync.aligned.m{ROWS}n{columns}k{STEP}.f32.tf32.tf32"
     lines = ["{", ".reg .pred add;", "setp.ne.b32 add, 1, 0;", "wgmma.fence.sync.aligned;"]

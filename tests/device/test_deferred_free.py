@@ -42,8 +42,8 @@ def queue():
         events.append("popped")
 
     pending = _PendingDeallocs(100)
-    deferred_free.look_after(SimpleNamespace(deallocations=pending), current())
-    deferred_free.look_after(SimpleNamespace(memory_manager=SimpleNamespace(deallocations=pending)), current())
+    deferred_free.guard_deallocations(SimpleNamespace(deallocations=pending), current())
+    deferred_free.guard_deallocations(SimpleNamespace(memory_manager=SimpleNamespace(deallocations=pending)), current())
     return SimpleNamespace(pending=pending, events=events, add=lambda size: pending.add_item(free, events, size))
 
 
@@ -64,7 +64,7 @@ def test_memory_goes_back_in_its_cards_context(queue):
 
 
 def test_nothing_goes_back_during_a_capture(queue):
-    with deferred_free.held_back():
+    with deferred_free.no_deallocations():
         queue.add(10**6)
         assert queue.events == [] and len(queue.pending) == 1
 
@@ -77,7 +77,7 @@ def test_a_card_that_failed_is_not_told_of_again(queue):
 
 
 def test_nothing_goes_back_to_a_card_that_hangs(queue):
-    deferred_free.give_up()
+    deferred_free.stop_deallocations()
     queue.add(10**6)
     assert queue.events == []
 
@@ -87,7 +87,7 @@ def test_a_process_whose_card_hangs_ends_at_once():
         "import weakref, time; from netspec.device.cuda import deferred_free\n"
         "class Memory: pass\n"
         "memory = Memory(); weakref.finalize(memory, time.sleep, 600)\n"
-        "deferred_free.give_up(); print('told')"
+        "deferred_free.stop_deallocations(); print('told')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, "told\n", "")

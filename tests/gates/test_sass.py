@@ -7,7 +7,7 @@ import pytest
 from netspec.device.gpus import finds_compiler
 from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas
 from netspec.gates.bandwidth import CARDS, rows
-from netspec.gates.hot_path import walk
+from netspec.gates.hot_path import hot_path
 from netspec.gates.sass import instructions, wide_accesses
 from netspec.gates.signatures import cuda_signatures
 
@@ -85,7 +85,7 @@ def test_every_vector_kernel_is_looked_at():
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kernel", TOGETHER)
 def test_loads_are_on_their_way_together(kernel, target):
-    assert walk(disassembled(signatures()[kernel], target)).together[1] >= TOGETHER[kernel]
+    assert hot_path(disassembled(signatures()[kernel], target)).together[1] >= TOGETHER[kernel]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -120,8 +120,8 @@ CODE = """
 """
 
 
-def test_a_walk_passes_the_wide_accesses_and_knows_loops():
-    path = walk(CODE)
+def test_the_hot_path_passes_the_wide_accesses_and_knows_loops():
+    path = hot_path(CODE)
     assert path.loops == [(1, 1)] and path.together == (2, 32)
     assert (path.count([1]), path.count([3]), path.count([3], "LDG"), path.count([1], "MUFU")) == (8, 16, 6, 0)
     assert (path.loaded([3]), path.waits([3])) == (96, 3)

@@ -13,7 +13,7 @@ from netspec.device.base import Call, Device, Lane
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
-from netspec.device.immediate import Array, Immediate, nbytes_of
+from netspec.device.synchronous import Array, SynchronousDevice, nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
 from netspec.kernels.lookup import find_kernel
@@ -23,7 +23,7 @@ from netspec.planning.plan import Pass, Queue
 _ALIGNMENT = 64
 
 
-class CpuDevice(Immediate):
+class CpuDevice(SynchronousDevice):
     """``cpu:N``: a share of the cores."""
 
     kind: Backend = "cpu"

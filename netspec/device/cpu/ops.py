@@ -13,7 +13,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 
 
 class CpuOps:
-    """The primitives on numpy arrays; the CUDA twin has the same methods."""
+    """The primitives on numpy arrays; CudaOps has the same methods."""
 
     @staticmethod
     @_quiet

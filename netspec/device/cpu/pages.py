@@ -1,4 +1,4 @@
-"""Memory that is there before it is used: a large block's pages are asked for by a thread, while others work."""
+"""Prefaulting: the pages of large allocations are populated by a background thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LARGE = 1 << 24
 
 
 def populate(block: np.ndarray[Any, Any]) -> threading.Thread | None:
-    """Have the system provide a block's pages; None where it is small or the system knows no such request.
+    """Populate a block's pages (madvise); None where it is small or the system has no such call.
 
     The first iteration, which is the first to touch most of them, would wait for each page.
     """

@@ -1,4 +1,4 @@
-"""A team of threads that deals out the blocks of a pass. Which member gets which block never changes a result."""
+"""A team of threads with dynamic scheduling of a pass's blocks; results do not depend on who gets which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GRACE_S = 10.0
 
 
 class Tail(NamedTuple):
-    """A pass that goes on with what a block has written: ``scale`` elements for each of the block's positions."""
+    """A fused pass, run on each block right after it: ``scale`` elements for each of the block's positions."""
 
     function: Callable[..., Any]
     arguments: Sequence[tuple[Any, ...]]
@@ -34,12 +34,12 @@ class Job:
         self.function, self.blocks, self.arguments, self.then = function, blocks, arguments, then
 
     def work(self, member: int, ticket: Callable[[], int]) -> None:
-        """Take blocks until none is left; ``ticket`` hands out each number once."""
+        """Take blocks until none is left; ``ticket`` is an atomic counter."""
         while (number := ticket()) < len(self.blocks):
             self.block(number, member)
 
     def block(self, number: int, member: int) -> None:
-        """One block, and what goes on with it while the member's cache holds it."""
+        """One block and its fused passes, while the member's cache holds it."""
         start, stop = self.blocks[number]
         self.function(start, stop, *self.arguments[member])
         for tail in self.then:
@@ -81,7 +81,7 @@ class Team:
             raise self._error
 
     def close(self) -> None:
-        """Let the helpers go, wherever a run that was interrupted has left them."""
+        """End the helpers, wherever a run that was interrupted has left them."""
         self._abort()
         for thread in self._threads:
             thread.join(_GRACE_S)

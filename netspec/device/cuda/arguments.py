@@ -1,4 +1,4 @@
-"""What a pass hands its kernel: arrays in the shape that it wants, numbers of the type that it is compiled for."""
+"""Kernel arguments of a pass: arrays reshaped as it asks, scalars in the compute dtype."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What nobody holds any more goes back to the driver: never during a capture, and on a card that hangs not at all.
+"""Deferred deallocation: memory is freed neither during graph capture nor on a card that hangs.
 
-numba-cuda gathers memory, events and code to give back, and does so whenever there is enough of it: in whatever thread
-drops the last reference, whichever card's context is current there, if any. The driver waits for the card then.
+numba-cuda queues memory, events and modules to free, and empties the queue when it is long enough: in whatever thread
+drops the last reference, whichever card's context is current there, if any. The driver synchronises with the card then.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class _State:
     hangs = False
 
 
-def look_after(context: Any, current: AbstractContextManager[Any]) -> None:
-    """Have what a context's queues hold given back with that context the current one, and at the right time only."""
+def guard_deallocations(context: Any, current: AbstractContextManager[Any]) -> None:
+    """Have a context's deallocation queues emptied with that context current, and only when it is safe."""
     for owner in (context, getattr(context, "memory_manager", None)):
         queue = getattr(owner, "deallocations", None)
         if queue is not None and not hasattr(queue, "netspec"):
@@ -40,8 +40,8 @@ def _guarded(clear: Callable[[], None], current: AbstractContextManager[Any]) ->
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Give nothing back within the block: it would spoil a capture."""
+def no_deallocations() -> Iterator[None]:
+    """No deallocations within the block: they would invalidate a capture."""
     _State.captures += 1
     try:
         yield
@@ -49,15 +49,15 @@ def held_back() -> Iterator[None]:
         _State.captures -= 1
 
 
-def give_up() -> None:
-    """Give nothing back any more: the driver would wait for a card that hangs, at this process's end too."""
+def stop_deallocations() -> None:
+    """No deallocations any more: the driver would wait for a card that hangs, at this process's exit too."""
     if not _State.hangs:
         _State.hangs = True
         atexit.register(_leave)
 
 
 def _leave() -> None:
-    """End the process at once, before anybody asks the driver for anything."""
+    """Exit at once, before any destructor calls the driver."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -13,7 +13,7 @@ from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.cuda import deferred_free, driver
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
-from netspec.device.immediate import nbytes_of
+from netspec.device.synchronous import nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, compile_host
@@ -52,7 +52,7 @@ class CudaDevice:
             finds_compiler()  # loads what numba-cuda itself would not look for
             self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
             self._current = driver.Current(self.name, cuda.current_context().handle)
-            deferred_free.look_after(cuda.current_context(), self._current)
+            deferred_free.guard_deallocations(cuda.current_context(), self._current)
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
@@ -169,14 +169,14 @@ class CudaDevice:
 
     def capture(self, call: Call) -> Call:
         """See Device."""
-        with self._card, deferred_free.held_back():
+        with self._card, deferred_free.no_deallocations():
             replay = driver.capture(call, self._handles["compute"])
         return _within(self._current, replay)
 
     def abandon(self) -> None:
         """See Device."""
         self._lost = True
-        deferred_free.give_up()
+        deferred_free.stop_deallocations()
 
     def close(self) -> None:
         """See Device; arrays go when the last reference to them does."""

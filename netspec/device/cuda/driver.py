@@ -1,4 +1,4 @@
-"""The few calls that go to the CUDA driver itself: copies of slices, copies between cards, graphs, quick questions.
+"""Calls to the CUDA driver API: strided copies, peer copies, events, graph capture.
 
 numba.cuda copies contiguous arrays only, knows no peers and captures no graphs.
 """
@@ -59,7 +59,7 @@ def copier(target: Any, source: Any, stream: int) -> Copy:
 
 
 class Current:
-    """A card's context, this thread's current one while entered; what is refused meanwhile is told with its name."""
+    """A context manager that makes a card's context current; errors are raised with the card's name."""
 
     def __init__(self, name: str, context: Any) -> None:
         self._name, self._context = name, context
@@ -74,12 +74,12 @@ class Current:
 
 
 def record(event: Any, stream: int) -> None:
-    """Let an event stand for all that is in the stream by now."""
+    """Record an event in the stream."""
     check(cu.cuEventRecord(event, stream))
 
 
 def wait(event: Any, stream: int) -> None:
-    """Hold the stream back until the event has come."""
+    """Make the stream wait for the event."""
     check(cu.cuStreamWaitEvent(stream, event, 0))
 
 

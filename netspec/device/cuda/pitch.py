@@ -1,4 +1,4 @@
-"""Arrays and slices of arrays as rows of bytes at a regular distance: the shape in which the driver copies."""
+"""Pitched layouts of arrays and slices: rows of bytes at a regular distance, as the driver's 2D copies take them."""
 
 from __future__ import annotations
 

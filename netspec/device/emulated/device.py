@@ -1,4 +1,4 @@
-"""A GPU device that is emulated: what CudaDevice would launch runs as the PTX that it would load, without a driver."""
+"""The emulated GPU: launches what CudaDevice would, as the PTX that it would load, without a driver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netspec.device.base import Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.emulated.compiled import module_of, run
-from netspec.device.immediate import Immediate, nbytes_of
+from netspec.device.synchronous import SynchronousDevice, nbytes_of
 from netspec.emulate import Fault, Memory
 from netspec.emulate.memory import Array
 from netspec.errors import NetspecError
@@ -25,7 +25,7 @@ from netspec.kernels.lookup import find_kernel
 from netspec.planning.plan import Pass, Queue
 
 
-class EmulatedCuda(Immediate):
+class EmulatedCuda(SynchronousDevice):
     """``cuda:0`` of a compute capability, on one thread of the host: every call has finished when it returns.
 
     Arrays are numpy's, in the emulated memory; ``launches`` counts kernels.
@@ -124,7 +124,7 @@ class EmulatedCuda(Immediate):
 
 
 class _Block:
-    """An allocation that is given back when the last array in it is gone."""
+    """An allocation, freed with the last array in it."""
 
     def __init__(self, memory: Memory, nbytes: int) -> None:
         address = memory.allocate(nbytes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from records import RECORD
 from safetensors import safe_open
@@ -159,7 +159,6 @@ def test_a_missing_folder_is_told(tmp_path):
         write(tmp_path / "gone" / "one", CHECKPOINT)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_cut_and_pasted_files_end_in_one_message(tmp_path_factory, data):
     file = tmp_path_factory.getbasetemp() / "pasted.safetensors"
@@ -182,7 +181,6 @@ OTHER = Checkpoint(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_pieces_of_two_files_are_neither(tmp_path_factory, data):
     """The older checkpoint's bytes in the middle of the newer one's, as a disk that loses sectors may leave them."""
@@ -227,7 +225,6 @@ def _leaves(value, path=()):
 JUNK = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_an_edited_record_is_told_even_where_its_checksum_fits(tmp_path_factory, data):
     file = tmp_path_factory.getbasetemp() / "edited.safetensors"

@@ -1,4 +1,4 @@
-"""What devices have in common whose arrays are numpy's and whose every call has finished when it returns."""
+"""The base of devices in host memory whose calls have finished when they return."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from netspec.device.base import Call, Event, Lane
 Array = np.ndarray[Any, Any]
 
 
-class Immediate:
-    """Half of a Device: arrays in host memory, and queues and events that have nothing to do."""
+class SynchronousDevice:
+    """The half of Device that needs no queue: arrays are numpy's, events have always come."""
 
     enqueues = False
 

@@ -1,0 +1,32 @@
+"""How long tests take: hypothesis tries few examples by default, and many where slow tests are asked for."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+
+import pytest
+
+
+def asks_for_slow(config: pytest.Config) -> bool:
+    """Whether ``-m`` selects slow tests."""
+    words = config.option.markexpr or ""
+    return bool(re.search(r"\bslow\b", words)) and not re.search(r"\bnot\s+slow\b", words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if find_spec("hypothesis"):  # which the tests of a GPU, in a bare checkout, do without
+        from hypothesis import HealthCheck, settings
+
+        unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+        settings.register_profile("quick", max_examples=50, **unhurried)
+        settings.register_profile("thorough", max_examples=10_000, **unhurried)
+        settings.load_profile("thorough" if asks_for_slow(config) else "quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A property is a quick test and a slow one: with ``-m slow`` it is tried on many more examples."""
+    for item in items if asks_for_slow(config) else ():
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("slow")
