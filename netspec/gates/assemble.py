@@ -151,8 +151,10 @@ def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome
     missing = [record for record in work if record not in known]
     resources: Report = {}
     failures = []
-    with ProcessPoolExecutor(workers or min(cores(), 8), mp_context=get_context("spawn")) as pool:
-        known.update(zip(missing, pool.map(_job, map(work.__getitem__, missing), chunksize=4), strict=True))
+    count = workers or min(cores(), 8)
+    each = max(1, len(missing) // (4 * count))  # neighbours share helpers, which a process compiles once
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        known.update(zip(missing, pool.map(_job, map(work.__getitem__, missing), chunksize=each), strict=True))
     for (one, target), record in records.items():
         answer = known[record]
         if isinstance(answer, str):

@@ -153,3 +153,11 @@ def test_cuda_kernels_are_checked_without_a_gpu(tmp_path):
         results[name] = {one["check"]: one for one in json.loads(said.out)}["cuda"]
     assert results["kept"]["status"] == "passed", results["kept"]
     assert results["lost"]["status"] == "failed" and "barrier" in results["lost"]["message"], results["lost"]
+
+
+def test_a_variable_that_takes_the_compiler_away_is_named():
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    said = process("layers", "check", "flatten", "--json", NUMBA_ENABLE_CUDASIM="1")
+    failed = {one["check"]: one["message"] for one in json.loads(said.out) if one["status"] == "failed"}
+    assert said.code == 1 and set(failed) == {"cuda", "cuda_again"}
+    assert failed["cuda"].startswith("NUMBA_ENABLE_CUDASIM is set") and failed["cuda"].endswith("unset it")
