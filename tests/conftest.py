@@ -1,8 +1,10 @@
-"""How long tests take: hypothesis tries few examples by default, and many where slow tests are asked for."""
+"""What holds for all tests: how many examples hypothesis tries, and that layers registered by one file go with it."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -30,3 +32,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items if asks_for_slow(config) else ():
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_layers() -> Iterator[None]:
+    """Layers that a file of tests registers are unknown to the next one, which may register them anew."""
+    from netspec.registry import layer_registry
+
+    layer_registry.layer_types()
+    before, modules = dict(layer_registry._types), set(sys.modules)
+    yield
+    layer_registry._types.clear()
+    layer_registry._types.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith(layer_registry._PLUGIN):
+            del sys.modules[name]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 import pytest
 from places import PLUGINS
 
@@ -12,7 +9,7 @@ from netspec.check import CHECKS, run, subject
 from netspec.check.subject import Subject
 from netspec.check.suite import Result, outcome
 from netspec.errors import NetspecError
-from netspec.registry import layer_registry as registry
+from netspec.registry import load_plugin
 
 EXPECTED = {
     "wrong_docs": ("docs", "class Undocumented has no docstring"),
@@ -52,18 +49,10 @@ BY_NAME = {check.__name__.removeprefix("check_"): check for check in CHECKS}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plugins() -> Iterator[None]:
+def plugins() -> None:
     """The wrong layers are known while these tests run."""
-    registry.layer_types()
-    before, modules = dict(registry._types), set(sys.modules)
     for file in PLUGINS.glob("wrong*.py"):
-        registry.load_plugin(file)
-    yield
-    registry._types.clear()
-    registry._types.update(before)
-    for name in set(sys.modules) - modules:
-        if name.startswith("netspec_plugin_"):
-            del sys.modules[name]
+        load_plugin(file)
 
 
 @pytest.mark.parametrize("layer_type", EXPECTED)
