@@ -90,9 +90,10 @@ class _Stop:
         self.opener = "" if self.start is None else text[self.start : self.start + 1]
 
     def _offset(self, mark: Any) -> int | None:
-        if mark is None or mark.line >= len(self.rows):  # libyaml puts the end of a text on a line after it
-            return None if mark is None else len(self.text)
-        return min(self.rows[mark.line] + int(mark.column), len(self.text))
+        if mark is None:
+            return None
+        row, column = int(mark.line), int(mark.column)  # libyaml puts the end of a text on a line after it
+        return min(self.rows[row] + column, len(self.text)) if row < len(self.rows) else len(self.text)
 
     def place(self, offset: int) -> tuple[int, int]:
         """Row and column of an offset."""
