@@ -6,6 +6,7 @@ the simulator does otherwise is evened out here, as far as kernels can see it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -15,7 +16,13 @@ from typing import Any
 
 import numpy as np
 from numba import config
-from numba import cuda as _module
+
+with warnings.catch_warnings():
+    # At its import numba-cuda, 0.30.4 for one, makes a timedelta without a unit, which NumPy deprecates from 2.5 on.
+    # Told by its place: NumPy's words for it change with its patch releases.
+    warnings.filterwarnings("ignore", "", DeprecationWarning, r"numba\.cuda\.np\.npdatetime_helpers")
+    from numba import cuda as _module
+
 from numba.cuda import types as types
 
 from netspec.kernels.cache import Locator, SharedFiles
