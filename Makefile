@@ -4,15 +4,22 @@
 #   make lint    ruff, and mypy on the core and the runners
 #   make bench   the benchmarks and the tables of benchmarks/README.md;  make bench ARGS=--quick  for short runs, printed
 #   make gpu     the tests that need a GPU (installs the CUDA 13 toolkit's wheels)
-#   make clean   remove the virtual environment and what was built
+#   make clean   remove the virtual environments and what was built
+# What is installed to test, lint and measure is locked: requirements/ names every version with its hashes.
+#   make lock    renew what is locked, to the newest versions and to what pyproject.toml asks for
+#   make test-oldest   the tests with the lowest versions that pyproject.toml allows (Python 3.11 or 3.12)
+#   make test-newest   the tests with the newest versions there are, today
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SET ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv --no-config --quiet pip compile pyproject.toml \
+	--universal --python-version 3.11 --generate-hashes --no-annotate --upgrade --output-file requirements/
 
-.PHONY: run test lint bench gpu clean
+.PHONY: run test lint bench gpu clean lock test-oldest test-newest
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -32,11 +39,26 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/report.py --measure $(ARGS)
 
-gpu: $(VENV)/.gpu
+gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist
+
+lock: $(VENV)/.made
+	$(PIP) install --upgrade uv
+	$(COMPILE)dev.txt --extra dev
+	$(COMPILE)test.txt --extra test --constraints requirements/dev.txt
+	$(COMPILE)oldest.txt --extra test --extra gates --resolution lowest-direct
+
+test-oldest:
+	@$(MAKE) --no-print-directory test VENV=$(VENV)-oldest SET=oldest
+
+test-newest:
+	@$(MAKE) --no-print-directory $(VENV)-newest/.made VENV=$(VENV)-newest
+	@$(VENV)-newest/bin/python -m pip install --disable-pip-version-check --quiet \
+		--upgrade --upgrade-strategy eager -e '.[test,gates]'
+	$(VENV)-newest/bin/python -m pytest $(ARGS)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "netspec needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -48,14 +70,17 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml
 	@$(PIP) install -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.installed
-	@$(PIP) install -e '.[test]'
-	@touch $@
+# Hatchling, which builds netspec, is of the locked set too: nothing is fetched besides.
+define locked
+	@echo "installing requirements/$(1).txt and netspec into $(VENV) (once)"
+	@$(PIP) install --require-hashes -r requirements/$(1).txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+endef
 
-$(VENV)/.dev: $(VENV)/.installed
-	@$(PIP) install -e '.[dev]'
-	@touch $@
+$(VENV)/.test: $(VENV)/.made pyproject.toml requirements/$(SET).txt
+	$(call locked,$(SET))
+	@touch $@ $(VENV)/.installed
 
-$(VENV)/.gpu: $(VENV)/.test
-	@$(PIP) install -e '.[test,cuda13]'
-	@touch $@
+$(VENV)/.dev: $(VENV)/.made pyproject.toml requirements/dev.txt
+	$(call locked,dev)
+	@touch $@ $(VENV)/.test $(VENV)/.installed

@@ -55,8 +55,8 @@ def run(
     ``resume`` goes on with the newest run of that spec ("latest"), a run directory or a checkpoint file; ``spec`` may
     then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is in seconds;
     an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``listener`` hears the
-    events, on the calling thread. SIGINT and SIGTERM end the iteration, write a checkpoint and return. Raises
-    NetspecError for whatever a user can mend.
+    events, on the calling thread. SIGINT, SIGTERM and SIGHUP end the iteration, write a checkpoint and return; one that
+    is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.runners.training.launch import launch
     from netspec.runners.training.request import Request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -47,3 +48,14 @@ def own_layers() -> Iterator[None]:
     for name in set(sys.modules) - modules:
         if name.startswith(layer_registry._PLUGIN):
             del sys.modules[name]
+
+
+@pytest.fixture
+def usual_interrupt():
+    """SIGINT as a terminal's programs have it, here and in children: pytest may have been started with it ignored.
+
+    Shells start background jobs so. For the test alone: meanwhile Ctrl-C reaches the job.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

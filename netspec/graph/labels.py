@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 from typing import Any
 
 from netspec.contract.tensor import Shape
@@ -39,4 +40,4 @@ def attribute_text(name: str, value: Any) -> str:
 
 def width(text: str, size: float) -> float:
     """About how many pixels a text of that font size takes, on the generous side."""
-    return size * sum(0.36 if c in _NARROW else 0.92 if c in _WIDE else 0.68 if c.isupper() else 0.61 for c in text)
+    return size * fsum(0.36 if c in _NARROW else 0.92 if c in _WIDE else 0.68 if c.isupper() else 0.61 for c in text)

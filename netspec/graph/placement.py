@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 from typing import Literal
 
 from netspec.graph.labels import width
@@ -168,7 +169,7 @@ class _Layout:
     def inner_width(self) -> float:
         """The width that boxes share: the widest row decides."""
         cells = self.rows.cells.values()
-        widest = max((sum(_least(node) for node in cell) + SPACE * (len(cell) - 1) for cell in cells), default=0.0)
+        widest = max((fsum(_least(node) for node in cell) + SPACE * (len(cell) - 1) for cell in cells), default=0.0)
         headings = [width(text, 11.5) for text in self.shown.headings.values()]
         return max(float(BOX), widest, *headings)
 
@@ -184,7 +185,7 @@ class _Layout:
         """Share a lane's width among the boxes of one row; inputs keep to their own width."""
         cell = self.rows.cells.get((row, lane.device), ())
         left = lane.x + PAD + self.room(lane.device, "left")
-        inputs = sum(_least(node) for node in cell if node.kind == "input")
+        inputs = fsum(_least(node) for node in cell if node.kind == "input")
         others = sum(node.kind != "input" for node in cell)
         free = self.inner - inputs - SPACE * (len(cell) - 1)
         x = left if others else left + free / 2

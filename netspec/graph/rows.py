@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 
 from netspec.graph.view import Node, View
 
@@ -67,7 +68,7 @@ def _untangle(shown: View, cells: dict[tuple[int, str], list[Node]], count: int)
 
 
 def _mean(places: list[float], default: float) -> float:
-    return sum(places) / len(places) if places else default
+    return fsum(places) / len(places) if places else default
 
 
 def _joined(

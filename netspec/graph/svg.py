@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 from itertools import pairwise
+from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 
 from netspec.graph.labels import scaled, width
 from netspec.graph.placement import MARGIN, Box, Lane, Layout, Point, Wire, lay_out
@@ -182,7 +183,7 @@ def _label(wire: Wire) -> str:
     p, q = _bend(a, b)
     t = 0.2
     weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
-    x, y = (sum(w * point[axis] for w, point in zip(weights, (a, p, q, b), strict=True)) for axis in (0, 1))
+    x, y = (fsum(w * point[axis] for w, point in zip(weights, (a, p, q, b), strict=True)) for axis in (0, 1))
     return _pill(x, y, scaled(wire.link.bytes or 0, "B"))
 
 

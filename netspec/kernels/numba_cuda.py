@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -18,7 +19,12 @@ from netspec.kernels.cache import Locator, SharedFiles
 if config.ENABLE_CUDASIM:  # numba.cuda is then another module, without a compiler
     raise NetspecError("NUMBA_ENABLE_CUDASIM is set, and GPU kernels do not run in numba's simulator: unset it")
 
-from numba import cuda as _module
+with warnings.catch_warnings():
+    # At its import numba-cuda, 0.30.4 for one, makes a timedelta without a unit, which NumPy deprecates from 2.5 on.
+    # Told by its place: NumPy's words for it change with its patch releases.
+    warnings.filterwarnings("ignore", "", DeprecationWarning, r"numba\.cuda\.np\.npdatetime_helpers")
+    from numba import cuda as _module
+
 from numba.cuda import types as types
 
 # numba-cuda, 0.30.4 for one, names this when it first compiles; NumPy has it no more from 2.5 on

@@ -7,7 +7,6 @@ are read as PyYAML reads them: they are no part of YAML 1.2, but widely known.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +15,11 @@ import yaml
 from netspec.errors import Mark, Problem
 from netspec.spec.nodes import MAX_DEPTH, Entry, List, Map, Node, Scalar
 from netspec.spec.scalars import resolve
+from netspec.spec.syntax import LINE_BREAK, TOO_DEEP, events, explain
 
 MAX_NODES = 100_000
 
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Stop(Exception):
@@ -67,7 +65,7 @@ class _Reader:
     def __init__(self, text: str, file: str, problems: list[Problem], row: int, indent: int, line: str) -> None:
         self.text, self.file, self.problems = text, file, problems
         self.row, self.indent = row, indent
-        self.lines = [line] if line else _BREAK.split(text)
+        self.lines = [line] if line else LINE_BREAK.split(text)
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Node, int]] = {}
         self.root: Node | None = None
@@ -97,7 +95,7 @@ class _Reader:
         """The document's root node."""
         self.refuse_control_characters()
         documents = 0
-        for event in self.events():
+        for event in events(self.text):
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -106,19 +104,10 @@ class _Reader:
                 self.take(event)
         return self.root
 
-    def events(self) -> Iterator[Any]:
-        """The parser's events."""
-        loader = _LOADER(self.text)
-        try:
-            while loader.check_event():
-                yield loader.get_event()
-        finally:
-            loader.dispose()
-
     def refuse_control_characters(self) -> None:
         """YAML allows no control characters but tab and line ends."""
         if match := _CONTROL.search(self.text):
-            before = _BREAK.split(self.text[: match.start()])
+            before = LINE_BREAK.split(self.text[: match.start()])
             mark = self.mark(len(before) - 1, len(before[-1]))
             raise self.fail(
                 mark, f"control character U+{ord(match[0]):04X}", "delete it, or save the file as UTF-8 text"
@@ -158,7 +147,7 @@ class _Reader:
         mark = self.mark(event.start_mark.line, event.start_mark.column)
         self.refuse_tag(event, mark)
         if len(self.stack) >= MAX_DEPTH:
-            raise self.fail(mark, f"nested deeper than {MAX_DEPTH} levels", "a spec needs no more than a few")
+            raise self.fail(mark, *TOO_DEEP)
         if event.anchor:
             self.anchors.pop(event.anchor, None)
         self.stack.append(_Open(mark, event.anchor, isinstance(event, yaml.MappingStartEvent)))
@@ -220,31 +209,6 @@ class _Reader:
             parent.entries[key.text] = Entry(key.mark, value)
 
     def tell_syntax(self, error: yaml.MarkedYAMLError) -> None:
-        """Note a syntax error in plain words where we have them."""
-        place = error.problem_mark
-        if place is None or (error.context_mark and not "".join(self.lines[place.line :])[place.column :].strip()):
-            place = error.context_mark  # at the end of the text the place that was left open says more
-        row, column = (place.line, place.column) if place else (0, 0)
-        self.note(self.mark(row, column), *_explain(error, self.lines[row] if row < len(self.lines) else ""))
-
-
-def _explain(error: yaml.MarkedYAMLError, line: str) -> tuple[str, str | None]:
-    problem, context = error.problem or "", error.context or ""
-    if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem or "tab" in problem:
-        return "a tab where YAML wants spaces", "indent with spaces"
-    opened = f" (opened at line {error.context_mark.line + 1})" if error.context_mark else ""
-    if "flow sequence" in context:
-        return f"a list in brackets is not closed here{opened}", "add ']' or a ','"
-    if "flow mapping" in context:
-        return f"a map in braces is not closed here{opened}", "add '}' or a ','"
-    if "quoted scalar" in context:
-        return f"a text in quotes does not end{opened}", "add the closing quote"
-    if "block mapping" in context or "block collection" in context:
-        return "this line does not fit the ones above", "check its indentation, and that it reads 'key: value'"
-    if "mapping values are not allowed" in problem:
-        return "a second ':' on one line", "put the value on a line of its own, or the text in quotes"
-    if "<document start>" in problem:
-        return "text after the end of the document", "one file holds one spec"
-    if "could not find expected ':'" in problem:
-        return "a key without ':'", "write 'key: value'"
-    return f"YAML syntax: {problem or context}", None
+        """Note a syntax error."""
+        fault = explain(error, self.text)
+        self.note(self.mark(fault.row, fault.column), fault.message, fault.remedy)

@@ -49,6 +49,7 @@ class Run:
         with Interrupts() as interrupts:
             training = self._training(interrupts)
             try:
+                self.journal.note(interrupts.advice())
                 self.journal(training.started(str(self.folder.path)))
                 status = training.run()
                 self._tell_broken()

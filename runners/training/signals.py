@@ -1,7 +1,12 @@
-"""SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second SIGINT stops at once."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, a second SIGINT stops at once.
+
+A signal that was ignored when the process began stays ignored: whoever started it wants it left alone. Shells start
+background jobs of scripts with SIGINT ignored, nohup its command with SIGHUP ignored.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Mapping
@@ -14,8 +19,8 @@ EXIT_CODES: Mapping[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal
 class Interrupts:
     """While entered, notes the first signal in ``signal``; a second SIGINT raises KeyboardInterrupt.
 
-    SIGHUP comes when the terminal closes; under nohup, which has it ignored, the run goes on. Python delivers signals
-    to the main thread only; entered in another thread, it notes nothing.
+    A signal that is ignored, or handled outside Python, is left as it is. Python delivers signals to the main thread
+    only; entered in another thread, it notes nothing.
     """
 
     def __init__(self) -> None:
@@ -32,9 +37,19 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            heeded = [number for number in EXIT_CODES if signal.getsignal(number) != signal.SIG_IGN]
+            heeded = [number for number in EXIT_CODES if signal.getsignal(number) not in (signal.SIG_IGN, None)]
             self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
+
+    def advice(self) -> str | None:
+        """How to end the run where SIGINT is ignored; None where Ctrl-C ends it."""
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            return None
+        stops = next((signal.Signals(number).name for number in self._before), None)
+        if stops is None:
+            return f"SIGINT, SIGTERM and SIGHUP are ignored here: kill -KILL {os.getpid()} ends the run, unsaved"
+        command = f"kill -{stops.removeprefix('SIG')} {os.getpid()}"
+        return f"SIGINT (Ctrl-C) is ignored here: {command} ends the run, with a checkpoint"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,16 +1,15 @@
 """``run``, ``eval`` and ``predict`` end to end on a small network, and the same through Python."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from cli_tools import MINI, ROOT, netspec, python
+from cli_tools import MINI, netspec, python, started
 
 import netspec as package
 from netspec.events import EvaluationDone, IterationDone, RunFinished, RunStarted
@@ -104,26 +103,47 @@ def test_resume_latest_takes_the_newest_run(folder):
     assert "going on after iteration 3" in said.out
 
 
+@contextlib.contextmanager
+def training(out):
+    """A run of many iterations in a process of its own, as soon as it has done three."""
+    command = ("-m", "netspec", "run", "mini.yaml", "--epochs", 100_000, "--workers", 0, "--out", out)
+    with started(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "iteration 3/" in line:
+                break
+        yield process, said
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_iteration_and_writes_a_checkpoint(folder, number, code):
-    command = [sys.executable, "-m", "netspec", "run", "mini.yaml", "--epochs", "100000", "--workers", "0"]
-    command += ["--out", f"out{number:d}"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    for line in process.stdout:
-        if "iteration 3/" in line:
-            break
-    time.sleep(0.1)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+def test_a_signal_ends_the_iteration_and_writes_a_checkpoint(folder, number, code, usual_interrupt):
+    with training(f"out{number:d}") as (process, said):
+        assert "SIGINT" not in "".join(said)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
     assert "interrupted after " in out and "netspec run --resume" in out
     assert list((folder / f"out{number:d}").rglob("*.safetensors"))
+
+
+def test_where_sigint_is_ignored_it_stays_so_and_a_line_says_what_ends_the_run(folder):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with training("ignoring") as (process, said):
+            process.send_signal(signal.SIGINT)
+            for line in process.stdout:
+                if "iteration " in line:
+                    break
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=60)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (process.returncode, err) == (143, "")
+    advice = f"SIGINT (Ctrl-C) is ignored here: kill -TERM {process.pid} ends the run, with a checkpoint"
+    assert advice in "".join(said)
+    assert advice in next((folder / "ignoring").rglob("log.txt")).read_text()
+    assert "netspec run --resume" in out
 
 
 def test_runs_lists_it_and_compare_and_curves_take_it(run, folder):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_tools import started
 from data_samples import files, folder_source, jpeg, write_folder
 
 from netspec.data.mean import mean_image
@@ -186,13 +187,11 @@ time.sleep(60)
 
 @linux
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT", "exit"])
-def test_nothing_is_left_when_the_parent_ends(tmp_path, how):
+def test_nothing_is_left_when_the_parent_ends(tmp_path, how, usual_interrupt):
     write_folder(tmp_path, files(2, 20, "train/"))
     before = set(os.listdir("/dev/shm")) if Path("/dev/shm").is_dir() else set()
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", PARENT, str(tmp_path), how]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=env, **streams) as parent:
+    with started("-c", PARENT, tmp_path, how, **streams) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"2\n"
         if how != "exit":

@@ -55,3 +55,35 @@ def test_kernels_compile_with_a_numpy_that_numba_cuda_does_not_know_yet(monkeypa
         "assert '.visible .entry' in text\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+_A_NUMPY_THAT_WARNS = """
+import warnings
+import numpy
+
+class Timedelta(numpy.timedelta64):
+    def __new__(cls, *args):
+        if len(args) == 1:
+            warnings.warn("a unit is wanted", DeprecationWarning, stacklevel=2)
+        with warnings.catch_warnings(action="ignore"):  # NumPy's own, of which this class is the place
+            return super().__new__(cls, *args)
+
+numpy.timedelta64 = Timedelta
+import netspec.kernels.numba_cuda
+
+place = ("numba/cuda/np/npdatetime_helpers.py", 31, "numba.cuda.np.npdatetime_helpers")
+try:
+    warnings.warn_explicit("another one", DeprecationWarning, *place)
+except DeprecationWarning:
+    print("later ones are told")
+"""
+
+
+@pytest.mark.parametrize("simulated", ["0", "1"])
+@pytest.mark.parametrize("code", [_A_NUMPY_THAT_WARNS, "import netspec.kernels.numba_cuda"])
+def test_numba_cuda_is_imported_where_warnings_are_errors(monkeypatch, code, simulated):
+    """NumPy 2.5 deprecates a timedelta without a unit, of which numba-cuda 0.30 makes one when it is imported."""
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", simulated)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("later ones are told\n" if "place" in code else "")

@@ -13,6 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 from places import ROOT
 
 import netspec
@@ -81,6 +84,65 @@ def test_every_dependency_has_a_reason() -> None:
     block = text.split("dependencies = [")[1].split("]\n")[0].strip().splitlines()
     assert len(block) == len(tomllib.loads(text)["project"]["dependencies"])
     assert all("# " in line for line in block)
+
+
+LOCKED = {"test": ("test",), "dev": ("dev", "test", "gates", "cuda13"), "oldest": ("test", "gates", "cuda13")}
+"""The sets under requirements/, and the extras that each brings."""
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def asked(extras: tuple[str, ...]) -> list[Requirement]:
+    """What pyproject.toml asks for in these extras and without any, netspec itself left out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return [one for one in map(Requirement, lines) if one.name != "netspec"]
+
+
+def applies(one: Requirement, python: str) -> bool:
+    return one.marker is None or one.marker.evaluate({"python_version": python, "python_full_version": f"{python}.0"})
+
+
+def locked(name: str) -> list[str]:
+    """The lines of a set, each with its hashes."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+
+
+def pinned(name: str, python: str) -> dict[str, str]:
+    """The versions that a set has for a Python, by name."""
+    found = [Requirement(line.split(" --hash=")[0]) for line in locked(name)]
+    return {one.name: str(one.specifier).removeprefix("==") for one in found if applies(one, python)}
+
+
+@pytest.mark.parametrize("name", LOCKED)
+@pytest.mark.parametrize("python", PYTHONS)
+def test_locked_sets_hold_what_is_asked_for(name: str, python: str) -> None:
+    """On each Python; where this fails, ``make lock`` makes the sets anew."""
+    pins = pinned(name, python)
+    for one in asked(LOCKED[name]):
+        if applies(one, python):
+            assert one.specifier.contains(pins[canonicalize_name(one.name)]), one
+
+
+def test_the_oldest_set_has_the_lowest_versions() -> None:
+    pins, lowest = pinned("oldest", "3.11"), {}
+    for one in asked(LOCKED["oldest"]):
+        for bound in one.specifier:
+            if bound.operator == ">=":
+                name = canonicalize_name(one.name)
+                lowest[name] = max(Version(bound.version), lowest.get(name, Version("0")))
+    assert {name: Version(pins[name]) for name in lowest} == lowest
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_locked_sets_have_hashes_and_name_no_host(name: str) -> None:
+    assert locked(name)
+    assert all(" --hash=sha256:" in line and "://" not in line and "--index" not in line for line in locked(name))
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_tests_install_is_part_of_what_developers_do(python: str) -> None:
+    assert pinned("test", python).items() <= pinned("dev", python).items()
 
 
 def make_venv(folder: Path) -> Path:

@@ -7,14 +7,15 @@ the difference.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
-import yaml
 from places import ROOT
+from yaml_parsers import PARSERS
 
 from netspec.errors import NetspecError, SpecError
 from netspec.planning import check
-from netspec.spec import load, render
+from netspec.spec import load, render, syntax
 
 FOLDER = ROOT / "tests" / "spec" / "bad_specs"
 BAD = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -31,10 +32,11 @@ def messages(path: str) -> str:
     return ""
 
 
-@pytest.mark.skipif(not yaml.__with_libyaml__, reason="syntax errors are worded by libyaml, which is not there")
+@pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("name", BAD)
-def test_messages_are_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_exact(name: str, parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(syntax, "_LOADER", parser)
     told = messages(f"tests/spec/bad_specs/{name}.yaml")
     expected = FOLDER / f"{name}.txt"
     if os.environ.get("NETSPEC_UPDATE"):

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from yaml_parsers import PARSERS
 
 from netspec.errors import Problem
+from netspec.spec import syntax
 from netspec.spec.nodes import plain
 from netspec.spec.reader import parse
 from netspec.spec.scalars import resolve, text_of
@@ -104,17 +106,70 @@ def test_places_are_of_characters() -> None:
         ("a: 1\n---\nb: 2", "x.yaml:2:1: a second YAML document begins here"),
         ("a: 1\n...\nb: 2", "x.yaml:3:1: text after the end of the document"),
         ("a: \x00", "x.yaml:1:4: control character U+0000"),
-        ("%YAML 3.0\n---\na: 1", "x.yaml:1:1: YAML syntax: found incompatible YAML document"),
+        ("%YAML 3.0\n---\na: 1", "x.yaml:1:1: YAML syntax: "),
         ("a: [1, 2", "x.yaml:1:4: a list in brackets is not closed here"),
         ("a: {b: 1", "x.yaml:1:4: a map in braces is not closed here"),
         ("a: 'b", "x.yaml:1:4: a text in quotes does not end"),
+        ('a: "b\n---\nc: "d"', "x.yaml:2:1: a text in quotes does not end (opened at line 1)"),
         ("a: b\n\tc: d", "x.yaml:2:1: a tab where YAML wants spaces"),
-        ("a: @b", "x.yaml:1:4: YAML syntax:"),
+        ("a:\n  b:\n\t- c", "x.yaml:3:1: a tab where YAML wants spaces"),
+        ("a: @b", "x.yaml:1:4: no text begins with '@'"),
+        ("a: b: c", "x.yaml:1:5: a second ':' on one line"),
+        ("a: 1\n  b: 2", "x.yaml:2:4: this line does not fit the ones above"),
+        ("- a\nb: 1", "x.yaml:2:1: this line does not fit the ones above"),
+        ("a: 1\nb\nc: 2", "x.yaml:2:1: a key without ':'"),
+        ("a: 1\n'b'\nc: 2", "x.yaml:2:1: a key without ':'"),
+        ("a: ]", "x.yaml:1:4: ']' closes nothing"),
+        ("a: [1,\n", "x.yaml:2:1: the text ends before the value"),
+        ("a: & b", "x.yaml:1:5: YAML syntax: "),
     ],
 )  # fmt: skip
-def test_refused(text: str, message: str) -> None:
+@pytest.mark.parametrize("parser", PARSERS)
+def test_refused(text: str, message: str, parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syntax, "_LOADER", parser)
     problems = read(text)[1]
     assert problems[0].headline().startswith(message)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize("text", ['a: "b\\qc"', 'a: "b\\xzz"'])
+def test_an_unknown_escape(text: str, parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsers point at its backslash or behind it."""
+    monkeypatch.setattr(syntax, "_LOADER", parser)
+    problem = read(text)[1][0]
+    assert (problem.message, problem.mark.line) == ("no escape of YAML", 1)
+    assert problem.mark.column in (6, 7, 8)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[" * 70, "1:41"),
+        ("{" * 70, "1:41"),
+        ("a: " + "{b: " * 70, "1:160"),
+        ("é: " + "[ü, " * 70, "1:160"),
+        ("x: 1\r\na: " + "[" * 70, "2:43"),
+        ("[\n" * 70, "41:1"),
+        ("- " * 70, "1:81"),
+        ("? " * 70, "1:81"),
+        ("".join(f"{' ' * i}a:\n" for i in range(70)), "41:41"),
+        ("[" * 70 + "]" * 70, "1:41"),
+    ],
+)
+def test_nested_too_deep(text: str, place: str, parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the parser has a limit of its own, and reads ahead of the events that it gives."""
+    monkeypatch.setattr(syntax, "_LOADER", parser)
+    problems = read(text)[1]
+    assert [problem.headline() for problem in problems] == [
+        f"x.yaml:{place}: nested deeper than 40 levels (a spec needs no more than a few)"
+    ]
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_a_fault_before_the_depth_is_told(parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syntax, "_LOADER", parser)
+    assert read("a: b: " + "[" * 30)[1][0].headline().startswith("x.yaml:1:5: a second ':'")
 
 
 def test_multiplying_aliases_stop() -> None:

@@ -7,7 +7,8 @@ import io
 import os
 import subprocess
 import sys
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from places import ROOT
 
@@ -55,11 +56,29 @@ def process(*args: object, **variables: str) -> Said:
 
 def python(*args: object, **variables: str) -> Said:
     """Run Python in a process of its own, with netspec importable."""
-    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), **variables}
     command = [sys.executable, *(str(arg) for arg in args)]
+    environment = {**_environment(), **variables}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def started(*args: object, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process of Python, with netspec importable; it and its pipes are gone when the block is left, however that is.
+
+    ``options`` are those of ``subprocess.Popen``.
+    """
+    command = [sys.executable, *(str(arg) for arg in args)]
+    with subprocess.Popen(command, env=_environment(), **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    return {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
 
 
 def imported_by(*args: str) -> set[str]:

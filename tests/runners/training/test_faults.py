@@ -5,13 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_tools import started
 from training_runs import final, same, spec, told, train
 
 from netspec.device.base import Call
@@ -28,14 +28,9 @@ from netspec.store import Store
 __all__ = ["spec"]
 
 
-@contextlib.contextmanager
-def _process(code: str, *args: str) -> Iterator[subprocess.Popen]:
-    """Python with that code; it is gone when the block is left."""
-    with subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def _process(code: str, *args: str) -> contextlib.AbstractContextManager[subprocess.Popen]:
+    """Python with that code."""
+    return started("-c", code, *args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def _start(spec: Path, **options) -> contextlib.AbstractContextManager[subprocess.Popen]:
@@ -89,7 +84,7 @@ def test_a_full_disk_is_one_message_and_leaves_the_last_checkpoint_whole(spec, m
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_a_process_with_a_checkpoint(spec, number, code):
+def test_signals_end_a_process_with_a_checkpoint(spec, number, code, usual_interrupt):
     with _start(spec, epochs=100_000, workers=1) as process:
         folder = _wait_for_training(spec, process)
         with pytest.raises(NetspecError, match=f"process {process.pid} is training here"):
@@ -101,19 +96,29 @@ def test_signals_end_a_process_with_a_checkpoint(spec, number, code):
     assert checkpoint.read(listed(folder / "checkpoints")[0]).record.iteration == summary.iteration
 
 
-def test_a_second_interrupt_stops_at_once(spec):
-    slow = (
-        "import time\n"
-        "from netspec.runners.training.saver import checkpoint as c; c.write = lambda *_: time.sleep(60)\n"
-    )
-    code = (
-        slow + "import sys; from netspec.api import run; run(sys.argv[1], out=sys.argv[2], devices='cpu', epochs=99999)"
-    )
-    with _process(code, str(spec), str(spec.parent / "runs")) as process:
+_SLOW_TO_SAVE = """
+import os, sys, time
+from netspec.api import run
+from netspec.runners.training import run as training
+from netspec.runners.training.saver import checkpoint
+from netspec.runners.training.signals import Interrupts
+
+class Telling(Interrupts):
+    def _note(self, number, frame):
+        os.write(1, b"noted\\n")
+        super()._note(number, frame)
+
+training.Interrupts = Telling
+checkpoint.write = lambda *_: time.sleep(60)
+run(sys.argv[1], out=sys.argv[2], devices="cpu", epochs=99999)
+"""
+
+
+def test_a_second_interrupt_stops_at_once(spec, usual_interrupt):
+    with _process(_SLOW_TO_SAVE, str(spec), str(spec.parent / "runs")) as process:
         _wait_for_training(spec, process)
         process.send_signal(signal.SIGINT)
-        time.sleep(1)
-        assert process.poll() is None
+        assert process.stdout.readline() == "noted\n"  # two signals that wait to be handled are one
         process.send_signal(signal.SIGINT)
         process.wait(10)
         assert "KeyboardInterrupt" in process.stderr.read()

@@ -9,12 +9,12 @@ import pytest
 
 from netspec.events import Note
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.signals import Interrupts
+from netspec.runners.training.signals import EXIT_CODES, Interrupts
 
 
 @pytest.fixture(autouse=True)
-def usual_handlers():
-    """Whoever runs the tests may ignore SIGHUP (nohup does), which runs respect."""
+def usual_handlers(usual_interrupt):
+    """Whoever runs the tests may also ignore SIGHUP (nohup does), which runs respect."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -40,14 +40,41 @@ def test_a_second_interrupt_is_raised():
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_nohup_is_respected():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_ignored_signal_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
-            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), number)
             assert not interrupts
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
+
+
+INTERRUPT, TERMINATE, HANG_UP = EXIT_CODES
+SAVED = "SIGINT (Ctrl-C) is ignored here: kill -{} PID ends the run, with a checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("ignored", "advice"),
+    [
+        ([], None),
+        ([TERMINATE, HANG_UP], None),
+        ([INTERRUPT], SAVED.format("TERM")),
+        ([INTERRUPT, TERMINATE], SAVED.format("HUP")),
+        (EXIT_CODES, "SIGINT, SIGTERM and SIGHUP are ignored here: kill -KILL PID ends the run, unsaved"),
+    ],
+)
+def test_advice_where_ctrl_c_ends_nothing(ignored, advice):
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        with Interrupts() as interrupts:
+            assert interrupts.advice() == (advice and advice.replace("PID", str(os.getpid())))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_another_thread_has_no_signals():
