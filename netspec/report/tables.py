@@ -54,7 +54,7 @@ class Table:
 
     def fitting(self, width: int) -> tuple[Table, list[str]]:
         """The table with as many columns as a width can take, and the names of those that had to leave."""
-        fitted, left_out = self, []
+        fitted, left_out = self, list[str]()
         for name in self.drop:
             if fitted.narrowest() <= width:
                 break
