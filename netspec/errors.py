@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(name: str | bytes | os.PathLike[str]) -> str:
+    """A name from outside (a path, a folder, a class) as text that stays on its line and moves no cursor.
+
+    Control characters (C0, DEL, C1), line and paragraph separators, bidirectional controls and bytes that are not UTF-8
+    become escapes such as \\x1b and \\u202e; all else, backslashes too, is as it was.
+    """
+    raw = os.fspath(name)
+    return _UNPRINTABLE.sub(_escaped, raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode has it
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 @dataclass(frozen=True, slots=True)
