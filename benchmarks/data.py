@@ -30,9 +30,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.pipeline import Pipeline
-from netspec.data.source import Source
-from netspec.data.sources import open_source
 from netspec.spec.types import DataSpec
 
 BATCH, SIZE, CROP = 128, 256, 224
@@ -49,7 +48,7 @@ def prepare(folder: Path, images: int) -> str:
         with tarfile.open(archive) as file:
             file.extractall(folder, filter="data")
         return "1,000 photographs (imagenet-sample)"
-    split = open_source(DataSpec({"type": "generated", "classes": 10, "images": images, "size": SIZE}), 0).train
+    split = open_dataset(DataSpec({"type": "generated", "classes": 10, "images": images, "size": SIZE}), 0).train
     for i in range(images):
         path = folder / "train" / str(split.labels[i]) / f"{i:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,9 +98,9 @@ def torch_loader(paths: list[Path], workers: int) -> Iterator[int]:
         yield len(images)
 
 
-def netspec(source: Source, workers: int) -> Iterator[int]:
+def netspec(source: Dataset, workers: int) -> Iterator[int]:
     """netspec's pipeline."""
-    with Pipeline(source, DATA, "train", BATCH, (CROP, CROP, 3), 0, workers) as pipeline:
+    with Pipeline(source.train, DATA, "train", BATCH, (CROP, CROP, 3), 0, workers) as pipeline:
         for epoch in itertools.count():
             for batch in pipeline.epoch(epoch):
                 yield batch.valid
@@ -129,7 +128,7 @@ def rates(batches: Iterator[int]) -> tuple[float, float]:
     return result
 
 
-def contenders(paths: list[Path], source: Source) -> dict[str, Callable[[], Iterator[int]]]:
+def contenders(paths: list[Path], source: Dataset) -> dict[str, Callable[[], Iterator[int]]]:
     """What is measured, by name."""
     found: dict[str, Callable[[], Iterator[int]]] = {
         LOOP: lambda: plain_loop(paths),
@@ -152,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         what = prepare(Path(name), options.images)
-        source = open_source(DataSpec({"type": "folder", "path": name}), 0)
+        source = open_dataset(DataSpec({"type": "folder", "path": name}), 0)
         every = contenders(sorted(Path(name).glob("train/*/*")), source)
         found: dict[str, list[tuple[float, float]]] = {key: [] for key in every}
         for _ in range(options.rounds):

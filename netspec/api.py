@@ -91,8 +91,9 @@ def evaluate(
 ) -> EvaluationDone:
     """Loss and errors of a checkpoint, or of a run's best one, over all images of a split, each counted once.
 
-    ``data`` replaces the images that the run was trained with; their classes must be the run's. ``views`` is 1 for
-    the centre crop, 10 for the paper's ten (None: as the spec says). Raises NetspecError.
+    ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
+    for the centre crop, 10 for the paper's ten (None: as the spec says). Images that cannot be read are left out, and
+    ``broken`` of the result counts them. Raises NetspecError.
     """
     from netspec.runners.inference import evaluate_checkpoint
 

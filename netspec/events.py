@@ -58,7 +58,10 @@ class EvaluationProgress:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDone:
-    """Mean loss and errors over a whole split, each image counted once."""
+    """Mean loss and errors over a whole split, each image counted once.
+
+    ``broken`` is how many images of the split could not be read; they are not among the ``images``.
+    """
 
     epoch: int
     iteration: int
@@ -67,6 +70,7 @@ class EvaluationDone:
     errors: Mapping[str, float]
     images: int
     seconds: float
+    broken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

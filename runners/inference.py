@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from netspec._types import Binding, Prediction
+from netspec.data.dataset import open_split
 from netspec.data.decode import Geometry, centre, crop_image, geometry_for
-from netspec.data.describe import describe
 from netspec.data.pipeline import Pipeline
-from netspec.data.source import BrokenImage, Source, read_regular_file
-from netspec.data.sources import open_source
+from netspec.data.source import BrokenImage, read_regular_file
+from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, Event, Listener, Note
 from netspec.registry import load_plugin
@@ -31,6 +31,7 @@ from netspec.spec import from_canonical
 from netspec.spec.types import Spec
 
 PREDICTED_AT_ONCE = 32
+_BROKEN_TOLD = 20
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
@@ -55,16 +56,16 @@ def evaluate_checkpoint(
 ) -> EvaluationDone:
     """See ``netspec.api.evaluate``."""
     emit = listener or _nobody
-    found, spec = _opened(path, binding, data, emit)
+    found, spec = _opened(path, binding, emit)
+    spec = with_data(spec, data, evaluated=True)
     if views not in (None, 1, 10):
         raise NetspecError(f"views must be 1 or 10, got {views}")
     spec = replace(spec, data=replace(spec.data, views=cast(Literal[1, 10], views or spec.data.views)))
-    source = open_source(spec.data, spec.train.seed)
-    emit(Note(describe(source)))
-    _check_same_classes(source, found)
-    images = source.train if split == "train" else source.val
-    if images is None:
-        raise NetspecError(f"{source.where}: no validation images; --split train evaluates the training images")
+    opened = open_split(spec.data, spec.train.seed, split, found.record.classes)
+    slow = workers_note(spec.data.workers if workers is None else workers)
+    for note in (*opened.notes, *([slow] if slow else [])):
+        emit(Note(note))
+    images = opened.split
     size = min(batch or spec.train.batch, len(images))
     shape = spec.inputs[input_names(spec)[0]].shape
     phase: Literal["eval", "predict"] = "eval" if spec.data.views == 1 else "predict"
@@ -74,7 +75,10 @@ def evaluate_checkpoint(
     ):
         work = _by_reports if phase == "eval" else _by_views
         loss, errors, count, seconds = work(session, batches, input_names(spec), emit)
-    done = EvaluationDone(found.record.epoch, found.record.iteration, split, loss, errors, count, seconds)
+        broken = [f"{split}: {name}: {reason}" for name, reason in batches.broken]
+    if broken:
+        emit(Note(_told_broken(broken, count)))
+    done = EvaluationDone(found.record.epoch, found.record.iteration, split, loss, errors, count, seconds, len(broken))
     emit(done)
     return done
 
@@ -83,7 +87,7 @@ def predict_images(
     path: Path, images: Sequence[Any], binding: Binding, top: int, batch: int | None
 ) -> list[Prediction]:
     """See ``netspec.api.predict``."""
-    found, spec = _opened(path, binding, None, _nobody)
+    found, spec = _opened(path, binding, _nobody)
     if not images:
         return []
     size = min(batch or PREDICTED_AT_ONCE, len(images))
@@ -106,13 +110,13 @@ def _nobody(event: Event) -> None:
     """Nobody listens."""
 
 
-def _opened(path: Path, binding: Binding, data: str | Path | None, emit: Listener) -> tuple[Checkpoint, Spec]:
-    """The checkpoint and its spec, with other images where they are named."""
+def _opened(path: Path, binding: Binding, emit: Listener) -> tuple[Checkpoint, Spec]:
+    """The checkpoint and its spec."""
     for plugin in binding.plugins:
         load_plugin(plugin)
     found = find_checkpoint(path)
     emit(Note(f"{found.path}: iteration {found.record.iteration:,}"))
-    return found, with_data(from_canonical(found.record.spec, str(found.path)), data)
+    return found, from_canonical(found.record.spec, str(found.path))
 
 
 def _session(
@@ -131,14 +135,12 @@ def _session(
     return session
 
 
-def _check_same_classes(source: Source, found: Checkpoint) -> None:
-    if source.classes != found.record.classes:
-        old, new = found.record.classes, source.classes
-        other = next((f"'{b}' for '{a}'" for a, b in zip(old, new, strict=False) if a != b), "some at the end")
-        raise NetspecError(
-            f"{source.where}: its classes are not those that the network was trained on: {len(new):,} for "
-            f"{len(old):,}, {other}"
-        )
+def _told_broken(broken: Sequence[str], counted: int) -> str:
+    """Which images could not be read, and over how many the figures are."""
+    count = len(broken)
+    head = f"{count:,} of {counted + count:,} images could not be read; the figures are over the other {counted:,}"
+    more = [f"and {count - _BROKEN_TOLD:,} more"] if count > _BROKEN_TOLD else []
+    return "\n  ".join([f"{head}:", *broken[:_BROKEN_TOLD], *more])
 
 
 Measured = tuple[float, dict[str, float], int, float]

@@ -30,12 +30,15 @@ def command(run: str, views: str | None, as_json: bool, **given: Any) -> None:
     """Loss and errors of a trained network over a set of images, each image counted once.
 
     RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. It evaluates on any devices,
-    whatever it was trained on.
+    whatever it was trained on. DIR needs no training images: DIR/val or DIR/test of class folders will do, or the class
+    folders themselves, named as the run's classes are; some may be missing. Images that cannot be read are counted and
+    named, and left out.
 
     \b
     Examples:
       netspec eval runs/quickstart/2026-01-31_12-00-00
       netspec eval runs/alexnet/2026-01-31_12-00-00 --data imagenet/ --views 10
+      netspec eval RUN --data photos/
       netspec eval RUN --split train --json
     """
     from netspec.api import evaluate

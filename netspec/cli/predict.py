@@ -10,6 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import WRONG, complain
 from netspec.cli._output import emit_json
+from netspec.errors import printable
 from netspec.report.units import percent
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def _data(prediction: Prediction) -> dict[str, Any]:
 def _show(predictions: Sequence[Prediction]) -> None:
     for prediction in predictions:
         if prediction.error:
-            complain(f"{prediction.path}: {prediction.error}")
+            complain(f"{printable(prediction.path)}: {prediction.error}")
             continue
-        click.echo(prediction.path)
+        click.echo(printable(prediction.path))
         for name, probability in prediction.top:
-            click.echo(f"  {percent(probability):>7}  {name}")
+            click.echo(f"  {percent(probability):>7}  {printable(name)}")

@@ -3,8 +3,8 @@
 1. *Decode* with Pillow; the content decides the format, not the file's suffix. Of an animation, the first frame.
    Pictures of more than 100 million pixels are refused before they are decoded.
 2. *Turn* it as its EXIF orientation says, that is, as every viewer shows it.
-3. *Colour*: grey is repeated in three channels; 16-bit grey keeps its upper 8 bits; transparency is laid over white;
-   palettes and CMYK are converted by Pillow, without colour profiles. Networks of one channel see ITU-R 601-2 luma.
+3. *Colour*: to 8-bit grey or RGB, without colour profiles, see netspec.data.colours. Grey is repeated in three
+   channels; networks of one channel see ITU-R 601-2 luma.
 4. *Resize* with antialiased bilinear interpolation, keeping the aspect ratio, so that the short side has ``resize``
    pixels, or more where the network's input would not fit. A JPEG of four times the wanted size or more is decoded at
    1/2, 1/4 or 1/8 scale first, which leaves at least twice the wanted size (libjpeg's scaled DCT, Pillow's ``draft``).
@@ -18,6 +18,7 @@ netspec.data.jpeg, to the same bytes.
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from netspec.data import jpeg
+from netspec.data.colours import mend_transparency, plain_colours
+from netspec.data.index.filenames import FORMATS
 from netspec.data.settings import DataSpec
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
@@ -35,9 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_PIXELS = 100_000_000
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 _NEEDED = (TiffImagePlugin, WebPImagePlugin)
 """Imported for their side effect: Pillow knows these two formats only once their modules are loaded."""
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of damaged files is told as their reason
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -51,7 +55,7 @@ _TURNS = {
 }
 _DRAFT_MARGIN = 2
 
-Place = Callable[[int, int], tuple[int, int]]
+Placement = Callable[[int, int], tuple[int, int]]
 """Where to crop: from the spare rows and columns of the centred square to the crop's first row and column."""
 
 
@@ -94,11 +98,11 @@ def centre(rows: int, columns: int) -> tuple[int, int]:
 
 
 def crop_image(
-    encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]
+    encoded: bytes | Image.Image, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
 ) -> None:
     """Write one crop of the picture to ``out``, uint8 (height, width, channels), contiguous.
 
-    Raises BrokenImage, with the reason, for whatever Pillow cannot decode.
+    Raises BrokenImage, with the reason, for whatever Pillow cannot decode, and MemoryError where there is none left.
     """
     if isinstance(encoded, bytes) and _crop_plain_jpeg(encoded, geometry, place, mirror, out):
         return
@@ -106,13 +110,15 @@ def crop_image(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern here
             _crop(encoded, geometry, place, mirror, out)
-    except BrokenImage:
+    except (BrokenImage, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
         raise BrokenImage(_reason(error)) from error
 
 
-def _crop_plain_jpeg(encoded: bytes, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]) -> bool:
+def _crop_plain_jpeg(
+    encoded: bytes, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
+) -> bool:
     """Write the crop of a JPEG that needs neither resizing nor Pillow; False where it is not one."""
     frame = jpeg.plain_frame(encoded)
     if frame is None or frame.components > geometry.channels:  # Pillow makes grey of colours
@@ -133,11 +139,15 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _crop(encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror: bool, out: NDArray[np.uint8]) -> None:
+def _crop(
+    encoded: bytes | Image.Image, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
+) -> None:
     import numpy as np
 
-    image, (height, width) = _open(encoded, geometry) if isinstance(encoded, bytes) else (encoded, encoded.size[::-1])
-    image = _plain_colours(image)
+    if isinstance(encoded, bytes):
+        image, (height, width) = _open(encoded, geometry)
+    else:
+        image, (height, width) = plain_colours(encoded), encoded.size[::-1]
     box = _box(geometry, place, geometry.scaled(height, width))
     image = _cut(image, geometry, box, geometry.scaled(height, width))
     mode = "RGB" if geometry.channels == 3 else "L"
@@ -147,7 +157,7 @@ def _crop(encoded: bytes | Image.Image, geometry: Geometry, place: Place, mirror
     out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
 
 
-def _box(geometry: Geometry, place: Place, scaled: tuple[int, int]) -> tuple[int, int]:
+def _box(geometry: Geometry, place: Placement, scaled: tuple[int, int]) -> tuple[int, int]:
     """First row and column of the crop in the resized picture."""
     square = geometry.square
     row, column = place(square[0] - geometry.height, square[1] - geometry.width)
@@ -166,18 +176,21 @@ def _cut(image: Image.Image, geometry: Geometry, at: tuple[int, int], scaled: tu
 
 
 def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, int]]:
-    """The decoded picture, upright and perhaps at reduced scale, and its full height and width."""
+    """The decoded picture, 8-bit grey or RGB, upright, perhaps at reduced scale, and its full height and width."""
     if not encoded:
         raise BrokenImage("an empty file")
-    image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
         raise BrokenImage(f"{image.width} x {image.height} pixels; more than {MOST_PIXELS:,} are refused")
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
     turned = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     size = image.size if turned else image.size[::-1]
+    if image.format == "PNG":
+        mend_transparency(image)
     if image.format in ("JPEG", "MPO"):
         _draft(image, geometry, size)
-    return (image.transpose(turn) if turn is not None else image), size
+    plain = plain_colours(image)
+    return (plain.transpose(turn) if turn is not None else plain), size
 
 
 def _draft(image: ImageFile.ImageFile, geometry: Geometry, size: tuple[int, int]) -> None:
@@ -186,25 +199,3 @@ def _draft(image: ImageFile.ImageFile, geometry: Geometry, size: tuple[int, int]
     factor = min(size[0] / scaled[0], size[1] / scaled[1]) / _DRAFT_MARGIN
     if factor >= 2:
         image.draft(image.mode, (int(image.width / factor), int(image.height / factor)))
-
-
-def _plain_colours(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit grey (L) or RGB."""
-    if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _upper_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode not in ("1", "P", "CMYK", "YCbCr", "RGBX"):
-        raise BrokenImage(f"pixels of mode '{image.mode}' are not supported")
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _upper_bits(image: Image.Image) -> Image.Image:
-    import numpy as np
-
-    values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-    return Image.fromarray((values >> 8).astype(np.uint8))

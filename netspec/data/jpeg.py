@@ -1,4 +1,4 @@
-"""Plain JPEGs, decoded by libjpeg-turbo straight into memory that is kept: Pillow's pixels without Pillow's overhead.
+"""The fast path for plain JPEGs: libjpeg-turbo decodes into a reused buffer, to Pillow's pixels without its overhead.
 
 Pillow has the same library decode into memory that it fetches anew for each image, and copies three times from there to
 a crop in a batch. *Plain* is a file that begins as most writers begin it: a JFIF header, then tables, comments and an
@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # a checkout that was not installed: Pillow then de
     simplejpeg = None
 
 MOST_PIXELS = 2**22
-"""Larger pictures are left to Pillow, since the memory is kept."""
+"""Larger pictures are left to Pillow, since the buffer is kept."""
 
 _START = struct.Struct(">HHH5s")
 _JFIF = (0xFFD8, 0xFFE0, 16, b"JFIF\0")
@@ -64,14 +64,14 @@ def plain_frame(encoded: bytes) -> Frame | None:
         return None
 
 
-class _Kept(threading.local):
-    """This thread's memory for pixels."""
+class _Buffer(threading.local):
+    """This thread's buffer of pixels, reused."""
 
     def __init__(self) -> None:
         self.memory: NDArray[np.uint8] = np.empty(0, np.uint8)
 
 
-_kept = _Kept()
+_buffer = _Buffer()
 
 
 def decode(encoded: bytes, frame: Frame, order: str) -> NDArray[np.uint8] | None:
@@ -83,10 +83,10 @@ def decode(encoded: bytes, frame: Frame, order: str) -> NDArray[np.uint8] | None
     size = math.prod(shape)
     if frame.height * frame.width > MOST_PIXELS:
         return None
-    if _kept.memory.size < size:
-        _kept.memory = np.empty(size, np.uint8)
+    if _buffer.memory.size < size:
+        _buffer.memory = np.empty(size, np.uint8)
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded, order, buffer=_kept.memory[:size], strict=True)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded, order, buffer=_buffer.memory[:size], strict=True)
     except ValueError:  # a warning of the library, or a kind of JPEG that it does not take
         return None
     return pixels if pixels.shape == shape else None

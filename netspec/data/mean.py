@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec
 from netspec.data.shuffle import sample
-from netspec.data.source import Source, Split
-from netspec.errors import NetspecError
+from netspec.data.source import Split
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +24,7 @@ class Sample(Split):
     """Some images of another split."""
 
     def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
-        self.labels = split.labels[indices]
+        self.labels, self.where = split.labels[indices], split.where
         self._split, self._indices = split, indices
 
     def name(self, i: int) -> str:
@@ -42,17 +41,17 @@ class Sample(Split):
 
 
 def mean_image(
-    source: Source, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None = None
+    train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None = None
 ) -> NDArray[np.float32]:
     """What ``data.mean`` says to subtract, float32 (H, W, C), in grey levels from 0 to 255.
 
     ``image``: the mean of the central crops of at most 10,000 training images chosen by the seed, in one pass; the same
     whatever crop it is subtracted from, as in 2012. ``channel``: that, averaged over the places. ``none``: zeros. Sums
-    are exact integers, so the order of the images does not matter.
+    are exact integers, so the order of the images does not matter. Raises NetspecError where no image can be read.
     """
     if data.mean == "none":
         return np.zeros(tuple(image_shape), np.float32)
-    chosen = Sample(source.train, sample(len(source.train), source.train.mean_images, seed))
+    chosen = Sample(train, sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
     total, count = np.zeros(tuple(image_shape), np.uint64), 0
     with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:
@@ -60,7 +59,5 @@ def mean_image(
             total += batch.image[: batch.valid].sum(axis=0, dtype=np.uint32)
             count += batch.valid
             batch.release()
-    if not count:
-        raise NetspecError(f"no readable training images in {source.where}")
     mean = total / count
     return (mean if data.mean == "image" else np.broadcast_to(mean.mean(axis=(0, 1)), mean.shape)).astype(np.float32)

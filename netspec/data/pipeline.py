@@ -1,8 +1,7 @@
-"""Batches of images, decoded ahead of use: in worker processes, or in a thread where there are none."""
+"""The data loader: batches of images, prefetched by worker processes, or by a thread where there are none."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -10,29 +9,28 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netspec.data.decode import geometry_for
 from netspec.data.settings import DataSpec
-from netspec.data.shared_ring import Ring
-from netspec.data.source import Source, Split
-from netspec.data.tasks import Done, Recipe, Task
-from netspec.data.worker import Setup
-from netspec.data.worker_pool import Crew, ProcessCrew, ThreadCrew
+from netspec.data.source import Split, SplitName
+from netspec.data.workers.fetch import Result, Task, Transform
+from netspec.data.workers.pool import Workers, start_workers, worker_count
+from netspec.data.workers.process import Setup
+from netspec.data.workers.shared_ring import Ring
 from netspec.errors import NetspecError
-from netspec.machine.environment import cores
 
 SLOTS = 4
 """Batches in shared memory: one in use, one on its way to the device, two being read."""
 
 MOST_BROKEN_SHARE, MOST_BROKEN = 0.05, 10
-"""A run fails when more images than both are broken."""
+"""Reading fails when more images than both are broken, and when all are."""
 
 _PATIENCE_S = 300
-_BLOCKS_PER_WORKER = 4
+_TASKS_PER_WORKER = 4
 _MOST_TASKS_PER_BATCH = 250
 
 
@@ -40,8 +38,8 @@ _MOST_TASKS_PER_BATCH = 250
 class Batch:
     """Images on a shared buffer, which the next batches overwrite after ``release()``.
 
-    ``image`` is uint8 (N, H, W, C), ``label`` int32 (N,). The first ``valid`` rows count; the others are black and have
-    label 0 and index -1. ``waited`` is how many seconds the consumer was kept waiting.
+    ``image`` is uint8 (N, H, W, C), contiguous, ``label`` int32 (N,). The first ``valid`` rows count; the others are
+    black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept waiting.
     """
 
     image: NDArray[np.uint8]
@@ -63,8 +61,8 @@ class _Key(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Flight:
-    """A batch that is being read: its ring slot, the blocks still missing, and each row's image (-1: none)."""
+class _InFlight:
+    """A batch that is being read: its ring slot, the tasks still missing, and each row's image (-1: none)."""
 
     key: _Key
     slot: int
@@ -83,39 +81,37 @@ class Pipeline:
 
     def __init__(
         self,
-        source: Source | Split,
+        images: Split,
         data: DataSpec,
-        split: Literal["train", "val"],
+        split: SplitName,
         batch: int,
         image_shape: Sequence[int],
         seed: int,
         workers: int | None = None,
     ) -> None:
-        """``image_shape`` is the network's (height, width, channels); ``workers`` None: as the spec says.
+        """``split`` says how the images are read: shuffled and cropped at random ("train"), or in order ("val").
 
-        A bare Split is read as ``split`` says.
+        ``image_shape`` is the network's (height, width, channels); ``workers`` None: as the spec says. Raises
+        NetspecError where the workers cannot be started or do not get their memory.
         """
         self.training = split == "train"
-        chosen = source if isinstance(source, Split) else source.train if self.training else source.val
-        if chosen is None:
-            raise NetspecError("the data has no validation images")
-        if self.training and len(chosen) < batch:
-            raise NetspecError(f"{len(chosen):,} training images do not fill a batch of {batch}; lower train.batch")
+        if self.training and len(images) < batch:
+            raise NetspecError(f"{len(images):,} training images do not fill a batch of {batch}; lower train.batch")
         geometry = geometry_for(data, image_shape)
-        self.split = chosen.at_size(max(geometry.square))
+        self.split = images.at_size(max(geometry.square))
         self.batch, self.seed = batch, seed
         self.views = 1 if self.training else data.views
-        self.batches = len(chosen) // batch if self.training else -(-len(chosen) // batch)
+        self.batches = len(images) // batch if self.training else -(-len(images) // batch)
         self.workers = worker_count(data.workers if workers is None else workers)
         self._broken: dict[int, str] = {}
         self._ring = Ring(SLOTS, (batch, geometry.height, geometry.width, geometry.channels))
-        setup = Setup(self.split, Recipe(geometry, self.training, data.mirror, seed), SLOTS, self._ring.shape)
-        self._crew = _hire(setup, self._ring, self.workers)
-        self._finalizer = weakref.finalize(self, _dismiss, self._crew, self._ring)
+        setup = Setup(self.split, Transform(geometry, self.training, data.mirror, seed), SLOTS, self._ring.shape)
+        self._workers = _start(setup, self._ring, self.workers)
+        self._finalizer = weakref.finalize(self, _stop, self._workers, self._ring)
         self._lock = threading.RLock()
         self._free = deque(range(SLOTS))
-        self._flights: dict[int, _Flight] = {}  # by ticket, in the order of the batches
-        self._void: dict[int, _Flight] = {}
+        self._in_flight: dict[int, _InFlight] = {}  # by ticket, in the order of the batches
+        self._cancelled: dict[int, _InFlight] = {}
         self._next: _Key | None = None
         self._tickets = 0
 
@@ -123,11 +119,6 @@ class Pipeline:
     def broken(self) -> list[tuple[str, str]]:
         """Name and reason of each broken image met so far, by index."""
         return [(self.split.name(i), reason) for i, reason in sorted(self._broken.items())]
-
-    @property
-    def buffers(self) -> list[NDArray[np.uint8]]:
-        """The batches' shared buffers, for a device that wants to pin them."""
-        return self._ring.batches
 
     def epoch(self, epoch: int, start: int = 0, view: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number ``start`` on.
@@ -160,13 +151,13 @@ class Pipeline:
         self.close()
 
     def _seek(self, key: _Key) -> None:
-        """Have ``key`` be the next batch; what is being read of others is void."""
+        """Have ``key`` be the next batch; what is being read of others is cancelled."""
         with self._lock:
-            first = next((flight.key for flight in self._flights.values()), self._next)
+            first = next((batch.key for batch in self._in_flight.values()), self._next)
             if first != key:
-                self._void |= self._flights
-                self._flights = {}
-                self._ring.void[0] = self._tickets
+                self._cancelled |= self._in_flight
+                self._in_flight = {}
+                self._ring.cancelled[0] = self._tickets
                 self._next = key if key.number < self.batches else None
             self._dispatch()
 
@@ -178,13 +169,13 @@ class Pipeline:
             count = min(self.batch, len(self.split) - first)
             indices = np.full(self.batch, -1, np.int64)
             self._ring.batches[slot][count:] = 0
-            block = max(1, -(-count // min(_MOST_TASKS_PER_BATCH, _BLOCKS_PER_WORKER * max(1, self.workers))))
-            rows = range(0, count, block)
-            self._flights[ticket] = _Flight(key, slot, len(rows), indices)
+            size = max(1, -(-count // min(_MOST_TASKS_PER_BATCH, _TASKS_PER_WORKER * max(1, self.workers))))
+            starts = range(0, count, size)
+            self._in_flight[ticket] = _InFlight(key, slot, len(starts), indices)
             self._tickets, self._next = ticket + 1, self._after(key)
-            for row in rows:
-                size = min(block, count - row)
-                self._crew.submit(Task(ticket, slot, key.epoch, key.view, first + row, row, size))
+            for row in starts:
+                rows = min(size, count - row)
+                self._workers.submit(Task(ticket, slot, key.epoch, key.view, first + row, row, rows))
 
     def _after(self, key: _Key) -> _Key | None:
         if key.number + 1 < self.batches:
@@ -195,70 +186,73 @@ class Pipeline:
 
     def _take(self, key: _Key) -> Batch:
         began = time.perf_counter()
-        ticket, flight = self._first(key)
+        ticket, batch = self._first(key)
         silence = 0.0
-        while flight.missing:
-            done = self._crew.wait(1.0)
-            silence = 0.0 if done else silence + 1.0
+        while batch.missing:
+            results = self._workers.wait(1.0)
+            silence = 0.0 if results else silence + 1.0
             if silence > _PATIENCE_S:
                 raise NetspecError(f"no image was read for {_PATIENCE_S} s; is the storage of the images reachable?")
-            for report in done:
-                self._note(report)
+            for result in results:
+                self._enter(result)
         with self._lock:
-            del self._flights[ticket]
-        valid = self._move_up(flight)
-        label = np.where(flight.indices >= 0, self.split.labels[flight.indices], np.int32(0))
-        image, waited = self._ring.batches[flight.slot], time.perf_counter() - began
-        return Batch(image, label, flight.indices, valid, key.number, waited, self._releaser(flight.slot))
+            del self._in_flight[ticket]
+        valid = self._compact(batch)
+        label = np.where(batch.indices >= 0, self.split.labels[batch.indices], np.int32(0))
+        image, waited = self._ring.batches[batch.slot], time.perf_counter() - began
+        return Batch(image, label, batch.indices, valid, key.number, waited, self._releaser(batch.slot))
 
-    def _first(self, key: _Key) -> tuple[int, _Flight]:
-        """The batch that is due; waits for buffers of void batches where need be."""
+    def _first(self, key: _Key) -> tuple[int, _InFlight]:
+        """The batch that is due; waits for buffers of cancelled batches where need be."""
         while True:
             with self._lock:
                 self._dispatch()
-                ticket, flight = next(iter(self._flights.items()), (-1, None))
-            if flight is not None:
+                ticket, batch = next(iter(self._in_flight.items()), (-1, None))
+            if batch is not None:
                 break
-            if not self._void:
+            if not self._cancelled:
                 raise RuntimeError(f"all {SLOTS} batches are held; release() them before asking for another")
-            for report in self._crew.wait(1.0):
-                self._note(report)
-        if flight.key != key:
+            for result in self._workers.wait(1.0):
+                self._enter(result)
+        if batch.key != key:
             raise RuntimeError("another epoch of this pipeline was begun meanwhile")
-        return ticket, flight
+        return ticket, batch
 
-    def _note(self, report: Done) -> None:
-        """Enter what a worker reports."""
+    def _enter(self, result: Result) -> None:
+        """Enter what a worker has done."""
         with self._lock:
-            flight = self._flights.get(report.ticket) or self._void[report.ticket]
-            flight.missing -= 1
-            flight.indices[report.row : report.row + len(report.images)] = report.images
-            self._broken |= report.broken
-            if report.ticket in self._void and not flight.missing:
-                self._free.append(self._void.pop(report.ticket).slot)
+            batch = self._in_flight.get(result.ticket) or self._cancelled[result.ticket]
+            batch.missing -= 1
+            batch.indices[result.row : result.row + len(result.images)] = result.images
+            self._broken |= result.broken
+            if result.ticket in self._cancelled and not batch.missing:
+                self._free.append(self._cancelled.pop(result.ticket).slot)
                 self._dispatch()
-        if len(self._broken) > max(MOST_BROKEN, MOST_BROKEN_SHARE * len(self.split)):
-            raise NetspecError(self._too_many_broken())
-        if report.failure:
-            raise NetspecError(f"images cannot be read: {report.failure}{self._examples()}")
+        self._check_broken()
+        if result.failure:
+            raise NetspecError(f"images cannot be read: {result.failure}{self._examples()}")
 
-    def _too_many_broken(self) -> str:
-        share = f"{len(self._broken):,} of {len(self.split):,} images are broken, more than {MOST_BROKEN_SHARE:.0%}"
-        return share + self._examples()
+    def _check_broken(self) -> None:
+        broken, images = len(self._broken), len(self.split)
+        if broken == images:
+            raise NetspecError(f"none of the {images:,} images in {self.split.where} can be read{self._examples()}")
+        if broken > max(MOST_BROKEN, MOST_BROKEN_SHARE * images):
+            share = f"{broken:,} of {images:,} images in {self.split.where} are broken"
+            raise NetspecError(f"{share}, more than {MOST_BROKEN_SHARE:.0%}{self._examples()}")
 
     def _examples(self) -> str:
         return "".join(f"\n  {name}: {reason}" for name, reason in self.broken[:5])
 
-    def _move_up(self, flight: _Flight) -> int:
+    def _compact(self, batch: _InFlight) -> int:
         """Close the gaps that broken images leave in an evaluation batch; returns the number of valid rows."""
-        good = np.flatnonzero(flight.indices >= 0)
+        good = np.flatnonzero(batch.indices >= 0)
         valid = len(good)
         if valid and good[-1] >= valid:
-            image = self._ring.batches[flight.slot]
+            image = self._ring.batches[batch.slot]
             image[:valid] = image[good]
             image[valid:] = 0
-            flight.indices[:valid] = flight.indices[good]
-            flight.indices[valid:] = -1
+            batch.indices[:valid] = batch.indices[good]
+            batch.indices[valid:] = -1
         return valid
 
     def _releaser(self, slot: int) -> Callable[[], None]:
@@ -274,17 +268,14 @@ class Pipeline:
         return release
 
 
-def worker_count(wanted: int | None) -> int:
-    """How many worker processes: as wanted, else one core is left to the training; 0 where none can be started."""
-    if os.name != "posix":
-        return 0
-    return max(1, min(16, cores() - 1)) if wanted is None else wanted
+def _start(setup: Setup, ring: Ring, count: int) -> Workers:
+    try:
+        return start_workers(setup, ring, count)
+    except BaseException:
+        ring.close()
+        raise
 
 
-def _hire(setup: Setup, ring: Ring, workers: int) -> Crew:
-    return ProcessCrew(setup, ring, workers) if workers else ThreadCrew(setup, ring)
-
-
-def _dismiss(crew: Crew, ring: Ring) -> None:
-    crew.close()
+def _stop(workers: Workers, ring: Ring) -> None:
+    workers.close()
     ring.close()

@@ -1,4 +1,4 @@
-"""The order of images and their augmentation: functions of (seed, epoch, index) and of nothing else.
+"""Shuffling and the random numbers of augmentation: functions of (seed, epoch, index) and of nothing else.
 
 Each number comes from the counter-based generator Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as
 1, 2, 3", 2011), keyed by (seed, epoch), at a place fixed by the image's index. So it matters neither how many workers
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_ORDER, AUGMENT, _SAMPLE, DRAW = 1, 2, 3, 4
+_SHUFFLE, AUGMENT, _SAMPLE, RENDER = 1, 2, 3, 4
 """The streams; each has a counter space of its own."""
 
 _WORD = 2**64 - 1
@@ -22,8 +22,8 @@ def _philox(seed: int, epoch: int, stream: int, index: int) -> np.random.Philox:
 
 
 def permutation(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of an epoch, int64 (images,): the ranks of as many raw 64-bit numbers."""
-    return np.argsort(_philox(seed, epoch, _ORDER, 0).random_raw(images), kind="stable")
+    """The shuffled order of an epoch, int64 (images,): the argsort of as many raw 64-bit numbers."""
+    return np.argsort(_philox(seed, epoch, _SHUFFLE, 0).random_raw(images), kind="stable")
 
 
 def sample(images: int, most: int, seed: int) -> NDArray[np.int64]:
@@ -33,7 +33,7 @@ def sample(images: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(_philox(seed, 0, _SAMPLE, 0).random_raw(images), kind="stable")[:most])
 
 
-def draws(seed: int, epoch: int, index: int, count: int, stream: int = AUGMENT) -> list[int]:
+def random_words(seed: int, epoch: int, index: int, count: int, stream: int = AUGMENT) -> list[int]:
     """``count`` numbers of 64 random bits that belong to an image."""
     words: list[int] = _philox(seed, epoch, stream, index).random_raw(count).tolist()
     return words

@@ -1,7 +1,7 @@
-"""The contract of a data source: an index of training and validation images that can be pickled.
+"""The contract of a data source, and of the splits that it gives: lists of images that can be pickled.
 
-A source is one file in ``netspec/data/sources/``. It lists its images when made and opens them only when read, so that
-it is cheap to send to the processes that decode. Neither numpy nor PIL is imported before that.
+A source is one file in ``netspec/data/sources/``. A split opens its images only when they are read, so that it is cheap
+to send to the processes that decode. Neither numpy nor PIL is imported before that.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from netspec.data.index.listing import Listing
+
+SplitName = Literal["train", "val"]
 
 MAX_FILE_BYTES = 256 * 2**20
 """No image file larger than this is read."""
@@ -26,10 +30,13 @@ class BrokenImage(Exception):
 
 
 class Split(ABC):
-    """The images of one part of a source (training or validation), numbered from 0."""
+    """The images of one split of a source (training or validation), numbered from 0."""
 
     labels: NDArray[np.int32]
     """The class index of each image."""
+
+    where: str = "the source"
+    """Where the images lie, for messages."""
 
     mean_images: int = 10_000
     """How many images the mean image is made of, at most."""
@@ -52,7 +59,7 @@ class Split(ABC):
 
 
 class Source(ABC):
-    """A training split, perhaps a validation split, and the class names that both share."""
+    """Where images are: a training split, a validation split or both."""
 
     type: ClassVar[str]
     """The word for it in a spec: ``data: {source: {type: ...}}``."""
@@ -60,22 +67,20 @@ class Source(ABC):
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]]
     """The JSON Schema of each attribute; see netspec.contract.attrs."""
 
-    train: Split
-    val: Split | None
-    classes: tuple[str, ...]
-    """Class names by class index: the sorted names of the training split."""
-
     where: str
     """Where the images are, for one line on the terminal."""
 
     @abstractmethod
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
-        """Build the index; ``attrs`` are complete. Raises NetspecError where the data is not as it should be."""
+        """Take the attributes, which are complete; nothing is read yet."""
 
+    @abstractmethod
+    def list_split(self, split: SplitName, alone: bool = False) -> Listing | None:
+        """The images of a split; None where there is no validation split.
 
-def printable(name: bytes) -> str:
-    """A file name as text; bytes that are not UTF-8 are shown as \\xNN."""
-    return name.decode("utf-8", "backslashreplace")
+        ``alone``: nothing but this split is asked for, so a place without split folders is taken as a whole.
+        Raises NetspecError where the images are not as the source needs them.
+        """
 
 
 def read_regular_file(path: bytes) -> bytes:

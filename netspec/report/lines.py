@@ -52,7 +52,8 @@ def evaluated(event: EvaluationDone) -> str:
     """Errors over a split."""
     result = ", ".join(part for part in (f"loss {event.loss:.4g}", units.errors(event.errors)) if part)
     where = (f"epoch {event.epoch}, " if event.epoch else "") + f"iteration {event.iteration:,}"
-    images = f"{_many(event.images, 'image')} in {units.duration(event.seconds)}"
+    some = f"{event.images:,} of " if event.broken else ""
+    images = f"{some}{_many(event.images + event.broken, 'image')} in {units.duration(event.seconds)}"
     return f"evaluated {event.split} after {where}: {result}  ({images})"
 
 

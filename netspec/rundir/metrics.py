@@ -8,7 +8,7 @@ shares in [0, 1]; a number that is not finite is null. ``epoch`` and ``iteration
 |---|---|
 | start | name, folder, epochs, iterations_per_epoch, total_iterations, iteration (0: new), batch, checkpoint_every |
 | iteration | epoch, iteration, loss, errors {top1, top5}, learning_rate, images_per_second, waited, seconds, finite |
-| evaluation | epoch, iteration, split, loss, errors, images, seconds |
+| evaluation | epoch, iteration, split, loss, errors, images, seconds, broken |
 | checkpoint | path, iteration, nbytes, stall, best, seconds |
 | note | text |
 | finish | status (finished, interrupted, failed), folder, iteration, epoch, seconds, errors, message |

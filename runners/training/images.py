@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from netspec.data.describe import check_classes, describe
+from netspec.data.dataset import Dataset, check_classes, open_dataset
 from netspec.data.pipeline import Batch, Pipeline
-from netspec.data.source import Source
-from netspec.data.sources import open_source
+from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError
 from netspec.planning import build
 from netspec.runners.execution.trace import Trace
@@ -26,7 +25,7 @@ from netspec.spec.types import Spec
 class Images:
     """The images of a run."""
 
-    source: Source
+    source: Dataset
     train: Pipeline
     val: Pipeline | None
     prints: Mapping[str, Any]
@@ -62,18 +61,20 @@ def traced(pipeline: Pipeline, trace: Trace | None, name: str) -> Batches:
 
 def open_images(spec: Spec, workers: int | None, journal: Journal, origin: Origin | None) -> Images:
     """Open the images and check that they suit the network and, in a resumed run, are the same."""
-    source = open_source(spec.data, spec.train.seed)
-    journal.note(describe(source))
+    source = open_dataset(spec.data, spec.train.seed)
+    for note in source.notes:
+        journal.note(note)
+    journal.note(workers_note(spec.data.workers if workers is None else workers))
     journal.note(check_classes(source, count_outputs(spec)))
     check_schedule(make_schedule(spec.train.schedule), spec, source.val is not None)
     prints = resume.fingerprint(source)
     if origin is not None:
-        resume.check_data(origin.record, prints, source.classes, source.where)
+        resume.check_data(origin.record, prints, source)
     shape = spec.inputs[input_names(spec)[0]].shape
     centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
     rest = (spec.train.batch, shape, spec.train.seed, workers)
-    train = Pipeline(source, centre, "train", *rest)
-    return Images(source, train, Pipeline(source, centre, "val", *rest) if source.val else None, prints)
+    train = Pipeline(source.train, centre, "train", *rest)
+    return Images(source, train, Pipeline(source.val, centre, "val", *rest) if source.val else None, prints)
 
 
 def count_outputs(spec: Spec) -> int:

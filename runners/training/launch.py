@@ -112,7 +112,7 @@ def _load(session: Session, spec: Spec, images: Images, origin: Origin | None, w
         session.store.load(origin.tensors)
         return
     name, _ = input_names(spec)
-    mean = mean_image(images.source, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
+    mean = mean_image(images.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
     session.store.load({f"{name}.mean": mean}, strict=False)
 
 

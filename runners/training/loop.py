@@ -224,7 +224,8 @@ class Training:
         tally, seconds = done
         errors, iteration = tally.errors, self.state.iteration
         self.errors = errors
-        self.hooks.emit(EvaluationDone(epoch, iteration, "val", tally.loss, errors, tally.count, seconds))
+        broken = len(self.validation.split) - tally.count
+        self.hooks.emit(EvaluationDone(epoch, iteration, "val", tally.loss, errors, tally.count, seconds, broken))
         return Evaluated(iteration, tally.loss, errors)
 
 

@@ -93,12 +93,12 @@ def _text(given: Spec | str | Path | None, spec: Spec) -> str:
     return files.read(files.find(str(given)))
 
 
-def with_data(spec: Spec, data: str | Path | None) -> Spec:
-    """The spec with ``--data``: a folder or an archive in place of its source."""
+def with_data(spec: Spec, data: str | Path | None, evaluated: bool = False) -> Spec:
+    """The spec with ``--data``: a folder or an archive in place of its source, of images to train on or to evaluate."""
     if data is None:
         return spec
-    from netspec.data.detect import source_from_path
+    from netspec.data.layout import source_from_path
     from netspec.data.sources import source_types
     from netspec.spec.fields import complete
 
-    return replace(spec, data=replace(spec.data, source=complete(source_from_path(data), source_types())))
+    return replace(spec, data=replace(spec.data, source=complete(source_from_path(data, evaluated), source_types())))

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netspec.data.source import Source, Split
+from netspec.data.dataset import Dataset
+from netspec.data.index.classes import class_name, listed
+from netspec.data.index.listing import nested_hint
+from netspec.data.source import Split
 from netspec.errors import NetspecError
 from netspec.rundir.directory import START, run_folders
 from netspec.runners.training import checkpoint
@@ -171,7 +174,7 @@ def check_batch(record: Record, batch: int) -> None:
         )
 
 
-def fingerprint(source: Source) -> dict[str, Any]:
+def fingerprint(source: Dataset) -> dict[str, Any]:
     """What tells one set of images from another, wherever it lies: counts, labels and a sample of the names."""
     splits = {"train": source.train, "val": source.val}
     return {name: _split_print(split) for name, split in splits.items() if split is not None}
@@ -184,13 +187,23 @@ def _split_print(split: Split) -> dict[str, int]:
     return {"images": count, "labels": zlib.crc32(split.labels.tobytes()), "names": zlib.crc32(names.encode())}
 
 
-def check_data(record: Record, found: Mapping[str, Any], classes: Sequence[str], where: str) -> None:
+def check_data(record: Record, found: Mapping[str, Any], source: Dataset) -> None:
     """Raise NetspecError where the images are not those that the run has been trained on."""
-    wrong = []
-    if tuple(classes) != record.classes:
-        wrong.append(f"classes: {len(record.classes):,} -> {len(classes):,}, or of other names")
-    wrong += shown(_changed(record.data, found))
+    wrong = _other_classes(record.classes, source) + shown(_changed(record.data, found))
     if wrong:
         raise NetspecError(
-            f"cannot go on with the run: the images in {where} are not the run's:\n  " + "\n  ".join(wrong)
+            f"cannot go on with the run: the images in {source.where} are not the run's:\n  " + "\n  ".join(wrong)
         )
+
+
+def _other_classes(recorded: Sequence[str], source: Dataset) -> list[str]:
+    """What differs between the run's classes and those that are found."""
+    old = [class_name(name.encode("utf-8", "surrogatepass")) for name in recorded]
+    if old == list(source.classes):
+        return []
+    gone = [name for name in old if name not in source.classes]
+    new = [name for name in source.classes if name not in old]
+    parts = [f"{len(old):,} -> {len(source.classes):,}" if gone or new else "in another order"]
+    parts += [f"the run has {listed(gone)}"] * bool(gone) + [f"there are {listed(new)}"] * bool(new)
+    nested = nested_hint(source.train, old) if gone else None
+    return ["classes: " + "; ".join(parts), *([nested] if nested else [])]

@@ -119,10 +119,11 @@ class Run:
         )
 
     def _tell_broken(self) -> None:
-        broken = [*self.data.train.broken, *(self.data.val.broken if self.data.val else [])]
+        splits = {"train": self.data.train, "val": self.data.val}
+        broken = [f"{split}: {name}: {reason}\n" for split, batches in splits.items() if batches
+                  for name, reason in batches.broken]  # fmt: skip
         if broken:
-            lines = "".join(f"{name}: {reason}\n" for name, reason in broken)
-            write_text(self.folder.path / BROKEN, lines)
+            write_text(self.folder.path / BROKEN, "".join(broken))
             self.journal.note(f"{len(broken):,} images could not be read and were left out; {BROKEN} lists them")
 
 

@@ -22,7 +22,7 @@ from data_samples import files, folder_source, jpeg, write_folder
 from netspec.data.mean import mean_image
 from netspec.data.pipeline import Pipeline
 from netspec.data.shuffle import permutation
-from netspec.data.source import Split
+from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
 from netspec.spec.types import DataSpec
 
@@ -45,7 +45,7 @@ def test_training_shows_the_next_readable_image(broken, workers):
     order = permutation(20, 0, 0).tolist()
     following = order + order
     expected = [next(image for image in following[place:] if image not in (1, 2, 10)) for place in range(20)]
-    with Pipeline(broken, DATA, "train", 4, SHAPE, 0, workers) as pipeline:
+    with Pipeline(broken.train, DATA, "train", 4, SHAPE, 0, workers) as pipeline:
         shown = []
         for batch in pipeline.epoch(0):
             assert batch.valid == 4
@@ -60,8 +60,8 @@ def test_training_shows_the_next_readable_image(broken, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_leaves_broken_images_out(broken, workers):
     shown, valid = [], []
-    with Pipeline(broken, DATA, "val", 8, SHAPE, 0, workers) as pipeline:
-        good = Pipeline(broken, DATA, "val", 1, SHAPE, 0, 0)
+    with Pipeline(broken.val, DATA, "val", 8, SHAPE, 0, workers) as pipeline:
+        good = Pipeline(broken.val, DATA, "val", 1, SHAPE, 0, 0)
         for batch in pipeline.epoch(0):
             shown += batch.indices[: batch.valid].tolist()
             valid.append(batch.valid)
@@ -82,7 +82,7 @@ def test_the_mean_image_leaves_broken_images_out(broken):
     with Pipeline(broken.train, DATA, "val", 20, SHAPE, 0, 0) as pipeline:
         batch = next(pipeline.epoch(0))
         expected = batch.image[: batch.valid].mean(axis=0, dtype=np.float64)
-    assert np.allclose(mean_image(broken, DATA, SHAPE, 0, 0), expected, rtol=1e-6)
+    assert np.allclose(mean_image(broken.train, DATA, SHAPE, 0, 0), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -90,29 +90,53 @@ def test_the_mean_image_leaves_broken_images_out(broken):
 def test_too_many_broken_images_are_an_error(tmp_path, workers, split):
     content = {f"{part}/a/{i:02}.jpg": jpeg(i) if i % 2 else b"" for part in ("train", "val") for i in range(40)}
     source = folder_source(write_folder(tmp_path, content))
-    with Pipeline(source, DATA, split, 4, SHAPE, 0, workers) as pipeline:
+    with Pipeline(getattr(source, split), DATA, split, 4, SHAPE, 0, workers) as pipeline:
         with pytest.raises(NetspecError) as error:
             for _ in range(3):
                 for batch in pipeline.epoch(0):
                     batch.release()
-    assert "11 of 40 images are broken, more than 5%\n  a/" in str(error.value).replace("12 of", "11 of")
+    said = str(error.value).replace("12 of", "11 of")
+    assert f"11 of 40 images in {tmp_path}/{split} are broken, more than 5%\n  a/" in said
     assert str(error.value).count("an empty file") == 5
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_but_broken_images_is_an_error_and_not_a_hang(tmp_path, workers):
     source = folder_source(write_folder(tmp_path, {f"train/a/{i}.jpg": b"" for i in range(8)}))
-    with Pipeline(source, DATA, "train", 4, SHAPE, 0, workers) as pipeline:
-        with pytest.raises(NetspecError, match="8 images in a row cannot be read"):
+    with Pipeline(source.train, DATA, "train", 4, SHAPE, 0, workers) as pipeline:
+        with pytest.raises(NetspecError, match=r"none of the 8 images in .*/train can be read\n  a/0.jpg: an empty"):
             next(pipeline.epoch(0))
-    with pytest.raises(NetspecError, match="no readable training images"):
-        mean_image(source, DATA, SHAPE, 0, workers)
+    with pytest.raises(NetspecError, match="none of the 8 images"):
+        mean_image(source.train, DATA, SHAPE, 0, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_validation_split_with_no_readable_image_is_an_error(tmp_path, workers):
+    bad = {f"val/class{c}/{i}.jpg": b"<html>429 Too Many Requests</html>" for c in range(2) for i in range(4)}
+    source = folder_source(write_folder(tmp_path, files(2, 4, "train/") | bad))
+    with Pipeline(source.val, DATA, "val", 2, SHAPE, 0, workers) as pipeline:
+        with pytest.raises(NetspecError, match=r"none of the 8 images in .*/val can be read\n  class0/0.jpg: not an"):
+            for batch in pipeline.epoch(0):
+                batch.release()
+
+
+def test_64_broken_images_in_a_row_are_an_error():
+    class Spoilt(Slow):
+        def read(self, i: int) -> bytes:
+            if i in bad:
+                raise BrokenImage("spoilt")
+            return jpeg(0)
+
+    bad = set(permutation(5000, 0, 0)[2:66].tolist())
+    with Pipeline(Spoilt(5000), DATA, "train", 4, SHAPE, 0, 0) as pipeline:
+        with pytest.raises(NetspecError, match="images cannot be read: 64 images in a row cannot be read"):
+            next(pipeline.epoch(0))
 
 
 def test_images_deleted_during_the_run_are_broken_images(tmp_path):
     source = folder_source(write_folder(tmp_path, files(1, 9, "train/")))
     (tmp_path / "train/class0/004.jpg").unlink()
-    with Pipeline(source, DATA, "train", 9, SHAPE, 0, 1) as pipeline:
+    with Pipeline(source.train, DATA, "train", 9, SHAPE, 0, 1) as pipeline:
         assert next(pipeline.epoch(0)).valid == 9
         assert pipeline.broken == [("class0/004.jpg", "No such file or directory")]
 
@@ -123,7 +147,7 @@ def workers_of(parent: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            if any(b"netspec.data.worker" in word for word in words) and str(parent).encode() in words:
+            if any(b"netspec.data.workers.process" in word for word in words) and str(parent).encode() in words:
                 found.append(int(entry.name))
     return found
 
@@ -145,7 +169,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="look
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_worker_is_one_clear_error(tmp_path, number):
     source = folder_source(write_folder(tmp_path, files(2, 20, "train/")))
-    with Pipeline(source, DATA, "train", 2, SHAPE, 0, 2) as pipeline:
+    with Pipeline(source.train, DATA, "train", 2, SHAPE, 0, 2) as pipeline:
         batches = pipeline.epoch(0)
         next(batches).release()
         victim = workers_of(os.getpid())[1]
@@ -161,11 +185,9 @@ def test_a_killed_worker_is_one_clear_error(tmp_path, number):
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
-    from netspec.data import worker_pool as crew
-
     source = folder_source(write_folder(tmp_path, files(1, 4, "train/")))
-    monkeypatch.setattr(crew, "_START", "raise ImportError('no such thing')")
-    with Pipeline(source, DATA, "train", 2, SHAPE, 0, 1) as pipeline:
+    monkeypatch.setattr("netspec.data.workers.pool._START", "raise ImportError('no such thing')")
+    with Pipeline(source.train, DATA, "train", 2, SHAPE, 0, 1) as pipeline:
         with pytest.raises(NetspecError, match=r"worker 1 of 1 .* exit status 1: ImportError: no such thing"):
             next(pipeline.epoch(0))
 
@@ -173,10 +195,10 @@ def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
 PARENT = """
 import sys, threading, time
 from netspec.data.pipeline import Pipeline
-from netspec.data.sources import open_source
+from netspec.data.dataset import open_dataset
 from netspec.spec.types import DataSpec
-source = open_source(DataSpec({"type": "folder", "path": sys.argv[1]}), 0)
-pipeline = Pipeline(source, DataSpec(), "train", 2, (24, 24, 3), 0, 2)
+source = open_dataset(DataSpec({"type": "folder", "path": sys.argv[1]}), 0)
+pipeline = Pipeline(source.train, DataSpec(), "train", 2, (24, 24, 3), 0, 2)
 batches = pipeline.epoch(0)
 print(next(batches).valid, flush=True)
 if sys.argv[2] == "exit":
@@ -209,7 +231,7 @@ def test_closing_leaves_no_process_file_or_thread(tmp_path):
     gc.collect()
     threads, handles = threading.active_count(), os.listdir("/proc/self/fd")
     for workers in (0, 2):
-        with Pipeline(source, DATA, "train", 2, SHAPE, 0, workers) as pipeline:
+        with Pipeline(source.train, DATA, "train", 2, SHAPE, 0, workers) as pipeline:
             next(pipeline.epoch(0)).release()
         assert workers_of(os.getpid()) == []
         assert threading.active_count() == threads
@@ -256,10 +278,10 @@ SMALL = """
 import sys
 import numpy as np
 from netspec.data.pipeline import Pipeline
-from netspec.data.sources import open_source
+from netspec.data.dataset import open_dataset
 from netspec.spec.types import DataSpec
-source = open_source(DataSpec({"type": "folder", "path": sys.argv[1]}), 0)
-with Pipeline(source, DataSpec(), "train", 16, (224, 224, 3), 0, 2) as pipeline:
+source = open_dataset(DataSpec({"type": "folder", "path": sys.argv[1]}), 0)
+with Pipeline(source.train, DataSpec(), "train", 16, (224, 224, 3), 0, 2) as pipeline:
     for batch in pipeline.epoch(0):
         print(batch.image[:, ::16].any(axis=(1, 2, 3)).all())
         batch.release()
@@ -282,18 +304,8 @@ def test_a_small_dev_shm_is_no_matter(tmp_path):
 @linux
 def test_a_pipeline_that_is_forgotten_cleans_up(tmp_path):
     source = folder_source(write_folder(tmp_path, files(2, 20, "train/")))
-    pipeline = Pipeline(source, DATA, "train", 2, SHAPE, 0, 1)
+    pipeline = Pipeline(source.train, DATA, "train", 2, SHAPE, 0, 1)
     batch = next(pipeline.epoch(0))
     assert len(workers_of(os.getpid())) == 1
     del pipeline, batch
     assert eventually(lambda: workers_of(os.getpid()) == [])
-
-
-def test_too_little_memory_is_told(tmp_path, monkeypatch):
-    def refuse(handle: int, start: int, size: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    source = folder_source(write_folder(tmp_path, files(1, 4, "train/")))
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
-    with pytest.raises(NetspecError, match=r"no memory for the data ring: .* bytes: No space left on device"):
-        Pipeline(source, DATA, "train", 2, SHAPE, 0, 0)

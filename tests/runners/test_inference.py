@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_samples import encoded, picture, write_folder
 from PIL import Image
 from training_runs import SPEC
 
@@ -73,8 +74,63 @@ def test_other_classes_are_refused(alone, tmp_path):
         for name in ("ant", "bee", "cat"):
             (tmp_path / split / name).mkdir(parents=True)
             Image.new("RGB", (8, 8)).save(tmp_path / split / name / "1.png")
-    with pytest.raises(NetspecError, match=r"its classes are not those .* 3 for 3, 'ant' for '"):
+    with pytest.raises(NetspecError, match=r"val: not classes of the network: 'ant', 'bee', 'cat'; those are 'blue"):
         evaluate(alone, data=tmp_path)
+
+
+def test_a_set_to_be_evaluated_needs_no_training_images_and_may_lack_classes(alone, tmp_path):
+    from netspec.runners.training import checkpoint
+
+    classes = checkpoint.read(alone).record.classes
+    pictures = [encoded(picture(i), "PNG") for i in range(2)]
+    write_folder(tmp_path / "set", {f"{classes[c]}/deep/{i}.png": pictures[i] for c in (2, 0) for i in range(2)})
+    heard: list = []
+    done = evaluate(alone, data=tmp_path / "set", listener=heard.append)
+    assert done.images == 4
+    notes = [event.text for event in heard if isinstance(event, Note)]
+    assert any(f"no images of 1 of the network's 3 classes: '{classes[1]}'" in note for note in notes)
+    shutil.rmtree(tmp_path / "set" / classes[2])
+    top = [prediction.top[0][0] for prediction in predict(alone, sorted((tmp_path / "set").rglob("*.png")), top=1)]
+    found = evaluate(alone, data=tmp_path / "set")
+    assert found.errors["top1"] == sum(name != classes[0] for name in top) / 2
+
+
+@pytest.mark.parametrize("views", [1, 10])
+def test_images_that_cannot_be_read_are_counted_named_and_left_out(alone, tmp_path, views):
+    from netspec.runners.training import checkpoint
+
+    classes = checkpoint.read(alone).record.classes
+    good = {f"val/{classes[0]}/{i}.png": encoded(picture(i), "PNG") for i in range(30)}
+    bad = {f"val/{classes[1]}/{i}\x1b.png": b"" for i in range(9)}
+    evaluated = {}
+    for name, content in (("good", good), ("both", good | bad)):
+        heard: list = []
+        data = write_folder(tmp_path / name, content)
+        evaluated[name] = evaluate(alone, data=data, views=views, listener=heard.append)
+        notes = [event.text for event in heard if isinstance(event, Note)]
+    assert (evaluated["both"].images, evaluated["both"].broken, evaluated["good"].broken) == (30, 9, 0)
+    assert evaluated["both"].errors == evaluated["good"].errors
+    (told,) = [note for note in notes if "could not be read" in note]
+    assert told.startswith("9 of 39 images could not be read; the figures are over the other 30:\n")
+    assert rf"  val: {classes[1]}/0\x1b.png: an empty file" in told
+    assert "\x1b" not in told
+
+
+def test_a_set_with_no_readable_image_is_an_error(alone, tmp_path):
+    from netspec.runners.training import checkpoint
+
+    write_folder(tmp_path, {f"{name}/1.png": b"" for name in checkpoint.read(alone).record.classes})
+    for views in (1, 10):
+        with pytest.raises(NetspecError, match=r"none of the 3 images in .* can be read"):
+            evaluate(alone, data=tmp_path, views=views)
+
+
+def test_many_broken_images_are_told_in_a_few_lines():
+    from netspec.runners.inference import _told_broken
+
+    lines = _told_broken([f"val: {i}" for i in range(50)], 1000).splitlines()
+    assert len(lines) == 22
+    assert lines[-1] == "  and 30 more"
 
 
 def test_what_cannot_be_evaluated_is_one_line(alone, tmp_path):
@@ -118,13 +174,13 @@ def test_grey_images_and_more_than_a_batch(alone):
 
 
 def test_prediction_agrees_with_evaluation(trained, alone):
-    from netspec.data.sources import open_source
+    from netspec.data.dataset import open_dataset
     from netspec.runners.training import checkpoint
     from netspec.spec import from_canonical
 
     record = checkpoint.read(alone).record
     spec = from_canonical(record.spec)
-    split = open_source(spec.data, spec.train.seed).val.at_size(8)
+    split = open_dataset(spec.data, spec.train.seed).val.at_size(8)
     found = predict(alone, [split.read(i) for i in range(len(split))], top=1)
     wrong = sum(one.top[0][0] != record.classes[label] for one, label in zip(found, split.labels, strict=True))
     assert wrong / len(split) == evaluate(alone).errors["top1"]

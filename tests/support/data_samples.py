@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 from places import ROOT
 
-from netspec.data.source import Source
-from netspec.data.sources import open_source
+from netspec.data.dataset import Dataset, open_dataset
+from netspec.data.source import Split
+from netspec.errors import NetspecError
 from netspec.spec.types import DataSpec
 
 
@@ -68,11 +70,23 @@ def write_tar(path: Path, content: dict[str, bytes], format: int = tarfile.USTAR
     return path
 
 
-def folder_source(path: Path) -> Source:
-    """The folder source of a path."""
-    return open_source(DataSpec({"type": "folder", "path": str(path)}), 0)
+def folder_source(path: Path) -> Dataset:
+    """The data set of a folder."""
+    return open_dataset(DataSpec({"type": "folder", "path": str(path)}), 0)
 
 
-def tar_source(path: Path, **attrs: str) -> Source:
-    """The tar source of a path."""
-    return open_source(DataSpec({"type": "tar", "path": str(path), **attrs}), 0)
+def tar_source(path: Path, **attrs: str) -> Dataset:
+    """The data set of archives."""
+    return open_dataset(DataSpec({"type": "tar", "path": str(path), **attrs}), 0)
+
+
+def names(split: Split) -> list[str]:
+    """The names of all images."""
+    return [split.name(i) for i in range(len(split))]
+
+
+def message(action: Callable[[], object]) -> str:
+    """What is said of what cannot be done."""
+    with pytest.raises(NetspecError) as error:
+        action()
+    return str(error.value)

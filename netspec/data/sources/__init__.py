@@ -11,12 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from netspec.contract.values import fits
-from netspec.data.detect import source_from_path
 from netspec.data.settings import DataSpec
 from netspec.data.source import Source
 from netspec.errors import NetspecError
 
-__all__ = ["open_source", "source_from_path", "source_types"]
+__all__ = ["make_source", "source_types"]
 
 
 @cache
@@ -31,10 +30,10 @@ def source_types() -> Mapping[str, type[Source]]:
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def open_source(data: DataSpec, seed: int) -> Source:
-    """Make the index of the source that the spec names.
+def make_source(data: DataSpec, seed: int) -> Source:
+    """The source that the spec names; nothing is read yet.
 
-    Raises NetspecError for an unknown type, for wrong attributes and where the images are not as the source needs them.
+    Raises NetspecError for an unknown type and for wrong attributes.
     """
     name = data.source.get("type")
     cls = source_types().get(str(name))

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import text
-from netspec.data.listing import (
-    VALIDATION_NAMES,
-    Names,
-    class_names,
-    in_class_order,
-    is_image_name,
-    label_array,
-    refuse_empty_classes,
-)
-from netspec.data.source import Source, Split, printable, read_regular_file
-from netspec.errors import NetspecError
+from netspec.data.index.filenames import VALIDATION_NAMES
+from netspec.data.index.label_file import LABELS
+from netspec.data.index.listing import Images, Listing, list_images
+from netspec.data.index.packed_names import PackedNames
+from netspec.data.index.tree import DiskTree, Walk
+from netspec.data.source import Source, Split, SplitName, read_regular_file
+from netspec.errors import NetspecError, printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_DEEPEST = 16
-
 
 class FolderSplit(Split):
     """The image files below one folder, in the order of their classes and names."""
 
-    def __init__(self, root: Path, paths: list[bytes], labels: NDArray[np.int32]) -> None:
+    def __init__(self, root: bytes, images: Images, labels: NDArray[np.int32]) -> None:
         self.labels = labels
-        self._root = os.fsencode(root)
-        self._paths = Names(paths)
+        self._root = root
+        self._paths = PackedNames([path for path, _ in images])
 
     def name(self, i: int) -> str:
         """The path below the split's folder."""
@@ -45,10 +40,7 @@ class FolderSplit(Split):
 
 
 class Folder(Source):
-    """Image files in class folders; links are followed.
-
-    The class of an image is the folder it lies in. Files are known by their suffix, hidden files are passed over.
-    """
+    """Image files in class folders; links are followed."""
 
     type = "folder"
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -58,74 +50,34 @@ class Folder(Source):
     }
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
-        path = Path(attrs["path"]).expanduser().absolute()
-        self.where = str(path)
-        root = _folder(path, attrs["train"])
-        paths, empty = _scan(root)
-        classes = class_names(paths, str(root))
-        refuse_empty_classes(empty, str(root))
-        self.classes = tuple(map(printable, classes))
-        self.train = FolderSplit(root, paths, label_array(paths, classes, str(root)))
-        self.val = _validation(path, attrs["val"], classes)
+        self._path = Path(attrs["path"]).expanduser().absolute()
+        self._attrs = attrs
+        self.where = printable(self._path)
+
+    def list_split(self, split: SplitName, alone: bool = False) -> Listing | None:
+        """The images below the split's folder."""
+        root = self._folder_of(split, alone)
+        if root is None:
+            return None
+        if not root.is_dir():
+            raise NetspecError(f"{printable(root)}: no such folder of images; {_what_is_there(self._path)}")
+        folder, prefix = os.fsencode(root), os.path.relpath(os.fsencode(root), os.fsencode(self._path))
+        prefix = b"" if prefix == b"." else prefix + b"/"
+        walk = Walk(DiskTree(), folder, printable(root), prefix, LABELS if split == "val" else b"")
+        return list_images(walk, partial(FolderSplit, folder))
+
+    def _folder_of(self, split: SplitName, alone: bool) -> Path | None:
+        name = self._attrs[split]
+        names = (name,) if name else VALIDATION_NAMES
+        found = next((self._path / each for each in names if (self._path / each).is_dir()), None)
+        if found is None and alone and name == self.attrs[split]["default"]:
+            others = ("train", *VALIDATION_NAMES)
+            found = None if any((self._path / each).is_dir() for each in others) else self._path
+        return found or (self._path / name if name else None)
 
 
-def _validation(path: Path, name: str, classes: tuple[bytes, ...]) -> FolderSplit | None:
-    name = name or next((word for word in VALIDATION_NAMES if (path / word).is_dir()), "")
-    if not name:
-        return None
-    root = _folder(path, name)
-    paths, _ = _scan(root)
-    if not paths:
-        raise NetspecError(f"{root}: no images found; put images in class folders there or remove the folder")
-    return FolderSplit(root, paths, label_array(paths, classes, str(root)))
-
-
-def _folder(path: Path, name: str) -> Path:
-    folder = path / name
-    if not folder.is_dir():
-        there = sorted(entry.name + "/" for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
-        found = f"{path} holds " + (", ".join(there[:8]) or "no folders") if path.is_dir() else f"no folder {path}"
-        raise NetspecError(f"{folder}: no such folder of images; {found}")
-    return folder
-
-
-def _scan(root: Path) -> tuple[list[bytes], list[bytes]]:
-    """Image paths below the root in class order, and the folders that hold nothing at all below them."""
-    paths: list[bytes] = []
-    empty: list[bytes] = []
-    top = os.fsencode(root)
-    try:
-        for folder, images, folders in _walk(top, b"", 0):
-            paths += images
-            if folder and not images and not folders:
-                empty.append(folder)
-    except OSError as error:
-        where = printable(error.filename) if isinstance(error.filename, bytes) else root
-        raise NetspecError(f"{where}: cannot be listed: {error.strerror}") from error
-    return in_class_order(paths), empty
-
-
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _walk(top: bytes, below: bytes, depth: int) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
-    images: list[bytes] = []
-    folders: list[bytes] = []
-    with os.scandir(os.path.join(top, below)) as entries:
-        for entry in entries:
-            if entry.name.startswith(b"."):
-                continue
-            path = os.path.join(below, entry.name)
-            if _is_folder(entry):
-                folders.append(path)
-            elif is_image_name(entry.name) and (entry.is_symlink() or entry.is_file()):
-                images.append(path)  # a link to nowhere is a broken image, which is counted, as in an archive
-    yield below, images, folders
-    if depth == _DEEPEST:
-        raise NetspecError(f"{os.fsdecode(top)}: folders nested over {_DEEPEST} deep; is one a link to its parent?")
-    for folder in folders:
-        yield from _walk(top, folder, depth + 1)
+def _what_is_there(path: Path) -> str:
+    if not path.is_dir():
+        return f"no folder {printable(path)}"
+    there = sorted(printable(entry.name) + "/" for entry in path.iterdir() if entry.is_dir())
+    return f"{printable(path)} holds " + (", ".join(there[:8]) or "no folders")

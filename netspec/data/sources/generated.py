@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import integer
-from netspec.data.source import Source, Split
-from netspec.data.vocabulary import Kind, kinds
+from netspec.data.generated.picture_classes import PictureClass, picture_classes
+from netspec.data.index.listing import Listing
+from netspec.data.source import Source, Split, SplitName
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
+
+    Labels = NDArray[np.int32]
 
 _KEPT_BYTES = 64 * 2**20
 _BYTES_PER_PIXEL = 4
+_USUAL_SIZE = 64
 
 
 class GeneratedSplit(Split):
@@ -21,27 +28,30 @@ class GeneratedSplit(Split):
 
     mean_images = 256
 
-    def __init__(self, shown: tuple[Kind, ...], images: int, seed: int, split: str, size: int, fixed: bool) -> None:
-        import numpy as np
-
-        self.labels = np.arange(images, dtype=np.int32) % np.int32(len(shown))
-        self._kinds, self._seed, self._split, self._size, self._fixed = shown, seed, split, size, fixed
+    def __init__(
+        self, shown: tuple[PictureClass, ...], seed: int, split: SplitName, size: int, fixed: bool, labels: Labels
+    ) -> None:
+        self.labels = labels
+        self._shown, self._seed, self._split, self._size, self._fixed = shown, seed, split, size, fixed
         self._drawn: dict[int, Image] = {}
 
     def name(self, i: int) -> str:
         """The class and the picture's number."""
-        return f"{self._split}/{self._kinds[self.labels[i]].name}/{i}"
+        return f"{self._split}/{self._class_of(i).name}/{i}"
 
     def read(self, i: int) -> Image:
         """Draw the i-th picture, or take it from those kept since the last epoch."""
-        from netspec.data.drawing import draw
+        from netspec.data.generated.render import render
 
         picture = self._drawn.get(i)
         if picture is None:
-            picture = draw(self._kinds[self.labels[i]], self._size, (self._seed, self._split == "val", i))
+            picture = render(self._class_of(i), self._size, (self._seed, self._split == "val", i))
             if len(self._drawn) * picture.width * picture.height * _BYTES_PER_PIXEL < _KEPT_BYTES:
                 self._drawn[i] = picture
         return picture
+
+    def _class_of(self, i: int) -> PictureClass:
+        return self._shown[i % len(self._shown)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the pictures that this process has drawn."""
@@ -50,7 +60,7 @@ class GeneratedSplit(Split):
     def at_size(self, pixels: int) -> GeneratedSplit:
         """The same pictures, drawn at that size, unless the spec gives their size."""
         size = self._size if self._fixed else pixels
-        return GeneratedSplit(self._kinds, len(self), self._seed, self._split, size, self._fixed)
+        return GeneratedSplit(self._shown, self._seed, self._split, size, self._fixed, self.labels)
 
 
 class Generated(Source):
@@ -69,9 +79,17 @@ class Generated(Source):
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self.where = "generated"
-        shown = kinds(attrs["classes"])
-        self.classes = tuple(kind.name for kind in shown)
-        size, fixed = attrs["size"] or 64, attrs["size"] > 0
-        self.train = GeneratedSplit(shown, attrs["images"], seed, "train", size, fixed)
-        val = attrs["val_images"]
-        self.val = GeneratedSplit(shown, val, seed, "val", size, fixed) if val else None
+        self._attrs, self._seed = attrs, seed
+
+    def list_split(self, split: SplitName, alone: bool = False) -> Listing | None:
+        """The pictures of a split, all classes in turn."""
+        import numpy as np
+
+        shown = picture_classes(self._attrs["classes"])
+        images = self._attrs["images" if split == "train" else "val_images"]
+        if not images:
+            return None
+        size = self._attrs["size"]
+        make = partial(GeneratedSplit, shown, self._seed, split, size or _USUAL_SIZE, size > 0)
+        numbers = np.arange(images, dtype=np.int32) % np.int32(len(shown))
+        return Listing(self.where, tuple(one.name for one in shown), numbers, make)

@@ -1,6 +1,6 @@
-"""How the generated pictures are drawn: a textured shape, turned and placed at random, on a soft cluttered background.
+"""Renders generated pictures: a textured shape, turned and placed at random, on a soft cluttered background.
 
-A picture is a few affine resamplings and pastes of ready masks, so it looks alike at any size.
+A picture is a few affine resamplings and pastes of cached masks, so it looks alike at any size.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import math
 
 from PIL import Image, ImageDraw
 
-from netspec.data import stencils
-from netspec.data.shuffle import DRAW, draws
-from netspec.data.vocabulary import COLOURS, SHAPES, TEXTURES, Kind
+from netspec.data.generated import masks
+from netspec.data.generated.picture_classes import COLOURS, SHAPES, TEXTURES, PictureClass
+from netspec.data.shuffle import RENDER, random_words
 
 _CANVAS = 128
 _NUMBERS = 128
@@ -19,11 +19,11 @@ _SHADOW = [round(0.5 * level) for level in range(256)]
 _Colour = tuple[int, int, int]
 
 
-class _Chance:
+class _Random:
     """The random numbers of one picture, in order."""
 
     def __init__(self, seed: int, split: int, index: int) -> None:
-        self._words = iter(draws(seed, split, index, _NUMBERS, DRAW))
+        self._words = iter(random_words(seed, split, index, _NUMBERS, RENDER))
 
     def between(self, low: float, high: float) -> float:
         return low + (high - low) * (next(self._words) / 2**64)
@@ -35,53 +35,53 @@ class _Chance:
         return red, green, blue
 
 
-def draw(kind: Kind, size: int, key: tuple[int, int, int]) -> Image.Image:
+def render(shown: PictureClass, size: int, key: tuple[int, int, int]) -> Image.Image:
     """The RGB picture of ``size`` x ``size`` pixels that belongs to (seed, split, index)."""
-    chance = _Chance(*key)
-    extent, angle = size * chance.between(0.6, 0.9), math.radians(chance.between(-28, 28))
+    random = _Random(*key)
+    extent, angle = size * random.between(0.6, 0.9), math.radians(random.between(-28, 28))
     side = math.ceil(extent * 1.3)
-    outline = _turned(stencils.shape(SHAPES[kind.shape]), extent, angle, side)
-    pattern = _turned(stencils.texture(TEXTURES[kind.texture]), extent, angle, side)
-    left, top = (round((size - side) / 2 + _shift(chance, size - extent)) for _ in range(2))
-    bright, dark = _tones(kind, chance)
+    outline = _turned(masks.shape(SHAPES[shown.shape]), extent, angle, side)
+    pattern = _turned(masks.texture(TEXTURES[shown.texture]), extent, angle, side)
+    left, top = (round((size - side) / 2 + _shift(random, size - extent)) for _ in range(2))
+    bright, dark = _tones(shown, random)
     textured = Image.new("RGB", (side, side), bright)
     textured.paste(dark, (0, 0), pattern)
-    picture = _background(chance).resize((size, size), Image.Resampling.BICUBIC)
+    picture = _background(random).resize((size, size), Image.Resampling.BICUBIC)
     drop = round(extent * 0.05)
     picture.paste((12, 12, 18), (left + drop, top + drop), outline.point(_SHADOW))
     picture.paste(textured, (left, top), outline)
     return picture
 
 
-def _shift(chance: _Chance, room: float) -> float:
-    return chance.between(-room / 2, room / 2)
+def _shift(random: _Random, room: float) -> float:
+    return random.between(-room / 2, room / 2)
 
 
-def _tones(kind: Kind, chance: _Chance) -> tuple[_Colour, _Colour]:
+def _tones(shown: PictureClass, random: _Random) -> tuple[_Colour, _Colour]:
     """The class's colour in this picture's light, and the darker tone of its texture."""
-    light = chance.between(0.85, 1.08)
+    light = random.between(0.85, 1.08)
     red, green, blue = (
-        min(255, max(0, round(value * light + chance.between(-8, 8)))) for value in COLOURS[kind.colour][1]
+        min(255, max(0, round(value * light + random.between(-8, 8)))) for value in COLOURS[shown.colour][1]
     )
     return (red, green, blue), (round(red * 0.36), round(green * 0.36), round(blue * 0.36))
 
 
-def _background(chance: _Chance) -> Image.Image:
+def _background(random: _Random) -> Image.Image:
     """Four by four muted colours run into each other, with blots and strokes over them; 64 x 64, so as to be soft."""
     cells = Image.new("RGB", (4, 4))
     for place in range(16):
-        cells.putpixel((place % 4, place // 4), chance.muted())
+        cells.putpixel((place % 4, place // 4), random.muted())
     picture = cells.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
     for _ in range(3):
-        x, y, width, height = *_point(chance), chance.between(6, 22), chance.between(6, 22)
-        pen.ellipse((x - width, y - height, x + width, y + height), chance.muted())
-        pen.line((*_point(chance), *_point(chance)), chance.muted(), round(chance.between(2, 10)))
+        x, y, width, height = *_point(random), random.between(6, 22), random.between(6, 22)
+        pen.ellipse((x - width, y - height, x + width, y + height), random.muted())
+        pen.line((*_point(random), *_point(random)), random.muted(), round(random.between(2, 10)))
     return picture.reduce(2)
 
 
-def _point(chance: _Chance) -> tuple[float, float]:
-    return chance.between(0, _CANVAS), chance.between(0, _CANVAS)
+def _point(random: _Random) -> tuple[float, float]:
+    return random.between(0, _CANVAS), random.between(0, _CANVAS)
 
 
 def _turned(masks: tuple[Image.Image, ...], extent: float, angle: float, side: int) -> Image.Image:

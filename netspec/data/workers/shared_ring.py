@@ -1,4 +1,4 @@
-"""Shared memory for batches: an anonymous file that the workers inherit.
+"""A ring buffer of batches in shared memory: an anonymous file that the workers inherit.
 
 It has no name, so nothing is left behind however the process ends, and it is not in /dev/shm, which is small in
 containers.
@@ -6,6 +6,7 @@ containers.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
@@ -14,33 +15,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.errors import NetspecError
+from netspec.machine.limits import cause, is_limit
 
 _PAGE = 4096
 
 
 class Ring:
-    """Slots of one batch each, uint8 (images, height, width, channels), and the ticket below which work is void."""
+    """Slots of one batch each, uint8 (images, height, width, channels); work on tickets below ``cancelled`` is so."""
 
     def __init__(self, slots: int, shape: tuple[int, int, int, int], handle: int | None = None) -> None:
-        """Make the memory, or map that of another process by its file descriptor."""
+        """Make the memory, or map that of another process by its file descriptor. Raises NetspecError."""
         self.slots, self.shape = slots, shape
         stride = -(-int(np.prod(shape)) // _PAGE) * _PAGE
         size = _PAGE + slots * stride
-        self.handle = _anonymous(size, "the data ring") if handle is None else handle
-        memory = np.frombuffer(mmap.mmap(self.handle, size), np.uint8)
-        self.void: NDArray[np.int64] = memory[:8].view(np.int64)
+        self.handle = _anonymous(size, "the batches") if handle is None else handle
+        memory = np.frombuffer(self._map(size, handle is None), np.uint8)
+        self.cancelled: NDArray[np.int64] = memory[:8].view(np.int64)
         starts = (_PAGE + slot * stride for slot in range(slots))
         self.batches: list[NDArray[np.uint8]] = [memory[at : at + int(np.prod(shape))].reshape(shape) for at in starts]
+
+    def _map(self, size: int, own: bool) -> mmap.mmap:
+        try:
+            return mmap.mmap(self.handle, size)
+        except OSError as error:
+            if own:
+                os.close(self.handle)
+            raise _no_memory("the batches", size, error) from error
 
     def close(self) -> None:
         """Let go of the memory, which lives on as long as an array refers to it."""
         os.close(self.handle)
-        self.batches, self.void = [], np.zeros(1, np.int64)
+        self.batches, self.cancelled = [], np.zeros(1, np.int64)
 
 
 def anonymous_file(content: bytes) -> int:
-    """A file descriptor of a nameless file with that content, to be inherited."""
-    handle = _anonymous(len(content), "the data index")
+    """A file descriptor of a nameless file with that content, to be inherited. Raises NetspecError."""
+    handle = _anonymous(len(content), "the list of images")
     os.pwrite(handle, content, 0)
     return handle
 
@@ -48,7 +58,7 @@ def anonymous_file(content: bytes) -> int:
 def _anonymous(size: int, what: str) -> int:
     handle = -1
     try:
-        handle = _nameless()
+        handle = nameless_file()
         # Reserve the memory now: a lack of it would else kill the process at the first touch.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, 0, size)
@@ -57,11 +67,17 @@ def _anonymous(size: int, what: str) -> int:
     except OSError as error:
         if handle >= 0:
             os.close(handle)
-        raise NetspecError(f"no memory for {what}: {size:,} bytes: {error.strerror}; try a smaller batch") from error
+        raise _no_memory(what, size, error) from error
     return handle
 
 
-def _nameless() -> int:
+def _no_memory(what: str, size: int, error: OSError) -> NetspecError:
+    remedy = "" if is_limit(error) and error.errno != errno.ENOMEM else "; a smaller batch needs less"
+    return NetspecError(f"no shared memory for {what} ({size:,} bytes): {cause(error)}{remedy}")
+
+
+def nameless_file() -> int:
+    """A descriptor of an empty file without a name; raises OSError."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("netspec-data")
     with tempfile.TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""The shapes and textures of the generated pictures, as masks drawn once in a few sizes."""
+"""Shapes and textures of the generated pictures, as grey masks drawn once in a few sizes."""
 
 from __future__ import annotations
 

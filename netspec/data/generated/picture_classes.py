@@ -1,4 +1,4 @@
-"""The words of the generated pictures: ten shapes, ten colours and ten textures make a thousand classes."""
+"""The classes of generated pictures: ten shapes, ten colours and ten textures make a thousand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = (
 TEXTURES = ("plain", "striped", "barred", "checked", "dotted", "ringed", "rayed", "latticed", "halved", "eyed")
 
 
-class Kind(NamedTuple):
+class PictureClass(NamedTuple):
     """A class: what is drawn, in which colour and with which texture."""
 
     name: str
@@ -29,13 +29,13 @@ class Kind(NamedTuple):
     texture: int
 
 
-def kinds(count: int) -> tuple[Kind, ...]:
+def picture_classes(count: int) -> tuple[PictureClass, ...]:
     """The first ``count`` of the thousand, sorted by name; few classes differ in shape, colour and texture at once."""
-    return tuple(sorted(_kind(number) for number in range(count)))
+    return tuple(sorted(_numbered(number) for number in range(count)))
 
 
-def _kind(number: int) -> Kind:
+def _numbered(number: int) -> PictureClass:
     hundreds, tens, ones = number // 100, number // 10 % 10, number % 10
     shape, colour, texture = ones, (3 * ones + tens) % 10, (7 * ones + 3 * tens + hundreds) % 10
     name = f"{COLOURS[colour][0]}-{TEXTURES[texture]}-{SHAPES[shape]}"
-    return Kind(name, shape, colour, texture)
+    return PictureClass(name, shape, colour, texture)

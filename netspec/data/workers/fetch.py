@@ -1,4 +1,4 @@
-"""What a worker does: read the images of a block of a batch's rows and write their crops."""
+"""Fetching samples: reads the images of some rows of a batch, and writes their crops into it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.data.decode import Geometry, Place, centre, crop_image
-from netspec.data.shuffle import below, draws, permutation
+from netspec.data.decode import Geometry, Placement, centre, crop_image
+from netspec.data.shuffle import below, permutation, random_words
 from netspec.data.source import BrokenImage, Split
+from netspec.errors import NetspecError
+from netspec.machine.limits import cause, is_limit
 
 _MOST_TRIES = 64
 """So many unreadable images in a row are no accident."""
@@ -31,7 +33,7 @@ class Task(NamedTuple):
 
 
 @dataclass(slots=True)
-class Done:
+class Result:
     """What became of a task: each row's image (-1: none), the broken images met, or why the task failed."""
 
     ticket: int
@@ -42,8 +44,8 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How images become rows: geometry, and in training random crops, perhaps mirrored, in the epoch's random order."""
+class Transform:
+    """How images become rows: the crop, and in training its random place, mirroring and the epoch's shuffled order."""
 
     geometry: Geometry
     training: bool
@@ -51,39 +53,39 @@ class Recipe:
     seed: int
 
 
-class Reader:
-    """Reads the images of one split by one recipe."""
+class Fetcher:
+    """Fetches images of one split through one transform."""
 
-    def __init__(self, split: Split, recipe: Recipe) -> None:
-        self._split, self._recipe = split, recipe
+    def __init__(self, split: Split, transform: Transform) -> None:
+        self._split, self._transform = split, transform
         self._broken: dict[int, str] = {}
         self._epoch, self._order = -1, np.arange(len(split))
 
-    def fill(self, task: Task, rows: NDArray[np.uint8], void: Callable[[], bool] = lambda: False) -> Done:
+    def fetch(self, task: Task, rows: NDArray[np.uint8], cancelled: Callable[[], bool] = lambda: False) -> Result:
         """Write the task's rows, uint8 (rows, height, width, channels); a row without an image becomes black.
 
-        In training the row of a broken image shows the next readable one of the epoch's order. Before each image
-        ``void`` says whether the rest is no longer wanted.
+        In training the row of a broken image shows the next readable one of the epoch's order. ``cancelled`` is asked
+        before each image. Raises NetspecError where the machine, and not an image, is at fault.
         """
-        done = Done(task.ticket, task.row)
+        result = Result(task.ticket, task.row)
         order = self._order_of(task.epoch)
-        tries = _MOST_TRIES if self._recipe.training else 1
+        tries = min(_MOST_TRIES if self._transform.training else 1, len(order))
         for i in range(task.rows):
-            if void():
+            if cancelled():
                 break
-            places = (task.first + i + step for step in range(min(tries, len(order))))
+            places = range(task.first + i, task.first + i + tries)
             candidates = (int(order[place % len(order)]) for place in places)
-            shown = next((image for image in candidates if self._show(image, task, rows[i], done.broken)), -1)
+            shown = next((image for image in candidates if self._show(image, task, rows[i], result.broken)), -1)
             if shown < 0:
                 rows[i] = 0
-                if self._recipe.training:
-                    done.failure = f"{min(tries, len(order))} images in a row cannot be read"
-            done.images.append(shown)
-        return done
+                if self._transform.training:
+                    result.failure = f"{tries} images in a row cannot be read"
+            result.images.append(shown)
+        return result
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        if self._recipe.training and epoch != self._epoch:
-            self._order, self._epoch = permutation(len(self._split), self._recipe.seed, epoch), epoch
+        if self._transform.training and epoch != self._epoch:
+            self._order, self._epoch = permutation(len(self._split), self._transform.seed, epoch), epoch
         return self._order
 
     def _show(self, image: int, task: Task, row: NDArray[np.uint8], broken: dict[int, str]) -> bool:
@@ -96,16 +98,20 @@ class Reader:
         return False
 
     def _crop(self, image: int, task: Task, row: NDArray[np.uint8]) -> str | None:
-        recipe = self._recipe
+        transform = self._transform
         place, mirror = _VIEWS[task.view % 5], task.view >= 5
-        if recipe.training:
-            words = draws(recipe.seed, task.epoch, image, 3)
-            place, mirror = partial(_random_place, words), recipe.mirror and bool(words[2] >> 63)
+        if transform.training:
+            words = random_words(transform.seed, task.epoch, image, 3)
+            place, mirror = partial(_random_place, words), transform.mirror and bool(words[2] >> 63)
         try:
-            crop_image(self._split.read(image), recipe.geometry, place, mirror, row)
+            crop_image(self._split.read(image), transform.geometry, place, mirror, row)
         except BrokenImage as error:
             return str(error)
+        except MemoryError as error:
+            raise NetspecError(f"{self._split.name(image)}: {cause(error)}") from error
         except OSError as error:
+            if is_limit(error):
+                raise NetspecError(f"{self._split.name(image)}: {cause(error)}") from error
             return error.strerror or str(error)
         return None
 
@@ -114,7 +120,7 @@ def _random_place(words: list[int], rows: int, columns: int) -> tuple[int, int]:
     return below(words[0], rows + 1), below(words[1], columns + 1)
 
 
-_VIEWS: tuple[Place, ...] = (
+_VIEWS: tuple[Placement, ...] = (
     centre,
     lambda rows, columns: (0, 0),
     lambda rows, columns: (0, columns),

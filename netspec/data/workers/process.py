@@ -1,4 +1,4 @@
-"""A data worker: a clean process that reads images into shared memory until its parent closes the pipe or dies.
+"""A worker process of the pool: fetches images into shared memory until its parent closes the pipe or dies.
 
 Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks, results. It imports
 numpy and PIL only.
@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from netspec.data.shared_ring import Ring
 from netspec.data.source import Split
-from netspec.data.tasks import Done, Reader, Recipe, Task
+from netspec.data.workers.fetch import Fetcher, Result, Task, Transform
+from netspec.data.workers.shared_ring import Ring
+from netspec.errors import NetspecError
 
 TASK = struct.Struct(f"={len(Task._fields)}q")
 """A task as one record; a pipe hands out whole records, since all reads and writes are of this size."""
@@ -29,7 +30,7 @@ class Setup(NamedTuple):
     """What every worker of a pipeline is given."""
 
     split: Split
-    recipe: Recipe
+    transform: Transform
     slots: int
     shape: tuple[int, int, int, int]
 
@@ -39,22 +40,24 @@ def main() -> None:
     parent, setup_file, ring_file, tasks, results = map(int, sys.argv[1:])
     setup: Setup = pickle.loads(os.pread(setup_file, os.fstat(setup_file).st_size, 0))
     ring = Ring(setup.slots, setup.shape, ring_file)
-    reader = Reader(setup.split, setup.recipe)
+    fetcher = Fetcher(setup.split, setup.transform)
     answers = Connection(results, readable=False)
     try:
         for task in _tasks(tasks, parent):
-            answers.send(perform(reader, ring, task))
+            answers.send(perform(fetcher, ring, task))
     except BrokenPipeError:
         return  # the parent is gone
 
 
-def perform(reader: Reader, ring: Ring, task: Task) -> Done:
-    """Do the task, but no longer than until it becomes void."""
+def perform(fetcher: Fetcher, ring: Ring, task: Task) -> Result:
+    """Do the task, but no longer than until it is cancelled."""
     rows = ring.batches[task.slot][task.row : task.row + task.rows]
     try:
-        return reader.fill(task, rows, lambda: bool(task.ticket < ring.void[0]))
+        return fetcher.fetch(task, rows, lambda: bool(task.ticket < ring.cancelled[0]))
+    except NetspecError as error:
+        return Result(task.ticket, task.row, failure=str(error))
     except Exception as error:  # told by the parent, in one line
-        return Done(task.ticket, task.row, failure=f"{type(error).__name__}: {error}")
+        return Result(task.ticket, task.row, failure=f"{type(error).__name__}: {error}")
 
 
 def _tasks(pipe: int, parent: int) -> Iterator[Task]:
