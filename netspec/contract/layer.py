@@ -56,6 +56,11 @@ class Layer:
     """Variant -> error bound that it declares where 1e-5 cannot hold (Winograd, tf32)."""
     needs: ClassVar[Mapping[str, tuple[int, int]]] = {}
     """Variant -> compute capability of the GPUs that alone have its instructions; it is never taken on others."""
+    nonfinite: ClassVar[Mapping[str, str]] = {}
+    """What a NaN among the inputs need not make NaN, with the reason: a tensor that kernels write, or a sum in ``reports``.
+
+    All else that could change with an element becomes NaN with it, see netspec.plugin.
+    """
     kinks: ClassVar[str | None] = None
     """Where the function has no derivative, in words: the gradient check leaves out elements that it finds there."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
