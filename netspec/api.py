@@ -92,7 +92,8 @@ def evaluate(
     """Loss and errors of a checkpoint, or of a run's best one, over all images of a split, each counted once.
 
     ``data`` replaces the images that the run was trained with; their classes must be the run's. ``views`` is 1 for
-    the centre crop, 10 for the paper's ten (None: as the spec says). Raises NetspecError.
+    the centre crop, 10 for the paper's ten (None: as the spec says). Raises NetspecError, also where the loss is not
+    finite or no image can be read.
     """
     from netspec.runners.inference import evaluate_checkpoint
 
@@ -114,8 +115,8 @@ def predict(
 
     ``images`` is a list of them; a path may stand alone.
 
-    Images are resized and cropped at the centre as in evaluation; one that cannot be read has its ``error`` set.
-    Raises NetspecError.
+    Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
+    not finite, has its ``error`` set. Raises NetspecError.
     """
     from netspec.runners.inference import predict_images
 

@@ -240,9 +240,8 @@ class Session:
 
     def _overflowed(self, runner: Runner, phase: Phase) -> tuple[str, ...]:
         """Parameters that the update made infinite or NaN."""
-        flags = {buffer: runner.read(buffer) for buffer in self._updates[phase]}
-        names = (self._updates[phase][buffer][int(place)] for buffer in flags for place in np.flatnonzero(flags[buffer]))
-        return tuple(dict.fromkeys(names))
+        flags = {buffer: np.flatnonzero(runner.read(buffer)) for buffer in self._updates[phase]}
+        return tuple(dict.fromkeys(self._updates[phase][buffer][int(i)] for buffer in flags for i in flags[buffer]))
 
     def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
         return {

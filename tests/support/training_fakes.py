@@ -39,6 +39,7 @@ class FakeBatches:
     training: bool = True
     held: int = 0
     taken: list = field(default_factory=list)
+    broken: tuple = ()
 
     @property
     def split(self) -> range:

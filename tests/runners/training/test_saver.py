@@ -11,7 +11,7 @@ from records import RECORD
 from netspec.errors import NetspecError
 from netspec.runners.execution.session import Session
 from netspec.runners.training.checkpoint import Evaluated, Record
-from netspec.runners.training.saver import Saver, best, listed, newest_whole, path_of, set_aside
+from netspec.runners.training.saver import Saver, listed, newest_whole, path_of, ranked, set_aside
 from netspec.store.write_gate import Gate
 
 TENSORS = {"w": np.arange(6, dtype=np.float32)}
@@ -34,6 +34,10 @@ def saver_in(folder, store=None):
 def at(iteration: int, error: float | None) -> Record:
     evaluated = None if error is None else Evaluated(iteration, error, {"top1": error})
     return replace(RECORD, iteration=iteration, evaluated=evaluated)
+
+
+def best(folder):
+    return next(iter(ranked(folder)), None)
 
 
 def save(saver: Saver, iteration: int, error: float | None = None):
