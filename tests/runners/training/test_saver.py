@@ -85,7 +85,7 @@ def test_what_goes_wrong_in_the_thread_is_raised(tmp_path, monkeypatch):
     def fail(path, checkpoint):
         raise NetspecError("the disk is full")
 
-    monkeypatch.setattr(saver.checkpoint, "write", fail)
+    monkeypatch.setattr("netspec.runners.training.saver.checkpoint.write", fail)
     saver.save(at(2, None))
     with pytest.raises(NetspecError, match="the disk is full"):
         saver.wait()
