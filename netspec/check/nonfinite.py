@@ -1,10 +1,11 @@
 """Checks of NaN and infinities: what is not finite reaches what it feeds, in every direction and variant.
 
 Each floating tensor that a direction reads is spoilt in turn. The plain kernels in float64 are held to what finite
-numbers show: an element that changes with the one spoilt must become NaN with it. All kernels are held to those: where
-they give NaN, NaN; where they give an infinity, that one or NaN. More of an image may become NaN (zeros of a padding
-are multiplied, Winograd's method subtracts), but nothing of another image of the batch. ``Layer.nonfinite`` declares
-what may stay finite.
+numbers show: an element that changes with the one spoilt must become NaN with it. (Backward only of gradients: by a NaN
+in another tensor a comparison may be decided either way, since forward has passed it on.) All kernels are held to the
+plain ones: where they give NaN, NaN; where they give an infinity, that one or NaN. More of an image may become NaN
+(zeros of a padding are multiplied, Winograd's method subtracts), but nothing of another image of the batch.
+``Layer.nonfinite`` declares what may stay finite.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def check_non_finite(subject: Subject) -> None:
     for case, phase in _cases(subject):
         exact = case.on(subject.device, phase, dtype="float64")
         for trial in _trials(exact, _values(case, phase)):
-            if trial.place is not None:
+            if trial.place is not None and (trial.direction == "forward" or trial.name.startswith("d_")):
                 _check_reach(exact, trial, case)
     if "cpu" in subject.kernel_backends:
         hold_to_plain(subject, cpu())

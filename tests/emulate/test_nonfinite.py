@@ -60,7 +60,9 @@ def spoil(one, name, number):
 
 
 @pytest.mark.parametrize("layer", FUSED)
-@pytest.mark.parametrize(("name", "number"), [("conv1.weight", np.nan), ("conv1.bias", np.inf), ("conv2.bias", -np.inf)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("conv1.weight", np.nan), ("conv1.bias", np.inf), ("conv2.bias", -np.inf)]
+)
 def test_fused_layers_pass_on_what_they_do_alone(layer, name, number):
     """Forward and backward, gradients included: the same bits as with each layer a kernel of its own."""
     found = []
@@ -123,4 +125,4 @@ def test_the_contract_suite_finds_a_cuda_kernel_that_loses_nan():
     load_plugin(PLUGINS / "wrong_nonfinite.py")
     found = outcome(check_cuda_non_finite, Subject("wrong_nan_cuda", ("cpu", "cuda")))
     assert found.status == "failed"
-    assert "is 0 where x[0, 0, 0, 3] is NaN; the plain kernels in float64 give nan (cuda, plain, train," in found.message
+    assert "is 0 where x[0, 0, 0, 3] is NaN; the plain kernels in float64 give nan (cuda, plain," in found.message

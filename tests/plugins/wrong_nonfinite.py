@@ -13,20 +13,18 @@ class LosesNaN(Elementwise):
         return x if x > 0 else 0
 
     def backward(y, dy):
-        return dy if y > 0 else y
+        return dy if y > 0 else 0
 
 
 @register("wrong_nan_backward")
-class LosesNaNOfOutput(Elementwise):
-    """y = max(x, 0), whose gradient is 0 where y is NaN."""
-
-    kinks = "at 0"
+class LosesNaNOfGradient(Elementwise):
+    """y = x, with gradients of at most 100."""
 
     def forward(x):
-        return max(x, 0)
+        return x
 
-    def backward(y, dy):
-        return dy if y > 0 else 0
+    def backward(dy):
+        return dy if dy < 100 else 100
 
 
 class Copy(Layer):

@@ -1,5 +1,6 @@
 """Saving beside the training: which checkpoints are kept, and what happens when one cannot be written."""
 
+import math
 import threading
 from dataclasses import replace
 
@@ -111,9 +112,10 @@ def test_damaged_ones_are_named_and_set_aside(tmp_path):
 def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
     saver = saver_in(tmp_path)
     for iteration, loss in [(1, float("nan")), (2, 0.7), (3, 0.8)]:
-        saver.save(replace(RECORD, iteration=iteration, evaluated=Evaluated(iteration, loss, {})))
-        saver.wait()
-    assert best(tmp_path).iteration == 2
+        saver.save(replace(RECORD, iteration=iteration, evaluated=Evaluated(iteration, loss, {"top1": 0.9})))
+        (event,) = saver.wait()
+        assert event.best == math.isfinite(loss)
+    assert best(tmp_path).iteration == 3
 
 
 def test_no_memory_for_a_copy_that_is_made_at_once_is_told(tmp_path):
