@@ -11,4 +11,4 @@ class ReLU(Elementwise):
         return max(x, 0)
 
     def backward(y, dy):
-        return dy if y > 0 else 0
+        return dy if y > 0 else y  # which is 0, or NaN

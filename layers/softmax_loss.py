@@ -85,6 +85,7 @@ class SoftmaxLoss(Layer):
     inputs = ("x", "label")
     optional = ("label",)
     reports = ("loss", "top1", "top5", "count")
+    nonfinite = dict.fromkeys(("top1", "top5"), "errors are counted: a score that is NaN is one; the loss is NaN then")
     prefer = {"cuda": ("vector",)}
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,)]},

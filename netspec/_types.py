@@ -26,7 +26,7 @@ class RunResult:
 
 
 class Prediction(NamedTuple):
-    """What was seen in an image: (class, probability), best first; ``error`` says why an image could not be read."""
+    """What was seen in an image: (class, probability), best first; ``error`` says why there is nothing to be seen."""
 
     path: str
     top: tuple[tuple[str, float], ...]

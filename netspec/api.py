@@ -93,7 +93,9 @@ def evaluate(
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
     for the centre crop, 10 for the paper's ten (None: as the spec says). Images that cannot be read are left out, and
-    ``broken`` of the result counts them. Raises NetspecError.
+    ``broken`` of the result counts them.
+
+    Raises NetspecError, also where the loss is not finite or no image can be read.
     """
     from netspec.runners.inference import evaluate_checkpoint
 
@@ -115,8 +117,8 @@ def predict(
 
     ``images`` is a list of them; a path may stand alone.
 
-    Images are resized and cropped at the centre as in evaluation; one that cannot be read has its ``error`` set.
-    Raises NetspecError.
+    Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
+    not finite, has its ``error`` set. Raises NetspecError.
     """
     from netspec.runners.inference import predict_images
 

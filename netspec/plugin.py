@@ -46,11 +46,18 @@ parameters are asked for by name:
   shard and the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in
   the whole tensor is the same on any device count.
 
+**NaN and infinities** are never lost, or a step that is not finite could not be told from a good one. Whatever could
+change with an element of an input, a parameter or a state, backward of a gradient, is NaN where that element is: on
+every backend, in every variant. An infinity gives what IEEE 754 gives, or NaN. Nothing of it reaches another image of
+the batch. No comparison with NaN holds: ``0 if x < 0 else x`` passes it on, ``x if x > 0 else 0`` does not. ``max`` and
+``min`` of numbers are NaN where an argument is, on CPUs and GPUs. ``nonfinite`` on the class declares what may stay
+finite, with the reason.
+
 The **contract suite** runs a layer on its ``examples``: ``({"attrs": {"size": 3}, "inputs": [(2, 5, 6, 4)]},)``, small
 shapes with the batch first; an input called ``label`` is int32. Without examples it makes some up from the schema. It
-differentiates numerically in float64, compares float32, other variants and CUDA with that, deals blocks out in any
-order, cuts the layer in two and compares the halves with the whole. ``kinks`` says where there is no derivative,
-``whole_only`` that the layer cannot be cut, ``bounds`` how far a variant may be off.
+differentiates numerically in float64, compares float32, other variants and CUDA with that, spoils each tensor with NaN
+and infinities, deals blocks out in any order, cuts the layer in two and compares the halves with the whole. ``kinks``
+says where there is no derivative, ``whole_only`` that the layer cannot be cut, ``bounds`` how far a variant may be off.
 
 A kernel writes only what ``writes`` names, never allocates, prints or synchronises. Float literals are cast to the
 compute dtype. Helpers that kernels call are plain functions marked ``@device``; names that need numba at import live

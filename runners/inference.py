@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,12 +22,14 @@ from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, Event, Listener, Note
 from netspec.registry import load_plugin
+from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import Checkpoint
+from netspec.runners.training.checkpoint import Checkpoint, Damaged
 from netspec.runners.training.loop import evaluate, input_names
+from netspec.runners.training.nonfinite import NotFinite, none_readable
 from netspec.runners.training.request import with_data
-from netspec.runners.training.saver import best
+from netspec.runners.training.saver import ranked
 from netspec.spec import from_canonical
 from netspec.spec.types import Spec
 
@@ -34,14 +37,23 @@ PREDICTED_AT_ONCE = 32
 _BROKEN_TOLD = 20
 
 
-def find_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint file, or a run's best checkpoint. Raises NetspecError where there is none or it is damaged."""
+def find_checkpoint(path: Path, emit: Listener) -> Checkpoint:
+    """A checkpoint file, or of a run's checkpoints the best one that is whole and finite; others are told.
+
+    Raises NetspecError where there is none.
+    """
     if not path.is_dir():
         return checkpoint.read(path)
-    found = best(path / "checkpoints")
-    if found is None:
-        raise NetspecError(f"{path}: no checkpoint there; give a run directory or a checkpoint file")
-    return checkpoint.read(found.path)
+    damaged = []
+    for kept in ranked(path / "checkpoints"):
+        try:
+            return checkpoint.read(kept.path)
+        except Damaged as error:
+            damaged.append(str(error))
+            emit(Note(f"{error}; passed over"))
+    if damaged:
+        raise NetspecError("\n".join((f"{path}: no checkpoint is whole and finite:", *damaged)))
+    raise NetspecError(f"{path}: no checkpoint there; give a run directory or a checkpoint file")
 
 
 def evaluate_checkpoint(
@@ -74,7 +86,10 @@ def evaluate_checkpoint(
         _session(found, spec, binding, phase, size, emit) as session,
     ):
         work = _by_reports if phase == "eval" else _by_views
-        loss, errors, count, seconds = work(session, batches, input_names(spec), emit)
+        try:
+            loss, errors, count, seconds = work(session, batches, input_names(spec), emit)
+        except NotFinite as error:
+            raise NotFinite(f"{found.path}: {error}") from error
         broken = [f"{split}: {name}: {reason}" for name, reason in batches.broken]
     if broken:
         emit(Note(_told_broken(broken, count)))
@@ -100,7 +115,9 @@ def predict_images(
             some = images[start : start + size]
             reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
             probs = session.predict({name: crops}, len(some))
+            wrong = _not_finite(session, {name: crops}, probs)
             for row, reason in enumerate(reasons):
+                reason = reason or wrong.get(row)
                 best_first = () if reason else _top(probs[row], found.record.classes, top)
                 predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason))
     return predictions
@@ -114,7 +131,7 @@ def _opened(path: Path, binding: Binding, emit: Listener) -> tuple[Checkpoint, S
     """The checkpoint and its spec."""
     for plugin in binding.plugins:
         load_plugin(plugin)
-    found = find_checkpoint(path)
+    found = find_checkpoint(path, emit)
     emit(Note(f"{found.path}: iteration {found.record.iteration:,}"))
     return found, from_canonical(found.record.spec, str(found.path))
 
@@ -149,7 +166,7 @@ Measured = tuple[float, dict[str, float], int, float]
 
 def _by_reports(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
     """Sums of what the cost layers report."""
-    done = evaluate(session, batches, names, emit, lambda: False)
+    done = evaluate(session, batches, names, emit, lambda: False, partial(explain, session))
     assert done is not None
     tally, seconds = done
     return tally.loss, tally.errors, tally.count, seconds
@@ -164,6 +181,8 @@ def _by_views(session: Session, batches: Pipeline, names: tuple[str, str], emit:
         for batch in batches.epoch(0, view=view):
             rows, count = batch.indices[: batch.valid], batch.valid
             probs = session.predict({names[0]: batch.image}, count) if count else np.zeros((0, total.shape[1]))
+            for row, reason in _not_finite(session, {names[0]: batch.image}, probs).items():
+                raise NotFinite(f"{batches.split.name(rows[row])}: {reason}")
             batch.release()
             if not total.shape[1]:
                 total = np.zeros((images, probs.shape[1]), np.float32)
@@ -171,17 +190,33 @@ def _by_views(session: Session, batches: Pipeline, names: tuple[str, str], emit:
             seen[rows] += 1
         emit(EvaluationProgress((view + 1) * images // views, images))
     read = seen == views
+    if not read.any():
+        raise none_readable(images, batches.broken)
     loss, errors = _judge(total[read] / views, batches.split.labels[read])
     return loss, errors, int(read.sum()), time.perf_counter() - began
 
 
 def _judge(probs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[float, dict[str, float]]:
-    """Mean cross-entropy and the shares of images whose label is not first, or not among the first five; ties count."""
+    """Mean cross-entropy and the shares of images whose label is not first, or not among the first five; ties count.
+
+    A probability that is too small for float32 counts as the smallest one that is not.
+    """
     own = probs[np.arange(len(labels)), labels][:, None]
     better = (probs >= own).sum(axis=1) - 1
-    with np.errstate(divide="ignore"):
-        loss = -np.log(own).mean()
+    loss = -np.log(np.maximum(own, np.finfo(np.float32).smallest_subnormal)).mean()
     return float(loss), {"top1": float((better >= 1).mean()), "top5": float((better >= 5).mean())}
+
+
+def _not_finite(
+    session: Session, arrays: Mapping[str, np.ndarray[Any, Any]], probs: np.ndarray[Any, Any]
+) -> dict[int, str]:
+    """The rows whose probabilities are not finite, and why."""
+    rows = np.flatnonzero(~np.isfinite(probs).all(axis=1))
+    if not rows.size:
+        return {}
+    more = explain(session, arrays, 0, len(probs), phase="predict")
+    reason = "its probabilities are not finite" + (f"; {more}" if more else "")
+    return dict.fromkeys(map(int, rows), reason)
 
 
 def _crop(image: Any, geometry: Geometry, out: np.ndarray[Any, Any]) -> str | None:

@@ -13,6 +13,7 @@ from netspec.check.declared import check_docs, check_schema, check_shape_errors,
 from netspec.check.gradient import check_gradients
 from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
+from netspec.check.propagation import check_cuda_non_finite, check_non_finite
 from netspec.check.shards import check_shards
 from netspec.check.subject import Subject
 from netspec.check.writes import (
@@ -45,10 +46,12 @@ CHECKS: tuple[Check, ...] = (
     check_gradients,
     check_float32,
     check_variants,
+    check_non_finite,
     check_team,
     check_shards,
     check_cuda,
     check_cuda_again,
+    check_cuda_non_finite,
 )
 """All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
 

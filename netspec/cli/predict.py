@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """The likeliest classes of images, best first.
 
-    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. An image that cannot be read is
-    told, the others are shown all the same; the exit code is 1 then.
+    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. An image that cannot be read, or
+    whose probabilities are not finite, is told, the others are shown all the same; the exit code is 1 then.
 
     \b
     Examples:

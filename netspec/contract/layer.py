@@ -56,6 +56,9 @@ class Layer:
     """Variant -> error bound that it declares where 1e-5 cannot hold (Winograd, tf32)."""
     needs: ClassVar[Mapping[str, tuple[int, int]]] = {}
     """Variant -> compute capability of the GPUs that alone have its instructions; it is never taken on others."""
+    nonfinite: ClassVar[Mapping[str, str]] = {}
+    """Exceptions from the rule that a NaN reaches all that could change with it (see netspec.plugin), with the reason:
+    a tensor that kernels write, or a sum in ``reports``, that may stay finite."""
     kinks: ClassVar[str | None] = None
     """Where the function has no derivative, in words: the gradient check leaves out elements that it finds there."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()

@@ -18,7 +18,8 @@ from numba.core.registry import cpu_target
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
 from netspec.kernels.specialise import Prepared, prepare
 
-# Contraction and reassociation let reductions be vectorised. NaN and infinity keep their meaning.
+# Contraction and reassociation let reductions be vectorised. NaN and infinities are not lost; as quotients are taken by
+# estimates of reciprocals, what is divided by an infinity may be NaN where IEEE 754 has 0.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FASTMATH}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -15,10 +16,13 @@ import numpy as np
 
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.errors import NetspecError
+from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
 
 _CAST = "_netspec_cast"
 """What a kernel finds the compute dtype under."""
+_EXTREMUM = "_netspec_"
+"""What the names of netspec.kernels.extrema begin with in a kernel."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ class Prepared:
 def prepare(function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None) -> Prepared:
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
-    Module-level floats that it reaches are constants of the compute dtype, as its literals are. ``stored_through``
-    takes the place of ``netspec.plugin.epilogue``, or ``backward_epilogue``.
+    Module-level floats that it reaches are constants of the compute dtype, as its literals are; ``max`` and ``min`` of
+    numbers pass NaN on, see netspec.kernels.extrema. ``stored_through`` takes the place of ``netspec.plugin.epilogue``,
+    or ``backward_epilogue``.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
@@ -85,7 +90,8 @@ class _Preparer:
             argument.annotation = None
         if ast.get_docstring(definition):
             definition.body = definition.body[1:] or [ast.Pass()]
-        _Literals(self.dtype, hasattr(function, "__netspec_scalar__")).visit(definition)
+        own = {*function.__globals__, *function.__code__.co_varnames, *function.__code__.co_freevars}
+        _Numbers(self.dtype, hasattr(function, "__netspec_scalar__"), EXTREMA.keys() - own).visit(definition)
         ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names[_CAST] = self.cast
@@ -109,8 +115,9 @@ class _Preparer:
         used = {name for statement in definition.body for name in _names(statement, ast.Load)}
         used -= _names(definition, ast.Store) | {argument.arg for argument in _arguments(definition)}
         used |= _names(definition.args, ast.Load)
+        extrema = {_EXTREMUM + name: one for name, one in EXTREMA.items() if _EXTREMUM + name in used}
         closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-        found = {**function.__globals__, **closure}
+        found = {**function.__globals__, **closure, **extrema}
         if unknown := [name for name in sorted(used - {_CAST}) if name not in found and not hasattr(builtins, name)]:
             raise NetspecError(f"{function.__qualname__} uses '{unknown[0]}', which is not defined")
         return {name: self._resolve(function, name, found[name]) for name in used if name in found}
@@ -178,11 +185,14 @@ def _parse(function: Any) -> tuple[ast.Module, str]:
     return tree, inspect.getsourcefile(function) or "<unknown>"
 
 
-class _Literals(ast.NodeTransformer):
-    """Wraps float literals in the compute dtype; in scalar functions whole numbers too, but for exponents."""
+class _Numbers(ast.NodeTransformer):
+    """Wraps float literals in the compute dtype, in scalar functions whole numbers too; names ``max`` and ``min`` anew.
 
-    def __init__(self, dtype: str, whole_too: bool) -> None:
-        self.dtype, self.whole_too = dtype, whole_too
+    Exponents, indices and what is given to ``range`` are whole numbers and stay as they are.
+    """
+
+    def __init__(self, dtype: str, whole_too: bool, extrema: Set[str]) -> None:
+        self.dtype, self.whole_too, self.extrema = dtype, whole_too, extrema
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         kinds = (int, float) if self.whole_too else (float,)
@@ -202,9 +212,14 @@ class _Literals(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and node.func.id == "range":
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name == "range":
             return node
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        if name not in self.extrema or len(node.args) < 2:
+            return node
+        function = ast.Name(_EXTREMUM + name, ast.Load())
+        return functools.reduce(lambda a, b: ast.copy_location(ast.Call(function, [a, b], []), node), node.args)
 
 
 def _is_whole(node: ast.AST) -> bool:

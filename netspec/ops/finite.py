@@ -12,10 +12,15 @@ _THREADS = 128
 
 
 @device
+def is_finite(value):
+    """Whether a number is finite."""
+    return abs(value) <= _LARGEST
+
+
+@device
 def are_finite(values):
     """Whether four numbers are finite."""
-    a, b, c, d = abs(values[0]) <= _LARGEST, abs(values[1]) <= _LARGEST, abs(values[2]) <= _LARGEST, values[3]
-    return a & b & c & (abs(d) <= _LARGEST)
+    return is_finite(values[0]) & is_finite(values[1]) & is_finite(values[2]) & is_finite(values[3])
 
 
 class Finite(Operation):
@@ -54,6 +59,6 @@ class Finite(Operation):
             good = are_finite(a) & are_finite(b) & are_finite(c) & are_finite(d)
         else:
             for i in range(start + cuda.threadIdx.x, source.size, _THREADS):
-                good = good and abs(source[i]) <= _LARGEST
+                good = good and is_finite(source[i])
         if not good:
             store_relaxed(flag, 0, 0)

@@ -11,19 +11,30 @@ from netspec.planning.shards import Shard
 
 
 class Update:
-    """Appends the finite checks, the exchange of their flags and one update a parameter."""
+    """Appends the finite checks, the exchange of their flags and one update a parameter.
+
+    ``finite@device`` holds all devices' verdicts, 1 for a finite iteration; ``overflow@device`` a flag for each update
+    on the device, 1 where it gave numbers that are not finite.
+    """
 
     def __init__(self, builder: Builder, backward: Backward) -> None:
         self.builder, self.backward = builder, backward
         self.shards = [shard for shards in builder.network.shards for shard in shards]
         self.devices = builder.network.spec.devices
+        self.places: dict[str, int] = {}
+        """A parameter's place among the gradients that its device checks."""
 
     def run(self) -> None:
         """All steps from the last gradient to the end of the iteration."""
         gradients = self._gradients()
         checks: dict[str, list[Region]] = {device: [] for device in self.devices}
         for buffer, region in gradients.items():
-            checks[self.builder.buffers[buffer].device].append(region)
+            device = self.builder.buffers[buffer].device
+            self.places[buffer] = len(checks[device])
+            checks[device].append(region)
+        for state, following in self.builder.latest.items():
+            if self.builder.buffers[state].dtype == "float32":
+                checks[self.builder.buffers[state].device].append(Region(following))
         for shard in self.shards:
             if "report" in shard.outputs:
                 checks[shard.device].append(Region(shard.outputs["report"].buffer))
@@ -52,7 +63,9 @@ class Update:
             self.builder.step(name, "finite", device, {"source": region, "flag": flag}, ("flag",))
         place = judges.index(device)
         verdict = Region(f"finite@{device}", 0, place, place + 1)
-        self.builder.step(f"agree@{device}", "agree", device, {"flags": flags, "verdict": verdict}, ("verdict",))
+        overflow = self.builder.buffer(f"overflow@{device}", device, (len(regions),), "int32", "flag")
+        args = {"flags": flags, "verdict": verdict, "overflow": overflow}
+        self.builder.step(f"agree@{device}", "agree", device, args, ("verdict", "overflow"))
 
     def _informed(self, judges: tuple[str, ...]) -> tuple[str, ...]:
         """Devices that judge, hold parameters or hold state."""
@@ -98,6 +111,7 @@ class Update:
             "gradient": gradient,
             "rates": Region(f"rates@{shard.device}"),
             "finite": finite,
+            "overflow": Region(f"overflow@{shard.device}", 0, self.places[buffer], self.places[buffer] + 1),
         }
         factors = shard.spec.multiplier_of(name)
         self.builder.step(
@@ -105,7 +119,7 @@ class Update:
             "update",
             shard.device,
             args,
-            ("param", "momentum"),
+            ("param", "momentum", "overflow"),
             layer=shard.spec.name,
             attrs={"rate": factors.rate, "decay": factors.decay},
             flops=6 * prod(param.shape),

@@ -6,22 +6,30 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from netspec.contract.kernel import Phase
 from netspec.planning.plan import STORED, Region, Step
 from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
-from netspec.runners.execution.session import Rates, Session
+from netspec.runners.execution.session import NO_RATES, Rates, Session
 
 
-def explain(session: Session, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> str:
+def explain(
+    session: Session,
+    arrays: Mapping[str, Host],
+    iteration: int,
+    valid: int,
+    rates: Rates = NO_RATES,
+    phase: Phase = "train",
+) -> str:
     """Say which layer and direction first gave a number that is not finite, in a clause; empty where none is found.
 
     The iteration has changed nothing, so running its steps again gives the same numbers.
     """
-    bound = session.bound("train")
+    bound = session.bound(phase)
     stored = [Region(name) for name, buffer in bound.program.buffers.items() if buffer.kind in STORED]
     before = _first_bad(bound, stored)
     if before is not None:
-        return f"'{before}' was not finite before the step"
+        return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
     bound.fill(arrays, (iteration, valid), rates)
     for one in bound.steps:
         for step in split(one.step):  # fused layers one by one: each could be the first

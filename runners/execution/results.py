@@ -35,7 +35,7 @@ def handed_over(bound: BoundProgram) -> list[str]:
     """The buffers that a Session reads after an iteration."""
     plan, buffers = bound.program.plan, bound.program.buffers
     answer = [plan.probs] if plan.phase == "predict" and plan.probs else []
-    return [*answer, *plan.reports, *(name for name in buffers if name.startswith("finite@"))]
+    return [*answer, *plan.reports, *(name for name in buffers if name.startswith(("finite@", "overflow@")))]
 
 
 def _carved(device: Device, buffers: list[Buffer]) -> Mapping[str, Host]:

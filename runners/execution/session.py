@@ -62,12 +62,16 @@ NO_RATES = Rates(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch gave: the sums of each cost layer's report, its loss weight beside them, and the verdict."""
+    """What a batch gave: the sums of each cost layer's report, its loss weight beside them, and the verdict.
+
+    ``overflowed`` names the tensors that are no longer finite since the update, which had finite gradients.
+    """
 
     reports: Mapping[str, Mapping[str, float]]
     finite: bool
     seconds: float | None = None
     """How long the devices worked on it, where they can tell."""
+    overflowed: tuple[str, ...] = ()
 
 
 class Session:
@@ -119,6 +123,7 @@ class Session:
                 phase: [name for name in plan.buffers if name.startswith("finite@")]
                 for phase, plan in self.plans.items()
             }
+            self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
                 phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
             }
@@ -171,7 +176,7 @@ class Session:
         runner = self._runner(phase)
         seconds = runner.finish()
         finite = all(all(runner.read(name).tolist()) for name in self._verdicts.get(phase, ()))
-        return Outcome(self._reports(runner, phase), finite, seconds)
+        return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
 
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""
@@ -233,6 +238,11 @@ class Session:
             raise NetspecError(f"this session was not made for '{phase}', only for {', '.join(self._bound)}")
         return self._runners[phase]
 
+    def _overflowed(self, runner: Runner, phase: Phase) -> tuple[str, ...]:
+        """Parameters that the update made infinite or NaN."""
+        flags = {buffer: np.flatnonzero(runner.read(buffer)) for buffer in self._updates[phase]}
+        return tuple(dict.fromkeys(self._updates[phase][buffer][int(i)] for buffer in flags for i in flags[buffer]))
+
     def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
         return {
             layer: {**dict(zip(names, runner.read(buffer).tolist(), strict=True)), "weight": weight}
@@ -244,3 +254,14 @@ def _costs(plan: Plan, spec: Spec) -> tuple[Cost, ...]:
     layers = {buffer: buffer.partition(".")[0] for buffer in plan.reports}
     weights = {layer: float(spec.layer(layer).attrs.get("weight", 1.0)) for layer in layers.values()}
     return tuple((buffer, layers[buffer], names, weights[layers[buffer]]) for buffer, names in plan.reports.items())
+
+
+def _updates(plan: Plan) -> dict[str, dict[int, str]]:
+    """The flags that updates raise: the logical parameter of each place of those buffers."""
+    found: dict[str, dict[int, str]] = {}
+    for step in plan.steps:
+        if step.op == "update":
+            logical, flag = plan.buffers[step.args["param"].buffer].logical, step.args["overflow"]
+            assert logical is not None
+            found.setdefault(flag.buffer, {})[flag.start] = logical.name
+    return found

@@ -76,7 +76,7 @@ class Record:
         if self.evaluated is None or not self.measured:
             return float("inf")
         score = self.evaluated.errors.get("top1", self.evaluated.loss)
-        return float("inf") if math.isnan(score) else score
+        return score if math.isfinite(score) and math.isfinite(self.evaluated.loss) else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Checkpoint:
 
 
 class Damaged(NetspecError):
-    """A checkpoint file that is not whole, or not one at all."""
+    """A checkpoint file that is not whole, not one at all, or of no use since its tensors are not finite."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
@@ -132,7 +132,10 @@ def _seal(text: str, listed: str) -> str:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read and verify the whole file. Raises Damaged with the reason, or NetspecError when there is no such file."""
+    """Read and verify the whole file: its checksums, and that all numbers are finite.
+
+    Raises Damaged with the reason, or NetspecError when there is no such file.
+    """
     with _opened(path) as file:
         record, sums = _record(path, file)
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -141,6 +144,8 @@ def read(path: Path) -> Checkpoint:
     if wrong or missing:
         names = ", ".join(sorted({*wrong, *missing})[:3])
         raise Damaged(path, f"damaged: the content of {names} is not what was written")
+    if spoilt := [name for name, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
+        raise Damaged(path, f"not finite: {', '.join(spoilt[:3])} of it holds NaN or infinities; take an earlier one")
     return Checkpoint(record, tensors, path)
 
 

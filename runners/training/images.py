@@ -44,6 +44,11 @@ class TracedBatches:
         self.pipeline, self.trace, self.name = pipeline, trace, name
         self.batches, self.split = pipeline.batches, pipeline.split
 
+    @property
+    def broken(self) -> list[tuple[str, str]]:
+        """As the pipeline's."""
+        return self.pipeline.broken
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """As the pipeline's."""
         began = self.trace.now()

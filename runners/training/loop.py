@@ -7,17 +7,19 @@ Session's Store and a ``State``; a checkpoint holds both, so a resumed run goes 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, IterationDone, Listener, RunStarted
 from netspec.runners.execution.session import NO_RATES, Outcome, Rates
+from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
-from netspec.runners.training.prefetch import Ahead, Arrays, Batches, Flight, Taken, Trainer
+from netspec.runners.training.nonfinite import Explain, NotFinite
+from netspec.runners.training.prefetch import Ahead, Batches, Flight, Taken, Trainer
 from netspec.runners.training.tally import Tally
 from netspec.schedules import Progress, Schedule
 from netspec.spec.types import Spec
@@ -42,15 +44,14 @@ class Hooks(NamedTuple):
     """What the loop calls: events, checkpoints, and the question whether to stop.
 
     ``save`` is given the state (None: it has been saved) and whether the checkpoint must lie on disk when it returns.
-    ``attend`` is called after each iteration. ``explain`` looks into a step that was not finite and says more in a
-    clause, see netspec.runners.execution.replay.
+    ``attend`` is called after each iteration. ``explain`` looks into an iteration that was not finite.
     """
 
     emit: Listener
     save: Callable[[State | None, bool], None]
     attend: Callable[[], None]
     stop: Callable[[], bool]
-    explain: Callable[[Arrays, int, int, Rates], str] | None = None
+    explain: Explain | None = None
 
 
 class Training:
@@ -89,7 +90,7 @@ class Training:
     def run(self) -> Literal["finished", "interrupted"]:
         """Train to the end or until told to stop; a checkpoint of the last state then lies on disk.
 
-        Raises NetspecError when a step is not finite.
+        Raises NotFinite when a step or an evaluation is not finite; neither is saved then.
         """
         while not self._complete():
             if self.state.position == self.per_epoch:
@@ -143,6 +144,8 @@ class Training:
         """Save what has been learned when the block, which changes nothing, cannot have its images or its device."""
         try:
             yield
+        except NotFinite:
+            raise
         except NetspecError:
             with contextlib.suppress(NetspecError):  # a device that is gone can give nothing, a full disk take nothing
                 self._save(last=True)
@@ -155,10 +158,10 @@ class Training:
         return batches.start(taken, self.state.iteration, self._rates()) if taken else None
 
     def _land(self, flight: Flight) -> Outcome:
-        """Wait for the end of an iteration, which then counts. Raises NetspecError where it was not finite."""
+        """Wait for the end of an iteration, which then counts. Raises NotFinite where it was not finite."""
         outcome = self.session.finish()
-        if not outcome.finite:
-            self._not_finite(flight, Tally(outcome.reports).loss)
+        if not outcome.finite or outcome.overflowed:
+            raise self._not_finite(flight, outcome)
         self.state = replace(self.state, iteration=self.state.iteration + 1, position=self.state.position + 1)
         return outcome
 
@@ -174,14 +177,18 @@ class Training:
         progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
         return Rates(sgd.learning_rate * self.schedule.rate(progress), sgd.momentum, sgd.weight_decay)
 
-    def _not_finite(self, flight: Flight, loss: float) -> None:
-        """Say what happened and what to do.
+    def _not_finite(self, flight: Flight, outcome: Outcome) -> NotFinite:
+        """What happened and what to do.
 
-        No checkpoint: the state has not changed, but with it the same batch would fail again. Earlier ones may do.
+        There is no checkpoint of it: the state has not changed, but with it the same batch would fail again, or the
+        update has spoilt it. Earlier ones may do.
         """
+        place = f"iteration {self.state.iteration + 1:,} (epoch {self.state.epoch + 1})"
+        if outcome.overflowed:
+            return nonfinite.update(place, outcome.overflowed, flight.rates)
         explain, taken, rates = self.hooks.explain, flight.taken, flight.rates
-        more = explain(taken.arrays, self.state.iteration, taken.batch.valid, rates) if explain else ""
-        raise NetspecError(not_finite(self.state, loss, rates, more))
+        more = explain(taken.arrays, self.state.iteration, taken.batch.valid, rates, "train") if explain else ""
+        return nonfinite.step(place, Tally(outcome.reports).loss, rates, more)
 
     def _end_epoch(self) -> None:
         """Evaluate and save; when told to stop meanwhile, the evaluation stays due."""
@@ -217,8 +224,13 @@ class Training:
         """Loss and errors over the validation images; None without any, and when told to stop."""
         if self.validation is None:
             return None
-        with self._saved_on_error():
-            done = evaluate(self.session, self.validation, self.names, self.hooks.emit, self.hooks.stop)
+        parts = (self.session, self.validation, self.names, self.hooks.emit, self.hooks.stop, self.hooks.explain)
+        try:
+            with self._saved_on_error():
+                done = evaluate(*parts)
+        except NotFinite as error:
+            place = f"iteration {self.state.iteration:,} (epoch {epoch})"
+            raise nonfinite.evaluation(place, error, self._rates()) from error
         if done is None:
             return None
         tally, seconds = done
@@ -230,16 +242,26 @@ class Training:
 
 
 def evaluate(
-    session: Trainer, batches: Batches, names: tuple[str, str], emit: Listener, stop: Callable[[], bool]
+    session: Trainer,
+    batches: Batches,
+    names: tuple[str, str],
+    emit: Listener,
+    stop: Callable[[], bool],
+    explain: Explain | None = None,
 ) -> tuple[Tally, float] | None:
-    """Sums over all batches, each image counted once, and the seconds it took; None when told to stop."""
+    """Sums over all batches, each image counted once, and the seconds it took; None when told to stop.
+
+    Raises NotFinite where a sum is not finite, NetspecError where no image can be read.
+    """
     began, tally = time.perf_counter(), Tally()
     shown, queue = began, Ahead(session, batches.epoch(0), names, "eval")
     while (taken := queue.take()) is not None:
         if taken.batch.valid:
             queue.start(taken, 0, NO_RATES)
             queue.look()
-            tally.add(session.finish("eval").reports)
+            reports = session.finish("eval").reports
+            nonfinite.check_reports(reports, partial(_explained, explain, taken))
+            tally.add(reports)
         taken.batch.release()
         if stop():
             queue.give_back()
@@ -247,8 +269,14 @@ def evaluate(
         if time.perf_counter() - shown > _SHOW_EVERY_S:
             shown = time.perf_counter()
             emit(EvaluationProgress(tally.count, len(batches.split)))
+    if not tally.count:
+        raise nonfinite.none_readable(len(batches.split), batches.broken)
     emit(EvaluationProgress(tally.count, tally.count))
     return tally, time.perf_counter() - began
+
+
+def _explained(explain: Explain | None, taken: Taken) -> str:
+    return explain(taken.arrays, 0, taken.batch.valid, NO_RATES, "eval") if explain else ""
 
 
 def input_names(spec: Spec) -> tuple[str, str]:
@@ -272,14 +300,3 @@ def check_schedule(schedule: Schedule, spec: Spec, validation: bool) -> None:
             f"train.schedule: '{kind}' follows the validation error, and there are no validation images; add some, or "
             "choose another schedule (--set train.schedule.type=constant)"
         )
-
-
-def not_finite(state: State, loss: float, rates: Rates, more: str) -> str:
-    """The message for a step with a loss or gradient that is not finite."""
-    what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-    place = f"iteration {state.iteration + 1:,} (epoch {state.epoch + 1})"
-    tries = (
-        f"the step changed nothing. Try a lower rate (it was {rates.learning_rate:g}; "
-        "--set train.sgd.learning_rate=...), smaller initial weights, or look at the data"
-    )
-    return f"{place}: {what}; {more + '; ' if more else ''}{tries}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,6 +51,10 @@ class Batches(Protocol):
     @property
     def split(self) -> Sized:
         """The images."""
+
+    @property
+    def broken(self) -> Sequence[tuple[str, str]]:
+        """Name and reason of each image that could not be read so far."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch from number ``start`` on."""

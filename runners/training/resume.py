@@ -83,7 +83,7 @@ def _from_folder(folder: Path) -> Origin:
     if found is not None and found.path is not None:
         return Origin(found.record, found.tensors, found.path, folder, damaged)
     if damaged:
-        raise NetspecError(f"{folder}: no checkpoint is whole:\n" + "\n".join(map(str, damaged)))
+        raise NetspecError(f"{folder}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
     if not (folder / START).is_file():
         raise NetspecError(f"{folder}: not a run directory, or of a run that never began")
     return Origin(checkpoint.record_from(folder / START), None, folder, folder)

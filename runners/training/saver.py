@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 import time
@@ -45,7 +46,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
-    """The newest checkpoint that is whole, and what is wrong with those newer than it."""
+    """The newest checkpoint that is whole and finite, and what is wrong with those newer than it."""
     damaged: list[Damaged] = []
     for path in listed(folder):
         try:
@@ -55,10 +56,13 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
     return None, damaged
 
 
-def best(folder: Path) -> Kept | None:
-    """The checkpoint with the least error, else the newest; None where there is none that can be read."""
-    kept = _kept(folder)
-    return min(kept, key=lambda each: (each.score, -each.iteration), default=None)
+def ranked(folder: Path) -> list[Kept]:
+    """The checkpoints whose record can be read, that with the least error first, else the newest."""
+    return sorted(_kept(folder), key=_rank)
+
+
+def _rank(kept: Kept) -> tuple[float, int]:
+    return kept.score, -kept.iteration
 
 
 def _kept(folder: Path) -> list[Kept]:
@@ -153,7 +157,7 @@ class Saver:
         least = min((kept.score for kept in self._kept), default=float("inf"))
         self._kept.append(Kept(record.iteration, record.score, path))
         self._prune()
-        is_best = record.measured and record.score <= least
+        is_best = math.isfinite(record.score) and record.score <= least
         return CheckpointWritten(str(path), record.iteration, nbytes, stall, is_best, seconds)
 
     @contextlib.contextmanager
@@ -164,7 +168,7 @@ class Saver:
             self.trace.span("host", "checkpoints", name, start)
 
     def _prune(self) -> None:
-        best = min(self._kept, key=lambda kept: (kept.score, -kept.iteration))
+        best = min(self._kept, key=_rank)
         keep = {kept.path for kept in self._kept[-self.keep :]} | {best.path}
         for kept in self._kept:
             if kept.path not in keep:

@@ -44,6 +44,12 @@ EXPECTED = {
     "wrong_cost": ("valid_rows", "rows that are not valid change it"),
     "wrong_python": ("shapes", "wrong.py:296: 'Tensor' object has no attribute 'shapes'"),
     "wrong_kink": ("gradients", "say where in ``kinks``"),
+    "wrong_nan_forward": ("non_finite", "is NaN, and changes with it: NaN must be passed on, or ``nonfinite`` say why"),
+    "wrong_nan_backward": ("non_finite", "is 100 where d_y[0, "),
+    "wrong_nan_variant": ("non_finite", "; the plain kernels in float64 give inf (cpu, fast, train, forward;"),
+    "wrong_nan_images": ("non_finite", "y[1, 0, 0, 3] is nan where x[0, 0, 0, 3] is NaN; the plain kernels in"),
+    "wrong_nan_word": ("non_finite", "``nonfinite`` says 'z': 'there is none'; give a reason for one of d_x, y"),
+    "wrong_nan_reason": ("non_finite", "``nonfinite`` says 'y': ''; give a reason"),
 }
 BY_NAME = {check.__name__.removeprefix("check_"): check for check in CHECKS}
 
@@ -62,7 +68,7 @@ def test_finds(layer_type: str) -> None:
     assert (result.status, message in result.message) == ("failed", True), result
 
 
-@pytest.mark.parametrize("layer_type", ["right_state", "right_cost", "right_noise"])
+@pytest.mark.parametrize("layer_type", ["right_state", "right_cost", "right_noise", "right_threshold"])
 def test_right_layers_pass(layer_type: str) -> None:
     assert [result for result in run(layer_type, ("cpu",)) if result.status == "failed"] == []
 
@@ -89,7 +95,7 @@ def test_without_gpu_and_compiler_cuda_checks_are_skipped_and_say_what_to_instal
 
 def test_every_check_of_a_cpu_can_fail() -> None:
     can_fail = {name for name, _ in EXPECTED.values()}
-    assert set(BY_NAME) - can_fail == {"cuda", "cuda_again"}
+    assert set(BY_NAME) - can_fail == {"cuda", "cuda_again", "cuda_non_finite"}
 
 
 def test_a_skip_says_why() -> None:

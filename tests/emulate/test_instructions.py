@@ -111,6 +111,8 @@ def test_fields_of_bits():
         ("div.rn", lambda a, b: a / b),
         ("max", np.fmax),
         ("min", np.fmin),
+        ("max.NaN", np.maximum),
+        ("min.NaN", np.minimum),
         ("copysign", lambda a, b: np.copysign(b, a)),
     ],
 )
@@ -123,6 +125,12 @@ def test_zeros_have_an_order():
     plus, minus = np.zeros(2, np.float32), -np.zeros(2, np.float32)
     assert not np.signbit(apply("max.f32 %d, %a, %b;", minus, plus, out="f4")).any()
     assert np.signbit(apply("min.f32 %d, %a, %b;", plus, minus, out="f4")).all()
+
+
+def test_minima_and_maxima_of_nan_alone_are_the_canonical_one():
+    other = np.array([0x7FC00001, 0xFFC00000], np.uint32).view(np.float32)
+    for word in ("max.f32", "min.f32", "max.NaN.f32", "min.NaN.f32"):
+        assert (apply(f"{word} %d, %a, %b;", other, other[::-1].copy(), out="f4").view("u4") == 0x7FFFFFFF).all()
 
 
 def test_comparisons_of_what_is_no_number():

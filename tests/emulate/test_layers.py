@@ -10,6 +10,7 @@ from compiled import EmulatedCuda, needs_compiler
 from nets import same_bits
 
 from netspec.check.compare import agree
+from netspec.check.propagation import hold_to_plain
 from netspec.check.subject import Case, Subject, complete, cpu, draw
 from netspec.check.writes import trip, variants_on
 from netspec.contract.kernel import PHASES
@@ -73,6 +74,11 @@ def _compare(case, single, host, values, *counters):
             agree(name, got[name], array, f"{single.variant} ({case})", bound, terms.written[name])
     again = case.on(single.device, single.layer.phase, variant=single.variant, poison=1234.5)
     same_bits(trip(again, values, *counters).written, got)
+
+
+@pytest.mark.parametrize(("name", "variant"), KINDS)
+def test_nan_and_infinities_reach_what_they_feed(name, variant, card):
+    hold_to_plain(Subject(name), card, variant)
 
 
 LARGER = {

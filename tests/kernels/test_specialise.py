@@ -93,6 +93,33 @@ def test_a_helper_may_have_the_name_of_a_builtin(function: Any) -> None:
     assert compile_cpu(function(text), "float32")(np.float32(2.5)) == 3.5
 
 
+EXTREMA = {
+    "def f(a, b): return max(a, b)": (2, 3, 3),
+    "def f(a, b): return min(a, b)": (2, 3, 2),
+    "def f(a, b): return max(a, 1.0, b)": (-2, 0, 1),
+    "@device\ndef h(a, b): return min(max(a, b), 5)\ndef f(a, b): return h(a, b)": (7, 3, 5),
+}
+
+
+@pytest.mark.parametrize(("text", "numbers"), EXTREMA.items())
+def test_max_and_min_pass_nan_on_whichever_argument_it_is(function: Any, text: str, numbers: Any) -> None:
+    a, b, expected = map(np.float32, numbers)
+    compiled = compile_cpu(function(text), "float32")
+    assert compiled(a, b) == expected
+    assert np.isnan([compiled(np.float32(np.nan), b), compiled(a, np.float32(np.nan))]).all()
+
+
+def test_max_and_min_of_whole_numbers_stay_whole(function: Any) -> None:
+    compiled = compile_cpu(function("def f(a, b): return max(a, 3) - min(b, 2)"), "float32")
+    assert (compiled(7, 5), compiled(-7, -5)) == (5, 8)
+    assert str(compiled.nopython_signatures[0].return_type) == "int64"
+
+
+def test_a_helper_called_max_is_that_helper(function: Any) -> None:
+    text = "@device\ndef max(a, b): return a + b\ndef f(a, b): return max(a, b)"
+    assert compile_cpu(function(text), "float32")(np.float32(2), np.float32(3)) == 5
+
+
 @pytest.mark.parametrize("text", ["def f(x): return x * 0.5", "HALF = 0.5\ndef f(x): return x * HALF"])
 def test_floats_are_cast_to_the_compute_dtype(function: Any, text: str) -> None:
     for dtype in ("float32", "float64"):

@@ -52,11 +52,29 @@ def normal(*shape):
     return RNG.normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("finite", [(1, 1), (1, 0)])
-def test_update(finite):
+@pytest.mark.parametrize(
+    ("finite", "large"), [((1, 1), None), ((1, 0), None), ((1, 1), 0), ((1, 1), 1014), ((0, 1), 7)]
+)
+@pytest.mark.filterwarnings("ignore:.*overflow encountered")  # by numpy, in the simulator
+def test_update(finite, large):
+    """1015 elements, of which one may become infinite: in fours or behind the last of them."""
     values = {"param": normal(5, 203), "momentum": normal(5, 203), "gradient": normal(5, 203)}
+    if large is not None:
+        values["momentum"].flat[large] = values["param"].flat[large] = 3e38
     values |= {"rates": np.array([0.1, 0.9, 0.01], np.float32), "finite": np.array(finite, np.int32)}
-    compare("update", values, ("param", "momentum"), rate=2.0, decay=0.5)
+    values |= {"overflow": np.zeros(1, np.int32)}
+    writes = ("param", "momentum", "overflow")
+    compare("update", values, writes, rate=2.0, decay=0.5)
+    found, _ = run(gpu(), "update", values, writes, rate=2.0, decay=0.5)
+    assert found["overflow"] == (large is not None and all(finite))
+
+
+@pytest.mark.parametrize("flags", [(1, 1, 1), (1, 0, 1)])
+def test_agree(flags):
+    values = {"flags": np.array(flags, np.int32), "verdict": np.array([7], np.int32), "overflow": np.ones(5, np.int32)}
+    compare("agree", values, ("verdict", "overflow"))
+    found, _ = run(gpu(), "agree", values, ("verdict", "overflow"))
+    assert found["verdict"] == all(flags) and not found["overflow"].any()
 
 
 EVERYWHERE = slice(None)

@@ -39,6 +39,7 @@ class FakeBatches:
     training: bool = True
     held: int = 0
     taken: list = field(default_factory=list)
+    broken: tuple = ()
 
     @property
     def split(self) -> range:
@@ -77,12 +78,14 @@ class FakeSession:
 
     ahead = False
 
-    def __init__(self, bad_at: int | None = None) -> None:
+    def __init__(
+        self, bad_at: int | None = None, overflow_at: int | None = None, bad_evaluation_at: int | None = None
+    ) -> None:
         self.staged: dict | None = None
         self.flying: tuple | None = None
         self.weight = np.zeros((PIXELS, CLASSES), np.float32)
         self.momentum = np.zeros_like(self.weight)
-        self.bad_at = bad_at
+        self.bad_at, self.overflow_at, self.bad_evaluation_at = bad_at, overflow_at, bad_evaluation_at
         self.seen: list[tuple[int, float]] = []
         self.store = self
 
@@ -119,11 +122,14 @@ class FakeSession:
         gradient = x.T @ (probs - np.eye(CLASSES, dtype=np.float32)[arrays["label"][:valid]]) / valid
         self.momentum = np.float32(rates.momentum) * self.momentum - np.float32(rates.learning_rate) * gradient
         self.weight = self.weight + self.momentum
-        return Outcome({"loss": report}, True)
+        return Outcome({"loss": report}, True, overflowed=("fc.weight",) if iteration == self.overflow_at else ())
 
     def evaluate(self, arrays, valid) -> Outcome:
         x = arrays["image"][:valid].reshape(valid, -1).astype(np.float32) / 255
-        return Outcome({"loss": self._judge(x, arrays["label"][:valid])[1]}, True)
+        report = self._judge(x, arrays["label"][:valid])[1]
+        if len(self.seen) == self.bad_evaluation_at:
+            report["loss"] = float("nan")
+        return Outcome({"loss": report}, True)
 
     def _judge(self, x: np.ndarray, label: np.ndarray):
         scores = x @ self.weight

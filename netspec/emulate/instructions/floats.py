@@ -84,15 +84,21 @@ def _finished(options: Options, value: Array) -> Array:
 
 def _minimum(options: Options, a: Array, b: Array, *more: Array) -> Any:
     """The other operand where one is NaN, unless .NaN; -0 is less than +0."""
-    found = (np.minimum if options.mode == "NaN" else np.fmin)(a, b)
+    found = _canonical((np.minimum if options.mode == "NaN" else np.fmin)(a, b))
     equal = np.where(a == b, _signs(np.bitwise_or, a, b), found)
     return _minimum(options, equal, *more) if more else equal
 
 
 def _maximum(options: Options, a: Array, b: Array, *more: Array) -> Any:
-    found = (np.maximum if options.mode == "NaN" else np.fmax)(a, b)
+    found = _canonical((np.maximum if options.mode == "NaN" else np.fmax)(a, b))
     equal = np.where(a == b, _signs(np.bitwise_and, a, b), found)
     return _maximum(options, equal, *more) if more else equal
+
+
+def _canonical(value: Array) -> Array:
+    """NaN as PTX's canonical one: all bits set but the sign."""
+    bits = value.dtype.itemsize * 8 - 1
+    return np.where(np.isnan(value), np.array(2**bits - 1, f"u{value.itemsize}").view(value.dtype), value)
 
 
 def _signs(function: Any, a: Array, b: Array) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from chaos import chaos, teams
@@ -10,6 +12,7 @@ from places import PLUGINS
 
 from netspec.registry import load_plugin
 from netspec.runners.execution.bound import BoundStep
+from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.spec.types import Spec
 
@@ -68,6 +71,22 @@ def test_evaluation_reads_it_and_a_step_that_is_not_finite_leaves_it() -> None:
         session.store.load(poisoned)
         assert not session.train(batch(3), 2, BATCH, RATES).finite
         same_bits(session.store.tensors(), poisoned)
+
+
+def test_a_next_state_that_is_not_finite_is_not_taken() -> None:
+    """Squares of 1e20 overflow, while the loss and all gradients are finite: the step changes nothing all the same."""
+    load_plugin(PLUGINS / "energy.py")
+    norm1 = "name: norm1, type: lrn, size: 3, alpha: 0.5, beta: 0.75, k: 2.0"
+    changes = {norm1: "name: norm1, type: energy", "scale: 0.01": "scale: 1.0e+18"}
+    with Session(network(TWO_TOWERS, **changes), ["cpu:0", "cpu:1"], phases=("train",)) as session:
+        before = session.store.tensors()
+        outcome = session.train(batch(), 0, BATCH, RATES)
+        assert np.isfinite(outcome.reports["loss"]["loss"]) and not outcome.finite
+        same_bits(session.store.tensors(), before)
+        told = explain(session, batch(), 0, BATCH, RATES)
+    assert re.fullmatch(
+        "the first numbers that are not finite come from the forward pass of 'norm1' on (left|right)", told
+    )
 
 
 def test_layers_that_share_state_renew_it_in_turn() -> None:

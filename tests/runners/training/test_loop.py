@@ -162,6 +162,32 @@ def test_a_step_that_is_not_finite_ends_the_run():
     assert harness.saves[-1][0].iteration == 5
 
 
+def test_an_update_that_overflows_ends_the_run_and_is_not_saved():
+    harness = Harness(session=FakeSession(overflow_at=7))
+    with pytest.raises(NetspecError, match=r"iteration 8 \(epoch 2\): the update made fc.weight infinite or NaN"):
+        harness.run()
+    assert harness.saves[-1][0].iteration == 5
+
+
+def test_an_evaluation_that_is_not_finite_ends_the_run_and_is_not_saved():
+    harness = Harness(session=FakeSession(bad_evaluation_at=10), explain=lambda *step: f"layer fc, {step[-1]}")
+    said = r"evaluation after iteration 10 \(epoch 2\): the loss of an evaluated batch is nan; layer fc, eval\. Try a"
+    with pytest.raises(NetspecError, match=said):
+        harness.run()
+    assert [event.iteration for event in harness.told(EvaluationDone)] == [5]
+    assert [state.iteration for state, _ in harness.saves] == [5]
+
+
+def test_an_evaluation_without_a_readable_image_is_an_error_after_what_was_learned_is_saved():
+    harness = Harness()
+    harness.val._batch = lambda rows: SimpleNamespace(**{**vars(FakeBatches._batch(harness.val, rows)), "valid": 0})
+    harness.val.broken = [("a/0.png", "not an image"), ("a/1.png", "cut off")]
+    with pytest.raises(NetspecError, match=r"none of the 10 images .* can be read \(a/0.png: not an image\)"):
+        harness.run()
+    assert not harness.told(EvaluationDone)
+    assert harness.saves[-1][0].iteration == 5
+
+
 def test_batches_are_held_no_longer_than_need_be(ahead):
     harness = Harness()
     most, take = [], harness.train._batch

@@ -117,7 +117,7 @@ def test_damaged_checkpoints_are_passed_over_and_named(spec, whole):
 def test_with_every_checkpoint_damaged_it_stops(spec, whole):
     for path in listed(whole.folder / "checkpoints"):
         path.write_bytes(b"")
-    with pytest.raises(NetspecError, match=r"no checkpoint is whole:\n.*15.safetensors: damaged"):
+    with pytest.raises(NetspecError, match=r"no checkpoint is whole and finite:\n.*15.safetensors: damaged"):
         train(spec, resume="latest")
 
 

@@ -1,5 +1,6 @@
 """Saving beside the training: which checkpoints are kept, and what happens when one cannot be written."""
 
+import math
 import threading
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from records import RECORD
 from netspec.errors import NetspecError
 from netspec.runners.execution.session import Session
 from netspec.runners.training.checkpoint import Evaluated, Record
-from netspec.runners.training.saver import Saver, best, listed, newest_whole, path_of, set_aside
+from netspec.runners.training.saver import Saver, listed, newest_whole, path_of, ranked, set_aside
 from netspec.store.write_gate import Gate
 
 TENSORS = {"w": np.arange(6, dtype=np.float32)}
@@ -34,6 +35,10 @@ def saver_in(folder, store=None):
 def at(iteration: int, error: float | None) -> Record:
     evaluated = None if error is None else Evaluated(iteration, error, {"top1": error})
     return replace(RECORD, iteration=iteration, evaluated=evaluated)
+
+
+def best(folder):
+    return next(iter(ranked(folder)), None)
 
 
 def save(saver: Saver, iteration: int, error: float | None = None):
@@ -81,7 +86,7 @@ def test_what_goes_wrong_in_the_thread_is_raised(tmp_path, monkeypatch):
     def fail(path, checkpoint):
         raise NetspecError("the disk is full")
 
-    monkeypatch.setattr(saver.checkpoint, "write", fail)
+    monkeypatch.setattr("netspec.runners.training.saver.checkpoint.write", fail)
     saver.save(at(2, None))
     with pytest.raises(NetspecError, match="the disk is full"):
         saver.wait()
@@ -107,9 +112,10 @@ def test_damaged_ones_are_named_and_set_aside(tmp_path):
 def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
     saver = saver_in(tmp_path)
     for iteration, loss in [(1, float("nan")), (2, 0.7), (3, 0.8)]:
-        saver.save(replace(RECORD, iteration=iteration, evaluated=Evaluated(iteration, loss, {})))
-        saver.wait()
-    assert best(tmp_path).iteration == 2
+        saver.save(replace(RECORD, iteration=iteration, evaluated=Evaluated(iteration, loss, {"top1": 0.9})))
+        (event,) = saver.wait()
+        assert event.best == math.isfinite(loss)
+    assert best(tmp_path).iteration == 3
 
 
 def test_no_memory_for_a_copy_that_is_made_at_once_is_told(tmp_path):
