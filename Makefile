@@ -13,7 +13,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-SET ?= test
+SET := test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv --no-config --quiet pip compile pyproject.toml \
