@@ -55,10 +55,13 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
     return None, damaged
 
 
-def best(folder: Path) -> Kept | None:
-    """The checkpoint with the least error, else the newest; None where there is none that can be read."""
-    kept = _kept(folder)
-    return min(kept, key=lambda each: (each.score, -each.iteration), default=None)
+def ranked(folder: Path) -> list[Kept]:
+    """The checkpoints whose records can be read, the one with the least error first; of equals the newest."""
+    return sorted(_kept(folder), key=_rank)
+
+
+def _rank(kept: Kept) -> tuple[float, int]:
+    return kept.score, -kept.iteration
 
 
 def _kept(folder: Path) -> list[Kept]:
@@ -164,7 +167,7 @@ class Saver:
             self.trace.span("host", "checkpoints", name, start)
 
     def _prune(self) -> None:
-        best = min(self._kept, key=lambda kept: (kept.score, -kept.iteration))
+        best = min(self._kept, key=_rank)
         keep = {kept.path for kept in self._kept[-self.keep :]} | {best.path}
         for kept in self._kept:
             if kept.path not in keep:
