@@ -49,8 +49,8 @@ def evaluation(place: str, error: NotFinite, rates: Rates) -> NotFinite:
 
 def none_readable(images: int, broken: Sequence[tuple[str, str]]) -> NetspecError:
     """For a split of which no image can be read."""
-    example = "".join(f" ({name}: {reason})" for name, reason in broken[:1])
-    return NetspecError(f"none of the {images:,} images to be evaluated can be read{example}")
+    examples = "".join(f"\n  {name}: {reason}" for name, reason in broken[:_SHOWN])
+    return NetspecError(f"none of the {images:,} images to evaluate can be read{examples}")
 
 
 def _tries(rates: Rates) -> str:
