@@ -52,11 +52,11 @@ def run(
 ) -> RunResult:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
-    ``resume`` goes on with the newest run of that spec ("latest"), a run directory or a checkpoint file; ``spec`` may
-    then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is in seconds;
-    an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``listener`` hears the
-    events, on the calling thread. SIGINT, SIGTERM and SIGHUP end the iteration, write a checkpoint and return; one that
-    is ignored stays so. Raises NetspecError for whatever a user can mend.
+    ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
+    ``spec`` may then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is
+    in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``listener``
+    hears the events, on the calling thread. SIGINT, SIGTERM and SIGHUP end the iteration, write a checkpoint and
+    return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.runners.training.launch import launch
     from netspec.runners.training.request import Request
@@ -92,8 +92,9 @@ def evaluate(
     """Loss and errors of a checkpoint, or of a run's best one, over all images of a split, each counted once.
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
-    for the centre crop, 10 for the paper's ten (None: as the spec says). Images that cannot be read are left out, and
-    ``broken`` of the result counts them.
+    for the centre crop, as after each epoch of a run, 10 for the paper's ten (None: as the spec says). Images that
+    cannot be read are left out, and ``broken`` of the result counts them. Plugins that the run was made with are loaded
+    again while they are unchanged.
 
     Raises NetspecError, also where the loss is not finite or no image can be read.
     """
@@ -112,18 +113,21 @@ def predict(
     batch: int | None = None,
     plugins: Sequence[str | Path] = (),
     runner: str = "local",
+    listener: Listener | None = None,
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
     ``images`` is a list of them; a path may stand alone.
 
     Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
-    not finite, has its ``error`` set. Raises NetspecError.
+    not finite, has its ``error`` set. ``listener`` hears what is odd about the run, such as a plugin that has changed.
+    Raises NetspecError.
     """
     from netspec.runners.inference import predict_images
 
     images = [images] if isinstance(images, str | Path) else images
-    return predict_images(Path(run_or_checkpoint), images, Binding(devices, runner, tuple(plugins)), top, batch)
+    binding = Binding(devices, runner, tuple(plugins))
+    return predict_images(Path(run_or_checkpoint), images, binding, top, batch, listener)
 
 
 def tune(

@@ -61,6 +61,7 @@ class EvaluationDone:
     """Mean loss and errors over a whole split, each image counted once.
 
     ``broken`` is how many images of the split could not be read; they are not among the ``images``.
+    ``views`` is the number of crops that each image was seen in: 1, the centre, or 10.
     """
 
     epoch: int
@@ -71,6 +72,7 @@ class EvaluationDone:
     images: int
     seconds: float
     broken: int = 0
+    views: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ class CheckpointWritten:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run's end: how it ended ("finished", "interrupted", "failed"), and what was learned."""
+    """The run's end: how it ended ("finished", "interrupted", "failed"), and what was learned.
+
+    ``folder`` is empty where the run directory is gone. ``commands`` says what may be typed next, and what for.
+    """
 
     status: str
     folder: str
@@ -99,6 +104,7 @@ class RunFinished:
     seconds: float
     errors: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
 
 
 Event = Note | RunStarted | IterationDone | EvaluationProgress | EvaluationDone | CheckpointWritten | RunFinished

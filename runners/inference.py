@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +19,19 @@ from netspec.data.pipeline import Pipeline
 from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError
-from netspec.events import EvaluationDone, EvaluationProgress, Event, Listener, Note
-from netspec.registry import load_plugin
+from netspec.events import EvaluationDone, Event, Listener, Note
+from netspec.planning.trainable import input_names
+from netspec.registry import installed_faults
+from netspec.rundir.directory import CHECKPOINTS
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
+from netspec.runners.recorded_plugins import load_again
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Checkpoint, Damaged
-from netspec.runners.training.loop import evaluate, input_names
-from netspec.runners.training.nonfinite import NotFinite, none_readable
-from netspec.runners.training.request import with_data
-from netspec.runners.training.saver import ranked
+from netspec.runners.training.evaluation import Measured, evaluate, evaluate_views, rows_not_finite
+from netspec.runners.training.nonfinite import NotFinite
+from netspec.runners.training.request import RUN_FILE, with_data
+from netspec.runners.training.saver import listed, ranked
 from netspec.spec import from_canonical
 from netspec.spec.types import Spec
 
@@ -37,23 +39,33 @@ PREDICTED_AT_ONCE = 32
 _BROKEN_TOLD = 20
 
 
-def find_checkpoint(path: Path, emit: Listener) -> Checkpoint:
-    """A checkpoint file, or of a run's checkpoints the best one that is whole and finite; others are told.
+def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:
+    """A checkpoint file, or a run's best whole one, and what is wrong with better ones.
 
-    Raises NetspecError where there is none.
+    Raises NetspecError where there is none. A run that trains meanwhile may delete a checkpoint that has been listed:
+    then the folder is looked at again.
     """
     if not path.is_dir():
-        return checkpoint.read(path)
-    damaged = []
-    for kept in ranked(path / "checkpoints"):
+        return checkpoint.read(path), []
+    while True:
+        before = listed(path / CHECKPOINTS)
         try:
-            return checkpoint.read(kept.path)
+            return _best_whole(path)
+        except NetspecError:
+            if listed(path / CHECKPOINTS) == before:
+                raise
+
+
+def _best_whole(run: Path) -> tuple[Checkpoint, list[Damaged]]:
+    damaged: list[Damaged] = []
+    for kept in ranked(run / CHECKPOINTS):
+        try:
+            return checkpoint.read(kept.path), damaged
         except Damaged as error:
-            damaged.append(str(error))
-            emit(Note(f"{error}; passed over"))
+            damaged.append(error)
     if damaged:
-        raise NetspecError("\n".join((f"{path}: no checkpoint is whole and finite:", *damaged)))
-    raise NetspecError(f"{path}: no checkpoint there; give a run directory or a checkpoint file")
+        raise NetspecError(f"{run}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
+    raise NetspecError(f"{run}: no checkpoint there; give a run directory or a checkpoint file")
 
 
 def evaluate_checkpoint(
@@ -68,8 +80,9 @@ def evaluate_checkpoint(
 ) -> EvaluationDone:
     """See ``netspec.api.evaluate``."""
     emit = listener or _nobody
-    found, spec = _opened(path, binding, emit)
-    spec = with_data(spec, data, evaluated=True)
+    found, recorded = _opened(path, binding, emit)
+    emit(Note(f"{found.path}: iteration {found.record.iteration:,}"))
+    spec = with_data(recorded, data, evaluated=True)
     if views not in (None, 1, 10):
         raise NetspecError(f"views must be 1 or 10, got {views}")
     spec = replace(spec, data=replace(spec.data, views=cast(Literal[1, 10], views or spec.data.views)))
@@ -85,24 +98,34 @@ def evaluate_checkpoint(
         Pipeline(images, spec.data, "val", size, shape, spec.train.seed, workers) as batches,
         _session(found, spec, binding, phase, size, emit) as session,
     ):
-        work = _by_reports if phase == "eval" else _by_views
         try:
-            loss, errors, count, seconds = work(session, batches, input_names(spec), emit)
+            done = _measured(phase, session, batches, input_names(spec), emit)
         except NotFinite as error:
             raise NotFinite(f"{found.path}: {error}") from error
         broken = [f"{split}: {name}: {reason}" for name, reason in batches.broken]
     if broken:
-        emit(Note(_told_broken(broken, count)))
-    done = EvaluationDone(found.record.epoch, found.record.iteration, split, loss, errors, count, seconds, len(broken))
-    emit(done)
+        emit(Note(_told_broken(broken, done.images)))
+    record, result = found.record, (done.loss, done.errors, done.images, done.seconds)
+    event = EvaluationDone(record.epoch, record.iteration, split, *result, broken=len(broken), views=done.views)
+    emit(event)
+    return event
+
+
+def _measured(
+    phase: Literal["eval", "predict"], session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener
+) -> Measured:
+    if phase == "predict":
+        return evaluate_views(session, batches, names, emit)
+    done = evaluate(session, batches, names, emit, lambda: False, partial(explain, session))
+    assert done is not None  # it is never told to stop
     return done
 
 
 def predict_images(
-    path: Path, images: Sequence[Any], binding: Binding, top: int, batch: int | None
+    path: Path, images: Sequence[Any], binding: Binding, top: int, batch: int | None, listener: Listener | None
 ) -> list[Prediction]:
     """See ``netspec.api.predict``."""
-    found, spec = _opened(path, binding, _nobody)
+    found, spec = _opened(path, binding, listener or _nobody)
     if not images:
         return []
     size = min(batch or PREDICTED_AT_ONCE, len(images))
@@ -115,7 +138,7 @@ def predict_images(
             some = images[start : start + size]
             reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
             probs = session.predict({name: crops}, len(some))
-            wrong = _not_finite(session, {name: crops}, probs)
+            wrong = rows_not_finite(session, {name: crops}, probs)
             for row, reason in enumerate(reasons):
                 reason = reason or wrong.get(row)
                 best_first = () if reason else _top(probs[row], found.record.classes, top)
@@ -128,12 +151,14 @@ def _nobody(event: Event) -> None:
 
 
 def _opened(path: Path, binding: Binding, emit: Listener) -> tuple[Checkpoint, Spec]:
-    """The checkpoint and its spec."""
-    for plugin in binding.plugins:
-        load_plugin(plugin)
-    found = find_checkpoint(path, emit)
-    emit(Note(f"{found.path}: iteration {found.record.iteration:,}"))
-    return found, from_canonical(found.record.spec, str(found.path))
+    """The checkpoint and its spec; the plugins that it was made with are loaded, and what is odd is told."""
+    found, damaged = find_checkpoint(path)
+    plugins = load_again(found.record.plugins, binding.plugins, path if path.is_dir() else None)
+    changes = (f"changed: {change}" for change in plugins.changes)
+    passed = (f"{error}; passed over" for error in damaged)
+    for note in (*passed, *plugins.notes, *changes, *installed_faults()):
+        emit(Note(note))
+    return found, from_canonical(found.record.spec, RUN_FILE)
 
 
 def _session(
@@ -158,65 +183,6 @@ def _told_broken(broken: Sequence[str], counted: int) -> str:
     head = f"{count:,} of {counted + count:,} images could not be read; the figures are over the other {counted:,}"
     more = [f"and {count - _BROKEN_TOLD:,} more"] if count > _BROKEN_TOLD else []
     return "\n  ".join([f"{head}:", *broken[:_BROKEN_TOLD], *more])
-
-
-Measured = tuple[float, dict[str, float], int, float]
-"""Loss, errors, images, seconds."""
-
-
-def _by_reports(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
-    """Sums of what the cost layers report."""
-    done = evaluate(session, batches, names, emit, lambda: False, partial(explain, session))
-    assert done is not None
-    tally, seconds = done
-    return tally.loss, tally.errors, tally.count, seconds
-
-
-def _by_views(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
-    """Loss and errors of the probabilities averaged over an image's views (paper, section 4.1)."""
-    began, views = time.perf_counter(), batches.views
-    images = len(batches.split)
-    total, seen = np.zeros((images, 0), np.float32), np.zeros(images, np.int64)
-    for view in range(views):
-        for batch in batches.epoch(0, view=view):
-            rows, count = batch.indices[: batch.valid], batch.valid
-            probs = session.predict({names[0]: batch.image}, count) if count else np.zeros((0, total.shape[1]))
-            for row, reason in _not_finite(session, {names[0]: batch.image}, probs).items():
-                raise NotFinite(f"{batches.split.name(rows[row])}: {reason}")
-            batch.release()
-            if not total.shape[1]:
-                total = np.zeros((images, probs.shape[1]), np.float32)
-            total[rows] += probs
-            seen[rows] += 1
-        emit(EvaluationProgress((view + 1) * images // views, images))
-    read = seen == views
-    if not read.any():
-        raise none_readable(images, batches.broken)
-    loss, errors = _judge(total[read] / views, batches.split.labels[read])
-    return loss, errors, int(read.sum()), time.perf_counter() - began
-
-
-def _judge(probs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[float, dict[str, float]]:
-    """Mean cross-entropy and the shares of images whose label is not first, or not among the first five; ties count.
-
-    A probability that is too small for float32 counts as the smallest one that is not.
-    """
-    own = probs[np.arange(len(labels)), labels][:, None]
-    better = (probs >= own).sum(axis=1) - 1
-    loss = -np.log(np.maximum(own, np.finfo(np.float32).smallest_subnormal)).mean()
-    return float(loss), {"top1": float((better >= 1).mean()), "top5": float((better >= 5).mean())}
-
-
-def _not_finite(
-    session: Session, arrays: Mapping[str, np.ndarray[Any, Any]], probs: np.ndarray[Any, Any]
-) -> dict[int, str]:
-    """The rows whose probabilities are not finite, and why."""
-    rows = np.flatnonzero(~np.isfinite(probs).all(axis=1))
-    if not rows.size:
-        return {}
-    more = explain(session, arrays, 0, len(probs), phase="predict")
-    reason = "its probabilities are not finite" + (f"; {more}" if more else "")
-    return dict.fromkeys(map(int, rows), reason)
 
 
 def _crop(image: Any, geometry: Geometry, out: np.ndarray[Any, Any]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -38,16 +37,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module", autouse=True)
 def own_layers() -> Iterator[None]:
     """Layers that a file of tests registers are unknown to the next one, which may register them anew."""
-    from netspec.registry import layer_registry
+    from netspec.registry import layer_files, layer_registry
 
     layer_registry.layer_types()
-    before, modules = dict(layer_registry._types), set(sys.modules)
+    before, loaded = dict(layer_registry._types), set(layer_files._loaded)
     yield
+    for module in set(layer_files._loaded) - loaded:
+        layer_files._discard(module)
     layer_registry._types.clear()
     layer_registry._types.update(before)
-    for name in set(sys.modules) - modules:
-        if name.startswith(layer_registry._PLUGIN):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from netspec.cli._exit import NotFoundError
 from netspec.errors import NetspecError
 
@@ -14,13 +16,18 @@ if TYPE_CHECKING:
 
 
 def load(spec: str, overrides: Sequence[str] = (), plugins: Sequence[str] = (), batch: int | None = None) -> Spec:
+    """The spec of that path or shipped name, with its plugins; raises as ``read`` does."""
+    load_plugins(plugins)
+    return read(spec, overrides, batch)
+
+
+def read(spec: str, overrides: Sequence[str] = (), batch: int | None = None) -> Spec:
     """The spec of that path or shipped name; ``batch`` is one more override.
 
     Raises NotFoundError where there is no such file, SpecError where it is wrong.
     """
     from netspec.spec import load as load_spec
 
-    load_plugins(plugins)
     more = [f"train.batch={batch}"] if batch is not None else []
     return load_spec(find(spec), [*overrides, *more])
 
@@ -36,8 +43,10 @@ def find(spec: str) -> Path:
 
 
 def load_plugins(plugins: Sequence[str]) -> None:
-    """Import the files of ``--plugin``."""
-    from netspec.registry import load_plugin
+    """Import the files of ``--plugin``; tell of installed plugins that cannot be imported."""
+    from netspec.registry import installed_faults, load_plugin
 
     for path in plugins:
         load_plugin(path)
+    for line in installed_faults():
+        click.echo(f"note: {line}", err=True)

@@ -8,7 +8,6 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
-from netspec.report import units
 
 _VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
 
@@ -48,5 +47,3 @@ def command(run: str, views: str | None, as_json: bool, **given: Any) -> None:
         done = evaluate(run, views=_VIEWS.get(views or ""), listener=listener, **given)
     if as_json:
         emit_json(done)
-    elif not listener.tracker.evaluations:
-        click.echo(f"loss {done.loss:.4g}, {units.errors(done.errors)} over {done.images:,} images")

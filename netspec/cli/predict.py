@@ -11,6 +11,7 @@ from netspec.cli import _options as options
 from netspec.cli._exit import WRONG, complain
 from netspec.cli._output import emit_json
 from netspec.errors import printable
+from netspec.events import Event, Note
 from netspec.report.units import percent
 
 if TYPE_CHECKING:
@@ -40,12 +41,17 @@ def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> i
     """
     from netspec.api import predict
 
-    predictions = predict(run, images, **given)
+    predictions = predict(run, images, listener=_tell, **given)
     if as_json:
         emit_json([_data(prediction) for prediction in predictions])
     else:
         _show(predictions)
     return WRONG if any(prediction.error for prediction in predictions) else 0
+
+
+def _tell(event: Event) -> None:
+    if isinstance(event, Note):
+        click.echo(f"note: {event.text}", err=True)
 
 
 def _data(prediction: Prediction) -> dict[str, Any]:

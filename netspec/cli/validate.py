@@ -11,7 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import USAGE, WRONG, NotFoundError, complain, complain_spec
 from netspec.cli._output import emit_json
-from netspec.cli._specs import load, load_plugins
+from netspec.cli._specs import load_plugins, read
 from netspec.errors import NetspecError, SpecError
 
 
@@ -24,10 +24,11 @@ from netspec.errors import NetspecError, SpecError
 def command(
     files: tuple[str, ...], overrides: tuple[str, ...], batch: int | None, plugins: tuple[str, ...], as_json: bool
 ) -> int:
-    """Check specs: the file itself, and the plans for training, evaluation and prediction made from it.
+    """Check specs: the file itself, the plans made from it, and all else that 'run' asks of a spec.
 
-    Shows all that is wrong, each with its line. Exits with 0 when every spec holds, 1 when one is wrong, 2 when a file
-    is not there.
+    Shows all that is wrong with a spec, each with its line. What lies outside of it is not looked at: images in folders
+    and archives, and what this machine has. Exits with 0 when every spec holds, 1 when one is wrong, 2 when a file is
+    not there.
 
     \b
     Examples:
@@ -94,7 +95,7 @@ def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
     from netspec.planning import check
 
     try:
-        spec = load(file, overrides, batch=batch)
+        spec = read(file, overrides, batch)
         notes = tuple(check(spec))
     except (NetspecError, NotFoundError) as error:
         return _Result(file, error)

@@ -51,8 +51,13 @@ def boolean(description: str = "", *, default: Any = ...) -> dict[str, Any]:
 
 
 def text(description: str = "", *, default: Any = ...) -> dict[str, Any]:
-    """A string, such as a path."""
+    """A string."""
     return _schema({"type": "string"}, default, description)
+
+
+def path(description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A file or folder; a relative one is looked up beside the spec that names it."""
+    return _schema({"type": "string", "x-netspec": "path"}, default, description)
 
 
 def choice(*values: str, description: str = "", default: Any = ...) -> dict[str, Any]:
@@ -79,7 +84,25 @@ def initialiser(description: str = "", *, default: Any = ...) -> dict[str, Any]:
     return _schema({"type": "object", "x-netspec": "initialiser"}, default, description)
 
 
+LAYER_KEYS: Mapping[str, str] = {
+    "name": "Name of the layer: letters, digits, _ and -; parameters are called name.param.",
+    "type": "Type of the layer; its attributes stand beside these keys.",
+    "device": "The device, or a list of devices that the layer is split over; inherited from the first input.",
+    "split": "What a list of devices divides: the channels, or nothing.",
+    "inputs": "What the layer reads: a name, name.output, {from, connect} or a list; omitted: the layer above.",
+    "share": "Another layer whose parameters this one uses.",
+    "rate": "Factor on the learning rate of the layer's parameters.",
+    "decay": "Factor on the weight decay of the layer's parameters.",
+    "params": "Factors for single parameters: {bias: {rate: 2.0, decay: 0.0}}.",
+    "after": "With extends: the layer behind which this one is placed.",
+    "remove": "With extends: true takes the layer out.",
+}
+"""Keys that every layer of a spec may have, and what they say; no attribute can have one of these names."""
+
+
 def check_attrs(owner: str, attrs: Any) -> None:
-    """Raise TypeError where a class's ``attrs`` is not a dict of what the functions above give."""
+    """Raise TypeError where a layer's ``attrs`` is not a dict of what the functions above give, or hides a key."""
     if not isinstance(attrs, Mapping) or not all(isinstance(schema, Mapping) for schema in attrs.values()):
         raise TypeError(f"{owner}.attrs must be a dict of names and integer(...), number(...) and so on, got {attrs!r}")
+    if clash := [key for key in attrs if key in LAYER_KEYS]:
+        raise TypeError(f"{owner} declares the attribute '{clash[0]}', a key that every layer has; rename it")

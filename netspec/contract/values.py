@@ -6,11 +6,13 @@ schema needs beyond these keywords.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
+
+FLOAT32_MAX = 3.4028234663852886e38
+"""The largest number of the type that networks compute in."""
 
 
 def _is_whole(value: Any) -> bool:
@@ -18,7 +20,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= FLOAT32_MAX
 
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -56,7 +58,7 @@ _SILENT = frozenset({"default", "description", "title", "examples", "x-netspec"}
 
 
 def fits(schema: Schema, value: Any) -> bool:
-    """Whether the value is valid under the JSON Schema fragment; numbers must also be finite."""
+    """Whether the value is valid under the JSON Schema fragment; numbers must also fit float32."""
     if not all(key in _KEYWORDS or key in _SILENT for key in schema):
         return _fits_by_library(schema, value)
     return all(_KEYWORDS[key](wanted, value) for key, wanted in schema.items() if key in _KEYWORDS)

@@ -86,18 +86,13 @@ def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[st
     return EvaluationSet(images, (counted, *told))
 
 
-def check_classes(dataset: Dataset, outputs: int) -> str | None:
-    """A note where the network has more outputs than there are classes; raises NetspecError where it has fewer."""
+def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
+    """A note where the network has more outputs than there are classes; None where it does not say how many it has."""
     classes = len(dataset.classes)
-    if classes > outputs:
-        raise NetspecError(
-            f"the data has {classes:,} classes, but the network has {outputs:,} outputs; "
-            f"give its last layer {classes:,} units, or leave classes out of {dataset.where}"
-        )
-    if classes < outputs:
-        unused = f"outputs {classes} to {outputs - 1} are" if classes + 1 < outputs else f"output {classes} is"
-        return f"{_many_classes(classes)} for {outputs:,} outputs: {unused} never the answer"
-    return None
+    if outputs is None or classes >= outputs:
+        return None
+    unused = f"outputs {classes} to {outputs - 1} are" if classes + 1 < outputs else f"output {classes} is"
+    return f"{_many_classes(classes)} for {outputs:,} outputs: {unused} never the answer"
 
 
 def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[str]) -> str:

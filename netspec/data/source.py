@@ -70,6 +70,11 @@ class Source(ABC):
     where: str
     """Where the images are, for one line on the terminal."""
 
+    @classmethod
+    def counts(cls, attrs: Mapping[str, Any]) -> tuple[int, int, int] | None:
+        """Training images, validation images and classes, where the attributes alone say so."""
+        return None
+
     @abstractmethod
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         """Take the attributes, which are complete; nothing is read yet."""

@@ -17,6 +17,7 @@ from numba.core.registry import cpu_target
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
 from netspec.kernels.specialise import Prepared, prepare
+from netspec.machine.environment import choosing_variables
 
 # Contraction and reassociation let reductions be vectorised. NaN and infinities are not lost; as quotients are taken by
 # estimates of reciprocals, what is divided by an infinity may be NaN where IEEE 754 has 0.
@@ -72,7 +73,8 @@ def _target() -> str:
     """Everything beside the source that decides the machine code."""
     features = sorted(name for name, on in binding.get_host_cpu_features().items() if on)
     parts = (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name(), *features)
-    return "\n".join((*parts, *sorted(_FASTMATH)))
+    told = (f"{name}={value}" for name, value in choosing_variables().items() if name.startswith("NUMBA_"))
+    return "\n".join((*parts, *sorted(_FASTMATH), *told))
 
 
 class _Impl(CompileResultCacheImpl):  # type: ignore[misc]

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from netspec._version import __version__
+from netspec.errors import NetspecError
 
 _PACKAGES = "numpy numba llvmlite numba-cuda pillow simplejpeg safetensors pyyaml threadpoolctl".split()
+_COMPILING = ("numpy", "numba", "llvmlite")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_VARIABLES = re.compile("(ATLAS|BLIS|CUDA|GOTO|JSIMD|KMP|MKL|NPY|NUMBA|NVIDIA|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+")
+"""Environment variables of libraries that compute."""
+_CHOOSING = re.compile(
+    "(ATLAS|BLIS|GOTO|MKL|NPY|NVIDIA|OPENBLAS|VECLIB)_.*(?<!_NUM_THREADS)(?<!_DIR)|NUMBA_(BOUNDSCHECK|CPU_.*|DEBUGINFO.*|"
+    "DISABLE_INTEL_SVML|ENABLE_AVX|FORCE_CUDA_CC|CUDA_DEFAULT_PTX_CC|LLVM_.*|LOOP_VECTORIZE|OPT|SLP_VECTORIZE)"
+)
+"""Those that choose machine code. The number of BLAS's threads does not: it runs on one a caller, whatever is set."""
 
 
 def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -31,9 +40,44 @@ def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | No
         "devices": list(devices),
         "command": sys.argv,
         "folder": str(Path.cwd()),
-        "variables": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        "variables": {name: value for name, value in sorted(os.environ.items()) if _VARIABLES.fullmatch(name)},
         **(details or {}),
     }
+
+
+def refuse_uncompiled() -> None:
+    """Raise NetspecError where numba is told to compile nothing, by a variable or its configuration file."""
+    from numba.core import config
+
+    if config.DISABLE_JIT:
+        where = "" if os.environ.get("NUMBA_DISABLE_JIT") else " in .numba_config.yaml"
+        raise NetspecError(f"NUMBA_DISABLE_JIT is set{where}: kernels must be compiled; unset it")
+
+
+def code_choices(devices: Iterable[str]) -> dict[str, str]:
+    """What chooses, beside the program, the machine code that computes, and so the last bits of a run.
+
+    ``devices`` are kinds of device with what tells models apart. BLAS is named with the cores that it was made for,
+    as it chooses its kernels by processor, or by a variable.
+    """
+    versions = {name: found for name in _COMPILING if (found := _version(name))}
+    kinds = ", ".join(dict.fromkeys(devices))
+    return {"devices": kinds, "processor": processor(), "BLAS": _blas(), **versions, **choosing_variables()}
+
+
+def choosing_variables() -> dict[str, str]:
+    """The environment variables that are set and choose machine code."""
+    return {name: value for name, value in sorted(os.environ.items()) if _CHOOSING.fullmatch(name)}
+
+
+def _blas() -> str:
+    """numpy's BLAS: library, version, and the kind of core whose kernels it runs."""
+    import numpy  # noqa: F401  (loads it)
+    from threadpoolctl import threadpool_info
+
+    libraries = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    own = [each for each in libraries if "numpy" in each["filepath"]] or libraries
+    return ", ".join(f"{e['internal_api']} {e['version']} {e.get('architecture', '')}".strip() for e in own[:1])
 
 
 def _version(package: str) -> str | None:

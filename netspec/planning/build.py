@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 
-from netspec.contract.kernel import PHASES, Phase
+from netspec.contract.kernel import Phase
 from netspec.contract.tensor import Tensor
 from netspec.errors import Problem, SpecError
 from netspec.planning.backward import Backward
@@ -42,13 +42,6 @@ def build(
         Update(builder, backward).run()
     check_races(builder.order.steps)
     return _plan(builder)
-
-
-def check(spec: Spec) -> tuple[str, ...]:
-    """Plan all phases for their errors; gives remarks that are no errors (none at present)."""
-    for phase in PHASES:
-        build(spec, phase)
-    return ()
 
 
 def _check_whole(network: Network) -> None:

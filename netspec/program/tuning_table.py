@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +13,10 @@ from typing import Any
 from netspec.errors import NetspecError
 from netspec.kernels.cache import cache_root
 from netspec.machine.atomic_files import told, write_text
+from netspec.machine.regular_files import read_regular
 from netspec.program.choice import Measured
+
+_MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,14 @@ def measured(models: Mapping[str, str]) -> dict[str, Measured]:
 def read(model: str) -> dict[str, Answer]:
     """All answers for a model of device; none where nothing was measured."""
     path = table_path(model)
-    try:
-        table = json.loads(path.read_text())
-        return {key: Answer(one["variant"], one["milliseconds"]) for key, one in table["answers"].items()}
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    try:
+        table = json.loads(read_regular(path, _MAX_BYTES))
+        return {key: Answer(one["variant"], one["milliseconds"]) for key, one in table["answers"].items()}
+    except NetspecError as error:
+        raise NetspecError(f"{error}; remove it, and run netspec tune again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NetspecError(f"{path} cannot be read ({error}); remove it, and run netspec tune again") from error
 
 

@@ -1,13 +1,12 @@
-"""The register of layer types: built-in ones, installed plugins' and files named on the command line."""
+"""The register of layer types: built-in ones, and those of installed plugins. See layer_files.py for files."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,8 +18,10 @@ LayerClass = TypeVar("LayerClass", bound=type)
 
 _types: dict[str, type] = {}
 _found = False
-_PLUGIN = "netspec_plugin_"
-"""What the names of modules begin with that layer files are loaded as."""
+_faults: list[str] = []
+
+GROUP = "netspec.layers"
+"""The group of entry points by which installed packages name modules with layers."""
 
 
 def register(name: str) -> Callable[[LayerClass], LayerClass]:
@@ -50,10 +51,10 @@ def _is_reload(old: type, new: type) -> bool:
 
 def _taken(name: str, old: type, new: type) -> str:
     if old.__module__ != new.__module__ and _file(old) == _file(new):
-        return (
-            f"{_file(new)} was imported twice, as {old.__module__} and as {new.__module__}; "
-            f"import built-in layers as netspec.layers.{Path(_file(new)).stem} only"
-        )
+        remedy = f"import it as {old.__module__} only"
+        if old.__module__.startswith("netspec.layers."):
+            remedy = f"import built-in layers as netspec.layers.{Path(_file(new)).stem} only"
+        return f"{_file(new)} was imported twice, as {old.__module__} and as {new.__module__}; {remedy}"
     return f"layer type '{name}' is registered twice: by {_file(old)} and by {_file(new)}; rename one of them"
 
 
@@ -63,14 +64,25 @@ def _file(cls: type) -> str:
 
 
 def layer_types() -> Mapping[str, type[Any]]:
-    """All registered layer types by name; the first call finds the built-in and the installed ones."""
+    """All registered layer types by name; the first call imports the built-in and the installed ones."""
     global _found
     if not _found:
         _import_builtin()
-        for entry in entry_points(group="netspec.layers"):
-            entry.load()
+        _faults.extend(_import_installed())
         _found = True
     return MappingProxyType(_types)
+
+
+def installed_faults() -> tuple[str, ...]:
+    """A line for each installed plugin that could not be imported and is left out."""
+    layer_types()
+    return tuple(_faults)
+
+
+def forget(module: str) -> None:
+    """Take out the layer types of a module."""
+    for key in [key for key, cls in _types.items() if cls.__module__ == module]:
+        del _types[key]
 
 
 def _import_builtin() -> None:
@@ -80,49 +92,31 @@ def _import_builtin() -> None:
             importlib.import_module(f"netspec.layers.{info.name}")
 
 
-def load_plugin(path: str | Path) -> tuple[str, ...]:
-    """Import a layer file and return the names of the types it registered.
-
-    Raises NetspecError when the file is missing, cannot be imported or registers nothing.
-    """
-    layer_types()
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise NetspecError(f"{path}: no such plugin file")
-    name = f"{_PLUGIN}{file.stem}"
-    while name in sys.modules and sys.modules[name].__file__ != str(file):
-        name += "_"  # another folder's file of that name
-    if name not in sys.modules:
-        _import_file(name, file)
-    types = tuple(key for key, cls in _types.items() if cls.__module__ == name)
-    if not types:
-        raise NetspecError(f"{path}: registers no layer; decorate the class with @register('name')")
-    return types
-
-
-def plugin_files() -> tuple[str, ...]:
-    """The layer files that have been loaded, in order."""
-    return tuple(str(module.__file__) for name, module in sys.modules.items() if name.startswith(_PLUGIN))
+def _import_installed() -> Iterator[str]:
+    """Import what entry points name; a line for each that fails, which does not stop the others."""
+    for distribution in _with_layers():
+        package = f"{distribution.metadata['Name']} {distribution.version}"
+        try:
+            entries = distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            yield f"installed plugin {package}: its entry_points.txt cannot be read: {error}"
+            continue
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            try:
+                entry.load()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may do anything, end the process too
+                for module in {cls.__module__ for cls in _types.values()} - sys.modules.keys():
+                    forget(module)
+                reason = str(error) if isinstance(error, NetspecError) else f"{type(error).__name__}: {error}"
+                yield f"installed plugin {package}: {entry.value} cannot be imported: {reason}"
 
 
-def _import_file(name: str, file: Path) -> None:
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise NetspecError(f"{file}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (NetspecError, KeyboardInterrupt):
-        _forget(name)
-        raise
-    except BaseException as error:  # a plugin may do anything, end the process too
-        _forget(name)
-        raise NetspecError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def _forget(module: str) -> None:
-    """Take out a module that could not be imported, and what it had registered by then."""
-    del sys.modules[module]
-    for key in [key for key, cls in _types.items() if cls.__module__ == module]:
-        del _types[key]
+def _with_layers() -> list[Distribution]:
+    """The installed packages that have entry points of ours, by name; the first one found of each name."""
+    found: dict[str, Distribution] = {}
+    for distribution in distributions():
+        if GROUP in (distribution.read_text("entry_points.txt") or ""):
+            found.setdefault(distribution.metadata["Name"], distribution)
+    return [found[name] for name in sorted(found)]

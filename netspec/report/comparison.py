@@ -11,7 +11,7 @@ from typing import Any
 from netspec.errors import NetspecError
 from netspec.report.units import duration, error_name, percent
 
-_LEFT_OUT = ("command", "folder", "variables")
+_LEFT_OUT = ("command", "folder")
 _ABSENT = "-"
 
 

@@ -36,6 +36,8 @@ def examine() -> Iterator[Finding]:
     for name, check in CHECKS.items():
         try:
             yield check()
+        except NetspecError as error:
+            yield Finding(name, "broken", str(error))
         except Exception as error:
             yield Finding(name, "broken", f"{type(error).__name__}: {error}", "see the message")
 
@@ -144,9 +146,21 @@ def _kernel() -> Finding:
 
 
 def _layers() -> Finding:
-    from netspec.registry import layer_types
+    from netspec.registry import installed_faults, layer_types
 
+    faults = "; ".join(installed_faults())
+    if faults:
+        return Finding("layers", "remark", faults, "update or uninstall that package; all other layers work")
     return Finding("layers", "ok", f"{len(layer_types())} types")
+
+
+def _environment() -> Finding:
+    from netspec.machine.environment import choosing_variables
+
+    found = " ".join(f"{name}={value}" for name, value in choosing_variables().items())
+    if found:
+        return Finding("environment", "remark", f"{found}: set, and choose machine code", "unset what you did not mean")
+    return Finding("environment", "ok", "no variable chooses machine code")
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {
@@ -158,6 +172,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "kernel cache": _cache,
     "shared memory": _shared_memory,
     "disk": _disk,
+    "environment": _environment,
     "layers": _layers,
     "kernels": _kernel,
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, RunFinished, RunStarted
 from netspec.report import units
 from netspec.report.tracker import Tracker
@@ -52,8 +50,9 @@ def evaluated(event: EvaluationDone) -> str:
     """Errors over a split."""
     result = ", ".join(part for part in (f"loss {event.loss:.4g}", units.errors(event.errors)) if part)
     where = (f"epoch {event.epoch}, " if event.epoch else "") + f"iteration {event.iteration:,}"
+    views = "centre crop" if event.views == 1 else f"{event.views} views"
     some = f"{event.images:,} of " if event.broken else ""
-    images = f"{some}{_many(event.images + event.broken, 'image')} in {units.duration(event.seconds)}"
+    images = f"{some}{_many(event.images + event.broken, 'image')}, {views}, in {units.duration(event.seconds)}"
     return f"evaluated {event.split} after {where}: {result}  ({images})"
 
 
@@ -80,7 +79,7 @@ def last_words(tracker: Tracker) -> list[str]:
         head = "it was at its end already: finished"
     lines = ["", f"{head} after {trained}", *_learned(tracker)]  # why a run failed is told by who called it
     if end.folder:
-        lines += [f"the run lies in {units.nearer(end.folder)}", *_next(tracker, end)]
+        lines += [f"the run lies in {units.nearer(end.folder)}", *_next(end)]
     return lines
 
 
@@ -94,28 +93,12 @@ def _learned(tracker: Tracker) -> list[str]:
     return lines
 
 
-def _next(tracker: Tracker, end: RunFinished) -> list[str]:
-    if tracker.checkpoint is None and not _was_over(tracker, end):
-        return []
-    folder, more = shlex.quote(units.nearer(end.folder)), _longer(tracker, end)
-    commands = {
-        f"netspec eval {folder}": "its errors once more",
-        f"netspec predict {folder} IMAGE...": "what it sees in your images",
-        f"netspec run --resume {folder}{more}": "go on training",
-    }
-    width = max(map(len, commands))
-    return ["next:", *(f"  {command:<{width}}   {why}" for command, why in commands.items())]
+def _next(end: RunFinished) -> list[str]:
+    width = max(map(len, end.commands), default=0)
+    commands = [f"  {command:<{width}}   {why}" for command, why in end.commands.items()]
+    return ["next:", *commands] if commands else []
 
 
 def _was_over(tracker: Tracker, end: RunFinished) -> bool:
     """Whether a finished run was resumed with nothing more to do."""
     return end.status == "finished" and tracker.started is not None and tracker.started.iteration == end.iteration > 0
-
-
-def _longer(tracker: Tracker, end: RunFinished) -> str:
-    """The option by which a finished run goes on: twice what it was told to do."""
-    run = tracker.started
-    if run is None or end.status != "finished":
-        return ""
-    cut_short = run.total_iterations < run.epochs * run.iterations_per_epoch
-    return f" --iterations {2 * run.total_iterations}" if cut_short else f" --epochs {2 * run.epochs}"

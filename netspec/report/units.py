@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -80,3 +81,9 @@ def nearer(path: str | Path) -> str:
         return str(Path(path).resolve().relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
+
+
+def argument(path: str | Path) -> str:
+    """The path as seen from the working directory, as a shell reads it and no command takes it for an option."""
+    text = nearer(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

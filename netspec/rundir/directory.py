@@ -7,6 +7,7 @@
     mean.npy              the mean image, float32     lock            held while a process trains here
     start.json            what a run without a checkpoint starts again from
     broken-images.txt     images that could not be read, where there are any
+    plugins/              copies of the plugin files that the run was started with, where there are any
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import IO, Any, Literal
 
 from netspec.errors import NetspecError
 from netspec.machine.atomic_files import disk_error, remove_unfinished, told, write_text
+from netspec.rundir.metrics import FILE as METRICS
 from netspec.rundir.metrics import Lines, read_metrics
 
 CHECKPOINTS, HISTORY, LOCK, LOG = "checkpoints", "history.jsonl", "lock", "log.txt"
@@ -40,6 +42,8 @@ _LINUX = sys.platform == "linux"
 _FLOCK, _FLOCK_TYPE = ("@hhqqi0q", 0) if _LINUX else ("@qqihh", 3)
 """The system's struct flock: type, whence, start, length, pid on Linux; start, length, pid, type, whence on BSDs."""
 _ASKED = (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0) if _LINUX else (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
+
+_LONGEST_LINE = 2**20
 
 Status = Literal["running", "finished", "interrupted", "failed", "killed"]
 
@@ -179,10 +183,18 @@ def is_locked(folder: Path) -> bool:
 
 
 def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
-    """The run directories under ``out``, of one spec's name or of all, newest first."""
+    """The run directories under ``out``, of one spec's name or of all; the one that began last comes first."""
     pattern = glob.escape(name) if name else "*"
     found = [path.parent for path in Path(out).glob(f"{pattern}/*/{RESOLVED}")]
-    return sorted(found, key=lambda path: (path.name, str(path)), reverse=True)
+    return sorted(found, key=lambda path: (began(path), path.name, str(path)), reverse=True)
+
+
+def began(folder: Path) -> float:
+    """When a run began, in seconds since 1970 (UTC); its name has the time of whatever time zone it was made in."""
+    for name in (HISTORY, METRICS):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(folder / name, "rb") as file:
+            return float(json.loads(file.readline(_LONGEST_LINE))["time"])
+    return (folder / RESOLVED).stat().st_mtime  # killed before it wrote a line
 
 
 def read_history(folder: str | Path) -> list[dict[str, Any]]:
@@ -218,7 +230,7 @@ class RunSummary:
 
 
 def runs(out: str | Path = "runs") -> list[RunSummary]:
-    """All runs under ``out``, newest first."""
+    """All runs under ``out``; the one that began last comes first."""
     return [summary(folder) for folder in run_folders(out)]
 
 
@@ -228,7 +240,6 @@ def summary(folder: str | Path) -> RunSummary:
     lines = read_metrics(folder)
     starts = [line for line in lines if line["event"] == "start"]
     counted = [line for line in lines if "iteration" in line]
-    times = [line["time"] for line in lines]
     return RunSummary(
         folder=folder,
         name=folder.parent.name,
@@ -238,7 +249,7 @@ def summary(folder: str | Path) -> RunSummary:
         epoch=max((line["epoch"] for line in counted if line["event"] in ("evaluation", "finish")), default=0),
         best=_best(line["errors"] for line in lines if line["event"] == "evaluation"),
         nbytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        started=times[0] if times else folder.stat().st_mtime,
+        started=began(folder),
         seconds=_seconds(lines),
     )
 

@@ -8,10 +8,10 @@ shares in [0, 1]; a number that is not finite is null. ``epoch`` and ``iteration
 |---|---|
 | start | name, folder, epochs, iterations_per_epoch, total_iterations, iteration (0: new), batch, checkpoint_every |
 | iteration | epoch, iteration, loss, errors {top1, top5}, learning_rate, images_per_second, waited, seconds, finite |
-| evaluation | epoch, iteration, split, loss, errors, images, seconds, broken |
+| evaluation | epoch, iteration, split, loss, errors, images, seconds, broken, views (1: the centre crop, or 10) |
 | checkpoint | path, iteration, nbytes, stall, best, seconds |
 | note | text |
-| finish | status (finished, interrupted, failed), folder, iteration, epoch, seconds, errors, message |
+| finish | status (finished, interrupted, failed), folder, iteration, epoch, seconds, errors, message, commands |
 
 A resumed run appends a ``start`` line; lines before it that count more iterations than it starts from were lost with
 the process that wrote them, and ``read_metrics`` leaves them out.

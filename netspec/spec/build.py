@@ -18,6 +18,7 @@ from netspec.spec.wording import meant, show
 VERSION = 1
 KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "layers", "train", "data")
 ONE_DEVICE = "main"
+LONGEST_NAME = 128
 _NETWORK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -39,7 +40,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
     layers = reader.read_all(listed) if listed else ()
     marks = {key: entry.mark for key, entry in root.entries.items()}
     spec = Spec(
-        name=_name(root, name, top),
+        name=read_name(root, name, report),
         devices=devices or (),
         inputs=inputs,
         layers=layers,
@@ -80,15 +81,18 @@ def _section(root: Map, key: str, top: Fields) -> Map:
     return body or Map({}, root.mark)
 
 
-def _name(root: Map, default: str, top: Fields) -> str:
+def read_name(root: Map, default: str, report: Report) -> str:
+    """The name of the network, which is that of the folder of its runs."""
     node = root.get("name")
     if node is None:
-        return re.sub(r"[^A-Za-z0-9_.-]", "-", default).lstrip(".-") or "network"
+        return re.sub(r"[^A-Za-z0-9_.-]", "-", default).lstrip(".-")[:LONGEST_NAME] or "network"
     value = plain(node)
-    if isinstance(value, str) and _NETWORK.fullmatch(value):
+    if isinstance(value, str) and _NETWORK.fullmatch(value) and len(value) <= LONGEST_NAME:
         return value
-    remedy = "letters, digits, _, - and dots; it becomes the name of a folder"
-    top.note(node.mark, f"'name' cannot be {show(value)}", remedy)
+    fits = isinstance(value, str) and _NETWORK.fullmatch(value)
+    wanted = f"at most {LONGEST_NAME} characters" if fits else "letters, digits, _, - and dots"
+    remedy = f"{wanted}; it becomes the name of a folder"
+    report.note(node.mark, f"'name' cannot be {show(value)}", remedy)
     return default
 
 

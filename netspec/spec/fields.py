@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from netspec.contract.attrs import Attr
-from netspec.contract.values import fits, settle
+from netspec.contract.values import FLOAT32_MAX, fits, settle
 from netspec.errors import Mark
 from netspec.spec.nodes import Map, Node, Scalar, plain
 from netspec.spec.problems import Report
@@ -152,8 +151,8 @@ def _wanted(schema: Attr, data: Any) -> str:
     """What the schema asks of such a value: of several possible types the one that was written."""
     options = [option for option in schema.get("anyOf", ()) if fits({"type": option.get("type", [])}, data)]
     wanted = describe(options[0] if len(options) == 1 else schema)
-    is_endless = isinstance(data, float) and not math.isfinite(data)
-    return wanted.replace("a number", "a finite number") if is_endless else wanted
+    is_too_large = isinstance(data, int | float) and not abs(data) <= FLOAT32_MAX
+    return wanted.replace("a number", "a finite number of float32") if is_too_large else wanted
 
 
 def _hint(schema: Attr, node: Node) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from netspec._paths import specs_folder
 from netspec.errors import Mark, NetspecError, Problem, SpecError
+from netspec.machine.regular_files import read_regular
 from netspec.spec.wording import did_you_mean
 
 MAX_BYTES = 4 * 2**20
@@ -53,17 +53,9 @@ def _nearer(path: Path) -> Path:
 def read(path: Path) -> str:
     """The text of a spec file.
 
-    Raises NetspecError where it cannot be read, SpecError where it is not UTF-8.
+    Raises NetspecError where it is no regular file or cannot be read, SpecError where it is not UTF-8.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
-        raise NetspecError(f"{path}: cannot be read: {reason}") from error
-    if len(data) > MAX_BYTES:
-        raise NetspecError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; is it a spec?")
-    return decode(data, str(path))
+    return decode(read_regular(path, MAX_BYTES), str(path))
 
 
 def decode(data: bytes, file: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from netspec.contract.attrs import LAYER_KEYS
 from netspec.data.sources import source_types
 from netspec.init import initialiser_types
 from netspec.registry import layer_types
@@ -15,7 +16,7 @@ from netspec.schedules import schedule_types
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
-from netspec.spec.layer_section import COMMON, IN_DEFAULTS, MULTIPLIERS, attributes_of
+from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import CPU, CUDA, DATA, INPUT, SGD, TRAIN
 
 Schema = dict[str, Any]
@@ -106,7 +107,7 @@ def _common() -> Schema:
         "after": _NAME,
         "remove": {"type": "boolean"},
     }
-    return {key: {**kinds[key], "description": text} for key, text in COMMON.items()}
+    return {key: {**kinds[key], "description": text} for key, text in LAYER_KEYS.items()}
 
 
 def _required(name: str) -> list[str]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from netspec.contract.attrs import boolean, choice, number
-from netspec.errors import Mark, NetspecError
-from netspec.registry import layer_types
+from netspec.contract.attrs import LAYER_KEYS, boolean, choice, number
+from netspec.errors import Mark
+from netspec.registry import installed_faults, layer_types
 from netspec.spec.connections import Known, read_connections
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
@@ -24,19 +24,6 @@ MULTIPLIERS: Attrs = {
     "rate": number("Factor on the learning rate.", default=1.0, minimum=0),
     "decay": number("Factor on the weight decay.", default=1.0, minimum=0),
 }
-COMMON: Mapping[str, str] = {
-    "name": "Name of the layer: letters, digits, _ and -; parameters are called name.param.",
-    "type": "Type of the layer; its attributes stand beside these keys.",
-    "device": "The device, or a list of devices that the layer is split over; inherited from the first input.",
-    "split": "What a list of devices divides: the channels, or nothing.",
-    "inputs": "What the layer reads: a name, name.output, {from, connect} or a list; omitted: the layer above.",
-    "share": "Another layer whose parameters this one uses.",
-    "rate": "Factor on the learning rate of the layer's parameters.",
-    "decay": "Factor on the weight decay of the layer's parameters.",
-    "params": "Factors for single parameters: {bias: {rate: 2.0, decay: 0.0}}.",
-    "after": "With extends: the layer behind which this one is placed.",
-    "remove": "With extends: true takes the layer out.",
-}
 # What ``defaults`` may set for a type beside its attributes.
 IN_DEFAULTS = ("rate", "decay", "params")
 _SPLIT = choice("channels", "none", default="channels")
@@ -44,14 +31,8 @@ _REMOVE = boolean()
 
 
 def attributes_of(type_name: str) -> Attrs:
-    """The attributes that a layer type declares.
-
-    Raises NetspecError when the type declares a key that every layer has.
-    """
-    cls = layer_types()[type_name]
-    attrs: Attrs = cls.attrs
-    if clash := [key for key in attrs if key in COMMON]:
-        raise NetspecError(f"layer type '{type_name}' declares '{clash[0]}', a key that every layer has; rename it")
+    """The attributes that a layer type declares."""
+    attrs: Attrs = layer_types()[type_name].attrs
     return attrs
 
 
@@ -151,7 +132,7 @@ class Layers:
             if key in node.entries:
                 fields.note(node.entries[key].mark, f"'{key}' is for a spec that extends another", "remove it")
         declared = attributes_of(kind)
-        fields.refuse_unknown(node, [*declared, *COMMON], hint=_own_keys(kind, declared))
+        fields.refuse_unknown(node, [*declared, *LAYER_KEYS], hint=_own_keys(kind, declared))
         return kind
 
     def with_defaults(self, node: Map, kind: str | None) -> Map:
@@ -235,7 +216,8 @@ class Layers:
 def _meant_type(kind: str) -> str:
     """A remedy for an unknown type: it may be misspelt, or its plugin may not have been named."""
     near = did_you_mean(kind, layer_types())
-    return near or f"known: {', '.join(layer_types())}; a plugin's layer is found with --plugin FILE"
+    known = near or f"known: {', '.join(layer_types())}; a plugin's layer is found with --plugin FILE"
+    return "; ".join([known, *installed_faults()])
 
 
 def _params(node: Map, layer: Multiplier, fields: Fields) -> dict[str, Multiplier]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from netspec.errors import Mark, NetspecError, SpecError
 from netspec.spec import files
-from netspec.spec.build import build, check_version
+from netspec.spec.build import build, check_version, read_name
 from netspec.spec.merge import merge
 from netspec.spec.nodes import Map, Scalar
 from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
-from netspec.spec.sections import expand_source
+from netspec.spec.sections import anchored, expand_source
 from netspec.spec.types import Spec
 from netspec.spec.wording import show
 
@@ -35,16 +35,30 @@ def loads(text: str, file: str = "<string>", overrides: Sequence[str] = ()) -> S
     Raises SpecError with all that is wrong, by line.
     """
     report = Report()
-    path = Path(file)
+    return build(_tree(text, Path(file), overrides, report), _default_name(Path(file)), report)
+
+
+def name_of(path_or_name: str | Path, overrides: Sequence[str] = ()) -> str:
+    """The name of the network in a YAML file, whether or not its layer types are known. Raises as ``load`` does."""
+    path, report = files.find(str(path_or_name)), Report()
+    return read_name(_tree(files.read(path), path, overrides, report), _default_name(path), report)
+
+
+def _default_name(path: Path) -> str:
+    return path.stem if path.suffix else "network"
+
+
+def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Map:
+    """The text laid over the specs that it extends, and the changes over both."""
     tree = _Trees(report).combined(text, path)
     for index, assignment in enumerate(overrides):
         change = as_tree(assignment, index, report)
         if change is not None and tree is not None:
-            tree = merge(tree, expand_source(change), report)
+            tree = merge(tree, anchored(expand_source(change), Path()), report)
     if tree is None:
         report.finish()
         raise AssertionError("an unreadable spec has problems")
-    return build(tree, path.stem if path.suffix else "network", report)
+    return tree
 
 
 class _Trees:
@@ -68,7 +82,7 @@ class _Trees:
             return None
         if not check_version(root, self.report):
             return None
-        root = expand_source(root)
+        root = anchored(expand_source(root), path.parent)
         if "extends" not in root.entries:
             return root
         self.chain.append(path)
@@ -92,6 +106,8 @@ class _Trees:
         """The tree of a base spec."""
         try:
             path = files.find(name, folder)
+            if path.suffix.lower() not in (".yaml", ".yml"):  # what else is read here would be shown in messages
+                raise NetspecError(f"{show(name)} does not end in .yaml or .yml; rename it if it is a spec")
             if any(_same(path, seen) for seen in self.chain) or len(self.chain) > MAX_CHAIN:
                 raise NetspecError(f"{show(name)} leads back to {self.chain[0]}")
             text = files.read(path)

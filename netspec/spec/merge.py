@@ -6,8 +6,8 @@ the old type goes.
 
 from __future__ import annotations
 
+from netspec.contract.attrs import LAYER_KEYS
 from netspec.errors import Mark
-from netspec.spec.layer_section import COMMON
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
 from netspec.spec.overlay import changes_type, overlay
 from netspec.spec.problems import Report
@@ -134,7 +134,7 @@ def _change(base: Node, over: Map) -> Map:
     if not isinstance(base, Map):
         return over
     if changes_type(base, over):
-        base = Map({key: entry for key, entry in base.entries.items() if key in COMMON}, base.mark)
+        base = Map({key: entry for key, entry in base.entries.items() if key in LAYER_KEYS}, base.mark)
     merged = {
         key: entry if key in ("inputs", "type") else Entry(entry.mark, overlay(base.get(key), entry.value))
         for key, entry in over.entries.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, number
@@ -47,7 +49,7 @@ TRAIN: Attrs = {
     "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
 }
 DATA: Attrs = {
-    "resize": integer("Length of the short side in pixels before the crop.", default=None, minimum=1),
+    "resize": integer("Length of the short side in pixels before the crop.", default=None, minimum=1, maximum=4096),
     "crop": integer("Side of the square that is cut; null: the network input's.", default=None, minimum=1),
     "mirror": boolean("Mirror training images at random.", default=_data.mirror),
     "mean": choice("image", "channel", "none", description="What is subtracted: the mean image, or one mean a channel.",
@@ -106,6 +108,31 @@ def expand_source(root: Map) -> Map:
     long = Map({"type": Entry(source.mark, source)}, source.mark)
     data = data.replace({"source": Entry(data.entries["source"].mark, long)})
     return root.replace({"data": Entry(root.entries["data"].mark, data)})
+
+
+def anchored(root: Map, folder: Path) -> Map:
+    """The tree with the paths of its data source made absolute: they are relative to the ``folder`` of the spec."""
+    data = root.get("data")
+    source = data.get("source") if isinstance(data, Map) else None
+    if not isinstance(data, Map) or not isinstance(source, Map):
+        return root
+    paths = {key: entry for key, entry in source.entries.items() if _is_path(key)}
+    found = {key: Entry(entry.mark, _absolute(entry.value, folder)) for key, entry in paths.items()}
+    data = data.replace({"source": Entry(data.entries["source"].mark, source.replace(found))})
+    return root.replace({"data": Entry(root.entries["data"].mark, data)})
+
+
+def _is_path(key: str) -> bool:
+    """Whether a source's key names a file; of any type, since the type may stand in another spec."""
+    from netspec.data.sources import source_types
+
+    return any(cls.attrs.get(key, {}).get("x-netspec") == "path" for cls in source_types().values())
+
+
+def _absolute(node: Node, folder: Path) -> Node:
+    if not isinstance(node, Scalar) or not isinstance(node.value, str) or not node.value:
+        return node
+    return Scalar(str((folder / os.path.expanduser(node.value)).absolute()), node.text, node.mark)
 
 
 def _part(node: Map, key: str, attrs: Attrs, fields: Fields) -> dict[str, Any]:

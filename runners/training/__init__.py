@@ -1,1 +1,21 @@
-"""Training runs: from a request to a run directory, with checkpoints, resumption and logs."""
+"""Training runs: from a request to a run directory.
+
+The path of a run:
+
+    request.py      what is asked: spec, data, overrides, devices, what to resume -> the settled spec
+    launch.py       opens run directory, images, devices and session
+    run.py          the run: trains, saves, tells and records its end
+    loop.py         iterations, evaluations, when to save
+    checkpoint.py   the file that evaluates, predicts and trains on
+
+What these lean on:
+
+    resume.py       which checkpoint to go on from, and what may differ from the run that wrote it
+    prefetch.py     fetches and stages the next batch while devices work
+    evaluation.py   loss and errors over a split
+    tally.py        accumulates the cost layers' reports
+    saver.py        writes checkpoints in a background thread, keeps the newest and the best
+    journal.py      metrics, log and listeners: where events go
+    tensorboard.py  event files for TensorBoard
+    signals.py      SIGINT, SIGTERM and SIGHUP
+"""

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from netspec.errors import NetspecError
 from netspec.machine.atomic_files import write_whole
+from netspec.registry import Plugin
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -46,8 +47,10 @@ class Record:
 
     ``iteration`` and ``epoch`` are finished ones; ``position`` counts the batches of the epoch in progress that are
     done. ``spec`` is the canonical spec, ``given`` that of the file alone, without what the command line changed;
-    ``data`` tells the images apart (see runners.resume). ``validation_errors`` holds one top-1 error an epoch, for the
-    schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice.
+    ``data`` tells the images apart (see resume.py). ``validation_errors`` holds one top-1 error an epoch, for the
+    schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice;
+    ``environment`` has what chose machine code beside them, see netspec.machine.environment. ``plugins`` has the code
+    of layers that are not built in.
     """
 
     iteration: int
@@ -64,6 +67,8 @@ class Record:
     netspec: str = ""
     format: int = FORMAT
     tuned: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -213,9 +218,18 @@ def _decode(path: Path, values: dict[str, Any]) -> Record:
     values["evaluated"] = Evaluated(**evaluated) if evaluated else None
     for name in ("classes", "validation_errors"):
         values[name] = tuple(values[name])
+    values["plugins"] = tuple(_plugin(**each) for each in values.get("plugins", ()))
     record = Record(**values)
     _check_kinds(record)
     return record
+
+
+def _plugin(types: list[str], **values: Any) -> Plugin:
+    plugin = Plugin(types=tuple(types), **values)
+    texts = (plugin.file, plugin.module, plugin.package, *plugin.types, *plugin.digests, *plugin.digests.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a plugin is not described by texts")
+    return plugin
 
 
 def _check_kinds(record: Record) -> None:
@@ -231,5 +245,8 @@ def _check_kinds(record: Record) -> None:
         raise TypeError("an error is not a number")
     if not all(isinstance(name, str) for name in (*record.classes, record.netspec)):
         raise TypeError("a name is not a text")
-    if not all(isinstance(part, dict) for part in (record.spec, record.given, record.data, record.tuned)):
+    if not all(isinstance(part, dict) for part in (record.spec, record.given, record.data)):
         raise TypeError("a spec is not a map")
+    for choices in (record.tuned, record.environment):
+        if not isinstance(choices, dict) or not all(isinstance(value, str) for value in choices.values()):
+            raise TypeError("what chose the kernels is not a map of texts")

@@ -101,7 +101,8 @@ def as_text(event: Event) -> str | None:
             return f"{_place(event.epoch, event.iteration)}: {_measured(event.loss, event.errors)}, {figures}"
         case events.EvaluationDone():
             measured = _measured(event.loss, event.errors)
-            return f"{_place(event.epoch, event.iteration)}: {event.split}: {measured} ({event.images:,} images)"
+            seen = f"{event.images:,} images, {'centre crop' if event.views == 1 else f'{event.views} views'}"
+            return f"{_place(event.epoch, event.iteration)}: {event.split}: {measured} ({seen})"
         case events.CheckpointWritten():
             size = f"{event.nbytes / 1e6:,.1f} MB, training stood still {event.stall * 1e3:.0f} ms"
             return f"checkpoint {Path(event.path).name}: {size}{', the best so far' if event.best else ''}"

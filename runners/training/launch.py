@@ -1,34 +1,40 @@
-"""From a request to a finished run: spec, images, devices and run directory are put together, then trained."""
+"""Launching a run: from a request, open its run directory, images and devices, and train."""
 
 from __future__ import annotations
 
 import io
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from netspec._types import RunResult
+from netspec.data.dataset import open_dataset, unused_outputs
 from netspec.data.mean import mean_image
+from netspec.data.pipeline import Pipeline
+from netspec.data.workers.pool import workers_note
 from netspec.device.binding import available
+from netspec.errors import SpecError
 from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
-from netspec.machine.environment import describe_environment
-from netspec.planning import check
-from netspec.registry import load_plugin
+from netspec.machine.environment import choosing_variables, code_choices, describe_environment
+from netspec.planning import build, check
+from netspec.planning.trainable import Images, count_outputs, input_names, problems_with
+from netspec.registry import installed_faults
 from netspec.rundir.directory import MEAN, START, RunDirectory
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
+from netspec.runners.recorded_plugins import keep_copies, load_again, used_by
 from netspec.runners.training import resume
-from netspec.runners.training.checkpoint import Checkpoint, record_text, write
-from netspec.runners.training.images import Images, open_images
+from netspec.runners.training.checkpoint import Checkpoint, Record, record_text, write
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.loop import State, input_names
-from netspec.runners.training.request import Request, Settled, load_spec, settle
+from netspec.runners.training.loop import State
+from netspec.runners.training.request import Request, Settled, name_of, settle
 from netspec.runners.training.resume import Origin
-from netspec.runners.training.run import Run, record_of
+from netspec.runners.training.run import Data, MadeBy, Run, record_of
 from netspec.runners.training.saver import Saver, path_of, set_aside
 from netspec.runners.training.tensorboard import TensorBoard
 from netspec.spec import resolved
@@ -37,8 +43,6 @@ from netspec.spec.types import Spec
 
 def launch(request: Request, listener: Listener | None) -> RunResult:
     """Train as requested. Raises NetspecError; a run directory, where one was made, then says that it failed."""
-    for plugin in request.binding.plugins:
-        load_plugin(plugin)
     with ExitStack() as stack:
         journal = Journal(listener)
         stack.callback(journal.close)
@@ -46,7 +50,7 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         if request.trace:
             Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
-        run = _prepare(request, journal, stack, trace)
+        run = _open(request, journal, stack, trace)
         if tensorboard:
             journal.also(tensorboard.into(run.folder.path, run.state.iteration))
             stack.callback(tensorboard.close)
@@ -55,69 +59,88 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         return run.train()
 
 
-def _prepare(request: Request, journal: Journal, stack: ExitStack, trace: Trace | None) -> Run:
-    """Put a run together; whatever can be found wrong is found before a new directory is made."""
-    origin = _origin(request)
-    folder = _open_folder(origin, journal, stack) if origin else None
-    settled = settle(request, origin)
+def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | None) -> Run:
+    """Open all that a run consists of; what is wrong is found before a new directory is made."""
+    origin, folder = _origin(request, journal, stack)
+    recorded, run = (origin.record.plugins, origin.folder) if origin else ((), None)
+    plugins = load_again(recorded, request.binding.plugins, run)
+    for note in (*plugins.notes, *installed_faults()):
+        journal.note(note)
+    settled = settle(request, origin, plugins.changes)
     spec = settled.spec
     check_binding(spec, request.binding.names, request.binding.runner)
     for note in check(spec):
         journal.note(note)
-    images = open_images(spec, request.workers, journal, origin)
-    stack.callback(images.close)
-    session = stack.enter_context(_bind(spec, request, trace))
-    for note in session.notes:
+    data = open_data(spec, request.workers, journal, origin)
+    stack.callback(data.close)
+    session = stack.enter_context(_open_session(spec, request, trace))
+    made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned)
+    for note in (*session.notes, *_set_variables(), *_other_code(origin, made_by)):
         journal.note(note)
-    if origin is not None and origin.tensors is not None:
-        for note in resume.other_kernels(origin.record, session.tuned):
-            journal.note(note)
-    _load(session, spec, images, origin, request.workers)
-    state = state_of(origin)
+    _load(session, spec, data, origin, request.workers)
+    state = _state(origin)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
-        _describe_run(folder, settled, images, session, state)
+        _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
         journal.keep_in(folder)
-    _record_start(folder, settled, origin, session, journal)
+    _record_start(folder, settled, origin, session, made_by, journal)
     saver = Saver(folder.checkpoints, session.store, trace=trace)
-    return Run(settled, folder, journal, session, images, saver, state, request.checkpoint_every, trace)
+    return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
 
 
-def _origin(request: Request) -> Origin | None:
+def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origin | None, RunDirectory | None]:
+    """What to go on from, and the run directory to go on in, whose lock is taken before anything is read there."""
     if request.resume is None:
-        return None
-    name = None if request.spec is None else load_spec(request.spec, request.sets).name
-    return resume.find(request.resume, request.out, name)
-
-
-def _open_folder(origin: Origin, journal: Journal, stack: ExitStack) -> RunDirectory | None:
-    """Take hold of the run directory to go on in; None for a checkpoint file by itself."""
-    folder = stack.enter_context(RunDirectory(origin.folder)) if origin.folder else None
-    if folder is not None:
+        return None, None
+    name = None if request.spec is None else name_of(request.spec, request.sets)
+    path, folder = resume.locate(request.resume, request.out, name), None
+    if path.is_dir():
+        folder = stack.enter_context(RunDirectory(path))
         journal.keep_in(folder)
+    origin = resume.origin_at(path)
     for note in set_aside(origin.damaged):
         journal(note)
     journal.note(origin.told)
-    return folder
+    return origin, folder
 
 
-def _bind(spec: Spec, request: Request, trace: Trace | None) -> Session:
+def open_data(spec: Spec, workers: int | None, journal: Journal, origin: Origin | None) -> Data:
+    """Open the images and check that they suit the network and, in a resumed run, are the same."""
+    source, outputs = open_dataset(spec.data, spec.train.seed), count_outputs(build(spec, "predict", 1))
+    for note in (*source.notes, workers_note(spec.data.workers if workers is None else workers)):
+        journal.note(note)
+    found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)
+    if problems := list(problems_with(spec, found, outputs)):
+        raise SpecError(problems)
+    journal.note(unused_outputs(source, outputs))
+    fingerprint = resume.fingerprint(source)
+    if origin is not None:
+        resume.check_data(origin.record, fingerprint, source)
+    shape = spec.inputs[input_names(spec)[0]].shape
+    centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
+    rest = (spec.train.batch, shape, spec.train.seed, workers)
+    train = Pipeline(source.train, centre, "train", *rest)
+    val = Pipeline(source.val, centre, "val", *rest) if source.val else None
+    return Data(source, train, val, fingerprint)
+
+
+def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
     binding = request.binding
     return Session(spec, binding.names, runner=binding.runner, seed=spec.train.seed, trace=trace)
 
 
-def _load(session: Session, spec: Spec, images: Images, origin: Origin | None, workers: int | None) -> None:
-    """Give the Store its starting values: a checkpoint's, or the mean image beside what the initialisers gave."""
+def _load(session: Session, spec: Spec, data: Data, origin: Origin | None, workers: int | None) -> None:
+    """Load a checkpoint's tensors, or the mean image beside what the initialisers gave."""
     if origin is not None and origin.tensors is not None:
         session.store.load(origin.tensors)
         return
     name, _ = input_names(spec)
-    mean = mean_image(images.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
+    mean = mean_image(data.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
     session.store.load({f"{name}.mean": mean}, strict=False)
 
 
-def state_of(origin: Origin | None) -> State:
-    """Where the run stands that is gone on with; the beginning of a new one."""
+def _state(origin: Origin | None) -> State:
+    """Where the resumed run stands; the beginning of a new one."""
     if origin is None:
         return State()
     record = origin.record
@@ -125,15 +148,33 @@ def state_of(origin: Origin | None) -> State:
     return State(*place, validation_errors=record.validation_errors, evaluated=record.evaluated)
 
 
-def _describe_run(folder: RunDirectory, settled: Settled, images: Images, session: Session, state: State) -> None:
+def _models(session: Session) -> list[str]:
+    """Kinds of the devices, GPUs with their compute capability."""
+    capabilities = {name: device.capability or () for name, device in session.devices.items()}
+    return [f"{each.kind} {'.'.join(map(str, capabilities[name]))}".strip() for name, each in session.devices.items()]
+
+
+def _set_variables() -> list[str]:
+    found = " ".join(f"{name}={value}" for name, value in choosing_variables().items())
+    return [f"the environment chooses machine code: {found}"] if found else []
+
+
+def _other_code(origin: Origin | None, made_by: MadeBy) -> list[str]:
+    """Lines for people where a resumed run's numbers come from other code than before."""
+    if origin is None or origin.tensors is None:
+        return []
+    record = origin.record
+    return [*resume.other_code(record.environment, made_by.environment), *resume.other_kernels(record, made_by.tuned)]
+
+
+def _describe_run(folder: RunDirectory, settled: Settled, data: Data, session: Session, record: Record) -> None:
     """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
     folder.write_specs(settled.text, resolved(settled.spec))
-    folder.write_classes(images.source.classes)
+    folder.write_classes(data.source.classes)
     mean = session.store.tensor(f"{input_names(settled.spec)[0]}.mean")
     write_whole(folder.path / MEAN, [_npy(mean)])
-    record = record_of(settled, images, session, state)
-    if state.iteration:  # branched off a checkpoint: this run can go on without that file
-        write(path_of(folder.checkpoints, state.iteration), Checkpoint(record, session.store.tensors()))
+    if record.iteration:  # branched off a checkpoint: this run can go on without that file
+        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, session.store.tensors()))
     write_text(folder.path / START, record_text(record))
 
 
@@ -144,10 +185,20 @@ def _npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def _record_start(
-    folder: RunDirectory, settled: Settled, origin: Origin | None, session: Session, journal: Journal
+    folder: RunDirectory,
+    settled: Settled,
+    origin: Origin | None,
+    session: Session,
+    made_by: MadeBy,
+    journal: Journal,
 ) -> None:
     """Enter the start in the run's history, with what a resumption changed."""
-    details = {"found": [f"{each.name}: {each.description}" for each in available()]}
+    keep_copies(made_by.plugins, folder.path)
+    details = {
+        "found": [f"{each.name}: {each.description}" for each in available()],
+        "BLAS": made_by.environment["BLAS"],
+        "plugins": [asdict(plugin) for plugin in made_by.plugins],
+    }
     folder.write_environment(describe_environment(session.notes, details))
     for change in settled.changes:
         journal.note(f"changed: {change}")

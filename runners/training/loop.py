@@ -10,23 +10,23 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, NamedTuple
 
 from netspec.errors import NetspecError
-from netspec.events import EvaluationDone, EvaluationProgress, IterationDone, Listener, RunStarted
-from netspec.runners.execution.session import NO_RATES, Outcome, Rates
+from netspec.events import EvaluationDone, IterationDone, Listener, RunStarted
+from netspec.planning.trainable import input_names
+from netspec.runners.execution.session import Outcome, Rates
 from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
+from netspec.runners.training.evaluation import evaluate
 from netspec.runners.training.nonfinite import Explain, NotFinite
-from netspec.runners.training.prefetch import Ahead, Batches, Flight, Taken, Trainer
+from netspec.runners.training.prefetch import Batches, Fetched, InFlight, Prefetcher, SessionLike
 from netspec.runners.training.tally import Tally
 from netspec.schedules import Progress, Schedule
 from netspec.spec.types import Spec
 
 CHECKPOINT_EVERY_S = 600.0
 """Seconds between checkpoints inside an epoch; each epoch's end has one besides."""
-_SHOW_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +41,26 @@ class State:
 
 
 class Hooks(NamedTuple):
-    """What the loop calls: events, checkpoints, and the question whether to stop.
+    """The loop's callbacks: events, checkpoints, and whether to stop.
 
     ``save`` is given the state (None: it has been saved) and whether the checkpoint must lie on disk when it returns.
-    ``attend`` is called after each iteration. ``explain`` looks into an iteration that was not finite.
+    ``poll`` is called after each iteration. ``explain`` looks into an iteration that was not finite.
     """
 
     emit: Listener
     save: Callable[[State | None, bool], None]
-    attend: Callable[[], None]
+    poll: Callable[[], None]
     stop: Callable[[], bool]
     explain: Explain | None = None
 
 
-class Training:
+class TrainingLoop:
     """Trains a spec from ``state`` on; ``state`` is renewed after each iteration."""
 
     def __init__(
         self,
         spec: Spec,
-        session: Trainer,
+        session: SessionLike,
         schedule: Schedule,
         train: Batches,
         validation: Batches | None,
@@ -68,8 +68,6 @@ class Training:
         state: State = State(),
         checkpoint_every: float = CHECKPOINT_EVERY_S,
     ) -> None:
-        """Raises NetspecError for a schedule that reads validation errors where there is no validation data."""
-        check_schedule(schedule, spec, validation is not None)
         self.spec, self.session, self.schedule = spec, session, schedule
         self.batches, self.validation, self.hooks, self.state = train, validation, hooks, state
         self.names = input_names(spec)
@@ -96,7 +94,7 @@ class Training:
             if self.state.position == self.per_epoch:
                 self._end_epoch()
             else:
-                self._go_on()
+                self._train_epoch()
             if self.hooks.stop():
                 self._save(last=True)
                 return "interrupted"
@@ -105,26 +103,26 @@ class Training:
     def _complete(self) -> bool:
         return self.state.iteration >= self.total and self.state.position < self.per_epoch
 
-    def _go_on(self) -> None:
+    def _train_epoch(self) -> None:
         """Iterations to the end of the epoch or of the run, or until told to stop.
 
         Where devices work ahead, an iteration is told and what else the host has to do is done while the next one runs.
         """
-        batches, began = self._batches(), time.perf_counter()
-        flight: Flight | None = None
-        while flight or (flight := self._start(batches)):
-            following = None if self.state.iteration + 1 >= self.total else batches.look()
-            landed, outcome = flight, self._land(flight)
+        prefetcher, began = self._prefetcher(), time.perf_counter()
+        in_flight: InFlight | None = None
+        while in_flight or (in_flight := self._start(prefetcher)):
+            following = None if self.state.iteration + 1 >= self.total else prefetcher.prefetch()
+            finished, outcome = in_flight, self._finish(in_flight)
             ended = time.perf_counter()
-            flight = self._start(batches) if following and not (self._is_due() or self.hooks.stop()) else None
-            landed.taken.batch.release()
-            self._tell_iteration(landed, outcome, following, ended - began)
-            began = ended if flight else time.perf_counter()
-            self.hooks.attend()
-            if flight:
+            in_flight = self._start(prefetcher) if following and not (self._is_due() or self.hooks.stop()) else None
+            finished.fetched.batch.release()
+            self._tell_iteration(finished, outcome, following, ended - began)
+            began = ended if in_flight else time.perf_counter()
+            self.hooks.poll()
+            if in_flight:
                 continue
             if self.state.iteration >= self.total or self.hooks.stop():
-                batches.give_back()
+                prefetcher.release()
                 return
             if self._is_due() and self.state.position < self.per_epoch:
                 self._save()
@@ -133,11 +131,11 @@ class Training:
         """Whether it is time for a checkpoint inside an epoch."""
         return time.monotonic() - self.saved_at >= self.checkpoint_every
 
-    def _batches(self) -> Ahead:
-        """The rest of the epoch's batches."""
+    def _prefetcher(self) -> Prefetcher:
+        """Over the rest of the epoch's batches."""
         with self._saved_on_error():
             epoch = self.batches.epoch(self.state.epoch, self.state.position)
-        return Ahead(self.session, epoch, self.names)
+        return Prefetcher(self.session, epoch, self.names)
 
     @contextlib.contextmanager
     def _saved_on_error(self) -> Iterator[None]:
@@ -151,25 +149,25 @@ class Training:
                 self._save(last=True)
             raise
 
-    def _start(self, batches: Ahead) -> Flight | None:
+    def _start(self, prefetcher: Prefetcher) -> InFlight | None:
         """Begin an iteration on the next batch; None at the end of the epoch."""
         with self._saved_on_error():
-            taken = batches.take()
-        return batches.start(taken, self.state.iteration, self._rates()) if taken else None
+            fetched = prefetcher.next()
+        return prefetcher.start(fetched, self.state.iteration, self._rates()) if fetched else None
 
-    def _land(self, flight: Flight) -> Outcome:
+    def _finish(self, in_flight: InFlight) -> Outcome:
         """Wait for the end of an iteration, which then counts. Raises NotFinite where it was not finite."""
         outcome = self.session.finish()
         if not outcome.finite or outcome.overflowed:
-            raise self._not_finite(flight, outcome)
+            raise self._not_finite(in_flight, outcome)
         self.state = replace(self.state, iteration=self.state.iteration + 1, position=self.state.position + 1)
         return outcome
 
-    def _tell_iteration(self, flight: Flight, outcome: Outcome, following: Taken | None, seconds: float) -> None:
+    def _tell_iteration(self, done: InFlight, outcome: Outcome, following: Fetched | None, seconds: float) -> None:
         tally, place = Tally(outcome.reports), (self.state.epoch + 1, self.state.iteration)
         self.errors = self.errors if self.validation else tally.errors
-        speed, rate = flight.taken.batch.valid / seconds, flight.rates.learning_rate
-        waited = min(flight.idle(following, outcome.seconds) / seconds, 1.0)
+        speed, rate = done.fetched.batch.valid / seconds, done.rates.learning_rate
+        waited = min(done.idle(following, outcome.seconds) / seconds, 1.0)
         self.hooks.emit(IterationDone(*place, tally.loss, tally.errors, rate, speed, waited, seconds, True))
 
     def _rates(self) -> Rates:
@@ -177,7 +175,7 @@ class Training:
         progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
         return Rates(sgd.learning_rate * self.schedule.rate(progress), sgd.momentum, sgd.weight_decay)
 
-    def _not_finite(self, flight: Flight, outcome: Outcome) -> NotFinite:
+    def _not_finite(self, in_flight: InFlight, outcome: Outcome) -> NotFinite:
         """What happened and what to do.
 
         There is no checkpoint of it: the state has not changed, but with it the same batch would fail again, or the
@@ -185,9 +183,9 @@ class Training:
         """
         place = f"iteration {self.state.iteration + 1:,} (epoch {self.state.epoch + 1})"
         if outcome.overflowed:
-            return nonfinite.update(place, outcome.overflowed, flight.rates)
-        explain, taken, rates = self.hooks.explain, flight.taken, flight.rates
-        more = explain(taken.arrays, self.state.iteration, taken.batch.valid, rates, "train") if explain else ""
+            return nonfinite.update(place, outcome.overflowed, in_flight.rates)
+        explain, fetched, rates = self.hooks.explain, in_flight.fetched, in_flight.rates
+        more = explain(fetched.arrays, self.state.iteration, fetched.batch.valid, rates, "train") if explain else ""
         return nonfinite.step(place, Tally(outcome.reports).loss, rates, more)
 
     def _end_epoch(self) -> None:
@@ -233,70 +231,8 @@ class Training:
             raise nonfinite.evaluation(place, error, self._rates()) from error
         if done is None:
             return None
-        tally, seconds = done
-        errors, iteration = tally.errors, self.state.iteration
-        self.errors = errors
-        broken = len(self.validation.split) - tally.count
-        self.hooks.emit(EvaluationDone(epoch, iteration, "val", tally.loss, errors, tally.count, seconds, broken))
-        return Evaluated(iteration, tally.loss, errors)
+        self.errors, iteration = done.errors, self.state.iteration
+        result, broken = (done.loss, done.errors, done.images, done.seconds), len(self.validation.split) - done.images
+        self.hooks.emit(EvaluationDone(epoch, iteration, "val", *result, broken=broken, views=done.views))
+        return Evaluated(iteration, done.loss, done.errors)
 
-
-def evaluate(
-    session: Trainer,
-    batches: Batches,
-    names: tuple[str, str],
-    emit: Listener,
-    stop: Callable[[], bool],
-    explain: Explain | None = None,
-) -> tuple[Tally, float] | None:
-    """Sums over all batches, each image counted once, and the seconds it took; None when told to stop.
-
-    Raises NotFinite where a sum is not finite, NetspecError where no image can be read.
-    """
-    began, tally = time.perf_counter(), Tally()
-    shown, queue = began, Ahead(session, batches.epoch(0), names, "eval")
-    while (taken := queue.take()) is not None:
-        if taken.batch.valid:
-            queue.start(taken, 0, NO_RATES)
-            queue.look()
-            reports = session.finish("eval").reports
-            nonfinite.check_reports(reports, partial(_explained, explain, taken))
-            tally.add(reports)
-        taken.batch.release()
-        if stop():
-            queue.give_back()
-            return None
-        if time.perf_counter() - shown > _SHOW_EVERY_S:
-            shown = time.perf_counter()
-            emit(EvaluationProgress(tally.count, len(batches.split)))
-    if not tally.count:
-        raise nonfinite.none_readable(len(batches.split), batches.broken)
-    emit(EvaluationProgress(tally.count, tally.count))
-    return tally, time.perf_counter() - began
-
-
-def _explained(explain: Explain | None, taken: Taken) -> str:
-    return explain(taken.arrays, 0, taken.batch.valid, NO_RATES, "eval") if explain else ""
-
-
-def input_names(spec: Spec) -> tuple[str, str]:
-    """The network inputs that take images and labels. Raises NetspecError where there are not one of each."""
-    images = [name for name, each in spec.inputs.items() if len(each.shape) == 3]
-    labels = [name for name, each in spec.inputs.items() if each.dtype == "int32" and not each.shape]
-    if len(images) == 1 and len(labels) == 1 and len(spec.inputs) == 2:
-        return images[0], labels[0]
-    found = ", ".join(f"{name} {list(each.shape)} {each.dtype}" for name, each in spec.inputs.items())
-    raise NetspecError(
-        f"{spec.name}: training takes one image input of shape [height, width, channels] and one label input of dtype "
-        f"int32 without a shape; the spec has: {found}"
-    )
-
-
-def check_schedule(schedule: Schedule, spec: Spec, validation: bool) -> None:
-    """Raise NetspecError for a schedule that cannot run without validation data."""
-    if schedule.needs_validation and not validation:
-        kind = spec.train.schedule["type"]
-        raise NetspecError(
-            f"train.schedule: '{kind}' follows the validation error, and there are no validation images; add some, or "
-            "choose another schedule (--set train.schedule.type=constant)"
-        )

@@ -1,4 +1,4 @@
-"""Batches taken ahead of their turn: while devices work on one, the next is on its way up to them."""
+"""The prefetcher: while devices work on one batch, the next is fetched and copied to them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ import numpy as np
 from netspec.contract.kernel import Phase
 from netspec.errors import NetspecError
 from netspec.runners.execution.session import Outcome, Rates
+from netspec.runners.execution.trace import Trace
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
-class Trainer(Protocol):
+class SessionLike(Protocol):
     """What training and evaluation need of a Session."""
 
     @property
     def ahead(self) -> bool:
-        """Whether devices work by themselves once started."""
+        """Whether devices work asynchronously once started."""
 
     def stage(self, arrays: Arrays, phase: Phase = "train") -> None:
-        """Take a batch."""
+        """Copy a batch to where ``start`` will read it."""
 
     def start(self, iteration: int, valid: int, rates: Rates, phase: Phase = "train") -> None:
-        """Begin to work on it."""
+        """Begin an iteration on the staged batch."""
 
     def finish(self, phase: Phase = "train") -> Outcome:
-        """Wait for the end."""
+        """Wait for the iteration's end."""
 
 
-class Images(Protocol):
+class HostBatch(Protocol):
     """A batch as the data pipeline hands it over."""
 
     image: np.ndarray[Any, Any]
@@ -60,85 +61,107 @@ class Batches(Protocol):
         """The batches of an epoch from number ``start`` on."""
 
 
-@dataclass(slots=True)
-class Taken:
-    """A batch and its arrays by network input; ``at`` is when it was there, ``early`` whether it has been staged."""
+class TracedBatches:
+    """A pipeline with a span in the trace for each batch: which it was, and how long the consumer waited for it."""
 
-    batch: Images
+    def __init__(self, pipeline: Batches, trace: Trace, name: str) -> None:
+        self.pipeline, self.trace, self.name = pipeline, trace, name
+        self.batches, self.split = pipeline.batches, pipeline.split
+
+    @property
+    def broken(self) -> Sequence[tuple[str, str]]:
+        """As the pipeline's."""
+        return self.pipeline.broken
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """As the pipeline's."""
+        began = self.trace.now()
+        for batch in self.pipeline.epoch(epoch, start):
+            details = {"epoch": epoch, "valid": batch.valid, "waited_ms": batch.waited * 1e3}
+            self.trace.span("host", f"{self.name} data", f"batch {batch.number}", began, details, "data")
+            yield batch
+            began = self.trace.now()
+
+
+@dataclass(slots=True)
+class Fetched:
+    """A batch and its arrays by network input; ``at`` is when it arrived, ``staged`` whether devices have it."""
+
+    batch: HostBatch
     arrays: Arrays
     at: float
-    early: bool
+    staged: bool
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlight:
     """An iteration that has been started, and when."""
 
-    taken: Taken
+    fetched: Fetched
     rates: Rates
     started: float
 
-    def idle(self, following: Taken | None, seconds: float | None) -> float:
+    def idle(self, following: Fetched | None, seconds: float | None) -> float:
         """Seconds for which data kept devices waiting, beginning with this iteration's batch.
 
-        ``following`` is the next batch where it was taken meanwhile; waiting for it counts from the moment when the
-        devices were done, after ``seconds`` of work.
+        ``following`` is the next batch where it was prefetched meanwhile; waiting for it counts from the moment when
+        the devices were done, after ``seconds`` of work.
         """
-        waited = 0.0 if self.taken.early else self.taken.batch.waited
+        waited = 0.0 if self.fetched.staged else self.fetched.batch.waited
         if following is None:
             return waited
         over = following.at - (self.started + (seconds or 0.0))
         return waited + min(max(over, 0.0), following.batch.waited)
 
 
-class Ahead:
-    """Batches in order, of which one may be taken and staged before its turn.
+class Prefetcher:
+    """Batches in order, of which one may be fetched and staged while an iteration runs.
 
-    What goes wrong with it is raised in its turn, when the iteration that ran meanwhile is over.
+    An error of a prefetched batch is raised when the batch is due, after the iteration that ran meanwhile.
     """
 
     def __init__(
-        self, session: Trainer, batches: Iterator[Images], names: tuple[str, str], phase: Phase = "train"
+        self, session: SessionLike, batches: Iterator[HostBatch], names: tuple[str, str], phase: Phase = "train"
     ) -> None:
         self._session, self._batches, self._names, self._phase = session, batches, names, phase
-        self._early: Taken | None = None
+        self._next: Fetched | None = None
         self._error: NetspecError | None = None
 
-    def take(self) -> Taken | None:
+    def next(self) -> Fetched | None:
         """The next batch, None at the end. Raises NetspecError where it cannot be had."""
         if self._error is not None:
             raise self._error
-        early, self._early = self._early, None
-        return early or self._next(early=False)
+        prefetched, self._next = self._next, None
+        return prefetched or self._fetch(staged=False)
 
-    def start(self, taken: Taken, iteration: int, rates: Rates) -> Flight:
-        """Begin to work on a batch."""
-        if not taken.early:
-            self._session.stage(taken.arrays, self._phase)
+    def start(self, fetched: Fetched, iteration: int, rates: Rates) -> InFlight:
+        """Begin an iteration on a batch."""
+        if not fetched.staged:
+            self._session.stage(fetched.arrays, self._phase)
         started = time.perf_counter()
-        self._session.start(iteration, taken.batch.valid, rates, self._phase)
-        return Flight(taken, rates, started)
+        self._session.start(iteration, fetched.batch.valid, rates, self._phase)
+        return InFlight(fetched, rates, started)
 
-    def look(self) -> Taken | None:
-        """Take the next batch before its turn and stage it, where devices are at work on another."""
+    def prefetch(self) -> Fetched | None:
+        """Fetch and stage the next batch where devices work asynchronously; None elsewhere and at the end."""
         if self._session.ahead:
             try:
-                self._early = self._next(early=True)
-                if self._early is not None:
-                    self._session.stage(self._early.arrays, self._phase)
+                self._next = self._fetch(staged=True)
+                if self._next is not None:
+                    self._session.stage(self._next.arrays, self._phase)
             except NetspecError as error:
-                self._early, self._error = None, error
-        return self._early
+                self._next, self._error = None, error
+        return self._next
 
-    def give_back(self) -> None:
-        """Release a batch that was taken early and is not wanted any more."""
-        early, self._early = self._early, None
-        if early is not None:
-            early.batch.release()
+    def release(self) -> None:
+        """Give back the buffer of a prefetched batch that will not be used."""
+        prefetched, self._next = self._next, None
+        if prefetched is not None:
+            prefetched.batch.release()
 
-    def _next(self, early: bool) -> Taken | None:
+    def _fetch(self, staged: bool) -> Fetched | None:
         batch = next(self._batches, None)
         if batch is None:
             return None
         image, label = self._names
-        return Taken(batch, {image: batch.image, label: batch.label}, time.perf_counter(), early)
+        return Fetched(batch, {image: batch.image, label: batch.label}, time.perf_counter(), staged)

@@ -1,17 +1,22 @@
-"""What a run is asked to do, and the spec that comes of it."""
+"""What a run is asked to do, and the spec that comes of it: a new run's, or a resumed run's with its changes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from netspec._types import Binding
+from netspec.data.layout import source_from_path
+from netspec.data.sources import source_types
 from netspec.errors import NetspecError, SpecError
 from netspec.runners.training import resume
+from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.resume import Origin
-from netspec.spec import canonical, from_canonical, load, loads, resolved
+from netspec.spec import canonical, files, from_canonical, load, loading, loads, resolved
+from netspec.spec.fields import complete
 from netspec.spec.types import Spec
 
 RUN_FILE = "the run's spec"
@@ -36,16 +41,25 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The spec to train, the one given without the command line's changes, and what differs from a resumed run."""
+    """The spec to train, what is recorded of it, and what differs from a resumed run.
+
+    ``given`` is the spec without the command line's changes, in canonical form; ``text`` as it was written.
+    """
 
     spec: Spec
     given: Mapping[str, Any]
     text: str
     changes: Sequence[str] = ()
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the command line ends the run after other iterations than the spec does."""
+        own: int | None = self.given["train"]["iterations"]
+        return self.spec.train.iterations != own
 
-def settle(request: Request, origin: Origin | None) -> Settled:
-    """The spec of a new run, or of a resumed one with its changes.
+
+def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ()) -> Settled:
+    """The spec of a new run, or of a resumed one with its changes; ``changes`` are others than the spec's.
 
     Raises SpecError for what is wrong in it, NetspecError where a resumed run's network, data or seed would change.
     """
@@ -53,13 +67,23 @@ def settle(request: Request, origin: Origin | None) -> Settled:
         return _fresh(request)
     record = origin.record
     given = record.given if request.spec is None else _given(request.spec, request.sets)
-    sets = [*resume.edited(record, given), *request.sets]
     run = from_canonical(record.spec, RUN_FILE)
-    spec = with_data(loads(resolved(run), RUN_FILE, sets) if sets else run, request.data)
-    changes = resume.differences(record.spec, canonical(spec))
-    resume.refuse(changes, "what is asked differs from the run")
+    sets = [*resume.edited(record, given), *request.sets]
+    sets = [*_lifted_limit(record, given, sets), *sets]
+    spec = with_data(loads(resolved(run), RUN_FILE, sets), request.data)
+    differences = resume.differences(record.spec, canonical(spec))
+    resume.refuse(differences, "what is asked differs from the run")
     resume.check_batch(record, spec.train.batch)
-    return Settled(spec, given, _text(request.spec, run), resume.shown(changes))
+    return Settled(spec, given, _text(request.spec, run), (*changes, *resume.shown(differences)))
+
+
+def _lifted_limit(record: Record, given: Mapping[str, Any], sets: Sequence[str]) -> list[str]:
+    """The change that lets a run go on which has done all its ``--iterations``, where no others are asked for."""
+    limit, own = record.spec["train"]["iterations"], given["train"]["iterations"]
+    named = set(map(_path_of, sets))
+    if limit is None or limit == own or record.iteration < limit or named & {"train", "train.iterations"}:
+        return []
+    return [f"train.iterations={json.dumps(own)}"]
 
 
 def _fresh(request: Request) -> Settled:
@@ -76,29 +100,29 @@ def load_spec(spec: Spec | str | Path, sets: Sequence[str] = ()) -> Spec:
     return loads(resolved(spec), spec.name, sets) if sets else spec
 
 
+def name_of(spec: Spec | str | Path, sets: Sequence[str] = ()) -> str:
+    """The network's name, before the plugins of its layers are known."""
+    return load_spec(spec, sets).name if isinstance(spec, Spec) else loading.name_of(spec, sets)
+
+
 def _given(spec: Spec | str | Path, sets: Sequence[str]) -> Mapping[str, Any]:
     """The spec without changes, in canonical form; with them where it does not hold without."""
     try:
         return canonical(load_spec(spec))
     except SpecError:
-        return canonical(load_spec(spec, sets))
+        return canonical(load_spec(spec, [text for text in sets if _path_of(text) != "train.iterations"]))
+
+
+def _path_of(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
 
 
 def _text(given: Spec | str | Path | None, spec: Spec) -> str:
-    """The spec as it was written."""
-    if given is None or isinstance(given, Spec):
-        return resolved(spec)
-    from netspec.spec import files
-
-    return files.read(files.find(str(given)))
+    return resolved(spec) if given is None or isinstance(given, Spec) else files.read(files.find(str(given)))
 
 
 def with_data(spec: Spec, data: str | Path | None, evaluated: bool = False) -> Spec:
     """The spec with ``--data``: a folder or an archive in place of its source, of images to train on or to evaluate."""
     if data is None:
         return spec
-    from netspec.data.layout import source_from_path
-    from netspec.data.sources import source_types
-    from netspec.spec.fields import complete
-
     return replace(spec, data=replace(spec.data, source=complete(source_from_path(data, evaluated), source_types())))

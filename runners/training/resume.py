@@ -19,15 +19,16 @@ from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
 from netspec.errors import NetspecError
-from netspec.rundir.directory import START, run_folders
-from netspec.runners.training import checkpoint
+from netspec.rundir.directory import CHECKPOINTS, START, run_folders
+from netspec.runners.training import checkpoint, saver
 from netspec.runners.training.checkpoint import Damaged, Record, Tensors
 from netspec.runners.training.saver import newest_whole
 
 Canonical = Mapping[str, Any]
 
 _PLACE = tuple(f"data.source.{key}" for key in ("type", "path", "train", "val"))
-_FREE = ("name", "data.workers", "data.views", "train", *_PLACE)
+_TAKEN = ("train", "data.workers", "data.views", *_PLACE)
+_FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
 _FIXED = ("train.seed",)
 _NAMES_SAMPLED = 256
@@ -55,38 +56,40 @@ class Origin:
         return f"going on from {self.path}, iteration {self.record.iteration:,}"
 
 
-def find(resume: str, out: str | Path, name: str | None) -> Origin:
-    """What ``--resume`` means: a checkpoint file, a run directory, or "latest", the newest run of that name.
+def locate(resume: str, out: str | Path, name: str | None) -> Path:
+    """What ``--resume`` means: a checkpoint file, a run directory, or "latest", the run of that name that began last.
 
-    Raises NetspecError where there is nothing to go on from, naming damaged checkpoints.
+    Raises NetspecError where there is nothing to go on from.
     """
-    if resume == "latest":
-        return _latest(out, name)
-    path = Path(resume)
-    if path.is_file():
-        found = checkpoint.read(path)
-        return Origin(found.record, found.tensors, path, None)
-    if not path.is_dir():
+    path = _latest(out, name) if resume == "latest" else Path(resume)
+    if not path.exists():
         raise NetspecError(f"{resume}: no such run directory or checkpoint")
-    return _from_folder(path)
+    if path.is_dir() and not (path / START).is_file() and not saver.listed(path / CHECKPOINTS):
+        raise NetspecError(f"{path}: not a run directory, or of a run that never began")
+    return path
 
 
-def _latest(out: str | Path, name: str | None) -> Origin:
+def _latest(out: str | Path, name: str | None) -> Path:
     for folder in run_folders(out, name):
         if (folder / START).is_file():
-            return _from_folder(folder)
+            return folder
     raise NetspecError(f"{Path(out) / (name or '*')}: no run to go on with; leave out --resume, or name its directory")
 
 
-def _from_folder(folder: Path) -> Origin:
-    found, damaged = newest_whole(folder / "checkpoints")
-    if found is not None and found.path is not None:
-        return Origin(found.record, found.tensors, found.path, folder, damaged)
+def origin_at(path: Path) -> Origin:
+    """Read a checkpoint file, or a run directory's newest one that is whole.
+
+    Raises NetspecError where none is, naming those that are damaged.
+    """
+    if not path.is_dir():
+        found = checkpoint.read(path)
+        return Origin(found.record, found.tensors, path, None)
+    newest, damaged = newest_whole(path / CHECKPOINTS)
+    if newest is not None and newest.path is not None:
+        return Origin(newest.record, newest.tensors, newest.path, path, damaged)
     if damaged:
-        raise NetspecError(f"{folder}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
-    if not (folder / START).is_file():
-        raise NetspecError(f"{folder}: not a run directory, or of a run that never began")
-    return Origin(checkpoint.record_from(folder / START), None, folder, folder)
+        raise NetspecError(f"{path}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
+    return Origin(checkpoint.record_from(path / START), None, path, path)
 
 
 def differences(old: Canonical, new: Canonical) -> dict[str, tuple[Any, Any]]:
@@ -118,13 +121,13 @@ def edited(record: Record, given: Canonical) -> list[str]:
     """``--set`` texts for what has been edited in the spec file since. Raises NetspecError for what must not be."""
     changed = differences(record.given, given)
     refuse(changed, "the spec file differs from the run's")
-    paths = dict.fromkeys(_whole(path) for path in changed if path.startswith("train."))
+    paths = dict.fromkeys(_whole(path) for path in changed if _below(path, _TAKEN))
     return [f"{path}={json.dumps(_at(given, path))}" for path in paths]
 
 
 def _whole(path: str) -> str:
-    """A schedule is set as a whole, since its type decides which settings it has."""
-    return "train.schedule" if path.startswith("train.schedule.") else path
+    """Schedules and sources are set as a whole, since the type decides which settings there are."""
+    return next((whole for whole in ("train.schedule", "data.source") if _below(path, (whole,))), path)
 
 
 def _at(spec: Canonical, path: str) -> Any:
@@ -155,6 +158,12 @@ def shown(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
 def _short(value: Any) -> str:
     text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def other_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """A line where other machine code computes than before, see netspec.machine.environment.code_choices."""
+    changed = _changed(old, new) if old else {}  # version 0.1 recorded nothing
+    return [f"other machine code than before ({'; '.join(shown(changed))}): numbers may differ"] if changed else []
 
 
 def other_kernels(record: Record, tuned: Mapping[str, str]) -> list[str]:

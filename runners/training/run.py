@@ -1,133 +1,177 @@
-"""A run that is put together: trains, saves, tells its end."""
+"""A run whose parts are open: it trains, saves, and tells and records how it ended."""
 
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from netspec._types import RunResult
 from netspec._version import __version__
+from netspec.data.dataset import Dataset
+from netspec.data.pipeline import Pipeline
 from netspec.errors import NetspecError
 from netspec.events import RunFinished
 from netspec.machine.atomic_files import write_text
+from netspec.registry import Plugin
 from netspec.rundir.directory import BROKEN, RunDirectory
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.runners.execution.trace import Trace
+from netspec.runners.training.advice import Advice
 from netspec.runners.training.checkpoint import Record
-from netspec.runners.training.images import Images, traced
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.loop import Hooks, State, Training
-from netspec.runners.training.request import Settled
-from netspec.runners.training.saver import Saver, listed
+from netspec.runners.training.loop import Hooks, State, TrainingLoop
+from netspec.runners.training.prefetch import Batches, TracedBatches
+from netspec.runners.training.request import Request, Settled
+from netspec.runners.training.saver import Saver
 from netspec.runners.training.signals import Interrupts
 from netspec.schedules import make_schedule
 from netspec.spec import canonical
 
 
 @dataclass(slots=True)
+class Data:
+    """The images of a run, and what tells them from others (see resume.fingerprint)."""
+
+    source: Dataset
+    train: Pipeline
+    val: Pipeline | None
+    fingerprint: Mapping[str, Any]
+
+    @property
+    def broken(self) -> list[str]:
+        """Split, name and reason of each image that could not be read."""
+        pipelines = {"train": self.train, "val": self.val}
+        read = {split: pipeline.broken for split, pipeline in pipelines.items() if pipeline}
+        return [f"{split}: {name}: {reason}" for split, found in read.items() for name, reason in found]
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self.train.close()
+        if self.val:
+            self.val.close()
+
+
+class MadeBy(NamedTuple):
+    """What computes a run beside the program; see Record."""
+
+    plugins: tuple[Plugin, ...]
+    environment: Mapping[str, str]
+    tuned: Mapping[str, str]
+
+
+@dataclass(slots=True)
 class Run:
-    """Everything a run consists of."""
+    """All that a run consists of."""
 
     settled: Settled
     folder: RunDirectory
     journal: Journal
     session: Session
-    data: Images
+    data: Data
     saver: Saver
     state: State
-    checkpoint_every: float
+    made_by: MadeBy
+    request: Request
     trace: Trace | None = None
 
     def train(self) -> RunResult:
         """Train to the end, and have the end told and recorded whatever it is."""
         began = time.perf_counter()
         with Interrupts() as interrupts:
-            training = self._training(interrupts)
+            loop = self._loop(interrupts)
             try:
                 self.journal.note(interrupts.advice())
-                self.journal(training.started(str(self.folder.path)))
-                status = training.run()
+                self.journal(loop.started(str(self.folder.path)))
+                status = loop.run()
                 self._tell_broken()
-                return self._finish(training, status, began, interrupts.exit_code if status == "interrupted" else 0)
+                return self._finish(loop, status, began, interrupts.exit_code if status == "interrupted" else 0)
             except KeyboardInterrupt as error:
-                self._end("interrupted", training, str(error) or "KeyboardInterrupt", began)
+                self._end("interrupted", loop, str(error) or "KeyboardInterrupt", began)
                 raise
             except NetspecError as error:
-                told = NetspecError(f"{error}; {self._what_is_left()}")
-                self._end("failed", training, str(told), began)
+                self._settle()
+                between = "\n" if "\n" in str(error) else "; "
+                told = NetspecError(f"{error}{between}{self._advice().go_on()}")
+                self._end("failed", loop, str(told), began)
                 raise told from error
             except BaseException as error:
-                self._what_is_left()
-                self._end("failed", training, f"{type(error).__name__}: {error}", began)
+                self._settle()
+                self._end("failed", loop, f"{type(error).__name__}: {error}", began)
                 raise
 
-    def _training(self, interrupts: Interrupts) -> Training:
+    def _loop(self, interrupts: Interrupts) -> TrainingLoop:
         spec, data = self.settled.spec, self.data
-        train = traced(data.train, self.trace, "training")
-        val = traced(data.val, self.trace, "validation") if data.val else None
-        look = partial(explain, self.session)
-        hooks = Hooks(self.journal, self.save, self.attend, lambda: bool(interrupts), look)
+        train = self._traced(data.train, "training")
+        val = self._traced(data.val, "validation") if data.val else None
+        replayed = partial(explain, self.session)
+        hooks = Hooks(self.journal, self.save, self.poll, lambda: bool(interrupts), replayed)
         schedule = make_schedule(spec.train.schedule)
-        return Training(spec, self.session, schedule, train, val, hooks, self.state, self.checkpoint_every)
+        return TrainingLoop(spec, self.session, schedule, train, val, hooks, self.state, self.request.checkpoint_every)
+
+    def _traced(self, pipeline: Pipeline, name: str) -> Batches:
+        return TracedBatches(pipeline, self.trace, name) if self.trace else pipeline
 
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""
-        events = [] if state is None else self.saver.save(record_of(self.settled, self.data, self.session, state))
+        events = [] if state is None else self.saver.save(record_of(self.settled, self.data, self.made_by, state))
         for event in [*events, *(self.saver.wait() if wait else [])]:
             self.journal(event)
 
-    def attend(self) -> None:
-        """Tell of a checkpoint that has come to lie on disk, and of what has come up in the session."""
+    def poll(self) -> None:
+        """Tell of a checkpoint that has been written meanwhile, and of the session's news."""
         for event in self.saver.poll():
             self.journal(event)
         for line in self.session.news():
             self.journal.note(line)
 
-    def _finish(self, training: Training, status: Any, began: float, exit_code: int) -> RunResult:
-        state, seconds = training.state, time.perf_counter() - began
-        place = (self.folder.path, state.iteration, state.epoch)
-        self.folder.record(status, iteration=state.iteration, epoch=state.epoch, errors=dict(training.errors))
-        self.journal(RunFinished(status, str(place[0]), *place[1:], seconds, training.errors))
-        return RunResult(place[0], status, *place[1:], training.errors, seconds, self.saver.last, exit_code)
+    def _finish(self, loop: TrainingLoop, status: Any, began: float, exit_code: int) -> RunResult:
+        state, seconds = loop.state, time.perf_counter() - began
+        self.folder.record(status, iteration=state.iteration, epoch=state.epoch, errors=dict(loop.errors))
+        self.journal(self._finished(status, loop, seconds, loop.errors))
+        place = (self.folder.path, status, state.iteration, state.epoch)
+        return RunResult(*place, loop.errors, seconds, self.saver.last, exit_code)
 
-    def _what_is_left(self) -> str:
-        """Which checkpoint to go on from, in a clause; one that is being written has come to lie when this returns."""
+    def _settle(self) -> None:
+        """Wait for a checkpoint that is being written, and tell what is known, as far as a full disk lets one."""
         with contextlib.suppress(NetspecError):
             for event in self.saver.wait():
                 self.journal.last_words(event)
         with contextlib.suppress(NetspecError):
             self._tell_broken()
-        newest = next(iter(listed(self.folder.checkpoints)), None)
-        command = f"netspec run --resume {shlex.quote(str(self.folder.path))}"
-        if newest is None:
-            return f"there is no checkpoint yet: {command} starts again"
-        return f"the last whole checkpoint is {newest.name}: go on from it with {command}"
 
-    def _end(self, status: str, training: Training, message: str, began: float) -> None:
+    def _end(self, status: str, loop: TrainingLoop, message: str, began: float) -> None:
         """Tell and record an end that was not to be, as far as a full disk lets one."""
-        state = training.state
+        state, seconds = loop.state, time.perf_counter() - began
         with contextlib.suppress(NetspecError):
             self.folder.record(status, iteration=state.iteration, epoch=state.epoch, message=message)
-        seconds = time.perf_counter() - began
-        self.journal.last_words(
-            RunFinished(status, str(self.folder.path), state.iteration, state.epoch, seconds, {}, message)
-        )
+        self.journal.last_words(self._finished(status, loop, seconds, {}, message))
+
+    def _finished(
+        self, status: str, loop: TrainingLoop, seconds: float, errors: Mapping[str, float], message: str = ""
+    ) -> RunFinished:
+        """The event of the end, with what to type next."""
+        advice, state = self._advice(), loop.state
+        folder = str(self.folder.path) if advice.is_there else ""
+        commands = advice.commands(status, state.iteration, loop.planned)
+        return RunFinished(status, folder, state.iteration, state.epoch, seconds, errors, message, commands)
+
+    def _advice(self) -> Advice:
+        devices, validated = self.request.binding.names, self.data.val is not None
+        return Advice(self.folder.path, self.settled, self.made_by.plugins, devices, validated)
 
     def _tell_broken(self) -> None:
-        splits = {"train": self.data.train, "val": self.data.val}
-        broken = [f"{split}: {name}: {reason}\n" for split, batches in splits.items() if batches
-                  for name, reason in batches.broken]  # fmt: skip
+        broken = self.data.broken
         if broken:
-            write_text(self.folder.path / BROKEN, "".join(broken))
+            write_text(self.folder.path / BROKEN, "".join(f"{line}\n" for line in broken))
             self.journal.note(f"{len(broken):,} images could not be read and were left out; {BROKEN} lists them")
 
 
-def record_of(settled: Settled, data: Images, session: Session, state: State) -> Record:
+def record_of(settled: Settled, data: Data, made_by: MadeBy, state: State) -> Record:
     """What a checkpoint says beside its tensors."""
     spec = settled.spec
     return Record(
@@ -139,9 +183,9 @@ def record_of(settled: Settled, data: Images, session: Session, state: State) ->
         classes=data.source.classes,
         spec=canonical(spec),
         given=settled.given,
-        data=data.prints,
+        data=data.fingerprint,
         validation_errors=state.validation_errors,
         evaluated=state.evaluated,
         netspec=__version__,
-        tuned=session.tuned,
+        **made_by._asdict(),
     )

@@ -57,7 +57,7 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
 
 
 def ranked(folder: Path) -> list[Kept]:
-    """The checkpoints whose record can be read, that with the least error first, else the newest."""
+    """The checkpoints whose records can be read, the one with the least error first; of equals the newest."""
     return sorted(_kept(folder), key=_rank)
 
 

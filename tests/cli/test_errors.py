@@ -38,7 +38,7 @@ def check(said, code, *parts):
     [
         ("gone.yaml", 2, "error: gone.yaml: no such file"),
         ("quikstart", 2, "error: quikstart: no such file (did you mean 'quickstart'?)"),
-        ("folder", 1, "error: folder: cannot be read: is a directory"),
+        ("folder", 1, "error: folder: is a directory, not a file"),
         ("binary.yaml", 1, "binary.yaml:"),
         ("empty.yaml", 1, "empty.yaml:1:1: the file is empty"),
         ("typo.yaml", 1, "typo.yaml:9:25: relu1: unknown layer type 'relo' (did you mean 'relu'?)"),

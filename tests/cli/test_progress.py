@@ -46,7 +46,8 @@ def play(listener, clock, iterations=20):
             errors = {"top1": 0.375, "top5": 0.17}
             listener(EvaluationDone(iteration // 10, iteration, "val", 1.5, errors, 200, 4.0))
             listener(CheckpointWritten(f"{FOLDER}/checkpoints/x.safetensors", iteration, 512 * 2**20, 0.3, True))
-    listener(RunFinished("finished", FOLDER, iterations, 2, 65.0, {"top1": 0.375}))
+    commands = {f"netspec eval {FOLDER}": "its errors once more", f"netspec run --resume {FOLDER} --epochs 4": "go on"}
+    listener(RunFinished("finished", FOLDER, iterations, 2, 65.0, {"top1": 0.375}, commands=commands))
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_notes_evaluations_and_checkpoints_are_lines(plain):
     ]
     assert (
         "evaluated val after epoch 1, iteration 10: loss 1.5, top-1 error 37.5 %, top-5 error 17.0 %  "
-        "(200 images in 4.0 s)"
+        "(200 images, centre crop, in 4.0 s)"
     ) in plain
     assert (
         f"checkpoint {FOLDER}/checkpoints/x.safetensors  (512 MiB, the best so far, training stood still for 0.3 s)"
@@ -93,28 +94,24 @@ def test_the_last_words_say_what_was_learned_where_and_what_next(plain):
         f"the run lies in {FOLDER}",
         "next:",
         f"  netspec eval {FOLDER}                      its errors once more",
-        f"  netspec predict {FOLDER} IMAGE...          what it sees in your images",
-        f"  netspec run --resume {FOLDER} --epochs 4   go on training",
+        f"  netspec run --resume {FOLDER} --epochs 4   go on",
     ]
 
 
-def test_the_way_on_from_a_run_cut_short_names_iterations():
-    tracker = Tracker()
-    for event in (RunStarted("net", FOLDER, 2, 10, 12, 0, 8), CheckpointWritten("x", 12, 1, 0.0)):
-        tracker(event)
-    tracker(RunFinished("finished", FOLDER, 12, 1, 3.0))
-    assert any("--iterations 24" in line for line in lines.last_words(tracker))
-    tracker(RunFinished("interrupted", FOLDER, 12, 1, 3.0))
-    assert lines.last_words(tracker)[-1].split("   ")[0] == f"  netspec run --resume {FOLDER}"
-
-
-def test_resuming_a_run_that_was_at_its_end_says_how_to_go_on():
+def test_resuming_a_run_that_was_at_its_end_is_said():
     tracker = Tracker()
     tracker(RunStarted("net", FOLDER, 2, 10, 20, 20, 8))
-    tracker(RunFinished("finished", FOLDER, 20, 2, 0.0))
+    tracker(RunFinished("finished", FOLDER, 20, 2, 0.0, commands={"netspec run": "go on"}))
     said = lines.last_words(tracker)
     assert said[1] == "it was at its end already: finished after 0 iterations in 0.0 s"
-    assert said[-1] == f"  netspec run --resume {FOLDER} --epochs 4   go on training"
+    assert said[-2:] == ["next:", "  netspec run   go on"]
+
+
+def test_a_run_whose_directory_is_gone_lies_nowhere():
+    tracker = Tracker()
+    tracker(RunStarted("net", FOLDER, 2, 10, 20, 0, 8))
+    tracker(RunFinished("failed", "", 20, 2, 1.0))
+    assert lines.last_words(tracker) == ["", "stopped after 20 iterations in 1.0 s"]
 
 
 def test_a_step_that_is_not_finite_is_told_and_left_out_of_means():

@@ -61,7 +61,7 @@ def test_the_commands_named_at_the_end_work(trained, run):
 
 def test_eval_says_one_line_and_json(run):
     said = netspec("eval", run, "--workers", 0)
-    assert said.code == 0 and re.search(r"^evaluated val after .*\(16 images in ", said.out, re.MULTILINE)
+    assert said.code == 0 and re.search(r"^evaluated val after .*\(16 images, centre crop, in ", said.out, re.MULTILINE)
     data = json.loads(netspec("eval", run, "--workers", 0, "--split", "train", "--json").out)
     assert data["split"] == "train" and data["images"] == 48 and 0 <= data["errors"]["top1"] <= 1
 

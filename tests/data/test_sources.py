@@ -13,7 +13,7 @@ import pytest
 from data_samples import files, folder_source, jpeg, message, names, real, tar_source, write_folder, write_tar
 
 from netspec.data import source as source_contract
-from netspec.data.dataset import check_classes, open_dataset
+from netspec.data.dataset import open_dataset, unused_outputs
 from netspec.data.source import BrokenImage
 from netspec.data.sources import source_types
 from netspec.spec.types import DataSpec
@@ -144,13 +144,12 @@ def test_attributes_are_checked():
     assert "'imgs' was unexpected" in opened(type="generated", imgs=1)
 
 
-def test_describe_and_check_classes(tmp_path):
+def test_what_is_told_of_a_set(tmp_path):
     source = folder_source(write_folder(tmp_path, files(3, 4, "train/")))
     assert source.notes == (f"12 training and no validation images of 3 classes from {tmp_path} (folder)",)
     assert "drawn by the program; real ones: --data DIR" in open_dataset(DataSpec(), 0).notes[0]
-    assert check_classes(source, 3) is None
-    assert "outputs 3 to 9 are never the answer" in (check_classes(source, 10) or "")
-    assert "the data has 3 classes, but the network has 2 outputs" in message(lambda: check_classes(source, 2))
+    assert unused_outputs(source, 3) is unused_outputs(source, None) is None
+    assert "outputs 3 to 9 are never the answer" in (unused_outputs(source, 10) or "")
 
 
 def test_real_archives():

@@ -14,7 +14,10 @@ from netspec.api import evaluate, predict, run
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, Note
 from netspec.rundir.metrics import read_metrics
-from netspec.runners.training.saver import listed
+from netspec.runners.inference import find_checkpoint
+from netspec.runners.training import checkpoint
+from netspec.runners.training.evaluation import judge
+from netspec.runners.training.saver import listed, ranked
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,38 @@ def test_a_run_means_its_best_checkpoint(trained):
     assert done.errors["top1"] == min(line["errors"]["top1"] for line in lines)
 
 
+def test_a_checkpoint_that_a_training_run_deletes_meanwhile_is_passed_over(trained, tmp_path, monkeypatch):
+    """Between the listing and the reading the run has pruned the best one: the next best is taken."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    first, second = (kept.path for kept in ranked(run / "checkpoints")[:2])
+    read, asked = checkpoint.read, []
+
+    def pruned(path):
+        asked.append(path)
+        path.unlink() if len(asked) == 1 else None
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read", pruned)
+    found, damaged = find_checkpoint(run)
+    assert (found.path, damaged, asked) == (second, [], [first, second])
+    for path in listed(run / "checkpoints"):
+        path.unlink()
+    with pytest.raises(NetspecError, match="no checkpoint there; give a run directory or a checkpoint file"):
+        find_checkpoint(run)
+
+
+def test_a_damaged_best_checkpoint_is_told_and_the_next_best_taken(trained, tmp_path):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    first, second = (kept.path for kept in ranked(run / "checkpoints")[:2])
+    data = bytearray(first.read_bytes())
+    data[-3] ^= 1
+    first.write_bytes(data)
+    events = []
+    evaluate(run, listener=events.append)
+    texts = [event.text for event in events if isinstance(event, Note)]
+    assert texts[0].startswith(f"{first}: damaged: ") and texts[1].startswith(f"{second}: iteration ")
+
+
 def test_the_training_images_can_be_evaluated(alone):
     assert evaluate(alone, split="train").images == 44
 
@@ -61,10 +96,8 @@ def test_ten_views_of_images_without_room_are_one(alone):
 
 
 def test_one_view_from_probabilities_is_what_the_cost_layer_says():
-    from netspec.runners.inference import _judge
-
     probs = np.array([[0.5, 0.5, 0.0], [0.1, 0.7, 0.2]], np.float32)
-    loss, errors = _judge(probs, np.array([0, 1]))
+    loss, errors = judge(probs, np.array([0, 1]))
     assert math.isclose(loss, -(math.log(0.5) + math.log(0.7)) / 2, rel_tol=1e-6)
     assert errors == {"top1": 0.5, "top5": 0.0}  # a tie counts as an error
 

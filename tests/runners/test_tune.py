@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -125,6 +126,14 @@ def test_a_damaged_table_is_named(text: str) -> None:
     path.write_text(text)
     with pytest.raises(NetspecError, match="remove it, and run netspec tune again"):
         tuned.read(model())
+
+
+def test_a_table_that_is_no_file_is_not_waited_for() -> None:
+    path = tuned.table_path("a card")
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(NetspecError, match=r"a-card\.json: is a FIFO, not a file; remove it, and run netspec tune"):
+        tuned.read("a card")
 
 
 def test_the_command_tunes_and_forgets(tmp_path: Path) -> None:

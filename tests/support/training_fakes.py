@@ -38,6 +38,7 @@ class FakeBatches:
     seed: int = 0
     training: bool = True
     held: int = 0
+    broken: tuple = ()
     taken: list = field(default_factory=list)
     broken: tuple = ()
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from netspec.contract.attrs import text
+from netspec.contract.attrs import path, text
 from netspec.data.index.filenames import VALIDATION_NAMES
 from netspec.data.index.label_file import LABELS
 from netspec.data.index.listing import Images, Listing, list_images
@@ -44,7 +44,7 @@ class Folder(Source):
 
     type = "folder"
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "path": text("the folder that holds the split folders; ~ is the home folder"),
+        "path": path("the folder that holds the split folders; ~ is the home folder"),
         "train": text("the training images' folder below path", default="train"),
         "val": text("the validation images' folder below path; default: val, validation, valid or test", default=""),
     }

@@ -77,6 +77,11 @@ class Generated(Source):
         "size": integer("width and height in pixels; 0: as the network needs", default=0, minimum=0, maximum=4096),
     }
 
+    @classmethod
+    def counts(cls, attrs: Mapping[str, Any]) -> tuple[int, int, int]:
+        """See Source."""
+        return attrs["images"], attrs["val_images"], attrs["classes"]
+
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self.where = "generated"
         self._attrs, self._seed = attrs, seed

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from netspec.contract.attrs import text
+from netspec.contract.attrs import path, text
 from netspec.data.index.archive import Archive, File, open_archive, read_file
 from netspec.data.index.archive_layout import Place, split_root, splits_root
 from netspec.data.index.filenames import VALIDATION_NAMES
@@ -71,7 +71,7 @@ class Tar(Source):
 
     type = "tar"
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "path": text("the folder that holds the archives, or one archive with train/ and val/ in it"),
+        "path": path("the folder that holds the archives, or one archive with train/ and val/ in it"),
         "train": text("the training images' archive, or folder within the one archive", default=""),
         "val": text("the validation images' archive, or folder; default: val, validation, valid or test", default=""),
     }

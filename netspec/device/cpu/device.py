@@ -18,6 +18,7 @@ from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
 from netspec.kernels.lookup import find_kernel
 from netspec.kernels.parallel import Work, compile_ahead
+from netspec.machine.environment import refuse_uncompiled
 from netspec.planning.plan import Pass, Queue
 
 _ALIGNMENT = 64
@@ -31,6 +32,8 @@ class CpuDevice(SynchronousDevice):
     read_beside = True
 
     def __init__(self, index: int, team_size: int = 1) -> None:
+        """Raises NetspecError where numba is told not to compile."""
+        refuse_uncompiled()
         self.name = f"cpu:{index}"
         self.team_size = team_size
         self._team = Team(team_size, f"netspec-{self.name}-team")

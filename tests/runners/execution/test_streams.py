@@ -318,7 +318,8 @@ def test_a_card_that_disappears_is_one_message_and_the_last_checkpoint_is_named(
     said, folder = str(caught.value), list_runs(spec.parent / "runs")[0].folder
     assert ("CUDA_ERROR_LAUNCH_FAILED" if how == "gone" else "has not ended") in said and "\n" not in said
     assert said.endswith(
-        f"the last whole checkpoint is iteration-00000005.safetensors: go on from it with netspec run --resume {folder}"
+        "the last whole checkpoint is iteration-00000005.safetensors: go on from it with netspec run "
+        f"--resume {folder} --devices cpu:0,cpu:1"
     )
     assert runs.told(events, RunFinished)[-1].message == said and time.monotonic() - seconds < 30
     assert not list(folder.rglob("*.unfinished"))

@@ -228,7 +228,8 @@ def test_a_device_that_disappears_is_one_message_and_the_last_checkpoint_is_name
     folder = runs(spec.parent / "runs")[0].folder
     assert "CUDA_ERROR_LAUNCH_FAILED" in said and "'right'" in said and "\n" not in said
     assert said.endswith(
-        f"the last whole checkpoint is iteration-00000005.safetensors: go on from it with netspec run --resume {folder}"
+        "the last whole checkpoint is iteration-00000005.safetensors: go on from it with netspec run "
+        f"--resume {folder} --devices cpu:0,cpu:1"
     )
     assert told(events, RunFinished)[-1].message == said
     assert not list(folder.rglob("*.unfinished"))

@@ -9,11 +9,11 @@ from training_fakes import FakeBatches, FakeSession, fake_spec
 
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone
-from netspec.runners.training.loop import Hooks, State, Training, evaluate, input_names
-from netspec.runners.training.prefetch import Flight, Taken
+from netspec.runners.training.evaluation import evaluate
+from netspec.runners.training.loop import Hooks, State, TrainingLoop
+from netspec.runners.training.prefetch import Fetched, InFlight
 from netspec.runners.training.tally import Tally
 from netspec.schedules import make_schedule
-from netspec.spec import loads
 
 START = State()
 
@@ -38,7 +38,7 @@ class Harness:
         hooks = Hooks(self.events.append, self.save, lambda: None, self.stop, explain)
         schedule = make_schedule(self.spec.train.schedule)
         parts = (self.spec, self.session, schedule, self.train, self.val, hooks, state)
-        self.training = Training(*parts, checkpoint_every=every)
+        self.training = TrainingLoop(*parts, checkpoint_every=every)
 
     def save(self, state, wait):
         if state is not None:
@@ -140,11 +140,6 @@ def test_rates_follow_the_schedule():
     assert rates == [0.5] * 5 + [0.05] * 10
 
 
-def test_plateau_needs_validation_images():
-    with pytest.raises(NetspecError, match="follows the validation error, and there are no validation images"):
-        Harness("train.schedule={type: plateau}", val=0)
-
-
 def test_without_validation_the_last_batch_speaks():
     harness = Harness(val=0)
     harness.run()
@@ -205,18 +200,29 @@ def test_what_is_taken_ahead_and_not_used_is_given_back():
 
 @pytest.mark.parametrize(("seconds", "share"), [(0.0, 1.0), (0.02, 0.5), (0.1, 0.0)])
 def test_waiting_counts_from_the_moment_when_devices_are_done(seconds, share):
-    taken = Taken(SimpleNamespace(waited=0.04), {}, 100.04, early=True)
-    flight = Flight(Taken(SimpleNamespace(waited=9.0), {}, 99.0, early=True), None, 100.0)
+    taken = Fetched(SimpleNamespace(waited=0.04), {}, 100.04, staged=True)
+    flight = InFlight(Fetched(SimpleNamespace(waited=9.0), {}, 99.0, staged=True), None, 100.0)
     assert math.isclose(flight.idle(taken, seconds), 0.04 * share, abs_tol=1e-9)
     assert flight.idle(None, seconds) == 0.0
-    assert Flight(Taken(SimpleNamespace(waited=9.0), {}, 99.0, early=False), None, 100.0).idle(None, None) == 9.0
+    assert InFlight(Fetched(SimpleNamespace(waited=9.0), {}, 99.0, staged=False), None, 100.0).idle(None, None) == 9.0
 
 
 def test_evaluation_counts_every_image_once():
     batches = FakeBatches(10, training=False)
-    tally, _ = evaluate(FakeSession(), batches, ("image", "label"), print, lambda: False)
-    assert tally.count == 10 and batches.held == 0
-    assert math.isclose(tally.loss, math.log(3), rel_tol=1e-6)
+    done = evaluate(FakeSession(), batches, ("image", "label"), print, lambda: False)
+    assert (done.images, done.views) == (10, 1) and batches.held == 0
+    assert math.isclose(done.loss, math.log(3), rel_tol=1e-6)
+
+
+def test_an_evaluation_without_a_readable_image_is_an_error_with_examples():
+    harness = Harness()
+    harness.val.broken = [("a/1.jpg", "an empty file")]
+    take = harness.val._batch
+    harness.val._batch = lambda rows: take(rows[:0])
+    with pytest.raises(NetspecError, match=r"none of the 10 images to be evaluated can be read \(a/1.jpg: an empty file"):
+        harness.run()
+    assert harness.saves[-1][0].evaluated is None and harness.saves[-1][0].iteration == 5
+    assert not harness.told(EvaluationDone)
 
 
 def test_losses_are_weighted_and_errors_named():
@@ -228,12 +234,6 @@ def test_losses_are_weighted_and_errors_named():
     assert math.isclose(tally.loss, 0.5 + 0.3 * 2.0)
     assert tally.errors == {"top1": 0.25, "side.top1": 0.75}
     assert math.isnan(Tally().loss)
-
-
-def test_a_spec_without_an_image_and_a_label_cannot_train():
-    text = "netspec: 1\ndevices: [a]\ninputs: {x: {shape: [5]}}\nlayers: [{name: r, type: relu, inputs: x}]"
-    with pytest.raises(NetspecError, match="one image input of shape"):
-        input_names(loads(text))
 
 
 @pytest.mark.parametrize("validation", [False, True])

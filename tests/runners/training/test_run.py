@@ -115,6 +115,6 @@ def test_devices_and_runner_are_checked_before_images_are_opened(spec, monkeypat
     def opened(*args):
         raise AssertionError("the images were opened")
 
-    monkeypatch.setattr(launch, "open_images", opened)
+    monkeypatch.setattr(launch, "open_data", opened)
     with pytest.raises(NetspecError, match=message):
         train(spec, **options)

@@ -11,6 +11,7 @@ from records import RECORD
 
 from netspec.errors import NetspecError
 from netspec.runners.execution.session import Session
+from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Evaluated, Record
 from netspec.runners.training.saver import Saver, listed, newest_whole, path_of, ranked, set_aside
 from netspec.store.write_gate import Gate
@@ -60,15 +61,15 @@ def test_the_last_three_and_the_best_are_kept(tmp_path):
     again = saver_in(tmp_path)  # another process knows of the best too
     save(again, 7, 0.1)
     assert iterations(tmp_path) == [7, 6, 5]
-    assert best(tmp_path).iteration == 7
+    assert ranked(tmp_path)[0].iteration == 7
 
 
 def test_without_evaluations_the_newest_is_the_best(tmp_path):
     saver = saver_in(tmp_path)
     assert [save(saver, iteration).best for iteration in (1, 2, 3, 4)] == [False] * 4
     assert iterations(tmp_path) == [4, 3, 2]
-    assert best(tmp_path).iteration == 4
-    assert best(tmp_path / "none") is None
+    assert ranked(tmp_path)[0].iteration == 4
+    assert ranked(tmp_path / "none") == []
 
 
 def test_a_loss_decides_where_there_is_no_top1(tmp_path):
@@ -76,7 +77,7 @@ def test_a_loss_decides_where_there_is_no_top1(tmp_path):
     record = replace(RECORD, evaluated=Evaluated(12, 0.7, {}))
     saver.save(record)
     assert saver.wait()[0].best
-    assert best(tmp_path).score == 0.7
+    assert ranked(tmp_path)[0].score == 0.7
 
 
 def test_what_goes_wrong_in_the_thread_is_raised(tmp_path, monkeypatch):
@@ -86,7 +87,7 @@ def test_what_goes_wrong_in_the_thread_is_raised(tmp_path, monkeypatch):
     def fail(path, checkpoint):
         raise NetspecError("the disk is full")
 
-    monkeypatch.setattr("netspec.runners.training.saver.checkpoint.write", fail)
+    monkeypatch.setattr(checkpoint, "write", fail)
     saver.save(at(2, None))
     with pytest.raises(NetspecError, match="the disk is full"):
         saver.wait()
@@ -115,7 +116,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
         saver.save(replace(RECORD, iteration=iteration, evaluated=Evaluated(iteration, loss, {"top1": 0.9})))
         (event,) = saver.wait()
         assert event.best == math.isfinite(loss)
-    assert best(tmp_path).iteration == 3
+    assert ranked(tmp_path)[0].iteration == 3
 
 
 def test_no_memory_for_a_copy_that_is_made_at_once_is_told(tmp_path):

@@ -1,0 +1,101 @@
+"""What to type after a run: commands that work as they stand, since what they need has been looked for on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netspec.errors import NetspecError
+from netspec.registry import Plugin
+from netspec.report.units import argument
+from netspec.rundir.directory import CHECKPOINTS, START
+from netspec.runners.recorded_plugins import option
+from netspec.runners.training import checkpoint
+from netspec.runners.training.request import Settled
+from netspec.runners.training.saver import listed
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Commands for a run directory; ``devices`` as they were asked for, None where they were not."""
+
+    folder: Path
+    settled: Settled
+    plugins: Sequence[Plugin]
+    devices: Sequence[str] | None
+    has_validation: bool
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the directory can be gone on with."""
+        return (self.folder / START).is_file()
+
+    def go_on(self) -> str:
+        """How to go on after a failure, in a clause."""
+        if not self.is_there:
+            return f"its directory {argument(self.folder)} is gone"
+        newest = newest_readable(self.folder)
+        if newest is not None:
+            return f"the last whole checkpoint is {newest.name}: go on from it with {self._resume()}"
+        if listed(self.folder / CHECKPOINTS):
+            return "none of its checkpoints can be read"
+        return f"there is no checkpoint yet: {self._resume()} starts again"
+
+    def commands(self, status: str, iteration: int, planned: int) -> dict[str, str]:
+        """What to type next, and why; ``planned`` is the number of iterations in all epochs."""
+        saved = newest_readable(self.folder) is not None
+        if not self.is_there or (not saved and listed(self.folder / CHECKPOINTS)):
+            return {}
+        if status == "failed" or not saved:
+            return {self._resume(): "go on training"}
+        where, on = argument(self.folder), {self._resume(): "go on training"}
+        return {
+            f"netspec eval {where}{self._options()}{'' if self.has_validation else ' --split train'}": self._errors(),
+            f"netspec predict {where}{self._options()} IMAGE...": "what it sees in your images",
+            **(self._longer(iteration, planned) if status == "finished" else on),
+        }
+
+    def _longer(self, iteration: int, planned: int) -> dict[str, str]:
+        """How a finished run goes on: for twice what it was told to do, or to the end of its epochs."""
+        train, cut_short = self.settled.spec.train, self.settled.is_cut_short
+        limited = train.iterations is not None and train.iterations <= iteration
+        twice = f" --iterations {2 * iteration}"
+        more = f" --epochs {2 * train.epochs}" if planned <= iteration else ""
+        if limited and cut_short and not more:
+            return {
+                self._resume(): f"go on to the end of its {train.epochs} epochs",
+                self._resume() + twice: "go on for as many iterations again",
+            }
+        return {self._resume() + more + (twice if limited and not cut_short else ""): "go on training"}
+
+    def _resume(self) -> str:
+        return f"netspec run --resume {argument(self.folder)}{self._options()}"
+
+    def _options(self) -> str:
+        """What the run does not know by itself, or not any more."""
+        options = [f"--devices {','.join(self.devices)}"] if self.devices else []
+        options += [option(file) for file in _files_needed(self.plugins)]
+        return "".join(f" {each}" for each in options)
+
+    def _errors(self) -> str:
+        views = self.settled.spec.data.views
+        if not self.has_validation:
+            return "its errors over the training images"
+        return "its errors once more" if views == 1 else f"its errors over {views} views of each image"
+
+
+def newest_readable(folder: Path) -> Path | None:
+    """The newest checkpoint of a run directory whose record can be read; None where there is none."""
+    for path in listed(folder / CHECKPOINTS):
+        try:
+            checkpoint.read_record(path)
+        except NetspecError:
+            continue
+        return path
+    return None
+
+
+def _files_needed(plugins: Iterable[Plugin]) -> list[str]:
+    """Plugin files that have changed since they were loaded: they are run only where they are named."""
+    return [plugin.file for plugin in plugins if not plugin.module and plugin.changed() and Path(plugin.file).is_file()]
