@@ -28,7 +28,7 @@ from netspec.runners.execution.session import Session
 from netspec.runners.recorded_plugins import load_again
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Checkpoint, Damaged
-from netspec.runners.training.evaluation import evaluate, evaluate_views, not_finite_rows
+from netspec.runners.training.evaluation import Measured, evaluate, evaluate_views, rows_not_finite
 from netspec.runners.training.nonfinite import NotFinite
 from netspec.runners.training.request import RUN_FILE, with_data
 from netspec.runners.training.saver import listed, ranked
@@ -98,14 +98,8 @@ def evaluate_checkpoint(
         Pipeline(images, spec.data, "val", size, shape, spec.train.seed, workers) as batches,
         _session(found, spec, binding, phase, size, emit) as session,
     ):
-        names = input_names(spec)
         try:
-            if phase == "predict":
-                done = evaluate_views(session, batches, names, emit)
-            else:
-                measured = evaluate(session, batches, names, emit, lambda: False, partial(explain, session))
-                assert measured is not None  # it is never told to stop
-                done = measured
+            done = _measured(phase, session, batches, input_names(spec), emit)
         except NotFinite as error:
             raise NotFinite(f"{found.path}: {error}") from error
         broken = [f"{split}: {name}: {reason}" for name, reason in batches.broken]
@@ -115,6 +109,16 @@ def evaluate_checkpoint(
     event = EvaluationDone(record.epoch, record.iteration, split, *result, broken=len(broken), views=done.views)
     emit(event)
     return event
+
+
+def _measured(
+    phase: Literal["eval", "predict"], session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener
+) -> Measured:
+    if phase == "predict":
+        return evaluate_views(session, batches, names, emit)
+    done = evaluate(session, batches, names, emit, lambda: False, partial(explain, session))
+    assert done is not None  # it is never told to stop
+    return done
 
 
 def predict_images(
@@ -134,7 +138,7 @@ def predict_images(
             some = images[start : start + size]
             reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
             probs = session.predict({name: crops}, len(some))
-            wrong = not_finite_rows(session, {name: crops}, probs)
+            wrong = rows_not_finite(session, {name: crops}, probs)
             for row, reason in enumerate(reasons):
                 reason = reason or wrong.get(row)
                 best_first = () if reason else _top(probs[row], found.record.classes, top)
@@ -151,10 +155,9 @@ def _opened(path: Path, binding: Binding, emit: Listener) -> tuple[Checkpoint, S
     found, damaged = find_checkpoint(path)
     plugins = load_again(found.record.plugins, binding.plugins, path if path.is_dir() else None)
     changes = (f"changed: {change}" for change in plugins.changes)
-    passed_over = (f"{error}; passed over" for error in damaged)
-    for note in (*passed_over, *plugins.notes, *changes, *installed_faults()):
+    passed = (f"{error}; passed over" for error in damaged)
+    for note in (*passed, *plugins.notes, *changes, *installed_faults()):
         emit(Note(note))
-    emit(Note(f"{found.path}: iteration {found.record.iteration:,}"))
     return found, from_canonical(found.record.spec, RUN_FILE)
 
 

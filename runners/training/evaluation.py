@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from netspec.data.pipeline import Pipeline
 from netspec.events import EvaluationProgress, Listener
 from netspec.runners.execution.replay import explain
-from netspec.runners.execution.session import NO_RATES, Session
+from netspec.runners.execution.session import NO_RATES, Host, Session
 from netspec.runners.training import nonfinite
 from netspec.runners.training.nonfinite import Explain, NotFinite
-from netspec.runners.training.prefetch import Batches, Fetched, Prefetcher, SessionLike
+from netspec.runners.training.prefetch import Arrays, Batches, Fetched, Prefetcher, SessionLike
 from netspec.runners.training.tally import Tally
 
 _SHOW_EVERY_S = 0.1
@@ -70,7 +69,7 @@ def evaluate(
 def evaluate_views(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
     """Loss and errors of the probabilities averaged over an image's views (paper, section 4.1).
 
-    Raises NotFinite where probabilities are not finite, NetspecError where no image could be read.
+    Raises NotFinite where a probability is not finite, NetspecError where no image could be read.
     """
     began, views, images = time.perf_counter(), batches.views, len(batches.split)
     total, seen = np.zeros((images, 0), np.float32), np.zeros(images, np.int64)
@@ -78,7 +77,7 @@ def evaluate_views(session: Session, batches: Pipeline, names: tuple[str, str], 
         for batch in batches.epoch(0, view=view):
             rows, count = batch.indices[: batch.valid], batch.valid
             probs = session.predict({names[0]: batch.image}, count) if count else np.zeros((0, total.shape[1]))
-            for row, reason in not_finite_rows(session, {names[0]: batch.image}, probs).items():
+            for row, reason in rows_not_finite(session, {names[0]: batch.image}, probs).items():
                 raise NotFinite(f"{batches.split.name(rows[row])}: {reason}")
             batch.release()
             if not total.shape[1]:
@@ -87,14 +86,13 @@ def evaluate_views(session: Session, batches: Pipeline, names: tuple[str, str], 
             seen[rows] += 1
         emit(EvaluationProgress((view + 1) * images // views, images))
     read = seen == views
-    count = int(read.sum())
-    if not count:
+    if not read.any():
         raise nonfinite.none_readable(images, batches.broken)
     loss, errors = judge(total[read] / views, batches.split.labels[read])
-    return Measured(loss, errors, count, views, time.perf_counter() - began)
+    return Measured(loss, errors, int(read.sum()), views, time.perf_counter() - began)
 
 
-def judge(probs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[float, dict[str, float]]:
+def judge(probs: Host, labels: Host) -> tuple[float, dict[str, float]]:
     """Mean cross-entropy and the shares of images whose label is not first, or not among the first five; ties count.
 
     ``probs`` is (N, classes) and ``labels`` (N,), for at least one image. A probability that is too small for float32
@@ -106,9 +104,7 @@ def judge(probs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[fl
     return float(loss), {"top1": float((better >= 1).mean()), "top5": float((better >= 5).mean())}
 
 
-def not_finite_rows(
-    session: Session, arrays: Mapping[str, np.ndarray[Any, Any]], probs: np.ndarray[Any, Any]
-) -> dict[int, str]:
+def rows_not_finite(session: Session, arrays: Arrays, probs: Host) -> dict[int, str]:
     """The rows whose probabilities are not finite, and why."""
     rows = np.flatnonzero(~np.isfinite(probs).all(axis=1))
     if not rows.size:

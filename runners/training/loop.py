@@ -182,9 +182,9 @@ class TrainingLoop:
         update has spoilt it. Earlier ones may do.
         """
         place = f"iteration {self.state.iteration + 1:,} (epoch {self.state.epoch + 1})"
-        explain, fetched, rates = self.hooks.explain, in_flight.fetched, in_flight.rates
         if outcome.overflowed:
-            return nonfinite.update(place, outcome.overflowed, rates)
+            return nonfinite.update(place, outcome.overflowed, in_flight.rates)
+        explain, fetched, rates = self.hooks.explain, in_flight.fetched, in_flight.rates
         more = explain(fetched.arrays, self.state.iteration, fetched.batch.valid, rates, "train") if explain else ""
         return nonfinite.step(place, Tally(outcome.reports).loss, rates, more)
 
