@@ -187,7 +187,7 @@ def unreadable(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-NONE = r"none of the 8 images .* can be read\n  ant/0.png: not an image in a known format"
+NONE = r"none of the 8 images in .*/val can be read\n  ant/0.png: not an image in a known format"
 
 
 def test_a_split_without_a_readable_image_is_an_error(spec, unreadable):
