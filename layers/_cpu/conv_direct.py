@@ -119,11 +119,10 @@ def add_image(a, panels, total, first, offsets, tile, sizes, window):
         for m in range(0, run, MR):
             for tap in range(window.size_h * taps_w):
                 i, j = tap // taps_w, tap % taps_w
-                add_tile(
-                    (a, m * apart + i * line + j * lane), (panels, f * window.out_h * window.out_w),
-                    total, (tap * run + m) * filters + first + f, offsets, tile,
-                    (min(MR, run - m), min(columns, share - f), columns), terms,
-                )  # fmt: skip
+                shape = (min(MR, run - m), min(columns, share - f), columns)
+                source, target = m * apart + i * line + j * lane, (tap * run + m) * filters + first + f
+                at = (source, f * window.out_h * window.out_w, target)
+                add_tile(a, panels, total, offsets, tile, at, shape, terms)
 
 
 @backward("cpu", over="partials", axes=0, writes="partials")

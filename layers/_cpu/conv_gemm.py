@@ -1,13 +1,13 @@
 """Convolution on CPUs as products of im2col's patches and the weights by BLAS (cuda-convnet and Caffe).
 
-A block's patches lie in its member's ``columns``; the weight gradient of a fixed chunk of images goes into its own
+Host kernels get ``window`` as a plain tuple, which numba takes from Python in a tenth of a named one's time. A block's
+patches lie in its member's ``columns``; the weight gradient of a fixed chunk of images goes into its own
 part of ``partials``, so that neither the team's size nor the order of blocks changes a bit.
 """
 
 from netspec.layers._batch_chunks import chunk_images
 from netspec.layers._cpu import split_batch
 from netspec.layers._cpu.im2col import col2im, col2im_group, im2col, im2col_group, rows_at_once
-from netspec.layers._window import Window
 from netspec.plugin import Variant, Workspace, backward, forward
 
 
@@ -34,8 +34,8 @@ def _scalars(layer, t):
 
 
 @forward("cpu", over="y", axes=(0, 1), block=rows_at_once, writes="y", host=True, when={"bias": True})
-def forward_gemm(ops, start, stop, x, weight, bias, y, columns, groups, window: Window):
-    lines = y.reshape(-1, y.shape[3])[start * window.out_w : stop * window.out_w]
+def forward_gemm(ops, start, stop, x, weight, bias, y, columns, groups, window):
+    lines = y.reshape(-1, y.shape[3])[start * y.shape[2] : stop * y.shape[2]]
     for g in range(groups):
         matrix, part = columns[: len(lines)], slice(g * bias.size // groups, (g + 1) * bias.size // groups)
         im2col(x, matrix, start, stop, window) if groups == 1 else im2col_group(x, matrix, g, start, stop, window)
@@ -44,8 +44,8 @@ def forward_gemm(ops, start, stop, x, weight, bias, y, columns, groups, window: 
 
 
 @forward("cpu", over="y", axes=(0, 1), block=rows_at_once, writes="y", host=True, when={"bias": False})
-def forward_gemm_unbiased(ops, start, stop, x, weight, y, columns, groups, window: Window):
-    filters, lines = y.shape[3], y.reshape(-1, y.shape[3])[start * window.out_w : stop * window.out_w]
+def forward_gemm_unbiased(ops, start, stop, x, weight, y, columns, groups, window):
+    filters, lines = y.shape[3], y.reshape(-1, y.shape[3])[start * y.shape[2] : stop * y.shape[2]]
     for g in range(groups):
         matrix, part = columns[: len(lines)], slice(g * filters // groups, (g + 1) * filters // groups)
         im2col(x, matrix, start, stop, window) if groups == 1 else im2col_group(x, matrix, g, start, stop, window)
@@ -53,12 +53,12 @@ def forward_gemm_unbiased(ops, start, stop, x, weight, y, columns, groups, windo
 
 
 @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x", host=True)
-def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, groups, window: Window):
+def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, groups, window):
     filters, lines = dy.shape[3], dy.reshape(-1, dy.shape[3])
     d_x[start:stop] = 0
-    for first in range(start * window.out_h, stop * window.out_h, rows):
-        last = min(first + rows, stop * window.out_h)
-        pixels, matrix = slice(first * window.out_w, last * window.out_w), columns[: (last - first) * window.out_w]
+    for first in range(start * dy.shape[1], stop * dy.shape[1], rows):
+        last = min(first + rows, stop * dy.shape[1])
+        pixels, matrix = slice(first * dy.shape[2], last * dy.shape[2]), columns[: (last - first) * dy.shape[2]]
         for g in range(groups):
             part = slice(g * filters // groups, (g + 1) * filters // groups)
             ops.gemm(lines[pixels, part], weight.reshape(-1, filters)[:, part], matrix, trans_b=True)
@@ -70,13 +70,13 @@ def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, groups, window: W
 
 @backward("cpu", over="partials", axes=0, writes="partials", host=True)
 def d_weight_chunk_gemm(
-    ops, start, stop, x, dy, partials, columns, product, rows, chunk_images, groups, window: Window
+    ops, start, stop, x, dy, partials, columns, product, rows, chunk_images, groups, window
 ):
     filters, lines, total = dy.shape[3], dy.reshape(-1, dy.shape[3]), partials[start].reshape(-1, dy.shape[3])
-    begin, end = start * chunk_images * window.out_h, min(stop * chunk_images, len(x)) * window.out_h
+    begin, end = start * chunk_images * dy.shape[1], min(stop * chunk_images, len(x)) * dy.shape[1]
     for first in range(begin, end, rows):
         last = min(first + rows, end)
-        pixels, matrix = slice(first * window.out_w, last * window.out_w), columns[: (last - first) * window.out_w]
+        pixels, matrix = slice(first * dy.shape[2], last * dy.shape[2]), columns[: (last - first) * dy.shape[2]]
         for g in range(groups):
             part = slice(g * filters // groups, (g + 1) * filters // groups)
             im2col(x, matrix, first, last, window) if groups == 1 else im2col_group(x, matrix, g, first, last, window)

@@ -35,22 +35,13 @@ def _row_block(t):
 
 
 @device
-def four_rows(weights, at, units, count):
-    """Four neighbouring weight rows, ``count`` units from element ``at`` on."""
-    return (
-        weights[at:][:count],
-        weights[at + units :][:count],
-        weights[at + 2 * units :][:count],
-        weights[at + 3 * units :][:count],
-    )
-
-
-@device
 def add_eight(total, weights, at, units, x, k):
     """total += the sum of x[k + i] times weight row i, for eight rows from element ``at`` on."""
     n = total.size
-    w0, w1, w2, w3 = four_rows(weights, at, units, n)
-    w4, w5, w6, w7 = four_rows(weights, at + 4 * units, units, n)
+    w0, w1 = weights[at:][:n], weights[at + units :][:n]
+    w2, w3 = weights[at + 2 * units :][:n], weights[at + 3 * units :][:n]
+    w4, w5 = weights[at + 4 * units :][:n], weights[at + 5 * units :][:n]
+    w6, w7 = weights[at + 6 * units :][:n], weights[at + 7 * units :][:n]
     a0, a1, a2, a3, a4, a5, a6, a7 = x[k], x[k + 1], x[k + 2], x[k + 3], x[k + 4], x[k + 5], x[k + 6], x[k + 7]
     for i in range(n):
         first = a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i]
@@ -61,7 +52,8 @@ def add_eight(total, weights, at, units, x, k):
 def add_four_to_two(one, two, weights, at, units, x, y, k):
     """Four weight rows for two images, which read them together: one += x weights, two += y weights."""
     n = one.size
-    w0, w1, w2, w3 = four_rows(weights, at, units, n)
+    w0, w1 = weights[at:][:n], weights[at + units :][:n]
+    w2, w3 = weights[at + 2 * units :][:n], weights[at + 3 * units :][:n]
     a0, a1, a2, a3, b0, b1, b2, b3 = x[k], x[k + 1], x[k + 2], x[k + 3], y[k], y[k + 1], y[k + 2], y[k + 3]
     for i in range(n):
         one[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i]

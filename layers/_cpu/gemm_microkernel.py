@@ -21,20 +21,22 @@ NARROW, WIDE = (32, 48) if _WIDE else (16, 16)
 """Columns (NR) of the two register tiles: 32 registers of 16 floats hold 8 x 48, 16 registers of 8 floats 6 x 16."""
 _UNROLL = 4
 _INT = ir.IntType(32)
-_OPERANDS = ("a rows first", "b b_first", "c c_rows c_first accumulate", "start s_first", "runs run jump step")
+_ARGUMENTS = (
+    "width", "a", "a_rows", "b", "c", "c_rows", "start", "a_first b_first c_first s_first", "runs run jump step accumulate"
+)  # fmt: skip
 
 
 class _Writer(VectorWriter):
     """Writes ``c (+)= a b`` over ``runs`` runs of ``run`` terms."""
 
     def __init__(self, context: Any, builder: Any, sig: Any, args: Any, columns: int, step: int | None) -> None:
-        super().__init__(context, builder, sig, args, _OPERANDS)
+        super().__init__(context, builder, sig, args, _ARGUMENTS)
         self.columns, self.vectors, self.step = columns, columns // LANES, step
 
     def write(self) -> None:
         sums = self.start()
-        rows = [self.whole(i) for i in range(MR)] if self.step is None else self.offsets("rows")
-        a = [self.at(self.at(self.args["a"], self.args["first"]), row) for row in rows]
+        rows = [self.whole(i) for i in range(MR)] if self.step is None else self.offsets("a_rows")
+        a = [self.at(self.at(self.args["a"], self.args["a_first"]), row) for row in rows]
         sums = self.loop(self.args["runs"], [self.whole(0), self.b(), *sums], lambda s: self.run(a, s))[2:]
         for value, target in zip(sums, self.targets(), strict=True):
             self.store(value, target)
@@ -121,27 +123,29 @@ class _Writer(VectorWriter):
         return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), zeros)
 
 
-def _micro_kernel(columns: int, step: int | None) -> Any:
+def _micro_kernel(step: int | None) -> Any:
     @intrinsic
-    def multiply(typing, a, b, c, start, terms):  # type: ignore[no-untyped-def]
+    def multiply(typing, width, a, a_rows, b, c, c_rows, start, first, terms):  # type: ignore[no-untyped-def]
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Writer(context, builder, sig, args, columns, step).write()
+            with builder.if_else(builder.icmp_signed("==", args[0], LONG(WIDE))) as branches:
+                for branch, columns in zip(branches, (WIDE, NARROW), strict=True):
+                    with branch:
+                        _Writer(context, builder, sig, args, columns, step).write()
             return context.get_dummy_value()
 
-        return types.void(*operand_types((a, b, c, start, terms))), code
+        return types.void(types.intp, *operand_types((a, a_rows, b, c, c_rows, start, first, terms))), code
 
     return multiply
 
 
-multiply_narrow, multiply_wide = _micro_kernel(NARROW, 1), _micro_kernel(WIDE, 1)
+multiply = _micro_kernel(1)
 """c[c_first + c_rows[i] + j] = start[s_first + j] + the sum over r < runs and k < run of
-a[first + rows[i] + r * jump + k] b[b_first + (r * run + k) * NR + j], for i < MR and j < NR.
+a[a_first + a_rows[i] + r * jump + k] b[b_first + (r * run + k) * width + j], for i < MR and j < width: WIDE or NARROW.
 
-Operands are tuples: ``a = (array, rows, first)``, ``b = (array, first)``, ``c = (array, rows, first, accumulate)``,
-``start = (array, first)``, ``terms = (runs, run, jump, step)``. All arrays are flat. With ``accumulate`` sums are added
-to what c holds, and start is not read; ``step`` is not looked at."""
-strided_narrow, strided_wide = _micro_kernel(NARROW, None), _micro_kernel(WIDE, None)
-"""The same with a[first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``rows`` is not
-looked at."""
-blocked_narrow, blocked_wide = _micro_kernel(NARROW, LANES), _micro_kernel(WIDE, LANES)
-"""The same with a[first + rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""
+All arrays are flat; ``first`` is (a_first, b_first, c_first, s_first), ``terms`` is (runs, run, jump, step, accumulate).
+With ``accumulate`` sums are added to what c holds, and start is not read; ``step`` is not looked at."""
+multiply_strided = _micro_kernel(None)
+"""The same with a[a_first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``a_rows`` are
+not looked at."""
+multiply_blocked = _micro_kernel(LANES)
+"""The same with a[a_first + a_rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""

@@ -61,13 +61,14 @@ def col2im(d_x, columns, start, stop, window: Window):
     """Add the patches of output rows [start, stop) to the image pixels that they were taken from."""
     height, width, channels = d_x.shape[1], d_x.shape[2], d_x.shape[3]
     lines = d_x.reshape(d_x.shape[0] * height, width * channels)
+    run = window.size_w * channels
     for row in range(start, stop):
         image, top = top_of(row, window)
         for ow in range(window.out_w):
             first, end, source = span_of(ow, window, width, channels)
             patch = columns[(row - start) * window.out_w + ow]
             for i in range(max(0, -top), min(window.size_h, height - top)):
-                line, at = lines[image * height + top + i], i * window.size_w * channels
+                line, at = lines[image * height + top + i], i * run
                 for e in range(first, end):
                     line[source + e] += patch[at + e]
 

@@ -9,8 +9,7 @@ from netspec.plugin import Lazy, device
 
 _MICRO = "netspec.layers._cpu.gemm_microkernel"
 MR, NARROW, WIDE = (Lazy(_MICRO, name) for name in ("MR", "NARROW", "WIDE"))
-multiply_narrow, multiply_wide = Lazy(_MICRO, "multiply_narrow"), Lazy(_MICRO, "multiply_wide")
-strided_narrow, strided_wide = Lazy(_MICRO, "strided_narrow"), Lazy(_MICRO, "strided_wide")
+multiply, multiply_strided = Lazy(_MICRO, "multiply"), Lazy(_MICRO, "multiply_strided")
 
 MAX_MR, MAX_NR = 8, 48
 """The largest register tile of any CPU: what packed arrays leave room for."""
@@ -20,24 +19,6 @@ MAX_MR, MAX_NR = 8, 48
 def panel_width(outputs):
     """NR of the register tile for so many columns."""
     return WIDE if outputs % WIDE == 0 else NARROW
-
-
-@device
-def multiply(width, a, b, c, start, terms):
-    """The micro-kernel for panels of that width."""
-    if width == WIDE:
-        multiply_wide(a, b, c, start, terms)
-    else:
-        multiply_narrow(a, b, c, start, terms)
-
-
-@device
-def multiply_strided(width, a, b, c, start, terms):
-    """The micro-kernel whose rows are neighbours in memory."""
-    if width == WIDE:
-        strided_wide(a, b, c, start, terms)
-    else:
-        strided_narrow(a, b, c, start, terms)
 
 
 # Packing ------------------------------------------------------------------------------------------------------------
@@ -148,36 +129,37 @@ def multiply_image(padded, packed, start_row, y, first, offsets, tile, sizes):
     ``sizes``: columns, pixels, rows of a window, elements of such a row, elements from row to row.
     """
     outputs, pixels, runs, run, jump = sizes
+    patches, results = offsets[0], offsets[1]
     columns = panel_width(outputs)
     for f in range(0, outputs, columns):
-        width = min(columns, outputs - f)
+        panel, width = f * runs * run, min(columns, outputs - f)
         for p in range(0, pixels, MR):
-            c = (y, offsets[1, p:], first + f, 0)
+            c, rows, origin = y, results[p:], first + f
             if width < columns:
-                c = (tile, offsets[2, 0:], 0, 0)
-            multiply(
-                columns, (padded, offsets[0, p:], 0), (packed, f * runs * run), c, (start_row, f), (runs, run, jump, 1)
-            )
+                c, rows, origin = tile, offsets[2], 0
+            at, terms = (0, panel, origin, f), (runs, run, jump, 1, 0)
+            multiply(columns, padded, patches[p:], packed, c, rows, start_row, at, terms)
             if width < columns:
                 for i in range(min(MR, pixels - p)):
                     for j in range(width):
-                        y[first + f + offsets[1, p + i] + j] = tile[i * columns + j]
+                        y[first + f + results[p + i] + j] = tile[i * columns + j]
 
 
 @device
-def add_tile(a, b, total, first, offsets, tile, shape, terms):
-    """Add one register tile of products to the weight gradient from ``first`` on, ``shape`` of which it covers.
+def add_tile(a, b, total, offsets, tile, first, shape, terms):
+    """Add one register tile of products to the weight gradient, ``shape`` (rows, columns, NR) of which it covers.
 
-    ``offsets`` are those of rows in ``tile`` and in ``total``; the rows behind a tile's last one are zeros to start
-    from. ``a`` and ``b`` are arrays and where their terms begin.
+    ``first`` are the places in a, b and total, ``terms`` those of the micro-kernel but for the last. ``offsets`` are
+    those of rows in ``tile`` and in ``total``; behind a tile's last row are zeros to start from.
     """
-    height, width, columns = shape
+    (height, width, columns), (runs, run, jump, step) = shape, terms
     whole = height == MR and width == columns
-    c = (total, offsets[1, 0:], first, 1)
+    c, rows, origin = total, offsets[1], first[2]
     if not whole:
-        c = (tile, offsets[0, 0:], 0, 0)
-    multiply_strided(columns, (a[0], offsets[0, 0:], a[1]), b, c, (tile, MAX_MR * MAX_NR), terms)
+        c, rows, origin = tile, offsets[0], 0
+    at = (first[0], first[1], origin, MAX_MR * MAX_NR)
+    multiply_strided(columns, a, rows, b, c, rows, tile, at, (runs, run, jump, step, 1 if whole else 0))
     if not whole:
         for i in range(height):
             for f in range(width):
-                total[first + offsets[1, i] + f] += tile[i * columns + f]
+                total[first[2] + offsets[1, i] + f] += tile[i * columns + f]

@@ -1,4 +1,4 @@
-"""What intrinsics written as LLVM vectors have in common: their operands are tuples of flat arrays and numbers."""
+"""What intrinsics written as LLVM vectors have in common: they take flat arrays, and numbers in tuples."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ LONG = ir.IntType(64)
 
 
 def operand_types(kinds: Sequence[Any]) -> list[Any]:
-    """The types of tuples of arrays and numbers, whose numbers are 64-bit integers."""
-    parts = ([part if isinstance(part, types.Array) else types.intp for part in kind] for kind in kinds)
-    return [types.BaseTuple.from_types(kind) for kind in parts]
+    """The types of arguments: arrays as they are, tuples of numbers as 64-bit integers."""
+    return [types.UniTuple(types.intp, len(kind)) if isinstance(kind, types.BaseTuple) else kind for kind in kinds]
 
 
 class VectorWriter:
-    """Writes the code of one call. ``names`` name the parts of each operand, ``args`` holds arrays as pointers."""
+    """Writes the code of one call.
+
+    ``names`` name the arguments, those of a tuple with spaces between them; ``args`` holds arrays as pointers.
+    """
 
     def __init__(self, context: Any, builder: Any, sig: Any, args: Any, names: Sequence[str]) -> None:
         self.builder = builder
-        self.element = context.get_data_type(sig.args[0][0].dtype)
+        self.element = context.get_data_type(next(kind.dtype for kind in sig.args if isinstance(kind, types.Array)))
         self.vector = ir.VectorType(self.element, LANES)
         self.args: dict[str, Any] = {}
-        for operand, kinds, value in zip(names, sig.args, args, strict=True):
-            for place, (name, kind) in enumerate(zip(operand.split(), kinds, strict=True)):
-                part = builder.extract_value(value, place)
+        for name, kind, value in zip(names, sig.args, args, strict=True):
+            if isinstance(kind, types.BaseTuple):
+                parts = name.split()
+                self.args |= {part: builder.extract_value(value, place) for place, part in enumerate(parts)}
+            else:
                 is_array = isinstance(kind, types.Array)
-                self.args[name] = context.make_array(kind)(context, builder, part).data if is_array else part
+                self.args[name] = context.make_array(kind)(context, builder, value).data if is_array else value
         name = f"llvm.fmuladd.v{LANES}{'f32' if self.element == ir.FloatType() else 'f64'}"
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
         self.multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)

@@ -6,11 +6,11 @@ the weight gradient, channels by tiles times tiles by filters. Between the matri
 unused elements, lest the 36 addresses of one vector fall into the same cache sets.
 """
 
-from netspec.layers._cpu.implicit_gemm import MAX_MR, MAX_NR, MR, WIDE, multiply, pad_image, panel_width
+from netspec.layers._cpu.implicit_gemm import MAX_MR, MAX_NR, MR, multiply, pad_image, panel_width
 from netspec.plugin import Lazy, device
 
 _MICRO, _TRANSFORMS = "netspec.layers._cpu.gemm_microkernel", "netspec.layers._cpu.winograd_transforms"
-blocked_narrow, blocked_wide = Lazy(_MICRO, "blocked_narrow"), Lazy(_MICRO, "blocked_wide")
+multiply_blocked = Lazy(_MICRO, "multiply_blocked")
 LANES, output_transform = Lazy(_TRANSFORMS, "LANES"), Lazy(_TRANSFORMS, "output_transform")
 input_transform, gradient_transform = Lazy(_TRANSFORMS, "input_transform"), Lazy(_TRANSFORMS, "gradient_transform")
 filter_transform, filter_gradient = Lazy(_TRANSFORMS, "filter_transform"), Lazy(_TRANSFORMS, "filter_gradient")
@@ -71,7 +71,7 @@ def transform_filters(weight, packed, c, group, groups, flip, tile):
                     value = weight[i, j, c, group * share + f]
                 tile[tap * LANES + lane] = value
         at = (f0 // columns * inner + c) * columns + f0 % columns
-        filter_transform((tile, 0, 3 * LANES, LANES), (packed, at, SPAN * step, step))
+        filter_transform(tile, (0, 3 * LANES, LANES), packed, (at, SPAN * step, step))
 
 
 @device
@@ -79,7 +79,7 @@ def transform_pixels(padded, corner, line, depth, v, first, apart, step):
     """V: the 6 x 6 pixels of one tile, vectors of channels ``apart`` elements from each other."""
     for c in range(0, depth, LANES):
         at = first + c // LANES * apart
-        input_transform((padded, corner + c, line, depth), (v, at, SPAN * step, step))
+        input_transform(padded, (corner + c, line, depth), v, (at, SPAN * step, step))
 
 
 @device
@@ -88,7 +88,7 @@ def transform_gradient(padded, corner, line, share, slopes, t, terms, step):
     columns = panel_width(share)
     for f in range(0, share, LANES):
         at = f // columns * columns * terms + t * columns + f % columns
-        gradient_transform((padded, corner + f, line, share), (slopes, at, SPAN * step, step))
+        gradient_transform(padded, (corner + f, line, share), slopes, (at, SPAN * step, step))
 
 
 @device
@@ -99,11 +99,11 @@ def put_tile(m, first, step, y, number, channel, share, start_row, tile):
     rows, columns = min(TILE, height - i * TILE), min(TILE, width - j * TILE)
     corner, line = ((n * height + i * TILE) * width + j * TILE) * filters + channel, width * filters
     for f in range(0, share, LANES):
-        source, start = (m, first + f, SPAN * step, step), (start_row, f)
+        at = (first + f, SPAN * step, step)
         if f + LANES <= share:
-            output_transform(source, (flat, corner + f, line, filters), start, (rows, columns))
+            output_transform(m, at, flat, (corner + f, line, filters), start_row, (f, rows, columns))
             continue
-        output_transform(source, (tile, 0, TILE * LANES, LANES), start, (TILE, TILE))
+        output_transform(m, at, tile, (0, TILE * LANES, LANES), start_row, (f, TILE, TILE))
         for a in range(rows):
             for b in range(columns):
                 for e in range(share - f):
@@ -117,11 +117,11 @@ def put_gradient(m, partial, channel, share, depth, filters, tile):
     step, tap = (depth + MAX_MR) * width + GAP, depth * filters
     for c in range(depth):
         for f in range(0, share, LANES):
-            source, at = (m, c * width + f, SPAN * step, step), c * filters + channel + f
+            source, at = (c * width + f, SPAN * step, step), c * filters + channel + f
             if f + LANES <= share:
-                filter_gradient(source, (partial, at, 3 * tap, tap))
+                filter_gradient(m, source, partial, (at, 3 * tap, tap))
                 continue
-            filter_gradient(source, (tile, 0, 3 * LANES, LANES))
+            filter_gradient(m, source, tile, (0, 3 * LANES, LANES))
             for k in range(9):
                 for e in range(share - f):
                     partial[k * tap + at + e] = tile[k * LANES + e]
@@ -166,10 +166,9 @@ def multiply_tiles(v, v_step, packed, m, m_step, sizes, offsets, zeros):
         offsets[0, t], offsets[1, t] = min(t, count - 1) * deep, min(t, count - 1) * width
     for point in range(POINTS):
         for f in range(0, width, columns):
-            b = (packed, point * (depth * width + GAP) + f * depth)
+            at = (point * v_step, point * (depth * width + GAP) + f * depth, point * m_step + f, 0)
             for t in range(0, count, MR):
-                a, c = (v, offsets[0, t:], point * v_step), (m, offsets[1, t:], point * m_step + f, 0)
-                multiply(columns, a, b, c, (zeros, 0), (1, depth, 0, 1))
+                multiply(columns, v, offsets[0, t:], packed, m, offsets[1, t:], zeros, at, (1, depth, 0, 1, 0))
 
 
 # Weight gradient ----------------------------------------------------------------------------------------------------
@@ -209,25 +208,14 @@ def accumulate(v, v_step, slopes, g_step, m, sizes, offsets, zeros, more):
     """The products of all points: channels by tiles times tiles by filters; with ``more`` added to what M holds."""
     terms, count, depth, share = sizes
     columns, width = panel_width(share), whole_panels(share)
-    m_step = (depth + MAX_MR) * width + GAP
+    m_step, rows = (depth + MAX_MR) * width + GAP, offsets[1]
     zeros[:MAX_NR] = 0
     for i in range(MR):
-        offsets[1, i] = i * width
+        rows[i] = i * width
     for c in range(depth + MR):
         offsets[0, c] = c // LANES * LANES * terms + c % LANES
     for point in range(POINTS):
         for f in range(0, width, columns):
-            b = (slopes, point * g_step + f * terms)
             for c in range(0, depth, MR):
-                rows = (v, offsets[0, c:], point * v_step)
-                target = (m, offsets[1], point * m_step + c * width + f, more)
-                multiply_blocked(columns, rows, b, target, (zeros, 0), (1, count, 0, 1))
-
-
-@device
-def multiply_blocked(width, a, b, c, start, terms):
-    """The micro-kernel whose rows are lanes of vectors, one after the other."""
-    if width == WIDE:
-        blocked_wide(a, b, c, start, terms)
-    else:
-        blocked_narrow(a, b, c, start, terms)
+                at = (point * v_step, point * g_step + f * terms, point * m_step + c * width + f, 0)
+                multiply_blocked(columns, v, offsets[0, c:], slopes, m, rows, zeros, at, (1, count, 0, 1, more))

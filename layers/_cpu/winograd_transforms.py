@@ -58,7 +58,7 @@ def _mirrored(matrix: Matrix) -> bool:
     return len(matrix) == 6 and all([*map(abs, matrix[i])] == [*map(abs, matrix[j])] for i, j in pairs)
 
 
-_OPERANDS = ("source s_first s_row s_column", "target t_first t_row t_column")
+_ARGUMENTS = ("source", "s_first s_row s_column", "target", "t_first t_row t_column")
 
 
 class _Writer(VectorWriter):
@@ -131,33 +131,33 @@ def _folded(row: list[Fraction]) -> list[Fraction]:
 
 def _transform(matrix: Matrix) -> Any:
     @intrinsic
-    def transform(typing, source, target):  # type: ignore[no-untyped-def]
+    def transform(typing, source, source_at, target, target_at):  # type: ignore[no-untyped-def]
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            writer = _Writer(context, builder, sig, args, _OPERANDS)
+            writer = _Writer(context, builder, sig, args, _ARGUMENTS)
             for i, row in enumerate(writer.sandwich(matrix)):
                 for j, value in enumerate(row):
                     writer.put(value, i, j)
             return context.get_dummy_value()
 
-        return types.void(*operand_types((source, target))), code
+        return types.void(*operand_types((source, source_at, target, target_at))), code
 
     return transform
 
 
 input_transform, filter_transform, gradient_transform = _transform(_transposed(B)), _transform(G), _transform(A)
-"""B^T d B, G g G^T, and A e A^T for 4 x 4 gradients e, of LANES channels. ``source`` and ``target`` are tuples
-``(array, first, row, column)``: element (i, j) is ``first + i * row + j * column`` of a flat array."""
+"""B^T d B, G g G^T, and A e A^T for 4 x 4 gradients e, of LANES channels. ``source_at`` and ``target_at`` are tuples
+``(first, row, column)``: element (i, j) is ``first + i * row + j * column`` of a flat array."""
 filter_gradient = _transform(_transposed(G))
 """G^T s G for 6 x 6 sums s: the gradient of a filter."""
 
 
 @intrinsic
-def output_transform(typing, source, target, start, shape):  # type: ignore[no-untyped-def]
-    """A^T s A plus a row of starting values ``(array, first)``, of which the first ``(rows, columns)`` are stored."""
+def output_transform(typing, source, source_at, target, target_at, start, shape):  # type: ignore[no-untyped-def]
+    """A^T s A plus a row of starting values, ``shape`` (start's first one, rows, columns) of which is stored."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        writer = _Writer(context, builder, sig, args, (*_OPERANDS, "start start_first", "rows columns"))
+        writer = _Writer(context, builder, sig, args, (*_ARGUMENTS, "start", "start_first rows columns"))
         writer.store_part(writer.sandwich(_transposed(A)))
         return context.get_dummy_value()
 
-    return types.void(*operand_types((source, target, start, shape))), code
+    return types.void(*operand_types((source, source_at, target, target_at, start, shape))), code
