@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from netspec.plugin import LayerError, Tensor, device
@@ -75,21 +75,6 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
     return Window(*size, *stride, pad[0], pad[2], out[0], out[1])
 
 
-def image_groups(channels: int, outputs: int, groups: int, what: str) -> int:
-    """Input channels of one group. Raises LayerError where groups does not divide channels and outputs."""
-    for count, name in ((channels, "input channels"), (outputs, what)):
-        if count % groups:
-            raise LayerError(
-                f"{count} {name} cannot be divided into {groups} groups", f"make {name} a multiple of groups", "groups"
-            )
-    return channels // groups
-
-
-def initial_bias(attrs: Any) -> Mapping[str, Any]:
-    """The initialiser of a bias."""
-    return {"type": "constant", "value": attrs.bias_init}
-
-
 @device
 def clip(position, stride, pad, size, length):
     """The pixels [first, stop) of a window that lie inside the image, along one axis."""
@@ -125,6 +110,12 @@ def covering_rows(window, ih, out_h):
 def covering_columns(window, iw, out_w):
     """The output columns [first, stop) whose windows reach column iw of the image."""
     return covering(iw, window.stride_w, window.pad_left, window.size_w, out_w)
+
+
+@device
+def place_in(window, ih, iw, oh, ow):
+    """The place of pixel (ih, iw) in window (oh, ow), row by row, the padding counted."""
+    return (ih - oh * window.stride_h + window.pad_top) * window.size_w + iw - ow * window.stride_w + window.pad_left
 
 
 @device

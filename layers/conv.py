@@ -6,23 +6,9 @@ from netspec.layers._batch_chunks import chunk_images
 from netspec.layers._cpu import conv_direct, conv_gemm, conv_winograd, split_batch
 from netspec.layers._cuda import conv_tiled, conv_wgmma, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
-from netspec.layers._window import Window, image_groups, initial_bias, window_of
-from netspec.plugin import (
-    Flops,
-    Layer,
-    Param,
-    Tensor,
-    backward,
-    boolean,
-    choice,
-    forward,
-    initialiser,
-    integer,
-    number,
-    padding,
-    pair,
-    register,
-)
+from netspec.layers._filters import WINDOWS, image_groups, initial_bias
+from netspec.layers._window import Window, window_of
+from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, register
 
 
 @register("conv")
@@ -35,17 +21,7 @@ class Conv(Layer):
     hanging over the edge and reading zeros).
     """
 
-    attrs = {
-        "filters": integer("Kernels, and so channels of the output.", minimum=1),
-        "size": pair("Height and width of the kernels.", minimum=1),
-        "stride": pair("Pixels between neighbouring windows.", default=1, minimum=1),
-        "pad": padding("Zeros round the image."),
-        "groups": integer("Channels and filters are cut in as many parts.", default=None, minimum=1),
-        "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
-        "bias": boolean("Whether each filter adds a bias.", default=True),
-        "init": initialiser("How the weights start.", default={"type": "gaussian", "std": 0.01}),
-        "bias_init": number("Where the biases start.", default=0.0),
-    }
+    attrs = WINDOWS
     divided = ("filters", "groups")
     mixes_channels = True
     variants = (

@@ -6,7 +6,7 @@ from netspec.layers._cpu import dense_gemm, dense_gemv
 from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_dense
 from netspec.layers._dense_sizes import Sizes, sizes_of
-from netspec.layers._window import image_groups, initial_bias
+from netspec.layers._filters import BIAS_INIT, INIT, image_groups, initial_bias
 from netspec.plugin import (
     Flops,
     Layer,
@@ -16,9 +16,7 @@ from netspec.plugin import (
     backward,
     boolean,
     forward,
-    initialiser,
     integer,
-    number,
     register,
 )
 
@@ -35,8 +33,8 @@ class Dense(Layer):
         "units": integer("Outputs.", minimum=1),
         "groups": integer("Channels and units are cut in as many parts.", default=None, minimum=1),
         "bias": boolean("Whether each unit adds a bias.", default=True),
-        "init": initialiser("How the weights start.", default={"type": "gaussian", "std": 0.01}),
-        "bias_init": number("Where the biases start.", default=0.0),
+        "init": INIT,
+        "bias_init": BIAS_INIT,
     }
     divided = ("units", "groups")
     mixes_channels = True

@@ -1,4 +1,4 @@
-"""Convolution on CPUs by implicit GEMM: the passes of the variants ``direct`` and, with a stride, ``direct_strided``."""
+"""Convolution on CPUs by implicit GEMM: the variants ``direct`` and, with a stride, ``direct_strided``."""
 
 from netspec.layers._batch_chunks import chunk_images
 from netspec.layers._cpu import bias_row, conv_gemm, split_batch

@@ -22,7 +22,8 @@ NARROW, WIDE = (32, 48) if _WIDE else (16, 16)
 _UNROLL = 4
 _INT = ir.IntType(32)
 _ARGUMENTS = (
-    "width", "a", "a_rows", "b", "c", "c_rows", "start", "a_first b_first c_first s_first", "runs run jump step accumulate"
+    "width", "a", "a_rows", "b", "c", "c_rows", "start",
+    "a_first b_first c_first s_first", "runs run jump step accumulate",
 )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ multiply = _micro_kernel(1)
 """c[c_first + c_rows[i] + j] = start[s_first + j] + the sum over r < runs and k < run of
 a[a_first + a_rows[i] + r * jump + k] b[b_first + (r * run + k) * width + j], for i < MR and j < width: WIDE or NARROW.
 
-All arrays are flat; ``first`` is (a_first, b_first, c_first, s_first), ``terms`` is (runs, run, jump, step, accumulate).
+All arrays are flat; ``first`` is (a_first, b_first, c_first, s_first), ``terms`` (runs, run, jump, step, accumulate).
 With ``accumulate`` sums are added to what c holds, and start is not read; ``step`` is not looked at."""
 multiply_strided = _micro_kernel(None)
 """The same with a[a_first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``a_rows`` are

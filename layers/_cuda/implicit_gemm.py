@@ -1,4 +1,4 @@
-"""Implicit GEMM: convolution as a matrix product that is never laid out, and the numbers by which kernels find elements.
+"""Implicit GEMM: convolution as a product of matrices that are never laid out, and the numbers that locate elements.
 
 Rows of the product (M) are positions of a window, its columns (N) filters, its terms (K) the window's elements. Terms
 lie in runs: stretches of memory that a window reads whole. Without groups a run is a row of the window, all its pixels
@@ -52,7 +52,7 @@ class Runs(NamedTuple):
 
 
 class Positions(NamedTuple):
-    """Positions of the window: all, of an image, of a row; pixels from one to the next, and before the image's first."""
+    """Positions of the window: all, of an image, of a row; pixels from one to the next, and before the first one."""
 
     count: int
     per_image: int
