@@ -59,11 +59,14 @@ class Conv(Layer):
         return result
 
     def tensors(self, inputs):
-        """With them the windows, and the sizes as kernels on tensor cores know them."""
+        """With them the sizes as kernels on tensor cores know them."""
         t = super().tensors(inputs)
-        t.window = window_of(self.attrs, t.x)
-        t.geometry = of_conv(t, t.window, self._groups)
+        t.geometry = of_conv(t, self.window(t), self._groups)
         return t
+
+    def window(self, t) -> Window:
+        """The windows over the input."""
+        return window_of(self.attrs, t.x)
 
     def workspace(self, t, variant, direction):
         """The plain kernels sum gradients in parts too."""
@@ -72,7 +75,7 @@ class Conv(Layer):
 
     def scalars(self, t, index=None):
         """The windows, groups and images of a chunk."""
-        own = {"window": t.window, "groups": self._groups, "chunk_images": chunk_images(t.x.shape[0])}
+        own = {"window": self.window(t), "groups": self._groups, "chunk_images": chunk_images(t.x.shape[0])}
         return {**super().scalars(t, index), **own}
 
     def flops(self, t):

@@ -56,19 +56,17 @@ class Pool(Layer):
             return {}
         return {"argmax": Tensor(self.outputs(x).shape, "int32")}
 
-    def tensors(self, inputs):
-        """With them the windows."""
-        t = super().tensors(inputs)
-        t.window = window_of(self.attrs, t.x, inside=True)
-        return t
+    def window(self, t) -> Window:
+        """The windows over the input."""
+        return window_of(self.attrs, t.x, inside=True)
 
     def scalars(self, t, index=None):
         """The windows."""
-        return {"window": t.window}
+        return {"window": self.window(t)}
 
     def flops(self, t):
         """One operation a pixel of each window."""
-        count = t.y.size * t.window.area
+        count = t.y.size * self.window(t).area
         return Flops(forward=count, d_inputs=count)
 
     # The plain kernels: vectors of channels --------------------------------------------------------------------------
@@ -81,7 +79,8 @@ class Pool(Layer):
                 for ow in range(y.shape[2]):
                     left, right = clip_columns(window, ow, x.shape[2])
                     best, where = y[n, oh, ow], argmax[n, oh, ow]
-                    best[:], where[:] = x[n, top, left], place_in(window, top, left, oh, ow)
+                    for c in range(y.shape[3]):
+                        best[c], where[c] = x[n, top, left, c], place_in(window, top, left, oh, ow)
                     for ih in range(top, bottom):
                         for iw in range(left, right):
                             pixel, place = x[n, ih, iw], place_in(window, ih, iw, oh, ow)

@@ -33,7 +33,7 @@ def _rows(t):
 def _workspace(layer, t, direction):
     """Packed operands and offsets of register tiles; sized so that any CPU's tiles have room."""
     (size_h, size_w, depth, filters), groups = t.weight.shape, t.x.shape[3] // t.weight.shape[2]
-    window, share = t.window, filters // groups
+    window, share = layer.window(t), filters // groups
     height, width = padded_shape(window)
     pixels, taps = window.out_h * window.out_w, size_h * size_w
     member = {"padded": height * width * depth + MAX_MR, "tile": (MAX_MR + 1) * MAX_NR}
@@ -159,14 +159,14 @@ _D_X = (*bias_row.BACKWARD, pack_flipped, d_x_direct)
 VARIANT = Variant(
     "direct",
     kernels=(*_FORWARD, *_D_X, d_weight_chunk_direct, *split_batch.KERNELS),
-    supports=lambda layer, t: t.window.stride == (1, 1),
+    supports=lambda layer, t: layer.window(t).stride == (1, 1),
     workspace=_workspace,
     scalars=_scalars,
 )
 STRIDED = Variant(
     "direct_strided",
     kernels=(*_FORWARD, conv_gemm.d_x_gemm, d_weight_chunk_direct, *split_batch.KERNELS),
-    supports=lambda layer, t: t.window.stride != (1, 1),
+    supports=lambda layer, t: layer.window(t).stride != (1, 1),
     workspace=lambda layer, t, direction: {**conv_gemm.columns_workspace(t), **_workspace(layer, t, direction)},
     scalars=conv_gemm.VARIANT.scalars,
 )

@@ -32,7 +32,8 @@ fewer tiles are enough where filters are transformed once for many batches."""
 
 def _supports(layer, t):
     """Whether it can run these shapes, and is likely to be faster there than the variant ``direct``."""
-    fits = t.window.size == (3, 3) and t.window.stride == (1, 1)
+    window = layer.window(t)
+    fits = window.size == (3, 3) and window.stride == (1, 1)
     many = MANY if layer.phase == "train" else ENOUGH
     return fits and min(_group(t)) >= FEWEST and all(_well_tiled(image, many) for image in (t.x, t.y))
 

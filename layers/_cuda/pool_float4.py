@@ -316,7 +316,8 @@ def d_average_vector_cuda(dy, d_x, window: Window):
 
 def _supports(layer, t):
     """Channels in float4s, and windows of at most two strides."""
-    near = all(size <= 2 * stride for size, stride in zip(t.window.size, t.window.stride, strict=True))
+    window = layer.window(t)
+    near = window.size_h <= 2 * window.stride_h and window.size_w <= 2 * window.stride_w
     return near and float4.fits(t.x) and float4.fits(t.y)
 
 
