@@ -63,9 +63,9 @@ def make_chunk(precision, tile):
         copy_weights(shared, int32(at + right_at), own, weight, column, group, runs, columns)
 
     @device
-    def put(row, values, state):
+    def put(row, shared, at, state):
         products, first, f, group, columns = state
-        a, b, c, d = values
+        a, b, c, d = load4(shared, at)
         index = (first + row) * columns.pitch + group * columns.share + f
         put_four(products, index, int32(columns.share - f), columns.alignment, a, b, c, d)
 
@@ -84,8 +84,8 @@ def make_chunk(precision, tile):
         sums = main_loop(shared, int32(min(stages_of(runs, runs.rows) - first_stage, split.stages)), state)
         own = place()
         f = int32(first_filter + own[1])
-        rows = int32(positions.count - first) if f < columns.share else int32(0)
-        write(shared, sums, own, rows, (products, chunk * positions.count + first, f, group, columns))
+        state = (products, chunk * positions.count + first, f, group, columns)
+        write(shared, sums, own, positions.count - first, f < columns.share, state)
 
     return forward_chunk
 

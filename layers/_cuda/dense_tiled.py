@@ -39,15 +39,10 @@ def _d_weight_grid(t):
     return blocks(prod(t.weight.shape[:-1])), blocks(t.y.shape[1] // _groups(t)), _groups(t)
 
 
-# Elements by the rows and columns of products; zero, or nothing, beyond the ends -----------------------------------
-
-
 @device
-def load_x(x, n, term, sizes):
+def load_x(x, n, term, group, depth):
     """x of image n for a term of the group's sums: pixel after pixel, channel after channel."""
-    if n >= x.shape[0] or term >= sizes.pixels * sizes.depth:
-        return 0.0
-    p, c = term // sizes.depth, cuda.blockIdx.z * sizes.depth + term % sizes.depth
+    p, c = term // depth, group * depth + term % depth
     if x.ndim == 4:
         return x[n, p // x.shape[2], p % x.shape[2], c]
     else:
@@ -55,12 +50,9 @@ def load_x(x, n, term, sizes):
 
 
 @device
-def load_weight(weight, term, unit, sizes):
-    """The weight of a group's unit for a term of its sum."""
-    share = sizes.units // sizes.groups
-    if unit >= share or term >= sizes.pixels * sizes.depth:
-        return 0.0
-    p, c, u = term // sizes.depth, term % sizes.depth, cuda.blockIdx.z * share + unit
+def load_weight(weight, term, depth, u):
+    """The weight of unit u for a term of its sum."""
+    p, c = term // depth, term % depth
     if weight.ndim == 4:
         return weight[p // weight.shape[1], p % weight.shape[1], c, u]
     else:
@@ -68,122 +60,113 @@ def load_weight(weight, term, unit, sizes):
 
 
 @device
-def load_dy(dy, n, unit, sizes):
-    """dy of image n and a group's unit."""
-    share = sizes.units // sizes.groups
-    return dy[n, cuda.blockIdx.z * share + unit] if n < dy.shape[0] and unit < share else 0.0
-
-
-@device
-def put_y(y, n, unit, value, sizes):
-    """Store a sum of the forward pass."""
-    share = sizes.units // sizes.groups
-    if n < y.shape[0] and unit < share:
-        y[n, cuda.blockIdx.z * share + unit] = epilogue(value)
-
-
-@device
-def put_d_x(d_x, n, term, value, sizes):
+def put_d_x(d_x, n, term, group, depth, value):
     """Store a gradient where ``load_x`` reads."""
-    p, c = term // sizes.depth, cuda.blockIdx.z * sizes.depth + term % sizes.depth
-    if n < d_x.shape[0] and term < sizes.pixels * sizes.depth:
-        if d_x.ndim == 4:
-            d_x[n, p // d_x.shape[2], p % d_x.shape[2], c] = value
-        else:
-            d_x[n, c] = value
+    p, c = term // depth, group * depth + term % depth
+    if d_x.ndim == 4:
+        d_x[n, p // d_x.shape[2], p % d_x.shape[2], c] = value
+    else:
+        d_x[n, c] = value
 
 
 @device
-def put_d_weight(d_weight, term, unit, value, sizes):
+def put_d_weight(d_weight, term, depth, u, value):
     """Store a gradient where ``load_weight`` reads."""
-    share = sizes.units // sizes.groups
-    p, c, u = term // sizes.depth, term % sizes.depth, cuda.blockIdx.z * share + unit
-    if unit < share and term < sizes.pixels * sizes.depth:
-        if d_weight.ndim == 4:
-            d_weight[p // d_weight.shape[1], p % d_weight.shape[1], c, u] = value
-        else:
-            d_weight[c, u] = value
+    p, c = term // depth, term % depth
+    if d_weight.ndim == 4:
+        d_weight[p // d_weight.shape[1], p % d_weight.shape[1], c, u] = value
+    else:
+        d_weight[c, u] = value
 
 
-# Products -----------------------------------------------------------------------------------------------------------
-
-
-def swapped(load):
-    """The same element, its two indices the other way round."""
-
-    @device
-    def load_swapped(source, i, j, sizes):
-        return load(source, j, i, sizes)
-
-    return load_swapped
-
-
-def make_product(load_a, load_b, put, a_by_rows, b_by_rows):
-    """A device function that adds a block tile's products to its threads' sums, stage by stage, and stores them.
-
-    ``load_a(source, row, term, sizes)`` and ``load_b(source, column, term, sizes)`` are filled in by rows where
-    neighbouring terms are neighbours in memory, else a row or column a thread.
-    """
-
-    @device
-    def product(a_source, b_source, target, sums, first_row, first_column, terms, sizes):
-        a, b = cuda.shared.array(A_SHAPE, a_source.dtype), cuda.shared.array(B_SHAPE, a_source.dtype)
-        row, first = cuda.threadIdx.x // 2, cuda.threadIdx.x % 2 * LOADS_PER_THREAD
-        lane, half = cuda.threadIdx.x % BLOCK, cuda.threadIdx.x // BLOCK
-        for stage in range(0, terms, BLOCK_K):
-            if a_by_rows:
-                for k in range(first, first + LOADS_PER_THREAD):
-                    a[row, k] = load_a(a_source, first_row + row, stage + k, sizes)
-            else:
-                for k in range(half, BLOCK_K, 2):
-                    a[lane, k] = load_a(a_source, first_row + lane, stage + k, sizes)
-            if b_by_rows:
-                for k in range(first, first + LOADS_PER_THREAD):
-                    b[k, row] = load_b(b_source, first_column + row, stage + k, sizes)
-            else:
-                for k in range(half, BLOCK_K, 2):
-                    b[k, lane] = load_b(b_source, first_column + lane, stage + k, sizes)
-            cuda.syncthreads()
-            multiply(a, b, sums)
-            cuda.syncthreads()
-        for i in range(THREAD_TILE):
-            for j in range(THREAD_TILE):
-                put(target, first_row + own_row(i), first_column + own_column(j), sums[i, j], sizes)
-
-    return product
-
-
-forward_product = make_product(load_x, swapped(load_weight), put_y, True, False)
-d_x_product = make_product(load_dy, load_weight, put_d_x, True, True)
-d_weight_product = make_product(swapped(load_x), swapped(load_dy), put_d_weight, False, False)
+@device
+def product(x, weight, y, sums, sizes):
+    """Add this block's terms to its threads' sums, stage by stage, and store them."""
+    a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
+    thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
+    depth, share, terms = sizes.depth, sizes.units // sizes.groups, sizes.pixels * sizes.depth
+    row, first, column = thread // 2, thread % 2 * LOADS_PER_THREAD, thread % BLOCK
+    for stage in range(0, terms, BLOCK_K):
+        for k in range(first, first + LOADS_PER_THREAD):
+            inside = rows + row < x.shape[0] and stage + k < terms
+            a[row, k] = load_x(x, rows + row, stage + k, group, depth) if inside else 0.0
+        for k in range(thread // BLOCK, BLOCK_K, 2):
+            inside = columns + column < share and stage + k < terms
+            b[k, column] = load_weight(weight, stage + k, depth, group * share + columns + column) if inside else 0.0
+        cuda.syncthreads()
+        multiply(a, b, sums)
+        cuda.syncthreads()
+    for i in range(THREAD_TILE):
+        n = rows + own_row(i)
+        for j in range(THREAD_TILE):
+            u = columns + own_column(j)
+            if n < y.shape[0] and u < share:
+                y[n, group * share + u] = epilogue(sums[i, j])
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
 def forward_cuda(x, weight, bias, y, sizes: Sizes):
-    sums, terms = cuda.local.array(SUMS_SHAPE, x.dtype), sizes.pixels * sizes.depth
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     start_from_bias(sums, bias, sizes.units // sizes.groups)
-    forward_product(x, weight, y, sums, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, terms, sizes)
+    product(x, weight, y, sums, sizes)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
 def forward_unbiased_cuda(x, weight, y, sizes: Sizes):
-    sums, terms = cuda.local.array(SUMS_SHAPE, x.dtype), sizes.pixels * sizes.depth
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     clear(sums)
-    forward_product(x, weight, y, sums, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, terms, sizes)
+    product(x, weight, y, sums, sizes)
 
 
 @backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")
 def d_x_cuda(weight, dy, d_x, sizes: Sizes):
-    sums, terms = cuda.local.array(SUMS_SHAPE, dy.dtype), sizes.units // sizes.groups
+    a, b = cuda.shared.array(A_SHAPE, dy.dtype), cuda.shared.array(B_SHAPE, dy.dtype)
+    sums = cuda.local.array(SUMS_SHAPE, dy.dtype)
+    thread, columns, rows, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
+    depth, share, terms = sizes.depth, sizes.units // sizes.groups, sizes.pixels * sizes.depth
+    row, first, start = thread // 2, thread % 2 * LOADS_PER_THREAD, group * share
     clear(sums)
-    d_x_product(dy, weight, d_x, sums, cuda.blockIdx.y * BLOCK, cuda.blockIdx.x * BLOCK, terms, sizes)
+    for stage in range(0, share, BLOCK_K):
+        for k in range(first, first + LOADS_PER_THREAD):
+            inside = rows + row < dy.shape[0] and stage + k < share
+            a[row, k] = dy[rows + row, start + stage + k] if inside else 0.0
+            inside = columns + row < terms and stage + k < share
+            b[k, row] = load_weight(weight, columns + row, depth, start + stage + k) if inside else 0.0
+        cuda.syncthreads()
+        multiply(a, b, sums)
+        cuda.syncthreads()
+    for i in range(THREAD_TILE):
+        n = rows + own_row(i)
+        for j in range(THREAD_TILE):
+            term = columns + own_column(j)
+            if n < dy.shape[0] and term < terms:
+                put_d_x(d_x, n, term, group, depth, sums[i, j])
 
 
 @backward("cuda", over="d_weight", grid=_d_weight_grid, threads=THREADS, writes="d_weight")
 def d_weight_cuda(x, dy, d_weight, sizes: Sizes):
+    a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
     sums = cuda.local.array(SUMS_SHAPE, x.dtype)
+    thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
+    depth, share, terms = sizes.depth, sizes.units // sizes.groups, sizes.pixels * sizes.depth
+    lane, start = thread % BLOCK, group * share
     clear(sums)
-    d_weight_product(x, dy, d_weight, sums, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, x.shape[0], sizes)
+    for stage in range(0, x.shape[0], BLOCK_K):
+        for k in range(thread // BLOCK, BLOCK_K, 2):
+            n = stage + k
+            inside = n < x.shape[0] and rows + lane < terms
+            a[lane, k] = load_x(x, n, rows + lane, group, depth) if inside else 0.0
+            inside = n < x.shape[0] and columns + lane < share
+            b[k, lane] = dy[n, start + columns + lane] if inside else 0.0
+        cuda.syncthreads()
+        multiply(a, b, sums)
+        cuda.syncthreads()
+    for i in range(THREAD_TILE):
+        term = rows + own_row(i)
+        for j in range(THREAD_TILE):
+            u = columns + own_column(j)
+            if term < terms and u < share:
+                put_d_weight(d_weight, term, depth, start + u, sums[i, j])
 
 
 PLAIN = Variant(

@@ -8,7 +8,7 @@ the sums pass through shared memory once more, so that whole rows are stored.
 
 from dataclasses import dataclass
 
-from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cuda, device, load4
+from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cuda, device
 
 int32 = Lazy("numpy", "int32")
 opaque = Lazy("netspec.kernels.instructions", "opaque")
@@ -80,9 +80,9 @@ class Tile:
         """See make_spread."""
         return make_spread(self, order)
 
-    def row_functions(self, order):
+    def row_functions(self):
         """See make_rows."""
-        return make_rows(self, order)
+        return make_rows(self)
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
@@ -223,9 +223,9 @@ def make_spread(tile, order):
     return spread
 
 
-def make_rows(tile, order):
-    """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many, four sums."""
-    pitch, fours, height = tile.pitch(order), tile.columns // 4, tile.rows // tile.warps_m
+def make_rows(tile):
+    """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many rows."""
+    fours, height = tile.columns // 4, tile.rows // tile.warps_m
 
     @device
     def place():
@@ -237,8 +237,4 @@ def make_rows(tile, order):
         """Of so many rows of the tile; no constant: loops over it are not unrolled while sums fill registers."""
         return int32(min(max(rows - part * height, 0), height))
 
-    @device
-    def four_sums(shared, row, column):
-        return load4(shared, int32(row * pitch + column))
-
-    return place, count, four_sums
+    return place, count

@@ -20,7 +20,7 @@ from netspec.layers._cuda.mma_operand_copies import (
     make_copy_windows,
     put_four,
 )
-from netspec.plugin import backward_epilogue, cuda, device, epilogue, quotient
+from netspec.plugin import backward_epilogue, cuda, device, epilogue, load4, quotient
 
 ALIGNMENT = 1024
 """Bytes; what Hopper's matrix instruction needs of shared memory. 128-bit accesses need 16."""
@@ -62,19 +62,21 @@ def no_biases(bias, f, share, group):
 def make_write(tile, order, put):
     """Device functions ``place()``, a thread's first row and column, and ``write``, which stores a block's sums.
 
-    ``write(shared, sums, place, rows, state)`` calls ``put(row, values, state)`` for four neighbouring sums at a time
-    of each of the tile's first ``rows`` rows.
+    ``write(shared, sums, place, rows, inside, state)`` calls ``put(row, shared, at, state)`` for four neighbouring sums
+    at a time of each of the tile's first ``rows`` rows, if its columns are ``inside``: they lie in shared memory from
+    ``at`` on.
     """
-    spread, (place, count_of, four_sums) = tile.spread(order), tile.row_functions(order)
+    spread, (place, count_of), pitch = tile.spread(order), tile.row_functions(), tile.pitch(order)
     at_once, parts, height = tile.threads // (tile.columns // 4), tile.warps_m, tile.rows // tile.warps_m
 
     @device
-    def write(shared, sums, place, rows, state):
+    def write(shared, sums, place, rows, inside, state):
         start, column = place
         for part in range(parts):
             spread(shared, part, sums)
-            for row in range(start, count_of(part, rows), at_once):
-                put(int32(part * height + row), four_sums(shared, row, column), state)
+            count = count_of(part, rows) if inside else int32(0)
+            for row in range(start, count, at_once):
+                put(part * height + row, shared, int32(row * pitch + column), state)
 
     return place, write
 
@@ -113,9 +115,9 @@ def make_convolve(precision, tile, copy_weights, order, biases):
         copy_weights(shared, int32(at + right_at), stage, weight, column, group, runs, packing)
 
     @device
-    def put(row, values, state):
+    def put(row, shared, at, state):
         y, first, f, group, (a0, b0, c0, d0), columns = state
-        a, b, c, d = values
+        a, b, c, d = load4(shared, at)
         a, b, c, d = epilogue(a + a0), epilogue(b + b0), epilogue(c + c0), epilogue(d + d0)
         index = int32((first + row) * columns.pitch + group * columns.share + f)
         put_four(y, index, int32(columns.share - f), columns.alignment, a, b, c, d)
@@ -132,8 +134,8 @@ def make_convolve(precision, tile, copy_weights, order, biases):
         own = place()
         f = int32(first_filter + own[1])
         row_of_biases = biases(bias, f, columns.share, group)
-        rows = int32(positions.count - first) if f < columns.share else int32(0)
-        write(shared, sums, own, rows, (y, first, f, group, row_of_biases, columns))
+        state = (y, first, f, group, row_of_biases, columns)
+        write(shared, sums, own, positions.count - first, f < columns.share, state)
 
     return convolve
 
@@ -167,11 +169,11 @@ def make_d_x(precision, tile):
         return int32((n * classes.height + h) * classes.width + w) if inside else int32(-1)
 
     @device
-    def put(row, values, state):
+    def put(row, shared, at, state):
         d_x, beside, first, c, group, taps, positions, columns, classes = state
         pixel = pixel_of(int32(first + row), taps, positions, classes)
         if pixel >= 0:
-            e, f, g, h = values
+            e, f, g, h = load4(shared, at)
             index = int32(pixel * columns.pitch + group * columns.share + c)
             count, aligned = int32(columns.share - c), int32(columns.alignment) == FLOAT4
             e, f, g, h = backward_epilogue(e, f, g, h, beside, index, count, aligned)
@@ -200,9 +202,8 @@ def make_d_x(precision, tile):
         sums = main_loop(shared, stages_of(back_runs, limit_h), state)
         own = place()
         c = int32(first_channel + own[1])
-        rows = int32(back_positions.count - first) if c < back_columns.share else int32(0)
         state = (d_x, beside, first, c, group, taps, back_positions, back_columns, classes)
-        write(shared, sums, own, rows, state)
+        write(shared, sums, own, back_positions.count - first, c < back_columns.share, state)
 
     return d_x
 
@@ -222,13 +223,13 @@ def make_d_weight(precision, tile):
         copy_gradients(shared, int32(at + right_at), pixel, end, dy, column, group, columns)
 
     @device
-    def put(row, values, state):
+    def put(row, shared, at, state):
         result, chunk, first, f, group, runs, columns = state
         term = int32(first + row)
         number = divide(term, runs.padded_factor, runs.padded_shift)
         place = int32(term - number * runs.padded)
-        if place < int32(runs.length):
-            a, b, c, d = values
+        if place < runs.length:
+            a, b, c, d = load4(shared, at)
             line = int32((chunk * runs.rows * runs.per_row + number) * runs.length + place)
             index = line * columns.pitch + group * columns.share + f
             put_four(result, index, int32(columns.share - f), columns.alignment, a, b, c, d)
@@ -245,8 +246,8 @@ def make_d_weight(precision, tile):
         sums = main_loop(shared, int32((end - start + BLOCK_K - 1) // BLOCK_K), state)
         own = place()
         f = int32(first_filter + own[1])
-        rows = int32(runs.rows * runs.per_row * runs.padded - first) if f < columns.share else int32(0)
-        write(shared, sums, own, rows, (result, chunk, first, f, group, runs, columns))
+        rows = runs.rows * runs.per_row * runs.padded - first
+        write(shared, sums, own, rows, f < columns.share, (result, chunk, first, f, group, runs, columns))
 
     def d_weight_chunk(
         x, dy, partials, image: Image, runs: Runs, positions: Positions, columns: Columns, pixels_at_once,

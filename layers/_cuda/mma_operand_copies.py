@@ -36,21 +36,15 @@ def below(number, limit):
 
 
 @device
-def top_left(position, positions):
-    """The image of a position, and the row and column of pixels where its window starts."""
-    n = divide(position, positions.per_image_factor, positions.per_image_shift)
-    rest = int32(position - n * positions.per_image)
-    oh = divide(rest, positions.per_row_factor, positions.per_row_shift)
-    top = int32(oh * positions.step_h - positions.lead_h)
-    return n, top, int32((rest - oh * positions.per_row) * positions.step_w - positions.lead_w)
-
-
-@device
 def find_windows(places, rows, apart, first, group, image, positions):
     """For each row of the stage that a thread copies: index, row and place in the row of where the window starts."""
     for number in range(rows // apart):
         position = int32(first + cuda.threadIdx.x // FLOAT4S + apart * number)
-        n, top, left = top_left(position, positions)
+        n = divide(position, positions.per_image_factor, positions.per_image_shift)
+        rest = int32(position - n * positions.per_image)
+        oh = divide(rest, positions.per_row_factor, positions.per_row_shift)
+        top = int32(oh * positions.step_h - positions.lead_h)
+        left = int32((rest - oh * positions.per_row) * positions.step_w - positions.lead_w)
         start = int32(((n * image.height + top) * image.width + left) * image.channels + group * image.depth)
         places[3 * number] = opaque(start)
         places[3 * number + 1] = opaque(top if position < positions.count else int32(OUTSIDE))
@@ -113,10 +107,13 @@ def make_copy_windows(rows, sign, cp_async16=cp_async16, threads=THREADS):
 @device
 def find_pixel(position, end, across, run, image, positions):
     """Where a run of that window begins, but for its share of the channels, and whether that part of it is there."""
-    n, top, left = top_left(position, positions)
-    top, left = int32(top + run[0]), int32(left + run[1])
-    inside = below(top, image.height) & below(int32(left * image.scale + across), image.edge) & (position < end)
-    return int32(((n * image.height + top) * image.width + left) * image.channels), inside
+    n = divide(position, positions.per_image_factor, positions.per_image_shift)
+    rest = int32(position - n * positions.per_image)
+    oh = divide(rest, positions.per_row_factor, positions.per_row_shift)
+    h = int32(oh * positions.step_h - positions.lead_h + run[0])
+    w = int32((rest - oh * positions.per_row) * positions.step_w - positions.lead_w + run[1])
+    inside = below(h, image.height) & below(int32(w * image.scale + across), image.edge) & (position < end)
+    return int32(((n * image.height + h) * image.width + w) * image.channels), inside
 
 
 def make_copy_pixels(rows, threads=THREADS):

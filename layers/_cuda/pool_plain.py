@@ -32,8 +32,9 @@ def largest(x, n, oh, ow, c, window):
     for ih in range(top, bottom):
         for iw in range(left, right):
             value = x[n, ih, iw, c]
-            if value > best or (value != value and best == best):
-                best, where = value, place_in(window, ih, iw, oh, ow)
+            better = (not value <= best) & (best == best)
+            where = place_in(window, ih, iw, oh, ow) if better else where
+            best = value if better else best
     return best, where
 
 
@@ -48,7 +49,7 @@ def max_cuda(x, y, argmax, window: Window):
 def max_only_cuda(x, y, window: Window):
     n, oh, ow, c = element(cuda.grid(1), y)
     if n < y.shape[0]:
-        y[n, oh, ow, c] = largest(x, n, oh, ow, c, window)[0]
+        y[n, oh, ow, c], _ = largest(x, n, oh, ow, c, window)
 
 
 @backward("cuda", over="d_x", threads=THREADS, grid=_inputs, writes="d_x", when=MAX)
@@ -60,7 +61,8 @@ def d_max_cuda(dy, argmax, d_x, window: Window):
         total = 0.0
         for oh in range(above, below):
             for ow in range(before, after):
-                if argmax[n, oh, ow, c] == place_in(window, ih, iw, oh, ow):
+                place = place_in(window, ih, iw, oh, ow)
+                if argmax[n, oh, ow, c] == place:
                     total += dy[n, oh, ow, c]
         d_x[n, ih, iw, c] = total
 

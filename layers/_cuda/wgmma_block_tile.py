@@ -31,10 +31,9 @@ class WarpgroupTile(Tile):
         """See Tile."""
         return cached_copy if self.cached else super().copy
 
-    def row_functions(self, order):
+    def row_functions(self):
         """See Tile; columns need not share the threads out evenly."""
-        _place, count, four_sums = super().row_functions(order)
-        return make_place(self), count, four_sums
+        return make_place(self), super().row_functions()[1]
 
     def __str__(self):
         return super().__str__() + ("" if self.cached else "_uncached")
