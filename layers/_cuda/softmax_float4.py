@@ -50,7 +50,7 @@ def first_scores(x, i):
 def summary_of(scores, bar):
     """Maximum, sum of exponentials relative to it, and how many reach the bar, of four scores."""
     a, b, c, d = scores
-    largest = max(max(max(a, b), max(c, d)), LEAST)  # not minus infinity, from which nothing can be subtracted
+    largest = max(max(max(a, b), max(c, d)), LOWEST)  # not minus infinity, from which nothing can be subtracted
     total = math.exp(a - largest) + math.exp(b - largest) + math.exp(c - largest) + math.exp(d - largest)
     return largest, total, is_better(a, bar) + is_better(b, bar) + is_better(c, bar) + is_better(d, bar)
 
