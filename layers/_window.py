@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from netspec.plugin import LayerError, Tensor, device
 
 
-@dataclass(frozen=True)
-class Window:
-    """Windows over an image; pairs are (height, width). Window i of an axis starts at ``i * stride - pad``."""
+class Window(NamedTuple):
+    """Windows over an image: window i of an axis starts at ``i * stride - pad``. Kernels take it as one argument."""
 
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    pad: tuple[int, int]
-    out: tuple[int, int]
+    size_h: int
+    size_w: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_left: int
+    out_h: int
+    out_w: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a window; so for all pairs."""
+        return self.size_h, self.size_w
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Pixels from one window to the next."""
+        return self.stride_h, self.stride_w
+
+    @property
+    def pad(self) -> tuple[int, int]:
+        """Rows above and columns left of the image."""
+        return self.pad_top, self.pad_left
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """Windows along each axis."""
+        return self.out_h, self.out_w
 
     @property
     def area(self) -> int:
         """Pixels of one window."""
-        return self.size[0] * self.size[1]
-
-    @property
-    def scalars(self) -> dict[str, int]:
-        """The numbers by the names under which kernels take them."""
-        names = "size_h size_w stride_h stride_w pad_top pad_left".split()
-        return dict(zip(names, (*self.size, *self.stride, *self.pad), strict=True))
+        return self.size_h * self.size_w
 
 
 def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
@@ -56,35 +72,50 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
             )
         count = (-(-room // stride[axis]) if attrs.rounding == "ceil" else room // stride[axis]) + 1
         out.append(min(count, -(-(x.shape[1 + axis] + before) // stride[axis])) if inside else count)
-    return Window(size, stride, (pad[0], pad[2]), (out[0], out[1]))
-
-
-def image_groups(channels: int, outputs: int, groups: int, what: str) -> int:
-    """Input channels of one group. Raises LayerError where groups does not divide channels and outputs."""
-    for count, name in ((channels, "input channels"), (outputs, what)):
-        if count % groups:
-            raise LayerError(
-                f"{count} {name} cannot be divided into {groups} groups", f"make {name} a multiple of groups", "groups"
-            )
-    return channels // groups
-
-
-def initial_bias(attrs: Any) -> Mapping[str, Any]:
-    """The initialiser of a bias."""
-    return {"type": "constant", "value": attrs.bias_init}
+    return Window(*size, *stride, pad[0], pad[2], out[0], out[1])
 
 
 @device
 def clip(position, stride, pad, size, length):
-    """The pixels [first, stop) of a window that lie inside the image."""
+    """The pixels [first, stop) of a window that lie inside the image, along one axis."""
     start = position * stride - pad
     return max(start, 0), min(start + size, length)
 
 
 @device
 def covering(pixel, stride, pad, size, count):
-    """The windows [first, stop) that a pixel lies in."""
+    """The windows [first, stop) that a pixel lies in, along one axis."""
     return max(pixel + pad - size + stride, 0) // stride, min((pixel + pad) // stride + 1, count)
+
+
+@device
+def clip_rows(window, oh, height):
+    """The rows [first, stop) of the windows of output row oh that lie inside the image."""
+    return clip(oh, window.stride_h, window.pad_top, window.size_h, height)
+
+
+@device
+def clip_columns(window, ow, width):
+    """The columns [first, stop) of the windows of output column ow that lie inside the image."""
+    return clip(ow, window.stride_w, window.pad_left, window.size_w, width)
+
+
+@device
+def covering_rows(window, ih, out_h):
+    """The output rows [first, stop) whose windows reach row ih of the image."""
+    return covering(ih, window.stride_h, window.pad_top, window.size_h, out_h)
+
+
+@device
+def covering_columns(window, iw, out_w):
+    """The output columns [first, stop) whose windows reach column iw of the image."""
+    return covering(iw, window.stride_w, window.pad_left, window.size_w, out_w)
+
+
+@device
+def place_in(window, ih, iw, oh, ow):
+    """The place of pixel (ih, iw) in window (oh, ow), row by row, the padding counted."""
+    return (ih - oh * window.stride_h + window.pad_top) * window.size_w + iw - ow * window.stride_w + window.pad_left
 
 
 @device

@@ -1,19 +1,7 @@
 """Several tensors joined along their channels."""
 
-from netspec.plugin import (
-    Layer,
-    LayerError,
-    Tensor,
-    backward,
-    cuda,
-    device,
-    forward,
-    integer,
-    load4,
-    quotient,
-    register,
-    store4,
-)
+from netspec.layers._cuda import concat_float4
+from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, integer, register
 
 THREADS = 256
 
@@ -25,26 +13,6 @@ def place(i, channels, width, offset, span, total):
     return i // channels * total + c // width * span + offset + c % width
 
 
-@device
-def place_of_four(four, channels, width, offset, span, total):
-    """Where four channels lie in the output, all of whose parts are fours of channels; ``four`` counts them in x."""
-    channels, width = channels >> 2, width >> 2
-    row = quotient(four, channels)
-    c, to = four - row * channels, row * total + offset
-    if width < channels:
-        group = quotient(c, width)
-        return to + group * span + 4 * (c - group * width)
-    return to + 4 * c
-
-
-@device
-def pair(size):
-    """Which two fours of channels a thread copies; the second may be the first one again."""
-    first = 2 * THREADS * cuda.blockIdx.x + cuda.threadIdx.x
-    second = first + THREADS
-    return first, second if 4 * second < size else first
-
-
 @register("concat")
 class Concat(Layer):
     """y = the channels of x0, then those of x1, ...; with groups, group g of y holds the g-th share of each input."""
@@ -53,7 +21,7 @@ class Concat(Layer):
     divided = ("groups",)
     mixes_channels = True
     variadic = True
-    prefer = {"cuda": ("vector",)}
+    variants = (concat_float4.VARIANT,)
     examples = (
         {"attrs": {}, "inputs": [(2, 3, 2, 4), (2, 3, 2, 2), (2, 3, 2, 6)]},
         {"attrs": {"groups": 2}, "inputs": [(3, 6), (3, 4)]},
@@ -82,11 +50,6 @@ class Concat(Layer):
             "span": sum(widths),
             "total": t.y.shape[-1],
         }
-
-    def supports(self, t, variant):
-        groups = self.attrs.groups or 1
-        fours = all(x.shape[-1] // groups % 4 == 0 for x in t.inputs)
-        return variant == "plain" or (fours and t.y.size < 2**32)
 
     @forward("cpu", over="x", writes="y", each="x")
     def forward_cpu(start, stop, x, y, channels, width, offset, span, total):
@@ -117,20 +80,3 @@ class Concat(Layer):
         i = cuda.grid(1)
         if i < d_x.size:
             d_x[i] = dy[place(i, channels, width, offset, span, total)]
-
-    @forward("cuda", over="x", writes="y", each="x", threads=THREADS, per_thread=8, linear=True, variant="vector")
-    def forward_vector_cuda(x, y, channels, width, offset, span, total):
-        first, second = pair(x.size)
-        if 4 * first < x.size:
-            a, b = load4(x, 4 * first), load4(x, 4 * second)
-            store4(y, place_of_four(first, channels, width, offset, span, total), a[0], a[1], a[2], a[3])
-            store4(y, place_of_four(second, channels, width, offset, span, total), b[0], b[1], b[2], b[3])
-
-    @backward("cuda", over="x", writes="d_x", each="x", threads=THREADS, per_thread=8, linear=True, variant="vector")
-    def backward_vector_cuda(dy, d_x, channels, width, offset, span, total):
-        first, second = pair(d_x.size)
-        if 4 * first < d_x.size:
-            a = load4(dy, place_of_four(first, channels, width, offset, span, total))
-            b = load4(dy, place_of_four(second, channels, width, offset, span, total))
-            store4(d_x, 4 * first, a[0], a[1], a[2], a[3])
-            store4(d_x, 4 * second, b[0], b[1], b[2], b[3])

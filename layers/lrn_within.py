@@ -1,8 +1,7 @@
 """Response normalisation within each channel (cuda-convnet's rnorm): an extra layer of the network as run in 2012."""
 
-from netspec.layers._cuda import float4
-from netspec.layers._cuda import lrn_within as lrn_within_cuda
-from netspec.layers._response import ATTRS, constants, power
+from netspec.layers._cuda import lrn_within_float4
+from netspec.layers._normalisation import ATTRS, Response, power, response_of, scale_of
 from netspec.plugin import (
     Flops,
     Layer,
@@ -30,9 +29,9 @@ def add_squares(x, n, h, w, before, after, out):
 
 
 @device
-def subtract_windows(ratio, n, h, w, before, after, x, coupling, out):
-    """Subtract coupling * x * (the sum of ratio over the window) from out (C,)."""
-    here = x[n, h, w]
+def subtract_windows(ratio, n, h, w, response, x, out):
+    """Subtract coupling * x * (the sum of ratio over the windows that reach here) from out (C,)."""
+    here, before, after, coupling = x[n, h, w], response.after, response.before, response.coupling
     for i in range(max(h - before, 0), min(h + after + 1, ratio.shape[1])):
         for j in range(max(w - before, 0), min(w + after + 1, ratio.shape[2])):
             source = ratio[n, i, j]
@@ -71,7 +70,7 @@ class WithinChannelNormalisation(Layer):
         "alpha": number("Factor of the sum of squares.", default=1e-3),
         "k": number("Constant beside the sum.", default=1.0, above=0),
     }
-    prefer = {"cuda": ("vector",)}
+    variants = (lrn_within_float4.VARIANT,)
     examples = (
         {"attrs": {"size": 3, "alpha": 0.3}, "inputs": [(2, 4, 5, 3)]},
         {"attrs": {"size": 5, "alpha": 0.3}, "inputs": [(2, 7, 6, 4)]},
@@ -85,12 +84,10 @@ class WithinChannelNormalisation(Layer):
         return Tensor(x.shape, x.dtype)
 
     def scalars(self, t, index=None):
-        return constants(self.attrs, self.attrs.size**2)
-
-    def supports(self, t, variant):
-        return variant == "plain" or float4.fits(t.x)
+        return {"response": response_of(self.attrs, self.attrs.size**2)}
 
     def workspace(self, t, variant, direction):
+        """The ratios that the first backward pass leaves to the second, of both variants."""
         return {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
 
     def flops(self, t):
@@ -98,59 +95,56 @@ class WithinChannelNormalisation(Layer):
         return Flops(forward=t.x.size * (window + 5), d_inputs=t.x.size * (2 * window + 10))
 
     @forward("cpu", over="y", axes=(0, 1), block=8, writes="y")
-    def forward_cpu(start, stop, x, y, before, after, k, per_term, beta):
+    def forward_cpu(start, stop, x, y, response: Response):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
             for w in range(x.shape[2]):
                 source, out = x[n, h, w], y[n, h, w]
-                add_squares(x, n, h, w, before, after, out)
+                add_squares(x, n, h, w, response.before, response.after, out)
                 for c in range(out.size):
-                    out[c] = source[c] * power(k + per_term * out[c], beta)
+                    out[c] = source[c] * power(scale_of(out[c], response), response.beta)
 
     @backward("cpu", over="d_x", axes=(0, 1), block=8, writes=("d_x", "ratio"))
-    def ratio_cpu(start, stop, x, dy, d_x, ratio, before, after, k, per_term, beta):
+    def ratio_cpu(start, stop, x, dy, d_x, ratio, response: Response):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
             for w in range(x.shape[2]):
                 source, gradient, out, share = x[n, h, w], dy[n, h, w], d_x[n, h, w], ratio[n, h, w]
-                add_squares(x, n, h, w, before, after, out)
+                add_squares(x, n, h, w, response.before, response.after, out)
                 for c in range(out.size):
-                    scale = k + per_term * out[c]
-                    out[c] = gradient[c] * power(scale, beta)
+                    scale = scale_of(out[c], response)
+                    out[c] = gradient[c] * power(scale, response.beta)
                     share[c] = out[c] * source[c] / scale
 
     @backward("cpu", over="d_x", axes=(0, 1), block=8, writes="d_x")
-    def backward_cpu(start, stop, x, d_x, ratio, before, after, coupling):
+    def backward_cpu(start, stop, x, d_x, ratio, response: Response):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
             for w in range(x.shape[2]):
-                subtract_windows(ratio, n, h, w, after, before, x, coupling, d_x[n, h, w])
+                subtract_windows(ratio, n, h, w, response, x, d_x[n, h, w])
 
     @forward("cuda", over="x", axes=(0, 1, 2, 3), writes="y")
-    def forward_cuda(x, y, before, after, k, per_term, beta):
+    def forward_cuda(x, y, response: Response):
         i = cuda.grid(1)
         if i < x.size:
             n, h, w, c = unravel(i, x)
-            scale = k + per_term * one_sum(x, n, h, w, c, before, after, True)
-            y[n, h, w, c] = x[n, h, w, c] * power(scale, beta)
+            scale = scale_of(one_sum(x, n, h, w, c, response.before, response.after, True), response)
+            y[n, h, w, c] = x[n, h, w, c] * power(scale, response.beta)
 
     @backward("cuda", over="x", axes=(0, 1, 2, 3), writes=("d_x", "ratio"))
-    def ratio_cuda(x, dy, d_x, ratio, before, after, k, per_term, beta):
+    def ratio_cuda(x, dy, d_x, ratio, response: Response):
         i = cuda.grid(1)
         if i < x.size:
             n, h, w, c = unravel(i, x)
-            scale = k + per_term * one_sum(x, n, h, w, c, before, after, True)
-            share = dy[n, h, w, c] * power(scale, beta)
+            scale = scale_of(one_sum(x, n, h, w, c, response.before, response.after, True), response)
+            share = dy[n, h, w, c] * power(scale, response.beta)
             d_x[n, h, w, c] = share
             ratio[n, h, w, c] = share * x[n, h, w, c] / scale
 
     @backward("cuda", over="x", axes=(0, 1, 2, 3), writes="d_x")
-    def backward_cuda(x, d_x, ratio, before, after, coupling):
+    def backward_cuda(x, d_x, ratio, response: Response):
         i = cuda.grid(1)
         if i < x.size:
             n, h, w, c = unravel(i, x)
-            total = one_sum(ratio, n, h, w, c, after, before, False)
-            d_x[n, h, w, c] -= coupling * x[n, h, w, c] * total
-
-    forward_vector_cuda, ratio_vector_cuda = lrn_within_cuda.forward_vector_cuda, lrn_within_cuda.ratio_vector_cuda
-    backward_vector_cuda = lrn_within_cuda.backward_vector_cuda
+            total = one_sum(ratio, n, h, w, c, response.after, response.before, False)
+            d_x[n, h, w, c] -= response.coupling * x[n, h, w, c] * total

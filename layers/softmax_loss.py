@@ -2,7 +2,7 @@
 
 import math
 
-from netspec.layers._cuda import softmax_loss as softmax_cuda
+from netspec.layers._cuda import softmax_float4, softmax_plain
 from netspec.plugin import (
     VALID,
     Flops,
@@ -86,7 +86,7 @@ class SoftmaxLoss(Layer):
     optional = ("label",)
     reports = ("loss", "top1", "top5", "count")
     nonfinite = dict.fromkeys(("top1", "top5"), "errors are counted: a score that is NaN is one; the loss is NaN then")
-    prefer = {"cuda": ("vector",)}
+    variants = (softmax_float4.VARIANT, softmax_plain.PLAIN)
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,)]},
         {"attrs": {}, "inputs": [(3, 3), (3,)]},
@@ -102,9 +102,6 @@ class SoftmaxLoss(Layer):
         if label.shape != x.shape[:1] or label.dtype != "int32":
             raise LayerError(f"labels must be int32 of shape {x.shape[:1]}, got {label.dtype} of {label.shape}")
         return {"probs": probs, "report": Tensor((len(self.reports),), differentiable=False)}
-
-    def supports(self, t, variant):
-        return variant == "plain" or t.x.shape[1] % 4 == 0
 
     def workspace(self, t, variant, direction):
         rows = Workspace((t.x.shape[0], len(self.reports)))
@@ -135,8 +132,3 @@ class SoftmaxLoss(Layer):
     def backward_cpu(start, stop, probs, label, d_x, counters, weight):
         for i in range(start, stop):
             gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
-
-    judge_cuda, report_cuda = softmax_cuda.judge_cuda, softmax_cuda.report_cuda
-    probs_cuda, backward_cuda = softmax_cuda.probs_cuda, softmax_cuda.backward_cuda
-    judge_vector_cuda, report_vector_cuda = softmax_cuda.judge_vector_cuda, softmax_cuda.report_vector_cuda
-    probs_vector_cuda, backward_vector_cuda = softmax_cuda.probs_vector_cuda, softmax_cuda.backward_vector_cuda

@@ -2,9 +2,9 @@
 
 from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, load4, register, store4
 
-THREADS, EACH = 128, 8
-"""Threads of a block, and elements that each of them does: two vectors, of which the block's lie side by side."""
-BLOCK, SECOND = THREADS * EACH, 4 * THREADS
+THREADS, PER_THREAD = 128, 8
+"""Threads of a block, and elements that each of them does: two float4s, of which the block's lie side by side."""
+BLOCK, SECOND = THREADS * PER_THREAD, 4 * THREADS
 
 
 @device
@@ -65,7 +65,7 @@ class Sum(Layer):
     def backward_cpu(start, stop, dy, d_x):
         d_x[start:stop] = dy[start:stop]
 
-    @forward("cuda", over="y", writes="y", each="x", threads=THREADS, per_thread=EACH)
+    @forward("cuda", over="y", writes="y", each="x", threads=THREADS, per_thread=PER_THREAD)
     def forward_cuda(x, x0, y, number, count):
         # the second pass adds the first two, so that the first one has nothing to do but for a sum of one
         if number == 1:
@@ -75,6 +75,6 @@ class Sum(Layer):
         elif count == 1:
             copy_block(x, y, BLOCK * cuda.blockIdx.x)
 
-    @backward("cuda", over="y", writes="d_x", each="x", threads=THREADS, per_thread=EACH)
+    @backward("cuda", over="y", writes="d_x", each="x", threads=THREADS, per_thread=PER_THREAD)
     def backward_cuda(dy, d_x):
         copy_block(dy, d_x, BLOCK * cuda.blockIdx.x)

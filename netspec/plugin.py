@@ -81,6 +81,7 @@ from netspec.contract.kernel import (
 )
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
+from netspec.contract.variant import Variant
 from netspec.errors import LayerError
 from netspec.registry import register
 
@@ -121,6 +122,7 @@ __all__ = [
     "State",
     "Tensor",
     "Tensors",
+    "Variant",
     "Workspace",
     "backward",
     "backward_epilogue",

@@ -1,1 +1,17 @@
-"""Fast CPU kernels of the built-in layers."""
+"""How layers are fast on CPUs: variants, and the pieces that they are made of.
+
+Convolution and dense layers
+    gemm_microkernel    the register tile of sums, written as LLVM vectors (llvm_vectors)
+    implicit_gemm       packing, and products straight from the padded image
+    conv_direct         variants ``direct`` and ``direct_strided``, by implicit GEMM
+    winograd_transforms, winograd, conv_winograd
+                        variant ``winograd``: F(4x4, 3x3)
+    im2col, conv_gemm   variant ``gemm``: patches laid out, products by BLAS
+    dense_gemm          variant ``gemm``: products by BLAS
+    dense_gemv          variant ``gemv``: weights streamed once, for a few rows
+    bias_row, split_batch
+                        what accumulators start from; reductions over the batch
+Others
+    pool_rows           variant ``rows`` of pool: pixels side by side in registers
+    lrn_rows            variant ``rows`` of lrn: vector loops over padded rows of channels
+"""

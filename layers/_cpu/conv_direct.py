@@ -1,21 +1,26 @@
-"""Convolution on CPUs by implicit matrix products: what the passes of the variant ``direct`` do with its pieces."""
+"""Convolution on CPUs by implicit GEMM: the variants ``direct`` and, with a stride, ``direct_strided``."""
 
+from netspec.layers._batch_chunks import chunk_images
+from netspec.layers._cpu import bias_row, conv_gemm, split_batch
 from netspec.layers._cpu.implicit_gemm import (
-    MOST,
-    ROWS,
+    MAX_MR,
+    MAX_NR,
+    MR,
     add_tile,
-    columns_of,
     locate,
+    locate_tile,
+    multiply_image,
     pack_channels,
     pack_gradient,
     pack_weights,
     pad_image,
-    products,
+    panel_width,
 )
-from netspec.plugin import Workspace, backward, device, forward
+from netspec.layers._window import Window
+from netspec.plugin import Variant, Workspace, backward, device, forward
 
-MOST_ROWS, DEEP = 8, 16
-"""Rows of the tallest tile of any CPU; channels of a group from which on they are packed for the weight gradient."""
+DEEP = 16
+"""Channels of a group from which on they are packed for the weight gradient."""
 FEW = 4
 """Images from which on a block is one image; of fewer, images are cut into quarters."""
 
@@ -25,139 +30,144 @@ def _rows(t):
     return t.y.shape[1] if t.y.shape[0] >= FEW else -(-t.y.shape[1] // 4)
 
 
-def workspace(t, window, groups, direction):
-    """Packed operands and the numbers of tiles; sized so that any CPU's tiles have room."""
-    (size_h, size_w), (down, right), (out_h, out_w) = window.size, window.stride, window.out
-    depth, filters = t.weight.shape[2], t.weight.shape[3]
-    height, width = (out_h - 1) * down + size_h, (out_w - 1) * right + size_w
+def _workspace(layer, t, direction):
+    """Packed operands and offsets of register tiles; sized so that any CPU's tiles have room."""
+    (size_h, size_w, depth, filters), groups = t.weight.shape, t.x.shape[3] // t.weight.shape[2]
+    window, share = layer.window(t), filters // groups
+    height, width = padded_shape(window)
+    pixels, taps = window.out_h * window.out_w, size_h * size_w
+    member = {"padded": height * width * depth + MAX_MR, "tile": (MAX_MR + 1) * MAX_NR}
+    packed = taps * depth * (share + MAX_NR)
+    if direction == "backward":
+        flipped = (t.x.shape[1] + size_h - 1) * (t.x.shape[2] + size_w - 1) * share
+        member["padded"] = max(height * width * depth, flipped) + MAX_MR
+        member["channels"] = height * width * (depth + MAX_MR)
+        member["panels"] = pixels * (share + MAX_NR)
+        packed, pixels = taps * share * (depth + MAX_NR), max(pixels, t.x.shape[1] * t.x.shape[2])
     spaces = {
-        "padded": (height * width * depth + MOST_ROWS,),
-        "tile": (MOST_ROWS * MOST,),
-        "zeros": (MOST,),
-        "start_row": (groups, max(depth, filters // groups) + MOST),
+        "packed": Workspace((groups, packed), t.x.dtype),
+        "start_row": Workspace((groups, max(depth, share) + MAX_NR), t.x.dtype),
+        "offsets": Workspace((3, pixels + 2 * MAX_MR), "int64", "member"),
+        **{name: Workspace((size,), t.x.dtype, "member") for name, size in member.items()},
     }
-    share, pixels = filters // groups, out_h * out_w
-    if direction == "forward":
-        spaces["packed"] = (groups, size_h * size_w * depth * (share + MOST))
-    else:
-        behind = (t.x.shape[1] + size_h - 1) * (t.x.shape[2] + size_w - 1) * share
-        pixels = max(pixels, t.x.shape[1] * t.x.shape[2])
-        spaces["padded"] = (max(height * width * depth, behind) + MOST_ROWS,)
-        spaces["packed"] = (groups, size_h * size_w * share * (depth + MOST))
-        spaces["channels"] = (height * width * (depth + MOST_ROWS),)
-        spaces["panels"] = (out_h * out_w * (share + MOST),)
-    member = {"padded", "tile", "zeros", "channels", "panels"}
-    result = {
-        name: Workspace(shape, t.x.dtype, per="member" if name in member else "step") for name, shape in spaces.items()
-    }
-    result["places"] = Workspace((3, pixels + 2 * MOST_ROWS), "int64", per="member")
-    return result
+    return spaces if direction == "forward" else {**spaces, **split_batch.workspace(t)}
 
 
 @device
-def ramps(places, columns):
-    """Places of a tile's rows where they lie one after the other, with and without columns between them."""
-    for i in range(ROWS):
-        places[i], places[ROWS + i] = i, i * columns
+def padded_shape(window):
+    """Height and width of an image with the padding that its windows read."""
+    height = (window.out_h - 1) * window.stride_h + window.size_h
+    return height, (window.out_w - 1) * window.stride_w + window.size_w
 
 
-@forward("cpu", over="packed", axes=0, writes=("packed", "start_row"), variant="direct", when={"bias": True})
-def pack_direct(start, stop, weight, bias, packed, start_row, groups):
-    share = bias.size // groups
-    start_row[start:stop] = 0
-    for g in range(start, stop):
-        pack_weights(weight, packed[g], g, groups, False)
-        start_row[g, :share] = bias[g * share : (g + 1) * share]
-
-
-@forward("cpu", over="packed", axes=0, writes=("packed", "start_row"), variant="direct", when={"bias": False})
-def pack_direct_unbiased(start, stop, weight, packed, start_row, groups):
-    start_row[start:stop] = 0
+@forward("cpu", over="packed", axes=0, writes="packed")
+def pack_direct(start, stop, weight, packed, groups):
     for g in range(start, stop):
         pack_weights(weight, packed[g], g, groups, False)
 
 
-@forward("cpu", over="y", axes=(0, 1), block=_rows, writes="y", variant="direct")
-def forward_direct(
-    start, stop, x, y, packed, start_row, padded, places, tile, groups,
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left,
-):  # fmt: skip
-    depth, share = x.shape[3] // groups, y.shape[3] // groups
-    width = (y.shape[2] - 1) * stride_w + size_w
-    line, flat, rows = width * depth, y.reshape(y.size), y.shape[1]
-    ramps(places[2], columns_of(share))
+@forward("cpu", over="y", axes=(0, 1), block=_rows, writes="y")
+def forward_direct(start, stop, x, y, packed, start_row, padded, offsets, tile, groups, window: Window):
+    depth, share, rows = x.shape[3] // groups, y.shape[3] // groups, y.shape[1]
+    width = padded_shape(window)[1]
+    line, flat = width * depth, y.reshape(y.size)
+    locate_tile(offsets[2], panel_width(share))
     for n in range(start // rows, (stop - 1) // rows + 1):
         top, bottom = max(start - n * rows, 0), min(stop - n * rows, rows)
-        pixels, above = (bottom - top) * y.shape[2], pad_top - top * stride_h
-        height = (bottom - top - 1) * stride_h + size_h
-        locate(places[0], places[1], top, bottom, y.shape[2], stride_h * line, stride_w * depth, y.shape[3])
+        shape = ((bottom - top - 1) * window.stride_h + window.size_h, width)
+        steps = (window.stride_h * line, window.stride_w * depth)
+        locate(offsets[0], offsets[1], (top, bottom), y.shape[2], steps, y.shape[3])
+        sizes = (share, (bottom - top) * y.shape[2], window.size_h, window.size_w * depth, line)
         for g in range(groups):
-            pad_image(x, n, g * depth, depth, padded, height, width, above, pad_left)
+            pad_image(x, n, g * depth, depth, padded, shape, (window.pad_top - top * window.stride_h, window.pad_left))
             first = n * rows * y.shape[2] * y.shape[3] + g * share
-            products(
-                padded, places[0], packed[g], flat, places[1], first, start_row[g], 0,
-                share, pixels, size_h, size_w * depth, line, tile, places[2, ROWS:],
-            )  # fmt: skip
+            multiply_image(padded, packed[g], start_row[g], flat, first, offsets, tile, sizes)
 
 
-@backward("cpu", over="packed", axes=0, writes=("packed", "start_row"), variant="direct")
-def pack_flipped(start, stop, weight, packed, start_row, groups):
-    start_row[start:stop] = 0
+@backward("cpu", over="packed", axes=0, writes="packed")
+def pack_flipped(start, stop, weight, packed, groups):
     for g in range(start, stop):
         pack_weights(weight, packed[g], g, groups, True)
 
 
-@backward("cpu", over="d_x", axes=0, writes="d_x", variant="direct")
-def d_x_direct(
-    start, stop, dy, d_x, packed, start_row, padded, places, tile, groups, size_h, size_w, pad_top, pad_left
-):
-    depth, share = d_x.shape[3] // groups, dy.shape[3] // groups
-    height, width = d_x.shape[1] + size_h - 1, d_x.shape[2] + size_w - 1
-    pixels, line, flat = d_x.shape[1] * d_x.shape[2], width * share, d_x.reshape(d_x.size)
-    locate(places[0], places[1], 0, d_x.shape[1], d_x.shape[2], line, share, d_x.shape[3])
-    ramps(places[2], columns_of(depth))
+@backward("cpu", over="d_x", axes=0, writes="d_x")
+def d_x_direct(start, stop, dy, d_x, packed, start_row, padded, offsets, tile, groups, window: Window):
+    depth, share, size_h, size_w = d_x.shape[3] // groups, dy.shape[3] // groups, window.size_h, window.size_w
+    shape = (d_x.shape[1] + size_h - 1, d_x.shape[2] + size_w - 1)
+    pixels, line, flat = d_x.shape[1] * d_x.shape[2], shape[1] * share, d_x.reshape(d_x.size)
+    locate(offsets[0], offsets[1], (0, d_x.shape[1]), d_x.shape[2], (line, share), d_x.shape[3])
+    locate_tile(offsets[2], panel_width(depth))
     for n in range(start, stop):
         for g in range(groups):
-            pad_image(dy, n, g * share, share, padded, height, width, size_h - 1 - pad_top, size_w - 1 - pad_left)
-            first = n * pixels * d_x.shape[3] + g * depth
-            products(
-                padded, places[0], packed[g], flat, places[1], first, start_row[g], 0,
-                depth, pixels, size_h, size_w * share, line, tile, places[2, ROWS:],
-            )  # fmt: skip
+            pad = (size_h - 1 - window.pad_top, size_w - 1 - window.pad_left)
+            pad_image(dy, n, g * share, share, padded, shape, pad)
+            first, sizes = n * pixels * d_x.shape[3] + g * depth, (depth, pixels, size_h, size_w * share, line)
+            multiply_image(padded, packed[g], start_row[g], flat, first, offsets, tile, sizes)
 
 
-@backward("cpu", over="partials", axes=0, writes="partials", variant="direct")
+@device
+def add_image(a, panels, total, first, offsets, tile, sizes, window):
+    """Add one image's products to the weight gradient of a group, whose filters begin at ``first``.
+
+    ``sizes``: filters of the group and of all; channels that are rows of one product; elements from one register tile
+    to the next, from one pixel to the next, from one row of pixels to the next; windows' columns counted one by one.
+    """
+    share, filters, run, apart, lane, line, taps_w = sizes
+    columns = panel_width(share)
+    terms = (window.out_h, window.out_w, window.stride_h * line, window.stride_w * lane)
+    for f in range(0, share, columns):
+        for m in range(0, run, MR):
+            for tap in range(window.size_h * taps_w):
+                i, j = tap // taps_w, tap % taps_w
+                shape = (min(MR, run - m), min(columns, share - f), columns)
+                source, target = m * apart + i * line + j * lane, (tap * run + m) * filters + first + f
+                at = (source, f * window.out_h * window.out_w, target)
+                add_tile(a, panels, total, offsets, tile, at, shape, terms)
+
+
+@backward("cpu", over="partials", axes=0, writes="partials")
 def d_weight_chunk_direct(
-    start, stop, x, dy, partials, padded, channels, panels, places, tile, zeros, images, groups,
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left,
-):  # fmt: skip
-    depth, filters, out_h, out_w = x.shape[3] // groups, dy.shape[3], dy.shape[1], dy.shape[2]
-    share, deep = filters // groups, depth >= DEEP
-    height, width = (out_h - 1) * stride_h + size_h, (out_w - 1) * stride_w + size_w
-    columns, area, spots = columns_of(share), height * width, places[1]
-    ramps(places[0], columns)
-    for i in range(ROWS):
-        spots[i] = i * filters
-    zeros[:] = 0
-    lane = ROWS if deep else depth  # neighbouring pixels are so far apart
-    run = depth if deep else size_w * depth  # rows that lie side by side in the weights
+    start, stop, x, dy, partials, padded, channels, panels, offsets, tile, chunk_images, groups, window: Window
+):
+    depth, filters, share = x.shape[3] // groups, dy.shape[3], dy.shape[3] // groups
+    shape, columns, deep = padded_shape(window), panel_width(share), depth >= DEEP
+    locate_tile(offsets[0], columns)
+    locate_tile(offsets[1], filters)
+    tile[MAX_MR * MAX_NR :] = 0
+    if deep:
+        sizes = (share, filters, depth, shape[0] * shape[1], MR, shape[1] * MR, window.size_w)
+    else:  # rows of windows lie side by side in the weights as in the image
+        sizes = (share, filters, window.size_w * depth, 1, depth, shape[1] * depth, 1)
     for chunk in range(start, stop):
         total = partials[chunk]
         total[:] = 0
-        for n in range(chunk * images, min((chunk + 1) * images, x.shape[0])):
+        for n in range(chunk * chunk_images, min((chunk + 1) * chunk_images, x.shape[0])):
             for g in range(groups):
-                pad_image(x, n, g * depth, depth, padded, height, width, pad_top, pad_left)
+                pad_image(x, n, g * depth, depth, padded, shape, (window.pad_top, window.pad_left))
                 pack_gradient(dy, n, g * share, share, columns, panels)
                 if deep:
-                    pack_channels(padded, area, depth, channels)
-                for f in range(0, share, columns):
-                    for m in range(0, run, ROWS):
-                        for tap in range(size_h * size_w if deep else size_h):
-                            i, j = (tap // size_w, tap % size_w) if deep else (tap, 0)
-                            first = m * area + (i * width + j) * ROWS if deep else i * width * depth + m
-                            target = (tap * run + m) * filters + g * share + f
-                            add_tile(
-                                channels if deep else padded, places[0], first, panels, f * out_h * out_w,
-                                total, spots, target, min(ROWS, run - m), min(columns, share - f), columns,
-                                out_h, out_w, stride_h * width * lane, stride_w * lane, tile, zeros,
-                            )  # fmt: skip
+                    pack_channels(padded, shape[0] * shape[1], depth, channels)
+                add_image(channels if deep else padded, panels, total, g * share, offsets, tile, sizes, window)
+
+
+def _scalars(layer, t):
+    return {"chunk_images": chunk_images(t.x.shape[0])}
+
+
+_FORWARD = (*bias_row.FORWARD, pack_direct, forward_direct)
+_D_X = (*bias_row.BACKWARD, pack_flipped, d_x_direct)
+VARIANT = Variant(
+    "direct",
+    kernels=(*_FORWARD, *_D_X, d_weight_chunk_direct, *split_batch.KERNELS),
+    supports=lambda layer, t: layer.window(t).stride == (1, 1),
+    workspace=_workspace,
+    scalars=_scalars,
+)
+STRIDED = Variant(
+    "direct_strided",
+    kernels=(*_FORWARD, conv_gemm.d_x_gemm, d_weight_chunk_direct, *split_batch.KERNELS),
+    supports=lambda layer, t: layer.window(t).stride != (1, 1),
+    workspace=lambda layer, t, direction: {**conv_gemm.columns_workspace(t), **_workspace(layer, t, direction)},
+    scalars=conv_gemm.VARIANT.scalars,
+)
+"""With a stride d_x is no convolution: it is left to im2col's patches."""

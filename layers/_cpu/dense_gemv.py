@@ -5,7 +5,9 @@ time, are scaled and added to sums that stay in the first-level cache. Each bloc
 by shapes alone: any team gives the same bits.
 """
 
-from netspec.plugin import Workspace, device, forward
+from netspec.layers._cpu import dense_gemm
+from netspec.layers._dense_sizes import Sizes
+from netspec.plugin import Variant, Workspace, device, forward
 
 MOST_IMAGES = 8
 """The largest batch for which this is faster than a matrix product."""
@@ -15,13 +17,19 @@ AT_ONCE = 8
 """Weight rows read side by side."""
 
 
-def workspace(t):
+def _workspace(layer, t, direction):
     """Sums of each block of weight rows."""
+    if direction == "backward":
+        return {}
     rows = t.weight.size // t.weight.shape[-1]
     return {"partials": Workspace((-(-rows // ROWS), *t.y.shape), t.x.dtype)}
 
 
-def row_block(t):
+def _supports(layer, t):
+    return t.x.shape[0] <= MOST_IMAGES and dense_gemm.supports(layer, t)
+
+
+def _row_block(t):
     """Weights of one block: whole rows."""
     return ROWS * t.y.shape[1]
 
@@ -30,19 +38,10 @@ def row_block(t):
 def add_eight(total, weights, at, units, x, k):
     """total += the sum of x[k + i] times weight row i, for eight rows from element ``at`` on."""
     n = total.size
-    w0, w1, w2, w3 = (
-        weights[at:][:n],
-        weights[at + units :][:n],
-        weights[at + 2 * units :][:n],
-        weights[at + 3 * units :][:n],
-    )
-    at += 4 * units
-    w4, w5, w6, w7 = (
-        weights[at:][:n],
-        weights[at + units :][:n],
-        weights[at + 2 * units :][:n],
-        weights[at + 3 * units :][:n],
-    )
+    w0, w1 = weights[at:][:n], weights[at + units :][:n]
+    w2, w3 = weights[at + 2 * units :][:n], weights[at + 3 * units :][:n]
+    w4, w5 = weights[at + 4 * units :][:n], weights[at + 5 * units :][:n]
+    w6, w7 = weights[at + 6 * units :][:n], weights[at + 7 * units :][:n]
     a0, a1, a2, a3, a4, a5, a6, a7 = x[k], x[k + 1], x[k + 2], x[k + 3], x[k + 4], x[k + 5], x[k + 6], x[k + 7]
     for i in range(n):
         first = a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i]
@@ -53,12 +52,8 @@ def add_eight(total, weights, at, units, x, k):
 def add_four_to_two(one, two, weights, at, units, x, y, k):
     """Four weight rows for two images, which read them together: one += x weights, two += y weights."""
     n = one.size
-    w0, w1, w2, w3 = (
-        weights[at:][:n],
-        weights[at + units :][:n],
-        weights[at + 2 * units :][:n],
-        weights[at + 3 * units :][:n],
-    )
+    w0, w1 = weights[at:][:n], weights[at + units :][:n]
+    w2, w3 = weights[at + 2 * units :][:n], weights[at + 3 * units :][:n]
     a0, a1, a2, a3, b0, b1, b2, b3 = x[k], x[k + 1], x[k + 2], x[k + 3], y[k], y[k + 1], y[k + 2], y[k + 3]
     for i in range(n):
         one[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i]
@@ -85,8 +80,9 @@ def add_rows(sums, inputs, weights, at, units, k, left, right):
         add_eight(sums[batch - 1, left:right], weights, at, units, inputs[batch - 1], k)
 
 
-@forward("cpu", over="weight", block=row_block, writes="partials", variant="gemv")
-def forward_gemv(start, stop, x, weight, partials, batch, units, groups):
+@forward("cpu", over="weight", block=_row_block, writes="partials")
+def forward_gemv(start, stop, x, weight, partials, sizes: Sizes):
+    batch, units, groups = sizes.batch, sizes.units, sizes.groups
     inputs, first, last = x.reshape(batch, x.size // batch), start // units, stop // units
     depth, share, sums = weight.size // units, units // groups, partials[start // (ROWS * units)]
     sums[:] = 0.0
@@ -103,10 +99,18 @@ def forward_gemv(start, stop, x, weight, partials, batch, units, groups):
                 add_row(total, weight, k * units + g * share, inputs[n, g * depth + k])
 
 
-@forward("cpu", over="y", axes=1, block=UNITS, writes="y", variant="gemv")
-def sum_gemv(start, stop, partials, y, batch):
-    for n in range(batch):
+@forward("cpu", over="y", axes=1, block=UNITS, writes="y")
+def sum_gemv(start, stop, partials, y):
+    for n in range(y.shape[0]):
         total = y[n, start:stop]
         total[:] = partials[0, n, start:stop]
         for block in range(1, partials.shape[0]):
             total += partials[block, n, start:stop]
+
+
+VARIANT = Variant(
+    "gemv",
+    kernels=(forward_gemv, sum_gemv, dense_gemm.d_x_gemm, dense_gemm.d_weight_gemm, *dense_gemm.BIAS),
+    supports=_supports,
+    workspace=_workspace,
+)

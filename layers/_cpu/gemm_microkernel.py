@@ -1,53 +1,50 @@
-"""The micro-kernel of matrix products on CPUs: a tile of sums held in vector registers (Goto and van de Geijn 2008).
+"""The GEMM micro-kernel on CPUs: an MR x NR register tile of sums (Goto and van de Geijn 2008; BLIS).
 
-Written as LLVM vectors in a numba intrinsic, since a compiler does not find this tiling by itself. Nothing in here is
-bounds-checked. The tile's size follows the vector registers that the CPU has; any CPU can run any tile.
+Written as LLVM vectors in a numba intrinsic, since a compiler does not find this register blocking by itself. Nothing
+in here is bounds-checked. MR and NR follow the vector registers that the CPU has; any CPU can run any tile.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
-from numba.core import cgutils, types
+from llvmlite import ir
+from numba.core import types
 from numba.extending import intrinsic
 
-_WIDE = binding.get_host_cpu_features().get("avx512f", False)
-ROWS = 8 if _WIDE else 6
-"""Rows of a tile."""
-LANES = 16 if _WIDE else 8
-NARROW, BROAD = (32, 48) if _WIDE else (16, 16)
-"""Columns of the two tiles: 32 registers of 16 floats hold 8 x 48, 16 registers of 8 floats hold 6 x 16."""
+from netspec.layers._cpu.llvm_vectors import LANES, LONG, VectorWriter, operand_types
+from netspec.layers._cpu.llvm_vectors import WIDE as _WIDE
+
+MR = 8 if _WIDE else 6
+"""Rows of the register tile."""
+NARROW, WIDE = (32, 48) if _WIDE else (16, 16)
+"""Columns (NR) of the two register tiles: 32 registers of 16 floats hold 8 x 48, 16 registers of 8 floats 6 x 16."""
 _UNROLL = 4
-_LONG, _INT = ir.IntType(64), ir.IntType(32)
+_INT = ir.IntType(32)
+_ARGUMENTS = (
+    "width", "a", "a_rows", "b", "c", "c_rows", "start",
+    "a_first b_first c_first s_first", "runs run jump step accumulate",
+)  # fmt: skip
 
 
-class _Writer:
-    """Writes the code of one call: ``c (+)= a b`` over ``runs`` runs of ``run`` terms."""
+class _Writer(VectorWriter):
+    """Writes ``c (+)= a b`` over ``runs`` runs of ``run`` terms."""
 
     def __init__(self, context: Any, builder: Any, sig: Any, args: Any, columns: int, step: int | None) -> None:
-        self.builder, self.vectors, self.step = builder, columns // LANES, step
-        self.element = context.get_data_type(sig.args[0].dtype)
-        self.vector = ir.VectorType(self.element, LANES)
-        names = "a rows first b b_first c places c_first start s_first runs run jump step more".split()
-        self.args = dict(zip(names, args, strict=True))
-        for name, kind in zip(names, sig.args, strict=True):
-            if isinstance(kind, types.Array):
-                self.args[name] = context.make_array(kind)(context, builder, self.args[name]).data
-        self.columns = columns
-        name = f"llvm.fmuladd.v{LANES}{'f32' if self.element == ir.FloatType() else 'f64'}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        self.multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
+        super().__init__(context, builder, sig, args, _ARGUMENTS)
+        self.columns, self.vectors, self.step = columns, columns // LANES, step
 
     def write(self) -> None:
         sums = self.start()
-        rows = [self.whole(i) for i in range(ROWS)] if self.step is None else self.offsets("rows")
-        a = [self.at(self.at(self.args["a"], self.args["first"]), row) for row in rows]
-        self.store(self.loop(self.args["runs"], [self.whole(0), self.b(), *sums], lambda s: self.run(a, s))[2:])
+        rows = [self.whole(i) for i in range(MR)] if self.step is None else self.offsets("a_rows")
+        a = [self.at(self.at(self.args["a"], self.args["a_first"]), row) for row in rows]
+        sums = self.loop(self.args["runs"], [self.whole(0), self.b(), *sums], lambda s: self.run(a, s))[2:]
+        for value, target in zip(sums, self.targets(), strict=True):
+            self.store(value, target)
 
     def offsets(self, name: str) -> list[Any]:
         load = self.builder.load
-        return [load(self.builder.gep(self.args[name], [self.whole(i)]), typ=_LONG) for i in range(ROWS)]
+        return [load(self.builder.gep(self.args[name], [self.whole(i)]), typ=LONG) for i in range(MR)]
 
     def b(self) -> Any:
         return self.at(self.args["b"], self.args["b_first"])
@@ -56,13 +53,13 @@ class _Writer:
         base = self.at(self.args["c"], self.args["c_first"])
         return [
             self.at(self.at(base, row), self.whole(j * LANES))
-            for row in self.offsets("places")
+            for row in self.offsets("c_rows")
             for j in range(self.vectors)
         ]
 
     def start(self) -> list[Any]:
         """The sums as they are in c, or a row of starting values for each."""
-        builder, more = self.builder, self.args["more"]
+        builder, more = self.builder, self.args["accumulate"]
         with builder.if_else(builder.icmp_signed("!=", more, self.whole(0))) as (yes, no):
             with yes:
                 old, then = [self.load(target) for target in self.targets()], builder.block
@@ -93,16 +90,12 @@ class _Writer:
         spots = [self.builder.add(place, self.builder.mul(step, self.whole(u))) for u in range(count + 1)]
         for u in range(count):
             right = [self.load(self.at(b, self.whole(u * self.columns + j * LANES))) for j in range(self.vectors)]
-            for i in range(ROWS):
+            for i in range(MR):
                 left = self.broadcast(self.at(a[i], spots[u]))
                 for j in range(self.vectors):
                     k = i * self.vectors + j
                     sums[k] = self.builder.call(self.multiply_add, [left, right[j], sums[k]])
         return [spots[count], self.at(b, self.whole(count * self.columns)), *sums]
-
-    def store(self, sums: list[Any]) -> None:
-        for value, target in zip(sums, self.targets(), strict=True):
-            self.builder.store(value, self.builder.bitcast(target, self.vector.as_pointer()), align=4)
 
     def loop(self, count: Any, state: list[Any], body: Any) -> list[Any]:
         """``count`` times state = body(state); gives the state at the end."""
@@ -124,15 +117,6 @@ class _Writer:
             phi.add_incoming(again, end)
         return results
 
-    def whole(self, value: int) -> Any:
-        return ir.Constant(_LONG, value)
-
-    def at(self, pointer: Any, offset: Any) -> Any:
-        return self.builder.gep(pointer, [offset], source_etype=self.element)
-
-    def load(self, pointer: Any) -> Any:
-        return self.builder.load(pointer, align=4, typ=self.vector)
-
     def broadcast(self, pointer: Any) -> Any:
         value = self.builder.load(pointer, align=4, typ=self.element)
         one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), value, ir.Constant(_INT, 0))
@@ -140,28 +124,29 @@ class _Writer:
         return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), zeros)
 
 
-def _micro_kernel(columns: int, step: int | None) -> Any:
+def _micro_kernel(step: int | None) -> Any:
     @intrinsic
-    def tile(typing, a, rows, first, b, b_first, c, places, c_first, start, s_first, runs, run, jump, step_, more):  # type: ignore[no-untyped-def]
-        whole = types.intp
-        numbers = (whole, whole, whole, whole, whole)
-        sig = types.void(a, rows, whole, b, whole, c, places, whole, start, whole, *numbers)
-
+    def multiply(typing, width, a, a_rows, b, c, c_rows, start, first, terms):  # type: ignore[no-untyped-def]
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Writer(context, builder, sig, args, columns, step).write()
+            with builder.if_else(builder.icmp_signed("==", args[0], LONG(WIDE))) as branches:
+                for branch, columns in zip(branches, (WIDE, NARROW), strict=True):
+                    with branch:
+                        _Writer(context, builder, sig, args, columns, step).write()
             return context.get_dummy_value()
 
-        return sig, code
+        return types.void(types.intp, *operand_types((a, a_rows, b, c, c_rows, start, first, terms))), code
 
-    return tile
+    return multiply
 
 
-narrow, broad = _micro_kernel(NARROW, 1), _micro_kernel(BROAD, 1)
-"""c[c_first + places[i] + j] = start[s_first + j] + the sum over r < runs and k < run of
-a[first + rows[i] + r * jump + k] b[b_first + (r * run + k) * columns + j]; with ``more``, added to what c holds.
-All arrays are flat; ``step`` is not looked at."""
-narrow_strided, broad_strided = _micro_kernel(NARROW, None), _micro_kernel(BROAD, None)
-"""The same with a[first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``rows`` is not
-looked at."""
-narrow_blocked, broad_blocked = _micro_kernel(NARROW, LANES), _micro_kernel(BROAD, LANES)
-"""The same with a[first + rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""
+multiply = _micro_kernel(1)
+"""c[c_first + c_rows[i] + j] = start[s_first + j] + the sum over r < runs and k < run of
+a[a_first + a_rows[i] + r * jump + k] b[b_first + (r * run + k) * width + j], for i < MR and j < width: WIDE or NARROW.
+
+All arrays are flat; ``first`` is (a_first, b_first, c_first, s_first), ``terms`` (runs, run, jump, step, accumulate).
+With ``accumulate`` sums are added to what c holds, and start is not read; ``step`` is not looked at."""
+multiply_strided = _micro_kernel(None)
+"""The same with a[a_first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``a_rows`` are
+not looked at."""
+multiply_blocked = _micro_kernel(LANES)
+"""The same with a[a_first + a_rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""

@@ -1,108 +1,104 @@
 """Patches of images as rows of a matrix (im2col) and back (col2im): what turns convolution into matrix products.
 
 Rows of output pixels are numbered through the batch: row r is output row ``r % OH`` of image ``r // OH``. A matrix
-holds one patch a line, in the order of the weights: (KH, KW, channels of one group).
+holds one patch a row, in the order of the weights: (KH, KW, channels of one group).
 """
 
+from netspec.layers._window import Window
 from netspec.plugin import device
 
 COLUMNS = 1 << 19
 """Elements of one patch matrix: 2 MiB of float32, large enough for BLAS and small enough for the cache."""
 
 
-def rows_at_once(out_width: int, patch: int, rows: int) -> int:
+def rows_at_once(t) -> int:
     """Rows of output pixels whose patches make one matrix of about COLUMNS elements."""
-    return min(max(1, COLUMNS // (out_width * patch)), rows)
-
-
-CHUNKS = 16
-"""Parts of a batch whose weight gradients are summed apart: as many team members can work at them at once."""
-
-
-def chunk_images(batch: int) -> int:
-    """Images of one chunk; the last may have fewer."""
-    return -(-batch // CHUNKS)
-
-
-def chunks(batch: int) -> int:
-    """Chunks of a batch."""
-    return -(-batch // chunk_images(batch))
+    batch, out_h, out_w, filters = t.y.shape
+    return min(max(1, COLUMNS // (out_w * (t.weight.size // filters))), batch * out_h)
 
 
 @device
-def gather(x, columns, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-    """Fill ``columns`` with the patches of output rows [first, stop), zero where they leave the image."""
+def top_of(row, window):
+    """The image of a row of output pixels, and the first image row that its windows reach."""
+    return row // window.out_h, row % window.out_h * window.stride_h - window.pad_top
+
+
+@device
+def span_of(ow, window, width, channels):
+    """Elements [first, stop) of a patch's row that lie inside the image, and the image row's element at its start."""
+    left, run = ow * window.stride_w - window.pad_left, window.size_w * channels
+    first = min(max(0, -left) * channels, run)
+    return first, max(min(run, (width - left) * channels), first), left * channels
+
+
+@device
+def im2col(x, columns, start, stop, window: Window):
+    """Fill ``columns`` with the patches of output rows [start, stop), zero where they leave the image."""
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     lines = x.reshape(x.shape[0] * height, width * channels)
-    run = size_w * channels
-    for row in range(first, stop):
-        image, top = row // out_h, (row % out_h) * stride_h - pad_top
-        for ow in range(out_w):
-            left = ow * stride_w - pad_left
-            skip = min(max(0, -left) * channels, run)
-            end = max(min(run, (width - left) * channels), skip)
-            patch = columns[(row - first) * out_w + ow]
-            for i in range(size_h):
+    run = window.size_w * channels
+    for row in range(start, stop):
+        image, top = top_of(row, window)
+        for ow in range(window.out_w):
+            first, end, source = span_of(ow, window, width, channels)
+            patch = columns[(row - start) * window.out_w + ow]
+            for i in range(window.size_h):
                 at = i * run
                 if top + i < 0 or top + i >= height:
                     patch[at : at + run] = 0
                     continue
-                line, source = lines[image * height + top + i], left * channels
-                for e in range(skip):
+                line = lines[image * height + top + i]
+                for e in range(first):
                     patch[at + e] = 0
-                for e in range(skip, end):
+                for e in range(first, end):
                     patch[at + e] = line[source + e]
                 for e in range(end, run):
                     patch[at + e] = 0
 
 
 @device
-def scatter(d_x, columns, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-    """Add the patches of output rows [first, stop) to the image pixels that they were taken from."""
+def col2im(d_x, columns, start, stop, window: Window):
+    """Add the patches of output rows [start, stop) to the image pixels that they were taken from."""
     height, width, channels = d_x.shape[1], d_x.shape[2], d_x.shape[3]
     lines = d_x.reshape(d_x.shape[0] * height, width * channels)
-    run = size_w * channels
-    for row in range(first, stop):
-        image, top = row // out_h, (row % out_h) * stride_h - pad_top
-        for ow in range(out_w):
-            left = ow * stride_w - pad_left
-            skip = min(max(0, -left) * channels, run)
-            end = max(min(run, (width - left) * channels), skip)
-            patch = columns[(row - first) * out_w + ow]
-            for i in range(max(0, -top), min(size_h, height - top)):
-                line, source, at = lines[image * height + top + i], left * channels, i * run
-                for e in range(skip, end):
+    run = window.size_w * channels
+    for row in range(start, stop):
+        image, top = top_of(row, window)
+        for ow in range(window.out_w):
+            first, end, source = span_of(ow, window, width, channels)
+            patch = columns[(row - start) * window.out_w + ow]
+            for i in range(max(0, -top), min(window.size_h, height - top)):
+                line, at = lines[image * height + top + i], i * run
+                for e in range(first, end):
                     line[source + e] += patch[at + e]
 
 
 @device
-def gather_group(x, columns, group, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-    """As ``gather``, for the channels of one group, as many as the columns have room for."""
-    depth = columns.shape[1] // (size_h * size_w)
-    for row in range(first, stop):
-        image, top = row // out_h, (row % out_h) * stride_h - pad_top
-        for ow in range(out_w):
-            left = ow * stride_w - pad_left
-            patch = columns[(row - first) * out_w + ow].reshape(size_h, size_w, depth)
-            for i in range(size_h):
-                for j in range(size_w):
+def im2col_group(x, columns, group, start, stop, window: Window):
+    """As ``im2col``, for the channels of one group, as many as the columns have room for."""
+    depth = columns.shape[1] // (window.size_h * window.size_w)
+    for row in range(start, stop):
+        image, top = top_of(row, window)
+        for ow in range(window.out_w):
+            left = ow * window.stride_w - window.pad_left
+            patch = columns[(row - start) * window.out_w + ow].reshape(window.size_h, window.size_w, depth)
+            for i in range(window.size_h):
+                for j in range(window.size_w):
                     inside = 0 <= top + i < x.shape[1] and 0 <= left + j < x.shape[2]
                     for c in range(depth):
                         patch[i, j, c] = x[image, top + i, left + j, group * depth + c] if inside else 0.0
 
 
 @device
-def scatter_group(
-    d_x, columns, group, first, stop, out_h, out_w, size_h, size_w, stride_h, stride_w, pad_top, pad_left
-):
-    """As ``scatter``, for the channels of one group."""
-    depth = columns.shape[1] // (size_h * size_w)
-    for row in range(first, stop):
-        image, top = row // out_h, (row % out_h) * stride_h - pad_top
-        for ow in range(out_w):
-            left = ow * stride_w - pad_left
-            patch = columns[(row - first) * out_w + ow].reshape(size_h, size_w, depth)
-            for i in range(max(0, -top), min(size_h, d_x.shape[1] - top)):
-                for j in range(max(0, -left), min(size_w, d_x.shape[2] - left)):
+def col2im_group(d_x, columns, group, start, stop, window: Window):
+    """As ``col2im``, for the channels of one group."""
+    depth = columns.shape[1] // (window.size_h * window.size_w)
+    for row in range(start, stop):
+        image, top = top_of(row, window)
+        for ow in range(window.out_w):
+            left = ow * window.stride_w - window.pad_left
+            patch = columns[(row - start) * window.out_w + ow].reshape(window.size_h, window.size_w, depth)
+            for i in range(max(0, -top), min(window.size_h, d_x.shape[1] - top)):
+                for j in range(max(0, -left), min(window.size_w, d_x.shape[2] - left)):
                     for c in range(depth):
                         d_x[image, top + i, left + j, group * depth + c] += patch[i, j, c]

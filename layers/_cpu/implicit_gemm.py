@@ -1,24 +1,27 @@
-"""Convolution straight from the image (implicit matrix products): no patches are copied, see the micro-kernel.
+"""Implicit GEMM on CPUs: the micro-kernel reads windows from the padded image, im2col's matrix is never laid out.
 
-An image is copied once with its padding, so that all windows lie inside. The rows of a tile are output pixels, whose
-patches are runs of KW * channels floats in the padded image, one for each row of the kernel.
+An image is copied once with its padding, so that all windows lie inside. The rows of a register tile are output pixels,
+whose patches are runs of KW * channels floats in the padded image, one for each row of the window. The other operand is
+packed into panels of NR columns, term after term, zero beyond the last column.
 """
 
 from netspec.plugin import Lazy, device
 
 _MICRO = "netspec.layers._cpu.gemm_microkernel"
-ROWS, NARROW, BROAD = Lazy(_MICRO, "ROWS"), Lazy(_MICRO, "NARROW"), Lazy(_MICRO, "BROAD")
-narrow, broad = Lazy(_MICRO, "narrow"), Lazy(_MICRO, "broad")
-narrow_strided, broad_strided = Lazy(_MICRO, "narrow_strided"), Lazy(_MICRO, "broad_strided")
+MR, NARROW, WIDE = (Lazy(_MICRO, name) for name in ("MR", "NARROW", "WIDE"))
+multiply, multiply_strided = Lazy(_MICRO, "multiply"), Lazy(_MICRO, "multiply_strided")
 
-MOST = 48
-"""The broadest tile of any CPU: what packed arrays leave room for."""
+MAX_MR, MAX_NR = 8, 48
+"""The largest register tile of any CPU: what packed arrays leave room for."""
 
 
 @device
-def columns_of(count):
-    """Columns of the tiles for so many outputs."""
-    return BROAD if count % BROAD == 0 else NARROW
+def panel_width(outputs):
+    """NR of the register tile for so many columns."""
+    return WIDE if outputs % WIDE == 0 else NARROW
+
+
+# Packing ------------------------------------------------------------------------------------------------------------
 
 
 @device
@@ -26,7 +29,7 @@ def pack_weights(weight, packed, group, groups, flip):
     """The weights of one group as panels of columns, term after term; flipped and transposed for d_x."""
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
     inner, outputs = (share, depth) if flip else (depth, share)
-    columns = columns_of(outputs)
+    columns = panel_width(outputs)
     at = 0
     for first in range(0, outputs, columns):
         for i in range(size_h):
@@ -43,8 +46,12 @@ def pack_weights(weight, packed, group, groups, flip):
 
 
 @device
-def pad_image(x, n, first, depth, padded, height, width, top, left):
-    """Copy channels [first, first + depth) of image n into a (height, width, depth) image at (top, left)."""
+def pad_image(x, n, first, depth, padded, shape, pad):
+    """Copy channels [first, first + depth) of image n, behind ``pad`` rows and columns of zeros, into ``padded``.
+
+    ``shape`` is the padded image's (height, width).
+    """
+    (height, width), (top, left) = shape, pad
     image = padded[: height * width * depth].reshape(height, width, depth)
     for h in range(height):
         row = h - top
@@ -57,73 +64,6 @@ def pad_image(x, n, first, depth, padded, height, width, top, left):
             for c in range(depth):
                 image[h, w, c] = x[n, row, w - left, first + c]
         image[h, max(begin, end) :] = 0
-
-
-@device
-def locate(rows, places, first, stop, out_w, down, right, filters):
-    """Where each pixel of output rows [first, stop) has its result, and its patch in an image that begins with theirs.
-
-    The last pixel is repeated to fill its tile.
-    """
-    at = 0
-    for oh in range(first, stop):
-        for ow in range(out_w):
-            rows[at], places[at] = (oh - first) * down + ow * right, (oh * out_w + ow) * filters
-            at += 1
-    for extra in range(at, at + ROWS):
-        rows[extra], places[extra] = rows[at - 1], places[at - 1]
-
-
-@device
-def products(padded, rows, packed, y, places, y_first, start, s_first, outputs, pixels, runs, run, jump, tile, flat):
-    """All tiles of one image: ``outputs`` columns of its pixels, panel after panel."""
-    columns = columns_of(outputs)
-    for first in range(0, outputs, columns):
-        panel, width = first * runs * run, min(columns, outputs - first)
-        for p in range(0, pixels, ROWS):
-            target, spots, origin = y, places[p:], y_first + first
-            if width < columns:
-                target, spots, origin = tile, flat, 0
-            if columns == BROAD:
-                broad(
-                    padded,
-                    rows[p:],
-                    0,
-                    packed,
-                    panel,
-                    target,
-                    spots,
-                    origin,
-                    start,
-                    s_first + first,
-                    runs,
-                    run,
-                    jump,
-                    1,
-                    0,
-                )
-            else:
-                narrow(
-                    padded,
-                    rows[p:],
-                    0,
-                    packed,
-                    panel,
-                    target,
-                    spots,
-                    origin,
-                    start,
-                    s_first + first,
-                    runs,
-                    run,
-                    jump,
-                    1,
-                    0,
-                )
-            if width < columns:
-                for i in range(min(ROWS, pixels - p)):
-                    for f in range(width):
-                        y[y_first + first + places[p + i] + f] = tile[i * columns + f]
 
 
 @device
@@ -143,36 +83,83 @@ def pack_gradient(dy, n, first, share, columns, panels):
 
 @device
 def pack_channels(padded, pixels, depth, panels):
-    """A padded image as panels of ROWS channels, pixel after pixel, zero beyond the last channel."""
+    """A padded image as panels of MR channels, pixel after pixel, zero beyond the last channel."""
     at = 0
-    for c0 in range(0, depth, ROWS):
-        width = min(ROWS, depth - c0)
+    for c0 in range(0, depth, MR):
+        width = min(MR, depth - c0)
         for p in range(pixels):
             for c in range(width):
                 panels[at + c] = padded[p * depth + c0 + c]
-            for c in range(width, ROWS):
+            for c in range(width, MR):
                 panels[at + c] = 0.0
-            at += ROWS
+            at += MR
+
+
+# Products -----------------------------------------------------------------------------------------------------------
 
 
 @device
-def add_tile(
-    a, ramp, first, panels, b_first, total, places, target, height, width, columns, runs, run, jump, step, tile, zeros
-):
-    """Add one tile's products over all pixels of an image to the weight gradient, of which it may cover a part only."""
-    whole = height == ROWS and width == columns
-    c, spots, origin = total, places, target
+def locate(patches, results, rows, out_w, steps, filters):
+    """Where the patch and the result of each pixel of those output rows lie, the first row's patches first.
+
+    ``steps`` are elements from one patch to the one below and to the one beside it. The last pixel is repeated to fill
+    its register tile.
+    """
+    (first, stop), (down, right), at = rows, steps, 0
+    for oh in range(first, stop):
+        for ow in range(out_w):
+            patches[at], results[at] = (oh - first) * down + ow * right, (oh * out_w + ow) * filters
+            at += 1
+    for extra in range(at, at + MR):
+        patches[extra], results[extra] = patches[at - 1], results[at - 1]
+
+
+@device
+def locate_tile(rows, columns):
+    """Where the rows of a register tile lie that are stored one after the other."""
+    for i in range(MR):
+        rows[i] = i * columns
+
+
+@device
+def multiply_image(padded, packed, start_row, y, first, offsets, tile, sizes):
+    """y[first + ...] = start_row + patches of one image times packed weights, register tile by register tile.
+
+    ``offsets`` are those of ``locate`` and ``locate_tile``; ``tile`` holds results of which some are left out.
+    ``sizes``: columns, pixels, rows of a window, elements of such a row, elements from row to row.
+    """
+    outputs, pixels, runs, run, jump = sizes
+    patches, results = offsets[0], offsets[1]
+    columns = panel_width(outputs)
+    for f in range(0, outputs, columns):
+        panel, width = f * runs * run, min(columns, outputs - f)
+        for p in range(0, pixels, MR):
+            c, rows, origin = y, results[p:], first + f
+            if width < columns:
+                c, rows, origin = tile, offsets[2], 0
+            at, terms = (0, panel, origin, f), (runs, run, jump, 1, 0)
+            multiply(columns, padded, patches[p:], packed, c, rows, start_row, at, terms)
+            if width < columns:
+                for i in range(min(MR, pixels - p)):
+                    for j in range(width):
+                        y[first + f + results[p + i] + j] = tile[i * columns + j]
+
+
+@device
+def add_tile(a, b, total, offsets, tile, first, shape, terms):
+    """Add one register tile of products to the weight gradient, ``shape`` (rows, columns, NR) of which it covers.
+
+    ``first`` are the places in a, b and total, ``terms`` those of the micro-kernel but for the last. ``offsets`` are
+    those of rows in ``tile`` and in ``total``; behind a tile's last row are zeros to start from.
+    """
+    (height, width, columns), (runs, run, jump, step) = shape, terms
+    whole = height == MR and width == columns
+    c, rows, origin = total, offsets[1], first[2]
     if not whole:
-        c, spots, origin = tile, ramp[ROWS:], 0
-    if columns == BROAD:
-        broad_strided(
-            a, ramp, first, panels, b_first, c, spots, origin, zeros, 0, runs, run, jump, step, 1 if whole else 0
-        )
-    else:
-        narrow_strided(
-            a, ramp, first, panels, b_first, c, spots, origin, zeros, 0, runs, run, jump, step, 1 if whole else 0
-        )
+        c, rows, origin = tile, offsets[0], 0
+    at = (first[0], first[1], origin, MAX_MR * MAX_NR)
+    multiply_strided(columns, a, rows, b, c, rows, tile, at, (runs, run, jump, step, 1 if whole else 0))
     if not whole:
         for i in range(height):
             for f in range(width):
-                total[target + places[i] + f] += tile[i * columns + f]
+                total[first[2] + offsets[1, i] + f] += tile[i * columns + f]

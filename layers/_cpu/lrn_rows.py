@@ -1,14 +1,26 @@
-"""The fast CPU response normalisation: a tile of rows, laid out with gaps of zeros, makes every loop a vector loop.
+"""Response normalisation across channels on CPUs, the variant ``rows``: rows laid out so that loops are vector loops.
 
 A tile begins with ``gap`` zeros, and each group of ``width`` channels is followed by ``gap`` more, so that windows that
 are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache.
 """
 
-from netspec.layers._response import power
-from netspec.plugin import device
+from netspec.layers._normalisation import Response, power, scale_of
+from netspec.plugin import Variant, Workspace, backward, device, forward
 
 TILE = 2048
 """Elements of a tile: three float32 arrays of it take 24 KiB."""
+
+
+def _block(t):
+    """Elements in one block: whole rows of channels, near 64 Ki elements."""
+    return t.x.shape[-1] * max(1, 65536 // t.x.shape[-1])
+
+
+def _workspace(layer, t, direction):
+    width, gap = layer.width(t), layer.attrs.size // 2
+    length = gap + max(1, TILE // (width + gap)) * (width + gap)
+    names = ("tile", "sums") if direction == "forward" else ("tile", "sums", "factors")
+    return {name: Workspace((length,), per="member") for name in names}
 
 
 @device
@@ -51,20 +63,20 @@ def window_sums(tile, sums, gap, length, before, after):
 
 
 @device
-def powers(sums, gap, length, k, per_term, beta):
+def powers(sums, gap, length, response):
     """Replace sums by (k + alpha * sum) ** -beta."""
     target = sums[gap : gap + length]
     for i in range(length):
-        target[i] = power(k + per_term * target[i], beta)
+        target[i] = power(scale_of(target[i], response), response.beta)
 
 
 @device
-def powers_and_factors(sums, factors, gap, length, k, per_term, beta):
+def powers_and_factors(sums, factors, gap, length, response):
     """Replace sums by the power, and write the power over the scale to factors."""
     target, other = sums[gap : gap + length], factors[gap : gap + length]
     for i in range(length):
-        scale = k + per_term * target[i]
-        target[i] = power(scale, beta)
+        scale = scale_of(target[i], response)
+        target[i] = power(scale, response.beta)
         other[i] = target[i] / scale
 
 
@@ -87,3 +99,37 @@ def combined(x, dy, powers_, sums, d_x, coupling, count, width, gap):
         factor, total = powers_[at:], sums[at:]
         for c in range(width):
             target[c] = right[c] * factor[c] - coupling * left[c] * total[c]
+
+
+@device
+def sum_squares(x, tile, sums, first, stop, width, response):
+    """The window sums of squares of a tile of groups from place ``first`` on: how many groups, and their places."""
+    gap = response.before
+    count = min(tile.size // (width + gap), (stop - first) // width)
+    length = count * (width + gap) - gap
+    spread_squares(x[first:], tile, count, width, gap)
+    window_sums(tile, sums, gap, length, gap, response.after)
+    return count, length
+
+
+@forward("cpu", over="y", writes="y", block=_block)
+def forward_rows(start, stop, x, y, tile, sums, width, response: Response):
+    gap = response.before
+    for first in range(start, stop, tile.size // (width + gap) * width):
+        count, length = sum_squares(x, tile, sums, first, stop, width, response)
+        powers(sums, gap, length, response)
+        scaled(x[first:], sums, y[first:], count, width, gap)
+
+
+@backward("cpu", over="d_x", writes="d_x", block=_block)
+def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, response: Response):
+    gap = response.before
+    for first in range(start, stop, tile.size // (width + gap) * width):
+        count, length = sum_squares(x, tile, sums, first, stop, width, response)
+        powers_and_factors(sums, factors, gap, length, response)
+        spread_ratios(x[first:], dy[first:], factors, tile, count, width, gap)
+        window_sums(tile, factors, gap, length, response.after, gap)
+        combined(x[first:], dy[first:], sums, factors, d_x[first:], response.coupling, count, width, gap)
+
+
+VARIANT = Variant("rows", kernels=(forward_rows, backward_rows), workspace=_workspace)

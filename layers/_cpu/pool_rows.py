@@ -1,12 +1,20 @@
-"""Maximum pooling on CPUs, the passes of the variant ``rows``: whole windows' rows in one vector loop over channels.
+"""Maximum pooling on CPUs, the variant ``rows``: a window's row of pixels in one vector loop over channels.
 
 The plain kernels load and store the running maximum once a pixel; here three pixels side by side, the common width of a
 window, are compared in registers. Positions are rows of pixels, so that a team shares out even a single image.
 """
 
-from netspec.layers._window import clip, covering
-from netspec.plugin import backward, device, forward
+from netspec.layers._window import (
+    Window,
+    clip_columns,
+    clip_rows,
+    covering_columns,
+    covering_rows,
+    place_in,
+)
+from netspec.plugin import Variant, backward, device, forward
 
+MAX = {"mode": "max"}
 FEW = 8
 """Images from which on a block is one image; of fewer, images are cut into quarters."""
 
@@ -31,6 +39,13 @@ def greater(value, old):
 
 
 @device
+def larger(old, at, value, here):
+    """The larger of two values, and where it is."""
+    better = greater(value, old)
+    return value if better else old, here if better else at
+
+
+@device
 def first_pixel(pixel, best, where, place):
     """Begin with one pixel."""
     here = where.dtype.type(place)
@@ -43,37 +58,28 @@ def one_pixel(pixel, best, where, place):
     """Compare one pixel."""
     here = where.dtype.type(place)
     for c in range(best.size):
-        value, old, at = pixel[c], best[c], where[c]
-        better = greater(value, old)
-        best[c], where[c] = value if better else old, here if better else at
+        best[c], where[c] = larger(best[c], where[c], pixel[c], here)
 
 
 @device
 def first_three(pixels, best, where, place):
     """Begin with three pixels side by side."""
-    n, here, next_, last = best.size, where.dtype.type(place), where.dtype.type(place + 1), where.dtype.type(place + 2)
+    n, one, two, three = best.size, where.dtype.type(place), where.dtype.type(place + 1), where.dtype.type(place + 2)
     left, middle, right = pixels[:n], pixels[n : 2 * n], pixels[2 * n : 3 * n]
     for c in range(n):
-        old, two, three = left[c], middle[c], right[c]
-        better = greater(two, old)
-        old, at = two if better else old, next_ if better else here
-        better = greater(three, old)
-        best[c], where[c] = three if better else old, last if better else at
+        old, at = larger(left[c], one, middle[c], two)
+        best[c], where[c] = larger(old, at, right[c], three)
 
 
 @device
 def three_pixels(pixels, best, where, place):
     """Compare three pixels side by side."""
-    n, here, next_, last = best.size, where.dtype.type(place), where.dtype.type(place + 1), where.dtype.type(place + 2)
+    n, one, two, three = best.size, where.dtype.type(place), where.dtype.type(place + 1), where.dtype.type(place + 2)
     left, middle, right = pixels[:n], pixels[n : 2 * n], pixels[2 * n : 3 * n]
     for c in range(n):
-        one, two, three, old, at = left[c], middle[c], right[c], best[c], where[c]
-        better = greater(one, old)
-        old, at = one if better else old, here if better else at
-        better = greater(two, old)
-        old, at = two if better else old, next_ if better else at
-        better = greater(three, old)
-        best[c], where[c] = three if better else old, last if better else at
+        old, at = larger(best[c], where[c], left[c], one)
+        old, at = larger(old, at, middle[c], two)
+        best[c], where[c] = larger(old, at, right[c], three)
 
 
 @device
@@ -108,19 +114,20 @@ def maximum(pixels, count, best, begin):
             best[c] = value if greater(value, old) else old
 
 
-@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"), variant="rows",
-         when={"mode": "max"}, phases=("train",))  # fmt: skip
-def max_rows(start, stop, x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"),
+         when=MAX, phases=("train",))  # fmt: skip
+def max_rows(start, stop, x, y, argmax, window: Window):
     depth, pixels, maxima, places = y.shape[3], x.reshape(x.size), y.reshape(y.size), argmax.reshape(y.size)
     for row in range(start, stop):
         n, oh = row // y.shape[1], row % y.shape[1]
-        top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+        top, bottom = clip_rows(window, oh, x.shape[1])
         for ow in range(y.shape[2]):
-            left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
-            origin, at = (oh * stride_h - pad_top) * size_w + ow * stride_w - pad_left, (row * y.shape[2] + ow) * depth
+            left, right = clip_columns(window, ow, x.shape[2])
+            at = (row * y.shape[2] + ow) * depth
             best, where = maxima[at : at + depth], places[at : at + depth]
             for ih in range(top, bottom):
-                place, line = ih * size_w + left - origin, pixels[((n * x.shape[1] + ih) * x.shape[2] + left) * depth :]
+                place = place_in(window, ih, left, oh, ow)
+                line = pixels[((n * x.shape[1] + ih) * x.shape[2] + left) * depth :]
                 if right - left == 3:
                     if ih == top:
                         first_three(line, best, where, place)
@@ -134,15 +141,15 @@ def max_rows(start, stop, x, y, argmax, size_h, size_w, stride_h, stride_w, pad_
                         one_pixel(line[i * depth :], best, where, place + i)
 
 
-@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes="y", variant="rows",
-         when={"mode": "max"}, phases=("eval", "predict"))  # fmt: skip
-def max_only_rows(start, stop, x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes="y",
+         when=MAX, phases=("eval", "predict"))  # fmt: skip
+def max_only_rows(start, stop, x, y, window: Window):
     depth, pixels, maxima = y.shape[3], x.reshape(x.size), y.reshape(y.size)
     for row in range(start, stop):
         n, oh = row // y.shape[1], row % y.shape[1]
-        top, bottom = clip(oh, stride_h, pad_top, size_h, x.shape[1])
+        top, bottom = clip_rows(window, oh, x.shape[1])
         for ow in range(y.shape[2]):
-            left, right = clip(ow, stride_w, pad_left, size_w, x.shape[2])
+            left, right = clip_columns(window, ow, x.shape[2])
             at = (row * y.shape[2] + ow) * depth
             for ih in range(top, bottom):
                 line = pixels[((n * x.shape[1] + ih) * x.shape[2] + left) * depth :]
@@ -181,29 +188,36 @@ def give_two(total, gradients, places, apart, left, right, begin):
             total[c] = total[c] + (a if at_one[c] == here else zero) + (b if at_two[c] == there else zero)
 
 
-@backward("cpu", over="d_x", axes=(0, 1), block=_input_rows, writes="d_x", variant="rows", when={"mode": "max"})
-def d_max_rows(start, stop, dy, argmax, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+@backward("cpu", over="d_x", axes=(0, 1), block=_input_rows, writes="d_x", when=MAX)
+def d_max_rows(start, stop, dy, argmax, d_x, window: Window):
     depth, gradients, places, totals = dy.shape[3], dy.reshape(dy.size), argmax.reshape(dy.size), d_x.reshape(d_x.size)
     for row in range(start, stop):
         n, ih = row // d_x.shape[1], row % d_x.shape[1]
-        above, below = covering(ih, stride_h, pad_top, size_h, dy.shape[1])
+        above, below = covering_rows(window, ih, dy.shape[1])
         for iw in range(d_x.shape[2]):
-            before, after = covering(iw, stride_w, pad_left, size_w, dy.shape[2])
+            before, after = covering_columns(window, iw, dy.shape[2])
             at, count = (row * d_x.shape[2] + iw) * depth, after - before
             total = totals[at : at + depth]
             if above >= below or count <= 0:
                 total[:] = 0
             if count == 1 and below - above == 2:
                 first, line = ((n * dy.shape[1] + above) * dy.shape[2] + before) * depth, dy.shape[2] * depth
-                place = (ih - above * stride_h + pad_top) * size_w + iw - before * stride_w + pad_left
-                give_two(total, gradients[first:], places[first:], line, place, place - stride_h * size_w, True)
+                place = place_in(window, ih, iw, above, before)
+                below_it = place - window.stride_h * window.size_w
+                give_two(total, gradients[first:], places[first:], line, place, below_it, True)
                 continue
             for oh in range(above, below):
                 first = ((n * dy.shape[1] + oh) * dy.shape[2] + before) * depth
-                place = (ih - oh * stride_h + pad_top) * size_w + iw - before * stride_w + pad_left
+                place = place_in(window, ih, iw, oh, before)
                 if count == 2:
-                    give_two(total, gradients[first:], places[first:], depth, place, place - stride_w, oh == above)
+                    beside = place - window.stride_w
+                    give_two(total, gradients[first:], places[first:], depth, place, beside, oh == above)
                     continue
                 for i in range(count):
                     one, where = gradients[first + i * depth :], places[first + i * depth :]
-                    give(total, one, where, place - i * stride_w, oh == above and i == 0)
+                    give(total, one, where, place - i * window.stride_w, oh == above and i == 0)
+
+
+VARIANT = Variant(
+    "rows", kernels=(max_rows, max_only_rows, d_max_rows), supports=lambda layer, t: layer.attrs.mode == "max"
+)

@@ -12,17 +12,16 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from llvmlite import binding, ir
-from numba.core import cgutils, types
+from llvmlite import ir
+from numba.core import types
 from numba.extending import intrinsic
 
-_WIDE = binding.get_host_cpu_features().get("avx512f", False)
-LANES = 16 if _WIDE else 8
-"""Channels of one vector."""
+from netspec.layers._cpu.llvm_vectors import LANES as LANES
+from netspec.layers._cpu.llvm_vectors import VectorWriter, operand_types
+
 POINTS = tuple(Fraction(n, 4) for n in (0, 3, -3, 6, -6))
 """Where the polynomials are evaluated, beside infinity; p is followed by -p, which halves the work."""
 _OUT, _SIZE = 4, 3
-_LONG = ir.IntType(64)
 Matrix = list[list[Fraction]]
 
 
@@ -59,20 +58,11 @@ def _mirrored(matrix: Matrix) -> bool:
     return len(matrix) == 6 and all([*map(abs, matrix[i])] == [*map(abs, matrix[j])] for i, j in pairs)
 
 
-class _Writer:
-    """Writes the code of one call: target = matrix source matrix^T for the vectors of one tile."""
+_ARGUMENTS = ("source", "s_first s_row s_column", "target", "t_first t_row t_column")
 
-    def __init__(self, context: Any, builder: Any, sig: Any, args: Any, names: str) -> None:
-        self.builder = builder
-        self.element = context.get_data_type(sig.args[0].dtype)
-        self.vector = ir.VectorType(self.element, LANES)
-        self.args = dict(zip(names.split(), args, strict=True))
-        for name, kind in zip(names.split(), sig.args, strict=True):
-            if isinstance(kind, types.Array):
-                self.args[name] = context.make_array(kind)(context, builder, self.args[name]).data
-        name = f"llvm.fmuladd.v{LANES}{'f32' if self.element == ir.FloatType() else 'f64'}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        self.multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
+
+class _Writer(VectorWriter):
+    """Writes target = matrix source matrix^T for the vectors of one tile."""
 
     def sandwich(self, matrix: Matrix) -> list[list[Any]]:
         """matrix source matrix^T."""
@@ -113,29 +103,22 @@ class _Writer:
 
     def place(self, array: str, row: Any, i: int, column: Any, j: int) -> Any:
         builder = self.builder
-        steps = builder.add(builder.mul(row, ir.Constant(_LONG, i)), builder.mul(column, ir.Constant(_LONG, j)))
+        steps = builder.add(builder.mul(row, self.whole(i)), builder.mul(column, self.whole(j)))
         first = self.args["s_first" if array == "source" else "t_first"]
         return self.at(self.args[array], builder.add(first, steps))
 
-    def at(self, pointer: Any, offset: Any) -> Any:
-        return self.builder.gep(pointer, [offset], source_etype=self.element)
-
-    def load(self, pointer: Any) -> Any:
-        return self.builder.load(pointer, align=4, typ=self.vector)
-
-    def store(self, value: Any, i: int, j: int) -> None:
-        target = self.place("target", self.args["t_row"], i, self.args["t_column"], j)
-        self.builder.store(value, self.builder.bitcast(target, self.vector.as_pointer()), align=4)
+    def put(self, value: Any, i: int, j: int) -> None:
+        self.store(value, self.place("target", self.args["t_row"], i, self.args["t_column"], j))
 
     def store_part(self, results: list[list[Any]]) -> None:
         """Results with the starting row added, those of the first rows and columns only."""
         builder, args = self.builder, self.args
         start = self.load(self.at(args["start"], args["start_first"]))
         for i, row in enumerate(results):
-            with builder.if_then(builder.icmp_signed(">", args["rows"], ir.Constant(_LONG, i))):
+            with builder.if_then(builder.icmp_signed(">", args["rows"], self.whole(i))):
                 for j, value in enumerate(row):
-                    with builder.if_then(builder.icmp_signed(">", args["columns"], ir.Constant(_LONG, j))):
-                        self.store(builder.fadd(value, start), i, j)
+                    with builder.if_then(builder.icmp_signed(">", args["columns"], self.whole(j))):
+                        self.put(builder.fadd(value, start), i, j)
 
 
 def _folded(row: list[Fraction]) -> list[Fraction]:
@@ -147,44 +130,34 @@ def _folded(row: list[Fraction]) -> list[Fraction]:
 
 
 def _transform(matrix: Matrix) -> Any:
-    names = "source s_first s_row s_column target t_first t_row t_column"
-
     @intrinsic
-    def transform(typing, source, s_first, s_row, s_column, target, t_first, t_row, t_column):  # type: ignore[no-untyped-def]
-        whole = types.intp
-        sig = types.void(source, whole, whole, whole, target, whole, whole, whole)
-
+    def transform(typing, source, source_at, target, target_at):  # type: ignore[no-untyped-def]
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            writer = _Writer(context, builder, sig, args, names)
+            writer = _Writer(context, builder, sig, args, _ARGUMENTS)
             for i, row in enumerate(writer.sandwich(matrix)):
                 for j, value in enumerate(row):
-                    writer.store(value, i, j)
+                    writer.put(value, i, j)
             return context.get_dummy_value()
 
-        return sig, code
+        return types.void(*operand_types((source, source_at, target, target_at))), code
 
     return transform
 
 
 input_transform, filter_transform, gradient_transform = _transform(_transposed(B)), _transform(G), _transform(A)
-"""B^T d B, G g G^T, and A e A^T for 4 x 4 gradients e: LANES channels, element (i, j) of source and target being
-``first + i * row + j * column`` of a flat array."""
+"""B^T d B, G g G^T, and A e A^T for 4 x 4 gradients e, of LANES channels. ``source_at`` and ``target_at`` are tuples
+``(first, row, column)``: element (i, j) is ``first + i * row + j * column`` of a flat array."""
 filter_gradient = _transform(_transposed(G))
 """G^T s G for 6 x 6 sums s: the gradient of a filter."""
 
 
 @intrinsic
-def output_transform(  # type: ignore[no-untyped-def]
-    typing, source, s_first, s_row, s_column, target, t_first, t_row, t_column, start, start_first, rows, columns
-):
-    """A^T s A plus a row of starting values, of which the first ``rows`` x ``columns`` are stored."""
-    whole = types.intp
-    sig = types.void(source, *[whole] * 3, target, *[whole] * 3, start, *[whole] * 3)
-    names = "source s_first s_row s_column target t_first t_row t_column start start_first rows columns"
+def output_transform(typing, source, source_at, target, target_at, start, shape):  # type: ignore[no-untyped-def]
+    """A^T s A plus a row of starting values, ``shape`` (start's first one, rows, columns) of which is stored."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        writer = _Writer(context, builder, sig, args, names)
+        writer = _Writer(context, builder, sig, args, (*_ARGUMENTS, "start", "start_first rows columns"))
         writer.store_part(writer.sandwich(_transposed(A)))
         return context.get_dummy_value()
 
-    return sig, code
+    return types.void(*operand_types((source, source_at, target, target_at, start, shape))), code

@@ -1,21 +1,31 @@
-"""Sums of a matrix's columns in CUDA: each element is read once, 16 bytes at a time where rows are whole fours.
+"""Column sums in CUDA: each element is read once, 16 bytes at a time where rows are whole float4s.
 
-A block takes up to 256 fours of columns, side by side in memory, and as many rows at once as its threads suffice for;
-a thread has four loads under way. Sums of threads meet in shared memory, in the order of their rows: so the bits are
+A block takes up to 256 float4s of columns, side by side in memory, and as many rows at once as its threads suffice for;
+a thread has four loads in flight. Sums of threads meet in shared memory, in the order of their rows: so the bits are
 the same every time. Tall matrices are cut into chunks of rows, whose sums are summed in turn.
 """
 
+from typing import NamedTuple
+
 from netspec.plugin import Workspace, backward, cuda, device, load4, quotient, store4
 
-THREADS, TOGETHER = 256, 4
-"""Threads of a block, and loads of one that are on their way together."""
+THREADS, IN_FLIGHT = 256, 4
+"""Threads of a block, and loads of one that are in flight together."""
 SHARED = 4 * THREADS
 BLOCKS = 264
 """Blocks that keep a GPU's memory busy: two for each of an H100's multiprocessors."""
 
 
+class Matrix(NamedTuple):
+    """A matrix whose columns are summed, ``chunk_rows`` rows at a time."""
+
+    rows: int
+    columns: int
+    chunk_rows: int
+
+
 def units(columns):
-    """Parts of a row that are one thread's: fours, or single elements where rows are no whole fours."""
+    """Parts of a row that are one thread's: float4s, or single elements where rows are no whole float4s."""
     return columns // 4 if columns % 4 == 0 else columns
 
 
@@ -27,14 +37,25 @@ def grid(columns):
 def chunk_rows(rows, columns):
     """Rows of a chunk: so many that there are enough blocks, and that each thread has some."""
     at_once = max(THREADS // units(columns), 1)
-    chunks = max(min(BLOCKS // grid(columns), -(-rows // (TOGETHER * at_once))), 1)
+    chunks = max(min(BLOCKS // grid(columns), -(-rows // (IN_FLIGHT * at_once))), 1)
     return -(-rows // chunks)
+
+
+def matrix_of(t):
+    """dy as a matrix."""
+    rows, columns = t.y.size // t.y.shape[-1], t.y.shape[-1]
+    return Matrix(rows, columns, chunk_rows(rows, columns))
 
 
 def workspace(t):
     """The bias's gradients of chunks of dy's rows."""
-    rows, columns = t.y.size // t.y.shape[-1], t.y.shape[-1]
-    return {"bias_partials": Workspace((-(-rows // chunk_rows(rows, columns)), columns), t.x.dtype)}
+    matrix = matrix_of(t)
+    return {"bias_partials": Workspace((-(-matrix.rows // matrix.chunk_rows), matrix.columns), t.x.dtype)}
+
+
+def scalars(layer, t):
+    """What the kernels take beside tensors."""
+    return {"matrix": matrix_of(t)}
 
 
 @device
@@ -61,14 +82,14 @@ def make_sums(width, read, write):
         column = (start + t - own * lanes) * width
         a, b, c, d = 0.0, 0.0, 0.0, 0.0
         stop, row = end if own < at_once else first, first + own
-        while row + (TOGETHER - 1) * at_once < stop:
+        while row + (IN_FLIGHT - 1) * at_once < stop:
             p = read(source, row * columns + column)
             q = read(source, (row + at_once) * columns + column)
             r = read(source, (row + 2 * at_once) * columns + column)
             s = read(source, (row + 3 * at_once) * columns + column)
             a, b = a + ((p[0] + q[0]) + (r[0] + s[0])), b + ((p[1] + q[1]) + (r[1] + s[1]))
             c, d = c + ((p[2] + q[2]) + (r[2] + s[2])), d + ((p[3] + q[3]) + (r[3] + s[3]))
-            row += TOGETHER * at_once
+            row += IN_FLIGHT * at_once
         while row < stop:
             p = read(source, row * columns + column)
             a, b, c, d = a + p[0], b + p[1], c + p[2], d + p[3]
@@ -84,7 +105,7 @@ def make_sums(width, read, write):
     return sums_of
 
 
-sum_fours, sum_ones = make_sums(4, load4, store4), make_sums(1, read_one, write_one)
+sum_float4s, sum_elements = make_sums(4, load4, store4), make_sums(1, read_one, write_one)
 
 
 @device
@@ -92,9 +113,9 @@ def sum_rows(source, target, columns, first, end, to):
     """Sum the columns of those rows into row ``to`` of the target."""
     shared = cuda.shared.array(SHARED, source.dtype, alignment=16)
     if columns % 4 == 0:
-        sum_fours(shared, source, target, columns, first, end, to)
+        sum_float4s(shared, source, target, columns, first, end, to)
     else:
-        sum_ones(shared, source, target, columns, first, end, to)
+        sum_elements(shared, source, target, columns, first, end, to)
 
 
 def _chunks_grid(t):
@@ -106,9 +127,10 @@ def _options(writes, of):
 
 
 @backward("cuda", **_options("bias_partials", _chunks_grid), when={"bias": True})
-def d_bias_chunk_cuda(dy, bias_partials, positions, columns, bias_rows):
-    first = cuda.blockIdx.y * bias_rows
-    sum_rows(dy, bias_partials, columns[1], first, min(first + bias_rows, positions[0]), cuda.blockIdx.y)
+def d_bias_chunk_cuda(dy, bias_partials, matrix: Matrix):
+    first = cuda.blockIdx.y * matrix.chunk_rows
+    stop = min(first + matrix.chunk_rows, matrix.rows)
+    sum_rows(dy, bias_partials, matrix.columns, first, stop, cuda.blockIdx.y)
 
 
 @backward("cuda", **_options("d_bias", lambda t: (grid(t.y.shape[-1]),)), when={"bias": True})
@@ -121,3 +143,8 @@ def d_bias_sum_cuda(bias_partials, d_bias):
 def d_weight_sum_cuda(partials, d_weight):
     columns = d_weight.size
     sum_rows(partials, d_weight, columns, 0, partials.size // columns, 0)
+
+
+BIAS = (d_bias_chunk_cuda, d_bias_sum_cuda)
+KERNELS = (d_weight_sum_cuda, *BIAS)
+"""The reductions that end the backward pass of a dense layer and of a convolution."""

@@ -1,24 +1,27 @@
-"""Convolution in CUDA: implicit matrix products, whose operands are read from the images while slabs are filled."""
+"""Convolution in CUDA without tensor cores: implicit GEMM, whose operands are read from the images stage by stage."""
 
-from netspec.layers._cpu.im2col import chunks
+from netspec.layers._batch_chunks import chunks
+from netspec.layers._cuda import column_sums
 from netspec.layers._cuda.gemm_block_tile import (
-    LEFT,
-    OWN,
-    PER_SIDE,
-    RIGHT,
-    RUN,
-    SLAB,
-    SUMS,
+    A_SHAPE,
+    B_SHAPE,
+    BLOCK,
+    BLOCK_K,
+    LOADS_PER_THREAD,
+    SUMS_SHAPE,
+    THREAD_TILE,
     THREADS,
-    TILE,
+    advance,
+    blocks,
     clear,
     multiply,
-    place,
-    start,
-    step,
-    tiles,
+    own_column,
+    own_row,
+    start_from_bias,
+    unravel,
 )
-from netspec.plugin import backward, cuda, device, epilogue, forward
+from netspec.layers._window import Window
+from netspec.plugin import Variant, Workspace, backward, cuda, device, epilogue, forward
 
 
 def _groups(t):
@@ -26,16 +29,16 @@ def _groups(t):
 
 
 def _forward_grid(t):
-    return tiles(t.y.size // t.y.shape[3]), tiles(t.y.shape[3] // _groups(t)), _groups(t)
+    return blocks(t.y.size // t.y.shape[3]), blocks(t.y.shape[3] // _groups(t)), _groups(t)
 
 
 def _d_x_grid(t):
-    return tiles(t.x.size // t.x.shape[3]), tiles(t.weight.shape[2]), _groups(t)
+    return blocks(t.x.size // t.x.shape[3]), blocks(t.weight.shape[2]), _groups(t)
 
 
 def _d_weight_grid(t):
     filters = t.weight.shape[3]
-    return tiles(t.weight.size // filters), tiles(filters // _groups(t)), _groups(t) * chunks(t.x.shape[0])
+    return blocks(t.weight.size // filters), blocks(filters // _groups(t)), _groups(t) * chunks(t.x.shape[0])
 
 
 @device
@@ -47,114 +50,124 @@ def pixel_or_zero(x, n, ih, iw, c):
 
 
 @device
-def convolve(x, weight, y, sums, groups, stride_h, stride_w, pad_top, pad_left):
-    """Add this block's windows to its threads' sums, tile by tile, and store them."""
-    left = cuda.shared.array(LEFT, x.dtype)
-    right = cuda.shared.array(RIGHT, x.dtype)
-    thread, pixels, filters, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
+def convolve(x, weight, y, sums, groups, window):
+    """Add this block's windows to its threads' sums, stage by stage, and store them."""
+    a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
+    thread, pixels, filters, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
-    row, first, column, f = thread // 2, thread % 2 * RUN, thread % TILE, filters + thread % TILE
-    n, oh, ow = place(pixels + row, y.shape[1], y.shape[2])
-    top, at_left = oh * stride_h - pad_top, ow * stride_w - pad_left
-    for slab in range(0, size_h * size_w * depth, SLAB):
-        i, j, c = place(slab + first, size_w, depth)
-        for k in range(first, first + RUN):
-            left[row, k] = pixel_or_zero(x, n, top + i, at_left + j, group * depth + c) if i < size_h else 0.0
-            i, j, c = step(i, j, c, 1, size_w, depth)
-        i, j, c = place(slab + thread // TILE, size_w, depth)
-        for k in range(thread // TILE, SLAB, 2):
-            right[k, column] = weight[i, j, c, group * share + f] if i < size_h and f < share else 0.0
-            i, j, c = step(i, j, c, 2, size_w, depth)
+    row, first, column, f = thread // 2, thread % 2 * LOADS_PER_THREAD, thread % BLOCK, filters + thread % BLOCK
+    n, oh, ow = unravel(pixels + row, y.shape[1], y.shape[2])
+    top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
+    for stage in range(0, size_h * size_w * depth, BLOCK_K):
+        i, j, c = unravel(stage + first, size_w, depth)
+        for k in range(first, first + LOADS_PER_THREAD):
+            a[row, k] = pixel_or_zero(x, n, top + i, left + j, group * depth + c) if i < size_h else 0.0
+            i, j, c = advance(i, j, c, 1, size_w, depth)
+        i, j, c = unravel(stage + thread // BLOCK, size_w, depth)
+        for k in range(thread // BLOCK, BLOCK_K, 2):
+            b[k, column] = weight[i, j, c, group * share + f] if i < size_h and f < share else 0.0
+            i, j, c = advance(i, j, c, 2, size_w, depth)
         cuda.syncthreads()
-        multiply(left, right, sums)
+        multiply(a, b, sums)
         cuda.syncthreads()
-    for a in range(SUMS):
-        n, oh, ow = place(pixels + thread // PER_SIDE + PER_SIDE * a, y.shape[1], y.shape[2])
-        for b in range(SUMS):
-            f = filters + thread % PER_SIDE + PER_SIDE * b
+    for i in range(THREAD_TILE):
+        n, oh, ow = unravel(pixels + own_row(i), y.shape[1], y.shape[2])
+        for j in range(THREAD_TILE):
+            f = filters + own_column(j)
             if n < y.shape[0] and f < share:
-                y[n, oh, ow, group * share + f] = epilogue(sums[a, b])
+                y[n, oh, ow, group * share + f] = epilogue(sums[i, j])
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
-def forward_cuda(x, weight, bias, y, groups, stride_h, stride_w, pad_top, pad_left):
-    sums = cuda.local.array(OWN, x.dtype)
-    share = weight.shape[3] // groups
-    start(sums, bias, cuda.blockIdx.z * share + cuda.blockIdx.y * TILE, (cuda.blockIdx.z + 1) * share)
-    convolve(x, weight, y, sums, groups, stride_h, stride_w, pad_top, pad_left)
+def forward_cuda(x, weight, bias, y, groups, window: Window):
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
+    start_from_bias(sums, bias, weight.shape[3] // groups)
+    convolve(x, weight, y, sums, groups, window)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
-def forward_unbiased_cuda(x, weight, y, groups, stride_h, stride_w, pad_top, pad_left):
-    sums = cuda.local.array(OWN, x.dtype)
+def forward_unbiased_cuda(x, weight, y, groups, window: Window):
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     clear(sums)
-    convolve(x, weight, y, sums, groups, stride_h, stride_w, pad_top, pad_left)
+    convolve(x, weight, y, sums, groups, window)
 
 
 @device
-def gradient_or_zero(dy, n, h, w, stride_h, stride_w, f):
+def gradient_or_zero(dy, n, h, w, window, f):
     """dy of the window that starts at pixel (h, w), counted with padding; zero where no window starts."""
-    if h < 0 or w < 0 or h % stride_h or w % stride_w:
+    if h < 0 or w < 0 or h % window.stride_h or w % window.stride_w:
         return 0.0
-    return pixel_or_zero(dy, n, h // stride_h, w // stride_w, f)
+    return pixel_or_zero(dy, n, h // window.stride_h, w // window.stride_w, f)
 
 
 @backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")
-def d_x_cuda(weight, dy, d_x, groups, stride_h, stride_w, pad_top, pad_left):
-    left = cuda.shared.array(LEFT, dy.dtype)
-    right = cuda.shared.array(RIGHT, dy.dtype)
-    sums = cuda.local.array(OWN, dy.dtype)
-    thread, pixels, channels, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
+def d_x_cuda(weight, dy, d_x, groups, window: Window):
+    a, b = cuda.shared.array(A_SHAPE, dy.dtype), cuda.shared.array(B_SHAPE, dy.dtype)
+    sums = cuda.local.array(SUMS_SHAPE, dy.dtype)
+    thread, pixels, channels = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
-    row, first, c = thread // 2, thread % 2 * RUN, channels + thread // 2
-    n, ih, iw = place(pixels + row, d_x.shape[1], d_x.shape[2])
-    h, w = ih + pad_top, iw + pad_left
+    group, row, first, c = cuda.blockIdx.z, thread // 2, thread % 2 * LOADS_PER_THREAD, channels + thread // 2
+    n, ih, iw = unravel(pixels + row, d_x.shape[1], d_x.shape[2])
+    h, w = ih + window.pad_top, iw + window.pad_left
     clear(sums)
-    for slab in range(0, size_h * size_w * share, SLAB):
-        i, j, f = place(slab + first, size_w, share)
-        for k in range(first, first + RUN):
+    for stage in range(0, size_h * size_w * share, BLOCK_K):
+        i, j, f = unravel(stage + first, size_w, share)
+        for k in range(first, first + LOADS_PER_THREAD):
             inside = i < size_h
-            left[row, k] = (
-                gradient_or_zero(dy, n, h - i, w - j, stride_h, stride_w, group * share + f) if inside else 0.0
-            )
-            right[k, row] = weight[i, j, c, group * share + f] if inside and c < depth else 0.0
-            i, j, f = step(i, j, f, 1, size_w, share)
+            a[row, k] = gradient_or_zero(dy, n, h - i, w - j, window, group * share + f) if inside else 0.0
+            b[k, row] = weight[i, j, c, group * share + f] if inside and c < depth else 0.0
+            i, j, f = advance(i, j, f, 1, size_w, share)
         cuda.syncthreads()
-        multiply(left, right, sums)
+        multiply(a, b, sums)
         cuda.syncthreads()
-    for a in range(SUMS):
-        n, ih, iw = place(pixels + thread // PER_SIDE + PER_SIDE * a, d_x.shape[1], d_x.shape[2])
-        for b in range(SUMS):
-            c = channels + thread % PER_SIDE + PER_SIDE * b
+    for i in range(THREAD_TILE):
+        n, ih, iw = unravel(pixels + own_row(i), d_x.shape[1], d_x.shape[2])
+        for j in range(THREAD_TILE):
+            c = channels + own_column(j)
             if n < d_x.shape[0] and c < depth:
-                d_x[n, ih, iw, group * depth + c] = sums[a, b]
+                d_x[n, ih, iw, group * depth + c] = sums[i, j]
 
 
 @backward("cuda", over="partials", grid=_d_weight_grid, threads=THREADS, writes="partials")
-def d_weight_chunk_cuda(x, dy, partials, images, groups, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
-    left = cuda.shared.array(LEFT, x.dtype)
-    right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array(OWN, x.dtype)
-    thread, patch, filters = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE
+def d_weight_chunk_cuda(x, dy, partials, chunk_images, groups, window: Window):
+    a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
+    thread, patch, filters = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK
     group, chunk = cuda.blockIdx.z % groups, cuda.blockIdx.z // groups
     depth, share, image = x.shape[3] // groups, dy.shape[3] // groups, dy.shape[1] * dy.shape[2]
-    column, f = thread % TILE, filters + thread % TILE
-    i, j, c = place(patch + column, size_w, depth)
-    last = min((chunk + 1) * images, x.shape[0])
+    lane, f = thread % BLOCK, filters + thread % BLOCK
+    i, j, c = unravel(patch + lane, window.size_w, depth)
+    last = min((chunk + 1) * chunk_images, x.shape[0])
     clear(sums)
-    for slab in range(chunk * images * image, last * image, SLAB):
-        n, oh, ow = place(slab + thread // TILE, dy.shape[1], dy.shape[2])
-        for k in range(thread // TILE, SLAB, 2):
-            ih, iw, inside = oh * stride_h - pad_top + i, ow * stride_w - pad_left + j, n < last
-            left[column, k] = pixel_or_zero(x, n, ih, iw, group * depth + c) if inside and i < size_h else 0.0
-            right[k, column] = dy[n, oh, ow, group * share + f] if inside and f < share else 0.0
-            n, oh, ow = step(n, oh, ow, 2, dy.shape[1], dy.shape[2])
+    for stage in range(chunk * chunk_images * image, last * image, BLOCK_K):
+        n, oh, ow = unravel(stage + thread // BLOCK, dy.shape[1], dy.shape[2])
+        for k in range(thread // BLOCK, BLOCK_K, 2):
+            ih, iw = oh * window.stride_h - window.pad_top + i, ow * window.stride_w - window.pad_left + j
+            inside = n < last
+            a[lane, k] = pixel_or_zero(x, n, ih, iw, group * depth + c) if inside and i < window.size_h else 0.0
+            b[k, lane] = dy[n, oh, ow, group * share + f] if inside and f < share else 0.0
+            n, oh, ow = advance(n, oh, ow, 2, dy.shape[1], dy.shape[2])
         cuda.syncthreads()
-        multiply(left, right, sums)
+        multiply(a, b, sums)
         cuda.syncthreads()
-    for a in range(SUMS):
-        m = patch + thread // PER_SIDE + PER_SIDE * a
-        for b in range(SUMS):
-            f = filters + thread % PER_SIDE + PER_SIDE * b
-            if m < size_h * size_w * depth and f < share:
-                partials[chunk, m * dy.shape[3] + group * share + f] = sums[a, b]
+    for i in range(THREAD_TILE):
+        m = patch + own_row(i)
+        for j in range(THREAD_TILE):
+            f = filters + own_column(j)
+            if m < window.size_h * window.size_w * depth and f < share:
+                partials[chunk, m * dy.shape[3] + group * share + f] = sums[i, j]
+
+
+def _workspace(layer, t, direction):
+    if direction == "forward":
+        return {}
+    partials = Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype)
+    return {"partials": partials, **column_sums.workspace(t)}
+
+
+PLAIN = Variant(
+    "plain",
+    kernels=(forward_cuda, forward_unbiased_cuda, d_x_cuda, d_weight_chunk_cuda, *column_sums.KERNELS),
+    workspace=_workspace,
+    scalars=column_sums.scalars,
+)

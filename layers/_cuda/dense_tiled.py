@@ -1,23 +1,26 @@
-"""Dense layers in CUDA: tiled matrix products; the pixels of an image count as further terms of a sum."""
+"""Dense layers in CUDA without tensor cores: tiled matrix products; an image's pixels count as further terms."""
 
 from math import prod
 
+from netspec.layers._cuda import column_sums
 from netspec.layers._cuda.gemm_block_tile import (
-    LEFT,
-    OWN,
-    PER_SIDE,
-    RIGHT,
-    RUN,
-    SLAB,
-    SUMS,
+    A_SHAPE,
+    B_SHAPE,
+    BLOCK,
+    BLOCK_K,
+    LOADS_PER_THREAD,
+    SUMS_SHAPE,
+    THREAD_TILE,
     THREADS,
-    TILE,
+    blocks,
     clear,
     multiply,
-    start,
-    tiles,
+    own_column,
+    own_row,
+    start_from_bias,
 )
-from netspec.plugin import backward, cuda, device, epilogue, forward
+from netspec.layers._dense_sizes import Sizes
+from netspec.plugin import Variant, backward, cuda, device, epilogue, forward
 
 
 def _groups(t):
@@ -25,20 +28,20 @@ def _groups(t):
 
 
 def _forward_grid(t):
-    return tiles(t.x.shape[0]), tiles(t.y.shape[1] // _groups(t)), _groups(t)
+    return blocks(t.x.shape[0]), blocks(t.y.shape[1] // _groups(t)), _groups(t)
 
 
 def _d_x_grid(t):
-    return tiles(prod(t.weight.shape[:-1])), tiles(t.x.shape[0]), _groups(t)
+    return blocks(prod(t.weight.shape[:-1])), blocks(t.x.shape[0]), _groups(t)
 
 
 def _d_weight_grid(t):
-    return tiles(prod(t.weight.shape[:-1])), tiles(t.y.shape[1] // _groups(t)), _groups(t)
+    return blocks(prod(t.weight.shape[:-1])), blocks(t.y.shape[1] // _groups(t)), _groups(t)
 
 
 @device
-def value(x, n, term, group, depth):
-    """x of image n for a term of group's sums: pixel after pixel, channel after channel."""
+def load_x(x, n, term, group, depth):
+    """x of image n for a term of the group's sums: pixel after pixel, channel after channel."""
     p, c = term // depth, group * depth + term % depth
     if x.ndim == 4:
         return x[n, p // x.shape[2], p % x.shape[2], c]
@@ -47,7 +50,7 @@ def value(x, n, term, group, depth):
 
 
 @device
-def weight_of(weight, term, depth, u):
+def load_weight(weight, term, depth, u):
     """The weight of unit u for a term of its sum."""
     p, c = term // depth, term % depth
     if weight.ndim == 4:
@@ -57,114 +60,118 @@ def weight_of(weight, term, depth, u):
 
 
 @device
-def put_image(array, n, term, group, depth, result):
-    """``value``'s place in array = result."""
+def put_d_x(d_x, n, term, group, depth, value):
+    """Store a gradient where ``load_x`` reads."""
     p, c = term // depth, group * depth + term % depth
-    if array.ndim == 4:
-        array[n, p // array.shape[2], p % array.shape[2], c] = result
+    if d_x.ndim == 4:
+        d_x[n, p // d_x.shape[2], p % d_x.shape[2], c] = value
     else:
-        array[n, c] = result
+        d_x[n, c] = value
 
 
 @device
-def put_weight(array, term, depth, u, result):
-    """``weight_of``'s place in array = result."""
+def put_d_weight(d_weight, term, depth, u, value):
+    """Store a gradient where ``load_weight`` reads."""
     p, c = term // depth, term % depth
-    if array.ndim == 4:
-        array[p // array.shape[1], p % array.shape[1], c, u] = result
+    if d_weight.ndim == 4:
+        d_weight[p // d_weight.shape[1], p % d_weight.shape[1], c, u] = value
     else:
-        array[c, u] = result
+        d_weight[c, u] = value
 
 
 @device
-def product(x, weight, y, sums, pixels, depth, units, groups):
-    """Add this block's terms to its threads' sums, slab by slab, and store them."""
-    left = cuda.shared.array(LEFT, x.dtype)
-    right = cuda.shared.array(RIGHT, x.dtype)
-    thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
-    share, terms = units // groups, pixels * depth
-    row, first, column = thread // 2, thread % 2 * RUN, thread % TILE
-    for slab in range(0, terms, SLAB):
-        for k in range(first, first + RUN):
-            inside = rows + row < x.shape[0] and slab + k < terms
-            left[row, k] = value(x, rows + row, slab + k, group, depth) if inside else 0.0
-        for k in range(thread // TILE, SLAB, 2):
-            inside = columns + column < share and slab + k < terms
-            right[k, column] = weight_of(weight, slab + k, depth, group * share + columns + column) if inside else 0.0
+def product(x, weight, y, sums, sizes):
+    """Add this block's terms to its threads' sums, stage by stage, and store them."""
+    a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
+    thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
+    depth, share, terms = sizes.depth, sizes.units // sizes.groups, sizes.pixels * sizes.depth
+    row, first, column = thread // 2, thread % 2 * LOADS_PER_THREAD, thread % BLOCK
+    for stage in range(0, terms, BLOCK_K):
+        for k in range(first, first + LOADS_PER_THREAD):
+            inside = rows + row < x.shape[0] and stage + k < terms
+            a[row, k] = load_x(x, rows + row, stage + k, group, depth) if inside else 0.0
+        for k in range(thread // BLOCK, BLOCK_K, 2):
+            inside = columns + column < share and stage + k < terms
+            b[k, column] = load_weight(weight, stage + k, depth, group * share + columns + column) if inside else 0.0
         cuda.syncthreads()
-        multiply(left, right, sums)
+        multiply(a, b, sums)
         cuda.syncthreads()
-    for a in range(SUMS):
-        n = rows + thread // PER_SIDE + PER_SIDE * a
-        for b in range(SUMS):
-            u = columns + thread % PER_SIDE + PER_SIDE * b
+    for i in range(THREAD_TILE):
+        n = rows + own_row(i)
+        for j in range(THREAD_TILE):
+            u = columns + own_column(j)
             if n < y.shape[0] and u < share:
-                y[n, group * share + u] = epilogue(sums[a, b])
+                y[n, group * share + u] = epilogue(sums[i, j])
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
-def forward_cuda(x, weight, bias, y, pixels, depth, units, groups):
-    sums = cuda.local.array(OWN, x.dtype)
-    share = units // groups
-    start(sums, bias, cuda.blockIdx.z * share + cuda.blockIdx.y * TILE, (cuda.blockIdx.z + 1) * share)
-    product(x, weight, y, sums, pixels, depth, units, groups)
+def forward_cuda(x, weight, bias, y, sizes: Sizes):
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
+    start_from_bias(sums, bias, sizes.units // sizes.groups)
+    product(x, weight, y, sums, sizes)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
-def forward_unbiased_cuda(x, weight, y, pixels, depth, units, groups):
-    sums = cuda.local.array(OWN, x.dtype)
+def forward_unbiased_cuda(x, weight, y, sizes: Sizes):
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     clear(sums)
-    product(x, weight, y, sums, pixels, depth, units, groups)
+    product(x, weight, y, sums, sizes)
 
 
 @backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")
-def d_x_cuda(weight, dy, d_x, pixels, depth, units, groups):
-    left = cuda.shared.array(LEFT, dy.dtype)
-    right = cuda.shared.array(RIGHT, dy.dtype)
-    sums = cuda.local.array(OWN, dy.dtype)
-    thread, columns, rows, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
-    share, terms, start = units // groups, pixels * depth, group * (units // groups)
-    row, first = thread // 2, thread % 2 * RUN
+def d_x_cuda(weight, dy, d_x, sizes: Sizes):
+    a, b = cuda.shared.array(A_SHAPE, dy.dtype), cuda.shared.array(B_SHAPE, dy.dtype)
+    sums = cuda.local.array(SUMS_SHAPE, dy.dtype)
+    thread, columns, rows, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
+    depth, share, terms = sizes.depth, sizes.units // sizes.groups, sizes.pixels * sizes.depth
+    row, first, start = thread // 2, thread % 2 * LOADS_PER_THREAD, group * share
     clear(sums)
-    for slab in range(0, share, SLAB):
-        for k in range(first, first + RUN):
-            inside = rows + row < dy.shape[0] and slab + k < share
-            left[row, k] = dy[rows + row, start + slab + k] if inside else 0.0
-            inside = columns + row < terms and slab + k < share
-            right[k, row] = weight_of(weight, columns + row, depth, start + slab + k) if inside else 0.0
+    for stage in range(0, share, BLOCK_K):
+        for k in range(first, first + LOADS_PER_THREAD):
+            inside = rows + row < dy.shape[0] and stage + k < share
+            a[row, k] = dy[rows + row, start + stage + k] if inside else 0.0
+            inside = columns + row < terms and stage + k < share
+            b[k, row] = load_weight(weight, columns + row, depth, start + stage + k) if inside else 0.0
         cuda.syncthreads()
-        multiply(left, right, sums)
+        multiply(a, b, sums)
         cuda.syncthreads()
-    for a in range(SUMS):
-        n = rows + thread // PER_SIDE + PER_SIDE * a
-        for b in range(SUMS):
-            term = columns + thread % PER_SIDE + PER_SIDE * b
+    for i in range(THREAD_TILE):
+        n = rows + own_row(i)
+        for j in range(THREAD_TILE):
+            term = columns + own_column(j)
             if n < dy.shape[0] and term < terms:
-                put_image(d_x, n, term, group, depth, sums[a, b])
+                put_d_x(d_x, n, term, group, depth, sums[i, j])
 
 
 @backward("cuda", over="d_weight", grid=_d_weight_grid, threads=THREADS, writes="d_weight")
-def d_weight_cuda(x, dy, d_weight, pixels, depth, units, groups):
-    left = cuda.shared.array(LEFT, x.dtype)
-    right = cuda.shared.array(RIGHT, x.dtype)
-    sums = cuda.local.array(OWN, x.dtype)
-    thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE, cuda.blockIdx.z
-    share, terms, start = units // groups, pixels * depth, group * (units // groups)
-    lane = thread % TILE
+def d_weight_cuda(x, dy, d_weight, sizes: Sizes):
+    a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
+    sums = cuda.local.array(SUMS_SHAPE, x.dtype)
+    thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
+    depth, share, terms = sizes.depth, sizes.units // sizes.groups, sizes.pixels * sizes.depth
+    lane, start = thread % BLOCK, group * share
     clear(sums)
-    for slab in range(0, x.shape[0], SLAB):
-        for k in range(thread // TILE, SLAB, 2):
-            n = slab + k
+    for stage in range(0, x.shape[0], BLOCK_K):
+        for k in range(thread // BLOCK, BLOCK_K, 2):
+            n = stage + k
             inside = n < x.shape[0] and rows + lane < terms
-            left[lane, k] = value(x, n, rows + lane, group, depth) if inside else 0.0
+            a[lane, k] = load_x(x, n, rows + lane, group, depth) if inside else 0.0
             inside = n < x.shape[0] and columns + lane < share
-            right[k, lane] = dy[n, start + columns + lane] if inside else 0.0
+            b[k, lane] = dy[n, start + columns + lane] if inside else 0.0
         cuda.syncthreads()
-        multiply(left, right, sums)
+        multiply(a, b, sums)
         cuda.syncthreads()
-    for a in range(SUMS):
-        term = rows + thread // PER_SIDE + PER_SIDE * a
-        for b in range(SUMS):
-            u = columns + thread % PER_SIDE + PER_SIDE * b
+    for i in range(THREAD_TILE):
+        term = rows + own_row(i)
+        for j in range(THREAD_TILE):
+            u = columns + own_column(j)
             if term < terms and u < share:
-                put_weight(d_weight, term, depth, start + u, sums[a, b])
+                put_d_weight(d_weight, term, depth, start + u, sums[i, j])
+
+
+PLAIN = Variant(
+    "plain",
+    kernels=(forward_cuda, forward_unbiased_cuda, d_x_cuda, d_weight_cuda, *column_sums.BIAS),
+    workspace=lambda layer, t, direction: column_sums.workspace(t) if direction == "backward" else {},
+    scalars=column_sums.scalars,
+)

@@ -1,4 +1,4 @@
-"""CUDA threads that have four channels of a pixel each: where they stand in images, and where that lies in memory.
+"""CUDA threads that have a float4 of channels each: where they stand in images, and where that lies in memory.
 
 Places are counted in 32 bits, and images are an axis of the grid: a thread divides once.
 """
@@ -8,7 +8,7 @@ from netspec.plugin import Lazy, cuda, device, quotient
 np = Lazy("numpy")
 COLUMNS, ROWS = 32, 4
 THREADS = (COLUMNS, ROWS)
-"""Threads of a block: fours of channels along a row, a warp of them, and rows."""
+"""Threads of a block: float4s of channels along a row, a warp of them, and rows."""
 
 
 def fits(x):

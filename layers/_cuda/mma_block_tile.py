@@ -1,30 +1,30 @@
-"""Products of matrices on tensor cores: tiles, and the loop in which copies run ahead of the products.
+"""The tensor-core main loop: block tiles, and the software pipeline in which copies run ahead of the products.
 
-A block of four warps, or eight for the largest tile, computes a tile of the result. Slabs of 16 terms of both operands
-pass through shared memory in stages: while one is multiplied, the next are on their way (cp.async). Shared memory holds
-float32; each warp loads fragments, converts them (to tf32 or bfloat16) and adds up in float32. In the end the sums pass
-through shared memory once more, so that whole rows are stored.
+A block of four warps, or eight for the largest, computes a block tile of the result. 16 terms (BLOCK_K) of both
+operands pass through shared memory in stages: while one is multiplied, the next are on their way (cp.async). Shared
+memory holds float32; each warp loads fragments, converts them (to tf32 or bfloat16) and adds up in float32. In the end
+the sums pass through shared memory once more, so that whole rows are stored.
 """
 
 from dataclasses import dataclass
 
-from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cuda, device, load4
+from netspec.plugin import Lazy, cp_async16, cp_async_commit, cp_async_wait, cuda, device
 
 int32 = Lazy("numpy", "int32")
 opaque = Lazy("netspec.kernels.instructions", "opaque")
-THREADS, WARPS = 128, 2
-"""Threads of a block of four warps, and warps that stand side by side."""
-TERMS = 16
-"""Terms of a slab."""
+THREADS, WARPS_N = 128, 2
+"""Threads of a block of four warps, and warps along the columns of a block tile."""
+BLOCK_K = 16
+"""Terms of a stage."""
 BOUNDS = {"tf32": 1e-3, "bf16": 8e-3}
 """Error of a product against the sum of its absolute terms: both factors are rounded to 10 or 7 bits of mantissa."""
-_SHARED_MOST = 12288
-"""Elements of shared memory that a block may declare: 48 KiB."""
+_SHARED_LIMIT = 12288
+"""Elements of static shared memory that a block may declare: 48 KiB."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of the result that a block computes."""
+    """A block tile: rows and columns of the result that a block computes."""
 
     rows: int
     columns: int
@@ -40,57 +40,57 @@ class Tile:
 
     @property
     def stage(self) -> int:
-        """Elements of one slab of both operands."""
-        return (self.rows + self.columns) * TERMS
+        """Elements of one stage: BLOCK_K terms of both operands."""
+        return (self.rows + self.columns) * BLOCK_K
 
     @property
     def stages(self) -> int:
-        """Slabs in shared memory."""
-        return min(_SHARED_MOST // self.stage, 4)
+        """Stages in shared memory."""
+        return min(_SHARED_LIMIT // self.stage, 4)
 
     def pitch(self, order: str) -> int:
         """Elements from row to row of sums in shared memory: rows are shifted, so that no two threads share a bank."""
         return self.columns + (8 if order == "lines" else 4)
 
     @property
-    def down(self) -> int:
-        """Warps above one another."""
-        return max(self.rows // 64, WARPS)
+    def warps_m(self) -> int:
+        """Warps along the rows."""
+        return max(self.rows // 64, WARPS_N)
 
     @property
     def threads(self) -> int:
         """Threads of a block."""
-        return 32 * WARPS * self.down
+        return 32 * WARPS_N * self.warps_m
 
     @property
-    def left(self) -> int:
-        """Row tiles of 16 of a warp."""
-        return self.rows // self.down // 16
+    def fragments_m(self) -> int:
+        """Fragments of 16 rows of a warp (mma.sync.m16n8k8)."""
+        return self.rows // self.warps_m // 16
 
     @property
-    def right(self) -> int:
-        """Column tiles of 8 of a warp."""
-        return self.columns // WARPS // 8
+    def fragments_n(self) -> int:
+        """Fragments of 8 columns of a warp."""
+        return self.columns // WARPS_N // 8
 
-    def product(self, precision, left, right, fill):
-        """See make_product."""
-        return make_product(self, precision, left, right, fill)
+    def main_loop(self, precision, left, right, fill):
+        """See make_main_loop."""
+        return make_main_loop(self, precision, left, right, fill)
 
     def spread(self, order):
         """See make_spread."""
         return make_spread(self, order)
 
-    def row_functions(self, order):
+    def row_functions(self):
         """See make_rows."""
-        return make_rows(self, order)
+        return make_rows(self)
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
 
 
 TILES = (Tile(256, 128, 1.1, 1), Tile(128, 128, 1.0, 2), Tile(128, 64, 0.8, 3), Tile(64, 64, 0.55, 4))
-VARIANTS = {f"{precision}_{tile}": (precision, tile) for precision in BOUNDS for tile in TILES}
-"""Variants of kernels by name: precision and tile."""
+CONFIGURATIONS = {f"{precision}_{tile}": (precision, tile) for precision in BOUNDS for tile in TILES}
+"""Precision and tile by the name of the variant."""
 PROCESSORS = 132
 """Multiprocessors of the GPU that tiles are chosen for, where none has been measured: an H100's."""
 
@@ -116,51 +116,51 @@ def _warp(name, *args):
     return Lazy("netspec.kernels.warp_tiles", name, args)
 
 
-def make_product(tile, precision, left, right, fill):
-    """A device function ``product(shared, slabs, state)``: a thread's sums over all slabs.
+def make_main_loop(tile, precision, left, right, fill):
+    """A device function ``main_loop(shared, count, state)``: a thread's sums over so many stages.
 
     ``left`` and ``right`` are the operands' orders in shared memory, see netspec.kernels.warp_tiles; the device
-    function ``fill(shared, at, slab, state)`` starts the copies of a slab to the stage at that place.
+    function ``fill(shared, at, stage, state)`` starts the copies of a stage to that place.
     """
-    stage, stages, right_at = tile.stage, tile.stages, tile.rows * TERMS
-    ahead, pending, last = stages - 1, stages - 2, (stages - 1) * stage
-    zeros = _warp("zeros", 4 * tile.left * tile.right)
-    load_left = _warp("load", left, "left", tile.left, tile.rows)
-    load_right = _warp("load", right, "right", tile.right, tile.columns)
-    multiply = _warp("multiply", precision, tile.left, tile.right)
-    left_bases = _make_bases(left, "left", tile.rows, tile.down)
-    right_bases = _make_bases(right, "right", tile.columns, WARPS)
+    size, stages, right_at = tile.stage, tile.stages, tile.rows * BLOCK_K
+    ahead, pending, last = stages - 1, stages - 2, (stages - 1) * size
+    zeros = _warp("zeros", 4 * tile.fragments_m * tile.fragments_n)
+    load_left = _warp("load", left, "left", tile.fragments_m, tile.rows)
+    load_right = _warp("load", right, "right", tile.fragments_n, tile.columns)
+    multiply = _warp("multiply", precision, tile.fragments_m, tile.fragments_n)
+    left_bases = _make_bases(left, "left", tile.rows, tile.warps_m)
+    right_bases = _make_bases(right, "right", tile.columns, WARPS_N)
 
     @device
-    def product(shared, slabs, state):
+    def main_loop(shared, count, state):
         warp = int32(cuda.threadIdx.x // 32)
-        left, right = left_bases(0, warp // WARPS), right_bases(right_at, warp % WARPS)
-        for slab in range(ahead):
-            if slab < slabs:
-                fill(shared, int32(slab * stage), int32(slab), state)
+        left, right = left_bases(0, warp // WARPS_N), right_bases(right_at, warp % WARPS_N)
+        for stage in range(ahead):
+            if stage < count:
+                fill(shared, int32(stage * size), int32(stage), state)
             cp_async_commit()
         sums = zeros()
-        here, there = int32(0), int32(ahead * stage)
-        for slab in range(slabs):
+        here, there = int32(0), int32(ahead * size)
+        for stage in range(count):
             cp_async_wait(pending)
             cuda.syncthreads()
-            if int32(slab + ahead) < slabs:
-                fill(shared, there, int32(slab + ahead), state)
+            if int32(stage + ahead) < count:
+                fill(shared, there, int32(stage + ahead), state)
             cp_async_commit()
             sums = multiply(load_left(shared, left, here), load_right(shared, right, here), sums)
             there = here
-            here = int32(here + stage) if here < last else int32(0)
+            here = int32(here + size) if here < last else int32(0)
         cp_async_wait(0)
         cuda.syncthreads()
         return sums
 
-    return product
+    return main_loop
 
 
 @device
 def line_at(line, four):
     """See netspec.kernels.warp_tiles."""
-    return line * TERMS + (four ^ line // 2 % 4) * 4
+    return line * BLOCK_K + (four ^ line // 2 % 4) * 4
 
 
 @device
@@ -171,7 +171,7 @@ def term_at(term, four, width):
 
 def _make_bases(order, side, width, warps):
     """A device function ``bases(at, warp)``: netspec.kernels.warp_tiles.bases in a warp's share of an operand."""
-    lines, terms = width // warps * TERMS, width // warps
+    lines, terms = width // warps * BLOCK_K, width // warps
 
     @device
     def left_lines(at, warp):
@@ -209,23 +209,23 @@ def _make_bases(order, side, width, warps):
 
 def make_spread(tile, order):
     """A device function ``spread(shared, part, sums)``: the rows of some of its warps, ``tile.pitch`` apart."""
-    pitch, per_warp, apart = tile.pitch(order), tile.columns // WARPS, 1 if order == "lines" else 2
-    store = _warp("store", order, tile.left, tile.right, pitch)
+    pitch, per_warp, apart = tile.pitch(order), tile.columns // WARPS_N, 1 if order == "lines" else 2
+    store = _warp("store", order, tile.fragments_m, tile.fragments_n, pitch)
 
     @device
     def spread(shared, part, sums):
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         cuda.syncthreads()
-        if warp // WARPS == part:
-            store(shared, int32(lane // 4 * apart * pitch + warp % WARPS * per_warp + lane % 4 * 2), sums)
+        if warp // WARPS_N == part:
+            store(shared, int32(lane // 4 * apart * pitch + warp % WARPS_N * per_warp + lane % 4 * 2), sums)
         cuda.syncthreads()
 
     return spread
 
 
-def make_rows(tile, order):
-    """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many, four sums."""
-    pitch, fours, height = tile.pitch(order), tile.columns // 4, tile.rows // tile.down
+def make_rows(tile):
+    """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many rows."""
+    fours, height = tile.columns // 4, tile.rows // tile.warps_m
 
     @device
     def place():
@@ -237,8 +237,4 @@ def make_rows(tile, order):
         """Of so many rows of the tile; no constant: loops over it are not unrolled while sums fill registers."""
         return int32(min(max(rows - part * height, 0), height))
 
-    @device
-    def four_sums(shared, row, column):
-        return load4(shared, int32(row * pitch + column))
-
-    return place, count, four_sums
+    return place, count

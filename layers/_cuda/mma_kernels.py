@@ -1,13 +1,13 @@
 """Convolution on tensor cores: forward, and the gradients with respect to image and weights, for a precision and tile.
 
-A block finds its tile of the result by ``blockIdx.x``, tiles that share rows side by side, and its group, place between
-strides or chunk of the batch by ``blockIdx.y``.
+A block finds its tile of the result by ``blockIdx.x``, tiles that share rows side by side, and its group, stride class
+or chunk of the batch by ``blockIdx.y``.
 """
 
-from netspec.layers._cuda.mma_block_tile import TERMS
+from netspec.layers._cuda.implicit_gemm import FLOAT4, Classes, Columns, Image, Positions, Runs
+from netspec.layers._cuda.mma_block_tile import BLOCK_K
 from netspec.layers._cuda.mma_operand_copies import (
-    FOURS,
-    WHOLE,
+    FLOAT4S,
     below,
     divide,
     find_run,
@@ -20,16 +20,16 @@ from netspec.layers._cuda.mma_operand_copies import (
     make_copy_windows,
     put_four,
 )
-from netspec.plugin import backward_epilogue, cuda, device, epilogue, quotient
+from netspec.plugin import backward_epilogue, cuda, device, epilogue, load4, quotient
 
 ALIGNMENT = 1024
 """Bytes; what Hopper's matrix instruction needs of shared memory. 128-bit accesses need 16."""
 
 
 @device
-def slabs_of(walk, rows):
-    """Slabs of so many rows of a window."""
-    return int32((rows * walk[4] * walk[1] + TERMS - 1) // TERMS)
+def stages_of(runs, rows):
+    """Stages of so many rows of a window."""
+    return int32((rows * runs.per_row * runs.padded + BLOCK_K - 1) // BLOCK_K)
 
 
 @device
@@ -59,21 +59,43 @@ def no_biases(bias, f, share, group):
     return 0.0, 0.0, 0.0, 0.0
 
 
+def make_write(tile, order, put):
+    """Device functions ``place()``, a thread's first row and column, and ``write``, which stores a block's sums.
+
+    ``write(shared, sums, place, rows, inside, state)`` calls ``put(row, shared, at, state)`` for four neighbouring sums
+    at a time of each of the tile's first ``rows`` rows, if its columns are ``inside``: they lie in shared memory from
+    ``at`` on.
+    """
+    spread, (place, count_of), pitch = tile.spread(order), tile.row_functions(), tile.pitch(order)
+    at_once, parts, height = tile.threads // (tile.columns // 4), tile.warps_m, tile.rows // tile.warps_m
+
+    @device
+    def write(shared, sums, place, rows, inside, state):
+        start, column = place
+        for part in range(parts):
+            spread(shared, part, sums)
+            count = count_of(part, rows) if inside else int32(0)
+            for row in range(start, count, at_once):
+                put(part * height + row, shared, int32(row * pitch + column), state)
+
+    return place, write
+
+
 def make_forward(precision, tile):
     """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
-    size, lines = tile.stages * tile.stage, 3 * tile.rows // (tile.threads // FOURS)
+    size, lines = tile.stages * tile.stage, 3 * tile.rows // (tile.threads // FLOAT4S)
     copy_weights = make_copy_weights(tile.columns, tile.threads)
     biased, plain = (make_convolve(precision, tile, copy_weights, "terms", one) for one in (four_biases, no_biases))
 
-    def forward(x, weight, bias, y, image, walk, positions, columns):
+    def forward(x, weight, bias, y, image: Image, runs: Runs, positions: Positions, columns: Columns):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        biased(shared, places, x, weight, bias, y, image, walk, positions, columns, columns)
+        biased(shared, places, x, weight, bias, y, image, runs, positions, columns, columns)
 
-    def forward_unbiased(x, weight, y, image, walk, positions, columns):
+    def forward_unbiased(x, weight, y, image: Image, runs: Runs, positions: Positions, columns: Columns):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        plain(shared, places, x, weight, weight, y, image, walk, positions, columns, columns)
+        plain(shared, places, x, weight, weight, y, image, runs, positions, columns, columns)
 
     return forward, forward_unbiased
 
@@ -84,37 +106,36 @@ def make_convolve(precision, tile, copy_weights, order, biases):
     Its ``packing`` tells that function how they lie in memory.
     """
     copy_windows = make_copy_windows(tile.rows, 1, tile.copy, tile.threads)
-    height, width, right_at, part_height = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // tile.down
-    at_once, parts, apart = tile.threads // (tile.columns // 4), tile.down, tile.threads // FOURS
+    height, width, right_at, apart = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.threads // FLOAT4S
 
     @device
-    def fill(shared, at, slab, state):
-        x, weight, places, column, group, image, walk, packing = state
-        copy_windows(shared, at, slab, x, places, walk[7], walk[4], image, walk)
-        copy_weights(shared, int32(at + right_at), slab, weight, column, group, walk, packing)
-
-    product, spread = tile.product(precision, "lines", order, fill), tile.spread("lines")
-    place_of, count_of, four_sums = tile.row_functions("lines")
+    def fill(shared, at, stage, state):
+        x, weight, places, column, group, image, runs, packing = state
+        copy_windows(shared, at, stage, x, places, runs.rows, runs.per_row, image, runs)
+        copy_weights(shared, int32(at + right_at), stage, weight, column, group, runs, packing)
 
     @device
-    def convolve(shared, places, x, weight, bias, y, image, walk, positions, columns, packing):
-        share, pitch, wide = columns
+    def put(row, shared, at, state):
+        y, first, f, group, (a0, b0, c0, d0), columns = state
+        a, b, c, d = load4(shared, at)
+        a, b, c, d = epilogue(a + a0), epilogue(b + b0), epilogue(c + c0), epilogue(d + d0)
+        index = int32((first + row) * columns.pitch + group * columns.share + f)
+        put_four(y, index, int32(columns.share - f), columns.alignment, a, b, c, d)
+
+    main_loop, (place, write) = tile.main_loop(precision, "lines", order, fill), make_write(tile, "lines", put)
+
+    @device
+    def convolve(shared, places, x, weight, bias, y, image, runs, positions, columns, packing):
         group = int32(cuda.blockIdx.y)
-        first, first_filter = tile_at(share, height, width)
+        first, first_filter = tile_at(columns.share, height, width)
         find_windows(places, height, apart, first, group, image, positions)
-        state = (x, weight, places, first_filter, group, image, walk, packing)
-        sums = product(shared, slabs_of(walk, walk[7]), state)
-        start, column = place_of()
-        f = int32(first_filter + column)
-        a0, b0, c0, d0 = biases(bias, f, share, group)
-        for part in range(parts):
-            spread(shared, part, sums)
-            count = count_of(part, positions[0] - first) if f < share else int32(0)
-            for row in range(start, count, at_once):
-                a, b, c, d = four_sums(shared, row, column)
-                a, b, c, d = epilogue(a + a0), epilogue(b + b0), epilogue(c + c0), epilogue(d + d0)
-                index = int32((first + part * part_height + row) * pitch + group * share + f)
-                put_four(y, index, int32(share - f), wide, a, b, c, d)
+        state = (x, weight, places, first_filter, group, image, runs, packing)
+        sums = main_loop(shared, stages_of(runs, runs.rows), state)
+        own = place()
+        f = int32(first_filter + own[1])
+        row_of_biases = biases(bias, f, columns.share, group)
+        state = (y, first, f, group, row_of_biases, columns)
+        write(shared, sums, own, positions.count - first, f < columns.share, state)
 
     return convolve
 
@@ -122,67 +143,67 @@ def make_convolve(precision, tile, copy_weights, order, biases):
 def make_d_x(precision, tile):
     """The kernel of the gradient with respect to the image.
 
-    Pixels that lie alike between strides are in windows by the same taps: they are rows of one product, whose terms
-    are those taps of all filters. So no product is with a zero that a stride has left.
+    Pixels of one stride class are in windows by the same taps: they are rows of one product, whose terms are those taps
+    of all filters. So no product is with a zero that a stride has left.
     """
     copy_windows = make_copy_windows(tile.rows, -1, tile.copy, tile.threads)
     copy_flipped = make_copy_flipped(tile.columns, tile.threads)
-    rows, width, right_at = tile.rows, tile.columns, tile.rows * TERMS
-    at_once, parts, apart = tile.threads // (tile.columns // 4), tile.down, tile.threads // FOURS
-    size, lines, part_rows = tile.stages * tile.stage, 3 * tile.rows // apart, tile.rows // tile.down
+    height, width, right_at, apart = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.threads // FLOAT4S
+    size, lines = tile.stages * tile.stage, 3 * tile.rows // apart
 
     @device
-    def fill(shared, at, slab, state):
-        dy, weight, places, column, group, taps, limits, image, walk, columns, classes, depth = state
-        copy_windows(shared, at, slab, dy, places, limits[0], limits[1], image, walk)
-        copy_flipped(shared, int32(at + right_at), slab, weight, column, group, taps, classes, walk, columns, depth)
-
-    product, spread = tile.product(precision, "lines", "lines", fill), tile.spread("lines")
-    place_of, count_of, four_sums = tile.row_functions("lines")
+    def fill(shared, at, stage, state):
+        dy, weight, places, column, group, taps, limits, image, runs, columns, classes, depth = state
+        copy_windows(shared, at, stage, dy, places, limits[0], limits[1], image, runs)
+        copy_flipped(shared, int32(at + right_at), stage, weight, column, group, taps, classes, runs, columns, depth)
 
     @device
-    def pixel_of(position, taps, back_positions, classes):
+    def pixel_of(position, taps, positions, classes):
         """The pixel of a row of the product; -1 where the image has none."""
-        stride_h, stride_w, residue_h, residue_w, _size_h, _size_w, height, width, _groups = classes
-        _count, per_image, image_f, image_s, per_row, row_f, row_s, _, _, _, _ = back_positions
-        n = divide(position, image_f, image_s)
-        rest = int32(position - n * per_image)
-        a = divide(rest, row_f, row_s)
-        h = int32(a * stride_h + taps[0] - residue_h)
-        w = int32((rest - a * per_row) * stride_w + taps[1] - residue_w)
-        return int32((n * height + h) * width + w) if below(h, height) & below(w, width) else int32(-1)
+        n = divide(position, positions.per_image_factor, positions.per_image_shift)
+        rest = int32(position - n * positions.per_image)
+        a = divide(rest, positions.per_row_factor, positions.per_row_shift)
+        h = int32(a * classes.stride_h + taps[0] - classes.residue_h)
+        w = int32((rest - a * positions.per_row) * classes.stride_w + taps[1] - classes.residue_w)
+        inside = below(h, classes.height) & below(w, classes.width)
+        return int32((n * classes.height + h) * classes.width + w) if inside else int32(-1)
 
-    def d_x(weight, dy, d_x, beside, back_image, back_walk, back_positions, back_columns, columns, classes):
+    @device
+    def put(row, shared, at, state):
+        d_x, beside, first, c, group, taps, positions, columns, classes = state
+        pixel = pixel_of(int32(first + row), taps, positions, classes)
+        if pixel >= 0:
+            e, f, g, h = load4(shared, at)
+            index = int32(pixel * columns.pitch + group * columns.share + c)
+            count, aligned = int32(columns.share - c), int32(columns.alignment) == FLOAT4
+            e, f, g, h = backward_epilogue(e, f, g, h, beside, index, count, aligned)
+            put_four(d_x, index, count, columns.alignment, e, f, g, h)
+
+    main_loop, (place, write) = tile.main_loop(precision, "lines", "lines", fill), make_write(tile, "lines", put)
+
+    def d_x(
+        weight, dy, d_x, beside, back_image: Image, back_runs: Runs, back_positions: Positions, back_columns: Columns,
+        columns: Columns, classes: Classes,
+    ):  # fmt: skip
         shared = cuda.shared.array(size, dy.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        stride_h, stride_w, _residue_h, _residue_w, size_h, size_w, _, _, groups = classes
-        depth, channels, wide = back_columns
-        place = quotient(cuda.blockIdx.y, groups)
-        group = int32(cuda.blockIdx.y - place * groups)
-        first, first_channel = tile_at(depth, rows, width)
-        tap_h = quotient(place, stride_w)
-        tap_w = int32(place - tap_h * stride_w)
-        limit_h = quotient(size_h - tap_h + stride_h - 1, stride_h)
-        limit_w = quotient(size_w - tap_w + stride_w - 1, stride_w)
-        find_windows(places, rows, apart, first, group, back_image, back_positions)
+        number = quotient(cuda.blockIdx.y, classes.groups)
+        group = int32(cuda.blockIdx.y - number * classes.groups)
+        first, first_channel = tile_at(back_columns.share, height, width)
+        tap_h = quotient(number, classes.stride_w)
+        taps = tap_h, int32(number - tap_h * classes.stride_w)
+        limit_h = quotient(classes.size_h - taps[0] + classes.stride_h - 1, classes.stride_h)
+        limit_w = quotient(classes.size_w - taps[1] + classes.stride_w - 1, classes.stride_w)
+        find_windows(places, height, apart, first, group, back_image, back_positions)
         state = (
-            dy, weight, places, first_channel, group, (tap_h, tap_w), (limit_h, limit_w),
-            back_image, back_walk, columns, classes, depth,
+            dy, weight, places, first_channel, group, taps, (limit_h, limit_w), back_image, back_runs, columns, classes,
+            back_columns.share,
         )  # fmt: skip
-        sums = product(shared, slabs_of(back_walk, limit_h), state)
-        start, column = place_of()
-        c = int32(first_channel + column)
-        for part in range(parts):
-            spread(shared, part, sums)
-            count = count_of(part, back_positions[0] - first) if c < depth else int32(0)
-            for row in range(start, count, at_once):
-                pixel = pixel_of(int32(first + part * part_rows + row), (tap_h, tap_w), back_positions, classes)
-                if pixel >= 0:
-                    e, f, g, h = four_sums(shared, row, column)
-                    index, count = int32(pixel * channels + group * depth + c), int32(depth - c)
-                    aligned = int32(wide) == WHOLE
-                    e, f, g, h = backward_epilogue(e, f, g, h, beside, index, count, aligned)
-                    put_four(d_x, index, count, wide, e, f, g, h)
+        sums = main_loop(shared, stages_of(back_runs, limit_h), state)
+        own = place()
+        c = int32(first_channel + own[1])
+        state = (d_x, beside, first, c, group, taps, back_positions, back_columns, classes)
+        write(shared, sums, own, back_positions.count - first, c < back_columns.share, state)
 
     return d_x
 
@@ -191,55 +212,55 @@ def make_d_weight(precision, tile):
     """Kernels of the gradient with respect to the weights, for chunks of the batch and for a batch that is one."""
     copy_pixels = make_copy_pixels(tile.rows, tile.threads)
     copy_gradients = make_copy_gradients(tile.columns, tile.threads)
-    rows, width, right_at, fours = tile.rows, tile.columns, tile.rows * TERMS, tile.rows // 4
-    size, part_rows, parts = tile.stages * tile.stage, tile.rows // tile.down, tile.down
-    at_once = tile.threads // (tile.columns // 4)
+    height, width, right_at, fours = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.rows // 4
+    size = tile.stages * tile.stage
 
     @device
-    def fill(shared, at, slab, state):
-        x, dy, run, column, group, start, end, image, walk, positions, columns = state
-        pixel = int32(start + slab * TERMS)
-        copy_pixels(shared, at, pixel, end, x, run, group, image, walk, positions)
+    def fill(shared, at, stage, state):
+        x, dy, run, column, group, start, end, image, runs, positions, columns = state
+        pixel = int32(start + stage * BLOCK_K)
+        copy_pixels(shared, at, pixel, end, x, run, group, image, runs, positions)
         copy_gradients(shared, int32(at + right_at), pixel, end, dy, column, group, columns)
 
-    product, spread = tile.product(precision, "terms", "terms", fill), tile.spread("terms")
-    place_of, count_of, four_sums = tile.row_functions("terms")
+    @device
+    def put(row, shared, at, state):
+        result, chunk, first, f, group, runs, columns = state
+        term = int32(first + row)
+        number = divide(term, runs.padded_factor, runs.padded_shift)
+        place = int32(term - number * runs.padded)
+        if place < runs.length:
+            a, b, c, d = load4(shared, at)
+            line = int32((chunk * runs.rows * runs.per_row + number) * runs.length + place)
+            index = line * columns.pitch + group * columns.share + f
+            put_four(result, index, int32(columns.share - f), columns.alignment, a, b, c, d)
+
+    main_loop, (place, write) = tile.main_loop(precision, "terms", "terms", fill), make_write(tile, "terms", put)
 
     @device
-    def gradient(shared, x, dy, result, chunk, pixels, group, image, walk, positions, columns):
-        share, pitch, wide = columns
-        length, padded, padded_f, padded_s, per_row, _row_f, _row_s, rows_of_window = walk
-        first, first_filter = tile_at(share, rows, width)
-        start_pixel = int32(chunk * pixels)
-        end = int32(min(start_pixel + pixels, positions[0]))
-        run = find_run(int32(first + cuda.threadIdx.x % fours * 4), walk)
-        state = (x, dy, run, first_filter, group, start_pixel, end, image, walk, positions, columns)
-        sums = product(shared, int32((end - start_pixel + TERMS - 1) // TERMS), state)
-        start, column = place_of()
-        f = int32(first_filter + column)
-        for part in range(parts):
-            spread(shared, part, sums)
-            count = count_of(part, rows_of_window * per_row * padded - first) if f < share else int32(0)
-            for row in range(start, count, at_once):
-                term = int32(first + part * part_rows + row)
-                number = divide(term, padded_f, padded_s)
-                place = int32(term - number * padded)
-                if place < length:
-                    values = four_sums(shared, row, column)
-                    line = int32((chunk * rows_of_window * per_row + number) * length + place)
-                    index = line * pitch + group * share + f
-                    put_four(result, index, int32(share - f), wide, values[0], values[1], values[2], values[3])
+    def gradient(shared, x, dy, result, chunk, pixels, group, image, runs, positions, columns):
+        first, first_filter = tile_at(columns.share, height, width)
+        start = int32(chunk * pixels)
+        end = int32(min(start + pixels, positions.count))
+        run = find_run(int32(first + cuda.threadIdx.x % fours * 4), runs)
+        state = (x, dy, run, first_filter, group, start, end, image, runs, positions, columns)
+        sums = main_loop(shared, int32((end - start + BLOCK_K - 1) // BLOCK_K), state)
+        own = place()
+        f = int32(first_filter + own[1])
+        rows = runs.rows * runs.per_row * runs.padded - first
+        write(shared, sums, own, rows, f < columns.share, (result, chunk, first, f, group, runs, columns))
 
-    def d_weight_chunk(x, dy, partials, image, walk, positions, columns, pixels_at_once, classes):
+    def d_weight_chunk(
+        x, dy, partials, image: Image, runs: Runs, positions: Positions, columns: Columns, pixels_at_once,
+        classes: Classes,
+    ):  # fmt: skip
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
-        groups = classes[8]
-        chunk = quotient(cuda.blockIdx.y, groups)
-        group = int32(cuda.blockIdx.y - chunk * groups)
-        gradient(shared, x, dy, partials, chunk, pixels_at_once, group, image, walk, positions, columns)
+        chunk = quotient(cuda.blockIdx.y, classes.groups)
+        group = int32(cuda.blockIdx.y - chunk * classes.groups)
+        gradient(shared, x, dy, partials, chunk, pixels_at_once, group, image, runs, positions, columns)
 
-    def d_weight(x, dy, d_weight, image, walk, positions, columns):
+    def d_weight(x, dy, d_weight, image: Image, runs: Runs, positions: Positions, columns: Columns):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         group = int32(cuda.blockIdx.y)
-        gradient(shared, x, dy, d_weight, int32(0), positions[0], group, image, walk, positions, columns)
+        gradient(shared, x, dy, d_weight, int32(0), positions.count, group, image, runs, positions, columns)
 
     return d_weight_chunk, d_weight

@@ -1,31 +1,31 @@
-"""Operands of convolutions on their way to shared memory: who copies what, 16 bytes at a time where they are aligned.
+"""Global to shared memory for implicit GEMM: which thread copies what, 16 bytes at a time where they are aligned.
 
-Every thread copies fours of neighbouring elements, the same ones of each slab. Elements that are not there (beyond an
-edge, a run's end, the last row) are filled with zeros.
+Every thread copies float4s of neighbouring elements, the same ones of each stage. Elements that are not there (beyond
+an edge, a run's end, the last row) are filled with zeros. Operands lie in shared memory in one of the two orders of
+netspec.kernels.warp_tiles: "lines" (K-major: the terms of a row side by side) or "terms" (the rows of a term).
 
 All of this runs beside the products, in the same issue slots: so sums are of 32 bits (``int32`` round each, as the
-compiler's own are of 64), what is the same for every slab is found once, and what is the same for all of a thread's
-copies, such as whether fours are aligned, is decided once a slab.
+compiler's own are of 64), what is the same for every stage is found once, and what is the same for all of a thread's
+copies, such as whether float4s are aligned, is decided once a stage.
 """
 
-from netspec.layers._cuda.mma_block_tile import TERMS, THREADS, line_at, opaque, term_at
+from netspec.layers._cuda.implicit_gemm import FLOAT4, SCALAR
+from netspec.layers._cuda.mma_block_tile import BLOCK_K, THREADS, line_at, opaque, term_at
 from netspec.plugin import Lazy, cp_async4, cp_async16, cuda, device, store4
 
 int32, uint32 = Lazy("numpy", "int32"), Lazy("numpy", "uint32")
 scaled = Lazy("netspec.kernels.instructions", "scaled")
 OUTSIDE = -(1 << 20)
 """A row of pixels that is in no image."""
-FOURS = TERMS // 4
-"""Fours of a line of a slab."""
-LINES = THREADS // FOURS
-"""Lines that the threads of four warps copy at once."""
-NARROW, WHOLE = 0, 1
-"""Alignment of fours: one element at a time, or 16 bytes all of which are there or none; else the last is cut off."""
+FLOAT4S = BLOCK_K // 4
+"""Float4s of a row of a stage."""
+ROWS_AT_ONCE = THREADS // FLOAT4S
+"""Rows that the threads of four warps copy at once."""
 
 
 @device
 def divide(number, factor, shift):
-    """The quotient by a divisor, see _mma_shapes.divisor."""
+    """The quotient by a divisor, see implicit_gemm.divisor."""
     return scaled(number, factor, shift)
 
 
@@ -37,62 +37,61 @@ def below(number, limit):
 
 @device
 def find_windows(places, rows, apart, first, group, image, positions):
-    """For each of a thread's lines, so far ``apart``: index, row and place in the row of where the window starts."""
-    height, width, channels, depth, scale, _edge, _wide = image
-    count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
+    """For each row of the stage that a thread copies: index, row and place in the row of where the window starts."""
     for number in range(rows // apart):
-        position = int32(first + cuda.threadIdx.x // FOURS + apart * number)
-        n = divide(position, image_f, image_s)
-        rest = int32(position - n * per_image)
-        oh = divide(rest, row_f, row_s)
-        top, left = int32(oh * step_h - lead_h), int32((rest - oh * per_row) * step_w - lead_w)
-        places[3 * number] = opaque(int32(((n * height + top) * width + left) * channels + group * depth))
-        places[3 * number + 1] = opaque(top if position < count else int32(OUTSIDE))
-        places[3 * number + 2] = opaque(int32(left * scale))
+        position = int32(first + cuda.threadIdx.x // FLOAT4S + apart * number)
+        n = divide(position, positions.per_image_factor, positions.per_image_shift)
+        rest = int32(position - n * positions.per_image)
+        oh = divide(rest, positions.per_row_factor, positions.per_row_shift)
+        top = int32(oh * positions.step_h - positions.lead_h)
+        left = int32((rest - oh * positions.per_row) * positions.step_w - positions.lead_w)
+        start = int32(((n * image.height + top) * image.width + left) * image.channels + group * image.depth)
+        places[3 * number] = opaque(start)
+        places[3 * number + 1] = opaque(top if position < positions.count else int32(OUTSIDE))
+        places[3 * number + 2] = opaque(int32(left * image.scale))
 
 
 @device
-def find_run(term, walk):
+def find_run(term, runs):
     """Row and place in it of a term's run, and its number within the run."""
-    _length, padded, padded_f, padded_s, per_row, row_f, row_s, _rows = walk
-    run = divide(term, padded_f, padded_s)
-    i = divide(run, row_f, row_s)
-    return i, int32(run - i * per_row), int32(term - run * padded)
+    run = divide(term, runs.padded_factor, runs.padded_shift)
+    i = divide(run, runs.per_row_factor, runs.per_row_shift)
+    return i, int32(run - i * runs.per_row), int32(term - run * runs.padded)
 
 
 @device
 def rest_of(length, first):
-    """Elements of a four that begins at ``first`` of so many."""
+    """Elements of a float4 that begins at ``first`` of so many."""
     return min(max(int32(length - first), int32(0)), int32(4))
 
 
 def make_copy_windows(rows, sign, cp_async16=cp_async16, threads=THREADS):
     """Copies 16 terms of ``rows`` windows, in lines. ``sign`` -1: the windows run towards the image's beginning."""
 
-    apart = threads // FOURS
+    apart = threads // FLOAT4S
 
     @device
-    def copy_windows(shared, at, slab, source, places, limit_h, limit_w, image, walk):
-        height, width, channels, _depth, _scale, edge, _wide = image
-        length, runs_to_a_row, wide = int32(walk[0]), int32(walk[4]), int32(image[6])
-        four = int32(cuda.threadIdx.x % FOURS * 4)
-        i, j, first = find_run(int32(slab * TERMS + four), walk)
+    def copy_windows(shared, at, stage, source, places, limit_h, limit_w, image, runs):
+        height, edge, length = image.height, image.edge, int32(runs.length)
+        runs_to_a_row, alignment = int32(runs.per_row), int32(image.alignment)
+        four = int32(cuda.threadIdx.x % FLOAT4S * 4)
+        i, j, first = find_run(int32(stage * BLOCK_K + four), runs)
         rest = rest_of(length, first) if (i < int32(limit_h)) & (j < int32(limit_w)) else int32(0)
-        distance, down = int32((i * width + j) * channels * sign + first), int32(i * sign)
+        distance, down = int32((i * image.width + j) * image.channels * sign + first), int32(i * sign)
         across = first if runs_to_a_row == 1 else int32(j * sign)
-        target = int32(at + line_at(int32(cuda.threadIdx.x // FOURS), int32(cuda.threadIdx.x % FOURS)))
-        if wide == WHOLE:
+        target = int32(at + line_at(int32(cuda.threadIdx.x // FLOAT4S), int32(cuda.threadIdx.x % FLOAT4S)))
+        if alignment == FLOAT4:
             for number in range(rows // apart):
                 there = below(int32(places[3 * number + 1] + down), height) & (rest > 0)
                 there = below(int32(places[3 * number + 2] + across), edge) & there
                 index = int32(places[3 * number] + distance)
-                cp_async16(shared, target + apart * TERMS * number, source, index, there)
-        elif wide != NARROW:
+                cp_async16(shared, target + apart * BLOCK_K * number, source, index, there)
+        elif alignment != SCALAR:
             for number in range(rows // apart):
                 there = below(int32(places[3 * number + 1] + down), height)
                 there = below(int32(places[3 * number + 2] + across), edge) & there
                 index, count = int32(places[3 * number] + distance), rest if there else int32(0)
-                cp_async16(shared, target + apart * TERMS * number, source, index, count)
+                cp_async16(shared, target + apart * BLOCK_K * number, source, index, count)
         else:
             step = int32(1) if runs_to_a_row == 1 else int32(0)
             for number in range(rows // apart):
@@ -100,7 +99,7 @@ def make_copy_windows(rows, sign, cp_async16=cp_async16, threads=THREADS):
                 for e in range(4):
                     there = below(int32(places[3 * number + 2] + across + step * e), edge) & (e < rest) & inside
                     index = int32(places[3 * number] + distance + e)
-                    cp_async4(shared, target + apart * TERMS * number + e, source, index, there)
+                    cp_async4(shared, target + apart * BLOCK_K * number + e, source, index, there)
 
     return copy_windows
 
@@ -108,35 +107,33 @@ def make_copy_windows(rows, sign, cp_async16=cp_async16, threads=THREADS):
 @device
 def find_pixel(position, end, across, run, image, positions):
     """Where a run of that window begins, but for its share of the channels, and whether that part of it is there."""
-    height, width, channels, _depth, scale, edge, _wide = image
-    _count, per_image, image_f, image_s, per_row, row_f, row_s, step_h, step_w, lead_h, lead_w = positions
-    n = divide(position, image_f, image_s)
-    rest = int32(position - n * per_image)
-    oh = divide(rest, row_f, row_s)
-    top = int32(oh * step_h - lead_h + run[0])
-    left = int32((rest - oh * per_row) * step_w - lead_w + run[1])
-    inside = below(top, height) & below(int32(left * scale + across), edge) & (position < end)
-    return int32(((n * height + top) * width + left) * channels), inside
+    n = divide(position, positions.per_image_factor, positions.per_image_shift)
+    rest = int32(position - n * positions.per_image)
+    oh = divide(rest, positions.per_row_factor, positions.per_row_shift)
+    h = int32(oh * positions.step_h - positions.lead_h + run[0])
+    w = int32((rest - oh * positions.per_row) * positions.step_w - positions.lead_w + run[1])
+    inside = below(h, image.height) & below(int32(w * image.scale + across), image.edge) & (position < end)
+    return int32(((n * image.height + h) * image.width + w) * image.channels), inside
 
 
 def make_copy_pixels(rows, threads=THREADS):
     """Copies 16 pixels' share of ``rows`` terms of their windows, in terms."""
     fours = rows // 4
-    each = TERMS * fours // threads
+    each = BLOCK_K * fours // threads
 
     @device
-    def copy_pixels(shared, at, pixel, end, source, run, group, image, walk, positions):
-        length, rows_of_window, runs_to_a_row, wide = int32(walk[0]), int32(walk[7]), int32(walk[4]), int32(image[6])
+    def copy_pixels(shared, at, pixel, end, source, run, group, image, runs, positions):
+        rows_of_window, runs_to_a_row, alignment = int32(runs.rows), int32(runs.per_row), int32(image.alignment)
         four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
-        rest = rest_of(length, run[2]) if run[0] < rows_of_window else int32(0)
-        own = int32(group * image[3] + run[2])
+        rest = rest_of(int32(runs.length), run[2]) if run[0] < rows_of_window else int32(0)
+        own = int32(group * image.depth + run[2])
         across = run[2] if runs_to_a_row == 1 else int32(0)
-        if wide == WHOLE:
+        if alignment == FLOAT4:
             for number in range(each):
                 p, target = int32(pixel + term + number), term_at(int32(term + number), four, rows)
                 index, inside = find_pixel(p, end, across, run, image, positions)
                 cp_async16(shared, int32(at + target), source, int32(index + own), inside & (rest > 0))
-        elif wide != NARROW:
+        elif alignment != SCALAR:
             for number in range(each):
                 p, target = int32(pixel + term + number), term_at(int32(term + number), four, rows)
                 index, inside = find_pixel(p, end, across, run, image, positions)
@@ -154,11 +151,11 @@ def make_copy_pixels(rows, threads=THREADS):
 
 def make_copy_terms(width, threads=THREADS):
     """Copies a thread's terms, one below the other in memory: so many are there, and of each ``high`` elements."""
-    each = TERMS * (width // 4) // threads
+    each = BLOCK_K * (width // 4) // threads
 
     @device
-    def copy_terms(shared, at, four, term, source, index, pitch, terms, high, wide):
-        if int32(wide) == WHOLE:
+    def copy_terms(shared, at, four, term, source, index, pitch, terms, high, alignment):
+        if int32(alignment) == FLOAT4:
             for number in range(each):
                 there, target = (number < terms) & (high > 0), int32(at + term_at(int32(term + number), four, width))
                 cp_async16(shared, target, source, int32(index + pitch * number), there)
@@ -175,20 +172,21 @@ def make_copy_terms(width, threads=THREADS):
 def make_copy_weights(columns, threads=THREADS):
     """Copies 16 terms of the weights of ``columns`` filters, in terms."""
     fours = columns // 4
-    each = TERMS * fours // threads
+    each = BLOCK_K * fours // threads
     copy_terms = make_copy_terms(columns, threads)
 
     @device
-    def copy_weights(shared, at, slab, weight, column, group, walk, filters):
-        length, padded, padded_f, padded_s, per_row, _row_f, _row_s, rows = walk
-        share, pitch, wide = filters
+    def copy_weights(shared, at, stage, weight, column, group, runs, filters):
         four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
         f = int32(column + 4 * four)
-        run = divide(int32(slab * TERMS + term), padded_f, padded_s)  # of all its terms: runs are counted in fours
-        place = int32(slab * TERMS + term - run * padded)
-        terms = int32(length - place) if run < int32(rows * per_row) else int32(0)
-        index = int32((run * length + place) * pitch + group * share + f)
-        copy_terms(shared, at, four, term, weight, index, pitch, terms, int32(share - f), wide)
+        # the run of all its terms: runs are counted in float4s
+        run = divide(int32(stage * BLOCK_K + term), runs.padded_factor, runs.padded_shift)
+        place = int32(stage * BLOCK_K + term - run * runs.padded)
+        terms = int32(runs.length - place) if run < int32(runs.rows * runs.per_row) else int32(0)
+        index = int32((run * runs.length + place) * filters.pitch + group * filters.share + f)
+        copy_terms(
+            shared, at, four, term, weight, index, filters.pitch, terms, int32(filters.share - f), filters.alignment
+        )
 
     return copy_weights
 
@@ -196,16 +194,15 @@ def make_copy_weights(columns, threads=THREADS):
 def make_copy_gradients(columns, threads=THREADS):
     """Copies 16 pixels of dy, of which ``columns`` filters, in terms."""
     fours = columns // 4
-    each = TERMS * fours // threads
+    each = BLOCK_K * fours // threads
     copy_terms = make_copy_terms(columns, threads)
 
     @device
     def copy_gradients(shared, at, pixel, end, dy, column, group, filters):
-        share, pitch, wide = filters
         four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
         f, first = int32(column + 4 * four), int32(pixel + term)
-        index, terms = int32(first * pitch + group * share + f), int32(end - first)
-        copy_terms(shared, at, four, term, dy, index, pitch, terms, int32(share - f), wide)
+        index, terms = int32(first * filters.pitch + group * filters.share + f), int32(end - first)
+        copy_terms(shared, at, four, term, dy, index, filters.pitch, terms, int32(filters.share - f), filters.alignment)
 
     return copy_gradients
 
@@ -213,37 +210,37 @@ def make_copy_gradients(columns, threads=THREADS):
 def make_copy_flipped(columns, threads=THREADS):
     """Copies 16 terms of the weights that ``columns`` channels pass on, in lines."""
 
-    apart = threads // FOURS
+    apart = threads // FLOAT4S
 
     @device
-    def copy_flipped(shared, at, slab, weight, column, group, taps, classes, walk, filters, depth):
-        stride_h, stride_w, _, _, size_h, size_w, _, _, _ = classes
-        share, pitch, wide = filters
-        four, line = int32(cuda.threadIdx.x % FOURS * 4), int32(cuda.threadIdx.x // FOURS)
-        row, place, first = find_run(int32(slab * TERMS + four), walk)
-        i, j, c = int32(taps[0] + row * stride_h), int32(taps[1] + place * stride_w), int32(column + line)
-        rest = rest_of(share, first) if (i < int32(size_h)) & (j < int32(size_w)) else int32(0)
-        index = int32(((i * size_w + j) * depth + c) * pitch + group * share + first)
-        target = int32(at + line_at(line, int32(cuda.threadIdx.x % FOURS)))
-        if int32(wide) == WHOLE:
+    def copy_flipped(shared, at, stage, weight, column, group, taps, classes, runs, filters, depth):
+        four, line = int32(cuda.threadIdx.x % FLOAT4S * 4), int32(cuda.threadIdx.x // FLOAT4S)
+        row, place, first = find_run(int32(stage * BLOCK_K + four), runs)
+        i, j = int32(taps[0] + row * classes.stride_h), int32(taps[1] + place * classes.stride_w)
+        c, inside = int32(column + line), (i < int32(classes.size_h)) & (j < int32(classes.size_w))
+        rest = rest_of(filters.share, first) if inside else int32(0)
+        line_of_weights = (i * classes.size_w + j) * depth + c
+        index = int32(line_of_weights * filters.pitch + group * filters.share + first)
+        target = int32(at + line_at(line, int32(cuda.threadIdx.x % FLOAT4S)))
+        if int32(filters.alignment) == FLOAT4:
             for number in range(columns // apart):
                 there = (int32(c + apart * number) < int32(depth)) & (rest > 0)
-                own = int32(index + apart * number * pitch)
-                cp_async16(shared, target + apart * TERMS * number, weight, own, there)
+                own = int32(index + apart * number * filters.pitch)
+                cp_async16(shared, target + apart * BLOCK_K * number, weight, own, there)
         else:
             for number in range(columns // apart):
                 inside = int32(c + apart * number) < int32(depth)
                 for e in range(4):
-                    own = int32(index + apart * number * pitch + e)
-                    cp_async4(shared, target + apart * TERMS * number + e, weight, own, inside & (e < rest))
+                    own = int32(index + apart * number * filters.pitch + e)
+                    cp_async4(shared, target + apart * BLOCK_K * number + e, weight, own, inside & (e < rest))
 
     return copy_flipped
 
 
 @device
-def put_four(target, index, count, wide, a, b, c, d):
+def put_four(target, index, count, alignment, a, b, c, d):
     """Store four elements, of which so many are there: all of them where they are aligned."""
-    if int32(wide) == WHOLE:
+    if int32(alignment) == FLOAT4:
         store4(target, index, a, b, c, d)
     else:
         target[index] = a

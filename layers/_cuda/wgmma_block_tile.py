@@ -1,13 +1,13 @@
-"""Products of matrices by Hopper's matrix instruction (wgmma): block tile and main loop over stages in shared memory.
+"""The main loop by Hopper's matrix instruction (wgmma): block tiles of a warpgroup, stages in shared memory.
 
 A block is one warpgroup, of four warps. Tensor cores read both operands from shared memory by themselves, while the
-warps start the copies of a later slab; sums stay in registers. Blocks share a multiprocessor, so that products of one
-run while another waits for its copies. Factors are cut off to tf32, not rounded: the bound is twice that of rounding.
+warps start the copies of a later stage; sums stay in registers. Blocks share a multiprocessor, so that products of one
+run while another waits for its copies. Factors are truncated to tf32, not rounded: the bound is twice that of rounding.
 """
 
 from dataclasses import dataclass
 
-from netspec.layers._cuda.mma_block_tile import TERMS, THREADS, Tile
+from netspec.layers._cuda.mma_block_tile import BLOCK_K, THREADS, Tile
 from netspec.plugin import Lazy, cp_async_commit, cp_async_wait, cuda, device
 
 int32 = Lazy("numpy", "int32")
@@ -31,10 +31,9 @@ class WarpgroupTile(Tile):
         """See Tile."""
         return cached_copy if self.cached else super().copy
 
-    def row_functions(self, order):
+    def row_functions(self):
         """See Tile; columns need not share the threads out evenly."""
-        _place, count, four_sums = super().row_functions(order)
-        return make_place(self), count, four_sums
+        return make_place(self), super().row_functions()[1]
 
     def __str__(self):
         return super().__str__() + ("" if self.cached else "_uncached")
@@ -43,9 +42,9 @@ class WarpgroupTile(Tile):
         """See Tile; pairs of sums are stored here."""
         return self.columns + 8
 
-    def product(self, precision, left, right, fill):
+    def main_loop(self, precision, left, right, fill):
         """See Tile."""
-        return make_product(self, fill)
+        return make_main_loop(self, fill)
 
     def spread(self, order):
         """See Tile."""
@@ -64,40 +63,40 @@ def _warpgroup(name, *args):
     return Lazy("netspec.kernels.warpgroup", name, args)
 
 
-def make_product(tile, fill):
-    """A device function ``product(shared, slabs, state)``, see mma_block_tile.make_product; both operands lie in lines.
+def make_main_loop(tile, fill):
+    """A device function ``main_loop(shared, count, state)``, see mma_block_tile; both operands lie in lines.
 
-    The stage that a slab's copies go to was read by the product of the slab before: each warp has waited for that one
-    before it came to the barrier.
+    The memory that a stage's copies go to was read by the product of the stage before: each warp has waited for that
+    one before it came to the barrier.
     """
-    stage, stages, right_at, blocks = tile.stage, tile.stages, tile.rows * TERMS, tile.rows // 64
-    ahead, pending, last = stages - 1, stages - 2, (stages - 1) * stage
+    size, stages, right_at, blocks = tile.stage, tile.stages, tile.rows * BLOCK_K, tile.rows // 64
+    ahead, pending, last = stages - 1, stages - 2, (stages - 1) * size
     zeros = Lazy("netspec.kernels.warp_tiles", "zeros", (blocks * tile.columns // 2,))
     multiply, wait = _warpgroup("multiply", blocks, tile.columns), _warpgroup("wait", blocks, tile.columns)
 
     @device
-    def product(shared, slabs, state):
-        for slab in range(ahead):
-            if slab < slabs:
-                fill(shared, int32(slab * stage), int32(slab), state)
+    def main_loop(shared, count, state):
+        for stage in range(ahead):
+            if stage < count:
+                fill(shared, int32(stage * size), int32(stage), state)
             cp_async_commit()
         sums = zeros()
-        here, there = int32(0), int32(ahead * stage)
-        for slab in range(slabs):
+        here, there = int32(0), int32(ahead * size)
+        for stage in range(count):
             cp_async_wait(pending)
             fence()
             cuda.syncthreads()
             sums = multiply(shared, here, int32(here + right_at), sums)
-            if int32(slab + ahead) < slabs:
-                fill(shared, there, int32(slab + ahead), state)
+            if int32(stage + ahead) < count:
+                fill(shared, there, int32(stage + ahead), state)
             cp_async_commit()
             sums = wait(sums)
             there = here
-            here = int32(here + stage) if here < last else int32(0)
+            here = int32(here + size) if here < last else int32(0)
         cp_async_wait(0)
         return sums
 
-    return product
+    return main_loop
 
 
 def make_spread(tile):

@@ -45,7 +45,7 @@ def variants_on(device: Device, case: Case, phase: Phase = "train", **options: A
     layer = case.layer(phase)
     t = layer.tensors(case.given(phase))
     card = device.capability
-    known = [name for name in layer.variants(device.kind) if layer.needs.get(name, card) == card]
+    known = [name for name in layer.variant_names(device.kind) if layer.needs.get(name, card) == card]
     variants = [name for name in known if layer.supports(t, name)]
     return [case.on(device, phase, variant=variant, **options) for variant in variants]
 

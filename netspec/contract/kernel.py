@@ -25,7 +25,8 @@ class Kernel:
     On CPUs the pass covers ``extent`` positions along ``axes`` of ``over`` in blocks of ``block``; the function gets
     ``start, stop`` first and is called once a block by a team member. On CUDA it is launched with ``threads`` threads
     a block and a thread for every ``per_thread`` positions, or with the ``grid`` it names. ``host`` functions are
-    ordinary Python made of the primitives in ``ops``, their first parameter.
+    ordinary Python made of the primitives in ``ops``, their first parameter. Kernels are equal that do the same,
+    whatever variants they belong to.
     """
 
     function: Callable[..., Any]
@@ -39,9 +40,9 @@ class Kernel:
     per_thread: int
     grid: Callable[[Any], tuple[int, ...]] | None
     host: bool
-    variant: str
+    variant: str = field(compare=False)
     each: str | None
-    when: Mapping[str, Any]
+    when: Mapping[str, Any] = field(hash=False)
     phases: tuple[Phase, ...]
     linear: bool = False
     args: tuple[str, ...] = field(init=False)

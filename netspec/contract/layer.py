@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 from netspec.contract.attrs import Attr, check_attrs
 from netspec.contract.kernel import Backend, Direction, Kernel, Phase
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
+from netspec.contract.variant import Variant, by_cost, names_by_backend
 
 Outputs = Tensor | Mapping[str, Tensor]
+Scalar = int | float | tuple[int | float, ...]
+"""A number, or a tuple of numbers, named or not."""
 
 
 class Tensors(SimpleNamespace):
@@ -65,15 +68,24 @@ class Layer:
     """What the contract suite runs: ``{"attrs": {...}, "inputs": [shape, ...]}`` with small shapes, batch included."""
     whole_only: ClassVar[str | None] = None
     """For a layer that cannot be cut over devices: what to do instead, for the error message."""
+    variants: ClassVar[tuple[Variant, ...]] = ()
+    """Ways to compute it that lie in files of their own, best first; see netspec.contract.variant."""
     kernels: ClassVar[tuple[Kernel, ...]] = ()
+    """Kernels that run after those marked in the class body, as several layers have them. On the class: all kernels."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_attrs(cls.__name__, cls.__dict__.get("attrs", {}))
         cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
         cls.attrs = cls.attrs_schema
-        own = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
-        cls.kernels = _overridden(cls.kernels, own, cls.__name__)
+        marked = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
+        variants = cls.__dict__.get("variants", ())
+        own = [*marked, *cls.__dict__.get("kernels", ()), *(kernel for one in variants for kernel in one.kernels)]
+        cls.kernels = _overridden(super(cls, cls).kernels, own, cls.__name__)
+        if variants:
+            cls.prefer = {**names_by_backend(variants), **cls.__dict__.get("prefer", {})}
+            cls.bounds = {**{one.name: one.bound for one in variants if one.bound}, **cls.__dict__.get("bounds", {})}
+            cls.needs = {one.name: one.capability for one in variants if one.capability}
 
     def __init__(self, attrs: Mapping[str, Any], phase: Phase = "train") -> None:
         self.attrs = SimpleNamespace(**attrs)
@@ -99,19 +111,21 @@ class Layer:
 
     def workspace(self, t: Tensors, variant: str, direction: Direction) -> Mapping[str, Workspace]:
         """Scratch arrays of that variant's kernels, by the name under which a kernel takes them."""
-        return {}
+        named = [one.workspace(self, t, direction) for one in self.variants if one.name == variant]
+        return {name: space for spaces in named for name, space in spaces.items()}
 
-    def scalars(self, t: Tensors, index: int | None = None) -> Mapping[str, int | float]:
+    def scalars(self, t: Tensors, index: int | None = None) -> Mapping[str, Scalar]:
         """Further numbers that kernels take by name; ``index`` is the input's number in an ``each`` pass."""
-        return {}
+        asked = dict.fromkeys(one.scalars for one in self.variants)
+        return {name: value for scalars in asked for name, value in scalars(self, t).items()}
 
     def supports(self, t: Tensors, variant: str) -> bool:
         """Whether that variant can run these shapes and dtypes; "plain" always must."""
-        return True
+        return all(one.supports(self, t) for one in self.variants if one.name == variant)
 
     def rank(self, t: Tensors, direction: Direction, variants: Sequence[str]) -> Sequence[str]:
-        """The variants of a backend, best first, for these shapes; where nothing else is said, as in ``prefer``."""
-        return variants
+        """The variants of a backend, best first, for these shapes: as in ``prefer``, or by their estimated cost."""
+        return by_cost(self.variants, variants, self, t, direction)
 
     def flops(self, t: Tensors) -> Flops:
         """Operations for the batch; the default counts one an output element in each direction."""
@@ -147,8 +161,8 @@ class Layer:
         everything = {**given, **outputs, **params, **state, **self.saved(*args)}
         return Tensors(**everything, inputs=tuple(given.values()), output_names=tuple(outputs))
 
-    def variants(self, backend: Backend) -> tuple[str, ...]:
-        """Variants of kernels for a backend, best first."""
+    def variant_names(self, backend: Backend) -> tuple[str, ...]:
+        """Variants of kernels for a backend, best first, the plain one last."""
         have = {kernel.variant for kernel in self.kernels if backend in kernel.backends}
         order = (*self.prefer.get(backend, ()), "plain")
         return tuple(variant for variant in dict.fromkeys(order) if variant in have)

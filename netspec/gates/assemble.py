@@ -245,8 +245,10 @@ def type_named(text: str) -> Any:
     match = re.fullmatch(r"(\w+)\[(\d)([CA])\]", text)
     if match:
         return array_type(match[1], int(match[2]), match[3])
-    name, _, count = text.partition("*")
-    return tuple_type(name, int(count)) if count else scalar_type(name)
+    if "*" not in text:
+        return scalar_type(text)
+    runs = (run.split("*") for run in text.split("+"))
+    return tuple_type(*(name for name, count in runs for _ in range(int(count))))
 
 
 def _arch(capability: Target) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import groupby, product
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -163,7 +163,8 @@ def _scalar(name: str, value: Any) -> str:
     if name == "key":
         return "uint64"
     if isinstance(value, tuple):
-        return f"int64*{len(value)}"
+        runs = groupby(_scalar("", part) for part in value)
+        return "+".join(f"{kind}*{len(list(parts))}" for kind, parts in runs)
     if isinstance(value, bool | np.bool_):
         return "boolean"
     return "float32" if isinstance(value, float) else "int64"

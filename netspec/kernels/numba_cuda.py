@@ -98,9 +98,9 @@ def scalar_type(dtype: str) -> Any:
     return getattr(types, dtype)
 
 
-def tuple_type(dtype: str, count: int) -> Any:
+def tuple_type(*dtypes: str) -> Any:
     """The compiler's type of a tuple of numbers."""
-    return types.UniTuple(getattr(types, dtype), count)
+    return types.BaseTuple.from_types([getattr(types, dtype) for dtype in dtypes])
 
 
 def compile_errors() -> tuple[type[Exception], ...]:

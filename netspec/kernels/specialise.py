@@ -86,10 +86,12 @@ class _Preparer:
         if not isinstance(definition, ast.FunctionDef):
             raise NetspecError(f"{file}:{definition.lineno}: {function.__qualname__} must be written with 'def'")
         definition.decorator_list, definition.returns = [], None
+        named = list(_named_again(function, definition))
         for argument in _arguments(definition):
             argument.annotation = None
         if ast.get_docstring(definition):
             definition.body = definition.body[1:] or [ast.Pass()]
+        definition.body = [*named, *definition.body]
         own = {*function.__globals__, *function.__code__.co_varnames, *function.__code__.co_freevars}
         _Numbers(self.dtype, hasattr(function, "__netspec_scalar__"), EXTREMA.keys() - own).visit(definition)
         ast.fix_missing_locations(tree)
@@ -156,6 +158,17 @@ def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
 
 def _arguments(definition: ast.FunctionDef) -> list[ast.arg]:
     return [node for node in ast.walk(definition) if isinstance(node, ast.arg)]
+
+
+def _named_again(function: Any, definition: ast.FunctionDef) -> Iterator[ast.stmt]:
+    """For each parameter that is annotated with a named tuple a statement that names its fields: plain tuples come in.
+
+    So its fields count in the hash, which signatures know nothing of.
+    """
+    for argument in _arguments(definition):
+        kind = argument.annotation
+        if isinstance(kind, ast.Name) and hasattr(function.__globals__.get(kind.id), "_fields"):
+            yield from ast.parse(f"{argument.arg} = {kind.id}(*{argument.arg})").body
 
 
 def _chains(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:

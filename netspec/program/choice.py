@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import cast
 
-from netspec.contract.kernel import Backend, Direction
+from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
@@ -31,11 +31,11 @@ def candidates(
 
     ``capability`` is the GPU's; None for CPUs, and where the GPU is not known: what needs a certain one is left out.
     """
-    found: dict[tuple[int, ...], str] = {}
-    for variant in layer.rank(t, direction, layer.variants(kind)):
+    found: dict[tuple[Kernel, ...], str] = {}
+    for variant in layer.rank(t, direction, layer.variant_names(kind)):
         off = _is_off(variant, without) or layer.needs.get(variant, capability) != capability
         if variant == "plain" or (not off and layer.supports(t, variant)):
-            found.setdefault(tuple(map(id, layer.passes(kind, direction, variant))), variant)
+            found.setdefault(layer.passes(kind, direction, variant), variant)
     return tuple(variant for passes, variant in found.items() if passes)
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 from compiled import PRODUCTS, needs_compiler, product
 
-from netspec.layers._cuda.mma_block_tile import VARIANTS
+from netspec.layers._cuda.mma_block_tile import CONFIGURATIONS
 
 pytestmark = needs_compiler
 LARGER = {
-    "tiles of every kind, slabs cut off": ("conv", {"filters": 200, "size": 3, "pad": 1}, (3, 9, 11, 20)),
+    "tiles of every kind, stages cut off": ("conv", {"filters": 200, "size": 3, "pad": 1}, (3, 9, 11, 20)),
     "as AlexNet's second": ("conv", {"filters": 32, "size": 5, "pad": 2, "groups": 2}, (2, 13, 13, 24)),
     "as AlexNet's first": ("conv", {"filters": 40, "size": 11, "stride": 4}, (2, 67, 67, 3)),
-    "a dense layer of many slabs": ("dense", {"units": 136}, (130, 3, 3, 60)),
+    "a dense layer of many stages": ("dense", {"units": 136}, (130, 3, 3, 60)),
 }  # fmt: skip
 CASES = {**PRODUCTS, **LARGER}
 PAIRS = [
     pytest.param(name, variant, marks=[] if variant.endswith("_64x64") and name not in LARGER else [pytest.mark.slow])
-    for variant in VARIANTS
+    for variant in CONFIGURATIONS
     for name in CASES
 ]
 

@@ -7,7 +7,7 @@ import pytest
 from netspec.gates.bank_conflicts import rounds
 from netspec.kernels.warp_tiles import TERMS, bases, line_at, reads, sum_places, term_at
 from netspec.layers._cuda import mma_block_tile as _mma_tile
-from netspec.layers._cuda.mma_block_tile import TILES, WARPS
+from netspec.layers._cuda.mma_block_tile import TILES, WARPS_N
 
 SIDES = [(order, side, tile) for tile in TILES for order in ("lines", "terms") for side in ("left", "right")]
 
@@ -17,7 +17,7 @@ def size_of(tile, side):
 
 
 def warps_of(tile, side):
-    return tile.down if side == "left" else WARPS
+    return tile.warps_m if side == "left" else WARPS_N
 
 
 def test_rounds():
@@ -33,14 +33,14 @@ def test_rounds():
 def test_loads_of_fragments(order, side, tile):
     width = size_of(tile, side)
     starts = [bases(order, side, lane, width) for lane in range(32)]
-    own, places = reads(order, side, tile.left if side == "left" else tile.right, width)
+    own, places = reads(order, side, tile.fragments_m if side == "left" else tile.fragments_n, width)
     for base, distance in places:
         assert rounds([start[base] + distance for start in starts], own) == own
 
 
 @pytest.mark.parametrize(("order", "side", "tile"), SIDES)
 def test_copies_to_shared_memory(order, side, tile):
-    """16 bytes a thread, as mma_operand_copies deals them out; each place of the slab is written once."""
+    """16 bytes a thread, as mma_operand_copies deals them out; each place of the stage is written once."""
     width, written = size_of(tile, side), set()
     for warp in range(tile.threads // 32):
         threads = range(32 * warp, 32 * warp + 32)
@@ -63,11 +63,11 @@ def place_of_copy(order, thread, number, width, threads):
 def test_sums_on_their_way_out(tile, order):
     pitch, apart = tile.pitch(order), 1 if order == "lines" else 2
     starts = [lane // 4 * apart * pitch + lane % 4 * 2 for lane in range(32)]
-    for offset, _ in sum_places(order, tile.left, tile.right, pitch):
+    for offset, _ in sum_places(order, tile.fragments_m, tile.fragments_n, pitch):
         assert rounds([start + offset for start in starts], 2) == 2
     fours = tile.columns // 4
     assert rounds([lane // fours * pitch + lane % fours * 4 for lane in range(32)], 4) == 4
-    assert tile.rows // tile.down * pitch <= tile.stages * tile.stage
+    assert tile.rows // tile.warps_m * pitch <= tile.stages * tile.stage
 
 
 @pytest.mark.parametrize(("order", "side", "tile"), SIDES)

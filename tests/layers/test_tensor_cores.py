@@ -4,9 +4,9 @@ import pytest
 
 from netspec.check.subject import Case
 from netspec.contract.tensor import Tensor
-from netspec.layers._cuda import conv_mma as mma
-from netspec.layers._cuda.implicit_gemm_shapes import divisor, of_dense
+from netspec.layers._cuda.implicit_gemm import divisor, of_dense
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, TILES, tiles
+from netspec.layers._cuda.mma_variants import chunks as chunks_of
 from netspec.program.choice import candidates
 from netspec.registry import layer_types
 from netspec.spec.types import CudaSpec
@@ -79,7 +79,7 @@ def test_chunks_of_the_weights_gradient_are_no_few_blocks_too_many(filters, chan
     attrs = {**CONV3, "filters": filters, "groups": groups}
     case = Case(layer_types()["conv"], attrs, (Tensor((128, 13, 13, channels), "float32"),))
     geometry = case.layer().tensors(case.given("train")).geometry
-    assert mma.chunks(geometry) == chunks
+    assert chunks_of(geometry) == chunks
     blocks = tiles(geometry.patch, 128) * tiles(geometry.share, 128) * groups * chunks
     assert blocks <= 2 * PROCESSORS
 

@@ -49,7 +49,7 @@ def wanted(values: Mapping[str, Array], reference: Callable[..., Torch]) -> dict
 def variants(layer_type: str, attrs: Attrs, shape: Shape) -> list[str]:
     """Variants of the CPU kernels that run these shapes."""
     single = SingleLayer(layer_type, attrs, [Tensor(shape)], cpu())
-    return [v for v in single.layer.variants("cpu") if single.layer.supports(single.t, v)]
+    return [v for v in single.layer.variant_names("cpu") if single.layer.supports(single.t, v)]
 
 
 def compare(

@@ -13,6 +13,7 @@ from netspec.device.base import Call, Device, Lane
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
+from netspec.device.scalars import scalar
 from netspec.device.synchronous import Array, SynchronousDevice, nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host
@@ -100,7 +101,7 @@ class CpuDevice(SynchronousDevice):
 
     def _arguments(self, one: Pass, arrays: Mapping[str, Array], member: int) -> tuple[Any, ...]:
         return tuple(
-            _scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target, member)
+            scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target, member)
             for name, target in one.args
         )
 
@@ -110,12 +111,6 @@ def _array(one: Pass, arrays: Mapping[str, Array], target: str, member: int) -> 
     if target in one.per_member:
         array = array[member]
     return array.reshape(-1) if target in one.flat else array
-
-
-def _scalar(name: str, value: Any, dtype: str) -> Any:
-    if name == "key":
-        return np.uint64(value)
-    return np.dtype(dtype).type(value) if isinstance(value, float) else value
 
 
 def _signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from netspec.device.scalars import scalar
 from netspec.planning.plan import Pass
 
 Array = Any
@@ -15,7 +14,7 @@ Array = Any
 def arguments(one: Pass, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
     """The values of a pass's arguments, in the kernel's order."""
     return tuple(
-        _scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target)
+        scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target)
         for name, target in one.args
     )
 
@@ -25,9 +24,3 @@ def _array(one: Pass, arrays: Mapping[str, Array], target: str) -> Array:
     if target in one.per_member:
         array = array.reshape(tuple(array.shape[1:]))  # a GPU has one member
     return array.reshape((array.size,)) if target in one.flat else array
-
-
-def _scalar(name: str, value: Any, dtype: str) -> Any:
-    if name == "key":
-        return np.uint64(value)
-    return np.dtype(dtype).type(value) if isinstance(value, float) else value

@@ -1,14 +1,20 @@
-"""Softmax and cross-entropy in CUDA: one block of threads a row, which meet in shared memory in a fixed order."""
+"""Softmax and cross-entropy in CUDA, the variant ``vector``: a block of several warps a row, 128-bit accesses.
+
+A row is read for its maximum, its sum and the label's rank in one go. The first four scores of each thread stay with it
+for the probabilities; further ones come from the cache.
+"""
 
 import math
 
-from netspec.plugin import VALID, backward, cuda, device, forward, load4, quotient, shuffle_xor, store4
+from netspec.plugin import VALID, Variant, backward, cuda, device, forward, load4, quotient, shuffle_xor, store4
 
-THREADS = 32
 NAN = math.nan
 """What a row is worth whose label is none; of the compute dtype, as other constants are."""
 TOP = 5
 """Errors are counted among the first and among the first TOP classes."""
+THREADS, WARPS, LANES = 256, 8, 32
+LOWEST = -3.4028234663852886e38
+"""Where a maximum starts: the lowest number, so that what a thread without elements adds is zero."""
 
 
 def _rows(t):
@@ -17,104 +23,6 @@ def _rows(t):
 
 def _one_block(t):
     return (1,)
-
-
-@device
-def fold(scratch, value, largest):
-    """The largest, or the sum, of the values of all threads of a block; the same tree each time."""
-    thread, half = cuda.threadIdx.x, THREADS // 2
-    scratch[thread] = value
-    cuda.syncthreads()
-    while half > 0:
-        if thread < half:
-            other = scratch[thread + half]
-            scratch[thread] = max(scratch[thread], other) if largest else scratch[thread] + other
-        cuda.syncthreads()
-        half //= 2
-    result = scratch[0]
-    cuda.syncthreads()
-    return result
-
-
-@device
-def softmax_row(x, probs, i, scratch):
-    """Write one row of probabilities; gives the highest score and the sum of exponentials relative to it."""
-    thread = cuda.threadIdx.x
-    highest = x[i, 0]
-    for j in range(thread, x.shape[1], THREADS):
-        highest = max(highest, x[i, j])
-    highest = fold(scratch, highest, True)
-    total = 0.0
-    for j in range(thread, x.shape[1], THREADS):
-        probs[i, j] = math.exp(x[i, j] - highest)
-        total += probs[i, j]
-    total = fold(scratch, total, False)
-    for j in range(thread, x.shape[1], THREADS):
-        probs[i, j] /= total
-    return highest, total
-
-
-@device
-def better(x, i, label, scratch):
-    """How many other classes score no lower than the label: a tie or a NaN counts against it."""
-    count = 0.0
-    for j in range(cuda.threadIdx.x, x.shape[1], THREADS):
-        if j != label and not x[i, j] < x[i, label]:
-            count += 1.0
-    return fold(scratch, count, False)
-
-
-@forward("cuda", over="x", grid=_rows, threads=THREADS, writes=("probs", "rows"), phases=("train", "eval"))
-def judge_cuda(x, label, probs, rows, counters):
-    """One row's probabilities and its terms of the report: zero for rows that only fill up a batch."""
-    scratch = cuda.shared.array(THREADS, x.dtype)
-    i = cuda.blockIdx.x
-    known, valid = 0 <= label[i] < x.shape[1], i < counters[VALID]
-    highest, total = softmax_row(x, probs, i, scratch)
-    rank = better(x, i, label[i] if known else 0, scratch)
-    if cuda.threadIdx.x == 0:
-        loss = math.log(total) + (highest - x[i, label[i] if known else 0])
-        rows[i, 0] = (loss if known else NAN) if valid else 0.0
-        rows[i, 1] = 1.0 if valid and (rank >= 1.0 or not known) else 0.0
-        rows[i, 2] = 1.0 if valid and (rank >= TOP or not known) else 0.0
-        rows[i, 3] = 1.0 if valid else 0.0
-
-
-@forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)
-def report_cuda(rows, report):
-    """Sums over rows: one thread a sum."""
-    r = cuda.grid(1)
-    if r < report.size:
-        total = 0.0
-        for i in range(rows.shape[0]):
-            total += rows[i, r]
-        report[r] = total
-
-
-@forward("cuda", over="x", grid=_rows, threads=THREADS, writes="probs", phases=("predict",))
-def probs_cuda(x, probs):
-    """Probabilities alone."""
-    scratch = cuda.shared.array(THREADS, x.dtype)
-    softmax_row(x, probs, cuda.blockIdx.x, scratch)
-
-
-@backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases=("train",))
-def backward_cuda(probs, label, d_x, counters, weight):
-    """One element of the gradient a thread."""
-    place = cuda.grid(1)
-    i, j = place // d_x.shape[1], place % d_x.shape[1]
-    if i < d_x.shape[0]:
-        share = probs[i, j] - (1.0 if j == label[i] else 0.0)
-        known = 0 <= label[i] < d_x.shape[1]
-        d_x[i, j] = (weight * share / counters[VALID] if known else NAN) if i < counters[VALID] else 0.0
-
-
-# Fast: a block of several warps a row, 128-bit accesses; a row is read for its maximum, its sum and the label's rank in
-# one go. The first four scores of each thread stay with it for the probabilities; further ones come from the cache.
-
-WIDE, WARPS, LANES = 256, 8, 32
-LEAST = -3.4028234663852886e38
-"""Where a maximum starts: the lowest number, so that what a thread without elements adds is zero."""
 
 
 @device
@@ -135,14 +43,14 @@ def is_better(value, bar):
 def first_scores(x, i):
     """A thread's first four scores of row i; the lowest numbers where there are none."""
     j = 4 * cuda.threadIdx.x
-    return load4(x, i * x.shape[1] + j) if j < x.shape[1] else (LEAST, LEAST, LEAST, LEAST)
+    return load4(x, i * x.shape[1] + j) if j < x.shape[1] else (LOWEST, LOWEST, LOWEST, LOWEST)
 
 
 @device
 def summary_of(scores, bar):
     """Maximum, sum of exponentials relative to it, and how many reach the bar, of four scores."""
     a, b, c, d = scores
-    largest = max(max(max(a, b), max(c, d)), LEAST)  # not minus infinity, from which nothing can be subtracted
+    largest = max(max(max(a, b), max(c, d)), LOWEST)  # not minus infinity, from which nothing can be subtracted
     total = math.exp(a - largest) + math.exp(b - largest) + math.exp(c - largest) + math.exp(d - largest)
     return largest, total, is_better(a, bar) + is_better(b, bar) + is_better(c, bar) + is_better(d, bar)
 
@@ -150,10 +58,10 @@ def summary_of(scores, bar):
 @device
 def summary(x, i, scores, bar):
     """A thread's part of row i: maximum, sum, and how many scores reach the bar."""
-    part = (LEAST, 0.0, 0.0)
+    part = (LOWEST, 0.0, 0.0)
     if 4 * cuda.threadIdx.x < x.shape[1]:
         part = merged(part, summary_of(scores, bar))
-    for j in range(4 * (cuda.threadIdx.x + WIDE), x.shape[1], 4 * WIDE):
+    for j in range(4 * (cuda.threadIdx.x + THREADS), x.shape[1], 4 * THREADS):
         part = merged(part, summary_of(load4(x, i * x.shape[1] + j), bar))
     return part
 
@@ -188,13 +96,11 @@ def write_row(x, probs, i, scores, highest, total):
     share, j = 1.0 / total, 4 * cuda.threadIdx.x
     if j < x.shape[1]:
         write_four(scores, probs, i * x.shape[1] + j, highest, share)
-    for k in range(j + 4 * WIDE, x.shape[1], 4 * WIDE):
+    for k in range(j + 4 * THREADS, x.shape[1], 4 * THREADS):
         write_four(load4(x, i * x.shape[1] + k), probs, i * x.shape[1] + k, highest, share)
 
 
-@forward(
-    "cuda", over="x", grid=_rows, threads=WIDE, writes=("probs", "rows"), phases=("train", "eval"), variant="vector"
-)
+@forward("cuda", over="x", grid=_rows, threads=THREADS, writes=("probs", "rows"), phases=("train", "eval"))
 def judge_vector_cuda(x, label, probs, rows, counters):
     """One row's probabilities and its terms of the report."""
     scratch = cuda.shared.array((WARPS, 3), x.dtype)
@@ -214,9 +120,7 @@ def judge_vector_cuda(x, label, probs, rows, counters):
         rows[i, 3] = 1.0 if valid else 0.0
 
 
-@forward(
-    "cuda", over="report", grid=_one_block, writes="report", phases=("train", "eval"), threads=128, variant="vector"
-)
+@forward("cuda", over="report", grid=_one_block, writes="report", phases=("train", "eval"), threads=128)
 def report_vector_cuda(rows, report):
     """Sums over rows: one warp a sum."""
     r, lane = cuda.threadIdx.x // LANES, cuda.threadIdx.x % LANES
@@ -229,7 +133,7 @@ def report_vector_cuda(rows, report):
         report[r] = total
 
 
-@forward("cuda", over="x", grid=_rows, threads=WIDE, writes="probs", phases=("predict",), variant="vector")
+@forward("cuda", over="x", grid=_rows, threads=THREADS, writes="probs", phases=("predict",))
 def probs_vector_cuda(x, probs):
     """Probabilities alone."""
     scratch = cuda.shared.array((WARPS, 3), x.dtype)
@@ -239,7 +143,7 @@ def probs_vector_cuda(x, probs):
     write_row(x, probs, i, scores, highest, total)
 
 
-@backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", phases=("train",), variant="vector")
+@backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", phases=("train",))
 def backward_vector_cuda(probs, label, d_x, counters, weight):
     """Four neighbours of a row of the gradient a thread."""
     fours, place = d_x.shape[1] // 4, cuda.grid(1)
@@ -252,3 +156,10 @@ def backward_vector_cuda(probs, label, d_x, counters, weight):
         a, b = a - (1.0 if j == at else 0.0), b - (1.0 if j + 1 == at else 0.0)
         c, d = c - (1.0 if j + 2 == at else 0.0), d - (1.0 if j + 3 == at else 0.0)
         store4(d_x, 4 * place, factor * a, factor * b, factor * c, factor * d)
+
+
+VARIANT = Variant(
+    "vector",
+    kernels=(judge_vector_cuda, report_vector_cuda, probs_vector_cuda, backward_vector_cuda),
+    supports=lambda layer, t: t.x.shape[1] % 4 == 0,
+)

@@ -4,16 +4,34 @@ A block has a tile of 32 x 64 results, of which each of its 128 threads computes
 consists of: each is read once for 32 images. Places outside the image are left out for the whole block.
 """
 
-from netspec.plugin import Lazy, backward, cuda, device, forward, load4
+from typing import NamedTuple
+
+from netspec.layers._window import Window
+from netspec.plugin import Lazy, Variant, backward, cuda, device, forward, load4
 
 np = Lazy("numpy")
-THREADS, ROWS, COLUMNS, TERMS, PITCH = 128, 32, 64, 16, 36
-"""Threads of a block, its tile, terms that are added at once, and how far rows of the left tile are apart."""
-LEFT, RIGHT = TERMS * PITCH, TERMS * COLUMNS
-"""Elements of both tiles."""
-LANES, STRANDS = 32, 16
+THREADS, ROWS, COLUMNS, BLOCK_K, PITCH = 128, 32, 64, 16, 36
+"""Threads of a block, its tile, terms of a stage, and elements from term to term of the left operand."""
+LEFT, RIGHT = BLOCK_K * PITCH, BLOCK_K * COLUMNS
+"""Elements of both operands in shared memory."""
+FILTERS, THREADS_PER_FILTER = 32, 16
 """Filters of a block that sums a shared bias's gradient, and threads for each of them."""
-APART, SHARED = {"bias": True, "shared_bias": False}, {"bias": True, "shared_bias": True}
+PER_OUTPUT, SHARED = {"bias": True, "shared_bias": False}, {"bias": True, "shared_bias": True}
+
+
+class Shape(NamedTuple):
+    """x's height, width and channels; y's width and channels; channels of a group."""
+
+    height: int
+    width: int
+    channels: int
+    out_w: int
+    filters: int
+    depth: int
+
+
+def _scalars(layer, t):
+    return {"shape": Shape(*t.x.shape[1:], *t.y.shape[2:], t.weight.shape[4])}
 
 
 def tiles(count, size):
@@ -41,9 +59,9 @@ def weights(t):
     return t.y.shape[1] * t.y.shape[2] * pixels, groups * tiles(share, COLUMNS), tiles(depth, ROWS)
 
 
-def strips(t):
+def filter_blocks(t):
     """Blocks for the filters."""
-    return (tiles(t.y.shape[3], LANES),)
+    return (tiles(t.y.shape[3], FILTERS),)
 
 
 # A tile's product ---------------------------------------------------------------------------------------------------
@@ -55,8 +73,8 @@ def fill(tile, pitch, rows, source, base, step_row, step_term, count, terms, alo
 
     Neighbouring threads take neighbours in memory: terms where ``along_terms``, else rows.
     """
-    for i in range(cuda.threadIdx.x, rows * TERMS, THREADS):
-        row, term = (i // TERMS, i % TERMS) if along_terms else (i % rows, i // rows)
+    for i in range(cuda.threadIdx.x, rows * BLOCK_K, THREADS):
+        row, term = (i // BLOCK_K, i % BLOCK_K) if along_terms else (i % rows, i // rows)
         if term < terms:
             tile[term * pitch + row] = (
                 source[np.uint64(base + row * step_row + term * step_term)] if row < count else 0.0
@@ -70,7 +88,7 @@ def plus(sums, a, b):
 
 
 @device
-def product(left, right, terms, sums):
+def multiply(left, right, terms, sums):
     """A thread's 4 x 4 sums with the terms in the tiles added."""
     row, column = 4 * (cuda.threadIdx.x // 16), 4 * (cuda.threadIdx.x % 16)
     p, q, r, s = sums
@@ -112,7 +130,7 @@ def zeros():
 def convolved(left, right, x, weight, shape, window):
     """The sums of a block's position: pixels of its window that lie inside, their channels in parts."""
     height, width, channels, out_w, filters, depth = shape
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left = window
+    size_h, size_w, stride_h, stride_w, pad_top, pad_left, _, _ = window
     position, first = cuda.blockIdx.x, cuda.blockIdx.z * ROWS
     g, column = split(cuda.blockIdx.y, filters * depth // channels)
     f = g * (filters * depth // channels) + column
@@ -122,14 +140,14 @@ def convolved(left, right, x, weight, shape, window):
     for pixel in range(size_h * size_w):
         h, w = top + pixel // size_w, left_pixel + pixel % size_w
         if 0 <= h < height and 0 <= w < width:
-            for c in range(0, depth, TERMS):
-                terms = min(TERMS, depth - c)
+            for c in range(0, depth, BLOCK_K):
+                terms = min(BLOCK_K, depth - c)
                 source = ((first * height + h) * width + w) * channels + g * depth + c
                 fill(left, PITCH, ROWS, x, source, height * width * channels, 1, images, terms, True)
                 source = ((position * size_h * size_w + pixel) * depth + c) * filters + f
                 fill(right, COLUMNS, COLUMNS, weight, source, 1, filters, columns, terms, False)
                 cuda.syncthreads()
-                sums = product(left, right, terms, sums)
+                sums = multiply(left, right, terms, sums)
                 cuda.syncthreads()
     return sums, (f, images, columns)
 
@@ -147,35 +165,35 @@ def with_bias(sums, bias, first, columns):
 
 
 @forward("cuda", over="y", grid=outputs, threads=THREADS, linear=True, writes="y", when={"bias": True})
-def forward_cuda(x, weight, bias, y, shape, window):
+def forward_cuda(x, weight, bias, y, shape: Shape, window: Window):
     """One position of 32 images."""
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
     sums, (f, images, columns) = convolved(left, right, x, weight, shape, window)
-    filters, positions = shape[4], cuda.gridDim.x
+    filters, positions = shape.filters, cuda.gridDim.x
     apart = cuda.blockIdx.x * filters if bias.size > filters else 0
     base = (cuda.blockIdx.z * ROWS * positions + cuda.blockIdx.x) * filters + f
     put(y, base, positions * filters, with_bias(sums, bias, apart + f, columns), images, columns)
 
 
 @forward("cuda", over="y", grid=outputs, threads=THREADS, linear=True, writes="y", when={"bias": False})
-def forward_unbiased_cuda(x, weight, y, shape, window):
+def forward_unbiased_cuda(x, weight, y, shape: Shape, window: Window):
     """The same without a bias."""
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
     sums, (f, images, columns) = convolved(left, right, x, weight, shape, window)
-    filters, positions = shape[4], cuda.gridDim.x
+    filters, positions = shape.filters, cuda.gridDim.x
     base = (cuda.blockIdx.z * ROWS * positions + cuda.blockIdx.x) * filters + f
     put(y, base, positions * filters, sums, images, columns)
 
 
 @backward("cuda", over="d_x", grid=inputs, threads=THREADS, linear=True, writes="d_x")
-def d_x_cuda(weight, dy, d_x, shape, window):
+def d_x_cuda(weight, dy, d_x, shape: Shape, window: Window):
     """One pixel of 32 images: the windows that it lies in, their filters in parts."""
     left = cuda.shared.array(LEFT, dy.dtype)
     right = cuda.shared.array(RIGHT, dy.dtype)
     height, width, channels, out_w, filters, depth = shape
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left = window
+    size_h, size_w, stride_h, stride_w, pad_top, pad_left, _, _ = window
     here, first = cuda.blockIdx.x, cuda.blockIdx.z * ROWS
     g, column = split(cuda.blockIdx.y, depth)
     positions, share = weight.size // (size_h * size_w * depth * filters), filters * depth // channels
@@ -187,26 +205,26 @@ def d_x_cuda(weight, dy, d_x, shape, window):
         on = h % stride_h == 0 and w % stride_w == 0 and 0 <= oh < positions // out_w and 0 <= ow < out_w
         if on:
             position = oh * out_w + ow
-            for f in range(g * share, (g + 1) * share, TERMS):
-                terms = min(TERMS, (g + 1) * share - f)
+            for f in range(g * share, (g + 1) * share, BLOCK_K):
+                terms = min(BLOCK_K, (g + 1) * share - f)
                 source = (first * positions + position) * filters + f
                 fill(left, PITCH, ROWS, dy, source, positions * filters, 1, images, terms, True)
                 source = ((position * size_h * size_w + pixel) * depth + column) * filters + f
                 fill(right, COLUMNS, COLUMNS, weight, source, filters, 1, columns, terms, True)
                 cuda.syncthreads()
-                sums = product(left, right, terms, sums)
+                sums = multiply(left, right, terms, sums)
                 cuda.syncthreads()
     base = (first * height * width + here) * channels + g * depth + column
     put(d_x, base, height * width * channels, sums, images, columns)
 
 
 @backward("cuda", over="d_weight", grid=weights, threads=THREADS, linear=True, writes="d_weight")
-def d_weight_cuda(x, dy, d_weight, shape, window):
+def d_weight_cuda(x, dy, d_weight, shape: Shape, window: Window):
     """One pixel of one position's windows: channels by filters, the images in parts."""
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
     height, width, channels, out_w, filters, depth = shape
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left = window
+    size_h, size_w, stride_h, stride_w, pad_top, pad_left, _, _ = window
     position, row = cuda.blockIdx.x // (size_h * size_w), cuda.blockIdx.z * ROWS
     pixel = cuda.blockIdx.x % (size_h * size_w)
     share = filters * depth // channels
@@ -217,19 +235,19 @@ def d_weight_cuda(x, dy, d_weight, shape, window):
     w = position % out_w * stride_w - pad_left + pixel % size_w
     sums = zeros()
     if 0 <= h < height and 0 <= w < width:
-        for n in range(0, images, TERMS):
-            terms = min(TERMS, images - n)
+        for n in range(0, images, BLOCK_K):
+            terms = min(BLOCK_K, images - n)
             source = n * area + (h * width + w) * channels + g * depth + row
             fill(left, PITCH, ROWS, x, source, 1, area, rows, terms, False)
             source = (n * positions + position) * filters + f
             fill(right, COLUMNS, COLUMNS, dy, source, 1, positions * filters, columns, terms, False)
             cuda.syncthreads()
-            sums = product(left, right, terms, sums)
+            sums = multiply(left, right, terms, sums)
             cuda.syncthreads()
     put(d_weight, (cuda.blockIdx.x * depth + row) * filters + f, filters, sums, rows, columns)
 
 
-@backward("cuda", over="d_bias", linear=True, writes="d_bias", when=APART)
+@backward("cuda", over="d_bias", linear=True, writes="d_bias", when=PER_OUTPUT)
 def d_bias_cuda(dy, d_bias):
     """One bias a thread, summed over the images."""
     i = cuda.grid(1)
@@ -240,18 +258,26 @@ def d_bias_cuda(dy, d_bias):
         d_bias[i] = total
 
 
-@backward("cuda", over="d_bias", grid=strips, threads=(LANES, STRANDS), linear=True, writes="d_bias", when=SHARED)
+@backward("cuda", over="d_bias", grid=filter_blocks, threads=(FILTERS, THREADS_PER_FILTER), linear=True,
+          writes="d_bias", when=SHARED)  # fmt: skip
 def d_shared_bias_cuda(dy, d_bias):
     """A filter's bias summed over images and positions: sixteen threads take every sixteenth of them."""
-    parts = cuda.shared.array((STRANDS, LANES), dy.dtype)
-    lane, strand, filters = cuda.threadIdx.x, cuda.threadIdx.y, d_bias.size
-    f, total = cuda.blockIdx.x * LANES + lane, 0.0
+    sums = cuda.shared.array((THREADS_PER_FILTER, FILTERS), dy.dtype)
+    lane, part, filters = cuda.threadIdx.x, cuda.threadIdx.y, d_bias.size
+    f, total = cuda.blockIdx.x * FILTERS + lane, 0.0
     if f < filters:
-        for i in range(strand, dy.size // filters, STRANDS):
+        for i in range(part, dy.size // filters, THREADS_PER_FILTER):
             total += dy[np.uint64(i * filters + f)]
-    parts[strand, lane] = total
+    sums[part, lane] = total
     cuda.syncthreads()
-    if strand == 0 and f < filters:
-        for other in range(1, STRANDS):
-            total += parts[other, lane]
+    if part == 0 and f < filters:
+        for other in range(1, THREADS_PER_FILTER):
+            total += sums[other, lane]
         d_bias[f] = total
+
+
+PLAIN = Variant(
+    "plain",
+    kernels=(forward_cuda, forward_unbiased_cuda, d_x_cuda, d_weight_cuda, d_bias_cuda, d_shared_bias_cuda),
+    scalars=_scalars,
+)

@@ -1,4 +1,4 @@
-"""The fast CUDA pooling: four channels a thread in 128-bit accesses, four rows a block, whose reads share the cache.
+"""Pooling in CUDA, the variant ``vector``: a float4 of channels a thread, four rows a block, whose reads share caches.
 
 Forward a thread takes a place of y and reads its window, nine pixels at once: three rows of three where the window is
 no wider, else a row. Backward it takes the stride x stride pixels whose last window is the same: at most four windows
@@ -8,8 +8,10 @@ would lie outside is replaced by something inside that counts for nothing, so th
 
 import math
 
+from netspec.layers._cuda import float4
 from netspec.layers._cuda.float4 import THREADS, at, blocks, image, place
-from netspec.plugin import Lazy, backward, device, forward, load4, store4
+from netspec.layers._window import Window
+from netspec.plugin import Lazy, Variant, backward, device, forward, load4, store4
 
 np = Lazy("numpy")
 LEAST = -math.inf
@@ -31,8 +33,8 @@ def cells(t):
     return blocks(t, t.y.shape[1] + 2, t.y.shape[2] + 2)
 
 
-OF_OUTPUTS = {"over": "y", "grid": outputs, "threads": THREADS, "variant": "vector"}
-OF_CELLS = {"over": "d_x", "grid": cells, "threads": THREADS, "variant": "vector"}
+OF_OUTPUTS = {"over": "y", "grid": outputs, "threads": THREADS}
+OF_CELLS = {"over": "d_x", "grid": cells, "threads": THREADS}
 """How passes are cut."""
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
 
@@ -43,6 +45,18 @@ def clipped(position, stride, pad, size, length):
     start = np.int32(position * stride - pad)
     first, stop = max(start, np.int32(0)), min(np.int32(start + size), np.int32(length))
     return first, stop, np.int32(first - start)
+
+
+@device
+def clipped_rows(window, oh, height):
+    """The rows of the windows of output row oh, see ``clipped``."""
+    return clipped(oh, window.stride_h, window.pad_top, window.size_h, height)
+
+
+@device
+def clipped_columns(window, ow, width):
+    """The columns of the windows of output column ow, see ``clipped``."""
+    return clipped(ow, window.stride_w, window.pad_left, window.size_w, width)
 
 
 @device
@@ -97,11 +111,11 @@ def better12(best, where, values, here):
 
 
 @device
-def maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+def maximum(x, n, oh, ow, c, window):
     """The largest pixel of a window in four channels and where it is; one that is read again is no larger."""
-    top, bottom, skipped = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
-    left, right, column = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
-    wide, channels, rows = np.int32(size_w), np.int32(x.shape[3]), np.int32(3 if size_w <= 3 else 1)
+    top, bottom, skipped = clipped_rows(window, oh, x.shape[1])
+    left, right, column = clipped_columns(window, ow, x.shape[2])
+    wide, channels, rows = np.int32(window.size_w), np.int32(x.shape[3]), np.int32(3 if window.size_w <= 3 else 1)
     here, last, row, start = np.int32(skipped * wide + column), np.int32(right - 1), top, np.int32(image(x, n) + c)
     best, where = (LEAST, LEAST, LEAST, LEAST), (here, here, here, here)
     while row < bottom:
@@ -124,22 +138,22 @@ def write(array, to, values):
 
 
 @forward("cuda", writes=("y", "argmax"), when=MAX, phases=("train",), **OF_OUTPUTS)
-def max_vector_cuda(x, y, argmax, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+def max_vector_cuda(x, y, argmax, window: Window):
     """Maxima and their places."""
     n, oh, ow, c = place(y.shape[3])
     if oh < y.shape[1] and ow < y.shape[2]:
-        best, where = maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+        best, where = maximum(x, n, oh, ow, c, window)
         to = at(y, oh, ow, np.int32(image(y, n) + c))
         write(y, to, best)
         write(argmax, to, where)
 
 
 @forward("cuda", writes="y", when=MAX, phases=("eval", "predict"), **OF_OUTPUTS)
-def max_only_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+def max_only_vector_cuda(x, y, window: Window):
     """Maxima alone."""
     n, oh, ow, c = place(y.shape[3])
     if oh < y.shape[1] and ow < y.shape[2]:
-        best, _ = maximum(x, n, oh, ow, c, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+        best, _ = maximum(x, n, oh, ow, c, window)
         write(y, at(y, oh, ow, np.int32(image(y, n) + c)), best)
 
 
@@ -163,12 +177,12 @@ def added12(total, values, inside, more):
 
 
 @forward("cuda", writes="y", when=AVERAGE, **OF_OUTPUTS)
-def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+def average_vector_cuda(x, y, window: Window):
     """Averages over the pixels of windows that lie inside."""
     n, oh, ow, c = place(y.shape[3])
     if oh < y.shape[1] and ow < y.shape[2]:
-        top, bottom, _ = clipped(oh, stride_h, pad_top, size_h, x.shape[1])
-        left, right, _ = clipped(ow, stride_w, pad_left, size_w, x.shape[2])
+        top, bottom, _ = clipped_rows(window, oh, x.shape[1])
+        left, right, _ = clipped_columns(window, ow, x.shape[2])
         start, channels, row = np.int32(image(x, n) + c), np.int32(x.shape[3]), top
         end, last, total = np.int32(bottom - 1), np.int32(right - 1), (0.0, 0.0, 0.0, 0.0)
         while row < bottom:
@@ -188,9 +202,10 @@ def average_vector_cuda(x, y, size_h, size_w, stride_h, stride_w, pad_top, pad_l
 
 
 @device
-def is_cell(d_x, row, column, strides, pads):
+def is_cell(d_x, row, column, window):
     """Whether a cell's first pixel lies inside the image, or before it."""
-    top, left = np.int32(row * strides[0] - pads[0]), np.int32(column * strides[1] - pads[1])
+    top = np.int32(row * window.stride_h - window.pad_top)
+    left = np.int32(column * window.stride_w - window.pad_left)
     return top < np.int32(d_x.shape[1]) and left < np.int32(d_x.shape[2])
 
 
@@ -234,12 +249,12 @@ def taken(total, where, values, here):
 
 
 @device
-def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
+def spread(d_x, y, thread, where, values, window, everywhere):
     """Write the pixels of a cell: of its four windows' gradients those whose place they are."""
     n, oh, ow, c = thread
-    (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left) = sizes, strides, pads
-    top, bottom, first = clipped(oh, stride_h, pad_top, stride_h, d_x.shape[1])
-    left, right, start = clipped(ow, stride_w, pad_left, stride_w, d_x.shape[2])
+    size_h, size_w, stride_h, stride_w = window.size_h, window.size_w, window.stride_h, window.stride_w
+    top, bottom, first = clipped(oh, stride_h, window.pad_top, stride_h, d_x.shape[1])
+    left, right, start = clipped(ow, stride_w, window.pad_left, stride_w, d_x.shape[2])
     high, low = reach(np.int32(oh - 1), size_h, y.shape[1]), reach(oh, size_h, y.shape[1])
     near, far = reach(np.int32(ow - 1), size_w, y.shape[2]), reach(ow, size_w, y.shape[2])
     width, under, behind = np.int32(size_w), np.int32(first + bottom - top), np.int32(start + right - left)
@@ -261,36 +276,34 @@ def spread(d_x, y, thread, where, values, sizes, strides, pads, everywhere):
 
 
 @backward("cuda", writes="d_x", when=MAX, **OF_CELLS)
-def d_max_vector_cuda(dy, argmax, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+def d_max_vector_cuda(dy, argmax, d_x, window: Window):
     """Each maximum gets the gradient of its window."""
     n, oh, ow, c = place(d_x.shape[3])
-    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
-    if is_cell(d_x, oh, ow, strides, pads):
+    if is_cell(d_x, oh, ow, window):
         i, j, k, m = windows(dy, n, oh, ow, c)
         where = load4(argmax, i), load4(argmax, j), load4(argmax, k), load4(argmax, m)
         values = load4(dy, i), load4(dy, j), load4(dy, k), load4(dy, m)
-        spread(d_x, dy, (n, oh, ow, c), where, values, sizes, strides, pads, False)
+        spread(d_x, dy, (n, oh, ow, c), where, values, window, False)
 
 
 @device
-def pixels(position, stride, pad, size, length, count):
+def pixels(clip, position, count):
     """How many pixels of a window lie inside along an axis; of one that does not exist 1."""
-    first, stop, _ = clipped(position, stride, pad, size, length)
-    return np.float32(np.int32(stop - first if position >= 0 and position < np.int32(count) else 1))
+    return np.float32(np.int32(clip[1] - clip[0] if position >= 0 and position < np.int32(count) else 1))
 
 
 @backward("cuda", writes="d_x", when=AVERAGE, **OF_CELLS)
-def d_average_vector_cuda(dy, d_x, size_h, size_w, stride_h, stride_w, pad_top, pad_left):
+def d_average_vector_cuda(dy, d_x, window: Window):
     """Each pixel gets its share of the gradient of all windows that it lies in."""
     n, oh, ow, c = place(d_x.shape[3])
-    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
-    if is_cell(d_x, oh, ow, strides, pads):
+    if is_cell(d_x, oh, ow, window):
         i, j, k, m = windows(dy, n, oh, ow, c)
         a, b, d, e = load4(dy, i), load4(dy, j), load4(dy, k), load4(dy, m)
-        high = pixels(np.int32(oh - 1), stride_h, pad_top, size_h, d_x.shape[1], dy.shape[1])
-        low = pixels(oh, stride_h, pad_top, size_h, d_x.shape[1], dy.shape[1])
-        near = pixels(np.int32(ow - 1), stride_w, pad_left, size_w, d_x.shape[2], dy.shape[2])
-        far = pixels(ow, stride_w, pad_left, size_w, d_x.shape[2], dy.shape[2])
+        above, before = np.int32(oh - 1), np.int32(ow - 1)
+        high = pixels(clipped_rows(window, above, d_x.shape[1]), above, dy.shape[1])
+        low = pixels(clipped_rows(window, oh, d_x.shape[1]), oh, dy.shape[1])
+        near = pixels(clipped_columns(window, before, d_x.shape[2]), before, dy.shape[2])
+        far = pixels(clipped_columns(window, ow, d_x.shape[2]), ow, dy.shape[2])
         share = 1.0 / (high * low * near * far)  # one division for all four
         values = (
             added((0.0, 0.0, 0.0, 0.0), a, share * low * far),
@@ -298,4 +311,18 @@ def d_average_vector_cuda(dy, d_x, size_h, size_w, stride_h, stride_w, pad_top, 
             added((0.0, 0.0, 0.0, 0.0), d, share * high * far),
             added((0.0, 0.0, 0.0, 0.0), e, share * high * near),
         )
-        spread(d_x, dy, (n, oh, ow, c), ANYWHERE, values, sizes, strides, pads, True)
+        spread(d_x, dy, (n, oh, ow, c), ANYWHERE, values, window, True)
+
+
+def _supports(layer, t):
+    """Channels in float4s, and windows of at most two strides."""
+    window = layer.window(t)
+    near = window.size_h <= 2 * window.stride_h and window.size_w <= 2 * window.stride_w
+    return near and float4.fits(t.x) and float4.fits(t.y)
+
+
+VARIANT = Variant(
+    "vector",
+    kernels=(max_vector_cuda, max_only_vector_cuda, d_max_vector_cuda, average_vector_cuda, d_average_vector_cuda),
+    supports=_supports,
+)

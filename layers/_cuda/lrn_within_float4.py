@@ -1,14 +1,15 @@
-"""The fast CUDA normalisation within channels: a thread four channels of four pixels by two.
+"""Response normalisation within channels in CUDA, the variant ``vector``: a float4 of four pixels by two a thread.
 
 The sum over the part of a window that lies in one row serves all four pixels whose windows reach that row, and two
 neighbours share all but one pixel of it: with windows of five, 48 pixels are read for eight, not 200. Neighbouring
 threads share what they read in the cache.
 """
 
-import math
-
+from netspec.layers._cuda import float4
 from netspec.layers._cuda.float4 import THREADS, at, blocks, image, place
-from netspec.plugin import Lazy, backward, device, forward, load4, rsqrt, store4
+from netspec.layers._cuda.response_power import scaled, shares
+from netspec.layers._normalisation import Response
+from netspec.plugin import Lazy, Variant, backward, device, forward, load4, store4
 
 np = Lazy("numpy")
 STRIP, GROUP = 4, 4
@@ -95,96 +96,70 @@ def column(x, strip, pair):
 
 
 @device
-def power(scale, beta):
-    """scale ** -beta and 1 / scale; for the usual 0.75 by reciprocal square roots alone."""
-    root = rsqrt(scale)
-    inverse = root * root
-    if beta == 0.75:
-        return inverse * rsqrt(root), inverse
-    return math.exp(beta * math.log(inverse)), inverse
-
-
-@device
-def write_scaled(x, y, i, total, k, per_term, beta):
+def write_scaled(x, y, i, total, response):
     """Four channels of y."""
-    values = load4(x, i)
-    a, _ = power(k + per_term * total[0], beta)
-    b, _ = power(k + per_term * total[1], beta)
-    c, _ = power(k + per_term * total[2], beta)
-    d, _ = power(k + per_term * total[3], beta)
-    store4(y, i, values[0] * a, values[1] * b, values[2] * c, values[3] * d)
+    a, b, c, d = scaled(load4(x, i), total, response, response.beta == 0.75)
+    store4(y, i, a, b, c, d)
 
 
 @device
-def write_column(x, y, i, totals, rows, k, per_term, beta):
+def write_column(x, y, i, totals, rows, response):
     """Up to four pixels of a column of y."""
     apart = np.int32(x.shape[2] * x.shape[3])
-    write_scaled(x, y, i, totals[0], k, per_term, beta)
+    write_scaled(x, y, i, totals[0], response)
     if rows > 1:
-        write_scaled(x, y, np.int32(i + apart), totals[1], k, per_term, beta)
+        write_scaled(x, y, np.int32(i + apart), totals[1], response)
     if rows > 2:
-        write_scaled(x, y, np.int32(i + 2 * apart), totals[2], k, per_term, beta)
+        write_scaled(x, y, np.int32(i + 2 * apart), totals[2], response)
     if rows > 3:
-        write_scaled(x, y, np.int32(i + 3 * apart), totals[3], k, per_term, beta)
+        write_scaled(x, y, np.int32(i + 3 * apart), totals[3], response)
 
 
-@forward("cuda", over="y", grid=strips, threads=THREADS, writes="y", variant="vector")
-def forward_vector_cuda(x, y, before, after, k, per_term, beta):
+@forward("cuda", over="y", grid=strips, threads=THREADS, writes="y")
+def forward_vector_cuda(x, y, response: Response):
     """y = x * power of the scale."""
     n, strip, pair, c = place(x.shape[3])
     h, w, rows, columns = column(x, strip, pair)
     if rows > 0:
-        left, right = sums(x, n, h, w, c, before, after, True)
+        left, right = sums(x, n, h, w, c, response.before, response.after, True)
         i = at(x, h, w, np.int32(image(x, n) + c))
-        write_column(x, y, i, left, rows, k, per_term, beta)
+        write_column(x, y, i, left, rows, response)
         if columns > 1:
-            write_column(x, y, np.int32(i + x.shape[3]), right, rows, k, per_term, beta)
+            write_column(x, y, np.int32(i + x.shape[3]), right, rows, response)
 
 
 @device
-def share(x, dy, total, k, per_term, beta):
-    """dy * power, and x * dy * power / scale."""
-    factor, inverse = power(k + per_term * total, beta)
-    part = dy * factor
-    return part, x * part * inverse
-
-
-@device
-def write_shares(x, dy, d_x, ratio, i, total, k, per_term, beta):
+def write_shares(x, dy, d_x, ratio, i, total, response):
     """Four channels of d_x's first part and of the ratios."""
-    values, gradients = load4(x, i), load4(dy, i)
-    a, p = share(values[0], gradients[0], total[0], k, per_term, beta)
-    b, q = share(values[1], gradients[1], total[1], k, per_term, beta)
-    c, r = share(values[2], gradients[2], total[2], k, per_term, beta)
-    d, s = share(values[3], gradients[3], total[3], k, per_term, beta)
+    (a, b, c, d), (p, q, r, s) = shares(load4(x, i), load4(dy, i), total, response, response.beta == 0.75)
     store4(d_x, i, a, b, c, d)
     store4(ratio, i, p, q, r, s)
 
 
 @device
-def write_column_shares(x, dy, d_x, ratio, i, totals, rows, k, per_term, beta):
+def write_column_shares(x, dy, d_x, ratio, i, totals, rows, response):
     """Up to four pixels of a column of d_x's first part and of the ratios."""
     apart = np.int32(x.shape[2] * x.shape[3])
-    write_shares(x, dy, d_x, ratio, i, totals[0], k, per_term, beta)
+    write_shares(x, dy, d_x, ratio, i, totals[0], response)
     if rows > 1:
-        write_shares(x, dy, d_x, ratio, np.int32(i + apart), totals[1], k, per_term, beta)
+        write_shares(x, dy, d_x, ratio, np.int32(i + apart), totals[1], response)
     if rows > 2:
-        write_shares(x, dy, d_x, ratio, np.int32(i + 2 * apart), totals[2], k, per_term, beta)
+        write_shares(x, dy, d_x, ratio, np.int32(i + 2 * apart), totals[2], response)
     if rows > 3:
-        write_shares(x, dy, d_x, ratio, np.int32(i + 3 * apart), totals[3], k, per_term, beta)
+        write_shares(x, dy, d_x, ratio, np.int32(i + 3 * apart), totals[3], response)
 
 
-@backward("cuda", over="d_x", grid=strips, threads=THREADS, writes=("d_x", "ratio"), variant="vector")
-def ratio_vector_cuda(x, dy, d_x, ratio, before, after, k, per_term, beta):
+@backward("cuda", over="d_x", grid=strips, threads=THREADS, writes=("d_x", "ratio"))
+def ratio_vector_cuda(x, dy, d_x, ratio, response: Response):
     """d_x's first part, and what each place adds to the second part of those whose windows reach it."""
     n, strip, pair, c = place(x.shape[3])
     h, w, rows, columns = column(x, strip, pair)
     if rows > 0:
-        left, right = sums(x, n, h, w, c, before, after, True)
+        left, right = sums(x, n, h, w, c, response.before, response.after, True)
         i = at(x, h, w, np.int32(image(x, n) + c))
-        write_column_shares(x, dy, d_x, ratio, i, left, rows, k, per_term, beta)
+        write_column_shares(x, dy, d_x, ratio, i, left, rows, response)
         if columns > 1:
-            write_column_shares(x, dy, d_x, ratio, np.int32(i + x.shape[3]), right, rows, k, per_term, beta)
+            write_column_shares(x, dy, d_x, ratio, np.int32(i + x.shape[3]), right, rows, response)
 
 
 @device
@@ -208,14 +183,21 @@ def subtract_column(x, d_x, i, totals, rows, coupling):
         subtract(x, d_x, np.int32(i + 3 * apart), totals[3], coupling)
 
 
-@backward("cuda", over="d_x", grid=strips, threads=THREADS, writes="d_x", variant="vector")
-def backward_vector_cuda(x, d_x, ratio, before, after, coupling):
+@backward("cuda", over="d_x", grid=strips, threads=THREADS, writes="d_x")
+def backward_vector_cuda(x, d_x, ratio, response: Response):
     """d_x = its first part - coupling * x * the sum of ratios."""
     n, strip, pair, c = place(x.shape[3])
     h, w, rows, columns = column(x, strip, pair)
     if rows > 0:
-        left, right = sums(ratio, n, h, w, c, after, before, False)
+        left, right = sums(ratio, n, h, w, c, response.after, response.before, False)
         i = at(x, h, w, np.int32(image(x, n) + c))
-        subtract_column(x, d_x, i, left, rows, coupling)
+        subtract_column(x, d_x, i, left, rows, response.coupling)
         if columns > 1:
-            subtract_column(x, d_x, np.int32(i + x.shape[3]), right, rows, coupling)
+            subtract_column(x, d_x, np.int32(i + x.shape[3]), right, rows, response.coupling)
+
+
+VARIANT = Variant(
+    "vector",
+    kernels=(forward_vector_cuda, ratio_vector_cuda, backward_vector_cuda),
+    supports=lambda layer, t: float4.fits(t.x),
+)

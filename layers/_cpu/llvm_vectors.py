@@ -1,0 +1,59 @@
+"""What intrinsics written as LLVM vectors have in common: they take flat arrays, and numbers in tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import binding, ir
+from numba.core import cgutils, types
+
+WIDE = binding.get_host_cpu_features().get("avx512f", False)
+"""Whether vector registers hold 16 floats."""
+LANES = 16 if WIDE else 8
+"""Floats of a vector register."""
+LONG = ir.IntType(64)
+
+
+def operand_types(kinds: Sequence[Any]) -> list[Any]:
+    """The types of arguments: arrays as they are, tuples of numbers as 64-bit integers."""
+    return [types.UniTuple(types.intp, len(kind)) if isinstance(kind, types.BaseTuple) else kind for kind in kinds]
+
+
+class VectorWriter:
+    """Writes the code of one call.
+
+    ``names`` name the arguments, those of a tuple with spaces between them; ``args`` holds arrays as pointers.
+    """
+
+    def __init__(self, context: Any, builder: Any, sig: Any, args: Any, names: Sequence[str]) -> None:
+        self.builder = builder
+        self.element = context.get_data_type(next(kind.dtype for kind in sig.args if isinstance(kind, types.Array)))
+        self.vector = ir.VectorType(self.element, LANES)
+        self.args: dict[str, Any] = {}
+        for name, kind, value in zip(names, sig.args, args, strict=True):
+            if isinstance(kind, types.BaseTuple):
+                parts = name.split()
+                self.args |= {part: builder.extract_value(value, place) for place, part in enumerate(parts)}
+            else:
+                is_array = isinstance(kind, types.Array)
+                self.args[name] = context.make_array(kind)(context, builder, value).data if is_array else value
+        name = f"llvm.fmuladd.v{LANES}{'f32' if self.element == ir.FloatType() else 'f64'}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        self.multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
+
+    def whole(self, value: int) -> Any:
+        """A constant."""
+        return ir.Constant(LONG, value)
+
+    def at(self, pointer: Any, offset: Any) -> Any:
+        """The address of an element."""
+        return self.builder.gep(pointer, [offset], source_etype=self.element)
+
+    def load(self, pointer: Any) -> Any:
+        """A vector."""
+        return self.builder.load(pointer, align=4, typ=self.vector)
+
+    def store(self, value: Any, pointer: Any) -> None:
+        """Store a vector."""
+        self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=4)

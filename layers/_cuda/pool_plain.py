@@ -1,0 +1,98 @@
+"""Pooling in CUDA, the plain kernels: one thread an element, neighbouring threads neighbouring channels."""
+
+from netspec.layers._window import (
+    Window,
+    clip_columns,
+    clip_rows,
+    covering_columns,
+    covering_rows,
+    element,
+    place_in,
+)
+from netspec.plugin import Variant, backward, cuda, device, forward
+
+MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
+THREADS = 256
+
+
+def _outputs(t):
+    return (-(-t.y.size // THREADS),)
+
+
+def _inputs(t):
+    return (-(-t.x.size // THREADS),)
+
+
+@device
+def largest(x, n, oh, ow, c, window):
+    """The largest pixel of a window in a channel, or the first NaN, and its place in the window."""
+    top, bottom = clip_rows(window, oh, x.shape[1])
+    left, right = clip_columns(window, ow, x.shape[2])
+    best, where = x[n, top, left, c], place_in(window, top, left, oh, ow)
+    for ih in range(top, bottom):
+        for iw in range(left, right):
+            value = x[n, ih, iw, c]
+            better = (not value <= best) & (best == best)
+            where = place_in(window, ih, iw, oh, ow) if better else where
+            best = value if better else best
+    return best, where
+
+
+@forward("cuda", over="y", threads=THREADS, grid=_outputs, writes=("y", "argmax"), when=MAX, phases=("train",))
+def max_cuda(x, y, argmax, window: Window):
+    n, oh, ow, c = element(cuda.grid(1), y)
+    if n < y.shape[0]:
+        y[n, oh, ow, c], argmax[n, oh, ow, c] = largest(x, n, oh, ow, c, window)
+
+
+@forward("cuda", over="y", threads=THREADS, grid=_outputs, writes="y", when=MAX, phases=("eval", "predict"))
+def max_only_cuda(x, y, window: Window):
+    n, oh, ow, c = element(cuda.grid(1), y)
+    if n < y.shape[0]:
+        y[n, oh, ow, c], _ = largest(x, n, oh, ow, c, window)
+
+
+@backward("cuda", over="d_x", threads=THREADS, grid=_inputs, writes="d_x", when=MAX)
+def d_max_cuda(dy, argmax, d_x, window: Window):
+    n, ih, iw, c = element(cuda.grid(1), d_x)
+    if n < d_x.shape[0]:
+        above, below = covering_rows(window, ih, dy.shape[1])
+        before, after = covering_columns(window, iw, dy.shape[2])
+        total = 0.0
+        for oh in range(above, below):
+            for ow in range(before, after):
+                place = place_in(window, ih, iw, oh, ow)
+                if argmax[n, oh, ow, c] == place:
+                    total += dy[n, oh, ow, c]
+        d_x[n, ih, iw, c] = total
+
+
+@forward("cuda", over="y", threads=THREADS, grid=_outputs, writes="y", when=AVERAGE)
+def average_cuda(x, y, window: Window):
+    n, oh, ow, c = element(cuda.grid(1), y)
+    if n < y.shape[0]:
+        top, bottom = clip_rows(window, oh, x.shape[1])
+        left, right = clip_columns(window, ow, x.shape[2])
+        total = 0.0
+        for ih in range(top, bottom):
+            for iw in range(left, right):
+                total += x[n, ih, iw, c]
+        y[n, oh, ow, c] = total / x.dtype.type((bottom - top) * (right - left))
+
+
+@backward("cuda", over="d_x", threads=THREADS, grid=_inputs, writes="d_x", when=AVERAGE)
+def d_average_cuda(dy, d_x, window: Window):
+    n, ih, iw, c = element(cuda.grid(1), d_x)
+    if n < d_x.shape[0]:
+        above, below = covering_rows(window, ih, dy.shape[1])
+        before, after = covering_columns(window, iw, dy.shape[2])
+        total = 0.0
+        for oh in range(above, below):
+            top, bottom = clip_rows(window, oh, d_x.shape[1])
+            for ow in range(before, after):
+                left, right = clip_columns(window, ow, d_x.shape[2])
+                total += dy[n, oh, ow, c] / dy.dtype.type((bottom - top) * (right - left))
+        d_x[n, ih, iw, c] = total
+
+
+PLAIN = Variant("plain", kernels=(max_cuda, max_only_cuda, d_max_cuda, average_cuda, d_average_cuda))

@@ -1,0 +1,108 @@
+"""Softmax and cross-entropy in CUDA, the plain kernels: a warp a row, a tree of sums in shared memory."""
+
+import math
+
+from netspec.plugin import VALID, Variant, backward, cuda, device, forward
+
+THREADS = 32
+NAN = math.nan
+"""What a row is worth whose label is none; of the compute dtype, as other constants are."""
+TOP = 5
+"""Errors are counted among the first and among the first TOP classes."""
+
+
+def _rows(t):
+    return (t.x.shape[0],)
+
+
+@device
+def fold(scratch, value, largest):
+    """The largest, or the sum, of the values of all threads of a block; the same tree each time."""
+    thread, half = cuda.threadIdx.x, THREADS // 2
+    scratch[thread] = value
+    cuda.syncthreads()
+    while half > 0:
+        if thread < half:
+            other = scratch[thread + half]
+            scratch[thread] = max(scratch[thread], other) if largest else scratch[thread] + other
+        cuda.syncthreads()
+        half //= 2
+    result = scratch[0]
+    cuda.syncthreads()
+    return result
+
+
+@device
+def softmax_row(x, probs, i, scratch):
+    """Write one row of probabilities; gives the highest score and the sum of exponentials relative to it."""
+    thread = cuda.threadIdx.x
+    highest = x[i, 0]
+    for j in range(thread, x.shape[1], THREADS):
+        highest = max(highest, x[i, j])
+    highest = fold(scratch, highest, True)
+    total = 0.0
+    for j in range(thread, x.shape[1], THREADS):
+        probs[i, j] = math.exp(x[i, j] - highest)
+        total += probs[i, j]
+    total = fold(scratch, total, False)
+    for j in range(thread, x.shape[1], THREADS):
+        probs[i, j] /= total
+    return highest, total
+
+
+@device
+def better(x, i, label, scratch):
+    """How many other classes score no lower than the label: a tie or a NaN counts against it."""
+    count = 0.0
+    for j in range(cuda.threadIdx.x, x.shape[1], THREADS):
+        if j != label and not x[i, j] < x[i, label]:
+            count += 1.0
+    return fold(scratch, count, False)
+
+
+@forward("cuda", over="x", grid=_rows, threads=THREADS, writes=("probs", "rows"), phases=("train", "eval"))
+def judge_cuda(x, label, probs, rows, counters):
+    """One row's probabilities and its terms of the report: zero for rows that only fill up a batch."""
+    scratch = cuda.shared.array(THREADS, x.dtype)
+    i = cuda.blockIdx.x
+    known, valid = 0 <= label[i] < x.shape[1], i < counters[VALID]
+    highest, total = softmax_row(x, probs, i, scratch)
+    rank = better(x, i, label[i] if known else 0, scratch)
+    if cuda.threadIdx.x == 0:
+        loss = math.log(total) + (highest - x[i, label[i] if known else 0])
+        rows[i, 0] = (loss if known else NAN) if valid else 0.0
+        rows[i, 1] = 1.0 if valid and (rank >= 1.0 or not known) else 0.0
+        rows[i, 2] = 1.0 if valid and (rank >= TOP or not known) else 0.0
+        rows[i, 3] = 1.0 if valid else 0.0
+
+
+@forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)
+def report_cuda(rows, report):
+    """Sums over rows: one thread a sum."""
+    r = cuda.grid(1)
+    if r < report.size:
+        total = 0.0
+        for i in range(rows.shape[0]):
+            total += rows[i, r]
+        report[r] = total
+
+
+@forward("cuda", over="x", grid=_rows, threads=THREADS, writes="probs", phases=("predict",))
+def probs_cuda(x, probs):
+    """Probabilities alone."""
+    scratch = cuda.shared.array(THREADS, x.dtype)
+    softmax_row(x, probs, cuda.blockIdx.x, scratch)
+
+
+@backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases=("train",))
+def backward_cuda(probs, label, d_x, counters, weight):
+    """One element of the gradient a thread."""
+    place = cuda.grid(1)
+    i, j = place // d_x.shape[1], place % d_x.shape[1]
+    if i < d_x.shape[0]:
+        share = probs[i, j] - (1.0 if j == label[i] else 0.0)
+        known = 0 <= label[i] < d_x.shape[1]
+        d_x[i, j] = (weight * share / counters[VALID] if known else NAN) if i < counters[VALID] else 0.0
+
+
+PLAIN = Variant("plain", kernels=(judge_cuda, report_cuda, probs_cuda, backward_cuda))

@@ -1,0 +1,74 @@
+"""Variants: the ways in which a layer can be computed on a backend, each with what decides whether it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netspec.contract.kernel import Backend, Direction, Kernel
+from netspec.contract.tensor import Workspace
+
+
+def _always(layer: Any, t: Any) -> bool:
+    return True
+
+
+def _no_workspace(layer: Any, t: Any, direction: Direction) -> Mapping[str, Workspace]:
+    return {}
+
+
+def _no_scalars(layer: Any, t: Any) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute a layer: the kernels of both directions and what they need.
+
+    The functions are asked with the layer, for its attributes and phase, and its tensors; they depend on nothing else.
+    A direction without kernels is computed by the plain ones. ``Layer.variants`` lists a layer's, best first.
+    """
+
+    name: str
+    kernels: tuple[Kernel, ...]
+    """In the order in which they run; the name that they were marked with is replaced by this variant's."""
+    supports: Callable[[Any, Any], bool] = _always
+    """Whether it can run these shapes and dtypes."""
+    workspace: Callable[[Any, Any, Direction], Mapping[str, Workspace]] = _no_workspace
+    """Scratch arrays, by the name under which its kernels take them."""
+    scalars: Callable[[Any, Any], Mapping[str, Any]] = _no_scalars
+    """Further numbers, and named tuples of numbers, that its kernels take by name."""
+    cost: Callable[[Any, Any, Direction], float] | None = None
+    """Estimated time of a direction, by which variants of the same ``bound`` are ranked; None: as they are listed."""
+    bound: float | None = None
+    """Error bound of its results, where 1e-5 cannot hold."""
+    capability: tuple[int, int] | None = None
+    """Compute capability of the GPUs that alone have its instructions; it is never taken on others."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kernels", tuple(replace(kernel, variant=self.name) for kernel in self.kernels))
+
+
+def names_by_backend(variants: Sequence[Variant]) -> dict[Backend, tuple[str, ...]]:
+    """Names of the variants that have kernels for a backend, in their order; the plain one goes without saying."""
+    found: dict[Backend, dict[str, None]] = {}
+    for variant in variants:
+        for kernel in variant.kernels:
+            for backend in kernel.backends:
+                found.setdefault(backend, {})[variant.name] = None
+    return {backend: tuple(name for name in names if name != "plain") for backend, names in found.items()}
+
+
+def by_cost(variants: Sequence[Variant], names: Sequence[str], layer: Any, t: Any, direction: Direction) -> list[str]:
+    """The names, those of variants that estimate their cost and have one error bound in the order of that cost."""
+    estimated = {one.name: one for one in variants if one.cost is not None}
+    first: dict[float | None, int] = {}
+
+    def rank(item: tuple[int, str]) -> tuple[int, float]:
+        place, one = item[0], estimated.get(item[1])
+        if one is None or one.cost is None:
+            return place, 0.0
+        return first.setdefault(one.bound, place), one.cost(layer, t, direction)
+
+    return [name for _, name in sorted(enumerate(names), key=rank)]
