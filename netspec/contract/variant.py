@@ -50,7 +50,7 @@ class Variant:
         object.__setattr__(self, "kernels", tuple(replace(kernel, variant=self.name) for kernel in self.kernels))
 
 
-def names_by_backend(variants: Sequence[Variant]) -> dict[Backend, tuple[str, ...]]:
+def names_by_backend(variants: Sequence[Variant]) -> dict[str, tuple[str, ...]]:
     """Names of the variants that have kernels for a backend, in their order; the plain one goes without saying."""
     found: dict[Backend, dict[str, None]] = {}
     for variant in variants:

@@ -13,7 +13,7 @@ from netspec.device.base import Call, Device, Lane
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
-from netspec.device.scalars import scalar
+from netspec.device.kernel_scalars import scalar
 from netspec.device.synchronous import Array, SynchronousDevice, nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels.cpu import compile_cpu, compile_host

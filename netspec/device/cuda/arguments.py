@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from netspec.device.scalars import scalar
+from netspec.device.kernel_scalars import scalar
 from netspec.planning.plan import Pass
 
 Array = Any

@@ -177,7 +177,7 @@ def test_an_evaluation_without_a_readable_image_is_an_error_after_what_was_learn
     harness = Harness()
     harness.val._batch = lambda rows: SimpleNamespace(**{**vars(FakeBatches._batch(harness.val, rows)), "valid": 0})
     harness.val.broken = [("a/0.png", "not an image"), ("a/1.png", "cut off")]
-    with pytest.raises(NetspecError, match=r"none of the 10 images .* can be read \(a/0.png: not an image\)"):
+    with pytest.raises(NetspecError, match=r"none of the 10 images .* can be read\n  a/0.png: not an image"):
         harness.run()
     assert not harness.told(EvaluationDone)
     assert harness.saves[-1][0].iteration == 5
