@@ -114,7 +114,7 @@ def _trials(exact: SingleLayer, values: Values) -> Iterator[Trial]:
         for name in _read(exact, direction, given):
             yield from _spoilt(direction, given, name)
         if direction == "forward":
-            given |= exact.forward(values)
+            given = {**given, **exact.forward(values)}
 
 
 def _directions(single: SingleLayer) -> tuple[Direction, ...]:
