@@ -89,7 +89,7 @@ def evaluate(
     workers: int | None = None,
     listener: Listener | None = None,
 ) -> EvaluationDone:
-    """Loss and errors of a checkpoint, or of a run's best one, over all images of a split, each counted once.
+    """Loss and errors of a checkpoint, or of a run's best that is whole and finite, over a split, each image once.
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
     for the centre crop, as after each epoch of a run, 10 for the paper's ten (None: as the spec says). Images that
@@ -117,7 +117,8 @@ def predict(
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
-    ``images`` is a list of them; a path may stand alone.
+    ``images`` is a list of them; a path may stand alone. Of a run's checkpoints the best one that is whole and finite
+    is taken.
 
     Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
     not finite, has its ``error`` set. ``listener`` hears what is odd about the run, such as a plugin that has changed.

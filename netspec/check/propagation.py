@@ -26,6 +26,8 @@ from netspec.device.base import Device
 from netspec.planning.plan import Pass
 
 Place = tuple[int, ...]
+Work = tuple[str, str, tuple[Pass, ...]]
+"""A case, a variant and its forward passes."""
 _SHARE_OF_ZEROS = 0.2
 """ReLU and dropout give many zeros, and a zero times NaN is NaN."""
 _OTHERS = (1e3, -1e3, 0.3, -0.3)
@@ -53,11 +55,13 @@ class Trial:
 def check_non_finite(subject: Subject) -> None:
     """NaN reaches all that could change with it, no infinity becomes finite: forward, backward, each CPU variant."""
     _check_declared(subject)
+    done: list[Work] = []
     for case, phase in _cases(subject):
         exact = case.on(subject.device, phase, dtype="float64")
-        for trial in _trials(exact, _values(case, phase)):
-            if trial.place is not None and (trial.direction == "forward" or trial.name.startswith("d_")):
-                _check_reach(exact, trial, case)
+        if _is_new(exact, case, done):
+            for trial in _trials(exact, _values(case, phase)):
+                if trial.place is not None and (trial.direction == "forward" or trial.name.startswith("d_")):
+                    _check_reach(exact, trial, case)
     if "cpu" in subject.kernel_backends:
         hold_to_plain(subject, cpu())
 
@@ -69,6 +73,15 @@ def check_cuda_non_finite(subject: Subject) -> None:
 
 def _cases(subject: Subject) -> Iterator[tuple[Case, Phase]]:
     return ((case, phase) for phase in PHASES for case in subject.cases)
+
+
+def _is_new(single: SingleLayer, case: Case, done: list[Work]) -> bool:
+    """Whether this phase differs from those before; enters it among them."""
+    work = (str(case), single.variant, single.passes("forward"))
+    if work in done:
+        return False
+    done.append(work)
+    return True
 
 
 def _values(case: Case, phase: Phase) -> dict[str, Array]:
@@ -101,7 +114,7 @@ def _trials(exact: SingleLayer, values: Values) -> Iterator[Trial]:
         for name in _read(exact, direction, given):
             yield from _spoilt(direction, given, name)
         if direction == "forward":
-            given |= exact.forward(values)
+            given = {**given, **exact.forward(values)}
 
 
 def _directions(single: SingleLayer) -> tuple[Direction, ...]:
@@ -181,17 +194,14 @@ def _bound(single: SingleLayer, name: str) -> Any:
 
 def hold_to_plain(subject: Subject, device: Device, variant: str | None = None) -> None:
     """Raise Failed where a variant (None: any) on the device loses what the plain kernels in float64 do not."""
-    done: list[tuple[str, str, tuple[Pass, ...]]] = []
+    done: list[Work] = []
     for case, phase in _cases(subject):
+        singles = [one for one in variants_on(device, case, phase) if variant in (None, one.variant)]
+        singles = [one for one in singles if _is_new(one, case, done)]
         exact = case.on(subject.device, phase, dtype="float64")
-        values = _values(case, phase)
-        trials = [(trial, exact.run(trial.direction, trial.values)) for trial in _trials(exact, values)]
-        for single in variants_on(device, case, phase):
-            work = (str(case), single.variant, single.passes("forward"))
-            if work in done or variant not in (None, single.variant):
-                continue
-            done.append(work)
-            for trial, wanted in trials:
+        for trial in _trials(exact, _values(case, phase)) if singles else ():
+            wanted = exact.run(trial.direction, trial.values)
+            for single in singles:
                 _check_trial(single, trial, wanted, case)
 
 

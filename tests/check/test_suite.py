@@ -73,11 +73,19 @@ def test_right_layers_pass(layer_type: str) -> None:
     assert [result for result in run(layer_type, ("cpu",)) if result.status == "failed"] == []
 
 
-def test_finds_wrong_cuda() -> None:
-    result = outcome(BY_NAME["cuda"], Subject("wrong_cuda", ("cpu", "cuda")))
+WRONG_ON_CUDA = {
+    "wrong_cuda": ("cuda", "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements): the CUDA kernels"),
+    "wrong_nan_cuda": ("cuda_non_finite", "y[0, 0, 0, 3] is 0 where x[0, 0, 0, 3] is NaN; the plain kernels in"),
+}
+
+
+@pytest.mark.parametrize("layer_type", WRONG_ON_CUDA)
+def test_finds_wrong_cuda(layer_type: str) -> None:
+    name, message = WRONG_ON_CUDA[layer_type]
+    result = outcome(BY_NAME[name], Subject(layer_type, ("cpu", "cuda")))
     if result.status == "skipped":
         pytest.skip(result.message)
-    assert "y[1, 4, 5, 3] is nan, expected a finite number (1 of 240 elements): the CUDA kernels" in result.message
+    assert message in result.message
 
 
 def test_without_gpu_and_compiler_cuda_checks_are_skipped_and_say_what_to_install(

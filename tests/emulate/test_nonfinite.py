@@ -4,26 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+from compiled import EmulatedCuda, needs_compiler
 from nets import RATES, batch, network, same_bits
-from places import PLUGINS
 
-from netspec.check.propagation import check_cuda_non_finite
-from netspec.check.subject import Case, Subject, cpu
-from netspec.check.suite import outcome
+from netspec.check.subject import Case, cpu
 from netspec.contract.tensor import Tensor
-from netspec.device.emulated.device import EmulatedCuda
-from netspec.device.gpus import finds_compiler
-from netspec.kernels import numba_cuda
-from netspec.registry import layer_types, load_plugin
+from netspec.registry import layer_types
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 
-pytestmark = [
-    pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed: pip install 'netspec[gates]'"),
-    pytest.mark.skipif(numba_cuda.SIMULATOR, reason="kernels are simulated"),
-]
+pytestmark = needs_compiler
 NET = """
     netspec: 1
     name: net
@@ -123,10 +113,3 @@ def test_scores_of_minus_infinity_have_the_probability_0(variant):
     got = case.on(EmulatedCuda(), variant=variant).forward(values)
     for name, wanted in case.on(cpu(), dtype="float64").forward(values).items():
         np.testing.assert_allclose(got[name], wanted, rtol=1e-5, err_msg=name)
-
-
-def test_the_contract_suite_finds_a_cuda_kernel_that_loses_nan():
-    load_plugin(PLUGINS / "wrong_nonfinite.py")
-    found = outcome(check_cuda_non_finite, Subject("wrong_nan_cuda", ("cpu", "cuda")))
-    assert found.status == "failed"
-    assert "is 0 where x[0, 0, 0, 3] is NaN; the plain kernels in float64 give nan (cuda, plain," in found.message

@@ -55,7 +55,6 @@ def normal(*shape):
 @pytest.mark.parametrize(
     ("finite", "large"), [((1, 1), None), ((1, 0), None), ((1, 1), 0), ((1, 1), 1014), ((0, 1), 7)]
 )
-@pytest.mark.filterwarnings("ignore:.*overflow encountered")  # by numpy, in the simulator
 def test_update(finite, large):
     """1015 elements, of which one may become infinite: in fours or behind the last of them."""
     values = {"param": normal(5, 203), "momentum": normal(5, 203), "gradient": normal(5, 203)}
