@@ -59,7 +59,7 @@ def timed(job: Job) -> float:
 def nbytes(program: Program, step: Step) -> int:
     """What the step must read and write: its tensors once each, workspace left out."""
     buffers = (program.buffers[region.buffer] for region in step.args.values())
-    return sum(buffer.nbytes for buffer in buffers if buffer.kind != "workspace")
+    return sum(buffer.nbytes for buffer in buffers if buffer.role != "workspace")
 
 
 def steps(session: Session) -> list[tuple[str, str, Step, Job]]:

@@ -38,7 +38,8 @@ parameters are asked for by name:
   have one axis;
 - ``d_x`` or ``dx``: the gradient with respect to ``x``; a forward pass has none; a gradient that is written must be
   overwritten whole, never added to: where a tensor has several readers the plan adds the sums;
-- ``next_s``: the next value of the state ``s``;
+- ``next_s``: the next value of the state ``s``. No array may be called as another one's gradient or next value is: a
+  layer with both ``c`` and ``dc``, or ``m`` and ``next_m``, is refused;
 - attributes: numbers in the compute dtype, whole numbers as int64, words are not available (use ``when``);
 - whatever ``Layer.scalars`` returns; on CUDA tuples of whole numbers too;
 - ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch;

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from netspec._types import Binding, Tuned
 from netspec.check.compare import BOUND, agree
 from netspec.contract.kernel import Backend, Phase
+from netspec.contract.naming import Argument
 from netspec.device.base import Array, Call, Device
 from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
@@ -30,7 +31,7 @@ from netspec.planning import Plan, build
 from netspec.planning.plan import Region, Step
 from netspec.program import tuning_table
 from netspec.program.choice import candidates, question
-from netspec.program.steps import Lowering, instance
+from netspec.program.steps import Lowering
 from netspec.spec.types import Spec
 
 ROUNDS, LEAST_S = 5, 0.02
@@ -46,7 +47,7 @@ DRAWN = 1_000_003
 LEAST_BOUND = 1e-4
 """Error, against the largest result, that every variant may have: sums of many float32 differ by their order."""
 
-Values = Mapping[str, np.ndarray[Any, Any]]
+Values = Mapping[Argument, np.ndarray[Any, Any]]
 Without = Mapping[Backend, Collection[str]]
 
 
@@ -84,10 +85,11 @@ class Bench:
 
     def questions(self) -> Iterator[Question]:
         """Every step of a layer for which there is a choice."""
-        shards = {(shard.layer, shard.device): shard for shard in self.plan.shards}
+        shards = self.plan.by_place()
         for step in self.plan.steps:
-            if step.op in ("forward", "backward") and step.layer is not None:
-                layer, t = instance(shards[step.layer, step.device])
+            if step.op in ("forward", "backward"):
+                shard = shards[step.layer, step.device]
+                layer, t = shard.instance, shard.tensors
                 device, direction = self.devices[step.device], step.op
                 without = self.without.get(device.kind, ())
                 able = candidates(layer, t, device.kind, direction, without, device.capability)
@@ -106,12 +108,12 @@ class Bench:
         """The step with that variant's kernels; NetspecError where they cannot be compiled for the device."""
         device = self.devices[asked.step.device]
         call, arrays = self._bound(asked, variant)
-        for name, array in arrays.items():
-            device.upload(array, _values(name, tuple(array.shape), str(array.dtype)))
+        for one, array in arrays.items():
+            device.upload(array, _values(one, tuple(array.shape), str(array.dtype)))
         call()
-        return Trial(call, {name: device.download(arrays[name]) for name in asked.step.writes})
+        return Trial(call, {one: device.download(arrays[one]) for one in asked.step.writes})
 
-    def _bound(self, asked: Question, variant: str) -> tuple[Call, dict[str, Array]]:
+    def _bound(self, asked: Question, variant: str) -> tuple[Call, dict[Argument, Array]]:
         device = self.devices[asked.step.device]
         kinds = {name: one.kind for name, one in self.devices.items()}
         teams = {name: one.team_size for name, one in self.devices.items()}
@@ -119,7 +121,7 @@ class Bench:
         measured = {asked.step.device: {asked.text: variant}}
         lowering = Lowering(self.plan, kinds, teams, 0, self.without, measured, capabilities)
         step = lowering.lower(asked.step)
-        arrays = {name: device.empty(*_tensor(lowering, region)) for name, region in step.args.items()}
+        arrays = {one: device.empty(*_tensor(lowering, region)) for one, region in step.args.items()}
         return device.bind(step.passes, arrays), arrays
 
 
@@ -219,10 +221,10 @@ def _answer(bench: Bench, asked: Question, model: str) -> Tuned:
 def check(asked: Question, variant: str, got: Values, wanted: Values) -> None:
     """Raise Failed unless a variant wrote what the reference did, within the bounds of both; where that is finite."""
     bound = sum(asked.bounds.get(name, BOUND) for name in (variant, asked.reference))
-    for name, array in wanted.items():
+    for one, array in wanted.items():
         defined = np.isfinite(array)
-        here, there = (np.where(defined, values, 0).astype(array.dtype) for values in (got[name], array))
-        agree(name, here, there, f"that is what the {asked.reference} kernels give", max(bound, LEAST_BOUND))
+        here, there = (np.where(defined, values, 0).astype(array.dtype) for values in (got[one], array))
+        agree(str(one), here, there, f"that is what the {asked.reference} kernels give", max(bound, LEAST_BOUND))
 
 
 def _check_alive(device: Device, asked: Question, variant: str) -> None:
@@ -235,15 +237,12 @@ def _check_alive(device: Device, asked: Question, variant: str) -> None:
 
 def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
     buffer = lowering.buffers[region.buffer]
-    shape = list(buffer.shape)
-    if region.axis is not None:
-        shape[region.axis] = region.stop - region.start
-    return tuple(shape), buffer.dtype
+    return region.shape_in(buffer.shape), buffer.dtype
 
 
-def _values(name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """Random numbers, the same for each name; whole ones are 0, which is a valid index, label and count."""
+def _values(argument: Argument, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    """Random numbers, the same for each argument; whole ones are 0, which is a valid index, label and count."""
     if np.dtype(dtype).kind != "f":
         return np.zeros(shape, dtype)
-    drawn = np.random.default_rng(crc32(name.encode())).standard_normal(min(math.prod(shape), DRAWN), np.float32)
-    return np.resize(drawn, shape)
+    random = np.random.default_rng(crc32(str(argument).encode()))
+    return np.resize(random.standard_normal(min(math.prod(shape), DRAWN), np.float32), shape)

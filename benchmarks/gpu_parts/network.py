@@ -16,7 +16,7 @@ from gpu_parts.timing import seconds as seconds_of
 from netspec._types import Binding, Tuned
 from netspec.contract.tensor import itemsize
 from netspec.errors import SpecError
-from netspec.planning.plan import Step
+from netspec.planning.plan import Region, Step
 from netspec.program import tuning_table as tables
 from netspec.program.program import Program
 from netspec.runners.execution.session import Outcome, Rates, Session
@@ -193,13 +193,13 @@ def _trained(spec: Spec, kind: str, batch: int) -> tuple[dict[str, Any], Outcome
 
 
 def _row(program: Program, step: Step, taken: float, ceilings: Ceilings) -> dict[str, Any]:
-    moved = sum(_bytes(program, step, name) for name in step.args)
+    moved = sum(_bytes(program, region) for region in step.args.values())
     bandwidth, rate, variant = moved / taken / 1e9, step.flops / taken / 1e12, str(step.attrs.get("variant", ""))
     kind = next((precision for precision in PRECISIONS if variant.startswith(precision)), "float32")
     product = ceilings.products.get(kind)
     bounds = [share for share in (ceilings.copy and bandwidth / ceilings.copy, product and rate / product) if share]
     return {
-        "step": " + ".join((step.name, *step.attrs.get("fused", ()))),
+        "step": " + ".join((step.name, *(str(key.layer) for key in step.fused))),
         "variant": variant,
         "ms": taken * 1e3,
         "TFLOPs": rate,
@@ -209,13 +209,9 @@ def _row(program: Program, step: Step, taken: float, ceilings: Ceilings) -> dict
     }
 
 
-def _bytes(program: Program, step: Step, name: str) -> int:
-    region = step.args[name]
+def _bytes(program: Program, region: Region) -> int:
     buffer = program.buffers[region.buffer]
-    shape = list(buffer.shape)
-    if region.axis is not None:
-        shape[region.axis] = region.stop - region.start
-    return prod(shape) * itemsize(buffer.dtype)
+    return prod(region.shape_in(buffer.shape)) * itemsize(buffer.dtype)
 
 
 def _loss(outcome: Outcome) -> float:

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from gpu_parts.timing import host_seconds, seconds
+from netspec.contract.naming import Argument, argument
 from netspec.device.base import Device
 from netspec.kernels.lookup import find_kernel
 from netspec.planning.plan import Pass
 
 MICRO = 1e6
+X, Y = Argument("x"), Argument("y")
 
 
 def architecture(device: Device) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def architecture(device: Device) -> dict[str, Any]:
 
     values = np.linspace(-1, 1, 1000, dtype=np.float32)
     x, y = _put(device, values), device.empty(values.shape, "float32")
-    device.bind([_relu(1000)], {"x": x, "y": y})()
+    device.bind([_relu(1000)], {X: x, Y: y})()
     right = bool(np.array_equal(device.download(y), np.maximum(values, 0)))
     dispatcher = compile_cuda(find_kernel("relu:forward_cuda").function, "float32", None)
     kernels = getattr(dispatcher, "overloads", {}).values()
@@ -72,7 +74,7 @@ def graphs(device: Device) -> dict[str, Any]:
     """A captured kernel and copy replayed on new values, and seconds a kernel in a replayed graph of 100."""
     values = np.arange(-500, 500, dtype=np.float32)
     x, y, z = _put(device, values), device.empty(values.shape, "float32"), device.empty(values.shape, "float32")
-    call, copy = device.bind([_relu(1000)], {"x": x, "y": y}), device.copier(z, y, device, "copy")
+    call, copy = device.bind([_relu(1000)], {X: x, Y: y}), device.copier(z, y, device, "copy")
     forked, joined = device.event(), device.event()
 
     def both() -> None:
@@ -96,12 +98,13 @@ def graphs(device: Device) -> dict[str, Any]:
 
 def launches(device: Device) -> dict[str, Any]:
     """Microseconds of the host for one launch of a bound step, by the number of array arguments."""
-    arrays = {name: _put(device, np.ones(1000, np.float32)) for name in ("x", "y", "d_y", "d_x")}
+    arguments = (X, Y, Argument("y", "gradient"), Argument("x", "gradient"))
+    arrays = {one: _put(device, np.ones(1000, np.float32)) for one in arguments}
     two = host_seconds(device, device.bind([_relu(1000)], arrays)) * MICRO
     three = host_seconds(device, device.bind([_relu(1000, backward=True)], arrays)) * MICRO
     event = device.event()
     mark = host_seconds(device, lambda: device.record(event, "compute")) * MICRO
-    copy = host_seconds(device, device.copier(arrays["y"], arrays["x"], device, "copy")) * MICRO
+    copy = host_seconds(device, device.copier(arrays[Y], arrays[X], device, "copy")) * MICRO
     answer = f"{two:.1f} us with two arrays, {three:.1f} us with three; event {mark:.1f} us, copy {copy:.1f} us"
     return {"answer": answer, "two_arrays_us": two, "three_arrays_us": three, "event_us": mark, "copy_us": copy}
 
@@ -142,9 +145,9 @@ def _relu(size: int, backward: bool = False) -> Pass:
     return Pass(
         kernel=name,
         variant=kernel.variant,
-        args=tuple((name, "d_y" if name == "dy" else name) for name in kernel.args),
+        args=tuple((name, argument(name, "xy")) for name in kernel.args),
         scalars={},
-        writes=kernel.writes,
+        writes=tuple(filter(None, (argument(name, "xy") for name in kernel.writes))),
         extent=size,
         block=size,
         grid=(-(-size // (kernel.threads * kernel.per_thread)),),

@@ -10,11 +10,11 @@ from typing import Any
 from netspec.check.compare import Failed, Skipped
 from netspec.check.subject import Case, Subject
 from netspec.contract.kernel import PHASES
-from netspec.contract.layer import Layer
+from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, Shape, State, Tensor, itemsize
 from netspec.contract.values import fits
 from netspec.errors import LayerError
-from netspec.program.passes import KEYS, SPECIAL
+from netspec.program.passes import KEYS
 
 _SAMPLES: Mapping[str, Any] = {
     "integer": 3,
@@ -25,7 +25,6 @@ _SAMPLES: Mapping[str, Any] = {
     "object": {"no such": "word"},
 }
 _ODD_SHAPES: tuple[Shape, ...] = ((2,), (2, 3), (2, 3, 5), (2, 3, 5, 7), (2, 1, 1, 1), (1, 1), (2, 2, 2, 2, 2))
-_RESERVED = {*SPECIAL, *KEYS, "inputs", "output_names"}
 
 
 def check_docs(subject: Subject) -> None:
@@ -114,10 +113,10 @@ def check_shapes(subject: Subject) -> None:
             if outputs != layer.named_outputs(*inputs):
                 raise Failed(f"outputs() answers differently when asked twice ({case})")
             _check_outputs(layer, outputs, case)
-            params, state, saved = layer.params(*arguments), layer.state(*arguments), layer.saved(*arguments)
-            _check_stored(params, state)
-            _check_names(layer, case, {"outputs": outputs, "params": params, "state": state, "saved": saved})
-            _check_flops(layer.flops(layer.tensors(inputs)), case)
+            _check_stored(layer.params(*arguments), layer.state(*arguments))
+            t = layer.tensors(inputs)
+            _check_names(layer, t)
+            _check_flops(layer.flops(t), case)
 
 
 def _check_outputs(layer: Layer, outputs: Mapping[str, Tensor], case: Case) -> None:
@@ -157,15 +156,12 @@ def _check_stored(params: Mapping[str, Param], state: Mapping[str, State]) -> No
             raise Failed(f"'{name}' of shape {one.shape} has no axis {one.axis} to be cut along")
 
 
-def _check_names(layer: Layer, case: Case, declared: Mapping[str, Mapping[str, Any]]) -> None:
-    owners = dict.fromkeys(layer.input_names(len(case.inputs)), "inputs")
-    for owner, names in declared.items():
-        for name in names:
-            if name in owners or name in _RESERVED or name.startswith(("d_", "next_")):
-                raise Failed(f"'{name}' in {owner} is taken or reserved (also in {owners.get(name, 'the contract')})")
-            owners[name] = owner
-    for name in set(owners) & set(layer.attrs_schema):
-        if layer.attrs_schema[name].get("type") in ("integer", "number"):
+def _check_names(layer: Layer, t: Tensors) -> None:
+    """Kernels ask for numbers by name too; the contract itself sees to it that no two tensors are asked for by one."""
+    for name, role in t.roles.items():
+        if name in KEYS:
+            raise Failed(f"'{name}', a tensor of role {role}, is what kernels call a number of every layer; rename it")
+        if layer.attrs_schema.get(name, {}).get("type") in ("integer", "number"):
             raise Failed(f"'{name}' names both an attribute and a tensor: kernels ask for both by name")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from netspec.check.compare import Failed, Skipped, element
-from netspec.check.single import Array, SingleLayer, Values
+from netspec.check.single import Array, SingleLayer, Values, gradient_of
 from netspec.check.subject import Case, Subject
 from netspec.check.writes import gradients_of, trip
 
@@ -25,14 +25,14 @@ def check_gradients(subject: Subject) -> None:
     for case, values in subject.trips():
         single = case.on(subject.device, dtype="float64")
         for name in gradients_of(single, case):
-            compared += _check_tensor(single, case, name.removeprefix("d_"), values)
+            compared += _check_tensor(single, case, name, values)
     if not compared:
         raise Skipped("no output passes gradients on")
 
 
 def _check_tensor(single: SingleLayer, case: Case, name: str, values: Values) -> int:
     exact = {key: value.astype(np.float64) if value.dtype.kind == "f" else value for key, value in values.items()}
-    given = trip(single, exact).backward[f"d_{name}"]
+    given = trip(single, exact).backward[gradient_of(name)]
     goal = _objective(single, exact, name)
     here, kinks = goal(exact[name]), 0
     places = list(_places(given))
@@ -41,7 +41,7 @@ def _check_tensor(single: SingleLayer, case: Case, name: str, values: Values) ->
         if _is_kink(left, right):
             kinks += 1
         else:
-            _check_slope(f"d_{name}", given, place, (left + right) / 2, case)
+            _check_slope(gradient_of(name), given, place, (left + right) / 2, case)
     _check_kinks(single, name, kinks, len(places))
     return len(places)
 
@@ -62,13 +62,13 @@ def _places(array: Array) -> Iterator[tuple[int, ...]]:
 def _objective(single: SingleLayer, values: Values, name: str) -> Callable[[Array], float]:
     """What backward differentiates: the loss, or the sum of outputs times the gradients given for them."""
     rows = single.t.inputs[0].shape[0]
-    factor = float(getattr(single.layer.attrs, "weight", 1.0)) / rows
+    factor = single.layer.loss_weight / rows
 
     def goal(value: Array) -> float:
         out = single.forward({**values, name: value})
         if single.layer.reports:
             return float(out["report"][0]) * factor
-        terms = [(array * values[f"d_{key}"]).sum() for key, array in out.items() if f"d_{key}" in values]
+        terms = [(array * values[gradient_of(key)]).sum() for key, array in out.items() if gradient_of(key) in values]
         return float(sum(terms))
 
     return goal

@@ -33,9 +33,9 @@ def check_state(subject: Subject) -> None:
         raise Skipped("the layer has no state")
     for case in subject.cases:
         for phase in _EVALUATION:
-            for name in case.on(subject.device, phase).written("forward"):
-                if name.startswith("next_"):
-                    raise Failed(f"'{name}' is written in {phase}: mark that kernel phases=('train',)")
+            for one in case.on(subject.device, phase).writes("forward"):
+                if one.role == "next":
+                    raise Failed(f"'{one}' is written in {phase}: mark that kernel phases=('train',)")
 
 
 def check_valid_rows(subject: Subject) -> None:

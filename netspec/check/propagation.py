@@ -125,7 +125,7 @@ def _directions(single: SingleLayer) -> tuple[Direction, ...]:
 def _read(single: SingleLayer, direction: Direction, given: Values) -> list[str]:
     """Floating tensors that the direction's plain kernels read."""
     passes = single.passes(direction)
-    named = dict.fromkeys(target for one in passes for _, target in one.args if target is not None)
+    named = dict.fromkeys(str(target) for one in passes for _, target in one.args if target is not None)
     return [name for name in named if name in given and given[name].dtype.kind == "f"]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from netspec.check.compare import Failed, Skipped, agree
-from netspec.check.single import Array, Values
+from netspec.check.single import Array, Values, gradient_of
 from netspec.check.subject import Case, Subject, draw
 from netspec.check.writes import Trip, trip
+from netspec.contract.naming import Argument, ArgumentRole
 from netspec.contract.tensor import Param, State, Tensor
 
 _WAYS = 2
@@ -122,7 +123,8 @@ def _axes(split: Split) -> Mapping[str, int]:
     if not split.joined:
         names = layer.input_names(len(inputs))
         axes |= {name: -1 for name, t in zip(names, inputs, strict=True) if t.dtype.startswith("float")}
-    return {f"{prefix}{name}": axis for prefix in ("", "d_", "next_") for name, axis in axes.items()}
+    roles: tuple[ArgumentRole, ...] = ("value", "gradient", "next")
+    return {str(Argument(name, role)): axis for role in roles for name, axis in axes.items()}
 
 
 def _cut_all(values: Values, axes: Mapping[str, int], index: int) -> dict[str, Array]:
@@ -133,7 +135,7 @@ def _cut_all(values: Values, axes: Mapping[str, int], index: int) -> dict[str, A
 
 def _input_gradients(split: Split, whole: Trip) -> list[str]:
     names = split.whole.cls.input_names(len(split.whole.inputs))
-    return [f"d_{name}" for name in names if f"d_{name}" in whole.backward]
+    return [name for name in map(gradient_of, names) if name in whole.backward]
 
 
 def _compared(whole: Trip, split: Split) -> dict[str, Array]:

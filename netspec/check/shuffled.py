@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.kernel import DEFAULT_BLOCK
-from netspec.device.base import Call
+from netspec.device.base import Arrays, Call
 from netspec.device.cpu.device import CpuDevice
 from netspec.device.cpu.team import Block, Job
 from netspec.errors import NetspecError
@@ -28,7 +28,7 @@ class ShuffledCpu(CpuDevice):
         super().__init__(0, 1)
         self.team_size, self.seed = team_size, seed
 
-    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Any], queue: Queue = "compute") -> Call:
+    def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         cut = [replace(one, block=_small(one)) for one in passes]
         jobs = [self._job(one, arrays) for one in cut]
@@ -40,16 +40,16 @@ class ShuffledCpu(CpuDevice):
 
         return call
 
-    def _work(self, one: Pass, job: Job, arrays: Mapping[str, Any], rng: np.random.Generator) -> None:
+    def _work(self, one: Pass, job: Job, arrays: Arrays, rng: np.random.Generator) -> None:
         for number in map(int, rng.permutation(len(job.blocks))):
             member = int(rng.integers(self.team_size))
             for space in (arrays[name] for name in one.per_member):
                 space[member] = np.nan if space.dtype.kind == "f" else 85
-            watched = one.over in one.writes and one.over not in one.per_member
-            before = arrays[one.over].copy() if watched else None
+            watched = arrays[one.over] if one.over in one.writes and one.over not in one.per_member else None
+            before = None if watched is None else watched.copy()
             job.block(number, member)
-            if before is not None and covers_blocks(one):
-                _check_places(one, job.blocks[number], before.reshape(-1), arrays[one.over].reshape(-1))
+            if watched is not None and before is not None and covers_blocks(one):
+                _check_places(one, job.blocks[number], before.reshape(-1), watched.reshape(-1))
 
 
 def _check_places(one: Pass, block: Block, before: Any, after: Any) -> None:

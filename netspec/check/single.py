@@ -9,20 +9,23 @@ import numpy as np
 
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.keys import key_of
-from netspec.contract.layer import Layer, Tensors
-from netspec.contract.naming import canonical, tensor_of
+from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.errors import NetspecError
-from netspec.planning.plan import Pass
+from netspec.planning.plan import Pass, make_layer
 from netspec.program.passes import lower
-from netspec.registry import layer_types
 
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, Array]
 _GUARD = 256
 """Bytes before and behind each array, all ones where it is read: that gives NaN or -1. Writing to them is found."""
 _ONES, _WRITTEN = 255, 127
+
+
+def gradient_of(tensor: str) -> str:
+    """How kernels call a tensor's gradient."""
+    return str(Argument(tensor, "gradient"))
 
 
 class SingleLayer:
@@ -46,10 +49,7 @@ class SingleLayer:
         keys: Mapping[str, int] | None = None,
         poison: float = np.nan,
     ) -> None:
-        cls = layer_types()[layer_type]
-        defaults = {name: s["default"] for name, s in cls.attrs_schema.items() if "default" in s}
-        self.layer: Layer = cls({**defaults, **attrs}, phase)
-        self.t: Tensors = self.layer.tensors(inputs)
+        self.layer, self.t = make_layer(layer_type, attrs, phase, inputs)
         self.device, self.variant, self.dtype, self.poison = device, variant, dtype, poison
         channels = self.t[self.t.output_names[0]].shape[-1]
         self.keys = {"key": key_of(0, layer_type), "channel_offset": 0, "channel_count": channels, **(keys or {})}
@@ -68,13 +68,23 @@ class SingleLayer:
 
     def written(self, direction: Direction) -> tuple[str, ...]:
         """Names of tensors that a direction writes, workspace left out."""
-        space = self.layer.workspace(self.t, self.variant, direction)
-        names = [name for one in self.passes(direction) for name in one.writes]
-        return tuple(name for name in dict.fromkeys(names) if name not in space)
+        return tuple(map(str, self.writes(direction)))
+
+    def writes(self, direction: Direction) -> tuple[Argument, ...]:
+        """What a direction writes, workspace left out."""
+        written = dict.fromkeys(target for one in self.passes(direction) for target in one.writes)
+        return tuple(one for one in written if one.tensor in self.t.roles)
 
     def named(self) -> dict[str, Tensor]:
         """All tensors by name."""
-        return {name: value for name, value in vars(self.t).items() if isinstance(value, Tensor)}
+        return {name: self.t[name] for name in self.t.roles}
+
+    def argument(self, name: str) -> Argument:
+        """What a name stands for, as kernels use it; a NetspecError where it is none of the layer's."""
+        found = argument(name, self.t.roles)
+        if found is None:
+            raise NetspecError(f"'{name}' is no tensor of layer type '{self.layer.type}' ({', '.join(self.t.roles)})")
+        return found
 
     def run(
         self,
@@ -88,23 +98,24 @@ class SingleLayer:
 
         Raises NetspecError where a kernel changes what it does not declare to write, or writes outside an array.
         """
-        values = {canonical(name, self.named(), None, None): np.asarray(value) for name, value in values.items()}
-        alias, written = alias or {}, self.written(direction)
+        given = {self.argument(name): np.asarray(value) for name, value in values.items()}
+        placed = {self.argument(name): self.argument(source) for name, source in (alias or {}).items()}
+        written = self.writes(direction)
         memory = _Memory(self.device, self.dtype)
-        for name in written:
-            if name not in alias:
-                memory.add(name, self._poisoned(tensor_of(name, self.named())), _WRITTEN)
-        for name, value in values.items():
-            if name not in written:
-                memory.add(name, value)
-        for name, source in alias.items():
-            memory.arrays[name] = memory.arrays[source]
+        for one in written:
+            if one not in placed:
+                memory.add(one, self._poisoned(self.t[one.tensor]), _WRITTEN)
+        for one, value in given.items():
+            if one not in written:
+                memory.add(one, value)
+        for one, source in placed.items():
+            memory.arrays[one] = memory.arrays[source]
         rows = self.t.inputs[0].shape[0] if valid is None else valid
-        memory.add("counters", np.array([iteration, rows], np.int64))
+        memory.add(COUNTERS, np.array([iteration, rows], np.int64))
         self._add_workspace(memory, direction)
         self.device.bind(self.passes(direction), memory.arrays)()
-        memory.check({name: value for name, value in values.items() if name not in {*written, *alias.values()}})
-        return {name: self.device.download(memory.arrays[name]) for name in written}
+        memory.check({one: value for one, value in given.items() if one not in {*written, *placed.values()}})
+        return {str(one): self.device.download(memory.arrays[one]) for one in written}
 
     def _poisoned(self, tensor: Tensor, members: tuple[int, ...] = ()) -> Array:
         dtype = self.dtype if tensor.dtype == "float32" else tensor.dtype
@@ -115,18 +126,18 @@ class SingleLayer:
     def _add_workspace(self, memory: _Memory, direction: Direction) -> None:
         for name, space in self.layer.workspace(self.t, self.variant, direction).items():
             members = (self.device.team_size,) if space.per == "member" else ()
-            memory.add(name, self._poisoned(Tensor(space.shape, space.dtype), members))
+            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members))
 
 
 class _Memory:
-    """Arrays on a device by name, each between two guards."""
+    """Arrays on a device, each between two guards."""
 
     def __init__(self, device: Device, dtype: str) -> None:
         self.device, self.dtype = device, dtype
-        self.arrays: dict[str, Any] = {}
-        self.arenas: dict[str, tuple[Any, int]] = {}
+        self.arrays: dict[Argument, Any] = {}
+        self.arenas: dict[Argument, tuple[Any, int]] = {}
 
-    def add(self, name: str, value: Array, guard: int = _ONES) -> None:
+    def add(self, name: Argument, value: Array, guard: int = _ONES) -> None:
         """Upload a value between two guards; a floating one in the compute dtype."""
         value = np.ascontiguousarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
         arena = self.device.arena(value.nbytes + 2 * _GUARD)
@@ -135,7 +146,7 @@ class _Memory:
         self.device.upload(array, value)
         self.arenas[name], self.arrays[name] = (arena, guard), array
 
-    def check(self, unchanged: Values) -> None:
+    def check(self, unchanged: Mapping[Argument, Array]) -> None:
         """Raise where a guard is written to or a given value has changed."""
         for name, (arena, guard) in self.arenas.items():
             raw = self.device.download(arena)
@@ -145,7 +156,7 @@ class _Memory:
             _check_unchanged(name, value, self.device.download(self.arrays[name]))
 
 
-def _check_unchanged(name: str, before: Array, after: Array) -> None:
+def _check_unchanged(name: Argument, before: Array, after: Array) -> None:
     changed = (after != before.astype(after.dtype)) & ~(np.isnan(before) & np.isnan(after))
     if changed.any():
         place = tuple(int(i) for i in np.argwhere(changed)[0])

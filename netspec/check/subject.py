@@ -11,7 +11,8 @@ from zlib import crc32
 import numpy as np
 
 from netspec.check.compare import Failed, Skipped
-from netspec.check.single import Array, SingleLayer, Values
+from netspec.check.single import Array, SingleLayer, Values, gradient_of
+from netspec.contract.attrs import filled
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import Backend, Phase
 from netspec.contract.layer import Layer
@@ -163,7 +164,8 @@ def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:
             values[name] = _input(name, tensor, t.inputs[0].shape[-1])
     if phase == "train" and not layer.reports:
         outputs = {name: t[name] for name in t.output_names if t[name].differentiable}
-        values |= {f"d_{name}": _normal(f"d_{name}", tensor.shape) for name, tensor in outputs.items()}
+        gradients = {gradient_of(name): tensor for name, tensor in outputs.items()}
+        values |= {name: _normal(name, tensor.shape) for name, tensor in gradients.items()}
     return values
 
 
@@ -184,11 +186,8 @@ def _input(name: str, tensor: Tensor, classes: int) -> Array:
 
 def complete(cls: type[Layer], attrs: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes with defaults filled in, and one group where the plan would say how many."""
-    values = {name: schema["default"] for name, schema in cls.attrs_schema.items() if "default" in schema}
-    values.update(attrs)
-    if "groups" in values and values["groups"] is None:
-        values["groups"] = 1
-    return values
+    values = filled(cls.attrs_schema, attrs)
+    return {**values, "groups": 1} if "groups" in values and values["groups"] is None else values
 
 
 def _case(cls: type[Layer], example: Mapping[str, Any]) -> Case:

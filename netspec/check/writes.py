@@ -7,10 +7,11 @@ from typing import Any
 
 from netspec.check.compare import Failed, Skipped, agree, finite, same_bits
 from netspec.check.shuffled import ShuffledCpu
-from netspec.check.single import Array, SingleLayer, Values
+from netspec.check.single import Array, SingleLayer, Values, gradient_of
 from netspec.check.subject import Case, Subject, cpu, draw
 from netspec.contract.kernel import PHASES, Direction, Phase
 from netspec.contract.keys import key_of
+from netspec.contract.naming import Argument
 from netspec.device.base import Device
 from netspec.device.cpu.device import CpuDevice
 
@@ -86,24 +87,21 @@ def check_all_outputs(subject: Subject) -> None:
     for case in subject.cases:
         for phase in PHASES:
             single = case.on(subject.device, phase)
-            inputs: Any = case.given(phase)
-            wanted, saved = [*single.t.output_names], single.layer.saved(*inputs)
+            wanted, saved = [*single.t.output_names], single.t.names("saved")
             if phase == "train":
-                wanted += [*saved, *(f"next_{name}" for name in single.layer.state(*inputs))]
+                wanted += [*saved, *(str(Argument(name, "next")) for name in single.t.names("state"))]
             _check_named(single, "forward", wanted, f"{phase}; {case}")
             _check_read(single, {*wanted, *saved}, f"{phase}; {case}")
         train = case.on(subject.device)
-        _check_named(train, "backward", gradients_of(train, case), str(case))
+        _check_named(train, "backward", list(map(gradient_of, gradients_of(train, case))), str(case))
 
 
 def gradients_of(single: SingleLayer, case: Case) -> list[str]:
-    """Gradients that backward owes: of floating inputs and of parameters, where an output passes gradients on."""
+    """Tensors whose gradients backward owes: floating inputs and parameters, where an output passes gradients on."""
     if not single.layer.reports and not any(single.t[name].differentiable for name in single.t.output_names):
         return []
-    inputs: Any = case.given("train")
-    names = single.layer.input_names(len(inputs))
-    floating = [name for name, tensor in zip(names, inputs, strict=True) if tensor.dtype.startswith("float")]
-    return [f"d_{name}" for name in (*floating, *single.layer.params(*inputs))]
+    floating = [name for name in single.t.names("input") if single.t[name].dtype.startswith("float")]
+    return [*floating, *single.t.names("parameter")]
 
 
 def _check_named(single: SingleLayer, direction: Direction, wanted: list[str], where: str) -> None:
@@ -118,7 +116,7 @@ def _check_read(single: SingleLayer, made: set[str], where: str) -> None:
     """What forward itself makes, a kernel of this phase may read only where another one of this phase makes it."""
     written = single.written("forward")
     for one in single.passes("forward"):
-        for _, target in one.args:
+        for target in (str(target) for _, target in one.args):
             if target in made and target not in written:
                 raise Failed(f"{one.kernel} reads '{target}', which no forward kernel writes ({where})")
 
@@ -142,7 +140,7 @@ def check_in_place(subject: Subject) -> None:
 
 
 def _in_place(single: SingleLayer, values: Values) -> dict[str, Array]:
-    if "x" in {target for one in single.passes("backward") for _, target in one.args}:
+    if Argument("x") in {target for one in single.passes("backward") for _, target in one.args}:
         raise Failed("backward reads 'x', which y has overwritten: read y or a saved tensor, or drop inplace")
     forward = single.run("forward", values, alias={"y": "x"})
     rest = {name: value for name, value in {**values, **forward}.items() if name != "x"}

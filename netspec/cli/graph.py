@@ -45,11 +45,12 @@ def command(
       netspec graph mine.yaml --json
     """
     format = _format_of(output)
-    from netspec.planning import build
+    from netspec.planning import build, to_plain
 
     plan = build(load(spec, overrides, plugins, batch), phase)
     if as_json:
-        emit_json({"name": plan.name, "devices": plan.devices, "layers": plan.shards, "edges": plan.edges})
+        shown = {"name": plan.name, "devices": plan.devices, "layers": plan.shards, "edges": plan.edges}
+        emit_json(to_plain(shown))
     if as_json and output is None:
         return
     from netspec.graph import draw

@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """A network in numbers, layer by layer and device by device, before anything is allocated.
 
-    Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's. Memory is what a run will take
-    on each device: tensors that are not needed at the same time share it. It is stated for CPUs unless --devices says
-    cuda.
+    Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's. Memory is what a run, which
+    evaluates as well as trains, will allocate on each device: tensors that are not needed at the same time share it. It
+    is stated for CPUs unless --devices says cuda.
 
     \b
     Examples:
@@ -49,15 +49,16 @@ def command(
       netspec info alexnet --devices cuda:0,cuda:1 --json
     """
     from netspec.cli._lower import lowered
-    from netspec.planning import build
+    from netspec.planning import build, to_plain
     from netspec.report.summary import summarise
     from netspec.report.tables import show
 
     loaded = load(spec, overrides, plugins, batch)
-    plan = build(loaded, phase)
-    summary = summarise(plan, lowered(plan, loaded, devices))
+    phases: tuple[Phase, ...] = ("train", "eval") if phase == "train" else (phase,)
+    plans = [build(loaded, one) for one in phases]
+    summary = summarise(plans[0], [lowered(plan, loaded, devices) for plan in plans])
     if as_json:
-        emit_json(summary)
+        emit_json(to_plain(summary))
     else:
         show(f"{summary.name}, {phase}, batch {summary.batch}", *_parts(summary))
 
@@ -99,7 +100,7 @@ def _crossings(summary: Summary) -> Table:
     from netspec.report.tables import table
 
     rows = [
-        (one.layer, one.source, f"{one.from_device} -> {one.to_device}", one.direction, f"{one.bytes:,}")
+        (one.layer, str(one.source), f"{one.from_device} -> {one.to_device}", one.direction, f"{one.bytes:,}")
         for one in summary.crossings
     ]
     layers = len({one.layer for one in summary.crossings})

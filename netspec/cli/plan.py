@@ -61,7 +61,9 @@ def command(
 
 def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool = False) -> None:
     if as_json:
-        emit_json(data)
+        from netspec.planning import to_plain
+
+        emit_json(to_plain(data))
         return
     from netspec.report.tables import show, table
 
@@ -76,8 +78,8 @@ def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool
 def _row(step: Step, with_kernels: bool) -> list[str]:
     from netspec.report.units import scaled, size
 
-    name = " + ".join((step.name, *step.attrs.get("fused", ())))
-    row = [name, step.device, step.queue, ", ".join(step.after), scaled(step.flops), size(step.bytes)]
+    name = " + ".join((step.name, *(str(key.layer) for key in step.fused)))
+    row = [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]
     if with_kernels:
         row.append(", ".join(" + ".join(map(_kernel, (one, *one.then))) for one in step.passes))
     return row

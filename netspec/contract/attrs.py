@@ -6,7 +6,10 @@ An attribute without a ``default`` must be written in the spec. ``description`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
+
+from netspec.contract.values import settle
 
 Attr = Mapping[str, Any]
 
@@ -106,3 +109,17 @@ def check_attrs(owner: str, attrs: Any) -> None:
         raise TypeError(f"{owner}.attrs must be a dict of names and integer(...), number(...) and so on, got {attrs!r}")
     if clash := [key for key in attrs if key in LAYER_KEYS]:
         raise TypeError(f"{owner} declares the attribute '{clash[0]}', a key that every layer has; rename it")
+
+
+def filled(attrs: Mapping[str, Attr], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values given, and the defaults of all other attributes that have one, in their final types."""
+    known = [name for name, schema in attrs.items() if name in given or "default" in schema]
+    return {
+        name: settle(attrs.get(name, {}), given[name]) if name in given else default_of(attrs[name])
+        for name in dict.fromkeys((*known, *given))
+    }
+
+
+def default_of(schema: Attr) -> Any:
+    """The default of an attribute that has one."""
+    return settle(schema, deepcopy(schema["default"]))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from netspec.contract.attrs import Attr, check_attrs
+from netspec.contract.attrs import Attr, check_attrs, filled
 from netspec.contract.kernel import Backend, Direction, Kernel, Phase
+from netspec.contract.naming import check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.contract.variant import Variant, by_cost, names_by_backend
 
@@ -16,10 +17,21 @@ Scalar = int | float | tuple[int | float, ...]
 """A number, or a tuple of numbers, named or not."""
 
 
+TensorRole = Literal["input", "output", "parameter", "state", "saved"]
+
+
 class Tensors(SimpleNamespace):
-    """All tensors of one layer by name, as attributes: ``t.x.shape``, ``t.y``, ``t.weight``; ``t.inputs`` in order."""
+    """All tensors of one layer by name, as attributes: ``t.x.shape``, ``t.y``, ``t.weight``; ``t.inputs`` in order.
+
+    ``t.roles`` says of each name what it is to the layer.
+    """
 
     inputs: tuple[Tensor, ...]
+    roles: Mapping[str, TensorRole]
+
+    def names(self, role: TensorRole) -> tuple[str, ...]:
+        """Names of the tensors of that role, in order."""
+        return tuple(name for name, one in self.roles.items() if one == role)
 
     def __getitem__(self, name: str) -> Tensor:
         return getattr(self, name)  # type: ignore[no-any-return]
@@ -88,7 +100,7 @@ class Layer:
             cls.needs = {one.name: one.capability for one in variants if one.capability}
 
     def __init__(self, attrs: Mapping[str, Any], phase: Phase = "train") -> None:
-        self.attrs = SimpleNamespace(**attrs)
+        self.attrs = SimpleNamespace(**filled(self.attrs_schema, attrs))
         self.phase: Phase = phase
 
     # What a plugin writes -------------------------------------------------------------------------------------------
@@ -134,6 +146,11 @@ class Layer:
 
     # What the core asks ---------------------------------------------------------------------------------------------
 
+    @property
+    def loss_weight(self) -> float:
+        """The factor of a cost layer's loss in the sum of all: the attribute ``weight``, 1 where there is none."""
+        return float(getattr(self.attrs, "weight", 1.0))
+
     @classmethod
     def input_names(cls, count: int) -> tuple[str, ...]:
         """Names of ``count`` inputs."""
@@ -151,15 +168,26 @@ class Layer:
         return tuple(t.output_names)
 
     def tensors(self, inputs: Sequence[Tensor | None]) -> Tensors:
-        """Everything the layer declares for these inputs, by name."""
+        """Everything the layer declares for these inputs, by name.
+
+        Raises LayerError where the shape rule does, and where names clash.
+        """
         names = self.input_names(len(inputs))
-        given = {name: tensor for name, tensor in zip(names, inputs, strict=True) if tensor is not None}
-        outputs = self.named_outputs(*inputs)
         args: Any = inputs
-        params = {name: Tensor(p.shape, p.dtype) for name, p in self.params(*args).items()}
-        state = {name: Tensor(s.shape, s.dtype) for name, s in self.state(*args).items()}
-        everything = {**given, **outputs, **params, **state, **self.saved(*args)}
-        return Tensors(**everything, inputs=tuple(given.values()), output_names=tuple(outputs))
+        groups: dict[TensorRole, Mapping[str, Tensor]] = {
+            "input": {name: tensor for name, tensor in zip(names, inputs, strict=True) if tensor is not None},
+            "output": self.named_outputs(*inputs),
+            "parameter": {name: Tensor(p.shape, p.dtype) for name, p in self.params(*args).items()},
+            "state": {name: Tensor(s.shape, s.dtype) for name, s in self.state(*args).items()},
+            "saved": self.saved(*args),
+        }
+        check_names(getattr(self, "type", type(self).__name__), [name for group in groups.values() for name in group])
+        return Tensors(
+            **{name: tensor for group in groups.values() for name, tensor in group.items()},
+            inputs=tuple(groups["input"].values()),
+            output_names=tuple(groups["output"]),
+            roles={name: role for role, group in groups.items() for name in group},
+        )
 
     def variant_names(self, backend: Backend) -> tuple[str, ...]:
         """Variants of kernels for a backend, best first, the plain one last."""

@@ -8,10 +8,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from netspec.contract.kernel import Backend
+from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape
 from netspec.planning.plan import Pass, Queue
 
 Array = Any
+Arrays = Mapping[Argument, Array]
+"""What a step's arguments are, workspace included."""
 Call = Callable[[], None]
 """A bound step or pass: runs, or on GPUs enqueues, the work."""
 Event = Any
@@ -61,10 +64,10 @@ class Device(Protocol):
     def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
         """A view of ``[start, stop)`` along an axis."""
 
-    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+    def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """Compile the passes' kernels for these arrays; the call runs them one after the other.
 
-        ``arrays`` maps step arguments and workspace names; workspace kept per member has a leading axis for members.
+        Workspace kept per member has a leading axis for members.
         """
 
     def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:

@@ -58,7 +58,7 @@ def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[
 
 def open_device(name: str, team_size: int = 1) -> Device:
     """A new device of that name; ``team_size`` counts the threads of a CPU's team."""
-    kind, index = _parsed(name)
+    kind, index = parsed(name)
     if kind == "cpu":
         from netspec.device.cpu.device import CpuDevice
 
@@ -75,7 +75,7 @@ def open_devices(names: Sequence[str]) -> list[Device]:
 
 def team_size(name: str, names: Sequence[str]) -> int:
     """Threads of the team of a device bound to ``name``: the cores, shared out over the CPU devices; 1 on GPUs."""
-    cpus = {other for other in names if other.startswith("cpu")}
+    cpus = {other for other in names if parsed(other)[0] == "cpu"}
     return max(1, cores() // len(cpus)) if name in cpus else 1
 
 
@@ -86,7 +86,7 @@ def models(names: Mapping[str, str]) -> dict[str, str]:
 
 def capabilities(names: Mapping[str, str]) -> dict[str, tuple[int, int] | None]:
     """Compute capabilities, by the real names of a spec's devices; None for CPUs and for GPUs that are not there."""
-    return {device: _capability(*_parsed(name)) for device, name in names.items()}
+    return {device: _capability(*parsed(name)) for device, name in names.items()}
 
 
 def _capability(kind: Backend, index: int) -> tuple[int, int] | None:
@@ -94,13 +94,14 @@ def _capability(kind: Backend, index: int) -> tuple[int, int] | None:
 
 
 def _model(name: str, names: Sequence[str]) -> str:
-    kind, index = _parsed(name)
+    kind, index = parsed(name)
     if kind == "cpu":
         return f"{processor()}, {_count(team_size(name, names), 'thread')}"
     return gpus()[index].name if index < len(gpus()) else "GPU"
 
 
-def _parsed(name: str) -> tuple[Backend, int]:
+def parsed(name: str) -> tuple[Backend, int]:
+    """The kind of a real device and its number. Raises NetspecError for what is no device's name."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise NetspecError(f"unknown device '{name}': {_FORMS}")
@@ -108,7 +109,7 @@ def _parsed(name: str) -> tuple[Backend, int]:
 
 
 def _named(devices: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    kinds = {_parsed(name)[0] for name in wanted}
+    kinds = {parsed(name)[0] for name in wanted}
     if len(wanted) != len(devices):
         raise NetspecError(
             f"{_count(len(wanted), 'name')} ({', '.join(wanted)}) for {_count(len(devices), 'device')} "
@@ -117,8 +118,8 @@ def _named(devices: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
     if len(kinds) > 1:
         raise NetspecError(f"{', '.join(wanted)}: a network runs on CPUs or on GPUs, not on both at once")
     if kinds == {"cuda"}:
-        _check_cards([_parsed(name)[1] for name in wanted])
-    return tuple(f"{kind}:{index}" for kind, index in map(_parsed, wanted))
+        _check_cards([parsed(name)[1] for name in wanted])
+    return tuple(f"{kind}:{index}" for kind, index in map(parsed, wanted))
 
 
 def _check_cards(indices: Sequence[int]) -> None:
@@ -149,11 +150,11 @@ def _dealt(devices: Sequence[str], kind: str | None) -> tuple[tuple[str, ...], l
 
 def _told(devices: Sequence[str], names: Sequence[str]) -> str:
     pairs = ", ".join(f"{device} is {name}" for device, name in zip(devices, names, strict=True))
-    if names[0].startswith("cpu"):
+    if parsed(names[0])[0] == "cpu":
         threads = _count(team_size(names[0], names), "thread") + (" each" if len(names) > 1 else "")
         return f"{pairs}; {threads} on {_count(cores(), 'core')}"
     cards = gpus()
-    used = sorted({int(name.partition(":")[2]) for name in names})
+    used = sorted({parsed(name)[1] for name in names})
     models = "; ".join(f"cuda:{index} {cards[index].name}" for index in used)
     return f"{pairs} ({models})"
 

@@ -19,12 +19,13 @@ from typing import Any, cast
 
 from netspec.check.single import SingleLayer
 from netspec.contract.kernel import Direction, Phase
-from netspec.contract.naming import tensor_of
+from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Tensor
 from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, resources_of
 from netspec.gates.hot_path import HotPath, hot_path
 from netspec.gates.signatures import Signature, cuda_signatures
 from netspec.planning.plan import Pass
+from netspec.program.passes import arrays_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,10 @@ _TRIPS: Mapping[str, tuple[float, ...]] = {
 """Rounds of the loops that stand in the machine code, outer ones first, for the shapes above."""
 _UPDATED = {"ops.update:update_cuda": ("param", "momentum")}
 """Arguments that a kernel reads as well as writes."""
-_PARTS = {"concat:forward_vector_cuda": "y", "concat:backward_vector_cuda": "d_y"}
+_PARTS = {
+    "concat:forward_vector_cuda": Argument("y"),
+    "concat:backward_vector_cuda": Argument("y", "gradient"),
+}
 """Arguments of which a pass has a part only, as large as what it is over."""
 
 
@@ -135,18 +139,17 @@ def _of_layer(name: str, attrs: Mapping[str, Any], shapes: Sequence[tuple[int, .
     one = SingleLayer(name, attrs, inputs, compiler, phase=phase, variant=variant)
     directions: tuple[Direction, ...] = ("forward", "backward") if phase == "train" else ("forward",)
     for direction in directions:
-        tensors = one.named()
-        spaces = one.layer.workspace(one.t, variant, direction)
-        tensors.update({key: Tensor(space.shape, space.dtype) for key, space in spaces.items()})
+        arrays = arrays_of(one.layer, one.t, variant, direction)
         for item in {item.kernel: item for item in one.passes(direction)}.values():  # the last one of several inputs
-            if item.over != "report":
-                yield _case(item, dict(_declared(item, tensors)), shapes[0])
+            if item.over != Argument("report"):
+                yield _case(item, dict(_declared(item, arrays)), shapes[0])
 
 
-def _declared(item: Pass, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, int]]:
+def _declared(item: Pass, arrays: Mapping[str, Tensor]) -> Iterator[tuple[Argument, int]]:
     for _, target in item.args:
-        if target is not None and target != "counters":
-            tensor = tensor_of(item.over if target == _PARTS.get(item.kernel) else target, tensors)
+        if target is not None and target != COUNTERS:
+            source = item.over if item.over and target == _PARTS.get(item.kernel) else target
+            tensor = arrays[source.tensor]
             yield target, prod(tensor.shape) * _size(tensor.dtype)
 
 
@@ -168,16 +171,14 @@ def _of_operations() -> Iterator[Case]:
                 if target is not None:
                     region = step.args[target]
                     buffer = plan.buffers[region.buffer]
-                    whole = prod(buffer.shape) * _size(buffer.dtype)
-                    part = 1 if region.axis is None else (region.stop - region.start) / buffer.shape[region.axis]
-                    arrays[target] = int(whole * part)
+                    arrays[target] = prod(region.shape_in(buffer.shape)) * _size(buffer.dtype)
             case = _case(item, arrays, (item.extent,))
             if case.read > found.get(item.kernel, case).read or item.kernel not in found:
                 found[item.kernel] = case
     yield from (case for name, case in found.items() if not name.endswith("raise_cuda"))
 
 
-def _case(item: Pass, arrays: Mapping[str, int], shape: tuple[int, ...]) -> Case:
+def _case(item: Pass, arrays: Mapping[Argument, int], shape: tuple[int, ...]) -> Case:
     again = _UPDATED.get(item.kernel, ())
     names = {name: target for name, target in item.args if target is not None}
     twice = {names[name] for name in again}

@@ -15,11 +15,12 @@ from netspec.check.single import SingleLayer
 from netspec.check.subject import Subject
 from netspec.contract.kernel import PHASES, Direction
 from netspec.contract.layer import Layer
-from netspec.contract.naming import tensor_of
+from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Tensor
 from netspec.kernels.lookup import find_kernel
 from netspec.ops import operations
 from netspec.planning.plan import Pass
+from netspec.program.passes import arrays_of
 from netspec.registry import layer_types
 
 _OTHERS: Mapping[str, tuple[str, ...]] = {
@@ -111,18 +112,15 @@ def _variants(cls: type[Layer]) -> Iterator[str]:
 def _of_single(one: SingleLayer) -> Iterator[Signature]:
     directions: tuple[Direction, ...] = ("forward", "backward") if one.layer.phase == "train" else ("forward",)
     for direction in directions:
-        tensors = one.named()
         for item in one.passes(direction):
-            spaces = one.layer.workspace(one.t, item.variant, direction)
-            tensors.update({key: Tensor(space.shape, space.dtype) for key, space in spaces.items()})
             if not item.host:
-                yield _signature(item, partial(_declared, tensors))
+                yield _signature(item, partial(_declared, arrays_of(one.layer, one.t, item.variant, direction)))
 
 
-def _declared(tensors: Mapping[str, Tensor], target: str) -> tuple[str, int, str]:
-    if target == "counters":
+def _declared(arrays: Mapping[str, Tensor], target: Argument) -> tuple[str, int, str]:
+    if target == COUNTERS:
         return "int64", 1, "C"
-    tensor = tensor_of(target, tensors)
+    tensor = arrays[target.tensor]
     return tensor.dtype, len(tensor.shape), "C"
 
 
@@ -139,7 +137,7 @@ def _of_operations() -> Iterator[Signature]:
             continue
         for item in lowering.lower(step).passes:
 
-            def declared(target: str, step: Any = step) -> tuple[str, int, str]:
+            def declared(target: Argument, step: Any = step) -> tuple[str, int, str]:
                 region = step.args[target]
                 buffer = plan.buffers[region.buffer]
                 axes = 2 if step.op == "sum" else len(buffer.shape)
@@ -148,7 +146,7 @@ def _of_operations() -> Iterator[Signature]:
             yield _signature(item, declared)
 
 
-def _signature(one: Pass, declared: Callable[[str], tuple[str, int, str]]) -> Signature:
+def _signature(one: Pass, declared: Callable[[Argument], tuple[str, int, str]]) -> Signature:
     types = []
     for name, target in one.args:
         if target is None:

@@ -20,13 +20,13 @@ def write(shown: View) -> str:
         lines.append(f"  subgraph cluster_{number} {{")
         lines.append(f'    style="filled,rounded"; color="{_LANES[number % len(_LANES)]}"; fontname="Helvetica";')
         lines.append(f"    label={_quoted(f'{device}: {heading}')};")
-        lines += [f"    {_quoted(node.key)} [{_label(node)}];" for node in shown.nodes if node.device == device]
+        lines += [f"    {_quoted(str(node.key))} [{_label(node)}];" for node in shown.nodes if node.device == device]
         lines.append("  }")
     for name in dict.fromkeys(node.name for node in shown.nodes):
-        same = [_quoted(node.key) for node in shown.nodes if node.name == name]
+        same = [_quoted(str(node.key)) for node in shown.nodes if node.name == name]
         if len(same) > 1:
             lines.append(f"  {{ rank=same; {'; '.join(same)} }}")
-    lines += [f"  {_quoted(link.source)} -> {_quoted(link.target)}{_style(link)};" for link in shown.links]
+    lines += [f"  {_quoted(str(link.source))} -> {_quoted(str(link.target))}{_style(link)};" for link in shown.links]
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from netspec.graph.labels import width
 from netspec.graph.rows import Rows, arrange
-from netspec.graph.view import Link, Node, View
+from netspec.graph.view import Link, Node, NodeKey, View
 
 MARGIN = 28
 HEAD = 92
@@ -88,7 +88,7 @@ class _Layout:
     tops: list[float] = field(default_factory=list)
     heights: list[float] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
-    boxes: dict[str, Box] = field(default_factory=dict)
+    boxes: dict[NodeKey, Box] = field(default_factory=dict)
     rails: dict[Link, tuple[Side, int]] = field(default_factory=dict)
     ends: dict[tuple[Link, str], Point] = field(default_factory=dict)
 
@@ -108,9 +108,6 @@ class _Layout:
         return Layout(*size, tuple(self.lanes), tuple(self.boxes.values()), wires)
 
     # Rows -----------------------------------------------------------------------------------------------------------
-
-    def device(self, key: str) -> str:
-        return key.rpartition("@")[2]
 
     def span(self, link: Link) -> tuple[int, int]:
         return self.rows.row[link.source], self.rows.row[link.target]
@@ -147,7 +144,7 @@ class _Layout:
         passing = [link for link in self.shown.links if self.span(link)[1] - self.span(link)[0] > 1]
         for link in sorted(passing, key=lambda link: self.span(link)[1] - self.span(link)[0]):
             start, stop = self.span(link)
-            device, side, rail = self.device(link.source), self.side(link), 0
+            device, side, rail = link.source.device, self.side(link), 0
             while any(low < stop and start < high for low, high in taken[device, side, rail]):
                 rail += 1
             taken[device, side, rail].append((start, stop))
@@ -155,15 +152,15 @@ class _Layout:
 
     def side(self, link: Link) -> Side:
         """The side on which the source stands among its neighbours; the outer one where it stands alone."""
-        cell = self.rows.cells[self.rows.row[link.source], self.device(link.source)]
+        cell = self.rows.cells[self.rows.row[link.source], link.source.device]
         place = [node.key for node in cell].index(link.source) - (len(cell) - 1) / 2
         if place:
             return "left" if place < 0 else "right"
-        return "right" if self.device(link.source) == list(self.shown.headings)[-1] else "left"
+        return "right" if link.source.device == list(self.shown.headings)[-1] else "left"
 
     def room(self, device: str, side: Side) -> float:
         """The width that a lane's rails take on one side."""
-        rails = [rail for link, (at, rail) in self.rails.items() if at == side and self.device(link.source) == device]
+        rails = [rail for link, (at, rail) in self.rails.items() if at == side and link.source.device == device]
         return RAIL * (max(rails) + 1) if rails else 0.0
 
     def inner_width(self) -> float:
@@ -196,7 +193,7 @@ class _Layout:
 
     # Links ----------------------------------------------------------------------------------------------------------
 
-    def centre(self, key: str) -> float:
+    def centre(self, key: NodeKey) -> float:
         box = self.boxes[key]
         return box.x + box.width / 2
 
@@ -205,14 +202,14 @@ class _Layout:
         if link not in self.rails:
             return None
         side, rail = self.rails[link]
-        lane = next(lane for lane in self.lanes if lane.device == self.device(link.source))
+        lane = next(lane for lane in self.lanes if lane.device == link.source.device)
         offset = PAD * 0.6 + RAIL * rail
         return lane.x + offset if side == "left" else lane.x + lane.width - offset
 
     def assign_ends(self) -> None:
         """Spread the links of a box along its edge, in the order of where they come from or go to."""
-        leaving: dict[str, list[Link]] = defaultdict(list)
-        arriving: dict[str, list[Link]] = defaultdict(list)
+        leaving: dict[NodeKey, list[Link]] = defaultdict(list)
+        arriving: dict[NodeKey, list[Link]] = defaultdict(list)
         for link in self.drawn:
             leaving[link.source].append(link)
             arriving[link.target].append(link)
@@ -228,7 +225,7 @@ class _Layout:
         for number, link in enumerate(links):
             self.ends[link, end] = (self.centre(box.node.key) + step * (number - (len(links) - 1) / 2), y)
 
-    def passes(self, link: Link, end: str) -> float:
+    def passes(self, link: Link, end: NodeKey) -> float:
         """Where the link is on its way to or from one of its ends."""
         return self.rail_x(link) or self.centre(end)
 

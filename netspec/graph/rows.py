@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 
-from netspec.graph.view import Node, View
+from netspec.graph.view import Node, NodeKey, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Rows:
     ``joined`` rows are drawn as one with those above: each of their boxes reads the one above it and nothing else.
     """
 
-    row: Mapping[str, int]
+    row: Mapping[NodeKey, int]
     cells: Mapping[tuple[int, str], tuple[Node, ...]]
     count: int
     joined: frozenset[int]
@@ -34,11 +34,10 @@ def arrange(shown: View) -> Rows:
     return Rows(row, {key: tuple(nodes) for key, nodes in cells.items()}, count, _joined(shown, row, cells, count))
 
 
-def _depths(shown: View) -> dict[str, int]:
+def _depths(shown: View) -> dict[NodeKey, int]:
     sources: dict[str, set[str]] = defaultdict(set)
-    names = {node.key: node.name for node in shown.nodes}
     for link in shown.links:
-        sources[names[link.target]].add(names[link.source])
+        sources[link.target.name].add(link.source.name)
     depth = {node.name: 0 for node in shown.nodes if node.kind == "input"}
     for node in shown.nodes:  # in the order of the spec: sources come before their readers
         if node.kind != "input":
@@ -52,8 +51,8 @@ def _depths(shown: View) -> dict[str, int]:
 
 def _untangle(shown: View, cells: dict[tuple[int, str], list[Node]], count: int) -> None:
     """Order the nodes of each cell by the mean place of what they read, then of what reads them, a few times."""
-    above: dict[str, list[str]] = defaultdict(list)
-    below: dict[str, list[str]] = defaultdict(list)
+    above: dict[NodeKey, list[NodeKey]] = defaultdict(list)
+    below: dict[NodeKey, list[NodeKey]] = defaultdict(list)
     for link in shown.links:
         above[link.target].append(link.source)
         below[link.source].append(link.target)
@@ -72,7 +71,7 @@ def _mean(places: list[float], default: float) -> float:
 
 
 def _joined(
-    shown: View, row: Mapping[str, int], cells: Mapping[tuple[int, str], list[Node]], count: int
+    shown: View, row: Mapping[NodeKey, int], cells: Mapping[tuple[int, str], list[Node]], count: int
 ) -> frozenset[int]:
     passed = {at for link in shown.links for at in range(row[link.source] + 1, row[link.target])}
     follows = _followers(shown)
@@ -84,7 +83,7 @@ def _joined(
     return frozenset(at for at in range(count) if at not in passed and all(rows[at]))
 
 
-def _followers(shown: View) -> set[tuple[str, str]]:
+def _followers(shown: View) -> set[tuple[NodeKey, NodeKey]]:
     """Pairs of which the second reads nothing but the first, which nothing else reads."""
     leaving = Counter(link.source for link in shown.links)
     arriving = Counter(link.target for link in shown.links)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from netspec.contract.tensor import Shape
 from netspec.graph.labels import attribute_text, flops, shape_text
 from netspec.planning.plan import Edge, Plan, ShardInfo
-from netspec.registry import layer_types
 
 NodeKind = Literal["input", "layer", "cost"]
+
+
+class NodeKey(NamedTuple):
+    """Which node: ``conv1@left``."""
+
+    name: str
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.device}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +36,17 @@ class Node:
     parameters: int
 
     @property
-    def key(self) -> str:
-        """``conv1@left``."""
-        return f"{self.name}@{self.device}"
+    def key(self) -> NodeKey:
+        """What links know it by."""
+        return NodeKey(self.name, self.device)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """One node reading another; ``bytes`` is what crosses for a batch, None where nothing is sent for this link."""
 
-    source: str
-    target: str
+    source: NodeKey
+    target: NodeKey
     crossing: bool
     bytes: int | None
 
@@ -92,9 +101,7 @@ def _layer(shard: ShardInfo) -> Node:
 
 def _details(shard: ShardInfo) -> tuple[str, ...]:
     """Attributes that shape the layer: whole numbers and words, unless defaults or told by the output's shape."""
-    cls = layer_types().get(shard.type)
-    if cls is None:
-        return ()
+    cls = type(shard.instance)
     counts = [name for name in cls.divided if name != "groups"]
     return tuple(
         attribute_text(name, value)
@@ -115,10 +122,10 @@ def _link(edge: Edge, plan: Plan) -> Link:
         for one in plan.crossings
         if edge.crossing
         and one.direction == "forward"
-        and (one.layer, one.source.partition(".")[0]) == (edge.target, edge.source)
+        and (one.layer, one.source.owner) == (edge.target, edge.source)
         and (one.from_device, one.to_device) == (edge.source_device, edge.target_device)
     ]
-    source, target = f"{edge.source}@{edge.source_device}", f"{edge.target}@{edge.target_device}"
+    source, target = NodeKey(edge.source, edge.source_device), NodeKey(edge.target, edge.target_device)
     return Link(source, target, edge.crossing, sum(moved) if moved else None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from netspec.contract.attrs import Attr
+from netspec.contract.attrs import Attr, filled
 
 if TYPE_CHECKING:  # a spec is validated without numpy
     import numpy as np
@@ -34,8 +34,7 @@ class Initialiser(ABC):
     attrs: ClassVar[Attrs] = {}
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
-        self.settings = {name: attr["default"] for name, attr in self.attrs.items() if "default" in attr}
-        self.settings.update({name: value for name, value in attrs.items() if name != "type"})
+        self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})
 
     @abstractmethod
     def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from netspec.contract.kernel import Kernel
+from netspec.contract.naming import Argument
 
-Binding = tuple[str, Mapping[str, str]]
+Binding = tuple[str, Mapping[str, Argument]]
 """A kernel's function name without its backend, and step arguments by kernel parameter where names differ."""
 
 
@@ -24,6 +25,6 @@ class Operation:
         cls.kernels = tuple(value for value in cls.__dict__.values() if isinstance(value, Kernel))
 
     @staticmethod
-    def bindings(args: Sequence[str]) -> Sequence[Binding]:
+    def bindings(args: Sequence[Argument]) -> Sequence[Binding]:
         """The passes of a step with these arguments, in order."""
         raise NotImplementedError

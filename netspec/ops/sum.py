@@ -1,6 +1,7 @@
 """Sums of gradients where a tensor has several readers; a tensor without any gets zeros."""
 
 from netspec.contract.kernel import cuda, device, forward, load4, quotient, store4
+from netspec.contract.naming import Argument
 from netspec.ops.base import Operation
 
 
@@ -18,10 +19,10 @@ class Sum(Operation):
     @staticmethod
     def bindings(args):
         """A pass for each source after the first, in the order of the sources."""
-        sources = [name for name in args if name != "target"]
+        sources = [one for one in args if one.tensor == "source"]
         if not sources:
             return [("zero", {})]
-        lefts = [sources[0], *["target"] * (len(sources) - 2)]
+        lefts = [sources[0], *[Argument("target")] * (len(sources) - 2)]
         return [("add", {"left": a, "right": b}) for a, b in zip(lefts, sources[1:], strict=True)]
 
     @forward("cpu", over="target", axes=0, block=256, writes="target")

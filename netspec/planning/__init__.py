@@ -1,6 +1,7 @@
 """The Plan: the Spec resolved against its layers, for a phase and a batch, as immutable data."""
 
 from netspec.planning.build import build
+from netspec.planning.identities import BufferKey, StepKey, TensorKey
 from netspec.planning.json_form import from_plain, to_plain
 from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Pass, Plan, Region, ShardInfo, Step
 from netspec.planning.race import RaceError, check_races
@@ -8,6 +9,7 @@ from netspec.planning.trainable import check
 
 __all__ = [
     "Buffer",
+    "BufferKey",
     "Crossing",
     "Edge",
     "Logical",
@@ -17,6 +19,8 @@ __all__ = [
     "Region",
     "ShardInfo",
     "Step",
+    "StepKey",
+    "TensorKey",
     "build",
     "check",
     "check_races",

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from netspec.contract.naming import Argument
 from netspec.planning.builder import Builder, channels, named
-from netspec.planning.plan import Crossing, Kind, Region
+from netspec.planning.identities import BufferKey, Role, StepKey, of_layer
+from netspec.planning.plan import Crossing, Region
 from netspec.planning.shards import Gather, Part, Shard
 
 Range = tuple[int, int, int]
 """First channel in the part, first channel in the gather, and how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """A part's gradient as one gather's readers give it: a region on the gather's device, of the part's shape."""
-
-    device: str
-    region: Region
 
 
 class Backward:
@@ -28,11 +22,10 @@ class Backward:
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
         self.needs = _requires_gradient(builder)
-        self.given: dict[str, list[Region]] = {}
-        """Gather buffer -> gradients that its readers' backward steps wrote."""
-        self.totals: dict[str, Region | None] = {}
-        self.param_gradients: dict[str, list[Region]] = {}
-        """Parameter buffer -> gradients, one for each layer that shares it."""
+        self.readers = builder.network.readers()
+        self.given: dict[BufferKey, list[Region]] = {}
+        """Gather or parameter -> gradients that the backward steps of its readers wrote."""
+        self.totals: dict[BufferKey, Region | None] = {}
 
     def run(self) -> None:
         """All backward steps, then the sums of shared parameters' gradients."""
@@ -40,93 +33,75 @@ class Backward:
             for shard in shards:
                 self._backward(shard)
 
-    def parameter_gradient(self, buffer: str) -> Region | None:
+    def parameter_gradient(self, parameter: BufferKey) -> Region | None:
         """The whole gradient of a parameter, summed over the layers that share it."""
-        regions = self.param_gradients.get(buffer)
-        if not regions:
-            return None
-        return self._sum(f"d_{buffer}.total", buffer, self.builder.buffers[buffer].device, regions)
+        return self._total(parameter, "parameter gradient")
 
     # One shard ------------------------------------------------------------------------------------------------------
 
     def _backward(self, shard: Shard) -> None:
         reads, writes = named(shard, "backward")
-        gradients = {f"d_{name}": self._of_part(part) for name, part in shard.outputs.items() if f"d_{name}" in reads}
-        is_cost = bool(shard.layer.reports)
-        wanted = [name for name in writes if self._wanted(shard, name)]
-        if not wanted or not (is_cost or any(region is not None for region in gradients.values())):
+        outputs = {Argument(name, "gradient"): part for name, part in shard.outputs.items()}
+        gradients = {one: self._of_part(part) for one, part in outputs.items() if one in reads}
+        wanted = tuple(one for one in writes if self._wanted(shard, one))
+        if not wanted or not (shard.layer.reports or any(region is not None for region in gradients.values())):
             return
         args, _ = self.builder.arguments(shard, "backward")
-        for name, region in gradients.items():
-            args[name] = region or self._zeros(shard, name)
-        for name in wanted:
-            args[name] = self._written(shard, name)
+        for one, region in gradients.items():
+            args[one] = region or self._zeros(outputs[one])
+        for one in wanted:
+            args[one] = self._written(shard, one)
         self._append(shard, args, wanted)
 
-    def _wanted(self, shard: Shard, name: str) -> bool:
-        target = name.removeprefix("d_")
-        if target in shard.gathers:
-            return any(piece.part.buffer in self.needs for piece in shard.gathers[target].pieces)
-        return target in shard.params and trainable(shard, target)
+    def _wanted(self, shard: Shard, one: Argument) -> bool:
+        if one.role == "gradient" and one.tensor in shard.gathers:
+            return any(piece.part.key in self.needs for piece in shard.gathers[one.tensor].pieces)
+        return one.role == "gradient" and one.tensor in shard.params and trainable(shard, one.tensor)
 
-    def _append(self, shard: Shard, args: dict[str, Region], wanted: list[str]) -> None:
+    def _append(self, shard: Shard, args: dict[Argument, Region], wanted: tuple[Argument, ...]) -> None:
         flops = shard.layer.flops(shard.t)
-        data = flops.d_inputs if any(name[2:] in shard.gathers for name in wanted) else 0
-        params = flops.d_params if any(name[2:] in shard.params for name in wanted) else 0
-        self.builder.step(
-            f"{shard.spec.name}.backward@{shard.device}",
-            "backward",
-            shard.device,
-            args,
-            tuple(wanted),
-            layer=shard.spec.name,
-            attrs=self.builder.keys(shard),
-            flops=data + params,
-        )
+        data = flops.d_inputs if any(one.tensor in shard.gathers for one in wanted) else 0
+        params = flops.d_params if any(one.tensor in shard.params for one in wanted) else 0
+        key = StepKey("backward", shard.device, shard.spec.name)
+        self.builder.step(key, args, wanted, attrs=self.builder.keys(shard), flops=data + params)
 
-    def _written(self, shard: Shard, name: str) -> Region:
+    def _written(self, shard: Shard, one: Argument) -> Region:
         """The buffer a backward step writes, noted where its readers will look for it."""
-        target = name.removeprefix("d_")
-        buffer = f"d_{shard.spec.name}.{target}@{shard.device}"
-        tensor = shard.t[target]
-        if target in shard.gathers:
-            region = self.builder.buffer(buffer, shard.device, tensor.shape, tensor.dtype, "gradient")
-            self.given.setdefault(shard.gathers[target].buffer, []).append(region)
-        else:
-            region = self.builder.buffer(buffer, shard.device, tensor.shape, tensor.dtype, "parameter gradient")
-            self.param_gradients.setdefault(shard.params[target], []).append(region)
+        name, tensor = one.tensor, shard.t[one.tensor]
+        is_input = name in shard.gathers
+        key = of_layer(shard.spec.name, name, "gradient" if is_input else "parameter gradient", shard.device)
+        region = self.builder.declare(key, tensor.shape, tensor.dtype)
+        self.given.setdefault(shard.gathers[name].key if is_input else shard.params[name], []).append(region)
         return region
 
-    def _zeros(self, shard: Shard, name: str) -> Region:
-        tensor = shard.t[name.removeprefix("d_")]
-        buffer = f"{name.replace('d_', 'd_' + shard.spec.name + '.', 1)}.none@{shard.device}"
-        region = self.builder.buffer(buffer, shard.device, tensor.shape, tensor.dtype, "gradient")
-        self.builder.step(f"{buffer}.zero", "sum", shard.device, {"target": region}, ("target",))
+    def _zeros(self, part: Part) -> Region:
+        """The gradient of an output that no reader gives one."""
+        region = self.builder.declare(_gradient(part), part.tensor.shape, part.tensor.dtype)
+        self.builder.operation(StepKey("sum", part.device, target=region.buffer), "target", {"target": region})
         return region
 
     # Gradients of values --------------------------------------------------------------------------------------------
 
     def _of_part(self, part: Part) -> Region | None:
         """The gradient of what a shard wrote: all its readers' contributions, brought to its device and summed."""
-        if part.buffer not in self.needs or not part.tensor.differentiable:
+        if part.key not in self.needs or not part.tensor.differentiable:
             return None
-        gathers = [g for g in self.builder.network.gathers.values() if _reads(g, part)]
-        contributions = [one for gather in gathers for one in self._contributions(gather, part)]
-        if not contributions:
+        found: list[tuple[Gather, Region]] = []
+        for gather in self.readers.get(part.key, ()):
+            found += [(gather, region) for region in self._contributions(gather, part, len(found))]
+        if not found:
             return None
-        alone = len(contributions) == 1
-        regions = [self._bring(part, contribution, number, alone) for number, contribution in enumerate(contributions)]
-        return self._sum(f"d_{part.buffer}", part.buffer, part.device, regions)
+        alone = len(found) == 1
+        regions = [self._bring(part, *contribution, number, alone) for number, contribution in enumerate(found)]
+        return self._sum(_gradient(part), part.key, regions)
 
-    def _contributions(self, gather: Gather, part: Part) -> list[Contribution]:
+    def _contributions(self, gather: Gather, part: Part, first: int) -> list[Region]:
         """What a gather's readers give for a part: one for each time that the gather holds the part."""
-        total = self._total(gather)
-        if total is None:
-            return []
-        if gather.alias:
-            return [Contribution(gather.device, total)]
+        total = self._total(gather.key, "gradient")
+        if total is None or gather.alias:
+            return [total] if total else []
         return [
-            Contribution(gather.device, self._taken(gather, part, total, number, ranges))
+            self._taken(gather, part, total, first + number, ranges)
             for number, ranges in enumerate(_held(gather, part))
         ]
 
@@ -135,67 +110,67 @@ class Backward:
         if len(ranges) == 1:
             _, offset, width = ranges[0]
             return channels(total.buffer, gather.tensor, offset, offset + width)
-        again = f".{number}" if number else ""
-        buffer = f"d_{part.buffer}.of.{gather.buffer}{again}"
-        tensor = part.tensor
-        region = self.builder.buffer(buffer, gather.device, tensor.shape, tensor.dtype, "gradient")
+        tensor, key = part.tensor, replace(_gradient(part), device=gather.device, index=number, shard=part.device)
+        region = self.builder.declare(key, tensor.shape, tensor.dtype)
         for place, (start, offset, width) in enumerate(ranges):
             source = channels(total.buffer, gather.tensor, offset, offset + width)
-            target = channels(buffer, tensor, start, start + width)
-            self.builder.copy(f"{buffer}.fetch{place}", gather.device, gather.device, source, target, 0)
+            self.builder.copy(source, channels(key, tensor, start, start + width), 0, place)
         return region
 
-    def _total(self, gather: Gather) -> Region | None:
-        """The gradient of a gathered input, summed over its readers on that device."""
-        if gather.buffer not in self.totals:
-            regions = self.given.get(gather.buffer, [])
-            name = f"d_{gather.buffer}.total"
-            self.totals[gather.buffer] = self._sum(name, gather.buffer, gather.device, regions) if regions else None
-        return self.totals[gather.buffer]
+    def _total(self, key: BufferKey, role: Role) -> Region | None:
+        """The gradient of a gathered input, or of a parameter, summed over its readers on that device."""
+        if key not in self.totals:
+            total = BufferKey(key.of, role, key.device, total=True)
+            self.totals[key] = self._sum(total, key, self.given[key]) if key in self.given else None
+        return self.totals[key]
 
-    def _bring(self, part: Part, contribution: Contribution, number: int, alone: bool) -> Region:
+    def _bring(self, part: Part, gather: Gather, contribution: Region, number: int, alone: bool) -> Region:
         """The contribution on the part's own device; a lone slice becomes a buffer, as kernels see whole arrays."""
-        remote = contribution.device != part.device
-        if not remote and not (alone and contribution.region.axis is not None):
-            return contribution.region
-        buffer = f"d_{part.buffer}" if alone else f"d_{part.buffer}.from{number}"
-        tensor = part.tensor
-        target = self.builder.buffer(buffer, part.device, tensor.shape, tensor.dtype, "gradient")
-        nbytes = tensor.nbytes
-        self.builder.copy(f"{buffer}.fetch", contribution.device, part.device, contribution.region, target, nbytes)
-        if remote:
-            name = part.buffer.partition("@")[0]
-            layer = contribution.region.buffer.removeprefix("d_").partition(".")[0]
-            self.builder.crossings.append(Crossing(layer, name, contribution.device, part.device, "backward", nbytes))
+        sender, tensor = gather.device, part.tensor
+        if sender == part.device and not (alone and contribution.axis is not None):
+            return contribution
+        key = _gradient(part) if alone else replace(_gradient(part), index=number)
+        target = self.builder.declare(key, tensor.shape, tensor.dtype)
+        self.builder.copy(contribution, target, tensor.nbytes)
+        if sender != part.device:
+            reader = gather.key.of.layer
+            assert reader is not None
+            crossing = Crossing(reader, part.key.of, sender, part.device, "backward", tensor.nbytes)
+            self.builder.crossings.append(crossing)
         return target
 
-    def _sum(self, name: str, like: str, device: str, regions: list[Region]) -> Region:
+    def _sum(self, key: BufferKey, like: BufferKey, regions: list[Region]) -> Region:
         """One region as it is; several summed into a buffer of the shape of ``like``."""
         if len(regions) == 1:
             return regions[0]
         shape = self.builder.buffers[like]
-        kind: Kind = "parameter gradient" if shape.kind == "parameter" else "gradient"
-        target = self.builder.buffer(name, device, shape.shape, shape.dtype, kind)
-        args = {"target": target, **{f"source{number}": region for number, region in enumerate(regions)}}
-        self.builder.step(f"{name}.sum", "sum", device, args, ("target",))
+        target = self.builder.declare(key, shape.shape, shape.dtype)
+        sources = {Argument("source", index=number): region for number, region in enumerate(regions)}
+        step, written = StepKey("sum", key.device, target=key), Argument("target")
+        self.builder.step(step, {written: target, **sources}, (written,))
         return target
+
+
+def _gradient(part: Part) -> BufferKey:
+    """The buffer of the whole gradient of a part, beside it."""
+    return BufferKey(part.key.of, "gradient", part.device)
 
 
 def trainable(shard: Shard, name: str) -> bool:
     """Whether a parameter is updated: its rate is not switched off."""
-    if name not in shard.layer.params(*shard.inputs):
+    if shard.t.roles[name] != "parameter":
         return False
     return (shard.owner or shard.spec).multiplier_of(name).rate != 0
 
 
-def _requires_gradient(builder: Builder) -> set[str]:
+def _requires_gradient(builder: Builder) -> set[BufferKey]:
     """Buffers on which some trainable parameter has an influence."""
-    needs: set[str] = set()
+    needs: set[BufferKey] = set()
     for shards in builder.network.shards:
         for shard in shards:
-            reached = any(piece.part.buffer in needs for g in shard.gathers.values() for piece in g.pieces)
+            reached = any(piece.part.key in needs for g in shard.gathers.values() for piece in g.pieces)
             if reached or any(trainable(shard, name) for name in shard.params):
-                needs.update(p.buffer for p in shard.outputs.values() if p.tensor.differentiable)
+                needs.update(p.key for p in shard.outputs.values() if p.tensor.differentiable)
     return needs
 
 
@@ -205,7 +180,7 @@ def _held(gather: Gather, part: Part) -> list[list[Range]]:
     seen: Counter[int] = Counter()
     offset = 0
     for piece in gather.pieces:
-        if piece.part.buffer == part.buffer:
+        if piece.part.key == part.key:
             number = seen[piece.start]
             seen[piece.start] += 1
             held += [[]] if number == len(held) else []
@@ -213,6 +188,3 @@ def _held(gather: Gather, part: Part) -> list[list[Range]]:
         offset += piece.channels
     return held
 
-
-def _reads(gather: Gather, part: Part) -> bool:
-    return any(piece.part.buffer == part.buffer for piece in gather.pieces)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import prod
 
 from netspec.contract.kernel import Phase
-from netspec.contract.tensor import Tensor
 from netspec.errors import Problem, SpecError
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Alias, Builder
@@ -50,7 +48,7 @@ def _check_whole(network: Network) -> None:
     problems = []
     for shards in network.shards:
         for shard in shards:
-            used = any(part.buffer in read for part in shard.outputs.values())
+            used = any(part.key in read for part in shard.outputs.values())
             if not used and not shard.layer.reports and network.phase != "predict":
                 problems.append(_unread(shard))
     if network.phase == "train" and not any(shard.layer.reports for shards in network.shards for shard in shards):
@@ -76,20 +74,17 @@ def _plan(builder: Builder) -> Plan:
     flops = _flops(builder)
     shards = [shard for group in network.shards for shard in group]
     costs = [shard for shard in shards if shard.layer.reports]
-    probs = [shard.outputs["probs"].buffer for shard in costs if "probs" in shard.outputs]
+    probs = [shard.outputs["probs"].key for shard in costs if "probs" in shard.outputs]
     if not probs and network.phase == "predict":
-        probs = [next(iter(shards[-1].outputs.values())).buffer]
-    reports = {}
-    for shard in costs:
-        if "report" in shard.outputs:
-            reports[shard.outputs["report"].buffer] = shard.layer.reports
+        probs = [next(iter(shards[-1].outputs.values())).key]
+    reports = {s.outputs["report"].key: s.layer.reports for s in costs if "report" in s.outputs}
     return Plan(
         name=network.spec.name,
         phase=network.phase,
         batch=network.batch,
         devices=network.spec.devices,
         buffers=builder.buffers,
-        steps=tuple(replace(step) for step in builder.order.steps),
+        steps=tuple(builder.order.steps),
         shards=tuple(_info(builder, shard, flops) for shard in shards),
         edges=tuple(builder.edges),
         crossings=tuple(builder.crossings),
@@ -105,11 +100,11 @@ def _flops(builder: Builder) -> dict[tuple[str | None, str, str], int]:
 
 
 def _info(builder: Builder, shard: Shard, flops: Mapping[tuple[str | None, str, str], int]) -> ShardInfo:
-    own = shard.spec.share is None
-    params = {name: builder.buffers[buffer].shape for name, buffer in shard.params.items() if own}
-    trained = [name for name in params if builder.buffers[shard.params[name]].kind == "parameter"]
-    tensors = {name: shard.gathers[name].tensor for name in shard.gathers}
+    own, t = shard.spec.share is None, shard.t
+    params = {name: t[name].shape for name in (*t.names("parameter"), *t.names("state")) if own}
     outputs = {name: part.tensor for name, part in shard.outputs.items()}
+    names = shard.layer.input_names(len(shard.gathers))
+    inputs = {name: shard.gathers[name].tensor if name in shard.gathers else None for name in names}
     return ShardInfo(
         layer=shard.spec.name,
         type=shard.spec.type,
@@ -118,16 +113,13 @@ def _info(builder: Builder, shard: Shard, flops: Mapping[tuple[str | None, str, 
         count=shard.count,
         phase=shard.layer.phase,
         attrs=vars(shard.layer.attrs),
-        inputs={name: tensor.shape if tensor else None for name, tensor in _inputs(shard).items()},
+        inputs={name: tensor.shape if tensor else None for name, tensor in inputs.items()},
         outputs={name: tensor.shape for name, tensor in outputs.items()},
-        dtypes={name: tensor.dtype for name, tensor in {**tensors, **outputs}.items()},
+        dtypes={name: tensor.dtype for name, tensor in {**inputs, **outputs}.items() if tensor},
         params=params,
-        parameters=sum(prod(params[name]) for name in trained),
+        parameters=sum(prod(params[name]) for name in t.names("parameter") if own),
         forward_flops=flops.get((shard.spec.name, shard.device, "forward"), 0),
         backward_flops=flops.get((shard.spec.name, shard.device, "backward"), 0),
+        instance=shard.layer,
+        tensors=t,
     )
-
-
-def _inputs(shard: Shard) -> dict[str, Tensor | None]:
-    names = shard.layer.input_names(len(shard.gathers))
-    return {name: shard.gathers[name].tensor if name in shard.gathers else None for name in names}

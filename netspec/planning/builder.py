@@ -8,12 +8,13 @@ from typing import Any
 
 from netspec.contract.kernel import Direction
 from netspec.contract.layer import Layer
-from netspec.contract.naming import canonical, tensor_of
-from netspec.contract.tensor import Shape, Tensor
+from netspec.contract.naming import COUNTERS, Argument, argument
+from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.planning.connect import fail
-from netspec.planning.network import Network
+from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_device, of_layer
+from netspec.planning.network import Network, is_image
 from netspec.planning.order import StepList
-from netspec.planning.plan import Buffer, Crossing, Edge, Kind, Logical, Op, Queue, Region, Step
+from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
 from netspec.planning.shards import Gather, Part, Piece, Shard
 
 Alias = tuple[str, int, int]
@@ -25,145 +26,121 @@ class Builder:
 
     def __init__(self, network: Network, names: Mapping[str, Alias]) -> None:
         self.network, self.names = network, names
-        self.buffers: dict[str, Buffer] = {}
+        self.buffers: dict[BufferKey, Buffer] = {}
         self.order = StepList()
         self.crossings: list[Crossing] = []
-        self.edges: list[Edge] = []
-        self.initial: dict[str, Mapping[str, Any]] = {}
-        self.latest: dict[str, str] = {}
+        self.edges: dict[Edge, None] = {}
+        self.initial: dict[TensorKey, Mapping[str, Any]] = {}
+        self.latest: dict[BufferKey, BufferKey] = {}
         """State buffer -> the buffer with the value that the last layer so far, of those that share it, gives it."""
 
     # Buffers --------------------------------------------------------------------------------------------------------
 
-    def buffer(
-        self, name: str, device: str, shape: Shape, dtype: str, kind: Kind, logical: Logical | None = None
-    ) -> Region:
-        """Add a buffer once; gives the region that is all of it."""
-        self.buffers.setdefault(name, Buffer(name, device, shape, dtype, kind, logical))
-        return Region(name)
+    def declare(self, key: BufferKey, shape: Shape, dtype: str, logical: Logical | None = None) -> Region:
+        """Add a buffer; gives the region that is all of it. Raises ValueError for a second one of that identity."""
+        if key in self.buffers:
+            raise ValueError(f"the buffer '{key}' ({key.role}) is in the plan already")
+        self.buffers[key] = Buffer(key, shape, dtype, logical)
+        return Region(key)
 
     def step(
         self,
-        name: str,
-        op: Op,
-        device: str,
-        args: Mapping[str, Region],
-        writes: tuple[str, ...],
+        key: StepKey,
+        args: Mapping[Argument, Region],
+        writes: tuple[Argument, ...],
         *,
         queue: Queue = "compute",
-        layer: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         flops: int = 0,
         nbytes: int = 0,
     ) -> None:
         """Append a step."""
-        self.order.add(
-            Step(name, op, device, queue, layer, dict(args), writes, attrs=dict(attrs or {}), flops=flops, bytes=nbytes)
-        )
+        self.order.add(Step(key, queue, dict(args), writes, attrs=dict(attrs or {}), flops=flops, bytes=nbytes))
+
+    def operation(self, key: StepKey, writes: str | tuple[str, ...], args: Mapping[str, Region], **more: Any) -> None:
+        """Append a step that is no layer's; arguments are called as its kernels call them."""
+        written = (writes,) if isinstance(writes, str) else writes
+        self.step(key, {Argument(name): region for name, region in args.items()}, tuple(map(Argument, written)), **more)
 
     # Inputs of an iteration -----------------------------------------------------------------------------------------
 
     def inputs(self) -> None:
         """Scalars on every device, then each network input on every device that reads it."""
-        spec = self.network.spec
-        for device in spec.devices:
-            args = {"counters": self.buffer(f"counters@{device}", device, (2,), "int64", "scalar")}
+        for device in self.network.spec.devices:
+            args = {COUNTERS: self.declare(of_device("counters", "scalar", device), (2,), "int64")}
             if self.network.phase == "train":
-                args["rates"] = self.buffer(f"rates@{device}", device, (3,), "float32", "scalar")
-            self.step(f"scalars@{device}", "scalars", device, args, tuple(args))
-        for name, outputs in self.network.values.items():
-            value = outputs.get("")
-            for part in value.parts if value else ():
-                if part.device:
-                    self._feed(name, part)
+                args[Argument("rates")] = self.declare(of_device("rates", "scalar", device), (3,), "float32")
+            self.step(StepKey("scalars", device), args, tuple(args))
+        for part in self.network.inputs():
+            self._feed(part)
 
-    def _feed(self, name: str, part: Part) -> None:
-        tensor, device = part.tensor, part.device
-        is_image = tensor.dtype == "float32" and len(tensor.shape) == 4
-        if not is_image:
-            target = self.buffer(part.buffer, device, tensor.shape, tensor.dtype, "input")
-            self.step(f"{name}.feed@{device}", "feed", device, {"target": target}, ("target",), queue="copy")
+    def _feed(self, part: Part) -> None:
+        tensor, device, name = part.tensor, part.device, part.key.of.input
+        feed = StepKey("feed", device, input=name)
+        if not is_image(tensor):
+            target = self.declare(part.key, tensor.shape, tensor.dtype)
+            self.operation(feed, "target", {"target": target}, queue="copy")
             return
-        raw = self.buffer(f"{name}.uint8@{device}", device, tensor.shape, "uint8", "input")
-        shape = tensor.shape[1:]
-        mean_name = f"{name}.mean"
-        mean = self.buffer(f"{mean_name}@{device}", device, shape, "float32", "constant", Logical(mean_name, shape))
-        self.initial.setdefault(mean_name, {"type": "constant", "value": 0.0})
-        image = self.buffer(part.buffer, device, tensor.shape, tensor.dtype, "activation")
-        self.step(f"{name}.feed@{device}", "feed", device, {"target": raw}, ("target",), queue="copy")
-        self.step(
-            f"{name}.prepare@{device}",
-            "prepare",
-            device,
-            {"raw": raw, "mean": mean, "image": image},
-            ("image",),
-            attrs={"scale": self.network.spec.data.scale},
-        )
+        raw = self.declare(BufferKey(TensorKey("uint8", input=name), "input", device), tensor.shape, "uint8")
+        whole, shape = TensorKey("mean", input=name), tensor.shape[1:]
+        mean = self.declare(BufferKey(whole, "constant", device), shape, "float32", Logical(whole, shape))
+        self.initial.setdefault(whole, {"type": "constant", "value": 0.0})
+        image = self.declare(part.key, tensor.shape, tensor.dtype)
+        self.operation(feed, "target", {"target": raw}, queue="copy")
+        prepare, scale = StepKey("prepare", device, input=name), {"scale": self.network.spec.data.scale}
+        self.operation(prepare, "image", {"raw": raw, "mean": mean, "image": image}, attrs=scale)
 
     # Forward --------------------------------------------------------------------------------------------------------
 
     def forward(self, shard: Shard) -> None:
         """Gather the shard's inputs, allocate what it writes and append its forward step."""
-        for gather in dict.fromkeys(id(g) for g in shard.gathers.values()):
-            self._gather(shard, next(g for g in shard.gathers.values() if id(g) == gather))
+        for gather in {gather.key: gather for gather in shard.gathers.values()}.values():
+            self._gather(shard, gather)
         self._parameters(shard)
-        for name, part in shard.outputs.items():
-            kind: Kind = "report" if name == "report" else "activation"
-            self.buffer(part.buffer, shard.device, part.tensor.shape, part.tensor.dtype, kind)
+        for part in shard.outputs.values():
+            self.declare(part.key, part.tensor.shape, part.tensor.dtype)
         args, writes = self.arguments(shard, "forward")
-        self.latest |= {shard.params[name[5:]]: args[name].buffer for name in writes if name.startswith("next_")}
-        self.step(
-            f"{shard.spec.name}.forward@{shard.device}",
-            "forward",
-            shard.device,
-            args,
-            writes,
-            layer=shard.spec.name,
-            attrs=self.keys(shard),
-            flops=shard.layer.flops(shard.t).forward,
-        )
+        self.latest |= {shard.params[one.tensor]: args[one].buffer for one in writes if one.role == "next"}
+        key, flops = StepKey("forward", shard.device, shard.spec.name), shard.layer.flops(shard.t).forward
+        self.step(key, args, writes, attrs=self.keys(shard), flops=flops)
 
     def _gather(self, shard: Shard, gather: Gather) -> None:
         for piece in gather.pieces:
-            part = piece.part
+            part, owner = piece.part, piece.part.key.of.owner
+            assert owner is not None
             crossing = part.device != gather.device
-            source, _, device = part.buffer.partition("@")
-            layer, reader = source.partition(".")[0], shard.spec.name
-            edge = Edge(layer, device or part.device, reader, shard.device, part.tensor.shape, crossing)
-            if edge not in self.edges:
-                self.edges.append(edge)
-        if gather.alias or gather.buffer in self.buffers:
+            edge = Edge(owner, part.device, shard.spec.name, shard.device, part.tensor.shape, crossing)
+            self.edges[edge] = None
+        if gather.alias or gather.key in self.buffers:
             return
         tensor = gather.tensor
-        self.buffer(gather.buffer, gather.device, tensor.shape, tensor.dtype, "activation")
+        self.declare(gather.key, tensor.shape, tensor.dtype)
         offset = 0
         for number, piece in enumerate(gather.pieces):
-            target = channels(gather.buffer, tensor, offset, offset + piece.channels)
+            target = channels(gather.key, tensor, offset, offset + piece.channels)
             self._fetch(shard, gather, piece, target, number)
             offset += piece.channels
 
     def _fetch(self, shard: Shard, gather: Gather, piece: Piece, target: Region, number: int) -> None:
         part = piece.part
-        source = channels(part.buffer, part.tensor, piece.start, piece.stop)
+        source = channels(part.key, part.tensor, piece.start, piece.stop)
         nbytes = part.tensor.nbytes // part.tensor.shape[-1] * piece.channels
-        self.copy(f"{gather.buffer}.fetch{number}", part.device, gather.device, source, target, nbytes)
+        self.copy(source, target, nbytes, number)
         if part.device != gather.device:
-            name = part.buffer.partition("@")[0]
-            self.crossings.append(Crossing(shard.spec.name, name, part.device, gather.device, "forward", nbytes))
+            crossing = Crossing(shard.spec.name, part.key.of, part.device, gather.device, "forward", nbytes)
+            self.crossings.append(crossing)
 
-    def copy(self, name: str, from_device: str, to_device: str, source: Region, target: Region, nbytes: int) -> None:
-        """A copy step: on the receiving device's copy queue where it crosses, else in the compute queue."""
-        crossing = from_device != to_device
-        self.step(
-            name,
-            "copy",
-            to_device,
-            {"source": source, "target": target},
-            ("target",),
-            queue="copy" if crossing else "compute",
-            nbytes=nbytes if crossing else 0,
-            attrs={"from": from_device} if crossing else {},
-        )
+    def copy(self, source: Region, target: Region, nbytes: int, number: int | None = None) -> None:
+        """A copy step: on the receiving device's copy queue where it crosses, else in the compute queue.
+
+        ``number`` tells those that fill one buffer apart.
+        """
+        sender, receiver = source.buffer.device, target.buffer.device
+        key, args = StepKey("copy", receiver, target=target.buffer, index=number), {"source": source, "target": target}
+        if sender == receiver:
+            self.operation(key, "target", args)
+        else:
+            self.operation(key, "target", args, queue="copy", nbytes=nbytes, attrs={"from": sender})
 
     def _parameters(self, shard: Shard) -> None:
         spec = shard.spec
@@ -177,15 +154,16 @@ class Builder:
         readers = shard.count // shard.ways if shard.spec.split == "channels" else 1
         for name, one in shard.layer.params(*inputs).items():
             fans = {"fan_in": one.fan_in, "fan_out": one.fan_out * readers}
-            self._stored(shard, name, one.shape, one.dtype, one.axis, "parameter", {**one.init, **fans})
+            self._stored(shard, name, one, "parameter", {**one.init, **fans})
         for name, state in shard.layer.state(*inputs).items():
             start = {"type": "constant", "value": state.init}
-            self._stored(shard, name, state.shape, state.dtype, state.axis, "state", start)
+            self._stored(shard, name, state, "state", start)
 
     def _shared(self, shard: Shard) -> Shard:
         """The shard on the same device of the layer whose parameters this one shares."""
         name = shard.spec.share
-        owners = [s for group in self.network.shards for s in group if s.spec.name == name]
+        assert name is not None
+        owners = self.network.by_layer[name]
         if tuple(owner.device for owner in owners) != shard.spec.devices:
             places = " and ".join(owner.device for owner in owners)
             raise fail(
@@ -203,27 +181,25 @@ class Builder:
                 )
         return owner
 
-    def _stored(
-        self, shard: Shard, name: str, shape: Shape, dtype: str, axis: int | None, kind: Kind, init: Mapping[str, Any]
-    ) -> None:
-        logical = self.logical(shard, name, shape, axis)
-        buffer = f"{shard.spec.name}.{name}@{shard.device}"
-        shard.params[name] = self.buffer(buffer, shard.device, shape, dtype, kind, logical).buffer
-        self.initial.setdefault(logical.name, init)
+    def _stored(self, shard: Shard, name: str, one: Param | State, role: Role, init: Mapping[str, Any]) -> None:
+        logical = self.logical(shard, name, one.shape, one.axis)
+        key = shard.params[name] = of_layer(shard.spec.name, name, role, shard.device)
+        self.declare(key, one.shape, one.dtype, logical)
+        self.initial.setdefault(logical.key, init)
 
     def logical(self, shard: Shard, name: str, shape: Shape, axis: int | None) -> Logical:
         """Where a shard's tensor lies in the whole one, under the name it has in checkpoints."""
         layer, first, total = self.names.get(shard.spec.name, (shard.spec.name, 0, 0))
-        parts = shard.count if shard.spec.split == "channels" else 1
+        whole, parts = TensorKey(name, layer=layer), shard.count if shard.spec.split == "channels" else 1
         if axis is None or (parts == 1 and not total):
-            return Logical(f"{layer}.{name}", shape)
+            return Logical(whole, shape)
         axis %= len(shape)
         width = shape[axis]
         channels_here = next(iter(shard.outputs.values())).tensor.shape[-1]
         scale = width / channels_here
         start = round(first * scale) + shard.index * width
-        whole = round(total * scale) if total else width * parts
-        return Logical(f"{layer}.{name}", (*shape[:axis], whole, *shape[axis + 1 :]), axis, start, start + width)
+        length = round(total * scale) if total else width * parts
+        return Logical(whole, (*shape[:axis], length, *shape[axis + 1 :]), axis, start, start + width)
 
     # Arguments ------------------------------------------------------------------------------------------------------
 
@@ -239,51 +215,51 @@ class Builder:
             "channel_count": total or width * parts,
         }
 
-    def arguments(self, shard: Shard, direction: Direction) -> tuple[dict[str, Region], tuple[str, ...]]:
+    def arguments(self, shard: Shard, direction: Direction) -> tuple[dict[Argument, Region], tuple[Argument, ...]]:
         """Every tensor that some kernel of the direction names, as a region; and those that are written.
 
         Kernels of all backends count: the Program, which knows the backend, keeps what its kernels take.
         """
         reads, writes = named(shard, direction)
-        args = {}
-        for name in (*reads, *writes):
-            region = self._argument(shard, name)
-            if region is not None:
-                args[name] = region
-        return args, tuple(name for name in writes if name in args)
+        found = {one: self._argument(shard, one) for one in (*reads, *writes)}
+        args = {one: region for one, region in found.items() if region is not None}
+        return args, tuple(one for one in writes if one in args)
 
-    def _argument(self, shard: Shard, name: str) -> Region | None:
-        if name == "counters":
-            return Region(f"counters@{shard.device}")
-        if name in shard.gathers:
-            return Region(shard.gathers[name].buffer)
-        if name in shard.outputs:
-            return Region(shard.outputs[name].buffer)
-        if name in shard.params:
-            return Region(shard.renewed.get(name, shard.params[name]))
-        if name.startswith("next_") and name[5:] in shard.params:
-            return self._made(shard, name, "next state")
-        if name in vars(shard.t):
+    def _argument(self, shard: Shard, one: Argument) -> Region | None:
+        """Where it lies; None for gradients, for which Backward has places."""
+        name, role = one.tensor, shard.t.roles.get(one.tensor)
+        if one == COUNTERS:
+            return Region(of_device("counters", "scalar", shard.device))
+        if one.role == "gradient":
+            return None
+        if one.role == "next":
+            return self._made(shard, name, "next state") if role == "state" else None
+        if role == "input":
+            return Region(shard.gathers[name].key)
+        if role == "output":
+            return Region(shard.outputs[name].key)
+        if role == "saved":
             return self._made(shard, name, "saved")
-        return None
+        return Region(shard.renewed.get(name, shard.params[name]))
 
-    def _made(self, shard: Shard, name: str, kind: Kind) -> Region:
-        tensor = tensor_of(name, vars(shard.t))
-        return self.buffer(f"{shard.spec.name}.{name}@{shard.device}", shard.device, tensor.shape, tensor.dtype, kind)
+    def _made(self, shard: Shard, name: str, role: Role) -> Region:
+        """What forward leaves behind: declared by the first step that names it, the same for those that follow."""
+        key, tensor = of_layer(shard.spec.name, name, role, shard.device), shard.t[name]
+        return Region(key) if key in self.buffers else self.declare(key, tensor.shape, tensor.dtype)
 
 
-def channels(buffer: str, tensor: Tensor, start: int, stop: int) -> Region:
+def channels(buffer: BufferKey, tensor: Tensor, start: int, stop: int) -> Region:
     """A channel range of a buffer; the whole of it where the range is all channels."""
     if (start, stop) == (0, tensor.shape[-1]):
         return Region(buffer)
     return Region(buffer, len(tensor.shape) - 1, start, stop)
 
 
-Names = tuple[tuple[str, ...], tuple[str, ...]]
+Names = tuple[tuple[Argument, ...], tuple[Argument, ...]]
 
 
 def named(shard: Shard, direction: Direction) -> Names:
-    """Names of tensors that the direction's kernels read and write, over all backends and variants."""
+    """What the direction's kernels read and write, over all backends and variants."""
     layer, cls = shard.layer, type(shard.layer)
     attrs = vars(layer.attrs)
     applying = tuple(
@@ -291,23 +267,21 @@ def named(shard: Shard, direction: Direction) -> Names:
         for number, kernel in enumerate(cls.kernels)
         if kernel.direction == direction and kernel.applies(attrs, layer.phase)
     )
-    tensors = tuple(name for name, value in vars(shard.t).items() if isinstance(value, Tensor))
-    return _named(cls, applying, tensors, len(shard.t.inputs))  # type: ignore[arg-type]  # a class can be hashed
+    return _named(cls, applying, tuple(shard.t.roles), shard.t.names("input"))  # type: ignore[arg-type]  # a class can be hashed
 
 
 @functools.cache
-def _named(cls: type[Layer], applying: tuple[int, ...], tensors: tuple[str, ...], inputs: int) -> Names:
-    reads: dict[str, None] = {}
-    writes: dict[str, None] = {}
-    known = dict.fromkeys(tensors)
+def _named(cls: type[Layer], applying: tuple[int, ...], tensors: tuple[str, ...], inputs: tuple[str, ...]) -> Names:
+    reads: dict[Argument, None] = {}
+    writes: dict[Argument, None] = {}
     for kernel in (cls.kernels[number] for number in applying):
-        for index in range(inputs) if kernel.each else (None,):
+        for current in inputs if kernel.each else (None,):
             for target, group in ((reads, kernel.args), (writes, kernel.writes)):
-                target.update(dict.fromkeys(canonical(name, known, kernel.each, index) for name in group))
-    return tuple(name for name in reads if name not in writes), tuple(writes)
+                found = (argument(name, tensors, (), kernel.each, current) for name in group)
+                target.update(dict.fromkeys(one for one in found if one is not None))
+    return tuple(one for one in reads if one not in writes), tuple(writes)
 
 
 def _stored_shapes(shard: Shard) -> dict[str, Shape]:
     """Shapes of a shard's parameters and state."""
-    params = {name: one.shape for name, one in shard.layer.params(*shard.inputs).items()}
-    return {**params, **{name: one.shape for name, one in shard.layer.state(*shard.inputs).items()}}
+    return {name: shard.t[name].shape for name in (*shard.t.names("parameter"), *shard.t.names("state"))}

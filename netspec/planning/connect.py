@@ -68,13 +68,13 @@ def _check_same(layer: LayerSpec, connection: Connection, value: Value) -> None:
     if fits and layer.split == "none" and len(layer.devices) > 1 and value.layout == "split":
         raise fail(
             connection.mark,
-            f"{layer.name}: 'split: none' computes the whole layer on each device, but {value.name} is cut over them",
+            f"{layer.name}: 'split: none' computes the whole layer on each device, but {value.key} is cut over them",
             f"read all of it: {{from: {connection.source}, connect: all}}",
         )
     if not fits:
         raise fail(
             connection.mark,
-            f"{layer.name} on {_list(layer.devices)} reads {value.name}, which lies on {_list(value.devices)}, "
+            f"{layer.name} on {_list(layer.devices)} reads {value.key}, which lies on {_list(value.devices)}, "
             "without saying that it crosses devices",
             f"write inputs: {{from: {connection.source}, connect: all}}, or place both on the same devices",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from netspec.contract.kernel import Phase
@@ -11,9 +11,11 @@ from netspec.contract.layer import Layer
 from netspec.contract.tensor import Tensor
 from netspec.errors import LayerError, Problem, SpecError
 from netspec.planning.connect import Reading, fail, find_value, groups_of, join, read
+from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
+from netspec.planning.plan import make_layer
 from netspec.planning.shards import Gather, Part, Piece, Shard, Value
 from netspec.registry import layer_types
-from netspec.spec.types import Connection, InputSpec, LayerSpec, Spec
+from netspec.spec.types import Connection, LayerSpec, Spec
 
 Values = dict[str, dict[str, Value]]
 
@@ -23,9 +25,10 @@ class Network:
 
     def __init__(self, spec: Spec, phase: Phase, batch: int) -> None:
         self.spec, self.phase, self.batch = spec, phase, batch
-        self.values: Values = {name: {"": _input_value(one, spec, batch)} for name, one in spec.inputs.items()}
+        self.values: Values = {name: {"": Value(TensorKey(input=name), "everywhere", ())} for name in spec.inputs}
         self.shards: list[list[Shard]] = []
-        self.gathers: dict[tuple[str, tuple[tuple[str, int, int], ...]], Gather] = {}
+        self.by_layer: dict[str, list[Shard]] = {}
+        self.gathers: dict[tuple[str, tuple[tuple[BufferKey, int, int], ...]], Gather] = {}
         problems: list[Problem] = []
         broken: set[str] = set()
         for layer in spec.layers:
@@ -40,15 +43,18 @@ class Network:
         if problems:
             raise SpecError(problems)
 
-    def readers(self) -> set[str]:
-        """Buffers that some shard reads."""
-        return {
-            piece.part.buffer
-            for shards in self.shards
-            for shard in shards
-            for gather in shard.gathers.values()
-            for piece in gather.pieces
-        }
+    def readers(self) -> dict[BufferKey, list[Gather]]:
+        """The gathers that hold a part, by the part's buffer; every part that is read has one."""
+        found: dict[BufferKey, list[Gather]] = {}
+        for gather in self.gathers.values():
+            for key in dict.fromkeys(piece.part.key for piece in gather.pieces):
+                found.setdefault(key, []).append(gather)
+        return found
+
+    def inputs(self) -> Iterator[Part]:
+        """The network inputs on the devices that read them."""
+        for name in self.spec.inputs:
+            yield from self.values[name][""].parts
 
     def _add(self, spec: LayerSpec) -> None:
         cls = layer_types()[spec.type]
@@ -56,13 +62,14 @@ class Network:
         self._check_cost(spec, cls)
         shards = [self._shard(spec, cls, connections, index) for index in range(len(spec.devices))]
         self.shards.append(shards)
+        self.by_layer[spec.name] = shards
         self.values[spec.name] = _output_values(spec, shards)
 
     def _present(self, spec: LayerSpec, cls: type[Layer]) -> list[tuple[str | None, Connection]]:
         """Connections with the input name each serves (None: they are joined into the only input)."""
         connections = list(spec.inputs)
         if cls.variadic:
-            return [(f"x{number}", one) for number, one in enumerate(connections)]
+            return list(zip(cls.input_names(len(connections)), connections, strict=True))
         if len(cls.inputs) == 1 and len(connections) > 1 and cls.mixes_channels:
             return [(None, one) for one in connections]
         if len(connections) != len(cls.inputs):
@@ -92,11 +99,10 @@ class Network:
             readings.append((name, connection, read(spec, connection, value, device)))
         attrs, groups = self._local_attrs(spec, cls, readings)
         gathers = self._gather_all(spec, cls, device, readings, groups)
-        layer = cls(attrs, self.phase)
         names = cls.input_names(len(connections))
         inputs = [gathers[name].tensor if name in gathers else None for name in names]
         try:
-            t = layer.tensors(inputs)
+            layer, t = make_layer(spec.type, attrs, self.phase, inputs)
         except LayerError as error:
             mark = spec.mark_of(error.attr) if error.attr else spec.mark
             raise fail(mark, f"{spec.name}: {error.message}{_origin(gathers)}", error.remedy) from None
@@ -111,11 +117,13 @@ class Network:
         """A network input comes to lie on each device that reads it."""
         if value.layout != "everywhere" or device in value.devices:
             return value
-        first = value.parts[0]
-        part = Part(device, f"{value.name}@{device}", first.tensor, first.start, first.stop)
-        parts = (*(p for p in value.parts if p.device), part)
-        self.values[connection.source] = {"": Value(value.name, "everywhere", parts)}
-        return self.values[connection.source][""]
+        one, name = self.spec.inputs[connection.source], connection.source
+        tensor = Tensor((self.batch, *one.shape), one.dtype, differentiable=False)
+        role: Role = "activation" if is_image(tensor) else "input"
+        channels = tensor.shape[-1] if one.shape else 1
+        part = Part(BufferKey(value.key, role, device), tensor, 0, channels)
+        self.values[name] = {"": Value(value.key, "everywhere", (*value.parts, part))}
+        return self.values[name][""]
 
     def _local_attrs(
         self, spec: LayerSpec, cls: type[Layer], readings: list[tuple[str | None, Connection, Reading]]
@@ -161,7 +169,7 @@ class Network:
         }
 
     def _gather(self, spec: LayerSpec, device: str, name: str, pieces: tuple[Piece, ...]) -> Gather:
-        key = (device, tuple((p.part.buffer, p.start, p.stop) for p in pieces))
+        key = (device, tuple((p.part.key, p.start, p.stop) for p in pieces))
         if key not in self.gathers:
             self.gathers[key] = _new_gather(spec, device, name, pieces)
         return self.gathers[key]
@@ -187,17 +195,9 @@ class Network:
                 )
 
 
-RESERVED = ("counters", "rates", "flags", "finite")
-"""Buffers of every plan; a network input of such a name would be taken for one."""
-
-
-def _input_value(one: InputSpec, spec: Spec, batch: int) -> Value:
-    if one.name in RESERVED:
-        raise fail(one.mark, f"an input cannot be called '{one.name}', as every plan has its own", "rename it")
-    shape = (batch, *one.shape)
-    channels = shape[-1] if len(shape) > 1 else 1
-    differentiable = False
-    return Value(one.name, "everywhere", (Part("", one.name, Tensor(shape, one.dtype, differentiable), 0, channels),))
+def is_image(tensor: Tensor) -> bool:
+    """Whether a network input comes as bytes, from which the mean is subtracted on the device."""
+    return tensor.dtype == "float32" and len(tensor.shape) == 4
 
 
 def _output_values(spec: LayerSpec, shards: list[Shard]) -> dict[str, Value]:
@@ -209,12 +209,13 @@ def _output_values(spec: LayerSpec, shards: list[Shard]) -> dict[str, Value]:
         for shard in shards:
             tensor = shard.t[name]
             width = tensor.shape[-1]
-            part = Part(shard.device, f"{spec.name}.{name}@{shard.device}", tensor, start, start + width)
+            role: Role = "report" if name == "report" else "activation"
+            part = Part(of_layer(spec.name, name, role, shard.device), tensor, start, start + width)
             shard.outputs[name] = part
             parts.append(part)
             start += width if split else 0
         layout = "split" if split else ("replicated" if len(parts) > 1 else "whole")
-        values[name] = Value(f"{spec.name}.{name}", layout, tuple(parts))  # type: ignore[arg-type]
+        values[name] = Value(TensorKey(name, layer=spec.name), layout, tuple(parts))  # type: ignore[arg-type]
     return values
 
 
@@ -226,10 +227,10 @@ def _new_gather(spec: LayerSpec, device: str, name: str, pieces: tuple[Piece, ..
             raise LayerError(f"inputs joined along channels must have the same other axes, got {shapes}")
     alone = pieces[0]
     if len(pieces) == 1 and alone.part.device == device and alone.channels == alone.part.stop - alone.part.start:
-        return Gather(device, pieces, alone.part.buffer, first)
+        return Gather(pieces, alone.part.key, first)
     channels = sum(piece.channels for piece in pieces)
     tensor = Tensor((*first.shape[:-1], channels), first.dtype, first.differentiable)
-    return Gather(device, pieces, f"{spec.name}.{name}@{device}", tensor)
+    return Gather(pieces, of_layer(spec.name, name, "activation", device), tensor)
 
 
 def _divide(spec: LayerSpec, name: str, total: int, count: int) -> int:
@@ -258,6 +259,6 @@ def _origin(gathers: Mapping[str, Gather]) -> str:
     """The inputs' shapes and makers, for a shape error: both layers and both shapes are named."""
     told = []
     for gather in gathers.values():
-        sources = ", ".join(dict.fromkeys(piece.part.buffer.partition("@")[0] for piece in gather.pieces))
+        sources = ", ".join(dict.fromkeys(str(piece.part.key.of) for piece in gather.pieces))
         told.append(f"{sources} {gather.tensor.shape}")
     return f"; it reads {' and '.join(told)}"

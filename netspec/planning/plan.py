@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
 from netspec.contract.kernel import Phase
-from netspec.contract.tensor import Shape, itemsize
-
-Kind = Literal[
-    "input",  # what data hands over, uint8 images and int32 labels
-    "constant",  # the mean image
-    "activation",
-    "saved",  # what forward leaves for backward beyond inputs and outputs
-    "gradient",  # of activations
-    "parameter",
-    "parameter gradient",
-    "momentum",
-    "state",
-    "next state",
-    "scalar",  # counters and rates
-    "flag",  # finite flags
-    "report",  # sums that cost layers hand to the runner
-    "workspace",
-    "derived",  # what a Program makes of stored tensors once, until they change
-]
-STORED: tuple[Kind, ...] = ("constant", "parameter", "momentum", "state")
-"""Kinds whose buffers live in the Store and outlast an iteration."""
+from netspec.contract.layer import Layer, Tensors
+from netspec.contract.naming import Argument
+from netspec.contract.tensor import Shape, Tensor, itemsize
+from netspec.planning.identities import BufferKey, Op, Role, StepKey, TensorKey
+from netspec.planning.json_form import NOT_PLAIN
+from netspec.registry import layer_types
 
 Queue = Literal["compute", "copy"]
-Op = Literal["scalars", "feed", "prepare", "forward", "backward", "copy", "sum", "finite", "agree", "update", "commit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Logical:
     """Which part of a whole tensor a buffer holds: ``[start, stop)`` along ``axis`` (None: all of it)."""
 
-    name: str
+    key: TensorKey
     shape: Shape
     axis: int | None = None
     start: int = 0
@@ -49,12 +33,20 @@ class Logical:
 class Buffer:
     """An array on one device."""
 
-    name: str
-    device: str
+    key: BufferKey
     shape: Shape
     dtype: str
-    kind: Kind
     logical: Logical | None = None
+
+    @property
+    def device(self) -> str:
+        """Where it lies."""
+        return self.key.device
+
+    @property
+    def role(self) -> Role:
+        """What it is for."""
+        return self.key.role
 
     @property
     def nbytes(self) -> int:
@@ -66,10 +58,16 @@ class Buffer:
 class Region:
     """A buffer, or the part ``[start, stop)`` of it along one axis."""
 
-    buffer: str
+    buffer: BufferKey
     axis: int | None = None
     start: int = 0
     stop: int = 0
+
+    def shape_in(self, shape: Shape) -> Shape:
+        """Its own shape in a buffer of that shape."""
+        if self.axis is None:
+            return shape
+        return (*shape[: self.axis], self.stop - self.start, *shape[self.axis + 1 :])
 
     def meets(self, other: Region) -> bool:
         """Whether the two share an element, as far as axes tell."""
@@ -84,7 +82,7 @@ class Region:
 class Pass:
     """One kernel of a lowered step: its name, the step's arguments it takes in order, and how its work is cut.
 
-    ``args`` pairs each kernel parameter with the name of a step argument, or None where ``scalars`` has its value.
+    ``args`` pairs each kernel parameter with an argument of the step, or None where ``scalars`` has its value.
     Arguments in ``flat`` are given as one axis; those in ``per_member`` have a leading axis for the team's members.
     Positions run along ``axes`` of ``over`` (None: all elements). ``then`` are passes fused into this one: each goes on
     with what a block has just written, or is the kernel's epilogue on a GPU. ``once``: it need not run again before
@@ -93,18 +91,18 @@ class Pass:
 
     kernel: str
     variant: str
-    args: tuple[tuple[str, str | None], ...]
+    args: tuple[tuple[str, Argument | None], ...]
     scalars: Mapping[str, int | float]
-    writes: tuple[str, ...]
+    writes: tuple[Argument, ...]
     extent: int
     block: int
     grid: tuple[int, ...]
     threads: tuple[int, ...]
-    flat: tuple[str, ...]
-    per_member: tuple[str, ...]
+    flat: tuple[Argument, ...]
+    per_member: tuple[Argument, ...]
     host: bool
     dtype: str
-    over: str = ""
+    over: Argument | None = None
     axes: tuple[int, ...] | None = None
     then: tuple[Pass, ...] = ()
     once: bool = False
@@ -114,22 +112,41 @@ class Pass:
 class Step:
     """One unit of work on one queue of one device.
 
-    ``args`` maps argument names to regions; ``writes`` says which of them are written. ``after`` names the steps that
-    must have finished, beside those before it on its own queue. ``bytes`` is what a copy between devices moves.
+    ``args`` maps arguments to regions; ``writes`` says which of them are written. ``after`` names the steps that must
+    have finished, beside those before it on its own queue. ``fused`` names those that run in it as well, in order.
+    ``bytes`` is what a copy between devices moves.
     """
 
-    name: str
-    op: Op
-    device: str
+    key: StepKey
     queue: Queue
-    layer: str | None
-    args: Mapping[str, Region]
-    writes: tuple[str, ...]
-    after: tuple[str, ...] = ()
+    args: Mapping[Argument, Region]
+    writes: tuple[Argument, ...]
+    after: tuple[StepKey, ...] = ()
+    fused: tuple[StepKey, ...] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
     flops: int = 0
     bytes: int = 0
     passes: tuple[Pass, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name for people."""
+        return str(self.key)
+
+    @property
+    def op(self) -> Op:
+        """What it does."""
+        return self.key.op
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.key.device
+
+    @property
+    def layer(self) -> str | None:
+        """The layer whose work it is."""
+        return self.key.layer
 
     @property
     def accesses(self) -> tuple[tuple[Region, bool], ...]:
@@ -142,7 +159,7 @@ class Crossing:
     """A transfer between devices, told as the connection it serves: bytes one way for one batch."""
 
     layer: str
-    source: str
+    source: TensorKey
     from_device: str
     to_device: str
     direction: Literal["forward", "backward"]
@@ -163,7 +180,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """One layer on one device: what ``info`` tells of it. Shapes are the device's own, batch included."""
+    """One layer on one device: what ``info`` tells of it, and its instance. Shapes are the device's own."""
 
     layer: str
     type: str
@@ -179,29 +196,37 @@ class ShardInfo:
     parameters: int
     forward_flops: int
     backward_flops: int
+    instance: Layer = field(compare=False, repr=False, metadata=NOT_PLAIN)
+    tensors: Tensors = field(compare=False, repr=False, metadata=NOT_PLAIN)
+
+    @classmethod
+    def restored(cls, **values: Any) -> ShardInfo:
+        """The shard of these values, which have been through JSON."""
+        inputs = [shape and Tensor(shape, values["dtypes"][name]) for name, shape in values["inputs"].items()]
+        instance, tensors = make_layer(values["type"], values["attrs"], values["phase"], inputs)
+        return cls(**values, instance=instance, tensors=tensors)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A Spec resolved for one phase and batch; made without a device, printable, serialisable.
 
-    ``initial`` gives, by logical name, how a stored tensor starts: an initialiser with its fans, or a plain value.
-    ``reports`` names the sums of each cost layer's report buffer. ``probs`` names the buffer predict reads: the last
-    cost layer's.
+    ``initial`` gives for each stored tensor how it starts: an initialiser with its fans, or a plain value. ``reports``
+    names the sums of each cost layer's report. ``probs`` is what predict reads: the last cost layer's.
     """
 
     name: str
     phase: Phase
     batch: int
     devices: tuple[str, ...]
-    buffers: Mapping[str, Buffer]
+    buffers: Mapping[BufferKey, Buffer]
     steps: tuple[Step, ...]
     shards: tuple[ShardInfo, ...]
     edges: tuple[Edge, ...]
     crossings: tuple[Crossing, ...]
-    initial: Mapping[str, Mapping[str, Any]]
-    reports: Mapping[str, tuple[str, ...]]
-    probs: str | None
+    initial: Mapping[TensorKey, Mapping[str, Any]]
+    reports: Mapping[BufferKey, tuple[str, ...]]
+    probs: BufferKey | None
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)
@@ -210,9 +235,24 @@ class Plan:
             f"{len(self.steps)} steps, {len(self.crossings)} crossings)"
         )
 
-    def step(self, name: str) -> Step:
-        """The step of that name; KeyError where there is none."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(name)
+    def by_place(self) -> dict[tuple[str | None, str], ShardInfo]:
+        """The shards by layer and device."""
+        return {(shard.layer, shard.device): shard for shard in self.shards}
+
+    @property
+    def verdicts(self) -> tuple[BufferKey, ...]:
+        """Where each device learns whether all gradients are finite."""
+        return tuple(key for key in self.buffers if key.role == "verdict")
+
+    @property
+    def overflows(self) -> tuple[BufferKey, ...]:
+        """Where each device's updates flag parameters that they made infinite or NaN."""
+        return tuple(key for key in self.buffers if key.role == "overflow")
+
+
+def make_layer(
+    type: str, attrs: Mapping[str, Any], phase: Phase, inputs: Sequence[Tensor | None]
+) -> tuple[Layer, Tensors]:
+    """A layer of a registered type, and its tensors for these inputs. Raises LayerError where they do not fit."""
+    layer: Layer = layer_types()[type](attrs, phase)
+    return layer, layer.tensors(inputs)

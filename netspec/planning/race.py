@@ -7,41 +7,59 @@ its steps have ended, so the next one's steps are ordered after it as a whole.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from netspec.errors import NetspecError
-from netspec.planning.order import precedence
+from netspec.planning.identities import BufferKey
+from netspec.planning.order import BufferAccesses, SharedAccesses, Stretches, clocks_of
 from netspec.planning.plan import Region, Step
 
-Place = tuple[str, Region, int, int]
-"""Memory id, region, first byte and last byte; for a plan the memory is the buffer itself."""
+Place = tuple[str, int, int]
+"""A memory that buffers share, and the first byte and the end of one in it."""
 
 
 class RaceError(NetspecError):
     """Two steps may touch one place at once; a fault of the planner, or of a plan made by hand."""
 
 
-def by_buffer(region: Region) -> tuple[str, int, int]:
-    """Before memory is laid out each buffer is memory of its own."""
-    return region.buffer, 0, 1
+def check_races(steps: Sequence[Step], places: Mapping[BufferKey, Place] | None = None) -> None:
+    """Raise RaceError naming two steps that are not ordered.
 
-
-def check_races(steps: Sequence[Step], locate: Callable[[Region], tuple[str, int, int]] = by_buffer) -> None:
-    """Raise RaceError naming the first two steps that are not ordered.
-
-    ``locate`` maps a region to (memory, first byte, end); regions of different buffers that share bytes conflict too.
+    ``places`` says where the buffers lie that share memory: such conflict too where their bytes do.
     """
-    before = precedence(steps)
-    touched: dict[str, list[tuple[int, Region, bool, int, int]]] = defaultdict(list)
+    clocks, touched = clocks_of(steps), _Touched(places or {})
     for position, step in enumerate(steps):
         for region, writes in step.accesses:
-            memory, start, stop = locate(region)
-            for number, other, wrote, low, high in touched[memory]:
-                if not (writes or wrote) or number == position or not (start < high and low < stop):
-                    continue
-                if (region.buffer != other.buffer or region.meets(other)) and not before[position] >> number & 1:
+            for number in touched.conflicts(region, writes):
+                if not clocks.precedes(number, position):
                     raise RaceError(_message(steps[number], step, region))
-            touched[memory].append((position, region, writes, start, stop))
+        for region, writes in step.accesses:
+            touched.note(region, clocks.queue(step), position, writes)
+
+
+class _Touched:
+    """All accesses so far: by buffer, and by bytes of the memories that buffers share."""
+
+    def __init__(self, places: Mapping[BufferKey, Place]) -> None:
+        self.places = places
+        self.buffers: dict[BufferKey, BufferAccesses] = defaultdict(BufferAccesses)
+        self.memories: dict[str, Stretches[SharedAccesses]] = defaultdict(lambda: Stretches(SharedAccesses()))
+
+    def conflicts(self, region: Region, writes: bool) -> Iterator[int]:
+        yield from self.buffers[region.buffer].conflicts(region, writes)
+        for cell in self.cells(region):
+            yield from cell.conflicts(region.buffer, writes)
+
+    def note(self, region: Region, queue: int, position: int, writes: bool) -> None:
+        self.buffers[region.buffer].note(region, queue, position, writes)
+        for cell in self.cells(region):
+            cell.note(region.buffer, queue, position, writes)
+
+    def cells(self, region: Region) -> Sequence[SharedAccesses]:
+        if region.buffer not in self.places:
+            return ()
+        memory, start, stop = self.places[region.buffer]
+        return self.memories[memory].over(start, stop)
 
 
 def _message(first: Step, second: Step, region: Region) -> str:

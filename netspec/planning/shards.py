@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
+from netspec.planning.identities import BufferKey, TensorKey
 from netspec.spec.types import LayerSpec
 
 Layout = Literal["whole", "split", "replicated", "everywhere"]
@@ -17,18 +18,22 @@ Layout = Literal["whole", "split", "replicated", "everywhere"]
 class Part:
     """What one device holds of a value: a buffer with channels ``[start, stop)`` of the whole."""
 
-    device: str
-    buffer: str
+    key: BufferKey
     tensor: Tensor
     start: int
     stop: int
+
+    @property
+    def device(self) -> str:
+        """Where it lies."""
+        return self.key.device
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
     """A layer's output or a network input as a logical tensor, its parts in device order."""
 
-    name: str
+    key: TensorKey
     layout: Layout
     parts: tuple[Part, ...]
 
@@ -41,11 +46,6 @@ class Value:
     def ways(self) -> int:
         """Over how many devices the channels are cut."""
         return len(self.parts) if self.layout == "split" else 1
-
-    @property
-    def channels(self) -> int:
-        """Channels of the whole."""
-        return max(part.stop for part in self.parts)
 
     def on(self, device: str) -> Part:
         """The part that lies on a device; KeyError where none does."""
@@ -73,15 +73,19 @@ class Piece:
 class Gather:
     """An input as one reader's device sees it: pieces joined along channels; one whole local piece is no copy."""
 
-    device: str
     pieces: tuple[Piece, ...]
-    buffer: str
+    key: BufferKey
     tensor: Tensor
+
+    @property
+    def device(self) -> str:
+        """Where it lies."""
+        return self.key.device
 
     @property
     def alias(self) -> bool:
         """Whether the reader reads the producer's own buffer."""
-        return len(self.pieces) == 1 and self.pieces[0].part.buffer == self.buffer
+        return len(self.pieces) == 1 and self.pieces[0].part.key == self.key
 
 
 @dataclass(slots=True)
@@ -98,11 +102,11 @@ class Shard:
     ways: int = 1
     """Over how many devices its inputs are cut where each shard reads its own part; 1 where it reads the whole."""
     outputs: dict[str, Part] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
+    params: dict[str, BufferKey] = field(default_factory=dict)
     """Parameter and state names -> buffers; a sharing layer's are those of the layer it shares with."""
     owner: LayerSpec | None = None
     """The layer it shares with, whose multipliers hold for both."""
-    renewed: dict[str, str] = field(default_factory=dict)
+    renewed: dict[str, BufferKey] = field(default_factory=dict)
     """State names -> buffers with the values that layers before it, of the same state, have given it."""
 
     @property

@@ -2,6 +2,6 @@
 
 from netspec.program.bounds import declared_bounds, measured_choices, plain_products
 from netspec.program.build import lower
-from netspec.program.program import Program
+from netspec.program.program import Program, memory
 
-__all__ = ["Program", "declared_bounds", "lower", "measured_choices", "plain_products"]
+__all__ = ["Program", "declared_bounds", "lower", "measured_choices", "memory", "plain_products"]

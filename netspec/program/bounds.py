@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 from netspec.contract.layer import Layer
 from netspec.program.program import Program
-from netspec.registry import layer_types
 
 
 def declared_bounds(programs: Iterable[Program]) -> tuple[str, ...]:
     """A line for each such variant in use: ``conv3, conv4: winograd kernels, with an error bound of 2e-5``."""
     found: dict[tuple[str, float], dict[str, None]] = {}
     for program in programs:
-        types = {shard.layer: layer_types()[shard.type] for shard in program.plan.shards}
+        types = {shard.layer: type(shard.instance) for shard in program.plan.shards}
         for step in program.steps:
             variant = str(step.attrs.get("variant"))
             if step.layer in types and variant in types[step.layer].bounds:
@@ -28,7 +27,7 @@ def plain_products(programs: Iterable[Program]) -> tuple[str, ...]:
     """One line where a GPU multiplies by plain kernels, tensor cores' being there but not for such sizes."""
     layers: dict[str, None] = {}
     for program in programs:
-        types = {shard.layer: layer_types()[shard.type] for shard in program.plan.shards}
+        types = {shard.layer: type(shard.instance) for shard in program.plan.shards}
         for step in program.steps:
             is_plain = step.attrs.get("variant") == "plain" and program.kinds[step.device] == "cuda"
             if is_plain and step.layer in types and _uses_tensor_cores(types[step.layer]):

@@ -8,18 +8,23 @@ that stores through ``backward_epilogue`` with the backward pass of one of them,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import BESIDE, Backend
+from netspec.contract.layer import Layer
+from netspec.contract.naming import Argument
 from netspec.kernels.lookup import find_kernel
+from netspec.planning.identities import BufferKey, StepKey
 from netspec.planning.plan import Buffer, Pass, Region, Step
-from netspec.registry import layer_types
 
-PAIRS = {"forward": ("x", "y"), "backward": ("d_y", "d_x")}
+X, Y, D_X, D_Y = Argument("x"), Argument("y"), Argument("x", "gradient"), Argument("y", "gradient")
+PAIRS: Mapping[str, tuple[Argument, Argument]] = {"forward": (X, Y), "backward": (D_Y, D_X)}
 """What a layer that may run in place reads and writes."""
+Layers = Mapping[tuple[str | None, str], Layer]
+"""The layers' instances by name and device."""
 LARGE, FEW = 8 << 20, 16
 """Bytes from which a tensor has left a core's cache before it is read again. On CPUs what is smaller is fused only into
 passes of few blocks: each block costs a call more, which made small networks slower."""
@@ -27,17 +32,17 @@ passes of few blocks: each block costs a call more, which made small networks sl
 
 def fuse(
     steps: Sequence[Step],
-    buffers: Mapping[str, Buffer],
-    types: Mapping[str, str],
+    buffers: Mapping[BufferKey, Buffer],
+    layers: Layers,
     kinds: Mapping[str, Backend],
-    kept: str | None = None,
+    kept: BufferKey | None = None,
 ) -> list[Step]:
-    """The steps with each elementwise one that allows it made part of the step before; ``types`` maps layers to types.
+    """The steps with each elementwise one that allows it made part of the step before.
 
     What lay between the two is no longer written: a buffer that others read, or that is ``kept``, stays as it is. A
-    step that took others in lists their layers, in order, in ``attrs["fused"]``.
+    step that took others in names them, in order, in ``fused``.
     """
-    fusion = _Fusion(steps, buffers, types, kinds, kept)
+    fusion = _Fusion(steps, buffers, layers, kinds, kept)
     for step in steps:
         fusion.consider(step)
     return fusion.outcome()
@@ -45,15 +50,16 @@ def fuse(
 
 def split(step: Step) -> tuple[Step, ...]:
     """A fused step as steps of one layer each, on the same buffers: what shows which layer a number comes from."""
-    layers = iter(step.attrs.get("fused", ()))
-    own = {name for one in step.passes for name in one.writes}
+    fused = iter(step.fused)
+    own = {target for one in step.passes for target in one.writes}
     plain = replace(
         step,
-        writes=tuple(name for name in step.writes if name in own),
+        writes=tuple(one for one in step.writes if one in own),
+        fused=(),
         passes=tuple(_reading(replace(one, then=())) if one.then else one for one in step.passes),
     )
     tails = [tail for one in step.passes for tail in one.then]
-    return plain, *(replace(step, layer=next(layers), writes=tail.writes, passes=(tail,)) for tail in tails)
+    return plain, *(replace(step, key=next(fused), fused=(), writes=tail.writes, passes=(tail,)) for tail in tails)
 
 
 def covers_blocks(one: Pass) -> bool:
@@ -67,7 +73,7 @@ class _Match:
 
     step: Step
     host: Step
-    between: str
+    between: Argument
     result: Region
     place: int
 
@@ -76,24 +82,24 @@ class _Fusion:
     def __init__(
         self,
         steps: Sequence[Step],
-        buffers: Mapping[str, Buffer],
-        types: Mapping[str, str],
+        buffers: Mapping[BufferKey, Buffer],
+        layers: Layers,
         kinds: Mapping[str, Backend],
-        kept: str | None,
+        kept: BufferKey | None,
     ) -> None:
-        self.buffers, self.types, self.kinds, self.kept = buffers, types, kinds, kept
-        self.steps: dict[str, Step] = {step.name: step for step in steps}
-        self.position = {step.name: number for number, step in enumerate(steps)}
-        self.stands_for: dict[str, tuple[str, ...]] = {}
+        self.buffers, self.layers, self.kinds, self.kept = buffers, layers, kinds, kept
+        self.steps: dict[StepKey, Step] = {step.key: step for step in steps}
+        self.position = {step.key: number for number, step in enumerate(steps)}
+        self.stands_for: dict[StepKey, tuple[StepKey, ...]] = {}
         """A step that is gone -> those that have to have ended where it had to."""
-        self.touching: dict[str, list[str]] = defaultdict(list)
-        self.before: dict[str, str | None] = {}
-        last: dict[tuple[str, str], str] = {}
+        self.touching: dict[BufferKey, dict[StepKey, None]] = defaultdict(dict)
+        self.before: dict[StepKey, StepKey | None] = {}
+        last: dict[tuple[str, str], StepKey] = {}
         for step in steps:
-            self.before[step.name] = last.get((step.device, step.queue))
-            last[step.device, step.queue] = step.name
-            for buffer in {region.buffer for region in step.args.values()}:
-                self.touching[buffer].append(step.name)
+            self.before[step.key] = last.get((step.device, step.queue))
+            last[step.device, step.queue] = step.key
+            for region in step.args.values():
+                self.touching[region.buffer][step.key] = None
 
     def consider(self, step: Step) -> None:
         """Make the step part of the one that writes what it reads, where that is allowed."""
@@ -108,106 +114,115 @@ class _Fusion:
     # May it be -------------------------------------------------------------------------------------------------------
 
     def _match(self, step: Step) -> _Match | None:
-        pair = PAIRS.get(step.op, ("", ""))
-        if step.layer is None or not all(name in step.args for name in pair) or not self._is_elementwise(step, pair):
+        pair = PAIRS.get(step.op)
+        if pair is None or not all(one in step.args for one in pair) or not self._is_elementwise(step, pair):
             return None
-        source, result = (step.args[name] for name in pair)
-        others = [name for name in self.touching[source.buffer] if name != step.name]
-        host = self.steps.get(others[0]) if len(others) == 1 else None
+        source, result = (step.args[one] for one in pair)
+        host = self._host(step, source)
         if host is None or host.op not in PAIRS or not self._is_between(source, result):
             return None
-        names = [name for name, region in host.args.items() if region.buffer == source.buffer]
-        if len(names) != 1 or (host.device, host.queue) != (step.device, step.queue):
+        between = [one for one, region in host.args.items() if region.buffer == source.buffer]
+        if len(between) != 1 or (host.device, host.queue) != (step.device, step.queue):
             return None
-        place = _last_write(host, names[0])
-        if place is None or not self._takes(host.passes[place], names[0], step) or not self._moves(step, host, source):
+        place = _last_write(host, between[0])
+        if place is None or not self._takes(host.passes[place], between[0], step):
             return None
-        return _Match(step, host, names[0], result, place)
+        return _Match(step, host, between[0], result, place) if self._moves(step, host, source) else None
 
-    def _is_elementwise(self, step: Step, pair: tuple[str, str]) -> bool:
+    def _host(self, step: Step, source: Region) -> Step | None:
+        """The only other step that touches what the step works on."""
+        touching = self.touching[source.buffer]
+        if len(touching) != 2:
+            return None
+        return next(self.steps[key] for key in touching if key != step.key)
+
+    def _is_elementwise(self, step: Step, pair: tuple[Argument, Argument]) -> bool:
         """One flat pass, in place, that takes any cut: it is as right on a part of the elements."""
-        assert step.layer is not None
-        if not layer_types()[self.types[step.layer]].inplace or len(step.passes) != 1:
+        if not self._layer(step).inplace or len(step.passes) != 1:
             return False
         one = step.passes[0]
         any_cut = not (one.host or one.per_member or one.then or callable(find_kernel(one.kernel).block))
         return any_cut and set(pair) <= set(one.flat) and set(one.writes) <= set(one.flat)
 
+    def _layer(self, step: Step) -> Layer:
+        return self.layers[step.layer, step.device]
+
     def _is_between(self, source: Region, result: Region) -> bool:
         """Whether nobody but the two needs what lies between them."""
         a, b = self.buffers[source.buffer], self.buffers[result.buffer]
         whole = source.axis is None and result.axis is None
-        own = a.kind in ("activation", "gradient") and source.buffer != self.kept
+        own = a.role in ("activation", "gradient") and source.buffer != self.kept
         return whole and own and (prod(a.shape), a.dtype) == (prod(b.shape), b.dtype)
 
-    def _takes(self, one: Pass, between: str, step: Step) -> bool:
+    def _takes(self, one: Pass, between: Argument, step: Step) -> bool:
         """Whether a pass can go on with another kernel on what it has written."""
         if self.kinds[step.device] == "cpu":
             large = self.buffers[step.args[PAIRS[step.op][0]].buffer].nbytes >= LARGE
             return one.over == between and covers_blocks(one) and (large or one.extent <= FEW * one.block)
-        assert step.layer is not None
-        follows = issubclass(layer_types()[self.types[step.layer]], Elementwise) and one.writes == (between,)
+        follows = isinstance(self._layer(step), Elementwise) and one.writes == (between,)
         if step.op == "backward":
             beside = _beside(step)
-            whole = all(step.args[name].axis is None for name in beside)
+            whole = all(step.args[other].axis is None for other in beside)
             follows = follows and len(beside) <= 1 and whole and not one.then
         return follows and find_kernel(one.kernel).has_epilogue
 
     def _moves(self, step: Step, host: Step, source: Region) -> bool:
         """Whether the step may run as early as its host: nothing in between touches what it does, or waits for that."""
-        first, last = self.position[host.name], self.position[step.name]
-        own = [access for access in step.accesses if access[0] != source]
-        near = [other for other in self.steps.values() if first <= self.position[other.name] < last]
-        return not any(_conflict(own, other) for other in near) and all(
-            self.position[name] <= first for name in self._waits(step)
-        )
+        first, last = self.position[host.key], self.position[step.key]
+        if any(self.position[key] > first for key in self._waits(step)):
+            return False
+        for region, writes in step.accesses:
+            near = [key for key in self.touching[region.buffer] if first <= self.position[key] < last]
+            if region != source and any(_conflict(region, writes, self.steps[key]) for key in near):
+                return False
+        return True
 
     # Doing it --------------------------------------------------------------------------------------------------------
 
     def _take_in(self, match: _Match) -> None:
         step, host, passes = match.step, match.host, list(match.host.passes)
-        names = {name: f"{step.layer}.{name}" for name in step.args} | dict.fromkeys(PAIRS[step.op], match.between)
-        one, fused = passes[match.place], list(host.attrs.get("fused", ()))
+        names = {one: replace(one, layer=step.layer) for one in step.args}
+        names |= dict.fromkeys(PAIRS[step.op], match.between)
+        one, fused = passes[match.place], list(host.fused)
         passes[match.place] = replace(one, then=(*one.then, _renamed(step.passes[0], names)))
         if self.kinds[step.device] == "cuda" and step.op == "backward":
-            passes[match.place] = _reading(passes[match.place], *(names[name] for name in _beside(step)))
-        fused.insert(sum(len(each.then) for each in passes[: match.place + 1]) - 1, step.layer)
-        args = {**host.args, **{names[name]: region for name, region in step.args.items()}}
+            passes[match.place] = _reading(passes[match.place], *(names[other] for other in _beside(step)))
+        fused.insert(sum(len(each.then) for each in passes[: match.place + 1]) - 1, step.key)
+        args = {**host.args, **{names[one]: region for one, region in step.args.items()}}
         args[match.between] = match.result
-        self.steps[host.name] = replace(
+        self.steps[host.key] = replace(
             host,
             args=args,
-            writes=tuple(dict.fromkeys((*host.writes, *(names[name] for name in step.writes)))),
-            after=tuple(name for name in dict.fromkeys((*host.after, *self._waits(step))) if name != host.name),
-            attrs={**host.attrs, "fused": tuple(fused)},
+            writes=tuple(dict.fromkeys((*host.writes, *(names[one] for one in step.writes)))),
+            after=tuple(key for key in dict.fromkeys((*host.after, *self._waits(step))) if key != host.key),
+            fused=tuple(fused),
             flops=host.flops + step.flops,
             passes=tuple(passes),
         )
-        del self.steps[step.name]
+        del self.steps[step.key]
         # Its queue's earlier steps had ended before it had: who waited for it may rely on that.
-        self.stands_for[step.name] = tuple(filter(None, (host.name, self.before[step.name])))
-        for buffer in {region.buffer for region in step.args.values()}:
-            others = [name for name in self.touching[buffer] if name != step.name]
-            self.touching[buffer] = list(dict.fromkeys((*others, host.name)))
+        before = self.before[step.key]
+        self.stands_for[step.key] = tuple(dict.fromkeys((host.key, *(self._present(before) if before else ()))))
+        for region in step.args.values():
+            self.touching[region.buffer].pop(step.key, None)
+            self.touching[region.buffer][host.key] = None
 
-    def _waits(self, step: Step) -> tuple[str, ...]:
-        found = dict.fromkeys(name for wait in step.after for name in self._present(wait))
-        return tuple(name for name in found if name != step.name)
+    def _waits(self, step: Step) -> tuple[StepKey, ...]:
+        found = dict.fromkeys(key for wait in step.after for key in self._present(wait))
+        return tuple(key for key in found if key != step.key)
 
-    def _present(self, name: str) -> Iterator[str]:
-        if name in self.steps:
-            yield name
-        for other in self.stands_for.get(name, ()):
-            yield from self._present(other)
+    def _present(self, key: StepKey) -> tuple[StepKey, ...]:
+        """The step itself, or those that stand for it: what comes before a step has been decided on when it is."""
+        return self.stands_for.get(key, (key,))
 
 
-def _beside(step: Step) -> list[str]:
+def _beside(step: Step) -> list[Argument]:
     """What an elementwise backward pass takes beside the gradients."""
     taken = [target for _, target in step.passes[0].args if target is not None]
-    return [name for name in dict.fromkeys(taken) if name not in PAIRS["backward"]]
+    return [one for one in dict.fromkeys(taken) if one not in PAIRS["backward"]]
 
 
-def _reading(one: Pass, target: str | None = None) -> Pass:
+def _reading(one: Pass, target: Argument | None = None) -> Pass:
     """A pass whose epilogue reads that; without one, what the kernel writes stands there, see backward_epilogue."""
     if BESIDE not in dict(one.args):
         return one
@@ -216,23 +231,21 @@ def _reading(one: Pass, target: str | None = None) -> Pass:
     return replace(one, args=args, flat=tuple(dict.fromkeys((*one.flat, place))))
 
 
-def _last_write(step: Step, name: str) -> int | None:
+def _last_write(step: Step, between: Argument) -> int | None:
     """The pass that writes it last, if none takes it afterwards."""
-    taking = [number for number, one in enumerate(step.passes) if name in (target for _, target in one.args)]
-    return taking[-1] if taking and name in step.passes[taking[-1]].writes else None
+    taking = [number for number, one in enumerate(step.passes) if between in (target for _, target in one.args)]
+    return taking[-1] if taking and between in step.passes[taking[-1]].writes else None
 
 
-def _conflict(accesses: Sequence[tuple[Region, bool]], other: Step) -> bool:
-    return any(
-        (writes or wrote) and region.meets(place) for region, writes in accesses for place, wrote in other.accesses
-    )
+def _conflict(region: Region, writes: bool, other: Step) -> bool:
+    return any((writes or wrote) and region.meets(place) for place, wrote in other.accesses)
 
 
-def _renamed(one: Pass, names: Mapping[str, str]) -> Pass:
+def _renamed(one: Pass, names: Mapping[Argument, Argument]) -> Pass:
     return replace(
         one,
         args=tuple((name, None if target is None else names[target]) for name, target in one.args),
-        writes=tuple(dict.fromkeys(names[name] for name in one.writes)),
-        over=names.get(one.over, one.over),
-        flat=tuple(dict.fromkeys(names[name] for name in one.flat)),
+        writes=tuple(dict.fromkeys(names[target] for target in one.writes)),
+        over=None if one.over is None else names.get(one.over, one.over),
+        flat=tuple(dict.fromkeys(names[target] for target in one.flat)),
     )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 from netspec.contract.kernel import BESIDE, Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
-from netspec.contract.naming import canonical, tensor_of
+from netspec.contract.naming import Argument, argument, check_names
 from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
 from netspec.planning.plan import Pass
 
-SPECIAL = ("counters", "rates")
-"""Step arguments that exist for every layer."""
 KEYS = ("key", "channel_offset", "channel_count")
 """Numbers that the step's attributes give."""
 
@@ -30,66 +28,81 @@ def lower(
 ) -> tuple[Pass, ...]:
     """All passes of one direction of one shard, in order; ``each`` kernels once an input."""
     return tuple(
-        _lower(layer, t, kernel, backend, index, keys, dtype)
+        _lower(layer, t, kernel, index, keys, dtype)
         for kernel in layer.passes(backend, direction, variant)
-        for index in _indices(kernel, t)
+        for index in (range(len(t.inputs)) if kernel.each else (None,))
     )
 
 
-def _indices(kernel: Kernel, t: Tensors) -> Iterator[int | None]:
-    yield from [None] if kernel.each is None else range(len(t.inputs))
+def arrays_of(layer: Layer, t: Tensors, variant: str, direction: Direction) -> dict[str, Tensor]:
+    """All that kernels of a variant may ask for: the layer's tensors and workspace. Raises LayerError for a clash."""
+    spaces = layer.workspace(t, variant, direction)
+    check_names(layer.type, t.roles, spaces)
+    return {name: t[name] for name in t.roles} | {name: Tensor(one.shape, one.dtype) for name, one in spaces.items()}
 
 
 def _lower(
-    layer: Layer,
-    t: Tensors,
-    kernel: Kernel,
-    backend: Backend,
-    index: int | None,
-    keys: Mapping[str, int | str],
-    dtype: str,
+    layer: Layer, t: Tensors, kernel: Kernel, index: int | None, keys: Mapping[str, int | str], dtype: str
 ) -> Pass:
-    tensors: dict[str, Tensor] = {name: value for name, value in vars(t).items() if isinstance(value, Tensor)}
-    spaces = layer.workspace(t, kernel.variant, kernel.direction)
-    tensors.update({name: Tensor(space.shape, space.dtype) for name, space in spaces.items()})
+    scope = _Scope(layer, t, kernel, index)
     numbers = {**_attributes(layer), **layer.scalars(t, index), **keys}
-    args: list[tuple[str, str | None]] = []
-    scalars: dict[str, Any] = {}
-    for name in kernel.args:
-        target = canonical(kernel.writes[0] if name == BESIDE else name, tensors, kernel.each, index)
-        if name in numbers and target not in tensors:
-            scalars[name] = numbers[name]
-            args.append((name, None))
-        else:
-            _check_known(layer, kernel, f"parameter '{name}'", target, tensors)
-            args.append((name, target))
-    place = canonical(kernel.over, tensors, kernel.each, index)
-    _check_known(layer, kernel, f"over='{kernel.over}'", place, tensors)
-    over = tensor_of(place, tensors)
+    args = tuple((name, scope.parameter(name, numbers)) for name in kernel.args)
+    place = scope.array(kernel.over, f"over='{kernel.over}'")
+    over = scope.arrays[place.tensor]
     extent = over.size if kernel.axes is None else prod(over.shape[axis] for axis in kernel.axes)
     block = kernel.block(t) if callable(kernel.block) else kernel.block
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
     grid = tuple(kernel.grid(t)) if kernel.grid else (-(-extent // (prod(threads) * kernel.per_thread)),)
-    flat = [
-        a for _, a in args if a is not None and (kernel.linear or (kernel.flat and _same_shape(a, over, tensors)))
-    ]
     return Pass(
         kernel=f"{layer.type}:{kernel.function.__name__}",
         variant=kernel.variant,
-        args=tuple(args),
-        scalars=scalars,
-        writes=tuple(canonical(name, tensors, kernel.each, index) for name in kernel.writes),
+        args=args,
+        scalars={name: numbers[name] for name, target in args if target is None},
+        writes=tuple(scope.array(name, f"writes='{name}'") for name in kernel.writes),
         extent=extent,
         block=min(block, extent),
         grid=grid,
         threads=threads,
-        flat=tuple(flat),
-        per_member=tuple(name for name, space in spaces.items() if space.per == "member"),
+        flat=tuple(one for _, one in args if one is not None and scope.is_flat(one, over)),
+        per_member=tuple(Argument(name) for name, space in scope.spaces.items() if space.per == "member"),
         host=kernel.host,
         dtype=dtype,
         over=place,
         axes=kernel.axes,
     )
+
+
+class _Scope:
+    """What the parameters of one kernel may stand for; ``index`` is the input's number in an ``each`` pass."""
+
+    def __init__(self, layer: Layer, t: Tensors, kernel: Kernel, index: int | None) -> None:
+        self.layer, self.t, self.kernel = layer, t, kernel
+        self.arrays = arrays_of(layer, t, kernel.variant, kernel.direction)
+        self.spaces = layer.workspace(t, kernel.variant, kernel.direction)
+        self.current = None if index is None else t.names("input")[index]
+
+    def parameter(self, name: str, numbers: Mapping[str, Any]) -> Argument | None:
+        """What a parameter takes; None for a number."""
+        if name in numbers and name not in self.arrays:
+            return None
+        return self.array(self.kernel.writes[0] if name == BESIDE else name, f"parameter '{name}'")
+
+    def array(self, name: str, what: str) -> Argument:
+        """The array of that name."""
+        found = argument(name, self.t.roles, self.spaces, self.kernel.each, self.current)
+        if found is None:
+            names = ", ".join(sorted(self.arrays))
+            raise NetspecError(
+                f"{self.kernel.name}: {what} is no tensor, attribute or scalar of layer type '{self.layer.type}' "
+                f"(tensors: {names})"
+            )
+        return found
+
+    def is_flat(self, one: Argument, over: Tensor) -> bool:
+        """Whether the kernel gets it as one axis."""
+        if self.kernel.linear:
+            return True
+        return self.kernel.flat and one.tensor in self.arrays and self.arrays[one.tensor].shape == over.shape
 
 
 def _attributes(layer: Layer) -> dict[str, Any]:
@@ -101,26 +114,3 @@ def _attributes(layer: Layer) -> dict[str, Any]:
             numbers[name] = float(value) if real else value
     return numbers
 
-
-def _same_shape(name: str, over: Tensor, tensors: Mapping[str, Tensor]) -> bool:
-    try:
-        return tensor_of(name, tensors).shape == over.shape
-    except KeyError:
-        return False
-
-
-def _check_known(layer: Layer, kernel: Kernel, what: str, target: str, tensors: Mapping[str, Tensor]) -> None:
-    if target in SPECIAL or _known(target, tensors):
-        return
-    names = ", ".join(sorted(tensors))
-    raise NetspecError(
-        f"{kernel.name}: {what} is no tensor, attribute or scalar of layer type '{layer.type}' (tensors: {names})"
-    )
-
-
-def _known(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    try:
-        tensor_of(name, tensors)
-    except KeyError:
-        return False
-    return True

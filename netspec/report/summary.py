@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
+
+from netspec.program import memory
 
 if TYPE_CHECKING:
     from netspec.planning import Crossing, Plan, ShardInfo
@@ -47,8 +49,8 @@ class Summary:
     memory: Mapping[str, Mapping[str, int]]
 
 
-def summarise(plan: Plan, program: Program) -> Summary:
-    """The numbers of a plan and of the memory that its program takes."""
+def summarise(plan: Plan, programs: Sequence[Program]) -> Summary:
+    """The numbers of a plan, and of the memory that the programs of a run take."""
     total = sum(shard.parameters for shard in plan.shards)
     own = _own_bytes(plan)
     rows = tuple(_row(shard, total, own) for shard in plan.shards)
@@ -65,11 +67,11 @@ def summarise(plan: Plan, program: Program) -> Summary:
         backward_flops=sum(row.backward_flops for row in rows),
         crossings=plan.crossings,
         crossing_bytes=sum(crossing.bytes for crossing in plan.crossings),
-        memory=program.memory(),
+        memory=memory(programs),
     )
 
 
-def _row(shard: ShardInfo, total: int, own: Mapping[tuple[str, str], int]) -> Row:
+def _row(shard: ShardInfo, total: int, own: Mapping[tuple[str | None, str], int]) -> Row:
     output = next(iter(shard.outputs.values()), ())
     return Row(
         layer=shard.layer,
@@ -85,13 +87,12 @@ def _row(shard: ShardInfo, total: int, own: Mapping[tuple[str, str], int]) -> Ro
     )
 
 
-def _own_bytes(plan: Plan) -> dict[tuple[str, str], int]:
-    """Bytes of the buffers named after each layer, by layer and device."""
-    found: dict[tuple[str, str], int] = {}
-    for buffer in plan.buffers.values():
-        name = buffer.name.removeprefix("d_") if "gradient" in buffer.kind else buffer.name
-        key = name.partition("@")[0].partition(".")[0], buffer.device
-        found[key] = found.get(key, 0) + buffer.nbytes
+def _own_bytes(plan: Plan) -> dict[tuple[str | None, str], int]:
+    """Bytes of the buffers of each layer's tensors and of their gradients, by layer and device."""
+    found: dict[tuple[str | None, str], int] = {}
+    for key, buffer in plan.buffers.items():
+        place = key.of.layer, key.device
+        found[place] = found.get(place, 0) + buffer.nbytes
     return found
 
 

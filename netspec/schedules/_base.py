@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from netspec.contract.attrs import Attr
+from netspec.contract.attrs import Attr, filled
 
 Attrs = Mapping[str, Attr]
 
@@ -43,8 +43,7 @@ class Schedule(ABC):
     needs_validation: ClassVar[bool] = False
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
-        self.settings = {name: attr["default"] for name, attr in self.attrs.items() if "default" in attr}
-        self.settings.update({name: value for name, value in attrs.items() if name != "type"})
+        self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})
 
     @abstractmethod
     def rate(self, progress: Progress) -> float:

@@ -21,13 +21,14 @@ class Known:
     """What a layer may read: the layers above it and the network's inputs; ``all_names`` has those below as well."""
 
     above: Sequence[LayerSpec]
+    by_name: Mapping[str, LayerSpec]
     inputs: Mapping[str, InputSpec]
     all_names: Mapping[str, Mark]
     report: Report
 
     def names(self) -> list[str]:
         """Everything that may be read."""
-        return [*self.inputs, *(layer.name for layer in self.above)]
+        return [*self.inputs, *self.by_name]
 
 
 def read_connections(node: Map, owner: str, known: Known) -> tuple[Connection, ...]:
@@ -70,7 +71,7 @@ def _reference(node: Node, connect: str, fields: Fields, known: Known) -> Connec
     source, dot, output = text.partition(".")
     if dot and (not output or "." in output):
         fields.note(node.mark, f"{show(text)} is not a name or name.output")
-    elif source not in known.names():
+    elif source not in known.inputs and source not in known.by_name:
         _tell_unknown(source, node.mark, fields, known)
     elif dot and source in known.inputs:
         fields.note(node.mark, f"the network input '{source}' has no outputs to choose from", f"write {source}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from typing import Any
 
-from netspec.contract.attrs import Attr
+from netspec.contract import attrs as declared
+from netspec.contract.attrs import Attr, filled
 from netspec.contract.values import FLOAT32_MAX, fits, settle
 from netspec.errors import Mark
 from netspec.spec.nodes import Map, Node, Scalar, plain
@@ -112,18 +112,13 @@ def is_optional(schema: Attr) -> bool:
 
 def default_of(schema: Attr) -> Any:
     """The default, complete as if it had been written."""
-    default = deepcopy(schema["default"])
-    if _is_initialiser(schema) and isinstance(default, Mapping):
-        return complete(default, _initialisers())
-    return settle(schema, default)
+    default = declared.default_of(schema)
+    return complete(default, _initialisers()) if _is_initialiser(schema) and default is not None else default
 
 
 def complete(value: Mapping[str, Any], types: Types) -> dict[str, Any]:
     """A ``{type: ..., ...}`` with the defaults of its type filled in."""
-    attrs = types[value["type"]].attrs
-    given = {key: settle(attrs.get(key, {}), item) for key, item in value.items()}
-    defaults = {key: settle(attr, attr["default"]) for key, attr in attrs.items() if "default" in attr}
-    return {"type": value["type"], **defaults, **given}
+    return {"type": value["type"], **filled(types[value["type"]].attrs, value)}
 
 
 def _initialisers() -> Types:

@@ -49,6 +49,7 @@ class Layers:
     defaults: Mapping[str, Map]
     names: Mapping[str, Mark] = field(default_factory=dict)
     done: list[LayerSpec] = field(default_factory=list)
+    by_name: dict[str, LayerSpec] = field(default_factory=dict)
     taken: dict[str, Mark] = field(default_factory=dict)
     unplaced: bool = False
 
@@ -77,7 +78,7 @@ class Layers:
         laid = self.with_defaults(node, kind)
         declared = attributes_of(kind) if kind else {}
         attrs = fields.read(laid, declared, place=node.entries["type"].value.mark if kind else None)
-        known = Known(self.done, self.inputs, self.names, self.report)
+        known = Known(self.done, self.by_name, self.inputs, self.names, self.report)
         connections = read_connections(node, name or "layer", known)
         if "inputs" in node.entries:
             fields.marks["inputs"] = node.entries["inputs"].mark
@@ -100,6 +101,7 @@ class Layers:
             marks=fields.marks,
         )
         self.done.append(layer)
+        self.by_name.setdefault(layer.name, layer)
 
     def name(self, node: Map, fields: Fields) -> str | None:
         """The layer's name, checked and entered into the list of names."""
@@ -148,8 +150,7 @@ class Layers:
             fields.marks["device"] = node.entries["device"].mark
             return self.check_devices(written, fields)
         source = connections[0].source if connections else ""
-        above = next((layer for layer in self.done if layer.name == source), None)
-        above = above or (self.done[-1] if self.done else None)
+        above = self.by_name.get(source) or (self.done[-1] if self.done else None)
         if above is not None:
             return above.devices
         if self.devices and len(self.devices) != 1:
@@ -193,10 +194,10 @@ class Layers:
         if written is None or name is None:
             return None
         fields.marks["share"] = node.entries["share"].mark
-        other = next((layer for layer in self.done if layer.name == name), None)
+        other = self.by_name.get(name) if isinstance(name, str) else None
         if other is None:
             if not self.report.orphan(fields.owner, str(name)):
-                remedy = did_you_mean(str(name), [layer.name for layer in self.done])
+                remedy = did_you_mean(str(name), self.by_name)
                 fields.note(written.mark, f"'share' names no layer above: {show(name)}", remedy)
         elif kind is not None and other.type != kind:
             message = f"cannot share: '{name}' is of type {other.type}, this is {kind}"

@@ -14,7 +14,8 @@ from netspec.device.base import Array, Device
 from netspec.errors import NetspecError
 from netspec.init import initial, pieces
 from netspec.machine.environment import cores
-from netspec.planning.plan import STORED, Buffer, Logical, Plan
+from netspec.planning.identities import STORED, BufferKey, TensorKey
+from netspec.planning.plan import Buffer, Logical, Plan
 from netspec.store.write_gate import Gate
 
 Host = np.ndarray[Any, Any]
@@ -32,22 +33,26 @@ class Store:
         """What renews the Store's arrays waits behind it while they are being copied."""
         self.version = 1
         """Another number whenever what is stored may have changed."""
-        self.buffers: dict[str, Buffer] = {}
-        self.initials: dict[str, Mapping[str, Any]] = {}
+        self.buffers: dict[BufferKey, Buffer] = {}
+        self.initials: dict[TensorKey, Mapping[str, Any]] = {}
         for plan in plans:
-            stored = {name: buffer for name, buffer in plan.buffers.items() if buffer.kind in STORED}
-            self.buffers.update(stored)
+            self.buffers.update({key: buffer for key, buffer in plan.buffers.items() if key.role in STORED})
             self.initials.update(plan.initial)
-        self.arrays: dict[str, Array] = {
-            name: devices[buffer.device].empty(buffer.shape, buffer.dtype) for name, buffer in self.buffers.items()
+        self.arrays: dict[BufferKey, Array] = {
+            key: devices[key.device].empty(buffer.shape, buffer.dtype) for key, buffer in self.buffers.items()
         }
-        self._parts: dict[str, list[str]] = {}
-        for name, buffer in self.buffers.items():
-            self._parts.setdefault(_logical(buffer).name, []).append(name)
+        self._parts: dict[TensorKey, list[BufferKey]] = {}
+        for key, buffer in self.buffers.items():
+            self._parts.setdefault(_logical(buffer).key, []).append(key)
+        self._keys = {str(key): key for key in self._parts}
+        """The logical tensors by the names they have in checkpoints."""
 
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the logical tensors by name."""
-        return {name: _logical(self.buffers[parts[0]]).shape for name, parts in self._parts.items()}
+        return {name: self._shape(key) for name, key in self._keys.items()}
+
+    def _shape(self, key: TensorKey) -> Shape:
+        return _logical(self.buffers[self._parts[key][0]]).shape
 
     def initialise(self, seed: int) -> None:
         """Give every tensor its first values; the same for a seed on any number of devices."""
@@ -60,43 +65,43 @@ class Store:
         self.version += 1
         with ThreadPoolExecutor(cores(), "netspec-init") as pool:
             wholes, drawn = {}, []
-            for name, shape in self.shapes().items():
-                init = dict(self.initials[name])
-                what = (init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
-                if self._in_columns(name):
-                    drawn += [pool.submit(self._put_rows, name, draw) for draw in pieces(*what)]
+            for name, key in self._keys.items():
+                init = dict(self.initials[key])
+                what = (init, self._shape(key), init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
+                if self._in_columns(key):
+                    drawn += [pool.submit(self._put_rows, key, draw) for draw in pieces(*what)]
                 else:
-                    wholes[name] = pool.submit(initial, *what)
+                    wholes[key] = pool.submit(initial, *what)
             yield
             for each in drawn:
                 each.result()
-        for name, whole in wholes.items():
-            self._put(name, whole.result())
+        for key, whole in wholes.items():
+            self._put(key, whole.result())
 
-    def _in_columns(self, name: str) -> bool:
+    def _in_columns(self, key: TensorKey) -> bool:
         """Whether a tensor's parts are host memory that holds ranges of its last axis: rows can be put in place."""
-        parts = [self.buffers[part] for part in self._parts[name]]
+        parts = [self.buffers[part] for part in self._parts[key]]
         last = {None, len(_logical(parts[0]).shape) - 1}
         return all(self.devices[part.device].kind == "cpu" and _logical(part).axis in last for part in parts)
 
-    def _put_rows(self, name: str, draw: Callable[[], tuple[slice, Host]]) -> None:
+    def _put_rows(self, key: TensorKey, draw: Callable[[], tuple[slice, Host]]) -> None:
         rows, values = draw()
-        for part in self._parts[name]:
+        for part in self._parts[key]:
             logical, matrix = _logical(self.buffers[part]), self.arrays[part].reshape(-1, self.buffers[part].shape[-1])
             matrix[rows] = values if logical.axis is None else values[:, logical.start : logical.stop]
 
     def tensors(self) -> dict[str, Host]:
         """Copies of all logical tensors on the host."""
-        return {name: self.tensor(name) for name in self._parts}
+        return {name: self.tensor(name) for name in self._keys}
 
     def tensor(self, name: str) -> Host:
         """A copy of one logical tensor on the host; KeyError where there is none of that name."""
-        parts = [self.buffers[part] for part in self._parts[name]]
+        parts = [self.buffers[part] for part in self._parts[self._keys[name]]]
         whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
         for part in parts:
             place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
             with answered(part.device, self.devices[part.device], name):
-                self.devices[part.device].download(self.arrays[part.name], place)
+                self.devices[part.device].download(self.arrays[part.key], place)
         return whole
 
     def begin_copy(self) -> Callable[[], dict[str, Host]]:
@@ -133,10 +138,10 @@ class Store:
         self.version += 1
         for name in shapes:
             if name in tensors:
-                self._put(name, tensors[name])
+                self._put(self._keys[name], tensors[name])
 
-    def _put(self, name: str, whole: Host) -> None:
-        for part in self._parts[name]:
+    def _put(self, key: TensorKey, whole: Host) -> None:
+        for part in self._parts[key]:
             buffer = self.buffers[part]
             values = np.asarray(whole[_range(_logical(buffer))], buffer.dtype)
             self.devices[buffer.device].upload(self.arrays[part], values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from netspec.planning.identities import BufferKey
 from netspec.runners.execution.bound import BoundProgram, Host
 
 Counters = tuple[int, int]
@@ -39,12 +40,12 @@ class Runner:
         """
         return None
 
-    def read(self, buffer: str) -> Host:
+    def read(self, buffer: BufferKey) -> Host:
         """What the iteration left in a report, a verdict or the network's answer; holds until the next ``start``."""
         return self.bound.download(buffer)
 
     def run(self) -> None:
-        """One iteration from start to end on what is in the host slots."""
+        """One iteration from start to end on what has been put in place."""
         raise NotImplementedError
 
     def close(self) -> None:

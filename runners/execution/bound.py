@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from netspec.contract.naming import Argument
+from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
-from netspec.planning.plan import STORED, Region, Step
+from netspec.planning.identities import STORED, BufferKey
+from netspec.planning.plan import Step
 from netspec.program.program import Program
 from netspec.store import Store, answered
 
 Host = np.ndarray[Any, Any]
-_SCALARS = {"counters": (2, "int64"), "rates": (3, "float32")}
+SOURCE, TARGET = Argument("source"), Argument("target")
 
 
 @dataclass(frozen=True)
@@ -29,32 +32,33 @@ class BoundStep:
 
 
 class BoundProgram:
-    """What a runner executes: bound steps in serial order, and host slots for what changes with each iteration."""
+    """What a runner executes: bound steps in serial order, and host arrays for what changes with each iteration."""
 
     def __init__(
         self, program: Program, devices: Mapping[str, Device], store: Store, arenas: Mapping[str, Array]
     ) -> None:
         self.program, self.devices = program, devices
         self.gate, self.store = store.gate, store
+        self.shards = program.plan.by_place()
         self.arrays = self._allocate(store, arenas)
-        self.slots: dict[str, Host] = {}
-        """Host arrays by network input, and ``counters`` and ``rates``: filled before an iteration."""
-        self.steps = tuple(BoundStep(step, self.call(step)) for step in program.steps)
+        self.inputs: dict[str, Host] = {}
+        """What a batch is put into, by network input; on CPUs the buffer of the first device that reads it."""
+        self.scalars: dict[str, Host] = {}
+        """``counters`` and ``rates`` of the next iteration, likewise."""
+        self.steps = tuple(map(self._bound, program.steps))
         self._trains = any(map(self._renews, program.steps))
         self._once = [(step, self._bind(step, once=True)) for step in program.steps if _has_once(step)]
         self._made_of = 0
         """The Store's version of which passes that run once have been run."""
 
     def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
-        """Put a batch and its scalars into the host slots. Raises NetspecError for a batch of another shape."""
+        """Put a batch and its scalars in place. Raises NetspecError for a batch of another shape."""
         self.put(arrays)
         self.set(counters, rates)
 
     def put(self, arrays: Mapping[str, Host]) -> None:
-        """Put a batch into the host slots. Raises NetspecError for a batch of another shape."""
-        for name, slot in self.slots.items():
-            if name in _SCALARS:
-                continue
+        """Put a batch in place. Raises NetspecError for a batch of another shape."""
+        for name, slot in self.inputs.items():
             values = arrays.get(name)
             if values is None or values.shape != slot.shape:
                 got = "nothing" if values is None else f"{values.dtype} {values.shape}"
@@ -62,10 +66,10 @@ class BoundProgram:
             np.copyto(slot, values, casting="same_kind")
 
     def set(self, counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
-        """Put an iteration's scalars into the host slots; renew what is made of stored tensors that have changed."""
-        self.slots["counters"][:] = counters
-        if "rates" in self.slots:
-            self.slots["rates"][:] = rates
+        """Put an iteration's scalars in place; renew what is made of stored tensors that have changed."""
+        self.scalars["counters"][:] = counters
+        if "rates" in self.scalars:
+            self.scalars["rates"][:] = rates
         self.store.version += self._trains
         if self._once and self._made_of != self.store.version:
             for step, call in self._once:
@@ -75,16 +79,16 @@ class BoundProgram:
             self._made_of = self.store.version
 
     def twin(self) -> BoundProgram:
-        """The same program with input buffers and slots of its own: one takes a batch while the other's is worked on.
+        """The same program with input buffers of its own: one takes a batch while the other's is worked on.
 
         All else is shared, scalars too.
         """
-        inputs = {name for name, buffer in self.program.buffers.items() if buffer.kind == "input"}
+        inputs = {key for key in self.program.buffers if key.role == "input"}
         twin = copy.copy(self)
-        twin.arrays = {**self.arrays, **{name: self._own(name) for name in self.arrays if name in inputs}}
-        twin.slots = {name: slot for name, slot in self.slots.items() if name in _SCALARS}
+        twin.arrays = {**self.arrays, **{key: self._own(key) for key in self.arrays if key in inputs}}
+        twin.inputs = {}
         twin.steps = tuple(
-            BoundStep(one.step, twin.call(one.step))
+            twin._bound(one.step)
             if any(region.buffer in inputs for region in one.step.args.values())
             else one
             for one in self.steps
@@ -92,39 +96,37 @@ class BoundProgram:
         return twin
 
     def feeds(self, lane: Lane) -> tuple[BoundStep, ...]:
-        """The steps that bring inputs from their slots to a device, bound to another of its queues."""
+        """The steps that bring inputs to a device, bound to another of its queues."""
         feeds = [one.step for one in self.steps if one.step.op == "feed"]
         return tuple(BoundStep(step, self._feed(step, self.devices[step.device], lane)) for step in feeds)
 
-    def download(self, buffer: str) -> Host:
+    def download(self, key: BufferKey) -> Host:
         """A buffer's values on the host."""
-        name = self.program.buffers[buffer].device
-        with answered(name, self.devices[name], buffer):
-            return self.devices[name].download(self.arrays[buffer])
+        with answered(key.device, self.devices[key.device], str(key)):
+            return self.devices[key.device].download(self.arrays[key])
 
     # Memory ---------------------------------------------------------------------------------------------------------
 
-    def _allocate(self, store: Store, arenas: Mapping[str, Array]) -> dict[str, Array]:
-        arrays: dict[str, Array] = {}
-        for name, buffer in self.program.buffers.items():
-            device = self.devices[buffer.device]
-            if buffer.kind in STORED:
-                arrays[name] = store.arrays[name]
-            elif name in self.program.offsets:
-                offset = self.program.offsets[name]
-                arrays[name] = device.carve(arenas[buffer.device], offset, buffer.shape, buffer.dtype)
+    def _allocate(self, store: Store, arenas: Mapping[str, Array]) -> dict[BufferKey, Array]:
+        arrays: dict[BufferKey, Array] = {}
+        for key, buffer in self.program.buffers.items():
+            if key.role in STORED:
+                arrays[key] = store.arrays[key]
+            elif key in self.program.offsets:
+                offset, device = self.program.offsets[key], self.devices[key.device]
+                arrays[key] = device.carve(arenas[key.device], offset, buffer.shape, buffer.dtype)
             else:
-                arrays[name] = self._own(name)
+                arrays[key] = self._own(key)
         return arrays
 
-    def _own(self, name: str) -> Array:
-        buffer = self.program.buffers[name]
-        return self.devices[buffer.device].empty(buffer.shape, buffer.dtype)
+    def _own(self, key: BufferKey) -> Array:
+        buffer = self.program.buffers[key]
+        return self.devices[key.device].empty(buffer.shape, buffer.dtype)
 
-    def _view(self, region: Region, matrix: bool = False) -> Array:
-        """The array of a region; as a matrix (rows, last axis) where several axes would be in the way."""
-        buffer = self.program.buffers[region.buffer]
-        array, axis = self.arrays[region.buffer], region.axis
+    def _array(self, step: Step, argument: Argument, matrix: bool = False) -> Array:
+        """The array of an argument; as a matrix (rows, last axis) where several axes would be in the way."""
+        region = step.args[argument]
+        buffer, array, axis = self.program.buffers[region.buffer], self.arrays[region.buffer], region.axis
         if matrix and (axis is None or axis == len(buffer.shape) - 1):
             array = array.reshape((prod(buffer.shape[:-1]), buffer.shape[-1]))
             axis = None if axis is None else 1
@@ -132,7 +134,31 @@ class BoundProgram:
             return array
         return self.devices[buffer.device].slice(array, axis, region.start, region.stop)
 
+    def _check(self, step: Step) -> None:
+        """Raise RuntimeError where memory is not what the plan, or the layer whose argument it is, has declared."""
+        for argument, region in step.args.items():
+            buffer, array = self.program.buffers[region.buffer], self.arrays[region.buffer]
+            planned, got = (buffer.shape, buffer.dtype), (tuple(array.shape), str(array.dtype))
+            declared = self._declared(step, argument) or planned
+            if got != planned or planned != declared:
+                raise RuntimeError(
+                    f"'{argument}' of step '{step.name}' is declared as {_told(declared)}, buffer '{region.buffer}' is "
+                    f"planned as {_told(planned)}, its array is {_told(got)}"
+                )
+
+    def _declared(self, step: Step, argument: Argument) -> tuple[Shape, str] | None:
+        """What a layer says of its tensor; None for what is no layer's."""
+        region, layer = step.args[argument], argument.layer or step.layer
+        if layer is None or step.op not in ("forward", "backward") or region.buffer.role in _UNDECLARED:
+            return None
+        tensor = self.shards[layer, step.device].tensors[argument.tensor]
+        return tensor.shape, tensor.dtype
+
     # Steps ----------------------------------------------------------------------------------------------------------
+
+    def _bound(self, step: Step) -> BoundStep:
+        self._check(step)
+        return BoundStep(step, self.call(step))
 
     def call(self, step: Step) -> Call:
         """A step on the program's buffers, ready to run."""
@@ -142,35 +168,37 @@ class BoundProgram:
         if step.op == "scalars":
             return self._scalars(step, device)
         if step.op == "copy":
-            source = self._view(step.args["source"], matrix=True)
-            target = self._view(step.args["target"], matrix=True)
-            origin = self.devices[self.program.buffers[step.args["source"].buffer].device]
+            source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
+            origin = self.devices[step.args[SOURCE].buffer.device]
             return device.copier(target, source, origin, step.queue)
         call = self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
 
     def _bind(self, step: Step, once: bool = False) -> Call:
         """The step's passes that run in each iteration, or those that run once."""
-        arrays = {name: self._view(region, matrix=step.op == "sum") for name, region in step.args.items()}
+        arrays = {one: self._array(step, one, matrix=step.op == "sum") for one in step.args}
         passes = tuple(one for one in step.passes if one.once == once)
         return self.devices[step.device].bind(passes, arrays, step.queue)
 
     def _renews(self, step: Step) -> bool:
         """Whether the step writes what is stored."""
-        return any(self.program.buffers[step.args[name].buffer].kind in STORED for name in step.writes)
+        return any(step.args[one].buffer.role in STORED for one in step.writes)
 
     def _feed(self, step: Step, device: Device, lane: Lane) -> Call:
-        buffer = self.program.buffers[step.args["target"].buffer]
-        name = step.name.partition(".")[0].partition("@")[0]
-        slot = self._slot(device, name, buffer.shape, buffer.dtype)
-        return device.copier(self.arrays[buffer.name], slot, None, lane)
+        assert step.key.input is not None
+        return self._brought(self.inputs, step.key.input, self._array(step, TARGET), device, lane)
+
+    def _brought(self, hosts: dict[str, Host], name: str, target: Array, device: Device, lane: Lane) -> Call:
+        """A call that brings a host array to a buffer; on CPUs the first device's buffer is the host array."""
+        if name not in hosts:
+            hosts[name] = target if device.kind == "cpu" else device.staging(tuple(target.shape), str(target.dtype))
+        return _nothing if hosts[name] is target else device.copier(target, hosts[name], None, lane)
 
     def _scalars(self, step: Step, device: Device) -> Call:
         calls = []
-        for name, region in step.args.items():
-            length, dtype = _SCALARS[name]
-            slot = self._slot(device, name, (length,), dtype)
-            calls.append(device.copier(self.arrays[region.buffer], slot, None, step.queue))
+        for one in step.args:
+            target = self._array(step, one)
+            calls.append(self._brought(self.scalars, one.tensor, target, device, step.queue))
 
         def call() -> None:
             for one in calls:
@@ -178,10 +206,17 @@ class BoundProgram:
 
         return call
 
-    def _slot(self, device: Device, name: str, shape: tuple[int, ...], dtype: str) -> Host:
-        if name not in self.slots:
-            self.slots[name] = device.staging(shape, dtype)
-        return self.slots[name]
+
+_UNDECLARED = ("scalar", "workspace", "derived")
+"""Roles of buffers that are no tensor of a layer."""
+
+
+def _nothing() -> None:
+    """What would be copied lies in its buffer already."""
+
+
+def _told(declared: tuple[Shape, str]) -> str:
+    return f"{declared[1]} {list(declared[0])}"
 
 
 def _has_once(step: Step) -> bool:

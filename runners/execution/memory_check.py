@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from netspec.contract.kernel import Backend
+from netspec.device.binding import parsed
 from netspec.device.gpus import gpus
 from netspec.errors import NetspecError
 from netspec.machine.environment import host_memory
-from netspec.program import Program
+from netspec.program import Program, memory
 from netspec.report.units import size
 
 
@@ -17,30 +19,31 @@ def check_memory(programs: Iterable[Program], binding: Mapping[str, str]) -> Non
     ``binding`` gives the real device of each of the spec's. CPUs share the host's memory; a system that grants more
     than there is would kill the process at the first touch, long after the allocation.
     """
-    needs: dict[str, int] = {}
-    for program in programs:
-        for device, row in program.memory().items():
-            needs[device] = max(needs.get(device, 0), row["total"])
-    for memory, devices in _by_memory(binding).items():
-        need, have = sum(needs[device] for device in devices), _capacity(memory)
+    needs = {device: row["total"] for device, row in memory(programs).items()}
+    for shared, devices in _by_memory(binding).items():
+        need, have = sum(needs[device] for device in devices), _capacity(*shared)
         if have is not None and need > have:
             parts = ", ".join(f"{size(needs[device])} for '{device}'" for device in devices)
+            where = "this machine" if shared == _HOST else binding[devices[0]]
             raise NetspecError(
-                f"the plan takes {size(need)} of memory on {memory} ({parts}), which has {size(have)}; "
+                f"the plan takes {size(need)} of memory on {where} ({parts}), which has {size(have)}; "
                 "lower train.batch (--batch), or bind to other devices"
             )
 
 
-def _by_memory(binding: Mapping[str, str]) -> dict[str, list[str]]:
+_HOST: tuple[Backend, int] = ("cpu", 0)
+
+
+def _by_memory(binding: Mapping[str, str]) -> dict[tuple[Backend, int], list[str]]:
     """Spec devices by what they share: the host's memory, or a card."""
-    shared: dict[str, list[str]] = {}
+    shared: dict[tuple[Backend, int], list[str]] = {}
     for device, real in binding.items():
-        shared.setdefault("this machine" if real.startswith("cpu") else real, []).append(device)
+        kind, index = parsed(real)
+        shared.setdefault(_HOST if kind == "cpu" else (kind, index), []).append(device)
     return shared
 
 
-def _capacity(memory: str) -> int | None:
-    if memory == "this machine":
+def _capacity(kind: Backend, index: int) -> int | None:
+    if kind == "cpu":
         return host_memory()
-    index = int(memory.partition(":")[2])
     return gpus()[index].memory if index < len(gpus()) else None

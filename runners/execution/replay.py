@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from netspec.contract.kernel import Phase
-from netspec.planning.plan import STORED, Region, Step
+from netspec.planning.identities import STORED, BufferKey
+from netspec.planning.plan import Region, Step
 from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
 from netspec.runners.execution.session import NO_RATES, Rates, Session
@@ -26,22 +27,22 @@ def explain(
     The iteration has changed nothing, so running its steps again gives the same numbers.
     """
     bound = session.bound(phase)
-    stored = [Region(name) for name, buffer in bound.program.buffers.items() if buffer.kind in STORED]
+    stored = [Region(key) for key in bound.program.buffers if key.role in STORED]
     before = _first_bad(bound, stored)
     if before is not None:
         return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
     bound.fill(arrays, (iteration, valid), rates)
     for one in bound.steps:
         for step in split(one.step):  # fused layers one by one: each could be the first
-            (bound.call(step) if one.step.attrs.get("fused") else one.call)()
+            (bound.call(step) if one.step.fused else one.call)()
             bound.devices[step.device].synchronise()
-            found = _first_bad(bound, [step.args[name] for name in step.writes])
+            found = _first_bad(bound, [step.args[argument] for argument in step.writes])
             if found is not None:
                 return _told(step, found)
     return ""
 
 
-def _first_bad(bound: BoundProgram, regions: list[Region]) -> str | None:
+def _first_bad(bound: BoundProgram, regions: list[Region]) -> BufferKey | None:
     """The buffer of the first region that holds a number that is not finite.
 
     Workspace does not count: a kernel need not write all of it. Nor does the rest of a buffer, which another step
@@ -49,18 +50,17 @@ def _first_bad(bound: BoundProgram, regions: list[Region]) -> str | None:
     """
     for region in regions:
         buffer = bound.program.buffers[region.buffer]
-        if buffer.dtype.startswith("float") and buffer.kind != "workspace":
+        if np.dtype(buffer.dtype).kind == "f" and buffer.role != "workspace":
             part = () if region.axis is None else (*(slice(None),) * region.axis, slice(region.start, region.stop))
-            if not np.isfinite(bound.download(buffer.name)[part]).all():
-                return buffer.name
+            if not np.isfinite(bound.download(buffer.key)[part]).all():
+                return buffer.key
     return None
 
 
-def _told(step: Step, buffer: str) -> str:
+def _told(step: Step, buffer: BufferKey) -> str:
     if step.layer is not None and step.op in ("forward", "backward"):
         return f"the first numbers that are not finite come from the {step.op} pass of '{step.layer}' on {step.device}"
-    if buffer.startswith("d_"):
-        layer = buffer.removeprefix("d_").partition(".")[0]
-        where = f"in the sum of gradients of '{layer}' on {step.device}"
+    if buffer.role in ("gradient", "parameter gradient"):
+        where = f"in the sum of gradients of '{buffer.of.layer}' on {step.device}"
         return f"the first numbers that are not finite come from the backward pass, {where}"
     return f"the first numbers that are not finite come from the step '{step.name}' ({buffer})"

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from netspec.device.base import Call, Device
+from netspec.planning.identities import BufferKey
 from netspec.planning.plan import Buffer
 from netspec.program.program import aligned
 from netspec.runners.execution.bound import BoundProgram, Host
@@ -15,33 +16,32 @@ class Results:
     """Cost layers' sums, the devices' verdicts and, in predict, the probabilities; a block of memory a device."""
 
     def __init__(self, bound: BoundProgram) -> None:
-        self.hosts: dict[str, Host] = {}
+        self.hosts: dict[BufferKey, Host] = {}
         """Where the values come to lie, by buffer."""
         self.calls: list[tuple[Device, Call]] = []
         """Calls that bring them there, in the device's compute queue."""
         by_device: dict[str, list[Buffer]] = defaultdict(list)
-        for name in handed_over(bound):
-            buffer = bound.program.buffers[name]
-            by_device[buffer.device].append(buffer)
+        for key in handed_over(bound):
+            by_device[key.device].append(bound.program.buffers[key])
         for name, buffers in by_device.items():
             device = bound.devices[name]
             self.hosts |= _carved(device, buffers)
             for buffer in buffers:
-                call = device.copier(self.hosts[buffer.name], bound.arrays[buffer.name], device, "compute")
+                call = device.copier(self.hosts[buffer.key], bound.arrays[buffer.key], device, "compute")
                 self.calls.append((device, call))
 
 
-def handed_over(bound: BoundProgram) -> list[str]:
+def handed_over(bound: BoundProgram) -> list[BufferKey]:
     """The buffers that a Session reads after an iteration."""
-    plan, buffers = bound.program.plan, bound.program.buffers
+    plan = bound.program.plan
     answer = [plan.probs] if plan.phase == "predict" and plan.probs else []
-    return [*answer, *plan.reports, *(name for name in buffers if name.startswith(("finite@", "overflow@")))]
+    return [*answer, *plan.reports, *plan.verdicts, *plan.overflows]
 
 
-def _carved(device: Device, buffers: list[Buffer]) -> Mapping[str, Host]:
+def _carved(device: Device, buffers: list[Buffer]) -> Mapping[BufferKey, Host]:
     block = device.staging((sum(aligned(buffer.nbytes) for buffer in buffers),), "uint8")
     offset, found = 0, {}
     for buffer in buffers:
-        found[buffer.name] = block[offset : offset + buffer.nbytes].view(buffer.dtype).reshape(buffer.shape)
+        found[buffer.key] = block[offset : offset + buffer.nbytes].view(buffer.dtype).reshape(buffer.shape)
         offset += aligned(buffer.nbytes)
     return found

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from netspec.contract.kernel import Phase
+from netspec.contract.naming import Argument
 from netspec.device.base import Device
 from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
@@ -19,6 +20,7 @@ from netspec.kernels.parallel import compiled_together
 from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
+from netspec.planning.identities import BufferKey
 from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
@@ -31,7 +33,7 @@ from netspec.store import Store
 
 Host = np.ndarray[Any, Any]
 Opener = Callable[[Sequence[str]], Sequence[Device]]
-Cost = tuple[str, str, tuple[str, ...], float]
+Cost = tuple[BufferKey, str, tuple[str, ...], float]
 """A report's buffer, its layer, the names of its sums and the layer's weight."""
 RUNNERS: Mapping[str, Callable[..., Any]] = {"local": local_runner, "serial": SerialRunner}
 
@@ -118,11 +120,8 @@ class Session:
             self.store = Store(self.plans.values(), self.devices)
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
-            self._costs = {phase: _costs(plan, spec) for phase, plan in self.plans.items()}
-            self._verdicts = {
-                phase: [name for name in plan.buffers if name.startswith("finite@")]
-                for phase, plan in self.plans.items()
-            }
+            self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
+            self._verdicts = {phase: plan.verdicts for phase, plan in self.plans.items()}
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
                 phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
@@ -175,7 +174,7 @@ class Session:
         """Wait for the end of what was started."""
         runner = self._runner(phase)
         seconds = runner.finish()
-        finite = all(all(runner.read(name).tolist()) for name in self._verdicts.get(phase, ()))
+        finite = all(all(runner.read(key).tolist()) for key in self._verdicts.get(phase, ()))
         return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
 
     def news(self) -> list[str]:
@@ -250,18 +249,18 @@ class Session:
         }
 
 
-def _costs(plan: Plan, spec: Spec) -> tuple[Cost, ...]:
-    layers = {buffer: buffer.partition(".")[0] for buffer in plan.reports}
-    weights = {layer: float(spec.layer(layer).attrs.get("weight", 1.0)) for layer in layers.values()}
-    return tuple((buffer, layers[buffer], names, weights[layers[buffer]]) for buffer, names in plan.reports.items())
+def _costs(plan: Plan) -> tuple[Cost, ...]:
+    shards = plan.by_place()
+    costs = [(key, shards[key.of.layer, key.device], sums) for key, sums in plan.reports.items()]
+    return tuple((key, shard.layer, sums, shard.instance.loss_weight) for key, shard, sums in costs)
 
 
-def _updates(plan: Plan) -> dict[str, dict[int, str]]:
-    """The flags that updates raise: the logical parameter of each place of those buffers."""
-    found: dict[str, dict[int, str]] = {}
+def _updates(plan: Plan) -> dict[BufferKey, dict[int, str]]:
+    """The flags that updates raise: the name of the logical parameter for each place of those buffers."""
+    found: dict[BufferKey, dict[int, str]] = {}
     for step in plan.steps:
-        if step.op == "update":
-            logical, flag = plan.buffers[step.args["param"].buffer].logical, step.args["overflow"]
+        if step.key.op == "update":
+            logical, flag = plan.buffers[step.args[Argument("param")].buffer].logical, step.args[Argument("overflow")]
             assert logical is not None
-            found.setdefault(flag.buffer, {})[flag.start] = logical.name
+            found.setdefault(flag.buffer, {})[flag.start] = str(logical.key)
     return found

@@ -11,9 +11,11 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from netspec.device.base import Call, Device, Event, Lane
 from netspec.errors import NetspecError
+from netspec.planning.identities import BufferKey, StepKey
 from netspec.runners.execution.base import Counters, Runner
 from netspec.runners.execution.bound import BoundProgram, BoundStep, Host
 from netspec.runners.execution.results import Results
@@ -47,6 +49,8 @@ class StreamRunner(Runner):
         fed = dict.fromkeys(bound.devices[one.step.device] for one in self._sides[0].uploads)
         self._uploaded = {device: device.event() for device in fed}
         self._step_events = self._make_step_events()
+        for side in self._sides:
+            side.work = [self._item(one) for one in side.steps]
         self._began, self._ended = self._origin.event(timing=True), self._origin.event(timing=True)
         self._staged: _Side | None = None
         self._running: _Side | None = None
@@ -90,13 +94,13 @@ class StreamRunner(Runner):
         self._warm = True
         return self._origin.seconds(self._began, self._ended)
 
-    def read(self, buffer: str) -> Host:
+    def read(self, buffer: BufferKey) -> Host:
         """See Runner."""
         return self._results.hosts[buffer]
 
     def run(self) -> None:
         """One iteration on the batch staged last and the scalars set last."""
-        counters, rates = self.bound.slots["counters"], self.bound.slots.get("rates", (0.0, 0.0, 0.0))
+        counters, rates = self.bound.scalars["counters"], self.bound.scalars.get("rates", (0.0, 0.0, 0.0))
         self.start((int(counters[0]), int(counters[1])), (rates[0], rates[1], rates[2]))
         self.finish()
 
@@ -130,14 +134,12 @@ class StreamRunner(Runner):
         self._origin.record(self._forked, "compute")
         for device, lane in self._lanes[1:]:
             device.wait(self._forked, lane)
-        for one in side.steps:
-            device = self.bound.devices[one.step.device]
-            for name in one.step.after:
-                if name in self._step_events:
-                    device.wait(self._step_events[name], one.step.queue)
+        for one, device, awaited, ended in side.work:
+            for event in awaited:
+                device.wait(event, one.step.queue)
             self._call(one, device)
-            if one.step.name in self._step_events:
-                device.record(self._step_events[one.step.name], one.step.queue)
+            if ended is not None:
+                device.record(ended, one.step.queue)
         self._join("copy")
         for _, call in self._results.calls:
             call()
@@ -168,11 +170,15 @@ class StreamRunner(Runner):
         lanes: list[tuple[Device, Lane]] = [(device, "compute") for device in self.devices]
         return [*lanes, *((device, "copy") for device in self.devices if (device, "copy") in used)]
 
-    def _make_step_events(self) -> dict[str, Event]:
+    def _make_step_events(self) -> dict[StepKey, Event]:
         """An event for each step that others wait for; uploads are over when an iteration begins."""
-        owners = {one.step.name: self.bound.devices[one.step.device] for one in self._sides[0].steps}
-        awaited = dict.fromkeys(name for one in self._sides[0].steps for name in one.step.after)
-        return {name: owners[name].event() for name in awaited if name in owners}
+        owners = {one.step.key: self.bound.devices[one.step.device] for one in self._sides[0].steps}
+        awaited = dict.fromkeys(key for one in self._sides[0].steps for key in one.step.after)
+        return {key: owners[key].event() for key in awaited if key in owners}
+
+    def _item(self, one: BoundStep) -> _Item:
+        events = [self._step_events[key] for key in one.step.after if key in self._step_events]
+        return _Item(one, self.bound.devices[one.step.device], events, self._step_events.get(one.step.key))
 
     @contextlib.contextmanager
     def _named(self, what: str) -> Iterator[None]:
@@ -225,16 +231,23 @@ class StreamRunner(Runner):
         message = f"iteration {self._iteration + 1:,} has not ended after {longest:g} s on {names}"
         if self._running is None or self._running.replay is not None:
             return f"{message}; it was replayed as a graph, in which single steps cannot be told apart"
-        steps = {one.step.name: one.step for one in self._running.steps}
-        open_ones = [name for name in self._step_events if not self._reached(name)]
-        done = [name for name in self._step_events if name not in open_ones]
+        open_ones = [key for key in self._step_events if not self._reached(key)]
+        done = [key for key in self._step_events if key not in open_ones]
         last = f"'{done[-1]}' has ended" if done else "no step is known to have ended"
-        first = f", '{open_ones[0]}' on device '{steps[open_ones[0]].device}' has not" if open_ones else ""
+        first = f", '{open_ones[0]}' on device '{open_ones[0].device}' has not" if open_ones else ""
         return f"{message}: {last}{first}"
 
-    def _reached(self, name: str) -> bool:
-        step = next(one.step for one in self._sides[0].steps if one.step.name == name)
-        return self.bound.devices[step.device].reached(self._step_events[name])
+    def _reached(self, key: StepKey) -> bool:
+        return self.bound.devices[key.device].reached(self._step_events[key])
+
+
+class _Item(NamedTuple):
+    """A step, its device, the events it waits for, and the one that stands for its end, where others wait for that."""
+
+    one: BoundStep
+    device: Device
+    awaited: list[Event]
+    ended: Event | None
 
 
 class _Side:
@@ -244,4 +257,5 @@ class _Side:
         self.bound = bound
         self.uploads = bound.feeds("upload")
         self.steps = tuple(one for one in bound.steps if one.step.op != "feed")
+        self.work: list[_Item] = []
         self.replay: Call | None = None

@@ -6,11 +6,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
+from netspec.device.base import Call
 from netspec.errors import NetspecError
+from netspec.planning.identities import StepKey
 from netspec.planning.plan import Step
 from netspec.runners.execution.base import Runner
-from netspec.runners.execution.bound import BoundProgram, BoundStep
+from netspec.runners.execution.bound import BoundProgram
 from netspec.runners.execution.serial import step_failed
 from netspec.runners.execution.trace import Trace
 
@@ -23,6 +26,15 @@ class _Aborted(Exception):
     """Another queue failed; this one gives up without a word of its own."""
 
 
+class _Item(NamedTuple):
+    """A step, its call, what it waits for, and what is set when it has ended, where others wait for that."""
+
+    step: Step
+    call: Call
+    awaited: Sequence[tuple[StepKey, threading.Event]]
+    ended: threading.Event | None
+
+
 class ThreadRunner(Runner):
     """Runs iterations of one bound program, its queues side by side.
 
@@ -33,16 +45,16 @@ class ThreadRunner(Runner):
     def __init__(self, bound: BoundProgram, trace: Trace | None = None, watchdog: float = 300.0) -> None:
         super().__init__(bound)
         self.trace, self.watchdog = trace, watchdog
-        self._ended: dict[str, threading.Event] = {
-            name: threading.Event() for one in bound.steps for name in one.step.after
-        }
-        self._running: dict[QueueName, str] = {}
+        ended = {key: threading.Event() for one in bound.steps for key in one.step.after}
+        self._ended = list(ended.values())
+        self._running: dict[QueueName, StepKey] = {}
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._done: SimpleQueue[QueueName] = SimpleQueue()
-        queues: dict[QueueName, list[BoundStep]] = defaultdict(list)
+        queues: dict[QueueName, list[_Item]] = defaultdict(list)
         for one in bound.steps:
-            queues[one.step.device, one.step.queue].append(one)
+            item = _Item(one.step, one.call, [(key, ended[key]) for key in one.step.after], ended.get(one.step.key))
+            queues[one.step.device, one.step.queue].append(item)
         self._starts: dict[QueueName, SimpleQueue[bool]] = {name: SimpleQueue() for name in queues}
         self._threads = [
             threading.Thread(target=self._serve, args=(name, steps), name=f"netspec-{'-'.join(name)}", daemon=True)
@@ -55,7 +67,7 @@ class ThreadRunner(Runner):
         """One iteration. Raises NetspecError naming the step that failed or that nobody finished."""
         if self._error is not None:
             raise NetspecError("this runner has failed before; make a new one") from self._error
-        for event in self._ended.values():
+        for event in self._ended:
             event.clear()
         for start in self._starts.values():
             start.put(True)
@@ -83,11 +95,11 @@ class ThreadRunner(Runner):
             thread.join(_GRACE_S)
         self._threads = []
 
-    def _serve(self, name: QueueName, steps: Sequence[BoundStep]) -> None:
+    def _serve(self, name: QueueName, items: Sequence[_Item]) -> None:
         while self._starts[name].get():
             try:
-                for one in steps:
-                    self._wait(one.step)
+                for one in items:
+                    self._wait(one)
                     self._run(name, one)
             except _Aborted:
                 pass
@@ -95,31 +107,30 @@ class ThreadRunner(Runner):
                 self._fail(error)
             self._done.put(name)
 
-    def _run(self, name: QueueName, one: BoundStep) -> None:
-        step = one.step
-        self._running[name] = step.name
+    def _run(self, name: QueueName, one: _Item) -> None:
+        self._running[name] = one.step.key
         start = self.trace.now() if self.trace else 0.0
         try:
             one.call()
         except NetspecError:
             raise
         except BaseException as error:
-            raise step_failed(step, error) from error
+            raise step_failed(one.step, error) from error
         finally:
             self._running.pop(name, None)
         if self.trace:
-            self.trace.step(step, start)
-        if step.name in self._ended:
-            self._ended[step.name].set()
+            self.trace.step(one.step, start)
+        if one.ended is not None:
+            one.ended.set()
 
-    def _wait(self, step: Step) -> None:
-        for name in step.after:
-            if not self._ended[name].wait(self.watchdog):
-                raise self._overdue(step, name)
+    def _wait(self, one: _Item) -> None:
+        for key, event in one.awaited:
+            if not event.wait(self.watchdog):
+                raise self._overdue(one.step, key)
         if self._error is not None:
             raise _Aborted
 
-    def _overdue(self, step: Step, awaited: str) -> NetspecError:
+    def _overdue(self, step: Step, awaited: StepKey) -> NetspecError:
         running = "; ".join(f"{device} {queue} is in '{one}'" for (device, queue), one in tuple(self._running.items()))
         return NetspecError(
             f"device '{step.device}' has waited {self.watchdog:g} s: '{step.name}' needs '{awaited}', "
@@ -130,5 +141,5 @@ class ThreadRunner(Runner):
         """Keep the first error and wake every queue that waits."""
         with self._lock:
             self._error = self._error or error
-        for event in self._ended.values():
+        for event in self._ended:
             event.set()

@@ -27,9 +27,10 @@ class Trace:
 
     def step(self, step: Step, start: float) -> None:
         """A step that began at ``start`` and has just ended."""
-        details = {"op": step.op, "after": list(step.after), "flops": step.flops, "bytes": step.bytes}
-        if "fused" in step.attrs:
-            details["fused"] = list(step.attrs["fused"])
+        details: dict[str, Any] = {"op": step.op, "after": list(map(str, step.after))}
+        details |= {"flops": step.flops, "bytes": step.bytes}
+        if step.fused:
+            details["fused"] = [key.layer for key in step.fused]
         crossing = step.op == "copy" and step.bytes > 0
         self.span(step.device, step.queue, step.name, start, details, "transfer" if crossing else step.op)
 

@@ -10,7 +10,8 @@ from compiled import EmulatedCuda, needs_compiler
 from nets import RATES, batch, network, same_bits
 
 from netspec.contract.kernel import BESIDE
-from netspec.program.fuse import split
+from netspec.contract.naming import Argument
+from netspec.program.fuse import D_X, split
 from netspec.registry import load_plugin
 from netspec.runners.execution.session import Session
 
@@ -97,11 +98,11 @@ def test_gradients_through_an_epilogue_have_the_same_bits():
     assert launches <= more - 4
     steps = {step.name: step for step in programs["train"].steps}
     (name,) = (name for name in steps if name.startswith("conv2.backward"))
-    assert steps[name].attrs["fused"] == ("relu1",)
+    assert [key.layer for key in steps[name].fused] == ["relu1"]
     (one,) = (one for one in steps[name].passes if one.then)
-    assert dict(one.args)[BESIDE] == "relu1.y" and one.writes == ("d_x",)
+    assert dict(one.args)[BESIDE] == Argument("y", layer="relu1") and one.writes == (D_X,)
     plain = split(steps[name])[0]
-    assert {dict(each.args).get(BESIDE, "d_x") for each in plain.passes} == {"d_x"}
+    assert {dict(each.args).get(BESIDE, D_X) for each in plain.passes} == {D_X}
 
 
 def test_layers_of_two_devices_have_the_same_bits():
@@ -109,7 +110,7 @@ def test_layers_of_two_devices_have_the_same_bits():
     apart, more, _ = trained(TWO, False)
     same_bits(fused, apart)
     assert launches < more
-    steps = {step.name: step.attrs.get("fused", ()) for step in programs["predict"].steps}
+    steps = {step.name: tuple(key.layer for key in step.fused) for step in programs["predict"].steps}
     assert steps["conv1.forward@left"] == ("leaky1", "relu1")
     assert steps["conv2.forward@right"] == ("tanh2",)
     assert steps["fc3.forward@left"] == ("leaky3",)

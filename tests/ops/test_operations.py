@@ -10,6 +10,8 @@ import pytest
 from compiled import EmulatedCuda, needs_compiler
 
 from netspec.check.subject import cpu
+from netspec.contract.naming import Argument
+from netspec.planning.identities import StepKey, of_layer
 from netspec.planning.plan import Buffer, Region, Step
 from netspec.program.steps import Lowering
 
@@ -24,20 +26,27 @@ def gpu():
 
 def run(device, op, values, writes, regions=None, **attrs):
     """What a step of that operation writes; regions are ranges of the last axis by argument."""
-    buffers = {name: Buffer(name, "d", value.shape, str(value.dtype), "activation") for name, value in values.items()}
-    args = {name: Region(name, *(regions or {}).get(name, ())) for name in values}
-    plan = SimpleNamespace(shards=(), buffers=buffers)
+    keys = {name: of_layer("any", name, "activation", "d") for name in values}
+    buffers = {keys[name]: Buffer(keys[name], value.shape, str(value.dtype)) for name, value in values.items()}
+    args = {_argument(name): Region(keys[name], *(regions or {}).get(name, ())) for name in values}
+    plan = SimpleNamespace(by_place=dict, buffers=buffers)
     step = Lowering(plan, {"d": device.kind}, {"d": device.team_size}, 0).lower(
-        Step(op, op, "d", "compute", None, args, writes, attrs=attrs)
+        Step(StepKey(op, "d"), "compute", args, tuple(map(_argument, writes)), attrs=attrs)
     )
     arrays = {}
     for name, value in values.items():
-        arrays[name] = whole = device.empty(value.shape, str(value.dtype))
+        one, region = _argument(name), args[_argument(name)]
+        arrays[one] = whole = device.empty(value.shape, str(value.dtype))
         device.upload(whole, value)
-        if args[name].axis is not None:
-            arrays[name] = device.slice(whole, args[name].axis, args[name].start, args[name].stop)
+        if region.axis is not None:
+            arrays[one] = device.slice(whole, region.axis, region.start, region.stop)
     device.bind(step.passes, arrays)()
-    return {name: device.download(arrays[name]) for name in writes}, [one.kernel for one in step.passes]
+    return {name: device.download(arrays[_argument(name)]) for name in writes}, [one.kernel for one in step.passes]
+
+
+def _argument(name):
+    """Sources of sums are numbered: ``source0``."""
+    return Argument("source", index=int(name[6:])) if name.startswith("source") and name[6:] else Argument(name)
 
 
 def compare(op, values, writes, **options):

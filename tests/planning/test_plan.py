@@ -9,7 +9,8 @@ import pytest
 from nets import NAMES, ONE_DEVICE, SHARD_BY_SHARD, TWO_TOWERS, network
 
 from netspec.planning import Plan, RaceError, Region, build, check, check_races, from_plain, to_plain
-from netspec.planning.order import precedence
+from netspec.planning.identities import of_layer
+from netspec.planning.order import clocks_of
 from netspec.spec import load
 
 
@@ -51,9 +52,9 @@ def test_eval_and_predict_need_no_gradients_and_predict_no_label() -> None:
     for phase in ("eval", "predict"):
         plan = build(spec, phase, 4)
         assert not {"backward", "update", "finite"} & {step.op for step in plan.steps}
-        assert not any(buffer.kind in ("gradient", "momentum") for buffer in plan.buffers.values())
-    assert not any(name.startswith("label") for name in plan.buffers)
-    assert plan.probs == "loss.probs@left"
+        assert not any(buffer.role in ("gradient", "momentum") for buffer in plan.buffers.values())
+    assert not any(key.of.input == "label" for key in plan.buffers)
+    assert plan.probs == of_layer("loss", "probs", "activation", "left")
 
 
 def test_both_ways_to_write_a_network_give_the_same_plan_up_to_names() -> None:
@@ -61,10 +62,10 @@ def test_both_ways_to_write_a_network_give_the_same_plan_up_to_names() -> None:
     assert [(s.op, s.device, s.queue, s.flops, s.bytes) for s in sorted_steps(towers)] == [
         (s.op, s.device, s.queue, s.flops, s.bytes) for s in sorted_steps(shards)
     ]
-    for kind in {buffer.kind for buffer in towers.buffers.values()}:
-        sizes = [sorted((b.device, b.shape) for b in p.buffers.values() if b.kind == kind) for p in (towers, shards)]
-        assert sizes[0] == sizes[1], kind
-    logical = [{(b.logical.name, b.logical.start) for b in p.buffers.values() if b.logical} for p in (towers, shards)]
+    for role in {buffer.role for buffer in towers.buffers.values()}:
+        sizes = [sorted((b.device, b.shape) for b in p.buffers.values() if b.role == role) for p in (towers, shards)]
+        assert sizes[0] == sizes[1], role
+    logical = [{(b.logical.key, b.logical.start) for b in p.buffers.values() if b.logical} for p in (towers, shards)]
     assert logical[0] == logical[1]
     assert sum(c.bytes for c in towers.crossings) == sum(c.bytes for c in shards.crossings)
 
@@ -75,21 +76,20 @@ def sorted_steps(plan: Plan) -> list:
 
 def test_one_device_with_groups_has_the_same_parameters() -> None:
     one, two = (build(network(text), "train") for text in (ONE_DEVICE, TWO_TOWERS))
-    shapes = [{b.logical.name: b.logical.shape for b in p.buffers.values() if b.logical} for p in (one, two)]
+    shapes = [{b.logical.key: b.logical.shape for b in p.buffers.values() if b.logical} for p in (one, two)]
     assert shapes[0] == shapes[1]
     assert one.initial == two.initial  # fans too: what xavier draws does not depend on the devices
     assert not one.crossings
 
 
 def test_steps_wait_only_for_what_nothing_else_implies(alexnet: Plan) -> None:
-    before = precedence(alexnet.steps)
+    clocks = clocks_of(alexnet.steps)
     for position, step in enumerate(alexnet.steps):
-        for name in step.after:
-            without = replace(step, after=tuple(other for other in step.after if other != name))
-            steps = (*alexnet.steps[:position], without)
-            number = next(n for n, other in enumerate(alexnet.steps) if other.name == name)
-            assert not precedence(steps)[position] >> number & 1
-            assert before[position] >> number & 1
+        for key in step.after:
+            without = replace(step, after=tuple(other for other in step.after if other != key))
+            number = next(n for n, other in enumerate(alexnet.steps) if other.key == key)
+            assert not clocks_of((*alexnet.steps[:position], without)).precedes(number, position)
+            assert clocks.precedes(number, position)
 
 
 def test_every_wait_is_needed_for_the_race_check() -> None:
@@ -97,9 +97,9 @@ def test_every_wait_is_needed_for_the_race_check() -> None:
     plan = build(network(TWO_TOWERS), "train")
     planted = 0
     for position, step in enumerate(plan.steps):
-        for name in step.after:
+        for key in step.after:
             steps = list(plan.steps)
-            steps[position] = replace(step, after=tuple(other for other in step.after if other != name))
+            steps[position] = replace(step, after=tuple(other for other in step.after if other != key))
             with pytest.raises(RaceError):
                 check_races(steps)
             planted += 1
@@ -115,11 +115,12 @@ def test_a_race_names_both_steps() -> None:
 
 
 def test_regions_of_one_axis_meet_only_where_they_overlap() -> None:
-    assert not Region("a", 1, 0, 4).meets(Region("a", 1, 4, 8))
-    assert Region("a", 1, 0, 5).meets(Region("a", 1, 4, 8))
-    assert Region("a", 0, 0, 1).meets(Region("a", 1, 4, 8))
-    assert Region("a").meets(Region("a", 1, 4, 8))
-    assert not Region("a").meets(Region("b"))
+    a, b = (of_layer(layer, "y", "activation", "left") for layer in "ab")
+    assert not Region(a, 1, 0, 4).meets(Region(a, 1, 4, 8))
+    assert Region(a, 1, 0, 5).meets(Region(a, 1, 4, 8))
+    assert Region(a, 0, 0, 1).meets(Region(a, 1, 4, 8))
+    assert Region(a).meets(Region(a, 1, 4, 8))
+    assert not Region(a).meets(Region(b))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "alexnet-2012", "alexnet-one-device", "cifar10-quick", "quickstart"])

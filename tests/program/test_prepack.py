@@ -10,8 +10,8 @@ from chaos import chaos, teams
 from nets import BATCH, TWO_TOWERS, batch, network, train
 
 from netspec.planning import build
-from netspec.planning.plan import STORED
-from netspec.program import Program, lower
+from netspec.planning.identities import STORED
+from netspec.program import Program, lower, memory
 from netspec.runners.execution.session import Session
 
 SPEC = network(TWO_TOWERS)
@@ -54,20 +54,19 @@ def lowered(phase: Any) -> Program:
 def test_what_runs_once(phase: str) -> None:
     program = lowered(phase)
     once = [(step, one) for step in program.steps for one in step.passes if one.once]
-    derived = {name for name, buffer in program.buffers.items() if buffer.kind == "derived"}
+    derived = {key for key in program.buffers if key.role == "derived"}
     assert {step.layer for step, _ in once} == (set() if phase == "train" else {"conv1", "conv2", "conv3"})
     for step, one in once:
         for target in {target for _, target in one.args if target is not None} - set(one.per_member):
-            buffer = program.buffers[step.args[target].buffer]
-            assert buffer.kind in STORED or buffer.name in derived
+            assert step.args[target].buffer.role in (*STORED, "derived")
     for step in program.steps:
-        assert not derived & {step.args[name].buffer for name in step.writes}
+        assert not derived & {step.args[one].buffer for one in step.writes}
     assert not derived & set(program.offsets)
 
 
 def test_its_memory_is_told() -> None:
-    assert "derived" not in lowered("train").memory()["left"]
-    assert lowered("predict").memory()["left"]["derived"] > 0
+    assert "derived" not in memory([lowered("train")])["left"]
+    assert memory([lowered("predict")])["left"]["derived"] > 0
 
 
 def test_first_values_given_anew_count_as_a_change() -> None:

@@ -22,7 +22,6 @@ from netspec.plugin import Layer, Tensor, backward, forward, register
 from netspec.program import lower
 from netspec.program import tuning_table as tuned
 from netspec.program.choice import candidates, question
-from netspec.program.steps import instance
 from netspec.registry import layer_registry as registry
 from netspec.runners.execution.session import Rates, Session
 from netspec.runners.training import checkpoint
@@ -59,11 +58,11 @@ def model() -> str:
     return models({"left": "cpu:0"})["left"]
 
 
-def asked(spec: Spec, layer: str) -> tuple[str, tuple[str, ...]]:
-    shard = next(shard for shard in build(spec, "train").shards if shard.layer == layer)
-    instanced, t = instance(shard)
-    able = candidates(instanced, t, "cpu", "forward")
-    return question(instanced, t, "forward", able), able
+def asked(spec: Spec, name: str) -> tuple[str, tuple[str, ...]]:
+    shard = next(shard for shard in build(spec, "train").shards if shard.layer == name)
+    layer, t = shard.instance, shard.tensors
+    able = candidates(layer, t, "cpu", "forward")
+    return question(layer, t, "forward", able), able
 
 
 def variants(spec: Spec, **options: object) -> dict[str, object]:
@@ -108,7 +107,7 @@ def test_an_answer_among_other_candidates_is_no_answer() -> None:
 
 def test_a_name_switches_off_all_variants_that_begin_with_it() -> None:
     shard = next(shard for shard in build(small(), "train").shards if shard.layer == "conv1")
-    layer, t = instance(shard)
+    layer, t = shard.instance, shard.tensors
     assert "direct" in candidates(layer, t, "cpu", "forward")
     assert "direct" in candidates(layer, t, "cpu", "forward", {"dir"})
     assert "direct" not in candidates(layer, t, "cpu", "forward", {"direct"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,11 @@ def network(text: str, **changes: str) -> Spec:
         assert old in text
         text = text.replace(old, new)
     return loads(text, "net.yaml")
+
+
+def named(keys: Iterable[Any], name: str) -> Any:
+    """The buffer or the step of that text."""
+    return next(key for key in keys if str(key) == name)
 
 
 def batch(seed: int = 0, shape: Sequence[int] = (9, 9, 3), count: int = BATCH, classes: int = 5) -> dict[str, Any]:

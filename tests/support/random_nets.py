@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from places import PLUGINS
@@ -14,8 +15,8 @@ HEAD = """netspec: 1
 name: random
 devices: [{devices}]
 inputs:
-  image: {{shape: [5, 5, 3]}}
-  label: {{dtype: int32}}
+  {image}: {{shape: [5, 5, 3]}}
+  {label}: {{dtype: int32}}
 defaults:
   conv: {{init: {{type: gaussian, std: 0.2}}, bias_init: 0.1}}
   dense: {{init: {{type: gaussian, std: 0.1}}}}
@@ -50,10 +51,22 @@ class Value:
 
 
 @dataclass
+class Names:
+    """What inputs, devices and layers are called; ``layers`` maps those of the plain names."""
+
+    image: str = "image"
+    label: str = "label"
+    left: str = "left"
+    right: str = "right"
+    layers: Callable[[str], str] = str
+
+
+@dataclass
 class Writer:
     """Writes one random network twice: over two devices, and on one with groups where the towers were apart."""
 
     chance: random.Random
+    names: Names = field(default_factory=Names)
     two: list[str] = field(default_factory=list)
     one: list[str] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
@@ -66,11 +79,11 @@ class Writer:
         if kind in SHARING and self.chance.random() < 0.5:
             owner = next((value.name for value in self.values if value.shared == shared), None)
             rest, shared = (rest + f", share: {owner}", None) if owner else (rest, shared)  # type: ignore[assignment]
-        name = f"{kind}{len(self.values)}"
+        name = self.names.layers(f"{kind}{len(self.values)}")
         apart = split and not every and bool(sources) and sources[0].split
-        inputs = [f"{{from: {s.name}, connect: all}}" if every else s.name for s in sources] or ["image"]
-        plain = [s.name for s in sources] or ["image"]
-        place = "[left, right]" if split else "left"
+        inputs = [f"{{from: {s.name}, connect: all}}" if every else s.name for s in sources] or [self.names.image]
+        plain = [s.name for s in sources] or [self.names.image]
+        place = f"[{self.names.left}, {self.names.right}]" if split else self.names.left
         groups = ", groups: 2" if apart and kind in MIXING else ""
         self.two.append(f"  - {{name: {name}, type: {kind}, device: {place}, inputs: [{', '.join(inputs)}]{rest}}}")
         self.one.append(f"  - {{name: {name}, type: {kind}, inputs: [{', '.join(plain)}]{rest}{groups}}}")
@@ -124,15 +137,50 @@ class Writer:
         loose = [value for value in self.values if not value.read]
         self.layer("dense", loose, 5, ", units: 5", False, True, False)
         for lines in (self.two, self.one):
-            lines.append(f"  - {{name: loss, type: softmax_loss, inputs: [{self.values[-1].name}, label]}}")
-        two = HEAD.format(devices="left, right") + "\n".join(self.two) + "\n" + TAIL
-        return two, HEAD.format(devices="main") + "\n".join(self.one) + "\n" + TAIL
+            reads, loss = f"[{self.values[-1].name}, {self.names.label}]", self.names.layers("loss")
+            lines.append(f"  - {{name: {loss}, type: softmax_loss, inputs: {reads}}}")
+        inputs = {"image": self.names.image, "label": self.names.label}
+        two = HEAD.format(devices=f"{self.names.left}, {self.names.right}", **inputs)
+        one = HEAD.format(devices="main", **inputs)
+        return two + "\n".join(self.two) + "\n" + TAIL, one + "\n".join(self.one) + "\n" + TAIL
 
 
-def write(seed: int) -> tuple[str, str]:
+def nasty(seed: int) -> Names:
+    """Legal names that look like something else: a gradient, a next value, a step, a device, a buffer of every plan."""
+    chance = random.Random(f"names {seed}")
+    pool, given = [*LOOKALIKES], dict[str, str]()
+
+    def fresh() -> str:
+        name = chance.choice(pool)
+        pool.remove(name)
+        return name
+
+    def layer(plain: str) -> str:
+        if plain not in given:
+            other = chance.choice([*given.values(), *DEVICES])
+            made = chance.choice(("d_{}", "d{}", "next_{}", "{}_update", "{}-fetch0", "{}_momentum", "{}-from0"))
+            name = fresh() if chance.random() < 0.5 else made.format(other)
+            given[plain] = name if name not in (image, label, *given.values()) else fresh()
+        return given[plain]
+
+    image, label = fresh(), fresh()
+    left, right = chance.sample(DEVICES, 2)
+    return Names(image, label, left, right, layer)
+
+
+LOOKALIKES = (
+    "counters rates flags finite scalars agree feed prepare forward backward copy sum update commit fetch1 total zero"
+    " from0 uint8 mean report probs x x0 x1 y d_x d_y dx dy d_ d next_ next_mean weight bias d_weight momentum left"
+    " right d_left left_y image label derived workspace arena source target source0 param gradient state following"
+    " verdict key channel_offset start stop ops beside _ __init__ conv-1 conv_1 Conv_1 d_conv d_d_conv"
+).split()
+DEVICES = ("left", "right", "d_left", "conv", "y", "counters", "finite", "x-y", "image", "total")
+
+
+def write(seed: int, names: Names | None = None) -> tuple[str, str]:
     """A random network for two devices and the same for one."""
     load_plugin(PLUGIN)
-    writer = Writer(random.Random(seed))
+    writer = Writer(random.Random(seed), names or Names())
     writer.layer("conv", [], 8, ", filters: 8, size: 3, pad: 1", True, False)
     for _ in range(writer.chance.randint(3, 9)):
         writer.grow()

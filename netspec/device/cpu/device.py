@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.kernel import Backend
+from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Lane
+from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
@@ -63,7 +64,7 @@ class CpuDevice(SynchronousDevice):
         """See Device."""
         np.copyto(array, values)
 
-    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+    def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         jobs = [self._job(one, arrays) for one in passes]
         team = self._team
@@ -82,13 +83,13 @@ class CpuDevice(SynchronousDevice):
         """See Device."""
         self._team.close()
 
-    def _job(self, one: Pass, arrays: Mapping[str, Array]) -> Job:
+    def _job(self, one: Pass, arrays: Arrays) -> Job:
         blocks = [(start, min(start + one.block, one.extent)) for start in range(0, one.extent, one.block)]
         then = [Tail(*self._call(tail, arrays), tail.extent // one.extent) for tail in one.then]
         function, arguments = self._call(one, arrays)
         return Job(function, blocks, arguments, then)
 
-    def _call(self, one: Pass, arrays: Mapping[str, Array]) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
+    def _call(self, one: Pass, arrays: Arrays) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
         """A pass's compiled function and its arguments for each member."""
         kernel = find_kernel(one.kernel)
         arguments = [self._arguments(one, arrays, member) for member in range(self.team_size)]
@@ -99,15 +100,15 @@ class CpuDevice(SynchronousDevice):
         compile_ahead(Work(one.kernel, one.dtype, function, _signature(arguments[0])))
         return function, arguments
 
-    def _arguments(self, one: Pass, arrays: Mapping[str, Array], member: int) -> tuple[Any, ...]:
+    def _arguments(self, one: Pass, arrays: Arrays, member: int) -> tuple[Any, ...]:
         return tuple(
             scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target, member)
             for name, target in one.args
         )
 
 
-def _array(one: Pass, arrays: Mapping[str, Array], target: str, member: int) -> Array:
-    array = arrays[target]
+def _array(one: Pass, arrays: Arrays, target: Argument, member: int) -> Array:
+    array: Array = arrays[target]
     if target in one.per_member:
         array = array[member]
     return array.reshape(-1) if target in one.flat else array

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from netspec.contract.naming import Argument
+from netspec.device.base import Array, Arrays
 from netspec.device.kernel_scalars import scalar
 from netspec.planning.plan import Pass
 
-Array = Any
 
-
-def arguments(one: Pass, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
+def arguments(one: Pass, arrays: Arrays) -> tuple[Any, ...]:
     """The values of a pass's arguments, in the kernel's order."""
     return tuple(
         scalar(name, one.scalars[name], one.dtype) if target is None else _array(one, arrays, target)
@@ -19,7 +18,7 @@ def arguments(one: Pass, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
     )
 
 
-def _array(one: Pass, arrays: Mapping[str, Array], target: str) -> Array:
+def _array(one: Pass, arrays: Arrays, target: Argument) -> Array:
     array = arrays[target]
     if target in one.per_member:
         array = array.reshape(tuple(array.shape[1:]))  # a GPU has one member

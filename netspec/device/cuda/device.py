@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.base import Arrays, Call, Device, Event, Lane
 from netspec.device.cuda import deferred_free, driver
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
@@ -98,7 +98,7 @@ class CudaDevice:
         with self._card:
             return array[(slice(None),) * axis + (slice(start, stop),)]
 
-    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+    def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         with self._card:
             calls = [self._launch(one, arrays, self._streams[queue]) for one in passes]
@@ -190,7 +190,7 @@ class CudaDevice:
         free, total = cuda.current_context().get_memory_info()
         return f"{self.name}: no room for {nbytes:,} bytes, {free:,} of {total:,} are free; a smaller batch needs fewer"
 
-    def _launch(self, one: Pass, arrays: Mapping[str, Array], stream: Any) -> Call:
+    def _launch(self, one: Pass, arrays: Arrays, stream: Any) -> Call:
         kernel = find_kernel(one.kernel)
         values = arguments(one, arrays)
         if one.host:

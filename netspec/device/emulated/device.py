@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
-from netspec.device.base import Call, Device, Lane
+from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.emulated.compiled import module_of, run
@@ -64,7 +64,7 @@ class EmulatedCuda(SynchronousDevice):
         np.copyto(array, values)
         self._states(array)[...] = 1
 
-    def bind(self, passes: Sequence[Pass], arrays: Mapping[str, Array], queue: Queue = "compute") -> Call:
+    def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         calls = [self._launch(one, arrays) for one in passes]
 
@@ -101,7 +101,7 @@ class EmulatedCuda(SynchronousDevice):
         except Fault as fault:
             raise NetspecError(str(fault)) from fault
 
-    def _launch(self, one: Pass, arrays: Mapping[str, Array]) -> Call:
+    def _launch(self, one: Pass, arrays: Arrays) -> Call:
         kernel = find_kernel(one.kernel)
         values = arguments(one, arrays)
         if one.host:

@@ -7,6 +7,7 @@ import pytest
 from nets import BATCH, RATES, batch, network
 
 from netspec.planning import build
+from netspec.planning.identities import of_device, of_layer
 from netspec.runners.execution.session import Rates, Session
 from netspec.spec.types import Spec
 
@@ -89,21 +90,24 @@ def test_a_cost_alone_on_its_device_knows_the_verdict_of_the_others() -> None:
     there = "name: loss, type: softmax_loss, device: right, inputs: [{from: fc, connect: all}, label]"
     spec = net(f"{START[0]}, device: left", START[1], END[0], there, devices="left, right")
     accesses = [access for step in build(spec).steps for access in step.accesses]
-    written = [region for region, writes in accesses if writes and region.buffer == "finite@right"]
+    verdict = of_device("finite", "verdict", "right")
+    written = [region for region, writes in accesses if writes and region.buffer == verdict]
     assert {(region.start, region.stop) for region in written} == {(0, 1), (1, 2)}
     with Session(spec, ["cpu:0", "cpu:1"], phases=("train",)) as session:
-        session.bound("train").arrays["finite@right"][:] = 0
+        session.bound("train").arrays[verdict][:] = 0
         assert session.train(batch(0, SIDE), 0, BATCH, RATES).finite
 
 
 def test_frozen_parameters_have_neither_gradient_nor_momentum() -> None:
     plan = build(net(f"{START[0]}, rate: 0", START[1], *END), "train")
-    assert not [name for name in plan.buffers if name.startswith(("d_first", "first.weight.momentum", "d_a"))]
+    learning = ("gradient", "parameter gradient", "momentum")
+    assert not [key for key in plan.buffers if key.of.layer in ("first", "a") and key.role in learning]
     assert not [step.name for step in plan.steps if step.layer in ("first", "a") and step.op != "forward"]
 
 
 def test_the_owner_of_shared_parameters_freezes_them_for_all() -> None:
     spec = "name: c, type: conv, filters: 4, size: 3, pad: 1, share: b"
     plan = build(net(*START, "name: b, type: conv, filters: 4, size: 3, pad: 1, rate: 0", spec, *END), "train")
-    assert not [name for name in plan.buffers if name.startswith(("d_b.weight", "d_c.weight", "b.weight.momentum"))]
-    assert "d_c.x@main" in plan.buffers
+    weights = [key for key in plan.buffers if key.of.layer in ("b", "c") and key.of.tensor == "weight"]
+    assert [key.role for key in weights] == ["parameter"]
+    assert of_layer("c", "x", "gradient", "main") in plan.buffers

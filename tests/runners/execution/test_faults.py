@@ -14,8 +14,7 @@ from nets import BATCH, RATES, TWO_TOWERS, batch, network, train
 from netspec.device.base import Call
 from netspec.device.cpu.device import CpuDevice
 from netspec.device.cpu.team import Job, Team
-from netspec.errors import NetspecError, SpecError
-from netspec.planning import build
+from netspec.errors import NetspecError
 from netspec.runners.execution import threads
 from netspec.runners.execution.session import Session
 from netspec.runners.execution.trace import Trace
@@ -115,7 +114,3 @@ def test_a_batch_of_another_shape_is_told() -> None:
         with pytest.raises(NetspecError, match=r"'label' must be int32 \(6,\), got nothing"):
             session.train({"image": batch()["image"]}, 0, BATCH, RATES)
 
-
-def test_an_input_cannot_take_the_name_of_a_plans_own_buffer() -> None:
-    with pytest.raises(SpecError, match="an input cannot be called 'rates'"):
-        build(network(TWO_TOWERS.replace("image", "rates")), "train")

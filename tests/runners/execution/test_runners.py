@@ -9,11 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chaos import chaos, failing, teams
-from nets import BATCH, NAMES, ONE_DEVICE, RATES, SHARD_BY_SHARD, TWO_TOWERS, batch, network, same_bits, train, trained
+from nets import (
+    BATCH,
+    NAMES,
+    ONE_DEVICE,
+    RATES,
+    SHARD_BY_SHARD,
+    TWO_TOWERS,
+    batch,
+    named,
+    network,
+    same_bits,
+    train,
+    trained,
+)
 
 from netspec.errors import NetspecError
 from netspec.planning import build
-from netspec.program import lower
+from netspec.program import lower, memory
 from netspec.runners.execution.session import Rates, Session
 from netspec.runners.execution.threads import ThreadRunner
 from netspec.runners.execution.trace import Trace
@@ -149,13 +162,13 @@ def test_a_trace_shows_every_step_of_both_devices(tmp_path: Path) -> None:
 def test_reuse_saves_memory_and_in_place_layers_share_it() -> None:
     plan = build(network(TWO_TOWERS), "train", 64)
     program = lower(plan, dict.fromkeys(plan.devices, "cpu"), dict.fromkeys(plan.devices, 1), fused=False)
-    for row in program.memory().values():
+    for row in memory([program]).values():
         shared = sum(
             row.get(kind, 0) for kind in ("activation", "gradient", "saved", "workspace", "parameter gradient")
         )
         assert row["arena"] < shared
-    assert program.inplace["relu1.y@left"] == "conv1.y@left"
-    assert program.offsets["relu1.y@left"] == program.offsets["conv1.y@left"]
+    relu, conv = (named(program.offsets, f"{layer}.y@left") for layer in ("relu1", "conv1"))
+    assert program.inplace[relu] == conv and program.offsets[relu] == program.offsets[conv]
 
 
 def test_a_layer_without_a_kernel_for_its_device_is_an_error() -> None:

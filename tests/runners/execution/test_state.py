@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 from chaos import chaos, teams
-from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, train, trained
+from nets import BATCH, ONE_DEVICE, RATES, TWO_TOWERS, batch, named, network, same_bits, train, trained
 from places import PLUGINS
 
+from netspec.planning import BufferKey
 from netspec.registry import load_plugin
 from netspec.runners.execution.bound import BoundStep
 from netspec.runners.execution.replay import explain
@@ -42,7 +43,7 @@ def test_the_running_mean_is_that_of_the_batches() -> None:
             bound.fill(batch(iteration), (iteration, BATCH), RATES)
             for one in bound.steps[: bound.steps.index(step)]:
                 one.call()
-            expected = 0.25 * expected + 0.75 * bound.download("conv1.y@main").mean((0, 1, 2))
+            expected = 0.25 * expected + 0.75 * bound.download(named(bound.arrays, "conv1.y@main")).mean((0, 1, 2))
         np.testing.assert_allclose(session.store.tensor(MEAN), expected, rtol=0, atol=1e-6)
     assert np.abs(expected).max() > 1e-3
 
@@ -97,12 +98,13 @@ def test_layers_that_share_state_renew_it_in_turn() -> None:
     names = ("conv1.y@left", "again.y@left", "relu1.y@left")
     with Session(shared, ["cpu:0", "cpu:1"], phases=("train",), runner="serial") as session:
         values = {}
+        conv, again, relu = (named(session.programs["train"].buffers, name) for name in names)
         for one in session.bound("train").steps:
-            _watch(session, one, names, values)
+            _watch(session, one, (conv, again, relu), values)
         expected = np.zeros(4)
         for iteration in range(3):
             session.train(batch(iteration), iteration, BATCH, RATES)
-            for x, y in ((names[0], names[2]), (names[2], names[1])):
+            for x, y in ((conv, relu), (relu, again)):
                 np.testing.assert_allclose(values[y], values[x] - expected, rtol=0, atol=1e-6)
                 expected = 0.25 * expected + 0.75 * values[x].mean((0, 1, 2))
             np.testing.assert_allclose(session.store.tensor(MEAN)[:4], expected, rtol=0, atol=1e-6)
@@ -112,15 +114,15 @@ def test_layers_that_share_state_renew_it_in_turn() -> None:
         same_bits(trained(shared, **options), oracle)
 
 
-def _watch(session: Session, one: BoundStep, names: tuple[str, ...], values: dict) -> None:
+def _watch(session: Session, one: BoundStep, keys: tuple[BufferKey, ...], values: dict) -> None:
     """Note what a step has written, before its memory is used again."""
     runner, call, step = session._runners["train"], one.call, one.step
-    written = [step.args[name].buffer for name in step.writes if step.args[name].buffer in names]
+    written = [step.args[argument].buffer for argument in step.writes if step.args[argument].buffer in keys]
 
     def watched() -> None:
         call()
-        for name in written:
-            values[name] = session.bound("train").download(name)
+        for key in written:
+            values[key] = session.bound("train").download(key)
 
     places = [index for index, (other, _, _) in enumerate(runner._work) if other is step]
     for index in places:

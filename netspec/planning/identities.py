@@ -1,0 +1,123 @@
+"""Identities: which tensor, which buffer, which step. Values that are compared and hashed, never taken apart.
+
+Their texts are for people and for files and are made here alone. Layers and network inputs have fields of their own, so
+that no name that a spec may give stands for something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from netspec.contract.kernel import Direction
+
+Role = Literal[
+    "input",  # what data hands over, uint8 images and int32 labels
+    "constant",  # the mean image
+    "activation",  # what layers read and write
+    "saved",  # what forward leaves for backward beyond inputs and outputs
+    "gradient",  # of activations
+    "parameter",
+    "parameter gradient",
+    "momentum",
+    "state",
+    "next state",
+    "scalar",  # counters and rates
+    "flag",  # whether one gradient is finite
+    "verdict",  # whether all gradients of a device are
+    "overflow",  # which updates of a device made numbers that are not finite
+    "report",  # sums that cost layers hand to the runner
+    "workspace",
+    "derived",  # what a Program makes of stored tensors once, until they change
+]
+STORED: tuple[Role, ...] = ("constant", "parameter", "momentum", "state")
+"""Roles whose buffers live in the Store and outlast an iteration."""
+
+Op = Literal["scalars", "feed", "prepare", "forward", "backward", "copy", "sum", "finite", "agree", "update", "commit"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorKey:
+    """A tensor as a whole, on however many devices it lies: a layer's, a network input's, or one that every device has.
+
+    A network input itself has no ``tensor``. ``slot`` names what the solver keeps beside a parameter. The text is the
+    name in checkpoints: ``conv1.weight``, ``conv1.weight.momentum``, ``image.mean``.
+    """
+
+    tensor: str = ""
+    layer: str | None = None
+    input: str | None = None
+    slot: str = ""
+
+    @property
+    def owner(self) -> str | None:
+        """The layer or the network input that it belongs to."""
+        return self.layer or self.input
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, prefix: str = "") -> str:
+        """The name, with a prefix before that of the tensor."""
+        return ".".join(filter(None, (self.owner, self.tensor and prefix + self.tensor, self.slot)))
+
+
+@dataclass(frozen=True, slots=True)
+class BufferKey:
+    """What a buffer holds on a device: a tensor's values, its gradient, a scratch array of that name ...
+
+    ``total``: the gradient summed over all readers of one buffer. ``index`` numbers the contributions to a gradient of
+    the part that lies on ``shard``; they may come to lie on other devices. ``direction`` tells workspaces apart.
+    """
+
+    of: TensorKey
+    role: Role
+    device: str
+    total: bool = False
+    index: int | None = None
+    shard: str | None = None
+    direction: Direction | None = None
+
+    def __str__(self) -> str:
+        if self.of.owner is None:
+            return f"{self.device}.{self.of}"
+        if self.direction is not None:
+            return f"{self.of.owner}.{self.direction}@{self.device}:{self.of.tensor}"
+        prefix = {"gradient": "d_", "parameter gradient": "d_", "next state": "next_"}.get(self.role, "")
+        text = f"{self.of.text(prefix)}@{self.shard or self.device}{'.total' if self.total else ''}"
+        if self.index is None:
+            return text
+        return f"{text}.from{self.index}{'' if self.shard in (None, self.device) else f'@{self.device}'}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepKey:
+    """An operation of a device: of a layer or a network input, on a buffer (``target``), or of the device itself.
+
+    ``index`` numbers those that fill parts of one buffer. The text is what traces and messages show:
+    ``conv3.forward@left``, ``fc6.x@left.fetch1``, ``conv1.weight@left.update``, ``scalars@left``.
+    """
+
+    op: Op
+    device: str
+    layer: str | None = None
+    input: str | None = None
+    target: BufferKey | None = None
+    index: int | None = None
+
+    def __str__(self) -> str:
+        if self.target is not None:
+            word = "fetch" if self.op == "copy" else self.op
+            return f"{self.target}.{word}{'' if self.index is None else self.index}"
+        owner = self.layer or self.input
+        return f"{owner}.{self.op}@{self.device}" if owner else f"{self.op}@{self.device}"
+
+
+def of_device(tensor: str, role: Role, device: str) -> BufferKey:
+    """A buffer that each device has, whatever the layers: counters, rates, flags, verdicts."""
+    return BufferKey(TensorKey(tensor), role, device)
+
+
+def of_layer(layer: str, tensor: str, role: Role, device: str, direction: Direction | None = None) -> BufferKey:
+    """A buffer of one layer on one device."""
+    return BufferKey(TensorKey(tensor, layer=layer), role, device, direction=direction)
