@@ -11,7 +11,7 @@ from netspec.cli._exit import NotFoundError
 
 def _all_there(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
     for path in paths:
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise NotFoundError(f"{path}: no such plugin file")
     return paths
 

@@ -1,4 +1,4 @@
-"""Sums that cost layers report, over any number of batches, and what they amount to."""
+"""Accumulates the reports of cost layers over batches: mean loss and error rates."""
 
 from __future__ import annotations
 
