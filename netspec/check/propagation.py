@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 
 from netspec.check.compare import BOUND, Failed, agree, element, same_bits
-from netspec.check.single import Array, SingleLayer, Values
+from netspec.check.single import Array, SingleLayer, Values, gradient_of
 from netspec.check.subject import Case, Subject, cpu, draw
 from netspec.check.writes import variants_on
 from netspec.contract.kernel import PHASES, Direction, Phase
@@ -60,7 +60,8 @@ def check_non_finite(subject: Subject) -> None:
         exact = case.on(subject.device, phase, dtype="float64")
         if _is_new(exact, case, done):
             for trial in _trials(exact, _values(case, phase)):
-                if trial.place is not None and (trial.direction == "forward" or trial.name.startswith("d_")):
+                follows = trial.direction == "forward" or exact.argument(trial.name).role == "gradient"
+                if trial.place is not None and follows:
                     _check_reach(exact, trial, case)
     if "cpu" in subject.kernel_backends:
         hold_to_plain(subject, cpu())
@@ -246,4 +247,4 @@ def _wrong(single: SingleLayer, trial: Trial, name: str, got: Array, wanted: Arr
 def _of_images(single: SingleLayer) -> set[str]:
     """Tensors with a row for each image of the batch."""
     names = {*single.layer.input_names(len(single.t.inputs)), *single.t.output_names} - {"report"}
-    return {*names, *(f"d_{name}" for name in names)}
+    return {*names, *map(gradient_of, names)}

@@ -25,7 +25,7 @@ Role = Literal[
     "scalar",  # counters and rates
     "flag",  # whether one gradient is finite
     "verdict",  # whether all gradients of a device are
-    "overflow",  # which updates of a device made numbers that are not finite
+    "overflow",  # whether an update gave numbers that are not finite
     "report",  # sums that cost layers hand to the runner
     "workspace",
     "derived",  # what a Program makes of stored tensors once, until they change

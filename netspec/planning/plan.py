@@ -239,15 +239,9 @@ class Plan:
         """The shards by layer and device."""
         return {(shard.layer, shard.device): shard for shard in self.shards}
 
-    @property
-    def verdicts(self) -> tuple[BufferKey, ...]:
-        """Where each device learns whether all gradients are finite."""
-        return tuple(key for key in self.buffers if key.role == "verdict")
-
-    @property
-    def overflows(self) -> tuple[BufferKey, ...]:
-        """Where each device's updates flag parameters that they made infinite or NaN."""
-        return tuple(key for key in self.buffers if key.role == "overflow")
+    def keys(self, *roles: Role) -> tuple[BufferKey, ...]:
+        """The buffers of these roles."""
+        return tuple(key for key in self.buffers if key.role in roles)
 
 
 def make_layer(

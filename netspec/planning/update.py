@@ -15,8 +15,8 @@ from netspec.planning.shards import Shard
 class Update:
     """Appends the finite checks, the exchange of their flags and one update a parameter.
 
-    ``finite@device`` holds all devices' verdicts, 1 for a finite iteration; ``overflow@device`` a flag for each update
-    on the device, 1 where it gave numbers that are not finite.
+    Each device has all devices' verdicts, 1 for a finite iteration, and a flag for each of its updates, 1 where that
+    gave numbers that are not finite.
     """
 
     def __init__(self, builder: Builder, backward: Backward) -> None:
@@ -60,7 +60,7 @@ class Update:
             self.builder.operation(StepKey("finite", device, target=region.buffer), "flag", args)
         place = judges.index(device)
         verdict = Region(_verdict(device), 0, place, place + 1)
-        overflow = self.builder.declare(of_device("overflow", "overflow", device), (len(regions),), "int32")
+        overflow = self.builder.declare(_overflow(device), (len(regions),), "int32")
         args = {"flags": flags, "verdict": verdict, "overflow": overflow}
         self.builder.operation(StepKey("agree", device), ("verdict", "overflow"), args)
 
@@ -99,7 +99,6 @@ class Update:
         assert param.logical is not None
         logical = replace(param.logical, key=replace(param.logical.key, slot="momentum"))
         self.builder.initial.setdefault(logical.key, {"type": "constant", "value": 0.0})
-        place = self.places[key]
         beside = BufferKey(replace(key.of, slot="momentum"), "momentum", shard.device)
         args = {
             "param": Region(key),
@@ -107,7 +106,7 @@ class Update:
             "gradient": gradient,
             "rates": Region(of_device("rates", "scalar", shard.device)),
             "finite": finite,
-            "overflow": Region(of_device("overflow", "overflow", shard.device), 0, place, place + 1),
+            "overflow": Region(_overflow(shard.device), 0, self.places[key], self.places[key] + 1),
         }
         factors = shard.spec.multiplier_of(name)
         self.builder.operation(
@@ -121,3 +120,7 @@ class Update:
 
 def _verdict(device: str) -> BufferKey:
     return of_device("finite", "verdict", device)
+
+
+def _overflow(device: str) -> BufferKey:
+    return of_device("overflow", "overflow", device)

@@ -10,7 +10,7 @@ from netspec.contract.kernel import Backend
 from netspec.planning.identities import STORED, BufferKey, Role
 from netspec.planning.plan import Buffer, Plan, Step
 
-OWN_MEMORY: tuple[Role, ...] = (*STORED, "derived", "input", "scalar", "flag", "verdict", "report")
+OWN_MEMORY: tuple[Role, ...] = (*STORED, "derived", "input", "scalar", "flag", "verdict", "overflow", "report")
 """Roles of buffers that share no memory: stored ones, what is made of them, and the small or host-facing ones."""
 
 ALIGNMENT = 256

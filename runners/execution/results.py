@@ -35,7 +35,7 @@ def handed_over(bound: BoundProgram) -> list[BufferKey]:
     """The buffers that a Session reads after an iteration."""
     plan = bound.program.plan
     answer = [plan.probs] if plan.phase == "predict" and plan.probs else []
-    return [*answer, *plan.reports, *plan.verdicts, *plan.overflows]
+    return [*answer, *plan.reports, *plan.keys("verdict", "overflow")]
 
 
 def _carved(device: Device, buffers: list[Buffer]) -> Mapping[BufferKey, Host]:

@@ -35,6 +35,7 @@ Host = np.ndarray[Any, Any]
 Opener = Callable[[Sequence[str]], Sequence[Device]]
 Cost = tuple[BufferKey, str, tuple[str, ...], float]
 """A report's buffer, its layer, the names of its sums and the layer's weight."""
+PARAM, OVERFLOW = Argument("param"), Argument("overflow")
 RUNNERS: Mapping[str, Callable[..., Any]] = {"local": local_runner, "serial": SerialRunner}
 
 
@@ -121,7 +122,7 @@ class Session:
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
             self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
-            self._verdicts = {phase: plan.verdicts for phase, plan in self.plans.items()}
+            self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
                 phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
@@ -239,8 +240,8 @@ class Session:
 
     def _overflowed(self, runner: Runner, phase: Phase) -> tuple[str, ...]:
         """Parameters that the update made infinite or NaN."""
-        flags = {buffer: np.flatnonzero(runner.read(buffer)) for buffer in self._updates[phase]}
-        return tuple(dict.fromkeys(self._updates[phase][buffer][int(i)] for buffer in flags for i in flags[buffer]))
+        flags = {key: np.flatnonzero(runner.read(key)) for key in self._updates[phase]}
+        return tuple(dict.fromkeys(self._updates[phase][key][int(i)] for key in flags for i in flags[key]))
 
     def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
         return {
@@ -256,11 +257,11 @@ def _costs(plan: Plan) -> tuple[Cost, ...]:
 
 
 def _updates(plan: Plan) -> dict[BufferKey, dict[int, str]]:
-    """The flags that updates raise: the name of the logical parameter for each place of those buffers."""
+    """The flags that updates raise: the logical parameter of each place of those buffers."""
     found: dict[BufferKey, dict[int, str]] = {}
     for step in plan.steps:
-        if step.key.op == "update":
-            logical, flag = plan.buffers[step.args[Argument("param")].buffer].logical, step.args[Argument("overflow")]
+        if step.op == "update":
+            logical, flag = plan.buffers[step.args[PARAM].buffer].logical, step.args[OVERFLOW]
             assert logical is not None
             found.setdefault(flag.buffer, {})[flag.start] = str(logical.key)
     return found
