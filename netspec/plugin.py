@@ -41,7 +41,8 @@ parameters are asked for by name:
 - ``next_s``: the next value of the state ``s``. No array may be called as another one's gradient or next value is: a
   layer with both ``c`` and ``dc``, or ``m`` and ``next_m``, is refused;
 - attributes: numbers in the compute dtype, whole numbers as int64, words are not available (use ``when``);
-- whatever ``Layer.scalars`` returns; on CUDA tuples of whole numbers too;
+- whatever ``Layer.scalars`` returns: numbers, and tuples of numbers. A named tuple is taken by a parameter that is
+  annotated with its class, ``window: Window``; kernel and helpers then read ``window.stride_h``;
 - ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch;
 - ``key``, ``channel_offset``, ``channel_count``: the key of the layer's random numbers, the first channel of this
   shard and the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in

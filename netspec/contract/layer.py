@@ -93,9 +93,10 @@ class Layer:
         marked = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
         variants = cls.__dict__.get("variants", ())
         own = [*marked, *cls.__dict__.get("kernels", ()), *(kernel for one in variants for kernel in one.kernels)]
-        cls.kernels = _overridden(super(cls, cls).kernels, own, cls.__name__)  # type: ignore[misc]
+        inherited = next(base.kernels for base in cls.__mro__[1:] if issubclass(base, Layer))
+        cls.kernels = _overridden(inherited, own, cls.__name__)
         if variants:
-            cls.prefer = {**names_by_backend(variants), **cls.__dict__.get("prefer", {})}
+            cls.prefer = {**names_by_backend(variants, marked), **cls.__dict__.get("prefer", {})}
             cls.bounds = {**{one.name: one.bound for one in variants if one.bound}, **cls.__dict__.get("bounds", {})}
             cls.needs = {one.name: one.capability for one in variants if one.capability}
 

@@ -50,13 +50,24 @@ class Variant:
         object.__setattr__(self, "kernels", tuple(replace(kernel, variant=self.name) for kernel in self.kernels))
 
 
-def names_by_backend(variants: Sequence[Variant]) -> dict[str, tuple[str, ...]]:
-    """Names of the variants that have kernels for a backend, in their order; the plain one goes without saying."""
-    found: dict[Backend, dict[str, None]] = {}
-    for variant in variants:
-        for kernel in variant.kernels:
-            for backend in kernel.backends:
-                found.setdefault(backend, {})[variant.name] = None
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends that it has kernels for."""
+        return tuple(dict.fromkeys(backend for kernel in self.kernels for backend in kernel.backends))
+
+
+def names_by_backend(variants: Sequence[Variant], marked: Sequence[Kernel]) -> dict[str, tuple[str, ...]]:
+    """Names of the variants that have kernels for a backend, in their order; the plain one goes without saying.
+
+    Raises TypeError where one is listed twice for a backend, or kernels of its name are ``marked`` beside it.
+    """
+    found: dict[str, list[str]] = {}
+    taken = {(kernel.variant, backend) for kernel in marked for backend in kernel.backends}
+    for name, backend in ((one.name, backend) for one in variants for backend in one.backends):
+        if (name, backend) in taken:
+            raise TypeError(f"the variant '{name}' is there twice for {backend}")
+        taken.add((name, backend))
+        found.setdefault(backend, []).append(name)
     return {backend: tuple(name for name in names if name != "plain") for backend, names in found.items()}
 
 

@@ -105,8 +105,10 @@ def _of_layers() -> Iterator[Signature]:
                 yield from _of_single(one)
 
 
-def _variants(cls: type[Layer]) -> Iterator[str]:
-    yield from dict.fromkeys(kernel.variant for kernel in cls.kernels if "cuda" in kernel.backends)
+def _variants(cls: type[Layer]) -> list[str]:
+    """The plain one first: kernels that others share with it must do for all GPUs that it is for."""
+    found = dict.fromkeys(kernel.variant for kernel in cls.kernels if "cuda" in kernel.backends)
+    return sorted(found, key=lambda variant: variant != "plain")
 
 
 def _of_single(one: SingleLayer) -> Iterator[Signature]:

@@ -141,3 +141,28 @@ def test_what_cannot_be_compiled_is_told(function: Any, message: str, text: str)
     with pytest.raises(NetspecError) as caught:
         prepare(function(text), "float32")
     assert message in str(caught.value)
+
+
+NAMED = """
+from typing import NamedTuple
+class Size(NamedTuple):
+    {fields}
+@device
+def area(size): return size.height * size.width
+def f(x, size: Size):
+    x[0] = area(size) * size.factor
+"""
+FIELDS = ("height: int", "width: int", "factor: float")
+
+
+def test_a_parameter_annotated_with_a_named_tuple_has_its_fields(function: Any) -> None:
+    named, x = function(NAMED.format(fields="; ".join(FIELDS))), np.zeros(1, np.float32)
+    compile_cpu(named, "float32")(x, (3, 5, np.float32(0.5)))
+    assert x[0] == 7.5
+
+
+def test_the_fields_of_a_named_tuple_count_in_the_hash(function: Any) -> None:
+    """A signature knows a tuple's numbers, not their names."""
+    texts = [NAMED.format(fields="; ".join(order)) for order in itertools.permutations(FIELDS)]
+    assert len({digest(function(text)) for text in texts}) == len(texts)
+    assert digest(function(texts[0])) == digest(function(texts[0]))
