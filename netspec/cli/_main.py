@@ -45,7 +45,7 @@ COMMANDS = {
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, "-V", "--version", prog_name="netspec")
+@click.version_option(__version__, "-V", "--version", message=f"netspec, version {__version__}")
 def cli() -> None:
     """Neural networks split over two devices, written as a YAML spec and trained from one command.
 

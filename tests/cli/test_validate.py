@@ -61,7 +61,7 @@ def test_a_missing_file_does_not_hide_the_others():
 
 def test_no_file_is_wrong_usage():
     said = netspec("validate")
-    assert said.code == 2 and "Missing argument 'FILE...'" in said.err
+    assert said.code == 2 and "'FILE...'" in said.err
 
 
 def test_json_has_places_messages_and_remedies():
