@@ -21,11 +21,13 @@ from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, Event, Listener, Note
+from netspec.machine.cleanup import on_error
 from netspec.registry import load_plugin
+from netspec.rundir.files import Damaged
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import Checkpoint, Damaged
+from netspec.runners.training.checkpoint import Checkpoint
 from netspec.runners.training.loop import evaluate, input_names
 from netspec.runners.training.nonfinite import NotFinite, none_readable
 from netspec.runners.training.request import with_data
@@ -43,7 +45,7 @@ def find_checkpoint(path: Path, emit: Listener) -> Checkpoint:
     Raises NetspecError where there is none.
     """
     if not path.is_dir():
-        return checkpoint.read(path)
+        return checkpoint.read(checkpoint.named(path))
     damaged = []
     for kept in ranked(path / "checkpoints"):
         try:
@@ -141,12 +143,12 @@ def _session(
 ) -> Session:
     """A session with the checkpoint's parameters; its momentum is left aside."""
     session = Session(spec, binding.names, runner=binding.runner, phases=(phase,), eval_batch=batch)
-    try:
+    with on_error(session.close):
         wanted = session.store.shapes()
-        session.store.load({name: array for name, array in found.tensors.items() if name in wanted})
-    except BaseException:
-        session.close()
-        raise
+        try:
+            session.store.load({name: array for name, array in found.tensors.items() if name in wanted})
+        except NetspecError as error:
+            raise NetspecError(f"{found.path}: {error}") from error
     for note in session.notes:
         emit(Note(note))
     return session

@@ -6,7 +6,7 @@ import os
 import select
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -85,6 +85,12 @@ def _tell(error: BaseException) -> int:
 def complain(message: str) -> None:
     """One message on stderr, its first word in red where colours are wanted."""
     click.echo(f"{colour('error:', 'red')} {message}", err=True, color=True)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Lines on stderr, on what was left out of an answer."""
+    for line in lines:
+        click.echo(f"{colour('warning:', 'yellow')} {line}", err=True, color=True)
 
 
 def complain_spec(error: SpecError) -> None:

@@ -10,6 +10,7 @@ from netspec.contract.kernel import Backend
 from netspec.device.base import Device
 from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_error
 from netspec.machine.environment import cores, processor
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
@@ -70,7 +71,11 @@ def open_device(name: str, team_size: int = 1) -> Device:
 
 def open_devices(names: Sequence[str]) -> list[Device]:
     """A device of its own for each name: two of one name have a queue and a team each and share what it stands for."""
-    return [open_device(name, team_size(name, names)) for name in names]
+    opened: list[Device] = []
+    with on_error(lambda: [device.close() for device in opened]):
+        for name in names:
+            opened.append(open_device(name, team_size(name, names)))
+    return opened
 
 
 def team_size(name: str, names: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_exit
 from netspec.registry import plugin_files
 
 _WORTH = 6
@@ -112,7 +113,7 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
     workers = min(processes, _MOST) - 1
     left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
     helpers: list[_Helper] = []
-    try:
+    with on_exit(lambda: [helper.close() for helper in helpers]):
         with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
             while sys.executable and len(helpers) < workers:
                 helpers.append(_Helper(left))
@@ -125,9 +126,6 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
         for helper in helpers:
             while helper.busy and helper.thread.is_alive() and time.monotonic() < deadline:
                 helper.thread.join(0.02)
-    finally:
-        for helper in helpers:
-            helper.close()
 
 
 def _weight(dispatcher: Any) -> int:

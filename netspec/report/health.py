@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_exit
 from netspec.report.units import duration, size
 
 Status = Literal["ok", "remark", "broken"]
@@ -134,10 +135,8 @@ def _kernel() -> Finding:
 
     begin, x = time.perf_counter(), np.array([[-1.0, 0.0, 2.0]], np.float32)
     device = CpuDevice(0)
-    try:
+    with on_exit(device.close):
         y = SingleLayer("relu", {}, [Tensor(x.shape)], device).forward({"x": x})["y"]
-    finally:
-        device.close()
     if not np.array_equal(y, np.maximum(x, 0)):
         raise NetspecError(f"relu of {x.tolist()} gave {y.tolist()}")
     return Finding("kernels", "ok", f"compiled and run on the CPU in {duration(time.perf_counter() - begin)}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, RunFinished, RunStarted
+from netspec.machine.names import shell_word
 from netspec.report import units
 from netspec.report.tracker import Tracker
 
@@ -97,7 +96,7 @@ def _learned(tracker: Tracker) -> list[str]:
 def _next(tracker: Tracker, end: RunFinished) -> list[str]:
     if tracker.checkpoint is None and not _was_over(tracker, end):
         return []
-    folder, more = shlex.quote(units.nearer(end.folder)), _longer(tracker, end)
+    folder, more = shell_word(units.nearer(end.folder)), _longer(tracker, end)
     commands = {
         f"netspec eval {folder}": "its errors once more",
         f"netspec predict {folder} IMAGE...": "what it sees in your images",

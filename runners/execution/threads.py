@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from netspec.errors import NetspecError
+from netspec.machine import threads
+from netspec.machine.cleanup import on_error
 from netspec.planning.plan import Step
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram, BoundStep
@@ -48,8 +50,8 @@ class ThreadRunner(Runner):
             threading.Thread(target=self._serve, args=(name, steps), name=f"netspec-{'-'.join(name)}", daemon=True)
             for name, steps in queues.items()
         ]
-        for thread in self._threads:
-            thread.start()
+        with on_error(self.close):
+            threads.start(self._threads)
 
     def run(self) -> None:
         """One iteration. Raises NetspecError naming the step that failed or that nobody finished."""
@@ -80,7 +82,8 @@ class ThreadRunner(Runner):
         for start in self._starts.values():
             start.put(False)
         for thread in self._threads:
-            thread.join(_GRACE_S)
+            if thread.ident is not None:
+                thread.join(_GRACE_S)
         self._threads = []
 
     def _serve(self, name: QueueName, steps: Sequence[BoundStep]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from netspec._types import RunResult
 from netspec.data.mean import mean_image
 from netspec.device.binding import available
+from netspec.errors import NetspecError
 from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
+from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import describe_environment
 from netspec.planning import check
 from netspec.registry import load_plugin
@@ -41,17 +44,16 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         load_plugin(plugin)
     with ExitStack() as stack:
         journal = Journal(listener)
-        stack.callback(journal.close)
-        tensorboard = TensorBoard() if request.tensorboard else None
+        stack.enter_context(on_exit(journal.close))
         if request.trace:
             Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
         run = _prepare(request, journal, stack, trace)
-        if tensorboard:
-            journal.also(tensorboard.into(run.folder.path, run.state.iteration))
-            stack.callback(tensorboard.close)
+        if request.tensorboard:
+            board = TensorBoard(run.folder.path, run.state.iteration)
+            journal.also(board, "tensorboard", board.close)
         if trace and request.trace:
-            stack.callback(_write_trace, trace, request.trace, journal)
+            stack.enter_context(on_exit(partial(_write_trace, trace, request.trace, journal)))
         return run.train()
 
 
@@ -65,7 +67,7 @@ def _prepare(request: Request, journal: Journal, stack: ExitStack, trace: Trace 
     for note in check(spec):
         journal.note(note)
     images = open_images(spec, request.workers, journal, origin)
-    stack.callback(images.close)
+    stack.enter_context(on_exit(images.close))
     session = stack.enter_context(_bind(spec, request, trace))
     for note in session.notes:
         journal.note(note)
@@ -109,7 +111,10 @@ def _bind(spec: Spec, request: Request, trace: Trace | None) -> Session:
 def _load(session: Session, spec: Spec, images: Images, origin: Origin | None, workers: int | None) -> None:
     """Give the Store its starting values: a checkpoint's, or the mean image beside what the initialisers gave."""
     if origin is not None and origin.tensors is not None:
-        session.store.load(origin.tensors)
+        try:
+            session.store.load(origin.tensors)
+        except NetspecError as error:
+            raise NetspecError(f"{origin.path}: {error}") from error
         return
     name, _ = input_names(spec)
     mean = mean_image(images.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
@@ -160,4 +165,4 @@ def _record_start(
 
 def _write_trace(trace: Trace, path: Path, journal: Journal) -> None:
     trace.write(path)
-    journal.note(f"trace written to {path}: open it in chrome://tracing or https://ui.perfetto.dev")
+    journal.note(f"trace written to {path} ({trace.extent}): open it in chrome://tracing or https://ui.perfetto.dev")

@@ -52,9 +52,9 @@ def settle(request: Request, origin: Origin | None) -> Settled:
     if origin is None:
         return _fresh(request)
     record = origin.record
+    run, _ = (from_canonical(recorded, str(origin.path)) for recorded in (record.spec, record.given))
     given = record.given if request.spec is None else _given(request.spec, request.sets)
     sets = [*resume.edited(record, given), *request.sets]
-    run = from_canonical(record.spec, RUN_FILE)
     spec = with_data(loads(resolved(run), RUN_FILE, sets) if sets else run, request.data)
     changes = resume.differences(record.spec, canonical(spec))
     resume.refuse(changes, "what is asked differs from the run")

@@ -64,7 +64,7 @@ def find(resume: str, out: str | Path, name: str | None) -> Origin:
         return _latest(out, name)
     path = Path(resume)
     if path.is_file():
-        found = checkpoint.read(path)
+        found = checkpoint.read(checkpoint.named(path))
         return Origin(found.record, found.tensors, path, None)
     if not path.is_dir():
         raise NetspecError(f"{resume}: no such run directory or checkpoint")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from netspec._version import __version__
 from netspec.errors import NetspecError
 from netspec.events import RunFinished
 from netspec.machine.atomic_files import write_text
+from netspec.machine.names import shell_word
 from netspec.rundir.directory import BROKEN, RunDirectory
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
@@ -85,7 +85,7 @@ class Run:
         """Tell of a checkpoint that has come to lie on disk, and of what has come up in the session."""
         for event in self.saver.poll():
             self.journal(event)
-        for line in self.session.news():
+        for line in (*self.session.news(), *(self.trace.news() if self.trace else ())):
             self.journal.note(line)
 
     def _finish(self, training: Training, status: Any, began: float, exit_code: int) -> RunResult:
@@ -103,7 +103,7 @@ class Run:
         with contextlib.suppress(NetspecError):
             self._tell_broken()
         newest = next(iter(listed(self.folder.checkpoints)), None)
-        command = f"netspec run --resume {shlex.quote(str(self.folder.path))}"
+        command = f"netspec run --resume {shell_word(self.folder.path)}"
         if newest is None:
             return f"there is no checkpoint yet: {command} starts again"
         return f"the last whole checkpoint is {newest.name}: go on from it with {command}"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from netspec.errors import NetspecError
 from netspec.events import CheckpointWritten, Note
+from netspec.machine.atomic_files import told
 from netspec.runners.execution.trace import Trace
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import SUFFIX, Checkpoint, Damaged, Record, Tensors
@@ -172,7 +173,8 @@ class Saver:
         keep = {kept.path for kept in self._kept[-self.keep :]} | {best.path}
         for kept in self._kept:
             if kept.path not in keep:
-                kept.path.unlink(missing_ok=True)
+                with told(kept.path):
+                    kept.path.unlink(missing_ok=True)
         self._kept = [kept for kept in self._kept if kept.path in keep]
 
 
