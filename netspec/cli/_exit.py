@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import sys
@@ -76,10 +77,20 @@ def _tell(error: BaseException) -> int:
         complain(f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower())
         return WRONG
     if isinstance(error, MemoryError):
-        complain(f"out of memory{f': {error}' if str(error) else ''} (a smaller --batch takes less)")
+        reason = f"out of memory{f': {error}' if str(error) else ''}"
+        complain(f"{reason} (a smaller --batch takes less{'; ' if _limit() else ''}{_limit()})")
+        return WRONG
+    if isinstance(error, ImportError | OSError) and _limit():  # of a library for which there is no room
+        complain(f"{error} ({_limit()})")
         return WRONG
     complain(f"internal error: {type(error).__name__}: {error} (a fault of netspec; NETSPEC_DEBUG=1 shows where)")
     return INTERNAL
+
+
+def _limit() -> str:
+    """The limit on this process's memory, where it has one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return "" if soft == resource.RLIM_INFINITY else f"memory is limited to {soft >> 20:,} MiB by ulimit -v"
 
 
 def complain(message: str) -> None:

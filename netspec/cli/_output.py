@@ -16,7 +16,6 @@ import click
 
 from netspec.machine.names import ESCAPED
 
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
@@ -72,9 +73,10 @@ def open_device(name: str, team_size: int = 1) -> Device:
 def open_devices(names: Sequence[str]) -> list[Device]:
     """A device of its own for each name: two of one name have a queue and a team each and share what it stands for."""
     opened: list[Device] = []
-    with on_error(lambda: [device.close() for device in opened]):
+    with ExitStack() as so_far:
         for name in names:
-            opened.append(open_device(name, team_size(name, names)))
+            opened.append(device := open_device(name, team_size(name, names)))
+            so_far.enter_context(on_error(device.close))
     return opened
 
 

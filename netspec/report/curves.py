@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, printable
 from netspec.report.units import error_name, nearer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def panels(folders: Sequence[Path]) -> tuple[list[Panel], list[str]]:
 
     Raises NetspecError where there is nothing to draw.
     """
-    runs = [(nearer(folder), _metrics(folder)) for folder in folders]
+    runs = [(printable(nearer(folder)), _metrics(folder)) for folder in folders]
     loss = [one for i, (name, metrics) in enumerate(runs) for one in _curves(name, i, metrics, None)]
     error = _first_error(metrics for _, metrics in runs)
     made = [Panel("loss", tuple(loss))]

@@ -107,7 +107,7 @@ def read_json(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
 
 
 def as_object(path: Path, text: str | bytes) -> dict[str, Any]:
-    """The object that JSON text holds, nested no deeper than MAX_DEPTH. Raises Damaged, naming the file, for any other."""
+    """The object that the JSON text of a file holds, nested no deeper than MAX_DEPTH. Raises Damaged."""
     try:
         value = json.loads(text)
     except RecursionError as error:

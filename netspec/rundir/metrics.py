@@ -99,7 +99,8 @@ class Iterations:
         count = len(self)
         while count and self.iteration[count - 1] > iteration:
             count -= 1
-        for column in (self.iteration, *(column for _, column in self._numbers()), *self.errors.values()):
+        columns: list[array[Any]] = [self.iteration, *(column for _, column in self._numbers()), *self.errors.values()]
+        for column in columns:
             del column[count:]
 
     def _numbers(self) -> Iterator[tuple[str, array[float]]]:

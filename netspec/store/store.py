@@ -12,6 +12,7 @@ import numpy as np
 from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Device
 from netspec.errors import NetspecError
+from netspec.machine import threads
 from netspec.init import initial, pieces
 from netspec.machine.environment import cores
 from netspec.planning.plan import STORED, Buffer, Logical, Plan
@@ -63,10 +64,11 @@ class Store:
             for name, shape in self.shapes().items():
                 init = dict(self.initials[name])
                 what = (init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
-                if self._in_columns(name):
-                    drawn += [pool.submit(self._put_rows, name, draw) for draw in pieces(*what)]
-                else:
-                    wholes[name] = pool.submit(initial, *what)
+                with threads.starting("netspec-init"):
+                    if self._in_columns(name):
+                        drawn += [pool.submit(self._put_rows, name, draw) for draw in pieces(*what)]
+                    else:
+                        wholes[name] = pool.submit(initial, *what)
             yield
             for each in drawn:
                 each.result()

@@ -33,9 +33,10 @@ class Outlet:
         self._events: deque[Event] = deque()
         self._busy = self._closed = False
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = threading.Thread(target=self._serve, name="netspec-listener", daemon=True)
+        thread = threading.Thread(target=self._serve, name="netspec-listener", daemon=True)
+        self._thread: threading.Thread | None = thread
         try:
-            threads.start([self._thread])
+            threads.start([thread])
         except NetspecError:  # the system has none to spare: the calling thread then does it
             self._thread = None
 

@@ -20,8 +20,9 @@ from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
 from netspec.errors import NetspecError
 from netspec.rundir.directory import START, run_folders
+from netspec.rundir.files import Damaged
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import Damaged, Record, Tensors
+from netspec.runners.training.checkpoint import Record, Tensors
 from netspec.runners.training.saver import newest_whole
 
 Canonical = Mapping[str, Any]

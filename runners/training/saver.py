@@ -15,9 +15,10 @@ from typing import Protocol
 from netspec.errors import NetspecError
 from netspec.events import CheckpointWritten, Note
 from netspec.machine.atomic_files import told
+from netspec.rundir.files import Damaged
 from netspec.runners.execution.trace import Trace
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import SUFFIX, Checkpoint, Damaged, Record, Tensors
+from netspec.runners.training.checkpoint import SUFFIX, Checkpoint, Record, Tensors
 from netspec.store.write_gate import Gate
 
 KEEP = 3

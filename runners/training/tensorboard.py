@@ -3,7 +3,7 @@
 Written here, one write an event on the thread of whoever tells it, since the writers of libraries hand events to a
 thread behind a bounded queue: where the disk is full the thread dies, and the next event waits for ever.
 
-Formats: tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto, tensorflow/core/lib/io/record_writer.h
+Formats, all in tensorflow/core: util/event.proto, framework/summary.proto, lib/io/record_writer.h.
 """
 
 from __future__ import annotations
