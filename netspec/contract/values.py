@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from netspec.spec.scalars import MAX_INT
+
 Schema = Mapping[str, Any]
 
 
 def _is_whole(value: Any) -> bool:
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < MAX_INT)
+    return whole and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:

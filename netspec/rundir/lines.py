@@ -17,7 +17,6 @@ LONGEST = 2**20
 """Bytes of a line; longer ones are passed over."""
 MOST_BYTES = 4 * 2**30
 """Bytes of a file: fourteen million iterations."""
-_CHUNK = 2**16
 _TOLD = 3
 
 
@@ -32,15 +31,12 @@ class Lines:
                 self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
-        end = os.fstat(self._handle).st_size
-        while end:
-            start = max(end - _CHUNK, 0)
-            found = os.pread(self._handle, end - start, start).rfind(b"\n") + 1
-            if found:
-                end = start + found
-                break
-            end = start
-        os.ftruncate(self._handle, end)
+        size = os.fstat(self._handle).st_size
+        start = max(size - LONGEST, 0)
+        whole = os.pread(self._handle, LONGEST, start).rfind(b"\n") + 1
+        if start and not whole:
+            raise Damaged(self.path, f"does not consist of lines: there is none in its last {LONGEST:,} bytes")
+        os.ftruncate(self._handle, start + whole)
 
     def write(self, line: str) -> None:
         """Append one line. Raises NetspecError when the disk will not take it."""

@@ -8,6 +8,7 @@ images and the seed must be the same, or the run would be another one.
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from netspec.data.dataset import Dataset
 from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, SpecError
 from netspec.rundir.directory import START, run_folders
 from netspec.rundir.files import Damaged
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import Record, Tensors
+from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors
 from netspec.runners.training.saver import newest_whole
+from netspec.spec import from_canonical
 
 Canonical = Mapping[str, Any]
 
@@ -74,20 +76,30 @@ def find(resume: str, out: str | Path, name: str | None) -> Origin:
 
 def _latest(out: str | Path, name: str | None) -> Origin:
     for folder in run_folders(out, name):
-        if (folder / START).is_file():
+        if os.path.lexists(folder / START):
             return _from_folder(folder)
     raise NetspecError(f"{Path(out) / (name or '*')}: no run to go on with; leave out --resume, or name its directory")
 
 
 def _from_folder(folder: Path) -> Origin:
-    found, damaged = newest_whole(folder / "checkpoints")
+    found, damaged = newest_whole(folder / "checkpoints", _check_specs)
     if found is not None and found.path is not None:
         return Origin(found.record, found.tensors, found.path, folder, damaged)
     if damaged:
         raise NetspecError(f"{folder}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
-    if not (folder / START).is_file():
+    if not os.path.lexists(folder / START):
         raise NetspecError(f"{folder}: not a run directory, or of a run that never began")
     return Origin(checkpoint.record_from(folder / START), None, folder, folder)
+
+
+def _check_specs(found: Checkpoint) -> None:
+    """Raise Damaged for a checkpoint whose specs are none."""
+    assert found.path is not None
+    for recorded in (found.record.spec, found.record.given):
+        try:
+            from_canonical(recorded)
+        except SpecError as error:
+            raise Damaged(found.path, f"its spec is none: {error.problems[0].message}") from error
 
 
 def differences(old: Canonical, new: Canonical) -> dict[str, tuple[Any, Any]]:

@@ -47,15 +47,27 @@ def listed(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
 
 
-def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
-    """The newest checkpoint that is whole and finite, and what is wrong with those newer than it."""
+def newest_whole(
+    folder: Path, check: Callable[[Checkpoint], None] = lambda found: None
+) -> tuple[Checkpoint | None, list[Damaged]]:
+    """The newest checkpoint that is whole and finite, and what is wrong with those newer than it.
+
+    ``check`` raises Damaged for one that is of no use. Where that is so of all of them, the reason may lie elsewhere,
+    as in a plugin that is not at hand: the newest of them is then given, and not counted as damaged.
+    """
     damaged: list[Damaged] = []
+    whole: list[Path] = []
+    newest: Checkpoint | None = None
     for path in listed(folder):
         try:
-            return checkpoint.read(path), damaged
+            found = checkpoint.read(path)
+            whole.append(path)
+            newest = newest or found
+            check(found)
+            return found, damaged
         except Damaged as error:
             damaged.append(error)
-    return None, damaged
+    return newest, [error for error in damaged if error.path not in whole]
 
 
 def ranked(folder: Path) -> list[Kept]:

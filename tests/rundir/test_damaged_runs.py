@@ -1,0 +1,93 @@
+"""A run directory may hold anything: every command ends, in a result or in messages that name the file.
+
+60 damaged runs are tried, hypothesis finds the smallest one; the slow test tries 2,000.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_tools import MINI, Said, netspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_damage import damage
+
+FILES = [
+    *("spec.yaml", "spec.resolved.yaml", "environment.json", "classes.txt", "mean.npy", "start.json", "metrics.jsonl"),
+    *("log.txt", "history.jsonl", "lock", "checkpoints/iteration-00000006.safetensors"),
+    *["checkpoints/iteration-00000012.safetensors"] * 3,
+]
+BINDING = ("--devices", "cpu:0,cpu:1")
+OTHER = ("cannot go on with the run", "its classes are not", "training takes one image input")
+"""What is said of a record that is a good one, but of another run."""
+LIMITS = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run of two checkpoints."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "mini.yaml").write_text(MINI)
+    said = netspec("run", folder / "mini.yaml", "--workers", 0, "--out", folder / "runs", *BINDING)
+    assert said.code == 0, said
+    return next((folder / "runs" / "mini").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def in_a_minute() -> Iterator[None]:
+    """What hangs fails."""
+
+    def late(*args: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, late)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def ended(said: Said, *names: str) -> None:
+    """A result, or an error that names one of these."""
+    assert said.code in (0, 1), said
+    assert "Traceback" not in said.err and "internal error" not in said.err, said
+    assert said.code == 0 or any(name in said.err for name in names), said
+
+
+def judge(whole: Path, file: str, seed: int) -> str:
+    """Damage a file of a copy of the run, and have every command look at it."""
+    signal.alarm(120)
+    out = whole.parent.parent.parent / "damaged"
+    shutil.rmtree(out, ignore_errors=True)
+    run = Path(shutil.copytree(whole, out / "mini" / whole.name))
+    how = damage(run / file, random.Random(seed))
+    name = Path(file).name
+    listed = netspec("runs", "--out", out)
+    assert listed.code == 0 and "Traceback" not in listed.err, (how, listed)
+    for command in (("runs", "--out", out, "--json"), ("curves", run), ("compare", run, whole), ("compare", whole, run)):
+        ended(netspec(*command), name, run.name)
+    before = {path: path.read_bytes() for path in run.rglob("elsewhere")}
+    ended(netspec("eval", run, "--workers", 0, *BINDING), name, *OTHER)
+    ended(netspec("run", "--resume", run, "--workers", 0, "--epochs", 3, *BINDING), name, *OTHER)
+    assert {path: path.read_bytes() for path in run.rglob("elsewhere")} == before, how
+    return how
+
+
+@settings(max_examples=60, **LIMITS)
+@given(st.sampled_from(FILES), st.integers(0, 2**32))
+def test_damaged_runs(whole, file, seed):
+    judge(whole, file, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, **LIMITS)
+@given(st.sampled_from(FILES), st.integers(0, 2**32))
+def test_two_thousand_damaged_runs(whole, file, seed):
+    judge(whole, file, seed)
