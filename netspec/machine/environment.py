@@ -12,7 +12,7 @@ from typing import Any
 
 from netspec._version import __version__
 
-_PACKAGES = "numpy numba llvmlite numba-cuda pillow simplejpeg safetensors pyyaml threadpoolctl".split()
+_PACKAGES = "numpy numba llvmlite numba-cuda pillow simplejpeg pyyaml threadpoolctl".split()
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 

@@ -17,8 +17,16 @@ def shell_word(name: str | os.PathLike[str]) -> str:
     text = os.fspath(name)
     if printable(text) == text:
         return shlex.quote(text)
-    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{printable(quoted)}'"
+    return f"$'{''.join(map(_quoted, text))}'"
+
+
+def _quoted(char: str) -> str:
+    """A character between ``$'`` and ``'``, by its bytes where it is not printable."""
+    if char in "\\'":
+        return "\\" + char
+    if printable(char) == char:
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

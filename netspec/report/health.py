@@ -62,7 +62,7 @@ def _required() -> list[str]:
     try:
         lines = [line for line in requires("netspec") or () if "extra ==" not in line]
     except PackageNotFoundError:
-        names = "numpy numba pyyaml jsonschema pillow simplejpeg click rich safetensors threadpoolctl"
+        names = "numpy numba pyyaml jsonschema pillow simplejpeg click rich threadpoolctl"
         return names.split()
     kept = [line for line in lines if not ("darwin" in line and sys.platform == "darwin")]
     return [line.partition(";")[0].partition(">")[0].partition("[")[0].strip() for line in kept]

@@ -12,8 +12,8 @@ import numpy as np
 from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Device
 from netspec.errors import NetspecError
-from netspec.machine import threads
 from netspec.init import initial, pieces
+from netspec.machine import threads
 from netspec.machine.environment import cores
 from netspec.planning.plan import STORED, Buffer, Logical, Plan
 from netspec.store.write_gate import Gate

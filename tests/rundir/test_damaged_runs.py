@@ -71,7 +71,8 @@ def judge(whole: Path, file: str, seed: int) -> str:
     name = Path(file).name
     listed = netspec("runs", "--out", out)
     assert listed.code == 0 and "Traceback" not in listed.err, (how, listed)
-    for command in (("runs", "--out", out, "--json"), ("curves", run), ("compare", run, whole), ("compare", whole, run)):
+    ended(netspec("runs", "--out", out, "--json"), name)
+    for command in (("curves", run), ("compare", run, whole), ("compare", whole, run)):
         ended(netspec(*command), name, run.name)
     before = {path: path.read_bytes() for path in run.rglob("elsewhere")}
     ended(netspec("eval", run, "--workers", 0, *BINDING), name, *OTHER)
