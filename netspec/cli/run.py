@@ -9,7 +9,9 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._specs import find
 
-_TRACE = "Write what each queue did when, for chrome://tracing or Perfetto; up to 200,000 spans (AlexNet: 1,200 iterations)."
+_TRACE = (
+    "Write what each queue did when, for chrome://tracing or Perfetto: 200,000 spans, AlexNet's first 1,200 iterations."
+)
 
 
 @click.command()

@@ -123,6 +123,6 @@ def _import_file(name: str, file: Path) -> None:
 
 def _forget(module: str) -> None:
     """Take out a module that could not be imported, and what it had registered by then."""
-    del sys.modules[module]
+    sys.modules.pop(module, None)
     for key in [key for key, cls in _types.items() if cls.__module__ == module]:
         del _types[key]

@@ -65,7 +65,7 @@ class Journal:
 
     def last_words(self, event: Event) -> None:
         """As a call, but neither a full disk nor a listener matters: something worse is being told."""
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             if self._folder is not None:
                 self._write(event)
         for outlet in self._outlets:

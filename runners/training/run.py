@@ -97,10 +97,10 @@ class Run:
 
     def _what_is_left(self) -> str:
         """Which checkpoint to go on from, in a clause; one that is being written has come to lie when this returns."""
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             for event in self.saver.wait():
                 self.journal.last_words(event)
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             self._tell_broken()
         newest = next(iter(listed(self.folder.checkpoints)), None)
         command = f"netspec run --resume {shell_word(self.folder.path)}"
@@ -111,7 +111,7 @@ class Run:
     def _end(self, status: str, training: Training, message: str, began: float) -> None:
         """Tell and record an end that was not to be, as far as a full disk lets one."""
         state = training.state
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             self.folder.record(status, iteration=state.iteration, epoch=state.epoch, message=message)
         seconds = time.perf_counter() - began
         self.journal.last_words(

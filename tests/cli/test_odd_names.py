@@ -99,9 +99,10 @@ def test_runs_of_such_names_are_shown(run, folder):
 @pytest.mark.parametrize(
     "command",
     [
-        ("run", ODD), ("run", "quickstart", "--data", ODD), ("run", "quickstart", "--plugin", ODD), ("run", "--resume", ODD),
-        ("run", "quickstart", "--trace", f"{ODD}/x"), ("run", "quickstart", "--devices", ODD), ("eval", ODD),
-        ("predict", ODD, ODD), ("compare", ODD, ODD), ("curves", ODD), ("validate", ODD), ("show", ODD), (ODD,),
+        ("run", ODD), ("run", "--resume", ODD), ("run", "quickstart", "--data", ODD),
+        ("run", "quickstart", "--plugin", ODD), ("run", "quickstart", "--trace", f"{ODD}/x"),
+        ("run", "quickstart", "--devices", ODD), ("eval", ODD), (ODD,), ("predict", ODD, ODD), ("compare", ODD, ODD),
+        ("curves", ODD), ("validate", ODD), ("show", ODD),
     ],
 )  # fmt: skip
 def test_such_a_name_that_is_not_there_is_told(folder, command):
