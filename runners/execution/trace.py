@@ -15,7 +15,7 @@ from netspec.errors import NetspecError
 from netspec.planning.plan import Step
 
 MOST_SPANS = 200_000
-"""Spans of a trace; later ones are left out. Some 30 MB in memory, 50 MB as a file."""
+"""Spans of a trace; later ones are left out. Some 50 MB in memory, and as a file."""
 
 
 class _Span(NamedTuple):

@@ -74,8 +74,10 @@ class Journal:
     def close(self) -> None:
         """Let listeners end and close the metrics file; faults in a listener's code become a RuntimeWarning."""
         with on_exit(self._lines.close if self._lines is not None else lambda: None):
-            for outlet in (*self._outlets, *self._silent):
+            outlets = (*self._outlets, *self._silent)
+            for outlet in outlets:
                 outlet.close()
+            for outlet in outlets:
                 if isinstance(outlet.trouble, Exception) and not isinstance(outlet.trouble, OSError | NetspecError):
                     warnings.warn(_failed(outlet), RuntimeWarning, stacklevel=2)
 
