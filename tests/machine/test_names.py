@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netspec.machine.names import ESCAPED, shell_word
@@ -31,7 +31,6 @@ def test_words_that_need_nothing_stay_as_they_are():
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="asks bash")
-@settings(max_examples=30, deadline=None)
 @example(b"\xff0a")
 @example(b"a\\xff\n'\xff")
 @example("\u202e\u0085\x1b".encode())

@@ -1,10 +1,11 @@
 """A run directory may hold anything: every command ends, in a result or in messages that name the file.
 
-60 damaged runs are tried, hypothesis finds the smallest one; the slow test tries 2,000.
+With ``-m slow`` 2,000 damaged runs are tried.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cli_tools import MINI, Said, netspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_damage import damage
 
@@ -25,10 +26,7 @@ FILES = [
 BINDING = ("--devices", "cpu:0,cpu:1")
 OTHER = ("cannot go on with the run", "its classes are not", "training takes one image input")
 """What is said of a record that is a good one, but of another run."""
-LIMITS = {
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
-}
+MOST = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +39,20 @@ def whole(tmp_path_factory) -> Path:
     return next((folder / "runs" / "mini").iterdir())
 
 
-@pytest.fixture(autouse=True)
-def in_a_minute() -> Iterator[None]:
+@contextlib.contextmanager
+def within(seconds: int) -> Iterator[None]:
     """What hangs fails."""
 
     def late(*args: object) -> None:
         raise AssertionError("it hangs")
 
     before = signal.signal(signal.SIGALRM, late)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def ended(said: Said, *names: str) -> None:
@@ -61,34 +62,26 @@ def ended(said: Said, *names: str) -> None:
     assert said.code == 0 or any(name in said.err for name in names), said
 
 
-def judge(whole: Path, file: str, seed: int) -> str:
+def judge(whole: Path, file: str, seed: int) -> None:
     """Damage a file of a copy of the run, and have every command look at it."""
-    signal.alarm(120)
     out = whole.parent.parent.parent / "damaged"
     shutil.rmtree(out, ignore_errors=True)
     run = Path(shutil.copytree(whole, out / "mini" / whole.name))
     how = damage(run / file, random.Random(seed))
     name = Path(file).name
-    listed = netspec("runs", "--out", out)
-    assert listed.code == 0 and "Traceback" not in listed.err, (how, listed)
-    ended(netspec("runs", "--out", out, "--json"), name)
-    for command in (("curves", run), ("compare", run, whole), ("compare", whole, run)):
-        ended(netspec(*command), name, run.name)
     before = {path: path.read_bytes() for path in run.rglob("elsewhere")}
-    ended(netspec("eval", run, "--workers", 0, *BINDING), name, *OTHER)
-    ended(netspec("run", "--resume", run, "--workers", 0, "--epochs", 3, *BINDING), name, *OTHER)
+    with within(120):
+        listed = netspec("runs", "--out", out)
+        assert listed.code == 0 and "Traceback" not in listed.err, (how, listed)
+        ended(netspec("runs", "--out", out, "--json"), name)
+        for command in (("curves", run), ("compare", run, whole), ("compare", whole, run)):
+            ended(netspec(*command), name, run.name)
+        ended(netspec("eval", run, "--workers", 0, *BINDING), name, *OTHER)
+        ended(netspec("run", "--resume", run, "--workers", 0, "--epochs", 3, *BINDING), name, *OTHER)
     assert {path: path.read_bytes() for path in run.rglob("elsewhere")} == before, how
-    return how
 
 
-@settings(max_examples=60, **LIMITS)
+@settings(max_examples=min(settings.default.max_examples, MOST))
 @given(st.sampled_from(FILES), st.integers(0, 2**32))
 def test_damaged_runs(whole, file, seed):
-    judge(whole, file, seed)
-
-
-@pytest.mark.slow
-@settings(max_examples=2_000, **LIMITS)
-@given(st.sampled_from(FILES), st.integers(0, 2**32))
-def test_two_thousand_damaged_runs(whole, file, seed):
     judge(whole, file, seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -127,7 +127,6 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.text(max_size=2), ENTRY | VALUES, max_size=3), st.integers(0, 32))
 def test_what_is_taken_is_taken_by_the_library_too(tmp_path_factory, header, size):
     path = write(tmp_path_factory.getbasetemp() / "any.safetensors", header, bytes(size))
