@@ -62,7 +62,7 @@ def descriptor(path: Path, flags: int = os.O_RDONLY) -> int:
         if not stat.S_ISREG(status.st_mode):
             raise Damaged(path, f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
         if flags & (os.O_WRONLY | os.O_RDWR) and status.st_nlink > 1:
-            raise Damaged(path, f"has {status.st_nlink - 1} more name(s) elsewhere, and would be changed there too")
+            raise Damaged(path, "is a hard link: its other name would be changed too; put a copy in its place")
     return handle
 
 
