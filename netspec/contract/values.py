@@ -11,12 +11,14 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
+MAX_INT = 2**63 - 1
 FLOAT32_MAX = 3.4028234663852886e38
 """The largest number of the type that networks compute in."""
 
 
 def _is_whole(value: Any) -> bool:
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < MAX_INT)
+    return whole and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
