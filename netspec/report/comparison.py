@@ -17,7 +17,6 @@ from netspec.spec.nodes import plain
 from netspec.spec.reader import parse
 
 _LEFT_OUT = ("command", "folder")
-_ABSENT = "-"
 
 
 @dataclass(frozen=True, slots=True)

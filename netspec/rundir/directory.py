@@ -23,14 +23,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from netspec.errors import NetspecError
 from netspec.machine.atomic_files import remove_unfinished, told, write_text
 from netspec.machine.cleanup import close_after, on_error, on_exit
-from netspec.rundir.json_lines import LONGEST, Faults, Lines, numbered, parsed
+from netspec.rundir.json_lines import Faults, Lines, numbered, parsed
 from netspec.rundir.lock import Lock, is_locked
 from netspec.rundir.metrics import FILE as METRICS
-from netspec.rundir.metrics import Metrics, read_metrics
-from netspec.rundir.run_files import opened
+from netspec.rundir.metrics import Metrics, is_time, read_metrics
 
 CHECKPOINTS, HISTORY, LOG = "checkpoints", "history.jsonl", "log.txt"
 BROKEN = "broken-images.txt"
@@ -125,11 +123,13 @@ def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
 def began(folder: Path) -> float:
     """When a run began, in seconds since 1970 (UTC); its name has the time of whatever time zone it was made in."""
     for name in (HISTORY, METRICS):
-        with contextlib.suppress(NetspecError, OSError, ValueError, TypeError, KeyError, RecursionError):
-            with opened(folder / name) as file:
-                return float(json.loads(file.readline(LONGEST))["time"])
+        faults = Faults(folder / name)
+        with contextlib.closing(numbered(folder / name, faults)) as lines:
+            entry = next((parsed(number, line, faults) for number, line in lines), None)
+        if entry is not None and is_time(entry.get("time")):
+            return float(entry["time"])
     with contextlib.suppress(OSError):
-        return os.lstat(folder / RESOLVED).st_mtime  # killed before it wrote a line
+        return (folder / RESOLVED).lstat().st_mtime  # killed before it wrote a line
     return 0.0
 
 

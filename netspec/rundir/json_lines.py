@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Faults:
         return (*self.first, f"{self.path}: {self.more:,} more such lines") if self.more else tuple(self.first)
 
 
-def numbered(path: Path, faults: Faults) -> Iterator[tuple[int, bytes]]:
+def numbered(path: Path, faults: Faults) -> Generator[tuple[int, bytes], None, None]:
     """Each line of a file with its number; none where there is no file. Lines that are too long are faults."""
     try:
         with opened(path) as file:

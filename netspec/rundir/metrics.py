@@ -241,6 +241,11 @@ def _is_number(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and abs(value) < 1e300)
 
 
+def is_time(value: Any) -> bool:
+    """Whether it is a number of seconds since 1970 that a calendar has."""
+    return type(value) in (int, float) and 0 <= value < _LATEST
+
+
 def _is_errors(value: Any) -> bool:
     return value is None or (isinstance(value, dict) and all(map(_is_number, value.values())))
 
@@ -252,7 +257,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(("loss", "seconds", "images_per_second"), (_is_number, "a number or null")),
     "errors": (_is_errors, "numbers by name"),
-    "time": (lambda value: type(value) in (int, float) and 0 <= value < _LATEST, "seconds since 1970"),
+    "time": (is_time, "seconds since 1970"),
     "status": (lambda value: value in ("finished", "interrupted", "failed"), "finished, interrupted or failed"),
 }
 _NEEDED: Mapping[str, tuple[str, ...]] = {

@@ -199,9 +199,7 @@ def _decode(path: Path, values: dict[str, Any]) -> Record:
     evaluated = values.pop("evaluated", None)
     for name in ("classes", "validation_errors"):
         values[name] = tuple(values.get(name, ()))
-    values["plugins"] = tuple(
-        Plugin(types=tuple(types), **rest) for types, rest in map(_plugin_parts, values.get("plugins", ()))
-    )
+    values["plugins"] = tuple(Plugin(**{**each, "types": tuple(each["types"])}) for each in values.get("plugins", ()))
     return Record(**values, evaluated=Evaluated(**evaluated) if evaluated else None)
 
 
@@ -247,16 +245,12 @@ def _is_evaluated(value: Any) -> bool:
     return False
 
 
-def _plugin_parts(values: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    return values["types"], {name: value for name, value in values.items() if name != "types"}
-
-
 def _is_plugin(value: Any) -> bool:
-    match value:
-        case {"file": file, "types": types, "digests": digests, "module": module, "package": package}:
-            texts = all(map(_is_text, (file, module, package)))
-            return len(value) == 5 and texts and _is_list_of(_is_text)(types) and _is_map_of(_is_text)(digests)
-    return False
+    names = {each.name for each in fields(Plugin)}
+    if not isinstance(value, dict) or not {"file", "types"} <= value.keys() <= names:
+        return False
+    kinds = {"types": _is_list_of(_is_text), "digests": _is_map_of(_is_text)}
+    return all(kinds.get(name, _is_text)(part) for name, part in value.items())
 
 
 def _is_spec(value: Any) -> bool:
@@ -277,7 +271,6 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "validation_errors": (_is_list_of(_is_number), "a list of numbers"),
     "evaluated": (_is_evaluated, "iteration, loss and errors"),
     "netspec": (_is_text, "a version"),
-    "tuned": (_is_map_of(_is_text), "texts by step"),
-    "environment": (_is_map_of(_is_text), "texts by name"),
-    "plugins": (_is_list_of(_is_plugin), "a list of plugins with file, types, digests, module and package"),
+    **dict.fromkeys(("tuned", "environment"), (_is_map_of(_is_text), "texts by name")),
+    "plugins": (_is_list_of(_is_plugin), "a list of files with their layer types and digests"),
 }

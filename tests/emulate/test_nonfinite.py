@@ -61,7 +61,8 @@ def trained(fuse, layer):
             given = one.train(BATCH, 0, 2, RATES)
             if not given.finite:
                 same_bits(one.store.tensors(), before)
-            gradients = {f"d_{each}@main" for each in ("conv1.weight", "conv2.weight", "fc3.weight")}
+            keys = {str(key): key for key in bound.program.buffers}
+            gradients = {keys[f"{each}.d_weight@main"] for each in ("conv1", "conv2", "fc3")}
             loss = given.reports["loss"]["loss"]
             yield name, given.finite, {each: bound.download(each) for each in gradients} | {"loss": loss}
 

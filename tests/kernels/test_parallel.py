@@ -161,8 +161,9 @@ def test_parts_hold_what_is_drawn(monkeypatch) -> None:
     text = text.replace("name: fc2,", "name: fc2, device: a, inputs: {from: relu1, connect: all},")
     with Session(loads(text), ["cpu:0", "cpu:1"], batch=2, phases=("train",), seed=3) as session:
         store = session.store
+        initials = {str(key): init for key, init in store.initials.items()}
         for name, shape in store.shapes().items():
-            init = dict(store.initials[name])
+            init = dict(initials[name])
             expected = initial(init, shape, init.pop("fan_in", 0), init.pop("fan_out", 0), (3, name))
             np.testing.assert_array_equal(store.tensor(name), expected)
 
