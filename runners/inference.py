@@ -20,17 +20,19 @@ from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, Event, Listener, Note
+from netspec.machine.cleanup import on_error
 from netspec.planning.trainable import input_names
 from netspec.registry import installed_faults
 from netspec.rundir.directory import CHECKPOINTS
+from netspec.rundir.run_files import Damaged
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.runners.recorded_plugins import load_again
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import Checkpoint, Damaged
+from netspec.runners.training.checkpoint import Checkpoint
 from netspec.runners.training.evaluation import Measured, evaluate, evaluate_views, rows_not_finite
 from netspec.runners.training.nonfinite import NotFinite
-from netspec.runners.training.request import RUN_FILE, with_data
+from netspec.runners.training.request import with_data
 from netspec.runners.training.saver import listed, ranked
 from netspec.spec import from_canonical
 from netspec.spec.types import Spec
@@ -46,7 +48,7 @@ def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:
     then the folder is looked at again.
     """
     if not path.is_dir():
-        return checkpoint.read(path), []
+        return checkpoint.read(checkpoint.named(path)), []
     while True:
         before = listed(path / CHECKPOINTS)
         try:
@@ -158,7 +160,7 @@ def _opened(path: Path, binding: Binding, emit: Listener) -> tuple[Checkpoint, S
     passed = (f"{error}; passed over" for error in damaged)
     for note in (*passed, *plugins.notes, *changes, *installed_faults()):
         emit(Note(note))
-    return found, from_canonical(found.record.spec, RUN_FILE)
+    return found, from_canonical(found.record.spec, str(found.path))
 
 
 def _session(
@@ -166,12 +168,12 @@ def _session(
 ) -> Session:
     """A session with the checkpoint's parameters; its momentum is left aside."""
     session = Session(spec, binding.names, runner=binding.runner, phases=(phase,), eval_batch=batch)
-    try:
+    with on_error(session.close):
         wanted = session.store.shapes()
-        session.store.load({name: array for name, array in found.tensors.items() if name in wanted})
-    except BaseException:
-        session.close()
-        raise
+        try:
+            session.store.load({name: array for name, array in found.tensors.items() if name in wanted})
+        except NetspecError as error:
+            raise NetspecError(f"{found.path}: {error}") from error
     for note in session.notes:
         emit(Note(note))
     return session

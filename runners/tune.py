@@ -26,6 +26,7 @@ from netspec.device.base import Array, Call, Device
 from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
+from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.plan import Region, Step
@@ -138,10 +139,10 @@ def tune(
     found: dict[tuple[str, str], Tuned] = {}
     with ExitStack() as opened:
         limits = threadpool_limits(1, user_api="blas")
-        opened.callback(limits.restore_original_limits)
+        opened.enter_context(on_exit(limits.restore_original_limits))
         devices = dict(zip(spec.devices, open_devices(names), strict=True))
         for device in devices.values():
-            opened.callback(device.close)
+            opened.enter_context(on_exit(device.close))
         for phase in phases:
             bench = Bench(build(spec, phase), devices, spec.train.without)
             questions: dict[tuple[str, str], Question] = {}

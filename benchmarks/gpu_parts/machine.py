@@ -22,7 +22,6 @@ NEEDED = {
     "cuda.pathfinder": "cuda-pathfinder",
     "yaml": "pyyaml",
     "PIL": "pillow",
-    "safetensors": "safetensors",
     "threadpoolctl": "threadpoolctl",
 }
 """Modules without which nothing of ours runs, and the packages that bring them."""

@@ -14,6 +14,7 @@ from netspec.contract.keys import key_of
 from netspec.contract.naming import Argument
 from netspec.device.base import Device
 from netspec.device.cpu.device import CpuDevice
+from netspec.machine.cleanup import on_exit
 
 _TEAMS = (1, 2, 3, 5)
 
@@ -198,9 +199,7 @@ def _check_team(single: SingleLayer, case: Case, values: Values) -> None:
 
 def _check_threads(single: SingleLayer, case: Case, values: Values) -> None:
     device = CpuDevice(0, 3)
-    try:
+    with on_exit(device.close):
         threaded = trip(case.on(device, variant=single.variant), values).written
-    finally:
-        device.close()
     for name, array in trip(single, values).written.items():
         same_bits(name, threaded[name], array, f"a team of three threads gives other values ({case})")

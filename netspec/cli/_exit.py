@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -76,15 +77,31 @@ def _tell(error: BaseException) -> int:
         complain(f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower())
         return WRONG
     if isinstance(error, MemoryError):
-        complain(f"out of memory{f': {error}' if str(error) else ''} (a smaller --batch takes less)")
+        reason = f"out of memory{f': {error}' if str(error) else ''}"
+        complain(f"{reason} (a smaller --batch takes less{'; ' if _limit() else ''}{_limit()})")
+        return WRONG
+    if isinstance(error, ImportError | OSError) and _limit():  # of a library for which there is no room
+        complain(f"{error} ({_limit()})")
         return WRONG
     complain(f"internal error: {type(error).__name__}: {error} (a fault of netspec; NETSPEC_DEBUG=1 shows where)")
     return INTERNAL
 
 
+def _limit() -> str:
+    """The limit on this process's memory, where it has one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return "" if soft == resource.RLIM_INFINITY else f"memory is limited to {soft >> 20:,} MiB by ulimit -v"
+
+
 def complain(message: str) -> None:
     """One message on stderr, its first word in red where colours are wanted."""
     click.echo(f"{colour('error:', 'red')} {message}", err=True, color=True)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Lines on stderr, on what was left out of an answer."""
+    for line in lines:
+        click.echo(f"{colour('warning:', 'yellow')} {line}", err=True, color=True)
 
 
 def complain_spec(error: SpecError) -> None:

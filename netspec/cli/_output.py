@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -13,19 +14,24 @@ from typing import Any
 
 import click
 
+from netspec.machine.names import ESCAPED
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def open_streams() -> None:
-    """Let the streams take whatever is printed: a closed one (``>&-``) leads nowhere, signs it lacks become ``?``."""
+    """Let the streams take whatever is printed: a closed one (``>&-``) leads nowhere, signs it lacks are escaped."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
 
 
 def emit_json(data: Any) -> None:
-    """Print data as indented JSON."""
-    click.echo(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print data as indented JSON; a byte of a path that is no text is the surrogate that Python reads it as."""
+    text = json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def plain(value: Any) -> Any:

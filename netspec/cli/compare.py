@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netspec.cli import _options as options
+from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.report.units import nearer
 
@@ -32,6 +33,7 @@ def command(first: str, second: str, as_json: bool) -> None:
     from netspec.report.comparison import compare
 
     made = compare(Path(first), Path(second))
+    warn(made.faults)
     if as_json:
         emit_json(made)
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netspec.cli import _options as options
+from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.report.units import nearer
 
@@ -36,7 +37,8 @@ def command(runs: tuple[str, ...], output: str | None, as_json: bool) -> None:
         raise click.UsageError(f"{output}: the name must end with {' or '.join(_ENDINGS)}")
     from netspec.report.curves import panels
 
-    made = panels([Path(run) for run in runs])
+    made, faults = panels([Path(run) for run in runs])
+    warn(faults)
     if output is not None:
         from netspec.report.canvas import write_chart
 

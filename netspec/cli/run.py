@@ -9,6 +9,10 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._specs import find
 
+_TRACE = (
+    "Write what each queue did when, for chrome://tracing or Perfetto: 200,000 spans, AlexNet's first 1,200 iterations."
+)
+
 
 @click.command()
 @click.argument("spec", metavar="[SPEC]", required=False)
@@ -25,7 +29,7 @@ from netspec.cli._specs import find
     "--resume", metavar="RUN|latest", help="Go on with a run: its folder, a checkpoint file, or latest with a SPEC."
 )
 @options.runner
-@click.option("--trace", metavar="FILE", help="Write what each queue did when, for chrome://tracing or Perfetto.")
+@click.option("--trace", metavar="FILE", help=_TRACE)
 @options.workers
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Also write TensorBoard event files into the run.")
 def command(spec: str | None, resume: str | None, log: str | None, **given: Any) -> int:

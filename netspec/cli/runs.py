@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netspec.cli import _options as options
+from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.report.units import duration, error_name, nearer, percent, size
 
@@ -33,6 +34,7 @@ def command(name: str | None, out: str, as_json: bool) -> None:
     from netspec.rundir.directory import runs
 
     found = [run for run in runs(out) if name is None or run.name == name]
+    warn(line for run in found for line in run.faults)
     if as_json:
         emit_json(found)
         return

@@ -16,7 +16,8 @@ FLOAT32_MAX = 3.4028234663852886e38
 
 
 def _is_whole(value: Any) -> bool:
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 2**63)
+    return whole and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:

@@ -22,6 +22,7 @@ from netspec.data.workers.pool import Workers, start_workers, worker_count
 from netspec.data.workers.process import Setup
 from netspec.data.workers.shared_ring import Ring
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import close_after, on_error, on_exit
 
 SLOTS = 4
 """Batches in shared memory: one in use, one on its way to the device, two being read."""
@@ -148,7 +149,7 @@ class Pipeline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        close_after(error, self.close)
 
     def _seek(self, key: _Key) -> None:
         """Have ``key`` be the next batch; what is being read of others is cancelled."""
@@ -269,13 +270,10 @@ class Pipeline:
 
 
 def _start(setup: Setup, ring: Ring, count: int) -> Workers:
-    try:
+    with on_error(ring.close):
         return start_workers(setup, ring, count)
-    except BaseException:
-        ring.close()
-        raise
 
 
 def _stop(workers: Workers, ring: Ring) -> None:
-    workers.close()
-    ring.close()
+    with on_exit(ring.close):
+        workers.close()

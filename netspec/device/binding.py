@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
 from netspec.device.base import Device
 from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_error
 from netspec.machine.environment import cores, processor
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
@@ -70,7 +72,12 @@ def open_device(name: str, team_size: int = 1) -> Device:
 
 def open_devices(names: Sequence[str]) -> list[Device]:
     """A device of its own for each name: two of one name have a queue and a team each and share what it stands for."""
-    return [open_device(name, team_size(name, names)) for name in names]
+    opened: list[Device] = []
+    with ExitStack() as so_far:
+        for name in names:
+            opened.append(device := open_device(name, team_size(name, names)))
+            so_far.enter_context(on_error(device.close))
+    return opened
 
 
 def team_size(name: str, names: Sequence[str]) -> int:

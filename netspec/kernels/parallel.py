@@ -11,11 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_error, on_exit
 from netspec.registry import plugin_files
 
 _WORTH = 6
@@ -112,10 +113,11 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
     workers = min(processes, _MOST) - 1
     left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
     helpers: list[_Helper] = []
-    try:
+    with ExitStack() as running:
         with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
             while sys.executable and len(helpers) < workers:
-                helpers.append(_Helper(left))
+                helpers.append(helper := _Helper(left))
+                running.enter_context(on_exit(helper.close))
         while left:
             if time.monotonic() > end:
                 left.clear()
@@ -125,9 +127,6 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
         for helper in helpers:
             while helper.busy and helper.thread.is_alive() and time.monotonic() < deadline:
                 helper.thread.join(0.02)
-    finally:
-        for helper in helpers:
-            helper.close()
 
 
 def _weight(dispatcher: Any) -> int:
@@ -153,7 +152,8 @@ class _Helper:
             process_group=0,  # Ctrl-C is for this process, which then ends its helpers
         )
         self.thread = threading.Thread(target=self._feed, args=(left,), name="netspec-compile", daemon=True)
-        self.thread.start()
+        with on_error(self.close):
+            self.thread.start()
 
     def _feed(self, left: deque[Work]) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None

@@ -6,9 +6,12 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_error, on_exit
+from netspec.machine.names import ESCAPED
 
 UNFINISHED = ".unfinished"
 """What the name of a file ends with until it is whole."""
@@ -20,7 +23,10 @@ _REMEDY = {
     errno.EROFS: "the file system is read-only; choose another folder with --out",
     errno.EACCES: "permission denied; choose another folder with --out",
     errno.EPERM: "permission denied; choose another folder with --out",
-    errno.EFBIG: "the file is larger than the file system allows",
+    errno.EFBIG: "the file would be larger than the file system or the limit on file sizes (ulimit -f) allows",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ELOOP: "it is a link, which a run does not write through; remove it",
+    errno.EEXIST: "something else is there; remove it",
 }
 
 
@@ -44,30 +50,26 @@ def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
     Returns the number of bytes. Raises NetspecError when the disk will not take them; the old content is then in place.
     """
     aside = path.with_name(path.name + UNFINISHED)
-    try:
-        with told(path):
-            count = _write_synced(aside, pieces)
-            os.replace(aside, path)
-            sync_folder(path.parent)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with told(path), on_error(partial(aside.unlink, missing_ok=True)):
+        count = _write_synced(aside, pieces)
+        os.replace(aside, path)
+        sync_folder(path.parent)
     return count
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file as ``write_whole`` does."""
-    write_whole(path, [text.encode()])
+    write_whole(path, [text.encode("utf-8", ESCAPED)])
 
 
 def _write_synced(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
+    """Write a new file; what bears its name is removed, not written through, be it a link or a pipe."""
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with on_exit(partial(os.close, handle)):
         count = sum(write_all(handle, piece) for piece in pieces)
         os.fsync(handle)
         return count
-    finally:
-        os.close(handle)
 
 
 def write_all(handle: int, data: bytes | memoryview) -> int:
@@ -82,14 +84,13 @@ def write_all(handle: int, data: bytes | memoryview) -> int:
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder last, where the system lets a folder be opened."""
     with contextlib.suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        with on_exit(partial(os.close, handle)):
             os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what writers that were killed have left behind."""
+    """Delete what writers that were killed have left behind. Raises NetspecError where that is not allowed."""
     for path in folder.glob("*" + UNFINISHED):
-        path.unlink(missing_ok=True)
+        with told(path):
+            path.unlink(missing_ok=True)

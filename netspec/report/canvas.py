@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
+from netspec.machine.names import ESCAPED
 from netspec.report.chart import Anchor, draw, size
 from netspec.report.curves import Panel, Point
 
@@ -20,7 +21,7 @@ _SCALE = 2
 def write_chart(panels: Sequence[Panel], path: Path) -> None:
     """Write a chart as ``.svg`` or ``.png``, by the name's ending."""
     if path.suffix.lower() == ".svg":
-        path.write_text(as_svg(panels), "utf-8")
+        path.write_text(as_svg(panels), "utf-8", ESCAPED)
     else:
         _write_png(panels, path)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, Problem, SpecError
 from netspec.report.units import duration, error_name, percent
+from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
+from netspec.rundir.metrics import RECENT, Metrics, read_metrics
+from netspec.rundir.run_files import Damaged, read_json, read_text
+from netspec.spec.nodes import plain
+from netspec.spec.reader import parse
 
 _LEFT_OUT = ("command", "folder")
-_ABSENT = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,47 +30,66 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs side by side; ``results`` are texts for people, ``evaluations`` errors by epoch."""
+    """Two runs side by side; ``results`` are texts for people, ``evaluations`` errors by epoch.
+
+    ``faults`` says, in a line each, what could not be read.
+    """
 
     runs: tuple[str, str]
     spec: tuple[Difference, ...]
     environment: tuple[Difference, ...]
     results: tuple[Difference, ...]
     evaluations: tuple[Difference, ...]
+    faults: tuple[str, ...] = ()
 
 
 def compare(first: Path, second: Path) -> Comparison:
-    """Compare two run directories. Raises NetspecError where one is none."""
+    """Compare two run directories. Raises NetspecError where one is none, or its spec cannot be read."""
+    specs = [_spec(folder) for folder in (first, second)]
+    environments, faults = [], []
     for folder in (first, second):
-        if not (folder / "spec.resolved.yaml").is_file():
-            raise NetspecError(f"{folder}: no run lies there (netspec runs lists them)")
+        environment, fault = _environment(folder)
+        environments.append(environment)
+        faults += fault
+    metrics = [read_metrics(folder) for folder in (first, second)]
+    results = [_results(folder, one) for folder, one in zip((first, second), metrics, strict=True)]
     return Comparison(
         runs=(str(first), str(second)),
-        spec=_unlike(_spec(first), _spec(second)),
-        environment=_unlike(_environment(first), _environment(second)),
-        results=_paired(_results(first), _results(second)),
-        evaluations=_paired(_evaluations(first), _evaluations(second)),
+        spec=_unlike(*specs),
+        environment=_unlike(*environments),
+        results=_paired(*results),
+        evaluations=_paired(*map(_evaluations, metrics)),
+        faults=(*faults, *(line for one in metrics for line in one.faults)),
     )
 
 
 def _spec(folder: Path) -> dict[str, Any]:
     """The resolved spec by paths, layers by name; read as plain YAML, since its plugins may not be at hand."""
-    import yaml
-
+    file = folder / RESOLVED
+    problems: list[Problem] = []
     try:
-        data = yaml.safe_load((folder / "spec.resolved.yaml").read_text("utf-8"))
-        data["layers"] = {layer["name"]: layer for layer in data.get("layers", ())}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise NetspecError(f"{folder / 'spec.resolved.yaml'}: damaged: {error}") from error
+        node = parse(read_text(file), str(file), problems)
+    except FileNotFoundError:
+        raise NetspecError(f"{folder}: no run lies there (netspec runs lists them)") from None
+    data = plain(node) if node is not None else None
+    if problems:
+        raise SpecError(problems[:1])
+    if not isinstance(data, dict):
+        raise Damaged(file, "is YAML, but no map of keys")
+    layers = data.get("layers")
+    if isinstance(layers, list) and all(isinstance(layer, dict) and "name" in layer for layer in layers):
+        data["layers"] = {str(layer["name"]): layer for layer in layers}
     return dict(_flat(data))
 
 
-def _environment(folder: Path) -> dict[str, Any]:
+def _environment(folder: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        data = json.loads((folder / "environment.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return dict(_flat({key: value for key, value in data.items() if key not in _LEFT_OUT}))
+        data = read_json(folder / ENVIRONMENT)
+    except FileNotFoundError:
+        return {}, []
+    except Damaged as error:
+        return {}, [str(error)]
+    return dict(_flat({key: value for key, value in data.items() if key not in _LEFT_OUT})), []
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -77,30 +100,25 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _results(folder: Path) -> dict[str, str]:
-    from netspec.rundir.directory import summary
-    from netspec.rundir.metrics import read_metrics
-
-    run, lines = summary(folder), read_metrics(folder)
-    steps = [line for line in lines if line["event"] == "iteration" and line.get("loss") is not None]
+def _results(folder: Path, metrics: Metrics) -> dict[str, str]:
+    run, steps = summarise(folder, metrics), metrics.iterations
     found = {"status": run.status, "iterations": f"{run.iteration:,}", "time": duration(run.seconds)}
-    if steps:
-        last = steps[-50:]
-        found["training loss, last 50"] = f"{sum(line['loss'] for line in last) / len(last):.4g}"
-        seconds = sum(line["seconds"] for line in steps)
-        images = sum(line["images_per_second"] * line["seconds"] for line in steps)
-        found["images a second"] = f"{images / seconds:,.1f}" if seconds else _ABSENT
+    last = [loss for loss in steps.loss if math.isfinite(loss)][-RECENT:]
+    if last:
+        found[f"training loss, last {RECENT}"] = f"{sum(last) / len(last):.4g}"
+    timed = [(speed, seconds) for speed, seconds in zip(steps.images_per_second, steps.seconds, strict=True)]
+    timed = [(speed, seconds) for speed, seconds in timed if math.isfinite(speed + seconds)]
+    if total := sum(seconds for _, seconds in timed):
+        found["images a second"] = f"{sum(speed * seconds for speed, seconds in timed) / total:,.1f}"
     return found | {f"best {error_name(name)} error": percent(value, 2) for name, value in run.best.items()}
 
 
-def _evaluations(folder: Path) -> dict[str, str]:
-    from netspec.rundir.metrics import read_metrics
-
+def _evaluations(metrics: Metrics) -> dict[str, str]:
     found = {}
-    for line in read_metrics(folder):
-        if line["event"] == "evaluation":
-            errors = (f"{error_name(name)} {percent(value, 2)}" for name, value in (line["errors"] or {}).items())
-            found[f"epoch {line['epoch']}"] = ", ".join(errors)
+    for line in metrics.evaluations:
+        errors = {name: value for name, value in (line.get("errors") or {}).items() if value is not None}
+        texts = (f"{error_name(name)} {percent(value, 2)}" for name, value in errors.items())
+        found[f"epoch {line['epoch']}"] = ", ".join(texts)
     return found
 
 

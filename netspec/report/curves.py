@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, printable
 from netspec.report.units import error_name, nearer
+
+if TYPE_CHECKING:
+    from netspec.rundir.metrics import Metrics
 
 POINTS = 200
 """A training curve has at most so many points, each the mean of the iterations it stands for."""
@@ -36,54 +39,64 @@ class Panel:
     percent: bool = False
 
 
-def panels(folders: Sequence[Path]) -> list[Panel]:
-    """Loss, and the first error that each run reports. Raises NetspecError where there is nothing to draw."""
-    runs = [(nearer(folder), _metrics(folder)) for folder in folders]
-    loss = [one for i, (name, lines) in enumerate(runs) for one in _curves(name, i, lines, None)]
-    error = _first_error(line for _, lines in runs for line in lines)
+def panels(folders: Sequence[Path]) -> tuple[list[Panel], list[str]]:
+    """Loss, and the first error that each run reports; with lines for people on metrics that could not be read.
+
+    Raises NetspecError where there is nothing to draw.
+    """
+    runs = [(printable(nearer(folder)), _metrics(folder)) for folder in folders]
+    loss = [one for i, (name, metrics) in enumerate(runs) for one in _curves(name, i, metrics, None)]
+    error = _first_error(metrics for _, metrics in runs)
     made = [Panel("loss", tuple(loss))]
     if error is not None:
-        errors = [one for i, (name, lines) in enumerate(runs) for one in _curves(name, i, lines, error)]
+        errors = [one for i, (name, metrics) in enumerate(runs) for one in _curves(name, i, metrics, error)]
         made.append(Panel(f"{error_name(error)} error", tuple(errors), percent=True))
-    return [panel for panel in made if panel.series]
+    return [panel for panel in made if panel.series], [line for _, metrics in runs for line in metrics.faults]
 
 
-def _metrics(folder: Path) -> list[dict[str, Any]]:
+def _metrics(folder: Path) -> Metrics:
     from netspec.rundir.metrics import read_metrics
 
     if not folder.is_dir():
         raise NetspecError(f"{folder}: no such run (netspec runs lists them)")
-    lines = read_metrics(folder)
-    if not any(line["event"] == "iteration" for line in lines):
-        raise NetspecError(f"{folder}: nothing to draw: no iteration is in its metrics")
-    return lines
+    metrics = read_metrics(folder)
+    if not metrics.iterations:
+        why = "".join(f"\n  {line}" for line in metrics.faults)
+        raise NetspecError(f"{folder}: nothing to draw: no iteration is in its metrics{why}")
+    return metrics
 
 
-def _first_error(lines: Iterable[Mapping[str, Any]]) -> str | None:
-    return next((name for line in lines for name in line.get("errors") or ()), None)
+def _first_error(runs: Iterable[Metrics]) -> str | None:
+    found = ((*metrics.iterations.errors, *_evaluated(metrics)) for metrics in runs)
+    return next((name for names in found for name in names), None)
 
 
-def _curves(name: str, run: int, lines: list[dict[str, Any]], error: str | None) -> list[Series]:
+def _evaluated(metrics: Metrics) -> Iterator[str]:
+    for line in metrics.evaluations:
+        yield from line.get("errors") or ()
+
+
+def _curves(name: str, run: int, metrics: Metrics, error: str | None) -> list[Series]:
     """The training and the validation curve of one run, those that have points."""
-    per_epoch = next((line["iterations_per_epoch"] for line in lines if line["event"] == "start"), 1) or 1
-    training = _points(lines, "iteration", per_epoch, error)
-    validation = _points(lines, "evaluation", per_epoch, error)
+    per_epoch = metrics.starts[0].get("iterations_per_epoch", 1) if metrics.starts else 1
     found = [
-        Series(name, run, "training", _thinned(training)),
-        Series(name, run, "validation", tuple(validation)),
+        Series(name, run, "training", _thinned(_trained(metrics, per_epoch or 1, error))),
+        Series(name, run, "validation", tuple(_validated(metrics, per_epoch or 1, error))),
     ]
     return [series for series in found if series.points]
 
 
-def _points(lines: list[dict[str, Any]], event: str, per_epoch: int, error: str | None) -> list[Point]:
-    chosen = [line for line in lines if line["event"] == event]
-    values = [(line["iteration"] / per_epoch, _value(line, error)) for line in chosen]
-    return [(x, y) for x, y in values if y is not None and math.isfinite(y)]
+def _trained(metrics: Metrics, per_epoch: int, error: str | None) -> list[Point]:
+    values = metrics.iterations.loss if error is None else metrics.iterations.errors.get(error, ())
+    pairs = zip(metrics.iterations.iteration, values, strict=False)
+    return [(iteration / per_epoch, value) for iteration, value in pairs if math.isfinite(value)]
 
 
-def _value(line: Mapping[str, Any], error: str | None) -> float | None:
-    value = line.get("loss") if error is None else (line.get("errors") or {}).get(error)
-    return float(value) if isinstance(value, int | float) else None
+def _validated(metrics: Metrics, per_epoch: int, error: str | None) -> Iterator[Point]:
+    for line in metrics.evaluations:
+        value = line.get("loss") if error is None else (line.get("errors") or {}).get(error)
+        if value is not None:
+            yield line["iteration"] / per_epoch, float(value)
 
 
 def _thinned(points: list[Point]) -> tuple[Point, ...]:

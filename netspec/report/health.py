@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_exit
 from netspec.report.units import duration, size
 
 Status = Literal["ok", "remark", "broken"]
@@ -63,7 +64,7 @@ def _required() -> list[str]:
     try:
         lines = [line for line in requires("netspec") or () if "extra ==" not in line]
     except PackageNotFoundError:
-        names = "numpy numba pyyaml jsonschema pillow simplejpeg click rich safetensors threadpoolctl"
+        names = "numpy numba pyyaml jsonschema pillow simplejpeg click rich threadpoolctl"
         return names.split()
     kept = [line for line in lines if not ("darwin" in line and sys.platform == "darwin")]
     return [line.partition(";")[0].partition(">")[0].partition("[")[0].strip() for line in kept]
@@ -136,10 +137,8 @@ def _kernel() -> Finding:
 
     begin, x = time.perf_counter(), np.array([[-1.0, 0.0, 2.0]], np.float32)
     device = CpuDevice(0)
-    try:
+    with on_exit(device.close):
         y = SingleLayer("relu", {}, [Tensor(x.shape)], device).forward({"x": x})["y"]
-    finally:
-        device.close()
     if not np.array_equal(y, np.maximum(x, 0)):
         raise NetspecError(f"relu of {x.tolist()} gave {y.tolist()}")
     return Finding("kernels", "ok", f"compiled and run on the CPU in {duration(time.perf_counter() - begin)}")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from netspec.events import (
     CheckpointWritten,
@@ -19,6 +19,7 @@ from netspec.events import (
     RunFinished,
     RunStarted,
 )
+from netspec.machine.cleanup import close_after
 from netspec.report import lines
 from netspec.report.tracker import Tracker
 
@@ -41,7 +42,7 @@ class Progress:
         self._stream, self._clock = stream or sys.stdout, clock
         self._printed, self._at = 0, self._clock()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         """Begin to show."""
         return self
 
@@ -113,14 +114,19 @@ class LiveProgress(Progress):
         self._over = False
         self._live = Live(get_renderable=self.line, console=console, refresh_per_second=8, transient=True)
 
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        self._live.start(refresh=False)
+    def __enter__(self) -> Progress:
+        """Begin to show; by plain lines where the system has no thread to spare that would renew a live one."""
+        try:
+            self._live.start(refresh=False)
+        except RuntimeError:
+            self._live.stop()
+            return Progress(self._stream)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Take the live line away and leave the terminal as it was."""
-        self._live.stop()
+        """Take the live line away and leave the terminal as it was, where it still is."""
+        with contextlib.suppress(OSError):
+            close_after(error, self._live.stop)
 
     def iteration(self, event: IterationDone) -> None:
         """Only a step that was left out scrolls; all else is in the live line."""

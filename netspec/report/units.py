@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
+
+from netspec.machine.names import shell_word
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -86,4 +87,4 @@ def nearer(path: str | Path) -> str:
 def argument(path: str | Path) -> str:
     """The path as seen from the working directory, as a shell reads it and no command takes it for an option."""
     text = nearer(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return shell_word(f"./{text}" if text.startswith("-") else text)

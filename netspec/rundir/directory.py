@@ -13,37 +13,27 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import glob
 import json
 import os
-import struct
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from netspec.errors import NetspecError
-from netspec.machine.atomic_files import disk_error, remove_unfinished, told, write_text
+from netspec.machine.atomic_files import remove_unfinished, told, write_text
+from netspec.machine.cleanup import close_after, on_error, on_exit
+from netspec.rundir.json_lines import Faults, Lines, numbered, parsed
+from netspec.rundir.lock import Lock, is_locked
 from netspec.rundir.metrics import FILE as METRICS
-from netspec.rundir.metrics import Lines, read_metrics
+from netspec.rundir.metrics import Metrics, is_time, read_metrics
 
-CHECKPOINTS, HISTORY, LOCK, LOG = "checkpoints", "history.jsonl", "lock", "log.txt"
+CHECKPOINTS, HISTORY, LOG = "checkpoints", "history.jsonl", "log.txt"
 BROKEN = "broken-images.txt"
 RESOLVED, GIVEN, START = "spec.resolved.yaml", "spec.yaml", "start.json"
 ENVIRONMENT, CLASSES, MEAN = "environment.json", "classes.txt", "mean.npy"
-
-_LINUX = sys.platform == "linux"
-_FLOCK, _FLOCK_TYPE = ("@hhqqi0q", 0) if _LINUX else ("@qqihh", 3)
-"""The system's struct flock: type, whence, start, length, pid on Linux; start, length, pid, type, whence on BSDs."""
-_ASKED = (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0) if _LINUX else (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
-
-_LONGEST_LINE = 2**20
 
 Status = Literal["running", "finished", "interrupted", "failed", "killed"]
 
@@ -53,16 +43,13 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told(path):
+        with told(self.checkpoints):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self._lock = _Lock(path / LOCK)
-        try:
+        self._lock = Lock(path)
+        with on_error(self._lock.release):
             remove_unfinished(path)
             remove_unfinished(self.checkpoints)
             self._log = Lines(path / LOG)
-        except BaseException:
-            self._lock.release()
-            raise
 
     @classmethod
     def create(cls, out: str | Path, name: str, now: datetime | None = None) -> RunDirectory:
@@ -100,21 +87,19 @@ class RunDirectory:
     def record(self, what: str, **details: Any) -> None:
         """Append one entry to the run's history."""
         history = Lines(self.path / HISTORY)
-        try:
+        with on_exit(history.close):
             history.write(json.dumps({"what": what, "time": round(time.time(), 3), **details}))
-        finally:
-            history.close()
 
     def close(self) -> None:
         """Close the log and let others have the directory."""
-        self._log.close()
-        self._lock.release()
+        with on_exit(self._lock.release):
+            self._log.close()
 
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        close_after(error, self.close)
 
 
 def _make_new(parent: Path, stamp: str) -> Path:
@@ -128,60 +113,6 @@ def _make_new(parent: Path, stamp: str) -> Path:
             number += 1
 
 
-class _Lock:
-    """An exclusive lock that the system lets go when the process dies, however it dies.
-
-    Record locks belong to the process, so data workers that outlive a killed trainer for a moment do not hold it; that
-    is also why a second run in the same process is told apart by ``_held``.
-    """
-
-    _held: set[Path] = set()
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        if self.path in self._held:
-            raise NetspecError(_busy(path.parent, str(os.getpid())))
-        with told(path):
-            self._file: IO[str] = open(path, "a+")
-        self._take()
-        self._held.add(self.path)
-
-    def _take(self) -> None:
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip()
-            self._file.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise disk_error(self.path, error) from error
-            raise NetspecError(_busy(self.path.parent, holder)) from None
-        with told(self.path):
-            self._file.truncate(0)
-            self._file.write(f"{os.getpid()}\n")
-            self._file.flush()
-
-    def release(self) -> None:
-        """Let go."""
-        self._file.close()
-        self._held.discard(self.path)
-
-
-def _busy(folder: Path, holder: str) -> str:
-    return f"{folder}: process {holder or 'unknown'} is training here; wait for it, stop it, or start a run of its own"
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process is training in the directory. Only asks: a run that starts meanwhile is not in its way."""
-    path = folder / LOCK
-    if path.resolve() in _Lock._held:
-        return True
-    with contextlib.suppress(OSError), open(path, "rb") as file:  # where there is none, nobody holds it
-        answer = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(_FLOCK, *_ASKED)))
-        return bool(answer[_FLOCK_TYPE] != fcntl.F_UNLCK)
-    return False
-
-
 def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
     """The run directories under ``out``, of one spec's name or of all; the one that began last comes first."""
     pattern = glob.escape(name) if name else "*"
@@ -192,30 +123,29 @@ def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
 def began(folder: Path) -> float:
     """When a run began, in seconds since 1970 (UTC); its name has the time of whatever time zone it was made in."""
     for name in (HISTORY, METRICS):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(folder / name, "rb") as file:
-            return float(json.loads(file.readline(_LONGEST_LINE))["time"])
-    return (folder / RESOLVED).stat().st_mtime  # killed before it wrote a line
+        faults = Faults(folder / name)
+        with contextlib.closing(numbered(folder / name, faults)) as lines:
+            entry = next((parsed(number, line, faults) for number, line in lines), None)
+        if entry is not None and is_time(entry.get("time")):
+            return float(entry["time"])
+    with contextlib.suppress(OSError):
+        return (folder / RESOLVED).lstat().st_mtime  # killed before it wrote a line
+    return 0.0
 
 
 def read_history(folder: str | Path) -> list[dict[str, Any]]:
-    """The entries of the run's history, oldest first."""
-    path = Path(folder) / HISTORY
-    if not path.is_file():
-        return []
-    return list(_objects(path.read_text("utf-8", "replace")))
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # the last line of a killed process
+    """The entries of the run's history, oldest first; what is no entry is passed over."""
+    faults = Faults(Path(folder) / HISTORY)
+    entries = (parsed(number, line, faults) for number, line in numbered(faults.path, faults))
+    return [entry for entry in entries if entry is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of the list of runs: ``best`` validation errors by name, ``nbytes`` on disk, ``seconds`` at work."""
+    """One line of the list of runs: ``best`` validation errors by name, ``nbytes`` on disk, ``seconds`` at work.
+
+    ``faults`` says, in a line each, what in its files is not what a run writes.
+    """
 
     folder: Path
     name: str
@@ -227,6 +157,7 @@ class RunSummary:
     nbytes: int
     started: float
     seconds: float
+    faults: tuple[str, ...] = ()
 
 
 def runs(out: str | Path = "runs") -> list[RunSummary]:
@@ -236,40 +167,46 @@ def runs(out: str | Path = "runs") -> list[RunSummary]:
 
 def summary(folder: str | Path) -> RunSummary:
     """What the metrics of a run amount to."""
-    folder = Path(folder)
-    lines = read_metrics(folder)
-    starts = [line for line in lines if line["event"] == "start"]
-    counted = [line for line in lines if "iteration" in line]
+    return summarise(Path(folder), read_metrics(folder))
+
+
+def summarise(folder: Path, metrics: Metrics) -> RunSummary:
+    """The same of metrics that have been read."""
+    epochs = [line["epoch"] for line in (*metrics.evaluations, *metrics.finishes)]
     return RunSummary(
         folder=folder,
         name=folder.parent.name,
-        status=_status(folder, lines),
-        iteration=max((line["iteration"] for line in counted), default=0),
-        total_iterations=starts[-1]["total_iterations"] if starts else 0,
-        epoch=max((line["epoch"] for line in counted if line["event"] in ("evaluation", "finish")), default=0),
-        best=_best(line["errors"] for line in lines if line["event"] == "evaluation"),
-        nbytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        status=_status(folder, metrics),
+        iteration=metrics.iteration,
+        total_iterations=metrics.starts[-1].get("total_iterations", 0) if metrics.starts else 0,
+        epoch=max(epochs, default=0),
+        best=_best(line.get("errors") or {} for line in metrics.evaluations),
+        nbytes=sum(_sizes(folder)),
         started=began(folder),
-        seconds=_seconds(lines),
+        seconds=metrics.seconds,
+        faults=metrics.faults,
     )
 
 
-def _seconds(lines: Sequence[Mapping[str, Any]]) -> float:
-    """How long it ran, without the time between an end and a resumption."""
-    return float(sum(after["time"] - before["time"] for before, after in pairwise(lines) if after["event"] != "start"))
+def _sizes(folder: Path) -> Iterable[int]:
+    """Bytes of each file; of one that is deleted meanwhile, none."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                yield os.lstat(os.path.join(place, name)).st_size
 
 
-def _status(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Status:
+def _status(folder: Path, metrics: Metrics) -> Status:
     if is_locked(folder):
         return "running"
-    last = [line for line in lines if line["event"] in ("start", "finish")]
-    status: Status = last[-1]["status"] if last and last[-1]["event"] == "finish" else "killed"
+    status: Status = metrics.finishes[-1]["status"] if metrics.ended else "killed"
     return status
 
 
-def _best(errors: Iterator[Mapping[str, float]] | Any) -> dict[str, float]:
+def _best(errors: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
     best: dict[str, float] = {}
     for each in errors:
         for name, value in each.items():
-            best[name] = min(value, best.get(name, 1.0))
+            if value is not None:
+                best[name] = min(value, best.get(name, value))
     return best

@@ -21,6 +21,8 @@ TOO_DEEP = (f"nested deeper than {MAX_DEPTH} levels", "a spec needs no more than
 _MISFIT = ("this line does not fit the ones above", "check its indentation, and that it reads 'key: value'")
 _QUOTED = re.compile(r""" "(?: \\. | [^"\\] )*" | '(?: '' | [^'] )*' """, re.VERBOSE | re.DOTALL)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SURROGATE = re.compile(r"\\(u|U0000)[dD][89a-fA-F]")
+"""The escape of a byte of a path that is not UTF-8, as Python has it: libyaml refuses it, PyYAML itself does not."""
 
 
 _Told = tuple[int, str, str]
@@ -38,7 +40,7 @@ class Fault(NamedTuple):
 
 def events(text: str) -> Iterator[Any]:
     """The parser's events of a text. Raises yaml.YAMLError."""
-    loader = _LOADER(text)
+    loader = (yaml.SafeLoader if _SURROGATE.search(text) else _LOADER)(text)
     try:
         while loader.check_event():
             yield loader.get_event()

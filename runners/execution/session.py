@@ -17,6 +17,7 @@ from netspec.device.base import Device
 from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
+from netspec.machine.cleanup import close_after, on_exit
 from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
@@ -111,10 +112,10 @@ class Session:
         self._measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
         with ExitStack() as opened:  # what is open by then is closed again where a later step fails
             limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
-            opened.callback(limits.restore_original_limits)
+            opened.enter_context(on_exit(limits.restore_original_limits))
             self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
             for device in self.devices.values():
-                opened.callback(device.close)
+                opened.enter_context(on_exit(device.close))
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
             self.notes = (*notes, *self._told(tuple(self.programs.values())))
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
@@ -128,7 +129,7 @@ class Session:
                 phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
             }
             for one_runner in self._runners.values():
-                opened.callback(one_runner.close)
+                opened.enter_context(on_exit(one_runner.close))
             self._opened = opened.pop_all()
 
     def train(self, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> Outcome:
@@ -213,7 +214,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.close()
+        close_after(error, self.close)
 
     def _told(self, programs: Sequence[Program]) -> tuple[str, ...]:
         """Lines for people on the kernels that were chosen."""

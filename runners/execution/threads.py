@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from netspec.device.base import Call
 from netspec.errors import NetspecError
+from netspec.machine import start_threads
+from netspec.machine.cleanup import on_error
 from netspec.planning.identities import StepKey
 from netspec.planning.plan import Step
 from netspec.runners.execution.base import Runner
@@ -60,8 +62,8 @@ class ThreadRunner(Runner):
             threading.Thread(target=self._serve, args=(name, steps), name=f"netspec-{'-'.join(name)}", daemon=True)
             for name, steps in queues.items()
         ]
-        for thread in self._threads:
-            thread.start()
+        with on_error(self.close):
+            start_threads.start(self._threads)
 
     def run(self) -> None:
         """One iteration. Raises NetspecError naming the step that failed or that nobody finished."""
@@ -92,7 +94,8 @@ class ThreadRunner(Runner):
         for start in self._starts.values():
             start.put(False)
         for thread in self._threads:
-            thread.join(_GRACE_S)
+            if thread.ident is not None:
+                thread.join(_GRACE_S)
         self._threads = []
 
     def _serve(self, name: QueueName, items: Sequence[_Item]) -> None:

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.planning.plan import Step
 
+MOST_SPANS = 200_000
+"""Spans of a trace; later ones are left out. Some 50 MB in memory, and as a file."""
+
+
+class _Span(NamedTuple):
+    """What was done in a lane, and when."""
+
+    process: str
+    lane: str
+    name: str
+    kind: str
+    start: float
+    seconds: float
+    details: Mapping[str, Any]
+
 
 class Trace:
-    """Collects spans of steps and of the host; times in microseconds since it was made."""
+    """Collects spans of steps and of the host, at most MOST_SPANS; times in microseconds since it was made."""
 
     def __init__(self) -> None:
         self._origin = time.perf_counter()
-        self._events: list[dict[str, Any]] = []
-        self._lanes: dict[tuple[str, str], tuple[int, int]] = {}
+        self._spans: list[_Span] = []
+        self._details: dict[int, tuple[Step, dict[str, Any]]] = {}
         self._lock = threading.Lock()
+        self._full_at: float | None = None
+        self._news: list[str] = []
 
     def now(self) -> float:
         """Microseconds since the trace began."""
@@ -27,10 +47,7 @@ class Trace:
 
     def step(self, step: Step, start: float) -> None:
         """A step that began at ``start`` and has just ended."""
-        details: dict[str, Any] = {"op": step.op, "after": list(map(str, step.after))}
-        details |= {"flops": step.flops, "bytes": step.bytes}
-        if step.fused:
-            details["fused"] = [key.layer for key in step.fused]
+        _, details = self._details.get(id(step)) or self._details.setdefault(id(step), (step, _details(step)))
         crossing = step.op == "copy" and step.bytes > 0
         self.span(step.device, step.queue, step.name, start, details, "transfer" if crossing else step.op)
 
@@ -40,50 +57,68 @@ class Trace:
         lane: str,
         name: str,
         start: float,
-        details: dict[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
         kind: str = "host",
     ) -> None:
         """Anything else that began at ``start`` and has just ended."""
         end = self.now()
         with self._lock:
-            pid, tid = self._lane(process, lane)
-            self._events.append(
-                {
-                    "name": name,
-                    "cat": kind,
-                    "ph": "X",
-                    "ts": start,
-                    "dur": end - start,
-                    "pid": pid,
-                    "tid": tid,
-                    "args": details or {},
-                }
-            )
+            if len(self._spans) < MOST_SPANS:
+                self._spans.append(_Span(process, lane, name, kind, start, end - start, details or {}))
+            elif self._full_at is None:
+                self._full_at = end
+                self._news.append(f"the trace takes no more: {self.extent}")
+
+    @property
+    def extent(self) -> str:
+        """How much it holds, for people."""
+        spans = f"{len(self._spans):,} spans"
+        return spans if self._full_at is None else f"it has {spans}, the run's first {self._full_at / 1e6:,.1f} s"
+
+    def news(self) -> list[str]:
+        """Lines for people that have come up since this was last asked."""
+        found, self._news = self._news, []
+        return found
 
     @staticmethod
     def prepare(path: str | Path) -> None:
         """Find out before a long run whether ``write`` will be able to; NetspecError where it will not."""
         try:
-            open(path, "a").close()
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+            with open(handle, "ab"):
+                regular = stat.S_ISREG(os.fstat(handle).st_mode)
         except OSError as error:
             raise NetspecError(f"{path}: the trace cannot be written: {error.strerror}") from error
+        if not regular:
+            raise NetspecError(f"{path}: the trace cannot be written: not a regular file")
 
     def write(self, path: str | Path) -> None:
         """Write the trace as JSON; NetspecError where the file cannot be written."""
         try:
-            Path(path).write_text(json.dumps({"traceEvents": self._names() + self._events, "displayTimeUnit": "ms"}))
+            with open(path, "w") as file:
+                file.write('{"displayTimeUnit": "ms", "traceEvents": [')
+                for number, event in enumerate(self.events()):
+                    file.write(f"{',' if number else ''}\n{json.dumps(event)}")
+                file.write("\n]}\n")
         except OSError as error:
             raise NetspecError(f"{path}: the trace cannot be written: {error.strerror}") from error
 
-    def _lane(self, process: str, lane: str) -> tuple[int, int]:
-        if (process, lane) not in self._lanes:
-            pids = {name: pid for (name, _), (pid, _) in self._lanes.items()}
-            self._lanes[process, lane] = pids.get(process, len(pids) + 1), len(self._lanes) + 1
-        return self._lanes[process, lane]
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The spans as events of the format; names of lanes come before what was done in them."""
+        lanes: dict[tuple[str, str], int] = {}
+        processes: dict[str, int] = {}
+        with self._lock:
+            spans = tuple(self._spans)
+        for process, lane, name, kind, start, seconds, details in spans:
+            pid = processes.setdefault(process, len(processes) + 1)
+            if (process, lane) not in lanes:
+                lanes[process, lane] = len(lanes) + 1
+                yield {"name": "process_name", "ph": "M", "pid": pid, "args": {"name": process}}
+                yield {"name": "thread_name", "ph": "M", "pid": pid, "tid": len(lanes), "args": {"name": lane}}
+            place = {"ts": start, "dur": seconds, "pid": pid, "tid": lanes[process, lane]}
+            yield {"name": name, "cat": kind, "ph": "X", **place, "args": details}
 
-    def _names(self) -> list[dict[str, Any]]:
-        names: list[dict[str, Any]] = []
-        for (process, lane), (pid, tid) in self._lanes.items():
-            names.append({"name": "process_name", "ph": "M", "pid": pid, "args": {"name": process}})
-            names.append({"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": {"name": lane}})
-        return names
+
+def _details(step: Step) -> dict[str, Any]:
+    details = {"op": step.op, "after": list(map(str, step.after)), "flops": step.flops, "bytes": step.bytes}
+    return {**details, "fused": [key.layer for key in step.fused]} if step.fused else details

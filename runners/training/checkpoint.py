@@ -2,32 +2,31 @@
 
 Logical tensors (parameters, momentum, state, the mean image) lie under their names; ``__metadata__`` holds the record
 of the run as JSON and a CRC-32 of each tensor and of the record, since safetensors itself has no checksums, and a seal
-over both, so that a record never goes with another's tensors. Reading goes through the safetensors library and runs no
-code. Writing is done here: piece by piece from the arrays, without a second copy, without holding the interpreter,
-synced before the file gets its name.
+over both, so that a record never goes with another's tensors. Reading runs no code. A file is synced before it gets its
+name.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
+import os
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from netspec.errors import NetspecError
 from netspec.machine.atomic_files import write_whole
 from netspec.registry import Plugin
+from netspec.rundir.run_files import Damaged, as_object, opened, read_json
+from netspec.runners.training import tensor_file
 
 FORMAT = 1
 SUFFIX = ".safetensors"
-_DTYPES = {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("float", "int", "uint") for bits in (8, 16, 32, 64)}
 
 Tensors = Mapping[str, np.ndarray[Any, Any]]
 
@@ -93,14 +92,6 @@ class Checkpoint:
     path: Path | None = field(default=None, compare=False)
 
 
-class Damaged(NetspecError):
-    """A checkpoint file that is not whole, not one at all, or of no use since its tensors are not finite."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        super().__init__(f"{path}: {reason}")
-
-
 def write(path: Path, checkpoint: Checkpoint) -> int:
     """Write the file, whole or not at all; returns its bytes. Raises NetspecError when the disk will not take it."""
     tensors = {name: np.asarray(array, order="C") for name, array in sorted(checkpoint.tensors.items())}
@@ -112,28 +103,21 @@ def _pieces(record: Record, tensors: Tensors) -> Iterator[bytes | memoryview]:
     sums = {name: _checksum(name, array) for name, array in tensors.items()}
     listed = json.dumps({"": zlib.crc32(text.encode()), **sums})
     metadata = {"netspec": text, "crc32": listed, "seal": _seal(text, listed)}
-    header: dict[str, Any] = {"__metadata__": metadata}
-    start = 0
-    for name, array in tensors.items():
-        kind = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape}
-        header[name] = {**kind, "data_offsets": [start, start + array.nbytes]}
-        start += array.nbytes
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned
-    yield len(encoded).to_bytes(8, "little") + encoded
-    yield from map(_raw, tensors.values())
-
-
-def _raw(array: np.ndarray[Any, Any]) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
+    yield from tensor_file.pieces(metadata, tensors)
 
 
 def _checksum(name: str, array: np.ndarray[Any, Any]) -> int:
-    return zlib.crc32(_raw(np.asarray(array, order="C")), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode()))
+    kind = f"{name} {array.dtype} {array.shape}"
+    return zlib.crc32(tensor_file.raw(np.asarray(array, order="C")), zlib.crc32(kind.encode("utf-8", "surrogatepass")))
 
 
 def _seal(text: str, listed: str) -> str:
-    return str(zlib.crc32(f"{text}{listed}".encode()))
+    return str(zlib.crc32(f"{text}{listed}".encode("utf-8", "surrogatepass")))
+
+
+def named(path: Path) -> Path:
+    """The file that a person means: a link is followed that is named on the command line, none that lies in a run."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def read(path: Path) -> Checkpoint:
@@ -142,57 +126,45 @@ def read(path: Path) -> Checkpoint:
     Raises Damaged with the reason, or NetspecError when there is no such file.
     """
     with _opened(path) as file:
-        record, sums = _record(path, file)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    wrong = [name for name in tensors if _checksum(name, tensors[name]) != sums.get(name)]
-    missing = sums.keys() - tensors.keys()
-    if wrong or missing:
-        names = ", ".join(sorted({*wrong, *missing})[:3])
-        raise Damaged(path, f"damaged: the content of {names} is not what was written")
+        header = tensor_file.read_header(path, file)
+        record, sums = _record(path, header.metadata)
+        if sums.keys() != header.entries.keys():
+            raise Damaged(path, f"damaged: {_few(sums.keys() ^ header.entries.keys())}: a tensor or its sum is missing")
+        tensors = tensor_file.read_arrays(path, file, header)
+    wrong = [name for name in tensors if _checksum(name, tensors[name]) != sums[name]]
+    if wrong:
+        raise Damaged(path, f"damaged: the content of {_few(wrong)} is not what was written")
     if spoilt := [name for name, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
         raise Damaged(path, f"not finite: {', '.join(spoilt[:3])} of it holds NaN or infinities; take an earlier one")
     return Checkpoint(record, tensors, path)
 
 
+def _few(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[:3])
+
+
 def read_record(path: Path) -> Record:
     """Read the record only, which is quick. Raises as ``read`` does; tensors are not verified."""
     with _opened(path) as file:
-        return _record(path, file)[0]
+        return _record(path, tensor_file.read_header(path, file).metadata)[0]
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file as safetensors opens it; anything wrong with it becomes Damaged."""
-    if not path.exists():
-        raise NetspecError(f"{path}: no such checkpoint")
+def _opened(path: Path) -> BinaryIO:
     try:
-        with safe_open(path, "np") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise Damaged(path, f"damaged or not a checkpoint ({_first_line(error)})") from error
+        return opened(path)
+    except FileNotFoundError:
+        raise NetspecError(f"{path}: no such checkpoint") from None
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _record(path: Path, file: Any) -> tuple[Record, dict[str, int]]:
-    metadata = file.metadata() or {}
+def _record(path: Path, metadata: Mapping[str, str]) -> tuple[Record, dict[str, int]]:
     if "netspec" not in metadata or "crc32" not in metadata:
         raise Damaged(path, "not a netspec checkpoint: it has tensors but no record of a run")
-    text: str = metadata["netspec"]
-    try:
-        sums = dict(json.loads(metadata["crc32"]))
-        whole = metadata.get("seal") in (None, _seal(text, metadata["crc32"]))  # older files have none
-        if zlib.crc32(text.encode()) != sums.pop("", None) or not whole:
-            raise Damaged(path, "damaged: its record is not what was written")
-        return _decode(path, json.loads(text)), sums
-    except _UNREADABLE as error:
-        raise Damaged(path, f"damaged: its record cannot be read ({_first_line(error)})") from error
-
-
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""What JSON of another make leads to; the last where it is nested a thousand deep."""
+    text, listed = metadata["netspec"], metadata["crc32"]
+    sums = as_object(path, listed)
+    whole = metadata.get("seal") in (None, _seal(text, listed))  # older files have none
+    if zlib.crc32(text.encode("utf-8", "surrogatepass")) != sums.pop("", None) or not whole:
+        raise Damaged(path, "damaged: its record is not what was written")
+    return _decode(path, as_object(path, text)), sums
 
 
 def record_text(record: Record) -> str:
@@ -201,52 +173,104 @@ def record_text(record: Record) -> str:
 
 
 def record_from(path: Path) -> Record:
-    """The record of a JSON file. Raises NetspecError where there is none."""
+    """The record of a JSON file. Raises Damaged, or NetspecError where there is none."""
     try:
-        return _decode(path, json.loads(path.read_text()))
-    except (OSError, *_UNREADABLE) as error:
-        raise NetspecError(f"{path}: cannot be read ({_first_line(error)})") from error
+        return _decode(path, read_json(path))
+    except FileNotFoundError:
+        raise NetspecError(f"{path}: no such file") from None
+
+
+_NAMES = frozenset(each.name for each in fields(Record))
+_NEEDED = frozenset(
+    each.name for each in fields(Record) if each.default is MISSING and each.default_factory is MISSING
+)
 
 
 def _decode(path: Path, values: dict[str, Any]) -> Record:
-    if values["format"] != FORMAT:
+    if values.get("format") != FORMAT and type(values.get("format")) is int:
         raise NetspecError(
             f"{path}: written in checkpoint format {values['format']} by netspec {values.get('netspec')}; "
             f"this version reads format {FORMAT}"
         )
-    evaluated = values.pop("evaluated")
-    values["evaluated"] = Evaluated(**evaluated) if evaluated else None
+    odd = sorted((_NEEDED | {"format"}) - values.keys()) or sorted(values.keys() - _NAMES)
+    wrong = f"'{odd[0]}' is missing, or is not known" if odd else _wrong(values)
+    if wrong:
+        raise Damaged(path, f"damaged: its record cannot be read: {wrong}")
+    evaluated = values.pop("evaluated", None)
     for name in ("classes", "validation_errors"):
-        values[name] = tuple(values[name])
-    values["plugins"] = tuple(_plugin(**each) for each in values.get("plugins", ()))
-    record = Record(**values)
-    _check_kinds(record)
-    return record
+        values[name] = tuple(values.get(name, ()))
+    values["plugins"] = tuple(Plugin(**{**each, "types": tuple(each["types"])}) for each in values.get("plugins", ()))
+    return Record(**values, evaluated=Evaluated(**evaluated) if evaluated else None)
 
 
-def _plugin(types: list[str], **values: Any) -> Plugin:
-    plugin = Plugin(types=tuple(types), **values)
-    texts = (plugin.file, plugin.module, plugin.package, *plugin.types, *plugin.digests, *plugin.digests.values())
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a plugin is not described by texts")
-    return plugin
+def _wrong(values: Mapping[str, Any]) -> str | None:
+    """What is not of its kind in a record, if anything: an edited one must not fail far from here."""
+    for name, (is_kind, kind) in _KINDS.items():
+        if name in values and not is_kind(values[name]):
+            return f"'{name}' is not {kind}"
+    images = values["data"].get("train", {}).get("images", 0)
+    if type(images) is int and images and values["position"] > images // values["batch"]:
+        return f"'position' lies beyond the {images // values['batch']:,} batches of an epoch"
+    if values.get("evaluated") and values["evaluated"]["iteration"] > values["iteration"]:
+        return "'evaluated' is of a later iteration"
+    return None
 
 
-def _check_kinds(record: Record) -> None:
-    """Raise TypeError where a value is not of its kind: an edited record must not fail far from here."""
-    numbers = [record.iteration, record.epoch, record.position, record.seed, record.batch]
-    errors = list(record.validation_errors)
-    if record.evaluated is not None:
-        numbers.append(record.evaluated.iteration)
-        errors += [record.evaluated.loss, *record.evaluated.errors.values()]
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise TypeError("a count is not a whole number")
-    if not all(type(error) in (int, float) for error in errors):
-        raise TypeError("an error is not a number")
-    if not all(isinstance(name, str) for name in (*record.classes, record.netspec)):
-        raise TypeError("a name is not a text")
-    if not all(isinstance(part, dict) for part in (record.spec, record.given, record.data)):
-        raise TypeError("a spec is not a map")
-    for choices in (record.tuned, record.environment):
-        if not isinstance(choices, dict) or not all(isinstance(value, str) for value in choices.values()):
-            raise TypeError("what chose the kernels is not a map of texts")
+def _is_count(least: int, below: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value < below
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _is_list_of(is_kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(is_kind, value))
+
+
+def _is_map_of(is_kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(is_kind, value.values()))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_evaluated(value: Any) -> bool:
+    match value:
+        case None:
+            return True
+        case {"iteration": iteration, "loss": loss, "errors": errors}:
+            return len(value) == 3 and _COUNT(iteration) and _is_number(loss) and _is_map_of(_is_number)(errors)
+    return False
+
+
+def _is_plugin(value: Any) -> bool:
+    names = {each.name for each in fields(Plugin)}
+    if not isinstance(value, dict) or not {"file", "types"} <= value.keys() <= names:
+        return False
+    kinds = {"types": _is_list_of(_is_text), "digests": _is_map_of(_is_text)}
+    return all(kinds.get(name, _is_text)(part) for name, part in value.items())
+
+
+def _is_spec(value: Any) -> bool:
+    """Whether it has layers with names; what else is wrong with it is told with its place when it is built."""
+    layers = value.get("layers") if isinstance(value, dict) else None
+    return isinstance(layers, list) and all(isinstance(one, dict) and _is_text(one.get("name")) for one in layers)
+
+
+_COUNT = _is_count(0, 2**48)
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("iteration", "epoch", "position"), (_COUNT, "a whole number from 0 below 2**48")),
+    "format": (_is_count(FORMAT, FORMAT + 1), f"{FORMAT}"),
+    "seed": (_is_count(0, 2**63), "a whole number from 0 below 2**63"),
+    "batch": (_is_count(1, 2**31), "a whole number from 1 below 2**31"),
+    "classes": (_is_list_of(_is_text), "a list of names"),
+    **dict.fromkeys(("spec", "given"), (_is_spec, "a spec: it needs layers with names")),
+    "data": (_is_map_of(lambda value: isinstance(value, dict)), "maps by split"),
+    "validation_errors": (_is_list_of(_is_number), "a list of numbers"),
+    "evaluated": (_is_evaluated, "iteration, loss and errors"),
+    "netspec": (_is_text, "a version"),
+    **dict.fromkeys(("tuned", "environment"), (_is_map_of(_is_text), "texts by name")),
+    "plugins": (_is_list_of(_is_plugin), "a list of files with their layer types and digests"),
+}

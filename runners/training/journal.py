@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from netspec import events
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener
+from netspec.machine.cleanup import on_exit
 from netspec.rundir.directory import RunDirectory
-from netspec.rundir.metrics import FILE, Lines, as_line
+from netspec.rundir.json_lines import Lines
+from netspec.rundir.metrics import FILE, as_line
+from netspec.runners.training.outlet import MOST_WAITING, PATIENCE_S, Outlet
 
 _LOG_EVERY_S = 10.0
 
 
 class Journal:
-    """A listener that writes down what it hears; what comes before ``keep_in`` is written when the folder is known."""
+    """A listener that writes down what it hears, and passes it on to others.
+
+    What comes before ``keep_in`` is written when the folder is known. A listener ends the run by raising NetspecError
+    or KeyboardInterrupt; one that raises anything else hears no more, and one that does not return is not waited for,
+    which is told in a note.
+    """
 
     def __init__(self, listener: Listener | None) -> None:
-        self._listeners = [listener] if listener else []
+        self._outlets: list[Outlet] = []
+        self._silent: list[Outlet] = []
+        self._late: list[Outlet] = []
+        if listener is not None:
+            self.also(listener, "the listener")
         self._folder: RunDirectory | None = None
         self._lines: Lines | None = None
         self._early: list[Event] = []
@@ -42,9 +54,9 @@ class Journal:
             self._write(event)
         self._tell(event)
 
-    def also(self, listener: Listener) -> None:
-        """Have one more listener from now on."""
-        self._listeners.append(listener)
+    def also(self, listener: Listener, name: str, end: Callable[[], object] | None = None) -> None:
+        """Have one more listener from now on; ``end`` is called when all has been told."""
+        self._outlets.append(Outlet(listener, name, end))
 
     def note(self, text: str | None) -> None:
         """A line for people, if there is one."""
@@ -52,26 +64,39 @@ class Journal:
             self(events.Note(text))
 
     def last_words(self, event: Event) -> None:
-        """As a call, but a full disk is no matter: something worse is being told."""
-        with contextlib.suppress(NetspecError):
+        """As a call, but neither a full disk nor a listener matters: something worse is being told."""
+        with contextlib.suppress(Exception):
             if self._folder is not None:
                 self._write(event)
-        self._tell(event)
+        for outlet in self._outlets:
+            outlet.hear(event)
 
     def close(self) -> None:
-        """Close the metrics file."""
-        if self._lines is not None:
-            self._lines.close()
+        """Let listeners end and close the metrics file; faults in a listener's code become a RuntimeWarning."""
+        with on_exit(self._lines.close if self._lines is not None else lambda: None):
+            outlets = (*self._outlets, *self._silent)
+            for outlet in outlets:
+                outlet.close()
+            for outlet in outlets:
+                if isinstance(outlet.trouble, Exception) and not isinstance(outlet.trouble, OSError | NetspecError):
+                    warnings.warn(_failed(outlet), RuntimeWarning, stacklevel=2)
 
     def _tell(self, event: Event) -> None:
-        """Pass it on; a terminal that has gone away hears no more, which is no reason to stop."""
-        for listener in tuple(self._listeners):
-            try:
-                listener(event)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                self._listeners.remove(listener)
+        for outlet in self._outlets:
+            outlet.hear(event)
+        for outlet in tuple(self._outlets):
+            if outlet.trouble is not None:
+                self._outlets.remove(outlet)
+                self._silent.append(outlet)
+                if isinstance(outlet.trouble, NetspecError) or not isinstance(outlet.trouble, Exception):
+                    raise outlet.trouble
+                self.note(_failed(outlet))
+            elif outlet.late and outlet not in self._late:
+                self._late.append(outlet)
+                self.note(
+                    f"{outlet.name} has not returned from an event for {PATIENCE_S:g} s: training goes on without "
+                    f"waiting for it, and keeps the last {MOST_WAITING:,} events for it"
+                )
 
     def _write(self, event: Event) -> None:
         assert self._folder is not None
@@ -86,6 +111,12 @@ class Journal:
         text = as_text(event)
         if text:
             self._folder.log(text)
+
+
+def _failed(outlet: Outlet) -> str:
+    error = outlet.trouble
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+    return f"{outlet.name} failed and hears no more: {reason}"
 
 
 def as_text(event: Event) -> str | None:

@@ -6,6 +6,7 @@ import io
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from netspec.data.mean import mean_image
 from netspec.data.pipeline import Pipeline
 from netspec.data.workers.pool import workers_note
 from netspec.device.binding import available
-from netspec.errors import SpecError
+from netspec.errors import NetspecError, SpecError
 from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
+from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import choosing_variables, code_choices, describe_environment
 from netspec.planning import build, check
 from netspec.planning.trainable import Images, count_outputs, input_names, problems_with
@@ -45,17 +47,16 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
     """Train as requested. Raises NetspecError; a run directory, where one was made, then says that it failed."""
     with ExitStack() as stack:
         journal = Journal(listener)
-        stack.callback(journal.close)
-        tensorboard = TensorBoard() if request.tensorboard else None
+        stack.enter_context(on_exit(journal.close))
         if request.trace:
             Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
         run = _open(request, journal, stack, trace)
-        if tensorboard:
-            journal.also(tensorboard.into(run.folder.path, run.state.iteration))
-            stack.callback(tensorboard.close)
+        if request.tensorboard:
+            board = TensorBoard(run.folder.path, run.state.iteration)
+            journal.also(board, "tensorboard", board.close)
         if trace and request.trace:
-            stack.callback(_write_trace, trace, request.trace, journal)
+            stack.enter_context(on_exit(partial(_write_trace, trace, request.trace, journal)))
         return run.train()
 
 
@@ -72,7 +73,7 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     for note in check(spec):
         journal.note(note)
     data = open_data(spec, request.workers, journal, origin)
-    stack.callback(data.close)
+    stack.enter_context(on_exit(data.close))
     session = stack.enter_context(_open_session(spec, request, trace))
     made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned)
     for note in (*session.notes, *_set_variables(), *_other_code(origin, made_by)):
@@ -132,7 +133,10 @@ def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
 def _load(session: Session, spec: Spec, data: Data, origin: Origin | None, workers: int | None) -> None:
     """Load a checkpoint's tensors, or the mean image beside what the initialisers gave."""
     if origin is not None and origin.tensors is not None:
-        session.store.load(origin.tensors)
+        try:
+            session.store.load(origin.tensors)
+        except NetspecError as error:
+            raise NetspecError(f"{origin.path}: {error}") from error
         return
     name, _ = input_names(spec)
     mean = mean_image(data.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
@@ -211,4 +215,4 @@ def _record_start(
 
 def _write_trace(trace: Trace, path: Path, journal: Journal) -> None:
     trace.write(path)
-    journal.note(f"trace written to {path}: open it in chrome://tracing or https://ui.perfetto.dev")
+    journal.note(f"trace written to {path} ({trace.extent}): open it in chrome://tracing or https://ui.perfetto.dev")

@@ -145,7 +145,7 @@ class TrainingLoop:
         except NotFinite:
             raise
         except NetspecError:
-            with contextlib.suppress(NetspecError):  # a device that is gone can give nothing, a full disk take nothing
+            with contextlib.suppress(Exception):  # a device that is gone can give nothing, a full disk take nothing
                 self._save(last=True)
             raise
 

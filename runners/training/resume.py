@@ -8,6 +8,7 @@ images and the seed must be the same, or the run would be another one.
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from netspec.data.dataset import Dataset
 from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, SpecError
 from netspec.rundir.directory import CHECKPOINTS, START, run_folders
+from netspec.rundir.run_files import Damaged
 from netspec.runners.training import checkpoint, saver
-from netspec.runners.training.checkpoint import Damaged, Record, Tensors
+from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors
 from netspec.runners.training.saver import newest_whole
+from netspec.spec import from_canonical
 
 Canonical = Mapping[str, Any]
 
@@ -64,14 +67,14 @@ def locate(resume: str, out: str | Path, name: str | None) -> Path:
     path = _latest(out, name) if resume == "latest" else Path(resume)
     if not path.exists():
         raise NetspecError(f"{resume}: no such run directory or checkpoint")
-    if path.is_dir() and not (path / START).is_file() and not saver.listed(path / CHECKPOINTS):
+    if path.is_dir() and not os.path.lexists(path / START) and not saver.listed(path / CHECKPOINTS):
         raise NetspecError(f"{path}: not a run directory, or of a run that never began")
     return path
 
 
 def _latest(out: str | Path, name: str | None) -> Path:
     for folder in run_folders(out, name):
-        if (folder / START).is_file():
+        if os.path.lexists(folder / START):
             return folder
     raise NetspecError(f"{Path(out) / (name or '*')}: no run to go on with; leave out --resume, or name its directory")
 
@@ -82,14 +85,26 @@ def origin_at(path: Path) -> Origin:
     Raises NetspecError where none is, naming those that are damaged.
     """
     if not path.is_dir():
-        found = checkpoint.read(path)
+        found = checkpoint.read(checkpoint.named(path))
         return Origin(found.record, found.tensors, path, None)
-    newest, damaged = newest_whole(path / CHECKPOINTS)
+    newest, damaged = newest_whole(path / CHECKPOINTS, _check_specs)
     if newest is not None and newest.path is not None:
         return Origin(newest.record, newest.tensors, newest.path, path, damaged)
     if damaged:
         raise NetspecError(f"{path}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
     return Origin(checkpoint.record_from(path / START), None, path, path)
+
+
+def _check_specs(found: Checkpoint) -> None:
+    """Raise Damaged for a checkpoint whose specs are none; with plugins, which are not loaded yet, nobody can tell."""
+    assert found.path is not None
+    if found.record.plugins:
+        return
+    for recorded in (found.record.spec, found.record.given):
+        try:
+            from_canonical(recorded)
+        except SpecError as error:
+            raise Damaged(found.path, f"its spec is none: {error.problems[0].message}") from error
 
 
 def differences(old: Canonical, new: Canonical) -> dict[str, tuple[Any, Any]]:

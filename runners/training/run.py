@@ -126,7 +126,7 @@ class Run:
         """Tell of a checkpoint that has been written meanwhile, and of the session's news."""
         for event in self.saver.poll():
             self.journal(event)
-        for line in self.session.news():
+        for line in (*self.session.news(), *(self.trace.news() if self.trace else ())):
             self.journal.note(line)
 
     def _finish(self, loop: TrainingLoop, status: Any, began: float, exit_code: int) -> RunResult:
@@ -138,16 +138,16 @@ class Run:
 
     def _settle(self) -> None:
         """Wait for a checkpoint that is being written, and tell what is known, as far as a full disk lets one."""
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             for event in self.saver.wait():
                 self.journal.last_words(event)
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             self._tell_broken()
 
     def _end(self, status: str, loop: TrainingLoop, message: str, began: float) -> None:
         """Tell and record an end that was not to be, as far as a full disk lets one."""
         state, seconds = loop.state, time.perf_counter() - began
-        with contextlib.suppress(NetspecError):
+        with contextlib.suppress(Exception):
             self.folder.record(status, iteration=state.iteration, epoch=state.epoch, message=message)
         self.journal.last_words(self._finished(status, loop, seconds, {}, message))
 

@@ -14,9 +14,11 @@ from typing import Protocol
 
 from netspec.errors import NetspecError
 from netspec.events import CheckpointWritten, Note
+from netspec.machine.atomic_files import told
+from netspec.rundir.run_files import Damaged
 from netspec.runners.execution.trace import Trace
 from netspec.runners.training import checkpoint
-from netspec.runners.training.checkpoint import SUFFIX, Checkpoint, Damaged, Record, Tensors
+from netspec.runners.training.checkpoint import SUFFIX, Checkpoint, Record, Tensors
 from netspec.store.write_gate import Gate
 
 KEEP = 3
@@ -45,15 +47,27 @@ def listed(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
 
 
-def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Damaged]]:
-    """The newest checkpoint that is whole and finite, and what is wrong with those newer than it."""
+def newest_whole(
+    folder: Path, check: Callable[[Checkpoint], None] = lambda found: None
+) -> tuple[Checkpoint | None, list[Damaged]]:
+    """The newest checkpoint that is whole and finite, and what is wrong with those newer than it.
+
+    ``check`` raises Damaged for one that is of no use. Where that is so of all of them, the reason may lie elsewhere,
+    as in a plugin that is not at hand: the newest of them is then given, and not counted as damaged.
+    """
     damaged: list[Damaged] = []
+    whole: list[Path] = []
+    newest: Checkpoint | None = None
     for path in listed(folder):
         try:
-            return checkpoint.read(path), damaged
+            found = checkpoint.read(path)
+            whole.append(path)
+            newest = newest or found
+            check(found)
+            return found, damaged
         except Damaged as error:
             damaged.append(error)
-    return None, damaged
+    return newest, [error for error in damaged if error.path not in whole]
 
 
 def ranked(folder: Path) -> list[Kept]:
@@ -172,7 +186,8 @@ class Saver:
         keep = {kept.path for kept in self._kept[-self.keep :]} | {best.path}
         for kept in self._kept:
             if kept.path not in keep:
-                kept.path.unlink(missing_ok=True)
+                with told(kept.path):
+                    kept.path.unlink(missing_ok=True)
         self._kept = [kept for kept in self._kept if kept.path in keep]
 
 

@@ -8,7 +8,7 @@ from cli_tools import ROOT, imported_by, netspec, process
 import netspec as package
 from netspec.cli._main import COMMANDS
 
-HEAVY = {"numpy", "numba", "llvmlite", "PIL", "torch", "safetensors"}
+HEAVY = {"numpy", "numba", "llvmlite", "PIL", "torch"}
 NAMES = [name for section in COMMANDS.values() for name in section]
 
 

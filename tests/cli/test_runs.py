@@ -76,7 +76,7 @@ def test_compare_shows_what_differs_and_nothing_else(runs):
 def test_a_damaged_run_is_one_line(runs, tmp_path):
     (tmp_path / runs[0] / "spec.resolved.yaml").write_text("layers: [")
     said = netspec("compare", *runs)
-    assert said.code == 1 and said.err.startswith(f"error: {runs[0]}/spec.resolved.yaml: damaged: ")
+    assert said.code == 1 and said.err.startswith(f"{runs[0]}/spec.resolved.yaml:1:10: ")
 
 
 def test_curves_in_the_terminal(runs):

@@ -369,5 +369,5 @@ def test_a_trace_lists_the_layers_of_a_step() -> None:
     trace = Trace()
     with Session(network(CHAIN), ["cpu:0"], phases=("predict",), batch=BATCH, trace=trace) as session:
         session.predict(batch(), BATCH)
-    found = {event["name"]: event["args"].get("fused") for event in trace._events}
+    found = {event["name"]: event["args"].get("fused") for event in trace.events()}
     assert found["fc2.forward@main"] == ["tanh2", "drop2"] and found["loss.forward@main"] is None

@@ -12,7 +12,7 @@ class Absent:
     '''As if these packages were not there.'''
 
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("jsonschema", "simplejpeg", "hatchling", "tensorboardX"):
+        if name.partition(".")[0] in ("jsonschema", "simplejpeg", "hatchling", "safetensors"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 for name in ("jsonschema", "simplejpeg"):

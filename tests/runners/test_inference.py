@@ -38,7 +38,7 @@ def alone(trained, tmp_path) -> Path:
 def test_evaluates_as_it_did_in_training(trained, alone, options):
     events = []
     done = evaluate(alone, listener=events.append, **options)
-    last = [line for line in read_metrics(trained) if line["event"] == "evaluation"][-1]
+    last = read_metrics(trained).evaluations[-1]
     assert done.errors == last["errors"]
     assert math.isclose(done.loss, last["loss"], rel_tol=1e-6)
     assert (done.images, done.split, done.iteration, done.epoch) == (13, "val", 50, 10)
@@ -48,7 +48,7 @@ def test_evaluates_as_it_did_in_training(trained, alone, options):
 
 
 def test_a_run_means_its_best_checkpoint(trained):
-    lines = [line for line in read_metrics(trained) if line["event"] == "evaluation"]
+    lines = read_metrics(trained).evaluations
     done = evaluate(trained)
     assert done.errors["top1"] == min(line["errors"]["top1"] for line in lines)
 

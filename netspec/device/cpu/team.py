@@ -8,6 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from netspec.machine import start_threads
+from netspec.machine.cleanup import on_error
+
 Block = tuple[int, int]
 _GRACE_S = 10.0
 """How long a helper may take to end; one that hangs in a kernel must not hang those who close the team."""
@@ -60,8 +63,8 @@ class Team:
             threading.Thread(target=self._help, args=(member,), name=f"{name}-{member}", daemon=True)
             for member in range(1, size)
         ]
-        for thread in self._threads:
-            thread.start()
+        with on_error(self._abort):
+            start_threads.start(self._threads)
 
     def run(self, job: Job) -> None:
         """Run a pass to its end on all members; an exception in any is raised here."""

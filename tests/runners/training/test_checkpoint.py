@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import run_damage
 from hypothesis import given
 from hypothesis import strategies as st
 from records import RECORD
@@ -18,10 +19,10 @@ from safetensors.numpy import save_file
 
 from netspec.errors import NetspecError
 from netspec.machine import atomic_files
+from netspec.rundir.run_files import Damaged
 from netspec.runners.training import checkpoint as checkpoint_file
 from netspec.runners.training.checkpoint import (
     Checkpoint,
-    Damaged,
     read,
     read_record,
     record_from,
@@ -101,9 +102,9 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
         read(tmp_path / "foreign")
     with pytest.raises(NetspecError, match="no such checkpoint"):
         read(tmp_path / "absent")
-    with pytest.raises(NetspecError, match="damaged or not a checkpoint"):
+    with pytest.raises(NetspecError, match="is a folder, not a file"):
         read(tmp_path)
-    with pytest.raises(NetspecError, match="cannot be read"):
+    with pytest.raises(NetspecError, match="foreign: is not JSON"):
         record_from(tmp_path / "foreign")
 
 
@@ -246,6 +247,59 @@ def test_an_edited_record_is_told_even_where_its_checksum_fits(tmp_path_factory,
     else:
         assert f"{found.iteration + 1:,} {found.score:g} {found.batch:,} {', '.join(found.classes)}"
         assert isinstance({**found.spec, **found.given, **found.data}, dict)
+
+
+HOSTILE = {
+    "beyond 64 bits": {"iteration": 2**63},
+    "beyond any run": {"epoch": 2**48},
+    "below zero": {"position": -1},
+    "a truth value": {"iteration": True},
+    "a fraction": {"iteration": 12.0},
+    "a text": {"epoch": "2"},
+    "a seed beyond 64 bits": {"seed": 2**63},
+    "a batch of none": {"batch": 0},
+    "a position beyond the set": {"position": 6},
+    "a later evaluation": {"evaluated": {"iteration": 13, "loss": 0.1, "errors": {}}},
+    "an evaluation of another kind": {"evaluated": {"iteration": 1, "loss": "low", "errors": {}}},
+    "an evaluation with more": {"evaluated": {"iteration": 1, "loss": 0.1, "errors": {}, "x": 1}},
+    "errors that are none": {"validation_errors": [0.5, None]},
+    "errors in a text": {"validation_errors": "0.5"},
+    "classes in a text": {"classes": "ant"},
+    "classes that are numbers": {"classes": [1, 2]},
+    "a spec without layers": {"spec": {"name": "fake"}},
+    "layers without names": {"given": {"layers": [{}]}},
+    "layers in a map": {"spec": {"layers": {"a": {"name": "a"}}}},
+    "images in a list": {"data": {"train": [22]}},
+    "kernels that are numbers": {"tuned": {"conv1": 3}},
+    "what nobody knows": {"colour": "red"},
+    "a format that is none": {"format": "1"},
+    "depth": {"data": {"train": json.loads("[" * 500 + "]" * 500)}},
+}
+
+
+@pytest.mark.parametrize("values", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("as_file", ["checkpoint", "start.json"])
+def test_a_record_that_cannot_be_is_told_though_its_sums_are_right(tmp_path, values, as_file):
+    file, text = tmp_path / as_file, json.dumps({**json.loads(record_text(RECORD)), **values})
+    if as_file == "checkpoint":
+        run_damage.write(file, text, TENSORS)
+    else:
+        file.write_text(text)
+    with pytest.raises(Damaged) as caught:
+        read(file) if as_file == "checkpoint" else record_from(file)
+    assert str(caught.value).startswith(f"{file}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [key for key in json.loads(record_text(RECORD)) if key not in ("tuned", "evaluated")])
+def test_a_key_that_is_missing_is_named(tmp_path, key):
+    values = json.loads(record_text(RECORD))
+    del values[key]
+    (tmp_path / "start.json").write_text(json.dumps(values))
+    if key in ("validation_errors", "netspec", "environment", "plugins"):  # have defaults
+        record_from(tmp_path / "start.json")
+    else:
+        with pytest.raises(Damaged, match=rf"start\.json: damaged: its record cannot be read: '{key}' is missing"):
+            record_from(tmp_path / "start.json")
 
 
 FOREIGN = ["[" * 100_000, "[]", "7", '"format"', "null", "{}", '{"format": 1}', '{"format": [1]}']

@@ -14,6 +14,7 @@ from PIL import Image
 from training_runs import SPEC, final, same, train
 
 from netspec.errors import NetspecError
+from netspec.events import IterationDone
 from netspec.machine import atomic_files
 from netspec.rundir.directory import run_folders, runs
 from netspec.runners.training.saver import newest_whole
@@ -114,6 +115,30 @@ def test_a_file_system_that_is_read_only(spec):
         said = r"cannot write .*fixed/runs/tiny: the file system is read-only; choose another folder with --out"
         with pytest.raises(NetspecError, match=said):
             train(spec, out=spec.parent / "fixed" / "runs")
+
+
+@pytest.mark.parametrize("what", ["a file", "a link to nowhere", "nothing"])
+def test_a_checkpoint_folder_that_is_none_any_more(spec, what):
+    """The message is of the write that failed, not of the clean-up after it, which fails too."""
+
+    def listen(event):
+        if isinstance(event, IterationDone) and event.iteration == 5:
+            folder = run_folders(spec.parent / "runs")[0] / "checkpoints"
+            folder.rename(folder.with_name("aside"))
+            if what == "a file":
+                folder.write_text("")
+            elif what == "a link to nowhere":
+                folder.symlink_to("nowhere")
+
+    why = "Not a directory" if what == "a file" else "No such file or directory"
+    with pytest.raises(NetspecError, match=rf"cannot write .*checkpoints/iteration-\d+\.safetensors: {why}; [^\n]*$"):
+        train(spec, listener=listen)
+    (folder,) = run_folders(spec.parent / "runs")
+    if what != "nothing":
+        (folder / "checkpoints").unlink()
+    (folder / "aside").rename(folder / "checkpoints")
+    expected = final(train(spec, out=spec.parent / "whole")[0])
+    assert same(final(train(spec, resume="latest")[0]), expected)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

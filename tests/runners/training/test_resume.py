@@ -1,11 +1,13 @@
 """Going on with a run: as if it had never been interrupted, or not at all."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import run_damage
 from training_runs import SPEC, final, same, spec, stopping_after, told, train, whole
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, SpecError
 from netspec.events import CheckpointWritten, IterationDone, Note, RunStarted
 from netspec.rundir.directory import read_history
 from netspec.runners.training import checkpoint
@@ -119,6 +121,62 @@ def test_with_every_checkpoint_damaged_it_stops(spec, whole):
         path.write_bytes(b"")
     with pytest.raises(NetspecError, match=r"no checkpoint is whole and finite:\n.*15.safetensors: damaged"):
         train(spec, resume="latest")
+
+
+HOSTILE = {
+    "a position beyond the set": lambda values: values.update(position=2**40),
+    "a spec that is none": lambda values: values["spec"].update(layers=[{"name": "x", "type": "magic"}]),
+    "a text for a number": lambda values: values["given"]["train"].update(batch="many"),
+    "no seed": lambda values: values.pop("seed"),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_a_checkpoint_of_right_sums_that_cannot_be_is_passed_over_and_named(spec, whole, change):
+    newest = listed(whole.folder / "checkpoints")[0]
+    metadata, tensors = run_damage.read(newest)
+    values = json.loads(metadata["netspec"])
+    change(values)
+    run_damage.write(newest, json.dumps(values), tensors)
+    result, events = train(spec, resume="latest")
+    texts = [note.text for note in told(events, Note)]
+    assert any(text.startswith(f"{newest}: ") and "set aside as" in text for text in texts)
+    assert told(events, RunStarted)[0].iteration == 10
+    assert same(final(result), final(train(spec)[0]))
+
+
+def test_where_no_checkpoints_spec_holds_none_is_set_aside(spec, whole):
+    """The reason may be a plugin that was not named this time."""
+    for path in listed(whole.folder / "checkpoints"):
+        metadata, tensors = run_damage.read(path)
+        run_damage.write(path, metadata["netspec"].replace('"type": "relu"', '"type": "mine"'), tensors)
+    before = sorted(whole.folder.rglob("*"))
+    with pytest.raises(SpecError, match=r"iteration-00000015\.safetensors:1:1: relu1: unknown layer type 'mine'"):
+        train(None, resume=str(whole.folder))
+    assert sorted(whole.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("change", ["lost", "another's", "of another shape"])
+def test_tensors_that_do_not_fit_are_told_with_their_file(spec, whole, change):
+    newest = listed(whole.folder / "checkpoints")[0]
+    metadata, tensors = run_damage.read(newest)
+    bias = tensors.pop("fc.bias") if change == "lost" else tensors["fc.bias"]
+    tensors |= {} if change == "lost" else {"other": bias} if change == "another's" else {"fc.bias": bias[1:]}
+    run_damage.write(newest, metadata["netspec"], tensors)
+    with pytest.raises(NetspecError, match=rf"^{newest}: these tensors do not fit the network: '(fc\.bias|other)'"):
+        train(spec, resume="latest")
+
+
+def test_a_link_to_a_checkpoint_is_followed_where_a_person_names_it(spec, whole):
+    link = spec.parent / "best.safetensors"
+    link.symlink_to(whole.checkpoint)
+    result, _ = train(None, resume=str(link), out=spec.parent / "branch", epochs=4)
+    assert result.iteration == 20
+    inside = whole.folder / "checkpoints" / "iteration-00000099.safetensors"
+    inside.symlink_to(whole.checkpoint)
+    result, events = train(spec, resume="latest", epochs=4)
+    assert f"{inside}: is a link, which is not followed" in " ".join(note.text for note in told(events, Note))
+    assert result.iteration == 20
 
 
 def test_there_must_be_something_to_resume(spec):

@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 from datetime import datetime
+from unittest.mock import ANY
 
 import pytest
 
 from netspec.errors import NetspecError
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, Note, RunFinished, RunStarted
 from netspec.machine import atomic_files as storage
-from netspec.rundir import directory as rundir
-from netspec.rundir.directory import RunDirectory, is_locked, read_history, run_folders, runs
-from netspec.rundir.metrics import FILE, as_line, read_metrics
+from netspec.rundir import lock
+from netspec.rundir.directory import RunDirectory, read_history, run_folders, runs
+from netspec.rundir.lock import is_locked
+from netspec.rundir.metrics import FILE, Metrics, as_line, read_metrics
 from netspec.runners.training.journal import Journal
 
 NOW = datetime(2026, 1, 31, 12, 0, 5)
@@ -38,7 +40,8 @@ def test_a_directory_is_held_by_one_run_only(tmp_path):
         with pytest.raises(NetspecError, match=r"process \d+ is training here"):
             RunDirectory(held.path)
         code = (
-            "import sys; from pathlib import Path; from netspec.rundir.directory import *\n"
+            "import sys; from pathlib import Path; from netspec.rundir.directory import *; "
+            "from netspec.rundir.lock import *\n"
             "path = Path(sys.argv[1])\n"
             "try: RunDirectory(path)\nexcept Exception as error: print(is_locked(path), error)"
         )
@@ -59,7 +62,7 @@ def test_asking_takes_no_lock(tmp_path, monkeypatch):
         raise AssertionError("the lock was taken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rundir.fcntl, "lockf", refuse)
+        patch.setattr(lock.fcntl, "lockf", refuse)
         assert not is_locked(folder.path)
         (folder.path / "lock").unlink()
         assert not is_locked(folder.path)
@@ -69,7 +72,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
     def none(*args):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(rundir.fcntl, "lockf", none)
+    monkeypatch.setattr(lock.fcntl, "lockf", none)
     with pytest.raises(NetspecError, match=r"cannot write .*lock: No locks available"):
         RunDirectory.create(tmp_path, "net", NOW)
 
@@ -121,9 +124,8 @@ def test_lines_that_a_resumption_made_void_are_left_out(tmp_path):
     events = [STARTED, *map(iteration, range(1, 8)), RunStarted("net", "f", 3, 5, 15, 5, 4), *map(iteration, (6, 7, 8))]
     text = "".join(as_line(event) + "\n" for event in events)
     (tmp_path / FILE).write_text(text + '{"event": "iter')
-    kept = [line["iteration"] for line in read_metrics(tmp_path) if line["event"] == "iteration"]
-    assert kept == list(range(1, 9))
-    assert read_metrics(tmp_path / "none") == []
+    assert list(read_metrics(tmp_path).iterations.iteration) == list(range(1, 9))
+    assert read_metrics(tmp_path / "none") == Metrics(iterations=ANY)
 
 
 def test_the_list_of_runs(tmp_path):

@@ -11,6 +11,7 @@ from records import RECORD
 
 from netspec.errors import NetspecError
 from netspec.runners.execution.session import Session
+from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Evaluated, Record
 from netspec.runners.training.saver import Saver, listed, newest_whole, path_of, ranked, set_aside
 from netspec.store.write_gate import Gate
@@ -86,7 +87,7 @@ def test_what_goes_wrong_in_the_thread_is_raised(tmp_path, monkeypatch):
     def fail(path, checkpoint):
         raise NetspecError("the disk is full")
 
-    monkeypatch.setattr("netspec.runners.training.saver.checkpoint.write", fail)
+    monkeypatch.setattr(checkpoint, "write", fail)
     saver.save(at(2, None))
     with pytest.raises(NetspecError, match="the disk is full"):
         saver.wait()

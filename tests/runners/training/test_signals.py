@@ -105,10 +105,3 @@ def test_a_terminal_that_is_gone_hears_no_more():
     journal(Note("two"))
     assert heard == [Note("one")]
 
-
-def test_a_closed_pipe_is_not_a_terminal():
-    def closed(event):
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-
-    with pytest.raises(BrokenPipeError):
-        Journal(closed)(Note("one"))
