@@ -54,11 +54,11 @@ def run(
 
     ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
     ``spec`` may then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is
-    in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``listener``
-    hears the events in order, on a thread of its own: each before training goes on, unless it takes more than 10
-    seconds. It ends the run by raising NetspecError; where it raises anything else it hears no more, with a
-    RuntimeWarning at the end. ``trace`` takes at most 200,000 spans. SIGINT, SIGTERM and SIGHUP end the iteration,
-    write a checkpoint and return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
+    in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace`` is
+    for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training goes
+    on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it
+    is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
+    return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.runners.training.launch import launch
     from netspec.runners.training.request import Request

@@ -17,7 +17,7 @@ FLOAT32_MAX = 3.4028234663852886e38
 
 
 def _is_whole(value: Any) -> bool:
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < MAX_INT)
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 2**63)
     return whole and not isinstance(value, bool)
 
 

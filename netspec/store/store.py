@@ -13,7 +13,7 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Device
 from netspec.errors import NetspecError
 from netspec.init import initial, pieces
-from netspec.machine import threads
+from netspec.machine import start_threads
 from netspec.machine.environment import cores
 from netspec.planning.identities import STORED, BufferKey, TensorKey
 from netspec.planning.plan import Buffer, Logical, Plan
@@ -69,7 +69,7 @@ class Store:
             for name, key in self._keys.items():
                 init = dict(self.initials[key])
                 what = (init, self._shape(key), init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
-                with threads.starting("netspec-init"):
+                with start_threads.starting("netspec-init"):
                     if self._in_columns(key):
                         drawn += [pool.submit(self._put_rows, key, draw) for draw in pieces(*what)]
                     else:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from netspec.device.base import Call
 from netspec.errors import NetspecError
-from netspec.machine import threads
+from netspec.machine import start_threads
 from netspec.machine.cleanup import on_error
 from netspec.planning.identities import StepKey
 from netspec.planning.plan import Step
@@ -63,7 +63,7 @@ class ThreadRunner(Runner):
             for name, steps in queues.items()
         ]
         with on_error(self.close):
-            threads.start(self._threads)
+            start_threads.start(self._threads)
 
     def run(self) -> None:
         """One iteration. Raises NetspecError naming the step that failed or that nobody finished."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener
-from netspec.machine import threads
+from netspec.machine import start_threads
 
 PATIENCE_S = 10.0
 """How long the training waits for a listener that is at an event, and its end for one that is behind."""
@@ -36,7 +36,7 @@ class Outlet:
         thread = threading.Thread(target=self._serve, name="netspec-listener", daemon=True)
         self._thread: threading.Thread | None = thread
         try:
-            threads.start([thread])
+            start_threads.start([thread])
         except NetspecError:  # the system has none to spare: the calling thread then does it
             self._thread = None
 

@@ -68,7 +68,6 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     record = origin.record
     run, _ = (from_canonical(recorded, str(origin.path)) for recorded in (record.spec, record.given))
     given = record.given if request.spec is None else _given(request.spec, request.sets)
-    run, _ = (from_canonical(recorded, str(origin.path)) for recorded in (record.spec, record.given))
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]
     spec = with_data(loads(resolved(run), RUN_FILE, sets), request.data)

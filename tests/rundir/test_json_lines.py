@@ -5,7 +5,7 @@ import os
 import pytest
 
 from netspec.errors import NetspecError
-from netspec.rundir import json_lines as lines
+from netspec.rundir import json_lines
 from netspec.rundir.json_lines import Faults, Lines, numbered, parsed
 
 
@@ -25,7 +25,7 @@ def test_odd_lines_are_told_with_their_numbers_and_the_rest_is_read(tmp_path):
 
 
 def test_a_line_without_end_takes_no_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "LONGEST", 100)
+    monkeypatch.setattr(json_lines, "LONGEST", 100)
     path = tmp_path / "x"
     path.write_bytes(b'{"a": 1}\n' + b"x" * 1000 + b'\n{"b": 2}\n' + b"y" * 100)
     found, told = read(path)

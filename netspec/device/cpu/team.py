@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from netspec.machine import threads
+from netspec.machine import start_threads
 from netspec.machine.cleanup import on_error
 
 Block = tuple[int, int]
@@ -64,7 +64,7 @@ class Team:
             for member in range(1, size)
         ]
         with on_error(self._abort):
-            threads.start(self._threads)
+            start_threads.start(self._threads)
 
     def run(self, job: Job) -> None:
         """Run a pass to its end on all members; an exception in any is raised here."""

@@ -125,7 +125,7 @@ def test_with_every_checkpoint_damaged_it_stops(spec, whole):
 
 HOSTILE = {
     "a position beyond the set": lambda values: values.update(position=2**40),
-    "a spec that is none": lambda values: values["spec"].update(layers=[{"name": "x", "type": "relu"}]),
+    "a spec that is none": lambda values: values["spec"].update(layers=[{"name": "x", "type": "magic"}]),
     "a text for a number": lambda values: values["given"]["train"].update(batch="many"),
     "no seed": lambda values: values.pop("seed"),
 }
