@@ -11,7 +11,6 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-MAX_INT = 2**63 - 1
 FLOAT32_MAX = 3.4028234663852886e38
 """The largest number of the type that networks compute in."""
 

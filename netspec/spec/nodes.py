@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from netspec.contract.values import MAX_INT
 from netspec.errors import Mark, Problem, SpecError
-from netspec.spec.scalars import Value
+from netspec.spec.scalars import MAX_INT, Value
 
 MAX_DEPTH = 40
 

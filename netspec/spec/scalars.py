@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 
-from netspec.contract.values import MAX_INT
-
 Value = None | bool | int | float | str
 
+MAX_INT = 2**63 - 1
 
 _WORDS: dict[str, Value] = {word: None for word in ("", "~", "null", "Null", "NULL")}
 _WORDS.update({word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")})

@@ -65,7 +65,7 @@ def locate(resume: str, out: str | Path, name: str | None) -> Path:
     Raises NetspecError where there is nothing to go on from.
     """
     path = _latest(out, name) if resume == "latest" else Path(resume)
-    if not os.path.lexists(path):
+    if not path.exists():
         raise NetspecError(f"{resume}: no such run directory or checkpoint")
     if path.is_dir() and not os.path.lexists(path / START) and not saver.listed(path / CHECKPOINTS):
         raise NetspecError(f"{path}: not a run directory, or of a run that never began")
