@@ -48,7 +48,7 @@ def test_a_capture_holds_kernels_copies_and_events_alone(monkeypatch):
     counted = Counter(_without_contexts(inside))
     assert set(counted) == {"kernel", "HtoD", "DtoH", "2D", "", "EventRecord", "StreamWaitEvent"} & set(counted)
     assert counted["HtoD"] == 4  # counters and rates of two devices; images come up outside
-    assert counted["DtoH"] == 3  # the report and two verdicts
+    assert counted["DtoH"] == 5  # the report, two verdicts, and the flags of two devices' updates
     assert counted["kernel"] == Counter(first)["kernel"] > 20
 
 
