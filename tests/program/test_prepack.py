@@ -39,7 +39,15 @@ def oracle() -> list[Any]:
         return list(outcomes(runner="serial"))
 
 
-@pytest.mark.parametrize("options", [{"runner": "serial"}, {}, {"opener": chaos(1)}, {"opener": teams(2, 3)}], ids=str)
+WAYS: dict[str, dict[str, Any]] = {
+    "serial": {"runner": "serial"},
+    "overlapped": {},
+    "chaos": {"opener": chaos(1)},
+    "teams": {"opener": teams(2, 3)},
+}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
 def test_the_same_bits_as_when_made_every_time(options: dict[str, Any], oracle: list[Any]) -> None:
     assert list(outcomes(**options)) == oracle
     assert oracle[0] == oracle[2] == oracle[-1] != oracle[4]
