@@ -5,8 +5,10 @@ import random
 import tracemalloc
 
 import pytest
+from cli_tools import netspec
 
 from netspec.rundir import metrics
+from netspec.rundir.directory import began
 from netspec.rundir.metrics import FILE, RECENT, read_metrics
 
 PER_EPOCH = 500
@@ -126,3 +128,13 @@ def test_errors_of_a_thousand_names_take_no_thousand_columns(tmp_path):
     write(tmp_path, *(line("iteration", 1, iteration=n, epoch=1, errors=each) for n, each in enumerate(errors, 1)))
     found = read_metrics(tmp_path).iterations
     assert len(found) == 200 and len(found.errors) == 8
+
+
+@pytest.mark.parametrize("time", ["NaN", "1e300", "-1", '"now"', "null", "[]", "true"])
+def test_a_run_that_began_at_no_time_is_listed_all_the_same(tmp_path, time):
+    folder = tmp_path / "net" / "x"
+    folder.mkdir(parents=True)
+    for name in ("spec.resolved.yaml", "history.jsonl", FILE):
+        (folder / name).write_text(f'{{"what": "start", "event": "note", "time": {time}}}\n')
+    assert netspec("runs", "--out", tmp_path).code == 0
+    assert began(folder) == (folder / "spec.resolved.yaml").stat().st_mtime
