@@ -2,9 +2,9 @@
 
 Operands lie in shared memory, ``BLOCK_K`` of the K dimension (a stage) at a time, in one of two orders: "lines", the
 terms of a row side by side (K contiguous), or "terms", all rows of a term side by side. float4s are swizzled within
-both (``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in the layout
-of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two neighbouring
-rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
+both (``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in the
+layout of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two
+neighbouring rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
 
 A thread (``g`` = lane // 4, ``q`` = lane % 4) holds terms q, q + 4, q + 8 and q + 12 of
 
