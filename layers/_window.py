@@ -76,40 +76,24 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
 
 
 @device
-def clip(position, stride, pad, size, length):
-    """The pixels [first, stop) of a window that lie inside the image, along one axis."""
-    start = position * stride - pad
-    return max(start, 0), min(start + size, length)
+def clip(window, oh, ow, x):
+    """Rows [top, bottom) and columns [left, right) of window (oh, ow) that lie inside the image."""
+    top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
+    return max(top, 0), min(top + window.size_h, x.shape[1]), max(left, 0), min(left + window.size_w, x.shape[2])
 
 
 @device
-def covering(pixel, stride, pad, size, count):
-    """The windows [first, stop) that a pixel lies in, along one axis."""
-    return max(pixel + pad - size + stride, 0) // stride, min((pixel + pad) // stride + 1, count)
+def covering_rows(window, ih, y):
+    """The rows [above, below) of the windows that row ih of the image lies in."""
+    h = ih + window.pad_top
+    return max(h - window.size_h + window.stride_h, 0) // window.stride_h, min(h // window.stride_h + 1, y.shape[1])
 
 
 @device
-def clip_rows(window, oh, height):
-    """The rows [first, stop) of the windows of output row oh that lie inside the image."""
-    return clip(oh, window.stride_h, window.pad_top, window.size_h, height)
-
-
-@device
-def clip_columns(window, ow, width):
-    """The columns [first, stop) of the windows of output column ow that lie inside the image."""
-    return clip(ow, window.stride_w, window.pad_left, window.size_w, width)
-
-
-@device
-def covering_rows(window, ih, out_h):
-    """The output rows [first, stop) whose windows reach row ih of the image."""
-    return covering(ih, window.stride_h, window.pad_top, window.size_h, out_h)
-
-
-@device
-def covering_columns(window, iw, out_w):
-    """The output columns [first, stop) whose windows reach column iw of the image."""
-    return covering(iw, window.stride_w, window.pad_left, window.size_w, out_w)
+def covering_columns(window, iw, y):
+    """The columns [before, after) of the windows that column iw of the image lies in."""
+    w = iw + window.pad_left
+    return max(w - window.size_w + window.stride_w, 0) // window.stride_w, min(w // window.stride_w + 1, y.shape[2])
 
 
 @device

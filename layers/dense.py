@@ -7,18 +7,7 @@ from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_dense
 from netspec.layers._dense_sizes import Sizes, sizes_of
 from netspec.layers._filters import BIAS_INIT, INIT, image_groups, initial_bias
-from netspec.plugin import (
-    Flops,
-    Layer,
-    LayerError,
-    Param,
-    Tensor,
-    backward,
-    boolean,
-    forward,
-    integer,
-    register,
-)
+from netspec.plugin import Flops, Layer, LayerError, Param, Tensor, backward, boolean, forward, integer, register
 
 
 @register("dense")

@@ -2,15 +2,7 @@
 
 from netspec.layers._cpu import pool_rows
 from netspec.layers._cuda import pool_float4, pool_plain
-from netspec.layers._window import (
-    Window,
-    clip_columns,
-    clip_rows,
-    covering_columns,
-    covering_rows,
-    place_in,
-    window_of,
-)
+from netspec.layers._window import Window, clip, covering_columns, covering_rows, place_in, window_of
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, forward, padding, pair, register
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
@@ -75,9 +67,8 @@ class Pool(Layer):
     def max_cpu(start, stop, x, y, argmax, window: Window):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
-                top, bottom = clip_rows(window, oh, x.shape[1])
                 for ow in range(y.shape[2]):
-                    left, right = clip_columns(window, ow, x.shape[2])
+                    top, bottom, left, right = clip(window, oh, ow, x)
                     best, where = y[n, oh, ow], argmax[n, oh, ow]
                     for c in range(y.shape[3]):
                         best[c], where[c] = x[n, top, left, c], place_in(window, top, left, oh, ow)
@@ -94,9 +85,8 @@ class Pool(Layer):
     def max_only_cpu(start, stop, x, y, window: Window):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
-                top, bottom = clip_rows(window, oh, x.shape[1])
                 for ow in range(y.shape[2]):
-                    left, right = clip_columns(window, ow, x.shape[2])
+                    top, bottom, left, right = clip(window, oh, ow, x)
                     best = y[n, oh, ow]
                     best[:] = x[n, top, left]
                     for ih in range(top, bottom):
@@ -110,9 +100,9 @@ class Pool(Layer):
     def d_max_cpu(start, stop, dy, argmax, d_x, window: Window):
         for n in range(start, stop):
             for ih in range(d_x.shape[1]):
-                above, below = covering_rows(window, ih, dy.shape[1])
+                above, below = covering_rows(window, ih, dy)
                 for iw in range(d_x.shape[2]):
-                    before, after = covering_columns(window, iw, dy.shape[2])
+                    before, after = covering_columns(window, iw, dy)
                     total = d_x[n, ih, iw]
                     total[:] = 0
                     for oh in range(above, below):
@@ -126,9 +116,8 @@ class Pool(Layer):
     def average_cpu(start, stop, x, y, window: Window):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
-                top, bottom = clip_rows(window, oh, x.shape[1])
                 for ow in range(y.shape[2]):
-                    left, right = clip_columns(window, ow, x.shape[2])
+                    top, bottom, left, right = clip(window, oh, ow, x)
                     total, count = y[n, oh, ow], x.dtype.type((bottom - top) * (right - left))
                     total[:] = 0
                     for ih in range(top, bottom):
@@ -143,15 +132,14 @@ class Pool(Layer):
     def d_average_cpu(start, stop, dy, d_x, window: Window):
         for n in range(start, stop):
             for ih in range(d_x.shape[1]):
-                above, below = covering_rows(window, ih, dy.shape[1])
+                above, below = covering_rows(window, ih, dy)
                 for iw in range(d_x.shape[2]):
-                    before, after = covering_columns(window, iw, dy.shape[2])
+                    before, after = covering_columns(window, iw, dy)
                     total = d_x[n, ih, iw]
                     total[:] = 0
                     for oh in range(above, below):
-                        top, bottom = clip_rows(window, oh, d_x.shape[1])
                         for ow in range(before, after):
-                            left, right = clip_columns(window, ow, d_x.shape[2])
+                            top, bottom, left, right = clip(window, oh, ow, d_x)
                             gradient, share = dy[n, oh, ow], 1.0 / dy.dtype.type((bottom - top) * (right - left))
                             for c in range(d_x.shape[3]):
                                 total[c] += gradient[c] * share

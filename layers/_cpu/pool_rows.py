@@ -4,14 +4,7 @@ The plain kernels load and store the running maximum once a pixel; here three pi
 window, are compared in registers. Positions are rows of pixels, so that a team shares out even a single image.
 """
 
-from netspec.layers._window import (
-    Window,
-    clip_columns,
-    clip_rows,
-    covering_columns,
-    covering_rows,
-    place_in,
-)
+from netspec.layers._window import Window, clip, covering_columns, covering_rows, place_in
 from netspec.plugin import Variant, backward, device, forward
 
 MAX = {"mode": "max"}
@@ -120,9 +113,8 @@ def max_rows(start, stop, x, y, argmax, window: Window):
     depth, pixels, maxima, places = y.shape[3], x.reshape(x.size), y.reshape(y.size), argmax.reshape(y.size)
     for row in range(start, stop):
         n, oh = row // y.shape[1], row % y.shape[1]
-        top, bottom = clip_rows(window, oh, x.shape[1])
         for ow in range(y.shape[2]):
-            left, right = clip_columns(window, ow, x.shape[2])
+            top, bottom, left, right = clip(window, oh, ow, x)
             at = (row * y.shape[2] + ow) * depth
             best, where = maxima[at : at + depth], places[at : at + depth]
             for ih in range(top, bottom):
@@ -147,9 +139,8 @@ def max_only_rows(start, stop, x, y, window: Window):
     depth, pixels, maxima = y.shape[3], x.reshape(x.size), y.reshape(y.size)
     for row in range(start, stop):
         n, oh = row // y.shape[1], row % y.shape[1]
-        top, bottom = clip_rows(window, oh, x.shape[1])
         for ow in range(y.shape[2]):
-            left, right = clip_columns(window, ow, x.shape[2])
+            top, bottom, left, right = clip(window, oh, ow, x)
             at = (row * y.shape[2] + ow) * depth
             for ih in range(top, bottom):
                 line = pixels[((n * x.shape[1] + ih) * x.shape[2] + left) * depth :]
@@ -193,9 +184,9 @@ def d_max_rows(start, stop, dy, argmax, d_x, window: Window):
     depth, gradients, places, totals = dy.shape[3], dy.reshape(dy.size), argmax.reshape(dy.size), d_x.reshape(d_x.size)
     for row in range(start, stop):
         n, ih = row // d_x.shape[1], row % d_x.shape[1]
-        above, below = covering_rows(window, ih, dy.shape[1])
+        above, below = covering_rows(window, ih, dy)
         for iw in range(d_x.shape[2]):
-            before, after = covering_columns(window, iw, dy.shape[2])
+            before, after = covering_columns(window, iw, dy)
             at, count = (row * d_x.shape[2] + iw) * depth, after - before
             total = totals[at : at + depth]
             if above >= below or count <= 0:

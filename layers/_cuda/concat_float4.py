@@ -27,6 +27,13 @@ def pair(size):
 
 
 @device
+def places(first, second, channels, width, offset, span, total):
+    """Where both lie in the output."""
+    place = place_of_four(first, channels, width, offset, span, total)
+    return place, place_of_four(second, channels, width, offset, span, total)
+
+
+@device
 def copy_pair(source, a, b, target, p, q):
     """Copy two float4s: both loads before the first store."""
     c, d = load4(source, a), load4(source, b)
@@ -38,8 +45,7 @@ def copy_pair(source, a, b, target, p, q):
 def forward_vector_cuda(x, y, channels, width, offset, span, total):
     first, second = pair(x.size)
     if 4 * first < x.size:
-        p = place_of_four(first, channels, width, offset, span, total)
-        q = place_of_four(second, channels, width, offset, span, total)
+        p, q = places(first, second, channels, width, offset, span, total)
         copy_pair(x, 4 * first, 4 * second, y, p, q)
 
 
@@ -47,8 +53,7 @@ def forward_vector_cuda(x, y, channels, width, offset, span, total):
 def backward_vector_cuda(dy, d_x, channels, width, offset, span, total):
     first, second = pair(d_x.size)
     if 4 * first < d_x.size:
-        p = place_of_four(first, channels, width, offset, span, total)
-        q = place_of_four(second, channels, width, offset, span, total)
+        p, q = places(first, second, channels, width, offset, span, total)
         copy_pair(dy, p, q, d_x, 4 * first, 4 * second)
 
 

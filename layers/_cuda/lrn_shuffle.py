@@ -132,14 +132,14 @@ def gradient(x, dy, four, width, reach, back, response):
 
 
 @device
-def put(d_x, beside, four, values):
+def put(d_x, residual, four, values):
     """Four channels of the gradient, through what follows."""
-    a, b, c, d = backward_epilogue(values[0], values[1], values[2], values[3], beside, 4 * four, 4, True)
+    a, b, c, d = backward_epilogue(values[0], values[1], values[2], values[3], residual, 4 * four, 4, True)
     store4(d_x, 4 * four, a, b, c, d)
 
 
 @backward("cuda", over="d_x", grid=blocks, threads=THREADS, linear=True, writes="d_x")
-def backward_vector_cuda(x, dy, d_x, beside, width, response: Response):
+def backward_vector_cuda(x, dy, d_x, residual, width, response: Response):
     """d_x = dy * power - coupling * x * the sum of x * dy * power / scale over the channels that x is scaled with."""
     lane, four = lane_and_four()
     i, j = existing(four, x.size), existing(np.int32(four + WRITERS), x.size)
@@ -148,9 +148,9 @@ def backward_vector_cuda(x, dy, d_x, beside, width, response: Response):
     a = gradient(x0, dy0, i, width, reach, back, response)
     b = gradient(x1, dy1, j, width, reach, back, response)
     if writes(lane, four, x.size):
-        put(d_x, beside, i, a)
+        put(d_x, residual, i, a)
     if writes(lane, np.int32(four + WRITERS), x.size):
-        put(d_x, beside, j, b)
+        put(d_x, residual, j, b)
 
 
 def _supports(layer, t):

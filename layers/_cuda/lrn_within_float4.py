@@ -95,105 +95,83 @@ def column(x, strip, pair):
     return h, w, rows, np.int32(x.shape[2] - w)
 
 
+def make_sweep(write, squared):
+    """A device function that calls ``write(i, total, state)`` for each of a thread's pixels, which lie at ``i``.
+
+    ``total`` are the sums of ``source``, or of its squares, over the windows that reach ``before`` and ``after``.
+    """
+
+    @device
+    def write_column(x, i, totals, rows, state):
+        apart = np.int32(x.shape[2] * x.shape[3])
+        write(i, totals[0], state)
+        if rows > 1:
+            write(np.int32(i + apart), totals[1], state)
+        if rows > 2:
+            write(np.int32(i + 2 * apart), totals[2], state)
+        if rows > 3:
+            write(np.int32(i + 3 * apart), totals[3], state)
+
+    @device
+    def sweep(x, source, before, after, state):
+        n, strip, pair, c = place(x.shape[3])
+        h, w, rows, columns = column(x, strip, pair)
+        if rows > 0:
+            left, right = sums(source, n, h, w, c, before, after, squared)
+            i = at(x, h, w, np.int32(image(x, n) + c))
+            write_column(x, i, left, rows, state)
+            if columns > 1:
+                write_column(x, np.int32(i + x.shape[3]), right, rows, state)
+
+    return sweep
+
+
 @device
-def write_scaled(x, y, i, total, response):
+def write_scaled(i, total, state):
     """Four channels of y."""
+    x, y, response = state
     a, b, c, d = scaled(load4(x, i), total, response, response.beta == 0.75)
     store4(y, i, a, b, c, d)
 
 
 @device
-def write_column(x, y, i, totals, rows, response):
-    """Up to four pixels of a column of y."""
-    apart = np.int32(x.shape[2] * x.shape[3])
-    write_scaled(x, y, i, totals[0], response)
-    if rows > 1:
-        write_scaled(x, y, np.int32(i + apart), totals[1], response)
-    if rows > 2:
-        write_scaled(x, y, np.int32(i + 2 * apart), totals[2], response)
-    if rows > 3:
-        write_scaled(x, y, np.int32(i + 3 * apart), totals[3], response)
-
-
-@forward("cuda", over="y", grid=strips, threads=THREADS, writes="y")
-def forward_vector_cuda(x, y, response: Response):
-    """y = x * power of the scale."""
-    n, strip, pair, c = place(x.shape[3])
-    h, w, rows, columns = column(x, strip, pair)
-    if rows > 0:
-        left, right = sums(x, n, h, w, c, response.before, response.after, True)
-        i = at(x, h, w, np.int32(image(x, n) + c))
-        write_column(x, y, i, left, rows, response)
-        if columns > 1:
-            write_column(x, y, np.int32(i + x.shape[3]), right, rows, response)
-
-
-@device
-def write_shares(x, dy, d_x, ratio, i, total, response):
+def write_shares(i, total, state):
     """Four channels of d_x's first part and of the ratios."""
+    x, dy, d_x, ratio, response = state
     (a, b, c, d), (p, q, r, s) = shares(load4(x, i), load4(dy, i), total, response, response.beta == 0.75)
     store4(d_x, i, a, b, c, d)
     store4(ratio, i, p, q, r, s)
 
 
 @device
-def write_column_shares(x, dy, d_x, ratio, i, totals, rows, response):
-    """Up to four pixels of a column of d_x's first part and of the ratios."""
-    apart = np.int32(x.shape[2] * x.shape[3])
-    write_shares(x, dy, d_x, ratio, i, totals[0], response)
-    if rows > 1:
-        write_shares(x, dy, d_x, ratio, np.int32(i + apart), totals[1], response)
-    if rows > 2:
-        write_shares(x, dy, d_x, ratio, np.int32(i + 2 * apart), totals[2], response)
-    if rows > 3:
-        write_shares(x, dy, d_x, ratio, np.int32(i + 3 * apart), totals[3], response)
-
-
-@backward("cuda", over="d_x", grid=strips, threads=THREADS, writes=("d_x", "ratio"))
-def ratio_vector_cuda(x, dy, d_x, ratio, response: Response):
-    """d_x's first part, and what each place adds to the second part of those whose windows reach it."""
-    n, strip, pair, c = place(x.shape[3])
-    h, w, rows, columns = column(x, strip, pair)
-    if rows > 0:
-        left, right = sums(x, n, h, w, c, response.before, response.after, True)
-        i = at(x, h, w, np.int32(image(x, n) + c))
-        write_column_shares(x, dy, d_x, ratio, i, left, rows, response)
-        if columns > 1:
-            write_column_shares(x, dy, d_x, ratio, np.int32(i + x.shape[3]), right, rows, response)
-
-
-@device
-def subtract(x, d_x, i, total, coupling):
+def subtract(i, total, state):
     """Four channels of d_x's second part."""
+    x, d_x, coupling = state
     (a, b, c, d), (p, q, r, s) = load4(x, i), load4(d_x, i)
     p, q = p - coupling * a * total[0], q - coupling * b * total[1]
     store4(d_x, i, p, q, r - coupling * c * total[2], s - coupling * d * total[3])
 
 
-@device
-def subtract_column(x, d_x, i, totals, rows, coupling):
-    """Up to four pixels of a column of d_x's second part."""
-    apart = np.int32(x.shape[2] * x.shape[3])
-    subtract(x, d_x, i, totals[0], coupling)
-    if rows > 1:
-        subtract(x, d_x, np.int32(i + apart), totals[1], coupling)
-    if rows > 2:
-        subtract(x, d_x, np.int32(i + 2 * apart), totals[2], coupling)
-    if rows > 3:
-        subtract(x, d_x, np.int32(i + 3 * apart), totals[3], coupling)
+sweep_scaled, sweep_shares = make_sweep(write_scaled, True), make_sweep(write_shares, True)
+sweep_subtract = make_sweep(subtract, False)
+
+
+@forward("cuda", over="y", grid=strips, threads=THREADS, writes="y")
+def forward_vector_cuda(x, y, response: Response):
+    """y = x * power of the scale."""
+    sweep_scaled(x, x, response.before, response.after, (x, y, response))
+
+
+@backward("cuda", over="d_x", grid=strips, threads=THREADS, writes=("d_x", "ratio"))
+def ratio_vector_cuda(x, dy, d_x, ratio, response: Response):
+    """d_x's first part, and what each place adds to the second part of those whose windows reach it."""
+    sweep_shares(x, x, response.before, response.after, (x, dy, d_x, ratio, response))
 
 
 @backward("cuda", over="d_x", grid=strips, threads=THREADS, writes="d_x")
 def backward_vector_cuda(x, d_x, ratio, response: Response):
     """d_x = its first part - coupling * x * the sum of ratios."""
-    n, strip, pair, c = place(x.shape[3])
-    h, w, rows, columns = column(x, strip, pair)
-    if rows > 0:
-        left, right = sums(ratio, n, h, w, c, response.after, response.before, False)
-        i = at(x, h, w, np.int32(image(x, n) + c))
-        subtract_column(x, d_x, i, left, rows, response.coupling)
-        if columns > 1:
-            subtract_column(x, d_x, np.int32(i + x.shape[3]), right, rows, response.coupling)
+    sweep_subtract(x, ratio, response.after, response.before, (x, d_x, response.coupling))
 
 
 VARIANT = Variant(

@@ -225,12 +225,12 @@ def make_spread(tile, order):
 
 def make_rows(tile):
     """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many rows."""
-    fours, height = tile.columns // 4, tile.rows // tile.warps_m
+    float4s, height = tile.columns // 4, tile.rows // tile.warps_m
 
     @device
     def place():
-        """Its first row of the part and its four columns; it has each ``tile.threads // fours``-th row."""
-        return int32(cuda.threadIdx.x // fours), int32(cuda.threadIdx.x % fours * 4)
+        """Its first row of the part and its four columns; it has each ``tile.threads // float4s``-th row."""
+        return int32(cuda.threadIdx.x // float4s), int32(cuda.threadIdx.x % float4s * 4)
 
     @device
     def count(part, rows):

@@ -170,19 +170,19 @@ def make_d_x(precision, tile):
 
     @device
     def put(row, shared, at, state):
-        d_x, beside, first, c, group, taps, positions, columns, classes = state
+        d_x, residual, first, c, group, taps, positions, columns, classes = state
         pixel = pixel_of(int32(first + row), taps, positions, classes)
         if pixel >= 0:
             e, f, g, h = load4(shared, at)
             index = int32(pixel * columns.pitch + group * columns.share + c)
             count, aligned = int32(columns.share - c), int32(columns.alignment) == FLOAT4
-            e, f, g, h = backward_epilogue(e, f, g, h, beside, index, count, aligned)
+            e, f, g, h = backward_epilogue(e, f, g, h, residual, index, count, aligned)
             put_four(d_x, index, count, columns.alignment, e, f, g, h)
 
     main_loop, (place, write) = tile.main_loop(precision, "lines", "lines", fill), make_write(tile, "lines", put)
 
     def d_x(
-        weight, dy, d_x, beside, back_image: Image, back_runs: Runs, back_positions: Positions, back_columns: Columns,
+        weight, dy, d_x, residual, back_image: Image, back_runs: Runs, back_positions: Positions, back_columns: Columns,
         columns: Columns, classes: Classes,
     ):  # fmt: skip
         shared = cuda.shared.array(size, dy.dtype, alignment=ALIGNMENT)
@@ -202,7 +202,7 @@ def make_d_x(precision, tile):
         sums = main_loop(shared, stages_of(back_runs, limit_h), state)
         own = place()
         c = int32(first_channel + own[1])
-        state = (d_x, beside, first, c, group, taps, back_positions, back_columns, classes)
+        state = (d_x, residual, first, c, group, taps, back_positions, back_columns, classes)
         write(shared, sums, own, back_positions.count - first, c < back_columns.share, state)
 
     return d_x
@@ -212,7 +212,7 @@ def make_d_weight(precision, tile):
     """Kernels of the gradient with respect to the weights, for chunks of the batch and for a batch that is one."""
     copy_pixels = make_copy_pixels(tile.rows, tile.threads)
     copy_gradients = make_copy_gradients(tile.columns, tile.threads)
-    height, width, right_at, fours = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.rows // 4
+    height, width, right_at, float4s = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.rows // 4
     size = tile.stages * tile.stage
 
     @device
@@ -241,7 +241,7 @@ def make_d_weight(precision, tile):
         first, first_filter = tile_at(columns.share, height, width)
         start = int32(chunk * pixels)
         end = int32(min(start + pixels, positions.count))
-        run = find_run(int32(first + cuda.threadIdx.x % fours * 4), runs)
+        run = find_run(int32(first + cuda.threadIdx.x % float4s * 4), runs)
         state = (x, dy, run, first_filter, group, start, end, image, runs, positions, columns)
         sums = main_loop(shared, int32((end - start + BLOCK_K - 1) // BLOCK_K), state)
         own = place()

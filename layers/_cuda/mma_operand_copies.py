@@ -118,13 +118,13 @@ def find_pixel(position, end, across, run, image, positions):
 
 def make_copy_pixels(rows, threads=THREADS):
     """Copies 16 pixels' share of ``rows`` terms of their windows, in terms."""
-    fours = rows // 4
-    each = BLOCK_K * fours // threads
+    float4s = rows // 4
+    each = BLOCK_K * float4s // threads
 
     @device
     def copy_pixels(shared, at, pixel, end, source, run, group, image, runs, positions):
         rows_of_window, runs_to_a_row, alignment = int32(runs.rows), int32(runs.per_row), int32(image.alignment)
-        four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
+        four, term = int32(cuda.threadIdx.x % float4s), int32(cuda.threadIdx.x // float4s * each)
         rest = rest_of(int32(runs.length), run[2]) if run[0] < rows_of_window else int32(0)
         own = int32(group * image.depth + run[2])
         across = run[2] if runs_to_a_row == 1 else int32(0)
@@ -171,13 +171,13 @@ def make_copy_terms(width, threads=THREADS):
 
 def make_copy_weights(columns, threads=THREADS):
     """Copies 16 terms of the weights of ``columns`` filters, in terms."""
-    fours = columns // 4
-    each = BLOCK_K * fours // threads
+    float4s = columns // 4
+    each = BLOCK_K * float4s // threads
     copy_terms = make_copy_terms(columns, threads)
 
     @device
     def copy_weights(shared, at, stage, weight, column, group, runs, filters):
-        four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
+        four, term = int32(cuda.threadIdx.x % float4s), int32(cuda.threadIdx.x // float4s * each)
         f = int32(column + 4 * four)
         # the run of all its terms: runs are counted in float4s
         run = divide(int32(stage * BLOCK_K + term), runs.padded_factor, runs.padded_shift)
@@ -193,13 +193,13 @@ def make_copy_weights(columns, threads=THREADS):
 
 def make_copy_gradients(columns, threads=THREADS):
     """Copies 16 pixels of dy, of which ``columns`` filters, in terms."""
-    fours = columns // 4
-    each = BLOCK_K * fours // threads
+    float4s = columns // 4
+    each = BLOCK_K * float4s // threads
     copy_terms = make_copy_terms(columns, threads)
 
     @device
     def copy_gradients(shared, at, pixel, end, dy, column, group, filters):
-        four, term = int32(cuda.threadIdx.x % fours), int32(cuda.threadIdx.x // fours * each)
+        four, term = int32(cuda.threadIdx.x % float4s), int32(cuda.threadIdx.x // float4s * each)
         f, first = int32(column + 4 * four), int32(pixel + term)
         index, terms = int32(first * filters.pitch + group * filters.share + f), int32(end - first)
         copy_terms(shared, at, four, term, dy, index, filters.pitch, terms, int32(filters.share - f), filters.alignment)

@@ -48,15 +48,10 @@ def clipped(position, stride, pad, size, length):
 
 
 @device
-def clipped_rows(window, oh, height):
-    """The rows of the windows of output row oh, see ``clipped``."""
-    return clipped(oh, window.stride_h, window.pad_top, window.size_h, height)
-
-
-@device
-def clipped_columns(window, ow, width):
-    """The columns of the windows of output column ow, see ``clipped``."""
-    return clipped(ow, window.stride_w, window.pad_left, window.size_w, width)
+def clipped_window(window, oh, ow, x):
+    """``clipped`` for both axes of window (oh, ow)."""
+    rows = clipped(oh, window.stride_h, window.pad_top, window.size_h, x.shape[1])
+    return rows, clipped(ow, window.stride_w, window.pad_left, window.size_w, x.shape[2])
 
 
 @device
@@ -113,8 +108,7 @@ def better12(best, where, values, here):
 @device
 def maximum(x, n, oh, ow, c, window):
     """The largest pixel of a window in four channels and where it is; one that is read again is no larger."""
-    top, bottom, skipped = clipped_rows(window, oh, x.shape[1])
-    left, right, column = clipped_columns(window, ow, x.shape[2])
+    (top, bottom, skipped), (left, right, column) = clipped_window(window, oh, ow, x)
     wide, channels, rows = np.int32(window.size_w), np.int32(x.shape[3]), np.int32(3 if window.size_w <= 3 else 1)
     here, last, row, start = np.int32(skipped * wide + column), np.int32(right - 1), top, np.int32(image(x, n) + c)
     best, where = (LEAST, LEAST, LEAST, LEAST), (here, here, here, here)
@@ -181,8 +175,7 @@ def average_vector_cuda(x, y, window: Window):
     """Averages over the pixels of windows that lie inside."""
     n, oh, ow, c = place(y.shape[3])
     if oh < y.shape[1] and ow < y.shape[2]:
-        top, bottom, _ = clipped_rows(window, oh, x.shape[1])
-        left, right, _ = clipped_columns(window, ow, x.shape[2])
+        (top, bottom, _), (left, right, _) = clipped_window(window, oh, ow, x)
         start, channels, row = np.int32(image(x, n) + c), np.int32(x.shape[3]), top
         end, last, total = np.int32(bottom - 1), np.int32(right - 1), (0.0, 0.0, 0.0, 0.0)
         while row < bottom:
@@ -300,10 +293,9 @@ def d_average_vector_cuda(dy, d_x, window: Window):
         i, j, k, m = windows(dy, n, oh, ow, c)
         a, b, d, e = load4(dy, i), load4(dy, j), load4(dy, k), load4(dy, m)
         above, before = np.int32(oh - 1), np.int32(ow - 1)
-        high = pixels(clipped_rows(window, above, d_x.shape[1]), above, dy.shape[1])
-        low = pixels(clipped_rows(window, oh, d_x.shape[1]), oh, dy.shape[1])
-        near = pixels(clipped_columns(window, before, d_x.shape[2]), before, dy.shape[2])
-        far = pixels(clipped_columns(window, ow, d_x.shape[2]), ow, dy.shape[2])
+        first, last = clipped_window(window, above, before, d_x), clipped_window(window, oh, ow, d_x)
+        high, low = pixels(first[0], above, dy.shape[1]), pixels(last[0], oh, dy.shape[1])
+        near, far = pixels(first[1], before, dy.shape[2]), pixels(last[1], ow, dy.shape[2])
         share = 1.0 / (high * low * near * far)  # one division for all four
         values = (
             added((0.0, 0.0, 0.0, 0.0), a, share * low * far),

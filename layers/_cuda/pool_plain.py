@@ -1,14 +1,6 @@
 """Pooling in CUDA, the plain kernels: one thread an element, neighbouring threads neighbouring channels."""
 
-from netspec.layers._window import (
-    Window,
-    clip_columns,
-    clip_rows,
-    covering_columns,
-    covering_rows,
-    element,
-    place_in,
-)
+from netspec.layers._window import Window, clip, covering_columns, covering_rows, element, place_in
 from netspec.plugin import Variant, backward, cuda, device, forward
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
@@ -26,8 +18,7 @@ def _inputs(t):
 @device
 def largest(x, n, oh, ow, c, window):
     """The largest pixel of a window in a channel, or the first NaN, and its place in the window."""
-    top, bottom = clip_rows(window, oh, x.shape[1])
-    left, right = clip_columns(window, ow, x.shape[2])
+    top, bottom, left, right = clip(window, oh, ow, x)
     best, where = x[n, top, left, c], place_in(window, top, left, oh, ow)
     for ih in range(top, bottom):
         for iw in range(left, right):
@@ -56,8 +47,7 @@ def max_only_cuda(x, y, window: Window):
 def d_max_cuda(dy, argmax, d_x, window: Window):
     n, ih, iw, c = element(cuda.grid(1), d_x)
     if n < d_x.shape[0]:
-        above, below = covering_rows(window, ih, dy.shape[1])
-        before, after = covering_columns(window, iw, dy.shape[2])
+        (above, below), (before, after) = covering_rows(window, ih, dy), covering_columns(window, iw, dy)
         total = 0.0
         for oh in range(above, below):
             for ow in range(before, after):
@@ -71,8 +61,7 @@ def d_max_cuda(dy, argmax, d_x, window: Window):
 def average_cuda(x, y, window: Window):
     n, oh, ow, c = element(cuda.grid(1), y)
     if n < y.shape[0]:
-        top, bottom = clip_rows(window, oh, x.shape[1])
-        left, right = clip_columns(window, ow, x.shape[2])
+        top, bottom, left, right = clip(window, oh, ow, x)
         total = 0.0
         for ih in range(top, bottom):
             for iw in range(left, right):
@@ -84,13 +73,11 @@ def average_cuda(x, y, window: Window):
 def d_average_cuda(dy, d_x, window: Window):
     n, ih, iw, c = element(cuda.grid(1), d_x)
     if n < d_x.shape[0]:
-        above, below = covering_rows(window, ih, dy.shape[1])
-        before, after = covering_columns(window, iw, dy.shape[2])
+        (above, below), (before, after) = covering_rows(window, ih, dy), covering_columns(window, iw, dy)
         total = 0.0
         for oh in range(above, below):
-            top, bottom = clip_rows(window, oh, d_x.shape[1])
             for ow in range(before, after):
-                left, right = clip_columns(window, ow, d_x.shape[2])
+                top, bottom, left, right = clip(window, oh, ow, d_x)
                 total += dy[n, oh, ow, c] / dy.dtype.type((bottom - top) * (right - left))
         d_x[n, ih, iw, c] = total
 

@@ -146,11 +146,11 @@ def probs_vector_cuda(x, probs):
 @backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", phases=("train",))
 def backward_vector_cuda(probs, label, d_x, counters, weight):
     """Four neighbours of a row of the gradient a thread."""
-    fours, place = d_x.shape[1] // 4, cuda.grid(1)
-    i = quotient(place, fours)
+    float4s, place = d_x.shape[1] // 4, cuda.grid(1)
+    i = quotient(place, float4s)
     if i < d_x.shape[0]:
         at, valid = label[i], counters[VALID]
-        known, j = 0 <= at < d_x.shape[1], 4 * (place - i * fours)
+        known, j = 0 <= at < d_x.shape[1], 4 * (place - i * float4s)
         factor = (weight / probs.dtype.type(valid) if known else NAN) if i < valid else 0.0
         a, b, c, d = load4(probs, 4 * place)
         a, b = a - (1.0 if j == at else 0.0), b - (1.0 if j + 1 == at else 0.0)

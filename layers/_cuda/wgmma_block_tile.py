@@ -116,12 +116,12 @@ def make_spread(tile):
 
 def make_place(tile):
     """A device function ``place()``: a thread's first row of a block and its columns; threads left over have no row."""
-    fours, beyond = tile.columns // 4, tile.rows
-    used = THREADS // fours * fours
+    float4s, beyond = tile.columns // 4, tile.rows
+    used = THREADS // float4s * float4s
 
     @device
     def place():
-        row = int32(cuda.threadIdx.x // fours) if cuda.threadIdx.x < used else int32(beyond)
-        return row, int32(cuda.threadIdx.x % fours * 4)
+        row = int32(cuda.threadIdx.x // float4s) if cuda.threadIdx.x < used else int32(beyond)
+        return row, int32(cuda.threadIdx.x % float4s * 4)
 
     return place

@@ -52,7 +52,8 @@ class Kernel:
         lead = (("ops",) if self.host else ()) + (("start", "stop") if self.host or "cpu" in self.backends else ())
         if names[: len(lead)] != lead:
             raise TypeError(f"{self.name}: the first parameters of this kernel must be {', '.join(lead)}")
-        object.__setattr__(self, "args", names[len(lead) :])
+        args = tuple(RESIDUAL if name == _RESIDUAL_IN_0_1 else name for name in names[len(lead) :])
+        object.__setattr__(self, "args", args)
 
     @property
     def name(self) -> str:
@@ -151,19 +152,19 @@ def epilogue(value: Any) -> Any:
 
 
 @device
-def backward_epilogue(a: Any, b: Any, c: Any, d: Any, beside: Any, index: Any, count: Any, aligned: Any) -> Any:
+def backward_epilogue(a: Any, b: Any, c: Any, d: Any, residual: Any, index: Any, count: Any, aligned: Any) -> Any:
     """What a CUDA kernel stores gradients through, four neighbouring ones: the values as they are.
 
-    ``beside`` is a parameter of the kernel, an array of the gradients' shape, in which they stand at ``index``. Where
-    an elementwise layer's backward pass follows, the Program puts its function in this one's place, and what that
-    reads, such as the layer's y, in the array's; else that is what the kernel writes, and nothing reads it. ``count``
-    of them are there, all where they are ``aligned``.
+    ``residual`` is a parameter of the kernel, an array of the gradients' shape, in which they stand at ``index``. Where
+    an elementwise layer's backward pass follows, the Program puts its function in this one's place, and the tensor that
+    it reads, such as the layer's y, in the array's; else that is what the kernel writes, and nothing reads it.
+    ``count`` of them are there, all where they are ``aligned``.
     """
     return a, b, c, d
 
 
-BESIDE = "beside"
-"""The parameter's name."""
+RESIDUAL, _RESIDUAL_IN_0_1 = "residual", "beside"
+"""The parameter's name, and that in plugins of version 0.1."""
 
 
 def _reaches(function: Any, target: Any, seen: tuple[Any, ...] = ()) -> bool:

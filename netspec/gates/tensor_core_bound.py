@@ -1,7 +1,7 @@
 """Upper bound of matrix products on tensor cores, read from the main loop of their machine code: no GPU is needed.
 
-Prints, for each kernel and compute capability, the instructions that a warp runs for a slab of 16 terms, and how many
-cycles a slab takes of each of the units that all warps of a quarter or of a whole multiprocessor share::
+Prints, for each kernel and compute capability, the instructions that a warp runs for a stage of 16 terms, and how many
+cycles a stage takes of each of the units that all warps of a quarter or of a whole multiprocessor share::
 
     python -m netspec.gates.tensor_core_bound            # the largest tiles, tf32
     python -m netspec.gates.tensor_core_bound PATTERN    # kernels whose names contain it, such as d_x or wgmma
@@ -26,8 +26,8 @@ from netspec.kernels.lookup import find_kernel
 
 _FAR_JUMP = re.compile(r"@!(P\d)\s+CALL\.REL\.NOINC `\(\.L_x_\d+\)\s*;\s*/\*[0-9a-f]+\*/\s+BRA")
 """How ptxas ends some loops for Ampere: a call, which does not come back, past the jump to the beginning."""
-QUARTERS, TERMS = 4, 16
-"""Parts of a multiprocessor with an issue slot and a tensor core each, and terms of a slab."""
+QUARTERS, BLOCK_K = 4, 16
+"""Parts of a multiprocessor with an issue slot and a tensor core each, and terms of a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ _TILE = re.compile(r"_(\d+)x(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Slab:
+class Stage:
     """A warp's instructions for one k-step of the main loop, and the cycles that each unit takes for it."""
 
     mix: Counter[str]
@@ -84,7 +84,7 @@ class Slab:
         return max(self.cycles, key=self.cycles.__getitem__)
 
 
-def slab_of(signature: Signature, target: Target) -> Slab:
+def stage_of(signature: Signature, target: Target) -> Stage:
     """The main loop of a kernel of a tile of layers/_cuda/mma_block_tile.py, on the way that aligned operands take."""
     card = CARDS[9, 0] if target[0] == 9 else CARDS[8, 0]
     rows, columns, threads = _tile(signature)
@@ -92,20 +92,20 @@ def slab_of(signature: Signature, target: Target) -> Slab:
     used = resources_of((signature, target))
     warps = threads // 32
     reads = sum(_rounds(name) * count for name, count in mix.items()) * warps
-    copied = (rows + columns) * TERMS * 4 / 128
+    copied = (rows + columns) * BLOCK_K * 4 / 128
     tensor = mix["HMMA"] * card.cycles * warps / QUARTERS
     if mix["HGMMA"]:  # of the operands, each instruction reads 64 rows and all columns, 8 terms
         reads += mix["HGMMA"] * (64 + columns) * 32 // 128
-        tensor = rows * columns * TERMS / _WGMMA
+        tensor = rows * columns * BLOCK_K / _WGMMA
     cycles = {
         "tensor cores": tensor,
         "issue": sum(mix.values()) * warps / QUARTERS,
         "shared memory": reads + copied,
     }
-    slabs = card.processors * card.clock / max(cycles.values()) / 1000  # in 10 ** 12 a second
+    stages = card.processors * card.clock / max(cycles.values()) / 1000  # in 10 ** 12 a second
     blocks = resident(card, used["registers"], used["shared"], threads)
-    operations = 2 * rows * columns * TERMS
-    return Slab(mix, used["registers"], blocks, cycles, slabs * operations, slabs * copied * 128)
+    operations = 2 * rows * columns * BLOCK_K
+    return Stage(mix, used["registers"], blocks, cycles, stages * operations, stages * copied * 128)
 
 
 def _tile(signature: Signature) -> tuple[int, int, int]:
@@ -162,7 +162,7 @@ _HEAD = (
 )
 
 
-def _line(found: Slab) -> str:
+def _line(found: Stage) -> str:
     mix = found.mix
     convert = mix["F2FP"] + mix["FSETP"]
     loads, copies = (sum(n for name, n in mix.items() if name.startswith(kind)) for kind in (("LDS",), ("LDGSTS",)))
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str]) -> int:
     for one in products(*arguments):
         for target in targets(one):
             name = CARDS[9, 0].name if target[0] == 9 else CARDS[8, 0].name
-            print(f"{one.kernel[:38]:38} {name} {_line(slab_of(one, target))}", flush=True)
+            print(f"{one.kernel[:38]:38} {name} {_line(stage_of(one, target))}", flush=True)
     return 0
 
 

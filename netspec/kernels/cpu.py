@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import llvmlite
 import numba
 from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
@@ -45,7 +48,7 @@ def _jit(prepared: Prepared) -> Any:
     key = (prepared.digest, True)
     if key not in _compiled:
         plain = prepared.build(_helper)
-        dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True)(plain)
+        dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, pipeline_class=_KernelCompiler)(plain)
         folder = content_folder(prepared.digest, _target())
         if folder is not None:
             dispatcher._cache = _ContentCache(plain, folder)
@@ -75,6 +78,30 @@ def _target() -> str:
     parts = (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name(), *features)
     told = (f"{name}={value}" for name, value in choosing_variables().items() if name.startswith("NUMBA_"))
     return "\n".join((*parts, *sorted(_FASTMATH), *told))
+
+
+class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """A kernel's code, whose copies of its helpers have names of their own.
+
+    Under the names that numba gives them they would be taken for the helpers' own code, which the process that compiles
+    a kernel holds too, optimised apart from it; a process that loads the kernel from the cache holds the copies alone.
+    The two do not always give the same bits.
+    """
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            is_copy = int(function.linkage) == binding.Linkage.linkonce_odr and not function.is_declaration
+            if is_copy and not function.name.startswith("NRT_"):  # the runtime's own, which a pass of numba looks for
+                function.name = f"{function.name}.{self.name}"
+        super()._optimize_final_module()
+
+
+class _KernelCompiler(Compiler):  # type: ignore[misc]
+    def compile_extra(self, func: Any) -> Any:
+        signature = blake2b(repr(self.state.args).encode(), digest_size=6).hexdigest()
+        self.state.library = _KernelLibrary(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
 
 
 class _Impl(CompileResultCacheImpl):  # type: ignore[misc]

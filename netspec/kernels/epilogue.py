@@ -57,10 +57,10 @@ def _chain(links: tuple[Link, ...]) -> Callable[..., Any]:
 def _four(link: Link) -> Callable[..., Any]:
     """Generated code: a backward function on a float4 of gradients and, if it reads one, of the residual."""
     function, arguments = link
-    scope: dict[str, Any] = {"f0": function, "four_beside": four_beside}
-    lines = ["def epilogue(a, b, c, d, beside, index, count, aligned):"]
+    scope: dict[str, Any] = {"f0": function, "residual4": residual4}
+    lines = ["def epilogue(a, b, c, d, residual, index, count, aligned):"]
     if any(isinstance(name, str) and name != "dy" for name in arguments):
-        lines.append("    p, q, r, s = four_beside(beside, index, count, aligned)")
+        lines.append("    p, q, r, s = residual4(residual, index, count, aligned)")
     results = []
     for gradient, other in zip("abcd", "pqrs", strict=True):
         places = {name: gradient if name == "dy" else other for name in arguments if isinstance(name, str)}
@@ -69,7 +69,7 @@ def _four(link: Link) -> Callable[..., Any]:
 
 
 @device
-def four_beside(array: Any, index: Any, count: Any, aligned: Any) -> Any:
+def residual4(array: Any, index: Any, count: Any, aligned: Any) -> Any:
     """A float4 of the residual, of which ``count`` elements are valid."""
     if aligned:
         return load4(array, index)  # type: ignore[operator]

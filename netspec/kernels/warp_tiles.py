@@ -1,10 +1,10 @@
 """A warp's share of a block tile on tensor cores: fragments from shared memory, mma, accumulators back to it.
 
-Operands lie in shared memory, ``TERMS`` of the K dimension (a slab) at a time, in one of two orders: "lines", the terms
-of a row side by side (K contiguous), or "terms", all rows of a term side by side. float4s are swizzled within both
-(``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in the layout
-of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two neighbouring
-rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
+Operands lie in shared memory, ``BLOCK_K`` of the K dimension (a stage) at a time, in one of two orders: "lines", the
+terms of a row side by side (K contiguous), or "terms", all rows of a term side by side. float4s are swizzled within
+both (``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in the
+layout of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two
+neighbouring rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
 
 A thread (``g`` = lane // 4, ``q`` = lane % 4) holds terms q, q + 4, q + 8 and q + 12 of
 
@@ -32,8 +32,8 @@ Precision = Literal["tf32", "bf16"]
 Side = Literal["left", "right"]
 _Values = list[Any]
 _Steps = list[list[tuple[int, ...]]]
-TERMS = 16
-"""Terms of the K dimension in a slab."""
+BLOCK_K = 16
+"""Terms of the K dimension in a stage."""
 
 
 # Places in shared memory --------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ TERMS = 16
 
 def line_at(line: int, four: int) -> int:
     """Index of a float4 of a line's terms ("lines")."""
-    return line * TERMS + (four ^ line // 2 % 4) * 4
+    return line * BLOCK_K + (four ^ line // 2 % 4) * 4
 
 
 def term_at(term: int, four: int, width: int) -> int:
@@ -67,9 +67,9 @@ def bases(order: Order, side: Side, lane: int, width: int) -> tuple[int, int, in
 def reads(order: Order, side: Side, tiles: int, width: int) -> tuple[int, tuple[tuple[int, int], ...]]:
     """Registers that a load fills (4: ldmatrix), and base and offset of each load of a thread."""
     if order == "lines" and side == "left":
-        return 4, tuple((s, 16 * TERMS * i) for i, s in combinations(range(tiles), range(2)))
+        return 4, tuple((s, 16 * BLOCK_K * i) for i, s in combinations(range(tiles), range(2)))
     if order == "lines":
-        return 4, tuple((0, 8 * TERMS * j) for j in range(tiles))
+        return 4, tuple((0, 8 * BLOCK_K * j) for j in range(tiles))
     apart, own = (2, 2) if side == "left" else (4, 1)
     fours = combinations(range(tiles), range(4))
     return own, tuple((tile % apart, 32 * (tile // apart) + 4 * width * four) for tile, four in fours)
@@ -100,17 +100,17 @@ def zeros(count: int) -> Any:
 
 @cache
 def load(order: Order, side: Side, tiles: int, width: int) -> Any:
-    """``load(array, bases, at)``: a thread's fragments of one operand of the slab at index ``at``."""
+    """``load(array, bases, at)``: a thread's fragments of one operand of the stage at index ``at``."""
     own, places = reads(order, side, tiles, width)
 
     def define(_, array, starts, at):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             given = [builder.sext(base, int64) for base in unpack(builder, args[1], 4)]
             origins = [pointer(context, builder, signature.args[0], args[0], base) for base in given]
-            slab = [builder.gep(origin, [builder.sext(args[2], int64)]) for origin in origins]
+            stage = [builder.gep(origin, [builder.sext(args[2], int64)]) for origin in origins]
             parts: list[Any] = []
             for base, distance in places:
-                place = builder.gep(slab[base], [int64(distance)])
+                place = builder.gep(stage[base], [int64(distance)])
                 if own == 4:
                     parts += [builder.bitcast(word, float32) for word in load_matrices(builder, place)]
                 else:
@@ -148,7 +148,7 @@ def store(order: Order, tiles: int, columns: int, pitch: int) -> Any:
 
 @cache
 def multiply(precision: Precision, tiles: int, columns: int) -> Any:
-    """``multiply(a, b, sums)``: the accumulators with the products of one slab added."""
+    """``multiply(a, b, sums)``: the accumulators with the products of one stage added."""
     counts = (8 * tiles, 4 * columns, 4 * tiles * columns)
 
     def define(_, a, b, sums):  # type: ignore[no-untyped-def]
@@ -183,7 +183,7 @@ def _converted(builder: Any, precision: Precision, words: _Steps, values: _Value
 def _products(
     builder: Any, precision: Precision, tiles: int, columns: int, a: _Values, b: _Values, sums: _Values
 ) -> _Values:
-    """Generate a slab's conversions and mma instructions; returns the accumulators."""
+    """Generate a stage's conversions and mma instructions; returns the accumulators."""
     left = _converted(builder, precision, _LEFT[precision], a, tiles)
     right = _converted(builder, precision, _RIGHT[precision], b, columns)
     results = list(sums)

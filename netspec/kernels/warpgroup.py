@@ -34,14 +34,14 @@ from netspec.kernels.inline_ptx import address, asm, float32, pack, pointer, uin
 from netspec.kernels.instructions import async_copy
 from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
 
-TERMS = 16
+BLOCK_K = 16
 """Terms of a line."""
 ROWS = 64
 """Rows of a block, which one instruction takes."""
 STEP = 8
 """Terms that one instruction takes."""
 _WORD = ir.IntType(64)
-LAYOUT = 2 << 62 | (8 * TERMS * 4 >> 4) << 32 | 1 << 16
+LAYOUT = 2 << 62 | (8 * BLOCK_K * 4 >> 4) << 32 | 1 << 16
 """A descriptor without its address: 64-byte swizzling, bytes from eight lines to the next eight; the last is unused."""
 
 
@@ -89,20 +89,20 @@ def _operand(builder: Any, place: Any) -> Any:
 
 def _shares(left: Any, right: Any, blocks: int) -> list[tuple[Any, int]]:
     """Byte offsets of each instruction's operands from their starts."""
-    steps = range(0, TERMS * 4, STEP * 4)
-    return [(left, step + block * ROWS * TERMS * 4) for step in steps for block in range(blocks)] + [
+    steps = range(0, BLOCK_K * 4, STEP * 4)
+    return [(left, step + block * ROWS * BLOCK_K * 4) for step in steps for block in range(blocks)] + [
         (right, step) for step in steps
     ]
 
 
 def _text(blocks: int, columns: int) -> str:
-    """PTX of a slab's instructions in one piece, so that no register move can come between."""
+    """PTX of a stage's instructions in one piece, so that no register move can come between."""
     each, starts = columns // 2, blocks * columns  # sums count twice: as results, and as inputs tied to them
     kind = f"wgmma.mma_async.sync.aligned.m{ROWS}n{columns}k{STEP}.f32.tf32.tf32"
     lines = ["{", ".reg .pred add;", "setp.ne.b32 add, 1, 0;", "wgmma.fence.sync.aligned;"]
-    for step, block in combinations(range(TERMS // STEP), range(blocks)):
+    for step, block in combinations(range(BLOCK_K // STEP), range(blocks)):
         registers = ",".join(f"${block * each + number}" for number in range(each))
-        left, right = starts + step * blocks + block, starts + TERMS // STEP * blocks + step
+        left, right = starts + step * blocks + block, starts + BLOCK_K // STEP * blocks + step
         lines.append(f"{kind} {{{registers}}}, ${left}, ${right}, add, 1, 1;")
     return "\n".join([*lines, "wgmma.commit_group.sync.aligned;", "}"])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import BESIDE, Backend
+from netspec.contract.kernel import RESIDUAL, Backend
 from netspec.contract.layer import Layer
 from netspec.contract.naming import Argument
 from netspec.kernels.lookup import find_kernel
@@ -161,9 +161,9 @@ class _Fusion:
             return one.over == between and covers_blocks(one) and (large or one.extent <= FEW * one.block)
         follows = isinstance(self._layer(step), Elementwise) and one.writes == (between,)
         if step.op == "backward":
-            beside = _beside(step)
-            whole = all(step.args[other].axis is None for other in beside)
-            follows = follows and len(beside) <= 1 and whole and not one.then
+            residuals = _residuals(step)
+            whole = all(step.args[other].axis is None for other in residuals)
+            follows = follows and len(residuals) <= 1 and whole and not one.then
         return follows and find_kernel(one.kernel).has_epilogue
 
     def _moves(self, step: Step, host: Step, source: Region) -> bool:
@@ -186,7 +186,7 @@ class _Fusion:
         one, fused = passes[match.place], list(host.fused)
         passes[match.place] = replace(one, then=(*one.then, _renamed(step.passes[0], names)))
         if self.kinds[step.device] == "cuda" and step.op == "backward":
-            passes[match.place] = _reading(passes[match.place], *(names[other] for other in _beside(step)))
+            passes[match.place] = _reading(passes[match.place], *(names[other] for other in _residuals(step)))
         fused.insert(sum(len(each.then) for each in passes[: match.place + 1]) - 1, step.key)
         args = {**host.args, **{names[one]: region for one, region in step.args.items()}}
         args[match.between] = match.result
@@ -216,7 +216,7 @@ class _Fusion:
         return self.stands_for.get(key, (key,))
 
 
-def _beside(step: Step) -> list[Argument]:
+def _residuals(step: Step) -> list[Argument]:
     """What an elementwise backward pass takes beside the gradients."""
     taken = [target for _, target in step.passes[0].args if target is not None]
     return [one for one in dict.fromkeys(taken) if one not in PAIRS["backward"]]
@@ -224,10 +224,10 @@ def _beside(step: Step) -> list[Argument]:
 
 def _reading(one: Pass, target: Argument | None = None) -> Pass:
     """A pass whose epilogue reads that; without one, what the kernel writes stands there, see backward_epilogue."""
-    if BESIDE not in dict(one.args):
+    if RESIDUAL not in dict(one.args):
         return one
     place = target or one.writes[0]
-    args = tuple((name, place if name == BESIDE else old) for name, old in one.args)
+    args = tuple((name, place if name == RESIDUAL else old) for name, old in one.args)
     return replace(one, args=args, flat=tuple(dict.fromkeys((*one.flat, place))))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from netspec.contract.kernel import BESIDE, Backend, Direction, Kernel
+from netspec.contract.kernel import RESIDUAL, Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument, argument, check_names
 from netspec.contract.tensor import Tensor
@@ -85,7 +85,7 @@ class _Scope:
         """What a parameter takes; None for a number."""
         if name in numbers and name not in self.arrays:
             return None
-        return self.array(self.kernel.writes[0] if name == BESIDE else name, f"parameter '{name}'")
+        return self.array(self.kernel.writes[0] if name == RESIDUAL else name, f"parameter '{name}'")
 
     def array(self, name: str, what: str) -> Argument:
         """The array of that name."""

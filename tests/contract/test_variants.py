@@ -132,3 +132,10 @@ def test_variants_whose_kernels_do_the_same_are_one_candidate() -> None:
     dense, t = case.layer(), case.layer().tensors(case.given("train"))
     assert candidates(dense, t, "cpu", "forward") == ("gemv", "gemm", "plain")
     assert candidates(dense, t, "cpu", "backward") == ("gemv", "plain")
+
+
+def test_plugins_of_version_0_1_call_the_residual_beside() -> None:
+    def gradient(dy, d_x, beside):  # type: ignore[no-untyped-def]
+        """A pass that stores through backward_epilogue."""
+
+    assert backward("cuda", over="d_x", writes="d_x")(gradient).args == ("dy", "d_x", "residual")

@@ -9,7 +9,7 @@ import pytest
 from compiled import EmulatedCuda, needs_compiler
 from nets import RATES, batch, network, same_bits
 
-from netspec.contract.kernel import BESIDE
+from netspec.contract.kernel import RESIDUAL
 from netspec.contract.naming import Argument
 from netspec.program.fuse import D_X, split
 from netspec.registry import load_plugin
@@ -100,9 +100,9 @@ def test_gradients_through_an_epilogue_have_the_same_bits():
     (name,) = (name for name in steps if name.startswith("conv2.backward"))
     assert [key.layer for key in steps[name].fused] == ["relu1"]
     (one,) = (one for one in steps[name].passes if one.then)
-    assert dict(one.args)[BESIDE] == Argument("y", layer="relu1") and one.writes == (D_X,)
+    assert dict(one.args)[RESIDUAL] == Argument("y", layer="relu1") and one.writes == (D_X,)
     plain = split(steps[name])[0]
-    assert {dict(each.args).get(BESIDE, D_X) for each in plain.passes} == {D_X}
+    assert {dict(each.args).get(RESIDUAL, D_X) for each in plain.passes} == {D_X}
 
 
 def test_layers_of_two_devices_have_the_same_bits():

@@ -82,7 +82,7 @@ def test_nan_and_infinities_reach_what_they_feed(name, variant, card):
 
 
 LARGER = {
-    "tiles and slabs, cut off": ("local", {"filters": 40, "size": 3, "pad": 1}, (40, 5, 6, 36)),
+    "tiles and stages, cut off": ("local", {"filters": 40, "size": 3, "pad": 1}, (40, 5, 6, 36)),
     "more images than a tile has": ("local", {"filters": 33, "size": 3, "stride": 2, "bias": False}, (70, 7, 6, 35)),
     "a bias for all places": ("local", {"filters": 40, "size": 3, "pad": 1, "shared_bias": True}, (35, 5, 6, 36)),
     "AlexNet's classes": ("softmax_loss", {}, (37, 1000), (37,)),

@@ -22,7 +22,7 @@ FENCED, TOGETHER, UNTOUCHED, WAITED = 1, 2, 4, 8
 RIGHT = FENCED | TOGETHER | UNTOUCHED | WAITED
 
 
-def slab(source, target, shift, what, times):
+def stage(source, target, shift, what, times):
     shared = cuda.shared.array(SIZE, source.dtype, alignment=1024)
     t = cuda.threadIdx.x
     for i in range(t, SIZE, 128):
@@ -46,7 +46,7 @@ def slab(source, target, shift, what, times):
 def run(what=RIGHT, shift=0, times=1):
     source = np.random.default_rng(1).standard_normal(SIZE).astype(np.float32)
     target = np.zeros((64 * BLOCKS, COLUMNS), np.float32)
-    launched(slab, source, target.reshape(-1), shift, what, times, threads=128)
+    launched(stage, source, target.reshape(-1), shift, what, times, threads=128)
     return source, target
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from netspec.gates.bank_conflicts import rounds
-from netspec.kernels.warp_tiles import TERMS, bases, line_at, reads, sum_places, term_at
+from netspec.kernels.warp_tiles import BLOCK_K, bases, line_at, reads, sum_places, term_at
 from netspec.layers._cuda import mma_block_tile as _mma_tile
 from netspec.layers._cuda.mma_block_tile import TILES, WARPS_N
 
@@ -44,18 +44,18 @@ def test_copies_to_shared_memory(order, side, tile):
     width, written = size_of(tile, side), set()
     for warp in range(tile.threads // 32):
         threads = range(32 * warp, 32 * warp + 32)
-        for number in range(width * TERMS // 4 // tile.threads):
+        for number in range(width * BLOCK_K // 4 // tile.threads):
             places = [place_of_copy(order, thread, number, width, tile.threads) for thread in threads]
             assert rounds(places, 4) == 4
             written.update(places)
-    assert written == set(range(0, width * TERMS, 4))
+    assert written == set(range(0, width * BLOCK_K, 4))
 
 
 def place_of_copy(order, thread, number, width, threads):
     if order == "lines":
-        return line_at(thread // (TERMS // 4) + threads // (TERMS // 4) * number, thread % (TERMS // 4))
+        return line_at(thread // (BLOCK_K // 4) + threads // (BLOCK_K // 4) * number, thread % (BLOCK_K // 4))
     fours = width // 4
-    return term_at(thread // fours * (TERMS * fours // threads) + number, thread % fours, width)
+    return term_at(thread // fours * (BLOCK_K * fours // threads) + number, thread % fours, width)
 
 
 @pytest.mark.parametrize("order", ["lines", "terms"])
@@ -78,6 +78,6 @@ def test_kernels_compute_these_places(order, side, tile, monkeypatch):
     for thread in range(32):
         monkeypatch.setattr(_mma_tile, "cuda", SimpleNamespace(threadIdx=SimpleNamespace(x=thread)))
         for warp in range(warps):
-            start = 1000 + warp * (width // warps) * (TERMS if order == "lines" else 1)
+            start = 1000 + warp * (width // warps) * (BLOCK_K if order == "lines" else 1)
             expected = tuple(start + place for place in bases(order, side, thread % 32, width))
             assert _mma_tile._make_bases(order, side, width, warps)(1000, warp) == expected

@@ -4,7 +4,7 @@ import pytest
 
 from netspec.device.gpus import finds_compiler
 from netspec.gates.assemble import find_disassembler, find_ptxas
-from netspec.gates.tensor_core_bound import CARDS, main_loop, products, resident, slab_of
+from netspec.gates.tensor_core_bound import CARDS, main_loop, products, resident, stage_of
 
 needs_tools = pytest.mark.skipif(
     find_ptxas() is None or find_disassembler() is None or not finds_compiler(),
@@ -40,7 +40,7 @@ def test_resident_blocks():
 @pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_", "conv:d_weight_chunk_"])
 def test_tensor_cores_are_the_busiest_unit(kernel):
     (one,) = products(f"{kernel}tf32_128x128")
-    found = slab_of(one, (9, 0))
+    found = stage_of(one, (9, 0))
     assert found.bound == "tensor cores" and found.resident == 2
     assert found.mix["HMMA"] == 64 and found.issued <= 400
     assert not found.mix["LDS.128"] and not found.mix["LDL"]
@@ -50,7 +50,7 @@ def test_tensor_cores_are_the_busiest_unit(kernel):
 @pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_"])
 def test_hoppers_own_instruction_leaves_shared_memory_the_busiest(kernel):
     (one,) = products(f"{kernel}tf32_wgmma_128x128_uncached")
-    found = slab_of(one, (9, 0, "a"))
+    found = stage_of(one, (9, 0, "a"))
     assert found.mix["HGMMA"] == 4 and not found.mix["HMMA"] and found.resident == 3
     assert found.bound == "shared memory" and found.cycles == {
         "tensor cores": 256.0, "issue": float(found.issued), "shared memory": 320.0

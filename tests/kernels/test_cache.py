@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -66,3 +68,27 @@ def test_one_that_is_not_ours_alone_is_refused_in_a_line(root, monkeypatch, spoi
 def test_where_none_can_be_made_there_is_none(root):
     root.parent.joinpath("cache").touch()
     assert cache.content_folder("digest", "target") is None
+
+
+SOFTMAX = """
+import hashlib
+import numpy as np
+from netspec.kernels.cpu import compile_cpu
+from netspec.kernels.lookup import find_kernel
+
+x = np.random.default_rng(0).normal(size=(32, 1000)).astype(np.float32)
+probs = np.empty_like(x)
+kernel = compile_cpu(find_kernel("softmax_loss:probs_cpu").function, "float32")
+kernel(0, 32, x, probs)
+print(sum(kernel.stats.cache_hits.values()), hashlib.sha256(probs.tobytes()).hexdigest())
+"""
+
+
+def test_code_from_the_cache_gives_the_bits_of_code_just_compiled(root):
+    """Its helpers stay functions: which of two copies of them a process calls must not depend on where it has them."""
+    answers = [
+        subprocess.run([sys.executable, "-c", SOFTMAX], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(2)
+    ]
+    assert [hits for hits, _ in answers] == ["0", "1"]
+    assert answers[0][1] == answers[1][1]

@@ -51,18 +51,18 @@ def test_sums_are_the_fragments_of_the_isa():
     assert len(seen) == 64 * 32
 
 
-def pipeline(source, target, slabs):
+def pipeline(source, target, stages):
     shared = cuda.shared.array(BOTH, source.dtype, alignment=1024)
     t = cuda.threadIdx.x
     sums = zeros()
-    for slab in range(slabs):
+    for stage in range(stages):
         for four in range(t, SIZE // 4, 128):
-            cp_async16(shared, slab % 2 * SIZE + 4 * four, source, slab * SIZE + 4 * four, 4)
+            cp_async16(shared, stage % 2 * SIZE + 4 * four, source, stage * SIZE + 4 * four, 4)
         cp_async_commit()
         cp_async_wait(0)
         fence()
         cuda.syncthreads()
-        sums = multiply(shared, slab % 2 * SIZE, slab % 2 * SIZE + RIGHT, sums)
+        sums = multiply(shared, stage % 2 * SIZE, stage % 2 * SIZE + RIGHT, sums)
         sums = wait(sums)
     for block in range(2):
         store(target, (128 * block + t) * 128, sums, block)

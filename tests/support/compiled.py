@@ -23,7 +23,7 @@ PRODUCTS = {
     "runs as in conv1": ("conv", {"filters": 6, "size": [3, 11], "stride": 4, "rounding": "ceil"}, (1, 8, 20, 3)),
     "runs cut off on the left": ("conv", {"filters": 4, "size": [1, 3], "stride": 4, "pad": [0, 4]}, (1, 2, 8, 3)),
     "aligned, two tiles of columns": ("conv", {"filters": 68, "size": 1}, (1, 2, 3, 8)),
-    "many slabs, two tiles of rows": ("conv", {"filters": 4, "size": 3, "pad": 1}, (2, 6, 6, 12)),
+    "many stages, two tiles of rows": ("conv", {"filters": 4, "size": 3, "pad": 1}, (2, 6, 6, 12)),
     "aligned groups": ("conv", {"filters": 8, "size": 2, "groups": 2, "stride": 2, "pad": 1}, (2, 4, 3, 16)),
     "odd groups": ("conv", {"filters": 6, "size": [2, 3], "groups": 2, "pad": [0, 1], "stride": [1, 2]}, (2, 3, 5, 6)),
     "a window smaller than its stride": ("conv", {"filters": 3, "size": 1, "stride": 2}, (1, 4, 3, 5)),
