@@ -1,8 +1,8 @@
 """Convolution on CPUs as products of im2col's patches and the weights by BLAS (cuda-convnet and Caffe).
 
-Host kernels get ``window`` as a plain tuple, which numba takes from Python in a tenth of a named one's time. A block's
-patches lie in its member's ``columns``; the weight gradient of a fixed chunk of images goes into its own
-part of ``partials``, so that neither the team's size nor the order of blocks changes a bit.
+A block's patches lie in its member's ``columns``; the weight gradient of a fixed chunk of images goes into its own part
+of ``partials``, so that neither the team's size nor the order of blocks changes a bit. Host kernels take ``window`` as
+a plain tuple: numba is slow at unpacking a named one that comes from Python.
 """
 
 from netspec.layers._batch_chunks import chunk_images
@@ -69,9 +69,7 @@ def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, groups, window):
 
 
 @backward("cpu", over="partials", axes=0, writes="partials", host=True)
-def d_weight_chunk_gemm(
-    ops, start, stop, x, dy, partials, columns, product, rows, chunk_images, groups, window
-):
+def d_weight_chunk_gemm(ops, start, stop, x, dy, partials, columns, product, rows, chunk_images, groups, window):
     filters, lines, total = dy.shape[3], dy.reshape(-1, dy.shape[3]), partials[start].reshape(-1, dy.shape[3])
     begin, end = start * chunk_images * dy.shape[1], min(stop * chunk_images, len(x)) * dy.shape[1]
     for first in range(begin, end, rows):
