@@ -38,7 +38,7 @@ from netspec.runners.training.request import Request, Settled, name_of, settle
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import Data, MadeBy, Run, record_of
 from netspec.runners.training.saver import Saver, path_of, set_aside
-from netspec.runners.training.tensorboard import TensorBoard
+from netspec.runners.training.tensorboard import TensorBoard, check_installed
 from netspec.spec import resolved
 from netspec.spec.types import Spec
 
@@ -51,6 +51,8 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         if request.trace:
             Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
+        if request.tensorboard:
+            check_installed()
         run = _open(request, journal, stack, trace)
         if request.tensorboard:
             board = TensorBoard(run.folder.path, run.state.iteration)
