@@ -61,6 +61,8 @@ class Frame:
         self.thread = np.tile(np.arange(self.per_block, dtype=np.uint32), len(blocks))
         self.block = np.repeat(np.arange(len(blocks), dtype=np.int64), self.per_block)
         self._registers: dict[str, Array] = {}
+        self.nbytes = 0
+        """Bytes of its registers."""
         self._special: dict[str, Array] = {}
         self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
         """Bound basic blocks by number: steps for all threads, and for those of the mask."""
@@ -105,6 +107,7 @@ class Frame:
             dtype = np.dtype(DTYPES[f"b{8 * SIZES[kind]}"] if kind != "pred" else np.bool_)
             self._registers[name] = array = np.empty(self.count, dtype)
             array.fill(_unset(array))
+            self.nbytes += array.nbytes
         return self._registers[name]
 
     def flag(self, name: str) -> Array:

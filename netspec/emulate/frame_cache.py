@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,9 +9,8 @@ from netspec.emulate.frame import Frame
 from netspec.emulate.memory import Array, Memory
 from netspec.emulate.module import Kernel
 
-_KEPT, _LARGEST = 16, 4096
-"""Most frames kept, and most threads of one: registers take memory."""
-_frames: OrderedDict[tuple[int, ...], Frame] = OrderedDict()
+_MOST, _LARGEST = 1 << 28, 1 << 24
+"""Bytes of registers that a memory's frames may hold together, and one of them."""
 
 
 @contextmanager
@@ -27,14 +25,14 @@ def frame_for(
     shared: int,
 ) -> Iterator[Frame]:
     """A reset frame of the same kernel, memory and extents from the cache, or a new one."""
-    key = (id(kernel), id(memory), len(blocks), *shape, shared)  # what a frame holds keeps its number
-    frame = _frames.pop(key, None)
+    key = (id(kernel), len(blocks), *shape, shared)  # what a frame holds keeps its number
+    frame = memory.frames.pop(key, None)
     if frame is None:
         frame = Frame(kernel, memory, blocks, grid, shape, parameters.copy(), symbols, shared)
     else:
         frame.reset(blocks, grid, parameters)
     yield frame
-    if frame.count <= _LARGEST:
-        _frames[key] = frame
-        if len(_frames) > _KEPT:
-            _frames.popitem(last=False)
+    if frame.nbytes <= _LARGEST:
+        memory.frames[key] = frame
+        while sum(one.nbytes for one in memory.frames.values()) > _MOST:
+            del memory.frames[next(iter(memory.frames))]

@@ -103,6 +103,8 @@ class Memory:
         self._registered: dict[int, AddressSpace] = {}
         self._sizes: dict[int, int] = {}
         self._free: list[tuple[int, int]] = [(0, nbytes)]
+        self.frames: dict[tuple[int, ...], Any] = {}
+        """Frames kept between launches (frame_cache), the least recently used first; they go with the memory."""
 
     def allocate(self, nbytes: int) -> int:
         """The address of a new, uninitialised allocation, aligned to 256 bytes; MemoryError where there is no room."""

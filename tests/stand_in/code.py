@@ -21,7 +21,7 @@ class Library:
     def __init__(self, text: str) -> None:
         from netspec.emulate import Module
 
-        self.modules = [Module(text) for _ in cards.memories]
+        self.module = Module(text)
 
 
 class Kernel:
@@ -32,7 +32,7 @@ class Kernel:
 
     def described(self) -> Any:
         """The emulator's description."""
-        return self.library.modules[0].kernels[self.name]
+        return self.library.module.kernels[self.name]
 
 
 @function("ppppuppu")
@@ -52,7 +52,7 @@ def cuLibraryUnload(handle):
 @function("ppc")
 def cuLibraryGetKernel(found, handle, name):
     known = cards.get(handle, Library)
-    if name.decode() not in known.modules[0].kernels:
+    if name.decode() not in known.module.kernels:
         raise DriverError(NOT_FOUND, f"no kernel {name!r}")
     put(found, c_void_p, cards.new(Kernel(known, name.decode())))
 
@@ -84,7 +84,7 @@ def _start(kernel: Kernel, grid: Any, block: Any, shared: int, handle: int | Non
     values = [
         ctypes.string_at(place, one.size) for place, one in zip(places, described.parameters, strict=True)
     ]
-    module, memory = kernel.library.modules[stream.device], cards.memories[stream.device]
+    module, memory = kernel.library.module, cards.memories[stream.device]
 
     def run() -> None:
         try:
