@@ -7,10 +7,11 @@ to send to the processes that decode. Neither numpy nor PIL is imported before t
 from __future__ import annotations
 
 import os
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from netspec.machine.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,13 +94,14 @@ def read_regular_file(path: bytes) -> bytes:
 
     Opened without blocking, since a pipe in a folder of images must not stop the training.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        handle = open_regular(path)
+    except NotRegularError as error:
+        raise BrokenImage("not a regular file") from error
     with open(handle, "rb", buffering=0) as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise BrokenImage("not a regular file")
-        check_size(status.st_size)
-        return file.read(status.st_size) or b""
+        size = os.fstat(handle).st_size
+        check_size(size)
+        return file.read(size) or b""
 
 
 def check_size(size: int) -> None:

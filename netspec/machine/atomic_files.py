@@ -11,6 +11,7 @@ from pathlib import Path
 
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error, on_exit
+from netspec.machine.limits import cause
 from netspec.machine.names import ESCAPED
 
 UNFINISHED = ".unfinished"
@@ -23,8 +24,6 @@ _REMEDY = {
     errno.EROFS: "the file system is read-only; choose another folder with --out",
     errno.EACCES: "permission denied; choose another folder with --out",
     errno.EPERM: "permission denied; choose another folder with --out",
-    errno.EFBIG: "the file would be larger than the file system or the limit on file sizes (ulimit -f) allows",
-    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
     errno.ELOOP: "it is a link, which a run does not write through; remove it",
     errno.EEXIST: "something else is there; remove it",
 }
@@ -32,7 +31,7 @@ _REMEDY = {
 
 def disk_error(path: str | Path, error: OSError) -> NetspecError:
     """What to tell people when a write fails."""
-    return NetspecError(f"cannot write {path}: {_REMEDY.get(error.errno or 0, error.strerror or str(error))}")
+    return NetspecError(f"cannot write {path}: {_REMEDY.get(error.errno or 0) or cause(error)}")
 
 
 @contextlib.contextmanager

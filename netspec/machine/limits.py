@@ -9,7 +9,7 @@ _LIMITS = {
     errno.ENFILE: "too many open files on this machine",
     errno.EAGAIN: "no more processes or threads may be started (limits: ulimit -u and -v, a container's pids.max)",
     errno.ENOMEM: "no more memory may be had (limits: ulimit -v, a container's memory)",
-    errno.EFBIG: "no file may be so large (its limit: ulimit -f)",
+    errno.EFBIG: "no file may be so large (the file system's limit, or ulimit -f)",
     errno.ENOSPC: "no space is left",
 }
 _OF_THE_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})

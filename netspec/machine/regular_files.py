@@ -1,4 +1,4 @@
-"""Reading files that a person names: regular ones only, of bounded size, so that nothing blocks or fills memory."""
+"""Opening files that may be anything: regular ones only, without waiting for a pipe, and of bounded size."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from netspec.errors import NetspecError
+from netspec.machine.cleanup import on_error
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -17,32 +18,33 @@ _KINDS = {
 }
 
 
+class NotRegularError(Exception):
+    """What is there is no regular file; the text says what it is."""
+
+
+def open_regular(path: str | bytes | Path, flags: int = os.O_RDONLY) -> int:
+    """The descriptor of a regular file. Raises NotRegularError, and OSError where the system refuses."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o644)
+    with on_error(lambda: os.close(handle)):
+        kind = stat.S_IFMT(os.fstat(handle).st_mode)
+        if kind != stat.S_IFREG:
+            raise NotRegularError(f"is {_KINDS.get(kind, 'something else')}, not a file")
+    return handle
+
+
 def read_regular(path: str | Path, limit: int) -> bytes:
     """The content of a regular file of at most ``limit`` bytes; links are followed.
 
     Raises NetspecError, in one line that begins with the path, for everything else.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            kind = stat.S_IFMT(os.fstat(handle).st_mode)
-            data = _read(handle, limit + 1) if kind == stat.S_IFREG else b""
-        finally:
-            os.close(handle)
+        with os.fdopen(open_regular(path), "rb") as file:
+            data = file.read(limit + 1)
+    except NotRegularError as error:
+        raise NetspecError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
         raise NetspecError(f"{path}: cannot be read: {reason}") from error
-    if kind != stat.S_IFREG:
-        raise NetspecError(f"{path}: is {_KINDS.get(kind, 'something else')}, not a file")
     if len(data) > limit:
         raise NetspecError(f"{path}: larger than {limit / 2**20:g} MiB")
     return data
-
-
-def _read(handle: int, most: int) -> bytes:
-    """Up to ``most`` bytes, however few a call gives."""
-    pieces, left = [], most
-    while left and (piece := os.read(handle, min(left, 2**20))):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from netspec.errors import NetspecError
+from netspec.machine.limits import cause
 
 
 @contextlib.contextmanager
@@ -15,10 +16,7 @@ def starting(name: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise NetspecError(
-            f"no thread can be started ({name}): {error}; raise the limit on processes (ulimit -u; pids.max of a "
-            "container) or on memory (ulimit -v)"
-        ) from error
+        raise NetspecError(f"no thread can be started ({name}): {cause(error)}") from error
 
 
 def start(threads: Iterable[threading.Thread]) -> None:

@@ -9,31 +9,24 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
+from netspec.machine.regular_files import NotRegularError, open_regular
 
 MAX_BYTES = 64 * 2**20
 """A JSON or YAML file of a run is no larger: that is the record of a run over a million named classes."""
 MAX_DEPTH = 64
 """Nor nested deeper; specs are bounded to 40 levels."""
 
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _UNOPENED = {
     errno.ELOOP: "a link, which is not followed; a run has files of its own",
     errno.EMLINK: "a link, which is not followed; a run has files of its own",  # the BSDs' word for it
     errno.ENXIO: "a socket or a FIFO, not a file",
-    errno.EISDIR: "a folder, not a file",
+    errno.EISDIR: "a directory, not a file",
 }
 
 
@@ -52,16 +45,15 @@ def descriptor(path: Path, flags: int = os.O_RDONLY) -> int:
     else, and OSError where the system refuses, FileNotFoundError among it.
     """
     try:
-        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o644)
+        handle = open_regular(path, flags | os.O_NOFOLLOW)
+    except NotRegularError as error:
+        raise Damaged(path, str(error)) from error
     except OSError as error:
         if error.errno in _UNOPENED:
             raise Damaged(path, f"is {_UNOPENED[error.errno]}") from error
         raise
     with on_error(lambda: os.close(handle)):
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise Damaged(path, f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
-        if flags & (os.O_WRONLY | os.O_RDWR) and status.st_nlink > 1:
+        if flags & (os.O_WRONLY | os.O_RDWR) and os.fstat(handle).st_nlink > 1:
             raise Damaged(path, "is a hard link: its other name would be changed too; put a copy in its place")
     return handle
 

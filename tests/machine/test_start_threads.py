@@ -11,7 +11,7 @@ from netspec.kernels import parallel
 from netspec.machine import start_threads
 from netspec.runners.execution.session import Session
 
-SAID = r"no thread can be started \({}.*\): .*; raise the limit on processes \(ulimit -u"
+SAID = r"no thread can be started \({}.*\): no more processes or threads may be started \(limits: ulimit -u"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from netspec.rundir.lock import LOCK, Lock, is_locked
         (lambda path, other: path.symlink_to(other), "is a link, which is not followed"),
         (lambda path, other: os.link(other, path), "is a hard link"),
         (lambda path, other: os.mkfifo(path), "is a FIFO, not a file"),
-        (lambda path, other: path.mkdir(), "is a folder, not a file"),
+        (lambda path, other: path.mkdir(), "is a directory, not a file"),
         (lambda path, other: path.symlink_to("nowhere"), "is a link, which is not followed"),
         (lambda path, other: path.symlink_to(path.name), "is a link, which is not followed"),
     ],

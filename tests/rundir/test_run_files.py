@@ -16,7 +16,7 @@ def nested(levels):
 @pytest.mark.parametrize(
     ("put", "said"),
     [
-        (lambda path: path.mkdir(), "is a folder, not a file"),
+        (lambda path: path.mkdir(), "is a directory, not a file"),
         (os.mkfifo, "is a FIFO, not a file"),
         (lambda path: path.symlink_to("nowhere"), "is a link, which is not followed"),
         (lambda path: path.symlink_to("/dev/zero"), "is a link, which is not followed"),

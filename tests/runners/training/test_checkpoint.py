@@ -102,7 +102,7 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
         read(tmp_path / "foreign")
     with pytest.raises(NetspecError, match="no such checkpoint"):
         read(tmp_path / "absent")
-    with pytest.raises(NetspecError, match="is a folder, not a file"):
+    with pytest.raises(NetspecError, match="is a directory, not a file"):
         read(tmp_path)
     with pytest.raises(NetspecError, match="foreign: is not JSON"):
         record_from(tmp_path / "foreign")
