@@ -1,6 +1,6 @@
 # What people do daily. Every target does its own set-up: `make run` and `make test` work in a fresh clone.
 #   make run     train the quickstart, then twelve iterations of AlexNet, on two devices
-#   make test    the tests;  make test ARGS="-m slow"  for the slow ones
+#   make test    the tests, two at a time;  make test ARGS="-m slow"  for the slow ones;  WORKERS=8 for eight at a time
 #   make lint    ruff, and mypy on the core and the runners
 #   make bench   the benchmarks and the tables of benchmarks/README.md;  make bench ARGS=--quick  for short runs, printed
 #   make gpu     the tests that need a GPU (installs the CUDA 13 toolkit's wheels)
@@ -13,9 +13,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 SET := test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST = python -m pytest --numprocesses $(WORKERS) --dist worksteal
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv --no-config --quiet pip compile pyproject.toml \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --upgrade --output-file requirements/
 
@@ -27,7 +29,7 @@ run: $(VENV)/.installed
 	$(BIN)/netspec run alexnet --iterations 12
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -58,7 +60,7 @@ test-newest:
 	@$(MAKE) --no-print-directory $(VENV)-newest/.made VENV=$(VENV)-newest
 	@$(VENV)-newest/bin/python -m pip install --disable-pip-version-check --quiet \
 		--upgrade --upgrade-strategy eager -e '.[test,gates]'
-	$(VENV)-newest/bin/python -m pytest $(ARGS)
+	$(VENV)-newest/bin/$(PYTEST) $(ARGS)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "netspec needs Python 3.11 or newer: make PYTHON=python3.12")'
