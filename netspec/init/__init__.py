@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from netspec.errors import NetspecError
 from netspec.init._base import Fan, Initialiser
 from netspec.registry.discover import classes_in
 
@@ -49,7 +50,8 @@ def pieces(
 ) -> list[Callable[[], tuple[slice, NDArray[np.float32]]]]:
     """Calls that give what ``initial`` does piece by piece, in any order and side by side.
 
-    Each gives rows of the tensor seen as a matrix, whose columns are its last axis: which, and their values.
+    Each gives rows of the tensor seen as a matrix, whose columns are its last axis: which, and their values; it raises
+    NetspecError where they are not finite.
     """
     import numpy as np
 
@@ -61,7 +63,11 @@ def pieces(
     def draw(number: int) -> tuple[slice, NDArray[np.float32]]:
         random = np.random.Generator(np.random.Philox(key=philox, counter=number << 192))  # a stream of its own
         start, stop = number * step, min((number + 1) * step, rows)
-        return slice(start, stop), initialiser.draw(random, (stop - start, columns), fan)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = initialiser.draw(random, (stop - start, columns), fan)
+        if not np.isfinite(values).all():
+            raise NetspecError(f"{key[1]}: its initialiser {dict(init)} gives values beyond float32")
+        return slice(start, stop), values
 
     return [functools.partial(draw, number) for number in range(-(-rows // step))]
 
