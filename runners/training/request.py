@@ -65,8 +65,8 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     """
     if origin is None:
         return _fresh(request)
-    record = origin.record
-    run, _ = (from_canonical(recorded, str(origin.path)) for recorded in (record.spec, record.given))
+    run, own = (from_canonical(each, str(origin.path)) for each in (origin.record.spec, origin.record.given))
+    record = replace(origin.record, spec=canonical(run), given=canonical(own))  # keys that it lacks have their defaults
     given = record.given if request.spec is None else _given(request.spec, request.sets)
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]

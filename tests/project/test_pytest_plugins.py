@@ -12,6 +12,9 @@ import warnings
 
 def pytest_configure(config):
     warnings.warn("benchmarks are off", UserWarning)
+
+def pytest_collection_modifyitems(items):
+    warnings.warn("benchmarks are off", UserWarning)
 """
 
 
