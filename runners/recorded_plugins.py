@@ -11,7 +11,7 @@ from netspec.errors import NetspecError
 from netspec.machine.atomic_files import told, write_whole
 from netspec.machine.regular_files import read_regular
 from netspec.registry import Plugin, layer_types, load_plugin, plugins_of
-from netspec.registry.layer_files import MAX_BYTES, digest_of
+from netspec.registry.plugin_code import MAX_BYTES, digest_of
 from netspec.report.units import argument
 from netspec.spec.types import Spec
 

@@ -36,16 +36,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module", autouse=True)
 def own_layers() -> Iterator[None]:
-    """Layers that a file of tests registers are unknown to the next one, which may register them anew."""
-    from netspec.registry import layer_files, layer_registry
+    """What a file of tests registers is unknown to the next one, which may register it anew."""
+    from netspec.registry import plugin_code, registry
 
-    layer_registry.layer_types()
-    before, loaded = dict(layer_registry._types), set(layer_files._loaded)
+    before, loaded = set(registry.registered().values()), set(plugin_code._loaded)
     yield
-    for module in set(layer_files._loaded) - loaded:
-        layer_files._discard(module)
-    layer_registry._types.clear()
-    layer_registry._types.update(before)
+    for module in set(plugin_code._loaded) - loaded:
+        plugin_code._discard(module)
+    for one in registry._registries.values():
+        for name in [name for name, cls in one.types().items() if cls not in before]:
+            del one._types[name]
 
 
 @pytest.fixture

@@ -103,11 +103,11 @@ LAYER_KEYS: Mapping[str, str] = {
 """Keys that every layer of a spec may have, and what they say; no attribute can have one of these names."""
 
 
-def check_attrs(owner: str, attrs: Any) -> None:
-    """Raise TypeError where a layer's ``attrs`` is not a dict of what the functions above give, or hides a key."""
+def check_attrs(owner: str, attrs: Any, reserved: Mapping[str, str] = LAYER_KEYS) -> None:
+    """Raise TypeError where ``attrs`` is not a dict of what the functions above give, or hides a reserved key."""
     if not isinstance(attrs, Mapping) or not all(isinstance(schema, Mapping) for schema in attrs.values()):
         raise TypeError(f"{owner}.attrs must be a dict of names and integer(...), number(...) and so on, got {attrs!r}")
-    if clash := [key for key in attrs if key in LAYER_KEYS]:
+    if clash := [key for key in attrs if key in reserved]:
         raise TypeError(f"{owner} declares the attribute '{clash[0]}', a key that every layer has; rename it")
 
 

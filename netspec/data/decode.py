@@ -9,10 +9,11 @@
    pixels, or more where the network's input would not fit. A JPEG of four times the wanted size or more is decoded at
    1/2, 1/4 or 1/8 scale first, which leaves at least twice the wanted size (libjpeg's scaled DCT, Pillow's ``draft``).
 5. *Centre*: the central square of ``resize`` pixels, as the paper does. Crops are taken from it alone.
-6. *Crop* the network's input size, at a random place or at the centre, and mirror it.
+6. *Crop* the network's input size, at a random place or at the centre, and mirror it; augmentations may choose another
+   part of the picture, which is resized to that size.
 
 Steps 4 to 6 are one resampling of just the pixels wanted. A plain JPEG that is not to be resized is decoded by
-netspec.data.jpeg, to the same bytes.
+netspec.data.jpeg, to the same bytes. What is altered after that is in netspec.data.augment.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from netspec.contract.augmentation import Frame, View
 from netspec.data import jpeg
 from netspec.data.colours import mend_transparency, plain_colours
 from netspec.data.index.filenames import FORMATS
@@ -55,6 +57,8 @@ _TURNS = {
 }
 _DRAFT_MARGIN = 2
 
+Choice = Callable[[Frame], View]
+"""What to show of a picture of that size."""
 Placement = Callable[[int, int], tuple[int, int]]
 """Where to crop: from the spare rows and columns of the centred square to the crop's first row and column."""
 
@@ -79,6 +83,10 @@ class Geometry:
         scale = max(self.resize / min(height, width), self.height / height, self.width / width)
         return max(round(height * scale), least_h), max(round(width * scale), least_w)
 
+    def frame(self, height: int, width: int) -> Frame:
+        """What can be shown of a picture of that height and width."""
+        return Frame(*self.scaled(height, width), self.square, (self.height, self.width))
+
 
 def geometry_for(data: DataSpec, image_shape: Sequence[int]) -> Geometry:
     """What the spec asks for and a network input of (height, width, channels) needs; raises NetspecError."""
@@ -100,36 +108,43 @@ def centre(rows: int, columns: int) -> tuple[int, int]:
 def crop_image(
     encoded: bytes | Image.Image, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
 ) -> None:
-    """Write one crop of the picture to ``out``, uint8 (height, width, channels), contiguous.
+    """Write one crop of the picture's central square to ``out``; see ``show``."""
+    show(encoded, geometry, lambda frame: frame.at(*place(*frame.spare), mirror), out)
 
-    Raises BrokenImage, with the reason, for whatever Pillow cannot decode, and MemoryError where there is none left.
+
+def show(encoded: bytes | Image.Image, geometry: Geometry, choose: Choice, out: NDArray[np.uint8]) -> None:
+    """Write the chosen part of the picture to ``out``, uint8 (height, width, channels), contiguous.
+
+    Raises BrokenImage, with the reason, for whatever Pillow cannot decode, MemoryError where there is none left, and
+    what ``choose`` raises as NetspecError.
     """
-    if isinstance(encoded, bytes) and _crop_plain_jpeg(encoded, geometry, place, mirror, out):
+    if isinstance(encoded, bytes) and _show_plain_jpeg(encoded, geometry, choose, out):
         return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern here
-            _crop(encoded, geometry, place, mirror, out)
-    except (BrokenImage, MemoryError):
+            _show(encoded, geometry, choose, out)
+    except (BrokenImage, MemoryError, NetspecError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
         raise BrokenImage(_reason(error)) from error
 
 
-def _crop_plain_jpeg(
-    encoded: bytes, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
-) -> bool:
-    """Write the crop of a JPEG that needs neither resizing nor Pillow; False where it is not one."""
-    frame = jpeg.plain_frame(encoded)
-    if frame is None or frame.components > geometry.channels:  # Pillow makes grey of colours
+def _show_plain_jpeg(encoded: bytes, geometry: Geometry, choose: Choice, out: NDArray[np.uint8]) -> bool:
+    """Write the part of a JPEG that needs neither resizing nor Pillow; False where it is not one."""
+    header = jpeg.plain_frame(encoded)
+    if header is None or header.components > geometry.channels:  # Pillow makes grey of colours
         return False
-    size = (frame.height, frame.width)
-    if geometry.scaled(*size) != size:
+    frame = geometry.frame(header.height, header.width)
+    if (frame.height, frame.width) != (header.height, header.width):
         return False
-    pixels = jpeg.decode(encoded, frame, "GRAY" if geometry.channels == 1 else "BGR" if mirror else "RGB")
+    view = choose(frame)
+    if (view.height, view.width) != frame.crop:
+        return False
+    pixels = jpeg.decode(encoded, header, "GRAY" if geometry.channels == 1 else "BGR" if view.mirrored else "RGB")
     if pixels is not None:
-        cut = jpeg.cut_mirrored if mirror else jpeg.cut
-        cut(pixels, *_box(geometry, place, size), out)
+        cut = jpeg.cut_mirrored if view.mirrored else jpeg.cut
+        cut(pixels, view.top, view.left, out)
     return pixels is not None
 
 
@@ -139,44 +154,35 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _crop(
-    encoded: bytes | Image.Image, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
-) -> None:
+def _show(encoded: bytes | Image.Image, geometry: Geometry, choose: Choice, out: NDArray[np.uint8]) -> None:
     import numpy as np
 
     if isinstance(encoded, bytes):
-        image, (height, width) = _open(encoded, geometry)
+        image, frame, view = _open(encoded, geometry, choose)
     else:
-        image, (height, width) = plain_colours(encoded), encoded.size[::-1]
-    box = _box(geometry, place, geometry.scaled(height, width))
-    image = _cut(image, geometry, box, geometry.scaled(height, width))
+        image, frame = plain_colours(encoded), geometry.frame(encoded.height, encoded.width)
+        view = choose(frame)
+    image = _cut(image, view, frame)
     mode = "RGB" if geometry.channels == 3 else "L"
     image = image if image.mode in (mode, "L") else image.convert(mode)
-    if mirror:  # by Pillow, since numpy copies with a negative stride byte by byte
+    if view.mirrored:  # by Pillow, since numpy copies with a negative stride byte by byte
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
 
 
-def _box(geometry: Geometry, place: Placement, scaled: tuple[int, int]) -> tuple[int, int]:
-    """First row and column of the crop in the resized picture."""
-    square = geometry.square
-    row, column = place(square[0] - geometry.height, square[1] - geometry.width)
-    return (scaled[0] - square[0]) // 2 + row, (scaled[1] - square[1]) // 2 + column
+def _cut(image: Image.Image, view: View, frame: Frame) -> Image.Image:
+    """The part out of the picture as it would be if it were resized to the frame."""
+    top, left, bottom, right = view.top, view.left, view.top + view.height, view.left + view.width
+    if image.size == (frame.width, frame.height) and (view.height, view.width) == frame.crop:
+        whole = image.size == (view.width, view.height)
+        return image if whole else image.crop((left, top, right, bottom))
+    y, x = image.height / frame.height, image.width / frame.width
+    box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
+    return image.resize(frame.crop[::-1], Image.Resampling.BILINEAR, box)
 
 
-def _cut(image: Image.Image, geometry: Geometry, at: tuple[int, int], scaled: tuple[int, int]) -> Image.Image:
-    """The crop out of the picture as it would be if it were resized to ``scaled`` (height, width)."""
-    bottom, right = at[0] + geometry.height, at[1] + geometry.width
-    if image.size == scaled[::-1]:
-        whole = image.size == (geometry.width, geometry.height)
-        return image if whole else image.crop((at[1], at[0], right, bottom))
-    y, x = image.height / scaled[0], image.width / scaled[1]
-    box = (at[1] * x, at[0] * y, min(right * x, image.width), min(bottom * y, image.height))
-    return image.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR, box)
-
-
-def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, int]]:
-    """The decoded picture, 8-bit grey or RGB, upright, perhaps at reduced scale, and its full height and width."""
+def _open(encoded: bytes, geometry: Geometry, choose: Choice) -> tuple[Image.Image, Frame, View]:
+    """The decoded picture, 8-bit grey or RGB, upright, perhaps at reduced scale, and what is to be shown of it."""
     if not encoded:
         raise BrokenImage("an empty file")
     image = Image.open(io.BytesIO(encoded), formats=FORMATS)
@@ -185,17 +191,19 @@ def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, i
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
     turned = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     size = image.size if turned else image.size[::-1]
+    frame = geometry.frame(*size)
+    view = choose(frame)
     if image.format == "PNG":
         mend_transparency(image)
     if image.format in ("JPEG", "MPO"):
-        _draft(image, geometry, size)
+        _draft(image, size, frame, view)
     plain = plain_colours(image)
-    return (plain.transpose(turn) if turn is not None else plain), size
+    return (plain.transpose(turn) if turn is not None else plain), frame, view
 
 
-def _draft(image: ImageFile.ImageFile, geometry: Geometry, size: tuple[int, int]) -> None:
+def _draft(image: ImageFile.ImageFile, size: tuple[int, int], frame: Frame, view: View) -> None:
     """Let libjpeg decode at a reduced scale where that still leaves twice the wanted size."""
-    scaled = geometry.scaled(*size)
-    factor = min(size[0] / scaled[0], size[1] / scaled[1]) / _DRAFT_MARGIN
+    height, width = size[0] * view.height / frame.crop[0], size[1] * view.width / frame.crop[1]
+    factor = min(height / frame.height, width / frame.width) / _DRAFT_MARGIN
     if factor >= 2:
         image.draft(image.mode, (int(image.width / factor), int(image.height / factor)))

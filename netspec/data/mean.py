@@ -1,18 +1,24 @@
-"""The mean image, which is subtracted from every crop (paper, section 2)."""
+"""What is found out about the training images in one pass: the mean image, and the components of their colours.
+
+The mean image is subtracted from every crop (paper, section 2), multiples of the components are added to the colours
+(section 4.1).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from netspec.data.augment import tint_of
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec
 from netspec.data.shuffle import sample
 from netspec.data.source import Split
+from netspec.data.statistics import Moments
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,13 +57,43 @@ def mean_image(
     """
     if data.mean == "none":
         return np.zeros(tuple(image_shape), np.float32)
+    total, count = np.zeros(tuple(image_shape), np.uint64), 0
+    for images in _crops(train, data, image_shape, seed, workers):
+        total += images.sum(axis=0, dtype=np.uint32)
+        count += len(images)
+    return _subtracted(total / count, data)
+
+
+def image_constants(
+    train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """What the device needs to know of the images, by name: ``mean``, see ``mean_image``, and where a tint is used its
+    ``components`` (C, C), of the same images and in the same pass.
+
+    Raises NetspecError where no image can be read.
+    """
+    tint = tint_of(data)
+    if tint is None:
+        return {"mean": mean_image(train, data, image_shape, seed, workers)}
+    moments = Moments(image_shape)
+    for images in _crops(train, data, image_shape, seed, workers):
+        moments.add(images)
+    found = moments.statistics()
+    mean = np.zeros(tuple(image_shape), np.float32) if data.mean == "none" else _subtracted(found.mean, data)
+    return {"mean": mean, "components": tint.components(found.eigenvalues, found.eigenvectors)}
+
+
+def _crops(
+    train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Batches of the central crops of the chosen images."""
     chosen = Sample(train, sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
-    total, count = np.zeros(tuple(image_shape), np.uint64), 0
     with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:
         for batch in pipeline.epoch(0):
-            total += batch.image[: batch.valid].sum(axis=0, dtype=np.uint32)
-            count += batch.valid
+            yield batch.image[: batch.valid]
             batch.release()
-    mean = total / count
+
+
+def _subtracted(mean: NDArray[np.float64], data: DataSpec) -> NDArray[np.float32]:
     return (mean if data.mean == "image" else np.broadcast_to(mean.mean(axis=(0, 1)), mean.shape)).astype(np.float32)

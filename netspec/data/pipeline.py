@@ -6,21 +6,23 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from netspec.contract.augmentation import Tint
+from netspec.data.augment import augmentations
 from netspec.data.decode import geometry_for
 from netspec.data.settings import DataSpec
 from netspec.data.source import Split, SplitName
 from netspec.data.workers.fetch import Result, Task, Transform
 from netspec.data.workers.pool import Workers, start_workers, worker_count
 from netspec.data.workers.process import Setup
-from netspec.data.workers.shared_ring import Ring
+from netspec.data.workers.shared_ring import Field, Ring
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import close_after, on_error, on_exit
 
@@ -40,7 +42,8 @@ class Batch:
     """Images on a shared buffer, which the next batches overwrite after ``release()``.
 
     ``image`` is uint8 (N, H, W, C), contiguous, ``label`` int32 (N,). The first ``valid`` rows count; the others are
-    black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept waiting.
+    black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept waiting. ``beside`` has
+    what belongs to each image beside its pixels, by name: ``tint``, float32 (N, 1 + C), see netspec.ops.prepare.
     """
 
     image: NDArray[np.uint8]
@@ -51,6 +54,7 @@ class Batch:
     waited: float
     release: Callable[[], None]
     """Give the buffer back; ``image`` is not to be read after that."""
+    beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class _Key(NamedTuple):
@@ -104,9 +108,16 @@ class Pipeline:
         self.views = 1 if self.training else data.views
         self.batches = len(images) // batch if self.training else -(-len(images) // batch)
         self.workers = worker_count(data.workers if workers is None else workers)
+        self.tint_strength: Callable[[int], float] = lambda epoch: 1.0
+        """How much there is of what alters colours on the device, from 0 to 1, in an epoch counted from 0."""
         self._broken: dict[int, str] = {}
-        self._ring = Ring(SLOTS, (batch, geometry.height, geometry.width, geometry.channels))
-        setup = Setup(self.split, Transform(geometry, self.training, data.mirror, seed), SLOTS, self._ring.shape)
+        used = augmentations(data) if self.training else {}
+        self._tint = next((one for one in used.values() if isinstance(one, Tint)), None)
+        fields = {"image": Field((batch, geometry.height, geometry.width, geometry.channels), "uint8")}
+        if self._tint is not None:
+            fields["tint"] = Field((batch, geometry.channels), "float32")
+        self._ring = Ring(SLOTS, fields)
+        setup = Setup(self.split, Transform(geometry, self.training, seed, used), SLOTS, fields)
         self._workers = _start(setup, self._ring, self.workers)
         self._finalizer = weakref.finalize(self, _stop, self._workers, self._ring)
         self._lock = threading.RLock()
@@ -169,7 +180,8 @@ class Pipeline:
             first = key.number * self.batch
             count = min(self.batch, len(self.split) - first)
             indices = np.full(self.batch, -1, np.int64)
-            self._ring.batches[slot][count:] = 0
+            for values in self._ring.batches[slot].values():
+                values[count:] = 0
             size = max(1, -(-count // min(_MOST_TASKS_PER_BATCH, _TASKS_PER_WORKER * max(1, self.workers))))
             starts = range(0, count, size)
             self._in_flight[ticket] = _InFlight(key, slot, len(starts), indices)
@@ -200,8 +212,14 @@ class Pipeline:
             del self._in_flight[ticket]
         valid = self._compact(batch)
         label = np.where(batch.indices >= 0, self.split.labels[batch.indices], np.int32(0))
-        image, waited = self._ring.batches[batch.slot], time.perf_counter() - began
-        return Batch(image, label, batch.indices, valid, key.number, waited, self._releaser(batch.slot))
+        image, waited = self._ring.batches[batch.slot]["image"], time.perf_counter() - began
+        beside = self._beside(key.epoch, batch.slot)
+        return Batch(image, label, batch.indices, valid, key.number, waited, self._releaser(batch.slot), beside)
+
+    def _beside(self, epoch: int, slot: int) -> dict[str, NDArray[np.float32]]:
+        if self._tint is None:
+            return {}
+        return {"tint": self._tint.tint(self._ring.batches[slot]["tint"], self.tint_strength(epoch))}
 
     def _first(self, key: _Key) -> tuple[int, _InFlight]:
         """The batch that is due; waits for buffers of cancelled batches where need be."""
@@ -249,7 +267,7 @@ class Pipeline:
         good = np.flatnonzero(batch.indices >= 0)
         valid = len(good)
         if valid and good[-1] >= valid:
-            image = self._ring.batches[batch.slot]
+            image = self._ring.batches[batch.slot]["image"]
             image[:valid] = image[good]
             image[valid:] = 0
             batch.indices[:valid] = batch.indices[good]

@@ -14,12 +14,16 @@ class DataSpec:
     ``source`` holds the source's type and its attributes. ``resize`` is the length of the short side in pixels before
     a square of ``crop`` pixels is cut (random in training, the centre in evaluation); None: the network input's size,
     and no resizing when the images have it already. ``mean`` is subtracted, then ``scale`` multiplied, on the device.
+
+    ``augment`` has the augmentations of training images that are not usual, by name with their attributes: usual is
+    ``crop``, None turns it off, and ``mirror`` where that is true. See netspec.data.augment.
     """
 
     source: Mapping[str, Any] = field(default_factory=lambda: {"type": "generated"})
     resize: int | None = None
     crop: int | None = None
     mirror: bool = False
+    augment: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     mean: Literal["image", "channel", "none"] = "image"
     scale: float = 1.0
     views: Literal[1, 10] = 1

@@ -16,9 +16,9 @@ _SHUFFLE, AUGMENT, _SAMPLE, RENDER = 1, 2, 3, 4
 _WORD = 2**64 - 1
 
 
-def _philox(seed: int, epoch: int, stream: int, index: int) -> np.random.Philox:
+def _philox(seed: int, epoch: int, stream: int, index: int, lane: int = 0) -> np.random.Philox:
     key = np.array([seed & _WORD, epoch & _WORD], np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, index, stream, 0], np.uint64))
+    return np.random.Philox(key=key, counter=np.array([0, index, stream, lane], np.uint64))
 
 
 def permutation(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -33,12 +33,7 @@ def sample(images: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(_philox(seed, 0, _SAMPLE, 0).random_raw(images), kind="stable")[:most])
 
 
-def random_words(seed: int, epoch: int, index: int, count: int, stream: int = AUGMENT) -> list[int]:
-    """``count`` numbers of 64 random bits that belong to an image."""
-    words: list[int] = _philox(seed, epoch, stream, index).random_raw(count).tolist()
+def random_words(seed: int, epoch: int, index: int, count: int, stream: int = AUGMENT, lane: int = 0) -> list[int]:
+    """``count`` numbers of 64 random bits that belong to an image; each ``lane`` below 2^64 has others."""
+    words: list[int] = _philox(seed, epoch, stream, index, lane).random_raw(count).tolist()
     return words
-
-
-def below(word: int, count: int) -> int:
-    """Map 64 random bits to 0 ... count - 1."""
-    return word * count >> 64

@@ -1,16 +1,15 @@
-"""Initialisers: one file is one distribution, found by its file name."""
+"""Initialisers: one file is one distribution, called as its file is."""
 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from netspec.errors import NetspecError
 from netspec.init._base import Fan, Initialiser
-from netspec.registry.discover import classes_in
+from netspec.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +21,12 @@ _PIECE = 2**20
 """Values of a tensor that are drawn in one go, or a row where that has more."""
 
 
-@functools.cache
+_registry = Registry("initialisers", Initialiser, __name__, "initialiser")  # type: ignore[type-abstract]
+
+
 def initialiser_types() -> Mapping[str, type[Initialiser]]:
     """All initialisers by name."""
-    return classes_in(sys.modules[__name__], Initialiser)  # type: ignore[type-abstract]
+    return _registry.types()
 
 
 def initial(

@@ -1,6 +1,19 @@
 """Registries: what can be named in a spec, found by walking a package, by entry points, or in a file."""
 
-from netspec.registry.layer_files import Plugin, load_plugin, plugin_files, plugins_of
-from netspec.registry.layer_registry import installed_faults, layer_types, register
+from netspec.registry.kinds import augmentation_types, layer_types
+from netspec.registry.plugin_code import Plugin, load_plugin, plugin_files, plugins_of
+from netspec.registry.registry import Registry, described, installed_faults, register, registered
 
-__all__ = ["Plugin", "installed_faults", "layer_types", "load_plugin", "plugin_files", "plugins_of", "register"]
+__all__ = [
+    "Plugin",
+    "Registry",
+    "augmentation_types",
+    "described",
+    "installed_faults",
+    "layer_types",
+    "load_plugin",
+    "plugin_files",
+    "plugins_of",
+    "register",
+    "registered",
+]

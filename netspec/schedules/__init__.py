@@ -1,22 +1,22 @@
-"""Learning-rate schedules: one file is one schedule, found by its file name."""
+"""Learning-rate schedules: one file is one schedule, called as its file is."""
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from netspec.registry.discover import classes_in
+from netspec.registry import Registry
 from netspec.schedules._base import Progress, Schedule
 
 __all__ = ["Progress", "Schedule", "make_schedule", "schedule_types"]
 
 
-@functools.cache
+_registry = Registry("schedules", Schedule, __name__, "schedule")  # type: ignore[type-abstract]
+
+
 def schedule_types() -> Mapping[str, type[Schedule]]:
     """All schedules by name."""
-    return classes_in(sys.modules[__name__], Schedule)  # type: ignore[type-abstract]
+    return _registry.types()
 
 
 def make_schedule(schedule: Mapping[str, Any]) -> Schedule:

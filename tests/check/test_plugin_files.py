@@ -7,7 +7,7 @@ import pytest
 
 from netspec.check import run
 from netspec.errors import NetspecError
-from netspec.registry import layer_registry as registry
+from netspec.registry.kinds import layers as registry
 from netspec.registry import load_plugin
 
 TWO = '''
@@ -59,7 +59,7 @@ WRONG = {
 
 @pytest.fixture(autouse=True)
 def own_types(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    registry.layer_types()
+    registry.types()
     monkeypatch.setattr(registry, "_types", dict(registry._types))
     yield
 

@@ -12,7 +12,7 @@ from data_samples import jpeg, write_folder
 from netspec.api import run
 from netspec.errors import NetspecError
 from netspec.events import IterationDone, RunFinished
-from netspec.registry import layer_files
+from netspec.registry import plugin_code
 from netspec.runners.execution.session import Session
 from netspec.runners.training import checkpoint
 
@@ -42,8 +42,8 @@ def folder(tmp_path, monkeypatch):
 
 def forget():
     """A new process would know no plugin."""
-    for module in list(layer_files._loaded):
-        layer_files._discard(module)
+    for module in list(plugin_code._loaded):
+        plugin_code._discard(module)
 
 
 def typed(command):

@@ -7,7 +7,8 @@ from cli_tools import MINI, netspec
 
 from netspec.errors import NetspecError, SpecError
 from netspec.registry import installed_faults, layer_types, load_plugin, plugins_of
-from netspec.registry import layer_registry as registry
+from netspec.registry import registry as registry_module
+from netspec.registry.kinds import layers as registry
 from netspec.spec import loads
 
 LAYER = """
@@ -25,8 +26,8 @@ def install(tmp_path, monkeypatch):
     """Puts a package with an entry point on the path: its name, its code, its entry_points.txt."""
     before = set(sys.modules)
     monkeypatch.setattr(registry, "_types", dict(layer_types()))
-    monkeypatch.setattr(registry, "_found", False)
-    monkeypatch.setattr(registry, "_faults", [])
+    monkeypatch.setattr(registry_module, "_installed", False)
+    monkeypatch.setattr(registry_module, "_faults", [])
     monkeypatch.syspath_prepend(tmp_path)
 
     def put(name, code, entries=USUAL):

@@ -22,7 +22,7 @@ from netspec.plugin import Layer, Tensor, backward, forward, register
 from netspec.program import lower
 from netspec.program import tuning_table as tuned
 from netspec.program.choice import candidates, question
-from netspec.registry import layer_registry as registry
+from netspec.registry.kinds import layers as registry
 from netspec.runners.execution.session import Rates, Session
 from netspec.runners.training import checkpoint
 from netspec.runners.tune import seconds_of

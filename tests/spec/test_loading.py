@@ -15,7 +15,7 @@ from spec_texts import NET
 from netspec.contract.attrs import number
 from netspec.contract.layer import Layer
 from netspec.errors import NetspecError, SpecError
-from netspec.registry import layer_registry as registry
+from netspec.registry.kinds import layers as registry
 from netspec.spec import canonical, from_canonical, load, loads, render, resolved, schema
 from netspec.spec.types import Connection, Multiplier, Spec
 

@@ -15,7 +15,7 @@ from spec_layers import TYPES
 from spec_texts import NET, PIECES
 
 from netspec.errors import NetspecError, SpecError
-from netspec.registry import layer_registry as registry
+from netspec.registry.kinds import layers as registry
 from netspec.spec import load, loads, render, resolved
 
 COUNT = int(os.environ.get("NETSPEC_MUTATIONS", "400"))

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from netspec.contract.values import fits
 from netspec.data.settings import DataSpec
 from netspec.data.source import Source
 from netspec.errors import NetspecError
+from netspec.registry import Registry
 
 __all__ = ["make_source", "source_types"]
 
 
-@cache
+_registry = Registry("sources", Source, __name__, "data source")  # type: ignore[type-abstract]
+
+
 def source_types() -> Mapping[str, type[Source]]:
     """All data sources by the name a spec gives them."""
-    found: dict[str, type[Source]] = {}
-    for info in pkgutil.iter_modules(__path__):
-        if not info.name.startswith("_"):
-            module = importlib.import_module(f"{__name__}.{info.name}")
-            classes = [value for value in vars(module).values() if isinstance(value, type)]
-            found |= {cls.type: cls for cls in classes if issubclass(cls, Source) and cls.__module__ == module.__name__}
-    return MappingProxyType(dict(sorted(found.items())))
+    return _registry.types()
 
 
 def make_source(data: DataSpec, seed: int) -> Source:

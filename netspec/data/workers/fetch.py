@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -10,9 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.data.decode import Geometry, Placement, centre, crop_image
-from netspec.data.shuffle import below, permutation, random_words
+from netspec.contract.augmentation import Augmentation, Frame, View
+from netspec.data.augment_chain import Chain
+from netspec.data.decode import Geometry, Placement, centre, show
+from netspec.data.shuffle import permutation
 from netspec.data.source import BrokenImage, Split
+from netspec.data.workers.shared_ring import Rows
 from netspec.errors import NetspecError
 from netspec.machine.limits import cause, is_limit
 
@@ -45,12 +48,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How images become rows: the crop, and in training its random place, mirroring and the epoch's shuffled order."""
+    """How images become rows: the crop, and in training the augmentations and the epoch's shuffled order."""
 
     geometry: Geometry
     training: bool
-    mirror: bool
     seed: int
+    augment: Mapping[str, Augmentation]
 
 
 class Fetcher:
@@ -58,11 +61,12 @@ class Fetcher:
 
     def __init__(self, split: Split, transform: Transform) -> None:
         self._split, self._transform = split, transform
+        self._chain = Chain(transform.augment, transform.seed)
         self._broken: dict[int, str] = {}
         self._epoch, self._order = -1, np.arange(len(split))
 
-    def fetch(self, task: Task, rows: NDArray[np.uint8], cancelled: Callable[[], bool] = lambda: False) -> Result:
-        """Write the task's rows, uint8 (rows, height, width, channels); a row without an image becomes black.
+    def fetch(self, task: Task, rows: Rows, cancelled: Callable[[], bool] = lambda: False) -> Result:
+        """Write the task's rows of each field; a row without an image becomes black, its other values 0.
 
         In training the row of a broken image shows the next readable one of the epoch's order. ``cancelled`` is asked
         before each image. Raises NetspecError where the machine, and not an image, is at fault.
@@ -75,9 +79,11 @@ class Fetcher:
                 break
             places = range(task.first + i, task.first + i + tries)
             candidates = (int(order[place % len(order)]) for place in places)
-            shown = next((image for image in candidates if self._show(image, task, rows[i], result.broken)), -1)
+            row = {name: values[i] for name, values in rows.items()}
+            shown = next((image for image in candidates if self._show(image, task, row, result.broken)), -1)
             if shown < 0:
-                rows[i] = 0
+                for values in row.values():
+                    values[...] = 0
                 if self._transform.training:
                     result.failure = f"{tries} images in a row cannot be read"
             result.images.append(shown)
@@ -88,23 +94,23 @@ class Fetcher:
             self._order, self._epoch = permutation(len(self._split), self._transform.seed, epoch), epoch
         return self._order
 
-    def _show(self, image: int, task: Task, row: NDArray[np.uint8], broken: dict[int, str]) -> bool:
+    def _show(self, image: int, task: Task, row: Rows, broken: dict[int, str]) -> bool:
         if image not in self._broken:
-            reason = self._crop(image, task, row)
+            reason = self._written(image, task, row)
             if reason is None:
                 return True
             self._broken[image] = reason
         broken[image] = self._broken[image]
         return False
 
-    def _crop(self, image: int, task: Task, row: NDArray[np.uint8]) -> str | None:
-        transform = self._transform
-        place, mirror = _VIEWS[task.view % 5], task.view >= 5
-        if transform.training:
-            words = random_words(transform.seed, task.epoch, image, 3)
-            place, mirror = partial(_random_place, words), transform.mirror and bool(words[2] >> 63)
+    def _written(self, image: int, task: Task, row: Rows) -> str | None:
+        """Write the image to its row; the reason where it cannot be read."""
+        choose: Callable[[Frame], View] = partial(_fixed, task.view)
+        if self._transform.training:
+            words = self._chain.draw(task.epoch, image)
+            choose = partial(self._chain.view, words)
         try:
-            crop_image(self._split.read(image), transform.geometry, place, mirror, row)
+            show(self._split.read(image), self._transform.geometry, choose, row["image"])
         except BrokenImage as error:
             return str(error)
         except MemoryError as error:
@@ -113,11 +119,13 @@ class Fetcher:
             if is_limit(error):
                 raise NetspecError(f"{self._split.name(image)}: {cause(error)}") from error
             return error.strerror or str(error)
+        if self._transform.training:
+            self._chain.alter(words, row)
         return None
 
 
-def _random_place(words: list[int], rows: int, columns: int) -> tuple[int, int]:
-    return below(words[0], rows + 1), below(words[1], columns + 1)
+def _fixed(view: int, frame: Frame) -> View:
+    return frame.at(*_VIEWS[view % 5](*frame.spare), mirrored=view >= 5)
 
 
 _VIEWS: tuple[Placement, ...] = (

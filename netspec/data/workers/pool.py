@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import queue
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from netspec.data.workers.fetch import Fetcher, Result, Task
-from netspec.data.workers.process import TASK, Setup, perform
+from netspec.data.workers.process import TASK, Setup, packed, perform
 from netspec.data.workers.shared_ring import Ring, anonymous_file, nameless_file
 from netspec.errors import NetspecError
 from netspec.machine.environment import cores
@@ -115,7 +114,7 @@ class ProcessPool:
             inherited.callback(os.close, reading)
             undo.callback(os.close, self._tasks)
             os.set_blocking(reading, False)
-            index = anonymous_file(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL))
+            index = anonymous_file(packed(setup))
             inherited.callback(os.close, index)
             undo.callback(self._kill)
             for _ in range(workers):

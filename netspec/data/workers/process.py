@@ -1,7 +1,7 @@
 """A worker process of the pool: fetches images into shared memory until its parent closes the pipe or dies.
 
 Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks, results. It imports
-numpy and PIL only.
+numpy and PIL only, and the plugin files that have augmentations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from netspec.data.source import Split
 from netspec.data.workers.fetch import Fetcher, Result, Task, Transform
-from netspec.data.workers.shared_ring import Ring
+from netspec.data.workers.shared_ring import Field, Ring
 from netspec.errors import NetspecError
 
 TASK = struct.Struct(f"={len(Task._fields)}q")
@@ -32,14 +32,32 @@ class Setup(NamedTuple):
     split: Split
     transform: Transform
     slots: int
-    shape: tuple[int, int, int, int]
+    fields: dict[str, Field]
+
+
+def packed(setup: Setup) -> bytes:
+    """The setup for another process, with the plugin files that it may need."""
+    from netspec.registry.plugin_code import loaded_files
+
+    return pickle.dumps((loaded_files(), pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)), pickle.HIGHEST_PROTOCOL)
+
+
+def unpacked(content: bytes) -> Setup:
+    """What ``packed`` gave the bytes for."""
+    files, setup = pickle.loads(content)
+    for each in files:
+        from netspec.registry.plugin_code import load_as  # takes time that few workers need to spend
+
+        load_as(*each)
+    found: Setup = pickle.loads(setup)
+    return found
 
 
 def main() -> None:
     """Run the worker; arguments as in the module's text."""
     parent, setup_file, ring_file, tasks, results = map(int, sys.argv[1:])
-    setup: Setup = pickle.loads(os.pread(setup_file, os.fstat(setup_file).st_size, 0))
-    ring = Ring(setup.slots, setup.shape, ring_file)
+    setup = unpacked(os.pread(setup_file, os.fstat(setup_file).st_size, 0))
+    ring = Ring(setup.slots, setup.fields, ring_file)
     fetcher = Fetcher(setup.split, setup.transform)
     answers = Connection(results, readable=False)
     try:
@@ -51,7 +69,8 @@ def main() -> None:
 
 def perform(fetcher: Fetcher, ring: Ring, task: Task) -> Result:
     """Do the task, but no longer than until it is cancelled."""
-    rows = ring.batches[task.slot][task.row : task.row + task.rows]
+    batch = ring.batches[task.slot]
+    rows = {name: array[task.row : task.row + task.rows] for name, array in batch.items()}
     try:
         return fetcher.fetch(task, rows, lambda: bool(task.ticket < ring.cancelled[0]))
     except NetspecError as error:

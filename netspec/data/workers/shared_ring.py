@@ -10,6 +10,8 @@ import errno
 import mmap
 import os
 import tempfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +21,39 @@ from netspec.machine.limits import cause, is_limit
 
 _PAGE = 4096
 
+Rows = Mapping[str, NDArray[Any]]
+"""A batch, or some of its images: each field's values, an image in each row."""
+
+
+class Field(NamedTuple):
+    """One array of a batch: its shape, images first, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
 
 class Ring:
-    """Slots of one batch each, uint8 (images, height, width, channels); work on tickets below ``cancelled`` is so."""
+    """Slots of one batch each, with an array for each field; work on tickets below ``cancelled`` is so."""
 
-    def __init__(self, slots: int, shape: tuple[int, int, int, int], handle: int | None = None) -> None:
+    def __init__(self, slots: int, fields: Mapping[str, Field], handle: int | None = None) -> None:
         """Make the memory, or map that of another process by its file descriptor. Raises NetspecError."""
-        self.slots, self.shape = slots, shape
-        stride = -(-int(np.prod(shape)) // _PAGE) * _PAGE
-        size = _PAGE + slots * stride
+        strides = {name: -(-field.nbytes // _PAGE) * _PAGE for name, field in fields.items()}
+        size = _PAGE + slots * sum(strides.values())
         self.handle = _anonymous(size, "the batches") if handle is None else handle
         memory = np.frombuffer(self._map(size, handle is None), np.uint8)
         self.cancelled: NDArray[np.int64] = memory[:8].view(np.int64)
-        starts = (_PAGE + slot * stride for slot in range(slots))
-        self.batches: list[NDArray[np.uint8]] = [memory[at : at + int(np.prod(shape))].reshape(shape) for at in starts]
+        self.batches: list[dict[str, NDArray[Any]]] = []
+        at = _PAGE
+        for _ in range(slots):
+            self.batches.append({})
+            for name, field in fields.items():
+                self.batches[-1][name] = memory[at : at + field.nbytes].view(field.dtype).reshape(field.shape)
+                at += strides[name]
 
     def _map(self, size: int, own: bool) -> mmap.mmap:
         try:

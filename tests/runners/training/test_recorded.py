@@ -15,7 +15,7 @@ from netspec.api import evaluate, predict
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, Note, RunStarted
 from netspec.machine.environment import code_choices
-from netspec.registry import Plugin, layer_files
+from netspec.registry import Plugin, plugin_code
 from netspec.rundir.directory import RunDirectory, read_history, run_folders, runs
 from netspec.runners.recorded_plugins import load_again
 from netspec.runners.training import checkpoint
@@ -49,8 +49,8 @@ def bent(spec):
 
 def forget():
     """A new process would know no plugin."""
-    for module in list(layer_files._loaded):
-        layer_files._discard(module)
+    for module in list(plugin_code._loaded):
+        plugin_code._discard(module)
 
 
 def bent_run(bent, **options):
@@ -127,7 +127,7 @@ def test_a_changed_plugin_that_is_named_is_taken_told_and_recorded(bent):
 def test_a_record_cannot_have_any_file_run(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    recorded = Plugin(str(script), ("bend",), {"script.py": layer_files.digest_of(str(script))})
+    recorded = Plugin(str(script), ("bend",), {"script.py": plugin_code.digest_of(str(script))})
     with pytest.raises(NetspecError, match=r"script.py: is no plugin, although the run names it as one"):
         load_again([recorded], [])
     assert not (tmp_path / "ran").exists()

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from netspec.errors import NetspecError
-from netspec.registry import layer_registry as registry
+from netspec.registry.kinds import layers as registry
 from netspec.registry import layer_types, load_plugin, plugins_of
 
 CODE = """

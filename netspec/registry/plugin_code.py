@@ -1,4 +1,4 @@
-"""Plugins: layer files that are named by path, and what identifies the code of a layer that is not built in."""
+"""Plugins: files that are named by path, and what identifies the code of what is not built in."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from types import CodeType
 
 from netspec.errors import NetspecError
 from netspec.machine.regular_files import read_regular
-from netspec.registry.layer_registry import forget, layer_types
+from netspec.registry.registry import forget, import_homes, import_installed, registered
 
 MAX_BYTES = 4 * 2**20
 _PREFIX = "netspec_plugin_"
-"""What the names of modules begin with that layer files are loaded as."""
+"""What the names of modules begin with that plugin files are loaded as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The code of layer types that are not built in, as a run records it.
+    """Code that is not built in, as a run records it.
 
+    ``types`` are the layer types that it registers, and what else, as ``kind.name``: ``augmentations.blur``.
     ``digests`` has the SHA-256 of the file and of the modules beside it that it imported, by path relative to the
     file's folder. ``module`` and ``package`` (name and version) are set for code that was imported by name, and empty
     for a file given by path. ``file`` is empty for a class defined in a notebook.
@@ -60,11 +61,11 @@ _loaded: dict[str, Plugin] = {}
 
 
 def load_plugin(path: str | Path) -> tuple[str, ...]:
-    """Run a layer file and return the names of the types it registered; one that has changed since is run again.
+    """Run a plugin file and return what it registered, as in ``Plugin.types``; one that has changed is run again.
 
     Raises NetspecError when the file is missing, cannot be imported or registers nothing.
     """
-    layer_types()
+    import_installed()
     file = Path(path).resolve()
     if not file.exists():
         raise NetspecError(f"{path}: no such plugin file")
@@ -75,18 +76,35 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
     if name not in sys.modules or name not in _loaded or _loaded[name].digest != sha256(source).hexdigest():
         _run(name, file, source)
     if not _loaded[name].types:
-        raise NetspecError(f"{path}: registers no layer; decorate the class with @register('name')")
+        raise NetspecError(f"{path}: registers no layer nor anything else; decorate the class with @register('name')")
     return _loaded[name].types
 
 
+def loaded_files() -> list[tuple[str, str, str]]:
+    """Module name, path and SHA-256 of the plugin files that hold more than layers, for ``load_as``."""
+    return [(name, one.file, one.digest) for name, one in _loaded.items() if any("." in key for key in one.types)]
+
+
+def load_as(module: str, file: str, digest: str) -> None:
+    """Run a plugin file in another process under the name that it has here, so that its classes can be unpickled.
+
+    Raises NetspecError where its content is no longer what the digest is of.
+    """
+    import_homes()
+    source = read_regular(file, MAX_BYTES)
+    if sha256(source).hexdigest() != digest:
+        raise NetspecError(f"{file}: the plugin has been changed since it was loaded; start again")
+    _run(module, Path(file), source)
+
+
 def plugin_files() -> tuple[str, ...]:
-    """The layer files that have been loaded, in order."""
+    """The plugin files that have been loaded, in order."""
     return tuple(plugin.file for plugin in _loaded.values())
 
 
 def plugins_of(types: Iterable[str]) -> tuple[Plugin, ...]:
-    """The code of those layer types that are not built in, each file once."""
-    known = layer_types()
+    """The code of those types, as in ``Plugin.types``, that are not built in, each file once."""
+    known = registered()
     modules = dict.fromkeys(known[name].__module__ for name in types)
     return tuple(_plugin(module) for module in modules if module.partition(".")[0] != "netspec")
 
@@ -153,7 +171,7 @@ def _discard(name: str) -> None:
 
 
 def _types_of(module: str) -> tuple[str, ...]:
-    return tuple(key for key, cls in layer_types().items() if cls.__module__ == module)
+    return tuple(key for key, cls in registered(False).items() if cls.__module__ == module)
 
 
 def _is_beside(module: str, folder: Path) -> bool:

@@ -1,0 +1,87 @@
+"""Augmentations at work: the random numbers of each image, and what they make of it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from netspec.contract.augmentation import Augmentation, Frame, Tint, View
+from netspec.data.shuffle import random_words
+from netspec.errors import NetspecError
+
+Words = Sequence[Sequence[int]]
+"""The random numbers of an image, for each augmentation."""
+
+_SHARED = {"crop": 0, "mirror": 2}
+"""These two draw from one stream, at these places. It is lane 0; the names of others decide theirs."""
+
+
+class Chain:
+    """Augmentations in order. Raises NetspecError, with the place, for whatever one of them raises."""
+
+    def __init__(self, augmentations: Mapping[str, Augmentation], seed: int) -> None:
+        self._seed = seed
+        self._parts = [_place(name, one.words) for name, one in augmentations.items()]
+        self._lanes = {lane: max(stop for other, _, stop in self._parts if other == lane) for lane, *_ in self._parts}
+        numbered = list(enumerate(augmentations.values()))
+        self._views = [(i, one) for i, one in numbered if _overrides(one, "view")]
+        self._pixels = [(i, one) for i, one in numbered if _overrides(one, "pixels")]
+        self._tints = [(i, one) for i, one in numbered if isinstance(one, Tint)]
+
+    def draw(self, epoch: int, image: int) -> Words:
+        """The random numbers of an image in an epoch."""
+        lanes = self._lanes.items()
+        drawn = {lane: random_words(self._seed, epoch, image, count, lane=lane) for lane, count in lanes if count}
+        return [drawn[lane][start:stop] if stop else () for lane, start, stop in self._parts]
+
+    def view(self, words: Words, frame: Frame) -> View:
+        """What is shown of a picture; its centre where nothing else is chosen."""
+        rows, columns = frame.spare
+        view = frame.at(rows // 2, columns // 2)
+        for i, one in self._views:
+            try:
+                view = one.view(words[i], view, frame)
+                _check(view, frame)
+            except Exception as error:
+                raise _failed(one, error) from error
+        return view
+
+    def alter(self, words: Words, row: Mapping[str, NDArray[Any]]) -> None:
+        """Alter the pixels in ``row["image"]``, and write the numbers of a tint to ``row["tint"]``."""
+        for i, one in self._pixels:
+            try:
+                one.pixels(words[i], row["image"])
+            except Exception as error:
+                raise _failed(one, error) from error
+        for i, tint in self._tints:
+            row["tint"][:] = tint.numbers(words[i], row["image"].shape[-1])
+
+
+def _place(name: str, words: int) -> tuple[int, int, int]:
+    """The lane that an augmentation draws from, and the range of its words there."""
+    if name in _SHARED:
+        return 0, _SHARED[name], _SHARED[name] + words
+    return 1 + zlib.crc32(name.encode()), 0, words
+
+
+def _overrides(one: Augmentation, method: str) -> bool:
+    return getattr(type(one), method) is not getattr(Augmentation, method)
+
+
+def _check(view: View, frame: Frame) -> None:
+    if min(view.top, view.left) < 0 or view.top + view.height > frame.height or view.left + view.width > frame.width:
+        raise ValueError(f"{view} does not lie in a picture of {frame.height} x {frame.width}")
+    if min(view.height, view.width) < 1:
+        raise ValueError(f"{view} is empty")
+
+
+def _failed(one: Augmentation, error: Exception) -> NetspecError:
+    own = getattr(sys.modules.get(type(one).__module__), "__file__", None)
+    lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == own]
+    where = f" at {own}:{lines[-1]}" if lines else ""
+    return NetspecError(f"augmentation {type(one).__name__} fails{where}: {type(error).__name__}: {error}")

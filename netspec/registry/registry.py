@@ -1,0 +1,205 @@
+"""One registry for each kind of thing that specs name: built-in classes, and those of plugins, by name.
+
+A *plugin* is an installed package with an entry point in a group ``netspec.KIND``, or a file; see plugin_code.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, Generic, TypeVar
+
+from netspec.errors import NetspecError
+
+Base = TypeVar("Base")
+Class = TypeVar("Class", bound=type)
+
+PREFIX = "netspec."
+"""What the groups of entry points begin with by which installed packages name modules; the kind follows."""
+
+HOMES = ("netspec.registry.kinds", "netspec.init", "netspec.schedules", "netspec.data.sources")
+"""Modules that make registries; a plugin's class finds its own among them."""
+
+_registries: dict[str, Registry[Any]] = {}
+_installed = False
+_faults: list[str] = []
+
+
+class Registry(Generic[Base]):
+    """The classes of one kind by name.
+
+    ``kind`` names the group of entry points, ``base`` is what the classes derive from, ``noun`` what one is called in
+    messages. Built-in ones are the public modules of ``package``: what a module does not register under a name of its
+    own is called as the file is.
+    """
+
+    def __init__(self, kind: str, base: type[Base], package: str, noun: str) -> None:
+        self.kind, self.base, self.package, self.noun = kind, base, package, noun
+        self._types: dict[str, type[Base]] = {}
+        self._found = False
+        _registries[kind] = self
+
+    def types(self) -> Mapping[str, type[Base]]:
+        """All registered classes by name; the first call imports the built-in and the installed ones."""
+        self.import_builtin()
+        import_installed()
+        return MappingProxyType(self._types)
+
+    def add(self, name: str, cls: type[Base]) -> None:
+        """Make a class known. Raises NetspecError where another one has the name."""
+        if not cls.__module__.startswith(f"{self.package}."):
+            self.import_builtin()
+        if name in self._types and not _is_reload(self._types[name], cls):
+            raise NetspecError(self._taken(name, self._types[name], cls))
+        cls.type = name  # type: ignore[attr-defined]  # each base declares it
+        self._types[name] = cls
+
+    def forget(self, module: str) -> None:
+        """Take out what a module has registered."""
+        for name in [name for name, cls in self._types.items() if cls.__module__ == module]:
+            del self._types[name]
+
+    def import_builtin(self) -> None:
+        """Import the public modules of the package, once."""
+        if self._found:
+            return
+        self._found = True
+        package = importlib.import_module(self.package)
+        for info in pkgutil.iter_modules(package.__path__):
+            if not info.name.startswith("_"):
+                module = importlib.import_module(f"{self.package}.{info.name}")
+                if all(cls.__module__ != module.__name__ for cls in self._types.values()):
+                    self.add(info.name, _only_class(module, self.base))
+
+    def _taken(self, name: str, old: type, new: type) -> str:
+        if old.__module__ != new.__module__ and _file(old) == _file(new):
+            remedy = f"import it as {old.__module__} only"
+            if old.__module__.startswith(f"{self.package}."):
+                remedy = f"import built-in {self.kind} as {self.package}.{Path(_file(new)).stem} only"
+            return f"{_file(new)} was imported twice, as {old.__module__} and as {new.__module__}; {remedy}"
+        return f"{self.noun} '{name}' is registered twice: by {_file(old)} and by {_file(new)}; rename one of them"
+
+
+def register(name: str) -> Callable[[Class], Class]:
+    """Class decorator: make the class known to specs by that name; what it derives from says as what.
+
+    Raises NetspecError when the name is taken, be it by another class or by the same file imported under two names,
+    and when the class is none that a spec can name.
+    """
+    if not isinstance(name, str):
+        raise NetspecError(f"{_file(name)}: write @register('name') above the class, with its name in specs")
+
+    def add(cls: Class) -> Class:
+        registry = next((one for one in _registries.values() if issubclass(cls, one.base)), None)
+        if registry is None:
+            bases = [one.base.__name__ for one in _registries.values()]
+            others = f", or one of {', '.join(bases[1:])}" if bases[1:] else ""
+            raise NetspecError(f"{_file(cls)}: '{name}' is no Layer: write class {cls.__name__}(Layer){others}")
+        registry.add(name, cls)
+        return cls
+
+    return add
+
+
+def registered(complete: bool = True) -> dict[str, type]:
+    """Every class of every kind: layers by their names, others by ``kind.name``.
+
+    ``complete``: built-in and installed ones are imported first.
+    """
+    import_homes()
+    found: dict[str, type] = {}
+    for kind, registry in _registries.items():
+        known = registry.types() if complete else registry._types
+        found |= {name if kind == "layers" else f"{kind}.{name}": cls for name, cls in known.items()}
+    return found
+
+
+def described(key: str) -> str:
+    """A key of ``registered`` for people: ``layer type 'relu'``, ``augmentation 'blur'``."""
+    kind, _, name = key.partition(".")
+    if kind in _registries and name:
+        return f"{_registries[kind].noun} '{name}'"
+    return f"{_registries['layers'].noun} '{key}'"
+
+
+def forget(module: str) -> None:
+    """Take out what a module has registered, of whatever kind."""
+    for registry in _registries.values():
+        registry.forget(module)
+
+
+def import_homes() -> None:
+    """Have every registry made."""
+    for name in HOMES:
+        importlib.import_module(name)
+
+
+def installed_faults() -> tuple[str, ...]:
+    """A line for each installed plugin that could not be imported and is left out."""
+    import_installed()
+    return tuple(_faults)
+
+
+def import_installed() -> None:
+    """Import what entry points name, once."""
+    global _installed
+    if not _installed:
+        _installed = True
+        _faults.extend(_import_installed())
+
+
+def _import_installed() -> Iterator[str]:
+    """A line for each that fails, which does not stop the others."""
+    import_homes()
+    for distribution in _with_plugins():
+        package = f"{distribution.metadata['Name']} {distribution.version}"
+        try:
+            entries = [entry for entry in distribution.entry_points if entry.group.startswith(PREFIX)]
+        except Exception as error:
+            yield f"installed plugin {package}: its entry_points.txt cannot be read: {error}"
+            continue
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            try:
+                entry.load()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may do anything, end the process too
+                for module in {cls.__module__ for cls in registered(False).values()} - sys.modules.keys():
+                    forget(module)
+                reason = str(error) if isinstance(error, NetspecError) else f"{type(error).__name__}: {error}"
+                yield f"installed plugin {package}: {entry.value} cannot be imported: {reason}"
+
+
+def _with_plugins() -> list[Distribution]:
+    """The installed packages that have entry points of ours, by name; the first one found of each name."""
+    found: dict[str, Distribution] = {}
+    for distribution in distributions():
+        if f"[{PREFIX}" in (distribution.read_text("entry_points.txt") or ""):
+            found.setdefault(distribution.metadata["Name"], distribution)
+    return [found[name] for name in sorted(found)]
+
+
+def _only_class(module: ModuleType, base: type[Base]) -> type[Base]:
+    """The class of that base which a module defines. Raises TypeError for none or several: a programming error."""
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define one {base.__name__}, defines {len(found)}")
+    return found[0]
+
+
+def _is_reload(old: type, new: type) -> bool:
+    return old.__module__ == new.__module__ and old.__qualname__ == new.__qualname__ and _file(old) == _file(new)
+
+
+def _file(cls: type) -> str:
+    module = sys.modules.get(cls.__module__)
+    return str(getattr(module, "__file__", None) or cls.__module__)
