@@ -1,4 +1,4 @@
-"""Images as the network reads them: bytes to floats, the mean image subtracted, scaled."""
+"""Images as the network reads them: bytes to floats, the mean image subtracted, colours altered, scaled."""
 
 from netspec.contract.kernel import cuda, device, forward, load4, quotient, store4
 from netspec.ops.base import Operation
@@ -11,13 +11,38 @@ def write(image, i, raw, mean, scale):
     store4(image, i, a, b, (raw[2] - mean[2]) * scale, (raw[3] - mean[3]) * scale)
 
 
+@device
+def shift(components, tint, n, c):
+    """What is added to channel ``c`` of image ``n``."""
+    total = components[c, 0] * tint[n, 1]
+    for k in range(1, components.shape[0]):
+        total += components[c, k] * tint[n, 1 + k]
+    return total
+
+
+@device
+def write_tinted(image, n, i, raw, mean, scale, tint, components, channel):
+    """Four elements of an image of three channels, the first of them of that channel."""
+    gain, after = tint[n, 0] + 1, 0 if channel == 2 else channel + 1
+    last, j = 3 - channel - after, n * mean.size + i
+    first, second = shift(components, tint, n, channel), shift(components, tint, n, after)
+    raw, mean = load4(raw, j), load4(mean, i)
+    a, b = ((raw[0] - mean[0]) * gain + first) * scale, ((raw[1] - mean[1]) * gain + second) * scale
+    c = ((raw[2] - mean[2]) * gain + shift(components, tint, n, last)) * scale
+    store4(image, j, a, b, c, ((raw[3] - mean[3]) * gain + first) * scale)
+
+
 class Prepare(Operation):
-    """image = (raw - mean) * scale; raw (N, H, W, C) uint8, mean (H, W, C) float32."""
+    """image = (raw - mean) * scale; raw (N, H, W, C) uint8, mean (H, W, C) float32.
+
+    With colours altered, image[n] = ((raw[n] - mean) * (1 + tint[n, 0]) + components tint[n, 1:]) * scale; tint
+    (N, 1 + C) and components (C, C) float32. Where tint is 0 that is the same.
+    """
 
     @staticmethod
     def bindings(args):
         """One pass."""
-        return [("prepare", {})]
+        return [("tint" if any(one.tensor == "tint" for one in args) else "prepare", {})]
 
     @forward("cpu", over="image", axes=0, writes="image")
     def prepare_cpu(start, stop, raw, mean, image, scale):
@@ -52,4 +77,37 @@ class Prepare(Operation):
                 w = pixel - h * width
                 for n in range(last + 1):
                     image[n, h, w, c] = (raw[n, h, w, c] - mean[h, w, c]) * scale
+                place += cuda.gridsize(1)
+
+    @forward("cpu", over="image", axes=0, writes="image")
+    def tint_cpu(start, stop, raw, mean, tint, components, image, scale):
+        flat_mean, channels = mean.ravel(), components.shape[0]
+        for n in range(start, stop):
+            source, target, gain = raw[n].ravel(), image[n].ravel(), tint[n, 0] + 1
+            for c in range(channels):
+                added = shift(components, tint, n, c)
+                for i in range(c, flat_mean.size, channels):
+                    target[i] = ((source[i] - flat_mean[i]) * gain + added) * scale
+
+    @forward("cuda", over="image", axes=(0, 1, 2, 3), writes="image", threads=256, per_thread=16)
+    def tint_cuda(raw, mean, tint, components, image, scale):
+        # a thread takes four neighbours of four images, as in prepare_cuda
+        last, size, fours, place = image.shape[0] - 1, mean.size, mean.size // 4, cuda.grid(1)
+        width, channels = mean.shape[1:]
+        if size % 4 == 0 and channels == 3:
+            while place < (last + 4) // 4 * fours:
+                group = quotient(place, fours)
+                n, i = 4 * group, 4 * (place - group * fours)
+                channel = i - 3 * quotient(i, 3)
+                for k in range(4):
+                    write_tinted(image, min(n + k, last), i, raw, mean, scale, tint, components, channel)
+                place += cuda.gridsize(1)
+        else:
+            while place < size:
+                pixel = quotient(place, channels)
+                h, c = quotient(pixel, width), place - pixel * channels
+                w = pixel - h * width
+                for n in range(last + 1):
+                    value = (raw[n, h, w, c] - mean[h, w, c]) * (tint[n, 0] + 1)
+                    image[n, h, w, c] = (value + shift(components, tint, n, c)) * scale
                 place += cuda.gridsize(1)

@@ -10,6 +10,7 @@ from netspec.contract.kernel import Direction
 from netspec.contract.layer import Layer
 from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
+from netspec.data.augment import tint_of
 from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_device, of_layer
 from netspec.planning.network import Network, is_image
@@ -76,6 +77,7 @@ class Builder:
 
     def _feed(self, part: Part) -> None:
         tensor, device, name = part.tensor, part.device, part.key.of.input
+        assert name is not None
         feed = StepKey("feed", device, input=name)
         if not is_image(tensor):
             target = self.declare(part.key, tensor.shape, tensor.dtype)
@@ -88,7 +90,21 @@ class Builder:
         image = self.declare(part.key, tensor.shape, tensor.dtype)
         self.operation(feed, "target", {"target": raw}, queue="copy")
         prepare, scale = StepKey("prepare", device, input=name), {"scale": self.network.spec.data.scale}
-        self.operation(prepare, "image", {"raw": raw, "mean": mean, "image": image}, attrs=scale)
+        tint = self._tint(name, tensor, device)
+        self.operation(prepare, "image", {"raw": raw, "mean": mean, **tint, "image": image}, attrs=scale)
+
+    def _tint(self, name: str, tensor: Tensor, device: str) -> dict[str, Region]:
+        """What prepare needs to alter colours, in training where the spec asks for it: see netspec.ops.prepare."""
+        if self.network.phase != "train" or tint_of(self.network.spec.data) is None:
+            return {}
+        images, channels = tensor.shape[0], tensor.shape[-1]
+        key, whole = BufferKey(TensorKey("tint", input=name), "input", device), TensorKey("components", input=name)
+        tint = self.declare(key, (images, 1 + channels), "float32")
+        self.operation(StepKey("feed", device, target=key), "target", {"target": tint}, queue="copy")
+        shape = (channels, channels)
+        found = self.declare(BufferKey(whole, "constant", device), shape, "float32", Logical(whole, shape))
+        self.initial.setdefault(whole, {"type": "constant", "value": 0.0})
+        return {"tint": tint, "components": found}
 
     # Forward --------------------------------------------------------------------------------------------------------
 

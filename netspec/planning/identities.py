@@ -13,7 +13,7 @@ from netspec.contract.kernel import Direction
 
 Role = Literal[
     "input",  # what data hands over, uint8 images and int32 labels
-    "constant",  # the mean image
+    "constant",  # what is known of the images: their mean, the components of their colours
     "activation",  # what layers read and write
     "saved",  # what forward leaves for backward beyond inputs and outputs
     "gradient",  # of activations

@@ -11,8 +11,9 @@ from typing import Any
 from netspec.contract.attrs import LAYER_KEYS
 from netspec.data.sources import source_types
 from netspec.init import initialiser_types
-from netspec.registry import layer_types
+from netspec.registry import augmentation_types, layer_types
 from netspec.schedules import schedule_types
+from netspec.spec.augment_section import OFF, ON
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
@@ -127,7 +128,16 @@ def _train() -> Schema:
 
 def _data() -> Schema:
     source = {"anyOf": [{"type": "string", "enum": list(source_types())}, _typed(source_types())]}
-    return _closed({**_fragments(DATA), "source": source})
+    return _closed({**_fragments(DATA), "source": source, "augment": _augment()})
+
+
+def _augment() -> Schema:
+    each = {
+        name: {"anyOf": [{"enum": [*ON, *OFF]}, _closed(_fragments(cls.attrs))]}
+        for name, cls in augmentation_types().items()
+    }
+    description = "How training images are altered, in order: attributes by name, or off."
+    return {"anyOf": [{"enum": list(OFF)}, _closed(each)], "description": description}
 
 
 _SECTIONS = {

@@ -10,6 +10,7 @@ from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.data.sources import source_types
 from netspec.errors import Mark
 from netspec.schedules import schedule_types
+from netspec.spec.augment_section import read_augment
 from netspec.spec.fields import Attrs, Fields, Types, complete
 from netspec.spec.layer_section import check_name
 from netspec.spec.nodes import Entry, Map, Node, Scalar
@@ -93,8 +94,9 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
 def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
     """The ``data`` section."""
     fields = Fields(report)
-    fields.refuse_unknown(node, [*DATA, "source"], "data")
-    values = fields.read(node.without("source"), DATA, "data")
+    fields.refuse_unknown(node, [*DATA, "source", "augment"], "data")
+    values = fields.read(node.without("source", "augment"), DATA, "data")
+    values["augment"], values["mirror"] = read_augment(node, values.get("mirror", _data.mirror), fields)
     values["source"] = _typed(node.get("source"), source_types(), "source", _data.source, fields, "data")
     return DataSpec(**values), fields.marks
 

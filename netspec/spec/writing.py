@@ -12,7 +12,7 @@ from netspec.spec.nodes import Map, from_plain
 from netspec.spec.overrides import FILE as SET
 from netspec.spec.problems import Report
 from netspec.spec.scalars import text_of
-from netspec.spec.types import Connection, LayerSpec, Multiplier, Spec
+from netspec.spec.types import Connection, DataSpec, LayerSpec, Multiplier, Spec
 
 _COMMENT_COLUMN = 52
 _DEFAULT = "default"
@@ -27,7 +27,7 @@ def canonical(spec: Spec) -> dict[str, Any]:
         "inputs": {name: {"shape": list(one.shape), "dtype": one.dtype} for name, one in spec.inputs.items()},
         "layers": [_layer(layer) for layer in spec.layers],
         "train": _lists(asdict(spec.train)),
-        "data": _lists(asdict(spec.data)),
+        "data": _data(spec.data),
     }
     return data
 
@@ -53,6 +53,12 @@ def resolved(spec: Spec) -> str:
     for text, origin in _lines(spec):
         lines.append(f"{text:<{_COMMENT_COLUMN}}  # {origin}" if origin else text)
     return "\n".join(lines) + "\n"
+
+
+def _data(data: DataSpec) -> dict[str, Any]:
+    """Without ``augment`` where nothing is said there: so the runs of version 0.1, which has no such key, go on."""
+    written: dict[str, Any] = _lists(asdict(data))
+    return written if written["augment"] else {key: value for key, value in written.items() if key != "augment"}
 
 
 def _layer(layer: LayerSpec) -> dict[str, Any]:

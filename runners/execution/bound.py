@@ -42,7 +42,11 @@ class BoundProgram:
         self.shards = program.plan.by_place()
         self.arrays = self._allocate(store, arenas)
         self.inputs: dict[str, Host] = {}
-        """What a batch is put into, by network input; on CPUs the buffer of the first device that reads it."""
+        """What a batch is put into, by network input; on CPUs the buffer of the first device that reads it.
+
+        What belongs to an input's images beside them is called as its tensor is: ``image.tint``.
+        """
+        self._optional: set[str] = set()
         self.scalars: dict[str, Host] = {}
         """``counters`` and ``rates`` of the next iteration, likewise."""
         self.steps = tuple(map(self._bound, program.steps))
@@ -57,9 +61,15 @@ class BoundProgram:
         self.set(counters, rates)
 
     def put(self, arrays: Mapping[str, Host]) -> None:
-        """Put a batch in place. Raises NetspecError for a batch of another shape."""
+        """Put a batch in place; what alters its colours is 0, which is nothing, unless the batch has it.
+
+        Raises NetspecError for a batch of another shape.
+        """
         for name, slot in self.inputs.items():
             values = arrays.get(name)
+            if values is None and name in self._optional:
+                slot[...] = 0
+                continue
             if values is None or values.shape != slot.shape:
                 got = "nothing" if values is None else f"{values.dtype} {values.shape}"
                 raise NetspecError(f"the batch's '{name}' must be {slot.dtype} {slot.shape}, got {got}")
@@ -185,8 +195,12 @@ class BoundProgram:
         return any(step.args[one].buffer.role in STORED for one in step.writes)
 
     def _feed(self, step: Step, device: Device, lane: Lane) -> Call:
-        assert step.key.input is not None
-        return self._brought(self.inputs, step.key.input, self._array(step, TARGET), device, lane)
+        of = step.args[TARGET].buffer.of
+        assert of.input is not None
+        name = of.input if step.key.input is not None else str(of)
+        if step.key.input is None:
+            self._optional.add(name)
+        return self._brought(self.inputs, name, self._array(step, TARGET), device, lane)
 
     def _brought(self, hosts: dict[str, Host], name: str, target: Array, device: Device, lane: Lane) -> Call:
         """A call that brings a host array to a buffer; on CPUs the first device's buffer is the host array."""

@@ -168,8 +168,8 @@ def _record(path: Path, metadata: Mapping[str, str]) -> tuple[Record, dict[str, 
 
 
 def record_text(record: Record) -> str:
-    """The record as JSON."""
-    return json.dumps(asdict(record), sort_keys=True)
+    """The record as JSON; maps keep their order, in which augmentations are applied."""
+    return json.dumps(asdict(record))
 
 
 def record_from(path: Path) -> Record:

@@ -14,7 +14,7 @@ import numpy as np
 
 from netspec._types import RunResult
 from netspec.data.dataset import open_dataset, unused_outputs
-from netspec.data.mean import mean_image
+from netspec.data.mean import image_constants
 from netspec.data.pipeline import Pipeline
 from netspec.data.workers.pool import workers_note
 from netspec.device.binding import available
@@ -133,7 +133,7 @@ def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
 
 
 def _load(session: Session, spec: Spec, data: Data, origin: Origin | None, workers: int | None) -> None:
-    """Load a checkpoint's tensors, or the mean image beside what the initialisers gave."""
+    """Load a checkpoint's tensors, or what is found out about the images beside what the initialisers gave."""
     if origin is not None and origin.tensors is not None:
         try:
             session.store.load(origin.tensors)
@@ -141,8 +141,8 @@ def _load(session: Session, spec: Spec, data: Data, origin: Origin | None, worke
             raise NetspecError(f"{origin.path}: {error}") from error
         return
     name, _ = input_names(spec)
-    mean = mean_image(data.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
-    session.store.load({f"{name}.mean": mean}, strict=False)
+    found = image_constants(data.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
+    session.store.load({f"{name}.{one}": values for one, values in found.items()}, strict=False)
 
 
 def _state(origin: Origin | None) -> State:

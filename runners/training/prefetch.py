@@ -39,6 +39,7 @@ class HostBatch(Protocol):
 
     image: np.ndarray[Any, Any]
     label: np.ndarray[Any, Any]
+    beside: Arrays
     valid: int
     waited: float
     release: Callable[[], None]
@@ -164,4 +165,6 @@ class Prefetcher:
         if batch is None:
             return None
         image, label = self._names
-        return Fetched(batch, {image: batch.image, label: batch.label}, time.perf_counter(), staged)
+        beside = {f"{image}.{name}": values for name, values in batch.beside.items()}
+        arrays = {image: batch.image, label: batch.label, **beside}
+        return Fetched(batch, arrays, time.perf_counter(), staged)

@@ -7,8 +7,8 @@ import pytest
 
 from netspec.check import run
 from netspec.errors import NetspecError
-from netspec.registry.kinds import layers as registry
 from netspec.registry import load_plugin
+from netspec.registry.kinds import layers as registry
 
 TWO = '''
 """Two inputs."""

@@ -11,6 +11,7 @@ from compiled import EmulatedCuda, needs_compiler
 
 from netspec.check.subject import cpu
 from netspec.contract.naming import Argument
+from netspec.data.augment import tinted
 from netspec.planning.identities import StepKey, of_layer
 from netspec.planning.plan import Buffer, Region, Step
 from netspec.program.steps import Lowering
@@ -103,6 +104,27 @@ def test_finite(place, bad):
 def test_prepare(shape):
     values = {"raw": RNG.integers(0, 256, shape, np.uint8), "mean": normal(*shape[1:]), "image": normal(*shape)}
     compare("prepare", values, ("image",), scale=0.25)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 4, 3), (8, 2, 2, 3), (1, 4, 3, 3), (3, 3, 3, 3), (6, 4, 4, 1), (2, 2, 2, 4)])
+def test_prepare_with_colours_altered(shape):
+    channels = shape[-1]
+    values = {"raw": RNG.integers(0, 256, shape, np.uint8), "mean": normal(*shape[1:])}
+    values |= {"tint": normal(shape[0], 1 + channels), "components": normal(channels, channels)}
+    kernels = compare("prepare", {**values, "image": normal(*shape)}, ("image",), scale=0.25)
+    assert kernels == ["ops.prepare:tint_cuda"]
+    found, _ = run(cpu(), "prepare", {**values, "image": normal(*shape)}, ("image",), scale=0.25)
+    expected = tinted(values["raw"], values["tint"], values["mean"], values["components"]) * 0.25
+    np.testing.assert_allclose(found["image"], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_colours_altered_by_nothing_are_as_they_were():
+    shape = (3, 4, 4, 3)
+    values = {"raw": RNG.integers(0, 256, shape, np.uint8), "mean": normal(*shape[1:]), "image": normal(*shape)}
+    plain, _ = run(cpu(), "prepare", values, ("image",), scale=0.25)
+    neutral = {"tint": np.zeros((3, 4), np.float32), "components": normal(3, 3)}
+    same, _ = run(cpu(), "prepare", {**values, **neutral}, ("image",), scale=0.25)
+    np.testing.assert_array_equal(plain["image"], same["image"])
 
 
 def test_sums_of_whole_tensors_and_of_ranges_in_fours():

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from netspec.errors import NetspecError
-from netspec.registry.kinds import layers as registry
 from netspec.registry import layer_types, load_plugin, plugins_of
+from netspec.registry.kinds import layers as registry
 
 CODE = """
 from netspec.plugin import Elementwise, register

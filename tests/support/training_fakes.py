@@ -65,7 +65,9 @@ class FakeBatches:
             rng = np.random.default_rng(int(row))
             image[place], label[place] = rng.integers(0, 120, (2, 2, 3)), row % CLASSES
             image[place, :, :, row % CLASSES] += 60
-        return SimpleNamespace(image=image, label=label, valid=len(rows), waited=0.0, release=self._release)
+        return SimpleNamespace(
+            image=image, label=label, beside={}, valid=len(rows), waited=0.0, release=self._release
+        )
 
     def _release(self) -> None:
         self.held -= 1
