@@ -1,4 +1,4 @@
-"""The contract suite: ``run(layer_type)`` checks a layer's declarations and kernels."""
+"""The contract suite: ``run(name)`` checks the declarations and the code of a layer type or an augmentation."""
 
 from netspec.check.suite import CHECKS, Result, checked, run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from netspec.check.compare import Failed, Skipped
 from netspec.check.subject import Case, Subject
@@ -27,11 +27,19 @@ _SAMPLES: Mapping[str, Any] = {
 _ODD_SHAPES: tuple[Shape, ...] = ((2,), (2, 3), (2, 3, 5), (2, 3, 5, 7), (2, 1, 1, 1), (1, 1), (2, 2, 2, 2, 2))
 
 
-def check_docs(subject: Subject) -> None:
+class _Declaring(Protocol):
+    """What is checked of any kind of plugin."""
+
+    @property
+    def cls(self) -> Any:
+        """The class."""
+
+
+def check_docs(subject: _Declaring) -> None:
     """The class and each attribute say what they are: the docs page is made of that."""
     if not subject.cls.__dict__.get("__doc__"):
         raise Failed(f"class {subject.cls.__name__} has no docstring: write the formula and the meaning")
-    for name, schema in subject.cls.attrs_schema.items():
+    for name, schema in subject.cls.attrs.items():
         if not schema.get("description"):
             raise Failed(f"attribute '{name}' has no description")
 
@@ -41,16 +49,21 @@ def check_schema(subject: Subject) -> None:
     if not subject.cls.attrs_schema:
         raise Skipped("the layer has no attributes")
     for name, schema in subject.cls.attrs_schema.items():
-        _check_valid(name, schema)
-        default = schema.get("default")
-        if default is not None and schema.get("x-netspec") != "initialiser" and not fits(schema, default):
-            raise Failed(f"attribute '{name}': the default {default!r} does not fit the attribute's own schema")
-        for value, why in _bad_values(schema):
-            if fits(schema, value):
-                raise Failed(f"attribute '{name}' takes {value!r}: {why}")
+        check_attribute(name, schema)
     _check_examples(subject)
     if find_spec("jsonschema") is None:
         raise Skipped("jsonschema is not installed: checked was all but whether the attributes' schemas are such")
+
+
+def check_attribute(name: str, schema: Mapping[str, Any]) -> None:
+    """Raise Failed for a schema that is none, that its own default does not fit, or that takes what it should not."""
+    _check_valid(name, schema)
+    default = schema.get("default")
+    if default is not None and schema.get("x-netspec") != "initialiser" and not fits(schema, default):
+        raise Failed(f"attribute '{name}': the default {default!r} does not fit the attribute's own schema")
+    for value, why in _bad_values(schema):
+        if fits(schema, value):
+            raise Failed(f"attribute '{name}' takes {value!r}: {why}")
 
 
 def _check_valid(name: str, schema: Mapping[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""The contract suite: named checks that every registered layer type gets for its declarations and kernels."""
+"""The contract suite: named checks that every registered layer type gets for its declarations and kernels.
+
+That of augmentations, which have no kernels, is in augmentations.py.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from netspec.check import augmentations
+from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.gradient import check_gradients
@@ -27,9 +32,9 @@ from netspec.check.writes import (
 )
 from netspec.contract.kernel import Backend
 from netspec.errors import NetspecError
-from netspec.registry import layer_types
+from netspec.registry import augmentation_types, described, layer_types, registered
 
-Check = Callable[[Subject], None]
+Check = Callable[[Any], None]
 CHECKS: tuple[Check, ...] = (
     check_docs,
     check_schema,
@@ -70,14 +75,22 @@ class Result:
     about: str
 
 
-def checked(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterator[Result]:
-    """Run the checks one by one on a registered layer type.
+def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterator[Result]:
+    """Run the checks one by one on a registered layer type, or on an augmentation: ``augmentations.mirror``.
 
-    Raises NetspecError when there is no such type.
+    Raises NetspecError when there is nothing of that name, or no suite for things of its kind.
     """
-    if layer_type not in layer_types():
-        raise NetspecError(f"there is no layer type '{layer_type}'; known are {', '.join(sorted(layer_types()))}")
-    subject = Subject(layer_type, tuple(backends))
+    kind, _, plain = name.partition(".")
+    if kind == "augmentations" and plain in augmentation_types():
+        subject: Any = AugmentationSubject(plain, augmentation_types()[plain])
+        yield from (outcome(check, subject) for check in augmentations.CHECKS)
+        return
+    if name not in layer_types():
+        if name in registered():
+            raise NetspecError(f"{described(name)}: there is no contract suite for things of its kind")
+        known = ", ".join(sorted((*layer_types(), *(f"augmentations.{one}" for one in augmentation_types()))))
+        raise NetspecError(f"there is no layer type '{name}'; known are {known}")
+    subject = Subject(name, tuple(backends))
     missing: str | None = None
     told: dict[str, str] = {}
     for check in CHECKS:
@@ -90,11 +103,11 @@ def checked(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> I
 
 
 def run(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> list[Result]:
-    """All results of the suite for a layer type, see ``checked``."""
+    """All results of the suite, see ``checked``."""
     return list(checked(layer_type, backends))
 
 
-def outcome(check: Check, subject: Subject, missing: str | None = None) -> Result:
+def outcome(check: Check, subject: Any, missing: str | None = None) -> Result:
     """The result of one check, skipped where a basic one failed; what a plugin's code raises is a failure."""
     name, about = check.__name__.removeprefix("check_"), (check.__doc__ or "").strip()
     if missing:
@@ -107,11 +120,15 @@ def outcome(check: Check, subject: Subject, missing: str | None = None) -> Resul
         return Result(name, "failed", str(problem), about)
     except Exception as error:
         told = f"{type(error).__name__}{_place(error, subject)}: {error}"
-        return Result(name, "failed", f"the layer raises {told}", about)
+        return Result(name, "failed", f"{_noun(subject)} raises {told}", about)
     return Result(name, "passed", "", about)
 
 
-def _place(error: Exception, subject: Subject) -> str:
+def _noun(subject: Any) -> str:
+    return "the augmentation" if isinstance(subject, AugmentationSubject) else "the layer"
+
+
+def _place(error: Exception, subject: Any) -> str:
     """Where in the layer's own file it was raised; nothing where it was raised by who called the layer."""
     own = getattr(sys.modules.get(subject.cls.__module__), "__file__", None)
     lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == own]

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from netspec.check.single import SingleLayer
-from netspec.contract.kernel import Direction, Phase
+from netspec.contract.kernel import PHASES, Direction, Phase
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Tensor
 from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, resources_of
@@ -113,6 +113,7 @@ _TRIPS: Mapping[str, tuple[float, ...]] = {
     "pool:d_average_vector_cuda": (2, 0.5),
     "softmax_loss:judge_vector_cuda": (0, 0),
     "ops.prepare:prepare_cuda": (1,),
+    "ops.prepare:tint_cuda": (1,),
 }
 """Rounds of the loops that stand in the machine code, outer ones first, for the shapes above."""
 _UPDATED = {"ops.update:update_cuda": ("param", "momentum")}
@@ -154,17 +155,17 @@ def _declared(item: Pass, arrays: Mapping[str, Tensor]) -> Iterator[tuple[Argume
 
 
 def _of_operations() -> Iterator[Case]:
-    """The largest step of each operation in AlexNet's training."""
+    """The largest step of each operation in AlexNet."""
     from netspec.planning import build
     from netspec.program.steps import Lowering
     from netspec.spec import load
 
-    plan = build(load("alexnet"), "train", 128)
-    lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
+    plans = [build(load("alexnet"), phase, 128) for phase in PHASES]
     found: dict[str, Case] = {}
-    for step in plan.steps:
+    for plan, step in [(plan, step) for plan in plans for step in plan.steps]:
         if step.op not in ("prepare", "finite", "update", "sum"):
             continue
+        lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
         for item in lowering.lower(step).passes:
             arrays = {}
             for _, target in item.args:

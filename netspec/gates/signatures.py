@@ -19,7 +19,7 @@ from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Tensor
 from netspec.kernels.lookup import find_kernel
 from netspec.ops import operations
-from netspec.planning.plan import Pass
+from netspec.planning.plan import Pass, Plan
 from netspec.program.passes import arrays_of
 from netspec.registry import layer_types
 
@@ -129,10 +129,15 @@ def _declared(arrays: Mapping[str, Tensor], target: Argument) -> tuple[str, int,
 def _of_operations() -> Iterator[Signature]:
     """The operations of AlexNet's steps; slices, which only sums read, are compiled for any strides."""
     from netspec.planning import build
-    from netspec.program.steps import Lowering
     from netspec.spec import load
 
-    plan = build(load("alexnet"), "train", 2)
+    for phase in PHASES:
+        yield from _of_plan(build(load("alexnet"), phase, 2))
+
+
+def _of_plan(plan: Plan) -> Iterator[Signature]:
+    from netspec.program.steps import Lowering
+
     lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
     for step in plan.steps:
         if step.op in ("forward", "backward"):

@@ -6,7 +6,7 @@ A *plugin* is an installed package with an entry point in a group ``netspec.KIND
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import Distribution, distributions
@@ -15,6 +15,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Generic, TypeVar
 
 from netspec.errors import NetspecError
+from netspec.machine.limits import cause
 
 Base = TypeVar("Base")
 Class = TypeVar("Class", bound=type)
@@ -65,16 +66,18 @@ class Registry(Generic[Base]):
             del self._types[name]
 
     def import_builtin(self) -> None:
-        """Import the public modules of the package, once."""
+        """Import the public modules of the package, once. Raises NetspecError where the system refuses to read them."""
         if self._found:
             return
         self._found = True
-        package = importlib.import_module(self.package)
-        for info in pkgutil.iter_modules(package.__path__):
-            if not info.name.startswith("_"):
-                module = importlib.import_module(f"{self.package}.{info.name}")
+        try:
+            for name in _public_modules(importlib.import_module(self.package)):
+                module = importlib.import_module(f"{self.package}.{name}")
                 if all(cls.__module__ != module.__name__ for cls in self._types.values()):
-                    self.add(info.name, _only_class(module, self.base))
+                    self.add(name, _only_class(module, self.base))
+        except OSError as error:
+            self._found = False
+            raise NetspecError(f"{self.package} cannot be read: {cause(error)}") from error
 
     def _taken(self, name: str, old: type, new: type) -> str:
         if old.__module__ != new.__module__ and _file(old) == _file(new):
@@ -182,6 +185,12 @@ def _with_plugins() -> list[Distribution]:
         if f"[{PREFIX}" in (distribution.read_text("entry_points.txt") or ""):
             found.setdefault(distribution.metadata["Name"], distribution)
     return [found[name] for name in sorted(found)]
+
+
+def _public_modules(package: ModuleType) -> list[str]:
+    """Names of the modules in a package's folder, sorted; raises OSError where it cannot be listed."""
+    names = {name for folder in package.__path__ for name in os.listdir(folder)}
+    return sorted(Path(name).stem for name in names if name.endswith(".py") and not name.startswith("_"))
 
 
 def _only_class(module: ModuleType, base: type[Base]) -> type[Base]:

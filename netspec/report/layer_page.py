@@ -1,4 +1,4 @@
-"""The documentation page of a layer type, made from what its file declares."""
+"""The documentation page of a layer type, or of something else that specs name, made from what its file declares."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class KernelRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that there is to say about a layer type."""
+    """All that there is to say; ``kernels`` of layers alone."""
 
     type: str
     summary: str
@@ -51,7 +51,25 @@ class Page:
     example: str
 
 
-def page(cls: type[Layer]) -> Page:
+def page(key: str) -> Page:
+    """The page of what is registered under that key, see netspec.registry.registered."""
+    from netspec.contract.layer import Layer
+    from netspec.registry import registered
+
+    cls: Any = registered()[key]
+    return _layer_page(cls) if issubclass(cls, Layer) else _plain_page(key, cls)
+
+
+def _plain_page(key: str, cls: Any) -> Page:
+    kind, _, name = key.partition(".")
+    needed = ", ".join(f"{attr}: ..." for attr, schema in cls.attrs.items() if "default" not in schema)
+    example = f"augment: {{{name}: {{{needed}}}}}" if kind == "augmentations" else f"{{type: {name}{needed and ', '}{needed}}}"
+    facts = {"kind": kind, "file": nearer(inspect.getfile(cls))}
+    attributes = tuple(_attribute(attr, schema) for attr, schema in cls.attrs.items())
+    return Page(name, summary(cls), inspect.getdoc(cls) or "", facts, attributes, (), example)
+
+
+def _layer_page(cls: type[Layer]) -> Page:
     """The page of a layer class."""
     return Page(
         type=cls.type,
@@ -64,8 +82,8 @@ def page(cls: type[Layer]) -> Page:
     )
 
 
-def summary(cls: type[Layer]) -> str:
-    """The first line of the layer's file, else of its class."""
+def summary(cls: type) -> str:
+    """The first line of a class's file, else of the class."""
     module = inspect.getdoc(sys.modules[cls.__module__]) or inspect.getdoc(cls) or ""
     return module.partition("\n")[0]
 
@@ -158,6 +176,8 @@ def parts(page: Page) -> Iterator[Table | str]:
         ]
         columns = ["attribute", "value", "default", "meaning"]
         yield table(columns, rows, fold=("value", "default", "meaning"), title="attributes")
+    if not page.kernels:
+        return
     kernels = [(row.backend, row.variant, ", ".join(row.forward), ", ".join(row.backward)) for row in page.kernels]
     columns = ["backend", "variant", "forward", "backward"]
     yield table(columns, kernels, fold=("forward", "backward"), title="kernels, best variant first")

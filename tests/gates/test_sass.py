@@ -41,6 +41,7 @@ WIDE = {
     "ops.update:update_cuda": (3, 2),
     "ops.finite:check_cuda": (4, 0),
     "ops.prepare:prepare_cuda": (1, 4),
+    "ops.prepare:tint_cuda": (4, 4),
     "ops.sum:add_vector_cuda": (2, 1),
     "ops.sum:zero_vector_cuda": (0, 1),
     "ops.commit:commit_cuda": (1, 1),

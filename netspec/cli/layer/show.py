@@ -19,17 +19,19 @@ from netspec.errors import NetspecError
 def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> None:
     """What a layer type does: formula, inputs, outputs, attributes with their defaults, kernels for each backend.
 
+    Tells of augmentations too.
+
     \b
     Examples:
       netspec layers show lrn
+      netspec layers show colour
       netspec layers show my_layer.py
     """
-    from netspec.registry import layer_types
     from netspec.report.layer_page import page, parts
     from netspec.report.tables import show
 
     load_plugins(plugins)
-    pages = [page(layer_types()[name]) for given in types for name in named(given)]
+    pages = [page(name) for given in types for name in named(given)]
     if as_json:
         emit_json(pages)
         return
@@ -38,13 +40,17 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 
 
 def named(given: str) -> tuple[str, ...]:
-    """The layer types that a TYPE or a plugin FILE stands for; NetspecError where there is none."""
-    from netspec.registry import layer_types, load_plugin
+    """What a TYPE or a plugin FILE stands for, as in netspec.registry.registered; NetspecError where there is none.
+
+    An augmentation may be called by its name alone.
+    """
+    from netspec.registry import layer_types, load_plugin, registered
     from netspec.spec.wording import meant
 
-    types = layer_types()
-    if given in types:
-        return (given,)
+    types, known = layer_types(), registered()
+    for key in (given, f"augmentations.{given}"):
+        if key in known:
+            return (key,)
     if Path(given).suffix == ".py" or Path(given).is_file():
         return _of_builtin(Path(given)) or load_plugin(given)
     remedy = meant(given, types)
@@ -55,11 +61,11 @@ def _of_builtin(file: Path) -> tuple[str, ...]:
     """Types of a file that is already loaded, such as a built-in layer's."""
     import sys
 
-    from netspec.registry import layer_types
+    from netspec.registry import registered
 
     where = str(file.resolve())
     return tuple(
         name
-        for name, cls in layer_types().items()
+        for name, cls in registered().items()
         if getattr(sys.modules[cls.__module__], "__file__", None) == where
     )

@@ -1,0 +1,211 @@
+"""The contract suite of augmentations: named checks that each registered one gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netspec.check.compare import Failed, Skipped, same_bits
+from netspec.check.declared import check_attribute, check_docs
+from netspec.contract.augmentation import Augmentation, Tint, View
+from netspec.contract.values import fits
+from netspec.data.dataset import Dataset, open_dataset
+from netspec.data.decode import Geometry
+from netspec.data.pipeline import Pipeline
+from netspec.data.settings import DataSpec
+
+SHAPE = (16, 12, 3)
+DRAWS = 200
+_GREY = 100
+_SIGMAS = 6.0
+"""Standard errors by which a mean over draws may be off."""
+_FRAMES = [
+    Geometry(*SHAPE, 20).frame(30, 25),
+    Geometry(*SHAPE).frame(16, 12),
+    Geometry(*SHAPE, 32).frame(500, 40),
+    Geometry(1, 1, 3).frame(1, 1),
+    Geometry(16, 16, 1, 24).frame(24, 400),
+]
+_SOURCE = {"type": "generated", "classes": 3, "images": 24, "val_images": 6, "size": 22}
+
+
+@dataclass(frozen=True)
+class AugmentationSubject:
+    """A registered augmentation and what its examples make of it."""
+
+    type: str
+    cls: type[Augmentation]
+
+    @property
+    def examples(self) -> Sequence[Augmentation]:
+        """One for each of the examples."""
+        return [self.cls(attrs) for attrs in self.cls.examples]
+
+    def draws(self, count: int = DRAWS) -> Iterator[list[int]]:
+        """As many random words as it declares, time and again; all zeros first and all ones."""
+        yield [0] * self.cls.words
+        yield [2**64 - 1] * self.cls.words
+        random = np.random.Philox(key=1)
+        yield from (random.random_raw(max(self.cls.words, 1)).tolist()[: self.cls.words] for _ in range(count - 2))
+
+
+def check_schema(subject: AugmentationSubject) -> None:
+    """Each attribute's schema is valid and refuses wrong values, and the examples fit."""
+    for name, schema in subject.cls.attrs.items():
+        check_attribute(name, schema)
+    for attrs in subject.cls.examples:
+        for name, value in attrs.items():
+            if not fits(subject.cls.attrs.get(name, {"enum": []}), value):
+                raise Failed(f"the example {attrs} does not fit the attribute '{name}'")
+
+
+def check_view(subject: AugmentationSubject) -> None:
+    """What is shown lies in the picture, whatever is drawn, in pictures of any shape."""
+    for one in _with(subject, "view"):
+        for frame in _FRAMES:
+            for words in subject.draws():
+                view = one.view(words, frame.at(0, 0), frame)
+                inside = view.top + view.height <= frame.height and view.left + view.width <= frame.width
+                if min(view.top, view.left) < 0 or min(view.height, view.width) < 1 or not inside:
+                    raise Failed(f"view() gives {view} in a picture of {frame.height} x {frame.width}")
+
+
+def check_pixels(subject: AugmentationSubject) -> None:
+    """Images of any size are altered in place; their shape and dtype stay."""
+    for one in _with(subject, "pixels"):
+        for shape in (SHAPE, (1, 1, 3), (5, 9, 1)):
+            for words in subject.draws(20):
+                image = _ramp(shape)
+                one.pixels(words, image)
+                if (image.shape, image.dtype) != (shape, np.uint8):
+                    raise Failed(f"pixels() made {image.dtype} {image.shape} of uint8 {shape}; alter pixels[...]")
+
+
+def check_draws(subject: AugmentationSubject) -> None:
+    """The words decide all: the same ones give the same result, and others another."""
+    for first, second in zip(subject.examples, subject.examples, strict=True):
+        found = [_outcome(first, words) for words in subject.draws()]
+        if found != [_outcome(second, words) for words in subject.draws()]:
+            raise Failed("the same words give another result: draw from 'words' alone")
+    default = [_outcome(subject.examples[0], words) for words in subject.draws()]
+    if subject.cls.words and len(set(default)) == 1:
+        raise Failed(f"declares {subject.cls.words} words, and gives the same for all: nothing is drawn from them")
+
+
+def check_mean(subject: AugmentationSubject) -> None:
+    """The mean over all draws of an even picture is that picture, where ``keeps_mean`` says so."""
+    kept = [one for one in subject.examples if one.keeps_mean]
+    if not kept:
+        raise Skipped("declares keeps_mean = False")
+    for one in kept:
+        means = []
+        for words in subject.draws(1000):
+            image = np.full(SHAPE, _GREY, np.uint8)
+            one.pixels(words, image)
+            means.append(image.mean() - _GREY)
+        _check_zero("the mean of an even picture", np.array(means), one)
+
+
+def check_tint(subject: AugmentationSubject) -> None:
+    """What runs on the device has mean 0, is finite, of the right shape, and nothing where its strength is 0."""
+    if not issubclass(subject.cls, Tint):
+        raise Skipped("does not run on the device")
+    for one in subject.examples:
+        assert isinstance(one, Tint)
+        for channels in (1, 3):
+            drawn = [list(one.numbers(words, channels)) for words in subject.draws(1002)][2:]
+            numbers = np.array(drawn, np.float32)
+            _check_array("numbers()", numbers, (1000, channels))
+            _check_array("tint()", one.tint(numbers, 1.0), (1000, 1 + channels))
+            found = one.components(np.arange(channels, 0, -1.0), np.eye(channels))
+            _check_array("components()", found, (channels, channels))
+            for column in one.tint(numbers, 1.0)[:, 1:].T:
+                _check_zero("a factor", column, one)
+            if one.tint(numbers, 0.0).any():
+                raise Failed("tint() with strength 0 is not 0 everywhere")
+
+
+def check_workers(subject: AugmentationSubject) -> None:
+    """Any number of workers, and an epoch that is resumed, give the same bits."""
+    source = open_dataset(DataSpec(_SOURCE), 0)
+    for attrs in subject.cls.examples:
+        data = DataSpec(_SOURCE, resize=20, augment={subject.type: subject.cls(attrs).settings})
+        wanted = _batches(source, data, workers=0)
+        for number, got in enumerate(_batches(source, data, workers=2)):
+            _check_same(got, wanted[number], "two workers give other bits than none")
+        for number, got in enumerate(_batches(source, data, workers=0, start=2)):
+            _check_same(got, wanted[2 + number], "an epoch that is resumed gives other bits")
+
+
+def check_evaluation(subject: AugmentationSubject) -> None:
+    """Images that are evaluated are as they are without it."""
+    source = open_dataset(DataSpec(_SOURCE), 0)
+    assert source.val is not None
+    found = []
+    for augment in ({subject.type: subject.examples[0].settings}, {}):
+        with Pipeline(source.val, DataSpec(_SOURCE, resize=20, augment=augment), "val", 6, SHAPE, 3, 0) as pipeline:
+            found.append(next(pipeline.epoch(0)).image.copy())
+    same_bits("image", *found, "it alters images that are evaluated")
+
+
+CHECKS: tuple[Callable[[Any], None], ...] = (
+    check_docs,
+    check_schema,
+    check_view,
+    check_pixels,
+    check_draws,
+    check_mean,
+    check_tint,
+    check_workers,
+    check_evaluation,
+)
+"""All checks, cheap ones first. Each returns, or raises Failed or Skipped with the reason."""
+
+
+def _with(subject: AugmentationSubject, method: str) -> Sequence[Augmentation]:
+    if getattr(subject.cls, method) is getattr(Augmentation, method):
+        raise Skipped(f"does not override {method}()")
+    return subject.examples
+
+
+def _ramp(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return (np.arange(int(np.prod(shape))) * 7 % 251).astype(np.uint8).reshape(shape)
+
+
+def _outcome(one: Augmentation, words: Sequence[int]) -> tuple[View, bytes, tuple[float, ...]]:
+    """All that an augmentation makes of some words."""
+    frame, image = _FRAMES[0], _ramp(SHAPE)
+    view = one.view(words, frame.at(0, 0), frame)
+    one.pixels(words, image)
+    return view, image.tobytes(), tuple(one.numbers(words, 3)) if isinstance(one, Tint) else ()
+
+
+def _check_zero(what: str, values: NDArray[Any], one: Augmentation) -> None:
+    allowed = _SIGMAS * float(values.std()) / len(values) ** 0.5 + 1e-6
+    if abs(float(values.mean())) > allowed:
+        hint = "declare keeps_mean = False, or correct it"
+        raise Failed(f"{what} is moved by {values.mean():.3g} on average with {one.settings}; {hint}")
+
+
+def _check_array(what: str, found: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if (found.shape, found.dtype) != (shape, np.float32) or not np.isfinite(found).all():
+        raise Failed(f"{what} gives {found.dtype} {found.shape}, not finite numbers in float32 {shape}")
+
+
+def _batches(source: Dataset, data: DataSpec, workers: int, start: int = 0) -> list[dict[str, NDArray[Any]]]:
+    """The arrays of an epoch's batches."""
+    found = []
+    with Pipeline(source.train, data, "train", 6, SHAPE, 3, workers) as pipeline:
+        for batch in pipeline.epoch(1, start):
+            found.append({"image": batch.image.copy(), **batch.beside})
+            batch.release()
+    return found
+
+
+def _check_same(got: dict[str, NDArray[Any]], wanted: dict[str, NDArray[Any]], rule: str) -> None:
+    for name, values in wanted.items():
+        same_bits(name, got[name], values, rule)
