@@ -64,9 +64,12 @@ says where there is no derivative, ``whole_only`` that the layer cannot be cut, 
 A kernel writes only what ``writes`` names, never allocates, prints or synchronises. Float literals are cast to the
 compute dtype. Helpers that kernels call are plain functions marked ``@device``; names that need numba at import live
 in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "name")``.
+
+An **augmentation** is a class of its own kind, registered in the same way: see netspec.contract.augmentation.
 """
 
 from netspec.contract.attrs import boolean, choice, initialiser, integer, number, padding, pair
+from netspec.contract.augmentation import Augmentation, Frame, Tint, View, below, fraction, normals
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import (
     Lazy,
@@ -115,8 +118,10 @@ intrinsic = Lazy("numba.extending", "intrinsic")
 __all__ = [
     "ITERATION",
     "VALID",
+    "Augmentation",
     "Elementwise",
     "Flops",
+    "Frame",
     "Layer",
     "LayerError",
     "Lazy",
@@ -124,10 +129,13 @@ __all__ = [
     "State",
     "Tensor",
     "Tensors",
+    "Tint",
     "Variant",
+    "View",
     "Workspace",
     "backward",
     "backward_epilogue",
+    "below",
     "bernoulli",
     "boolean",
     "choice",
@@ -140,6 +148,7 @@ __all__ = [
     "device",
     "epilogue",
     "forward",
+    "fraction",
     "initialiser",
     "integer",
     "intrinsic",
@@ -148,6 +157,7 @@ __all__ = [
     "load4",
     "mma_bf16",
     "mma_tf32",
+    "normals",
     "number",
     "padding",
     "pair",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from netspec.data.augment import used
 from netspec.errors import NetspecError
 from netspec.machine.atomic_files import told, write_whole
 from netspec.machine.regular_files import read_regular
-from netspec.registry import Plugin, layer_types, load_plugin, plugins_of
+from netspec.registry import Plugin, described, layer_types, load_plugin, plugins_of, registered
 from netspec.registry.plugin_code import MAX_BYTES, digest_of
 from netspec.report.units import argument
 from netspec.spec.types import Spec
@@ -20,12 +21,24 @@ COPIES = "plugins"
 
 
 def used_by(spec: Spec) -> tuple[Plugin, ...]:
-    """The code of the spec's layers that are not built in."""
-    return plugins_of(layer.type for layer in spec.layers)
+    """The code of what the spec names that is not built in."""
+    return plugins_of(dict.fromkeys(_named_in(spec)))
+
+
+def _named_in(spec: Spec) -> Iterator[str]:
+    """All that the spec names, as in netspec.registry.registered."""
+    for layer in spec.layers:
+        yield layer.type
+        for name, schema in layer_types()[layer.type].attrs_schema.items():
+            if schema.get("x-netspec") == "initialiser" and layer.attrs.get(name):
+                yield f"initialisers.{layer.attrs[name]['type']}"
+    yield from (f"augmentations.{name}" for name in used(spec.data))
+    yield f"schedules.{spec.train.schedule['type']}"
+    yield f"sources.{spec.data.source['type']}"
 
 
 class Loaded(NamedTuple):
-    """Lines for people: which plugins were loaded again, and which layer types have other code than the run's."""
+    """Lines for people: which plugins were loaded again, and what has other code than the run's."""
 
     notes: tuple[str, ...]
     changes: tuple[str, ...]
@@ -41,13 +54,13 @@ def load_again(recorded: Iterable[Plugin], given: Sequence[str | Path], run: Pat
         load_plugin(path)
     notes, changes = [], []
     for plugin in recorded:
-        if any(name not in layer_types() for name in plugin.types):
+        if any(name not in registered() for name in plugin.types):
             _load(plugin, run)
             notes.append(f"plugin {plugin.file}, as the run was made with")
         found = plugins_of(plugin.types)
         if not found or not all(plugin.same_code(one) for one in found):
-            here = ", ".join(_where(one) for one in found) or "a built-in layer"
-            changes.append(f"layer type {_quoted(plugin)}: {here}: not the code that the run was made with")
+            here = ", ".join(_where(one) for one in found) or "built in"
+            changes.append(f"{_types(plugin)}: {here}: not the code that the run was made with")
     return Loaded(tuple(notes), tuple(changes))
 
 
@@ -71,17 +84,17 @@ def keep_copies(plugins: Iterable[Plugin], run: Path) -> None:
 def _load(plugin: Plugin, run: Path | None) -> None:
     if plugin.module:
         raise NetspecError(
-            f"layer type {_quoted(plugin)} is not known here: the run had it from {_where(plugin)}; "
+            f"{_types(plugin)} is not known here: the run had it from {_where(plugin)}; "
             "install or import that, or name a file that has it: --plugin FILE"
         )
     if changed := plugin.changed():
         gone = not os.path.exists(changed[0])
         what = "is gone" if gone else "is no longer what the run was made with, and has not been loaded"
-        raise NetspecError(f"{changed[0]}: the plugin for layer type {_quoted(plugin)} {what}; {_remedy(plugin, run)}")
+        raise NetspecError(f"{changed[0]}: the plugin for {_types(plugin)} {what}; {_remedy(plugin, run)}")
     if b"netspec" not in read_regular(plugin.file, MAX_BYTES):  # a checkpoint may name any file
         raise NetspecError(f"{plugin.file}: is no plugin, although the run names it as one; it has not been loaded")
     load_plugin(plugin.file)
-    if missing := [name for name in plugin.types if name not in layer_types()]:
+    if missing := [described(name) for name in plugin.types if name not in registered()]:
         raise NetspecError(f"{plugin.file}: does not register {', '.join(missing)}, as the run says it does")
 
 
@@ -99,8 +112,8 @@ def option(file: str | Path) -> str:
     return f"--plugin {argument(file)}"
 
 
-def _quoted(plugin: Plugin) -> str:
-    return ", ".join(f"'{name}'" for name in plugin.types)
+def _types(plugin: Plugin) -> str:
+    return ", ".join(map(described, plugin.types))
 
 
 def _where(plugin: Plugin) -> str:

@@ -122,6 +122,8 @@ def test_mutated_overrides() -> None:
         "train.sgd.momentum",
         "defaults.conv.init.std",
         "data.source.type",
+        "data.augment.colour",
+        "data.augment",
         "inputs.image.shape",
     ]
     for seed in range(COUNT // 2):

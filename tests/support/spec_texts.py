@@ -19,11 +19,12 @@ layers:
 train:
   batch: 64
   sgd: {learning_rate: 0.02}
-data: {source: generated}
+data: {source: generated, mirror: true, augment: {colour: {sigma: 0.2}, translate: on, cutout: off, crop: {}}}
 """
 PIECES = [
     *"[ ] { } : , - # & * ! | > ' % @ ` ~ ? << *a &a --- ... \\ null true no 0 -1 1e999 .nan .inf 1_0 0x1 é 😀".split(),
     *"name type inputs device layers extends remove after share split from connect all same batch conv relu".split(),
+    *"augment colour mirror crop translate random_resized_crop off on".split(),
     *"gaussian plateau generated image.y conv1 !!str netspec params rate [[[[ {{{{ [] {} 99999999999999999999".split(),
     *('"', " ", "\t", "\n", "\x00", "\ufeff"),
 ]
