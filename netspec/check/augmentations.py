@@ -37,7 +37,7 @@ _SOURCE = {"type": "generated", "classes": 3, "images": 24, "val_images": 6, "si
 class AugmentationSubject:
     """A registered augmentation and what its examples make of it."""
 
-    type: str
+    name: str
     cls: type[Augmentation]
 
     @property
@@ -49,8 +49,7 @@ class AugmentationSubject:
         """As many random words as it declares, time and again; all zeros first and all ones."""
         yield [0] * self.cls.words
         yield [2**64 - 1] * self.cls.words
-        random = np.random.Philox(key=1)
-        yield from (random.random_raw(max(self.cls.words, 1)).tolist()[: self.cls.words] for _ in range(count - 2))
+        yield from np.random.Philox(key=1).random_raw((count - 2) * self.cls.words).reshape(count - 2, -1).tolist()
 
 
 def check_schema(subject: AugmentationSubject) -> None:
@@ -81,7 +80,7 @@ def check_pixels(subject: AugmentationSubject) -> None:
             for words in subject.draws(20):
                 image = _ramp(shape)
                 one.pixels(words, image)
-                if (image.shape, image.dtype) != (shape, np.uint8):
+                if image.shape != shape or image.dtype != np.uint8:
                     raise Failed(f"pixels() made {image.dtype} {image.shape} of uint8 {shape}; alter pixels[...]")
 
 
@@ -133,7 +132,7 @@ def check_workers(subject: AugmentationSubject) -> None:
     """Any number of workers, and an epoch that is resumed, give the same bits."""
     source = open_dataset(DataSpec(_SOURCE), 0)
     for attrs in subject.cls.examples:
-        data = DataSpec(_SOURCE, resize=20, augment={subject.type: subject.cls(attrs).settings})
+        data = DataSpec(_SOURCE, resize=20, augment={subject.name: subject.cls(attrs).settings})
         wanted = _batches(source, data, workers=0)
         for number, got in enumerate(_batches(source, data, workers=2)):
             _check_same(got, wanted[number], "two workers give other bits than none")
@@ -146,10 +145,11 @@ def check_evaluation(subject: AugmentationSubject) -> None:
     source = open_dataset(DataSpec(_SOURCE), 0)
     assert source.val is not None
     found = []
-    for augment in ({subject.type: subject.examples[0].settings}, {}):
-        with Pipeline(source.val, DataSpec(_SOURCE, resize=20, augment=augment), "val", 6, SHAPE, 3, 0) as pipeline:
+    for augment in ({subject.name: subject.examples[0].settings}, {}):
+        data = DataSpec(_SOURCE, resize=20, augment=augment)
+        with Pipeline(source.val, data, "val", 6, SHAPE, 3, 0) as pipeline:
             found.append(next(pipeline.epoch(0)).image.copy())
-    same_bits("image", *found, "it alters images that are evaluated")
+    same_bits("image", found[0], found[1], "it alters images that are evaluated")
 
 
 CHECKS: tuple[Callable[[Any], None], ...] = (
@@ -192,13 +192,13 @@ def _check_zero(what: str, values: NDArray[Any], one: Augmentation) -> None:
 
 
 def _check_array(what: str, found: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if (found.shape, found.dtype) != (shape, np.float32) or not np.isfinite(found).all():
+    if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
         raise Failed(f"{what} gives {found.dtype} {found.shape}, not finite numbers in float32 {shape}")
 
 
 def _batches(source: Dataset, data: DataSpec, workers: int, start: int = 0) -> list[dict[str, NDArray[Any]]]:
     """The arrays of an epoch's batches."""
-    found = []
+    found: list[dict[str, NDArray[Any]]] = []
     with Pipeline(source.train, data, "train", 6, SHAPE, 3, workers) as pipeline:
         for batch in pipeline.epoch(1, start):
             found.append({"image": batch.image.copy(), **batch.beside})

@@ -162,7 +162,7 @@ def _of_operations() -> Iterator[Case]:
 
     plans = [build(load("alexnet"), phase, 128) for phase in PHASES]
     found: dict[str, Case] = {}
-    for plan, step in [(plan, step) for plan in plans for step in plan.steps]:
+    for plan, step in ((one, step) for one in plans for step in one.steps):
         if step.op not in ("prepare", "finite", "update", "sum"):
             continue
         lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)

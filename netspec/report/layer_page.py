@@ -63,7 +63,8 @@ def page(key: str) -> Page:
 def _plain_page(key: str, cls: Any) -> Page:
     kind, _, name = key.partition(".")
     needed = ", ".join(f"{attr}: ..." for attr, schema in cls.attrs.items() if "default" not in schema)
-    example = f"augment: {{{name}: {{{needed}}}}}" if kind == "augmentations" else f"{{type: {name}{needed and ', '}{needed}}}"
+    typed = f"{{type: {', '.join(filter(None, (name, needed)))}}}"
+    example = f"augment: {{{name}: {{{needed}}}}}" if kind == "augmentations" else typed
     facts = {"kind": kind, "file": nearer(inspect.getfile(cls))}
     attributes = tuple(_attribute(attr, schema) for attr, schema in cls.attrs.items())
     return Page(name, summary(cls), inspect.getdoc(cls) or "", facts, attributes, (), example)

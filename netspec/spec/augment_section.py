@@ -87,7 +87,9 @@ def _refuse_rivals(body: Map, found: Mapping[str, Attributes], fields: Fields) -
 def _without_usual(found: Mapping[str, Attributes]) -> dict[str, Attributes]:
     types = augmentation_types()
     rivals = {name for name, attrs in found.items() if attrs is not None and types[name].group == types[DEFAULT].group}
-    kept = {name: attrs for name, attrs in found.items() if attrs is not None and name != DEFAULT}
+    kept: dict[str, Attributes] = {
+        name: attrs for name, attrs in found.items() if attrs is not None and name != DEFAULT
+    }
     is_off = DEFAULT in found and found[DEFAULT] is None and not rivals
     return {DEFAULT: None, **kept} if is_off else kept
 

@@ -89,6 +89,20 @@ def test_iterations_are_captured_and_batches_come_up_beside_them(devices):
         same_bits(session.store.tensors(), serial)
 
 
+def test_colours_are_altered_in_captured_iterations():
+    found = []
+    for devices in ("cpu:0,cpu:1", "cuda:0,cuda:0"):
+        spec = network(TWO_TOWERS, **{"scale: 0.01": "scale: 0.01, augment: {colour: on}"})
+        with Session(spec, [devices], phases=("train",)) as session:
+            session.store.load({"image.components": np.eye(3, dtype=np.float32) * 40}, strict=False)
+            for i in range(3):
+                tint = np.random.default_rng(i).normal(0, 0.3, (BATCH, 4)).astype(np.float32)
+                loss = session.train({**batch(i), "image.tint": tint}, i, BATCH, RATES).reports["loss"]["loss"]
+            found.append(loss)
+            assert session.captured() == devices.startswith("cuda")
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
 def test_evaluation_and_prediction_are_captured_too():
     with Session(network(TWO_TOWERS), ["cuda:0,cuda:0"], phases=("train", "eval", "predict")) as session:
         train(session, 1)
