@@ -21,15 +21,21 @@ def shift(components, tint, n, c):
 
 
 @device
-def write_tinted(image, n, i, raw, mean, scale, tint, components, channel):
-    """Four elements of an image of three channels, the first of them of that channel."""
-    gain, after = tint[n, 0] + 1, 0 if channel == 2 else channel + 1
-    last, j = 3 - channel - after, n * mean.size + i
-    first, second = shift(components, tint, n, channel), shift(components, tint, n, after)
-    raw, mean = load4(raw, j), load4(mean, i)
-    a, b = ((raw[0] - mean[0]) * gain + first) * scale, ((raw[1] - mean[1]) * gain + second) * scale
-    c = ((raw[2] - mean[2]) * gain + shift(components, tint, n, last)) * scale
-    store4(image, j, a, b, c, ((raw[3] - mean[3]) * gain + first) * scale)
+def write_tinted(image, i, raw, mean, scale, tint, first, second, third):
+    """Four elements of an image of three channels, which begin with the channel of the first row of components."""
+    gain = tint[0] + 1.0
+    p = first[0] * tint[1] + first[1] * tint[2] + first[2] * tint[3]
+    q = second[0] * tint[1] + second[1] * tint[2] + second[2] * tint[3]
+    r = third[0] * tint[1] + third[1] * tint[2] + third[2] * tint[3]
+    a, b = ((raw[0] - mean[0]) * gain + p) * scale, ((raw[1] - mean[1]) * gain + q) * scale
+    store4(image, i, a, b, ((raw[2] - mean[2]) * gain + r) * scale, ((raw[3] - mean[3]) * gain + p) * scale)
+
+
+@device
+def row_of(components, c):
+    """A row of three, in a cycle."""
+    c = c - 3 if c > 2 else c
+    return components[c, 0], components[c, 1], components[c, 2]
 
 
 class Prepare(Operation):
@@ -81,13 +87,21 @@ class Prepare(Operation):
 
     @forward("cpu", over="image", axes=0, writes="image")
     def tint_cpu(start, stop, raw, mean, tint, components, image, scale):
-        flat_mean, channels = mean.ravel(), components.shape[0]
+        rows, channels = mean.shape[0], mean.shape[2]
+        size = mean.size // rows
+        flat_mean = mean.reshape((rows, size))
         for n in range(start, stop):
-            source, target, gain = raw[n].ravel(), image[n].ravel(), tint[n, 0] + 1
+            source, target, gain = raw[n].reshape((rows, size)), image[n].reshape((rows, size)), tint[n, 0] + 1.0
+            first = target[0]  # holds what is added to a row, until it is its turn: so all rows are vector loops
             for c in range(channels):
                 added = shift(components, tint, n, c)
-                for i in range(c, flat_mean.size, channels):
-                    target[i] = ((source[i] - flat_mean[i]) * gain + added) * scale
+                for i in range(c, size, channels):
+                    first[i] = added
+            for h in range(rows):
+                row = rows - 1 - h
+                pixels, mean_row, out = source[row], flat_mean[row], target[row]
+                for i in range(size):
+                    out[i] = ((pixels[i] - mean_row[i]) * gain + first[i]) * scale
 
     @forward("cuda", over="image", axes=(0, 1, 2, 3), writes="image", threads=256, per_thread=16)
     def tint_cuda(raw, mean, tint, components, image, scale):
@@ -98,9 +112,16 @@ class Prepare(Operation):
             while place < (last + 4) // 4 * fours:
                 group = quotient(place, fours)
                 n, i = 4 * group, 4 * (place - group * fours)
+                second, third, fourth = min(n + 1, last), min(n + 2, last), min(n + 3, last)
+                j, k, p, q = i + n * size, i + second * size, i + third * size, i + fourth * size
+                m, a, b, c, d = load4(mean, i), load4(raw, j), load4(raw, k), load4(raw, p), load4(raw, q)
+                t, u, v, w = load4(tint, 4 * n), load4(tint, 4 * second), load4(tint, 4 * third), load4(tint, 4 * fourth)
                 channel = i - 3 * quotient(i, 3)
-                for k in range(4):
-                    write_tinted(image, min(n + k, last), i, raw, mean, scale, tint, components, channel)
+                x, y, z = row_of(components, channel), row_of(components, channel + 1), row_of(components, channel + 2)
+                write_tinted(image, j, a, m, scale, t, x, y, z)
+                write_tinted(image, k, b, m, scale, u, x, y, z)
+                write_tinted(image, p, c, m, scale, v, x, y, z)
+                write_tinted(image, q, d, m, scale, w, x, y, z)
                 place += cuda.gridsize(1)
         else:
             while place < size:
@@ -108,6 +129,6 @@ class Prepare(Operation):
                 h, c = quotient(pixel, width), place - pixel * channels
                 w = pixel - h * width
                 for n in range(last + 1):
-                    value = (raw[n, h, w, c] - mean[h, w, c]) * (tint[n, 0] + 1)
+                    value = (raw[n, h, w, c] - mean[h, w, c]) * (tint[n, 0] + 1.0)
                     image[n, h, w, c] = (value + shift(components, tint, n, c)) * scale
                 place += cuda.gridsize(1)
