@@ -115,7 +115,8 @@ class Prepare(Operation):
                 second, third, fourth = min(n + 1, last), min(n + 2, last), min(n + 3, last)
                 j, k, p, q = i + n * size, i + second * size, i + third * size, i + fourth * size
                 m, a, b, c, d = load4(mean, i), load4(raw, j), load4(raw, k), load4(raw, p), load4(raw, q)
-                t, u, v, w = load4(tint, 4 * n), load4(tint, 4 * second), load4(tint, 4 * third), load4(tint, 4 * fourth)
+                t, u = load4(tint, 4 * n), load4(tint, 4 * second)
+                v, w = load4(tint, 4 * third), load4(tint, 4 * fourth)
                 channel = i - 3 * quotient(i, 3)
                 x, y, z = row_of(components, channel), row_of(components, channel + 1), row_of(components, channel + 2)
                 write_tinted(image, j, a, m, scale, t, x, y, z)

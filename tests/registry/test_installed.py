@@ -8,7 +8,7 @@ from cli_tools import MINI, netspec
 from netspec.errors import NetspecError, SpecError
 from netspec.registry import installed_faults, layer_types, load_plugin, plugins_of
 from netspec.registry import registry as registry_module
-from netspec.registry.kinds import layers as registry
+from netspec.runners.recorded_plugins import used_by
 from netspec.spec import loads
 
 LAYER = """
@@ -25,7 +25,9 @@ USUAL = "one = {name}.layer"
 def install(tmp_path, monkeypatch):
     """Puts a package with an entry point on the path: its name, its code, its entry_points.txt."""
     before = set(sys.modules)
-    monkeypatch.setattr(registry, "_types", dict(layer_types()))
+    registry_module.registered()
+    for one in registry_module._registries.values():
+        monkeypatch.setattr(one, "_types", dict(one.types()))
     monkeypatch.setattr(registry_module, "_installed", False)
     monkeypatch.setattr(registry_module, "_faults", [])
     monkeypatch.syspath_prepend(tmp_path)
@@ -37,7 +39,7 @@ def install(tmp_path, monkeypatch):
         info = tmp_path / f"{name}-1.2.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text("[netspec.layers]\n" + entries.format(name=name))
+        (info / "entry_points.txt").write_text("[netspec.layers]\n" * (entries[0] != "[") + entries.format(name=name))
         (info / "top_level.txt").write_text(name)
 
     yield put
@@ -66,6 +68,43 @@ def test_one_that_breaks_does_not_stop_the_others(install, code, entries, reason
     assert "good" in layer_types() and "relu" in layer_types() and "half" not in layer_types()
     (fault,) = installed_faults()
     assert fault.startswith("installed plugin np_bad 1.2") and reason in fault
+
+
+OTHERS = """
+from netspec.data.source import Source
+from netspec.init import Initialiser
+from netspec.plugin import Augmentation, register
+from netspec.schedules import Schedule
+
+@register("blur")
+class Blur(Augmentation): pass
+@register("wave")
+class Wave(Schedule):
+    def rate(self, progress): return 1.0
+@register("ones")
+class Ones(Initialiser):
+    def draw(self, random, shape, fan): return np.ones(shape, "float32")
+@register("nowhere")
+class Nowhere(Source):
+    attrs = {}
+    def __init__(self, attrs, seed): pass
+    def list_split(self, split, alone=False): return None
+"""
+
+
+def test_a_package_may_bring_other_kinds_than_layers(install):
+    """Each is found by the spec, recorded with its package, and refused where its name is taken."""
+    install("np_good", OTHERS, "[netspec.augmentations]\none = {name}.layer\n")
+    install("np_bad", OTHERS.replace('"blur"', '"crop"'), "[netspec.schedules]\none = {name}.layer\n")
+    data = "data={source: nowhere, augment: {blur: on}}"
+    sets = ["layers.fc1.init={type: ones}", "train.schedule={type: wave}", data]
+    spec = loads(MINI.replace(MINI.splitlines()[-1], ""), "mini.yaml", sets)
+    assert "blur" in spec.data.augment
+    (fault,) = installed_faults()
+    assert "np_bad.layer cannot be imported: augmentation 'crop' is registered twice: by " in fault
+    (plugin,) = used_by(spec)
+    assert set(plugin.types) == {"augmentations.blur", "schedules.wave", "initialisers.ones", "sources.nowhere"}
+    assert plugin.package == "np_good 1.2"
 
 
 def test_commands_tell_of_it_once_and_do_their_work(install, tmp_path):
