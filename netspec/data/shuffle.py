@@ -7,6 +7,9 @@ there are nor where a run was resumed.
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +19,23 @@ _SHUFFLE, AUGMENT, _SAMPLE, RENDER = 1, 2, 3, 4
 _WORD = 2**64 - 1
 
 
+class _Generator(threading.local):
+    """This thread's generator, put in place for each image: that takes a fifth of the time of making one."""
+
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(0)
+        empty = {"buffer": np.zeros(4, np.uint64), "buffer_pos": 4, "has_uint32": 0, "uinteger": 0}
+        self.state: dict[str, Any] = {"bit_generator": "Philox", **empty}
+
+
+_generator = _Generator()
+
+
 def _philox(seed: int, epoch: int, stream: int, index: int, lane: int = 0) -> np.random.Philox:
-    key = np.array([seed & _WORD, epoch & _WORD], np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, index, stream, lane], np.uint64))
+    """The generator at its place, until this thread asks for another."""
+    key, counter = (seed & _WORD, epoch & _WORD), (0, index, stream, lane)
+    _generator.philox.state = {**_generator.state, "state": {"counter": counter, "key": key}}
+    return _generator.philox
 
 
 def permutation(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
