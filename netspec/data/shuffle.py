@@ -25,7 +25,7 @@ class _Generator(threading.local):
     def __init__(self) -> None:
         self.philox = np.random.Philox(0)
         empty = {"buffer": np.zeros(4, np.uint64), "buffer_pos": 4, "has_uint32": 0, "uinteger": 0}
-        self.state: dict[str, Any] = {"bit_generator": "Philox", **empty}
+        self.state: Any = {"bit_generator": "Philox", **empty}
 
 
 _generator = _Generator()
@@ -34,7 +34,8 @@ _generator = _Generator()
 def _philox(seed: int, epoch: int, stream: int, index: int, lane: int = 0) -> np.random.Philox:
     """The generator at its place, until this thread asks for another."""
     key, counter = (seed & _WORD, epoch & _WORD), (0, index, stream, lane)
-    _generator.philox.state = {**_generator.state, "state": {"counter": counter, "key": key}}
+    _generator.state["state"] = {"counter": counter, "key": key}
+    _generator.philox.state = _generator.state
     return _generator.philox
 
 
