@@ -48,16 +48,18 @@ def run(
     workers: int | None = None,
     tensorboard: bool = False,
     checkpoint_every: float = 600.0,
+    init_from: str | Path | None = None,
     listener: Listener | None = None,
 ) -> RunResult:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
     ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
-    ``spec`` may then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is
-    in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace`` is
-    for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training goes
-    on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it
-    is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
+    ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
+    place of ``train.init_from``. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every``
+    is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
+    is for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training
+    goes on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything
+    else it is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
     return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.runners.training.launch import launch
@@ -74,6 +76,7 @@ def run(
         workers=workers,
         tensorboard=tensorboard,
         checkpoint_every=checkpoint_every,
+        init_from=init_from,
     )
     return launch(request, listener)
 

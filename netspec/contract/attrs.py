@@ -5,7 +5,7 @@ An attribute without a ``default`` must be written in the spec. ``description`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -80,6 +80,27 @@ def padding(description: str = "", *, default: Any = 0) -> dict[str, Any]:
     one = {"type": "integer", "minimum": 0}
     lists = [{"type": "array", "items": one, "minItems": n, "maxItems": n} for n in (2, 4)]
     return _schema({"anyOf": [one, *lists]}, default, description)
+
+
+def texts(description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A list of strings."""
+    return _schema({"type": "array", "items": {"type": "string"}}, default, description)
+
+
+def mapping(values: Attr, description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A map from names of any kind to values of one schema."""
+    return _schema({"type": "object", "additionalProperties": dict(values)}, default, description)
+
+
+def records(fields: Mapping[str, Attr], description: str = "", *, required: Sequence[str] = ()) -> dict[str, Any]:
+    """A list of at least one map, each of some of these fields; what a map leaves out, it does not have."""
+    item = {
+        "type": "object",
+        "properties": dict(fields),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+    return _schema({"type": "array", "items": item, "minItems": 1}, ..., description)
 
 
 def initialiser(description: str = "", *, default: Any = ...) -> dict[str, Any]:

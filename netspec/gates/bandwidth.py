@@ -115,7 +115,7 @@ _TRIPS: Mapping[str, tuple[float, ...]] = {
     "ops.prepare:prepare_cuda": (1,),
 }
 """Rounds of the loops that stand in the machine code, outer ones first, for the shapes above."""
-_UPDATED = {"ops.update:update_cuda": ("param", "momentum")}
+_UPDATED = {"ops.update:update_cuda": ("param", "momentum"), "ops.average:average_cuda": ("average",)}
 """Arguments that a kernel reads as well as writes."""
 _PARTS = {
     "concat:forward_vector_cuda": Argument("y"),
@@ -159,11 +159,11 @@ def _of_operations() -> Iterator[Case]:
     from netspec.program.steps import Lowering
     from netspec.spec import load
 
-    plan = build(load("alexnet"), "train", 128)
+    plan = build(load("alexnet", ["train.ema={}"]), "train", 128)
     lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
     found: dict[str, Case] = {}
     for step in plan.steps:
-        if step.op not in ("prepare", "finite", "update", "sum"):
+        if step.op not in ("prepare", "finite", "update", "average", "sum"):
             continue
         for item in lowering.lower(step).passes:
             arrays = {}

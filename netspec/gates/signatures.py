@@ -132,7 +132,7 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.program.steps import Lowering
     from netspec.spec import load
 
-    plan = build(load("alexnet"), "train", 2)
+    plan = build(load("alexnet", ["train.ema={}"]), "train", 2)
     lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
     for step in plan.steps:
         if step.op in ("forward", "backward"):

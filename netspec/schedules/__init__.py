@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from netspec.registry.discover import classes_in
-from netspec.schedules._base import Progress, Schedule
+from netspec.schedules._base import Factors, Progress, Schedule
 
-__all__ = ["Progress", "Schedule", "make_schedule", "schedule_types"]
+__all__ = ["Factors", "Progress", "Schedule", "make_schedule", "schedule_types"]
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
 from netspec.spec.sections import anchored, expand_source
+from netspec.spec.train_section import anchor_init_from, expand_init_from
 from netspec.spec.types import Spec
 from netspec.spec.wording import show
 
@@ -54,11 +55,16 @@ def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Ma
     for index, assignment in enumerate(overrides):
         change = as_tree(assignment, index, report)
         if change is not None and tree is not None:
-            tree = merge(tree, anchored(expand_source(change), Path()), report)
+            tree = merge(tree, _expanded(change, Path()), report)
     if tree is None:
         report.finish()
         raise AssertionError("an unreadable spec has problems")
     return tree
+
+
+def _expanded(root: Map, folder: Path) -> Map:
+    """The tree with short forms written out and paths made absolute."""
+    return anchor_init_from(anchored(expand_init_from(expand_source(root)), folder), folder)
 
 
 class _Trees:
@@ -82,7 +88,7 @@ class _Trees:
             return None
         if not check_version(root, self.report):
             return None
-        root = anchored(expand_source(root), path.parent)
+        root = _expanded(root, path.parent)
         if "extends" not in root.entries:
             return root
         self.chain.append(path)
