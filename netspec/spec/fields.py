@@ -106,7 +106,8 @@ class Fields:
         """The values of a map by key; a required one that is missing is told."""
         body = self.as_map(node, name) or Map({}, node.mark)
         self.marks[name] = node.mark
-        known, values = schema.get("properties"), {}
+        known = schema.get("properties")
+        values: dict[str, Any] = {}
         if known is not None:
             self.refuse_unknown(body, known, name)
         for key in schema.get("required", ()):

@@ -117,11 +117,6 @@ class Session:
                 self._bound = self._bind()
             self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
             self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
-            self._tables = {
-                phase: RateTable(plan.rated, spec.train.ema is not None)
-                for phase, plan in self.plans.items()
-                if phase == "train"
-            }
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
                 phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
@@ -179,8 +174,9 @@ class Session:
 
     def rates(self, rates: Rates, phase: Phase = "train") -> Sequence[float]:
         """What the phase's program is given of the solver's numbers."""
-        table = self._tables.get(phase)
-        return table.values(rates) if table else ()
+        if phase != "train":
+            return ()
+        return RateTable(self.plans[phase].rated, self.spec.train.ema is not None).values(rates)
 
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""

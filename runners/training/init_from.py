@@ -18,7 +18,7 @@ from netspec.rundir.run_files import Damaged
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors
 from netspec.runners.training.saver import ranked
-from netspec.spec.patterns import last_match
+from netspec.spec.patterns import last_match, matches
 from netspec.spec.types import InitSpec, Spec
 
 
@@ -99,7 +99,7 @@ class _Match:
         layers = self.start.layers
         for key, why in self.new.items():
             if self._asked(key) == "keep":
-                pattern = next(p for p in reversed(layers) if last_match([(p, 1)], key.layer or "", key.tensor))
+                pattern = [one for one in layers if matches(one, key.layer or "", key.tensor)][-1]
                 mark = _mark(spec, f"train.init_from.layers.{pattern}")
                 yield Problem(mark, f"'{pattern}: keep', but {key} cannot be had from {self.path}: {why}")
         if not self.taken:
