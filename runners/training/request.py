@@ -11,7 +11,7 @@ from typing import Any
 from netspec._types import Binding
 from netspec.data.layout import source_from_path
 from netspec.data.sources import source_types
-from netspec.errors import NetspecError, SpecError
+from netspec.errors import Mark, NetspecError, SpecError
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.resume import Origin
@@ -135,4 +135,6 @@ def with_start(spec: Spec, path: str | Path | None) -> Spec:
         return spec
     layers = spec.train.init_from.layers if spec.train.init_from else {}
     start = InitSpec(str(Path(path).expanduser().absolute()), layers)
-    return replace(spec, train=replace(spec.train, init_from=start))
+    mark = Mark(option := "--init-from", 1, len(option) + 2, f"{option} {path}", len(str(path)))
+    marks = {**spec.marks, "train.init_from": mark, "train.init_from.path": mark}
+    return replace(spec, train=replace(spec.train, init_from=start), marks=marks)
