@@ -97,7 +97,7 @@ def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
     try:
         spec = read(file, overrides, batch)
         notes = tuple(check(spec))
-        if spec.train.init_from:
+        if spec.train.init_from and spec.train.init_from.path:
             from netspec.runners.training.init_from import check_start
 
             notes += check_start(spec)

@@ -143,4 +143,5 @@ def filled(attrs: Mapping[str, Attr], given: Mapping[str, Any]) -> dict[str, Any
 
 def default_of(schema: Attr) -> Any:
     """The default of an attribute that has one."""
-    return settle(schema, deepcopy(schema["default"]))
+    default = schema["default"]
+    return settle(schema, deepcopy(default) if isinstance(default, dict | list) else default)

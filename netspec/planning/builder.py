@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from netspec.contract.kernel import Direction
+from netspec.contract.kernel import Direction, Phase
 from netspec.contract.layer import Layer
 from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
@@ -279,12 +279,25 @@ def named(shard: Shard, direction: Direction) -> Names:
     """What the direction's kernels read and write, over all backends and variants."""
     layer, cls = shard.layer, type(shard.layer)
     attrs = vars(layer.attrs)
-    applying = tuple(
-        number
-        for number, kernel in enumerate(cls.kernels)
-        if kernel.direction == direction and kernel.applies(attrs, layer.phase)
-    )
+    deciding = _deciding(cls, direction)  # type: ignore[arg-type]  # a class can be hashed
+    chosen = tuple((key, attrs[key]) for key in deciding)
+    applying = _applying(cls, direction, layer.phase, chosen)  # type: ignore[arg-type]
     return _named(cls, applying, tuple(shard.t.roles), shard.t.names("input"))  # type: ignore[arg-type]  # a class can be hashed
+
+
+@functools.cache
+def _deciding(cls: type[Layer], direction: Direction) -> tuple[str, ...]:
+    """The attributes by which kernels of the class say whether they apply."""
+    return tuple(dict.fromkeys(key for one in cls.kernels if one.direction == direction for key in one.when))
+
+
+@functools.cache
+def _applying(
+    cls: type[Layer], direction: Direction, phase: Phase, attrs: tuple[tuple[str, Any], ...]
+) -> tuple[int, ...]:
+    """Numbers of the kernels that run with these attributes."""
+    kernels = enumerate(cls.kernels)
+    return tuple(n for n, one in kernels if one.direction == direction and one.applies(dict(attrs), phase))
 
 
 @functools.cache

@@ -97,6 +97,10 @@ class BufferKey:
     shard: str | None = None
     direction: Direction | None = None
 
+    def __hash__(self) -> int:
+        """Of what mostly tells buffers apart: plans look them up more often than they do anything else."""
+        return hash((self.of.tensor, self.of.layer, self.role, self.device))
+
     def __str__(self) -> str:
         if self.of.owner is None:
             return f"{self.device}.{self.of}"

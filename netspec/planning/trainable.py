@@ -49,7 +49,10 @@ def check(spec: Spec) -> tuple[str, ...]:
         problems += unsuited
     if problems:
         raise SpecError(sorted(dict.fromkeys(problems), key=_place))
-    return tuple(f"without --data: {problem.message}" for problem in unsuited)
+    remarks = [f"without --data: {problem.message}" for problem in unsuited]
+    if spec.train.init_from is not None and spec.train.init_from.path is None:
+        remarks.append("without --init-from: every layer starts from its initialiser")
+    return tuple(remarks)
 
 
 def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[Problem]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from netspec.errors import Mark, NetspecError, SpecError
+from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.spec import files
 from netspec.spec.build import build, check_version, read_name
 from netspec.spec.merge import merge
-from netspec.spec.nodes import Map, Scalar
+from netspec.spec.nodes import Map, Node, Scalar
 from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
@@ -67,6 +68,13 @@ def _expanded(root: Map, folder: Path) -> Map:
     return anchor_init_from(anchored(expand_init_from(expand_source(root)), folder), folder)
 
 
+@functools.lru_cache(64)
+def _parsed(text: str, file: str) -> tuple[Node | None, tuple[Problem, ...]]:
+    """What a file holds, and what is wrong with it; many specs extend the same few."""
+    problems: list[Problem] = []
+    return parse(text, file, problems), tuple(problems)
+
+
 class _Trees:
     """Reads a spec and those that it extends, each once."""
 
@@ -77,7 +85,8 @@ class _Trees:
     def combined(self, text: str, path: Path) -> Map | None:
         """The tree of a text laid over that of its base; None where it cannot be read."""
         before = len(self.report.problems)
-        root = parse(text, str(path), self.report.problems)
+        root, problems = _parsed(text, str(path))
+        self.report.problems.extend(problems)
         if len(self.report.problems) > before and root is None:
             return None
         if not isinstance(root, Map):

@@ -47,7 +47,8 @@ EMA: Attrs = {
     "evaluate": boolean("Evaluate and predict with the averages.", default=_ema.evaluate),
 }  # fmt: skip
 INIT_FROM: Attrs = {
-    "path": path("A run, of which the best checkpoint is taken, or a checkpoint file."),
+    "path": path("A run, of which the best checkpoint is taken, or a checkpoint file; null: --init-from names it.",
+                 default=None),
     "layers": mapping(choice("keep", "new"), default={}, description=(
         "By layer or parameter: keep, it must be there with this shape; new, it begins by its initialiser. The others "
         "are taken where they are there with this shape.")),
@@ -67,7 +68,7 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     values["cuda"] = CudaSpec(**(_part(node, "cuda", fields) or {}))
     ema, start = (_part(node, key, fields) for key in OPTIONAL)
     values["ema"] = None if ema is None else EmaSpec(**ema)
-    values["init_from"] = InitSpec(**start) if start and "path" in start else None
+    values["init_from"] = None if start is None else InitSpec(**start)
     values["schedule"] = _schedule(node, fields)
     return TrainSpec(**values), fields.marks
 

@@ -123,13 +123,13 @@ class EmaSpec:
 
 @dataclass(frozen=True, slots=True)
 class InitSpec:
-    """The run or checkpoint whose parameters a new run starts from.
+    """The run or checkpoint whose parameters a new run starts from; without a path, ``--init-from`` has to name it.
 
     ``layers`` says by pattern what becomes of a layer: "keep" demands that all of it is there, "new" leaves it to its
     initialiser; the others take what is there by the same name and of the same shape.
     """
 
-    path: str
+    path: str | None = None
     layers: Mapping[str, Literal["keep", "new"]] = field(default_factory=dict)
 
 

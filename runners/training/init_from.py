@@ -37,7 +37,7 @@ def check_start(spec: Spec) -> tuple[str, ...]:
     Raises SpecError where there is no checkpoint, or not what ``layers`` demands of it.
     """
     start = spec.train.init_from
-    if start is None:
+    if start is None or start.path is None:
         return ()
     with _told(spec):
         path = next(_candidates(Path(start.path)))
@@ -46,9 +46,9 @@ def check_start(spec: Spec) -> tuple[str, ...]:
 
 
 def read_start(spec: Spec) -> Start | None:
-    """The tensors to start from, verified; None where the spec names none. Raises as ``check_start`` does."""
+    """The tensors to start from, verified; None where the spec names no run. Raises as ``check_start`` does."""
     start = spec.train.init_from
-    if start is None:
+    if start is None or start.path is None:
         return None
     with _told(spec):
         found, damaged = _whole(Path(start.path))
