@@ -18,11 +18,11 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, plan, predict, run
+    from netspec.api import evaluate, plan, predict, run, sweep
     from netspec.errors import NetspecError, SpecError
     from netspec.spec import load
 
-__all__ = ["NetspecError", "SpecError", "evaluate", "load", "plan", "predict", "run"]
+__all__ = ["NetspecError", "SpecError", "evaluate", "load", "plan", "predict", "run", "sweep"]
 
 _HOMES = {
     "NetspecError": "netspec.errors",
@@ -32,6 +32,7 @@ _HOMES = {
     "plan": "netspec.api",
     "predict": "netspec.api",
     "run": "netspec.api",
+    "sweep": "netspec.api",
 }
 
 _paths.install()

@@ -25,6 +25,38 @@ class RunResult:
     exit_code: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run of a sweep: the network's name, the values that were varied (texts by path), the seed; then how it ended.
+
+    ``errors`` and ``loss`` are those of its last evaluation; without validation images ``errors`` are the last batch's.
+    ``message`` says why it failed.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    seed: int
+    status: Literal["planned", "finished", "interrupted", "failed"] = "planned"
+    folder: Path | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
+    loss: float | None = None
+    measured: Literal["validation", "training"] = "validation"
+    iteration: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    exit_code: int = 0
+
+    @property
+    def group(self) -> str:
+        """What it has in common with the runs that differ from it by the seed alone."""
+        return " ".join([self.name, *(f"{path}={value}" for path, value in self.values.items())])
+
+    @property
+    def label(self) -> str:
+        """Its name among the runs of a sweep."""
+        return f"{self.group}, seed {self.seed}"
+
+
 class Prediction(NamedTuple):
     """What was seen in an image: (class, probability), best first; ``error`` says why there is nothing to be seen."""
 

@@ -5,12 +5,12 @@ The module is called ``api`` since a module ``netspec.run`` would hide the funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from netspec._types import Binding, Prediction, RunResult, Tuned
-from netspec.events import EvaluationDone, Listener
+from netspec._types import Binding, Prediction, RunResult, Trial, Tuned
+from netspec.events import EvaluationDone, Listener, Note
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
@@ -48,16 +48,18 @@ def run(
     workers: int | None = None,
     tensorboard: bool = False,
     checkpoint_every: float = 600.0,
+    init_from: str | Path | None = None,
     listener: Listener | None = None,
 ) -> RunResult:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
     ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
-    ``spec`` may then be None. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every`` is
-    in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace`` is
-    for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training goes
-    on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it
-    is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
+    ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
+    place of ``train.init_from``. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every``
+    is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
+    is for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training
+    goes on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything
+    else it is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
     return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.runners.training.launch import launch
@@ -74,8 +76,63 @@ def run(
         workers=workers,
         tensorboard=tensorboard,
         checkpoint_every=checkpoint_every,
+        init_from=init_from,
     )
     return launch(request, listener)
+
+
+def sweep(
+    specs: Sequence[Spec | str | Path],
+    *,
+    seeds: Sequence[int] = (),
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    data: str | Path | None = None,
+    devices: Sequence[str] | str | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    batch: int | None = None,
+    overrides: str | Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    out: str | Path = "runs",
+    init_from: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
+    listener: Listener | None = None,
+) -> list[Trial]:
+    """Train each spec with each choice of the values in ``vary`` (by path, as in ``--set``) and each seed, in turn.
+
+    Each is an ordinary run below ``out``. Runs that lie there already and were asked for the same are not trained again
+    if they are finished, and gone on with if they are not. A run that fails does not stop the others; an interrupt ends
+    the sweep, whose last trial then has an ``exit_code``. Raises SpecError, before anything is trained, where a spec is
+    wrong.
+    """
+    import json
+
+    from netspec.runners.sweep import plan_sweep, train
+    from netspec.runners.training.request import Request
+
+    request = Request(
+        spec=None,
+        data=data,
+        sets=_sets(overrides, epochs=epochs, iterations=iterations, batch=batch),
+        binding=Binding(devices, runner, tuple(plugins)),
+        out=Path(out),
+        resume=None,
+        trace=None,
+        workers=workers,
+        tensorboard=False,
+        checkpoint_every=600.0,
+        init_from=init_from,
+    )
+    texts = {path: [json.dumps(value) for value in values] for path, values in (vary or {}).items()}
+    planned, done = plan_sweep(specs, request, seeds, texts), list[Trial]()
+    for number, one in enumerate(planned, 1):
+        if listener is not None:
+            listener(Note(f"run {number} of {len(planned)}: {one.trial.label}"))
+        done.append(train(one, listener))
+        if done[-1].exit_code:
+            break
+    return done
 
 
 def evaluate(

@@ -22,6 +22,7 @@ COMMANDS = {
     },
     "Train and use it": {
         "run": "Train a network, or go on with a run.",
+        "sweep": "Train several specs with several seeds: one table.",
         "eval": "Errors of a trained network over a set of images.",
         "predict": "What a trained network sees in images.",
     },

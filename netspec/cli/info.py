@@ -65,7 +65,8 @@ def command(
 
 def _parts(summary: Summary) -> Iterator[Table | str]:
     yield _layers(summary)
-    yield f"{summary.parameters:,} parameters, {summary.neurons:,} neurons"
+    frozen = f" ({summary.frozen:,} of them frozen)" if summary.frozen else ""
+    yield f"{summary.parameters:,} parameters{frozen}, {summary.neurons:,} neurons"
     if summary.parameters:
         yield "parameters by type: " + _listed(summary.parameters_by_type)
         yield "parameters by layer: " + _listed(summary.parameters_by_layer)

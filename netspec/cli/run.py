@@ -28,6 +28,7 @@ _TRACE = (
 @click.option(
     "--resume", metavar="RUN|latest", help="Go on with a run: its folder, a checkpoint file, or latest with a SPEC."
 )
+@click.option("--init-from", metavar="RUN", help="Start from a run's or checkpoint's parameters: train.init_from.")
 @options.runner
 @click.option("--trace", metavar="FILE", help=_TRACE)
 @options.workers
@@ -44,6 +45,7 @@ def command(spec: str | None, resume: str | None, log: str | None, **given: Any)
       netspec run quickstart
       netspec run alexnet --data imagenet/ --devices cuda:0,cuda:1
       netspec run mine.yaml --plugin my_layer.py --set train.sgd.learning_rate=0.02 --epochs 5
+      netspec run mine.yaml --init-from runs/alexnet/2026-01-31_12-00-00 --set 'train.freeze=["conv*"]'
       netspec run alexnet --resume latest
       netspec run --resume runs/alexnet/2026-01-31_12-00-00 --epochs 20
     """

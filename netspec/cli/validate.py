@@ -26,9 +26,9 @@ def command(
 ) -> int:
     """Check specs: the file itself, the plans made from it, and all else that 'run' asks of a spec.
 
-    Shows all that is wrong with a spec, each with its line. What lies outside of it is not looked at: images in folders
-    and archives, and what this machine has. Exits with 0 when every spec holds, 1 when one is wrong, 2 when a file is
-    not there.
+    Shows all that is wrong with a spec, each with its line. What lies outside of it is not looked at, but for the
+    checkpoint of train.init_from: images in folders and archives, and what this machine has. Exits with 0 when every
+    spec holds, 1 when one is wrong, 2 when a file is not there.
 
     \b
     Examples:
@@ -97,6 +97,10 @@ def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
     try:
         spec = read(file, overrides, batch)
         notes = tuple(check(spec))
+        if spec.train.init_from and spec.train.init_from.path:
+            from netspec.runners.training.init_from import check_start
+
+            notes += check_start(spec)
     except (NetspecError, NotFoundError) as error:
         return _Result(file, error)
     layers, devices = len(spec.layers), len(spec.devices)

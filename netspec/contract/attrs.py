@@ -5,7 +5,7 @@ An attribute without a ``default`` must be written in the spec. ``description`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -82,6 +82,27 @@ def padding(description: str = "", *, default: Any = 0) -> dict[str, Any]:
     return _schema({"anyOf": [one, *lists]}, default, description)
 
 
+def texts(description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A list of strings."""
+    return _schema({"type": "array", "items": {"type": "string"}}, default, description)
+
+
+def mapping(values: Attr, description: str = "", *, default: Any = ...) -> dict[str, Any]:
+    """A map from names of any kind to values of one schema."""
+    return _schema({"type": "object", "additionalProperties": dict(values)}, default, description)
+
+
+def records(fields: Mapping[str, Attr], description: str = "", *, required: Sequence[str] = ()) -> dict[str, Any]:
+    """A list of at least one map, each of some of these fields; what a map leaves out, it does not have."""
+    item = {
+        "type": "object",
+        "properties": dict(fields),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+    return _schema({"type": "array", "items": item, "minItems": 1}, ..., description)
+
+
 def initialiser(description: str = "", *, default: Any = ...) -> dict[str, Any]:
     """A distribution to draw a parameter from, such as ``{type: gaussian, std: 0.01}``; see netspec.init."""
     return _schema({"type": "object", "x-netspec": "initialiser"}, default, description)
@@ -122,4 +143,5 @@ def filled(attrs: Mapping[str, Attr], given: Mapping[str, Any]) -> dict[str, Any
 
 def default_of(schema: Attr) -> Any:
     """The default of an attribute that has one."""
-    return settle(schema, deepcopy(schema["default"]))
+    default = schema["default"]
+    return settle(schema, deepcopy(default) if isinstance(default, dict | list) else default)

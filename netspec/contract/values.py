@@ -80,7 +80,9 @@ def settle(schema: Schema, value: Any) -> Any:
         items = _list_schema(schema).get("items", {})
         return tuple(settle(items, item) for item in value)
     if isinstance(value, Mapping):
-        return {key: settle({}, item) for key, item in value.items()}
+        fields, others = schema.get("properties", {}), schema.get("additionalProperties")
+        other = others if isinstance(others, Mapping) else {}
+        return {key: settle(fields.get(key, other), item) for key, item in value.items()}
     if schema.get("type") == "integer" and isinstance(value, float):
         return int(value)
     if schema.get("type") == "number" and isinstance(value, int):

@@ -116,7 +116,7 @@ _TRIPS: Mapping[str, tuple[float, ...]] = {
     "ops.prepare:tint_cuda": (1,),
 }
 """Rounds of the loops that stand in the machine code, outer ones first, for the shapes above."""
-_UPDATED = {"ops.update:update_cuda": ("param", "momentum")}
+_UPDATED = {"ops.update:update_cuda": ("param", "momentum"), "ops.average:average_cuda": ("average",)}
 """Arguments that a kernel reads as well as writes."""
 _PARTS = {
     "concat:forward_vector_cuda": Argument("y"),
@@ -160,10 +160,10 @@ def _of_operations() -> Iterator[Case]:
     from netspec.program.steps import Lowering
     from netspec.spec import load
 
-    plans = [build(load("alexnet"), phase, 128) for phase in PHASES]
+    plans = [build(load("alexnet", ["train.ema={}"]), phase, 128) for phase in PHASES]
     found: dict[str, Case] = {}
     for plan, step in ((one, step) for one in plans for step in one.steps):
-        if step.op not in ("prepare", "finite", "update", "sum"):
+        if step.op not in ("prepare", "finite", "update", "average", "sum"):
             continue
         lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
         for item in lowering.lower(step).passes:

@@ -132,7 +132,7 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.spec import load
 
     for phase in PHASES:
-        yield from _of_plan(build(load("alexnet"), phase, 2))
+        yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2))
 
 
 def _of_plan(plan: Plan) -> Iterator[Signature]:

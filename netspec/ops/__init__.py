@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from netspec.ops.base import Operation
 
-_NAMES = ("prepare", "sum", "finite", "agree", "update", "commit")
+_NAMES = ("prepare", "sum", "finite", "agree", "update", "average", "commit")
 
 
 def operation(name: str) -> type[Operation]:

@@ -22,7 +22,7 @@ def factors(rates, rate, decay):
 
 
 class Update(Operation):
-    """v = momentum v - decay rate w - rate g; w = w + v; nothing at all where some device's verdict is 0.
+    """v = momentum v - decay rate w - rate g; w = w + v; nothing at all where some device's verdict, or the rate, is 0.
 
     ``rates`` holds learning rate, momentum and weight decay; ``rate`` and ``decay`` are the parameter's own factors.
     Where w, and so where v, does not stay finite, overflow[0] becomes 1: finite gradients do not rule that out.
@@ -38,6 +38,8 @@ class Update(Operation):
         if not agreed(finite):
             return
         step, keep, shrink = factors(rates, rate, decay)
+        if step == 0.0:
+            return
         w, v, g, good = param[start:stop], momentum[start:stop], gradient[start:stop], True
         for i in range(w.size):  # from 0, so that it is vectorised
             v[i] = keep * v[i] - shrink * w[i] - step * g[i]
@@ -52,7 +54,7 @@ class Update(Operation):
         if i + 4 <= param.size:  # nothing is waited for before all loads are on their way
             w, v, g = load4(param, i), load4(momentum, i), load4(gradient, i)
             step, keep, shrink = factors(rates, rate, decay)
-            if agreed(finite):
+            if agreed(finite) and step != 0.0:
                 a, b = keep * v[0] - shrink * w[0] - step * g[0], keep * v[1] - shrink * w[1] - step * g[1]
                 c, d = keep * v[2] - shrink * w[2] - step * g[2], keep * v[3] - shrink * w[3] - step * g[3]
                 store4(momentum, i, a, b, c, d)
@@ -62,9 +64,10 @@ class Update(Operation):
                     store_relaxed(overflow, 0, 1)
         elif agreed(finite):
             step, keep, shrink = factors(rates, rate, decay)
-            for j in range(i, param.size):
-                value = keep * momentum[j] - shrink * param[j] - step * gradient[j]
-                momentum[j] = value
-                param[j] += value
-                if not is_finite(param[j]):
-                    store_relaxed(overflow, 0, 1)
+            if step != 0.0:
+                for j in range(i, param.size):
+                    value = keep * momentum[j] - shrink * param[j] - step * gradient[j]
+                    momentum[j] = value
+                    param[j] += value
+                    if not is_finite(param[j]):
+                        store_relaxed(overflow, 0, 1)

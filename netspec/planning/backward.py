@@ -10,6 +10,7 @@ from netspec.contract.naming import Argument
 from netspec.planning.builder import Builder, channels, named
 from netspec.planning.identities import BufferKey, Role, StepKey, of_layer
 from netspec.planning.plan import Crossing, Region
+from netspec.planning.rates import trainable
 from netspec.planning.shards import Gather, Part, Shard
 
 Range = tuple[int, int, int]
@@ -20,7 +21,7 @@ class Backward:
     """Appends backward steps in the reverse order of the forward ones."""
 
     def __init__(self, builder: Builder) -> None:
-        self.builder = builder
+        self.builder, self.train = builder, builder.network.spec.train
         self.needs = _requires_gradient(builder)
         self.readers = builder.network.readers()
         self.given: dict[BufferKey, list[Region]] = {}
@@ -56,7 +57,7 @@ class Backward:
     def _wanted(self, shard: Shard, one: Argument) -> bool:
         if one.role == "gradient" and one.tensor in shard.gathers:
             return any(piece.part.key in self.needs for piece in shard.gathers[one.tensor].pieces)
-        return one.role == "gradient" and one.tensor in shard.params and trainable(shard, one.tensor)
+        return one.role == "gradient" and one.tensor in shard.params and trainable(self.train, shard, one.tensor)
 
     def _append(self, shard: Shard, args: dict[Argument, Region], wanted: tuple[Argument, ...]) -> None:
         flops = shard.layer.flops(shard.t)
@@ -156,20 +157,14 @@ def _gradient(part: Part) -> BufferKey:
     return BufferKey(part.key.of, "gradient", part.device)
 
 
-def trainable(shard: Shard, name: str) -> bool:
-    """Whether a parameter is updated: its rate is not switched off."""
-    if shard.t.roles[name] != "parameter":
-        return False
-    return (shard.owner or shard.spec).multiplier_of(name).rate != 0
-
-
 def _requires_gradient(builder: Builder) -> set[BufferKey]:
     """Buffers on which some trainable parameter has an influence."""
     needs: set[BufferKey] = set()
+    train = builder.network.spec.train
     for shards in builder.network.shards:
         for shard in shards:
             reached = any(piece.part.key in needs for g in shard.gathers.values() for piece in g.pieces)
-            if reached or any(trainable(shard, name) for name in shard.params):
+            if reached or any(trainable(train, shard, name) for name in shard.params):
                 needs.update(p.key for p in shard.outputs.values() if p.tensor.differentiable)
     return needs
 

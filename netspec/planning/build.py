@@ -91,6 +91,7 @@ def _plan(builder: Builder) -> Plan:
         initial=builder.initial,
         reports=reports,
         probs=probs[-1] if probs else None,
+        rated=builder.rates.rated if network.phase == "train" else (),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from netspec.contract.kernel import Direction
+from netspec.contract.kernel import Direction, Phase
 from netspec.contract.layer import Layer
 from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
@@ -16,6 +17,7 @@ from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_
 from netspec.planning.network import Network, is_image
 from netspec.planning.order import StepList
 from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
+from netspec.planning.rates import rate_table, trainable
 from netspec.planning.shards import Gather, Part, Piece, Shard
 
 Alias = tuple[str, int, int]
@@ -32,6 +34,7 @@ class Builder:
         self.crossings: list[Crossing] = []
         self.edges: dict[Edge, None] = {}
         self.initial: dict[TensorKey, Mapping[str, Any]] = {}
+        self.rates = rate_table(network)
         self.latest: dict[BufferKey, BufferKey] = {}
         """State buffer -> the buffer with the value that the last layer so far, of those that share it, gives it."""
 
@@ -70,7 +73,8 @@ class Builder:
         for device in self.network.spec.devices:
             args = {COUNTERS: self.declare(of_device("counters", "scalar", device), (2,), "int64")}
             if self.network.phase == "train":
-                args[Argument("rates")] = self.declare(of_device("rates", "scalar", device), (3,), "float32")
+                rates = of_device("rates", "scalar", device)
+                args[Argument("rates")] = self.declare(rates, (self.rates.size,), "float32")
             self.step(StepKey("scalars", device), args, tuple(args))
         for part in self.network.inputs():
             self._feed(part)
@@ -199,9 +203,16 @@ class Builder:
 
     def _stored(self, shard: Shard, name: str, one: Param | State, role: Role, init: Mapping[str, Any]) -> None:
         logical = self.logical(shard, name, one.shape, one.axis)
-        key = shard.params[name] = of_layer(shard.spec.name, name, role, shard.device)
+        key = of_layer(shard.spec.name, name, role, shard.device)
+        if self.network.phase != "train" and self._evaluates_average(shard, name):
+            key, logical = averages(key, logical)
+        shard.params[name] = key
         self.declare(key, one.shape, one.dtype, logical)
         self.initial.setdefault(logical.key, init)
+
+    def _evaluates_average(self, shard: Shard, name: str) -> bool:
+        ema = self.network.spec.train.ema
+        return ema is not None and ema.evaluate and trainable(self.network.spec.train, shard, name)
 
     def logical(self, shard: Shard, name: str, shape: Shape, axis: int | None) -> Logical:
         """Where a shard's tensor lies in the whole one, under the name it has in checkpoints."""
@@ -264,6 +275,12 @@ class Builder:
         return Region(key) if key in self.buffers else self.declare(key, tensor.shape, tensor.dtype)
 
 
+def averages(key: BufferKey, logical: Logical) -> tuple[BufferKey, Logical]:
+    """Where the averages of a parameter lie, in a buffer and as a whole."""
+    whole = replace(logical, key=replace(logical.key, slot="average"))
+    return BufferKey(replace(key.of, slot="average"), "average", key.device), whole
+
+
 def channels(buffer: BufferKey, tensor: Tensor, start: int, stop: int) -> Region:
     """A channel range of a buffer; the whole of it where the range is all channels."""
     if (start, stop) == (0, tensor.shape[-1]):
@@ -278,12 +295,25 @@ def named(shard: Shard, direction: Direction) -> Names:
     """What the direction's kernels read and write, over all backends and variants."""
     layer, cls = shard.layer, type(shard.layer)
     attrs = vars(layer.attrs)
-    applying = tuple(
-        number
-        for number, kernel in enumerate(cls.kernels)
-        if kernel.direction == direction and kernel.applies(attrs, layer.phase)
-    )
+    deciding = _deciding(cls, direction)  # type: ignore[arg-type]  # a class can be hashed
+    chosen = tuple((key, attrs[key]) for key in deciding)
+    applying = _applying(cls, direction, layer.phase, chosen)  # type: ignore[arg-type]
     return _named(cls, applying, tuple(shard.t.roles), shard.t.names("input"))  # type: ignore[arg-type]  # a class can be hashed
+
+
+@functools.cache
+def _deciding(cls: type[Layer], direction: Direction) -> tuple[str, ...]:
+    """The attributes by which kernels of the class say whether they apply."""
+    return tuple(dict.fromkeys(key for one in cls.kernels if one.direction == direction for key in one.when))
+
+
+@functools.cache
+def _applying(
+    cls: type[Layer], direction: Direction, phase: Phase, attrs: tuple[tuple[str, Any], ...]
+) -> tuple[int, ...]:
+    """Numbers of the kernels that run with these attributes."""
+    kernels = enumerate(cls.kernels)
+    return tuple(n for n, one in kernels if one.direction == direction and one.applies(dict(attrs), phase))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ that no name that a spec may give stands for something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from netspec.contract.kernel import Direction
@@ -20,6 +20,7 @@ Role = Literal[
     "parameter",
     "parameter gradient",
     "momentum",
+    "average",  # of a parameter over the updates so far
     "state",
     "next state",
     "scalar",  # counters and rates
@@ -30,10 +31,23 @@ Role = Literal[
     "workspace",
     "derived",  # what a Program makes of stored tensors once, until they change
 ]
-STORED: tuple[Role, ...] = ("constant", "parameter", "momentum", "state")
+STORED: tuple[Role, ...] = ("constant", "parameter", "momentum", "average", "state")
 """Roles whose buffers live in the Store and outlast an iteration."""
 
-Op = Literal["scalars", "feed", "prepare", "forward", "backward", "copy", "sum", "finite", "agree", "update", "commit"]
+Op = Literal[
+    "scalars",
+    "feed",
+    "prepare",
+    "forward",
+    "backward",
+    "copy",
+    "sum",
+    "finite",
+    "agree",
+    "update",
+    "average",
+    "commit",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +55,18 @@ class TensorKey:
     """A tensor as a whole, on however many devices it lies: a layer's, a network input's, or one that every device has.
 
     A network input itself has no ``tensor``. ``slot`` names what the solver keeps beside a parameter. The text is the
-    name in checkpoints: ``conv1.weight``, ``conv1.weight.momentum``, ``image.mean``.
+    name in checkpoints: ``conv1.weight``, ``conv1.weight.momentum``, ``conv1.weight.average``, ``image.mean``.
     """
 
     tensor: str = ""
     layer: str | None = None
     input: str | None = None
     slot: str = ""
+
+    @property
+    def parameter(self) -> TensorKey:
+        """What the solver keeps this tensor beside; itself where it does not."""
+        return replace(self, slot="")
 
     @property
     def owner(self) -> str | None:
@@ -77,6 +96,10 @@ class BufferKey:
     index: int | None = None
     shard: str | None = None
     direction: Direction | None = None
+
+    def __hash__(self) -> int:
+        """Of what mostly tells buffers apart: plans look them up more often than they do anything else."""
+        return hash((self.of.tensor, self.of.layer, self.role, self.device))
 
     def __str__(self) -> str:
         if self.of.owner is None:

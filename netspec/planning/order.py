@@ -193,14 +193,15 @@ class StepList:
             raise ValueError(f"the step '{step.key}' is in the plan already")
         self._keys.add(step.key)
         clock = self._clocks.begin(step)
-        waits = needed(self._clocks, clock, self._conflicts(step))
-        self.steps.append(replace(step, after=tuple(self.steps[number].key for number in waits)))
+        accesses = step.accesses
+        waits = needed(self._clocks, clock, self._conflicts(accesses))
+        self.steps.append(replace(step, after=tuple(self.steps[number].key for number in waits)) if waits else step)
         position, queue = self._clocks.append(step, clock), self._clocks.queue(step)
-        for region, writes in step.accesses:
+        for region, writes in accesses:
             self._touched[region.buffer].note(region, queue, position, writes)
 
-    def _conflicts(self, step: Step) -> Iterator[int]:
-        for region, writes in step.accesses:
+    def _conflicts(self, accesses: Iterable[tuple[Region, bool]]) -> Iterator[int]:
+        for region, writes in accesses:
             yield from self._touched[region.buffer].conflicts(region, writes)
 
 

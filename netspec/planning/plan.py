@@ -212,7 +212,8 @@ class Plan:
     """A Spec resolved for one phase and batch; made without a device, printable, serialisable.
 
     ``initial`` gives for each stored tensor how it starts: an initialiser with its fans, or a plain value. ``reports``
-    names the sums of each cost layer's report. ``probs`` is what predict reads: the last cost layer's.
+    names the sums of each cost layer's report. ``probs`` is what predict reads: the last cost layer's. ``rated``
+    are the parameters whose rates the schedule may set apart, see netspec.planning.rates.
     """
 
     name: str
@@ -227,6 +228,7 @@ class Plan:
     initial: Mapping[TensorKey, Mapping[str, Any]]
     reports: Mapping[BufferKey, tuple[str, ...]]
     probs: BufferKey | None
+    rated: tuple[TensorKey, ...] = ()
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)

@@ -29,11 +29,12 @@ def check_races(steps: Sequence[Step], places: Mapping[BufferKey, Place] | None 
     """
     clocks, touched = clocks_of(steps), _Touched(places or {})
     for position, step in enumerate(steps):
-        for region, writes in step.accesses:
+        accesses = step.accesses
+        for region, writes in accesses:
             for number in touched.conflicts(region, writes):
                 if not clocks.precedes(number, position):
                     raise RaceError(_message(steps[number], step, region))
-        for region, writes in step.accesses:
+        for region, writes in accesses:
             touched.note(region, clocks.queue(step), position, writes)
 
 

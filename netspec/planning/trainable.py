@@ -10,6 +10,8 @@ from netspec.errors import Mark, Problem, SpecError
 from netspec.planning.build import build
 from netspec.planning.plan import Plan
 from netspec.schedules import schedule_types
+from netspec.spec.patterns import matches
+from netspec.spec.train_section import patterns_of
 from netspec.spec.types import Spec
 
 CHANNELS = (1, 3)
@@ -39,6 +41,7 @@ def check(spec: Spec) -> tuple[str, ...]:
             problems += error.problems
             continue
         outputs = count_outputs(plan) if phase == "predict" else outputs
+        problems += _parameters(spec, plan) if phase == "train" else ()
     problems += _inputs(spec)
     drawn = drawn_images(spec)
     unsuited = list(problems_with(spec, drawn, outputs)) if drawn else []
@@ -46,7 +49,10 @@ def check(spec: Spec) -> tuple[str, ...]:
         problems += unsuited
     if problems:
         raise SpecError(sorted(dict.fromkeys(problems), key=_place))
-    return tuple(f"without --data: {problem.message}" for problem in unsuited)
+    remarks = [f"without --data: {problem.message}" for problem in unsuited]
+    if spec.train.init_from is not None and spec.train.init_from.path is None:
+        remarks.append("without --init-from: every layer starts from its initialiser")
+    return tuple(remarks)
 
 
 def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[Problem]:
@@ -106,6 +112,17 @@ def _inputs(spec: Spec) -> Iterator[Problem]:
     if spec.data.crop is not None and not height == width == spec.data.crop:
         message = f"'data.crop' is {spec.data.crop}, but the network's input is {height} x {width}"
         yield Problem(_mark(spec, "data.crop"), message, "set it to that, or leave it out")
+
+
+def _parameters(spec: Spec, plan: Plan) -> Iterator[Problem]:
+    """Patterns that name no parameter, and a network of which nothing is trained."""
+    names = [(key.of.layer or "", key.of.tensor) for key in plan.keys("parameter")]
+    layers = ", ".join(dict.fromkeys(layer for layer, _ in names))
+    for path, pattern in patterns_of(spec.train):
+        if not any(matches(pattern, *name) for name in names):
+            yield Problem(_mark(spec, path), f"'{pattern}' names no parameter", f"layers that have some: {layers}")
+    if names and not any(step.op == "update" for step in plan.steps):
+        yield Problem(_mark(spec, "train.freeze"), "every parameter is frozen: there is nothing to train")
 
 
 def _mark(spec: Spec, *paths: str) -> Mark:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from math import prod
 
 from netspec.planning.backward import Backward
-from netspec.planning.builder import Builder
+from netspec.planning.builder import Builder, averages
 from netspec.planning.identities import BufferKey, StepKey, of_device
-from netspec.planning.plan import Region
+from netspec.planning.plan import Buffer, Region
 from netspec.planning.shards import Shard
 
 
@@ -104,7 +104,7 @@ class Update:
             "param": Region(key),
             "momentum": self.builder.declare(beside, param.shape, param.dtype, logical),
             "gradient": gradient,
-            "rates": Region(of_device("rates", "scalar", shard.device)),
+            "rates": self.builder.rates.row(key.of, shard.device),
             "finite": finite,
             "overflow": Region(_overflow(shard.device), 0, self.places[key], self.places[key] + 1),
         }
@@ -116,6 +116,22 @@ class Update:
             attrs={"rate": factors.rate, "decay": factors.decay},
             flops=6 * prod(param.shape),
         )
+        if self.builder.rates.averaged:
+            self._average(shard, key, param, finite)
+
+    def _average(self, shard: Shard, key: BufferKey, param: Buffer, finite: Region) -> None:
+        """The average goes towards the parameter as it is after the update."""
+        assert param.logical is not None
+        beside, logical = averages(key, param.logical)
+        self.builder.initial.setdefault(logical.key, self.builder.initial[param.logical.key])
+        args = {
+            "average": self.builder.declare(beside, param.shape, param.dtype, logical),
+            "param": Region(key),
+            "share": self.builder.rates.share(shard.device),
+            "finite": finite,
+        }
+        step = StepKey("average", shard.device, shard.spec.name, target=key)
+        self.builder.operation(step, "average", args, flops=3 * prod(param.shape))
 
 
 def _verdict(device: str) -> BufferKey:

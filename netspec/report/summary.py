@@ -39,6 +39,7 @@ class Summary:
     devices: tuple[str, ...]
     rows: tuple[Row, ...]
     parameters: int
+    frozen: int
     parameters_by_layer: Mapping[str, float]
     parameters_by_type: Mapping[str, float]
     neurons: int
@@ -60,6 +61,7 @@ def summarise(plan: Plan, programs: Sequence[Program]) -> Summary:
         devices=plan.devices,
         rows=rows,
         parameters=total,
+        frozen=total - _trained(plan) if plan.phase == "train" else 0,
         parameters_by_layer=_shares(rows, lambda row: row.layer),
         parameters_by_type=_shares(rows, lambda row: row.type),
         neurons=sum(row.neurons for row in rows),
@@ -69,6 +71,12 @@ def summarise(plan: Plan, programs: Sequence[Program]) -> Summary:
         crossing_bytes=sum(crossing.bytes for crossing in plan.crossings),
         memory=memory(programs),
     )
+
+
+def _trained(plan: Plan) -> int:
+    """Parameters that an iteration updates; those that layers share are counted once."""
+    updated = (step.key.target for step in plan.steps if step.op == "update")
+    return sum(prod(plan.buffers[key].shape) for key in updated if key is not None)
 
 
 def _row(shard: ShardInfo, total: int, own: Mapping[tuple[str | None, str], int]) -> Row:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from netspec.registry import Registry
-from netspec.schedules._base import Progress, Schedule
+from netspec.schedules._base import Factors, Progress, Schedule
 
-__all__ = ["Progress", "Schedule", "make_schedule", "schedule_types"]
+__all__ = ["Factors", "Progress", "Schedule", "make_schedule", "schedule_types"]
 
 
 _registry = Registry("schedules", Schedule, __name__, "schedule")  # type: ignore[type-abstract]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,11 +32,16 @@ class Progress:
         return min(self.iteration / max(self.total_iterations, 1), 1.0)
 
 
+Factors = tuple[tuple[str, float], ...]
+"""Patterns of layers or parameters (netspec.spec.patterns) with factors on their rate; of several the last counts."""
+
+
 class Schedule(ABC):
     """A pure function from progress to a multiplier of the base learning rate.
 
     It keeps no state of its own, so a resumed run goes on exactly where it stood. ``needs_validation`` says that it
-    reads ``Progress.validation_errors``, and so cannot run without validation data.
+    reads ``Progress.validation_errors``, and so cannot run without validation data. One that treats layers apart says
+    which (``patterns``) and how (``factors``).
     """
 
     attrs: ClassVar[Attrs] = {}
@@ -48,3 +53,15 @@ class Schedule(ABC):
     @abstractmethod
     def rate(self, progress: Progress) -> float:
         """The multiplier for the next iteration."""
+
+    def factors(self, progress: Progress) -> Factors:
+        """Further factors for the next iteration; with 0 a parameter is frozen."""
+        return ()
+
+    def patterns(self) -> Iterator[tuple[str, str]]:
+        """Each pattern that ``factors`` may give, behind the path of the setting that it stands in."""
+        yield from ()
+
+    def faults(self) -> Iterator[tuple[str, str, str]]:
+        """What the schemas of the settings cannot tell: the path of a setting, what is wrong, and a remedy."""
+        yield from ()

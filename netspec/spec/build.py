@@ -11,7 +11,8 @@ from netspec.spec.fields import Attrs, Fields
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
-from netspec.spec.sections import expand_source, read_data, read_inputs, read_train
+from netspec.spec.sections import expand_source, read_data, read_inputs
+from netspec.spec.train_section import check_patterns, expand_init_from, read_train
 from netspec.spec.types import Spec
 from netspec.spec.wording import meant, show
 
@@ -27,7 +28,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
 
     Raises SpecError with every problem found.
     """
-    root = expand_source(root)
+    root = expand_init_from(expand_source(root))
     top = Fields(report)
     top.refuse_unknown(root, KEYS)
     devices = _devices(root, top)
@@ -38,6 +39,8 @@ def build(root: Map, name: str, report: Report) -> Spec:
     reader = Layers(report, devices, inputs, _defaults(root, report))
     listed = _needed(root, "layers", top)
     layers = reader.read_all(listed) if listed else ()
+    if layers:
+        check_patterns(train, layers, train_marks, report)
     marks = {key: entry.mark for key, entry in root.entries.items()}
     spec = Spec(
         name=read_name(root, name, report),

@@ -9,7 +9,7 @@ from netspec.contract import attrs as declared
 from netspec.contract.attrs import Attr, filled
 from netspec.contract.values import FLOAT32_MAX, fits, settle
 from netspec.errors import Mark
-from netspec.spec.nodes import Map, Node, Scalar, plain
+from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
 from netspec.spec.wording import describe, did_you_mean, meant, nearest, show
 
@@ -76,6 +76,9 @@ class Fields:
         if _is_initialiser(schema):
             init = self.typed(node, _initialisers(), "initialiser", name)
             return {} if init is None else {key: init}
+        if _has_parts(schema, node):
+            parts = self.parts(node, schema, name)
+            return {} if parts is None else {key: parts}
         data = plain(node)
         if fits(schema, data) or (data is None and is_optional(schema)):
             return {key: settle(schema, data)}
@@ -85,6 +88,37 @@ class Fields:
             remedy = _hint(schema, node)
         self.note(node.mark, f"'{name}' must be {_wanted(schema, data)}, got {_written(node)}", remedy)
         return {}
+
+    def parts(self, node: Node, schema: Attr, name: str) -> Any:
+        """A list of records, a record or a map of values, each part checked and told at its own place; None if wrong.
+
+        ``steps`` of ``train.schedule`` are marked as ``train.schedule.steps.0.epoch`` and so on.
+        """
+        before = len(self.report.problems)
+        if isinstance(node, List):
+            items = [self.value("", item, schema["items"], f"{name}.{i}") for i, item in enumerate(node.items)]
+            found: Any = tuple(item[""] for item in items if item)
+        else:
+            found = self.record(node, schema, name)
+        return found if len(self.report.problems) == before else None
+
+    def record(self, node: Node, schema: Attr, name: str) -> dict[str, Any]:
+        """The values of a map by key; a required one that is missing is told."""
+        body = self.as_map(node, name) or Map({}, node.mark)
+        self.marks[name] = node.mark
+        known = schema.get("properties")
+        values: dict[str, Any] = {}
+        if known is not None:
+            self.refuse_unknown(body, known, name)
+        for key in schema.get("required", ()):
+            if key not in body.entries and f"{name}.{key}" not in self.guessed and isinstance(node, Map):
+                self.note(node.mark, f"'{name}.{key}' is missing", f"it must be {describe(schema['properties'][key])}")
+        for key, entry in body.entries.items():
+            part = schema["additionalProperties"] if known is None else known.get(key)
+            if part is not None:
+                self.marks[f"{name}.{key}"] = entry.mark
+                values |= self.value(key, entry.value, part, f"{name}.{key}")
+        return values
 
     def typed(self, node: Node, types: Types, what: str, path: str) -> dict[str, Any] | None:
         """A ``{type: ..., ...}`` whose other keys are those that its type declares."""
@@ -103,6 +137,19 @@ class Fields:
         attrs = types[kind.value].attrs
         self.refuse_unknown(body, ["type", *attrs], path)
         return {"type": kind.value, **self.read(body, attrs, path)}
+
+
+def _has_parts(schema: Attr, node: Node) -> bool:
+    """Whether the schema says all about the parts of such a node: a list of records, a record or a map of values."""
+    if schema.get("type") == "array":
+        listed = isinstance(node, List) and len(node.items) >= schema.get("minItems", 0)
+        return listed and _is_record(schema.get("items", {}))
+    return _is_record(schema)
+
+
+def _is_record(schema: Attr) -> bool:
+    others = schema.get("additionalProperties")
+    return isinstance(others, Mapping) or (others is False and "properties" in schema)
 
 
 def is_optional(schema: Attr) -> bool:

@@ -18,7 +18,8 @@ from netspec.spec.build import KEYS, VERSION
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, attributes_of
-from netspec.spec.sections import CPU, CUDA, DATA, INPUT, SGD, TRAIN
+from netspec.spec.sections import DATA, INPUT
+from netspec.spec.train_section import OPTIONAL, PARTS, TRAIN
 
 Schema = dict[str, Any]
 
@@ -122,8 +123,10 @@ def _defaults() -> Schema:
 
 
 def _train() -> Schema:
-    parts = {"sgd": _closed(SGD), "cpu": _closed(CPU), "cuda": _closed(CUDA), "schedule": _typed(schedule_types())}
-    return _closed({**_fragments(TRAIN), **parts})
+    parts: Schema = {key: _closed(_fragments(attrs)) for key, attrs in PARTS.items()}
+    parts |= {key: {"anyOf": [parts[key], {"type": "null"}]} for key in OPTIONAL}
+    parts["init_from"]["anyOf"].append({"type": "string"})
+    return _closed({**_fragments(TRAIN), **parts, "schedule": _typed(schedule_types())})
 
 
 def _data() -> Schema:

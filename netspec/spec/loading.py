@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from netspec.errors import Mark, NetspecError, SpecError
+from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.spec import files
 from netspec.spec.build import build, check_version, read_name
 from netspec.spec.merge import merge
-from netspec.spec.nodes import Map, Scalar
+from netspec.spec.nodes import Map, Node, Scalar
 from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
 from netspec.spec.sections import anchored, expand_source
+from netspec.spec.train_section import anchor_init_from, expand_init_from
 from netspec.spec.types import Spec
 from netspec.spec.wording import show
 
@@ -54,11 +56,23 @@ def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Ma
     for index, assignment in enumerate(overrides):
         change = as_tree(assignment, index, report)
         if change is not None and tree is not None:
-            tree = merge(tree, anchored(expand_source(change), Path()), report)
+            tree = merge(tree, _expanded(change, Path()), report)
     if tree is None:
         report.finish()
         raise AssertionError("an unreadable spec has problems")
     return tree
+
+
+def _expanded(root: Map, folder: Path) -> Map:
+    """The tree with short forms written out and paths made absolute."""
+    return anchor_init_from(anchored(expand_init_from(expand_source(root)), folder), folder)
+
+
+@functools.lru_cache(64)
+def _parsed(text: str, file: str) -> tuple[Node | None, tuple[Problem, ...]]:
+    """What a file holds, and what is wrong with it; many specs extend the same few."""
+    problems: list[Problem] = []
+    return parse(text, file, problems), tuple(problems)
 
 
 class _Trees:
@@ -71,7 +85,8 @@ class _Trees:
     def combined(self, text: str, path: Path) -> Map | None:
         """The tree of a text laid over that of its base; None where it cannot be read."""
         before = len(self.report.problems)
-        root = parse(text, str(path), self.report.problems)
+        root, problems = _parsed(text, str(path))
+        self.report.problems.extend(problems)
         if len(self.report.problems) > before and root is None:
             return None
         if not isinstance(root, Map):
@@ -82,7 +97,7 @@ class _Trees:
             return None
         if not check_version(root, self.report):
             return None
-        root = anchored(expand_source(root), path.parent)
+        root = _expanded(root, path.parent)
         if "extends" not in root.entries:
             return root
         self.chain.append(path)

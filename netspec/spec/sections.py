@@ -1,4 +1,4 @@
-"""The sections beside the layers: ``inputs``, ``train`` and ``data``."""
+"""The sections ``inputs`` and ``data``; ``train`` has a file of its own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.data.sources import source_types
 from netspec.errors import Mark
-from netspec.schedules import schedule_types
 from netspec.spec.augment_section import read_augment
 from netspec.spec.fields import Attrs, Fields, Types, complete
 from netspec.spec.layer_section import check_name
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.problems import Report
-from netspec.spec.types import CpuSpec, CudaSpec, DataSpec, InputSpec, SGDSpec, TrainSpec
+from netspec.spec.types import DataSpec, InputSpec
 
-_train, _sgd, _cpu, _cuda, _data = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), DataSpec()
-
+_data = DataSpec()
 
 INPUT: Attrs = {
     "shape": {
@@ -29,25 +27,6 @@ INPUT: Attrs = {
         "description": "Shape without the batch axis, channels last; a label has none.",
     },
     "dtype": choice("float32", "int32", description="Type of the numbers.", default="float32"),
-}
-SGD: Attrs = {
-    "learning_rate": number("Base learning rate.", default=_sgd.learning_rate, minimum=0),
-    "momentum": number("Share of the last step that is kept.", default=_sgd.momentum, minimum=0, below=1),
-    "weight_decay": number("Weight decay, multiplied by the rate.", default=_sgd.weight_decay, minimum=0),
-}
-CPU: Attrs = {
-    "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
-}
-CUDA: Attrs = {
-    "precision": choice("tf32", "float32", "bf16", default=_cuda.precision, description=(
-        "How exactly the factors of matrix products on GPUs are kept: 10 bits of mantissa, all 23, or 7.")),
-}
-TRAIN: Attrs = {
-    "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
-    "epochs": integer("Passes over the training images.", default=_train.epochs, minimum=1),
-    "iterations": integer("Stop after that many iterations; null: after the epochs.", default=None, minimum=1),
-    "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
-    "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
 }
 DATA: Attrs = {
     "resize": integer("Length of the short side in pixels before the crop.", default=None, minimum=1, maximum=4096),
@@ -79,18 +58,6 @@ def read_inputs(node: Node, report: Report) -> tuple[dict[str, InputSpec], dict[
     return found, fields.marks
 
 
-def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
-    """The ``train`` section."""
-    fields = Fields(report)
-    fields.refuse_unknown(node, [*TRAIN, "sgd", "cpu", "cuda", "schedule"], "train")
-    values = fields.read(node.without("sgd", "cpu", "cuda", "schedule"), TRAIN, "train")
-    values["sgd"] = SGDSpec(**_part(node, "sgd", SGD, fields))
-    values["cpu"] = CpuSpec(**_part(node, "cpu", CPU, fields))
-    values["cuda"] = CudaSpec(**_part(node, "cuda", CUDA, fields))
-    values["schedule"] = _typed(node.get("schedule"), schedule_types(), "schedule", _train.schedule, fields, "train")
-    return TrainSpec(**values), fields.marks
-
-
 def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
     """The ``data`` section."""
     fields = Fields(report)
@@ -119,7 +86,7 @@ def anchored(root: Map, folder: Path) -> Map:
     if not isinstance(data, Map) or not isinstance(source, Map):
         return root
     paths = {key: entry for key, entry in source.entries.items() if _is_path(key)}
-    found = {key: Entry(entry.mark, _absolute(entry.value, folder)) for key, entry in paths.items()}
+    found = {key: Entry(entry.mark, absolute(entry.value, folder)) for key, entry in paths.items()}
     data = data.replace({"source": Entry(data.entries["source"].mark, source.replace(found))})
     return root.replace({"data": Entry(root.entries["data"].mark, data)})
 
@@ -131,18 +98,11 @@ def _is_path(key: str) -> bool:
     return any(cls.attrs.get(key, {}).get("x-netspec") == "path" for cls in source_types().values())
 
 
-def _absolute(node: Node, folder: Path) -> Node:
+def absolute(node: Node, folder: Path) -> Node:
+    """A path made absolute, from a ``folder`` where it is relative; whatever else is written, as it is."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str) or not node.value:
         return node
     return Scalar(str((folder / os.path.expanduser(node.value)).absolute()), node.text, node.mark)
-
-
-def _part(node: Map, key: str, attrs: Attrs, fields: Fields) -> dict[str, Any]:
-    """The values of a map in ``train``, which may be missing."""
-    written, section = node.get(key), f"train.{key}"
-    part = (fields.as_map(written, section) if written is not None else None) or Map({}, node.mark)
-    fields.refuse_unknown(part, attrs, section)
-    return fields.read(part, attrs, section)
 
 
 def _typed(written: Node | None, types: Types, key: str, default: Any, fields: Fields, section: str) -> dict[str, Any]:

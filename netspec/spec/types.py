@@ -105,10 +105,40 @@ class CudaSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EmaSpec:
+    """Exponential moving averages of the parameters: a <- a + (1 - decay) (w - a) after each update.
+
+    With ``warmup`` the decay of the n-th update is at most (1 + n) / (10 + n), so that the first values are soon
+    forgotten. ``evaluate``: evaluation and prediction use the averages, not the parameters themselves.
+    """
+
+    decay: float = 0.9998
+    warmup: bool = True
+    evaluate: bool = True
+
+    def share(self, updates: int) -> float:
+        """What an average takes on of its distance to the parameter after so many updates and one more: 1 - decay."""
+        return 1 - (min(self.decay, (1 + updates) / (10 + updates)) if self.warmup else self.decay)
+
+
+@dataclass(frozen=True, slots=True)
+class InitSpec:
+    """The run or checkpoint whose parameters a new run starts from; without a path, ``--init-from`` has to name it.
+
+    ``layers`` says by pattern what becomes of a layer: "keep" demands that all of it is there, "new" leaves it to its
+    initialiser; the others take what is there by the same name and of the same shape.
+    """
+
+    path: str | None = None
+    layers: Mapping[str, Literal["keep", "new"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSpec:
     """How the network is trained and run; ``batch`` counts images over all devices.
 
-    ``fuse``: elementwise layers run in the step before where they can, see netspec.program.fuse.
+    ``fuse``: elementwise layers run in the step before where they can, see netspec.program.fuse. ``freeze`` has
+    patterns of layers, or of parameters, that stay as they are.
     """
 
     batch: int = 128
@@ -116,10 +146,13 @@ class TrainSpec:
     iterations: int | None = None
     seed: int = 0
     fuse: bool = True
+    freeze: tuple[str, ...] = ()
     sgd: SGDSpec = SGDSpec()
     cpu: CpuSpec = CpuSpec()
     cuda: CudaSpec = CudaSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
+    ema: EmaSpec | None = None
+    init_from: InitSpec | None = None
 
     @property
     def without(self) -> dict[Backend, frozenset[str]]:

@@ -119,6 +119,6 @@ def _describe_list(schema: Mapping[str, Any]) -> str:
     for article in ("a ", "an "):
         items = items.removeprefix(article)
     plural = items.replace("whole number", "whole numbers").replace("text", "texts")
-    if plural.startswith("number"):
-        plural = plural.replace("number", "numbers", 1)
+    if plural.startswith(("number", "map")):
+        plural = plural.replace("number", "numbers", 1).replace("map", "maps", 1)
     return f"a list of {count}{plural}"

@@ -48,6 +48,10 @@ class Store:
         self._keys = {str(key): key for key in self._parts}
         """The logical tensors by the names they have in checkpoints."""
 
+    def keys(self) -> Mapping[str, TensorKey]:
+        """The logical tensors by name."""
+        return self._keys
+
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the logical tensors by name."""
         return {name: self._shape(key) for name, key in self._keys.items()}
@@ -66,9 +70,9 @@ class Store:
         self.version += 1
         with ThreadPoolExecutor(cores(), "netspec-init") as pool:
             wholes, drawn = {}, []
-            for name, key in self._keys.items():
-                init = dict(self.initials[key])
-                what = (init, self._shape(key), init.pop("fan_in", 0), init.pop("fan_out", 0), (seed, name))
+            for key in self._keys.values():
+                init, drawn_by = dict(self.initials[key]), (seed, str(key.parameter))
+                what = (init, self._shape(key), init.pop("fan_in", 0), init.pop("fan_out", 0), drawn_by)
                 with start_threads.starting("netspec-init"):
                     if self._in_columns(key):
                         drawn += [pool.submit(self._put_rows, key, draw) for draw in pieces(*what)]

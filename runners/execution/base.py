@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from netspec.planning.identities import BufferKey
 from netspec.runners.execution.bound import BoundProgram, Host
@@ -28,7 +28,7 @@ class Runner:
         """Take the batch of the next iteration; ``arrays`` can be overwritten when it returns."""
         self.bound.put(arrays)
 
-    def start(self, counters: Counters, rates: tuple[float, float, float]) -> None:
+    def start(self, counters: Counters, rates: Sequence[float]) -> None:
         """Begin an iteration on the batch staged last. Raises NetspecError naming the step or device that failed."""
         self.bound.set(counters, rates)
         self.run()

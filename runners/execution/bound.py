@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -55,7 +55,7 @@ class BoundProgram:
         self._made_of = 0
         """The Store's version of which passes that run once have been run."""
 
-    def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
+    def fill(self, arrays: Mapping[str, Host], counters: tuple[int, int], rates: Sequence[float]) -> None:
         """Put a batch and its scalars in place. Raises NetspecError for a batch of another shape."""
         self.put(arrays)
         self.set(counters, rates)
@@ -75,7 +75,7 @@ class BoundProgram:
                 raise NetspecError(f"the batch's '{name}' must be {slot.dtype} {slot.shape}, got {got}")
             np.copyto(slot, values, casting="same_kind")
 
-    def set(self, counters: tuple[int, int], rates: tuple[float, float, float]) -> None:
+    def set(self, counters: tuple[int, int], rates: Sequence[float]) -> None:
         """Put an iteration's scalars in place; renew what is made of stored tensors that have changed."""
         self.scalars["counters"][:] = counters
         if "rates" in self.scalars:

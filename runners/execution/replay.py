@@ -9,9 +9,10 @@ import numpy as np
 from netspec.contract.kernel import Phase
 from netspec.planning.identities import STORED, BufferKey
 from netspec.planning.plan import Region, Step
+from netspec.planning.rates import Rates
 from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
-from netspec.runners.execution.session import NO_RATES, Rates, Session
+from netspec.runners.execution.session import NO_RATES, Session
 
 
 def explain(
@@ -31,7 +32,7 @@ def explain(
     before = _first_bad(bound, stored)
     if before is not None:
         return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
-    bound.fill(arrays, (iteration, valid), rates)
+    bound.fill(arrays, (iteration, valid), session.rates(rates, phase))
     for one in bound.steps:
         for step in split(one.step):  # fused layers one by one: each could be the first
             (bound.call(step) if one.step.fused else one.call)()

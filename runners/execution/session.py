@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,6 +22,7 @@ from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
 from netspec.planning.identities import BufferKey
+from netspec.planning.rates import Rates, RateTable
 from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
@@ -50,14 +51,6 @@ def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> Non
     """Raise NetspecError for devices or a runner that cannot be had; opens nothing."""
     _maker(runner)
     bind(spec.devices, devices)
-
-
-class Rates(NamedTuple):
-    """The solver's numbers for one iteration."""
-
-    learning_rate: float
-    momentum: float
-    weight_decay: float
 
 
 NO_RATES = Rates(0.0, 0.0, 0.0)
@@ -170,7 +163,7 @@ class Session:
 
     def start(self, iteration: int, valid: int, rates: Rates = NO_RATES, phase: Phase = "train") -> None:
         """Begin an iteration on the batch staged last."""
-        self._runner(phase).start((iteration, valid), rates)
+        self._runner(phase).start((iteration, valid), self.rates(rates, phase))
 
     def finish(self, phase: Phase = "train") -> Outcome:
         """Wait for the end of what was started."""
@@ -178,6 +171,12 @@ class Session:
         seconds = runner.finish()
         finite = all(all(runner.read(key).tolist()) for key in self._verdicts.get(phase, ()))
         return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
+
+    def rates(self, rates: Rates, phase: Phase = "train") -> Sequence[float]:
+        """What the phase's program is given of the solver's numbers."""
+        if phase != "train":
+            return ()
+        return RateTable(self.plans[phase].rated, self.spec.train.ema is not None).values(rates)
 
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""

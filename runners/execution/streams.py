@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ class StreamRunner(Runner):
                 device.record(event, "upload")
         self._staged = side
 
-    def start(self, counters: Counters, rates: tuple[float, float, float]) -> None:
+    def start(self, counters: Counters, rates: Sequence[float]) -> None:
         """See Runner. Returns when the work is enqueued."""
         side, self._staged = self._staged, None
         if side is None:
@@ -100,8 +100,8 @@ class StreamRunner(Runner):
 
     def run(self) -> None:
         """One iteration on the batch staged last and the scalars set last."""
-        counters, rates = self.bound.scalars["counters"], self.bound.scalars.get("rates", (0.0, 0.0, 0.0))
-        self.start((int(counters[0]), int(counters[1])), (rates[0], rates[1], rates[2]))
+        counters, rates = self.bound.scalars["counters"], self.bound.scalars.get("rates", ())
+        self.start((int(counters[0]), int(counters[1])), tuple(rates))
         self.finish()
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ The path of a run:
 What these lean on:
 
     resume.py       which checkpoint to go on from, and what may differ from the run that wrote it
+    init_from.py    starting from the parameters of another run
     prefetch.py     fetches and stages the next batch while devices work
     evaluation.py   loss and errors over a split
     tally.py        accumulates the cost layers' reports

@@ -49,7 +49,8 @@ class Record:
     ``data`` tells the images apart (see resume.py). ``validation_errors`` holds one top-1 error an epoch, for the
     schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice;
     ``environment`` has what chose machine code beside them, see netspec.machine.environment. ``plugins`` has the code
-    of layers that are not built in.
+    of layers that are not built in. ``init_from`` names the checkpoint that the run started from, with its SHA-256, the
+    tensors that were taken and those that were not.
     """
 
     iteration: int
@@ -68,6 +69,7 @@ class Record:
     tuned: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
+    init_from: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -147,6 +149,13 @@ def read_record(path: Path) -> Record:
     """Read the record only, which is quick. Raises as ``read`` does; tensors are not verified."""
     with _opened(path) as file:
         return _record(path, tensor_file.read_header(path, file).metadata)[0]
+
+
+def read_shapes(path: Path) -> tuple[Record, dict[str, tuple[int, ...]]]:
+    """Read the record and the shapes of the tensors, which is quick. Raises as ``read_record`` does."""
+    with _opened(path) as file:
+        header = tensor_file.read_header(path, file)
+    return _record(path, header.metadata)[0], {name: entry.shape for name, entry in header.entries.items()}
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -272,5 +281,6 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "evaluated": (_is_evaluated, "iteration, loss and errors"),
     "netspec": (_is_text, "a version"),
     **dict.fromkeys(("tuned", "environment"), (_is_map_of(_is_text), "texts by name")),
+    "init_from": (lambda value: isinstance(value, dict), "a map"),
     "plugins": (_is_list_of(_is_plugin), "a list of files with their layer types and digests"),
 }

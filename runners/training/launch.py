@@ -31,7 +31,8 @@ from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import keep_copies, load_again, used_by
 from netspec.runners.training import resume
-from netspec.runners.training.checkpoint import Checkpoint, Record, record_text, write
+from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors, record_text, write
+from netspec.runners.training.init_from import Start, read_start
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import State
 from netspec.runners.training.request import Request, Settled, name_of, settle
@@ -74,13 +75,20 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     check_binding(spec, request.binding.names, request.binding.runner)
     for note in check(spec):
         journal.note(note)
+    start = read_start(spec) if origin is None else None
+    for note in start.notes if start else ():
+        journal.note(note)
     data = open_data(spec, request.workers, journal, origin)
     stack.enter_context(on_exit(data.close))
     session = stack.enter_context(_open_session(spec, request, trace))
-    made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned)
+    started = start.record if start else origin.record.init_from if origin else {}
+    made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned, started)
     for note in (*session.notes, *_set_variables(), *_other_code(origin, made_by)):
         journal.note(note)
-    _load(session, spec, data, origin, request.workers)
+    if origin is not None and origin.tensors is not None:
+        _go_on(session, origin, origin.tensors, journal)
+    else:
+        _begin(session, spec, data, start, request.workers)
     state = _state(origin)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
@@ -132,17 +140,40 @@ def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
     return Session(spec, binding.names, runner=binding.runner, seed=spec.train.seed, trace=trace)
 
 
-def _load(session: Session, spec: Spec, data: Data, origin: Origin | None, workers: int | None) -> None:
-    """Load a checkpoint's tensors, or what is found out about the images beside what the initialisers gave."""
-    if origin is not None and origin.tensors is not None:
-        try:
-            session.store.load(origin.tensors)
-        except NetspecError as error:
-            raise NetspecError(f"{origin.path}: {error}") from error
-        return
+def _begin(session: Session, spec: Spec, data: Data, start: Start | None, workers: int | None) -> None:
+    """Load what is found out about the run's own images, and what it starts from, beside what initialisers gave."""
     name, _ = input_names(spec)
     found = image_constants(data.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
     session.store.load({f"{name}.{one}": values for one, values in found.items()}, strict=False)
+    if start is not None:
+        session.store.load({**start.tensors, **_averages(session, start.tensors)}, strict=False)
+
+
+def _go_on(session: Session, origin: Origin, tensors: Tensors, journal: Journal) -> None:
+    """Load a checkpoint's tensors.
+
+    The solver's own may be fewer or more than there were, since settings of ``train`` may change: a momentum begins at
+    0 then, an average at its parameter.
+    """
+    keys = session.store.keys()
+    own = {str(replace(key, slot=slot)) for key in keys.values() for slot in ("momentum", "average")}
+    kept = {name: array for name, array in tensors.items() if name in keys or name not in own}
+    missing = [name for name in keys if name not in kept and keys[name].slot]
+    averages = _averages(session, kept)
+    zeros = {name: session.store.tensor(name) for name in missing if name not in averages}
+    try:
+        session.store.load({**kept, **zeros, **{name: averages[name] for name in missing if name in averages}})
+    except NetspecError as error:
+        raise NetspecError(f"{origin.path}: {error}") from error
+    if missing:
+        journal.note(f"new in this run, so beginning at 0, averages at their parameters: {', '.join(missing)}")
+
+
+def _averages(session: Session, tensors: Tensors) -> Tensors:
+    """The averages of parameters whose values are given."""
+    keys = session.store.keys()
+    averages = {name: str(key.parameter) for name, key in keys.items() if key.slot == "average"}
+    return {name: tensors[parameter] for name, parameter in averages.items() if parameter in tensors}
 
 
 def _state(origin: Origin | None) -> State:
@@ -179,7 +210,7 @@ def _describe_run(folder: RunDirectory, settled: Settled, data: Data, session: S
     folder.write_classes(data.source.classes)
     mean = session.store.tensor(f"{input_names(settled.spec)[0]}.mean")
     write_whole(folder.path / MEAN, [_npy(mean)])
-    if record.iteration:  # branched off a checkpoint: this run can go on without that file
+    if record.iteration or record.init_from:  # this run can go on without the file that it began from
         write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, session.store.tensors()))
     write_text(folder.path / START, record_text(record))
 

@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone, Listener, RunStarted
+from netspec.planning.rates import Rates
 from netspec.planning.trainable import input_names
-from netspec.runners.execution.session import Outcome, Rates
+from netspec.runners.execution.session import Outcome
 from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
 from netspec.runners.training.evaluation import evaluate
@@ -171,9 +172,10 @@ class TrainingLoop:
         self.hooks.emit(IterationDone(*place, tally.loss, tally.errors, rate, speed, waited, seconds, True))
 
     def _rates(self) -> Rates:
-        state, sgd = self.state, self.spec.train.sgd
+        state, sgd, ema = self.state, self.spec.train.sgd, self.spec.train.ema
         progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
-        return Rates(sgd.learning_rate * self.schedule.rate(progress), sgd.momentum, sgd.weight_decay)
+        rate, factors = sgd.learning_rate * self.schedule.rate(progress), self.schedule.factors(progress)
+        return Rates(rate, sgd.momentum, sgd.weight_decay, factors, ema.share(state.iteration) if ema else 0.0)
 
     def _not_finite(self, in_flight: InFlight, outcome: Outcome) -> NotFinite:
         """What happened and what to do.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from netspec.contract.kernel import Phase
 from netspec.errors import NetspecError
-from netspec.runners.execution.session import Rates
+from netspec.planning.rates import Rates
 from netspec.runners.training.prefetch import Arrays
 from netspec.runners.training.tally import Reports, Tally
 

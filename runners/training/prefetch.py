@@ -11,7 +11,8 @@ import numpy as np
 
 from netspec.contract.kernel import Phase
 from netspec.errors import NetspecError
-from netspec.runners.execution.session import Outcome, Rates
+from netspec.planning.rates import Rates
+from netspec.runners.execution.session import Outcome
 from netspec.runners.execution.trace import Trace
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]

@@ -11,13 +11,13 @@ from typing import Any
 from netspec._types import Binding
 from netspec.data.layout import source_from_path
 from netspec.data.sources import source_types
-from netspec.errors import NetspecError, SpecError
+from netspec.errors import Mark, NetspecError, SpecError
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.resume import Origin
 from netspec.spec import canonical, files, from_canonical, load, loading, loads, resolved
 from netspec.spec.fields import complete
-from netspec.spec.types import Spec
+from netspec.spec.types import InitSpec, Spec
 
 RUN_FILE = "the run's spec"
 """What messages call the recorded spec of a run that is resumed."""
@@ -37,6 +37,7 @@ class Request:
     workers: int | None
     tensorboard: bool
     checkpoint_every: float
+    init_from: str | Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     given = record.given if request.spec is None else _given(request.spec, request.sets)
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]
-    spec = with_data(loads(resolved(run), RUN_FILE, sets), request.data)
+    spec = with_start(with_data(loads(resolved(run), RUN_FILE, sets), request.data), request.init_from)
     differences = resume.differences(record.spec, canonical(spec))
     resume.refuse(differences, "what is asked differs from the run")
     resume.check_batch(record, spec.train.batch)
@@ -89,7 +90,7 @@ def _lifted_limit(record: Record, given: Mapping[str, Any], sets: Sequence[str])
 def _fresh(request: Request) -> Settled:
     if request.spec is None:
         raise NetspecError("name a spec to train, or a run directory to go on with (--resume DIR)")
-    spec = with_data(load_spec(request.spec, request.sets), request.data)
+    spec = with_start(with_data(load_spec(request.spec, request.sets), request.data), request.init_from)
     return Settled(spec, _given(request.spec, request.sets), _text(request.spec, spec))
 
 
@@ -126,3 +127,14 @@ def with_data(spec: Spec, data: str | Path | None, evaluated: bool = False) -> S
     if data is None:
         return spec
     return replace(spec, data=replace(spec.data, source=complete(source_from_path(data, evaluated), source_types())))
+
+
+def with_start(spec: Spec, path: str | Path | None) -> Spec:
+    """The spec with ``--init-from``: the run or checkpoint that it starts from, in place of the one that it names."""
+    if path is None:
+        return spec
+    layers = spec.train.init_from.layers if spec.train.init_from else {}
+    start = InitSpec(str(Path(path).expanduser().absolute()), layers)
+    mark = Mark(option := "--init-from", 1, len(option) + 2, f"{option} {path}", len(str(path)))
+    marks = {**spec.marks, "train.init_from": mark, "train.init_from.path": mark}
+    return replace(spec, train=replace(spec.train, init_from=start), marks=marks)

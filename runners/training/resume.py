@@ -33,7 +33,7 @@ _PLACE = tuple(f"data.source.{key}" for key in ("type", "path", "train", "val"))
 _TAKEN = ("train", "data.workers", "data.views", *_PLACE)
 _FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
-_FIXED = ("train.seed",)
+_FIXED = ("train.seed", "train.init_from")
 _NAMES_SAMPLED = 256
 
 
@@ -141,8 +141,8 @@ def edited(record: Record, given: Canonical) -> list[str]:
 
 
 def _whole(path: str) -> str:
-    """Schedules and sources are set as a whole, since the type decides which settings there are."""
-    return next((whole for whole in ("train.schedule", "data.source") if _below(path, (whole,))), path)
+    """What decides by its type, or by being there, which settings it has is set as a whole."""
+    return next((whole for whole in ("train.schedule", "train.ema", "data.source") if _below(path, (whole,))), path)
 
 
 def _at(spec: Canonical, path: str) -> Any:
@@ -157,7 +157,7 @@ def refuse(changed: Mapping[str, tuple[Any, Any]], what: str) -> None:
     wrong = [path for path in changed if _below(path, _FIXED) or not _below(path, _FREE)]
     if wrong:
         lines = shown({path: changed[path] for path in wrong})
-        remedy = "the network, the data and the seed of a resumed run must be the same; or leave out --resume"
+        remedy = "a resumed run has the same network, data, seed and start; or leave out --resume"
         raise NetspecError(f"cannot go on with the run: {what}:\n  " + "\n  ".join(lines) + f"\n({remedy})")
 
 

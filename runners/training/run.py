@@ -57,11 +57,12 @@ class Data:
 
 
 class MadeBy(NamedTuple):
-    """What computes a run beside the program; see Record."""
+    """What decides a run beside its spec and its data; see Record."""
 
     plugins: tuple[Plugin, ...]
     environment: Mapping[str, str]
     tuned: Mapping[str, str]
+    init_from: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)

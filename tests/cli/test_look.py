@@ -39,6 +39,13 @@ def test_info_as_json_adds_up():
         assert 0 < kinds["total"] < plain
 
 
+def test_info_counts_what_is_frozen_and_what_averages_take():
+    said = netspec("info", "alexnet", "--set", "train.freeze=[conv1, '*.bias']", "--set", "train.ema={}")
+    biases = 96 + 256 + 384 + 384 + 256 + 4096 + 4096 + 1000
+    assert f"60,965,224 parameters ({11 * 11 * 3 * 96 + biases:,} of them frozen)" in said.out
+    assert re.search(r"^ average +1\d\d MiB +1\d\d MiB$", said.out, re.MULTILINE)
+
+
 def test_info_of_another_phase_batch_and_binding():
     predict = ("info", "mini.yaml", "--phase", "predict", "--json")
     one = json.loads(netspec(*predict, "--batch", 1).out)

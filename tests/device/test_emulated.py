@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pytest
 from compiled import EmulatedCuda, needs_compiler
@@ -10,6 +12,7 @@ from nets import RATES, batch, network
 from netspec.device.emulated.device import CardOps
 from netspec.errors import NetspecError
 from netspec.runners.execution.session import Session
+from netspec.spec import loads
 
 TOWERS = """
     netspec: 1
@@ -119,10 +122,10 @@ def test_sum_rows_and_add_row(card):
     assert np.array_equal(card.download(matrix), a + row)
 
 
-def _trained(devices, **options):
-    with Session(network(TOWERS), devices, runner="serial", phases=("train",), **options) as session:
+def _trained(devices, spec=None, rates=RATES, **options):
+    with Session(spec or network(TOWERS), devices, runner="serial", phases=("train",), **options) as session:
         for iteration in range(2):
-            outcome = session.train(batch(iteration, (5, 5, 3), 2), iteration, 2, RATES)
+            outcome = session.train(batch(iteration, (5, 5, 3), 2), iteration, 2, rates)
             assert outcome.finite
         return {**session.store.tensors(), **{key: np.array(value) for key, value in outcome.reports["loss"].items()}}
 
@@ -132,5 +135,18 @@ def test_iterations_on_two_cards_are_iterations_on_cpus():
     expected = _trained(["cpu:0,cpu:1"])
     got = _trained(["cpu:0,cpu:1"], opener=lambda names: [EmulatedCuda() for _ in names])
     assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()), err_msg=name)
+
+
+@needs_compiler
+def test_averages_and_rates_of_single_parameters_too():
+    hand = "train.schedule={type: hand, steps: [{epoch: 0, layers: {'*.bias': 2.0}, freeze: [conv1]}]}"
+    spec = loads(textwrap.dedent(TOWERS), "net.yaml", [hand, "train.ema={}"])
+    rates = RATES._replace(factors=(("*.bias", 2.0), ("conv1", 0.0)), average=0.25)
+    expected = _trained(["cpu:0,cpu:1"], spec, rates)
+    got = _trained(["cpu:0,cpu:1"], spec, rates, opener=lambda names: [EmulatedCuda() for _ in names])
+    assert any(name.endswith("average") for name in expected)
+    assert np.array_equal(got["conv1.weight"], got["conv1.weight.average"])
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()), err_msg=name)

@@ -78,6 +78,25 @@ def test_update(finite, large):
     assert found["overflow"] == (large is not None and all(finite))
 
 
+@pytest.mark.parametrize("device", [cpu, gpu])
+def test_a_rate_of_zero_changes_nothing(device):
+    """Neither the parameter nor its momentum, in fours or behind the last of them."""
+    values = {"param": normal(1015), "momentum": normal(1015), "gradient": normal(1015)}
+    values |= {"rates": np.array([0.0, 0.9, 0.01], np.float32), "finite": np.ones(1, np.int32)}
+    values |= {"overflow": np.zeros(1, np.int32)}
+    found, _ = run(device(), "update", values, ("param", "momentum"), rate=2.0, decay=1.0)
+    assert all(np.array_equal(found[name], values[name]) for name in found)
+
+
+@pytest.mark.parametrize("finite", [(1, 1), (1, 0)])
+def test_average(finite):
+    values = {"average": normal(5, 203), "param": normal(5, 203), "share": np.array([0.25], np.float32)}
+    compare("average", values | {"finite": np.array(finite, np.int32)}, ("average",))
+    found, _ = run(gpu(), "average", values | {"finite": np.array(finite, np.int32)}, ("average",))
+    expected = 0.75 * values["average"] + 0.25 * values["param"] if all(finite) else values["average"]
+    np.testing.assert_allclose(found["average"], expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("flags", [(1, 1, 1), (1, 0, 1)])
 def test_agree(flags):
     values = {"flags": np.array(flags, np.int32), "verdict": np.array([7], np.int32), "overflow": np.ones(5, np.int32)}

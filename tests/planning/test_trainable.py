@@ -25,6 +25,10 @@ REFUSED = {
     "shapes": (["layers.fc1.units=7"], "units is 7, which cannot be split evenly over 2 devices"),
     "no such source": (["data.source=nosuch"], "--set:1:19: unknown source 'nosuch'"),
     "not in float32": (["train.sgd.learning_rate=1.0e+39"], "a finite number of float32 of at least 0, got"),
+    "all frozen": (["train.freeze=['*']"], "--set:1:13: every parameter is frozen: there is nothing to train"),
+    "frozen without parameters": (["train.freeze=[relu1]"], "--set:1:13: 'relu1' names no parameter"),
+    "a start that is not there": (["train.init_from=nosuch"], "nosuch: no such run directory or checkpoint"),
+    "a start that is none": (["train.init_from=mini.yaml"], "mini.yaml: damaged or not a checkpoint"),
     "a name too long": (["name=" + 129 * "n"], "--set:1:12: 'name' cannot be"),
 }
 TAKEN = {
@@ -34,6 +38,9 @@ TAKEN = {
     "whole batch": ["train.batch=48"],
     "no validation": ["data.source.val_images=0"],
     "ten views": ["data.views=10"],
+    "frozen and averaged": ["train.freeze=[fc1]", "train.ema={decay: 0.9}"],
+    "a schedule by hand": ["train.schedule={type: hand, steps: [{epoch: 0, rate: 0.5, freeze: ['*.bias']}]}"],
+    "a start to be named": ["train.init_from={layers: {fc1: new}}"],
     "more outputs than classes": ["layers.fc2.units=5"],
     "largest seed": ["train.seed=9223372036854775807"],
     "longest name": ["name=" + 128 * "n"],

@@ -15,7 +15,7 @@ from yaml_parsers import PARSERS
 
 from netspec.errors import NetspecError, SpecError
 from netspec.planning import check
-from netspec.spec import load, render, syntax
+from netspec.spec import load, loading, render, syntax
 
 FOLDER = ROOT / "tests" / "spec" / "bad_specs"
 BAD = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -37,6 +37,7 @@ def messages(path: str) -> str:
 def test_messages_are_exact(name: str, parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(syntax, "_LOADER", parser)
+    loading._parsed.cache_clear()
     told = messages(f"tests/spec/bad_specs/{name}.yaml")
     expected = FOLDER / f"{name}.txt"
     if os.environ.get("NETSPEC_UPDATE"):

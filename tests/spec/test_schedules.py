@@ -10,6 +10,7 @@ import pytest
 
 from netspec.init import initial, initialiser_types
 from netspec.schedules import Progress, make_schedule, schedule_types
+from netspec.spec.patterns import last_match
 
 
 def rates(schedule: dict[str, Any], iterations: int, total: int) -> list[float]:
@@ -19,7 +20,7 @@ def rates(schedule: dict[str, Any], iterations: int, total: int) -> list[float]:
 
 
 def test_all_are_found() -> None:
-    assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau"}
+    assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau", "hand"}
     assert set(initialiser_types()) == {"gaussian", "uniform", "constant", "xavier", "he"}
     assert [name for name, cls in schedule_types().items() if cls.needs_validation] == ["plateau"]
 
@@ -54,6 +55,31 @@ def test_plateau_divides_three_times_at_most() -> None:
     assert rate(0.9, math.nan, math.nan) == pytest.approx(0.1)
     assert rate(0.9, 0.9, 0.9, 0.8, 0.8, 0.8) == pytest.approx(0.01)
     assert rate(*[0.9] * 30) == pytest.approx(0.001)
+
+
+HAND = {
+    "type": "hand",
+    "steps": [
+        {"epoch": 1, "rate": 0.1},
+        {"epoch": 2, "layers": {"conv*": 0.5, "conv1": 2.0}},
+        {"epoch": 4, "rate": 0.01, "layers": {"conv2": 1.0}, "freeze": ["conv1.weight"]},
+    ],
+}
+
+
+def test_hand_changes_what_each_step_names_and_leaves_the_rest() -> None:
+    assert rates(HAND, 50, 50)[::10] == pytest.approx([1, 0.1, 0.1, 0.1, 0.01])
+    made = make_schedule(HAND)
+    first = (("conv*", 0.5), ("conv1", 2.0))
+    assert [made.factors(Progress(0, epoch, 1, 1)) for epoch in (0, 1, 2, 3)] == [(), (), first, first]
+    assert made.factors(Progress(0, 4, 1, 1)) == (*first, ("conv2", 1.0), ("conv1.weight", 0.0))
+    assert [pattern for _, pattern in made.patterns()] == ["conv*", "conv1", "conv2", "conv1.weight"]
+
+
+def test_patterns_name_layers_or_parameters_and_the_last_one_counts() -> None:
+    factors = make_schedule(HAND).factors(Progress(0, 4, 1, 1))
+    names = [("conv1", "weight"), ("conv1", "bias"), ("conv2", "weight"), ("conv3", "bias"), ("fc1", "weight")]
+    assert [last_match(factors, *name) for name in names] == [0.0, 2.0, 1.0, 0.5, None]
 
 
 def draw(seed: int = 1, name: str = "conv1.weight", **init: Any) -> np.ndarray:

@@ -40,7 +40,7 @@ def test_the_running_mean_is_that_of_the_batches() -> None:
         step = next(one for one in bound.steps if one.step.name.startswith("relu1.forward"))
         for iteration in range(3):
             session.train(batch(iteration), iteration, BATCH, RATES)
-            bound.fill(batch(iteration), (iteration, BATCH), RATES)
+            bound.fill(batch(iteration), (iteration, BATCH), session.rates(RATES))
             for one in bound.steps[: bound.steps.index(step)]:
                 one.call()
             expected = 0.25 * expected + 0.75 * bound.download(named(bound.arrays, "conv1.y@main")).mean((0, 1, 2))

@@ -44,9 +44,11 @@ def test_quickstart_killed_at_random_moments_is_as_never_killed(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_net_with_state_too(tmp_path):
+def test_a_net_with_state_averages_and_a_schedule_by_hand_too(tmp_path):
     spec = tmp_path / "tiny.yaml"
     text = SPEC.replace("images: 44", "images: 200").replace("epochs: 3", "epochs: 4")
     spec.write_text(text.replace("name: relu1, type: relu", "name: centred1, type: centred, keep: 0.5"))
-    told = kill(tmp_path, 2 if KILLS == 4 else KILLS // 4, spec, "--plugin", PLUGINS / "centred.py")
-    assert "centred1.mean" in told
+    hand = "train.schedule={type: hand, steps: [{epoch: 1, layers: {fc: 0.5}}, {epoch: 2, freeze: [conv1]}]}"
+    sets = [hand, "train.ema={}"]
+    told = kill(tmp_path, 2 if KILLS == 4 else KILLS // 4, spec, *sets, "--plugin", PLUGINS / "centred.py")
+    assert "centred1.mean" in told and "fc.weight.average" in told

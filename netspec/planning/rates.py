@@ -1,0 +1,82 @@
+"""Which parameters are trained, and the solver's numbers that an iteration is given for them.
+
+They lie in one buffer a device: a row of learning rate, momentum and weight decay for the network; such a row for each
+parameter whose rate the schedule may set apart; last, where parameters are averaged, the share that averages take on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from netspec.planning.identities import TensorKey, of_device
+from netspec.planning.network import Network
+from netspec.planning.plan import Region
+from netspec.planning.shards import Shard
+from netspec.schedules import Factors, make_schedule
+from netspec.spec.patterns import last_match, matches
+from netspec.spec.types import TrainSpec
+
+_ROW = 3
+
+
+class Rates(NamedTuple):
+    """The solver's numbers for one iteration.
+
+    ``factors`` are the schedule's for single parameters. ``average`` is the share of its distance to the parameter that
+    an average goes: 1 - decay.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    factors: Factors = ()
+    average: float = 0.0
+
+
+def trainable(train: TrainSpec, shard: Shard, name: str) -> bool:
+    """Whether a parameter is updated: its rate is not switched off and it is not frozen."""
+    owner = shard.owner or shard.spec
+    if shard.t.roles[name] != "parameter" or owner.multiplier_of(name).rate == 0:
+        return False
+    return not any(matches(pattern, owner.name, name) for pattern in train.freeze)
+
+
+class RateTable:
+    """The layout of the buffer."""
+
+    def __init__(self, rated: Sequence[TensorKey], averaged: bool) -> None:
+        self.rated, self.averaged = tuple(rated), averaged
+        self.size = _ROW * (1 + len(self.rated)) + averaged
+
+    def row(self, key: TensorKey, device: str) -> Region:
+        """The row that holds for a parameter."""
+        start = _ROW * (1 + self.rated.index(key)) if key in self.rated else 0
+        return Region(of_device("rates", "scalar", device), 0, start, start + _ROW)
+
+    def share(self, device: str) -> Region:
+        """What averages take on."""
+        return Region(of_device("rates", "scalar", device), 0, self.size - 1, self.size)
+
+    def values(self, rates: Rates) -> list[float]:
+        """What the buffer holds in an iteration."""
+        found: list[float] = [rates.learning_rate, rates.momentum, rates.weight_decay]
+        for key in self.rated:
+            factor = last_match(rates.factors, key.layer or "", key.tensor)
+            rate = rates.learning_rate * (1.0 if factor is None else factor)
+            found += [rate, rates.momentum, rates.weight_decay]
+        return found + [rates.average] * self.averaged
+
+
+def rate_table(network: Network) -> RateTable:
+    """The layout for the parameters that a network is trained in."""
+    train = network.spec.train
+    patterns = [pattern for _, pattern in make_schedule(train.schedule).patterns()]
+    rated = {
+        TensorKey(name, layer=shard.spec.name): None
+        for shards in network.shards
+        for shard in shards
+        for name in shard.t.names("parameter")
+        if shard.spec.share is None and any(matches(pattern, shard.spec.name, name) for pattern in patterns)
+    }
+    return RateTable(tuple(rated), train.ema is not None)

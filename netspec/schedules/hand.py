@@ -1,0 +1,66 @@
+"""A schedule written step by step, as the runs of 2012 were edited by hand (layer-params-145.cfg)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from netspec.contract.attrs import integer, mapping, number, records, texts
+from netspec.schedules._base import Attrs, Factors, Progress, Schedule
+
+_EPOCH = integer("Number of epochs that are done when the step takes effect.", minimum=0)
+_RATE = number("Factor on the learning rate.", minimum=0)
+_LAYERS = mapping(
+    number(minimum=0),
+    "Further factors on the rate of layers, or of parameters such as conv1.weight; 0 freezes.",
+)
+_FREEZE = texts("Layers or parameters that stay as they are.")
+
+
+class Hand(Schedule):
+    """rate = that of the last step whose epoch is done, 1 before the first
+
+    A step changes what it names and leaves the rest as it was: ``rate`` for the whole network, ``layers`` for some of
+    it, as further factors; ``freeze: [conv1]`` is ``layers: {conv1: 0}``.
+    """
+
+    attrs: ClassVar[Attrs] = {
+        "steps": records(
+            {"epoch": _EPOCH, "rate": _RATE, "layers": _LAYERS, "freeze": _FREEZE},
+            "Steps in the order of their epochs, each with what it changes.",
+            required=("epoch",),
+        ),
+    }
+
+    def rate(self, progress: Progress) -> float:
+        """The multiplier of the last step that sets one."""
+        return next((float(step["rate"]) for step in reversed(self._done(progress)) if "rate" in step), 1.0)
+
+    def factors(self, progress: Progress) -> Factors:
+        """What all steps so far say, in their order."""
+        return tuple(factor for step in self._done(progress) for factor in _factors(step))
+
+    def patterns(self) -> Iterator[tuple[str, str]]:
+        """Those of all steps."""
+        for place, step in enumerate(self.settings["steps"]):
+            yield from ((f"steps.{place}.layers.{pattern}", pattern) for pattern in step.get("layers", {}))
+            yield from ((f"steps.{place}.freeze", pattern) for pattern in step.get("freeze", ()))
+
+    def faults(self) -> Iterator[tuple[str, str, str]]:
+        """Epochs that do not ascend, steps that change nothing."""
+        before = -1
+        for place, step in enumerate(self.settings["steps"]):
+            if step["epoch"] <= before:
+                message = f"epoch {step['epoch']} comes after epoch {before}"
+                yield f"steps.{place}.epoch", message, "steps stand in the order of their epochs, one for each"
+            if step.keys() <= {"epoch"}:
+                yield f"steps.{place}", "a step that changes nothing", "give it a 'rate', 'layers' or 'freeze'"
+            before = max(before, step["epoch"])
+
+    def _done(self, progress: Progress) -> list[Mapping[str, Any]]:
+        return [step for step in self.settings["steps"] if step["epoch"] <= progress.epoch]
+
+
+def _factors(step: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    yield from step.get("layers", {}).items()
+    yield from ((pattern, 0.0) for pattern in step.get("freeze", ()))

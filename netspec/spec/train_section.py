@@ -1,0 +1,144 @@
+"""The section ``train``: the update, the schedule, what is frozen, averaged, or taken from another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from netspec.contract.attrs import boolean, choice, integer, mapping, number, path, texts
+from netspec.errors import Mark
+from netspec.schedules import make_schedule, schedule_types
+from netspec.spec.fields import Attrs, Fields, complete
+from netspec.spec.nodes import Entry, Map, Scalar
+from netspec.spec.patterns import unknown
+from netspec.spec.problems import Report
+from netspec.spec.sections import absolute
+from netspec.spec.types import CpuSpec, CudaSpec, EmaSpec, InitSpec, LayerSpec, SGDSpec, TrainSpec
+from netspec.spec.wording import meant
+
+_train, _sgd, _cpu, _cuda, _ema = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), EmaSpec()
+
+TRAIN: Attrs = {
+    "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
+    "epochs": integer("Passes over the training images.", default=_train.epochs, minimum=1),
+    "iterations": integer("Stop after that many iterations; null: after the epochs.", default=None, minimum=1),
+    "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
+    "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
+    "freeze": texts("Layers, or parameters such as conv1.weight, that stay as they are; * stands for any letters.",
+                    default=[]),
+}  # fmt: skip
+SGD: Attrs = {
+    "learning_rate": number("Base learning rate.", default=_sgd.learning_rate, minimum=0),
+    "momentum": number("Share of the last step that is kept.", default=_sgd.momentum, minimum=0, below=1),
+    "weight_decay": number("Weight decay, multiplied by the rate.", default=_sgd.weight_decay, minimum=0),
+}
+CPU: Attrs = {
+    "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
+}
+CUDA: Attrs = {
+    "precision": choice("tf32", "float32", "bf16", default=_cuda.precision, description=(
+        "How exactly the factors of matrix products on GPUs are kept: 10 bits of mantissa, all 23, or 7.")),
+}
+EMA: Attrs = {
+    "decay": number("Share of the average that is kept at each update.", default=_ema.decay, above=0, below=1),
+    "warmup": boolean("A smaller decay at first: (1 + n) / (10 + n) after n updates, while that is less.",
+                      default=_ema.warmup),
+    "evaluate": boolean("Evaluate and predict with the averages.", default=_ema.evaluate),
+}  # fmt: skip
+INIT_FROM: Attrs = {
+    "path": path("A run, of which the best checkpoint is taken, or a checkpoint file; null: --init-from names it.",
+                 default=None),
+    "layers": mapping(choice("keep", "new"), default={}, description=(
+        "By layer or parameter: keep, it must be there with this shape; new, it begins by its initialiser. The others "
+        "are taken where they are there with this shape.")),
+}
+PARTS: Mapping[str, Attrs] = {"sgd": SGD, "cpu": CPU, "cuda": CUDA, "ema": EMA, "init_from": INIT_FROM}
+OPTIONAL = ("ema", "init_from")
+"""Parts that are null unless they are written."""
+
+
+def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
+    """The ``train`` section."""
+    fields = Fields(report)
+    fields.refuse_unknown(node, [*TRAIN, *PARTS, "schedule"], "train")
+    values = fields.read(node.without(*PARTS, "schedule"), TRAIN, "train")
+    values["sgd"] = SGDSpec(**(_part(node, "sgd", fields) or {}))
+    values["cpu"] = CpuSpec(**(_part(node, "cpu", fields) or {}))
+    values["cuda"] = CudaSpec(**(_part(node, "cuda", fields) or {}))
+    ema, start = (_part(node, key, fields) for key in OPTIONAL)
+    values["ema"] = None if ema is None else EmaSpec(**ema)
+    values["init_from"] = None if start is None else InitSpec(**start)
+    values["schedule"] = _schedule(node, fields)
+    return TrainSpec(**values), fields.marks
+
+
+def _part(node: Map, key: str, fields: Fields) -> dict[str, Any] | None:
+    """The values of a map in ``train``; None where an optional one is null or not written."""
+    written, section = node.get(key), f"train.{key}"
+    absent = written is None or (isinstance(written, Scalar) and written.value is None)
+    if absent and key in OPTIONAL:
+        return None
+    part = (fields.as_map(written, section) if written is not None else None) or Map({}, node.mark)
+    if written is not None:
+        fields.marks[section] = node.entries[key].mark
+    fields.refuse_unknown(part, PARTS[key], section)
+    return fields.read(part, PARTS[key], section)
+
+
+def _schedule(node: Map, fields: Fields) -> dict[str, Any]:
+    written, types = node.get("schedule"), schedule_types()
+    if written is None:
+        return complete(_train.schedule, types)
+    before = len(fields.report.problems)
+    found = fields.typed(written, types, "schedule", "train.schedule") or {}
+    if len(fields.report.problems) == before:
+        for at, message, remedy in make_schedule(found).faults():
+            fields.note(fields.marks[f"train.schedule.{at}"], message, remedy)
+    return found if len(fields.report.problems) == before else {}
+
+
+def check_patterns(train: TrainSpec, layers: Iterable[LayerSpec], marks: Mapping[str, Mark], report: Report) -> None:
+    """Tell of patterns that name no layer."""
+    names = [layer.name for layer in layers]
+    for where, pattern in patterns_of(train):
+        if unknown(pattern, names):
+            report.note(marks[where], f"no layer is called '{pattern}'", meant(pattern.partition(".")[0], names))
+
+
+def patterns_of(train: TrainSpec) -> list[tuple[str, str]]:
+    """All patterns of layers and parameters, each with the path of its mark."""
+    found = [("train.freeze", pattern) for pattern in train.freeze]
+    if train.schedule:
+        found += [(f"train.schedule.{at}", pattern) for at, pattern in make_schedule(train.schedule).patterns()]
+    if train.init_from:
+        found += [(f"train.init_from.layers.{pattern}", pattern) for pattern in train.init_from.layers]
+    return found
+
+
+def expand_init_from(root: Map) -> Map:
+    """``init_from: RUN`` is short for ``init_from: {path: RUN}``."""
+    train, start = _init_from(root)
+    if train is None or not isinstance(start, Scalar) or not isinstance(start.value, str):
+        return root
+    return _with_init_from(root, train, Map({"path": Entry(start.mark, start)}, start.mark))
+
+
+def anchor_init_from(root: Map, folder: Path) -> Map:
+    """The tree with the path of ``init_from`` made absolute: it is relative to the ``folder`` of the spec."""
+    train, start = _init_from(root)
+    if train is None or not isinstance(start, Map) or "path" not in start.entries:
+        return root
+    entry = start.entries["path"]
+    found = start.replace({"path": Entry(entry.mark, absolute(entry.value, folder))})
+    return _with_init_from(root, train, found)
+
+
+def _init_from(root: Map) -> tuple[Map | None, Any]:
+    train = root.get("train")
+    return (train, train.get("init_from")) if isinstance(train, Map) else (None, None)
+
+
+def _with_init_from(root: Map, train: Map, value: Map) -> Map:
+    train = train.replace({"init_from": Entry(train.entries["init_from"].mark, value)})
+    return root.replace({"train": Entry(root.entries["train"].mark, train)})
