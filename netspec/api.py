@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from netspec._types import Binding, Prediction, RunResult, Tuned
-from netspec.events import EvaluationDone, Listener
+from netspec.events import Listener
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
+    from netspec.evaluation.evaluation_result import Evaluation
     from netspec.planning.plan import Plan
     from netspec.spec.types import Spec
 
@@ -79,7 +80,7 @@ def run(
 
 
 def evaluate(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: str | Path | Sequence[str | Path],
     *,
     data: str | Path | None = None,
     devices: Sequence[str] | str | None = None,
@@ -89,21 +90,31 @@ def evaluate(
     plugins: Sequence[str | Path] = (),
     runner: str = "local",
     workers: int | None = None,
+    top: int = 5,
+    probabilities: bool = False,
     listener: Listener | None = None,
-) -> EvaluationDone:
+) -> Evaluation:
     """Loss and errors of a checkpoint, or of a run's best that is whole and finite, over a split, each image once.
+
+    Of several runs the probabilities are averaged (paper, section 6.1) and each is evaluated alone too. They may differ
+    in all but their classes, which are matched by name; all see the images that are named, or else the first one's.
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
     for the centre crop, as after each epoch of a run, 10 for the paper's ten (None: as the spec says). Images that
     cannot be read are left out, and ``broken`` of the result counts them. Plugins that the run was made with are loaded
     again while they are unchanged.
 
-    Raises NetspecError, also where the loss is not finite or no image can be read.
+    ``results`` of what comes back are the single images: label, rank of the label, loss, the ``top`` likeliest classes,
+    and with ``probabilities`` those of all classes.
+
+    Raises NetspecError, also where the loss is not finite, no image can be read or classes differ.
     """
-    from netspec.runners.inference import evaluate_checkpoint
+    from netspec.runners.scoring import evaluate_networks
+    from netspec.runners.streaming import Asked
 
     binding = Binding(devices, runner, tuple(plugins))
-    return evaluate_checkpoint(Path(run_or_checkpoint), binding, data, split, views, batch, workers, listener)
+    asked = Asked(binding, data, split, views, batch, workers, top, probabilities)
+    return evaluate_networks(_paths(run_or_checkpoint), asked, listener)
 
 
 def predict(
@@ -155,6 +166,10 @@ def tune(
     for plugin in plugins:
         load_plugin(plugin)
     return tune(load_spec(spec, _sets(overrides, batch=batch)), Binding(devices), phases, tell)
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
 
 
 def _sets(overrides: str | Sequence[str], **options: int | None) -> tuple[str, ...]:

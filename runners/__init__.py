@@ -2,7 +2,10 @@
 
     execution/            a Program on open devices, one batch a call
     training/             a training run, from its request to its run directory
-    inference.py          evaluation and prediction from a checkpoint
+    trained.py            a checkpoint opened: its spec, plugins, and sessions with its parameters
+    streaming.py          a set of images streamed through it
+    scoring.py            evaluation of one network or several, image by image
+    inference.py          prediction for single images
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     tune.py               times variants of kernels, keeps the fastest right one
 """

@@ -57,6 +57,8 @@ _DRAFT_MARGIN = 2
 
 Placement = Callable[[int, int], tuple[int, int]]
 """Where to crop: from the spare rows and columns of the centred square to the crop's first row and column."""
+Crop = tuple[Placement, bool]
+"""Where to crop, and whether to mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,37 +102,49 @@ def centre(rows: int, columns: int) -> tuple[int, int]:
 def crop_image(
     encoded: bytes | Image.Image, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
 ) -> None:
-    """Write one crop of the picture to ``out``, uint8 (height, width, channels), contiguous.
+    """Write one crop of the picture to ``out``, uint8 (height, width, channels), contiguous; raises as ``crops``."""
+    crops(encoded, geometry, [(place, mirror)], out[None])
+
+
+def crops(
+    encoded: bytes | Image.Image, geometry: Geometry, wanted: Sequence[Crop], out: NDArray[np.uint8]
+) -> None:
+    """Write crops of the picture, which is decoded for all of them, to ``out``, uint8 (crops, height, width, channels).
 
     Raises BrokenImage, with the reason, for whatever Pillow cannot decode, and MemoryError where there is none left.
     """
-    if isinstance(encoded, bytes) and _crop_plain_jpeg(encoded, geometry, place, mirror, out):
+    if isinstance(encoded, bytes) and _crop_plain_jpeg(encoded, geometry, wanted, out):
         return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern here
-            _crop(encoded, geometry, place, mirror, out)
+            _crop(encoded, geometry, wanted, out)
     except (BrokenImage, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
         raise BrokenImage(_reason(error)) from error
 
 
-def _crop_plain_jpeg(
-    encoded: bytes, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
-) -> bool:
-    """Write the crop of a JPEG that needs neither resizing nor Pillow; False where it is not one."""
+def _crop_plain_jpeg(encoded: bytes, geometry: Geometry, wanted: Sequence[Crop], out: NDArray[np.uint8]) -> bool:
+    """Write the crops of a JPEG that needs neither resizing nor Pillow; False where it is not one.
+
+    It is decoded once for all mirrored crops and once for all others, which costs less than to mirror them afterwards.
+    """
     frame = jpeg.plain_frame(encoded)
     if frame is None or frame.components > geometry.channels:  # Pillow makes grey of colours
         return False
     size = (frame.height, frame.width)
     if geometry.scaled(*size) != size:
         return False
-    pixels = jpeg.decode(encoded, frame, "GRAY" if geometry.channels == 1 else "BGR" if mirror else "RGB")
-    if pixels is not None:
-        cut = jpeg.cut_mirrored if mirror else jpeg.cut
-        cut(pixels, *_box(geometry, place, size), out)
-    return pixels is not None
+    for mirrored in {mirror for _, mirror in wanted}:
+        pixels = jpeg.decode(encoded, frame, "GRAY" if geometry.channels == 1 else "BGR" if mirrored else "RGB")
+        if pixels is None:
+            return False
+        cut = jpeg.cut_mirrored if mirrored else jpeg.cut
+        for number, (place, mirror) in enumerate(wanted):
+            if mirror == mirrored:
+                cut(pixels, *_box(geometry, place, size), out[number])
+    return True
 
 
 def _reason(error: Exception) -> str:
@@ -139,22 +153,23 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _crop(
-    encoded: bytes | Image.Image, geometry: Geometry, place: Placement, mirror: bool, out: NDArray[np.uint8]
-) -> None:
+def _crop(encoded: bytes | Image.Image, geometry: Geometry, wanted: Sequence[Crop], out: NDArray[np.uint8]) -> None:
     import numpy as np
 
     if isinstance(encoded, bytes):
         image, (height, width) = _open(encoded, geometry)
     else:
         image, (height, width) = plain_colours(encoded), encoded.size[::-1]
-    box = _box(geometry, place, geometry.scaled(height, width))
-    image = _cut(image, geometry, box, geometry.scaled(height, width))
-    mode = "RGB" if geometry.channels == 3 else "L"
-    image = image if image.mode in (mode, "L") else image.convert(mode)
-    if mirror:  # by Pillow, since numpy copies with a negative stride byte by byte
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
+    scaled, mode = geometry.scaled(height, width), "RGB" if geometry.channels == 3 else "L"
+    cuts: dict[tuple[int, int], Image.Image] = {}
+    for (place, mirror), row in zip(wanted, out, strict=True):
+        box = _box(geometry, place, scaled)
+        if box not in cuts:
+            made = _cut(image, geometry, box, scaled)
+            cuts[box] = made if made.mode in (mode, "L") else made.convert(mode)
+        # Mirrored by Pillow, since numpy copies with a negative stride byte by byte.
+        crop = cuts[box].transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else cuts[box]
+        row[...] = np.frombuffer(crop.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
 
 
 def _box(geometry: Geometry, place: Placement, scaled: tuple[int, int]) -> tuple[int, int]:

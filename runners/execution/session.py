@@ -148,11 +148,10 @@ class Session:
         """Probabilities (valid, classes) of an unlabelled batch."""
         self.stage(arrays, "predict")
         self.start(0, valid, phase="predict")
-        runner = self._runner("predict")
-        runner.finish()
-        probs = self.plans["predict"].probs
+        self._runner("predict").finish()
+        probs = self.probs("predict", valid)
         assert probs is not None
-        return runner.read(probs)[:valid].copy()
+        return probs
 
     # The same in three parts ----------------------------------------------------------------------------------------
 
@@ -178,6 +177,12 @@ class Session:
         seconds = runner.finish()
         finite = all(all(runner.read(key).tolist()) for key in self._verdicts.get(phase, ()))
         return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
+
+    def probs(self, phase: Phase, valid: int) -> Host | None:
+        """The probabilities (valid, classes) of the batch that has been finished; None in training, and where the
+        network has no such output."""
+        key = self.plans[phase].probs
+        return None if key is None or phase == "train" else self._runner(phase).read(key)[:valid].copy()
 
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""

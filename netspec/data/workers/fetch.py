@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.data.decode import Geometry, Placement, centre, crop_image
+from netspec.data.decode import Crop, Geometry, Placement, centre, crops
 from netspec.data.shuffle import below, permutation, random_words
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
@@ -21,12 +21,14 @@ _MOST_TRIES = 64
 
 
 class Task(NamedTuple):
-    """Rows ``row`` to ``row + rows`` of a batch in ring slot ``slot``; they show places ``first``... of the order."""
+    """Rows ``row`` to ``row + rows`` of a batch in ring slot ``slot``; they show crops ``first``... of the epoch.
+
+    The epoch's crops are all views of the first image of the order, then those of the second ...
+    """
 
     ticket: int
     slot: int
     epoch: int
-    view: int
     first: int
     row: int
     rows: int
@@ -45,12 +47,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How images become rows: the crop, and in training its random place, mirroring and the epoch's shuffled order."""
+    """How images become rows: the crop, and in training its random place, mirroring and the epoch's shuffled order.
+
+    In evaluation each image becomes as many rows as there are ``views``.
+    """
 
     geometry: Geometry
     training: bool
     mirror: bool
     seed: int
+    views: int = 1
 
 
 class Fetcher:
@@ -68,19 +74,18 @@ class Fetcher:
         before each image. Raises NetspecError where the machine, and not an image, is at fault.
         """
         result = Result(task.ticket, task.row)
-        order = self._order_of(task.epoch)
+        order, views = self._order_of(task.epoch), self._transform.views
         tries = min(_MOST_TRIES if self._transform.training else 1, len(order))
-        for i in range(task.rows):
-            if cancelled():
-                break
-            places = range(task.first + i, task.first + i + tries)
-            candidates = (int(order[place % len(order)]) for place in places)
-            shown = next((image for image in candidates if self._show(image, task, rows[i], result.broken)), -1)
+        while (done := len(result.images)) < task.rows and not cancelled():
+            first, view = divmod(task.first + done, views)
+            some = rows[done : done + views - view]  # the image is decoded once for all of its views here
+            candidates = (int(order[place % len(order)]) for place in range(first, first + tries))
+            shown = next((image for image in candidates if self._show(image, task, view, some, result.broken)), -1)
             if shown < 0:
-                rows[i] = 0
+                some[:] = 0
                 if self._transform.training:
                     result.failure = f"{tries} images in a row cannot be read"
-            result.images.append(shown)
+            result.images += [shown] * len(some)
         return result
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
@@ -88,23 +93,24 @@ class Fetcher:
             self._order, self._epoch = permutation(len(self._split), self._transform.seed, epoch), epoch
         return self._order
 
-    def _show(self, image: int, task: Task, row: NDArray[np.uint8], broken: dict[int, str]) -> bool:
+    def _show(
+        self, image: int, task: Task, view: int, rows: NDArray[np.uint8], broken: dict[int, str]
+    ) -> bool:
         if image not in self._broken:
-            reason = self._crop(image, task, row)
+            reason = self._crop(image, task, view, rows)
             if reason is None:
                 return True
             self._broken[image] = reason
         broken[image] = self._broken[image]
         return False
 
-    def _crop(self, image: int, task: Task, row: NDArray[np.uint8]) -> str | None:
-        transform = self._transform
-        place, mirror = _VIEWS[task.view % 5], task.view >= 5
+    def _crop(self, image: int, task: Task, view: int, rows: NDArray[np.uint8]) -> str | None:
+        transform, wanted = self._transform, VIEWS[view : view + len(rows)]
         if transform.training:
             words = random_words(transform.seed, task.epoch, image, 3)
-            place, mirror = partial(_random_place, words), transform.mirror and bool(words[2] >> 63)
+            wanted = ((partial(_random_place, words), transform.mirror and bool(words[2] >> 63)),)
         try:
-            crop_image(self._split.read(image), transform.geometry, place, mirror, row)
+            crops(self._split.read(image), transform.geometry, wanted, rows)
         except BrokenImage as error:
             return str(error)
         except MemoryError as error:
@@ -120,11 +126,12 @@ def _random_place(words: list[int], rows: int, columns: int) -> tuple[int, int]:
     return below(words[0], rows + 1), below(words[1], columns + 1)
 
 
-_VIEWS: tuple[Placement, ...] = (
+_PLACES: tuple[Placement, ...] = (
     centre,
     lambda rows, columns: (0, 0),
     lambda rows, columns: (0, columns),
     lambda rows, columns: (rows, 0),
     lambda rows, columns: (rows, columns),
 )
-"""The places of the ten views, the centre first and then the corners; views 5 to 9 are their mirror images."""
+VIEWS: tuple[Crop, ...] = tuple((place, mirror) for mirror in (False, True) for place in _PLACES)
+"""The ten views: the centre, the corners, and the mirror images of these five (paper, section 4.1)."""
