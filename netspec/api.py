@@ -1,4 +1,4 @@
-"""Train, evaluate, predict: the functions that the command line and a notebook call.
+"""Train, evaluate, predict, look at features: the functions that the command line and a notebook call.
 
 The module is called ``api`` since a module ``netspec.run`` would hide the function ``netspec.run``.
 """
@@ -15,6 +15,7 @@ from netspec.events import Listener
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
     from netspec.evaluation.evaluation_result import Evaluation
+    from netspec.evaluation.feature_set import Features
     from netspec.planning.plan import Plan
     from netspec.spec.types import Spec
 
@@ -115,6 +116,32 @@ def evaluate(
     binding = Binding(devices, runner, tuple(plugins))
     asked = Asked(binding, data, split, views, batch, workers, top, probabilities)
     return evaluate_networks(_paths(run_or_checkpoint), asked, listener)
+
+
+def features(
+    run_or_checkpoint: str | Path,
+    *,
+    layer: str | None = None,
+    data: str | Path | None = None,
+    devices: Sequence[str] | str | None = None,
+    split: Literal["train", "val"] = "val",
+    batch: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    runner: str = "local",
+    workers: int | None = None,
+    listener: Listener | None = None,
+) -> Features:
+    """A layer's activations for the centre crops of a split, both devices' parts joined in order.
+
+    ``layer`` is a layer's name; None stands for what the last layer with parameters before the network's answer reads,
+    the last hidden layer: in AlexNet 4096 numbers (paper, section 6.1). Images are as for ``evaluate``. All features
+    are held: 4 bytes each; ``netspec features`` streams them to a file. Raises NetspecError.
+    """
+    from netspec.runners.features import compute_features
+    from netspec.runners.streaming import Asked
+
+    asked = Asked(Binding(devices, runner, tuple(plugins)), data, split, 1, batch, workers)
+    return compute_features(Path(run_or_checkpoint), layer, asked, listener)
 
 
 def predict(

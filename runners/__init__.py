@@ -5,6 +5,7 @@
     trained.py            a checkpoint opened: its spec, plugins, and sessions with its parameters
     streaming.py          a set of images streamed through it
     scoring.py            evaluation of one network or several, image by image
+    features.py           a layer's activations for a set of images
     inference.py          prediction for single images
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     tune.py               times variants of kernels, keeps the fastest right one

@@ -60,6 +60,8 @@ def open_all(paths: Sequence[Path], asked: Asked, emit: Listener) -> list[Traine
         raise NetspecError("name a run or a checkpoint to evaluate")
     if asked.views not in (None, 1, 10):
         raise NetspecError(f"views must be 1 or 10, got {asked.views}")
+    if asked.top < 1:
+        raise NetspecError(f"top must be 1 or more, got {asked.top}")
     opened = []
     for path in paths:
         network = open_trained(path, asked.binding, emit)
