@@ -90,7 +90,7 @@ class Average:
         seen = np.flatnonzero(self._seen == networks)
         for start in range(0, len(seen), _AVERAGED_AT_ONCE):
             some = seen[start : start + _AVERAGED_AT_ONCE]
-            yield some, self._sums[some] / networks
+            yield some, self._sums[some] / np.float32(networks)
 
 
 @dataclass(frozen=True, slots=True)

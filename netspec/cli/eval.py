@@ -68,8 +68,14 @@ def command(
         raise click.UsageError("--top and --probabilities say what is in FILE: name it with --out FILE")
     _check(out)
     with progress(stderr=as_json) as listener:
-        more = {"top": top or 5, "probabilities": probabilities}
-        done = evaluate(runs, views=VIEWS.get(views or ""), listener=listener, **more, **given)
+        done = evaluate(
+            runs,
+            views=VIEWS.get(views or ""),
+            top=top or 5,
+            probabilities=probabilities,
+            listener=listener,
+            **given,
+        )
     _write(out, done)
     if as_json:
         _emit(done, confusion)

@@ -43,6 +43,7 @@ def command(runs: tuple[str, ...], views: str, kind: str, as_json: bool, **given
     from netspec.errors import NetspecError
     from netspec.report import paper_tables as tables
     from netspec.report.progress import progress
+    from netspec.report.published import TABLES
     from netspec.report.tables import show
 
     if as_json and kind != "text":
@@ -53,7 +54,7 @@ def command(runs: tuple[str, ...], views: str, kind: str, as_json: bool, **given
         raise NetspecError(f"{done.run}: the network gives no class probabilities")
     rows = tables.measured_rows(done)
     if as_json:
-        emit_json({"published": tables.TABLES, "measured": rows})
+        emit_json({"published": TABLES, "measured": [row.as_data() for row in rows]})
     elif kind == "text":
         show(*tables.as_text(rows))
     else:

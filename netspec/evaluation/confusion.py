@@ -47,9 +47,9 @@ def errors_by_class(results: ImageResults, matrix: NDArray[np.int64], names: Seq
     np.fill_diagonal(others, 0)
     found = []
     for number in np.flatnonzero(images).tolist():
-        rates = [Rate(int(wrong[k][number]), int(images[number])) for k in (1, 5)]
+        top1, top5 = (Rate(int(wrong[k][number]), int(images[number])) for k in (1, 5))
         other, taken = int(others[number].argmax()), int(others[number].max())
-        found.append(ClassErrors(names[number], *rates, names[other] if taken else None, taken))
+        found.append(ClassErrors(names[number], top1, top5, names[other] if taken else None, taken))
     return found
 
 

@@ -99,18 +99,13 @@ def as_data(done: Evaluation, confusion: bool = False) -> dict[str, Any]:
 
 def _figures(done: Evaluation) -> dict[str, Any]:
     names = [name for name in EvaluationDone.__dataclass_fields__]
-    rates = {name: _rate(rate) for name, rate in done.rates.items()}
+    rates = {name: rate.as_data() for name, rate in done.rates.items()}
     return {"run": done.run, **{name: getattr(done, name) for name in names}, "set": done.where, "rates": rates}
-
-
-def _rate(rate: Rate) -> dict[str, Any]:
-    low, high = rate.interval
-    return {"wrong": rate.wrong, "images": rate.images, "error": rate.share, "low": low, "high": high}
 
 
 def _classes(done: Evaluation) -> Iterator[dict[str, Any]]:
     for one in done.by_class if done.results is not None else ():
-        rates = {"top1": _rate(one.top1), "top5": _rate(one.top5)}
+        rates = {"top1": one.top1.as_data(), "top5": one.top5.as_data()}
         yield {"name": one.name, **rates, "taken_for": one.taken_for, "taken": one.taken}
 
 

@@ -16,10 +16,10 @@ _FLOAT32 = 2.0**-21
 
 
 class Neighbours(NamedTuple):
-    """``index`` int64 and ``distance`` float32, both (queries, k), nearest first."""
+    """``places`` int64 in the features and ``distances`` float32, both (queries, k), nearest first."""
 
-    index: NDArray[np.int64]
-    distance: NDArray[np.float32]
+    places: NDArray[np.int64]
+    distances: NDArray[np.float32]
 
 
 def nearest(features: ArrayLike, queries: ArrayLike, k: int, *, own: ArrayLike | None = None) -> Neighbours:
@@ -41,7 +41,7 @@ def nearest(features: ArrayLike, queries: ArrayLike, k: int, *, own: ArrayLike |
     if not 1 <= k <= len(points) - (own is not None):
         raise ValueError(f"k must be between 1 and {len(points) - (own is not None)}, got {k}")
     norms = np.concatenate([np.square(block).sum(axis=1) for block in _blocks(points)])
-    index, distance = np.empty((len(wanted), k), np.int64), np.empty((len(wanted), k), np.float32)
+    places, distances = np.empty((len(wanted), k), np.int64), np.empty((len(wanted), k), np.float32)
     step = max(1, BLOCK_BYTES // (8 * max(points.shape)))
     for start in range(0, len(wanted), step):
         squares, bounds = _approximate(points, norms, wanted[start : start + step].astype(np.float64))
@@ -52,8 +52,8 @@ def nearest(features: ArrayLike, queries: ArrayLike, k: int, *, own: ArrayLike |
             candidates = np.flatnonzero(line <= farthest)
             exact = _measured(points[candidates], wanted[row])
             order = np.argsort(exact, kind="stable")[:k]
-            index[row], distance[row] = candidates[order], exact[order]
-    return Neighbours(index, distance)
+            places[row], distances[row] = candidates[order], exact[order]
+    return Neighbours(places, distances)
 
 
 def _rows(values: ArrayLike) -> NDArray[np.float32]:
@@ -84,4 +84,4 @@ def _approximate(
 def _measured(points: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
     """The distance of each point."""
     squares = [np.square(block - query).sum(axis=1) for block in _blocks(points)]
-    return np.sqrt(np.concatenate(squares)).astype(np.float32)
+    return np.asarray(np.sqrt(np.concatenate(squares)), np.float32)

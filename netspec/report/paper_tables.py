@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from netspec.errors import printable
 from netspec.evaluation.evaluation_result import Evaluation
@@ -39,6 +40,11 @@ class Row:
         """As the paper calls it: ``1 CNN``, ``5 CNNs``."""
         return f"{self.networks} CNN{'s' * (self.networks > 1)}"
 
+    def as_data(self) -> dict[str, Any]:
+        """The row, for JSON."""
+        rates = {"top1": self.top1.as_data(), "top5": self.top5.as_data()}
+        return {"model": self.model, "runs": self.runs, "set": self.set, "views": self.views, **rates}
+
 
 def measured_rows(done: Evaluation) -> list[Row]:
     """A row for each network alone and, of several, one for their average."""
@@ -59,7 +65,7 @@ def as_text(rows: Sequence[Row]) -> list[Table | str]:
     columns = ["model", "runs", "set", "views", "images", *(f"{name} (95 %)" for name in COLUMNS)]
     own = [[row.model, ", ".join(row.runs), row.set, row.views, f"{row.images:,}", *_errors(row)] for row in rows]
     measured = table(columns, own, right=columns[3:], fold=["runs", "set"], title=MEASURED)
-    return [*parts, FOOTNOTE, measured]
+    return [*parts, FOOTNOTE, "", measured]
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -69,14 +75,9 @@ def as_csv(rows: Sequence[Row]) -> str:
     head = ["table", "model", "runs", "set", "views", "images"]
     out.writerow([*head, *(part for name in COLUMNS for part in (name, f"{name} low", f"{name} high"))])
     for one in TABLES:
-        for row in one.rows:
-            errors = dict(zip(one.columns, row.errors, strict=True))
-            for split in ("val", "test") if "top-5 (val)" in errors else ("",):
-                own = [errors.get(f"{name} ({split})" if split else name) for name in COLUMNS]
-                if any(own):
-                    where = one.title.partition(": ")[2].partition(",")[0]
-                    cells = [cell for value in own for cell in (value, "", "")]
-                    out.writerow([one.title[:7], row.model, "", f"{where} {split or 'test'}", "", "", *cells])
+        for published, where, errors in one.by_set():
+            cells = [cell for value in errors for cell in (value, "", "")]
+            out.writerow([one.title.partition(":")[0], published.model, "", where, "", "", *cells])
     for row in rows:
         limits = [100 * value for rate in (row.top1, row.top5) for value in (rate.share, *rate.interval)]
         cells = [f"{value:.2f}" for value in limits]

@@ -39,6 +39,7 @@ class HostBatch(Protocol):
 
     image: np.ndarray[Any, Any]
     label: np.ndarray[Any, Any]
+    indices: np.ndarray[Any, Any]
     valid: int
     waited: float
     release: Callable[[], None]
