@@ -64,8 +64,8 @@ def class_order(first: Trained, other: Trained) -> Order | None:
 
 
 def output_names(network: Trained) -> tuple[str, ...]:
-    """The network's classes; an output that has none is called by its number. Empty where it gives no such scores."""
-    classes, outputs = network.record.classes, count_outputs(build(network.spec, "predict", 1))
+    """The network's classes; an output that has none is called by its number. Empty without class probabilities."""
+    classes, outputs = network.record.classes, count_outputs(build(network.spec, "eval", 1))
     if outputs is None:
         return ()
     return (*classes[:outputs], *(f"output {number}" for number in range(len(classes), outputs)))

@@ -33,7 +33,7 @@ class Rate:
             return 0.0, 1.0
         middle, scale = self.share + Z95**2 / (2 * n), 1 + Z95**2 / n
         half = Z95 * math.sqrt(self.share * (1 - self.share) / n + Z95**2 / (4 * n * n))
-        return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
+        return ((middle - half) / scale if self.wrong else 0.0), ((middle + half) / scale if self.wrong < n else 1.0)
 
     def as_data(self) -> dict[str, float]:
         """The figures, for JSON."""
