@@ -104,7 +104,7 @@ def stream(
     ``spec`` is another network with this one's parameters, of which ``take`` hears the last layer. Raises NotFinite
     where a number is not finite, NetspecError where no image can be read.
     """
-    began, tally, merged, count = time.perf_counter(), Tally(), Views(views), 0
+    tally, merged, count = Tally(), Views(views), 0
     phase: Phase = "eval" if views == 1 and spec is None else "predict"
     batch = min(asked.batch or network.spec.train.batch, len(images) * views)
     data, names = replace(network.spec.data, views=cast(Literal[1, 10], views)), input_names(network.spec)
@@ -114,6 +114,7 @@ def stream(
         network.session(asked.binding, phase, batch, emit, spec) as session,
         closing(forward(session, batches, names, phase)) as steps,
     ):
+        began = time.perf_counter()
         for fetched, outcome in steps:
             if outcome is not None:
                 indices, rows = _checked(session, phase, fetched, outcome, images)
@@ -122,11 +123,11 @@ def stream(
                     take(*merged.add(indices, rows))
                 count += fetched.batch.valid
                 shown(count // views)
-        broken = batches.broken
+        broken, seconds = batches.broken, time.perf_counter() - began
     if not count:
         raise nonfinite.none_readable(len(images), broken)
     emit(EvaluationProgress(count // views, count // views))
-    return Streamed(tally, count // views, broken, time.perf_counter() - began)
+    return Streamed(tally, count // views, broken, seconds)
 
 
 def _checked(
