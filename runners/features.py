@@ -16,7 +16,7 @@ from netspec.evaluation.features_file import writing
 from netspec.events import Listener, Note
 from netspec.planning import build
 from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
-from netspec.runners.trained import nobody
+from netspec.runners.trained import Trained, nobody
 from netspec.runners.training.nonfinite import NotFinite
 from netspec.spec.types import Connection, LayerSpec, Multiplier, Spec
 from netspec.spec.wording import meant
@@ -64,12 +64,8 @@ class _Extraction:
     def __init__(self, path: Path, layer: str | None, asked: Asked, listener: Listener | None) -> None:
         self._asked, self._emit = asked, listener or nobody
         (self.network,) = open_all([path], asked, self._emit)
-        spec = self.network.spec
-        try:
-            connections = named_layer(spec, layer) if layer else last_hidden(spec)
-        except NetspecError as error:
-            raise NetspecError(f"{path}: {error}") from error
-        self._spec = cut_off(spec, connections)
+        connections = named_layer(self.network, layer) if layer else last_hidden(self.network)
+        self._spec = cut_off(self.network.spec, connections)
         self.layer = ", ".join(".".join(filter(None, (one.source, one.output))) for one in connections)
         self.images: Split = open_images(self.network, asked, self._emit)
 
@@ -84,21 +80,21 @@ class _Extraction:
         return done
 
 
-def named_layer(spec: Spec, name: str) -> tuple[Connection, ...]:
+def named_layer(network: Trained, name: str) -> tuple[Connection, ...]:
     """The output of the layer of that name, whole. Raises NetspecError where there is none."""
-    names = [layer.name for layer in spec.layers]
+    names = [layer.name for layer in network.spec.layers]
     if name not in names:
         known = meant(name, names)
-        raise NetspecError(f"the network has no layer '{name}'{f' ({known})' if known else ''}")
-    return (Connection(name, None, "all", spec.mark),)
+        raise NetspecError(f"{network.path}: the network has no layer '{name}'{f' ({known})' if known else ''}")
+    return (Connection(name, None, "all", network.spec.mark),)
 
 
-def last_hidden(spec: Spec) -> tuple[Connection, ...]:
+def last_hidden(network: Trained) -> tuple[Connection, ...]:
     """What the last layer with parameters before the network's answer reads: in AlexNet 4096 numbers, of both devices.
 
     Raises NetspecError where that is the image itself.
     """
-    plan = build(spec, "predict", 1)
+    spec, plan = network.spec, build(network.spec, "predict", 1)
     with_parameters = {shard.layer for shard in plan.shards if shard.params}
     place = plan.probs.of.layer if plan.probs else spec.layers[-1].name
     while place in {layer.name for layer in spec.layers}:
@@ -107,9 +103,10 @@ def last_hidden(spec: Spec) -> tuple[Connection, ...]:
             break
         place = layer.inputs[0].source
     else:
-        raise NetspecError("the network has no layer with parameters before its answer; name the layer to read")
+        raise NetspecError(f"{network.path}: no layer before the answer has parameters; name the layer to read")
     if any(one.source in spec.inputs for one in layer.inputs):
-        raise NetspecError(f"'{layer.name}' reads the image itself: there is no hidden layer; name the layer to read")
+        message = f"'{layer.name}' reads the image itself: there is no hidden layer; name the layer to read"
+        raise NetspecError(f"{network.path}: {message}")
     return tuple(replace(one, connect="all") for one in layer.inputs)
 
 

@@ -15,7 +15,8 @@ from netspec.events import Note
 from netspec.planning import build
 from netspec.runners.features import cut_off, last_hidden, named_layer, write_features
 from netspec.runners.streaming import Asked
-from netspec.runners.trained import find_checkpoint
+from netspec.runners.trained import Trained, find_checkpoint
+from netspec.runners.training.checkpoint import Checkpoint
 
 CPU = {"devices": "cpu:0,cpu:1", "workers": 0}
 
@@ -25,6 +26,11 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.yaml").write_text(SPEC)
     return run(folder / "tiny.yaml", out=folder, devices="cpu:0,cpu:1", epochs=2).folder
+
+
+def network(spec) -> Trained:
+    """A network of which nothing but the spec is looked at."""
+    return Trained(Path("runs/network"), Checkpoint(None, {}), spec)
 
 
 def softmax(scores):
@@ -65,7 +71,7 @@ def test_a_layer_before_which_a_device_has_nothing_to_do(tmp_path):
 @pytest.mark.parametrize("spec", ["alexnet", "alexnet-2012", "alexnet-one-device"])
 def test_of_alexnet_it_is_4096_numbers(spec):
     alexnet = load(spec)
-    cut = cut_off(alexnet, last_hidden(alexnet))
+    cut = cut_off(alexnet, last_hidden(network(alexnet)))
     plan = build(cut, "predict", 2)
     assert plan.buffers[plan.probs].shape[:1] == (2,) and np.prod(plan.buffers[plan.probs].shape) == 2 * 4096
     assert "fc8" not in {layer.name for layer in cut.layers}
@@ -84,9 +90,9 @@ layers:
 def test_a_network_need_not_have_a_hidden_layer(tmp_path):
     (tmp_path / "flat.yaml").write_text(FLAT)
     with pytest.raises(NetspecError, match="'scores' reads the image itself: there is no hidden layer; name the layer"):
-        last_hidden(load(tmp_path / "flat.yaml"))
+        last_hidden(network(load(tmp_path / "flat.yaml")))
     with pytest.raises(NetspecError, match=r"the network has no layer 'score' \(did you mean 'scores'\?\)"):
-        named_layer(load(tmp_path / "flat.yaml"), "score")
+        named_layer(network(load(tmp_path / "flat.yaml")), "score")
 
 
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
