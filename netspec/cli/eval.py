@@ -110,7 +110,7 @@ def _show(done: Evaluation, by_class: bool, confusion: bool) -> None:
 
     if done.results is None:
         return
-    show("", *tables.networks(done), *tables.differences(done))
+    show(*tables.networks(done), *tables.differences(done))
     if by_class:
         show("", tables.classes(done))
     if confusion:

@@ -36,9 +36,10 @@ def differences(done: Evaluation) -> list[Table | str]:
     for measure in RANKS if done.networks else ():
         found = done.differences(measure)
         name = error_name(measure)
-        columns = ["networks", f"{name} errors of one alone", "difference", "p", "more than noise"]
+        columns = ["networks", f"{name} errors of one alone", "difference, points", "p", "more than noise"]
         rows = [_difference(one, labels) for one in found]
-        parts.append(table(columns, rows, right=columns[1:4], title=f"differences in {name} error"))
+        made = table(columns, rows, right=columns[1:4], title=f"differences in {name} error")
+        parts += [made] if parts else ["", made]
     if parts:
         parts.append("p: McNemar's test (mid-p), adjusted by Holm's method for all pairs of a table")
     return parts
@@ -47,7 +48,7 @@ def differences(done: Evaluation) -> list[Table | str]:
 def _difference(one: Difference, labels: dict[str, str]) -> list[str]:
     counts = f"{one.only_first_wrong:,} and {one.only_second_wrong:,}"
     names = f"{labels[one.first]} and {labels[one.second]}"
-    return [names, counts, f"{100 * one.share:+.1f} %", p_value(one.adjusted), "yes" if one.significant else "no"]
+    return [names, counts, f"{100 * one.share:+.1f}", p_value(one.adjusted), "yes" if one.significant else "no"]
 
 
 def classes(done: Evaluation) -> Table:
