@@ -1,7 +1,8 @@
 """What ten views of an image cost: images a second of one evaluation with ten views, against ten evaluations with one.
 
-An untrained network evaluates JPEGs of 256 x 256 pixels. In each round both ways run once, in turn; what is quoted is
-the median of the rounds' ratios: ``python benchmarks/views.py``. Starting up is not measured.
+Untrained networks evaluate JPEGs of 256 x 256 pixels: AlexNet, which takes longer than decoding does on few cores, and
+quickstart, for which decoding takes longer. In each round both ways run once, in turn; what is quoted is the median of
+the rounds' ratios: ``python benchmarks/views.py``. Starting up is not measured.
 Photographs of imagenet-sample are used where they are (NETSPEC_DATA, or ../shared/data beside the repository), else
 drawn pictures.
 """
@@ -10,63 +11,76 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import tables
 from data import SIZE, circumstances, prepare
 
 import netspec
 
+SPECS = {"alexnet": 64, "quickstart": 512}
+"""The networks, and how many images each sees."""
+
 
 def main() -> None:
-    """Measure and print a line."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spec", default="alexnet", help="the network (default alexnet)")
-    parser.add_argument("--images", type=int, default=128, help="how many are evaluated (default 128)")
+    parser.add_argument("--specs", nargs="+", choices=SPECS, default=list(SPECS), help="the networks (default: both)")
     parser.add_argument("--batch", type=int, default=64, help="crops a batch (default 64)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
     parser.add_argument("--devices", help="as netspec eval --devices takes them")
     parser.add_argument("--json", type=Path, help="write the result there too, for machines")
     options = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        what = prepare(folder, options.images)
-        keep(folder / "train", options.images)
-        run = untrained(options.spec, folder, options.batch, options.devices)
-        rates = [measure(run, folder, options.batch, options.devices) for _ in range(options.rounds)]
-    single, ten = (statistics.median(rate[place] for rate in rates) for place in (0, 1))
-    ratio = statistics.median(ten / single for single, ten in rates)
-    print(f"{options.spec}, {options.images} of {what}: one view {single:,.1f} img/s; ten views {ten:,.2f} img/s,")
-    print(f"{ratio:.2f} of what ten evaluations with one view reach")
-    result = {**circumstances(), "spec": options.spec, "images": options.images, "what": what, "rounds": options.rounds}
+        what = prepare(Path(name), max(SPECS.values()))
+        for spec in options.specs:
+            images = some(Path(name) / "train", Path(name) / spec, SPECS[spec])
+            run = untrained(spec, images, Path(name) / "runs", options.batch, options.devices)
+            rates = [measure(run, images, options.batch, options.devices) for _ in range(options.rounds)]
+            rows.append(row(spec, rates))
+    result = {**circumstances(), "images": what, "rounds": options.rounds, "rows": rows}
+    print("\n".join(tables.views(result)))
     if options.json:
-        options.json.write_text(json.dumps({**result, "one": single, "ten": ten, "ratio": ratio}, indent=2) + "\n")
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def keep(folder: Path, images: int) -> None:
-    """Remove all but some images, in place of a smaller set."""
-    for path in sorted(folder.glob("*/*"))[images:]:
-        path.unlink()
-    for path in folder.iterdir():
-        if not any(path.iterdir()):
-            path.rmdir()
+def some(source: Path, folder: Path, images: int) -> Path:
+    """A set of the first few images, all of one class, in a folder of its own."""
+    target = folder / "train" / "images"
+    target.mkdir(parents=True)
+    for path in sorted(source.glob("*/*"))[:images]:
+        shutil.copy(path, target / f"{path.parent.name}-{path.name}")
+    return folder
 
 
-def untrained(spec: str, folder: Path, batch: int, devices: str | None) -> Path:
-    """A run that has seen a single batch."""
+def untrained(spec: str, images: Path, out: Path, batch: int, devices: str | None) -> Path:
+    """A run that has seen one batch and learned nothing from it."""
     sets = [f"data.resize={SIZE}", "train.sgd.learning_rate=0", "train.schedule={type: constant}"]
-    given = {"devices": devices, "iterations": 1, "batch": min(batch, 16), "overrides": sets}
-    return netspec.run(spec, data=folder, out=folder / "runs", **given).folder
+    result = netspec.run(
+        spec, data=images, out=out, devices=devices, iterations=1, batch=min(batch, 16), overrides=sets
+    )
+    return result.folder
 
 
-def measure(run: Path, folder: Path, batch: int, devices: str | None) -> tuple[float, float]:
+def measure(run: Path, images: Path, batch: int, devices: str | None) -> tuple[float, float]:
     """Images a second with one view, a tenth of it, and with ten."""
     rates = []
     for views in (1, 10):
-        done = netspec.evaluate(run, data=folder / "train", views=views, batch=batch, devices=devices)
+        done = netspec.evaluate(run, data=images / "train", views=views, batch=batch, devices=devices)
         rates.append(done.images / done.seconds)
     return rates[0] / 10, rates[1]
+
+
+def row(spec: str, rates: list[tuple[float, float]]) -> dict[str, Any]:
+    """The medians of a network."""
+    one, ten = (statistics.median(pair[place] for pair in rates) for place in (0, 1))
+    ratio = statistics.median(ten / one for one, ten in rates)
+    return {"spec": spec, "images": SPECS[spec], "ten_times_one": one, "ten_views": ten, "ratio": ratio}
 
 
 if __name__ == "__main__":

@@ -56,9 +56,9 @@ def class_order(first: Trained, other: Trained) -> Order | None:
     if ours == theirs:
         return None
     alone = [(sorted(set(a) - set(b)), network) for a, b, network in ((ours, theirs, first), (theirs, ours, other))]
-    only = [f"{listed(names)} only {network.path}" for names, network in alone if names]
+    only = [f"only {network.path} knows {listed(names)}" for names, network in alone if names]
     if only:
-        raise NetspecError(f"networks of different classes have no average: {' and '.join(only)} knows")
+        raise NetspecError(f"networks of different classes have no average: {', '.join(only)}")
     places = {name: place for place, name in enumerate(theirs)}
     return np.array([places[name] for name in ours], np.int64)
 

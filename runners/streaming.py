@@ -107,6 +107,7 @@ def stream(
     tally, merged, count = Tally(), Views(views), 0
     phase: Phase = "eval" if views == 1 and spec is None else "predict"
     batch = min(asked.batch or network.spec.train.batch, len(images) * views)
+    what = "probabilities" if spec is None else "features"
     data, names = replace(network.spec.data, views=cast(Literal[1, 10], views)), input_names(network.spec)
     shape, shown = network.spec.inputs[names[0]].shape, Shown(emit, len(images))
     with (
@@ -117,7 +118,7 @@ def stream(
         began = time.perf_counter()
         for fetched, outcome in steps:
             if outcome is not None:
-                indices, rows = _checked(session, phase, fetched, outcome, images)
+                indices, rows = _checked(session, phase, fetched, outcome, images, what)
                 tally.add(outcome.reports)
                 if take is not None and rows is not None:
                     take(*merged.add(indices, rows))
@@ -131,13 +132,13 @@ def stream(
 
 
 def _checked(
-    session: Session, phase: Phase, fetched: Fetched, outcome: Outcome, images: Split
+    session: Session, phase: Phase, fetched: Fetched, outcome: Outcome, images: Split, what: str
 ) -> tuple[Indices, Rows | None]:
     """The places of a batch's images and what the network gives for them, which is finite."""
     valid = fetched.batch.valid
     nonfinite.check_reports(outcome.reports, partial(explained, partial(explain, session), fetched))
     indices, rows = fetched.batch.indices[:valid], session.probs(phase, valid)
     if phase == "predict" and rows is not None:
-        for row, reason in rows_not_finite(session, fetched.arrays, rows).items():
+        for row, reason in rows_not_finite(session, fetched.arrays, rows, what).items():
             raise NotFinite(f"{images.name(int(indices[row]))}: {reason}")
     return indices, rows

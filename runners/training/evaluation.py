@@ -93,13 +93,13 @@ class Shown:
             self._emit(EvaluationProgress(images, self._total))
 
 
-def rows_not_finite(session: Session, arrays: Arrays, probs: Host) -> dict[int, str]:
-    """The rows whose probabilities are not finite, and why."""
-    rows = np.flatnonzero(~np.isfinite(probs).all(axis=1))
+def rows_not_finite(session: Session, arrays: Arrays, probs: Host, what: str = "probabilities") -> dict[int, str]:
+    """The rows whose probabilities, or whatever they are, are not finite, and why."""
+    rows = np.flatnonzero(~np.isfinite(probs.reshape(len(probs), -1)).all(axis=1))
     if not rows.size:
         return {}
     more = explain(session, arrays, 0, len(probs), phase="predict")
-    reason = "its probabilities are not finite" + (f"; {more}" if more else "")
+    reason = f"its {what} are not finite" + (f"; {more}" if more else "")
     return dict.fromkeys(map(int, rows), reason)
 
 

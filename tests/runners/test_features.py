@@ -16,6 +16,7 @@ from netspec.planning import build
 from netspec.runners.features import cut_off, last_hidden, named_layer, write_features
 from netspec.runners.streaming import Asked
 from netspec.runners.trained import Trained, find_checkpoint
+from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Checkpoint
 
 CPU = {"devices": "cpu:0,cpu:1", "workers": 0}
@@ -93,6 +94,17 @@ def test_a_network_need_not_have_a_hidden_layer(tmp_path):
         last_hidden(network(load(tmp_path / "flat.yaml")))
     with pytest.raises(NetspecError, match=r"the network has no layer 'score' \(did you mean 'scores'\?\)"):
         named_layer(network(load(tmp_path / "flat.yaml")), "score")
+
+
+def test_features_that_are_not_finite_are_an_error_with_image_and_layer(trained, tmp_path):
+    found = find_checkpoint(trained)[0]
+    huge = {**found.tensors, "conv1.weight": np.full_like(found.tensors["conv1.weight"], 3e38)}
+    path = tmp_path / "huge.safetensors"
+    checkpoint.write(path, Checkpoint(found.record, huge))
+    with pytest.raises(NetspecError) as caught:
+        features(path, **CPU)
+    assert str(caught.value).startswith(f"{path}: val/")
+    assert "its features are not finite; the first numbers that are not finite come from" in str(caught.value)
 
 
 @pytest.mark.parametrize("ending", ["npz", "parquet"])

@@ -161,8 +161,8 @@ def test_networks_of_other_classes_have_no_average(networks, tmp_path):
         evaluate([networks[0], tmp_path / "other.safetensors"], **CPU)
     own = found.record.classes[0]
     assert str(caught.value) == (
-        f"networks of different classes have no average: '{own}' only {networks[0]} "
-        f"and 'ant' only {tmp_path / 'other.safetensors'} knows"
+        f"networks of different classes have no average: only {networks[0]} knows '{own}', "
+        f"only {tmp_path / 'other.safetensors'} knows 'ant'"
     )
 
 
