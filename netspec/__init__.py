@@ -5,6 +5,8 @@
     result = netspec.run("quickstart", epochs=2)            # trains; listener= gets the events of netspec.events
     netspec.evaluate(result.folder)
     netspec.predict(result.folder, ["photo.jpg"])
+    features = netspec.features(result.folder)              # of the last hidden layer, an image a row
+    netspec.nearest(features.values, features.values[:1], 6)
 
 The command line is made of the same functions. Each is imported when it is first used, so ``import netspec`` is cheap.
 """
@@ -18,17 +20,31 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, plan, predict, run, sweep
+    from netspec.api import evaluate, features, plan, predict, run, sweep
     from netspec.errors import NetspecError, SpecError
+    from netspec.evaluation.neighbours import nearest
     from netspec.spec import load
 
-__all__ = ["NetspecError", "SpecError", "evaluate", "load", "plan", "predict", "run", "sweep"]
+__all__ = [
+    "NetspecError",
+    "SpecError",
+    "evaluate",
+    "features",
+    "load",
+    "nearest",
+    "plan",
+    "predict",
+    "run",
+    "sweep",
+]
 
 _HOMES = {
     "NetspecError": "netspec.errors",
     "SpecError": "netspec.errors",
     "evaluate": "netspec.api",
+    "features": "netspec.api",
     "load": "netspec.spec",
+    "nearest": "netspec.evaluation.neighbours",
     "plan": "netspec.api",
     "predict": "netspec.api",
     "run": "netspec.api",

@@ -1,4 +1,4 @@
-"""Train, evaluate, predict: the functions that the command line and a notebook call.
+"""Train, evaluate, predict, look at features: the functions that the command line and a notebook call.
 
 The module is called ``api`` since a module ``netspec.run`` would hide the function ``netspec.run``.
 """
@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from netspec._types import Binding, Prediction, RunResult, Trial, Tuned
-from netspec.events import EvaluationDone, Listener, Note
+from netspec.events import Listener, Note
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
+    from netspec.evaluation.evaluation_result import Evaluation
+    from netspec.evaluation.feature_set import Features
     from netspec.planning.plan import Plan
     from netspec.spec.types import Spec
 
@@ -136,7 +138,7 @@ def sweep(
 
 
 def evaluate(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: str | Path | Sequence[str | Path],
     *,
     data: str | Path | None = None,
     devices: Sequence[str] | str | None = None,
@@ -146,21 +148,57 @@ def evaluate(
     plugins: Sequence[str | Path] = (),
     runner: str = "local",
     workers: int | None = None,
+    top: int = 5,
+    probabilities: bool = False,
     listener: Listener | None = None,
-) -> EvaluationDone:
+) -> Evaluation:
     """Loss and errors of a checkpoint, or of a run's best that is whole and finite, over a split, each image once.
+
+    Of several runs the probabilities are averaged (paper, section 6.1) and each is evaluated alone too. They may differ
+    in all but their classes, which are matched by name; all see the images that are named, or else the first one's.
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
     for the centre crop, as after each epoch of a run, 10 for the paper's ten (None: as the spec says). Images that
     cannot be read are left out, and ``broken`` of the result counts them. Plugins that the run was made with are loaded
     again while they are unchanged.
 
-    Raises NetspecError, also where the loss is not finite or no image can be read.
+    ``results`` of what comes back are the single images: label, rank of the label, loss, the ``top`` likeliest classes,
+    and with ``probabilities`` those of all classes.
+
+    Raises NetspecError, also where the loss is not finite, no image can be read or classes differ.
     """
-    from netspec.runners.inference import evaluate_checkpoint
+    from netspec.runners.scoring import evaluate_networks
+    from netspec.runners.streaming import Asked
 
     binding = Binding(devices, runner, tuple(plugins))
-    return evaluate_checkpoint(Path(run_or_checkpoint), binding, data, split, views, batch, workers, listener)
+    asked = Asked(binding, data, split, views, batch, workers, top, probabilities)
+    return evaluate_networks(_paths(run_or_checkpoint), asked, listener)
+
+
+def features(
+    run_or_checkpoint: str | Path,
+    *,
+    layer: str | None = None,
+    data: str | Path | None = None,
+    devices: Sequence[str] | str | None = None,
+    split: Literal["train", "val"] = "val",
+    batch: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    runner: str = "local",
+    workers: int | None = None,
+    listener: Listener | None = None,
+) -> Features:
+    """A layer's activations for the centre crops of a split, both devices' parts joined in order.
+
+    ``layer`` is a layer's name; None stands for what the last layer with parameters before the network's answer reads,
+    the last hidden layer: in AlexNet 4096 numbers (paper, section 6.1). Images are as for ``evaluate``. All features
+    are held: 4 bytes each; ``netspec features`` streams them to a file. Raises NetspecError.
+    """
+    from netspec.runners.features import compute_features
+    from netspec.runners.streaming import Asked
+
+    asked = Asked(Binding(devices, runner, tuple(plugins)), data, split, 1, batch, workers)
+    return compute_features(Path(run_or_checkpoint), layer, asked, listener)
 
 
 def predict(
@@ -212,6 +250,10 @@ def tune(
     for plugin in plugins:
         load_plugin(plugin)
     return tune(load_spec(spec, _sets(overrides, batch=batch)), Binding(devices), phases, tell)
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
 
 
 def _sets(overrides: str | Sequence[str], **options: int | None) -> tuple[str, ...]:

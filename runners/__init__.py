@@ -2,7 +2,11 @@
 
     execution/            a Program on open devices, one batch a call
     training/             a training run, from its request to its run directory
-    inference.py          evaluation and prediction from a checkpoint
+    trained.py            a checkpoint opened: its spec, plugins, and sessions with its parameters
+    streaming.py          a set of images streamed through it
+    scoring.py            evaluation of one network or several, image by image
+    features.py           a layer's activations for a set of images
+    inference.py          prediction for single images
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     sweep.py              a list of runs, one after the other, that can be gone on with
     tune.py               times variants of kernels, keeps the fastest right one

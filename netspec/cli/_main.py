@@ -23,8 +23,10 @@ COMMANDS = {
     "Train and use it": {
         "run": "Train a network, or go on with a run.",
         "sweep": "Train several specs with several seeds: one table.",
-        "eval": "Errors of a trained network over a set of images.",
+        "eval": "Errors of trained networks over a set of images.",
         "predict": "What a trained network sees in images.",
+        "table": "The paper's tables, with your own runs below.",
+        "features": "Write a layer's activations to a file.",
     },
     "Look at runs": {
         "runs": "The runs in a folder.",

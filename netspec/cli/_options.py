@@ -85,6 +85,16 @@ workers = click.option(
 )
 """Decoding processes."""
 
+split = click.option(
+    "--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images."
+)
+"""Which split of a set is evaluated."""
+
+views = click.option(
+    "--views", type=click.Choice(["1", "10"]), help="1: the centre. 10: corners and centre, mirrored too, averaged."
+)
+"""How many crops of an image are seen."""
+
 data = click.option(
     "--data",
     metavar="DIR",

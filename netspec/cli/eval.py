@@ -2,48 +2,116 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 
-_VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
+if TYPE_CHECKING:
+    from netspec.evaluation.evaluation_result import Evaluation
+
+VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @options.data
 @options.devices
-@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
-@click.option(
-    "--views", type=click.Choice(["1", "10"]), help="1: the centre. 10: corners and centre, mirrored too, averaged."
-)
+@options.split
+@options.views
+@click.option("--classes", "by_class", is_flag=True, help="Show errors by class too, the worst first.")
+@click.option("--confusion", is_flag=True, help="Show which classes are taken for which.")
+@click.option("--out", metavar="FILE", help="Write what was seen in each image: FILE.csv or FILE.parquet.")
+@click.option("--top", metavar="N", type=click.IntRange(min=1), help="Classes an image in FILE; 5 by default.")
+@click.option("--probabilities", is_flag=True, help="The probabilities of all classes in FILE.")
 @options.batch
 @options.plugins
 @options.runner
 @options.workers
 @options.as_json
-def command(run: str, views: str | None, as_json: bool, **given: Any) -> None:
-    """Loss and errors of a trained network over a set of images, each image counted once.
+def command(
+    runs: tuple[str, ...],
+    views: str | None,
+    by_class: bool,
+    confusion: bool,
+    out: str | None,
+    top: int | None,
+    probabilities: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Loss and errors of trained networks over a set of images, each image counted once.
 
     RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. It evaluates on any devices,
     whatever it was trained on. DIR needs no training images: DIR/val or DIR/test of class folders will do, or the class
     folders themselves, named as the run's classes are; some may be missing. Images that cannot be read are counted and
     named, and left out.
 
+    Of several RUNs the probabilities are averaged, as the paper's five and seven networks are. Each is shown alone too,
+    and which of them differ by more than noise (McNemar's test). They may differ in all but their classes.
+
     \b
     Examples:
       netspec eval runs/quickstart/2026-01-31_12-00-00
       netspec eval runs/alexnet/2026-01-31_12-00-00 --data imagenet/ --views 10
-      netspec eval RUN --data photos/
+      netspec eval runs/alexnet/* --data imagenet/ --views 10 --out seen.parquet
+      netspec eval RUN --data photos/ --classes --confusion
       netspec eval RUN --split train --json
     """
     from netspec.api import evaluate
     from netspec.report.progress import progress
 
+    if not out and (top is not None or probabilities):
+        raise click.UsageError("--top and --probabilities say what is in FILE: name it with --out FILE")
+    _check(out)
     with progress(stderr=as_json) as listener:
-        done = evaluate(run, views=_VIEWS.get(views or ""), listener=listener, **given)
+        done = evaluate(
+            runs,
+            views=VIEWS.get(views or ""),
+            top=top or 5,
+            probabilities=probabilities,
+            listener=listener,
+            **given,
+        )
+    _write(out, done)
     if as_json:
-        emit_json(done)
+        _emit(done, confusion)
+    else:
+        _show(done, by_class, confusion)
+
+
+def _check(out: str | None) -> None:
+    from netspec.evaluation.predictions_file import ENDINGS
+    from netspec.evaluation.table_files import check_file
+
+    if out:
+        check_file(Path(out), ENDINGS)
+
+
+def _write(out: str | None, done: Evaluation) -> None:
+    from netspec.evaluation.predictions_file import write_predictions
+
+    if out:
+        write_predictions(Path(out), done)
+
+
+def _emit(done: Evaluation, confusion: bool) -> None:
+    from netspec.evaluation.evaluation_result import as_data
+
+    emit_json(as_data(done, confusion))
+
+
+def _show(done: Evaluation, by_class: bool, confusion: bool) -> None:
+    from netspec.report import evaluation_tables as tables
+    from netspec.report.tables import show
+
+    if done.results is None:
+        return
+    show(*tables.networks(done), *tables.differences(done))
+    if by_class:
+        show("", tables.classes(done))
+    if confusion:
+        show("", tables.confusion(done))

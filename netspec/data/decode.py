@@ -113,39 +113,53 @@ def crop_image(
 
 
 def show(encoded: bytes | Image.Image, geometry: Geometry, choose: Choice, out: NDArray[np.uint8]) -> None:
-    """Write the chosen part of the picture to ``out``, uint8 (height, width, channels), contiguous.
+    """Write the chosen part of the picture to ``out``, uint8 (height, width, channels); see ``show_all``."""
+    show_all(encoded, geometry, [choose], out[None])
+
+
+def show_all(
+    encoded: bytes | Image.Image, geometry: Geometry, choices: Sequence[Choice], out: NDArray[np.uint8]
+) -> None:
+    """Write chosen parts of the picture, decoded once for all, to ``out``, uint8 (parts, height, width, channels).
 
     Raises BrokenImage, with the reason, for whatever Pillow cannot decode, MemoryError where there is none left, and
-    what ``choose`` raises as NetspecError.
+    what a choice raises as NetspecError.
     """
-    if isinstance(encoded, bytes) and _show_plain_jpeg(encoded, geometry, choose, out):
+    if isinstance(encoded, bytes) and _show_plain_jpeg(encoded, geometry, choices, out):
         return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no concern here
-            _show(encoded, geometry, choose, out)
+            _show(encoded, geometry, choices, out)
     except (BrokenImage, MemoryError, NetspecError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything for a broken file
         raise BrokenImage(_reason(error)) from error
 
 
-def _show_plain_jpeg(encoded: bytes, geometry: Geometry, choose: Choice, out: NDArray[np.uint8]) -> bool:
-    """Write the part of a JPEG that needs neither resizing nor Pillow; False where it is not one."""
+def _show_plain_jpeg(encoded: bytes, geometry: Geometry, choices: Sequence[Choice], out: NDArray[np.uint8]) -> bool:
+    """Write the parts of a JPEG that needs neither resizing nor Pillow; False where it is not one.
+
+    It is decoded once for all mirrored parts and once for all others, which costs less than to mirror them afterwards.
+    """
     header = jpeg.plain_frame(encoded)
     if header is None or header.components > geometry.channels:  # Pillow makes grey of colours
         return False
     frame = geometry.frame(header.height, header.width)
     if (frame.height, frame.width) != (header.height, header.width):
         return False
-    view = choose(frame)
-    if (view.height, view.width) != frame.crop:
+    views = [choose(frame) for choose in choices]
+    if any((view.height, view.width) != frame.crop for view in views):
         return False
-    pixels = jpeg.decode(encoded, header, "GRAY" if geometry.channels == 1 else "BGR" if view.mirrored else "RGB")
-    if pixels is not None:
-        cut = jpeg.cut_mirrored if view.mirrored else jpeg.cut
-        cut(pixels, view.top, view.left, out)
-    return pixels is not None
+    for mirrored in {view.mirrored for view in views}:
+        pixels = jpeg.decode(encoded, header, "GRAY" if geometry.channels == 1 else "BGR" if mirrored else "RGB")
+        if pixels is None:
+            return False
+        cut = jpeg.cut_mirrored if mirrored else jpeg.cut
+        for view, row in zip(views, out, strict=True):
+            if view.mirrored == mirrored:
+                cut(pixels, view.top, view.left, row)
+    return True
 
 
 def _reason(error: Exception) -> str:
@@ -154,20 +168,26 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _show(encoded: bytes | Image.Image, geometry: Geometry, choose: Choice, out: NDArray[np.uint8]) -> None:
+def _show(
+    encoded: bytes | Image.Image, geometry: Geometry, choices: Sequence[Choice], out: NDArray[np.uint8]
+) -> None:
     import numpy as np
 
     if isinstance(encoded, bytes):
-        image, frame, view = _open(encoded, geometry, choose)
+        image, frame, views = _open(encoded, geometry, choices)
     else:
         image, frame = plain_colours(encoded), geometry.frame(encoded.height, encoded.width)
-        view = choose(frame)
-    image = _cut(image, view, frame)
+        views = [choose(frame) for choose in choices]
     mode = "RGB" if geometry.channels == 3 else "L"
-    image = image if image.mode in (mode, "L") else image.convert(mode)
-    if view.mirrored:  # by Pillow, since numpy copies with a negative stride byte by byte
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
+    cuts: dict[View, Image.Image] = {}
+    for view, row in zip(views, out, strict=True):
+        upright = view._replace(mirrored=False)
+        if upright not in cuts:
+            made = _cut(image, view, frame)
+            cuts[upright] = made if made.mode in (mode, "L") else made.convert(mode)
+        # Mirrored by Pillow, since numpy copies with a negative stride byte by byte.
+        cut = cuts[upright].transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view.mirrored else cuts[upright]
+        row[...] = np.frombuffer(cut.tobytes(), np.uint8).reshape(geometry.height, geometry.width, -1)
 
 
 def _cut(image: Image.Image, view: View, frame: Frame) -> Image.Image:
@@ -181,7 +201,9 @@ def _cut(image: Image.Image, view: View, frame: Frame) -> Image.Image:
     return image.resize(frame.crop[::-1], Image.Resampling.BILINEAR, box)
 
 
-def _open(encoded: bytes, geometry: Geometry, choose: Choice) -> tuple[Image.Image, Frame, View]:
+def _open(
+    encoded: bytes, geometry: Geometry, choices: Sequence[Choice]
+) -> tuple[Image.Image, Frame, list[View]]:
     """The decoded picture, 8-bit grey or RGB, upright, perhaps at reduced scale, and what is to be shown of it."""
     if not encoded:
         raise BrokenImage("an empty file")
@@ -192,18 +214,19 @@ def _open(encoded: bytes, geometry: Geometry, choose: Choice) -> tuple[Image.Ima
     turned = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     size = image.size if turned else image.size[::-1]
     frame = geometry.frame(*size)
-    view = choose(frame)
+    views = [choose(frame) for choose in choices]
     if image.format == "PNG":
         mend_transparency(image)
     if image.format in ("JPEG", "MPO"):
-        _draft(image, size, frame, view)
+        _draft(image, size, frame, views)
     plain = plain_colours(image)
-    return (plain.transpose(turn) if turn is not None else plain), frame, view
+    return (plain.transpose(turn) if turn is not None else plain), frame, views
 
 
-def _draft(image: ImageFile.ImageFile, size: tuple[int, int], frame: Frame, view: View) -> None:
+def _draft(image: ImageFile.ImageFile, size: tuple[int, int], frame: Frame, views: Sequence[View]) -> None:
     """Let libjpeg decode at a reduced scale where that still leaves twice the wanted size."""
-    height, width = size[0] * view.height / frame.crop[0], size[1] * view.width / frame.crop[1]
+    height = size[0] * min(view.height for view in views) / frame.crop[0]
+    width = size[1] * min(view.width for view in views) / frame.crop[1]
     factor = min(height / frame.height, width / frame.width) / _DRAFT_MARGIN
     if factor >= 2:
         image.draft(image.mode, (int(image.width / factor), int(image.height / factor)))

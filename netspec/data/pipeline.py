@@ -8,6 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -58,10 +59,9 @@ class Batch:
 
 
 class _Key(NamedTuple):
-    """Which batch: its epoch, its view and its number in the epoch."""
+    """Which batch: its epoch and its number in the epoch."""
 
     epoch: int
-    view: int
     number: int
 
 
@@ -79,9 +79,10 @@ class Pipeline:
     """The batches of one split, epoch by epoch.
 
     In training an epoch is a permutation of the images keyed by (seed, epoch), its remainder dropped; in evaluation it
-    is all images in order, the last batch filled up. What a batch holds depends on the seed, the epoch and its number
-    alone, not on workers. A broken image's row shows the next readable one of the epoch's order in training, and is
-    left out in evaluation.
+    is all images in order, the last batch filled up. With ``views: 10`` an evaluation has ten rows an image, which
+    follow each other, if need be into the next batch: the centre, the four corners, and the mirror images of these
+    five. What a batch holds depends on the seed, the epoch and its number alone, not on workers. A broken image's row
+    shows the next readable one of the epoch's order in training, and is left out in evaluation.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class Pipeline:
         self.split = images.at_size(max(geometry.square))
         self.batch, self.seed = batch, seed
         self.views = 1 if self.training else data.views
-        self.batches = len(images) // batch if self.training else -(-len(images) // batch)
+        self._crops = len(images) * self.views
+        self.batches = self._crops // batch if self.training else -(-self._crops // batch)
         self.workers = worker_count(data.workers if workers is None else workers)
         self.tint_strength: Callable[[int], float] = lambda epoch: 1.0
         """How much there is of what alters colours on the device, from 0 to 1, in an epoch counted from 0."""
@@ -117,7 +119,8 @@ class Pipeline:
         if self._tint is not None:
             fields["tint"] = Field((batch, geometry.channels), "float32")
         self._ring = Ring(SLOTS, fields)
-        setup = Setup(self.split, Transform(geometry, self.training, seed, used), SLOTS, fields)
+        transform = Transform(geometry, self.training, seed, used, self.views)
+        setup = Setup(self.split, transform, SLOTS, fields)
         self._workers = _start(setup, self._ring, self.workers)
         self._finalizer = weakref.finalize(self, _stop, self._workers, self._ring)
         self._lock = threading.RLock()
@@ -132,23 +135,22 @@ class Pipeline:
         """Name and reason of each broken image met so far, by index."""
         return [(self.split.name(i), reason) for i, reason in sorted(self._broken.items())]
 
-    def epoch(self, epoch: int, start: int = 0, view: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number ``start`` on.
 
-        Reading begins now, and in training it runs on into the next epoch.
-        ``view`` (evaluation with ``views: 10``) is 0 for the centre, 1-4 for the corners, 5-9 for their mirror images.
-        Raises NetspecError when a worker dies, and when too many images are broken.
+        Reading begins now, and in training it runs on into the next epoch. Raises NetspecError when a worker dies, and
+        when too many images are broken.
         """
         if not self._finalizer.alive:
             raise RuntimeError("the pipeline is closed")
-        if not 0 <= view < self.views or not 0 <= start <= self.batches:
-            raise ValueError(f"view {view} of {self.views}, batch {start} of {self.batches}")
-        self._seek(_Key(epoch, view, start))
-        return self._batches(epoch, view, start)
+        if not 0 <= start <= self.batches:
+            raise ValueError(f"batch {start} of {self.batches}")
+        self._seek(_Key(epoch, start))
+        return self._batches(epoch, start)
 
-    def _batches(self, epoch: int, view: int, start: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         for number in range(start, self.batches):
-            yield self._take(_Key(epoch, view, number))
+            yield self._take(_Key(epoch, number))
 
     def close(self) -> None:
         """Stop the workers; batches that are still held stay readable."""
@@ -178,24 +180,26 @@ class Pipeline:
         while self._free and self._next is not None:
             key, slot, ticket = self._next, self._free.popleft(), self._tickets
             first = key.number * self.batch
-            count = min(self.batch, len(self.split) - first)
+            count = min(self.batch, self._crops - first)
             indices = np.full(self.batch, -1, np.int64)
             for values in self._ring.batches[slot].values():
                 values[count:] = 0
-            size = max(1, -(-count // min(_MOST_TASKS_PER_BATCH, _TASKS_PER_WORKER * max(1, self.workers))))
-            starts = range(0, count, size)
+            starts = self._starts(first, count)
             self._in_flight[ticket] = _InFlight(key, slot, len(starts), indices)
             self._tickets, self._next = ticket + 1, self._after(key)
-            for row in starts:
-                rows = min(size, count - row)
-                self._workers.submit(Task(ticket, slot, key.epoch, key.view, first + row, row, rows))
+            for row, end in pairwise([*starts, count]):
+                self._workers.submit(Task(ticket, slot, key.epoch, first + row, row, end - row))
+
+    def _starts(self, first: int, count: int) -> list[int]:
+        """The rows at which tasks begin, of a batch that begins with crop ``first``: they share no image."""
+        size = max(1, -(-count // min(_MOST_TASKS_PER_BATCH, _TASKS_PER_WORKER * max(1, self.workers))))
+        step = -(-size // self.views) * self.views
+        return [max(row, 0) for row in range(-(first % self.views), count, step)]
 
     def _after(self, key: _Key) -> _Key | None:
         if key.number + 1 < self.batches:
             return key._replace(number=key.number + 1)
-        if self.training:
-            return _Key(key.epoch + 1, 0, 0)
-        return _Key(key.epoch, key.view + 1, 0) if key.view + 1 < self.views else None
+        return _Key(key.epoch + 1, 0) if self.training else None
 
     def _take(self, key: _Key) -> Batch:
         began = time.perf_counter()

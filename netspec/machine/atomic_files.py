@@ -56,6 +56,22 @@ def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
     return count
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where a library may write a file that takes its name when the block ends, and is removed where the block raises.
+
+    Raises NetspecError when the disk will not take it; the old content is then in place.
+    """
+    aside = path.with_name(path.name + UNFINISHED)
+    with told(path), on_error(partial(aside.unlink, missing_ok=True)):
+        aside.unlink(missing_ok=True)
+        yield aside
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        sync_folder(path.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file as ``write_whole`` does."""
     write_whole(path, [text.encode("utf-8", ESCAPED)])

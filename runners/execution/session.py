@@ -141,11 +141,10 @@ class Session:
         """Probabilities (valid, classes) of an unlabelled batch."""
         self.stage(arrays, "predict")
         self.start(0, valid, phase="predict")
-        runner = self._runner("predict")
-        runner.finish()
-        probs = self.plans["predict"].probs
+        self._runner("predict").finish()
+        probs = self.probs("predict", valid)
         assert probs is not None
-        return runner.read(probs)[:valid].copy()
+        return probs
 
     # The same in three parts ----------------------------------------------------------------------------------------
 
@@ -177,6 +176,12 @@ class Session:
         if phase != "train":
             return ()
         return RateTable(self.plans[phase].rated, self.spec.train.ema is not None).values(rates)
+
+    def probs(self, phase: Phase, valid: int) -> Host | None:
+        """The probabilities (valid, classes) of the batch that has been finished; None in training, and where the
+        network has no such output."""
+        key = self.plans[phase].probs
+        return None if key is None or phase == "train" else self._runner(phase).read(key)[:valid].copy()
 
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from netspec.data.pipeline import Pipeline
+from netspec.contract.kernel import Phase
 from netspec.events import EvaluationProgress, Listener
+from netspec.machine.cleanup import on_exit
 from netspec.runners.execution.replay import explain
-from netspec.runners.execution.session import NO_RATES, Host, Session
+from netspec.runners.execution.session import NO_RATES, Host, Outcome, Session
 from netspec.runners.training import nonfinite
-from netspec.runners.training.nonfinite import Explain, NotFinite
+from netspec.runners.training.nonfinite import Explain
 from netspec.runners.training.prefetch import Arrays, Batches, Fetched, Prefetcher, SessionLike
 from netspec.runners.training.tally import Tally
 
@@ -44,75 +46,63 @@ def evaluate(
 
     Raises NotFinite where a sum is not finite, NetspecError where no image could be read.
     """
-    began, tally = time.perf_counter(), Tally()
-    shown, prefetcher = began, Prefetcher(session, batches.epoch(0), names, "eval")
-    while (fetched := prefetcher.next()) is not None:
-        if fetched.batch.valid:
-            prefetcher.start(fetched, 0, NO_RATES)
-            prefetcher.prefetch()
-            reports = session.finish("eval").reports
-            nonfinite.check_reports(reports, partial(_explained, explain, fetched))
-            tally.add(reports)
-        fetched.batch.release()
-        if stop():
-            prefetcher.release()
-            return None
-        if time.perf_counter() - shown > _SHOW_EVERY_S:
-            shown = time.perf_counter()
-            emit(EvaluationProgress(tally.count, len(batches.split)))
+    began, tally, shown = time.perf_counter(), Tally(), Shown(emit, len(batches.split))
+    with closing(forward(session, batches, names, "eval")) as steps:
+        for fetched, outcome in steps:
+            if outcome is not None:
+                nonfinite.check_reports(outcome.reports, partial(explained, explain, fetched))
+                tally.add(outcome.reports)
+            if stop():
+                return None
+            shown(tally.count)
     if not tally.count:
         raise nonfinite.none_readable(len(batches.split), batches.broken)
     emit(EvaluationProgress(tally.count, tally.count))
     return Measured(tally.loss, tally.errors, tally.count, 1, time.perf_counter() - began)
 
 
-def evaluate_views(session: Session, batches: Pipeline, names: tuple[str, str], emit: Listener) -> Measured:
-    """Loss and errors of the probabilities averaged over an image's views (paper, section 4.1).
+def forward(
+    session: SessionLike, batches: Batches, names: tuple[str, str], phase: Phase
+) -> Generator[tuple[Fetched, Outcome | None], None, None]:
+    """Forward all batches of a split; while devices work on one the next is on its way to them.
 
-    Raises NotFinite where a probability is not finite, NetspecError where no image could be read.
+    Gives each batch, whose buffer holds until the next is asked for, and what came of it: None of one without images.
     """
-    began, views, images = time.perf_counter(), batches.views, len(batches.split)
-    total, seen = np.zeros((images, 0), np.float32), np.zeros(images, np.int64)
-    for view in range(views):
-        for batch in batches.epoch(0, view=view):
-            rows, count = batch.indices[: batch.valid], batch.valid
-            probs = session.predict({names[0]: batch.image}, count) if count else np.zeros((0, total.shape[1]))
-            for row, reason in rows_not_finite(session, {names[0]: batch.image}, probs).items():
-                raise NotFinite(f"{batches.split.name(rows[row])}: {reason}")
-            batch.release()
-            if not total.shape[1]:
-                total = np.zeros((images, probs.shape[1]), np.float32)
-            total[rows] += probs
-            seen[rows] += 1
-        emit(EvaluationProgress((view + 1) * images // views, images))
-    read = seen == views
-    if not read.any():
-        raise nonfinite.none_readable(images, batches.broken)
-    loss, errors = judge(total[read] / views, batches.split.labels[read])
-    return Measured(loss, errors, int(read.sum()), views, time.perf_counter() - began)
+    prefetcher = Prefetcher(session, batches.epoch(0), names, phase)
+    with on_exit(prefetcher.release):
+        while (fetched := prefetcher.next()) is not None:
+            with on_exit(fetched.batch.release):
+                outcome = None
+                if fetched.batch.valid:
+                    prefetcher.start(fetched, 0, NO_RATES)
+                    prefetcher.prefetch()
+                    outcome = session.finish(phase)
+                yield fetched, outcome
 
 
-def judge(probs: Host, labels: Host) -> tuple[float, dict[str, float]]:
-    """Mean cross-entropy and the shares of images whose label is not first, or not among the first five; ties count.
+class Shown:
+    """Tells how many images have been evaluated, some times a second."""
 
-    ``probs`` is (N, classes) and ``labels`` (N,), for at least one image. A probability that is too small for float32
-    counts as the smallest one that is not.
-    """
-    own = probs[np.arange(len(labels)), labels][:, None]
-    better = (probs >= own).sum(axis=1) - 1
-    loss = -np.log(np.maximum(own, np.finfo(np.float32).smallest_subnormal)).mean()
-    return float(loss), {"top1": float((better >= 1).mean()), "top5": float((better >= 5).mean())}
+    def __init__(self, emit: Listener, total: int) -> None:
+        self._emit, self._total, self._at = emit, total, time.perf_counter()
+
+    def __call__(self, images: int) -> None:
+        """So many by now."""
+        if time.perf_counter() - self._at > _SHOW_EVERY_S:
+            self._at = time.perf_counter()
+            self._emit(EvaluationProgress(images, self._total))
 
 
-def rows_not_finite(session: Session, arrays: Arrays, probs: Host) -> dict[int, str]:
-    """The rows whose probabilities are not finite, and why."""
-    rows = np.flatnonzero(~np.isfinite(probs).all(axis=1))
+def rows_not_finite(session: Session, arrays: Arrays, probs: Host, what: str = "probabilities") -> dict[int, str]:
+    """The rows whose probabilities, or whatever they are, are not finite, and why."""
+    rows = np.flatnonzero(~np.isfinite(probs.reshape(len(probs), -1)).all(axis=1))
     if not rows.size:
         return {}
     more = explain(session, arrays, 0, len(probs), phase="predict")
-    reason = "its probabilities are not finite" + (f"; {more}" if more else "")
+    reason = f"its {what} are not finite" + (f"; {more}" if more else "")
     return dict.fromkeys(map(int, rows), reason)
 
 
-def _explained(explain: Explain | None, fetched: Fetched) -> str:
+def explained(explain: Explain | None, fetched: Fetched) -> str:
+    """Where the numbers of a batch ceased to be finite."""
     return explain(fetched.arrays, 0, fetched.batch.valid, NO_RATES, "eval") if explain else ""

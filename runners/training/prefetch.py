@@ -40,6 +40,7 @@ class HostBatch(Protocol):
 
     image: np.ndarray[Any, Any]
     label: np.ndarray[Any, Any]
+    indices: np.ndarray[Any, Any]
     beside: Arrays
     valid: int
     waited: float

@@ -47,7 +47,7 @@ def test_help_of_layer_commands(name):
 
 
 def test_help_of_all_commands_imports_nothing_heavy():
-    for name in ("run", "predict", "info", "curves"):
+    for name in ("run", "eval", "predict", "table", "features", "info", "curves"):
         assert not imported_by(name, "--help") & (HEAVY | {"rich", "yaml"})
 
 

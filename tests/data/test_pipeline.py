@@ -10,12 +10,15 @@ import time
 
 import numpy as np
 import pytest
-from data_samples import files, folder_source, jpeg, real, tar_source, write_folder, write_tar
+from data_samples import encoded, files, folder_source, jpeg, picture, real, tar_source, write_folder, write_tar
+from PIL import Image
 
 from netspec.data.dataset import Dataset, open_dataset
+from netspec.data.decode import Geometry, show
 from netspec.data.mean import mean_image
 from netspec.data.pipeline import SLOTS, Pipeline
 from netspec.data.shuffle import permutation, sample
+from netspec.data.workers.fetch import VIEWS
 from netspec.data.workers.pool import worker_count, workers_note
 from netspec.errors import NetspecError
 from netspec.spec.types import DataSpec
@@ -30,10 +33,10 @@ def source(tmp_path) -> Dataset:
     return folder_source(write_folder(tmp_path, content))
 
 
-def digest(pipeline: Pipeline, epoch: int, start: int = 0, view: int = 0) -> list[str]:
+def digest(pipeline: Pipeline, epoch: int, start: int = 0) -> list[str]:
     """One hash a batch, over all that it holds."""
     found = []
-    for batch in pipeline.epoch(epoch, start, view):
+    for batch in pipeline.epoch(epoch, start):
         parts = (batch.image, batch.label, batch.indices, np.array([batch.valid, batch.number]))
         found.append(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
         batch.release()
@@ -127,18 +130,52 @@ def test_evaluation_shows_each_image_once_and_masks_the_last_batch(source):
 def test_ten_views_are_centre_corners_and_mirrors(tmp_path):
     source = folder_source(write_folder(tmp_path, {"train/a/1.jpg": jpeg(1), "val/a/1.jpg": jpeg(2, 32, 32)}))
     data = DataSpec(resize=32, views=10)
-    shown = []
-    with Pipeline(source.val, data, "val", 2, SHAPE, 0, 1) as pipeline:
-        assert pipeline.views == 10
-        for view in range(10):
-            for batch in pipeline.epoch(0, view=view):
-                shown.append(batch.image[0].copy())
-                batch.release()
+    with Pipeline(source.val, data, "val", 4, SHAPE, 0, 1) as pipeline:
+        assert (pipeline.views, pipeline.batches) == (10, 3)
+        shown = crops_of(pipeline)[0]
     with Pipeline(source.val, DataSpec(resize=32), "val", 1, (32, 32, 3), 0, 0) as pipeline:
         whole = next(pipeline.epoch(0)).image[0]
     for view, (row, column) in enumerate([(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)]):
         assert np.array_equal(shown[view], whole[row : row + 24, column : column + 24])
         assert np.array_equal(shown[view + 5], shown[view][:, ::-1])
+
+
+def crops_of(pipeline: Pipeline) -> dict[int, list[np.ndarray]]:
+    """The crops of each image, in the order in which they come."""
+    found: dict[int, list[np.ndarray]] = {}
+    for batch in pipeline.epoch(0):
+        for index, image in zip(batch.indices[: batch.valid], batch.image, strict=False):
+            found.setdefault(int(index), []).append(image.copy())
+        batch.release()
+    return found
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(3, 0), (7, 1), (25, 2), (64, 1)])
+def test_views_of_an_image_decoded_once_are_those_that_it_has_alone(tmp_path, batch, workers):
+    """Resized or not, JPEG or not, upright or not, with images between that cannot be read and batches of any size."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    plain = [jpeg(1, 48, 40), jpeg(2, 32, 32), b"", encoded(picture(3, 50, 33), "PNG")]
+    pictures = [*plain, encoded(picture(4, 40, 32), exif=turned)]
+    content = {f"{split}/a/{i}.jpg": content for split in ("train", "val") for i, content in enumerate(pictures)}
+    split = folder_source(write_folder(tmp_path, content)).val
+    assert split is not None
+    with Pipeline(split, DataSpec(resize=32, views=10), "val", batch, SHAPE, 0, workers) as pipeline:
+        shown = crops_of(pipeline)
+        assert [name.rpartition("/")[2] for name, _ in pipeline.broken] == ["2.jpg"]
+    assert sorted(shown) == [0, 1, 3, 4]
+    for index, images in shown.items():
+        assert len(images) == 10
+        for choose, image in zip(VIEWS, images, strict=True):
+            alone = np.empty(SHAPE, np.uint8)
+            show(split.read(index), Geometry(24, 24, 3, 32), choose, alone)
+            assert np.array_equal(image, alone)
+
+
+def test_tasks_of_a_batch_share_no_image(source):
+    with Pipeline(source.val, DataSpec(resize=32, views=10), "val", 64, SHAPE, 0, 1) as pipeline:
+        starts = [pipeline._starts(first, 64) for first in (0, 64)]
+    assert starts == [[0, 20, 40, 60], [0, 16, 36, 56]]
 
 
 def test_held_batches_stay_as_they_are_until_released(source):
@@ -167,8 +204,8 @@ def test_misuse_is_told(source):
     with pytest.raises(NetspecError, match="27 training images do not fill a batch of 64"):
         Pipeline(source.train, DATA, "train", 64, SHAPE, 0, 0)
     pipeline = Pipeline(source.train, DATA, "train", 4, SHAPE, 0, 0)
-    with pytest.raises(ValueError, match="view 1 of 1"):
-        pipeline.epoch(0, view=1)
+    with pytest.raises(ValueError, match="batch 7 of 6"):
+        pipeline.epoch(0, start=7)
     first = pipeline.epoch(0)
     pipeline.epoch(1)
     with pytest.raises(RuntimeError, match="another epoch"):

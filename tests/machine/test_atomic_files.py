@@ -7,7 +7,7 @@ import pytest
 
 from netspec.errors import NetspecError
 from netspec.machine import atomic_files
-from netspec.machine.atomic_files import remove_unfinished, write_text, write_whole
+from netspec.machine.atomic_files import remove_unfinished, replacing, write_text, write_whole
 
 
 def test_a_folder_that_becomes_read_only_keeps_its_message(tmp_path, monkeypatch):
@@ -59,3 +59,18 @@ def test_a_folder_of_an_unfinished_files_name_is_told(tmp_path):
 def test_a_name_that_is_no_text_is_written_as_its_escape(tmp_path):
     write_text(tmp_path / "x", "from " + os.fsdecode(b"caf\xe9"))
     assert (tmp_path / "x").read_bytes() == rb"from caf\xe9"
+
+
+def test_what_a_library_writes_takes_the_name_when_it_is_whole(tmp_path):
+    path, other = tmp_path / "x", tmp_path / "other"
+    path.write_text("old")
+    other.write_text("another's")
+    (tmp_path / "x.unfinished").symlink_to(other)
+    with replacing(path) as aside:
+        aside.write_text("new")
+        assert path.read_text() == "old"
+    assert (path.read_text(), other.read_text()) == ("new", "another's")
+    with pytest.raises(NetspecError, match=r"cannot write .*x: the disk is full"), replacing(path) as aside:
+        aside.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text() == "new" and sorted(os.listdir(tmp_path)) == ["other", "x"]

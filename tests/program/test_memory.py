@@ -65,4 +65,4 @@ def test_what_the_host_reads_after_an_iteration_shares_no_memory() -> None:
             assert {key.role for key in read} == ROLES[phase]
 
 
-ROLES = {"train": {"report", "verdict", "overflow"}, "eval": {"report"}, "predict": {"activation"}}
+ROLES = {"train": {"report", "verdict", "overflow"}, "eval": {"report", "activation"}, "predict": {"activation"}}

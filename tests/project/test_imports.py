@@ -18,7 +18,7 @@ CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"
 ORDER = (
     ("errors", "events", "emulate", "_paths", "_types", "_version"),
     ("contract", "machine"),
-    ("registry", "rundir"),
+    ("registry", "rundir", "evaluation"),
     ("plugin", "init", "schedules", "ops", "data"),
     ("spec", "layers"),
     ("planning", "kernels"),

@@ -14,9 +14,9 @@ from netspec.api import evaluate, predict, run
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, EvaluationProgress, Note
 from netspec.rundir.metrics import read_metrics
-from netspec.runners.inference import find_checkpoint
+from netspec.runners.scoring import told_broken
+from netspec.runners.trained import find_checkpoint
 from netspec.runners.training import checkpoint
-from netspec.runners.training.evaluation import judge
 from netspec.runners.training.saver import listed, ranked
 
 
@@ -95,13 +95,6 @@ def test_ten_views_of_images_without_room_are_one(alone):
     assert 0 < ten.loss != one.loss  # mirrored too
 
 
-def test_one_view_from_probabilities_is_what_the_cost_layer_says():
-    probs = np.array([[0.5, 0.5, 0.0], [0.1, 0.7, 0.2]], np.float32)
-    loss, errors = judge(probs, np.array([0, 1]))
-    assert math.isclose(loss, -(math.log(0.5) + math.log(0.7)) / 2, rel_tol=1e-6)
-    assert errors == {"top1": 0.5, "top5": 0.0}  # a tie counts as an error
-
-
 def test_other_classes_are_refused(alone, tmp_path):
     for split in ("train", "val"):
         for name in ("ant", "bee", "cat"):
@@ -159,9 +152,7 @@ def test_a_set_with_no_readable_image_is_an_error(alone, tmp_path):
 
 
 def test_many_broken_images_are_told_in_a_few_lines():
-    from netspec.runners.inference import _told_broken
-
-    lines = _told_broken([f"val: {i}" for i in range(50)], 1000).splitlines()
+    lines = told_broken([f"val: {i}" for i in range(50)], 1000).splitlines()
     assert len(lines) == 22
     assert lines[-1] == "  and 30 more"
 

@@ -64,6 +64,22 @@ def test_two_cards_that_do_not_reach_each_other(expected):
     same_bits(tensors, expected)
 
 
+def test_an_evaluation_hands_over_the_probabilities_of_its_batch_while_the_next_comes_up():
+    batches = [batch(number) for number in range(4)]
+    with Session(network(TWO_TOWERS), ["cuda:0,cuda:1"], phases=("eval", "predict")) as session:
+        expected = [session.predict({"image": one["image"]}, 6) for one in batches]
+        session.stage(batches[0], "eval")
+        for number, (one, probs) in enumerate(zip(batches, expected, strict=True)):
+            session.start(0, 6, phase="eval")
+            if number + 1 < len(batches):
+                session.stage(batches[number + 1], "eval")
+            outcome = session.finish("eval")
+            np.testing.assert_allclose(session.probs("eval", 6), probs, rtol=1e-6)
+            losses = -np.log(probs[np.arange(6), one["label"][:6]])
+            assert outcome.reports["loss"]["loss"] == pytest.approx(losses.sum(), rel=1e-5)
+        assert session.captured("eval")
+
+
 def test_a_driver_that_captures_nothing(expected):
     cards.refused = {"cuStreamBeginCapture": NOT_SUPPORTED}
     tensors, captured, news = _trained("cuda:0,cuda:0")

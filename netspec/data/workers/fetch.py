@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from netspec.contract.augmentation import Augmentation, Frame, View
 from netspec.data.augment_chain import Chain
-from netspec.data.decode import Geometry, Placement, centre, show
+from netspec.data.decode import Choice, Geometry, Placement, centre, show_all
 from netspec.data.shuffle import permutation
 from netspec.data.source import BrokenImage, Split
 from netspec.data.workers.shared_ring import Rows
@@ -24,12 +24,14 @@ _MOST_TRIES = 64
 
 
 class Task(NamedTuple):
-    """Rows ``row`` to ``row + rows`` of a batch in ring slot ``slot``; they show places ``first``... of the order."""
+    """Rows ``row`` to ``row + rows`` of a batch in ring slot ``slot``; they show crops ``first``... of the epoch.
+
+    The epoch's crops are all views of the first image of the order, then those of the second ...
+    """
 
     ticket: int
     slot: int
     epoch: int
-    view: int
     first: int
     row: int
     rows: int
@@ -48,12 +50,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How images become rows: the crop, and in training the augmentations and the epoch's shuffled order."""
+    """How images become rows: the crop, and in training the augmentations and the epoch's shuffled order.
+
+    In evaluation each image becomes as many rows as there are ``views``.
+    """
 
     geometry: Geometry
     training: bool
     seed: int
     augment: Mapping[str, Augmentation]
+    views: int = 1
 
 
 class Fetcher:
@@ -72,21 +78,19 @@ class Fetcher:
         before each image. Raises NetspecError where the machine, and not an image, is at fault.
         """
         result = Result(task.ticket, task.row)
-        order = self._order_of(task.epoch)
+        order, views = self._order_of(task.epoch), self._transform.views
         tries = min(_MOST_TRIES if self._transform.training else 1, len(order))
-        for i in range(task.rows):
-            if cancelled():
-                break
-            places = range(task.first + i, task.first + i + tries)
-            candidates = (int(order[place % len(order)]) for place in places)
-            row = {name: values[i] for name, values in rows.items()}
-            shown = next((image for image in candidates if self._show(image, task, row, result.broken)), -1)
+        while (done := len(result.images)) < task.rows and not cancelled():
+            first, view = divmod(task.first + done, views)
+            some = {name: values[done : done + views - view] for name, values in rows.items()}
+            candidates = (int(order[place % len(order)]) for place in range(first, first + tries))
+            shown = next((image for image in candidates if self._show(image, task, view, some, result.broken)), -1)
             if shown < 0:
-                for values in row.values():
+                for values in some.values():
                     values[...] = 0
                 if self._transform.training:
                     result.failure = f"{tries} images in a row cannot be read"
-            result.images.append(shown)
+            result.images += [shown] * len(some["image"])
         return result
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
@@ -94,23 +98,24 @@ class Fetcher:
             self._order, self._epoch = permutation(len(self._split), self._transform.seed, epoch), epoch
         return self._order
 
-    def _show(self, image: int, task: Task, row: Rows, broken: dict[int, str]) -> bool:
+    def _show(self, image: int, task: Task, view: int, rows: Rows, broken: dict[int, str]) -> bool:
+        """Write views of the image from number ``view`` on, one a row; False where it cannot be read."""
         if image not in self._broken:
-            reason = self._written(image, task, row)
+            reason = self._written(image, task, view, rows)
             if reason is None:
                 return True
             self._broken[image] = reason
         broken[image] = self._broken[image]
         return False
 
-    def _written(self, image: int, task: Task, row: Rows) -> str | None:
-        """Write the image to its row; the reason where it cannot be read."""
-        choose: Callable[[Frame], View] = partial(_fixed, task.view)
+    def _written(self, image: int, task: Task, view: int, rows: Rows) -> str | None:
+        """Write the views; the reason where the image cannot be read."""
+        choices: Sequence[Choice] = VIEWS[view : view + len(rows["image"])]
         if self._transform.training:
             words = self._chain.draw(task.epoch, image)
-            choose = partial(self._chain.view, words)
+            choices = [partial(self._chain.view, words)]
         try:
-            show(self._split.read(image), self._transform.geometry, choose, row["image"])
+            show_all(self._split.read(image), self._transform.geometry, choices, rows["image"])
         except BrokenImage as error:
             return str(error)
         except MemoryError as error:
@@ -120,19 +125,20 @@ class Fetcher:
                 raise NetspecError(f"{self._split.name(image)}: {cause(error)}") from error
             return error.strerror or str(error)
         if self._transform.training:
-            self._chain.alter(words, row)
+            self._chain.alter(words, {name: values[0] for name, values in rows.items()})
         return None
 
 
-def _fixed(view: int, frame: Frame) -> View:
-    return frame.at(*_VIEWS[view % 5](*frame.spare), mirrored=view >= 5)
+def _fixed(place: Placement, mirrored: bool, frame: Frame) -> View:
+    return frame.at(*place(*frame.spare), mirrored)
 
 
-_VIEWS: tuple[Placement, ...] = (
+_PLACES: tuple[Placement, ...] = (
     centre,
     lambda rows, columns: (0, 0),
     lambda rows, columns: (0, columns),
     lambda rows, columns: (rows, 0),
     lambda rows, columns: (rows, columns),
 )
-"""The places of the ten views, the centre first and then the corners; views 5 to 9 are their mirror images."""
+VIEWS: tuple[Choice, ...] = tuple(partial(_fixed, place, mirror) for mirror in (False, True) for place in _PLACES)
+"""The ten views: the centre, the corners, and the mirror images of these five (paper, section 4.1)."""

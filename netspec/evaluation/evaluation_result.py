@@ -1,0 +1,115 @@
+"""What an evaluation gives back: the errors of one network, or of several whose probabilities are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from netspec.evaluation.confusion import ClassErrors, confusion_matrix, errors_by_class
+from netspec.evaluation.error_rates import Rate
+from netspec.evaluation.image_results import ImageResults
+from netspec.evaluation.significance import Difference, holm, mcnemar
+from netspec.events import EvaluationDone
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RANKS = {"top1": 1, "top5": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(EvaluationDone):
+    """The event, and what lies behind it.
+
+    ``run`` is the path that was given, ``where`` the set of images, ``classes`` the names of the network's outputs.
+    ``results`` are the single images, None where the network gives no class probabilities. Of several networks
+    ``networks`` are those alone, in the order given; ``epoch`` and ``iteration`` are 0 then, and ``loss``, ``errors``
+    and ``results`` those of their averaged probabilities.
+    """
+
+    run: str = ""
+    where: str = ""
+    classes: tuple[str, ...] = ()
+    results: ImageResults | None = field(default=None, compare=False, repr=False)
+    networks: tuple[Evaluation, ...] = field(default=(), repr=False)
+
+    @property
+    def rates(self) -> Mapping[str, Rate]:
+        """Error rates by name (top1, top5), with intervals; none without results."""
+        if self.results is None:
+            return {}
+        return {name: Rate(int(self.results.wrong(k).sum()), len(self.results)) for name, k in RANKS.items()}
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """How many images of each class (rows) were taken for each class (columns)."""
+        return confusion_matrix(self._results, len(self.classes))
+
+    @property
+    def by_class(self) -> list[ClassErrors]:
+        """The errors of each class that has images."""
+        return errors_by_class(self._results, self.confusion, self.classes)
+
+    @property
+    def members(self) -> tuple[Evaluation, ...]:
+        """The networks alone and, of several, the average last."""
+        return (*self.networks, self)
+
+    def differences(self, measure: str = "top1") -> list[Difference]:
+        """Each two of the networks, and each with the average, by McNemar's test on the images that both could read.
+
+        ``measure`` is top1 or top5.
+        """
+        pairs = list(combinations(self.members, 2))
+        counts = [_discordant(one, other, RANKS[measure]) for one, other in pairs]
+        values = [mcnemar(first, second) for first, second, _ in counts]
+        found = zip(pairs, counts, values, holm(values), strict=True)
+        return [Difference(one.run, other.run, *count, p, adjusted) for (one, other), count, p, adjusted in found]
+
+    @property
+    def _results(self) -> ImageResults:
+        if self.results is None:
+            raise ValueError(f"{self.run} gives no class probabilities")
+        return self.results
+
+
+def _discordant(one: Evaluation, other: Evaluation, k: int) -> tuple[int, int, int]:
+    """How many images only the one gets wrong, how many only the other, of how many."""
+    import numpy as np
+
+    first, second = one._results, other._results
+    _, here, there = np.intersect1d(first.index, second.index, assume_unique=True, return_indices=True)
+    a, b = first.wrong(k)[here], second.wrong(k)[there]
+    return int((a & ~b).sum()), int((b & ~a).sum()), len(here)
+
+
+def as_data(done: Evaluation, confusion: bool = False) -> dict[str, Any]:
+    """All of it as plain data for JSON, but for the single images; the matrix where ``confusion`` is asked for."""
+    alone = _figures(done) | {"classes": list(_classes(done))}
+    if confusion and done.results is not None:
+        alone["confusion"] = {"classes": list(done.classes), "counts": done.confusion.tolist()}
+    if done.networks:
+        alone["networks"] = [_figures(one) for one in done.networks]
+        alone["differences"] = {name: list(map(_difference, done.differences(name))) for name in RANKS}
+    return alone
+
+
+def _figures(done: Evaluation) -> dict[str, Any]:
+    names = [name for name in EvaluationDone.__dataclass_fields__]
+    rates = {name: rate.as_data() for name, rate in done.rates.items()}
+    return {"run": done.run, **{name: getattr(done, name) for name in names}, "set": done.where, "rates": rates}
+
+
+def _classes(done: Evaluation) -> Iterator[dict[str, Any]]:
+    for one in done.by_class if done.results is not None else ():
+        rates = {"top1": one.top1.as_data(), "top5": one.top5.as_data()}
+        yield {"name": one.name, **rates, "taken_for": one.taken_for, "taken": one.taken}
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    names = [name for name in Difference.__dataclass_fields__]
+    figures = {name: getattr(one, name) for name in names}
+    return {**figures, "difference": one.share, "significant": one.significant}

@@ -1,0 +1,95 @@
+"""Predictions as CSV or Parquet: a row an image, written so that the file is whole or absent.
+
+| column | is |
+|---|---|
+| `index` | the image's place in the set; those that could not be read are missing |
+| `image`, `label` | its name and its class |
+| `rank` | of the label, 1 for the likeliest; of equal probabilities the label comes last |
+| `loss` | -log of the label's probability |
+| `class_1`, `probability_1` ... | the likeliest classes, best first |
+| `probabilities` (Parquet) or a column `p:CLASS` a class (CSV) | all probabilities, where they are asked for |
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from netspec.evaluation.evaluation_result import Evaluation
+from netspec.evaluation.image_results import ImageResults
+from netspec.evaluation.table_files import PARQUET, arrow, vectors
+from netspec.machine.atomic_files import replacing, write_whole
+from netspec.machine.names import ESCAPED
+
+ENDINGS = (".csv", PARQUET)
+
+_AT_ONCE = 1000
+
+
+def write_predictions(path: Path, done: Evaluation) -> None:
+    """Write the images of an evaluation; the file's ending says how. Raises NetspecError where that cannot be."""
+    results = done.results
+    if results is None:
+        raise ValueError(f"{done.run} gives no class probabilities")
+    if path.suffix == PARQUET:
+        _write_parquet(path, done, results)
+    else:
+        write_whole(path, _csv(done, results))
+
+
+def _columns(done: Evaluation, results: ImageResults, some: slice) -> dict[str, Any]:
+    """The columns of some images, as lists and arrays."""
+    columns: dict[str, Any] = {
+        "index": results.index[some],
+        "image": results.names[some],
+        "label": [done.classes[number] for number in results.label[some]],
+        "rank": results.rank[some] + 1,
+        "loss": results.loss[some],
+    }
+    for place in range(results.top.shape[1]):
+        columns[f"class_{place + 1}"] = [done.classes[number] for number in results.top[some, place]]
+        columns[f"probability_{place + 1}"] = results.top_probabilities[some, place]
+    return columns
+
+
+def _pieces(results: ImageResults) -> Iterator[slice]:
+    for start in range(0, len(results), _AT_ONCE):
+        yield slice(start, start + _AT_ONCE)
+
+
+def _csv(done: Evaluation, results: ImageResults) -> Iterator[bytes]:
+    """The file in pieces, so that no more than one of them is in memory."""
+    every = results.probabilities
+    named = [f"p:{name}" for name in done.classes] if every is not None else []
+    yield _lines([[*_columns(done, results, slice(0)), *named]])
+    for some in _pieces(results):
+        rows = list(zip(*_columns(done, results, some).values(), strict=True))
+        yield _lines(rows if every is None else [[*row, *more] for row, more in zip(rows, every[some], strict=True)])
+
+
+def _lines(rows: Any) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", ESCAPED)
+
+
+def _write_parquet(path: Path, done: Evaluation, results: ImageResults) -> None:
+    """As row groups of bounded size; what was evaluated is in the schema's metadata, as JSON."""
+    pa = arrow()
+    about = {"run": done.run, "networks": [one.run for one in done.networks], "set": done.where, "split": done.split}
+    metadata = {"netspec": json.dumps({**about, "views": done.views, "classes": done.classes})}
+    with replacing(path) as aside:
+        writer = None
+        for some in _pieces(results):
+            columns = {name: pa.array(values) for name, values in _columns(done, results, some).items()}
+            if results.probabilities is not None:
+                columns["probabilities"] = vectors(pa, results.probabilities[some])
+            table = pa.table(columns, metadata=metadata)
+            writer = writer or pa.parquet.ParquetWriter(aside, table.schema)
+            writer.write_table(table)
+        assert writer is not None
+        writer.close()

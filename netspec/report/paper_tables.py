@@ -1,0 +1,114 @@
+"""The paper's tables 1 and 2 with rows of one's own below: as text, CSV or LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netspec.errors import printable
+from netspec.evaluation.error_rates import Rate
+from netspec.evaluation.evaluation_result import Evaluation
+from netspec.report.evaluation_tables import with_interval
+from netspec.report.published import FOOTNOTE, TABLES
+from netspec.report.tables import Table, table
+from netspec.report.units import nearer
+
+MEASURED = "Measured here"
+COLUMNS = ("top-1", "top-5")
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured: of how many networks, which runs, in how many views of which images."""
+
+    networks: int
+    runs: tuple[str, ...]
+    set: str
+    views: int
+    images: int
+    top1: Rate
+    top5: Rate
+
+    @property
+    def model(self) -> str:
+        """As the paper calls it: ``1 CNN``, ``5 CNNs``."""
+        return f"{self.networks} CNN{'s' * (self.networks > 1)}"
+
+    def as_data(self) -> dict[str, Any]:
+        """The row, for JSON."""
+        rates = {"top1": self.top1.as_data(), "top5": self.top5.as_data()}
+        return {"model": self.model, "runs": self.runs, "set": self.set, "views": self.views, **rates}
+
+
+def measured_rows(done: Evaluation) -> list[Row]:
+    """A row for each network alone and, of several, one for their average."""
+    runs = [printable(nearer(one.run)) for one in done.networks or (done,)]
+    names = [*((run,) for run in runs), *([tuple(runs)] if done.networks else [])]
+    return [
+        Row(len(own), own, printable(nearer(one.where)), one.views, one.images, *one.rates.values())
+        for own, one in zip(names, done.members, strict=True)
+    ]
+
+
+def as_text(rows: Sequence[Row]) -> list[Table | str]:
+    """For the terminal."""
+    parts: list[Table | str] = []
+    for one in TABLES:
+        lines = [[row.model, *map(_percent, row.errors)] for row in one.rows]
+        parts += [table(["model", *one.columns], lines, right=one.columns, title=one.title)]
+    columns = ["model", "runs", "set", "views", "images", *(f"{name} (95 %)" for name in COLUMNS)]
+    own = [[row.model, ", ".join(row.runs), row.set, row.views, f"{row.images:,}", *_errors(row)] for row in rows]
+    measured = table(columns, own, right=columns[3:], fold=["runs", "set"], title=MEASURED)
+    return [*parts, FOOTNOTE, "", measured]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One table: a line for each model and set; errors in percent."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    head = ["table", "model", "runs", "set", "views", "images"]
+    out.writerow([*head, *(part for name in COLUMNS for part in (name, f"{name} low", f"{name} high"))])
+    for one in TABLES:
+        for published, where, errors in one.by_set():
+            cells = [cell for value in errors for cell in (value, "", "")]
+            out.writerow([one.title.partition(":")[0], published.model, "", where, "", "", *cells])
+    for row in rows:
+        limits = [100 * value for rate in (row.top1, row.top5) for value in (rate.share, *rate.interval)]
+        cells = [f"{value:.2f}" for value in limits]
+        out.writerow([MEASURED, row.model, "; ".join(row.runs), row.set, row.views, row.images, *cells])
+    return text.getvalue()
+
+
+def as_latex(rows: Sequence[Row]) -> str:
+    """Three tabulars, in LaTeX without packages."""
+    parts = []
+    for one in TABLES:
+        lines = [[row.model, *map(_percent, row.errors)] for row in one.rows]
+        parts.append(_tabular(one.title, "l" + "r" * len(one.columns), ["Model", *one.columns], lines))
+    columns = ["Model", "Runs", "Set", "Views", "Images", *COLUMNS]
+    own = [[row.model, ", ".join(row.runs), row.set, str(row.views), f"{row.images:,}", *_errors(row)] for row in rows]
+    return "\n".join([*parts, f"% {FOOTNOTE}", _tabular(MEASURED, "lp{5cm}p{3cm}rrrr", columns, own)])
+
+
+def _tabular(title: str, layout: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (columns, *rows)]
+    body = [lines[0], r"\hline", *lines[1:]]
+    return "\n".join([f"% {title}", f"\\begin{{tabular}}{{{layout}}}", *body, r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _errors(row: Row) -> list[str]:
+    return [with_interval(row.top1), with_interval(row.top5)]
+
+
+def _percent(value: float | None) -> str:
+    return "--" if value is None else f"{value:.1f} %"

@@ -1,0 +1,179 @@
+"""Evaluation of trained networks, image by image: one network, or several whose probabilities are averaged.
+
+Networks are evaluated one after the other, each streamed through in batches. Of one network nothing is kept but some 50
+bytes an image; of several the sum of their probabilities besides, 4 bytes an image and class.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netspec.data.index.classes import listed
+from netspec.data.source import Split
+from netspec.errors import NetspecError
+from netspec.evaluation.evaluation_result import RANKS, Evaluation
+from netspec.evaluation.image_results import ImageResults, Judge
+from netspec.events import EvaluationDone, Listener, Note
+from netspec.planning import build
+from netspec.planning.trainable import count_outputs
+from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
+from netspec.runners.trained import Trained, nobody, once
+from netspec.runners.training.checkpoint import Record
+from netspec.runners.training.nonfinite import NotFinite
+
+Order = NDArray[np.int64]
+
+_BROKEN_TOLD = 20
+_AVERAGED_AT_ONCE = 4096
+
+
+def evaluate_networks(paths: Sequence[Path], asked: Asked, listener: Listener | None) -> Evaluation:
+    """See ``netspec.api.evaluate``."""
+    emit = once(listener or nobody)
+    networks = open_all(paths, asked, emit)
+    images = open_images(networks[0], asked, emit)
+    if len(networks) == 1:
+        return _Member(networks[0], None).evaluate(images, asked, emit)
+    members = [_Member(network, class_order(networks[0], network)) for network in networks]
+    asked = replace(asked, views=asked.views or networks[0].spec.data.views)
+    average = Average(len(images))
+    alone = [one.evaluate(images, replace(asked, probabilities=False), emit, average.add) for one in members]
+    return _together(alone, average, images, asked)
+
+
+def class_order(first: Trained, other: Trained) -> Order | None:
+    """The other network's output for each of the first one's; None where they agree.
+
+    Raises NetspecError where the two do not tell the same classes apart.
+    """
+    ours, theirs = (output_names(network) for network in (first, other))
+    if ours == theirs:
+        return None
+    alone = [(sorted(set(a) - set(b)), network) for a, b, network in ((ours, theirs, first), (theirs, ours, other))]
+    only = [f"only {network.path} knows {listed(names)}" for names, network in alone if names]
+    if only:
+        raise NetspecError(f"networks of different classes have no average: {', '.join(only)}")
+    places = {name: place for place, name in enumerate(theirs)}
+    return np.array([places[name] for name in ours], np.int64)
+
+
+def output_names(network: Trained) -> tuple[str, ...]:
+    """The network's classes; an output that has none is called by its number. Empty without class probabilities."""
+    classes, outputs = network.record.classes, count_outputs(build(network.spec, "eval", 1))
+    if outputs is None:
+        return ()
+    return (*classes[:outputs], *(f"output {number}" for number in range(len(classes), outputs)))
+
+
+class Average:
+    """The mean of several networks' probabilities: float32 (images, classes), which is all that it holds."""
+
+    def __init__(self, images: int) -> None:
+        self._sums = np.zeros((images, 0), np.float32)
+        self._seen = np.zeros(images, np.int64)
+
+    def add(self, indices: Indices, rows: Rows) -> None:
+        """Some images' probabilities by one network."""
+        if not self._sums.shape[1]:
+            self._sums = np.zeros((len(self._sums), rows.shape[1]), np.float32)
+        self._sums[indices] += rows
+        self._seen[indices] += 1
+
+    def pieces(self, networks: int) -> Iterator[tuple[Indices, Rows]]:
+        """The means of the images that all networks have seen, some at a time."""
+        seen = np.flatnonzero(self._seen == networks)
+        for start in range(0, len(seen), _AVERAGED_AT_ONCE):
+            some = seen[start : start + _AVERAGED_AT_ONCE]
+            yield some, self._sums[some] / np.float32(networks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A network to be evaluated, alone or among others; ``order`` sorts its outputs as the first network's are."""
+
+    network: Trained
+    order: Order | None
+
+    def evaluate(self, images: Split, asked: Asked, emit: Listener, also: Take | None = None) -> Evaluation:
+        """Errors over the images, whose labels are the first network's; ``also`` hears the probabilities too."""
+        network, views = self.network, asked.views or self.network.spec.data.views
+        names = output_names(network)
+        if not names and (views > 1 or also):
+            raise NetspecError(f"{network.path}: the network gives no class probabilities that could be averaged")
+        judge = Judge(images.labels, asked.top, asked.probabilities)
+
+        def take(indices: Indices, rows: Rows) -> None:
+            ordered = rows if self.order is None else rows[:, self.order]
+            judge.add(indices, ordered)
+            if also:
+                also(indices, ordered)
+
+        try:
+            streamed = stream(network, self._labelled(images), views, asked, emit, take if names else None)
+        except NotFinite as error:
+            raise NotFinite(f"{network.file}: {error}") from error
+        results = judge.results(images.name) if names else None
+        done = _event(network.record, streamed, results, views, asked.split)
+        if streamed.broken:
+            emit(Note(told_broken([f"{asked.split}: {name}: {why}" for name, why in streamed.broken], done.images)))
+        emit(done)
+        ordered = names if self.order is None else tuple(names[place] for place in self.order)
+        return _evaluation(done, str(network.path), images.where, ordered, results)
+
+    def _labelled(self, images: Split) -> Split:
+        """The images with labels that are the network's own outputs."""
+        if self.order is None:
+            return images
+        own = copy.copy(images)
+        own.labels = self.order.astype(np.int32)[images.labels]
+        return own
+
+
+def _event(
+    record: Record, streamed: Streamed, results: ImageResults | None, views: int, split: str
+) -> EvaluationDone:
+    """The figures: what the cost layers report, but for the answer's own errors, which are those of its results."""
+    loss, errors = streamed.tally.loss, streamed.tally.errors
+    if results is not None:
+        own = {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
+        errors = own if views > 1 else errors | {name: own[name] for name in own if name in errors}
+        loss = float(results.loss.mean(dtype=np.float64)) if views > 1 else loss
+    images = streamed.images if results is None else len(results)
+    place, broken = (record.epoch, record.iteration), len(streamed.broken)
+    return EvaluationDone(*place, split, loss, errors, images, streamed.seconds, broken=broken, views=views)
+
+
+def _together(alone: Sequence[Evaluation], average: Average, images: Split, asked: Asked) -> Evaluation:
+    """The evaluation of the averaged probabilities, beside those of each network alone."""
+    judge = Judge(images.labels, asked.top, asked.probabilities)
+    for indices, rows in average.pieces(len(alone)):
+        judge.add(indices, rows)
+    results = judge.results(images.name)
+    loss = float(results.loss.mean(dtype=np.float64))
+    errors = {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
+    seconds, broken = sum(one.seconds for one in alone), max(one.broken for one in alone)
+    views = alone[0].views
+    done = EvaluationDone(0, 0, asked.split, loss, errors, len(results), seconds, broken=broken, views=views)
+    whole = _evaluation(done, f"average of {len(alone)}", images.where, alone[0].classes, results)
+    return replace(whole, networks=tuple(alone))
+
+
+def _evaluation(
+    done: EvaluationDone, run: str, where: str, classes: tuple[str, ...], results: ImageResults | None
+) -> Evaluation:
+    figures = {field.name: getattr(done, field.name) for field in fields(EvaluationDone)}
+    return Evaluation(**figures, run=run, where=where, classes=classes, results=results)
+
+
+def told_broken(broken: Sequence[str], counted: int) -> str:
+    """Which images could not be read, and over how many the figures are."""
+    count = len(broken)
+    head = f"{count:,} of {counted + count:,} images could not be read; the figures are over the other {counted:,}"
+    more = [f"and {count - _BROKEN_TOLD:,} more"] if count > _BROKEN_TOLD else []
+    return "\n  ".join([f"{head}:", *broken[:_BROKEN_TOLD], *more])

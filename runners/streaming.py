@@ -1,0 +1,144 @@
+"""A set of images streamed through a trained network, batch by batch: what evaluation and features are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netspec._types import Binding
+from netspec.contract.kernel import Phase
+from netspec.data.dataset import open_split
+from netspec.data.pipeline import Pipeline
+from netspec.data.source import Split
+from netspec.data.workers.pool import workers_note
+from netspec.errors import NetspecError
+from netspec.evaluation.image_results import Views
+from netspec.events import EvaluationProgress, Listener, Note
+from netspec.planning.trainable import input_names
+from netspec.runners.execution.replay import explain
+from netspec.runners.execution.session import Outcome, Session
+from netspec.runners.trained import Trained, open_trained
+from netspec.runners.training import nonfinite
+from netspec.runners.training.evaluation import Shown, explained, forward, rows_not_finite
+from netspec.runners.training.nonfinite import NotFinite
+from netspec.runners.training.prefetch import Fetched
+from netspec.runners.training.request import with_data
+from netspec.runners.training.tally import Tally
+from netspec.spec.types import Spec
+
+Indices = NDArray[np.int64]
+Rows = NDArray[np.float32]
+Take = Callable[[Indices, Rows], object]
+"""Hears the places of some images in the set, and what the network gives for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be evaluated, and how; see ``netspec.api.evaluate``."""
+
+    binding: Binding
+    data: str | Path | None = None
+    split: Literal["train", "val"] = "val"
+    views: int | None = None
+    batch: int | None = None
+    workers: int | None = None
+    top: int = 5
+    probabilities: bool = False
+
+
+def open_all(paths: Sequence[Path], asked: Asked, emit: Listener) -> list[Trained]:
+    """The networks of these runs or checkpoints; of several no parameters are held before their turn comes."""
+    if not paths:
+        raise NetspecError("name a run or a checkpoint to evaluate")
+    if asked.views not in (None, 1, 10):
+        raise NetspecError(f"views must be 1 or 10, got {asked.views}")
+    if asked.top < 1:
+        raise NetspecError(f"top must be 1 or more, got {asked.top}")
+    opened = []
+    for path in paths:
+        network = open_trained(path, asked.binding, emit)
+        emit(Note(f"{network.file}: iteration {network.record.iteration:,}"))
+        opened.append(network if len(paths) == 1 else network.without_tensors())
+    return opened
+
+
+def open_images(network: Trained, asked: Asked, emit: Listener) -> Split:
+    """The set that is asked for, or else the network's own, with labels in the order of the network's classes."""
+    spec = with_data(network.spec, asked.data, evaluated=True)
+    opened = open_split(spec.data, spec.train.seed, asked.split, network.record.classes)
+    slow = workers_note(spec.data.workers if asked.workers is None else asked.workers)
+    for note in (*opened.notes, *([slow] if slow else [])):
+        emit(Note(note))
+    return opened.split
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """How a set went through a network: the cost layers' reports, and names and reasons of images not read."""
+
+    tally: Tally
+    images: int
+    broken: Sequence[tuple[str, str]]
+    seconds: float
+
+
+def stream(
+    network: Trained,
+    images: Split,
+    views: int,
+    asked: Asked,
+    emit: Listener,
+    take: Take | None,
+    spec: Spec | None = None,
+) -> Streamed:
+    """Forward a set through a network; ``take`` hears what it gives for each image, averaged over the views.
+
+    ``spec`` is another network with this one's parameters, of which ``take`` hears the last layer. Raises NotFinite
+    where a number is not finite, NetspecError where no image can be read.
+    """
+    tally, merged, count = Tally(), Views(views), 0
+    phase: Phase = "eval" if views == 1 and spec is None else "predict"
+    batch = min(asked.batch or network.spec.train.batch, len(images) * views)
+    what = "probabilities" if spec is None else "features"
+    data, names = replace(network.spec.data, views=cast(Literal[1, 10], views)), input_names(network.spec)
+    shape, shown = network.spec.inputs[names[0]].shape, Shown(emit, len(images))
+    with (
+        Pipeline(images, data, "val", batch, shape, network.spec.train.seed, asked.workers) as batches,
+        network.session(asked.binding, phase, batch, emit, spec) as session,
+        closing(forward(session, batches, names, phase)) as steps,
+    ):
+        began = time.perf_counter()
+        for fetched, outcome in steps:
+            if outcome is not None:
+                indices, rows = _checked(session, phase, fetched, outcome, images, what)
+                tally.add(outcome.reports)
+                if take is not None and rows is not None:
+                    take(*merged.add(indices, rows))
+                count += fetched.batch.valid
+                shown(count // views)
+        broken, seconds = batches.broken, time.perf_counter() - began
+    if not count:
+        raise nonfinite.none_readable(len(images), broken)
+    emit(EvaluationProgress(count // views, count // views))
+    return Streamed(tally, count // views, broken, seconds)
+
+
+def _checked(
+    session: Session, phase: Phase, fetched: Fetched, outcome: Outcome, images: Split, what: str
+) -> tuple[Indices, Rows | None]:
+    """The places of a batch's images and what the network gives for them, which is finite."""
+    valid = fetched.batch.valid
+    nonfinite.check_reports(outcome.reports, partial(explained, partial(explain, session), fetched))
+    indices, rows = fetched.batch.indices[:valid], session.probs(phase, valid)
+    if phase == "predict" and rows is not None:
+        for row, reason in rows_not_finite(session, fetched.arrays, rows, what).items():
+            raise NotFinite(f"{images.name(int(indices[row]))}: {reason}")
+    return indices, rows

@@ -1,0 +1,123 @@
+"""A trained network: a run's best checkpoint or a file, its spec and plugins, and sessions with its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from netspec._types import Binding
+from netspec.contract.kernel import Phase
+from netspec.errors import NetspecError
+from netspec.events import Event, Listener, Note
+from netspec.machine.cleanup import on_error
+from netspec.registry import installed_faults
+from netspec.rundir.directory import CHECKPOINTS
+from netspec.rundir.run_files import Damaged
+from netspec.runners.execution.session import Session
+from netspec.runners.recorded_plugins import load_again
+from netspec.runners.training import checkpoint
+from netspec.runners.training.checkpoint import Checkpoint, Record
+from netspec.runners.training.saver import listed, ranked
+from netspec.spec import from_canonical
+from netspec.spec.types import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A checkpoint and its spec; ``path`` is what was asked for: a run directory or a file."""
+
+    path: Path
+    found: Checkpoint
+    spec: Spec
+
+    @property
+    def record(self) -> Record:
+        """What the checkpoint says of its run."""
+        return self.found.record
+
+    @property
+    def file(self) -> Path:
+        """The checkpoint's file."""
+        assert self.found.path is not None
+        return self.found.path
+
+    def without_tensors(self) -> Trained:
+        """The same, which reads its tensors again when a session is made: so that of several one is in memory."""
+        return replace(self, found=replace(self.found, tensors={}))
+
+    def session(
+        self, binding: Binding, phase: Phase, batch: int, emit: Listener, spec: Spec | None = None
+    ) -> Session:
+        """A session with the checkpoint's parameters; its momentum is left aside.
+
+        ``spec`` is another one whose layers have parameters of this one's. Raises NetspecError.
+        """
+        tensors = self.found.tensors or checkpoint.read(self.file).tensors
+        session = Session(spec or self.spec, binding.names, runner=binding.runner, phases=(phase,), eval_batch=batch)
+        with on_error(session.close):
+            wanted = session.store.shapes()
+            try:
+                session.store.load({name: array for name, array in tensors.items() if name in wanted})
+            except NetspecError as error:
+                raise NetspecError(f"{self.file}: {error}") from error
+        for note in session.notes:
+            emit(Note(note))
+        return session
+
+
+def open_trained(path: Path, binding: Binding, emit: Listener) -> Trained:
+    """The checkpoint and its spec; the plugins that it was made with are loaded, and what is odd is told."""
+    found, damaged = find_checkpoint(path)
+    plugins = load_again(found.record.plugins, binding.plugins, path if path.is_dir() else None)
+    changes = (f"changed: {change}" for change in plugins.changes)
+    passed = (f"{error}; passed over" for error in damaged)
+    for note in (*passed, *plugins.notes, *changes, *installed_faults()):
+        emit(Note(note))
+    return Trained(path, found, from_canonical(found.record.spec, str(found.path)))
+
+
+def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:
+    """A checkpoint file, or a run's best whole one, and what is wrong with better ones.
+
+    Raises NetspecError where there is none. A run that trains meanwhile may delete a checkpoint that has been listed:
+    then the folder is looked at again.
+    """
+    if not path.is_dir():
+        return checkpoint.read(checkpoint.named(path)), []
+    while True:
+        before = listed(path / CHECKPOINTS)
+        try:
+            return _best_whole(path)
+        except NetspecError:
+            if listed(path / CHECKPOINTS) == before:
+                raise
+
+
+def _best_whole(run: Path) -> tuple[Checkpoint, list[Damaged]]:
+    damaged: list[Damaged] = []
+    for kept in ranked(run / CHECKPOINTS):
+        try:
+            return checkpoint.read(kept.path), damaged
+        except Damaged as error:
+            damaged.append(error)
+    if damaged:
+        raise NetspecError(f"{run}: no checkpoint is whole and finite:\n" + "\n".join(map(str, damaged)))
+    raise NetspecError(f"{run}: no checkpoint there; give a run directory or a checkpoint file")
+
+
+def nobody(event: Event) -> None:
+    """A listener where nobody listens."""
+
+
+def once(emit: Listener) -> Listener:
+    """The listener without notes that it has heard: several networks on one machine have most of them in common."""
+    heard: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if not isinstance(event, Note):
+            emit(event)
+        elif event.text not in heard:
+            heard.add(event.text)
+            emit(event)
+
+    return listen
