@@ -61,7 +61,7 @@ SECTIONS = {
     "scaling": Section("scaling-cpu", tables.scaling, "scaling_cpu.py", "--quick"),
     "layers": Section("layers-cpu", tables.layers, "layers_cpu.py --batch 64 --rounds 5", "--batch 16 --rounds 2"),
     "data": Section("data", tables.data, "data.py", "--rounds 1"),
-    "views": Section("views", tables.views, "views.py --rounds 5", "--rounds 1"),
+    "views": Section("views", tables.views, "views.py", "--rounds 1"),
     "checkpoint": Section("checkpoint", tables.checkpoint, "checkpoint.py", "--batch 16 --rounds 1"),
 }
 

@@ -140,7 +140,9 @@ def views(result: Result) -> list[str]:
         ]
         for row in result["rows"]
     ]
-    return table(head, rows)
+    machine = f"{result['cores']} cores of {result['cpu']}"
+    measured_on = f"Measured {result['date']}, {machine}, {result['images']}, {result['rounds']} rounds."
+    return [measured_on, "", *table(head, rows)]
 
 
 def checkpoint(result: Result) -> list[str]:

@@ -22,7 +22,7 @@ from data import SIZE, circumstances, prepare
 
 import netspec
 
-SPECS = {"alexnet": 64, "quickstart": 512}
+SPECS = {"alexnet": 256, "quickstart": 1000}
 """The networks, and how many images each sees."""
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--specs", nargs="+", choices=SPECS, default=list(SPECS), help="the networks (default: both)")
     parser.add_argument("--batch", type=int, default=64, help="crops a batch (default 64)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
     parser.add_argument("--devices", help="as netspec eval --devices takes them")
     parser.add_argument("--json", type=Path, help="write the result there too, for machines")
     options = parser.parse_args()

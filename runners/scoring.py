@@ -1,6 +1,6 @@
 """Evaluation of trained networks, image by image: one network, or several whose probabilities are averaged.
 
-Networks are evaluated one after the other, each streamed through in batches. Of one network nothing is kept but some 50
+Networks are evaluated one after the other, each streamed through in batches. Of each nothing is kept but some 200
 bytes an image; of several the sum of their probabilities besides, 4 bytes an image and class.
 """
 

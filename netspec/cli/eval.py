@@ -62,6 +62,7 @@ def command(
       netspec eval RUN --split train --json
     """
     from netspec.api import evaluate
+    from netspec.errors import NetspecError
     from netspec.report.progress import progress
 
     if not out and (top is not None or probabilities):
@@ -76,6 +77,8 @@ def command(
             listener=listener,
             **given,
         )
+    if done.results is None and (out or by_class or confusion):
+        raise NetspecError(f"{done.run}: the network gives no class probabilities: there is its loss alone")
     _write(out, done)
     if as_json:
         _emit(done, confusion)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_tools import MINI, netspec
+from cli_tools import MINI, ROOT, netspec
 
 QUIET = ("--workers", 0, "--devices", "cpu:0,cpu:1")
 
@@ -118,6 +118,18 @@ def test_without_pyarrow_the_extra_is_named(paths, monkeypatch):
     for command in (("eval", paths[0], "--out", "x.parquet"), ("features", paths[0], "-o", "x.parquet")):
         said = check(netspec(*command, *QUIET), 1)
         assert "pip install 'netspec[parquet]'" in said.err and said.err.count("\n") == 1
+
+
+def test_of_a_network_without_probabilities_there_is_the_loss_alone(folder):
+    plugin = ("--plugin", ROOT / "tests" / "plugins" / "squared_cost.py")
+    (folder / "squared.yaml").write_text(MINI.replace("softmax_loss", "squared_cost").replace("name: mini", "name: sq"))
+    trained = check(netspec("run", "squared.yaml", *plugin, *QUIET))
+    made = re.search(r"^the run lies in (.+)$", trained.out, re.MULTILINE)
+    assert "evaluated val" in check(netspec("eval", made[1], *plugin, *QUIET)).out
+    for more in (("--out", "x.csv"), ("--classes",), ("--confusion",)):
+        said = check(netspec("eval", made[1], *more, *plugin, *QUIET), 1)
+        assert said.err == f"error: {made[1]}: the network gives no class probabilities: there is its loss alone\n"
+    assert "gives no class probabilities" in check(netspec("table", made[1], *plugin, *QUIET), 1).err
 
 
 PUBLISHED = {"37.5", "17.0", "47.1", "28.2", "45.7", "25.7", "26.2", "40.7", "18.2", "38.1", "16.4", "39.0", "16.6"}
