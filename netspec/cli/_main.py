@@ -31,6 +31,7 @@ COMMANDS = {
         "curves": "Draw error and loss.",
     },
     "Find your way": {
+        "data": "Prepare images to train from, and take their statistics.",
         "layers": "List, explain and check layer types.",
         "devices": "The devices of this machine.",
         "tune": "Time kernels on this machine, and keep the fastest.",

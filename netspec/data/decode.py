@@ -170,9 +170,18 @@ def _cut(image: Image.Image, geometry: Geometry, at: tuple[int, int], scaled: tu
     if image.size == scaled[::-1]:
         whole = image.size == (geometry.width, geometry.height)
         return image if whole else image.crop((at[1], at[0], right, bottom))
-    y, x = image.height / scaled[0], image.width / scaled[1]
-    box = (at[1] * x, at[0] * y, min(right * x, image.width), min(bottom * y, image.height))
+    box = source_box(image.size, at, geometry, scaled)
     return image.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR, box)
+
+
+def source_box(
+    size: tuple[int, int], at: tuple[int, int], geometry: Geometry, scaled: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """The crop at a (row, column) of the resized picture, as (left, top, right, bottom) in one of (width, height)."""
+    width, height = size
+    y, x = height / scaled[0], width / scaled[1]
+    bottom, right = at[0] + geometry.height, at[1] + geometry.width
+    return at[1] * x, at[0] * y, min(right * x, width), min(bottom * y, height)
 
 
 def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, int]]:
@@ -182,7 +191,7 @@ def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, i
     image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
         raise BrokenImage(f"{image.width} x {image.height} pixels; more than {MOST_PIXELS:,} are refused")
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
+    turn = _TURNS.get(exif_turn(image))
     turned = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     size = image.size if turned else image.size[::-1]
     if image.format == "PNG":
@@ -193,9 +202,19 @@ def _open(encoded: bytes, geometry: Geometry) -> tuple[Image.Image, tuple[int, i
     return (plain.transpose(turn) if turn is not None else plain), size
 
 
+def exif_turn(image: Image.Image) -> int:
+    """The EXIF orientation of a picture that is not upright, from 2 to 8; 0 where it is."""
+    orientation = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+    return orientation if orientation in _TURNS else 0
+
+
+def drafted(size: tuple[int, int], scaled: tuple[int, int]) -> float:
+    """By how much a JPEG of (height, width) is reduced in decoding, which leaves twice the wanted size; 0: not."""
+    factor = min(size[0] / scaled[0], size[1] / scaled[1]) / _DRAFT_MARGIN
+    return factor if factor >= 2 else 0
+
+
 def _draft(image: ImageFile.ImageFile, geometry: Geometry, size: tuple[int, int]) -> None:
     """Let libjpeg decode at a reduced scale where that still leaves twice the wanted size."""
-    scaled = geometry.scaled(*size)
-    factor = min(size[0] / scaled[0], size[1] / scaled[1]) / _DRAFT_MARGIN
-    if factor >= 2:
+    if factor := drafted(size, geometry.scaled(*size)):
         image.draft(image.mode, (int(image.width / factor), int(image.height / factor)))

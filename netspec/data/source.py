@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from netspec.data.index.listing import Listing
+    from netspec.data.statistics import Statistics
 
 SplitName = Literal["train", "val"]
 
@@ -58,6 +59,34 @@ class Split(ABC):
         """The same images with a short side near ``pixels``, from a source that can draw them at any size."""
         return self
 
+    def part(self, indices: NDArray[np.int64]) -> Split:
+        """Some of the images as a split of their own, which pickles small where the source can make it so."""
+        return Part(self, indices)
+
+    def statistics(self) -> Statistics | None:
+        """Mean image and covariance of all its images as they are stored, where they have been computed and kept."""
+        return None
+
+
+class Part(Split):
+    """Some images of another split."""
+
+    def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
+        self.labels, self.where = split.labels[indices], split.where
+        self._split, self._indices = split, indices
+
+    def name(self, i: int) -> str:
+        """The name in the other split."""
+        return self._split.name(int(self._indices[i]))
+
+    def read(self, i: int) -> Image | bytes:
+        """The image of the other split."""
+        return self._split.read(int(self._indices[i]))
+
+    def at_size(self, pixels: int) -> Part:
+        """The same images of the split at that size."""
+        return Part(self._split.at_size(pixels), self._indices)
+
 
 class Source(ABC):
     """Where images are: a training split, a validation split or both."""
@@ -75,6 +104,10 @@ class Source(ABC):
     def counts(cls, attrs: Mapping[str, Any]) -> tuple[int, int, int] | None:
         """Training images, validation images and classes, where the attributes alone say so."""
         return None
+
+    def class_words(self) -> Mapping[str, str]:
+        """What classes are called by people, by their names, where the source says so: ``tench, Tinca tinca``."""
+        return {}
 
     @abstractmethod
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:

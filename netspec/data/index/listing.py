@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.int32]
     MakeSplit = Callable[[list[tuple[bytes, Any]], Labels], Split]
+    FindLabels = Callable[[], dict[bytes, bytes] | None]
 
 Images = list[tuple[bytes, Any]]
 """Path below the split and node of each image."""
@@ -93,13 +94,15 @@ def missing_classes(listing: Listing, classes: Sequence[str]) -> list[str]:
     return [name for name in numbers_by_name(classes) if name not in found]
 
 
-def list_images(walk: Walk, make: MakeSplit) -> Listing:
+def list_images(walk: Walk, make: MakeSplit, labels: FindLabels = lambda: None) -> Listing:
     """List what lies below a split's folder; ``make`` makes the split of images and labels.
 
-    Where the walk wants val_annotations.txt and finds it, that file gives the classes. Raises NetspecError where no
-    image is found, or none that has a class.
+    Where the walk wants val_annotations.txt and finds it, that file gives the classes; where no image lies in a class
+    folder, those that ``labels`` finds. Raises NetspecError where no image is found, or none that has a class.
     """
     by_folder, unclassified, classes = _collect(walk)
+    if classes is None and unclassified and not any(by_folder.values()):
+        classes = labels()
     full = {class_name(folder) for folder, images in by_folder.items() if images}
     empty = sorted({class_name(folder) for folder in by_folder} - full)
     if classes is not None:
@@ -150,8 +153,12 @@ def _by_label_file(images: Images, classes: dict[bytes, bytes], walk: Walk) -> d
     for key in unused:
         walk.passed.add(UNUSED, key)
     if images and not by_class:
-        raise NetspecError(f"{walk.where}: {LABELS.decode()} names none of the images there")
+        raise NetspecError(f"{walk.where}: {_list_name(walk)} names none of the images there")
     return by_class
+
+
+def _list_name(walk: Walk) -> str:
+    return LABELS.decode() if any(entry.name == walk.wanted for entry in walk.top()) else "the list of classes"
 
 
 def _pass_over(unclassified: Images, walk: Walk, others: bool) -> None:

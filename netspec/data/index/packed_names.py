@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class PackedNames:
@@ -11,10 +11,15 @@ class PackedNames:
     def __init__(self, names: Sequence[bytes]) -> None:
         import numpy as np
 
-        self._text = b"".join(names)
+        self.text = b"".join(names)
+        """All of them, one after the other."""
         self._ends = np.cumsum(np.fromiter((len(name) for name in names), np.int64, len(names)))
 
     def __getitem__(self, i: int) -> bytes:
         """The i-th name, for i from 0."""
         start = int(self._ends[i - 1]) if i else 0
-        return self._text[start : int(self._ends[i])]
+        return self.text[start : int(self._ends[i])]
+
+    def part(self, indices: Iterable[int]) -> PackedNames:
+        """Some of the names."""
+        return PackedNames([self[i] for i in indices])

@@ -1,0 +1,130 @@
+"""The index of a prepared set, ``index.jsonl``: what is in which shard, so that no header of an archive is read.
+
+One JSON object a line. The first says how the set was made: format version, source, options, classes with their words,
+and for each split how many images and shards it has. A line for each shard follows, appended when the shard is whole,
+so that the file is the journal of an unfinished set too: the set is finished when every shard has its line. Of two
+lines of one shard the later counts. A line that a kill cut short is as if it were not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from netspec.data.source import SplitName
+from netspec.errors import NetspecError, printable
+from netspec.machine.atomic_files import write_all, write_whole
+
+INDEX, STATISTICS = "index.jsonl", "statistics.npz"
+VERSION = 1
+_KEY = "netspec_shards"
+AGAIN = "netspec data prepare with the same source and options goes on where it stopped"
+
+
+class Record(NamedTuple):
+    """A shard that is whole: its size and digest, and of each image name, class, place and size in bytes.
+
+    ``remarks`` are (kind, image in the source, detail) of images that are broken or were not as they should be.
+    """
+
+    shard: str
+    bytes: int
+    sha256: str
+    names: list[str]
+    labels: list[int]
+    offsets: list[int]
+    sizes: list[int]
+    remarks: list[tuple[str, str, str]]
+
+
+@dataclass
+class ShardIndex:
+    """An index as it was read: the first line, and the records of whole shards by file name."""
+
+    folder: Path
+    header: Mapping[str, Any]
+    records: dict[str, Record] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by index."""
+        return tuple(name for name, _ in self.header["classes"])
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What classes are called by people, where it is known."""
+        return {name: words for name, words in self.header["classes"] if words}
+
+    def shards(self, split: SplitName) -> list[str]:
+        """File names of a split's shards, whole or not; none where the set has no such split."""
+        return shard_names(split, self.header["splits"].get(split, {}).get("shards", 0))
+
+    def digest(self, split: SplitName) -> str:
+        """Of all shards of a split that is finished, hexadecimal."""
+        every = "".join(self.records[name].sha256 for name in self.shards(split))
+        return hashlib.sha256(every.encode()).hexdigest()
+
+    def unfinished(self) -> list[str]:
+        """Shards that are not there yet."""
+        return [name for split in self.header["splits"] for name in self.shards(split) if name not in self.records]
+
+
+def shard_names(split: str, count: int) -> list[str]:
+    """``train-00000.tar``, ``train-00001.tar``, ..."""
+    return [f"{split}-{number:05}.tar" for number in range(count)]
+
+
+def header_of(**content: Any) -> dict[str, Any]:
+    """The first line of an index."""
+    return {_KEY: VERSION, **content}
+
+
+def read_index(folder: Path) -> ShardIndex:
+    """The index of a folder, finished or not; raises NetspecError where it is none that this version reads."""
+    path = folder / INDEX
+    try:
+        with path.open("rb") as file:
+            lines = _objects(file)
+            header = next(lines, None)
+            if not isinstance(header, dict) or _KEY not in header:
+                raise NetspecError(f"{printable(path)}: is no index of shards, or a damaged one; prepare the set again")
+            if header[_KEY] != VERSION:
+                version = f"is of format {header[_KEY]}, and this netspec reads format {VERSION}"
+                raise NetspecError(f"{printable(path)}: {version}; prepare the set again")
+            index = ShardIndex(folder, header)
+            for line in lines:
+                record = Record(**line)
+                index.records[record.shard] = record
+    except OSError as error:
+        raise NetspecError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+    except (TypeError, KeyError, ValueError) as error:
+        raise NetspecError(f"{printable(path)}: is damaged ({error}); remove it and prepare the set again") from error
+    return index
+
+
+def _objects(file: Any) -> Iterator[Any]:
+    for line in file:
+        if line.endswith(b"\n"):
+            yield json.loads(line)
+
+
+def write_index(index: ShardIndex) -> None:
+    """Write it whole, the shards in order: the same set gives the same bytes, however it came about."""
+    every = [name for split in index.header["splits"] for name in index.shards(split)]
+    records = (index.records[name] for name in every if name in index.records)
+    write_whole(index.folder / INDEX, [_line(index.header), *(_line(record._asdict()) for record in records)])
+
+
+def append(handle: int, record: Record) -> None:
+    """Append a shard's line, and see to it that it lasts; raises OSError."""
+    write_all(handle, _line(record._asdict()))
+    os.fsync(handle)
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
