@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,30 @@ from netspec.data.settings import DataSpec
 from netspec.data.shuffle import sample
 from netspec.data.source import Split
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _BATCH = 64
+
+
+class Sample(Split):
+    """Some images of another split."""
+
+    def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
+        self.labels, self.where = split.labels[indices], split.where
+        self._split, self._indices = split, indices
+
+    def name(self, i: int) -> str:
+        """The name in the other split."""
+        return self._split.name(int(self._indices[i]))
+
+    def read(self, i: int) -> Image | bytes:
+        """The image of the other split."""
+        return self._split.read(int(self._indices[i]))
+
+    def at_size(self, pixels: int) -> Sample:
+        """The same images of the split at that size."""
+        return Sample(self._split.at_size(pixels), self._indices)
 
 
 def mean_image(
@@ -27,7 +51,7 @@ def mean_image(
     """
     if data.mean == "none":
         return np.zeros(tuple(image_shape), np.float32)
-    chosen = train.part(sample(len(train), train.mean_images, seed))
+    chosen = Sample(train, sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
     total, count = np.zeros(tuple(image_shape), np.uint64), 0
     with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:

@@ -9,6 +9,7 @@ lines of one shard the later counts. A line that a kill cut short is as if it we
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -116,8 +117,9 @@ def _objects(file: Any) -> Iterator[Any]:
 def write_index(index: ShardIndex) -> None:
     """Write it whole, the shards in order: the same set gives the same bytes, however it came about."""
     every = [name for split in index.header["splits"] for name in index.shards(split)]
-    records = (index.records[name] for name in every if name in index.records)
-    write_whole(index.folder / INDEX, [_line(index.header), *(_line(record._asdict()) for record in records)])
+    index.records = {name: index.records[name] for name in every if name in index.records}
+    lines = (_line(record._asdict()) for record in index.records.values())
+    write_whole(index.folder / INDEX, itertools.chain([_line(index.header)], lines))
 
 
 def append(handle: int, record: Record) -> None:
