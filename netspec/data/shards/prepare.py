@@ -22,8 +22,8 @@ from netspec.data.dataset import Dataset
 from netspec.data.pipeline import MOST_BROKEN, MOST_BROKEN_SHARE
 from netspec.data.resample import weighted_lines
 from netspec.data.shards.encode import BROKEN, Encoded, Recipe, encode_all
-from netspec.data.shards.shard_plan import SplitPlan, plan_split
 from netspec.data.shards.shard_index import INDEX, Record, ShardIndex, append, header_of, read_index, write_index
+from netspec.data.shards.shard_plan import SplitPlan, plan_split
 from netspec.data.shards.worker_pool import Pool
 from netspec.errors import NetspecError, printable
 from netspec.machine.atomic_files import remove_unfinished, told, write_text, write_whole
