@@ -145,3 +145,17 @@ def checkpoint(result: Result) -> list[str]:
             ["training loses altogether, over the iterations meanwhile", f"{result['slower_by_seconds']:.2f}"],
         ],
     )
+
+
+def prepare(result: Result) -> list[str]:
+    """Preparing a set."""
+    head = ["way", "img/s by the clock", "img per CPU second", "faster than the first by"]
+    rows = [
+        [row["way"], f"{row['per_second']:,.0f}", f"{row['per_cpu_second']:,.0f}", f"{row['faster_by']:.2f}"]
+        for row in result["rows"]
+    ]
+    memory = [
+        [f"peak memory of its largest process, {int(images):,} tiny images", f"{peak / 2**20:,.0f} MiB", "", ""]
+        for images, peak in result["peaks"].items()
+    ]
+    return table(head, [*rows, *memory])

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from netspec.machine.environment import refuse_uncompiled
+
 _BITS = 22
 _ROUND, _SHIFT = np.int32(1 << (_BITS - 1)), np.int32(_BITS)
 Pixels = NDArray[np.uint8]
@@ -74,6 +76,7 @@ def weighted_lines() -> Callable[..., None]:
     """The compiled pass: line i of the output is the weighted sum of ``counts[i]`` lines from ``starts[i]`` on."""
     import numba
 
+    refuse_uncompiled()
     signature = "(uint8[:, ::1], uint8[:, ::1], int64[::1], int64[::1], int32[:, ::1])"
     options: dict[str, Any] = {"nogil": True, "boundscheck": False}
     try:

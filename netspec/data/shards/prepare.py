@@ -20,14 +20,12 @@ from typing import Any, NamedTuple
 
 from netspec.data.dataset import Dataset
 from netspec.data.pipeline import MOST_BROKEN, MOST_BROKEN_SHARE
-from netspec.data.resample import weighted_lines
 from netspec.data.shards.encode import BROKEN, Encoded, Recipe, encode_all
 from netspec.data.shards.shard_index import INDEX, Record, ShardIndex, append, header_of, read_index, write_index
 from netspec.data.shards.shard_plan import SplitPlan, plan_split
 from netspec.data.shards.worker_pool import Pool
 from netspec.errors import NetspecError, printable
 from netspec.machine.atomic_files import remove_unfinished, told, write_text, write_whole
-from netspec.machine.environment import refuse_uncompiled
 
 REPORT = "report.txt"
 _CHUNK = 16
@@ -84,14 +82,12 @@ def prepare(
     ``source`` is the source's description, which the index keeps. Raises NetspecError for a folder of something else,
     where the disk takes no more, and, once all is written, where more than 10 images and 5 % of a split are broken.
     """
-    refuse_uncompiled()
     splits = {"train": dataset.train, **({"val": dataset.val} if dataset.val is not None else {})}
     plans = [
         plan_split("train" if name == "train" else "val", images, dataset.classes, options.recipe, options.shard_size)
         for name, images in splits.items()
     ]
     index = _begin(out, _header(dataset, source, options, plans))
-    weighted_lines()  # compiled once, for the processes to load
     with Pool(options.workers) as pool, told(out / INDEX), (out / INDEX).open("ab", buffering=0) as journal:
         _lock(journal.fileno(), out)
         remove_unfinished(out)
