@@ -1,10 +1,11 @@
 """How fast ``netspec data prepare`` is beside Pillow and multiprocessing doing the same, and what memory it takes.
 
-The work: JPEGs of ILSVRC's usual size, 500 x 375 pixels in class folders, become tar shards of 256 x 256 JPEGs of quality
-90: short side resized with Pillow's antialiased bilinear filter, central square. Both use as many processes, and are
-timed by the clock from the start of the command to its end, in turn, several times; CPU seconds are those of all their
-processes. Pictures are photographs of imagenet-sample brought to that size (NETSPEC_DATA, or ../shared/data beside the
-repository), else drawn ones. The peak memory is that of the largest process, for sets of two sizes of tiny images.
+The work: JPEGs of ILSVRC's usual size, 500 x 375 pixels in class folders, become tar shards of 256 x 256 JPEGs of
+quality 90: short side resized with Pillow's antialiased bilinear filter, central square. Both use as many processes,
+and are timed by the clock from the start of the command to its end, in turn, several times; CPU seconds are those of
+all their processes. Pictures are photographs of imagenet-sample brought to that size (NETSPEC_DATA, or ../shared/data
+beside the repository), else drawn ones. The peak memory is that of the largest process, for sets of two sizes of tiny
+images.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def peak(images: int) -> int:
             "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, capture_output=True); "
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
-        command = ["-m", "netspec", "data", "prepare", str(folder / "in"), str(folder / "out"), "--size", "8"]
+        command = ["-m", "netspec", "data", "prepare", str(folder / "in"), str(folder / "out"), "--size", "16"]
         done = subprocess.run([sys.executable, "-c", code, sys.executable, *command], check=True, capture_output=True)
         return int(done.stdout) * 1024
 

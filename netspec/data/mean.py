@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from netspec.data.kept_statistics import kept_statistics
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec
 from netspec.data.shuffle import sample
@@ -47,10 +48,13 @@ def mean_image(
 
     ``image``: the mean of the central crops of at most 10,000 training images chosen by the seed, in one pass; the same
     whatever crop it is subtracted from, as in 2012. ``channel``: that, averaged over the places. ``none``: zeros. Sums
-    are exact integers, so the order of the images does not matter. Raises NetspecError where no image can be read.
+    are exact integers, so the order of the images does not matter. Where statistics of all training images are
+    kept, see ``kept_statistics``, the mean is of all. Raises NetspecError where no image can be read.
     """
     if data.mean == "none":
         return np.zeros(tuple(image_shape), np.float32)
+    if kept := kept_statistics(train, data, image_shape):
+        return _subtracted(kept.mean, data)
     chosen = Sample(train, sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
     total, count = np.zeros(tuple(image_shape), np.uint64), 0
@@ -59,5 +63,8 @@ def mean_image(
             total += batch.image[: batch.valid].sum(axis=0, dtype=np.uint32)
             count += batch.valid
             batch.release()
-    mean = total / count
+    return _subtracted(total / count, data)
+
+
+def _subtracted(mean: NDArray[np.float64], data: DataSpec) -> NDArray[np.float32]:
     return (mean if data.mean == "image" else np.broadcast_to(mean.mean(axis=(0, 1)), mean.shape)).astype(np.float32)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from netspec.machine.regular_files import NotRegularError, open_regular
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from netspec.data.index.listing import Listing
-    from netspec.data.statistics import Statistics
 
 SplitName = Literal["train", "val"]
 
@@ -29,6 +29,14 @@ MAX_FILE_BYTES = 256 * 2**20
 
 class BrokenImage(Exception):
     """An image that cannot be used; the text is the reason. The pipeline counts and skips it."""
+
+
+class Kept(NamedTuple):
+    """A place for statistics of a split: the file, the digest of the split, and the side of its images in pixels."""
+
+    path: Path
+    digest: str
+    size: int
 
 
 class Split(ABC):
@@ -42,6 +50,9 @@ class Split(ABC):
 
     mean_images: int = 10_000
     """How many images the mean image is made of, at most."""
+
+    kept: Kept | None = None
+    """Where statistics of all its images are kept, from a source that has such a place."""
 
     def __len__(self) -> int:
         """The number of images."""
@@ -62,11 +73,6 @@ class Split(ABC):
     def part(self, indices: NDArray[np.int64]) -> Split:
         """Some of the images as a split of their own, which pickles small where the source can make it so."""
         return Part(self, indices)
-
-    def statistics(self) -> Statistics | None:
-        """Mean image and covariance of all its images as they are stored, where they have been computed and kept."""
-        return None
-
 
 class Part(Split):
     """Some images of another split."""

@@ -49,7 +49,7 @@ class Record:
     ``data`` tells the images apart (see resume.py). ``validation_errors`` holds one top-1 error an epoch, for the
     schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice;
     ``environment`` has what chose machine code beside them, see netspec.machine.environment. ``plugins`` has the code
-    of layers that are not built in.
+    of layers that are not built in; ``words`` what people call classes, by name.
     """
 
     iteration: int
@@ -68,6 +68,7 @@ class Record:
     tuned: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -271,6 +272,6 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "validation_errors": (_is_list_of(_is_number), "a list of numbers"),
     "evaluated": (_is_evaluated, "iteration, loss and errors"),
     "netspec": (_is_text, "a version"),
-    **dict.fromkeys(("tuned", "environment"), (_is_map_of(_is_text), "texts by name")),
+    **dict.fromkeys(("tuned", "environment", "words"), (_is_map_of(_is_text), "texts by name")),
     "plugins": (_is_list_of(_is_plugin), "a list of files with their layer types and digests"),
 }

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from netspec.data.index.archive import File, open_archive, read_file
 from netspec.data.index.listing import Images
 from netspec.data.index.packed_names import PackedNames
-from netspec.data.source import Split
+from netspec.data.source import Kept, Split
 from netspec.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from netspec.data.statistics import Statistics
 
 _MOST_OPEN = 128
 """Archives that a process keeps open at a time."""
@@ -37,11 +35,12 @@ class Members(NamedTuple):
         """Those of a listing; ``prefix`` leads to the split's folder."""
         import numpy as np
 
-        files: list[File] = [file for _, file in images]
-        columns = np.array([(file.archive, file.offset, file.size) for file in files], np.int64).reshape(-1, 3)
-        sparse = {i: file.pieces for i, file in enumerate(files) if file.pieces is not None}
-        names = PackedNames([prefix + path for path, _ in images])
-        return cls(names, columns[:, 0].copy(), columns[:, 1].copy(), columns[:, 2].copy(), sparse)
+        count = len(images)
+        archives = np.fromiter((file.archive for _, file in images), np.int64, count)
+        offsets = np.fromiter((file.offset for _, file in images), np.int64, count)
+        sizes = np.fromiter((file.size for _, file in images), np.int64, count)
+        sparse = {i: file.pieces for i, (_, file) in enumerate(images) if file.pieces is not None}
+        return cls(PackedNames(prefix + path for path, _ in images), archives, offsets, sizes, sparse)
 
     def part(self, indices: NDArray[np.int64]) -> Members:
         """Some of them."""
@@ -58,11 +57,10 @@ class TarSplit(Split):
         archives: Sequence[Path],
         members: Members,
         labels: NDArray[np.int32],
-        statistics: tuple[Path, str] | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        """``statistics`` is the file in which they are kept, and the digest of the set."""
-        self.labels = labels
-        self._archives, self._members, self._statistics = tuple(archives), members, statistics
+        self.labels, self.kept = labels, kept
+        self._archives, self._members = tuple(archives), members
         self._handles: dict[int, int] = {}
 
     def name(self, i: int) -> str:
@@ -84,12 +82,6 @@ class TarSplit(Split):
     def part(self, indices: NDArray[np.int64]) -> TarSplit:
         """Some of the images."""
         return TarSplit(self._archives, self._members.part(indices), self.labels[indices])
-
-    def statistics(self) -> Statistics | None:
-        """Those that are kept beside the shards of a prepared set."""
-        from netspec.data.statistics_file import load_statistics
-
-        return load_statistics(*self._statistics) if self._statistics is not None else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open files, which are this process's own."""

@@ -10,7 +10,7 @@ from netspec.data.index.listing import Listing
 from netspec.data.index.packed_names import PackedNames
 from netspec.data.index.tar_split import Members, TarSplit
 from netspec.data.shards.shard_index import AGAIN, INDEX, STATISTICS, Record, ShardIndex
-from netspec.data.source import SplitName
+from netspec.data.source import Kept, SplitName
 from netspec.errors import NetspecError, printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def list_shards(index: ShardIndex, split: SplitName) -> Listing | None:
         _check(path, record)
     counts = [len(record.names) for record in records]
     members = Members(
-        PackedNames([name.encode() for record in records for name in record.names]),
+        PackedNames(name.encode() for record in records for name in record.names),
         np.repeat(np.arange(len(records)), counts),
         np.concatenate([np.array(record.offsets, np.int64) for record in records]),
         np.concatenate([np.array(record.sizes, np.int64) for record in records]),
@@ -45,13 +45,12 @@ def list_shards(index: ShardIndex, split: SplitName) -> Listing | None:
     numbers = np.concatenate([np.array(record.labels, np.int32) for record in records])
     present, numbers = np.unique(numbers, return_inverse=True)  # a class may have lost all its images
     classes = tuple(index.classes[i] for i in present)
-    kept = (index.folder / STATISTICS, index.digest(split)) if split == "train" else None
-    return Listing(where, classes, numbers.astype(np.int32), partial(_split, paths, members, kept))
+    kept = Kept(index.folder / STATISTICS, index.digest(split), index.header["options"]["size"])
+    make = partial(_split, paths, members, kept if split == "train" else None)
+    return Listing(where, classes, numbers.astype(np.int32), make)
 
 
-def _split(
-    paths: list[Path], members: Members, kept: tuple[Path, str] | None, labels: NDArray[np.int32]
-) -> TarSplit:
+def _split(paths: list[Path], members: Members, kept: Kept | None, labels: NDArray[np.int32]) -> TarSplit:
     return TarSplit(paths, members, labels, kept)
 
 

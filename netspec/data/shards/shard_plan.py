@@ -51,7 +51,7 @@ def plan_split(name: SplitName, images: Split, classes: Sequence[str], recipe: R
     """Order and name the images of a split."""
     order = np.argsort(images.labels, kind="stable")
     starts = np.searchsorted(images.labels[order], np.arange(len(classes) + 1))
-    names = PackedNames(list(_named(images, order, starts, classes, recipe.suffix)))
+    names = PackedNames(_named(images, order, starts, classes, recipe.suffix))
     return SplitPlan(name, images, order, names, shard_size)
 
 

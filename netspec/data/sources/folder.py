@@ -30,7 +30,7 @@ class FolderSplit(Split):
     def __init__(self, root: bytes, images: Images, labels: NDArray[np.int32]) -> None:
         self.labels = labels
         self._root = root
-        self._paths = PackedNames([path for path, _ in images])
+        self._paths = PackedNames(path for path, _ in images)
 
     def name(self, i: int) -> str:
         """The path below the split's folder."""
