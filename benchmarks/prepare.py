@@ -119,10 +119,10 @@ def timed(do: Callable[[Path, Path, int], None], source: Path, workers: int) -> 
 
 
 def peak(images: int) -> int:
-    """Bytes of the largest process of a command over so many tiny images in one archive."""
+    """Bytes of the largest process of a command over so many tiny images, laid out as ILSVRC's training images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tiny(folder / "in" / "train.tar", images)
+        tiny(folder / "in" / "ILSVRC2012_img_train.tar", images)
         code = (
             "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, capture_output=True); "
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -133,15 +133,24 @@ def peak(images: int) -> int:
 
 
 def tiny(path: Path, images: int) -> None:
-    """An archive of so many 8 x 8 JPEGs in class folders."""
+    """An archive of 1000 archives, each of a class, of so many 20 x 16 JPEGs altogether."""
     path.parent.mkdir(parents=True)
     file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG")
-    with tarfile.open(path, "w") as archive:
-        for i in range(images):
-            info = tarfile.TarInfo(f"train/n{i * 1000 // images:08}/n{i * 1000 // images:08}_{i}.JPEG")
-            info.size = len(file.getvalue())
-            archive.addfile(info, io.BytesIO(file.getvalue()))
+    Image.new("RGB", (20, 16)).save(file, "JPEG")
+    picture = file.getvalue()
+    with tarfile.open(path, "w") as outer:
+        for number in range(1000):
+            inner = io.BytesIO()
+            with tarfile.open(fileobj=inner, mode="w") as archive:
+                for i in range(images // 1000):
+                    _add(archive, f"n{number:08}_{i}.JPEG", picture)
+            _add(outer, f"n{number:08}.tar", inner.getvalue())
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
 
 
 def rows(found: dict[str, list[tuple[float, float]]], images: int) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import tarfile
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,21 @@ class Folder:
     def __init__(self, parent: Folder | None) -> None:
         self.parent = parent
         self.entries: dict[bytes, Folder | File | Link | Special] = {}
+
+
+class Nested(Folder):
+    """An archive within the archive: its headers are read each time that its entries are asked for.
+
+    So listing ILSVRC's training images takes the memory of one class.
+    """
+
+    def __init__(self, parent: Folder, read: Callable[[Nested], dict[bytes, Node]]) -> None:
+        self.parent, self._read = parent, read
+
+    @property
+    def entries(self) -> dict[bytes, Node]:  # type: ignore[override]
+        """What it holds."""
+        return self._read(self)
 
 
 Node = Folder | File | Link | Special
@@ -124,14 +140,19 @@ class Archive:
         elif last and member.type != _VOLUME_LABEL:
             folder = _make_folders(top, above)
             if folder is not None and member.isreg() and last.endswith(_ARCHIVE) and not nested:
-                last, inner = last.removesuffix(_ARCHIVE), Folder(folder)
-                for each in _members(self.paths[number], member.offset_data, member.size):
-                    self._add(inner, each, number, nested=True)
-                node: Node = inner
+                last = last.removesuffix(_ARCHIVE)
+                place = (number, member.offset_data, member.size)
+                node: Node = Nested(folder, partial(self._nested, *place))
             else:
                 node = self._node(top, folder, member, number)
             if folder is None or not _put(folder, last, node):
                 self.passed.add(COVERED, name)
+
+    def _nested(self, number: int, start: int, size: int, folder: Folder) -> dict[bytes, Node]:
+        inner = Folder(folder.parent)
+        for member in _members(self.paths[number], start, size):
+            self._add(inner, member, number, nested=True)
+        return inner.entries
 
     def _node(self, top: Folder, folder: Folder | None, member: tarfile.TarInfo, number: int) -> Node:
         if member.isdir() or member.type == _DUMPED_FOLDER:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netspec.data.index.archive import File, open_archive, read_file
-from netspec.data.index.listing import Images
+from netspec.data.index.image_table import ImageTable
 from netspec.data.index.packed_names import PackedNames
 from netspec.data.source import Kept, Split
 from netspec.errors import printable
@@ -31,16 +31,18 @@ class Members(NamedTuple):
     sparse: Mapping[int, Any]
 
     @classmethod
-    def of(cls, images: Images, prefix: bytes) -> Members:
+    def of(cls, images: ImageTable, prefix: bytes) -> Members:
         """Those of a listing; ``prefix`` leads to the split's folder."""
         import numpy as np
 
-        count = len(images)
-        archives = np.fromiter((file.archive for _, file in images), np.int64, count)
-        offsets = np.fromiter((file.offset for _, file in images), np.int64, count)
-        sizes = np.fromiter((file.size for _, file in images), np.int64, count)
-        sparse = {i: file.pieces for i, (_, file) in enumerate(images) if file.pieces is not None}
-        return cls(PackedNames(prefix + path for path, _ in images), archives, offsets, sizes, sparse)
+        places = np.empty((3, len(images)), np.int64)
+        sparse = {}
+        for i, (_, file) in enumerate(images):
+            places[:, i] = file.archive, file.offset, file.size
+            if file.pieces is not None:
+                sparse[i] = file.pieces
+        names = PackedNames(prefix + path for path, _ in images)
+        return cls(names, places[0], places[1], places[2], sparse)
 
     def part(self, indices: NDArray[np.int64]) -> Members:
         """Some of them."""

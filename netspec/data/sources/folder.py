@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import path, text
 from netspec.data.index.filenames import VALIDATION_NAMES
+from netspec.data.index.image_table import ImageTable
 from netspec.data.index.label_file import LABELS
 from netspec.data.index.label_lists import class_words, listed_labels
-from netspec.data.index.listing import Images, Listing, list_images
+from netspec.data.index.listing import Listing, list_images
 from netspec.data.index.packed_names import PackedNames
 from netspec.data.index.tree import DiskTree, Walk
 from netspec.data.source import Source, Split, SplitName, read_regular_file
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class FolderSplit(Split):
     """The image files below one folder, in the order of their classes and names."""
 
-    def __init__(self, root: bytes, images: Images, labels: NDArray[np.int32]) -> None:
+    def __init__(self, root: bytes, images: ImageTable, labels: NDArray[np.int32]) -> None:
         self.labels = labels
         self._root = root
         self._paths = PackedNames(path for path, _ in images)

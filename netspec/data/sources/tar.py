@@ -12,9 +12,10 @@ from netspec.data.index.archive import Archive
 from netspec.data.index.archive_layout import Place, split_root, splits_root
 from netspec.data.index.archive_names import PATTERNS, archives_named
 from netspec.data.index.filenames import VALIDATION_NAMES
+from netspec.data.index.image_table import ImageTable
 from netspec.data.index.label_file import LABELS
 from netspec.data.index.label_lists import class_words, listed_labels
-from netspec.data.index.listing import Images, Listing, list_images
+from netspec.data.index.listing import Listing, list_images
 from netspec.data.index.passed_over import PassedOver
 from netspec.data.index.tar_split import Members, TarSplit
 from netspec.data.index.tree import Walk
@@ -109,7 +110,7 @@ class Tar(Source):
         return found or (Place(b"", archive.top) if root is None and (split == "train" or alone) else None)
 
 
-def _split(archives: tuple[Path, ...], prefix: bytes, images: Images, labels: NDArray[np.int32]) -> TarSplit:
+def _split(archives: tuple[Path, ...], prefix: bytes, images: ImageTable, labels: NDArray[np.int32]) -> TarSplit:
     return TarSplit(archives, Members.of(images, prefix), labels)
 
 
