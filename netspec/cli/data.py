@@ -10,6 +10,7 @@ COMMANDS = {
     "Commands": {
         "prepare": "Turn images as they are given out into shards to train from.",
         "stats": "Mean image and colour covariance of a set.",
+        "show": "Draw a contact sheet of what training sees.",
     }
 }
 
@@ -22,5 +23,6 @@ def command() -> None:
     Examples:
       netspec data prepare imagenet/ prepared/
       netspec data stats prepared/
+      netspec data show alexnet --data prepared/
       netspec run alexnet --data prepared/
     """
