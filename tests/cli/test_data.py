@@ -10,6 +10,12 @@ import numpy as np
 import pytest
 from cli_tools import MINI, imported_by, netspec
 from data_samples import files, write_folder
+from PIL import Image
+
+from netspec.data.dataset import open_dataset
+from netspec.data.pipeline import Pipeline
+from netspec.runners.training.request import with_data
+from netspec.spec import load as load_spec
 
 
 @pytest.fixture
@@ -17,7 +23,7 @@ def given_out(tmp_path: Path) -> Path:
     return lookalike.archives(tmp_path / "imagenet")
 
 
-@pytest.mark.parametrize("name", ["prepare", "stats"])
+@pytest.mark.parametrize("name", ["prepare", "show", "stats"])
 def test_help_of_data_commands(name: str) -> None:
     said = netspec("data", name, "--help")
     assert said.code == 0 and "Examples:" in said.out
@@ -64,6 +70,25 @@ def test_stats_of_any_source_go_to_a_file(tmp_path: Path) -> None:
     assert said.code == 0 and "24 images of 16 x 16 pixels" in said.out and f"written: {tmp_path / 's.npz'}" in said.out
     with np.load(tmp_path / "s.npz") as file:
         assert file["mean"].shape == (16, 16, 3) and file["eigenvectors"].shape == (3, 3)
+
+
+def test_a_contact_sheet_shows_the_crops_of_training_in_their_order(tmp_path: Path) -> None:
+    source, spec = write_folder(tmp_path / "in", files(3, 12, "train/")), tmp_path / "mini.yaml"
+    spec.write_text(MINI.replace("scale: 0.01", "scale: 0.01, resize: 12, mirror: true"))
+    out = tmp_path / "sheet.png"
+    said = netspec("data", "show", spec, "--data", source, "-o", out, "--images", 10, "--epoch", 2)
+    assert said.code == 0 and f"{out}: 10 of 36 images" in said.out
+    described = with_data(load_spec(spec), source)
+    train = open_dataset(described.data, described.train.seed).train
+    with Pipeline(train, described.data, "train", 10, (8, 8, 3), described.train.seed, 0) as pipeline:
+        crops = next(pipeline.epoch(1)).image.copy()
+    sheet = np.asarray(Image.open(out))
+    for i, crop in enumerate(crops):  # each enlarged twelvefold, 102 pixels from the next
+        columns = (sheet.shape[1] - 6) // 102
+        left, top = i % columns * 102 + 6, i // columns * (96 + 23) + 6
+        assert np.array_equal(sheet[top : top + 96 : 12, left : left + 96 : 12], crop)
+    other = netspec("data", "show", spec, "--data", source, "--split", "val")
+    assert other.code == 1 and "no validation images" in other.err
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def prepare(
         missing = [(plan, shard) for plan in plans for shard, name in enumerate(plan.shards) if name in _missing(index)]
         for record in _written(missing, out, options, pool, tell):
             append(journal.fileno(), record)
-            index.records[record.shard] = record
+            index.add(record)
     write_index(index)
     write_text(out / REPORT, "".join(_report(index)))
     return _refuse_broken(_summed(index, len(missing)), out)
@@ -151,13 +151,13 @@ def _missing(index: ShardIndex) -> set[str]:
 
 def _drop_damaged(index: ShardIndex, pool: Pool, tell: Tell) -> None:
     """Forget shards whose file is not what the index says; the others are done."""
-    records = list(index.records.values())
-    checks = pool.in_order(is_whole, ((index.folder / record.shard, record.bytes, record.sha256) for record in records))
-    for record, whole in zip(records, checks, strict=True):
+    arguments = ((index.folder / record.shard, record.bytes, record.sha256) for record in index.records())
+    checks = pool.in_order(is_whole, arguments)
+    for record, whole in zip(index.records(), list(checks), strict=True):
         if whole:
             tell(len(record.names) + sum(kind == BROKEN for kind, _, _ in record.remarks))
         else:
-            del index.records[record.shard]
+            index.drop(record.shard)
 
 
 def is_whole(path: Path, size: int, sha256: str) -> bool:
@@ -220,25 +220,26 @@ def _report(index: ShardIndex) -> Iterator[str]:
     """Lines of what, split, image and detail, with tabs between; first those that say how many there are."""
     for kind, count in sorted(_kinds(index).items()):
         yield f"# {count:,} {kind}\n"
-    for record in index.records.values():
+    for record in index.records():
         split = record.shard.rpartition("-")[0]
         for kind, name, detail in record.remarks:
             yield f"{kind}\t{split}\t{name}\t{detail}\n"
 
 
 def _kinds(index: ShardIndex) -> Counter[str]:
-    return Counter(kind for record in index.records.values() for kind, _, _ in record.remarks)
+    return Counter(kind for record in index.records() for kind, _, _ in record.remarks)
 
 
 def _summed(index: ShardIndex, made: int) -> Prepared:
     images: Counter[str] = Counter()
     broken: dict[str, list[tuple[str, str]]] = {}
-    for record in index.records.values():
+    size = shards = 0
+    for record in index.records():
         split = record.shard.rpartition("-")[0]
+        size, shards = size + record.bytes, shards + 1
         images[split] += len(record.names)
         broken.setdefault(split, []).extend((name, why) for kind, name, why in record.remarks if kind == BROKEN)
-    size = sum(record.bytes for record in index.records.values())
-    return Prepared(images, broken, _kinds(index), size, len(index.records), made)
+    return Prepared(images, broken, _kinds(index), size, shards, made)
 
 
 def _refuse_broken(done: Prepared, out: Path) -> Prepared:

@@ -8,12 +8,11 @@ lines of one shard the later counts. A line that a kill cut short is as if it we
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,13 +42,27 @@ class Record(NamedTuple):
     remarks: list[tuple[str, str, str]]
 
 
-@dataclass
 class ShardIndex:
-    """An index as it was read: the first line, and the records of whole shards by file name."""
+    """An index as it was read: the first line, and the records of whole shards, packed."""
 
-    folder: Path
-    header: Mapping[str, Any]
-    records: dict[str, Record] = field(default_factory=dict)
+    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
+        self.folder, self.header = folder, header
+        self._packed: dict[str, bytes] = {}
+
+    def add(self, record: Record) -> None:
+        """Enter a shard that is whole."""
+        self._packed[record.shard] = zlib.compress(_line(record._asdict()), 1)
+
+    def drop(self, shard: str) -> None:
+        """Forget a shard."""
+        del self._packed[shard]
+
+    def records(self, split: SplitName | None = None) -> Iterator[Record]:
+        """The whole shards of a split, or of all, in order."""
+        for each in (split,) if split else self.header["splits"]:
+            for name in self.shards(each):
+                if name in self._packed:
+                    yield Record(**json.loads(zlib.decompress(self._packed[name])))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,14 +78,9 @@ class ShardIndex:
         """File names of a split's shards, whole or not; none where the set has no such split."""
         return shard_names(split, self.header["splits"].get(split, {}).get("shards", 0))
 
-    def digest(self, split: SplitName) -> str:
-        """Of all shards of a split that is finished, hexadecimal."""
-        every = "".join(self.records[name].sha256 for name in self.shards(split))
-        return hashlib.sha256(every.encode()).hexdigest()
-
     def unfinished(self) -> list[str]:
         """Shards that are not there yet."""
-        return [name for split in self.header["splits"] for name in self.shards(split) if name not in self.records]
+        return [name for split in self.header["splits"] for name in self.shards(split) if name not in self._packed]
 
 
 def shard_names(split: str, count: int) -> list[str]:
@@ -99,11 +107,10 @@ def read_index(folder: Path) -> ShardIndex:
                 raise NetspecError(f"{printable(path)}: {version}; prepare the set again")
             index = ShardIndex(folder, header)
             for line in lines:
-                record = Record(**line)
-                index.records[record.shard] = record
+                index.add(Record(**line))
     except OSError as error:
         raise NetspecError(f"{printable(path)}: cannot be read: {error.strerror}") from error
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise NetspecError(f"{printable(path)}: is damaged ({error}); remove it and prepare the set again") from error
     return index
 
@@ -116,9 +123,7 @@ def _objects(file: Any) -> Iterator[Any]:
 
 def write_index(index: ShardIndex) -> None:
     """Write it whole, the shards in order: the same set gives the same bytes, however it came about."""
-    every = [name for split in index.header["splits"] for name in index.shards(split)]
-    index.records = {name: index.records[name] for name in every if name in index.records}
-    lines = (_line(record._asdict()) for record in index.records.values())
+    lines = (_line(record._asdict()) for record in index.records())
     write_whole(index.folder / INDEX, itertools.chain([_line(index.header)], lines))
 
 

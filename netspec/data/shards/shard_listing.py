@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,26 +30,41 @@ def list_shards(index: ShardIndex, split: SplitName) -> Listing | None:
     where = printable(index.folder)
     if unfinished := index.unfinished():
         raise NetspecError(f"{where}: is not finished, {len(unfinished):,} shards are missing; {AGAIN}")
-    records = [index.records[name] for name in index.shards(split)]
-    if not records:
+    if not index.shards(split):
         return None
-    paths = [index.folder / record.shard for record in records]
-    for path, record in zip(paths, records, strict=True):
-        _check(path, record)
-    counts = [len(record.names) for record in records]
-    members = Members(
-        PackedNames(name.encode() for record in records for name in record.names),
-        np.repeat(np.arange(len(records)), counts),
-        np.concatenate([np.array(record.offsets, np.int64) for record in records]),
-        np.concatenate([np.array(record.sizes, np.int64) for record in records]),
-        {},
-    )
-    numbers = np.concatenate([np.array(record.labels, np.int32) for record in records])
-    present, numbers = np.unique(numbers, return_inverse=True)  # a class may have lost all its images
+    found = _Columns(index, split)
+    names = PackedNames(found.names())
+    places = np.concatenate(found.places, axis=1)
+    members = Members(names, places[0], places[1], places[2], {})
+    present, numbers = np.unique(np.concatenate(found.labels), return_inverse=True)  # a class may have lost all its images
     classes = tuple(index.classes[i] for i in present)
-    kept = Kept(index.folder / STATISTICS, index.digest(split), index.header["options"]["size"])
-    make = partial(_split, paths, members, kept if split == "train" else None)
+    kept = Kept(index.folder / STATISTICS, found.digest.hexdigest(), index.header["options"]["size"])
+    make = partial(_split, found.paths, members, kept if split == "train" else None)
     return Listing(where, classes, numbers.astype(np.int32), make)
+
+
+class _Columns:
+    """What the records of a split say, gathered shard by shard while the names are read."""
+
+    def __init__(self, index: ShardIndex, split: SplitName) -> None:
+        self._index, self._split = index, split
+        self.paths: list[Path] = []
+        self.places: list[NDArray[np.int64]] = []
+        self.labels: list[NDArray[np.int32]] = []
+        self.digest = hashlib.sha256()
+
+    def names(self) -> Iterator[bytes]:
+        """The names of all images. Raises NetspecError for a shard that is not as its record says."""
+        import numpy as np
+
+        for number, record in enumerate(self._index.records(self._split)):
+            path = self._index.folder / record.shard
+            _check(path, record)
+            self.paths.append(path)
+            self.places.append(np.array([[number] * len(record.sizes), record.offsets, record.sizes], np.int64))
+            self.labels.append(np.array(record.labels, np.int32))
+            self.digest.update(record.sha256.encode())
+            yield from (name.encode() for name in record.names)
 
 
 def _split(paths: list[Path], members: Members, kept: Kept | None, labels: NDArray[np.int32]) -> TarSplit:
