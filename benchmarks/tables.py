@@ -158,4 +158,7 @@ def prepare(result: Result) -> list[str]:
         [f"peak memory of its largest process, {int(images):,} tiny images", f"{peak / 2**20:,.0f} MiB", "", ""]
         for images, peak in result["peaks"].items()
     ]
-    return table(head, [*rows, *memory])
+    versions = {name: version for name, version in result["versions"].items() if name != "torch"}
+    shown = {"date": result["date"], "machine": {"cores": result["cores"], "cpu": result["cpu"], **versions}}
+    more = (result["images"], f"{result['workers']} processes", f"{result['rounds']} rounds")
+    return [*measured(shown, *more), *table(head, [*rows, *memory])]

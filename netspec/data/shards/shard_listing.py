@@ -36,7 +36,8 @@ def list_shards(index: ShardIndex, split: SplitName) -> Listing | None:
     names = PackedNames(found.names())
     places = np.concatenate(found.places, axis=1)
     members = Members(names, places[0], places[1], places[2], {})
-    present, numbers = np.unique(np.concatenate(found.labels), return_inverse=True)  # a class may have lost all its images
+    labels = np.concatenate(found.labels)
+    present, numbers = np.unique(labels, return_inverse=True)  # a class may have lost all its images
     classes = tuple(index.classes[i] for i in present)
     kept = Kept(index.folder / STATISTICS, found.digest.hexdigest(), index.header["options"]["size"])
     make = partial(_split, found.paths, members, kept if split == "train" else None)
