@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -36,6 +38,7 @@ from netspec.data.settings import DataSpec
 from netspec.data.shards.encode import Recipe, encode_all
 from netspec.data.shards.prepare import Options, Prepared, prepare
 from netspec.data.shards.shard_index import INDEX, read_index
+from netspec.data.shards.worker_pool import Pool
 from netspec.data.source import Split
 
 JPEGS = Recipe(32, 90)
@@ -219,6 +222,28 @@ def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
     assert "holds another set (its options: {'size': 32," in changed
     (source / "train/class0/000.jpg").unlink()
     assert "holds another set (its splits: " in message(lambda: prepared(source, tmp_path / "out"))
+
+
+def test_a_source_that_has_moved_is_the_same_source(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", files(2, 6, "train/"))
+    prepared(source, tmp_path / "out", shard=4)
+    (tmp_path / "out" / "train-00001.tar").unlink()
+    assert prepared(source.rename(tmp_path / "moved"), tmp_path / "out", shard=4).made == 1
+
+
+def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", files(2, 6, "train/"))
+    prepared(source, tmp_path / "out")
+    held = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    said = message(lambda: prepared(source, tmp_path / "out"))
+    os.close(held)
+    assert "another process is preparing this set" in said
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with Pool(1) as pool:
+        assert "a worker process died" in message(lambda: list(pool.in_order(os._exit, [(3,)])))
 
 
 def test_too_many_broken_images_are_an_error(tmp_path: Path) -> None:

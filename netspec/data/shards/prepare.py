@@ -8,6 +8,7 @@ byte for byte, for any number of workers and of restarts.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -15,6 +16,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +28,12 @@ from netspec.data.shards.shard_plan import SplitPlan, plan_split
 from netspec.data.shards.worker_pool import Pool
 from netspec.errors import NetspecError, printable
 from netspec.machine.atomic_files import remove_unfinished, told, write_text, write_whole
+from netspec.machine.cleanup import on_exit
 
 REPORT = "report.txt"
 _CHUNK = 16
+_IDENTITY = ("options", "splits", "classes")
+"""What makes two starts one set; the source may have moved."""
 _READ = 2**20
 _BLOCK = 512
 
@@ -87,9 +92,13 @@ def prepare(
         plan_split("train" if name == "train" else "val", images, dataset.classes, options.recipe, options.shard_size)
         for name, images in splits.items()
     ]
-    index = _begin(out, _header(dataset, source, options, plans))
+    with _alone(out):
+        return _prepare(plans, _header(dataset, source, options, plans), out, options, tell)
+
+
+def _prepare(plans: list[SplitPlan], header: dict[str, Any], out: Path, options: Options, tell: Tell) -> Prepared:
+    index = _begin(out, header)
     with Pool(options.workers) as pool, told(out / INDEX), (out / INDEX).open("ab", buffering=0) as journal:
-        _lock(journal.fileno(), out)
         remove_unfinished(out)
         _drop_damaged(index, pool, tell)
         missing = [(plan, shard) for plan in plans for shard, name in enumerate(plan.shards) if name in _missing(index)]
@@ -99,6 +108,20 @@ def prepare(
     write_index(index)
     write_text(out / REPORT, "".join(_report(index)))
     return _refuse_broken(_summed(index, len(missing)), out)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make the folder where it is not there, and hold a lock on it. Raises NetspecError where another process does."""
+    with told(out):
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_RDONLY)
+    with on_exit(partial(os.close, handle)):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NetspecError(f"{printable(out)}: another process is preparing this set") from error
+        yield
 
 
 def _header(
@@ -117,11 +140,10 @@ def _header(
 def _begin(out: Path, header: dict[str, Any]) -> ShardIndex:
     """The index of the folder: a new one, or that of the same set, begun before."""
     with told(out):
-        out.mkdir(parents=True, exist_ok=True)
         there = [path.name for path in out.iterdir() if not path.name.endswith(".unfinished")]
     if INDEX in there and (out / INDEX).stat().st_size:
         index = read_index(out)
-        if changed := [key for key in header if index.header.get(key) != header[key]]:
+        if changed := [key for key in _IDENTITY if index.header.get(key) != header[key]]:
             pairs = (f"its {key}: {_short(index.header.get(key))}, now {_short(header[key])}" for key in changed)
             raise NetspecError(f"{printable(out)}: holds another set ({'; '.join(pairs)}); choose another folder")
         write_index(index)  # without a line that a kill cut short
@@ -136,13 +158,6 @@ def _begin(out: Path, header: dict[str, Any]) -> ShardIndex:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 120 else f"{text[:120]}..."
-
-
-def _lock(handle: int, out: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise NetspecError(f"{printable(out)}: another process is preparing this set") from error
 
 
 def _missing(index: ShardIndex) -> set[str]:
