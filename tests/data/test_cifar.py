@@ -17,9 +17,9 @@ from PIL import Image
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.layout import source_from_path
 from netspec.data.settings import DataSpec
-from netspec.data.shards.encode import Recipe
-from netspec.data.shards.prepare import Options, prepare
 from netspec.data.source import Split
+from netspec.prepare.encode import Recipe
+from netspec.prepare.prepare import Options, prepare
 
 TEN = "airplane automobile bird cat deer dog frog horse ship truck".split()
 FINE, COARSE = [f"fine{i:02}" for i in range(100)], [f"coarse{i:02}" for i in range(20)]

@@ -16,8 +16,8 @@ from netspec.data.kept_statistics import kept_statistics, save_statistics
 from netspec.data.layout import source_from_path
 from netspec.data.mean import mean_image
 from netspec.data.settings import DataSpec
-from netspec.data.shards.encode import Recipe
-from netspec.data.shards.prepare import Options, prepare
+from netspec.prepare.encode import Recipe
+from netspec.prepare.prepare import Options, prepare
 
 SIZE = 32
 

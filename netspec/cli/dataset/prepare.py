@@ -13,7 +13,7 @@ from netspec.cli._output import emit_json
 from netspec.errors import printable
 
 if TYPE_CHECKING:
-    from netspec.data.shards.prepare import Prepared
+    from netspec.prepare.prepare import Prepared
 
 _LOSSLESS = "lossless"
 _TOLD = 5
@@ -73,9 +73,9 @@ def command(
     from netspec.data.dataset import open_dataset
     from netspec.data.layout import source_from_path
     from netspec.data.settings import DataSpec
-    from netspec.data.shards.encode import Recipe
-    from netspec.data.shards.prepare import Options, prepare
     from netspec.machine.environment import cores
+    from netspec.prepare.encode import Recipe
+    from netspec.prepare.prepare import Options, prepare
     from netspec.report.bar import bar
 
     found = source_from_path(source)

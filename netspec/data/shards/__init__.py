@@ -1,1 +1,1 @@
-"""Prepared sets: images of any source as tar shards of JPEGs of one size, with an index that opens at once."""
+"""Prepared sets as they are read: tar shards of images of one size, with an index that opens at once."""

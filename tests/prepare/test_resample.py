@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from netspec.data.resample import resized
+from netspec.prepare.resample import resized
 
 
 def pillow(pixels: np.ndarray, box: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from netspec.data.index.classes import canonical
 from netspec.data.index.filenames import suffix_of
 from netspec.data.index.packed_names import PackedNames
-from netspec.data.shards.encode import Recipe
 from netspec.data.shards.shard_index import shard_names
 from netspec.data.source import Split, SplitName
+from netspec.prepare.encode import Recipe
 
 _JPEG = (b".jpg", b".jpeg", b".jpe", b".jfif")
 

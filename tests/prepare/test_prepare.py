@@ -35,11 +35,11 @@ from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.decode import Geometry, centre, crop_image
 from netspec.data.layout import source_from_path
 from netspec.data.settings import DataSpec
-from netspec.data.shards.encode import Recipe, encode_all
-from netspec.data.shards.prepare import Options, Prepared, prepare
 from netspec.data.shards.shard_index import INDEX, read_index
-from netspec.data.shards.worker_pool import Pool
 from netspec.data.source import Split
+from netspec.prepare.encode import Recipe, encode_all
+from netspec.prepare.prepare import Options, Prepared, prepare
+from netspec.prepare.worker_pool import Pool
 
 JPEGS = Recipe(32, 90)
 
@@ -118,8 +118,8 @@ sys.path.insert(0, sys.argv[3])
 from netspec.data.dataset import open_dataset
 from netspec.data.layout import source_from_path
 from netspec.data.settings import DataSpec
-from netspec.data.shards.encode import Recipe
-from netspec.data.shards.prepare import Options, prepare
+from netspec.prepare.encode import Recipe
+from netspec.prepare.prepare import Options, prepare
 
 done = 0
 

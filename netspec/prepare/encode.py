@@ -2,7 +2,7 @@
 
 The pixels are those that the data pipeline makes of the original (see netspec.data.decode): upright, RGB or grey, the
 short side resized with antialiased bilinear interpolation, the central square. A plain JPEG goes without Pillow through
-libjpeg-turbo and the compiled resizing of netspec.data.resample. One that has the wanted size stays as it is.
+libjpeg-turbo and the compiled resizing of netspec.prepare.resample. One that has the wanted size stays as it is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from PIL import Image
 from netspec.data import jpeg
 from netspec.data.decode import Geometry, centre, crop_image, drafted, exif_turn, source_box
 from netspec.data.index.filenames import FORMATS, suffix_of
-from netspec.data.resample import resized
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
 from netspec.machine.limits import cause, is_limit
+from netspec.prepare.resample import resized
 
 BROKEN = "broken"
 GREY = "greyscale"

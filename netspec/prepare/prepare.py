@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 from netspec.data.dataset import Dataset
 from netspec.data.pipeline import MOST_BROKEN, MOST_BROKEN_SHARE
-from netspec.data.shards.encode import BROKEN, Encoded, Recipe, encode_all
 from netspec.data.shards.shard_index import INDEX, Record, ShardIndex, append, header_of, read_index, write_index
-from netspec.data.shards.shard_plan import SplitPlan, plan_split
-from netspec.data.shards.worker_pool import Pool
 from netspec.errors import NetspecError, printable
 from netspec.machine.atomic_files import remove_unfinished, told, write_text, write_whole
 from netspec.machine.cleanup import on_exit
+from netspec.prepare.encode import BROKEN, Encoded, Recipe, encode_all
+from netspec.prepare.shard_plan import SplitPlan, plan_split
+from netspec.prepare.worker_pool import Pool
 
 REPORT = "report.txt"
 _CHUNK = 16

@@ -8,13 +8,13 @@ pixel, turned between them, so that the inner loop is over neighbouring bytes an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from netspec.kernels.cpu import compile_cpu
 from netspec.machine.environment import refuse_uncompiled
 
 _BITS = 22
@@ -63,7 +63,7 @@ def resized(pixels: Pixels, box: tuple[float, float, float, float], height: int,
     used = pixels.view(np.uint32)[down.first : down.last, across.first : across.last, 0]
     columns = np.ascontiguousarray(used.T).view(np.uint8)
     narrow = np.empty((width, columns.shape[1]), np.uint8)
-    weigh = weighted_lines()
+    weigh = _compiled()
     weigh(columns, narrow, across.starts, across.counts, across.weights)
     rows = np.ascontiguousarray(narrow.view(np.uint32).T).view(np.uint8)
     out = np.empty((height, width * 4), np.uint8)
@@ -72,21 +72,13 @@ def resized(pixels: Pixels, box: tuple[float, float, float, float], height: int,
 
 
 @cache
-def weighted_lines() -> Callable[..., None]:
-    """The compiled pass: line i of the output is the weighted sum of ``counts[i]`` lines from ``starts[i]`` on."""
-    import numba
-
+def _compiled() -> Any:
     refuse_uncompiled()
-    signature = "(uint8[:, ::1], uint8[:, ::1], int64[::1], int64[::1], int32[:, ::1])"
-    options: dict[str, Any] = {"nogil": True, "boundscheck": False}
-    try:
-        compiled: Callable[..., None] = numba.njit(signature, cache=True, **options)(_weigh)
-    except RuntimeError:  # there is no folder to keep it in
-        compiled = numba.njit(signature, **options)(_weigh)
-    return compiled
+    return compile_cpu(_weigh, "float32")
 
 
 def _weigh(lines: Any, out: Any, starts: Any, counts: Any, weights: Any) -> None:
+    """Line i of the output is the weighted sum of ``counts[i]`` lines from ``starts[i]`` on."""
     length = lines.shape[1]
     total = np.empty(length, np.int32)
     for i in range(out.shape[0]):
