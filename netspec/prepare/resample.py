@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.kernels.cpu import compile_cpu
 from netspec.machine.environment import refuse_uncompiled
 
 _BITS = 22
@@ -73,6 +72,8 @@ def resized(pixels: Pixels, box: tuple[float, float, float, float], height: int,
 
 @cache
 def _compiled() -> Any:
+    from netspec.kernels.cpu import compile_cpu  # imports numba: here, so that only the processes that resize do
+
     refuse_uncompiled()
     return compile_cpu(_weigh, "float32")
 
