@@ -62,6 +62,7 @@ SECTIONS = {
     "layers": Section("layers-cpu", tables.layers, "layers_cpu.py --batch 64 --rounds 5", "--batch 16 --rounds 2"),
     "data": Section("data", tables.data, "data.py", "--rounds 1"),
     "views": Section("views", tables.views, "views.py", "--rounds 1"),
+    "prepare": Section("prepare", tables.prepare, "prepare.py", "--images 1000 --rounds 1 --tiny 2000 20000"),
     "checkpoint": Section("checkpoint", tables.checkpoint, "checkpoint.py", "--batch 16 --rounds 1"),
 }
 

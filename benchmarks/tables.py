@@ -163,3 +163,20 @@ def checkpoint(result: Result) -> list[str]:
             ["training loses altogether, over the iterations meanwhile", f"{result['slower_by_seconds']:.2f}"],
         ],
     )
+
+
+def prepare(result: Result) -> list[str]:
+    """Preparing a set."""
+    head = ["way", "img/s by the clock", "img per CPU second", "faster than the first by"]
+    rows = [
+        [row["way"], f"{row['per_second']:,.0f}", f"{row['per_cpu_second']:,.0f}", f"{row['faster_by']:.2f}"]
+        for row in result["rows"]
+    ]
+    memory = [
+        [f"peak memory of its largest process, {int(images):,} tiny images", f"{peak / 2**20:,.0f} MiB", "", ""]
+        for images, peak in result["peaks"].items()
+    ]
+    versions = {name: version for name, version in result["versions"].items() if name != "torch"}
+    shown = {"date": result["date"], "machine": {"cores": result["cores"], "cpu": result["cpu"], **versions}}
+    more = (result["images"], f"{result['workers']} processes", f"{result['rounds']} rounds")
+    return [*measured(shown, *more), *table(head, [*rows, *memory])]

@@ -58,11 +58,15 @@ class Trial:
 
 
 class Prediction(NamedTuple):
-    """What was seen in an image: (class, probability), best first; ``error`` says why there is nothing to be seen."""
+    """What was seen in an image: (class, probability), best first; ``error`` says why there is nothing to be seen.
+
+    ``words`` are what people call these classes, such as "tench, Tinca tinca" for n01440764; empty where not known.
+    """
 
     path: str
     top: tuple[tuple[str, float], ...]
     error: str | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def predict_images(
             for row, reason in enumerate(reasons):
                 reason = reason or wrong.get(row)
                 best_first = () if reason else _top(probs[row], classes, top)
-                predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason))
+                words = tuple(trained.record.words.get(name, "") for name, _ in best_first)
+                predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason, words))
     return predictions
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
         "curves": "Draw error and loss.",
     },
     "Find your way": {
+        "data": "Prepare images to train from, measure them, look at them.",
         "layers": "List, explain and check layer types.",
         "devices": "The devices of this machine.",
         "tune": "Time kernels on this machine, and keep the fastest.",

@@ -55,7 +55,10 @@ def _tell(event: Event) -> None:
 
 
 def _data(prediction: Prediction) -> dict[str, Any]:
-    top = [{"class": name, "probability": value} for name, value in prediction.top]
+    top = [
+        {"class": name, "words": words, "probability": value}
+        for (name, value), words in zip(prediction.top, prediction.words, strict=True)
+    ]
     return {"path": prediction.path, "top": top, "error": prediction.error}
 
 
@@ -65,5 +68,6 @@ def _show(predictions: Sequence[Prediction]) -> None:
             complain(f"{printable(prediction.path)}: {prediction.error}")
             continue
         click.echo(printable(prediction.path))
-        for name, probability in prediction.top:
-            click.echo(f"  {percent(probability):>7}  {printable(name)}")
+        for (name, probability), words in zip(prediction.top, prediction.words, strict=True):
+            told = f"{printable(name)}: {printable(words)}" if words else printable(name)
+            click.echo(f"  {percent(probability):>7}  {told}")

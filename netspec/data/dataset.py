@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from netspec.data.index.classes import listed
 from netspec.data.index.filenames import LAYOUTS
@@ -20,7 +20,8 @@ class Dataset:
     """A training split, perhaps a validation split, and the classes that both have.
 
     ``classes`` are the names of the training split's classes in the order of their indices; ``type`` is the source's in
-    the spec, ``where`` its place, ``notes`` are lines for people on what was found.
+    the spec, ``where`` its place, ``notes`` are lines for people on what was found. ``words`` holds what people call
+    classes, by name, where the source says so.
     """
 
     type: str
@@ -29,6 +30,7 @@ class Dataset:
     train: Split
     val: Split | None
     notes: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def open_dataset(data: DataSpec, seed: int) -> Dataset:
         val_notes = [f"no validation: {error}"]
     images = assign_labels(train, train.classes, "")
     notes = [_counted(source, images, val, train.classes), *train.notes, *val_notes, *_passed_over_note(listings)]
-    return Dataset(source.type, source.where, train.classes, images, val, tuple(notes))
+    words = source.class_words()
+    return Dataset(source.type, source.where, train.classes, images, val, tuple(notes), words)
 
 
 def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[str]) -> EvaluationSet:

@@ -196,9 +196,14 @@ def _cut(image: Image.Image, view: View, frame: Frame) -> Image.Image:
     if image.size == (frame.width, frame.height) and (view.height, view.width) == frame.crop:
         whole = image.size == (view.width, view.height)
         return image if whole else image.crop((left, top, right, bottom))
-    y, x = image.height / frame.height, image.width / frame.width
-    box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
-    return image.resize(frame.crop[::-1], Image.Resampling.BILINEAR, box)
+    return image.resize(frame.crop[::-1], Image.Resampling.BILINEAR, source_box(image.size, view, frame))
+
+
+def source_box(size: tuple[int, int], view: View, frame: Frame) -> tuple[float, float, float, float]:
+    """A part of the resized picture as (left, top, right, bottom) in one of that (width, height)."""
+    y, x = size[1] / frame.height, size[0] / frame.width
+    right, bottom = (view.left + view.width) * x, (view.top + view.height) * y
+    return view.left * x, view.top * y, min(right, size[0]), min(bottom, size[1])
 
 
 def _open(
@@ -210,7 +215,7 @@ def _open(
     image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
         raise BrokenImage(f"{image.width} x {image.height} pixels; more than {MOST_PIXELS:,} are refused")
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
+    turn = _TURNS.get(exif_turn(image))
     turned = turn is not None and turn >= Image.Transpose.ROTATE_90 and turn != Image.Transpose.ROTATE_180
     size = image.size if turned else image.size[::-1]
     frame = geometry.frame(*size)
@@ -223,10 +228,21 @@ def _open(
     return (plain.transpose(turn) if turn is not None else plain), frame, views
 
 
+def exif_turn(image: Image.Image) -> int:
+    """The EXIF orientation of a picture that is not upright, from 2 to 8; 0 where it is."""
+    orientation = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+    return orientation if orientation in _TURNS else 0
+
+
+def drafted(size: tuple[float, float], scaled: tuple[int, int]) -> float:
+    """By how much a JPEG of (height, width) is reduced in decoding, which leaves twice the wanted size; 0: not."""
+    factor = min(size[0] / scaled[0], size[1] / scaled[1]) / _DRAFT_MARGIN
+    return factor if factor >= 2 else 0
+
+
 def _draft(image: ImageFile.ImageFile, size: tuple[int, int], frame: Frame, views: Sequence[View]) -> None:
     """Let libjpeg decode at a reduced scale where that still leaves twice the wanted size."""
     height = size[0] * min(view.height for view in views) / frame.crop[0]
     width = size[1] * min(view.width for view in views) / frame.crop[1]
-    factor = min(height / frame.height, width / frame.width) / _DRAFT_MARGIN
-    if factor >= 2:
+    if factor := drafted((height, width), (frame.height, frame.width)):
         image.draft(image.mode, (int(image.width / factor), int(image.height / factor)))

@@ -75,11 +75,11 @@ _buffer = _Buffer()
 
 
 def decode(encoded: bytes, frame: Frame, order: str) -> NDArray[np.uint8] | None:
-    """The pixels, uint8 (height, width, 1 or 3), until this thread decodes the next file; None: Pillow is to do it.
+    """The pixels, uint8 (height, width, channels), until this thread decodes the next file; None: Pillow is to do it.
 
-    ``order`` is RGB, BGR or GRAY.
+    ``order`` is RGB, BGR, GRAY, or RGBX for four bytes a pixel.
     """
-    shape = (frame.height, frame.width, 1 if order == "GRAY" else 3)
+    shape = (frame.height, frame.width, 1 if order == "GRAY" else len(order))
     size = math.prod(shape)
     if frame.height * frame.width > MOST_PIXELS:
         return None

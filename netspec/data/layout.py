@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from netspec.data.index.archive_names import PATTERNS, archives_named
+from netspec.data.index.cifar_files import find_cifar
 from netspec.data.index.filenames import LAYOUTS, VALIDATION_NAMES, is_hidden, is_image_name, is_system
 from netspec.data.index.label_file import LABELS, REMEDY
 from netspec.data.index.tree import kind_of
+from netspec.data.shards.shard_index import INDEX
 from netspec.errors import NetspecError, printable
 
 _NESTED = 3
@@ -21,12 +24,15 @@ _LAYOUTS_EVALUATED = "DIR/val/CLASS/*.jpg, DIR/test/CLASS/*.jpg or DIR/CLASS/*.j
 def source_from_path(path: str | Path, evaluated: bool = False) -> Mapping[str, str]:
     """The source description, as in ``data: {source: ...}``, for a path given by a user.
 
-    Takes, in this order: a tar archive; a folder with ``train/``; one with ``train.tar``; a folder of class folders,
-    which is training data, and with its neighbours where it is called ``train``; a folder with a single tar archive.
+    Takes, in this order: CIFAR as it is given out; a tar archive; a prepared set; a folder with ``train/``; one with
+    ``train.tar``, or several for a split; a folder of class folders, which is training data, and with its neighbours
+    where it is called ``train``; a folder with a single tar archive.
     What is to be ``evaluated`` may be a validation split alone, or its class folders.
     Raises NetspecError, saying what was looked for and what is there.
     """
     folder = Path(path).expanduser().absolute()
+    if folder.exists() and find_cifar(folder):
+        return {"type": "cifar", "path": str(folder)}
     if folder.is_file():
         return {"type": "tar", "path": str(folder)}
     if not folder.is_dir():
@@ -45,9 +51,11 @@ def source_from_path(path: str | Path, evaluated: bool = False) -> Mapping[str, 
 
 def _split_layout(folder: Path, evaluated: bool = False) -> Mapping[str, str] | None:
     names = ("train", *VALIDATION_NAMES) if evaluated else ("train",)
+    if (folder / INDEX).is_file() or archives_named(folder, "train/*.tar"):
+        return {"type": "tar", "path": str(folder)}
     if any((folder / name).is_dir() for name in names):
         return {"type": "folder", "path": str(folder)}
-    if any((folder / f"{name}.tar").is_file() for name in names):
+    if any(archives_named(folder, pattern.format(name)) for pattern in PATTERNS for name in names):
         return {"type": "tar", "path": str(folder)}
     return None
 

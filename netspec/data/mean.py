@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.data.augment import tint_of
+from netspec.data.kept_statistics import kept_statistics
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec
 from netspec.data.shuffle import sample
 from netspec.data.source import Split
-from netspec.data.statistics import Moments
+from netspec.data.statistics import Moments, Statistics
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,10 +54,13 @@ def mean_image(
 
     ``image``: the mean of the central crops of at most 10,000 training images chosen by the seed, in one pass; the same
     whatever crop it is subtracted from, as in 2012. ``channel``: that, averaged over the places. ``none``: zeros. Sums
-    are exact integers, so the order of the images does not matter. Raises NetspecError where no image can be read.
+    are exact integers, so the order of the images does not matter. Where statistics of all training images are
+    kept, see ``kept_statistics``, the mean is of all. Raises NetspecError where no image can be read.
     """
     if data.mean == "none":
         return np.zeros(tuple(image_shape), np.float32)
+    if kept := kept_statistics(train, data, image_shape):
+        return _subtracted(kept.mean, data)
     total, count = np.zeros(tuple(image_shape), np.uint64), 0
     for images in _crops(train, data, image_shape, seed, workers):
         total += images.sum(axis=0, dtype=np.uint32)
@@ -75,12 +79,18 @@ def image_constants(
     tint = tint_of(data)
     if tint is None:
         return {"mean": mean_image(train, data, image_shape, seed, workers)}
+    found = kept_statistics(train, data, image_shape) or _statistics(train, data, image_shape, seed, workers)
+    mean = np.zeros(tuple(image_shape), np.float32) if data.mean == "none" else _subtracted(found.mean, data)
+    return {"mean": mean, "components": tint.components(found.eigenvalues, found.eigenvectors)}
+
+
+def _statistics(
+    train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None
+) -> Statistics:
     moments = Moments(image_shape)
     for images in _crops(train, data, image_shape, seed, workers):
         moments.add(images)
-    found = moments.statistics()
-    mean = np.zeros(tuple(image_shape), np.float32) if data.mean == "none" else _subtracted(found.mean, data)
-    return {"mean": mean, "components": tint.components(found.eigenvalues, found.eigenvectors)}
+    return moments.statistics()
 
 
 def _crops(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from netspec.machine.regular_files import NotRegularError, open_regular
 
@@ -30,6 +31,14 @@ class BrokenImage(Exception):
     """An image that cannot be used; the text is the reason. The pipeline counts and skips it."""
 
 
+class Kept(NamedTuple):
+    """A place for statistics of a split: the file, the digest of the split, and the side of its images in pixels."""
+
+    path: Path
+    digest: str
+    size: int
+
+
 class Split(ABC):
     """The images of one split of a source (training or validation), numbered from 0."""
 
@@ -41,6 +50,9 @@ class Split(ABC):
 
     mean_images: int = 10_000
     """How many images the mean image is made of, at most."""
+
+    kept: Kept | None = None
+    """Where statistics of all its images are kept, from a source that has such a place."""
 
     def __len__(self) -> int:
         """The number of images."""
@@ -57,6 +69,29 @@ class Split(ABC):
     def at_size(self, pixels: int) -> Split:
         """The same images with a short side near ``pixels``, from a source that can draw them at any size."""
         return self
+
+    def part(self, indices: NDArray[np.int64]) -> Split:
+        """Some of the images as a split of their own, which pickles small where the source can make it so."""
+        return Part(self, indices)
+
+class Part(Split):
+    """Some images of another split."""
+
+    def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
+        self.labels, self.where = split.labels[indices], split.where
+        self._split, self._indices = split, indices
+
+    def name(self, i: int) -> str:
+        """The name in the other split."""
+        return self._split.name(int(self._indices[i]))
+
+    def read(self, i: int) -> Image | bytes:
+        """The image of the other split."""
+        return self._split.read(int(self._indices[i]))
+
+    def at_size(self, pixels: int) -> Part:
+        """The same images of the split at that size."""
+        return Part(self._split.at_size(pixels), self._indices)
 
 
 class Source(ABC):
@@ -75,6 +110,10 @@ class Source(ABC):
     def counts(cls, attrs: Mapping[str, Any]) -> tuple[int, int, int] | None:
         """Training images, validation images and classes, where the attributes alone say so."""
         return None
+
+    def class_words(self) -> Mapping[str, str]:
+        """What classes are called by people, by their names, where the source says so: ``tench, Tinca tinca``."""
+        return {}
 
     @abstractmethod
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:

@@ -49,8 +49,8 @@ class Record:
     ``data`` tells the images apart (see resume.py). ``validation_errors`` holds one top-1 error an epoch, for the
     schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice;
     ``environment`` has what chose machine code beside them, see netspec.machine.environment. ``plugins`` has the code
-    of layers that are not built in. ``init_from`` names the checkpoint that the run started from, with its SHA-256, the
-    tensors that were taken and those that were not.
+    of layers that are not built in; ``words`` what people call classes, by name. ``init_from`` names the checkpoint
+    that the run started from, with its SHA-256, the tensors that were taken and those that were not.
     """
 
     iteration: int
@@ -70,6 +70,7 @@ class Record:
     environment: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
     init_from: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -280,7 +281,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "validation_errors": (_is_list_of(_is_number), "a list of numbers"),
     "evaluated": (_is_evaluated, "iteration, loss and errors"),
     "netspec": (_is_text, "a version"),
-    **dict.fromkeys(("tuned", "environment"), (_is_map_of(_is_text), "texts by name")),
+    **dict.fromkeys(("tuned", "environment", "words"), (_is_map_of(_is_text), "texts by name")),
     "init_from": (lambda value: isinstance(value, dict), "a map"),
     "plugins": (_is_list_of(_is_plugin), "a list of files with their layer types and digests"),
 }

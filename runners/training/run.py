@@ -182,6 +182,7 @@ def record_of(settled: Settled, data: Data, made_by: MadeBy, state: State) -> Re
         seed=spec.train.seed,
         batch=spec.train.batch,
         classes=data.source.classes,
+        words={name: words for name in data.source.classes if (words := data.source.words.get(name))},
         spec=canonical(spec),
         given=settled.given,
         data=data.fingerprint,

@@ -104,8 +104,8 @@ def test_what_the_label_file_and_the_images_do_not_share_is_counted(place):
     images = many("train/a/1.jpg", "train/b/1.jpg", "val/1.jpg", "val/x/2.jpg", "val/sub/3.jpg", "val/4.jpg")
     data = opened(place(images | lines))
     assert labels(data, "val") == {"1.jpg": "b", "2.jpg": "a", "3.jpg": "a"}
-    assert "images without a line in val_annotations.txt: 1 (" in data.notes[-1]
-    assert "lines of val_annotations.txt without an image: 1 (none.jpg)" in data.notes[-1]
+    assert "images without a line in the list of their classes: 1 (" in data.notes[-1]
+    assert "lines of the list of classes without an image: 1 (none.jpg)" in data.notes[-1]
 
 
 def test_a_label_file_that_says_nothing_is_an_error(place):

@@ -22,7 +22,7 @@ ORDER = (
     ("plugin", "init", "schedules", "ops", "data"),
     ("spec", "layers"),
     ("planning", "kernels"),
-    ("program", "device", "graph"),
+    ("program", "device", "graph", "prepare"),
     ("store", "check"),
     ("report", "gates"),
     ("runners",),

@@ -2,6 +2,8 @@
 
 What the tree holds is what ``tar -x`` would make of the archive: the last of two members with one name counts, a hard
 link is what its target was at that point, and names with ``..`` are left out. Nothing ever leads out of the archive.
+An archive within the archive is a folder called as it is, without its suffix: ILSVRC's training images are a tar of one
+tar a class. Several archives, the shards of a set, are one tree.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import os
 import tarfile
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ _MOST_LINKS = 40
 """Links followed to find one file, as on Linux: more are links that lead in a circle."""
 _VOLUME_LABEL, _DUMPED_FOLDER = b"V", b"D"
 """Types of GNU tar's own: no file, and a folder with a list of what it held. Others that tarfile lacks are files."""
+_ARCHIVE = b".tar"
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
 
@@ -30,11 +34,13 @@ class File(NamedTuple):
     """Where a file's bytes lie: their offset in the archive (-1: a link to nowhere) and how many they are.
 
     ``pieces``, of a sparse file only: (position, length) of what is stored, one after the other; zeros lie between.
+    ``archive`` is the number of the archive, of several.
     """
 
     offset: int
     size: int
     pieces: tuple[tuple[int, int], ...] | None = None
+    archive: int = 0
 
 
 NOWHERE = File(-1, 0)
@@ -58,17 +64,41 @@ class Folder:
         self.entries: dict[bytes, Folder | File | Link | Special] = {}
 
 
+class Nested(Folder):
+    """An archive within the archive: its headers are read each time that its entries are asked for.
+
+    So listing ILSVRC's training images takes the memory of one class.
+    """
+
+    def __init__(self, parent: Folder, read: Callable[[Nested], dict[bytes, Node]]) -> None:
+        self.parent, self._read = parent, read
+
+    @property
+    def entries(self) -> dict[bytes, Node]:  # type: ignore[override]
+        """What it holds."""
+        return self._read(self)
+
+
 Node = Folder | File | Link | Special
 
 
 class Archive:
-    """The tree of an archive, see netspec.data.index.tree; ``passed`` counts the members that have no place in it."""
+    """The tree of an archive, see netspec.data.index.tree; ``passed`` counts the members that have no place in it.
 
-    def __init__(self, path: Path) -> None:
+    Of several archives the trees are laid over one another. One without folders, among several, is a class of the name
+    of its file, as in a folder of ILSVRC's training archives.
+    """
+
+    def __init__(self, path: Path, *more: Path) -> None:
         """Read the headers; raises NetspecError where it cannot be opened, is no plain tar archive or is damaged."""
         self.path, self.top, self.passed = path, Folder(None), PassedOver()
-        for member in _members(path):
-            self._add(member)
+        self.paths = (path, *more)
+        for number, each in enumerate(self.paths):
+            top = self.top
+            if more and _without_folders(each):
+                top = _make_folders(top, [os.fsencode(each.stem)]) or Folder(None)
+            for member in _members(each):
+                self._add(top, member, number)
 
     def entries(self, folder: Folder) -> Iterator[Entry]:
         """What lies in a folder, links followed."""
@@ -96,34 +126,46 @@ class Archive:
 
     def read(self, file: File) -> bytes:
         """The bytes of a file; raises BrokenImage or OSError."""
-        handle = open_archive(self.path)
+        handle = open_archive(self.paths[file.archive])
         try:
             return read_file(handle, file)
         finally:
             os.close(handle)
 
-    def _add(self, member: tarfile.TarInfo) -> None:
+    def _add(self, top: Folder, member: tarfile.TarInfo, number: int, nested: bool = False) -> None:
         name = _bytes(member.name)
         *above, last = [part for part in name.split(b"/") if part not in (b"", b".")] or [b""]
         if b".." in (*above, last):
             self.passed.add(OUTSIDE, name)
         elif last and member.type != _VOLUME_LABEL:
-            folder = _make_folders(self.top, above)
-            if folder is None or not _put(folder, last, self._node(folder, member)):
+            folder = _make_folders(top, above)
+            if folder is not None and member.isreg() and last.endswith(_ARCHIVE) and not nested:
+                last = last.removesuffix(_ARCHIVE)
+                place = (number, member.offset_data, member.size)
+                node: Node = Nested(folder, partial(self._nested, *place))
+            else:
+                node = self._node(top, folder, member, number)
+            if folder is None or not _put(folder, last, node):
                 self.passed.add(COVERED, name)
 
-    def _node(self, folder: Folder, member: tarfile.TarInfo) -> Node:
+    def _nested(self, number: int, start: int, size: int, folder: Folder) -> dict[bytes, Node]:
+        inner = Folder(folder.parent)
+        for member in _members(self.paths[number], start, size):
+            self._add(inner, member, number, nested=True)
+        return inner.entries
+
+    def _node(self, top: Folder, folder: Folder | None, member: tarfile.TarInfo, number: int) -> Node:
         if member.isdir() or member.type == _DUMPED_FOLDER:
             return Folder(folder)
         if member.issym():
             return Link(_bytes(member.linkname))
         if member.islnk():  # from the archive's top; to a folder there can be none
-            found = follow(self.top, _bytes(member.linkname).lstrip(b"/").split(b"/"))
+            found = follow(top, _bytes(member.linkname).lstrip(b"/").split(b"/"))
             return NOWHERE if isinstance(found, Folder) else found
         if member.isdev():
             return Special()
         pieces: Any = member.sparse
-        return File(member.offset_data, member.size, None if pieces is None else tuple(pieces))
+        return File(member.offset_data, member.size, None if pieces is None else tuple(pieces), number)
 
 
 def _bytes(name: str) -> bytes:
@@ -171,17 +213,32 @@ def follow(folder: Folder, parts: Sequence[bytes]) -> Folder | File | Special:
     return folder
 
 
-def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """The archive's members in order; raises NetspecError for what is wrong with it."""
+def _without_folders(path: Path) -> bool:
+    """Whether the first member is a file at the archive's top."""
+    first = next(_members(path), None)
+    return first is not None and first.isreg() and "/" not in first.name.removeprefix("./")
+
+
+def _members(path: Path, start: int = 0, size: int | None = None) -> Iterator[tarfile.TarInfo]:
+    """The members in order, of the archive or of one of so many bytes within it.
+
+    Raises NetspecError for what is wrong with it.
+    """
+    limit = None if size is None else start + size
     try:
-        with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as archive:
+        with path.open("rb") as file:
+            file.seek(start)
+            archive: Any = tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape")
             last = -1
-            for member in archive:
+            while member := archive.next():
+                archive.members = []  # else it keeps every header that it has read
                 if member.offset <= last:  # a negative size, which tarfile would follow in a circle
+                    raise _damaged(path, member.offset)
+                if limit is not None and member.offset_data + member.size > limit:
                     raise _damaged(path, member.offset)
                 last = member.offset
                 yield member
-            _refuse_early_end(path, archive.offset)
+            _refuse_early_end(path, archive.offset, limit)
     except NetspecError:
         raise
     except tarfile.TarError as error:
@@ -196,8 +253,13 @@ def _damaged(path: Path, offset: int) -> NetspecError:
     return NetspecError(f"{printable(path)}: is damaged near byte {offset:,}")
 
 
-def _refuse_early_end(path: Path, end: int) -> None:
-    """Raise where the listing stopped early: tarfile takes a damaged header for the end of the archive."""
+def _refuse_early_end(path: Path, end: int, limit: int | None) -> None:
+    """Raise where the listing stopped early: tarfile takes a damaged header for the end of the archive.
+
+    One within another, which lasts to ``limit``, may end without a block of zeros.
+    """
+    if limit is not None and end >= limit:
+        return
     with path.open("rb") as file:
         file.seek(end)
         if any(file.read(_BLOCK)):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from netspec.data.index.archive import Folder, Node, follow
+from netspec.data.index.archive import Folder, Nested, Node, follow
 from netspec.data.index.filenames import is_hidden, is_image_name, is_system
 
 
@@ -53,6 +53,8 @@ def _has_image(name: bytes, node: Node) -> bool:
     pending = [(name, node)]
     while pending:
         name, node = pending.pop()
+        if isinstance(node, Nested):  # not read for this
+            return True
         if isinstance(node, Folder):
             pending += _visible(node)
         elif is_image_name(name):

@@ -6,13 +6,14 @@ The class of an image is the first folder below the split, however deep the imag
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from netspec.data.index.classes import NESTED, canonical, class_name, describe_unknown, listed, numbers_by_name
 from netspec.data.index.filenames import SUFFIXES
+from netspec.data.index.image_table import Image, ImageTable
 from netspec.data.index.label_file import LABELS, REMEDY, read_labels
 from netspec.data.index.passed_over import STRAY, UNNAMED, UNUSED, PassedOver
 from netspec.data.index.tree import Tree, Walk
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Labels = NDArray[np.int32]
-    MakeSplit = Callable[[list[tuple[bytes, Any]], Labels], Split]
-
-Images = list[tuple[bytes, Any]]
-"""Path below the split and node of each image."""
-
+    MakeSplit = Callable[[ImageTable, Labels], Split]
+    FindLabels = Callable[[], dict[bytes, bytes] | None]
 
 class UnlabelledError(NetspecError):
     """Images are there, but nothing says of which class each is."""
@@ -93,13 +91,15 @@ def missing_classes(listing: Listing, classes: Sequence[str]) -> list[str]:
     return [name for name in numbers_by_name(classes) if name not in found]
 
 
-def list_images(walk: Walk, make: MakeSplit) -> Listing:
+def list_images(walk: Walk, make: MakeSplit, labels: FindLabels = lambda: None) -> Listing:
     """List what lies below a split's folder; ``make`` makes the split of images and labels.
 
-    Where the walk wants val_annotations.txt and finds it, that file gives the classes. Raises NetspecError where no
-    image is found, or none that has a class.
+    Where the walk wants val_annotations.txt and finds it, that file gives the classes; where no image lies in a class
+    folder, those that ``labels`` finds. Raises NetspecError where no image is found, or none that has a class.
     """
     by_folder, unclassified, classes = _collect(walk)
+    if classes is None and unclassified and not any(by_folder.values()):
+        classes = labels()
     full = {class_name(folder) for folder, images in by_folder.items() if images}
     empty = sorted({class_name(folder) for folder in by_folder} - full)
     if classes is not None:
@@ -114,14 +114,14 @@ def list_images(walk: Walk, make: MakeSplit) -> Listing:
     return _in_order(by_folder, empty, walk, make)
 
 
-def _collect(walk: Walk) -> tuple[dict[bytes, Images], Images, dict[bytes, bytes] | None]:
+def _collect(walk: Walk) -> tuple[dict[bytes, ImageTable], list[Image], dict[bytes, bytes] | None]:
     """Images by class folder, images in none, and the label file's classes by file name, if there is one."""
-    by_folder: dict[bytes, Images] = {}
-    unclassified: Images = []
+    by_folder: dict[bytes, ImageTable] = {}
+    unclassified: list[Image] = []
     classes = None
     for entry in walk.top():
         if entry.kind == "folder":
-            by_folder[entry.name] = list(walk.images(entry))
+            by_folder[entry.name] = ImageTable(list(walk.images(entry)))
         elif entry.name == walk.wanted:
             classes = _read_labels(walk.tree, entry.node, walk.where)
         else:
@@ -137,8 +137,8 @@ def _read_labels(tree: Tree, file: Any, where: str) -> dict[bytes, bytes]:
         raise NetspecError(f"{where}/{LABELS.decode()}: cannot be read: {reason}") from error
 
 
-def _by_label_file(images: Images, classes: dict[bytes, bytes], walk: Walk) -> dict[bytes, Images]:
-    by_class: dict[bytes, Images] = {}
+def _by_label_file(images: list[Image], classes: dict[bytes, bytes], walk: Walk) -> dict[bytes, ImageTable]:
+    by_class: dict[bytes, list[Image]] = {}
     unused = dict.fromkeys(classes)
     for path, node in images:
         key = path if path in classes else path.rpartition(b"/")[2]
@@ -150,11 +150,15 @@ def _by_label_file(images: Images, classes: dict[bytes, bytes], walk: Walk) -> d
     for key in unused:
         walk.passed.add(UNUSED, key)
     if images and not by_class:
-        raise NetspecError(f"{walk.where}: {LABELS.decode()} names none of the images there")
-    return by_class
+        raise NetspecError(f"{walk.where}: {_list_name(walk)} names none of the images there")
+    return {name: ImageTable(images) for name, images in by_class.items()}
 
 
-def _pass_over(unclassified: Images, walk: Walk, others: bool) -> None:
+def _list_name(walk: Walk) -> str:
+    return LABELS.decode() if any(entry.name == walk.wanted for entry in walk.top()) else "the list of classes"
+
+
+def _pass_over(unclassified: list[Image], walk: Walk, others: bool) -> None:
     """Count images that lie in no class folder; an error where there are no others."""
     if unclassified and not others:
         count = f"{len(unclassified):,} image{'s' * (len(unclassified) > 1)}"
@@ -164,36 +168,40 @@ def _pass_over(unclassified: Images, walk: Walk, others: bool) -> None:
         walk.passed.add(STRAY, walk.prefix + path)
 
 
-def _in_order(by_folder: dict[bytes, Images], empty: list[str], walk: Walk, make: MakeSplit) -> Listing:
+def _in_order(by_folder: dict[bytes, ImageTable], empty: list[str], walk: Walk, make: MakeSplit) -> Listing:
     """By class and path, in the composed form of Unicode, so that a disk and an archive of it agree."""
     import numpy as np
 
-    by_class: dict[str, Images] = {}
+    folders: dict[str, list[bytes]] = {}
     for folder in sorted((folder for folder in by_folder if by_folder[folder]), key=canonical):
-        by_class.setdefault(class_name(folder), []).extend(by_folder[folder])
-    images = [image for some in by_class.values() for image in sorted(some, key=_sort_key)]
-    numbers = np.repeat(np.arange(len(by_class), dtype=np.int32), [len(some) for some in by_class.values()])
-    notes = [*_merged(by_folder), *([] if walk.wanted else _only_one(by_class, walk.where))]
-    return Listing(walk.where, tuple(by_class), numbers, partial(make, images), empty, walk.passed, notes)
+        folders.setdefault(class_name(folder), []).append(folder)
+    notes = [*_merged(by_folder)]
+    images, counts = ImageTable(), []
+    for of_class in folders.values():
+        counts.append(-len(images))
+        images.add(sorted((image for folder in of_class for image in by_folder.pop(folder)), key=_sort_key))
+        counts[-1] += len(images)
+    notes += [] if walk.wanted else _only_one(tuple(folders), images, walk.where)
+    numbers = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
+    return Listing(walk.where, tuple(folders), numbers, partial(make, images), empty, walk.passed, notes)
 
 
-def _sort_key(image: tuple[bytes, Any]) -> tuple[bytes, bytes]:
+def _sort_key(image: Image) -> tuple[bytes, bytes]:
     return canonical(image[0]), image[0]
 
 
-def _merged(by_folder: dict[bytes, Images]) -> list[str]:
+def _merged(by_folder: Iterable[bytes]) -> list[str]:
     """A note where several folders are one class."""
     folders = Counter(class_name(folder) for folder in by_folder)
     names = [name for name, count in folders.items() if count > 1]
     return [f"folders that differ only in their form of Unicode are one class: {listed(names)}"] if names else []
 
 
-def _only_one(by_class: dict[str, Images], where: str) -> list[str]:
+def _only_one(classes: Sequence[str], images: ImageTable, where: str) -> list[str]:
     """A note where the only class looks like a folder of class folders."""
-    if len(by_class) != 1:
+    if len(classes) != 1:
         return []
-    (name, images), = by_class.items()
     inner = {path.split(b"/")[1] if path.count(b"/") > 1 else b"" for path, _ in images}
     if len(inner) < 2 or b"" in inner:
         return []
-    return [f"{where}: all images are of one class, '{name}', the only folder there; {NESTED}"]
+    return [f"{where}: all images are of one class, '{classes[0]}', the only folder there; {NESTED}"]

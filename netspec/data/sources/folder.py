@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import path, text
 from netspec.data.index.filenames import VALIDATION_NAMES
+from netspec.data.index.image_table import ImageTable
 from netspec.data.index.label_file import LABELS
-from netspec.data.index.listing import Images, Listing, list_images
+from netspec.data.index.label_lists import class_words, listed_labels
+from netspec.data.index.listing import Listing, list_images
 from netspec.data.index.packed_names import PackedNames
 from netspec.data.index.tree import DiskTree, Walk
 from netspec.data.source import Source, Split, SplitName, read_regular_file
@@ -25,10 +28,10 @@ if TYPE_CHECKING:
 class FolderSplit(Split):
     """The image files below one folder, in the order of their classes and names."""
 
-    def __init__(self, root: bytes, images: Images, labels: NDArray[np.int32]) -> None:
+    def __init__(self, root: bytes, images: ImageTable, labels: NDArray[np.int32]) -> None:
         self.labels = labels
         self._root = root
-        self._paths = PackedNames([path for path, _ in images])
+        self._paths = PackedNames(path for path, _ in images)
 
     def name(self, i: int) -> str:
         """The path below the split's folder."""
@@ -37,6 +40,13 @@ class FolderSplit(Split):
     def read(self, i: int) -> bytes:
         """The file's bytes."""
         return read_regular_file(os.path.join(self._root, self._paths[i]))
+
+
+    def part(self, indices: NDArray[np.int64]) -> FolderSplit:
+        """Some of the files."""
+        part = copy.copy(self)
+        part.labels, part._paths = self.labels[indices], self._paths.part(indices.tolist())
+        return part
 
 
 class Folder(Source):
@@ -64,7 +74,11 @@ class Folder(Source):
         folder, prefix = os.fsencode(root), os.path.relpath(os.fsencode(root), os.fsencode(self._path))
         prefix = b"" if prefix == b"." else prefix + b"/"
         walk = Walk(DiskTree(), folder, printable(root), prefix, LABELS if split == "val" else b"")
-        return list_images(walk, partial(FolderSplit, folder))
+        return list_images(walk, partial(FolderSplit, folder), partial(listed_labels, self._path, split))
+
+    def class_words(self) -> Mapping[str, str]:
+        """Of the lists beside the split folders."""
+        return class_words(self._path)
 
     def _folder_of(self, split: SplitName, alone: bool) -> Path | None:
         name = self._attrs[split]

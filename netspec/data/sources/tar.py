@@ -1,23 +1,27 @@
-"""Images in tar archives, read in place: DIR/train.tar and DIR/val.tar, or one archive with both."""
+"""Images in tar archives, read in place: one a split, one with both, many that are one set, or shards with an index."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import path, text
-from netspec.data.index.archive import Archive, File, open_archive, read_file
+from netspec.data.index.archive import Archive
 from netspec.data.index.archive_layout import Place, split_root, splits_root
+from netspec.data.index.archive_names import PATTERNS, archives_named
 from netspec.data.index.filenames import VALIDATION_NAMES
+from netspec.data.index.image_table import ImageTable
 from netspec.data.index.label_file import LABELS
-from netspec.data.index.listing import Images, Listing, list_images
-from netspec.data.index.packed_names import PackedNames
+from netspec.data.index.label_lists import class_words, listed_labels
+from netspec.data.index.listing import Listing, list_images
 from netspec.data.index.passed_over import PassedOver
+from netspec.data.index.tar_split import Members, TarSplit
 from netspec.data.index.tree import Walk
-from netspec.data.source import Source, Split, SplitName
+from netspec.data.shards.shard_index import INDEX, ShardIndex, read_index
+from netspec.data.shards.shard_listing import list_shards
+from netspec.data.source import Source, SplitName
 from netspec.errors import NetspecError, printable
 
 if TYPE_CHECKING:
@@ -26,41 +30,6 @@ if TYPE_CHECKING:
 
 
 _SPLITS: tuple[SplitName, SplitName] = ("train", "val")
-
-
-class TarSplit(Split):
-    """Some images of one archive, in the order of their classes and names; ``prefix`` leads to the split's folder."""
-
-    def __init__(self, archive: Path, prefix: bytes, images: Images, labels: NDArray[np.int32]) -> None:
-        import numpy as np
-
-        self.labels = labels
-        self._archive = archive
-        self._names = PackedNames([prefix + path for path, _ in images])
-        files: list[File] = [file for _, file in images]
-        self._offsets = np.array([file.offset for file in files], np.int64)
-        self._sizes = np.array([file.size for file in files], np.int64)
-        self._sparse = {i: file.pieces for i, file in enumerate(files) if file.pieces is not None}
-        self._handle: int | None = None
-
-    def name(self, i: int) -> str:
-        """The path within the archive."""
-        return printable(self._names[i])
-
-    def read(self, i: int) -> bytes:
-        """The member's bytes; raises BrokenImage for a link out of the archive and where the archive has shrunk."""
-        if self._handle is None:
-            self._handle = open_archive(self._archive)
-        return read_file(self._handle, File(int(self._offsets[i]), int(self._sizes[i]), self._sparse.get(i)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the open file, which is this process's own."""
-        return {**self.__dict__, "_handle": None}
-
-    def __del__(self) -> None:
-        """Close the archive."""
-        if self.__dict__.get("_handle") is not None:
-            os.close(self._handle)  # type: ignore[arg-type]
 
 
 class Tar(Source):
@@ -72,25 +41,30 @@ class Tar(Source):
     type = "tar"
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "path": path("the folder that holds the archives, or one archive with train/ and val/ in it"),
-        "train": text("the training images' archive, or folder within the one archive", default=""),
-        "val": text("the validation images' archive, or folder; default: val, validation, valid or test", default=""),
+        "train": text("the training images' archives (a pattern names many), or folder in the one archive", default=""),
+        "val": text("the validation images' archives, or folder; default: val, validation, valid or test", default=""),
     }
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self._path = Path(attrs["path"]).expanduser().absolute()
         self._attrs = attrs
         self._one: Archive | None = None
+        self._index: ShardIndex | None = None
         self.where = printable(self._path)
 
     def list_split(self, split: SplitName, alone: bool = False) -> Listing | None:
-        """The images of the split's archive, or of its folder in the one archive."""
+        """The images of the split's archives, or of its folder in the one archive."""
+        if self._indexed:
+            return list_shards(self._shard_index(), split)
         archive = self._archive_of(split)
         place = self._place(archive, split, alone) if archive is not None else None
         if archive is None or place is None:
             return None
-        where = "/".join(filter(None, [printable(archive.path), printable(place.path.rstrip(b"/"))]))
+        many = f" and {len(archive.paths) - 1:,} more" if len(archive.paths) > 1 else ""
+        where = "/".join(filter(None, [printable(archive.path) + many, printable(place.path.rstrip(b"/"))]))
         walk = Walk(archive, place.folder, where, place.path, LABELS if split == "val" else b"")
-        listing = list_images(walk, partial(TarSplit, archive.path, place.path))
+        labels = partial(listed_labels, self._path, split) if self._path.is_dir() else lambda: None
+        listing = list_images(walk, partial(_split, archive.paths, place.path), labels)
         listing.passed += archive.passed
         archive.passed = PassedOver()
         return listing
@@ -102,13 +76,27 @@ class Tar(Source):
         if not self._path.is_dir():
             raise NetspecError(f"{self.where}: no such folder or tar archive")
         given = self._attrs[split]
-        names = (given,) if given else [f"{name}.tar" for name in _names(split)]
-        found = next((self._path / name for name in names if (self._path / name).is_file()), None)
-        if found is None and (given or split == "train"):
+        names = [given] if given else [pattern.format(name) for pattern in PATTERNS for name in _names(split)]
+        found: list[Path] = next(filter(None, (archives_named(self._path, name) for name in names)), [])
+        if not found and (given or split == "train"):
             there = sorted(printable(entry.name) for entry in self._path.iterdir() if entry.suffix == ".tar")
             missing = f"{printable(self._path / names[0])}: no such archive"
             raise NetspecError(f"{missing}; {self.where} holds " + (", ".join(there[:8]) or "no .tar file"))
-        return Archive(found) if found is not None else None
+        return Archive(*found) if found else None
+
+    @property
+    def _indexed(self) -> bool:
+        return not (self._attrs["train"] or self._attrs["val"]) and (self._path / INDEX).is_file()
+
+    def _shard_index(self) -> ShardIndex:
+        self._index = self._index or read_index(self._path)
+        return self._index
+
+    def class_words(self) -> Mapping[str, str]:
+        """Those of the index, or of the lists beside the archives."""
+        if self._indexed:
+            return self._shard_index().words
+        return class_words(self._path) if self._path.is_dir() else {}
 
     def _place(self, archive: Archive, split: SplitName, alone: bool) -> Place | None:
         """The split's folder; all of the one archive is training where it has no split folders."""
@@ -120,6 +108,10 @@ class Tar(Source):
         if found is None and (self._attrs[split] or (split == "train" and root is not None)):
             raise NetspecError(f"{self.where}: no folder '{self._attrs[split] or split}' in the archive")
         return found or (Place(b"", archive.top) if root is None and (split == "train" or alone) else None)
+
+
+def _split(archives: tuple[Path, ...], prefix: bytes, images: ImageTable, labels: NDArray[np.int32]) -> TarSplit:
+    return TarSplit(archives, Members.of(images, prefix), labels)
 
 
 def _names(split: SplitName) -> tuple[str, ...]:

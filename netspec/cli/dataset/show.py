@@ -1,0 +1,88 @@
+"""``netspec data show``: what training sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._specs import load
+from netspec.errors import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from netspec.data.dataset import Dataset
+    from netspec.data.pipeline import Batch
+
+
+@click.command()
+@options.spec
+@options.data
+@click.option("--images", metavar="N", type=click.IntRange(1, 1024), default=60, show_default=True, help="How many.")
+@click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True, help="Which images.")
+@click.option("--epoch", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Of which epoch.")
+@click.option(
+    "--out",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default="contact-sheet.png",
+    show_default=True,
+    help="The PNG file.",
+)
+@options.overrides
+@options.plugins
+def command(
+    spec: str,
+    data: str | None,
+    images: int,
+    split: Literal["train", "val"],
+    epoch: int,
+    out: Path,
+    overrides: tuple[str, ...],
+    plugins: tuple[str, ...],
+) -> None:
+    """Draw a contact sheet of the first images that training sees in an epoch, as it sees them: resized, cropped,
+    mirrored and otherwise augmented, each with its class. Validation images are shown as they are evaluated.
+
+    The images are those of a run of the same spec and seed, in their order.
+
+    \b
+    Examples:
+      netspec data show alexnet --data prepared/
+      netspec data show quickstart --epoch 2 --images 24 -o second.png
+    """
+    from netspec.data.dataset import open_dataset
+    from netspec.data.pipeline import Pipeline
+    from netspec.errors import NetspecError
+    from netspec.machine.atomic_files import write_whole
+    from netspec.planning.trainable import input_names
+    from netspec.report.contact_sheet import contact_sheet
+    from netspec.runners.training.request import with_data
+
+    described = with_data(load(spec, overrides, plugins), data)
+    dataset = open_dataset(described.data, described.train.seed)
+    shown = dataset.train if split == "train" else dataset.val
+    if shown is None:
+        raise NetspecError(f"{dataset.where}: no validation images")
+    shape = described.inputs[input_names(described)[0]].shape
+    count = min(images, len(shown))
+    with Pipeline(shown, described.data, split, count, shape, described.train.seed, 0) as pipeline:
+        batch = next(pipeline.epoch(epoch - 1))
+        sheet = contact_sheet(_pixels(batch), _captions(batch, dataset))
+    write_whole(out, [sheet])
+    click.echo(f"{printable(out)}: {batch.valid:,} of {len(shown):,} images of {dataset.where}")
+
+
+def _pixels(batch: Batch) -> NDArray[np.uint8]:
+    return batch.image[: batch.valid]
+
+
+def _captions(batch: Batch, dataset: Dataset) -> list[str]:
+    """The class of each image, in words where there are some."""
+    names = (dataset.classes[label] for label in batch.label[: batch.valid])
+    return [dataset.words.get(name, name) for name in names]
