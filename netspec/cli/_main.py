@@ -30,7 +30,8 @@ COMMANDS = {
     "Look at runs": {
         "runs": "The runs in a folder.",
         "compare": "How two runs differ, in spec and in result.",
-        "curves": "Draw error and loss.",
+        "curves": "Loss, errors and learning rate over epochs.",
+        "figure": "Draw runs and networks for a paper: SVG, PNG, PDF.",
     },
     "Find your way": {
         "layers": "List, explain and check layer types.",
