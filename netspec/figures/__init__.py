@@ -70,7 +70,7 @@ def picture(
             known = ", ".join(cls.attrs) or "none"
             raise NetspecError(f"figure {kind}: {name}={value!r} is no setting of it (settings: {known})")
     if not paths or (cls.most is not None and len(paths) > cls.most):
-        raise NetspecError(f"figure {kind} shows {cls.counted}; {len(paths)} given")
+        raise NetspecError(f"figure {kind} shows {cls.counted()}; {len(paths)} given")
     if labels and len(labels) != len(paths):
         raise NetspecError(f"{len(labels)} labels for {len(paths)} of {cls.takes}: one each, in their order")
     made = cls(settings)

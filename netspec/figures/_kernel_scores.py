@@ -61,4 +61,5 @@ def permutation_test(groups: Sequence[Array]) -> tuple[float, float]:
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    shares: Array = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return shares

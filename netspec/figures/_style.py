@@ -23,7 +23,7 @@ INK, SOFT, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 SMALL = 6.0
 """The smallest text, in points."""
 
-_RC: Mapping[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same widths on any machine
     "font.size": 7,
     "text.parse_math": False,  # a dollar in the name of a class is a dollar

@@ -106,7 +106,7 @@ class _Page:
         x = float(element.attrib["x"]) - {"start": 0.0, "middle": whole / 2, "end": whole}[anchor]
         for span, wide in zip(spans, widths, strict=True):
             left = x + float(span.get("dx", 0))
-            look = {"color": self._look(span).get("fill", "black"), "zorder": order}
+            look: dict[str, Any] = {"color": self._look(span).get("fill", "black"), "zorder": order}
             self.axes.text(left, float(element.attrib["y"]), span.text or "", **self._font(span), **look)
             x += wide
 

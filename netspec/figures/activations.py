@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import number
 from netspec.errors import NetspecError, printable
@@ -89,6 +89,8 @@ class Activations(Kind):
         figure = _style.new_figure(_style.SINGLE, 2.6 + 0.13 * len(data.learners))
         axes = figure.subplots()
         axes.axhline(data.level, color=_style.INK, linestyle=(0, (4, 3)), linewidth=0.7, gid="level")
+        corner: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        axes.text(0.995, data.level + 0.008, percent(data.level, 0), color=_style.SOFT, **corner)
         for place, one in enumerate(data.learners):
             _draw_learner(axes, one, place, data.level)
         axes.set_xlim(left=0)
@@ -103,7 +105,7 @@ class Activations(Kind):
 
 
 def _draw_learner(axes: Axes, one: Learner, place: int, level: float) -> None:
-    look = {"color": _style.COLOURS[place % 7], "linestyle": _style.DASHES[place % 4]}
+    look: dict[str, Any] = {"color": _style.COLOURS[place % 7], "linestyle": _style.DASHES[place % 4]}
     label: str | None = f"{_style.shortened(one.label, 32)}: {_reached(one, level)}"
     for index, curve in enumerate(one.curves):
         x, y = zip(*curve, strict=True)

@@ -109,7 +109,7 @@ def _legend(figure: Figure, data: Sequence[Panel]) -> None:
     named = {series.run: series for panel in data for series in panel.series}
     parts = dict.fromkeys(series.part for panel in data for series in panel.series)
     runs = [Line2D([], [], **{**_look(one, True), "linewidth": 1.5, "marker": ""}) for one in named.values()]
-    marks = {"training": {"linewidth": 0.7, "alpha": 0.6}, "validation": {"marker": "o"}}
+    marks: dict[str, dict[str, Any]] = {"training": {"linewidth": 0.7, "alpha": 0.6}, "validation": {"marker": "o"}}
     kinds = [Line2D([], [], color=_style.INK, **marks[part]) for part in parts]
     labels = [_style.shortened(one.label, 60) for one in named.values()]
     _style.legend_below(figure, [*runs, *kinds], [*labels, *parts], _style.DOUBLE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,9 +138,10 @@ def _of_device(program: Program, device: str) -> DeviceMemory:
     held = []
     for key, offset in program.offsets.items():
         if key.device == device:
-            first, last = bisect_left(places, touching[key][0]), bisect_left(places, touching[key][-1])
-            span = min(first, len(places) - 1), min(last, len(places) - 1)
-            held.append(Held(str(key), key.of.owner or "", key.role, *span, offset, program.buffers[key].nbytes))
+            first = min(bisect_left(places, touching[key][0]), len(places) - 1)
+            last = bisect_right(places, touching[key][-1]) - 1  # another device may be the last that reads it
+            place = first, max(first, last), offset
+            held.append(Held(str(key), key.of.owner or "", key.role, *place, program.buffers[key].nbytes))
     own = {role: count for role, count in memory([program])[device].items() if role not in (*_ROLES, "arena", "total")}
     told = tuple((step.op, step.layer or "") for step in steps)
     return DeviceMemory(device, program.arenas.get(device, 0), tuple(held), own, told)
@@ -185,7 +186,7 @@ def _draw_buffer(axes: Axes, held: Held, across: float, up: float) -> None:
     from matplotlib.patches import Rectangle
 
     wide, high = held.last - held.first + 1, held.nbytes / _MIB
-    look = {"facecolor": _style.COLOURS[_ROLES[held.role]], "edgecolor": "white", "linewidth": 0.3}
+    look: dict[str, Any] = {"facecolor": _style.COLOURS[_ROLES[held.role]], "edgecolor": "white", "linewidth": 0.3}
     axes.add_patch(Rectangle((held.first - 0.5, held.offset / _MIB), wide, high, gid=f"buffer.{held.name}", **look))
     if _NAME_HEIGHT < high * up and _NAME_WIDTH * (len(held.layer) + 1) < (wide - 1) * across:
         middle = held.first - 0.5 + wide / 2, held.offset / _MIB + high / 2

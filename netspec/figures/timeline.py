@@ -130,10 +130,10 @@ def _devices(data: Iteration) -> list[str]:
 def _draw_bar(axes: Axes, bar: Bar, row: int, room: float) -> None:
     colour = _style.COLOURS[_KINDS[bar.kind]]
     edge = "white" if bar.length * room > 0.02 else colour  # a thin one is still seen
-    look = {"color": colour, "edgecolor": edge, "linewidth": 0.3}
+    look: dict[str, Any] = {"color": colour, "edgecolor": edge, "linewidth": 0.3}
     axes.barh(row, bar.length, 0.72, bar.start, **look, gid=f"bar.{bar.name}")
     if bar.layer and _CHARACTER * (len(bar.layer) + 0.5) < bar.length * room:
-        place = {"ha": "center", "va": "center", "clip_on": True}
+        place: dict[str, Any] = {"ha": "center", "va": "center", "clip_on": True}
         ink = _style.ink_on(colour)
         axes.text(bar.start + bar.length / 2, row, bar.layer, color=ink, fontsize=5.5, **place)
 
