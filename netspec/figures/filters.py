@@ -11,7 +11,7 @@ from netspec.contract.attrs import choice, text
 from netspec.errors import NetspecError, printable
 from netspec.figures import _style
 from netspec.figures._base import Kind
-from netspec.figures._sources import trained_at
+from netspec.figures._sources import run_of, trained_at
 from netspec.report.run_labels import Tell, run_labels
 
 if TYPE_CHECKING:
@@ -82,18 +82,18 @@ class FilterPictures(Kind):
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> tuple[Filters, ...]:
         """See Kind."""
-        names = labels or run_labels([path if path.is_dir() else path.resolve().parent.parent for path in paths])
+        names = labels or run_labels(list(map(run_of, paths)))
         return tuple(self._of(path, printable(name), tell) for path, name in zip(paths, names, strict=True))
 
     def _of(self, path: Path, label: str, tell: Tell) -> Filters:
         from netspec.planning import build
 
-        found, spec = trained_at(path, tell)
-        plan = build(spec, "predict", 1)
+        network = trained_at(path, tell)
+        plan = build(network.spec, "predict", 1)
         layer = self.settings["layer"] or _first(plan)
         if layer not in {shard.layer for shard in plan.shards}:
-            raise NetspecError(f"{path}: no layer '{layer}' in {spec.name}")
-        weight = found.tensors.get(f"{layer}.weight")
+            raise NetspecError(f"{path}: no layer '{layer}' in {network.spec.name}")
+        weight = network.found.tensors.get(f"{layer}.weight")
         if weight is None or weight.ndim != 4 or min(weight.shape[:2]) < 2 or weight.shape[2] not in (1, 3):
             shape = "no weight" if weight is None else f"a weight of {' x '.join(map(str, weight.shape))}"
             raise NetspecError(f"{path}: {layer} has {shape}; kernels of 2 x 2 or more over 1 or 3 channels are shown")

@@ -23,6 +23,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 MARKS = {
     "activations": ["curve.0.0", "level"],
     "curves": ["loss.0.training", "loss.0.validation", "top-1-error.0.validation", "learning-rate.0.training"],
+    "confusion": [],
+    "predictions": ["bar.0.0", "bar.7.2"],
     "filters": ["colour.0", "colour.1.mean", "orientation.1"],
     "memory": ["buffer.relu1.y@left"],
     "timeline": ["bar.conv1.forward@left", "bar.fc.weight@left.update"],
@@ -30,6 +32,9 @@ MARKS = {
 TEXTS = {
     "activations": ["training error", "25 %", "epochs"],
     "architecture": ["tiny", "left", "right"],
+    "confusion": ["taken for, % of the class", "top-1 error", "blue-plain-arrow"],
+    "neighbours": ["neighbours are of the image's own class", "blue-plain-arrow"],
+    "predictions": ["blue-plain-arrow"],
     "curves": ["loss", "top-1 error", "learning rate", "epoch", "training", "validation"],
     "filters": ["left", "right", "colour (dashed: random numbers)"],
     "memory": ["forward", "backward", "activation", "MiB", "update"],
@@ -172,6 +177,9 @@ def test_long_names_keep_both_ends():
         (["memory", "gone", "-o", "x.svg"], 1, "gone"),
         (["memory", "alexnet", "quickstart", "-o", "x.svg"], 1, "at most 1 of SPEC|RUN; 2 given"),
         (["memory", "alexnet", "--devices", "tpu", "-o", "x.svg"], 1, "unknown device 'tpu'"),
+        (["predictions", "gone", "-o", "x.svg"], 1, "error: gone: no such checkpoint"),
+        (["neighbours", "RUN", "--layer", "conv9", "-o", "x.svg"], 1, "no layer 'conv9'"),
+        (["confusion", "RUN", "--data", "gone", "-o", "x.svg"], 1, "gone"),
         (["curvse", "RUN"], 2, "no such command 'curvse' (did you mean 'curves'?)"),
     ],
 )
