@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec.contract.values import fits
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, printable
 from netspec.figures._base import Kind
 from netspec.registry.discover import classes_in
 from netspec.report.run_labels import Tell
@@ -74,4 +74,4 @@ def picture(
     if labels and len(labels) != len(paths):
         raise NetspecError(f"{len(labels)} labels for {len(paths)} of {cls.takes}: one each, in their order")
     made = cls(settings)
-    return Picture(made, made.read(paths, list(labels), tell))
+    return Picture(made, made.read(paths, list(map(printable, labels)), tell))

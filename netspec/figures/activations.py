@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import number
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError
 from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.report.curves import Point, metrics_of, trained
@@ -152,7 +152,7 @@ def _grouped(paths: Sequence[Path], labels: Sequence[str]) -> dict[str, list[int
     for place, key in enumerate(keys):
         groups.setdefault(key, []).append(place)
     if labels:
-        return {printable(label): members for label, members in groups.items()}
+        return groups
     names = run_labels([paths[members[0]] for members in groups.values()])
     return dict(zip(names, groups.values(), strict=True))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import choice, text
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError
 from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import run_of, trained_at
@@ -83,7 +83,7 @@ class FilterPictures(Kind):
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> tuple[Filters, ...]:
         """See Kind."""
         names = labels or run_labels(list(map(run_of, paths)))
-        return tuple(self._of(path, printable(name), tell) for path, name in zip(paths, names, strict=True))
+        return tuple(self._of(path, name, tell) for path, name in zip(paths, names, strict=True))
 
     def _of(self, path: Path, label: str, tell: Tell) -> Filters:
         from netspec.planning import build
