@@ -32,6 +32,7 @@ COMMANDS = {
         "compare": "How two runs differ, in spec and in result.",
         "curves": "Loss, errors and learning rate over epochs.",
         "figure": "Draw runs and networks for a paper: SVG, PNG, PDF.",
+        "report": "Runs as one self-contained HTML page.",
     },
     "Find your way": {
         "layers": "List, explain and check layer types.",

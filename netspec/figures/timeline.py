@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,7 +37,7 @@ _CHARACTER = 0.047
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A step: what it does, whose work it is, when it began, in milliseconds, and how long it took."""
+    """A step: what it does, whose work it is, when it began, in milliseconds, how long it took; operations."""
 
     lane: Lane
     kind: str
@@ -45,6 +45,7 @@ class Bar:
     layer: str
     start: float
     length: float
+    flops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,12 @@ class Timeline(Kind):
         hidden = [] if data.hidden is None else [f"{percent(data.hidden, 0)} of the time of transfers is hidden"]
         return [f"{data.milliseconds:.1f} ms; at work: {busy}", *hidden]
 
+    @staticmethod
+    def by_layer(data: Iteration) -> list[tuple[str, ...]]:
+        """Rows of layer, device, milliseconds forward and backward, GFLOP/s; fused layers are in those they run in."""
+        places = dict.fromkeys((bar.layer, bar.lane[0]) for bar in data.bars if bar.kind in ("forward", "backward"))
+        return [_row(layer, device, data.bars) for layer, device in sorted(places, key=lambda place: place[1])]
+
     def draw(self, data: Iteration) -> Figure:
         """A lane a queue, time to the right."""
         lanes = list(dict.fromkeys(bar.lane for bar in data.bars))
@@ -121,6 +128,14 @@ class Timeline(Kind):
         axes.set_title(f"{_style.shortened(data.title, 60)}: {data.milliseconds:.1f} ms{hidden}", fontweight="normal")
         _legend(figure, {bar.kind for bar in data.bars})
         return figure
+
+
+def _row(layer: str, device: str, bars: Sequence[Bar]) -> tuple[str, ...]:
+    own = [bar for bar in bars if (bar.layer, bar.lane[0]) == (layer, device)]
+    spent = {kind: sum(bar.length for bar in own if bar.kind == kind) for kind in ("forward", "backward")}
+    flops, whole = sum(bar.flops for bar in own), sum(spent.values())
+    rate = f"{flops / whole / 1e6:.1f}" if flops and whole else ""
+    return layer, device, *(f"{time:.2f}" if time else "" for time in spent.values()), rate
 
 
 def _devices(data: Iteration) -> list[str]:
@@ -170,7 +185,7 @@ def bars_of(events: Iterable[Mapping[str, Any]]) -> list[Bar]:
             lane = devices[event["pid"]], queues[event["tid"]]
             layer = event["args"].get("layer") or ""
             times = event["ts"] / 1e3, event["dur"] / 1e3
-            bars.append(Bar(lane, kind, event["name"], layer, *times))
+            bars.append(Bar(lane, kind, event["name"], layer, *times, event["args"].get("flops", 0)))
     return sorted(bars, key=lambda bar: bar.start)
 
 
@@ -183,7 +198,7 @@ def chosen(bars: Sequence[Bar], title: str, number: int, where: str) -> Iteratio
     usual = median_low(map(_length, found))
     some = found[number - 1] if number else next(one for one in found if _length(one) == usual)
     start, length = some[0].start, _length(some)
-    moved = tuple(Bar(b.lane, b.kind, b.name, b.layer, b.start - start, b.length) for b in some)
+    moved = tuple(replace(bar, start=bar.start - start) for bar in some)
     lanes = sorted({bar.lane for bar in moved})
     busy = {" ".join(lane): sum(bar.length for bar in moved if bar.lane == lane) / length for lane in lanes}
     return Iteration(title, length, moved, busy, _hidden(moved))

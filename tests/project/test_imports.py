@@ -27,6 +27,7 @@ ORDER = (
     ("report", "gates"),
     ("runners",),
     ("figures",),
+    ("page",),
     ("api",),
     ("cli", "__init__"),
     ("__main__",),
