@@ -33,12 +33,12 @@ def asked_of(settings: Mapping[str, Any], **more: Any) -> Asked:
     return Asked(Binding(settings["devices"] or None), data, settings["split"], 1, batch, **more)
 
 
-def trained_at(path: Path, tell: Tell, devices: str = "") -> Trained:
+def trained_at(path: Path, hear: Listener, devices: str = "") -> Trained:
     """A run's best whole checkpoint, or a checkpoint file, with its spec. Raises NetspecError where there is none."""
     from netspec._types import Binding
     from netspec.runners.trained import open_trained
 
-    return open_trained(path, Binding(devices or None), listener(tell))
+    return open_trained(path, Binding(devices or None), hear)
 
 
 def run_of(path: Path) -> Path:
@@ -47,10 +47,12 @@ def run_of(path: Path) -> Path:
 
 
 def listener(tell: Tell) -> Listener:
-    """Notes of a run, to those who hear lines."""
+    """Notes of networks and images, each once, to those who hear lines."""
+    heard: set[str] = set()
 
     def hear(event: Event) -> None:
-        if isinstance(event, Note):
+        if isinstance(event, Note) and event.text not in heard:
+            heard.add(event.text)
             tell(event.text)
 
     return hear

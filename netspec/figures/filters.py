@@ -11,7 +11,7 @@ from netspec.contract.attrs import choice, text
 from netspec.errors import NetspecError
 from netspec.figures import _style
 from netspec.figures._base import Kind
-from netspec.figures._sources import run_of, trained_at
+from netspec.figures._sources import listener, run_of, trained_at
 from netspec.report.run_labels import Tell, run_labels
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class FilterPictures(Kind):
     def _of(self, path: Path, label: str, tell: Tell) -> Filters:
         from netspec.planning import build
 
-        network = trained_at(path, tell)
+        network = trained_at(path, listener(tell))
         plan = build(network.spec, "predict", 1)
         layer = self.settings["layer"] or _first(plan)
         if layer not in {shard.layer for shard in plan.shards}:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import integer, text
 from netspec.errors import NetspecError, printable
+from netspec.events import Listener
 from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import IMAGES, asked_of, listener, trained_at
@@ -75,13 +76,13 @@ class NeighbourPictures(Kind):
         from netspec.runners.streaming import open_images
 
         settings, hear = self.settings, listener(tell)
-        network = trained_at(paths[0], tell, settings["devices"])
+        network = trained_at(paths[0], hear, settings["devices"])
         asked = asked_of({**settings, "split": "val"})
         tests = some_of(open_images(network, asked, hear), settings["count"], settings["seed"])
         whole = open_images(network, replace(asked, split="train"), hear)
         trained = some_of(whole, settings["among"] or len(whole), settings["seed"])
-        places, queries, layer = self._features(network, tests, replace(asked, workers=0), tell)
-        among, points, _ = self._features(network, trained, asked, tell)
+        places, queries, layer = self._features(network, tests, replace(asked, workers=0), hear)
+        among, points, _ = self._features(network, trained, asked, hear)
         if len(among) < settings["nearest"]:
             raise NetspecError(f"{network.path}: {len(among)} training images can be read; --nearest asks for more")
         found = nearest(points, queries, settings["nearest"])
@@ -95,7 +96,7 @@ class NeighbourPictures(Kind):
             rows.append(tuple(map(Shown, names, labels, [0.0, *distance.tolist()], pictures)))
         return Nearest(layer, len(among), tuple(rows))
 
-    def _features(self, network: Trained, images: Split, asked: Any, tell: Tell) -> tuple[Array, Array, str]:
+    def _features(self, network: Trained, images: Split, asked: Any, hear: Listener) -> tuple[Array, Array, str]:
         """Places of the images that could be read, their features, and what they are the output of."""
         import numpy as np
 
@@ -109,7 +110,7 @@ class NeighbourPictures(Kind):
         def take(indices: Array, rows: Array) -> None:
             found.append((indices, rows))
 
-        stream(network, images, 1, asked, listener(tell), take, cut_off(network.spec, read))
+        stream(network, images, 1, asked, hear, take, cut_off(network.spec, read))
         places, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return places, rows, ", ".join(one.source for one in read)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import integer
 from netspec.errors import NetspecError, printable
+from netspec.events import Listener
 from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import IMAGES, asked_of, listener, trained_at
@@ -64,16 +65,17 @@ class Predictions(Kind):
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> tuple[Seen, ...]:
         """See Kind."""
-        network = trained_at(paths[0], tell, self.settings["devices"])
-        return self._files(network, tell) if self.settings["images"] else self._drawn(network, tell)
+        hear = listener(tell)
+        network = trained_at(paths[0], hear, self.settings["devices"])
+        return self._files(network) if self.settings["images"] else self._drawn(network, hear)
 
-    def _drawn(self, network: Trained, tell: Tell) -> tuple[Seen, ...]:
+    def _drawn(self, network: Trained, hear: Listener) -> tuple[Seen, ...]:
         from netspec.evaluation.image_results import Judge
         from netspec.figures._pictures import pictures_of, some_of
         from netspec.runners.scoring import output_names
         from netspec.runners.streaming import open_images, stream
 
-        asked, hear = asked_of(self.settings, workers=0), listener(tell)
+        asked = asked_of(self.settings, workers=0)
         classes = [printable(name) for name in output_names(network)]
         if not classes:
             raise NetspecError(f"{network.path}: the network gives no class probabilities")
@@ -87,7 +89,7 @@ class Predictions(Kind):
             for index, name, label, top, values in rows
         )
 
-    def _files(self, network: Trained, tell: Tell) -> tuple[Seen, ...]:
+    def _files(self, network: Trained) -> tuple[Seen, ...]:
         from netspec.data.source import read_regular_file
         from netspec.figures._pictures import picture_of
         from netspec.runners.inference import predict_images

@@ -88,7 +88,7 @@ class Timeline(Kind):
         path, number = paths[0], self.settings["iteration"]
         if path.suffix == ".json" and not path.is_dir():
             title = labels[0] if labels else nearer(path)
-            return chosen(bars_of(_events_in(path)), title, number, str(path))
+            return chosen(_bars_in(path), title, number, str(path))
         spec = spec_at(path, tell)
         bars, bound = _measured(spec, self.settings["devices"], self.settings["batch"], tell)
         return chosen(bars, labels[0] if labels else f"{spec.name}, {bound}", number, spec.name)
@@ -163,11 +163,10 @@ def _legend(figure: Figure, kinds: set[str]) -> None:
 # From a trace -------------------------------------------------------------------------------------------------------
 
 
-def _events_in(path: Path) -> list[dict[str, Any]]:
+def _bars_in(path: Path) -> list[Bar]:
     try:
-        data = json.loads(path.read_bytes())
-        return [event for event in data["traceEvents"] if isinstance(event, dict)]
-    except (ValueError, KeyError, TypeError) as error:
+        return bars_of(json.loads(path.read_bytes())["traceEvents"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NetspecError(f"{path}: not a trace as netspec run --trace writes it") from error
 
 

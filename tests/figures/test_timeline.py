@@ -58,7 +58,10 @@ def test_transfers_may_be_missing():
     assert chosen(bars_of(events(*steps)), "net", 0, "trace").hidden is None
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"traceEvents": 3}', '{"traceEvents": []}'])
+NO_TRACES = ["", "{}", "[1]", '{"traceEvents": 3}', '{"traceEvents": []}', '{"traceEvents": [{"ph": "M"}, 3]}']
+
+
+@pytest.mark.parametrize("text", NO_TRACES)
 def test_what_is_no_trace_is_said(text, tmp_path):
     path = tmp_path / "trace.json"
     path.write_text(text)
