@@ -108,9 +108,18 @@ def percent_axis(axis: Any) -> None:
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], width: float) -> None:
     """One legend for the page, below all axes, in as many columns as the longest label leaves room for."""
-    longest = max(map(len, labels), default=1)
-    columns = max(1, min(len(labels), int(width / (0.37 + 0.052 * longest))))
+    columns = _columns(labels, width)
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
+
+
+def legend_height(labels: Sequence[str], width: float) -> float:
+    """Inches that the legend takes."""
+    return 0.12 + 0.125 * -(-len(labels) // _columns(labels, width))
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    longest = max(map(len, labels), default=1)
+    return max(1, min(len(labels), int(width / (0.37 + 0.052 * longest))))
 
 
 def shortened(text: str, most: int) -> str:

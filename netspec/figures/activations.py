@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import number
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ERROR = "top1"
+_LEGEND = 52
+"""Characters of a line of the legend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Activations(Kind):
 
 def _draw_learner(axes: Axes, one: Learner, place: int, level: float) -> None:
     look: dict[str, Any] = {"color": _style.COLOURS[place % 7], "linestyle": _style.DASHES[place % 4]}
-    label: str | None = f"{_style.shortened(one.label, 32)}: {_reached(one, level)}"
+    label: str | None = fill(f"{_style.shortened(one.label, 48)}: {_reached(one, level)}", _LEGEND)
     for index, curve in enumerate(one.curves):
         x, y = zip(*curve, strict=True)
         width = 1.4 if len(one.curves) == 1 else 0.8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,22 +37,31 @@ class Curves(Kind):
 
     def draw(self, data: list[Panel]) -> Figure:
         """A panel each, in rows of two: the legend below tells runs by colour."""
-        rows = -(-len(data) // 2)
-        figure = _style.new_figure(_style.DOUBLE, 1.95 * rows + 0.25)
+        rows, handles, names = -(-len(data) // 2), *_legend(data)
+        high = 1.95 * rows + _style.legend_height(names, _style.DOUBLE)
+        figure = _style.new_figure(_style.DOUBLE, high)
         grid = figure.subplots(rows, 2, squeeze=False, sharex=True)
+        places = _places(data)
         for panel, axes in zip(data, grid.flat, strict=False):
-            _draw_panel(panel, axes)
+            _draw_panel(panel, axes, places)
         for axes in grid.flat[len(data) :]:
             axes.set_axis_off()
-        _legend(figure, data)
+        _style.legend_below(figure, handles, names, _style.DOUBLE)
         return figure
 
 
-def _draw_panel(panel: Panel, axes: Axes) -> None:
+def _places(data: Sequence[Panel]) -> dict[str, int]:
+    """The labels in their order: runs of one label look alike."""
+    labels = dict.fromkeys(series.label for panel in data for series in panel.series)
+    return {label: place for place, label in enumerate(labels)}
+
+
+def _draw_panel(panel: Panel, axes: Axes, places: Mapping[str, int]) -> None:
     rate = panel.title == "learning rate"
     for series in sorted(panel.series, key=lambda one: one.part):
         x, y = zip(*series.points, strict=True)
-        axes.plot(x, y, drawstyle="steps-post" if rate else "default", **_look(series, rate), gid=_name(panel, series))
+        look = _look(places[series.label], series.part, rate, len(series.points))
+        axes.plot(x, y, drawstyle="steps-post" if rate else "default", **look, gid=_name(panel, series))
     axes.set_title(panel.title)
     axes.set_xlim(left=0)
     axes.grid(axis="y")
@@ -88,14 +97,12 @@ def _range(panel: Panel) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _look(series: Series, rate: bool) -> dict[str, Any]:
-    """Validation is marked by epoch; training is thin and lighter."""
-    look: dict[str, Any] = {"color": _style.COLOURS[series.run % len(_style.COLOURS)]}
-    round_again = series.run // len(_style.COLOURS)
-    look["linestyle"] = _style.DASHES[round_again % len(_style.DASHES)]
-    if series.part == "validation":
-        marks = len(series.points)
-        return {**look, "marker": "o", "markevery": max(1, marks // 12), "zorder": 3}
+def _look(place: int, part: str, rate: bool, points: int) -> dict[str, Any]:
+    """Validation has marks, a dozen at most; training is thin and lighter."""
+    look: dict[str, Any] = {"color": _style.COLOURS[place % len(_style.COLOURS)]}
+    look["linestyle"] = _style.DASHES[place // len(_style.COLOURS) % len(_style.DASHES)]
+    if part == "validation":
+        return {**look, "marker": "o", "markevery": max(1, points // 12), "zorder": 3}
     return {**look, "linewidth": 1.0 if rate else 0.7, "alpha": 1.0 if rate else 0.6}
 
 
@@ -103,13 +110,12 @@ def _name(panel: Panel, series: Series) -> str:
     return f"{panel.title.replace(' ', '-')}.{series.run}.{series.part}"
 
 
-def _legend(figure: Figure, data: Sequence[Panel]) -> None:
+def _legend(data: Sequence[Panel]) -> tuple[list[Any], list[str]]:
+    """Lines and their names: the runs by colour, training and validation by how they are drawn."""
     from matplotlib.lines import Line2D
 
-    named = {series.run: series for panel in data for series in panel.series}
-    parts = dict.fromkeys(series.part for panel in data for series in panel.series)
-    runs = [Line2D([], [], **{**_look(one, True), "linewidth": 1.5, "marker": ""}) for one in named.values()]
+    places, parts = _places(data), dict.fromkeys(series.part for panel in data for series in panel.series)
+    runs = [Line2D([], [], **{**_look(place, "training", True, 0), "linewidth": 1.5}) for place in places.values()]
     marks: dict[str, dict[str, Any]] = {"training": {"linewidth": 0.7, "alpha": 0.6}, "validation": {"marker": "o"}}
     kinds = [Line2D([], [], color=_style.INK, **marks[part]) for part in parts]
-    labels = [_style.shortened(one.label, 60) for one in named.values()]
-    _style.legend_below(figure, [*runs, *kinds], [*labels, *parts], _style.DOUBLE)
+    return [*runs, *kinds], [*(_style.shortened(label, 60) for label in places), *parts]

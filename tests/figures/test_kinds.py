@@ -160,6 +160,12 @@ def test_labels_are_shown_as_they_are(trained):
     assert picture("curves", [trained, trained], [label, "y" * 200]).render("png")
 
 
+def test_runs_of_one_label_are_one_entry_of_the_legend(trained):
+    text = picture("curves", [trained, trained, trained], ["ReLU", "ReLU", "tanh"]).render().decode()
+    assert text.count(">ReLU</text>") == text.count(">tanh</text>") == 1
+    assert len({f"loss.{run}.training" for run in range(3)} & set(re.findall(r'id="([^"]+)"', text))) == 3
+
+
 def test_long_names_keep_both_ends():
     assert shortened("abc", 3) == "abc" and shortened("abcdefghijkl", 7) == "abcd…kl"
     assert len(shortened("x" * 500, 60)) == 60
