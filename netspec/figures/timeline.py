@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,7 +32,8 @@ Lane = tuple[str, str]
 _KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "other": 5}
 """What bars are told apart by, with the number of their colour."""
 _OTHER = ("scalars", "feed", "prepare", "copy", "sum", "finite", "agree", "commit")
-_MEASURED, _WARM = 7, 2
+_WARM, _MEASURED, _SECONDS = 2, 7, 3.0
+"""Iterations that warm up and that are measured, at most, and after how long it is enough of each: of one at least."""
 _CHARACTER = 0.047
 """Inches of a character in a bar."""
 
@@ -246,13 +249,20 @@ def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Ba
         for line in session.notes:
             tell(line)
         arrays = _random_batch(session.plans["train"])
-        for iteration in range(_WARM):
-            session.train(arrays, iteration, session.batch, NO_RATES)
+        run = partial(session.train, arrays, 0, session.batch, NO_RATES)
+        _repeat(run, _WARM)
         warm = trace.now() / 1e3
-        for iteration in range(_MEASURED):
-            session.train(arrays, iteration, session.batch, NO_RATES)
+        _repeat(run, _MEASURED)
         bound = ", ".join(f"{name} {device.name}" for name, device in session.devices.items())
     return [bar for bar in bars_of(trace.events()) if bar.start >= warm], f"batch {session.batch}, {bound}"
+
+
+def _repeat(run: Callable[[], object], most: int) -> None:
+    began = time.perf_counter()
+    for _ in range(most):
+        run()
+        if time.perf_counter() - began > _SECONDS:
+            return
 
 
 def _random_batch(plan: Plan) -> dict[str, Any]:

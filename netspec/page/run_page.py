@@ -16,11 +16,13 @@ from netspec.page.document import Section, document, folded, image, note, table
 from netspec.report.curves import metrics_of
 from netspec.report.run_labels import Tell, run_labels
 from netspec.report.units import duration, error_name, percent
-from netspec.rundir.directory import ENVIRONMENT, RESOLVED, RunSummary, summary
+from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, summary
 from netspec.rundir.run_files import read_json, read_text
+from netspec.runners.training.checkpoint import record_from
 
 _PHOTOGRAPHIC, _WIDTH, _QUALITY = ("predictions", "neighbours"), 1380, 85
 """What is made of images is a JPEG of so many pixels in width: as SVG it would be many times as large."""
+_SPLITS = ("train", "val")
 More = Callable[[Picture], str]
 """HTML below a picture."""
 _AMONG = 1000
@@ -60,6 +62,7 @@ def _sections(
 
     devices = {name: value for name, value in images.items() if name == "devices"}
     yield Section("results", "Results", _results(labels, summaries))
+    yield Section("data", "Data", _data(runs, labels))
     yield Section("curves", "Curves", drawn("curves", runs, "loss, errors and learning rate over epochs"))
     if len(runs) > 1:
         alt = "training error over epochs, and where it reaches 25 per cent"
@@ -108,6 +111,25 @@ def _results(labels: Sequence[str], summaries: Sequence[RunSummary]) -> str:
         for label, one in zip(labels, summaries, strict=True)
     ]
     return table(columns, rows, right=columns[2:])
+
+
+def _data(runs: Sequence[Path], labels: Sequence[str]) -> str:
+    """What each run was trained on, as it recorded it when it began, and how much of it has been seen."""
+    parts, rows = [], []
+    for run, label in zip(runs, labels, strict=True):
+        try:
+            record = record_from(run / START)
+        except NetspecError as error:
+            parts.append(note(error))
+            continue
+        source = record.spec.get("data", {}).get("source", {})
+        images = [f"{record.data[split].get('images', 0):,}" if split in record.data else "" for split in _SPLITS]
+        seen = f"{metrics_of(run).iteration * record.batch:,}"
+        where = source.get("path") or source.get("type", "")
+        rows.append((label, where, *images, f"{len(record.classes):,}", seen))
+        parts.append(folded(f"{label}: classes", "\n".join(record.classes)))
+    columns = ["run", "images from", "training images", "validation images", "classes", "images seen"]
+    return table(columns, rows, right=columns[2:]) + "\n".join(parts)
 
 
 def _times(made: Picture) -> str:

@@ -19,7 +19,7 @@ from netspec.page.document import Section, document, folded, image, note, table
 from netspec.page.run_page import run_page
 
 SECTIONS = (
-    *("results", "curves", "activations", "architecture", "filters", "predictions", "neighbours", "confusion"),
+    *("results", "data", "curves", "activations", "architecture", "filters", "predictions", "neighbours", "confusion"),
     *("timeline", "memory", "spec"),
 )
 
@@ -94,6 +94,12 @@ def test_names_from_outside_are_text(text):
 def test_results_are_those_of_the_metrics(text):
     assert ">seed 1</td>" in text and ">seed 2</td>" in text and text.count(">finished</td>") == 2
     assert ">6 of 6</td>" in text
+
+
+def test_data_are_those_of_the_run(text, runs):
+    images = runs[0].parents[2] / "images"
+    row = [f'<td class="right">{count}</td>' for count in (12, 6, 2, 24)]  # six batches of four images
+    assert f"<td>{images}</td>{''.join(row)}" in text
 
 
 def test_images_that_are_gone_are_a_line_and_the_rest_stands(runs, tmp_path):
