@@ -47,7 +47,7 @@ class Architecture(Kind):
         return to_plain({"name": data.name, "devices": data.devices, "layers": data.shards, "edges": data.edges})
 
     def render(self, data: Plan, format: str) -> bytes:
-        """See Kind; SVG needs no library."""
+        """See Kind; the SVG is that of netspec graph."""
         from netspec.graph import draw
 
         return draw(data, "svg").encode() if format == "svg" else super().render(data, format)
