@@ -31,7 +31,9 @@ COMMANDS = {
     "Look at runs": {
         "runs": "The runs in a folder.",
         "compare": "How two runs differ, in spec and in result.",
-        "curves": "Draw error and loss.",
+        "curves": "Loss, errors and learning rate over epochs.",
+        "figure": "Draw runs and networks for a paper: SVG, PNG, PDF.",
+        "report": "Runs as one self-contained HTML page.",
     },
     "Find your way": {
         "data": "Prepare images to train from, measure them, look at them.",

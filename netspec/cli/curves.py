@@ -1,4 +1,4 @@
-"""``netspec curves``: loss and error of runs, drawn."""
+"""``netspec curves``: loss, errors and learning rate of runs, as a table or drawn."""
 
 from __future__ import annotations
 
@@ -11,55 +11,75 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
-from netspec.report.units import nearer
+from netspec.report.units import error_name, percent
 
 if TYPE_CHECKING:
-    from netspec.report.curves import Panel
+    from netspec.report.tables import Table
 
-_ENDINGS = (".svg", ".png")
+_ENDINGS = (".svg", ".png", ".pdf")
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="FILE", help="curves.svg or curves.png instead of the terminal.")
+@click.option("-o", "--output", metavar="FILE", help="Draw them into FILE.svg, .png or .pdf: netspec figure curves.")
+@click.option("--rows", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
 @options.as_json
-def command(runs: tuple[str, ...], output: str | None, as_json: bool) -> None:
-    """Draw loss and top-1 error over epochs, in the terminal or into a file; several runs into one picture.
+def command(runs: tuple[str, ...], output: str | None, rows: int, as_json: bool) -> None:
+    """Loss, errors and learning rate over epochs, as a table; with -o drawn, several runs in one picture.
 
-    Training curves are means over neighbouring iterations.
+    Training is the mean of the iterations since the row above.
 
     \b
     Examples:
       netspec curves runs/alexnet/2026-01-31_12-00-00
       netspec curves runs/cifar10-quick/* -o curves.svg
     """
-    if output is not None and Path(output).suffix.lower() not in _ENDINGS:
-        raise click.UsageError(f"{output}: the name must end with {' or '.join(_ENDINGS)}")
-    from netspec.report.curves import panels
-
-    made, faults = panels([Path(run) for run in runs])
-    warn(faults)
     if output is not None:
-        from netspec.report.canvas import write_chart
+        if Path(output).suffix.lower() not in _ENDINGS:
+            raise click.UsageError(f"{output}: the name must end with .svg, .png or .pdf")
+        from netspec.cli.figure import draw
 
-        write_chart(made, Path(output))
-        click.echo(f"wrote {nearer(output)}", err=as_json)
+        draw("curves", runs, output, as_json)
+        return
+    folders = [Path(run) for run in runs]
     if as_json:
+        from netspec.report.curves import panels
+
+        made, faults = panels(folders)
+        warn(faults)
         emit_json(made)
-    elif output is None:
-        _show(made)
+        return
+    from netspec.report.run_labels import run_labels
+    from netspec.report.tables import show
+
+    shown = [_table(folder, label, rows) for folder, label in zip(folders, run_labels(folders), strict=True)]
+    warn(line for _, faults in shown for line in faults)
+    show(*(made for made, _ in shown))
 
 
-def _show(panels: Sequence[Panel]) -> None:
-    from rich.text import Text
+def _table(folder: Path, label: str, most: int) -> tuple[Table, Sequence[str]]:
+    """A row for each evaluation, or of as many evenly spaced ones as are wanted, and what could not be read."""
+    from netspec.report.curves import metrics_of, stages
+    from netspec.report.tables import table
 
-    from netspec.report.braille import Cell, legend, plot
-    from netspec.report.tables import console
+    metrics = metrics_of(folder)
+    names, found = stages(metrics, most)
+    errors = [name for name in names if name not in ("loss", "learning_rate")]
+    columns = ["epoch", "loss", *(f"{error_name(name)}" for name in errors)]
+    columns += ["val loss", *(f"val {error_name(name)}" for name in errors), "rate"]
+    rows = []
+    for stage in found:
+        cells = [f"{stage.epoch:.4g}"]
+        for values in (stage.training, stage.validation):
+            cells += [_number(values.get("loss")), *(_share(values.get(name)) for name in errors)]
+        rows.append([*cells, _number(stage.training.get("learning_rate"))])
+    drop = [f"val {error_name(errors[-1])}", error_name(errors[-1])] if len(errors) > 1 else []
+    return table(columns, rows, right=columns, drop=[*drop, "rate"], title=label), metrics.faults
 
-    out = console()
-    width = min(out.width, 100)
-    blank: list[Cell] = [("", None)]
-    for line in [*(line for panel in panels for line in (*plot(panel, width), blank)), *legend(panels)]:
-        text = Text.assemble(*((characters, shade or "") for characters, shade in line))
-        text.rstrip()
-        out.print(text)
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)

@@ -48,8 +48,8 @@ def command(
       netspec info alexnet --batch 1 --phase predict
       netspec info alexnet --devices cuda:0,cuda:1 --json
     """
-    from netspec.cli._lower import lowered
     from netspec.planning import build, to_plain
+    from netspec.report.lowered import lowered
     from netspec.report.summary import summarise
     from netspec.report.tables import show
 

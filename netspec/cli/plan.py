@@ -53,7 +53,7 @@ def command(
     if devices is None:
         _show(plan, plan.steps, as_json)
         return
-    from netspec.cli._lower import lowered
+    from netspec.report.lowered import lowered
 
     program = lowered(plan, loaded, devices)
     _show(program, program.steps, as_json, with_kernels=True)

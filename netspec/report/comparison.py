@@ -45,7 +45,7 @@ class Comparison:
 
 def compare(first: Path, second: Path) -> Comparison:
     """Compare two run directories. Raises NetspecError where one is none, or its spec cannot be read."""
-    specs = [_spec(folder) for folder in (first, second)]
+    specs = [settings_of(folder) for folder in (first, second)]
     environments, faults = [], []
     for folder in (first, second):
         environment, fault = _environment(folder)
@@ -63,8 +63,11 @@ def compare(first: Path, second: Path) -> Comparison:
     )
 
 
-def _spec(folder: Path) -> dict[str, Any]:
-    """The resolved spec by paths, layers by name; read as plain YAML, since its plugins may not be at hand."""
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The resolved spec by paths, layers by name; read as plain YAML, since its plugins may not be at hand.
+
+    Raises NetspecError where it cannot be read.
+    """
     file = folder / RESOLVED
     problems: list[Problem] = []
     try:

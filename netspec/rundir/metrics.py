@@ -76,7 +76,8 @@ class Iterations:
 
     def __init__(self) -> None:
         self.iteration = array("q")
-        self.loss, self.seconds, self.images_per_second = array("d"), array("d"), array("d")
+        self.loss, self.learning_rate = array("d"), array("d")
+        self.seconds, self.images_per_second = array("d"), array("d")
         self.errors: dict[str, array[float]] = {}
 
     def __len__(self) -> int:
@@ -105,6 +106,7 @@ class Iterations:
 
     def _numbers(self) -> Iterator[tuple[str, array[float]]]:
         yield "loss", self.loss
+        yield "learning_rate", self.learning_rate
         yield "seconds", self.seconds
         yield "images_per_second", self.images_per_second
 
@@ -255,7 +257,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         ("iteration", "epoch", "total_iterations", "iterations_per_epoch"),
         (_is_count, "a whole number from 0 that fits 64 bits"),
     ),
-    **dict.fromkeys(("loss", "seconds", "images_per_second"), (_is_number, "a number or null")),
+    **dict.fromkeys(("loss", "learning_rate", "seconds", "images_per_second"), (_is_number, "a number or null")),
     "errors": (_is_errors, "numbers by name"),
     "time": (is_time, "seconds since 1970"),
     "status": (lambda value: value in ("finished", "interrupted", "failed"), "finished, interrupted or failed"),

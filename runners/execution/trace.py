@@ -120,5 +120,6 @@ class Trace:
 
 
 def _details(step: Step) -> dict[str, Any]:
-    details = {"op": step.op, "after": list(map(str, step.after)), "flops": step.flops, "bytes": step.bytes}
+    details: dict[str, Any] = {"op": step.op, "layer": step.layer, "after": list(map(str, step.after))}
+    details |= {"flops": step.flops, "bytes": step.bytes}
     return {**details, "fused": [key.layer for key in step.fused]} if step.fused else details

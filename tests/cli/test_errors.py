@@ -86,7 +86,7 @@ def test_a_bad_set(command, assignment, message):
         (["graph", "mini.yaml", "-o", "gone/net.svg"], 1, "gone/net.svg: no such file or directory"),
         (["curves", "gone"], 1, "error: gone: no such run"),
         (["curves", "folder"], 1, "error: folder: nothing to draw"),
-        (["curves", "folder", "-o", "x.gif"], 2, "must end with .svg or .png"),
+        (["curves", "folder", "-o", "x.gif"], 2, "must end with .svg, .png or .pdf"),
         (["compare", "folder", "gone"], 1, "error: folder: no run lies there"),
         (["info", "mini.yaml", "--phase", "sleep"], 2, "'--phase': 'sleep'"),
         (["info", "mini.yaml", "--batch", "0"], 2, "'--batch': 0"),

@@ -92,7 +92,7 @@ def test_runs_of_such_names_are_shown(run, folder):
     assert said.code == 0 and "out caf\\xe9/mini/" in said.out.replace("\n", "")
     for command in (("curves", made), ("curves", made, "-o", f"{ODD}.png"), ("compare", made, made)):
         assert process(*command).code == 0
-    assert netspec("curves", made, "-o", f"{ODD}.svg").code == 0
+    assert netspec("figure", "curves", made, "--label", ODD, "-o", f"{ODD}.svg").code == 0
     assert "caf\\xe9" in (folder / f"{ODD}.svg").read_text("utf-8")
 
 

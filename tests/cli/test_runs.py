@@ -1,37 +1,14 @@
 """``runs``, ``compare`` and ``curves`` over run directories as a run leaves them."""
 
 import json
-import math
-import xml.etree.ElementTree as ET
+import re
 from pathlib import Path
 
 import pytest
-from cli_tools import MINI, netspec
+from cli_tools import netspec
+from metric_runs import falling, write_run
 
-from netspec.report.chart import ticks
 from netspec.rundir.directory import summary
-from netspec.spec import loads, resolved
-
-
-def write_run(folder, rate, speed, evaluations=4, per_epoch=25):
-    folder.mkdir(parents=True)
-    (folder / "spec.resolved.yaml").write_text(resolved(loads(MINI, "mini.yaml", [f"train.sgd.learning_rate={rate}"])))
-    (folder / "environment.json").write_text(json.dumps({"netspec": "0.1.0", "cores": speed, "command": [rate]}))
-    total = per_epoch * evaluations
-    lines = [dict(event="start", name="mini", iterations_per_epoch=per_epoch, total_iterations=total, iteration=0)]
-    for iteration in range(1, total + 1):
-        loss = 2 * math.exp(-speed * iteration / 100) + 0.1
-        errors = {"top1": loss / 3, "top5": loss / 6}
-        epoch = (iteration - 1) // per_epoch + 1
-        step = dict(epoch=epoch, iteration=iteration, loss=loss, errors=errors, images_per_second=10.0, seconds=0.5)
-        lines.append(dict(event="iteration", **step))
-        if iteration % per_epoch == 0:
-            lines.append(dict(event="evaluation", epoch=epoch, iteration=iteration, loss=loss, errors=errors))
-    lines.append(dict(event="iteration", epoch=epoch, iteration=total, loss=None, errors={}, seconds=0.5))
-    lines.append(dict(event="finish", status="finished", iteration=total, epoch=evaluations))
-    text = "".join(json.dumps({"time": 1.7e9 + n, **line}) + "\n" for n, line in enumerate(lines))
-    (folder / "metrics.jsonl").write_text(text + '{"event": "iterat')  # a line that was cut off
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -79,49 +56,42 @@ def test_a_damaged_run_is_one_line(runs, tmp_path):
     assert said.code == 1 and said.err.startswith(f"{runs[0]}/spec.resolved.yaml:1:10: ")
 
 
-def test_curves_in_the_terminal(runs):
+def test_curves_are_a_table_of_means(runs):
     said = netspec("curves", *runs)
     assert said.code == 0 and "\x1b" not in said.out
-    lines = said.out.splitlines()
-    assert any(line.strip() == "top-1 error" for line in lines) and any("epoch 4" in line for line in lines)
-    assert sum(any("\u2800" < char <= "\u28ff" for char in line) for line in lines) > 10
-    assert f"-- {runs[1]}, validation" in lines
+    titles = [line for line in said.out.splitlines() if line.startswith("learning_rate ")]
+    assert titles == ["learning_rate 0.01", "learning_rate 0.02"]
+    rows = _rows(said.out)
+    assert [row[0] for row in rows] == ["1", "2", "3", "4"] * 2
+    losses = [falling(1)(iteration) for iteration in range(26, 51)]
+    assert rows[1][1] == f"{sum(losses) / 25:.4g}" and rows[1][-1] == "0.01" and rows[2][-1] == "0.001"
+    assert [row[0] for row in _rows(netspec("curves", runs[0], "--rows", 2).out)] == ["1", "4"]
+    assert [row[0] for row in _rows(netspec("curves", runs[0], "--rows", 1).out)] == ["4"]
+
+
+def _rows(out):
+    return [line.split() for line in out.splitlines() if re.match(r" +\d", line)]
+
+
+def test_the_table_of_curves_fits_eighty_columns(runs):
+    assert max(map(len, netspec("curves", *runs).out.splitlines())) <= 80
 
 
 def test_curves_as_json_are_thinned_means(runs):
-    loss, error = json.loads(netspec("curves", *runs, "--json").out)
-    assert (loss["title"], error["title"], error["percent"]) == ("loss", "top-1 error", True)
-    assert [(one["run"], one["part"]) for one in loss["series"]] == [
+    panels = json.loads(netspec("curves", *runs, "--json").out)
+    titles = [(panel["title"], panel["percent"]) for panel in panels]
+    assert titles == [("loss", False), ("top-1 error", True), ("top-5 error", True), ("learning rate", False)]
+    assert [(one["run"], one["part"]) for one in panels[0]["series"]] == [
         (0, "training"),
         (0, "validation"),
         (1, "training"),
         (1, "validation"),
     ]
-    assert loss["series"][1]["points"][-1][0] == 4.0
+    assert panels[0]["series"][1]["points"][-1][0] == 4.0
+    assert panels[3]["series"][0]["points"] == [[0.04, 0.01], [2.04, 0.001], [4.0, 0.001]]
 
 
-def test_curves_into_files(runs, tmp_path):
-    said = netspec("curves", *runs, "-o", "c.svg")
-    assert said == (0, "wrote c.svg\n", "")
-    root = ET.parse(tmp_path / "c.svg").getroot()
-    shapes = [element for element in root if element.tag.endswith("polyline")]
-    assert len({shape.get("stroke") for shape in shapes}) >= 4  # two runs, ink and grid
-    assert netspec("curves", runs[0], "-o", "c.png").code == 0
-    from PIL import Image
-
-    with Image.open(tmp_path / "c.png") as image:
-        assert image.width > 1000 and len(set(image.convert("L").tobytes())) > 10
-
-
-def test_one_evaluation_is_a_dot(tmp_path):
-    run = write_run(tmp_path / "runs" / "mini" / "2026-02-01_12-00-00", 0.01, 1, evaluations=1)
-    assert netspec("curves", run, "-o", "c.svg").code == 0
-    assert "<circle" in (tmp_path / "c.svg").read_text()
-    assert netspec("curves", run, "-o", "c.png").code == netspec("curves", run).code == 0
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.001), (0.3, 0.31), (-5, 120), (0, 7e6), (2.0, 2.0000001)])
-def test_ticks_are_few_round_and_inside(low, high):
-    marks = ticks(low, high)
-    assert 2 <= len(marks) <= 8
-    assert all(low - 1e-9 * abs(low) <= mark <= high * (1 + 1e-9) for mark in marks)
+def test_curves_into_a_file_are_the_figure(runs, tmp_path):
+    assert netspec("curves", *runs, "-o", "c.svg") == (0, "wrote c.svg\n", "")
+    assert netspec("figure", "curves", *runs, "-o", "d.svg").code == 0
+    assert (tmp_path / "c.svg").read_bytes() == (tmp_path / "d.svg").read_bytes()

@@ -26,6 +26,8 @@ ORDER = (
     ("store", "check"),
     ("report", "gates"),
     ("runners",),
+    ("figures",),
+    ("page",),
     ("api",),
     ("cli", "__init__"),
     ("__main__",),
@@ -33,7 +35,7 @@ ORDER = (
 """The rooms of the package from the ground up: a room imports from itself and from those in lines above its own."""
 ALIKE = {"__init__.py", "base.py", "_base.py", "build.py", "device.py", "ops.py", "shards.py"}
 """File names that mean the same thing in each room that has one."""
-NAMED_BY_USERS = ("cli", "data/sources", "init", "layers", "ops", "runners/execution", "schedules")
+NAMED_BY_USERS = ("cli", "data/sources", "figures", "init", "layers", "ops", "runners/execution", "schedules")
 """Folders whose files are called what a spec or a command calls them."""
 
 

@@ -1,0 +1,86 @@
+"""Images of a set in a figure: some of them chosen, and how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netspec.data.decode import centre, crop_image, geometry_for
+from netspec.data.source import BrokenImage, Split
+from netspec.planning.trainable import input_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from PIL.Image import Image
+
+    from netspec.spec.types import Spec
+
+Array = np.ndarray[Any, Any]
+PIXELS = 160
+"""Pictures are shown with so many pixels in width, or a little more."""
+
+
+class Chosen(Split):
+    """Some images of a split, by their places in it."""
+
+    def __init__(self, whole: Split, places: Sequence[int]) -> None:
+        self.whole, self.places = whole, tuple(int(place) for place in places)
+        self.labels, self.where = whole.labels[list(self.places)], whole.where
+
+    def name(self, i: int) -> str:
+        """As in the whole split."""
+        return self.whole.name(self.places[i])
+
+    def read(self, i: int) -> Image | bytes:
+        """As in the whole split."""
+        return self.whole.read(self.places[i])
+
+    def at_size(self, pixels: int) -> Split:
+        """As in the whole split."""
+        return Chosen(self.whole.at_size(pixels), self.places)
+
+
+def some_of(whole: Split, count: int, seed: int) -> Chosen:
+    """So many images, or all, drawn without replacement by a seed, in the order in which they are drawn."""
+    return Chosen(whole, np.random.default_rng(seed).permutation(len(whole))[:count].tolist())
+
+
+def picture_of(encoded: Image | bytes, spec: Spec) -> Array:
+    """The part of an image that the network sees at the centre crop, uint8 (height, width, 3), at more pixels.
+
+    Raises BrokenImage, OSError.
+    """
+    geometry = geometry_for(spec.data, spec.inputs[input_names(spec)[0]].shape)
+    more = max(1, -(-PIXELS // geometry.width))
+    larger = replace(
+        geometry, height=more * geometry.height, width=more * geometry.width, resize=more * geometry.resize
+    )
+    page = np.zeros((larger.height, larger.width, larger.channels), np.uint8)
+    crop_image(encoded, larger, centre, False, page)
+    return page if larger.channels == 3 else np.repeat(page, 3, axis=2)
+
+
+def pictures_of(images: Split, spec: Spec) -> list[Array]:
+    """How all images of a split look; one that cannot be read is grey."""
+    width = spec.inputs[input_names(spec)[0]].shape[1]
+    drawn = images.at_size(max(PIXELS, width))
+    return [_or_grey(drawn, number, spec) for number in range(len(images))]
+
+
+def _or_grey(images: Split, number: int, spec: Spec) -> Array:
+    try:
+        return picture_of(images.read(number), spec)
+    except (BrokenImage, OSError):
+        return np.full((PIXELS, PIXELS, 3), 128, np.uint8)
+
+
+def show(axes: Axes, picture: Array) -> None:
+    """A picture without ticks."""
+    axes.imshow(picture, interpolation="antialiased")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_linewidth(0.4)
