@@ -6,8 +6,6 @@ pictures share (sizes, fonts, colours, how a file is written) is in ``_style``.
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 from netspec.contract.values import fits
 from netspec.errors import NetspecError, printable
 from netspec.figures._base import Kind
-from netspec.registry.discover import classes_in
+from netspec.registry import Registry
 from netspec.report.run_labels import Tell
 
 __all__ = ["FORMATS", "Kind", "Picture", "figure_kinds", "picture"]
@@ -25,10 +23,12 @@ FORMATS = ("svg", "png", "pdf")
 """By the ending of the file."""
 
 
-@functools.cache
+_registry = Registry("figures", Kind, __name__, "kind of figure")  # type: ignore[type-abstract]
+
+
 def figure_kinds() -> Mapping[str, type[Kind]]:
     """All kinds of pictures by name."""
-    return classes_in(sys.modules[__name__], Kind)  # type: ignore[type-abstract]
+    return _registry.types()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Kind(ABC):
     names what it shows, of which ``most`` bounds the number.
     """
 
+    type: ClassVar[str]
     attrs: ClassVar[Mapping[str, Attr]] = {}
     takes: ClassVar[str] = "RUN"
     most: ClassVar[int | None] = None

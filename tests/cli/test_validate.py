@@ -25,7 +25,7 @@ def test_all_shipped_specs_hold():
     files = sorted((ROOT / "specs").glob("*.yaml"))
     said = netspec("validate", *files)
     assert said.code == 0
-    assert [line.partition(": ")[2][:6] for line in said.out.splitlines()] == ["valid,"] * len(files)
+    assert sum(": valid, " in line for line in said.out.splitlines()) == len(files)
 
 
 def test_a_shipped_spec_by_its_name():
