@@ -51,13 +51,18 @@ def source_from_path(path: str | Path, evaluated: bool = False) -> Mapping[str, 
 
 def _split_layout(folder: Path, evaluated: bool = False) -> Mapping[str, str] | None:
     names = ("train", *VALIDATION_NAMES) if evaluated else ("train",)
-    if (folder / INDEX).is_file() or archives_named(folder, "train/*.tar"):
+    if (folder / INDEX).is_file() or _archives_of_classes(folder / "train"):
         return {"type": "tar", "path": str(folder)}
     if any((folder / name).is_dir() for name in names):
         return {"type": "folder", "path": str(folder)}
     if any(archives_named(folder, pattern.format(name)) for pattern in PATTERNS for name in names):
         return {"type": "tar", "path": str(folder)}
     return None
+
+
+def _archives_of_classes(folder: Path) -> bool:
+    """Whether archives lie in it, and no folders: ILSVRC's training archive, unpacked once."""
+    return bool(archives_named(folder, "*.tar")) and not any(entry.is_dir() for entry in _visible(folder))
 
 
 def _class_folders(folder: Path, evaluated: bool, depth: int) -> Mapping[str, str] | None:

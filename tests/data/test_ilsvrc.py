@@ -55,6 +55,13 @@ def test_training_archives_of_classes_in_a_folder(tmp_path: Path) -> None:
     assert [data for *_, data in content(unpacked.train)] == images
 
 
+def test_an_archive_beside_class_folders_is_no_class(tmp_path: Path) -> None:
+    folder = lookalike.torchvision(tmp_path)
+    lookalike.write(folder / "train" / "backup.tar", lookalike.tarred([("1.jpg", b"")]))
+    found = opened(folder)
+    assert found.type == "folder" and found.classes == tuple(sorted(lookalike.WORDS))
+
+
 def test_what_is_wrong_with_lists_and_kits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = lookalike.folders(tmp_path / "lists")
     lines = (folder / "val.txt").read_text().splitlines()
