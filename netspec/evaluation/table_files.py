@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ def check_file(path: Path, endings: Collection[str]) -> None:
         raise NetspecError(f"{printable(path)}: the name must end in {' or '.join(endings)}")
     if not path.parent.is_dir():
         raise NetspecError(f"{printable(path)}: there is no folder {printable(path.parent)}")
+    if not os.access(path.parent, os.W_OK):
+        raise NetspecError(f"{printable(path)}: no file may be written to {printable(path.parent)}")
     if path.is_dir():
         raise NetspecError(f"{printable(path)}: is a directory, not a file")
     if path.suffix == PARQUET:

@@ -111,6 +111,12 @@ def test_what_cannot_be_is_told_before_anything_is_evaluated(paths, folder, args
     assert message in said.err and "evaluated" not in said.out and "Traceback" not in said.err
 
 
+def test_a_folder_that_takes_no_file_is_told_before_anything_is_evaluated(paths, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    said = check(netspec("eval", paths[0], "--out", "seen.csv", *QUIET), 1)
+    assert said.err == "error: seen.csv: no file may be written to .\n" and not said.out
+
+
 def test_without_pyarrow_the_extra_is_named(paths, monkeypatch):
     import sys
 
