@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,12 @@ def orientation(kernels: Array) -> Array:
     return _ratio(np.hypot(xx - yy, 2 * xy), xx + yy)
 
 
-def untrained(shape: tuple[int, int, int]) -> tuple[float, float]:
-    """Mean colour and orientation of kernels of independent normal numbers, of (KH, KW, C)."""
+@functools.cache
+def untrained(shape: tuple[int, int, int]) -> Mapping[str, float]:
+    """Mean scores by name of kernels of independent normal numbers, of (KH, KW, C)."""
     drawn = np.random.default_rng(_SEED).standard_normal((2000, *shape))
-    return float(colour(drawn).mean()) if shape[2] == 3 else 0.0, float(orientation(drawn).mean())
+    shades = {"colour": float(colour(drawn).mean())} if shape[2] == 3 else {}
+    return {**shades, "orientation": float(orientation(drawn).mean())}
 
 
 def permutation_test(groups: Sequence[Array]) -> tuple[float, float]:

@@ -249,14 +249,14 @@ def _draw_scores(page: Any, data: Sequence[Filters]) -> None:
     """A dot a kernel, a bar at the mean of each device, and where kernels of random numbers would lie."""
     from netspec.figures._kernel_scores import untrained
 
-    names = list(_scores(data[0].sides[0]))
-    chance = dict(zip(("colour", "orientation"), untrained(data[0].sides[0].kernels.shape[1:]), strict=True))
     sides = [(one, side) for one in data for side in one.sides]
+    names = [name for name in ("colour", "orientation") if all(name in _scores(side) for _, side in sides)]
     for name, axes in zip(names, page.subplots(1, len(names), sharey=True, squeeze=False)[0], strict=True):
         for row, (one, side) in enumerate(sides):
             values, place = _scores(side)[name], one.sides.index(side)
             _draw_strip(axes, values, row, _means(side)[name], _style.COLOURS[place % len(_style.COLOURS)], name)
-        axes.axvline(chance[name], color=_style.SOFT, linewidth=0.7, linestyle=(0, (2, 2)), zorder=0)
+            chance = [untrained(side.kernels.shape[1:])[name]] * 2
+            axes.plot(chance, [row - 0.5, row + 0.5], color=_style.SOFT, linewidth=0.7, linestyle=(0, (2, 2)), zorder=0)
         axes.set_xlim(0, 1)
         axes.set_ylim(len(sides) - 0.5, -0.5)
         axes.set_yticks(range(len(sides)), [_row_name(one, side, len(data) > 1) for one, side in sides])

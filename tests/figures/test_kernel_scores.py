@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netspec.figures._kernel_scores import colour, orientation, permutation_test, untrained
-from netspec.figures.filters import mosaic, scored
+from netspec.figures.filters import FilterPictures, mosaic, scored
 
 SIZE = 11
 ROWS, COLUMNS = np.mgrid[:SIZE, :SIZE] - SIZE // 2
@@ -60,8 +60,17 @@ def test_kernels_of_zeros_have_no_score_and_do_not_spoil_the_means():
 
 
 def test_random_kernels_have_two_thirds_of_colour():
-    shades, coherence = untrained((11, 11, 3))
-    assert shades == pytest.approx(2 / 3, abs=0.005) and 0.05 < coherence < 0.12
+    scores = untrained((11, 11, 3))
+    assert scores["colour"] == pytest.approx(2 / 3, abs=0.005) and 0.05 < scores["orientation"] < 0.12
+    assert list(untrained((5, 5, 1))) == ["orientation"]
+
+
+def test_runs_of_different_kernels_and_devices_are_shown_together():
+    made = FilterPictures({})
+    grey = scored("grey", "conv1", {"main": np.random.default_rng(0).standard_normal((5, 5, 1, 20))})
+    text = made.render((scored("both", "conv1", towers()), grey), "svg").decode()
+    assert "orientation (dashed: random numbers)" in text and "colour (dashed" not in text
+    assert ">both \N{MIDDLE DOT} right</text>" in text and ">grey \N{MIDDLE DOT} main</text>" in text
 
 
 def test_the_permutation_test_agrees_with_all_deals():
