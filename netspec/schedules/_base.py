@@ -58,6 +58,10 @@ class Schedule(ABC):
         """Further factors for the next iteration; with 0 a parameter is frozen."""
         return ()
 
+    def tint(self, epoch: int) -> float:
+        """What is left in an epoch, counted from 0, of what alters colours on the device: see Pipeline."""
+        return 1.0
+
     def patterns(self) -> Iterator[tuple[str, str]]:
         """Each pattern that ``factors`` may give, behind the path of the setting that it stands in."""
         yield from ()

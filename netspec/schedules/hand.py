@@ -14,6 +14,7 @@ _LAYERS = mapping(
     number(minimum=0),
     "Further factors on the rate of layers, or of parameters such as conv1.weight; 0 freezes.",
 )
+_NOISE = number("What is left of the colour noise of data.augment, from 0 to 1.", minimum=0, maximum=1)
 _FREEZE = texts("Layers or parameters that stay as they are.")
 
 
@@ -21,12 +22,12 @@ class Hand(Schedule):
     """rate = that of the last step whose epoch is done, 1 before the first
 
     A step changes what it names and leaves the rest as it was: ``rate`` for the whole network, ``layers`` for some of
-    it, as further factors; ``freeze: [conv1]`` is ``layers: {conv1: 0}``.
+    it, as further factors; ``freeze: [conv1]`` is ``layers: {conv1: 0}``; ``colour_noise: 0`` for images without it.
     """
 
     attrs: ClassVar[Attrs] = {
         "steps": records(
-            {"epoch": _EPOCH, "rate": _RATE, "layers": _LAYERS, "freeze": _FREEZE},
+            {"epoch": _EPOCH, "rate": _RATE, "layers": _LAYERS, "freeze": _FREEZE, "colour_noise": _NOISE},
             "Steps in the order of their epochs, each with what it changes.",
             required=("epoch",),
         ),
@@ -34,11 +35,15 @@ class Hand(Schedule):
 
     def rate(self, progress: Progress) -> float:
         """The multiplier of the last step that sets one."""
-        return next((float(step["rate"]) for step in reversed(self._done(progress)) if "rate" in step), 1.0)
+        return self._last("rate", progress.epoch)
 
     def factors(self, progress: Progress) -> Factors:
         """What all steps so far say, in their order."""
-        return tuple(factor for step in self._done(progress) for factor in _factors(step))
+        return tuple(factor for step in self._done(progress.epoch) for factor in _factors(step))
+
+    def tint(self, epoch: int) -> float:
+        """The ``colour_noise`` of the last step that sets one."""
+        return self._last("colour_noise", epoch)
 
     def patterns(self) -> Iterator[tuple[str, str]]:
         """Those of all steps."""
@@ -54,11 +59,15 @@ class Hand(Schedule):
                 message = f"epoch {step['epoch']} comes after epoch {before}"
                 yield f"steps.{place}.epoch", message, "steps stand in the order of their epochs, one for each"
             if step.keys() <= {"epoch"}:
-                yield f"steps.{place}", "a step that changes nothing", "give it a 'rate', 'layers' or 'freeze'"
+                remedy = "give it a 'rate', 'layers', 'freeze' or 'colour_noise'"
+                yield f"steps.{place}", "a step that changes nothing", remedy
             before = max(before, step["epoch"])
 
-    def _done(self, progress: Progress) -> list[Mapping[str, Any]]:
-        return [step for step in self.settings["steps"] if step["epoch"] <= progress.epoch]
+    def _last(self, key: str, epoch: int) -> float:
+        return next((float(step[key]) for step in reversed(self._done(epoch)) if key in step), 1.0)
+
+    def _done(self, epoch: int) -> list[Mapping[str, Any]]:
+        return [step for step in self.settings["steps"] if step["epoch"] <= epoch]
 
 
 def _factors(step: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -40,6 +40,7 @@ from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import Data, MadeBy, Run, record_of
 from netspec.runners.training.saver import Saver, path_of, set_aside
 from netspec.runners.training.tensorboard import TensorBoard, check_installed
+from netspec.schedules import make_schedule
 from netspec.spec import resolved
 from netspec.spec.types import Spec
 
@@ -131,6 +132,7 @@ def open_data(spec: Spec, workers: int | None, journal: Journal, origin: Origin 
     centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
     rest = (spec.train.batch, shape, spec.train.seed, workers)
     train = Pipeline(source.train, centre, "train", *rest)
+    train.tint_strength = make_schedule(spec.train.schedule).tint
     val = Pipeline(source.val, centre, "val", *rest) if source.val else None
     return Data(source, train, val, fingerprint)
 

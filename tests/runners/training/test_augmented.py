@@ -10,7 +10,7 @@ from training_runs import SPEC, final, same, spec, stopping_after, told, train
 
 from netspec.api import evaluate
 from netspec.errors import NetspecError
-from netspec.events import Note
+from netspec.events import IterationDone, Note
 from netspec.registry import plugin_code
 from netspec.runners.execution.session import Rates, Session
 from netspec.runners.training import checkpoint
@@ -48,6 +48,16 @@ def test_a_resumed_run_keeps_its_augmentations_in_their_order(spec: Path) -> Non
     assert list(record.spec["data"]["augment"]) == ["translate", "cutout", "colour"]
     with pytest.raises(NetspecError, match=r"data.augment.cutout.grey: 128 -> 0"):
         train(None, resume=str(result.folder), overrides=["data.augment.cutout.grey=0"])
+
+
+def test_a_schedule_by_hand_turns_colour_noise_off(spec: Path) -> None:
+    """From an epoch on: until then the run is the one that leaves it as it is."""
+    losses = []
+    for left in (1.0, 0.0):
+        steps = f"train.schedule={{type: hand, steps: [{{epoch: 1, colour_noise: {left}}}]}}"
+        _, events = train(spec, overrides=[COLOUR, steps], out=spec.parent / str(left))
+        losses.append([event.loss for event in told(events, IterationDone)])
+    assert losses[0][:5] == losses[1][:5] and losses[0][5] != losses[1][5]
 
 
 def test_a_batch_without_a_tint_is_trained_on_as_it_is() -> None:
