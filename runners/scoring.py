@@ -124,7 +124,8 @@ class _Member:
             emit(Note(told_broken([f"{asked.split}: {name}: {why}" for name, why in streamed.broken], done.images)))
         emit(done)
         ordered = names if self.order is None else tuple(names[place] for place in self.order)
-        return _evaluation(done, str(network.path), images.where, ordered, results)
+        made = _evaluation(done, str(network.path), images.where, ordered, results)
+        return replace(made, words=network.record.words)
 
     def _labelled(self, images: Split) -> Split:
         """The images with labels that are the network's own outputs."""
@@ -161,7 +162,7 @@ def _together(alone: Sequence[Evaluation], average: Average, images: Split, aske
     views = alone[0].views
     done = EvaluationDone(0, 0, asked.split, loss, errors, len(results), seconds, broken=broken, views=views)
     whole = _evaluation(done, f"average of {len(alone)}", images.where, alone[0].classes, results)
-    return replace(whole, networks=tuple(alone))
+    return replace(whole, words=alone[0].words, networks=tuple(alone))
 
 
 def _evaluation(

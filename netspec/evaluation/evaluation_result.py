@@ -24,7 +24,8 @@ RANKS = {"top1": 1, "top5": 5}
 class Evaluation(EvaluationDone):
     """The event, and what lies behind it.
 
-    ``run`` is the path that was given, ``where`` the set of images, ``classes`` the names of the network's outputs.
+    ``run`` is the path that was given, ``where`` the set of images, ``classes`` the names of the network's outputs, and
+    ``words`` what people call them, by name, where that is known.
     ``results`` are the single images, None where the network gives no class probabilities. Of several networks
     ``networks`` are those alone, in the order given; ``epoch`` and ``iteration`` are 0 then, and ``loss``, ``errors``
     and ``results`` those of their averaged probabilities.
@@ -33,6 +34,7 @@ class Evaluation(EvaluationDone):
     run: str = ""
     where: str = ""
     classes: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict, repr=False)
     results: ImageResults | None = field(default=None, compare=False, repr=False)
     networks: tuple[Evaluation, ...] = field(default=(), repr=False)
 
@@ -106,7 +108,8 @@ def _figures(done: Evaluation) -> dict[str, Any]:
 def _classes(done: Evaluation) -> Iterator[dict[str, Any]]:
     for one in done.by_class if done.results is not None else ():
         rates = {"top1": one.top1.as_data(), "top5": one.top5.as_data()}
-        yield {"name": one.name, **rates, "taken_for": one.taken_for, "taken": one.taken}
+        words = done.words.get(one.name, "")
+        yield {"name": one.name, "words": words, **rates, "taken_for": one.taken_for, "taken": one.taken}
 
 
 def _difference(one: Difference) -> dict[str, Any]:

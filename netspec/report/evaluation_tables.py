@@ -55,9 +55,9 @@ def classes(done: Evaluation) -> Table:
     """Errors by class, the worst first."""
     rows = []
     for one in sorted(done.by_class, key=lambda one: (-one.top1.share, one.name)):
-        other = f"{printable(one.taken_for)} ({one.taken:,})" if one.taken_for else ""
+        other = f"{_told(done, one.taken_for)} ({one.taken:,})" if one.taken_for else ""
         figures = [with_interval(one.top1), percent(one.top5.share)]
-        rows.append([printable(one.name), f"{one.top1.images:,}", *figures, other])
+        rows.append([_told(done, one.name), f"{one.top1.images:,}", *figures, other])
     columns = ["class", "images", "top-1 error (95 %)", "top-5 error", "most often taken for"]
     return table(columns, rows, right=columns[1:4], fold=["class", "most often taken for"], title="errors by class")
 
@@ -68,14 +68,14 @@ def confusion(done: Evaluation) -> Table:
     if len(done.classes) <= WHOLE_MATRIX:
         numbers = [str(number) for number in range(len(done.classes))]
         rows = [
-            [number, printable(name), *(f"{count:,}" if count else "." for count in line)]
+            [number, _told(done, name), *(f"{count:,}" if count else "." for count in line)]
             for number, name, line in zip(numbers, done.classes, matrix.tolist(), strict=True)
         ]
         title = "images of a class (rows) that were taken for each (columns)"
         return table(["", "class", *numbers], rows, right=["", *numbers], fold=["class"], title=title)
     columns = ["class", "taken for", "images", "of its images"]
     lines = [
-        [printable(one.name), printable(one.taken_for), f"{one.count:,}", percent(one.count / one.images)]
+        [_told(done, one.name), _told(done, one.taken_for), f"{one.count:,}", percent(one.count / one.images)]
         for one in most_confused(matrix, done.classes, PAIRS)
     ]
     return table(columns, lines, right=columns[2:], fold=columns[:2], title="most often confused")
@@ -96,6 +96,12 @@ def _labels(done: Evaluation) -> dict[str, str]:
     """What each network is called in the tables of differences, by its run."""
     numbered = {one.run: str(number) for number, one in enumerate(done.networks, start=1)}
     return {**numbered, done.run: "average"}
+
+
+def _told(done: Evaluation, name: str) -> str:
+    """A class, with what people call it."""
+    words = done.words.get(name)
+    return f"{printable(name)}: {printable(words)}" if words else printable(name)
 
 
 def _name(done: Evaluation) -> str:

@@ -17,6 +17,8 @@ from netspec.errors import NetspecError
 from netspec.evaluation.evaluation_result import as_data
 from netspec.evaluation.significance import mcnemar
 from netspec.events import EvaluationDone, Note
+from netspec.report import tables
+from netspec.report.evaluation_tables import classes, confusion
 from netspec.rundir.metrics import read_metrics
 from netspec.runners.trained import find_checkpoint
 from netspec.runners.training import checkpoint
@@ -184,6 +186,16 @@ def test_data_for_json_has_every_figure(networks):
     assert sum(one["top1"]["images"] for one in data["classes"]) == whole.images
     assert [one["p"] for one in data["differences"]["top5"]] == [1.0, 1.0, 1.0]
     assert "confusion" not in as_data(whole) and "networks" not in as_data(whole.networks[0])
+
+
+def test_classes_are_told_with_what_people_call_them(networks, tmp_path, capsys):
+    found = find_checkpoint(networks[0])[0]
+    words = {found.record.classes[0]: "an arrow, shaft"}
+    checkpoint.write(tmp_path / "named.safetensors", Checkpoint(replace(found.record, words=words), found.tensors))
+    done = evaluate([tmp_path / "named.safetensors", networks[1]], **CPU)
+    assert done.words == words and [one["words"] for one in as_data(done)["classes"]] == ["an arrow, shaft", "", ""]
+    tables.show(classes(done), confusion(done))
+    assert capsys.readouterr().out.count(f"{found.record.classes[0]}: an arrow, shaft") >= 2
 
 
 def test_a_network_without_probabilities_has_a_loss_and_no_single_images(networks, tmp_path):
