@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netspec.contract.attrs import Attr, choice, integer, text
+from netspec.errors import printable
 from netspec.events import Event, Listener, Note
 from netspec.report.run_labels import Tell
 
@@ -39,6 +41,23 @@ def trained_at(path: Path, hear: Listener, devices: str = "") -> Trained:
     from netspec.runners.trained import open_trained
 
     return open_trained(path, Binding(devices or None), hear)
+
+
+def spoken(names: Sequence[str], words: Mapping[str, str]) -> list[str]:
+    """What figures call classes: the first of the words for each where there are some, and the name beside it where two
+    have the same."""
+    first = [words.get(name, "").partition(",")[0].strip() or name for name in names]
+    counts = Counter(first)
+    pairs = zip(first, names, strict=True)
+    return [printable(f"{word} ({name})" if counts[word] > 1 else word) for word, name in pairs]
+
+
+def words_at(path: Path) -> Mapping[str, str]:
+    """The words for the classes of a run, or of a checkpoint file, by class. Raises NetspecError."""
+    from netspec.rundir.directory import START
+    from netspec.runners.training.checkpoint import named, read_record, record_from
+
+    return (record_from(path / START) if path.is_dir() else read_record(named(path))).words
 
 
 def run_of(path: Path) -> Path:

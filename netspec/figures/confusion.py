@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import choice, integer
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError
 from netspec.figures import _style
 from netspec.figures._base import Kind
-from netspec.figures._sources import IMAGES, asked_of, listener, run_of
+from netspec.figures._sources import IMAGES, asked_of, listener, run_of, spoken, words_at
 from netspec.report.run_labels import Tell, run_labels
 from netspec.report.units import percent
 
@@ -72,7 +72,7 @@ class ConfusionMatrix(Kind):
             raise NetspecError(f"{paths[0]}: the network gives no class probabilities")
         networks = ", ".join(labels or run_labels(list(map(run_of, paths))))
         title = f"{networks}: {done.images:,} images"
-        names = [printable(name) for name in done.classes]
+        names = spoken(done.classes, words_at(paths[0]))
         return chosen(title, names, done.confusion, self.settings["classes"], done.errors["top1"])
 
     def numbers(self, data: Matrix) -> Any:

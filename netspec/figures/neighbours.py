@@ -12,7 +12,7 @@ from netspec.errors import NetspecError, printable
 from netspec.events import Listener
 from netspec.figures import _style
 from netspec.figures._base import Kind
-from netspec.figures._sources import IMAGES, asked_of, listener, trained_at
+from netspec.figures._sources import IMAGES, asked_of, listener, spoken, trained_at
 from netspec.report.run_labels import Tell
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class NeighbourPictures(Kind):
         if len(among) < settings["nearest"]:
             raise NetspecError(f"{network.path}: {len(among)} training images can be read; --nearest asks for more")
         found = nearest(points, queries, settings["nearest"])
-        classes = [printable(name) for name in network.record.classes]
+        classes = spoken(network.record.classes, network.record.words)
         rows = []
         for place, index, distance in zip(places, found.places, found.distances, strict=True):
             chosen = [Chosen(tests, [int(place)]), Chosen(trained, among[index].tolist())]

@@ -13,7 +13,7 @@ from netspec.errors import NetspecError, printable
 from netspec.events import Listener
 from netspec.figures import _style
 from netspec.figures._base import Kind
-from netspec.figures._sources import IMAGES, asked_of, listener, trained_at
+from netspec.figures._sources import IMAGES, asked_of, listener, spoken, trained_at
 from netspec.report.run_labels import Tell
 from netspec.report.units import percent
 
@@ -76,7 +76,7 @@ class Predictions(Kind):
         from netspec.runners.streaming import open_images, stream
 
         asked = asked_of(self.settings, workers=0)
-        classes = [printable(name) for name in output_names(network)]
+        classes = spoken(output_names(network), network.record.words)
         if not classes:
             raise NetspecError(f"{network.path}: the network gives no class probabilities")
         images = some_of(open_images(network, asked, hear), self.settings["count"], self.settings["seed"])
@@ -99,7 +99,9 @@ class Predictions(Kind):
         if wrong := [f"{printable(one.path)}: {one.error}" for one in found if one.error]:
             raise NetspecError("\n".join(wrong))
         pictures = [picture_of(read_regular_file(os.fsencode(name)), network.spec) for name in names]
-        tops = [tuple((printable(name), value) for name, value in one.top) for one in found]
+        classes = network.record.classes
+        called = dict(zip(classes, spoken(classes, network.record.words), strict=True))
+        tops = [tuple((called.get(name, name), value) for name, value in one.top) for one in found]
         files = [printable(Path(name).name) for name in names]
         return tuple(map(Seen, files, [None] * len(files), tops, pictures))
 

@@ -127,7 +127,8 @@ def _data(runs: Sequence[Path], labels: Sequence[str]) -> str:
         seen = f"{metrics_of(run).iteration * record.batch:,}"
         where = source.get("path") or source.get("type", "")
         rows.append((label, where, *images, f"{len(record.classes):,}", seen))
-        parts.append(folded(f"{label}: classes", "\n".join(record.classes)))
+        named = (f"{name}  {record.words.get(name, '')}".rstrip() for name in record.classes)
+        parts.append(folded(f"{label}: classes", "\n".join(named)))
     columns = ["run", "images from", "training images", "validation images", "classes", "images seen"]
     return table(columns, rows, right=columns[2:]) + "\n".join(parts)
 

@@ -14,6 +14,7 @@ from training_runs import SPEC
 from netspec import api
 from netspec.figures import picture
 from netspec.figures._pictures import PIXELS, picture_of, some_of
+from netspec.figures._sources import spoken, words_at
 from netspec.figures.confusion import chosen
 from netspec.spec import loads
 
@@ -114,6 +115,33 @@ def test_the_matrix_counts_what_the_evaluation_says(trained, whole):
     text = picture("confusion", [trained]).render().decode()
     for name, count in zip(whole.classes, counts.sum(axis=1), strict=True):
         assert f">{name} ({count})</text>" in text
+
+
+def test_classes_are_called_by_words_where_there_are_some():
+    words = {"n1": "tench, Tinca tinca", "n2": "crane", "n3": "crane, lifting device"}
+    assert spoken(["n1", "n2", "n3", "n\x1b4"], words) == ["tench", "crane (n2)", "crane (n3)", "n\\x1b4"]
+
+
+def test_words_of_a_run_are_in_every_figure_of_images(tmp_path):
+    """A set with synset_words.txt beside its class folders, as ImageNet's is."""
+    for split, count in (("train", 8), ("val", 4)):
+        for number in range(count):
+            place = tmp_path / "images" / split / f"n0{number % 2}"
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (255 * (number % 2), 10 * number, 0)).save(place / f"{number}.png")
+    (tmp_path / "images" / "synset_words.txt").write_text("n00 tench, Tinca tinca\nn01 great white shark\n")
+    (tmp_path / "tiny.yaml").write_text(SPEC.replace("batch: 8", "batch: 4"))
+    made = api.run(tmp_path / "tiny.yaml", data=tmp_path / "images", out=tmp_path / "runs", devices="cpu", epochs=1)
+    file = tmp_path / "images" / "val" / "n00" / "0.png"
+    for kind, more in (
+        ("predictions", {}),
+        ("predictions", {"images": [str(file)]}),
+        ("neighbours", {"nearest": 2, "count": 4}),
+        ("confusion", {}),
+    ):
+        text = json.dumps(picture(kind, [made.folder], **more).numbers)
+        assert '"tench"' in text and '"great white shark"' in text and '"n00"' not in text, (kind, text)
+    assert words_at(made.checkpoint) == words_at(made.folder)
 
 
 def test_of_many_classes_those_with_most_errors_are_shown():
