@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from netspec.contract.naming import Argument
-from netspec.planning.builder import Builder, channels, named
+from netspec.planning.builder import Builder, channels
 from netspec.planning.identities import BufferKey, Role, StepKey, of_layer
+from netspec.planning.kernel_arguments import named
 from netspec.planning.plan import Crossing, Region
 from netspec.planning.rates import trainable
 from netspec.planning.shards import Gather, Part, Shard

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from netspec.contract.kernel import Direction, Phase
-from netspec.contract.layer import Layer
-from netspec.contract.naming import COUNTERS, Argument, argument
+from netspec.contract.kernel import Direction
+from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.data.augment import tint_of
 from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_device, of_layer
+from netspec.planning.kernel_arguments import named
 from netspec.planning.network import Network, is_image
 from netspec.planning.order import StepList
 from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
@@ -286,46 +285,6 @@ def channels(buffer: BufferKey, tensor: Tensor, start: int, stop: int) -> Region
     if (start, stop) == (0, tensor.shape[-1]):
         return Region(buffer)
     return Region(buffer, len(tensor.shape) - 1, start, stop)
-
-
-Names = tuple[tuple[Argument, ...], tuple[Argument, ...]]
-
-
-def named(shard: Shard, direction: Direction) -> Names:
-    """What the direction's kernels read and write, over all backends and variants."""
-    layer, cls = shard.layer, type(shard.layer)
-    attrs = vars(layer.attrs)
-    deciding = _deciding(cls, direction)  # type: ignore[arg-type]  # a class can be hashed
-    chosen = tuple((key, attrs[key]) for key in deciding)
-    applying = _applying(cls, direction, layer.phase, chosen)  # type: ignore[arg-type]
-    return _named(cls, applying, tuple(shard.t.roles), shard.t.names("input"))  # type: ignore[arg-type]  # a class can be hashed
-
-
-@functools.cache
-def _deciding(cls: type[Layer], direction: Direction) -> tuple[str, ...]:
-    """The attributes by which kernels of the class say whether they apply."""
-    return tuple(dict.fromkeys(key for one in cls.kernels if one.direction == direction for key in one.when))
-
-
-@functools.cache
-def _applying(
-    cls: type[Layer], direction: Direction, phase: Phase, attrs: tuple[tuple[str, Any], ...]
-) -> tuple[int, ...]:
-    """Numbers of the kernels that run with these attributes."""
-    kernels = enumerate(cls.kernels)
-    return tuple(n for n, one in kernels if one.direction == direction and one.applies(dict(attrs), phase))
-
-
-@functools.cache
-def _named(cls: type[Layer], applying: tuple[int, ...], tensors: tuple[str, ...], inputs: tuple[str, ...]) -> Names:
-    reads: dict[Argument, None] = {}
-    writes: dict[Argument, None] = {}
-    for kernel in (cls.kernels[number] for number in applying):
-        for current in inputs if kernel.each else (None,):
-            for target, group in ((reads, kernel.args), (writes, kernel.writes)):
-                found = (argument(name, tensors, (), kernel.each, current) for name in group)
-                target.update(dict.fromkeys(one for one in found if one is not None))
-    return tuple(one for one in reads if one not in writes), tuple(writes)
 
 
 def _stored_shapes(shard: Shard) -> dict[str, Shape]:

@@ -36,7 +36,7 @@ def check(spec: Spec) -> tuple[str, ...]:
     outputs = None
     for phase in PHASES:
         try:
-            plan = build(spec, phase)
+            plan = build(spec, phase, races=False)
         except SpecError as error:
             problems += error.problems
             continue

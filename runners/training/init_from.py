@@ -120,8 +120,8 @@ class _Match:
         """Parameters there that have no counterpart here; what lies beside a parameter is not told."""
         known = {str(key) for key in self.wanted}
         beside = {f"{name}.{slot}" for name in self.there for slot in ("momentum", "average")}
-        mean = {f"{name}.mean" for name in self.record.spec.get("inputs", {})}
-        return [name for name in self.there if name not in known | beside | mean]
+        of_images = {f"{name}.{one}" for name in self.record.spec.get("inputs", {}) for one in ("mean", "components")}
+        return [name for name in self.there if name not in known | beside | of_images]
 
     def recorded(self) -> dict[str, Any]:
         """The same for the run's record."""

@@ -45,6 +45,8 @@ BASES: dict[str, tuple[str, set[str]]] = {
     "alexnet-no-fc7": ("alexnet", layers("fc7", "relu7", "drop7") | MOVED | {"layers.fc8.inputs.from"}),
     "alexnet-no-crossings": ("alexnet", {f"layers.{name}.inputs" for name in ("conv3", "fc6", "fc7")}),
     "alexnet-all-crossings": ("alexnet", {f"layers.conv{n}.inputs" for n in (2, 4, 5)}),
+    "alexnet-no-colour": ("alexnet", {"data.augment.colour"}),
+    "alexnet-no-augmentation": ("alexnet", {"data.augment", "data.mirror"}),
     "alexnet-star-pretrain": (
         "alexnet",
         layers("conv6", "conv6_relu") | MOVED | {"layers.fc6.inputs.from", "layers.fc8.units"},
