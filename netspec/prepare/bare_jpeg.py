@@ -26,7 +26,8 @@ def bare_jpeg(encoded: bytes) -> bytes | None:
     None where that might give other pixels: Adobe's marker, which may say that colours are RGB, an orientation that
     is not upright, components of other names; and for what is no sound JPEG.
     """
-    kept, at, jfif = [], 2, False
+    kept: list[bytes] = []
+    at, jfif = 2, False
     try:
         while encoded.startswith(_START):
             marker, length = _SEGMENT.unpack_from(encoded, at)
