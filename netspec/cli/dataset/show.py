@@ -92,7 +92,8 @@ def _pixels(batch: Batch, dataset: Dataset, spec: Spec, shape: Sequence[int]) ->
 
     known = image_constants(dataset.train, spec.data, shape, spec.train.seed)
     altered = tinted(images, batch.beside["tint"][: batch.valid], known["mean"], known["components"]) + known["mean"]
-    return np.clip(np.rint(altered), 0, 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.clip(np.rint(altered), 0, 255).astype(np.uint8)
+    return shown
 
 
 def _captions(batch: Batch, dataset: Dataset) -> list[str]:
