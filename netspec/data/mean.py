@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,30 +20,7 @@ from netspec.data.shuffle import sample
 from netspec.data.source import Split
 from netspec.data.statistics import Moments, Statistics
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 _BATCH = 64
-
-
-class Sample(Split):
-    """Some images of another split."""
-
-    def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
-        self.labels, self.where = split.labels[indices], split.where
-        self._split, self._indices = split, indices
-
-    def name(self, i: int) -> str:
-        """The name in the other split."""
-        return self._split.name(int(self._indices[i]))
-
-    def read(self, i: int) -> Image | bytes:
-        """The image of the other split."""
-        return self._split.read(int(self._indices[i]))
-
-    def at_size(self, pixels: int) -> Sample:
-        """The same images of the split at that size."""
-        return Sample(self._split.at_size(pixels), self._indices)
 
 
 def mean_image(
@@ -97,7 +73,7 @@ def _crops(
     train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None
 ) -> Iterator[NDArray[np.uint8]]:
     """Batches of the central crops of the chosen images."""
-    chosen = Sample(train, sample(len(train), train.mean_images, seed))
+    chosen = train.part(sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
     with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:
         for batch in pipeline.epoch(0):

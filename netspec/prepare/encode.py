@@ -21,6 +21,7 @@ from netspec.data.index.filenames import FORMATS, suffix_of
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
 from netspec.machine.limits import cause, is_limit
+from netspec.prepare.bare_jpeg import bare_jpeg
 from netspec.prepare.resample import resized
 
 BROKEN = "broken"
@@ -77,10 +78,10 @@ def _encoded(images: Split, i: int, recipe: Recipe) -> Encoded:
 
 def _encode(image: bytes | Image.Image, name: str, recipe: Recipe) -> Encoded:
     geometry = Geometry(recipe.size, recipe.size, 3, recipe.size)
-    frame = jpeg.plain_frame(image) if isinstance(image, bytes) else None
-    pixels = _plain(image, frame, geometry) if isinstance(image, bytes) and frame is not None else None
-    if isinstance(image, bytes) and frame is not None and recipe.quality and _as_wanted(image, frame, recipe.size):
-        return Encoded(image, [*([(GREY, "")] if frame.components == 1 else []), *_suffix_remarks("JPEG", name)])
+    plain, frame = _plain_jpeg(image)
+    if plain is image and frame is not None and recipe.quality and _as_wanted(plain, frame, recipe.size):
+        return Encoded(plain, [*([(GREY, "")] if frame.components == 1 else []), *_suffix_remarks("JPEG", name)])
+    pixels = _resized(plain, frame, geometry) if frame is not None else None
     if pixels is not None and frame is not None:
         remarks, size = [(GREY, "")] if frame.components == 1 else [], (frame.width, frame.height)
         remarks += _suffix_remarks("JPEG", name)
@@ -93,12 +94,21 @@ def _encode(image: bytes | Image.Image, name: str, recipe: Recipe) -> Encoded:
     return Encoded(_file(pixels, any(kind == GREY for kind, _ in remarks), recipe.quality), remarks)
 
 
+def _plain_jpeg(image: bytes | Image.Image) -> tuple[bytes, jpeg.Frame | None]:
+    """A JPEG for libjpeg-turbo, without metadata if need be, and what its header says; None where Pillow is to read."""
+    if not isinstance(image, bytes):
+        return b"", None
+    frame = jpeg.plain_frame(image)
+    bare = bare_jpeg(image) if frame is None else None
+    return (image, frame) if bare is None else (bare, jpeg.plain_frame(bare))
+
+
 def _as_wanted(encoded: bytes, frame: jpeg.Frame, size: int) -> bool:
     """Whether it is a sound JPEG of the wanted size already, which another encoding would only make worse."""
     return frame.height == frame.width == size and jpeg.decode(encoded, frame, "RGB") is not None
 
 
-def _plain(encoded: bytes, header: jpeg.Frame, geometry: Geometry) -> NDArray[np.uint8] | None:
+def _resized(encoded: bytes, header: jpeg.Frame, geometry: Geometry) -> NDArray[np.uint8] | None:
     """The pixels of a plain JPEG, uint8 (size, size, 4); None where Pillow is to decode it."""
     frame = geometry.frame(header.height, header.width)
     size, scaled = (header.height, header.width), (frame.height, frame.width)

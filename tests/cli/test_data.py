@@ -87,6 +87,13 @@ def test_a_contact_sheet_shows_the_crops_of_training_in_their_order(tmp_path: Pa
         columns = (sheet.shape[1] - 6) // 102
         left, top = i % columns * 102 + 6, i // columns * (96 + 23) + 6
         assert np.array_equal(sheet[top : top + 96 : 12, left : left + 96 : 12], crop)
+    colour = "data.augment.colour.magnitude=deviation"
+    tinted = netspec("data", "show", spec, "--data", source, "-o", out, "--images", 10, "--epoch", 2, "--set", colour)
+    assert tinted.code == 0, tinted.err
+    altered = np.asarray(Image.open(out)).astype(int) - sheet
+    within = altered[6 : 6 + 96 : 12, 6 : 6 + 96 : 12][(crops[0] > 80).all(axis=2) & (crops[0] < 170).all(axis=2)]
+    assert np.abs(within).max() > 0  # and one shift for the whole image, but for rounding
+    assert (within.max(axis=0) - within.min(axis=0)).max() <= 1
     other = netspec("data", "show", spec, "--data", source, "--split", "val")
     assert other.code == 1 and "no validation images" in other.err
 

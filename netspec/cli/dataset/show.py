@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from netspec.data.dataset import Dataset
     from netspec.data.pipeline import Batch
+    from netspec.spec.types import Spec
 
 
 @click.command()
@@ -47,7 +49,7 @@ def command(
     plugins: tuple[str, ...],
 ) -> None:
     """Draw a contact sheet of the first images that training sees in an epoch, as it sees them: resized, cropped,
-    mirrored and otherwise augmented, each with its class. Validation images are shown as they are evaluated.
+    mirrored, their colours altered, each with its class. Validation images are shown as they are evaluated.
 
     The images are those of a run of the same spec and seed, in their order.
 
@@ -73,13 +75,25 @@ def command(
     count = min(images, len(shown))
     with Pipeline(shown, described.data, split, count, shape, described.train.seed, 0) as pipeline:
         batch = next(pipeline.epoch(epoch - 1))
-        sheet = contact_sheet(_pixels(batch), _captions(batch, dataset))
+        sheet = contact_sheet(_pixels(batch, dataset, described, shape), _captions(batch, dataset))
     write_whole(out, [sheet])
     click.echo(f"{printable(out)}: {batch.valid:,} of {len(shown):,} images of {dataset.where}")
 
 
-def _pixels(batch: Batch) -> NDArray[np.uint8]:
-    return batch.image[: batch.valid]
+def _pixels(batch: Batch, dataset: Dataset, spec: Spec, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """The images with their colours as the device alters them: what it makes of them, and the mean again."""
+    import numpy as np
+
+    images = batch.image[: batch.valid]
+    if "tint" not in batch.beside:
+        return images
+    from netspec.data.augment import tinted
+    from netspec.data.mean import image_constants
+
+    known = image_constants(dataset.train, spec.data, shape, spec.train.seed)
+    altered = tinted(images, batch.beside["tint"][: batch.valid], known["mean"], known["components"]) + known["mean"]
+    shown: NDArray[np.uint8] = np.clip(np.rint(altered), 0, 255).astype(np.uint8)
+    return shown
 
 
 def _captions(batch: Batch, dataset: Dataset) -> list[str]:
