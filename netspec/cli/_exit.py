@@ -20,7 +20,7 @@ INTERNAL = 70
 
 
 class NotFoundError(click.ClickException):
-    """A file named on the command line that is not there: wrong usage, told in one line."""
+    """A file named on the command line that is not there: wrong usage, reported in one line."""
 
     exit_code = USAGE
 

@@ -43,7 +43,7 @@ def find(spec: str) -> Path:
 
 
 def load_plugins(plugins: Sequence[str]) -> None:
-    """Import the files of ``--plugin``; tell of installed plugins that cannot be imported."""
+    """Import the files of ``--plugin``; report installed plugins that cannot be imported."""
     from netspec.registry import installed_faults, load_plugin
 
     for path in plugins:

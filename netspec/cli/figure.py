@@ -119,7 +119,7 @@ def _draw(
 
 
 def draw(kind: str, of: tuple[str, ...], output: str | None, as_json: bool, **given: Any) -> None:
-    """Read, write and tell of a picture; its numbers as JSON where they are asked for."""
+    """Read a picture's data, write the picture, print its lines, or its numbers as JSON."""
     from netspec.figures import picture
     from netspec.figures._style import check_installed
 

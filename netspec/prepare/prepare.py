@@ -38,7 +38,7 @@ _READ = 2**20
 _BLOCK = 512
 
 Tell = Callable[[int], None]
-"""Is told how many more images are done."""
+"""Called with how many more images are done."""
 
 
 class Options(NamedTuple):

@@ -12,7 +12,7 @@ _EVERY = 10.0
 
 @contextlib.contextmanager
 def bar(what: str, total: int, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[int], None]]:
-    """Give a function to be told how many more are done; shown on stderr."""
+    """Give a function that takes how many more are done; shown on stderr."""
     if not sys.stderr.isatty():
         yield _Lines(what, total, clock)
         return

@@ -1,4 +1,4 @@
-"""What ``netspec info`` tells: rows and totals from a Plan, memory from a Program. Plain data, JSON as it stands."""
+"""What ``netspec info`` prints: rows and totals from a Plan, memory from a Program. Plain data, JSON as it stands."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
 
 
 def check_version(root: Map, report: Report) -> bool:
-    """Whether the tree says ``netspec: 1``; what else it says can be told only then."""
+    """Whether the tree says ``netspec: 1``; nothing else of it can be checked without."""
     version = root.get("netspec")
     if version is None:
         report.note(root.mark, "the key 'netspec' is missing", f"begin the file with 'netspec: {VERSION}'")
@@ -118,7 +118,7 @@ def _devices(root: Map, top: Fields) -> tuple[str, ...] | None:
 
 
 def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
-    """The checked ``defaults`` by layer type; wrong keys are told once and left out, not once a layer."""
+    """The checked ``defaults`` by layer type; wrong keys are reported once, not once a layer, and left out."""
     found: dict[str, Map] = {}
     for kind, entry in _section(root, "defaults", Fields(report)).entries.items():
         fields = Fields(report, f"defaults.{kind}")
@@ -131,7 +131,7 @@ def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
 
 
 def _checked(body: Map, attrs: Attrs, fields: Fields) -> Map:
-    """The map without what its schema refuses, each told."""
+    """The map without the keys that its schema refuses, each of which is reported."""
     fields.refuse_unknown(body, [*attrs, *IN_DEFAULTS], hint=f"known: {', '.join([*attrs, *IN_DEFAULTS])}")
     schemas = {**attrs, **MULTIPLIERS}
     good = {}

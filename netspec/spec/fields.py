@@ -1,4 +1,4 @@
-"""Reading declared fields from a map: unknown keys, wrong values and missing ones are told, defaults filled in."""
+"""Reads declared fields of a map: unknown keys, wrong and missing values are reported, defaults filled in."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Fields:
         return {}
 
     def parts(self, node: Node, schema: Attr, name: str) -> Any:
-        """A list of records, a record or a map of values, each part checked and told at its own place; None if wrong.
+        """A list of records, a record or a map of values, each part checked and reported at its own place; None if wrong.
 
         ``steps`` of ``train.schedule`` are marked as ``train.schedule.steps.0.epoch`` and so on.
         """
@@ -103,7 +103,7 @@ class Fields:
         return found if len(self.report.problems) == before else None
 
     def record(self, node: Node, schema: Attr, name: str) -> dict[str, Any]:
-        """The values of a map by key; a required one that is missing is told."""
+        """The values of a map by key; a required one that is missing is reported."""
         body = self.as_map(node, name) or Map({}, node.mark)
         self.marks[name] = node.mark
         known = schema.get("properties")

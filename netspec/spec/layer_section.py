@@ -120,7 +120,7 @@ class Layers:
         return text
 
     def type(self, node: Map, fields: Fields) -> str | None:
-        """The layer's type; keys that it does not know are told."""
+        """The layer's type; keys that it does not know are reported."""
         written = node.get("type")
         if written is None:
             fields.note(node.mark, "a layer needs a 'type'", "'netspec layers' lists them")

@@ -42,7 +42,7 @@ class _Layers:
         self.changed: dict[str, Mark] = {}
 
     def lay(self, over: List) -> List:
-        """Apply each change in turn; what is no layer is kept, and told about later."""
+        """Apply each change in turn; what is no layer is kept, and reported later."""
         for node in over.items:
             name = layer_name(node)
             if isinstance(node, Map) and name is not None:

@@ -1,4 +1,4 @@
-"""Collects what is wrong with a spec while it is read, so that all of it is told at once."""
+"""Collects the errors of a spec while it is read, so that all are reported at once."""
 
 from __future__ import annotations
 
