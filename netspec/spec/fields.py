@@ -90,7 +90,7 @@ class Fields:
         return {}
 
     def parts(self, node: Node, schema: Attr, name: str) -> Any:
-        """A list of records, a record or a map of values, each part checked and reported at its own place; None if wrong.
+        """A list of records, a record or a map of values, each part checked at its own place; None if wrong.
 
         ``steps`` of ``train.schedule`` are marked as ``train.schedule.steps.0.epoch`` and so on.
         """
