@@ -105,7 +105,7 @@ def _crossings(summary: Summary) -> Table:
         for one in summary.crossings
     ]
     layers = len({one.layer for one in summary.crossings})
-    total = (f"{layers} layers", "", "", "", f"{summary.crossing_bytes:,}")
+    total = (f"{layers} layer{'s' * (layers != 1)}", "", "", "", f"{summary.crossing_bytes:,}")
     columns = ["layer", "reads", "from -> to", "pass", "bytes"]
     return table(columns, rows, right=["bytes"], total=total, drop=["pass", "reads"], title="crossings between devices")
 

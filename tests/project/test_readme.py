@@ -108,6 +108,29 @@ def test_the_python_functions_in_the_docs_run(tmp_path: Path) -> None:
     assert "RunFinished(status='finished'" in told
 
 
+def sessions(page: Path) -> list[tuple[list[str], list[str]]]:
+    """The commands of a page's console blocks as words, each with the lines that it is said to print."""
+    blocks = [text for language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "console"]
+    parts = [part.splitlines() for text in blocks for part in re.split(r"^\$ ", text, flags=re.MULTILINE) if part]
+    return [(shlex.split(command), lines) for command, *lines in parts]
+
+
+def test_the_answers_are_what_commands_print(tmp_path: Path) -> None:
+    page, known = ROOT / "docs" / "questions.md", dict[str, list[str]]()
+    write_files(page, tmp_path)
+    asked = sessions(page)
+    assert len(asked) >= 8
+    for words, lines in asked:
+        command = words[1:] if words[0] == "python" else ["-m", *words]
+        key = shlex.join(command)
+        if key not in known:
+            known[key] = [line.rstrip() for line in python(*command, cwd=tmp_path).splitlines()]
+        printed = iter(known[key])
+        for line in lines:
+            pattern = re.compile(re.escape(line.rstrip()).replace(re.escape("..."), ".*"))
+            assert line == "..." or any(map(pattern.fullmatch, printed)), (key, line)
+
+
 SHOWN = [(page.name, words) for page in PAGES for words in commands(page)]
 
 
