@@ -37,8 +37,15 @@ def command(
 
     check_installed()
     load_plugins(plugins)
+    heard: set[str] = set()
+
+    def tell(line: str) -> None:
+        if line not in heard:  # the figures have most of their notes in common
+            heard.add(line)
+            click.echo(f"note: {line}", err=True)
+
     given = {name: value for name, value in (("data", data), ("devices", devices)) if value}
-    page = run_page([Path(run) for run in runs], lambda line: click.echo(f"note: {line}", err=True), **given)
+    page = run_page([Path(run) for run in runs], tell, **given)
     written = page.encode()
     with told(output):
         Path(output).write_bytes(written)

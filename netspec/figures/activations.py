@@ -67,7 +67,7 @@ class Activations(Kind):
         "window": number("Epochs that a point is the mean of.", default=1.0, above=0),
     }
     examples: ClassVar[tuple[str, ...]] = (
-        "netspec figure activations runs/cifar10-relu/* runs/cifar10-tanh/* -o figure1.svg",
+        "netspec figure activations runs/figure1-relu/* runs/figure1-tanh/* -o figure1.svg",
         "netspec figure activations RUN RUN --label ReLU --label tanh --window 0.5 -o figure1.pdf",
     )
 

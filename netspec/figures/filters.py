@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from netspec.planning import Plan
+    from netspec.planning import Logical, Plan
 
     Array = np.ndarray[Any, Any]
 
@@ -93,11 +93,12 @@ class FilterPictures(Kind):
         layer = self.settings["layer"] or _first(plan)
         if layer not in {shard.layer for shard in plan.shards}:
             raise NetspecError(f"{path}: no layer '{layer}' in {network.spec.name}")
-        weight = network.found.tensors.get(f"{layer}.weight")
-        if weight is None or weight.ndim != 4 or min(weight.shape[:2]) < 2 or weight.shape[2] not in (1, 3):
-            shape = "no weight" if weight is None else f"a weight of {' x '.join(map(str, weight.shape))}"
+        parts = {device: _kernels(network.found.tensors, part) for device, part in _stored(plan, layer).items()}
+        wrong = [shape for shape in (part.shape for part in parts.values()) if not _shown(shape)]
+        if wrong or not parts:
+            shape = f"a weight of {' x '.join(map(str, wrong[0]))}" if wrong else "no weight"
             raise NetspecError(f"{path}: {layer} has {shape}; kernels of 2 x 2 or more over 1 or 3 channels are shown")
-        return scored(label, layer, {device: weight[..., part] for device, part in _parts(plan, layer).items()})
+        return scored(label, layer, parts)
 
     def numbers(self, data: Sequence[Filters]) -> Any:
         """Scores by run and device, and the tests."""
@@ -171,21 +172,27 @@ def _means(side: Side) -> dict[str, float]:
 def _first(plan: Plan) -> str:
     """The first layer with kernels over the image. Raises NetspecError where there is none."""
     for shard in plan.shards:
-        if len(shard.params.get("weight", ())) == 4 and shard.params["weight"][2] in (1, 3):
-            if min(shard.params["weight"][:2]) > 1:
-                return shard.layer
+        if _shown(shard.params.get("weight", ())):
+            return shard.layer
     raise NetspecError(f"{plan.name} has no convolution of an image: no layer with kernels over 1 or 3 channels")
 
 
-def _parts(plan: Plan, layer: str) -> dict[str, slice]:
-    """Which kernels of the layer lie on each device."""
-    found = {}
-    for key, buffer in plan.buffers.items():
-        if key.role == "parameter" and (key.of.layer, key.of.tensor) == (layer, "weight"):
-            logical = buffer.logical
-            whole = logical is None or logical.axis is None
-            found[key.device] = slice(None) if whole else slice(logical.start, logical.stop)  # type: ignore[union-attr]
-    return found
+def _shown(shape: Sequence[int]) -> bool:
+    """Whether a weight of that shape, (KH, KW, C, F), is one of kernels that can be shown."""
+    return len(shape) == 4 and min(shape[:2]) > 1 and shape[2] in (1, 3)
+
+
+def _stored(plan: Plan, layer: str) -> dict[str, Logical]:
+    """Which part of which tensor of a checkpoint holds the kernels of each device: of averages where those count."""
+    own = [key for key in plan.keys("parameter", "average") if (key.of.layer, key.of.tensor) == (layer, "weight")]
+    parts = {key.device: plan.buffers[key].logical for key in own}
+    return {device: part for device, part in parts.items() if part is not None}
+
+
+def _kernels(tensors: Mapping[str, Array], part: Logical) -> Array:
+    """The part of a tensor that lies on a device."""
+    whole = tensors[str(part.key)]
+    return whole if part.axis is None else whole.take(range(part.start, part.stop), axis=part.axis)
 
 
 def _told(side: Side) -> str:

@@ -145,6 +145,23 @@ def test_a_run_can_be_shown_where_a_spec_can(trained):
     assert picture("architecture", [trained]).data.name == "tiny"
 
 
+def test_filters_are_those_that_evaluation_uses(tmp_path):
+    """Of a run with averaged weights the averages, and on each device its own."""
+    import numpy as np
+
+    from netspec.runners.training import checkpoint
+
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    for ema in ("{decay: 0.5}", "null"):
+        made = run(tmp_path / "tiny.yaml", out=tmp_path, devices="cpu", epochs=1, overrides=[f"train.ema={ema}"])
+        tensors = checkpoint.read(made.checkpoint).tensors
+        whole = tensors["conv1.weight" if ema == "null" else "conv1.weight.average"]
+        (one,) = picture("filters", [made.folder]).data
+        shown = np.concatenate([side.kernels for side in one.sides])
+        assert [side.device for side in one.sides] == ["left", "right"]
+        assert np.array_equal(shown, np.moveaxis(whole, -1, 0)), ema
+
+
 def test_a_timeline_is_measured_now(trained):
     made = picture("timeline", [trained], devices="cpu:0,cpu:1", batch=4)
     names = [bar.name for bar in made.data.bars]
