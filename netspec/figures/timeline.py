@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from netspec.planning import Plan
     from netspec.spec.types import Spec
 
 Lane = tuple[str, str]
@@ -248,7 +247,7 @@ def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Ba
     with Session(spec, [devices] if devices else None, batch=batch or None, phases=("train",), trace=trace) as session:
         for line in session.notes:
             tell(line)
-        arrays = _random_batch(session.plans["train"])
+        arrays = _random_batch(session.bound("train").inputs)
         run = partial(session.train, arrays, 0, session.batch, NO_RATES)
         _repeat(run, _WARM)
         warm = trace.now() / 1e3
@@ -265,13 +264,10 @@ def _repeat(run: Callable[[], object], most: int) -> None:
             return
 
 
-def _random_batch(plan: Plan) -> dict[str, Any]:
-    """What data would hand over: random pixels, and labels that any network has."""
+def _random_batch(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What data would hand over, in arrays like these: random pixels; labels, and what alters colours, all 0."""
     import numpy as np
 
-    random, found = np.random.default_rng(0), {}
-    for key, buffer in plan.buffers.items():
-        if key.role == "input" and key.of.input:
-            high = 256 if buffer.dtype == "uint8" else 1
-            found[key.of.input] = random.integers(0, high, buffer.shape).astype(buffer.dtype)
-    return found
+    random = np.random.default_rng(0)
+    highest = {name: 256 if slot.dtype == np.uint8 else 1 for name, slot in inputs.items()}
+    return {name: random.integers(0, highest[name], slot.shape).astype(slot.dtype) for name, slot in inputs.items()}

@@ -170,6 +170,12 @@ def test_a_timeline_is_measured_now(trained):
     assert made.data.title == "tiny, batch 4, left cpu:0, right cpu:1"
 
 
+def test_a_timeline_is_measured_of_images_whose_colours_are_altered(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(SPEC.replace("mirror: true", "augment: {colour: {sigma: 0.1}}"))
+    names = {bar.name for bar in picture("timeline", [tmp_path / "tiny.yaml"], devices="cpu").data.bars}
+    assert any("tint" in name for name in names), names
+
+
 def test_labels_are_shown_as_they_are(trained):
     label = r"$x_1$ & <b> 100% 日本"
     text = picture("curves", [trained], [label]).render().decode()
