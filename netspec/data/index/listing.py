@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     MakeSplit = Callable[[ImageTable, Labels], Split]
     FindLabels = Callable[[], dict[bytes, bytes] | None]
 
+
 class UnlabelledError(NetspecError):
     """Images are there, but nothing says of which class each is."""
 
