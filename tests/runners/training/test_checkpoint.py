@@ -295,7 +295,7 @@ def test_a_key_that_is_missing_is_named(tmp_path, key):
     values = json.loads(record_text(RECORD))
     del values[key]
     (tmp_path / "start.json").write_text(json.dumps(values))
-    if key in ("validation_errors", "netspec", "environment", "plugins", "init_from"):  # have defaults
+    if key in ("validation_errors", "netspec", "environment", "plugins", "init_from", "words"):  # have defaults
         record_from(tmp_path / "start.json")
     else:
         with pytest.raises(Damaged, match=rf"start\.json: damaged: its record cannot be read: '{key}' is missing"):
