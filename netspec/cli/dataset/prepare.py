@@ -19,7 +19,7 @@ _LOSSLESS = "lossless"
 _TOLD = 5
 
 
-class _Quality(click.ParamType[int]):
+class _Quality(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in new versions of click alone
     name = "quality"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
