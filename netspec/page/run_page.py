@@ -166,9 +166,10 @@ def _data(runs: Sequence[Path], labels: Sequence[str]) -> str:
 
 
 def _times(made: Picture) -> str:
-    """Milliseconds and operations by layer and device, of the iteration that the timeline shows."""
-    columns = ["layer", "device", "forward, ms", "backward, ms", "GFLOP/s"]
-    return table(columns, made.kind.by_layer(made.data), right=columns[2:])  # type: ignore[attr-defined]
+    """Milliseconds and operations by layer and device, of the iteration that the timeline shows, and their bound."""
+    columns = ["layer", "device", "forward, ms", "backward, ms", "GFLOP/s", "of the roofline"]
+    rows = table(columns, made.kind.by_layer(made.data), right=columns[2:])  # type: ignore[attr-defined]
+    return rows + note(made.data.roof)
 
 
 def _files(run: Path, label: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import logging
+import os
 import re
 import socket
 import sys
@@ -52,7 +54,8 @@ def listening(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        known = isinstance(error, OSError) and error.errno in errno.errorcode  # or else of the host's name
+        reason = os.strerror(error.errno) if known else getattr(error, "strerror", None) or str(error)
         raise NetspecError(f"{host}:{port}: {reason.lower()} (--port 0 takes any free port)") from error
 
 
