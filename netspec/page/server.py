@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import json
 import logging
@@ -54,9 +53,15 @@ def listening(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
-        known = isinstance(error, OSError) and error.errno in errno.errorcode  # or else of the host's name
-        reason = os.strerror(error.errno) if known else getattr(error, "strerror", None) or str(error)
-        raise NetspecError(f"{host}:{port}: {reason.lower()} (--port 0 takes any free port)") from error
+        raise NetspecError(f"{host}:{port}: {_reason(error).lower()} (--port 0 takes any free port)") from error
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """What the system says, without what Python adds to it."""
+    if isinstance(error, UnicodeError):
+        return "no name of a host"
+    plain = error.errno is not None and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno or 0) if plain else error.strerror or str(error)
 
 
 def is_local(bound: socket.socket) -> bool:

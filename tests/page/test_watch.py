@@ -256,7 +256,9 @@ def test_another_address_than_this_machine_is_warned_of(copy, monkeypatch):
     said = netspec("watch", copy, "--host", "0.0.0.0", "--port", "0")
     assert said.code == 130 and said.err.startswith("warning: whoever reaches 0.0.0.0 can read these runs")
     assert "warning" not in netspec("watch", copy, "--host", "localhost", "--port", "0").err
-    assert netspec("watch", copy, "--host", "no such host").code == 1
+    for wrong in ("no such host", "a" * 70 + ".b", "..", ""):
+        said = netspec("watch", copy, "--host", wrong)
+        assert said.code == 1 and said.err.startswith(f"error: {wrong}:8012: "), wrong
 
 
 def test_without_waitress_one_line_says_what_to_type(copy, monkeypatch):
