@@ -58,8 +58,8 @@ class Watched:
     @property
     def status(self) -> str:
         """What goes on, in a line."""
-        told = "Live: a run goes on" if self._training else "Live: no run goes on"
-        return told + ("; sections are being made of its best checkpoint." if self._background.busy else ".")
+        told = "Live: training goes on" if self._training else "Live: training has ended"
+        return told + ("; sections are being made of the best checkpoint." if self._background.busy else ".")
 
     def close(self) -> None:
         """End what is being made."""

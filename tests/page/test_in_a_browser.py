@@ -108,7 +108,7 @@ def test_the_page_follows_a_run(window, runs, tmp_path):
     with watching(run) as (address, process):
         window.open(address)
         assert "running" in window.run("return document.querySelector('#results-body').innerText")
-        assert "a run goes on" in window.run("return document.querySelector('#status').innerText")
+        assert "training goes on" in window.run("return document.querySelector('#status').innerText")
         curves = window.run("return document.querySelector('#curves-body img').src")
         window.run("document.querySelector('#data-body summary').focus()")
         window.press(ENTER)

@@ -103,7 +103,7 @@ def test_what_needs_the_network_is_made_again_of_a_better_checkpoint_and_at_the_
     lock = Lock(copy)
     later = cut(copy, 3)
     page.sections()
-    assert "a run goes on" in page.status
+    assert "training goes on" in page.status
     (copy / "aside").rename(aside)
     with (copy / "metrics.jsonl").open("a") as file:
         file.writelines(later[:1])
@@ -111,7 +111,7 @@ def test_what_needs_the_network_is_made_again_of_a_better_checkpoint_and_at_the_
     page._background.busy = True
     lock.release()
     page.sections()
-    assert [one.training for one in asked(page)] == [True, True] and "no run goes on" in page.status
+    assert [one.training for one in asked(page)] == [True, True] and "training has ended" in page.status
     page._background.busy = False
     with (copy / "metrics.jsonl").open("a") as file:
         file.writelines(later[1:])
