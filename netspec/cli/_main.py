@@ -34,6 +34,7 @@ COMMANDS = {
         "curves": "Loss, errors and learning rate over epochs.",
         "figure": "Draw runs and networks for a paper: SVG, PNG, PDF.",
         "report": "Runs as one self-contained HTML page.",
+        "watch": "The same page on this machine, while runs go on.",
     },
     "Find your way": {
         "data": "Prepare images to train from, measure them, look at them.",

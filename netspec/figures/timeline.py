@@ -39,7 +39,10 @@ _CHARACTER = 0.047
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A step: what it does, whose work it is, when it began, in milliseconds, how long it took; operations."""
+    """A step: what it does, whose work it is, when it began, in milliseconds, how long it took; operations.
+
+    ``bound`` are the milliseconds that it takes at least by the roofline model, 0 where that is not known.
+    """
 
     lane: Lane
     kind: str
@@ -48,6 +51,7 @@ class Bar:
     start: float
     length: float
     flops: int
+    bound: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Iteration:
     """One iteration: how long it took, in milliseconds; shares of that time that lanes worked.
 
     ``hidden`` is the share of the time of transfers during which the device that they bring data to computed; None
-    where nothing is transferred.
+    where nothing is transferred. ``roof`` says for people what the steps' bounds are made of.
     """
 
     title: str
@@ -63,6 +67,7 @@ class Iteration:
     bars: tuple[Bar, ...]
     busy: Mapping[str, float]
     hidden: float | None
+    roof: str = ""
 
 
 class Timeline(Kind):
@@ -92,8 +97,8 @@ class Timeline(Kind):
             title = labels[0] if labels else nearer(path)
             return chosen(_bars_in(path), title, number, str(path))
         spec = spec_at(path, tell)
-        bars, bound = _measured(spec, self.settings["devices"], self.settings["batch"], tell)
-        return chosen(bars, labels[0] if labels else f"{spec.name}, {bound}", number, spec.name)
+        bars, bound, roof = _measured(spec, self.settings["devices"], self.settings["batch"], tell)
+        return replace(chosen(bars, labels[0] if labels else f"{spec.name}, {bound}", number, spec.name), roof=roof)
 
     def lines(self, data: Iteration) -> list[str]:
         """Length, work of lanes, transfers."""
@@ -103,7 +108,10 @@ class Timeline(Kind):
 
     @staticmethod
     def by_layer(data: Iteration) -> list[tuple[str, ...]]:
-        """Rows of layer, device, milliseconds forward and backward, GFLOP/s; fused layers are in those they run in."""
+        """Rows of layer, device, milliseconds forward and backward, GFLOP/s, and the share of the roofline.
+
+        Fused layers are in those they run in.
+        """
         places = dict.fromkeys((bar.layer, bar.lane[0]) for bar in data.bars if bar.kind in ("forward", "backward"))
         return [_row(layer, device, data.bars) for layer, device in sorted(places, key=lambda place: place[1])]
 
@@ -137,7 +145,9 @@ def _row(layer: str, device: str, bars: Sequence[Bar]) -> tuple[str, ...]:
     spent = {kind: sum(bar.length for bar in own if bar.kind == kind) for kind in ("forward", "backward")}
     flops, whole = sum(bar.flops for bar in own), sum(spent.values())
     rate = f"{flops / whole / 1e6:.1f}" if flops and whole else ""
-    return layer, device, *(f"{time:.2f}" if time else "" for time in spent.values()), rate
+    bound = sum(bar.bound for bar in own)
+    share = percent(bound / whole, 0) if bound and whole else ""
+    return layer, device, *(f"{time:.2f}" if time else "" for time in spent.values()), rate, share
 
 
 def _devices(data: Iteration) -> list[str]:
@@ -238,8 +248,9 @@ def _hidden(bars: Sequence[Bar]) -> float | None:
 # Measured now -------------------------------------------------------------------------------------------------------
 
 
-def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Bar], str]:
-    """The steps of a few iterations on random data, after those that warm up, and which devices worked."""
+def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Bar], str, str]:
+    """The steps of a few iterations on random data, after those that warm up; which devices worked; their roofline."""
+    from netspec.figures._roofline import step_bounds
     from netspec.runners.execution.session import NO_RATES, Session
     from netspec.runners.execution.trace import Trace
 
@@ -253,7 +264,10 @@ def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Ba
         warm = trace.now() / 1e3
         _repeat(run, _MEASURED)
         bound = ", ".join(f"{name} {device.name}" for name, device in session.devices.items())
-    return [bar for bar in bars_of(trace.events()) if bar.start >= warm], f"batch {session.batch}, {bound}"
+        least, roof = step_bounds(session)
+    bars = [bar for bar in bars_of(trace.events()) if bar.start >= warm]
+    bars = [replace(bar, bound=1e3 * least.get(bar.name, 0.0)) for bar in bars]
+    return bars, f"batch {session.batch}, {bound}", roof
 
 
 def _repeat(run: Callable[[], object], most: int) -> None:

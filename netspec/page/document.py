@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from html import escape
 from importlib.resources import files
 
@@ -13,8 +14,13 @@ from netspec.errors import printable
 _PAPER = 6.9
 """Inches of a page of paper between its margins."""
 _MEDIA = {"svg": "image/svg+xml", "jpeg": "image/jpeg"}
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What a browser lets the page do: show its own pictures in its own style, and nothing else."""
+LIVE_POLICY = f"{POLICY}; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'"
+"""What it lets a served page do besides: fetch from its own server, by the script that comes from there."""
+SCRIPT = "live.js"
+"""The script of a served page; its name on the server, and in this package."""
+_RELOAD_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +31,47 @@ class Section:
     title: str
     body: str
 
+    @property
+    def version(self) -> str:
+        """Changes with the body."""
+        return blake2b(self.body.encode(), digest_size=8).hexdigest()
 
-def document(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The page. ``title`` and ``lead`` are plain text."""
+    def html(self) -> str:
+        """The section; ``live.js`` puts newer bodies into its last element."""
+        heading = f'<h2 id="{self.anchor}">{text(self.title)}</h2>'
+        body = f'<div id="{self.anchor}-body" data-version="{self.version}">\n{self.body}\n</div>'
+        return f'<section aria-labelledby="{self.anchor}">{heading}{body}</section>'
+
+
+def document(title: str, lead: str, sections: Sequence[Section], status: str | None = None) -> str:
+    """The page. ``title`` and ``lead`` are plain text, and so is ``status``: that of a page that a server refreshes."""
     links = "".join(f'<li><a href="#{one.anchor}">{text(one.title)}</a></li>' for one in sections)
-    parts = [
-        f'<section aria-labelledby="{one.anchor}"><h2 id="{one.anchor}">{text(one.title)}</h2>\n{one.body}\n</section>'
-        for one in sections
-    ]
+    live = status is not None
+    reload = f'<noscript><meta http-equiv="refresh" content="{_RELOAD_SECONDS}"></noscript>'
     return "\n".join(
         [
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            f'<meta http-equiv="Content-Security-Policy" content="{LIVE_POLICY if live else POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<link rel="icon" href="data:,">',
             f"<title>{text(title)}</title>",
-            f"<style>\n{(files('netspec.page') / 'page.css').read_text('utf-8')}</style></head>",
-            f'<body><header><h1>{text(title)}</h1><p class="lead">{text(lead)}</p>',
-            f'<nav aria-label="Sections"><ul>{links}</ul></nav></header><main>',
-            *parts,
+            f"<style>\n{packaged('page.css')}</style>",
+            *([reload, f'<script src="{SCRIPT}" defer></script>'] if live else []),
+            "</head>",
+            '<body><a class="skip" href="#content">Skip to the content</a>',
+            f'<header><h1>{text(title)}</h1><p class="lead">{text(lead)}</p>',
+            *([f'<p id="status" role="status">{text(status)}</p>'] if live else []),
+            f'<nav aria-label="Sections"><ul>{links}</ul></nav></header><main id="content" tabindex="-1">',
+            *(one.html() for one in sections),
             "</main></body></html>\n",
         ]
     )
+
+
+def packaged(name: str) -> str:
+    """A text file that lies beside this one."""
+    return (files("netspec.page") / name).read_text("utf-8")
 
 
 def text(value: object) -> str:

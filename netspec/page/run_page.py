@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,36 @@ from netspec.page.document import Section, document, folded, image, note, table
 from netspec.report.curves import metrics_of
 from netspec.report.run_labels import Tell, run_labels
 from netspec.report.units import duration, error_name, percent
-from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, summary
+from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, began, summary
 from netspec.rundir.run_files import read_json, read_text
 from netspec.runners.training.checkpoint import record_from
 
 _PHOTOGRAPHIC, _WIDTH, _QUALITY = ("predictions", "neighbours"), 1380, 85
 """What is made of images is a JPEG of so many pixels in width: as SVG it would be many times as large."""
 _SPLITS = ("train", "val")
+TIMED = "timeline"
+"""The section for which this machine is measured."""
 More = Callable[[Picture], str]
 """HTML below a picture."""
 _AMONG = 1000
 """Training images among which neighbours are looked for: the page is to be made in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section that has yet to be made; ``live`` says that metrics alone are read for it."""
+
+    anchor: str
+    title: str
+    make: Callable[[], str]
+    live: bool = False
+
+    def section(self) -> Section:
+        """The section; where it cannot be made a line that says why."""
+        try:
+            return Section(self.anchor, self.title, self.make())
+        except (NetspecError, OSError) as error:
+            return Section(self.anchor, self.title, note(f"{self.anchor}: {error}"))
 
 
 def run_page(runs: Sequence[Path], tell: Tell = lambda line: None, **images: Any) -> str:
@@ -37,48 +57,52 @@ def run_page(runs: Sequence[Path], tell: Tell = lambda line: None, **images: Any
     """
     for run in runs:
         metrics_of(run)
-    labels = run_labels(runs)
-    summaries = [summary(run) for run in runs]
-    title = ", ".join(dict.fromkeys(one.name for one in summaries))
-    began = datetime.fromtimestamp(summaries[0].started, UTC).strftime("%Y-%m-%d %H:%M")
-    lead = f"{len(runs)} run{'s' * (len(runs) > 1)}, the first begun {began} UTC; netspec {__version__}"
-    return document(title, lead, list(_sections(runs, labels, summaries, tell, images)))
+    title, lead = heading(runs)
+    return document(title, lead, [part.section() for part in parts(runs, run_labels(runs), tell, images)])
 
 
-def _sections(
-    runs: Sequence[Path], labels: Sequence[str], summaries: Sequence[RunSummary], tell: Tell, images: dict[str, Any]
-) -> Iterator[Section]:
+def heading(runs: Sequence[Path]) -> tuple[str, str]:
+    """The title, and what is said below it."""
+    title = ", ".join(dict.fromkeys(run.resolve().parent.name for run in runs))
+    start = datetime.fromtimestamp(began(runs[0]), UTC).strftime("%Y-%m-%d %H:%M")
+    return title, f"{len(runs)} run{'s' * (len(runs) > 1)}, the first begun {start} UTC; netspec {__version__}"
+
+
+def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mapping[str, Any]) -> list[Part]:
+    """The sections of the page in their order, none of them made; see ``run_page``."""
     first, names = runs[:1], list(labels)
 
-    def drawn(kind: str, of: Sequence[Path], alt: str, more: More = lambda made: "", **settings: Any) -> str:
-        try:
+    def drawn(
+        kind: str, of: Sequence[Path], alt: str, more: More = lambda made: "", **settings: Any
+    ) -> Callable[[], str]:
+        def make() -> str:
             made = picture(kind, of, () if of is first else names, tell=tell, **settings)
             if kind in _PHOTOGRAPHIC:
                 return image(_jpeg(made), "jpeg", alt, made.lines)
             data, own = made.render("svg"), kind == "architecture"
             return image(data, "svg", alt, made.lines, inches=0 if own else _inches(data), own_colours=own) + more(made)
-        except (NetspecError, OSError) as error:
-            return note(f"{kind}: {error}")
+
+        return make
 
     devices = {name: value for name, value in images.items() if name == "devices"}
-    yield Section("results", "Results", _results(labels, summaries))
-    yield Section("data", "Data", _data(runs, labels))
-    yield Section("curves", "Curves", drawn("curves", runs, "loss, errors and learning rate over epochs"))
-    if len(runs) > 1:
-        alt = "training error over epochs, and where it reaches 25 per cent"
-        yield Section("activations", "Epochs to 25 % training error", drawn("activations", runs, alt))
-    yield Section("architecture", "Architecture", drawn("architecture", first, "layers by device, and what crosses"))
-    yield Section("filters", "Kernels of the first layer", drawn("filters", runs, "kernels by device and their scores"))
-    alt = "images with their class and the five likeliest classes"
-    yield Section("predictions", "Predictions", drawn("predictions", first, alt, **images))
-    alt = "validation images and the training images nearest to them"
-    yield Section("neighbours", "Nearest neighbours", drawn("neighbours", first, alt, among=_AMONG, **images))
-    yield Section("confusion", "Confusion", drawn("confusion", runs, "which classes are taken for which", **images))
-    alt = "queues of all devices over one training iteration"
-    yield Section("timeline", "Time", drawn("timeline", first, alt, _times, **devices))
-    yield Section("memory", "Memory", drawn("memory", first, "buffers over the steps of an iteration"))
-    files = (_files(run, label) for run, label in zip(runs, labels, strict=True))
-    yield Section("spec", "Spec and environment", "\n".join(files))
+    crossings = drawn("activations", runs, "training error over epochs, and where it reaches 25 per cent")
+    photographs = "images with their class and the five likeliest classes"
+    near = "validation images and the training images nearest to them"
+    queues = "queues of all devices over one training iteration"
+    return [
+        Part("results", "Results", lambda: _results(runs, labels), live=True),
+        Part("data", "Data", lambda: _data(runs, labels), live=True),
+        Part("curves", "Curves", drawn("curves", runs, "loss, errors and learning rate over epochs"), live=True),
+        *([Part("activations", "Epochs to 25 % training error", crossings, live=True)] if len(runs) > 1 else []),
+        Part("architecture", "Architecture", drawn("architecture", first, "layers by device, and what crosses")),
+        Part("filters", "Kernels of the first layer", drawn("filters", runs, "kernels by device and their scores")),
+        Part("predictions", "Predictions", drawn("predictions", first, photographs, **images)),
+        Part("neighbours", "Nearest neighbours", drawn("neighbours", first, near, among=_AMONG, **images)),
+        Part("confusion", "Confusion", drawn("confusion", runs, "which classes are taken for which", **images)),
+        Part(TIMED, "Time", drawn("timeline", first, queues, _times, **devices)),
+        Part("memory", "Memory", drawn("memory", first, "buffers over the steps of an iteration")),
+        Part("spec", "Spec and environment", lambda: "\n".join(map(_files, runs, labels))),
+    ]
 
 
 def _inches(svg: bytes) -> float:
@@ -96,8 +120,16 @@ def _jpeg(made: Picture) -> bytes:
     return file.getvalue()
 
 
-def _results(labels: Sequence[str], summaries: Sequence[RunSummary]) -> str:
-    names = list(dict.fromkeys(name for one in summaries for name in one.best))
+def _results(runs: Sequence[Path], labels: Sequence[str]) -> str:
+    """A row for each run that is there, and lines on what is wrong with its files."""
+    there = [(label, summary(run)) for run, label in zip(runs, labels, strict=True) if run.is_dir()]
+    lines = [f"{run}: the folder is not there" for run in runs if not run.is_dir()]
+    lines += [line for _, one in there for line in one.faults]
+    return (_results_table(there) if there else "") + (note("\n".join(lines)) if lines else "")
+
+
+def _results_table(there: Sequence[tuple[str, RunSummary]]) -> str:
+    names = list(dict.fromkeys(name for _, one in there for name in one.best))
     columns = ["run", "status", "epochs", "iterations", *(f"best {error_name(name)}" for name in names), "time"]
     rows = [
         (
@@ -108,7 +140,7 @@ def _results(labels: Sequence[str], summaries: Sequence[RunSummary]) -> str:
             *(percent(one.best[name]) if name in one.best else "" for name in names),
             duration(one.seconds),
         )
-        for label, one in zip(labels, summaries, strict=True)
+        for label, one in there
     ]
     return table(columns, rows, right=columns[2:])
 
@@ -134,9 +166,10 @@ def _data(runs: Sequence[Path], labels: Sequence[str]) -> str:
 
 
 def _times(made: Picture) -> str:
-    """Milliseconds and operations by layer and device, of the iteration that the timeline shows."""
-    columns = ["layer", "device", "forward, ms", "backward, ms", "GFLOP/s"]
-    return table(columns, made.kind.by_layer(made.data), right=columns[2:])  # type: ignore[attr-defined]
+    """Milliseconds and operations by layer and device, of the iteration that the timeline shows, and their bound."""
+    columns = ["layer", "device", "forward, ms", "backward, ms", "GFLOP/s", "of the roofline"]
+    rows = table(columns, made.kind.by_layer(made.data), right=columns[2:])  # type: ignore[attr-defined]
+    return rows + note(made.data.roof)
 
 
 def _files(run: Path, label: str) -> str:
