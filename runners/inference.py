@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from netspec._types import Binding, Prediction
-from netspec.data.decode import Geometry, centre, crop_image, geometry_for
+from netspec.data.decode import Geometry, geometry_for
+from netspec.data.frames import show_content
 from netspec.data.source import BrokenImage, read_regular_file
+from netspec.data.workers.fetch import VIEWS
 from netspec.events import Listener
-from netspec.planning.trainable import input_names
+from netspec.planning.trainable import only_image
 from netspec.runners.trained import nobody, open_trained
 from netspec.runners.training.evaluation import rows_not_finite
+
+if TYPE_CHECKING:
+    from netspec.data.source import Content
 
 PREDICTED_AT_ONCE = 32
 
@@ -30,9 +35,9 @@ def predict_images(
         return []
     spec, classes = trained.spec, trained.record.classes
     size = min(batch or PREDICTED_AT_ONCE, len(images))
-    name, _ = input_names(spec)
+    name = only_image(spec)
     geometry = geometry_for(spec.data, spec.inputs[name].shape)
-    crops = np.zeros((size, geometry.height, geometry.width, geometry.channels), np.uint8)
+    crops = np.zeros((size, *spec.inputs[name].shape), np.uint8)
     predictions: list[Prediction] = []
     with trained.session(binding, "predict", size, nobody) as session:
         for start in range(0, len(images), size):
@@ -51,21 +56,27 @@ def predict_images(
 def _crop(image: Any, geometry: Geometry, out: np.ndarray[Any, Any]) -> str | None:
     """Write the image's central crop; the reason where it cannot be read, and black instead."""
     try:
-        crop_image(_pixels(image), geometry, centre, False, out)
+        show_content(_pixels(image), geometry, VIEWS[:1], out[None])
     except (BrokenImage, OSError) as error:
         out[:] = 0
         return error.strerror or str(error) if isinstance(error, OSError) else str(error)
     return None
 
 
-def _pixels(image: Any) -> bytes | Image.Image:
+def _pixels(image: Any) -> Content:
     if isinstance(image, Image.Image):
         return image
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+        return tuple(map(_picture, image))
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
-            raise BrokenImage(f"an array must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
-        return Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
+        return _picture(image)
     return read_regular_file(os.fsencode(image))
+
+
+def _picture(image: np.ndarray[Any, Any]) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
+        raise BrokenImage(f"an array must be uint8 of shape (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
+    return Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
 
 
 def _path_of(image: Any, number: int) -> str:

@@ -19,10 +19,10 @@ from netspec.data.dataset import open_split
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import Split
 from netspec.data.workers.pool import workers_note
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, SpecError
 from netspec.evaluation.image_results import Views
 from netspec.events import EvaluationProgress, Listener, Note
-from netspec.planning.trainable import input_names
+from netspec.planning.trainable import inputs_read, set_problems
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Outcome, Session
 from netspec.runners.trained import Trained, open_trained
@@ -74,6 +74,8 @@ def open_images(network: Trained, asked: Asked, emit: Listener) -> Split:
     """The set that is asked for, or else the network's own, with labels in the order of the network's classes."""
     spec = with_data(network.spec, asked.data, evaluated=True)
     opened = open_split(spec.data, spec.train.seed, asked.split, network.record.classes)
+    if problems := list(set_problems(spec, opened.split.arrays)):
+        raise SpecError(problems)
     slow = workers_note(spec.data.workers if asked.workers is None else asked.workers)
     for note in (*opened.notes, *([slow] if slow else [])):
         emit(Note(note))
@@ -108,12 +110,12 @@ def stream(
     phase: Phase = "eval" if views == 1 and spec is None else "predict"
     batch = min(asked.batch or network.spec.train.batch, len(images) * views)
     what = "probabilities" if spec is None else "features"
-    data, names = replace(network.spec.data, views=cast(Literal[1, 10], views)), input_names(network.spec)
-    shape, shown = network.spec.inputs[names[0]].shape, Shown(emit, len(images))
+    data, read = replace(network.spec.data, views=cast(Literal[1, 10], views)), inputs_read(network.spec)
+    shown, rest = Shown(emit, len(images)), (network.spec.train.seed, asked.workers, read.more)
     with (
-        Pipeline(images, data, "val", batch, shape, network.spec.train.seed, asked.workers) as batches,
+        Pipeline(images, data, "val", batch, read.shape, *rest) as batches,
         network.session(asked.binding, phase, batch, emit, spec) as session,
-        closing(forward(session, batches, names, phase)) as steps,
+        closing(forward(session, batches, read[:2], phase)) as steps,
     ):
         began = time.perf_counter()
         for fetched, outcome in steps:

@@ -52,10 +52,15 @@ class Chain:
         return view
 
     def alter(self, words: Words, row: Mapping[str, NDArray[Any]]) -> None:
-        """Alter the pixels in ``row["image"]``, and write the numbers of a tint to ``row["tint"]``."""
+        """Alter the pixels in ``row["image"]``, and write the numbers of a tint to ``row["tint"]``.
+
+        Frames of a sequence, (F, H, W, C), are altered alike.
+        """
+        pictures = row["image"].reshape(-1, *row["image"].shape[-3:])
         for i, one in self._pixels:
             try:
-                one.pixels(words[i], row["image"])
+                for picture in pictures:
+                    one.pixels(words[i], picture)
             except Exception as error:
                 raise _failed(one, error) from error
         for i, tint in self._tints:

@@ -101,6 +101,8 @@ def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
 def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[str]) -> str:
     validation = f"{len(val):,} validation" if val is not None else "no validation"
     counts = f"{len(train):,} training and {validation} images of {_many_classes(len(classes))}"
+    if source.type == "moving":
+        return f"{counts}, drawn by the program; real ones are animations (GIF, PNG, WebP): --data DIR"
     if source.type == "generated":
         return f"{counts}, drawn by the program; real ones: --data DIR ({LAYOUTS})"
     return f"{counts} from {_from(source)}"

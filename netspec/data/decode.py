@@ -89,10 +89,10 @@ class Geometry:
 
 
 def geometry_for(data: DataSpec, image_shape: Sequence[int]) -> Geometry:
-    """What the spec asks for and a network input of (height, width, channels) needs; raises NetspecError."""
-    if len(image_shape) != 3 or image_shape[2] not in (1, 3):
+    """What the spec asks for and a network input of ([frames,] height, width, channels) needs; raises NetspecError."""
+    if len(image_shape) not in (3, 4) or image_shape[-1] not in (1, 3):
         raise NetspecError(f"images need an input of shape [height, width, 3] or [.., 1], not {list(image_shape)}")
-    height, width, channels = image_shape
+    height, width, channels = image_shape[-3:]
     if data.crop not in (None, height) or data.crop not in (None, width):
         raise NetspecError(
             f"data.crop is {data.crop}, but the network's input is {height} x {width}; set crop to that or leave it out"

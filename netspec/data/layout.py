@@ -51,6 +51,8 @@ def source_from_path(path: str | Path, evaluated: bool = False) -> Mapping[str, 
 
 def _split_layout(folder: Path, evaluated: bool = False) -> Mapping[str, str] | None:
     names = ("train", *VALIDATION_NAMES) if evaluated else ("train",)
+    if any(_has_arrays(folder / name) for name in names if name in ("train", "val")):
+        return {"type": "arrays", "path": str(folder)}
     if (folder / INDEX).is_file() or _archives_of_classes(folder / "train"):
         return {"type": "tar", "path": str(folder)}
     if any((folder / name).is_dir() for name in names):
@@ -58,6 +60,10 @@ def _split_layout(folder: Path, evaluated: bool = False) -> Mapping[str, str] | 
     if any(archives_named(folder, pattern.format(name)) for pattern in PATTERNS for name in names):
         return {"type": "tar", "path": str(folder)}
     return None
+
+
+def _has_arrays(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.suffix == ".npy" for entry in _visible(folder))
 
 
 def _archives_of_classes(folder: Path) -> bool:

@@ -29,19 +29,20 @@ def mean_image(
     """What ``data.mean`` says to subtract, float32 (H, W, C), in grey levels from 0 to 255.
 
     ``image``: the mean of the central crops of at most 10,000 training images chosen by the seed, in one pass; the same
-    whatever crop it is subtracted from, as in 2012. ``channel``: that, averaged over the places. ``none``: zeros. Sums
-    are exact integers, so the order of the images does not matter. Where statistics of all training images are
-    kept, see ``kept_statistics``, the mean is of all. Raises NetspecError where no image can be read.
+    whatever crop it is subtracted from, as in 2012. ``channel``: that, averaged over the places. ``none``: zeros. Of
+    sequences (F, H, W, C), each frame counts as an image, and the same is subtracted from all. Sums are exact integers,
+    so the order of the images does not matter. Where statistics of all training images are kept, see
+    ``kept_statistics``, the mean is of all. Raises NetspecError where no image can be read.
     """
     if data.mean == "none":
         return np.zeros(tuple(image_shape), np.float32)
     if kept := kept_statistics(train, data, image_shape):
-        return _subtracted(kept.mean, data)
-    total, count = np.zeros(tuple(image_shape), np.uint64), 0
+        return _subtracted(kept.mean, data, image_shape)
+    total, count = np.zeros(tuple(image_shape[-3:]), np.uint64), 0
     for images in _crops(train, data, image_shape, seed, workers):
         total += images.sum(axis=0, dtype=np.uint32)
         count += len(images)
-    return _subtracted(total / count, data)
+    return _subtracted(total / count, data, image_shape)
 
 
 def image_constants(
@@ -56,14 +57,15 @@ def image_constants(
     if tint is None:
         return {"mean": mean_image(train, data, image_shape, seed, workers)}
     found = kept_statistics(train, data, image_shape) or _statistics(train, data, image_shape, seed, workers)
-    mean = np.zeros(tuple(image_shape), np.float32) if data.mean == "none" else _subtracted(found.mean, data)
+    none = data.mean == "none"
+    mean = np.zeros(tuple(image_shape), np.float32) if none else _subtracted(found.mean, data, image_shape)
     return {"mean": mean, "components": tint.components(found.eigenvalues, found.eigenvectors)}
 
 
 def _statistics(
     train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None
 ) -> Statistics:
-    moments = Moments(image_shape)
+    moments = Moments(image_shape[-3:])
     for images in _crops(train, data, image_shape, seed, workers):
         moments.add(images)
     return moments.statistics()
@@ -72,14 +74,15 @@ def _statistics(
 def _crops(
     train: Split, data: DataSpec, image_shape: Sequence[int], seed: int, workers: int | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Batches of the central crops of the chosen images."""
+    """Batches of the central crops of the chosen images; each frame of a sequence is one."""
     chosen = train.part(sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
     with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:
         for batch in pipeline.epoch(0):
-            yield batch.image[: batch.valid]
+            yield batch.image[: batch.valid].reshape(-1, *image_shape[-3:])
             batch.release()
 
 
-def _subtracted(mean: NDArray[np.float64], data: DataSpec) -> NDArray[np.float32]:
-    return (mean if data.mean == "image" else np.broadcast_to(mean.mean(axis=(0, 1)), mean.shape)).astype(np.float32)
+def _subtracted(mean: NDArray[np.float64], data: DataSpec, shape: Sequence[int]) -> NDArray[np.float32]:
+    found = mean if data.mean == "image" else mean.mean(axis=(0, 1))
+    return np.broadcast_to(found, tuple(shape)).astype(np.float32)

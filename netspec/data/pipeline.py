@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from netspec.contract.augmentation import Tint
 from netspec.data.augment import augmentations
 from netspec.data.decode import geometry_for
-from netspec.data.settings import DataSpec
+from netspec.data.settings import DataSpec, More
 from netspec.data.source import Split, SplitName
-from netspec.data.workers.fetch import Result, Task, Transform
+from netspec.data.workers.fetch import Result, Task, Transform, field_of
 from netspec.data.workers.pool import Workers, start_workers, worker_count
 from netspec.data.workers.process import Setup
 from netspec.data.workers.shared_ring import Field, Ring
@@ -42,9 +42,11 @@ _MOST_TASKS_PER_BATCH = 250
 class Batch:
     """Images on a shared buffer, which the next batches overwrite after ``release()``.
 
-    ``image`` is uint8 (N, H, W, C), contiguous, ``label`` int32 (N,). The first ``valid`` rows count; the others are
-    black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept waiting. ``beside`` has
-    what belongs to each image beside its pixels, by name: ``tint``, float32 (N, 1 + C), see netspec.ops.prepare.
+    ``image`` is uint8 (N, H, W, C), of sequences (N, F, H, W, C), contiguous, ``label`` int32 (N,). The first ``valid``
+    rows count; the others are black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept
+    waiting. ``beside`` has what belongs to each image beside its pixels, by name: ``tint``, float32 (N, 1 + C), see
+    netspec.ops.prepare. ``named`` has what other network inputs read: uint8 images, float32 numbers. A network without
+    images has none in each row, (N, 0).
     """
 
     image: NDArray[np.uint8]
@@ -56,6 +58,7 @@ class Batch:
     release: Callable[[], None]
     """Give the buffer back; ``image`` is not to be read after that."""
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    named: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class _Key(NamedTuple):
@@ -94,17 +97,22 @@ class Pipeline:
         image_shape: Sequence[int],
         seed: int,
         workers: int | None = None,
+        more: More | None = None,
     ) -> None:
         """``split`` says how the images are read: shuffled and cropped at random ("train"), or in order ("val").
 
-        ``image_shape`` is the network's (height, width, channels); ``workers`` None: as the spec says. Raises
-        NetspecError where the workers cannot be started or do not get their memory.
+        ``image_shape`` is the network's (height, width, channels), of sequences (frames, height, width, channels);
+        ``workers`` None: as the spec says; ``more`` is what the network reads beside. Raises NetspecError where the
+        workers cannot be started or do not get their memory.
         """
         self.training = split == "train"
         if self.training and len(images) < batch:
             raise NetspecError(f"{len(images):,} training images do not fill a batch of {batch}; lower train.batch")
-        geometry = geometry_for(data, image_shape)
-        self.split = images.at_size(max(geometry.square))
+        geometry = geometry_for(data, image_shape) if image_shape else None
+        self.more = more = more or More()
+        some = images.of_input(more.image) if more.image else images
+        some = some.of_frames(image_shape[0]) if len(image_shape) == 4 else some
+        self.split = some.at_size(max(geometry.square)) if geometry else some
         self.batch, self.seed = batch, seed
         self.views = 1 if self.training else data.views
         self._crops = len(images) * self.views
@@ -115,11 +123,13 @@ class Pipeline:
         self._broken: dict[int, str] = {}
         used = augmentations(data) if self.training else {}
         self._tint = next((one for one in used.values() if isinstance(one, Tint)), None)
-        fields = {"image": Field((batch, geometry.height, geometry.width, geometry.channels), "uint8")}
+        fields = {"image": Field((batch, *image_shape), "uint8")}
         if self._tint is not None:
-            fields["tint"] = Field((batch, geometry.channels), "float32")
+            fields["tint"] = Field((batch, image_shape[-1]), "float32")
+        fields |= {field_of(name): Field((batch, *shape), "uint8") for name, shape in more.images.items()}
         self._ring = Ring(SLOTS, fields)
-        transform = Transform(geometry, self.training, seed, used, self.views)
+        others = {name: geometry_for(data, shape) for name, shape in more.images.items()}
+        transform = Transform(geometry, self.training, seed, used, self.views, others)
         setup = Setup(self.split, transform, SLOTS, fields)
         self._workers = _start(setup, self._ring, self.workers)
         self._finalizer = weakref.finalize(self, _stop, self._workers, self._ring)
@@ -217,8 +227,19 @@ class Pipeline:
         valid = self._compact(batch)
         label = np.where(batch.indices >= 0, self.split.labels[batch.indices], np.int32(0))
         image, waited = self._ring.batches[batch.slot]["image"], time.perf_counter() - began
-        beside = self._beside(key.epoch, batch.slot)
-        return Batch(image, label, batch.indices, valid, key.number, waited, self._releaser(batch.slot), beside)
+        more = self._beside(key.epoch, batch.slot), self._named(batch)
+        return Batch(image, label, batch.indices, valid, key.number, waited, self._releaser(batch.slot), *more)
+
+    def _named(self, batch: _InFlight) -> dict[str, NDArray[Any]]:
+        """What inputs read beside the first image and the label."""
+        found: dict[str, NDArray[Any]] = {
+            name: self._ring.batches[batch.slot][field_of(name)] for name in self.more.images
+        }
+        good = batch.indices >= 0
+        for name, shape in self.more.values.items():
+            found[name] = np.zeros((self.batch, *shape), np.float32)
+            found[name][good] = self.split.values(name, batch.indices[good])
+        return found
 
     def _beside(self, epoch: int, slot: int) -> dict[str, NDArray[np.float32]]:
         if self._tint is None:
@@ -271,9 +292,9 @@ class Pipeline:
         good = np.flatnonzero(batch.indices >= 0)
         valid = len(good)
         if valid and good[-1] >= valid:
-            image = self._ring.batches[batch.slot]["image"]
-            image[:valid] = image[good]
-            image[valid:] = 0
+            for values in self._ring.batches[batch.slot].values():
+                values[:valid] = values[good]
+                values[valid:] = 0
             batch.indices[:valid] = batch.indices[good]
             batch.indices[valid:] = -1
         return valid

@@ -28,3 +28,16 @@ class DataSpec:
     scale: float = 1.0
     views: Literal[1, 10] = 1
     workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a network reads beside one image and a label, from a source that has an array for each input by name.
+
+    ``image`` names the input of that image; ``images`` has the shapes of further images or sequences, and ``values``
+    those of numbers, by input.
+    """
+
+    image: str = ""
+    images: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

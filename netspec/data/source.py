@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from netspec.errors import NetspecError
 from netspec.machine.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from netspec.data.index.listing import Listing
+
+    Content = Image | bytes | tuple[Image, ...]
 
 SplitName = Literal["train", "val"]
 
@@ -39,6 +42,13 @@ class Kept(NamedTuple):
     size: int
 
 
+class ArrayKind(NamedTuple):
+    """The shape of one example in an array, and the dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
 class Split(ABC):
     """The images of one split of a source (training or validation), numbered from 0."""
 
@@ -50,6 +60,9 @@ class Split(ABC):
 
     mean_images: int = 10_000
     """How many images the mean image is made of, at most."""
+
+    arrays: Mapping[str, ArrayKind] | None = None
+    """Shape of an example and dtype of each array by name, from a source that has some; None: images and labels."""
 
     kept: Kept | None = None
     """Where statistics of all its images are kept, from a source that has such a place."""
@@ -63,8 +76,20 @@ class Split(ABC):
         """The i-th image's name for people: a path that can be printed."""
 
     @abstractmethod
-    def read(self, i: int) -> Image | bytes:
-        """The i-th image, as an encoded file or as a PIL image; raises BrokenImage or OSError."""
+    def read(self, i: int) -> Content:
+        """The i-th image: an encoded file, a PIL image or the frames of a sequence; raises BrokenImage or OSError."""
+
+    def of_frames(self, count: int) -> Split:
+        """The same sequences with so many frames, from a source that can draw any number."""
+        return self
+
+    def of_input(self, name: str) -> Split:
+        """The same examples, read for that network input, from a source that has an array for each by name."""
+        return self
+
+    def values(self, name: str, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The numbers of some examples for a network input, from such a source."""
+        raise NetspecError(f"{self.where}: no numbers for the input '{name}'")
 
     def at_size(self, pixels: int) -> Split:
         """The same images with a short side near ``pixels``, from a source that can draw them at any size."""
@@ -85,13 +110,21 @@ class Part(Split):
         """The name in the other split."""
         return self._split.name(int(self._indices[i]))
 
-    def read(self, i: int) -> Image | bytes:
+    def read(self, i: int) -> Content:
         """The image of the other split."""
         return self._split.read(int(self._indices[i]))
 
     def at_size(self, pixels: int) -> Part:
         """The same images of the split at that size."""
         return Part(self._split.at_size(pixels), self._indices)
+
+    def of_frames(self, count: int) -> Part:
+        """The same sequences of the split with so many frames."""
+        return Part(self._split.of_frames(count), self._indices)
+
+    def of_input(self, name: str) -> Part:
+        """The same examples for that input."""
+        return Part(self._split.of_input(name), self._indices)
 
 
 class Source(ABC):
@@ -102,6 +135,12 @@ class Source(ABC):
 
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]]
     """The JSON Schema of each attribute; see netspec.contract.attrs."""
+
+    named: ClassVar[bool] = False
+    """Whether it has an array for each network input by name; others have images and labels."""
+
+    sequences: ClassVar[bool | None] = None
+    """Whether it has sequences of frames, or single images; None where its files decide."""
 
     where: str
     """Where the images are, for one line on the terminal."""

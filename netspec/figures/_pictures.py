@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netspec.data.decode import centre, crop_image, geometry_for
+from netspec.data.frames import still
 from netspec.data.source import BrokenImage, Split
-from netspec.planning.trainable import input_names
+from netspec.planning.trainable import only_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from PIL.Image import Image
 
+    from netspec.data.source import Content
     from netspec.spec.types import Spec
 
 Array = np.ndarray[Any, Any]
@@ -34,7 +35,7 @@ class Chosen(Split):
         """As in the whole split."""
         return self.whole.name(self.places[i])
 
-    def read(self, i: int) -> Image | bytes:
+    def read(self, i: int) -> Content:
         """As in the whole split."""
         return self.whole.read(self.places[i])
 
@@ -42,31 +43,41 @@ class Chosen(Split):
         """As in the whole split."""
         return Chosen(self.whole.at_size(pixels), self.places)
 
+    def of_frames(self, count: int) -> Split:
+        """As in the whole split."""
+        return Chosen(self.whole.of_frames(count), self.places)
+
+    def of_input(self, name: str) -> Split:
+        """As in the whole split."""
+        return Chosen(self.whole.of_input(name), self.places)
+
 
 def some_of(whole: Split, count: int, seed: int) -> Chosen:
     """So many images, or all, drawn without replacement by a seed, in the order in which they are drawn."""
     return Chosen(whole, np.random.default_rng(seed).permutation(len(whole))[:count].tolist())
 
 
-def picture_of(encoded: Image | bytes, spec: Spec) -> Array:
+def picture_of(content: Content, spec: Spec) -> Array:
     """The part of an image that the network sees at the centre crop, uint8 (height, width, 3), at more pixels.
+
+    Of a sequence its middle frame, of an animation in a file the first one.
 
     Raises BrokenImage, OSError.
     """
-    geometry = geometry_for(spec.data, spec.inputs[input_names(spec)[0]].shape)
+    geometry = geometry_for(spec.data, spec.inputs[only_image(spec)].shape)
     more = max(1, -(-PIXELS // geometry.width))
     larger = replace(
         geometry, height=more * geometry.height, width=more * geometry.width, resize=more * geometry.resize
     )
     page = np.zeros((larger.height, larger.width, larger.channels), np.uint8)
-    crop_image(encoded, larger, centre, False, page)
+    crop_image(still(content), larger, centre, False, page)
     return page if larger.channels == 3 else np.repeat(page, 3, axis=2)
 
 
 def pictures_of(images: Split, spec: Spec) -> list[Array]:
     """How all images of a split look; one that cannot be read is grey."""
-    width = spec.inputs[input_names(spec)[0]].shape[1]
-    drawn = images.at_size(max(PIXELS, width))
+    width = spec.inputs[only_image(spec)].shape[-2]
+    drawn = images.of_input(only_image(spec)).at_size(max(PIXELS, width))
     return [_or_grey(drawn, number, spec) for number in range(len(images))]
 
 

@@ -41,6 +41,8 @@ def row_of(components, c):
 class Prepare(Operation):
     """image = (raw - mean) * scale; raw (N, H, W, C) uint8, mean (H, W, C) float32.
 
+    Of sequences raw is (N, F, H, W, C) and mean (F, H, W, C).
+
     With colours altered, image[n] = ((raw[n] - mean) * (1 + tint[n, 0]) + components tint[n, 1:]) * scale; tint
     (N, 1 + C) and components (C, C) float32. Where tint is 0 that is the same.
     """
@@ -76,18 +78,15 @@ class Prepare(Operation):
                 write(image, q, d, m, scale)
                 place += cuda.gridsize(1)
         else:
-            width, channels = mean.shape[1:]
             while place < size:
-                pixel = quotient(place, channels)
-                h, c = quotient(pixel, width), place - pixel * channels
-                w = pixel - h * width
                 for n in range(last + 1):
-                    image[n, h, w, c] = (raw[n, h, w, c] - mean[h, w, c]) * scale
+                    i = place + n * size
+                    image.flat[i] = (raw.flat[i] - mean.flat[place]) * scale
                 place += cuda.gridsize(1)
 
     @forward("cpu", over="image", axes=0, writes="image")
     def tint_cpu(start, stop, raw, mean, tint, components, image, scale):
-        rows, channels = mean.shape[0], mean.shape[2]
+        rows, channels = mean.shape[0], mean.shape[-1]
         size = mean.size // rows
         flat_mean = mean.reshape((rows, size))
         for n in range(start, stop):
@@ -107,7 +106,7 @@ class Prepare(Operation):
     def tint_cuda(raw, mean, tint, components, image, scale):
         # a thread takes four neighbours of four images, as in prepare_cuda
         last, size, fours, place = image.shape[0] - 1, mean.size, mean.size // 4, cuda.grid(1)
-        width, channels = mean.shape[1:]
+        channels = mean.shape[-1]
         if size % 4 == 0 and channels == 3:
             while place < (last + 4) // 4 * fours:
                 group = quotient(place, fours)
@@ -126,10 +125,9 @@ class Prepare(Operation):
                 place += cuda.gridsize(1)
         else:
             while place < size:
-                pixel = quotient(place, channels)
-                h, c = quotient(pixel, width), place - pixel * channels
-                w = pixel - h * width
+                c = place - quotient(place, channels) * channels
                 for n in range(last + 1):
-                    value = (raw[n, h, w, c] - mean[h, w, c]) * (tint[n, 0] + 1.0)
-                    image[n, h, w, c] = (value + shift(components, tint, n, c)) * scale
+                    i = place + n * size
+                    value = (raw.flat[i] - mean.flat[place]) * (tint[n, 0] + 1.0)
+                    image.flat[i] = (value + shift(components, tint, n, c)) * scale
                 place += cuda.gridsize(1)

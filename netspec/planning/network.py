@@ -196,8 +196,8 @@ class Network:
 
 
 def is_image(tensor: Tensor) -> bool:
-    """Whether a network input comes as bytes, from which the mean is subtracted on the device."""
-    return tensor.dtype == "float32" and len(tensor.shape) == 4
+    """Whether a network input, of images or of sequences of them, comes as bytes: the device subtracts the mean."""
+    return tensor.dtype == "float32" and len(tensor.shape) in (4, 5)
 
 
 def _output_values(spec: LayerSpec, shards: list[Shard]) -> dict[str, Value]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from netspec.contract.kernel import PHASES
-from netspec.errors import Mark, Problem, SpecError
+from netspec.data.augment import tint_of
+from netspec.data.settings import More
+from netspec.data.source import ArrayKind
+from netspec.data.sources import source_types
+from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.planning.build import build
 from netspec.planning.plan import Plan
 from netspec.schedules import schedule_types
@@ -25,6 +29,7 @@ class Images(NamedTuple):
     val: int
     classes: int
     where: str
+    arrays: Mapping[str, ArrayKind] | None = None
 
 
 def check(spec: Spec) -> tuple[str, ...]:
@@ -44,7 +49,8 @@ def check(spec: Spec) -> tuple[str, ...]:
         problems += _parameters(spec, plan) if phase == "train" else ()
     problems += _inputs(spec)
     drawn = drawn_images(spec)
-    unsuited = list(problems_with(spec, drawn, outputs)) if drawn else []
+    pictures = () if _named(spec) else _one_of_each(spec)
+    unsuited = list(problems_with(spec, drawn, outputs) if drawn else pictures)
     if "data.source" in spec.marks:
         problems += unsuited
     if problems:
@@ -57,6 +63,7 @@ def check(spec: Spec) -> tuple[str, ...]:
 
 def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[Problem]:
     """What does not fit in so many images and classes; ``outputs`` is None where the network does not say."""
+    yield from set_problems(spec, images.arrays)
     if images.train < spec.train.batch:
         message = f"{images.train:,} training images do not fill a batch of {spec.train.batch:,}"
         yield Problem(_mark(spec, "train.batch"), message, "lower train.batch")
@@ -64,16 +71,26 @@ def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[P
         message = f"the data has {images.classes:,} classes, but the network has {outputs:,} outputs"
         remedy = f"give its last layer {images.classes:,} units, or leave classes out of {images.where}"
         yield Problem(_mark(spec, "data.source"), message, remedy)
+    yield from _sequences(spec)
     kind = spec.train.schedule["type"]
     if not images.val and schedule_types()[kind].needs_validation:
         message = f"'{kind}' follows the validation error, and there are no validation images"
         yield Problem(_mark(spec, "train.schedule"), message, "add some, or choose another schedule, such as constant")
 
 
+def _sequences(spec: Spec) -> Iterator[Problem]:
+    """A network of single images with a source of sequences, or the other way round."""
+    kind, images = spec.data.source["type"], roles(spec).images
+    has = source_types()[kind].sequences
+    if has is None or len(images) != 1 or has == (len(spec.inputs[images[0]].shape) == 4):
+        return
+    given, taken = ("sequences of frames", "single images") if has else ("single images", "sequences of frames")
+    remedy = "give the input the shape [frames, height, width, channels]" if has else "draw some by source: moving"
+    yield Problem(_mark(spec, "data.source"), f"'{kind}' has {given}, but '{images[0]}' takes {taken}", remedy)
+
+
 def drawn_images(spec: Spec) -> Images | None:
     """The images of a source that draws them; None where they must be looked for."""
-    from netspec.data.sources import source_types
-
     counts = source_types()[spec.data.source["type"]].counts(spec.data.source)
     return None if counts is None else Images(*counts, spec.data.source["type"])
 
@@ -84,31 +101,127 @@ def count_outputs(plan: Plan) -> int | None:
     return shape[-1] if len(shape) == 2 else None
 
 
-def input_names(spec: Spec) -> tuple[str, str]:
-    """The network inputs that take images and labels. Raises SpecError where there are not one of each."""
-    if problems := list(_inputs(spec)):
+class Roles(NamedTuple):
+    """The network inputs that take images or sequences of them, those that take labels, and those that take numbers."""
+
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    values: tuple[str, ...]
+    others: tuple[str, ...]
+    """What nothing can be fed to."""
+
+
+def roles(spec: Spec) -> Roles:
+    """What each network input takes, by its shape and dtype."""
+    of: dict[str, list[str]] = {kind: [] for kind in Roles._fields}
+    for name, one in spec.inputs.items():
+        if one.dtype == "int32":
+            of["others" if one.shape else "labels"].append(name)
+        else:
+            of["images" if len(one.shape) in (3, 4) else "values"].append(name)
+    return Roles(*map(tuple, of.values()))
+
+
+class Read(NamedTuple):
+    """What a network reads: its first image and its label by input, the image's shape, and all else."""
+
+    image: str | None
+    label: str | None
+    shape: tuple[int, ...]
+    more: More
+
+
+def inputs_read(spec: Spec) -> Read:
+    """What training and evaluation read for the network. Raises SpecError where it cannot be fed."""
+    if problems := [*_inputs(spec), *(() if _named(spec) else _one_of_each(spec))]:
         raise SpecError(problems)
-    return _candidates(spec)[0][0], _candidates(spec)[1][0]
+    images, labels, values, _ = roles(spec)
+    shapes = {name: one.shape for name, one in spec.inputs.items()}
+    first = images[0] if images else None
+    more = More(first or "", {name: shapes[name] for name in images[1:]}, {name: shapes[name] for name in values})
+    return Read(first, labels[0] if labels else None, shapes[first] if first else (), more)
 
 
-def _candidates(spec: Spec) -> tuple[list[str], list[str]]:
-    """Inputs that can take images, and such that can take labels."""
-    images = [name for name, one in spec.inputs.items() if len(one.shape) == 3 and one.dtype == "float32"]
-    labels = [name for name, one in spec.inputs.items() if not one.shape and one.dtype == "int32"]
-    return images, labels
+def reads_one_image(spec: Spec) -> bool:
+    """Whether an image, or a sequence, is all that the network needs for an answer."""
+    images, _, values, others = roles(spec)
+    return len(images) == 1 and not values and not others
+
+
+def only_image(spec: Spec) -> str:
+    """The network input that takes that image. Raises NetspecError where it is not all that is needed."""
+    if not reads_one_image(spec):
+        raise NetspecError(f"{spec.name} does not read one image alone; there are: {_listed(spec)}")
+    return roles(spec).images[0]
+
+
+def _named(spec: Spec) -> bool:
+    """Whether the source has an array for each input."""
+    return source_types()[spec.data.source["type"]].named
+
+
+def _one_of_each(spec: Spec) -> Iterator[Problem]:
+    """What all sources but those of named arrays need."""
+    images, labels, values, others = roles(spec)
+    if len(images) != 1 or len(labels) != 1 or values or others:
+        image = "an image of shape [height, width, channels], or a sequence of [frames, height, width, channels],"
+        needed = f"training takes {image} in float32 and a label in int32"
+        remedy = "as in alexnet.yaml; other inputs need data.source: arrays"
+        yield Problem(_mark(spec, "inputs"), f"{needed}; there are: {_listed(spec)}", remedy)
+
+
+def _listed(spec: Spec) -> str:
+    return ", ".join(f"{name} {list(one.shape)} {one.dtype}" for name, one in spec.inputs.items())
+
+
+def set_problems(spec: Spec, arrays: Mapping[str, ArrayKind] | None) -> Iterator[Problem]:
+    """What of a set does not fit the network's inputs; ``arrays`` None: it has images and labels."""
+    if arrays is None:
+        yield from _one_of_each(spec)
+        return
+    found = roles(spec)
+    for name, one in spec.inputs.items():
+        if (array := arrays.get(name)) is None:
+            yield Problem(one.mark, f"no array is called '{name}'", f"there are: {', '.join(arrays)}")
+        elif not _fits(name, one.shape, array, found):
+            holds = f"'{name}' has the shape {list(array.shape)} and is {array.dtype} in the data"
+            yield Problem(one.mark, f"{holds}, and the network takes {list(one.shape)} in {_taken(name, found)}")
+
+
+def _fits(name: str, shape: tuple[int, ...], array: ArrayKind, found: Roles) -> bool:
+    if name in found.labels:
+        return not array.shape and array.dtype.startswith(("int", "uint"))
+    if name in found.values:
+        return array.shape == shape and array.dtype in ("float32", "float64")
+    whole = array.shape if array.shape[-1:] in ((1,), (3,)) else (*array.shape, 1)
+    fitting = len(whole) == len(shape) and (len(shape) == 3 or whole[0] >= shape[0])
+    return array.dtype == "uint8" and fitting
+
+
+def _taken(name: str, found: Roles) -> str:
+    return "whole numbers" if name in found.labels else "uint8" if name in found.images else "float32"
 
 
 def _inputs(spec: Spec) -> Iterator[Problem]:
-    images, labels = _candidates(spec)
-    if len(images) != 1 or len(labels) != 1 or len(spec.inputs) != 2:
-        found = ", ".join(f"{name} {list(one.shape)} {one.dtype}" for name, one in spec.inputs.items())
-        needed = "training takes an image of shape [height, width, channels] in float32 and a label in int32"
-        yield Problem(_mark(spec, "inputs"), f"{needed}; there are: {found}", "as in alexnet.yaml")
-        return
-    height, width, channels = spec.inputs[images[0]].shape
+    """What cannot be fed from any source."""
+    images, labels, _, others = roles(spec)
+    for name in others:
+        message = f"'{name}' is of whole numbers, as labels are, and has the shape {list(spec.inputs[name].shape)}"
+        yield Problem(spec.inputs[name].mark, message, "float32 for images and numbers")
+    if len(labels) != 1 and _named(spec):
+        yield Problem(_mark(spec, "inputs"), f"training takes one label in int32; there are: {_listed(spec)}")
+    for name in images:
+        yield from _image(spec, name)
+    if len(images) != 1 and tint_of(spec.data) is not None:
+        message = f"colours are altered of one image, and the network reads {len(images)}"
+        yield Problem(_mark(spec, "data.augment"), message, "leave it out")
+
+
+def _image(spec: Spec, name: str) -> Iterator[Problem]:
+    height, width, channels = spec.inputs[name].shape[-3:]
     if channels not in CHANNELS:
-        message = f"images have 1 or 3 channels, and '{images[0]}' asks for {channels}"
-        yield Problem(_mark(spec, f"inputs.{images[0]}.shape", "inputs"), message)
+        message = f"images have 1 or 3 channels, and '{name}' asks for {channels}"
+        yield Problem(_mark(spec, f"inputs.{name}.shape", "inputs"), message)
     if spec.data.crop is not None and not height == width == spec.data.crop:
         message = f"'data.crop' is {spec.data.crop}, but the network's input is {height} x {width}"
         yield Problem(_mark(spec, "data.crop"), message, "set it to that, or leave it out")

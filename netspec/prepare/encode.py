@@ -17,6 +17,7 @@ from PIL import Image
 
 from netspec.data import jpeg
 from netspec.data.decode import Geometry, centre, crop_image, drafted, exif_turn, source_box
+from netspec.data.frames import still
 from netspec.data.index.filenames import FORMATS, suffix_of
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
@@ -65,7 +66,7 @@ def _encoded(images: Split, i: int, recipe: Recipe) -> Encoded:
         image = images.read(i)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _encode(image, images.name(i), recipe)
+            return _encode(still(image), images.name(i), recipe)
     except BrokenImage as error:
         return Encoded(None, [(BROKEN, str(error))])
     except MemoryError as error:

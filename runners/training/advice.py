@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netspec.errors import NetspecError
+from netspec.planning.trainable import reads_one_image
 from netspec.registry import Plugin
 from netspec.report.units import argument
 from netspec.rundir.directory import CHECKPOINTS, START
@@ -52,9 +53,14 @@ class Advice:
         where, on = argument(self.folder), {self._resume(): "go on training"}
         return {
             f"netspec eval {where}{self._options()}{'' if self.has_validation else ' --split train'}": self._errors(),
-            f"netspec predict {where}{self._options()} IMAGE...": "what it sees in your images",
+            **self._predict(where),
             **(self._longer(iteration, planned) if status == "finished" else on),
         }
+
+    def _predict(self, where: str) -> dict[str, str]:
+        if not reads_one_image(self.settled.spec):
+            return {}
+        return {f"netspec predict {where}{self._options()} IMAGE...": "what it sees in your images"}
 
     def _longer(self, iteration: int, planned: int) -> dict[str, str]:
         """How a finished run goes on: for twice what it was told to do, or to the end of its epochs."""

@@ -37,7 +37,7 @@ class Measured:
 def evaluate(
     session: SessionLike,
     batches: Batches,
-    names: tuple[str, str],
+    names: tuple[str | None, str | None],
     emit: Listener,
     stop: Callable[[], bool],
     explain: Explain | None = None,
@@ -62,7 +62,7 @@ def evaluate(
 
 
 def forward(
-    session: SessionLike, batches: Batches, names: tuple[str, str], phase: Phase
+    session: SessionLike, batches: Batches, names: tuple[str | None, str | None], phase: Phase
 ) -> Generator[tuple[Fetched, Outcome | None], None, None]:
     """Forward all batches of a split; while devices work on one the next is on its way to them.
 

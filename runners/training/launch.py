@@ -24,7 +24,7 @@ from netspec.machine.atomic_files import write_text, write_whole
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import choosing_variables, code_choices, describe_environment
 from netspec.planning import build, check
-from netspec.planning.trainable import Images, count_outputs, input_names, problems_with
+from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
 from netspec.rundir.directory import MEAN, START, RunDirectory
 from netspec.runners.execution.session import Session, check_binding
@@ -121,16 +121,19 @@ def open_data(spec: Spec, workers: int | None, journal: Journal, origin: Origin 
     source, outputs = open_dataset(spec.data, spec.train.seed), count_outputs(build(spec, "predict", 1))
     for note in (*source.notes, workers_note(spec.data.workers if workers is None else workers)):
         journal.note(note)
-    found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)
-    if problems := list(problems_with(spec, found, outputs)):
+    found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where, source.train.arrays)
+    problems = list(problems_with(spec, found, outputs))
+    if source.val is not None and not problems:
+        problems += set_problems(spec, source.val.arrays)
+    if problems:
         raise SpecError(problems)
     journal.note(unused_outputs(source, outputs))
     fingerprint = resume.fingerprint(source)
     if origin is not None:
         resume.check_data(origin.record, fingerprint, source)
-    shape = spec.inputs[input_names(spec)[0]].shape
+    read = inputs_read(spec)
     centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
-    rest = (spec.train.batch, shape, spec.train.seed, workers)
+    rest = (spec.train.batch, read.shape, spec.train.seed, workers, read.more)
     train = Pipeline(source.train, centre, "train", *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
     val = Pipeline(source.val, centre, "val", *rest) if source.val else None
@@ -144,9 +147,10 @@ def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
 
 def _begin(session: Session, spec: Spec, data: Data, start: Start | None, workers: int | None) -> None:
     """Load what is found out about the run's own images, and what it starts from, beside what initialisers gave."""
-    name, _ = input_names(spec)
-    found = image_constants(data.source.train, spec.data, spec.inputs[name].shape, spec.train.seed, workers)
-    session.store.load({f"{name}.{one}": values for one, values in found.items()}, strict=False)
+    for name in roles(spec).images:
+        images, shape = data.source.train.of_input(name), spec.inputs[name].shape
+        found = image_constants(images, spec.data, shape, spec.train.seed, workers)
+        session.store.load({f"{name}.{one}": values for one, values in found.items()}, strict=False)
     if start is not None:
         session.store.load({**start.tensors, **_averages(session, start.tensors)}, strict=False)
 
@@ -210,8 +214,8 @@ def _describe_run(folder: RunDirectory, settled: Settled, data: Data, session: S
     """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
     folder.write_specs(settled.text, resolved(settled.spec))
     folder.write_classes(data.source.classes)
-    mean = session.store.tensor(f"{input_names(settled.spec)[0]}.mean")
-    write_whole(folder.path / MEAN, [_npy(mean)])
+    if (image := inputs_read(settled.spec).image) is not None:
+        write_whole(folder.path / MEAN, [_npy(session.store.tensor(f"{image}.mean"))])
     if record.iteration or record.init_from:  # this run can go on without the file that it began from
         write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, session.store.tensors()))
     write_text(folder.path / START, record_text(record))

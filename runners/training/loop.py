@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone, Listener, RunStarted
 from netspec.planning.rates import Rates
-from netspec.planning.trainable import input_names
+from netspec.planning.trainable import inputs_read
 from netspec.runners.execution.session import Outcome
 from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
@@ -71,7 +71,7 @@ class TrainingLoop:
     ) -> None:
         self.spec, self.session, self.schedule = spec, session, schedule
         self.batches, self.validation, self.hooks, self.state = train, validation, hooks, state
-        self.names = input_names(spec)
+        self.names = inputs_read(spec)[:2]
         self.checkpoint_every = checkpoint_every
         self.per_epoch = train.batches
         left = (spec.train.epochs - state.epoch) * self.per_epoch - state.position

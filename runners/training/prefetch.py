@@ -42,6 +42,7 @@ class HostBatch(Protocol):
     label: np.ndarray[Any, Any]
     indices: np.ndarray[Any, Any]
     beside: Arrays
+    named: Arrays
     valid: int
     waited: float
     release: Callable[[], None]
@@ -124,7 +125,11 @@ class Prefetcher:
     """
 
     def __init__(
-        self, session: SessionLike, batches: Iterator[HostBatch], names: tuple[str, str], phase: Phase = "train"
+        self,
+        session: SessionLike,
+        batches: Iterator[HostBatch],
+        names: tuple[str | None, str | None],
+        phase: Phase = "train",
     ) -> None:
         self._session, self._batches, self._names, self._phase = session, batches, names, phase
         self._next: Fetched | None = None
@@ -168,5 +173,6 @@ class Prefetcher:
             return None
         image, label = self._names
         beside = {f"{image}.{name}": values for name, values in batch.beside.items()}
-        arrays = {image: batch.image, label: batch.label, **beside}
+        own = {name: array for name, array in ((image, batch.image), (label, batch.label)) if name is not None}
+        arrays = {**own, **beside, **batch.named}
         return Fetched(batch, arrays, time.perf_counter(), staged)

@@ -20,7 +20,7 @@ from netspec.spec.types import DataSpec
 
 
 def test_types_are_found_by_walking_the_folder_and_need_neither_numpy_nor_pil():
-    assert list(source_types()) == ["cifar", "folder", "generated", "tar"]
+    assert list(source_types()) == ["arrays", "cifar", "folder", "generated", "moving", "tar"]
     code = (
         "import sys; from netspec.data.sources import source_types; source_types();"
         "print([name for name in ('numpy', 'PIL', 'jsonschema') if name in sys.modules])"
@@ -138,7 +138,7 @@ def test_attributes_are_checked():
         return message(lambda: open_dataset(DataSpec(source), 0))
 
     assert opened(type="foldr") == "data.source: unknown type 'foldr' (did you mean 'folder'?)"
-    assert "there are: cifar, folder, generated, tar" in opened(type="sql")
+    assert "there are: arrays, cifar, folder, generated, moving, tar" in opened(type="sql")
     assert "'path' is a required property" in opened(type="tar")
     assert opened(type="generated", classes=2000).startswith("data.source.classes: 2000 is greater than")
     assert "'imgs' was unexpected" in opened(type="generated", imgs=1)

@@ -101,6 +101,11 @@ def test_joins() -> None:
     compare("flatten", {}, [parts[0]], lambda x: x.reshape(2, -1))
 
 
+@pytest.mark.parametrize("index", [0, 2])
+def test_select(index: int) -> None:
+    compare("select", {"index": index}, [normal(3, 4, 2, 3, 5)], lambda x: x.select(1, index))
+
+
 def test_concat_in_groups() -> None:
     def reference(a: Torch, b: Torch) -> Torch:
         return torch.cat([a[:, :3], b[:, :2], a[:, 3:], b[:, 2:]], -1)

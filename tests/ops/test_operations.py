@@ -119,7 +119,9 @@ def test_finite(place, bad):
     assert run(gpu(), "finite", values, ("flag",))[0]["flag"] == (place is None)
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 4, 7), (8, 2, 2, 3), (1, 3, 2, 2), (3, 3, 3, 3)])
+@pytest.mark.parametrize(
+    "shape", [(5, 3, 4, 7), (8, 2, 2, 3), (1, 3, 2, 2), (3, 3, 3, 3), (5, 2, 3, 4, 3), (3, 3, 3, 5, 1)]
+)
 def test_prepare(shape):
     values = {"raw": RNG.integers(0, 256, shape, np.uint8), "mean": normal(*shape[1:]), "image": normal(*shape)}
     compare("prepare", values, ("image",), scale=0.25)
@@ -135,6 +137,18 @@ def test_prepare_with_colours_altered(shape):
     found, _ = run(cpu(), "prepare", {**values, "image": normal(*shape)}, ("image",), scale=0.25)
     expected = tinted(values["raw"], values["tint"], values["mean"], values["components"]) * 0.25
     np.testing.assert_allclose(found["image"], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 4, 2, 3), (2, 3, 3, 3, 3), (3, 2, 2, 2, 1)])
+def test_prepare_with_colours_of_sequences_altered(shape):
+    """All frames of a sequence alike: as those of an image of so many more rows."""
+    tall, channels = (shape[0], shape[1] * shape[2], *shape[3:]), shape[-1]
+    values = {"raw": RNG.integers(0, 256, shape, np.uint8), "mean": normal(*shape[1:]), "image": normal(*shape)}
+    values |= {"tint": normal(shape[0], 1 + channels), "components": normal(channels, channels)}
+    compare("prepare", values, ("image",), scale=0.25)
+    found, _ = run(cpu(), "prepare", values, ("image",), scale=0.25)
+    image = tinted(values["raw"].reshape(tall), values["tint"], values["mean"].reshape(tall[1:]), values["components"])
+    np.testing.assert_allclose(found["image"].reshape(tall), image * 0.25, rtol=1e-5, atol=1e-4)
 
 
 def test_colours_altered_by_nothing_are_as_they_were():

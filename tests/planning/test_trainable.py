@@ -5,7 +5,7 @@ from cli_tools import MINI, netspec
 
 from netspec.errors import NetspecError, SpecError
 from netspec.planning import check
-from netspec.planning.trainable import input_names
+from netspec.planning.trainable import inputs_read
 from netspec.spec import loads
 
 REFUSED = {
@@ -23,6 +23,15 @@ REFUSED = {
     ),
     "no cost": (["layers.loss={remove: true}"], "no layer is a cost"),
     "shapes": (["layers.fc1.units=7"], "units is 7, which cannot be split evenly over 2 devices"),
+    "sequences for a network of images": (
+        ["data.source=moving"],
+        "--set:1:19: 'moving' has sequences of frames, but 'image' takes single images",
+    ),
+    "images for a network of sequences": (
+        ["inputs.image.shape=[2, 8, 8, 3]"],
+        "'generated' has single images, but 'image' takes sequences of frames",
+    ),
+    "sequences of four channels": (["inputs.image.shape=[2, 8, 8, 4]"], "--set:1:20: images have 1 or 3 channels"),
     "no such source": (["data.source=nosuch"], "--set:1:19: unknown source 'nosuch'"),
     "not in float32": (["train.sgd.learning_rate=1.0e+39"], "a finite number of float32 of at least 0, got"),
     "all frozen": (["train.freeze=['*']"], "--set:1:13: every parameter is frozen: there is nothing to train"),
@@ -88,4 +97,4 @@ def test_a_source_that_nobody_wrote_is_no_fault_of_the_spec():
 def test_a_network_without_an_image_and_a_label_has_no_inputs_to_train_on():
     text = "netspec: 1\ndevices: [a]\ninputs: {x: {shape: [5]}}\nlayers: [{name: r, type: relu, inputs: x}]"
     with pytest.raises(NetspecError, match=r"<string>:3:1: training takes an image .*; there are: x \[5\] float32"):
-        input_names(loads(text))
+        inputs_read(loads(text))

@@ -11,6 +11,7 @@ import pytest
 
 from netspec.planning import build
 from netspec.planning.rates import Rates
+from netspec.planning.trainable import inputs_read
 from netspec.runners.execution.session import Session
 from netspec.runners.training.resume import differences
 from netspec.spec import canonical, load
@@ -130,8 +131,9 @@ def test_the_schedule_of_2012_is_that_of_run_145() -> None:
 def iteration(name: str) -> dict[str, Any]:
     """The loss before and after an iteration on two images."""
     chosen, rng = load(name, ["train.batch=2"]), np.random.default_rng(0)
-    shape = chosen.inputs["image"].shape
-    arrays = {"image": rng.integers(0, 256, (2, *shape), np.uint8), "label": np.array([0, 1], np.int32)}
+    image, label, *_ = inputs_read(chosen)
+    shape = chosen.inputs[image].shape
+    arrays = {image: rng.integers(0, 256, (2, *shape), np.uint8), label: np.array([0, 1], np.int32)}
     with Session(chosen, ["cpu:0"] * len(chosen.devices), phases=("train",)) as session:
         before = {key: session.store.tensor(key) for key in session.store.shapes() if key.endswith("bias")}
         outcome = session.train(arrays, 0, 2, Rates(0.01, 0.9, 0.0))

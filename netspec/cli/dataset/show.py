@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from netspec.data.dataset import Dataset
     from netspec.data.pipeline import Batch
+    from netspec.data.source import Split
     from netspec.spec.types import Spec
 
 
@@ -49,7 +50,8 @@ def command(
     plugins: tuple[str, ...],
 ) -> None:
     """Draw a contact sheet of the first images that training sees in an epoch, as it sees them: resized, cropped,
-    mirrored, their colours altered, each with its class. Validation images are shown as they are evaluated.
+    mirrored, their colours altered, each with its class. Validation images are shown as they are evaluated, the frames
+    of a sequence side by side.
 
     The images are those of a run of the same spec and seed, in their order.
 
@@ -60,9 +62,9 @@ def command(
     """
     from netspec.data.dataset import open_dataset
     from netspec.data.pipeline import Pipeline
-    from netspec.errors import NetspecError
+    from netspec.errors import NetspecError, SpecError
     from netspec.machine.atomic_files import write_whole
-    from netspec.planning.trainable import input_names
+    from netspec.planning.trainable import inputs_read, set_problems
     from netspec.report.contact_sheet import contact_sheet
     from netspec.runners.training.request import with_data
 
@@ -71,29 +73,40 @@ def command(
     shown = dataset.train if split == "train" else dataset.val
     if shown is None:
         raise NetspecError(f"{dataset.where}: no validation images")
-    shape = described.inputs[input_names(described)[0]].shape
-    count = min(images, len(shown))
-    with Pipeline(shown, described.data, split, count, shape, described.train.seed, 0) as pipeline:
+    if problems := list(set_problems(described, shown.arrays)):
+        raise SpecError(problems)
+    read, count = inputs_read(described), min(images, len(shown))
+    if read.image is None:
+        raise NetspecError(f"{described.name} reads no images")
+    rest = (split, count, read.shape, described.train.seed, 0, read.more)
+    with Pipeline(shown, described.data, *rest) as pipeline:
         batch = next(pipeline.epoch(epoch - 1))
-        sheet = contact_sheet(_pixels(batch, dataset, described, shape), _captions(batch, dataset))
+        pixels = _pixels(batch, dataset.train.of_input(read.image), described, read.shape)
+        sheet = contact_sheet(pixels, _captions(batch, dataset))
     write_whole(out, [sheet])
     click.echo(f"{printable(out)}: {batch.valid:,} of {len(shown):,} images of {dataset.where}")
 
 
-def _pixels(batch: Batch, dataset: Dataset, spec: Spec, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """The images with their colours as the device alters them: what it makes of them, and the mean again."""
+def _pixels(batch: Batch, train: Split, spec: Spec, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """The images with their colours as the device alters them: what it makes of them, and the mean again.
+
+    Uint8 (N, H, W, C); frames of a sequence stand side by side.
+    """
     import numpy as np
 
     images = batch.image[: batch.valid]
-    if "tint" not in batch.beside:
-        return images
-    from netspec.data.augment import tinted
-    from netspec.data.mean import image_constants
+    if "tint" in batch.beside:
+        from netspec.data.augment import tinted
+        from netspec.data.mean import image_constants
 
-    known = image_constants(dataset.train, spec.data, shape, spec.train.seed)
-    altered = tinted(images, batch.beside["tint"][: batch.valid], known["mean"], known["components"]) + known["mean"]
-    shown: NDArray[np.uint8] = np.clip(np.rint(altered), 0, 255).astype(np.uint8)
-    return shown
+        known = image_constants(train, spec.data, shape, spec.train.seed)
+        mean, tint = known["mean"].reshape(-1, *shape[-2:]), batch.beside["tint"][: batch.valid]
+        altered = tinted(images.reshape(-1, *mean.shape), tint, mean, known["components"]) + mean
+        images = np.clip(np.rint(altered), 0, 255).astype(np.uint8).reshape(images.shape)
+    if len(shape) == 4:
+        frames, height, width, channels = shape
+        images = images.swapaxes(1, 2).reshape(-1, height, frames * width, channels)
+    return images
 
 
 def _captions(batch: Batch, dataset: Dataset) -> list[str]:

@@ -1,15 +1,20 @@
 """Renders generated pictures: a textured shape, turned and placed at random, on a soft cluttered background.
 
+Or sequences of them, in which the shape moves.
+
 A picture is a few affine resamplings and pastes of cached masks, so it looks alike at any size.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
 from netspec.data.generated import masks
+from netspec.data.generated.motion_classes import MotionClass
 from netspec.data.generated.picture_classes import COLOURS, SHAPES, TEXTURES, PictureClass
 from netspec.data.shuffle import RENDER, random_words
 
@@ -28,6 +33,9 @@ class _Random:
     def between(self, low: float, high: float) -> float:
         return low + (high - low) * (next(self._words) / 2**64)
 
+    def below(self, count: int) -> int:
+        return next(self._words) * count >> 64
+
     def muted(self) -> _Colour:
         """A colour with little colour in it, so that backgrounds do not look like classes."""
         grey = self.between(90, 185)
@@ -40,17 +48,55 @@ def render(shown: PictureClass, size: int, key: tuple[int, int, int]) -> Image.I
     random = _Random(*key)
     extent, angle = size * random.between(0.6, 0.9), math.radians(random.between(-28, 28))
     side = math.ceil(extent * 1.3)
+    left, top = (round((size - side) / 2 + _shift(random, size - extent)) for _ in range(2))
+    sprite = _sprite(shown, extent, angle, random)
+    picture = _background(random).resize((size, size), Image.Resampling.BICUBIC)
+    sprite.paste_on(picture, left, top)
+    return picture
+
+
+def render_motion(shown: MotionClass, size: int, key: tuple[int, int, int], frames: int) -> tuple[Image.Image, ...]:
+    """The frames of ``size`` x ``size`` pixels that belong to (seed, split, index): a shape moves over a background.
+
+    Where it leaves a picture it comes back on the other side. So any place is as likely in each frame, whatever the
+    class: a single frame says nothing of it.
+    """
+    random = _Random(*key)
+    extent, angle = size * random.between(0.4, 0.55), random.between(0, 2 * math.pi)
+    left, top, step = size * random.between(0, 1), size * random.between(0, 1), size * random.between(0.08, 0.14)
+    drawn = PictureClass("", *(random.below(len(some)) for some in (SHAPES, COLOURS, TEXTURES)))
+    sprite = _sprite(drawn, extent, angle, random)
+    background = _background(random).resize((size, size), Image.Resampling.BICUBIC)
+    found = []
+    for number in range(frames):
+        picture = background.copy()
+        x, y = (round(at + number * step * way) % size for at, way in ((left, shown.right), (top, shown.down)))
+        for shifted_x, shifted_y in itertools.product((x, x - size), (y, y - size)):
+            sprite.paste_on(picture, shifted_x, shifted_y)
+        found.append(picture)
+    return tuple(found)
+
+
+class _Sprite(NamedTuple):
+    """A textured shape, its outline, and how far its shadow lies to the right of it and below."""
+
+    textured: Image.Image
+    outline: Image.Image
+    drop: int
+
+    def paste_on(self, picture: Image.Image, left: int, top: int) -> None:
+        picture.paste((12, 12, 18), (left + self.drop, top + self.drop), self.outline.point(_SHADOW))
+        picture.paste(self.textured, (left, top), self.outline)
+
+
+def _sprite(shown: PictureClass, extent: float, angle: float, random: _Random) -> _Sprite:
+    side = math.ceil(extent * 1.3)
     outline = _turned(masks.shape(SHAPES[shown.shape]), extent, angle, side)
     pattern = _turned(masks.texture(TEXTURES[shown.texture]), extent, angle, side)
-    left, top = (round((size - side) / 2 + _shift(random, size - extent)) for _ in range(2))
     bright, dark = _tones(shown, random)
     textured = Image.new("RGB", (side, side), bright)
     textured.paste(dark, (0, 0), pattern)
-    picture = _background(random).resize((size, size), Image.Resampling.BICUBIC)
-    drop = round(extent * 0.05)
-    picture.paste((12, 12, 18), (left + drop, top + drop), outline.point(_SHADOW))
-    picture.paste(textured, (left, top), outline)
-    return picture
+    return _Sprite(textured, outline, round(extent * 0.05))
 
 
 def _shift(random: _Random, room: float) -> float:

@@ -50,6 +50,7 @@ class Cifar(Source):
     """The pictures of CIFAR-10 or CIFAR-100; its test set is the validation split."""
 
     type = "cifar"
+    sequences = False
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "path": path("cifar-10-batches-py or another version, its .tar.gz, or a folder with one of them"),
         "coarse": boolean("CIFAR-100's 20 superclasses instead of its 100 classes", default=False),

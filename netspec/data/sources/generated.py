@@ -7,60 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import integer
+from netspec.data.generated.drawn_split import DrawnSplit
 from netspec.data.generated.picture_classes import PictureClass, picture_classes
 from netspec.data.index.listing import Listing
-from netspec.data.source import Source, Split, SplitName
+from netspec.data.source import Source, SplitName
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Image
 
-    Labels = NDArray[np.int32]
 
-_KEPT_BYTES = 64 * 2**20
-_BYTES_PER_PIXEL = 4
-_USUAL_SIZE = 64
+class GeneratedSplit(DrawnSplit[PictureClass]):
+    """Single pictures."""
 
-
-class GeneratedSplit(Split):
-    """Pictures of the classes in turn; picture i shows class i modulo the number of classes."""
-
-    mean_images = 256
-
-    def __init__(
-        self, shown: tuple[PictureClass, ...], seed: int, split: SplitName, size: int, fixed: bool, labels: Labels
-    ) -> None:
-        self.labels = labels
-        self._shown, self._seed, self._split, self._size, self._fixed = shown, seed, split, size, fixed
-        self._drawn: dict[int, Image] = {}
-
-    def name(self, i: int) -> str:
-        """The class and the picture's number."""
-        return f"{self._split}/{self._class_of(i).name}/{i}"
-
-    def read(self, i: int) -> Image:
-        """Draw the i-th picture, or take it from those kept since the last epoch."""
+    def draw(self, kind: PictureClass, size: int, key: tuple[int, int, int]) -> Image:
+        """One picture."""
         from netspec.data.generated.render import render
 
-        picture = self._drawn.get(i)
-        if picture is None:
-            picture = render(self._class_of(i), self._size, (self._seed, self._split == "val", i))
-            if len(self._drawn) * picture.width * picture.height * _BYTES_PER_PIXEL < _KEPT_BYTES:
-                self._drawn[i] = picture
-        return picture
-
-    def _class_of(self, i: int) -> PictureClass:
-        return self._shown[i % len(self._shown)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the pictures that this process has drawn."""
-        return {**self.__dict__, "_drawn": {}}
-
-    def at_size(self, pixels: int) -> GeneratedSplit:
-        """The same pictures, drawn at that size, unless the spec gives their size."""
-        size = self._size if self._fixed else pixels
-        return GeneratedSplit(self._shown, self._seed, self._split, size, self._fixed, self.labels)
+        return render(kind, size, key)
 
 
 class Generated(Source):
@@ -70,6 +33,7 @@ class Generated(Source):
     """
 
     type = "generated"
+    sequences = False
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "classes": integer("how many classes", default=1000, minimum=1, maximum=1000),
         "images": integer("training pictures in an epoch", default=1280, minimum=1),
@@ -94,7 +58,6 @@ class Generated(Source):
         images = self._attrs["images" if split == "train" else "val_images"]
         if not images:
             return None
-        size = self._attrs["size"]
-        make = partial(GeneratedSplit, shown, self._seed, split, size or _USUAL_SIZE, size > 0)
+        make = partial(GeneratedSplit, shown, self._seed, split, self._attrs["size"])
         numbers = np.arange(images, dtype=np.int32) % np.int32(len(shown))
         return Listing(self.where, tuple(one.name for one in shown), numbers, make)

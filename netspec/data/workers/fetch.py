@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from netspec.contract.augmentation import Augmentation, Frame, View
 from netspec.data.augment_chain import Chain
-from netspec.data.decode import Choice, Geometry, Placement, centre, show_all
+from netspec.data.decode import Choice, Geometry, Placement, centre
+from netspec.data.frames import show_content
 from netspec.data.shuffle import permutation
 from netspec.data.source import BrokenImage, Split
 from netspec.data.workers.shared_ring import Rows
@@ -52,14 +53,21 @@ class Result:
 class Transform:
     """How images become rows: the crop, and in training the augmentations and the epoch's shuffled order.
 
-    In evaluation each image becomes as many rows as there are ``views``.
+    In evaluation each image becomes as many rows as there are ``views``. ``others`` are the crops of further images, by
+    network input; a network without images has no ``geometry``.
     """
 
-    geometry: Geometry
+    geometry: Geometry | None
     training: bool
     seed: int
     augment: Mapping[str, Augmentation]
     views: int = 1
+    others: Mapping[str, Geometry] = field(default_factory=dict)
+
+
+def field_of(name: str) -> str:
+    """The field of a batch that has the further images of a network input."""
+    return f"image {name}"
 
 
 class Fetcher:
@@ -68,6 +76,11 @@ class Fetcher:
     def __init__(self, split: Split, transform: Transform) -> None:
         self._split, self._transform = split, transform
         self._chain = Chain(transform.augment, transform.seed)
+        self._read: dict[str, tuple[Split, Geometry]] = {
+            field_of(name): (split.of_input(name), geometry) for name, geometry in transform.others.items()
+        }
+        if transform.geometry is not None:
+            self._read = {"image": (split, transform.geometry), **self._read}
         self._broken: dict[int, str] = {}
         self._epoch, self._order = -1, np.arange(len(split))
 
@@ -115,7 +128,8 @@ class Fetcher:
             words = self._chain.draw(task.epoch, image)
             choices = [partial(self._chain.view, words)]
         try:
-            show_all(self._split.read(image), self._transform.geometry, choices, rows["image"])
+            for name, (split, geometry) in self._read.items():
+                show_content(split.read(image), geometry, choices, rows[name])
         except BrokenImage as error:
             return str(error)
         except MemoryError as error:
@@ -125,7 +139,9 @@ class Fetcher:
                 raise NetspecError(f"{self._split.name(image)}: {cause(error)}") from error
             return error.strerror or str(error)
         if self._transform.training:
-            self._chain.alter(words, {name: values[0] for name, values in rows.items()})
+            for name in self._read:
+                beside = {one: values[0] for one, values in rows.items() if one == "tint"}
+                self._chain.alter(words, {"image": rows[name][0], **beside})
         return None
 
 
