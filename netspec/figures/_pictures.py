@@ -52,6 +52,31 @@ class Chosen(Split):
         return Chosen(self.whole.of_input(name), self.places)
 
 
+class Joined(Split):
+    """The images of one split and then those of another: one pass through a network instead of two."""
+
+    def __init__(self, first: Split, second: Split) -> None:
+        self.first, self.second = first, second
+        self.labels, self.where = np.concatenate([first.labels, second.labels]), first.where
+
+    def name(self, i: int) -> str:
+        """As in the split that it is of."""
+        split, place = self._at(i)
+        return split.name(place)
+
+    def read(self, i: int) -> Image | bytes:
+        """As in the split that it is of."""
+        split, place = self._at(i)
+        return split.read(place)
+
+    def at_size(self, pixels: int) -> Split:
+        """As in both splits."""
+        return Joined(self.first.at_size(pixels), self.second.at_size(pixels))
+
+    def _at(self, i: int) -> tuple[Split, int]:
+        return (self.first, i) if i < len(self.first) else (self.second, i - len(self.first))
+
+
 def some_of(whole: Split, count: int, seed: int) -> Chosen:
     """So many images, or all, drawn without replacement by a seed, in the order in which they are drawn."""
     return Chosen(whole, np.random.default_rng(seed).permutation(len(whole))[:count].tolist())

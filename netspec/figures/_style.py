@@ -71,6 +71,9 @@ _METADATA: Mapping[str, Mapping[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": "netspec", "Producer": None},
 }
 
+_SAVED: Mapping[str, Mapping[str, Any]] = {"jpeg": {"dpi": 200, "pil_kwargs": {"quality": 85}}}
+"""How pages embed what is made of photographs: enough for a screen, a small part of the size of SVG or PNG."""
+
 
 def check_installed() -> None:
     """Raise NetspecError, with what to type, where matplotlib is missing."""
@@ -90,7 +93,7 @@ def render(draw: Callable[[], Figure], format: str) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # SVG keeps the text, of which a viewer has the signs
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
-        draw().savefig(file, format=format, metadata=_METADATA[format])
+        draw().savefig(file, format=format, metadata=_METADATA.get(format), **_SAVED.get(format, {}))
     return file.getvalue()
 
 

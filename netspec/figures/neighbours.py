@@ -72,7 +72,7 @@ class NeighbourPictures(Kind):
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Nearest:
         """See Kind."""
         from netspec.evaluation.neighbours import nearest
-        from netspec.figures._pictures import Chosen, pictures_of, some_of
+        from netspec.figures._pictures import Chosen, Joined, pictures_of, some_of
         from netspec.runners.streaming import open_images
 
         settings, hear = self.settings, listener(tell)
@@ -81,8 +81,11 @@ class NeighbourPictures(Kind):
         tests = some_of(open_images(network, asked, hear), settings["count"], settings["seed"])
         whole = open_images(network, replace(asked, split="train"), hear)
         trained = some_of(whole, settings["among"] or len(whole), settings["seed"])
-        places, queries, layer = self._features(network, tests, replace(asked, workers=0), hear)
-        among, points, _ = self._features(network, trained, asked, hear)
+        seen, features, layer = self._features(network, Joined(tests, trained), asked, hear)
+        count = int((seen < len(tests)).sum())  # images come in their order
+        places, queries, among, points = seen[:count], features[:count], seen[count:] - len(tests), features[count:]
+        if not count:
+            raise NetspecError(f"{network.path}: none of the {len(tests)} test images can be read")
         if len(among) < settings["nearest"]:
             raise NetspecError(f"{network.path}: {len(among)} training images can be read; --nearest asks for more")
         found = nearest(points, queries, settings["nearest"])

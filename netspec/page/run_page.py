@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, b
 from netspec.rundir.run_files import read_json, read_text
 from netspec.runners.training.checkpoint import record_from
 
-_PHOTOGRAPHIC, _WIDTH, _QUALITY = ("predictions", "neighbours"), 1380, 85
-"""What is made of images is a JPEG of so many pixels in width: as SVG it would be many times as large."""
+_PHOTOGRAPHIC = ("predictions", "neighbours")
+"""What is made of images is a JPEG: as SVG it would be many times as large."""
 _SPLITS = ("train", "val")
 TIMED = "timeline"
 """The section for which this machine is measured."""
@@ -78,7 +77,7 @@ def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mappi
         def make() -> str:
             made = picture(kind, of, () if of is first else names, tell=tell, **settings)
             if kind in _PHOTOGRAPHIC:
-                return image(_jpeg(made), "jpeg", alt, made.lines)
+                return image(made.render("jpeg"), "jpeg", alt, made.lines)
             data, own = made.render("svg"), kind == "architecture"
             return image(data, "svg", alt, made.lines, inches=0 if own else _inches(data), own_colours=own) + more(made)
 
@@ -108,16 +107,6 @@ def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mappi
 def _inches(svg: bytes) -> float:
     """The width of a picture that matplotlib has drawn: its view box is in points."""
     return float(svg.partition(b'viewBox="')[2].split(maxsplit=3)[2]) / 72
-
-
-def _jpeg(made: Picture) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    with Image.open(io.BytesIO(made.render("png"))) as page:
-        page.thumbnail((_WIDTH, page.height))
-        page.convert("RGB").save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue()
 
 
 def _results(runs: Sequence[Path], labels: Sequence[str]) -> str:

@@ -12,8 +12,10 @@ from PIL import Image
 from training_runs import SPEC
 
 from netspec import api
+from netspec.data.source import BrokenImage
+from netspec.errors import NetspecError
 from netspec.figures import picture
-from netspec.figures._pictures import PIXELS, picture_of, some_of
+from netspec.figures._pictures import PIXELS, Chosen, picture_of, some_of
 from netspec.figures._sources import spoken, words_at
 from netspec.figures.confusion import chosen
 from netspec.spec import loads
@@ -178,3 +180,14 @@ def test_chosen_images_are_those_of_the_split():
     assert [some.name(i) for i in range(6)] == [split.name(place) for place in some.places]
     assert some.labels.tolist() == split.labels[list(some.places)].tolist()
     assert some.at_size(32).read(2).size == (32, 32)
+
+
+def test_without_a_test_image_that_can_be_read_there_are_no_neighbours(trained, monkeypatch):
+    def read(self, i):
+        if self.whole._split == "val":
+            raise BrokenImage("torn")
+        return self.whole.read(self.places[i])
+
+    monkeypatch.setattr(Chosen, "read", read)
+    with pytest.raises(NetspecError, match="none of the 4 test images can be read"):
+        picture("neighbours", [trained], count=4, nearest=3)
