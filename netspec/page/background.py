@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from netspec.machine.start_threads import start
 from netspec.page.document import Section, note
 from netspec.page.run_page import TIMED, Part, parts
 
+_PAUSE = 4
+"""So many times as long as they were made, sections rest while a run trains."""
 _LATER = "measured once the run has ended: until then the training has the processors"
 
 
@@ -42,11 +45,16 @@ class Background:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._busy = self._closed = False
+        self._rests_until = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether sections are being made."""
         return self._busy
+
+    def ready(self, training: bool) -> bool:
+        """Whether sections may be made; beside training that is so for a fifth of the time at most."""
+        return not self._busy and (not training or time.monotonic() >= self._rests_until)
 
     def make(self, request: Request) -> None:
         """Begin to make sections; not to be called while they are being made."""
@@ -61,12 +69,15 @@ class Background:
                 self._process.kill()
 
     def _run(self, request: Request) -> None:
+        began = time.monotonic()
         try:
             self._hear(request)
         except (OSError, ValueError) as error:
             if not self._closed:
                 print(f"netspec watch: sections cannot be made: {error}", file=sys.stderr)
         finally:
+            ended = time.monotonic()
+            self._rests_until = ended + _PAUSE * (ended - began)
             self._busy = False
 
     def _hear(self, request: Request) -> None:
@@ -124,5 +135,7 @@ def _fault(error: Exception) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except (NetspecError, BrokenPipeError) as error:
+    except NetspecError as error:
         sys.exit(str(error))
+    except BrokenPipeError:  # the server is gone
+        os._exit(1)

@@ -18,7 +18,7 @@ from netspec.rundir.metrics import FILE as METRICS
 from netspec.runners.training.saver import ranked
 
 _PAUSE = 15
-"""Live sections rest so many times as long as making them took: they take a sixteenth of a core at most."""
+"""Live sections rest so many times as long as making them took: they take a sixteenth of a core."""
 _MAKING = note("being made, in the background")
 
 
@@ -39,6 +39,7 @@ class Watched:
         self._sections = {part.anchor: Section(part.anchor, part.title, _MAKING) for part in found}
         self._lock = threading.Lock()
         self._state: object = None
+        self._wanted: object = None
         self._made_of: object = None
         self._rests_until = 0.0
         self._training = False
@@ -75,17 +76,15 @@ class Watched:
         Only one thread is in here, since matplotlib's settings are the process's.
         """
         state = [_state_of(run) for run in self._runs]
-        if state == self._state or time.monotonic() < self._rests_until:
-            return
-        began, self._state = time.monotonic(), state
-        self._training = any(locked for locked, *_ in state)
-        self._sections |= {part.anchor: part.section() for part in self._live}
-        made_of = self._training, [_best(run) for run in self._runs]
-        if made_of != self._made_of and not self._background.busy:
-            self._made_of = made_of
+        if state != self._state and time.monotonic() >= self._rests_until:
+            self._state, began = state, time.thread_time()
+            self._training = any(locked for locked, *_ in state)
+            self._sections |= {part.anchor: part.section() for part in self._live}
+            self._wanted = self._training, [_best(run) for run in self._runs]
+            self._rests_until = time.monotonic() + _PAUSE * (time.thread_time() - began)
+        if self._wanted != self._made_of and self._background.ready(self._training):
+            self._made_of = self._wanted
             self._background.make(self._request())
-        ended = time.monotonic()
-        self._rests_until = ended + _PAUSE * (ended - began)
 
     def _request(self) -> Request:
         runs = [str(run.absolute()) for run in self._runs]

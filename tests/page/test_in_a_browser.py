@@ -92,7 +92,9 @@ def test_it_needs_no_scripts(report):
 
 @contextmanager
 def watching(run: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = ("-m", "netspec", "watch", run, "--port", "0", "--devices", "cpu")
+    """The address that a run is watched at, and the server, which gives way to no other tests."""
+    code = "import os; os.nice = lambda more: 0; from netspec.cli import main; main()"
+    command = ("-c", code, "watch", run, "--port", "0", "--devices", "cpu")
     with started(*command, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().split()[0], process
 
@@ -109,7 +111,7 @@ def test_the_page_follows_a_run(window, runs, tmp_path):
         window.open(address)
         assert "running" in window.run("return document.querySelector('#results-body').innerText")
         assert "training goes on" in window.run("return document.querySelector('#status').innerText")
-        curves = window.run("return document.querySelector('#curves-body img').src")
+        window.run("window.before = document.querySelector('#curves-body img').src")
         window.run("document.querySelector('#data-body summary').focus()")
         window.press(ENTER)
         window.until("document.querySelectorAll('#filters-body img, #predictions-body img').length == 2")
@@ -119,7 +121,7 @@ def test_the_page_follows_a_run(window, runs, tmp_path):
             file.writelines(lines[half:])
         lock.release()
         window.until("document.querySelector('#results-body').innerText.includes('finished')")
-        assert window.run("return document.querySelector('#curves-body img').src") != curves
+        window.until("document.querySelector('#curves-body img').src != window.before")
         assert window.run("return document.querySelector('#data-body details').open")
         assert window.run("return document.activeElement.tagName") == "SUMMARY"
         window.until("document.querySelector('#timeline-body img')")  # measured once the run has ended

@@ -30,6 +30,9 @@ class Asked:
     def __init__(self, take) -> None:
         self.take, self.busy, self.requests = take, False, list[Request]()
 
+    def ready(self, training: bool) -> bool:
+        return not self.busy
+
     def make(self, request: Request) -> None:
         self.requests.append(request)
 
@@ -113,10 +116,10 @@ def test_what_needs_the_network_is_made_again_of_a_better_checkpoint_and_at_the_
     page.sections()
     assert [one.training for one in asked(page)] == [True, True] and "training has ended" in page.status
     page._background.busy = False
-    with (copy / "metrics.jsonl").open("a") as file:
-        file.writelines(later[1:])
-    page.sections()
+    page.sections()  # though nothing has changed since
     assert [one.training for one in asked(page)] == [True, True, False]
+    page.sections()
+    assert len(asked(page)) == 3
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged", "emptied"])
@@ -157,7 +160,11 @@ def test_the_process_makes_all_that_is_not_live_but_measures_nothing_beside_trai
 
 def test_a_process_that_dies_is_told_on_the_terminal(monkeypatch, capfd):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    background.Background(lambda section: None)._run(Request([], [], False))
+    monkeypatch.setattr(background, "_PAUSE", 1e6)
+    dying = background.Background(lambda section: None)
+    assert dying.ready(training=True)
+    dying._run(Request([], [], False))
+    assert dying.ready(training=False) and not dying.ready(training=True)  # it rests beside training
     assert "netspec watch: sections cannot be made: " in capfd.readouterr().err
 
 

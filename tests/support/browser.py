@@ -39,7 +39,7 @@ class Browser:
         return self.call("execute/sync", script=script, args=list(args))
 
     def until(self, script: str) -> Any:
-        """Wait until an expression holds; a minute at most."""
+        """Wait until an expression holds; four minutes at most."""
         code = """
             const done = arguments[0], test = () => { const found = (%s); found ? done(found) : setTimeout(test, 50) };
             test()"""
@@ -79,7 +79,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     """A browser whose profile lies in a folder; it is gone when the block is left."""
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     arguments += ["--disable-background-networking", f"--user-data-dir={folder / 'profile'}"]
-    wanted = {"goog:chromeOptions": {"binary": CHROMIUM, "args": arguments}, "timeouts": {"script": 60_000}}
+    wanted = {"goog:chromeOptions": {"binary": CHROMIUM, "args": arguments}, "timeouts": {"script": 240_000}}
     command = [str(DRIVER), "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
         try:
@@ -109,7 +109,7 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 def _send(request: urllib.request.Request) -> Any:
     try:
-        with urllib.request.urlopen(request, timeout=90) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         raise AssertionError(json.load(error)["value"]["message"]) from error
