@@ -64,7 +64,7 @@ class Joined(Split):
         split, place = self._at(i)
         return split.name(place)
 
-    def read(self, i: int) -> Image | bytes:
+    def read(self, i: int) -> Content:
         """As in the split that it is of."""
         split, place = self._at(i)
         return split.read(place)
@@ -72,6 +72,14 @@ class Joined(Split):
     def at_size(self, pixels: int) -> Split:
         """As in both splits."""
         return Joined(self.first.at_size(pixels), self.second.at_size(pixels))
+
+    def of_frames(self, count: int) -> Split:
+        """As in both splits."""
+        return Joined(self.first.of_frames(count), self.second.of_frames(count))
+
+    def of_input(self, name: str) -> Split:
+        """As in both splits."""
+        return Joined(self.first.of_input(name), self.second.of_input(name))
 
     def _at(self, i: int) -> tuple[Split, int]:
         return (self.first, i) if i < len(self.first) else (self.second, i - len(self.first))

@@ -17,8 +17,8 @@ from netspec.rundir.lock import is_locked
 from netspec.rundir.metrics import FILE as METRICS
 from netspec.runners.training.saver import ranked
 
-_PAUSE = 15
-"""Live sections rest so many times as long as making them took: they take a sixteenth of a core."""
+_PAUSE, _LONGEST = 15, 10.0
+"""A live section rests so many times as long as making it took, and no longer than so many seconds."""
 _MAKING = note("being made, in the background")
 
 
@@ -39,9 +39,9 @@ class Watched:
         self._sections = {part.anchor: Section(part.anchor, part.title, _MAKING) for part in found}
         self._lock = threading.Lock()
         self._state: object = None
+        self._made: dict[str, tuple[object, float]] = {}
         self._wanted: object = None
         self._made_of: object = None
-        self._rests_until = 0.0
         self._training = False
         self._background = Background(self._take)
 
@@ -76,12 +76,16 @@ class Watched:
         Only one thread is in here, since matplotlib's settings are the process's.
         """
         state = [_state_of(run) for run in self._runs]
-        if state != self._state and time.monotonic() >= self._rests_until:
-            self._state, began = state, time.thread_time()
-            self._training = any(locked for locked, *_ in state)
-            self._sections |= {part.anchor: part.section() for part in self._live}
+        if state != self._state:
+            self._state, self._training = state, any(locked for locked, *_ in state)
             self._wanted = self._training, [_best(run) for run in self._runs]
-            self._rests_until = time.monotonic() + _PAUSE * (time.thread_time() - began)
+        for part in self._live:
+            made_of, rests_until = self._made.get(part.anchor, (None, 0.0))
+            if made_of != state and time.monotonic() >= rests_until:
+                began = time.thread_time()
+                self._sections[part.anchor] = part.section()
+                rest = min(_LONGEST, _PAUSE * (time.thread_time() - began))
+                self._made[part.anchor] = state, time.monotonic() + rest
         if self._wanted != self._made_of and self._background.ready(self._training):
             self._made_of = self._wanted
             self._background.make(self._request())
