@@ -59,7 +59,7 @@ TOGETHER = {
     "lrn:backward_vector_cuda": 64,
     "sum:forward_cuda": 64,
     "ops.update:update_cuda": 48,
-    "ops.prepare:tint_cuda": 96,
+    "ops.prepare:tint_cuda": 80,
 }
 """Bytes that a thread has on their way at once before it waits for the first, where that is not left to chance."""
 OTHERWISE_BOUND = "lrn_within"

@@ -112,11 +112,14 @@ class Writer:
             self.join(kind, source)
 
     def flatten(self, source: Value) -> None:
-        """A dense layer of all of a value, on one device or two; what lies whole may be flattened before."""
+        """A dense layer of a value, on one device or two; what lies whole may be flattened before, or cut to a row."""
         whole = [value for value in self.values if value.image and not value.split]
         if whole and self.chance.random() < 0.5:
             source = self.chance.choice(whole)
-            self.layer("flatten", [source], source.channels * SIDE * SIDE, "", False, False, False)
+            if self.chance.random() < 0.7:
+                self.layer("flatten", [source], source.channels * SIDE * SIDE, "", False, False, False)
+            else:
+                self.layer("select", [source], source.channels * SIDE, ", index: 2", False, False, False)
             source = self.values[-1]
         self.layer("dense", [source], 6, ", units: 6", self.chance.random() < 0.5, True, False)
 
