@@ -63,11 +63,16 @@ def command(
         if not is_local(bound):
             warn([f"whoever reaches {host} can read these runs, with their images: there is no password"])
         shown = f"[{address}]" if ":" in address else address
-        click.echo(f"http://{shown}:{number}/ has the page; Ctrl-C ends it")
+        click.echo(f"http://{shown}:{number}/ has the page; {_how_to_end()} ends it")
         with closing(watched):
             os.nice(_NICE)
             terminated = _until_signalled(lambda: serve(watched, bound, host))
     raise SystemExit(_TERMINATED) if terminated else KeyboardInterrupt
+
+
+def _how_to_end() -> str:
+    """Shells start the background jobs of scripts with SIGINT ignored."""
+    return f"kill {os.getpid()}" if signal.getsignal(signal.SIGINT) == signal.SIG_IGN else "Ctrl-C"
 
 
 def _until_signalled(serving: Callable[[], None]) -> bool:

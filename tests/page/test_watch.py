@@ -238,7 +238,7 @@ def test_a_fault_shows_the_client_nothing(page, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command(copy, number, code):
+def test_the_command(copy, number, code, usual_interrupt):
     with started(
         *("-m", "netspec", "watch", copy, "--port", "0", "--devices", "cpu"),
         stdout=subprocess.PIPE,
@@ -255,6 +255,15 @@ def test_the_command(copy, number, code):
         process.send_signal(number)
         assert process.wait(60) == code
         assert process.stderr.read().split() == (["interrupted"] if number == signal.SIGINT else [])
+
+
+def test_where_sigint_is_ignored_a_line_says_what_ends_it(copy, usual_interrupt):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    command = ("-m", "netspec", "watch", copy, "--port", "0", "--devices", "cpu")
+    with started(*command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().endswith(f"/ has the page; kill {process.pid} ends it\n")
+        process.terminate()
+        assert process.wait(60) == 143
 
 
 def test_another_address_than_this_machine_is_warned_of(copy, monkeypatch):
