@@ -63,10 +63,14 @@ def command(
         if not is_local(bound):
             warn([f"whoever reaches {host} can read these runs, with their images: there is no password"])
         shown = f"[{address}]" if ":" in address else address
-        click.echo(f"http://{shown}:{number}/ has the page; {_how_to_end()} ends it")
+
+        def serving() -> None:
+            click.echo(f"http://{shown}:{number}/ has the page; {_how_to_end()} ends it")
+            serve(watched, bound, host)
+
         with closing(watched):
             os.nice(_NICE)
-            terminated = _until_signalled(lambda: serve(watched, bound, host))
+            terminated = _until_signalled(serving)
     raise SystemExit(_TERMINATED) if terminated else KeyboardInterrupt
 
 
