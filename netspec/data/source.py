@@ -99,6 +99,7 @@ class Split(ABC):
         """Some of the images as a split of their own, which pickles small where the source can make it so."""
         return Part(self, indices)
 
+
 class Part(Split):
     """Some images of another split."""
 

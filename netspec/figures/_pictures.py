@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,34 +21,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 PIXELS = 160
 """Pictures are shown with so many pixels in width, or a little more."""
-
-
-class Chosen(Split):
-    """Some images of a split, by their places in it."""
-
-    def __init__(self, whole: Split, places: Sequence[int]) -> None:
-        self.whole, self.places = whole, tuple(int(place) for place in places)
-        self.labels, self.where = whole.labels[list(self.places)], whole.where
-
-    def name(self, i: int) -> str:
-        """As in the whole split."""
-        return self.whole.name(self.places[i])
-
-    def read(self, i: int) -> Content:
-        """As in the whole split."""
-        return self.whole.read(self.places[i])
-
-    def at_size(self, pixels: int) -> Split:
-        """As in the whole split."""
-        return Chosen(self.whole.at_size(pixels), self.places)
-
-    def of_frames(self, count: int) -> Split:
-        """As in the whole split."""
-        return Chosen(self.whole.of_frames(count), self.places)
-
-    def of_input(self, name: str) -> Split:
-        """As in the whole split."""
-        return Chosen(self.whole.of_input(name), self.places)
 
 
 class Joined(Split):
@@ -85,9 +56,9 @@ class Joined(Split):
         return (self.first, i) if i < len(self.first) else (self.second, i - len(self.first))
 
 
-def some_of(whole: Split, count: int, seed: int) -> Chosen:
+def some_of(whole: Split, count: int, seed: int) -> Split:
     """So many images, or all, drawn without replacement by a seed, in the order in which they are drawn."""
-    return Chosen(whole, np.random.default_rng(seed).permutation(len(whole))[:count].tolist())
+    return whole.part(np.random.default_rng(seed).permutation(len(whole))[:count])
 
 
 def picture_of(content: Content, spec: Spec) -> Array:

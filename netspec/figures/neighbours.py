@@ -72,7 +72,7 @@ class NeighbourPictures(Kind):
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Nearest:
         """See Kind."""
         from netspec.evaluation.neighbours import nearest
-        from netspec.figures._pictures import Chosen, Joined, pictures_of, some_of
+        from netspec.figures._pictures import Joined, pictures_of, some_of
         from netspec.runners.streaming import open_images
 
         settings, hear = self.settings, listener(tell)
@@ -91,8 +91,8 @@ class NeighbourPictures(Kind):
         found = nearest(points, queries, settings["nearest"])
         classes = spoken(network.record.classes, network.record.words)
         rows = []
-        for place, index, distance in zip(places, found.places, found.distances, strict=True):
-            chosen = [Chosen(tests, [int(place)]), Chosen(trained, among[index].tolist())]
+        for row, (index, distance) in enumerate(zip(found.places, found.distances, strict=True)):
+            chosen = [tests.part(places[row : row + 1]), trained.part(among[index])]
             pictures = [one for images in chosen for one in pictures_of(images, network.spec)]
             names = [printable(images.name(i)) for images in chosen for i in range(len(images))]
             labels = [classes[label] for images in chosen for label in images.labels]
