@@ -37,6 +37,13 @@ def response_of(attrs, window: int) -> Response:
     return Response(before, attrs.size - 1 - before, *map(float, constants))
 
 
+def onnx_response(nodes, x, sums, response, window: int):
+    """x / (k + alpha * sums) ** beta, where ``sums`` are averages over windows of so many places."""
+    scaled = nodes.add("Mul", sums, nodes.constant(response.per_term * window, "alpha"))
+    scale = nodes.add("Add", scaled, nodes.constant(response.k, "k"))
+    return nodes.add("Div", x, nodes.add("Pow", scale, nodes.constant(response.beta, "beta")))
+
+
 @device
 def power(scale, beta):
     """scale ** -beta, by square roots alone for the usual 0.75."""

@@ -75,6 +75,17 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
     return Window(*size, *stride, pad[0], pad[2], out[0], out[1])
 
 
+def onnx_window(window: Window, x: Tensor) -> dict[str, list[int]]:
+    """The windows over input x as attributes of ONNX's Conv and pools: what hangs over the edge is padding there."""
+    ends = [
+        max(0, (out - 1) * stride + size - length - pad)
+        for out, stride, size, length, pad in zip(
+            window.out, window.stride, window.size, x.shape[1:3], window.pad, strict=True
+        )
+    ]
+    return {"kernel_shape": list(window.size), "strides": list(window.stride), "pads": [*window.pad, *ends]}
+
+
 @device
 def clip(window, oh, ow, x):
     """Rows [top, bottom) and columns [left, right) of window (oh, ow) that lie inside the image."""

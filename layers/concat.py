@@ -40,6 +40,14 @@ class Concat(Layer):
                 raise LayerError(f"{tensor.shape[-1]} channels do not divide into {groups} groups", attr="groups")
         return Tensor((*inputs[0].shape[:-1], sum(t.shape[-1] for t in inputs)), inputs[0].dtype)
 
+    def onnx(self, nodes, t, *values):
+        """Concat, of the parts of each group in turn."""
+        groups = self.attrs.groups or 1
+        cut = [
+            nodes.pieces(value, x, [x.shape[-1] // groups] * groups) for value, x in zip(values, t.inputs, strict=True)
+        ]
+        return nodes.joined([pieces[g] for g in range(groups) for pieces in cut], t.y)
+
     def scalars(self, t, index=None):
         widths = [x.shape[-1] // (self.attrs.groups or 1) for x in t.inputs]
         here = index or 0

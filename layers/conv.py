@@ -7,7 +7,7 @@ from netspec.layers._cpu import conv_direct, conv_gemm, conv_winograd, split_bat
 from netspec.layers._cuda import conv_tiled, conv_wgmma, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
-from netspec.layers._window import Window, window_of
+from netspec.layers._window import Window, onnx_window, window_of
 from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, register
 
 
@@ -82,6 +82,13 @@ class Conv(Layer):
         """All windows counted whole, in each of the three products."""
         count = 2 * t.y.size * prod(t.weight.shape[:3])
         return Flops(count, count, count)
+
+    def onnx(self, nodes, t, x):
+        """Conv, with filters first."""
+        arrays = [nodes.constant(nodes.params["weight"].transpose(3, 2, 0, 1), "weight")]
+        if self.attrs.bias:
+            arrays.append(nodes.constant(nodes.params["bias"], "bias"))
+        return nodes.add("Conv", x, *arrays, group=self._groups, **onnx_window(self.window(t), t.x))
 
     @property
     def _groups(self) -> int:

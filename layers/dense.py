@@ -76,6 +76,17 @@ class Dense(Layer):
         count = 2 * t.x.shape[0] * t.weight.size
         return Flops(count, count, count)
 
+    def onnx(self, nodes, t, x):
+        """Gemm over the flattened input; with groups, a Conv whose kernels are as large as the image."""
+        weight = nodes.params["weight"].reshape(*(t.x.shape[1:-1] or (1, 1)), -1, self.attrs.units)
+        bias = [nodes.constant(nodes.params["bias"], "bias")] if self.attrs.bias else []
+        if self._groups == 1:
+            rows = nodes.constant(weight.transpose(2, 0, 1, 3).reshape(-1, self.attrs.units), "weight")
+            return nodes.add("Gemm", nodes.add("Flatten", x), rows, *bias)
+        kernels = nodes.constant(weight.transpose(3, 2, 0, 1), "weight")
+        image = x if len(t.x.shape) == 4 else nodes.add("Unsqueeze", x, nodes.constant([2, 3], "axes"))
+        return nodes.add("Flatten", nodes.add("Conv", image, kernels, *bias, group=self._groups))
+
     @property
     def _groups(self) -> int:
         return self.attrs.groups or 1

@@ -40,6 +40,7 @@ class Dropout(Layer):
         "mode": choice("paper", "inverted", default="paper", description="Where scaling makes up for it."),
     }
     inplace = True
+    channelwise = True
     examples = (
         {"attrs": {"keep": 0.6}, "inputs": [(4, 3, 2, 6)]},
         {"attrs": {"keep": 0.3, "mode": "inverted"}, "inputs": [(5, 8)]},
@@ -56,6 +57,11 @@ class Dropout(Layer):
         keep, paper, train = self.attrs.keep, self.attrs.mode == "paper", self.phase == "train"
         factor = (1.0 if train else keep) if paper else (1.0 / keep if train else 1.0)
         return {"factor": float(factor), "channels": t.x.shape[-1]}
+
+    def onnx(self, nodes, t, x):
+        """Mul by ``keep`` where evaluation does so, else nothing."""
+        factor = self.scalars(t)["factor"]
+        return x if factor == 1.0 else nodes.add("Mul", x, nodes.constant(factor, "keep"))
 
     @forward("cpu", over="y", writes=("y", "mask"), phases=("train",), block=4096)
     def drop_cpu(start, stop, x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):

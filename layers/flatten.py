@@ -12,6 +12,10 @@ class Flatten(Layer):
     whole_only = "leave it out: dense reads (N, H, W, C) as it is"
     examples = ({"attrs": {}, "inputs": [(2, 3, 2, 4)]}, {"attrs": {}, "inputs": [(3, 6)]})
 
+    def onnx(self, nodes, t, x):
+        """Flatten, of channels last."""
+        return nodes.add("Flatten", nodes.channels_last(x, t.x))
+
     def outputs(self, x):
         return Tensor((x.shape[0], prod(x.shape[1:])), x.dtype)
 

@@ -4,7 +4,7 @@ from math import prod
 
 from netspec.layers._cuda import local_tiled
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
-from netspec.layers._window import Window, window_of
+from netspec.layers._window import Window, onnx_window, window_of
 from netspec.plugin import Flops, Layer, Param, Tensor, backward, boolean, device, forward, register
 
 PER_OUTPUT, SHARED = {"bias": True, "shared_bias": False}, {"bias": True, "shared_bias": True}
@@ -60,6 +60,28 @@ class Local(Layer):
     def scalars(self, t, index=None):
         """The windows and groups."""
         return {**super().scalars(t, index), "groups": self._groups, "window": window_of(self.attrs, t.x)}
+
+    def onnx(self, nodes, t, x):
+        """The pixels of each window by a Conv that copies them, then a product for each place."""
+        import numpy as np
+
+        window, groups, filters = window_of(self.attrs, t.x), self._groups, self.attrs.filters
+        depth, places = t.x.shape[3], prod(window.out)
+        count = window.area * depth
+        kernels = nodes.constant(np.eye(count, dtype=np.float32).reshape(count, depth, *window.size), "copies")
+        pixels = nodes.add("Conv", x, kernels, **onnx_window(window, t.x))
+        # (N, C * KH * KW, OH, OW) -> (OH * OW, groups, N, C / groups * KH * KW), by which each place's kernels multiply
+        apart = nodes.constant([0, groups, count // groups, places], "windows")
+        rows = nodes.add("Transpose", nodes.add("Reshape", pixels, apart), perm=[3, 1, 0, 2])
+        weight = nodes.params["weight"].reshape(places, window.area, depth // groups, groups, filters // groups)
+        weight = weight.transpose(0, 3, 2, 1, 4).reshape(places, groups, -1, filters // groups)
+        product = nodes.add("Transpose", nodes.add("MatMul", rows, nodes.constant(weight, "weight")), perm=[2, 1, 3, 0])
+        image = nodes.add("Reshape", product, nodes.constant([0, filters, *window.out], "image"))
+        if not self.attrs.bias:
+            return image
+        bias = nodes.params["bias"]
+        bias = bias.reshape(-1, 1, 1) if self.attrs.shared_bias else bias.transpose(2, 0, 1)
+        return nodes.add("Add", image, nodes.constant(bias, "bias"))
 
     def flops(self, t):
         """All windows counted whole, in each of the three products."""

@@ -9,6 +9,10 @@ from netspec.plugin import Elementwise, register
 class Logistic(Elementwise):
     """y = 1 / (1 + exp(-x))"""
 
+    def onnx(self, nodes, t, x):
+        """Sigmoid."""
+        return nodes.add("Sigmoid", x)
+
     def forward(x):
         return 1 / (1 + math.exp(-x))
 

@@ -1,8 +1,10 @@
 """Local response normalisation across channels (AlexNet, section 3.3; cuda-convnet's cmrnorm)."""
 
+from math import prod
+
 from netspec.layers._cpu import lrn_rows
 from netspec.layers._cuda import lrn_shuffle
-from netspec.layers._normalisation import ATTRS, Response, power, response_of, scale_of
+from netspec.layers._normalisation import ATTRS, Response, onnx_response, power, response_of, scale_of
 from netspec.plugin import (
     Flops,
     Layer,
@@ -67,6 +69,20 @@ class ResponseNormalisation(Layer):
 
     def scalars(self, t, index=None):
         return {"width": self.width(t), "response": response_of(self.attrs, self.attrs.size)}
+
+    def onnx(self, nodes, t, x):
+        """LRN, of each group; of even windows, which it centres otherwise, and of vectors in single operators."""
+        size, response = self.attrs.size, response_of(self.attrs, self.attrs.size)
+        if len(t.x.shape) == 4 and size % 2:
+            attributes = {"alpha": response.per_term * size, "beta": response.beta, "bias": response.k, "size": size}
+            groups = nodes.pieces(x, t.x, [self.width(t)] * (t.x.shape[-1] // self.width(t)))
+            return nodes.joined([nodes.add("LRN", group, **attributes) for group in groups], t.y)
+        first = nodes.add("Shape", x)
+        apart = nodes.add("Reshape", x, nodes.constant([-1, 1, self.width(t), prod(t.x.shape[1:-1])], "groups"))
+        pads = [response.before, 0, response.after, 0]
+        squares = nodes.add("Mul", apart, apart)
+        means = nodes.add("AveragePool", squares, kernel_shape=[size, 1], pads=pads, count_include_pad=1)
+        return nodes.add("Reshape", onnx_response(nodes, apart, means, response, size), first)
 
     def width(self, t):
         """Channels of a group."""

@@ -1,7 +1,7 @@
 """Response normalisation within each channel (cuda-convnet's rnorm): an extra layer of the network as run in 2012."""
 
 from netspec.layers._cuda import lrn_within_float4
-from netspec.layers._normalisation import ATTRS, Response, power, response_of, scale_of
+from netspec.layers._normalisation import ATTRS, Response, onnx_response, power, response_of, scale_of
 from netspec.plugin import (
     Flops,
     Layer,
@@ -71,12 +71,21 @@ class WithinChannelNormalisation(Layer):
         "k": number("Constant beside the sum.", default=1.0, above=0),
     }
     variants = (lrn_within_float4.VARIANT,)
+    channelwise = True
     examples = (
         {"attrs": {"size": 3, "alpha": 0.3}, "inputs": [(2, 4, 5, 3)]},
         {"attrs": {"size": 5, "alpha": 0.3}, "inputs": [(2, 7, 6, 4)]},
         {"attrs": {"size": 6, "alpha": 0.4, "beta": 0.6}, "inputs": [(1, 3, 9, 8)]},
         {"attrs": {"size": 4, "alpha": 0.9, "beta": 0.6, "k": 2.0, "scaling": "window"}, "inputs": [(2, 5, 3, 2)]},
     )
+
+    def onnx(self, nodes, t, x):
+        """Squares averaged over windows by AveragePool, and the rest in single operators."""
+        size = self.attrs.size
+        response, pads = response_of(self.attrs, size * size), [size // 2, size // 2, (size - 1) // 2, (size - 1) // 2]
+        squares = nodes.add("Mul", x, x)
+        means = nodes.add("AveragePool", squares, kernel_shape=[size, size], pads=pads, count_include_pad=1)
+        return onnx_response(nodes, x, means, response, size * size)
 
     def outputs(self, x):
         if len(x.shape) != 4:

@@ -2,7 +2,7 @@
 
 from netspec.layers._cpu import pool_rows
 from netspec.layers._cuda import pool_float4, pool_plain
-from netspec.layers._window import Window, clip, covering_columns, covering_rows, place_in, window_of
+from netspec.layers._window import Window, clip, covering_columns, covering_rows, onnx_window, place_in, window_of
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, forward, padding, pair, register
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
@@ -27,6 +27,7 @@ class Pool(Layer):
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
     }
+    channelwise = True
     variants = (pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
     kinks = "where the two largest pixels of a window are equal (mode: max)"
     examples = (
@@ -55,6 +56,13 @@ class Pool(Layer):
     def scalars(self, t, index=None):
         """The windows."""
         return {"window": self.window(t)}
+
+    def onnx(self, nodes, t, x):
+        """MaxPool, or AveragePool over the pixels that are there."""
+        window = onnx_window(self.window(t), t.x)
+        if self.attrs.mode == "max":
+            return nodes.add("MaxPool", x, **window)
+        return nodes.add("AveragePool", x, count_include_pad=0, **window)
 
     def flops(self, t):
         """One operation a pixel of each window."""

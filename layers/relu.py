@@ -7,6 +7,10 @@ from netspec.plugin import Elementwise, register
 class ReLU(Elementwise):
     """y = max(x, 0)"""
 
+    def onnx(self, nodes, t, x):
+        """Relu."""
+        return nodes.add("Relu", x)
+
     def forward(x):
         return max(x, 0)
 

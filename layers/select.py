@@ -15,6 +15,7 @@ class Select(Layer):
     """
 
     attrs = {"index": integer("Which slice along the axis behind the batch, from 0.", minimum=0)}
+    channelwise = True
     examples = (
         {"attrs": {"index": 1}, "inputs": [(2, 3, 2, 3, 4)]},
         {"attrs": {"index": 0}, "inputs": [(3, 2, 6)]},
@@ -28,6 +29,13 @@ class Select(Layer):
         if self.attrs.index >= x.shape[1]:
             raise LayerError(f"there is no slice {self.attrs.index} among {x.shape[1]}, counted from 0", attr="index")
         return Tensor((x.shape[0], *x.shape[2:]), x.dtype)
+
+    def onnx(self, nodes, t, x):
+        """Gather of one slice."""
+        if len(t.x.shape) == 5:
+            return nodes.add("Gather", x, nodes.constant(self.attrs.index, "index"), axis=1)
+        slices = nodes.channels_last(x, t.x)
+        return nodes.channels_first(nodes.add("Gather", slices, nodes.constant(self.attrs.index, "index"), axis=1), t.y)
 
     def scalars(self, t, index=None):
         return {"size": prod(t.y.shape[1:]), "count": t.x.shape[1]}

@@ -103,6 +103,10 @@ class SoftmaxLoss(Layer):
             raise LayerError(f"labels must be int32 of shape {x.shape[:1]}, got {label.dtype} of {label.shape}")
         return {"probs": probs, "report": Tensor((len(self.reports),), differentiable=False)}
 
+    def onnx(self, nodes, t, x):
+        """Softmax."""
+        return {"probs": nodes.add("Softmax", x, axis=-1)}
+
     def workspace(self, t, variant, direction):
         rows = Workspace((t.x.shape[0], len(self.reports)))
         return {"rows": rows} if direction == "forward" and self.phase != "predict" else {}

@@ -39,10 +39,15 @@ class Sum(Layer):
     """y = x0 + x1 + ...; all inputs have one shape."""
 
     variadic = True
+    channelwise = True
     examples = (
         {"attrs": {}, "inputs": [(2, 3, 2, 4), (2, 3, 2, 4), (2, 3, 2, 4)]},
         {"attrs": {}, "inputs": [(3, 6)]},
     )
+
+    def onnx(self, nodes, t, *values):
+        """Sum."""
+        return nodes.add("Sum", *values)
 
     def outputs(self, *inputs):
         for tensor in inputs[1:]:

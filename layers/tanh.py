@@ -9,6 +9,10 @@ from netspec.plugin import Elementwise, register
 class Tanh(Elementwise):
     """y = tanh(x)"""
 
+    def onnx(self, nodes, t, x):
+        """Tanh."""
+        return nodes.add("Tanh", x)
+
     def forward(x):
         return math.tanh(x)
 

@@ -5,6 +5,7 @@
     result = netspec.run("quickstart", epochs=2)            # trains; listener= gets the events of netspec.events
     netspec.evaluate(result.folder)
     netspec.predict(result.folder, ["photo.jpg"])
+    netspec.export(result.folder, "net.onnx")               # for other programs
     features = netspec.features(result.folder)              # of the last hidden layer, an image a row
     netspec.nearest(features.values, features.values[:1], 6)
 
@@ -20,7 +21,7 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, features, plan, predict, run, sweep
+    from netspec.api import evaluate, export, features, plan, predict, run, sweep
     from netspec.errors import NetspecError, SpecError
     from netspec.evaluation.neighbours import nearest
     from netspec.spec import load
@@ -29,6 +30,7 @@ __all__ = [
     "NetspecError",
     "SpecError",
     "evaluate",
+    "export",
     "features",
     "load",
     "nearest",
@@ -42,6 +44,7 @@ _HOMES = {
     "NetspecError": "netspec.errors",
     "SpecError": "netspec.errors",
     "evaluate": "netspec.api",
+    "export": "netspec.api",
     "features": "netspec.api",
     "load": "netspec.spec",
     "nearest": "netspec.evaluation.neighbours",

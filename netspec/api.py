@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from netspec.evaluation.evaluation_result import Evaluation
     from netspec.evaluation.feature_set import Features
     from netspec.planning.plan import Plan
+    from netspec.runners.export import Exported
     from netspec.spec.types import Spec
 
 
@@ -226,6 +227,24 @@ def predict(
     images = [images] if isinstance(images, str | Path) else images
     binding = Binding(devices, runner, tuple(plugins))
     return predict_images(Path(run_or_checkpoint), images, binding, top, batch, listener)
+
+
+def export(
+    run_or_checkpoint: str | Path,
+    out: str | Path,
+    *,
+    plugins: Sequence[str | Path] = (),
+    listener: Listener | None = None,
+) -> Exported:
+    """Write a trained network as an ONNX model (opset 17) to ``out``, which ends in .onnx.
+
+    The graph takes uint8 images (N, H, W, C) as resized and cropped, of any batch size, and gives what ``predict``
+    does: probabilities (N, classes). Raises NetspecError, also where a layer has no ONNX form or the package onnx is
+    not installed.
+    """
+    from netspec.runners.export import export_network
+
+    return export_network(Path(run_or_checkpoint), Path(out), tuple(map(str, plugins)), listener)
 
 
 def tune(

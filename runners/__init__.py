@@ -6,6 +6,7 @@
     streaming.py          a set of images streamed through it
     scoring.py            evaluation of one network or several, image by image
     features.py           a layer's activations for a set of images
+    export.py             a trained network as a file of other programs
     inference.py          prediction for single images
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     sweep.py              a list of runs, one after the other, that can be gone on with

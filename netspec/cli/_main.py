@@ -27,6 +27,7 @@ COMMANDS = {
         "predict": "What a trained network sees in images.",
         "table": "The paper's tables, with your own runs below.",
         "features": "Write a layer's activations to a file.",
+        "export": "Write a trained network as ONNX.",
     },
     "Look at runs": {
         "runs": "The runs in a folder.",

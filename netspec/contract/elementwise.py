@@ -44,6 +44,7 @@ class Elementwise(Layer):
     Number literals, attributes and results are cast to the compute dtype.
     """
 
+    channelwise = True
     scalar_forward: ClassVar[Callable[..., Any]]
     scalar_backward: ClassVar[Callable[..., Any]]
 

@@ -11,6 +11,7 @@ from netspec.contract.kernel import Backend, Direction, Kernel, Phase
 from netspec.contract.naming import check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.contract.variant import Variant, by_cost, names_by_backend
+from netspec.errors import LayerError
 
 Outputs = Tensor | Mapping[str, Tensor]
 Scalar = int | float | tuple[int | float, ...]
@@ -58,6 +59,8 @@ class Layer:
     """Attributes that count something of the whole layer and are divided over its devices (filters, groups)."""
     mixes_channels: ClassVar[bool] = False
     """Reads several channels for one output channel; has a ``groups`` attribute then, see Plan."""
+    channelwise: ClassVar[bool] = False
+    """Each channel of an output depends on the channels of the same number of the inputs alone."""
     inplace: ClassVar[bool] = False
     """y may lie in x's memory, and d_x in d_y's: each element is read before it is written, by the same thread."""
     reports: ClassVar[tuple[str, ...]] = ()
@@ -144,6 +147,15 @@ class Layer:
         """Operations for the batch; the default counts one an output element in each direction."""
         count = sum(t[name].size for name in self.output_names(t))
         return Flops(forward=count, d_inputs=count)
+
+    def onnx(self, nodes: Any, t: Tensors, *values: str) -> str | Mapping[str, str]:
+        """Write the layer's inference into an ONNX graph; gives the name of the output there, or names by output.
+
+        ``values`` are the names of the inputs; ``nodes.add(op, *values, **attributes)`` adds an operator,
+        ``nodes.constant(array)`` a constant, ``nodes.params`` has the parameters' arrays. Images are (N, C, H, W)
+        there: see netspec.exchange.onnx_nodes. Raises LayerError where there is no such form.
+        """
+        raise LayerError(f"a layer of type '{self.type}' has no ONNX form", "write its method onnx")
 
     # What the core asks ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,11 @@ class Centred(Layer):
     def state(self, x):
         return {"mean": State((x.shape[-1],))}
 
+    def onnx(self, nodes, t, x):
+        """Sub, of one mean a channel."""
+        mean = nodes.params["mean"].reshape(-1, *[1] * (len(t.x.shape) - 2))
+        return nodes.add("Sub", x, nodes.constant(mean, "mean"))
+
     @forward("cpu", over="x", axes=0, writes="y")
     def centre_cpu(start, stop, x, mean, y):
         for n in range(start, stop):

@@ -23,7 +23,7 @@ ORDER = (
     ("spec", "layers"),
     ("planning", "kernels"),
     ("program", "device", "graph", "prepare"),
-    ("store", "check"),
+    ("store", "check", "exchange"),
     ("report", "gates"),
     ("runners",),
     ("figures",),

@@ -1,0 +1,39 @@
+"""``netspec export``: a trained network as a file of other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from netspec.cli import _options as options
+from netspec.cli._output import emit_json
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("-o", "--out", metavar="FILE", required=True, help="FILE.onnx.")
+@options.plugins
+@options.as_json
+def command(run: str, out: str, plugins: tuple[str, ...], as_json: bool) -> None:
+    """Write a trained network as an ONNX model, which other programs run.
+
+    Parts on several devices become one layer, and crossings are gone. The input is a batch of any size of uint8 images
+    (N, height, width, channels) as they are after resizing and cropping: the mean image and the scale are in the model.
+    The output has the probabilities (N, classes). Names of classes and how images are resized and cropped are in its
+    metadata, as JSON.
+
+    \b
+    Examples:
+      netspec export runs/alexnet/2026-01-31_12-00-00 -o alexnet.onnx
+      netspec export runs/quickstart/2026-01-31_12-00-00/checkpoints/iteration-00000090.safetensors -o net.onnx
+    """
+    from netspec.report.progress import progress
+    from netspec.runners.export import export_network
+
+    with progress(stderr=as_json) as listener:
+        done = export_network(Path(run), Path(out), plugins, listener)
+    if as_json:
+        emit_json({"file": out, "checkpoint": str(done.checkpoint), "nodes": done.nodes, "bytes": done.bytes})
+        return
+    click.echo(f"{out}: {done.nodes} nodes, {done.bytes:,} bytes, from {done.checkpoint}")
