@@ -10,5 +10,6 @@
     inference.py          prediction for single images
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     sweep.py              a list of runs, one after the other, that can be gone on with
+    estimate.py           how long a training would take, from a few seconds of it
     tune.py               times variants of kernels, keeps the fastest right one
 """

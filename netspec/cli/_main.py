@@ -41,6 +41,7 @@ COMMANDS = {
         "data": "Prepare images to train from, measure them, look at them.",
         "layers": "List, explain and check layer types.",
         "devices": "The devices of this machine.",
+        "estimate": "Time, memory and disk of a training here.",
         "tune": "Time kernels on this machine, and keep the fastest.",
         "doctor": "Check that this machine is ready.",
     },
