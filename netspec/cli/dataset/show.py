@@ -73,7 +73,7 @@ def command(
     shown = dataset.train if split == "train" else dataset.val
     if shown is None:
         raise NetspecError(f"{dataset.where}: no validation images")
-    if problems := list(set_problems(described, shown.arrays)):
+    if problems := list(set_problems(described, shown.arrays, shown.number_count)):
         raise SpecError(problems)
     read, count = inputs_read(described), min(images, len(shown))
     if read.image is None:
