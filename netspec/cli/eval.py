@@ -53,6 +53,8 @@ def command(
     Of several RUNs the probabilities are averaged, as the paper's five and seven networks are. Each is shown alone too,
     and which of them differ by more than noise (McNemar's test). They may differ in all but their classes.
 
+    Of a network that predicts numbers it is how far they are off, beside predicting the mean of the set's targets.
+
     \b
     Examples:
       netspec eval runs/quickstart/2026-01-31_12-00-00
@@ -77,7 +79,9 @@ def command(
             listener=listener,
             **given,
         )
-    if done.results is None and (out or by_class or confusion):
+    if done.numbers is not None and (top is not None or probabilities or by_class or confusion):
+        raise NetspecError(f"{done.run}: the network predicts numbers, so there are no classes to be shown")
+    if done.results is None and done.numbers is None and (out or by_class or confusion):
         raise NetspecError(f"{done.run}: the network gives no class probabilities: there is its loss alone")
     _write(out, done)
     if as_json:
@@ -109,8 +113,11 @@ def _emit(done: Evaluation, confusion: bool) -> None:
 
 def _show(done: Evaluation, by_class: bool, confusion: bool) -> None:
     from netspec.report import evaluation_tables as tables
+    from netspec.report import number_tables
     from netspec.report.tables import show
 
+    if done.numbers is not None:
+        show(*number_tables.networks(done), *number_tables.numbers(done), *number_tables.differences(done))
     if done.results is None:
         return
     show(*tables.networks(done), *tables.differences(done))

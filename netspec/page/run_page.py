@@ -15,7 +15,7 @@ from netspec.figures import Picture, picture
 from netspec.page.document import Section, document, folded, image, note, table
 from netspec.report.curves import metrics_of
 from netspec.report.run_labels import Tell, run_labels
-from netspec.report.units import duration, error_name, percent
+from netspec.report.units import duration, error_name, error_value
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, began, summary
 from netspec.rundir.run_files import read_json, read_text
 from netspec.runners.training.checkpoint import record_from
@@ -126,7 +126,7 @@ def _results_table(there: Sequence[tuple[str, RunSummary]]) -> str:
             one.status,
             one.epoch,
             f"{one.iteration:,} of {one.total_iterations:,}",
-            *(percent(one.best[name]) if name in one.best else "" for name in names),
+            *(error_value(name, one.best[name]) if name in one.best else "" for name in names),
             duration(one.seconds),
         )
         for label, one in there
@@ -147,9 +147,9 @@ def _data(runs: Sequence[Path], labels: Sequence[str]) -> str:
         images = [f"{record.data[split].get('images', 0):,}" if split in record.data else "" for split in _SPLITS]
         seen = f"{metrics_of(run).iteration * record.batch:,}"
         where = source.get("path") or source.get("type", "")
-        rows.append((label, where, *images, f"{len(record.classes):,}", seen))
+        rows.append((label, where, *images, f"{len(record.classes):,}" if record.classes else "none", seen))
         named = (f"{name}  {record.words.get(name, '')}".rstrip() for name in record.classes)
-        parts.append(folded(f"{label}: classes", "\n".join(named)))
+        parts += [folded(f"{label}: classes", "\n".join(named))] if record.classes else []
     columns = ["run", "images from", "training images", "validation images", "classes", "images seen"]
     return table(columns, rows, right=columns[2:]) + "\n".join(parts)
 

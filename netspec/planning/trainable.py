@@ -105,6 +105,16 @@ def count_outputs(plan: Plan) -> int | None:
     return shape[-1] if len(shape) == 2 and not plan.numbers else None
 
 
+def target_of(spec: Spec, plan: Plan) -> str | None:
+    """The network input that the numbers of the answer are compared with; None where there is none."""
+    if not plan.numbers or plan.answer is None or plan.answer.of.layer is None:
+        return None
+    layer = spec.layer(plan.answer.of.layer)
+    names = layer_types()[layer.type].inputs
+    found = (one.source for name, one in zip(names, layer.inputs, strict=False) if name == "target")
+    return next((source for source in found if source in spec.inputs), None)
+
+
 class Roles(NamedTuple):
     """The network inputs that take images or sequences of them, those that take labels, and those that take numbers."""
 

@@ -13,7 +13,7 @@ from netspec.runners.execution.bound import BoundProgram, Host
 
 
 class Results:
-    """Cost layers' sums, the devices' verdicts and, but for training, the network's answer; a block of memory a device."""
+    """Cost layers' sums, the devices' verdicts and, but for training, the network's answer; a block a device."""
 
     def __init__(self, bound: BoundProgram) -> None:
         self.hosts: dict[BufferKey, Host] = {}

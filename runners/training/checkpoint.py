@@ -33,7 +33,7 @@ Tensors = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The latest evaluation: the iteration it was made at, mean loss, and errors in [0, 1] by name."""
+    """The latest evaluation: the iteration it was made at, mean loss, and errors by name."""
 
     iteration: int
     loss: float

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 class TableSplit(Split):
     """The files of a table, in its order, each with its numbers."""
 
-    def __init__(self, root: bytes, paths: PackedNames, numbers: NDArray[np.float32], labels: NDArray[np.int32]) -> None:
+    def __init__(
+        self, root: bytes, paths: PackedNames, numbers: NDArray[np.float32], labels: NDArray[np.int32]
+    ) -> None:
         self.labels = labels
         self._root, self._paths, self._numbers = root, paths, numbers
 
