@@ -6,6 +6,7 @@ bytes an image; of several the sum of their probabilities besides, 4 bytes an im
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,7 +26,7 @@ from netspec.planning import build
 from netspec.planning.trainable import count_outputs, target_of
 from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
 from netspec.runners.trained import Trained, nobody, once
-from netspec.runners.training.checkpoint import Record
+from netspec.runners.training.checkpoint import Record, record_of
 from netspec.runners.training.nonfinite import NotFinite
 
 Order = NDArray[np.int64]
@@ -48,6 +49,16 @@ def evaluate_networks(paths: Sequence[Path], asked: Asked, listener: Listener | 
     average = Average(len(images))
     alone = [one.evaluate(images, replace(asked, probabilities=False), emit, average.add) for one in members]
     return _together(networks[0], alone, average, images, asked)
+
+
+def need_classes(paths: Sequence[Path]) -> None:
+    """Raise NetspecError for a run that was trained on images without classes; before anything is evaluated."""
+    for path in paths:
+        record = None
+        with contextlib.suppress(NetspecError):  # evaluation tells what is wrong with it
+            record = record_of(path)
+        if record is not None and not record.classes:
+            raise NetspecError(f"{path}: the network predicts numbers: there are no classes")
 
 
 def _check_alike(networks: Sequence[Trained]) -> None:

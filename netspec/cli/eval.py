@@ -66,9 +66,12 @@ def command(
     from netspec.api import evaluate
     from netspec.errors import NetspecError
     from netspec.report.progress import progress
+    from netspec.runners.scoring import need_classes
 
     if not out and (top is not None or probabilities):
         raise click.UsageError("--top and --probabilities say what is in FILE: name it with --out FILE")
+    if top is not None or probabilities or by_class or confusion:
+        need_classes([Path(run) for run in runs])
     _check(out)
     with progress(stderr=as_json) as listener:
         done = evaluate(

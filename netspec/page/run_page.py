@@ -86,7 +86,9 @@ def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mappi
     devices = {name: value for name, value in images.items() if name == "devices"}
     crossings = drawn("activations", runs, "training error over epochs, and where it reaches 25 per cent")
     photographs = "images with their class and the five likeliest classes"
+    confused = "which classes are taken for which"
     near = "validation images and the training images nearest to them"
+    classes = any(map(_has_classes, runs))
     queues = "queues of all devices over one training iteration"
     return [
         Part("results", "Results", lambda: _results(runs, labels), live=True),
@@ -95,13 +97,21 @@ def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mappi
         *([Part("activations", "Epochs to 25 % training error", crossings, live=True)] if len(runs) > 1 else []),
         Part("architecture", "Architecture", drawn("architecture", first, "layers by device, and what crosses")),
         Part("filters", "Kernels of the first layer", drawn("filters", runs, "kernels by device and their scores")),
-        Part("predictions", "Predictions", drawn("predictions", first, photographs, **images)),
+        *([Part("predictions", "Predictions", drawn("predictions", first, photographs, **images))] if classes else []),
         Part("neighbours", "Nearest neighbours", drawn("neighbours", first, near, among=_AMONG, **images)),
-        Part("confusion", "Confusion", drawn("confusion", runs, "which classes are taken for which", **images)),
+        *([Part("confusion", "Confusion", drawn("confusion", runs, confused, **images))] if classes else []),
         Part(TIMED, "Time", drawn("timeline", first, queues, _times, **devices)),
         Part("memory", "Memory", drawn("memory", first, "buffers over the steps of an iteration")),
         Part("spec", "Spec and environment", lambda: "\n".join(map(_files, runs, labels))),
     ]
+
+
+def _has_classes(run: Path) -> bool:
+    """Whether it may have some: it does not where it is known to have been trained on images without classes."""
+    try:
+        return bool(record_from(run / START).classes)
+    except NetspecError:
+        return True
 
 
 def _inches(svg: bytes) -> float:

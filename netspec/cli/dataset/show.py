@@ -110,6 +110,9 @@ def _pixels(batch: Batch, train: Split, spec: Spec, shape: Sequence[int]) -> NDA
 
 
 def _captions(batch: Batch, dataset: Dataset) -> list[str]:
-    """The class of each image, in words where there are some."""
+    """The class of each image, in words where there are some, or the numbers that belong to it."""
+    if not dataset.classes:
+        values = [array for array in batch.named.values() if array.dtype.kind == "f"]
+        return [", ".join(f"{one:.2g}" for array in values for one in array[row].flat) for row in range(batch.valid)]
     names = (dataset.classes[label] for label in batch.label[: batch.valid])
     return [dataset.words.get(name, name) for name in names]
