@@ -71,8 +71,8 @@ class MeanSquaredError(Layer):
         if target.dtype != "float32":
             raise LayerError(f"targets must be float32, got {target.dtype}", "softmax_loss learns classes from labels")
         if target.shape != x.shape:
-            shapes = f"{list(x.shape[1:])} numbers are predicted, and the target has {list(target.shape[1:])}"
-            raise LayerError(shapes, f"give the input the shape {list(x.shape[1:])}, or the layer below as many units")
+            shapes = f"{x.shape[1]} numbers are predicted, and the target has the shape {list(target.shape[1:])}"
+            raise LayerError(shapes, f"the target's shape is [{x.shape[1]}], or the layer below has as many units")
         return {"prediction": prediction, "report": Tensor((len(self.reports),), differentiable=False)}
 
     def workspace(self, t, variant, direction):

@@ -63,7 +63,7 @@ def need_classes(paths: Sequence[Path]) -> None:
 
 def _check_alike(networks: Sequence[Trained]) -> None:
     """Raise NetspecError where answers of different kinds, or of different sizes of numbers, would be averaged."""
-    shapes = {}
+    shapes: dict[str, Path] = {}
     for network in networks:
         plan = build(network.spec, "eval", 1)
         size = plan.buffers[plan.answer].shape[1] if plan.numbers and plan.answer else None
@@ -213,8 +213,9 @@ def _evaluation(
     done: EvaluationDone, run: str, where: str, classes: tuple[str, ...], results: Results | None
 ) -> Evaluation:
     figures = {field.name: getattr(done, field.name) for field in fields(EvaluationDone)}
-    kind = "numbers" if isinstance(results, NumberResults) else "results"
-    return Evaluation(**figures, run=run, where=where, classes=classes, **{kind: results})
+    seen = results if isinstance(results, ImageResults) else None
+    numbers = results if isinstance(results, NumberResults) else None
+    return Evaluation(**figures, run=run, where=where, classes=classes, results=seen, numbers=numbers)
 
 
 def told_broken(broken: Sequence[str], counted: int) -> str:

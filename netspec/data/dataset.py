@@ -104,7 +104,7 @@ def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[
     if source.type == "moving":
         return f"{counts}, drawn by the program; real ones are animations (GIF, PNG, WebP): --data DIR"
     if source.type == "placed":
-        return f"{counts}, drawn by the program; real ones: data.source: {{type: table, path: DIR}}"
+        return f"{counts}, drawn by the program; real ones: --data DIR (DIR/train.csv, DIR/val.csv)"
     if source.type == "generated":
         return f"{counts}, drawn by the program; real ones: --data DIR ({LAYOUTS})"
     return f"{counts} from {_from(source)}"

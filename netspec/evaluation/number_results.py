@@ -48,7 +48,8 @@ class NumberResults:
     @property
     def loss(self) -> NDArray[np.float64]:
         """Each image's mean squared error."""
-        return ((self.prediction - self.target.astype(np.float64)) ** 2).mean(axis=1)
+        loss: NDArray[np.float64] = ((self.prediction - self.target.astype(np.float64)) ** 2).mean(axis=1)
+        return loss
 
     @property
     def whole(self) -> Distance:

@@ -89,12 +89,13 @@ def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mappi
     confused = "which classes are taken for which"
     near = "validation images and the training images nearest to them"
     classes = any(map(_has_classes, runs))
+    several = len(runs) > 1 and classes
     queues = "queues of all devices over one training iteration"
     return [
         Part("results", "Results", lambda: _results(runs, labels), live=True),
         Part("data", "Data", lambda: _data(runs, labels), live=True),
         Part("curves", "Curves", drawn("curves", runs, "loss, errors and learning rate over epochs"), live=True),
-        *([Part("activations", "Epochs to 25 % training error", crossings, live=True)] if len(runs) > 1 else []),
+        *([Part("activations", "Epochs to 25 % training error", crossings, live=True)] if several else []),
         Part("architecture", "Architecture", drawn("architecture", first, "layers by device, and what crosses")),
         Part("filters", "Kernels of the first layer", drawn("filters", runs, "kernels by device and their scores")),
         *([Part("predictions", "Predictions", drawn("predictions", first, photographs, **images))] if classes else []),
