@@ -45,8 +45,8 @@ class Tally:
     def errors(self) -> dict[str, float]:
         """Each error's share of the images, or the mean of distances; see netspec.contract.metrics."""
         found: dict[str, float] = {}
-        for layer, sums in reversed(self._sums.items()):
+        for place, (layer, sums) in enumerate(reversed(self._sums.items())):
             for name, value in sums.items():
                 if name not in _NOT_ERRORS and sums["count"]:
-                    found[f"{layer}.{name}" if name in found else name] = mean_of(name, value / sums["count"])
+                    found[f"{layer}.{name}" if place else name] = mean_of(name, value / sums["count"])
         return found

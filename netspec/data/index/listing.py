@@ -58,12 +58,18 @@ def assign_labels(listing: Listing, classes: Sequence[str], whose: str) -> Split
     """
     import numpy as np
 
+    if not classes or not listing.classes:
+        return _of(listing, listing.numbers)
     known = numbers_by_name(classes)
-    unknown = [name for name in listing.classes if name not in known] if known else []
+    unknown = [name for name in listing.classes if name not in known]
     if unknown:
         raise _unknown(listing, describe_unknown(unknown, list(known)), known, whose)
     numbers = np.array([known[name] for name in listing.classes], np.int32)
-    split = listing.with_labels(numbers[listing.numbers] if known and listing.classes else listing.numbers)
+    return _of(listing, numbers[listing.numbers])
+
+
+def _of(listing: Listing, labels: Labels) -> Split:
+    split = listing.with_labels(labels)
     split.where = listing.where
     return split
 
