@@ -60,13 +60,15 @@ class Trial:
 class Prediction(NamedTuple):
     """What was seen in an image: (class, probability), best first; ``error`` says why there is nothing to be seen.
 
-    ``words`` are what people call these classes, such as "tench, Tinca tinca" for n01440764; empty where not known.
+    ``numbers`` are the answer of a network that predicts numbers, and nothing else is there then. ``words`` are what
+    people call these classes, such as "tench, Tinca tinca" for n01440764; empty where not known.
     """
 
     path: str
     top: tuple[tuple[str, float], ...]
     error: str | None = None
     words: tuple[str, ...] = ()
+    numbers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class IterationDone:
-    """One iteration: mean loss (of all cost layers, weighted) and errors in [0, 1] by name (top1, top5).
+    """One iteration: mean loss (of all cost layers, weighted) and errors by name: shares in [0, 1] (top1, top5), or
+    distances in the target's units (rmse, mae).
 
     ``iteration`` counts finished iterations; ``waited`` is the share of the iteration spent waiting for data.
     """

@@ -96,7 +96,7 @@ def last_hidden(network: Trained) -> tuple[Connection, ...]:
     """
     spec, plan = network.spec, build(network.spec, "predict", 1)
     with_parameters = {shard.layer for shard in plan.shards if shard.params}
-    place = plan.probs.of.layer if plan.probs else spec.layers[-1].name
+    place = plan.answer.of.layer if plan.answer else spec.layers[-1].name
     while place in {layer.name for layer in spec.layers}:
         layer = spec.layer(place)
         if layer.name in with_parameters or layer.share:

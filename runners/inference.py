@@ -44,9 +44,14 @@ def predict_images(
             some = images[start : start + size]
             reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
             probs = session.predict({name: crops}, len(some))
-            wrong = rows_not_finite(session, {name: crops}, probs)
+            numeric = session.plans["predict"].numbers
+            wrong = rows_not_finite(session, {name: crops}, probs, "numbers" if numeric else "probabilities")
             for row, reason in enumerate(reasons):
                 reason = reason or wrong.get(row)
+                if numeric:
+                    numbers = () if reason else tuple(probs[row].tolist())
+                    predictions.append(Prediction(_path_of(some[row], start + row), (), reason, numbers=numbers))
+                    continue
                 best_first = () if reason else _top(probs[row], classes, top)
                 words = tuple(trained.record.words.get(name, "") for name, _ in best_first)
                 predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason, words))

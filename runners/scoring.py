@@ -6,6 +6,7 @@ bytes an image; of several the sum of their probabilities besides, 4 bytes an im
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,15 +20,17 @@ from netspec.data.source import Split
 from netspec.errors import NetspecError
 from netspec.evaluation.evaluation_result import RANKS, Evaluation
 from netspec.evaluation.image_results import ImageResults, Judge
+from netspec.evaluation.number_results import Comparer, NumberResults
 from netspec.events import EvaluationDone, Listener, Note
 from netspec.planning import build
-from netspec.planning.trainable import count_outputs
+from netspec.planning.trainable import count_outputs, target_of
 from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
 from netspec.runners.trained import Trained, nobody, once
-from netspec.runners.training.checkpoint import Record
+from netspec.runners.training.checkpoint import Record, record_of
 from netspec.runners.training.nonfinite import NotFinite
 
 Order = NDArray[np.int64]
+Results = ImageResults | NumberResults
 
 _BROKEN_TOLD = 20
 _AVERAGED_AT_ONCE = 4096
@@ -40,11 +43,34 @@ def evaluate_networks(paths: Sequence[Path], asked: Asked, listener: Listener | 
     images = open_images(networks[0], asked, emit)
     if len(networks) == 1:
         return _Member(networks[0], None).evaluate(images, asked, emit)
+    _check_alike(networks)
     members = [_Member(network, class_order(networks[0], network)) for network in networks]
     asked = replace(asked, views=asked.views or networks[0].spec.data.views)
     average = Average(len(images))
     alone = [one.evaluate(images, replace(asked, probabilities=False), emit, average.add) for one in members]
-    return _together(alone, average, images, asked)
+    return _together(networks[0], alone, average, images, asked)
+
+
+def need_classes(paths: Sequence[Path]) -> None:
+    """Raise NetspecError for a run that was trained on images without classes; before anything is evaluated."""
+    for path in paths:
+        record = None
+        with contextlib.suppress(NetspecError):  # evaluation tells what is wrong with it
+            record = record_of(path)
+        if record is not None and not record.classes:
+            raise NetspecError(f"{path}: the network predicts numbers: there are no classes")
+
+
+def _check_alike(networks: Sequence[Trained]) -> None:
+    """Raise NetspecError where answers of different kinds, or of different sizes of numbers, would be averaged."""
+    shapes: dict[str, Path] = {}
+    for network in networks:
+        plan = build(network.spec, "eval", 1)
+        size = plan.buffers[plan.answer].shape[1] if plan.numbers and plan.answer else None
+        shapes.setdefault("classes" if size is None else f"{size} numbers", network.path)
+    if len(shapes) > 1:
+        told = ", ".join(f"{path} predicts {kind}" for kind, path in shapes.items())
+        raise NetspecError(f"networks of different answers have no average: {told}")
 
 
 def class_order(first: Trained, other: Trained) -> Order | None:
@@ -104,21 +130,24 @@ class _Member:
         """Errors over the images, whose labels are the first network's; ``also`` hears the probabilities too."""
         network, views = self.network, asked.views or self.network.spec.data.views
         names = output_names(network)
-        if not names and (views > 1 or also):
+        judge = _judge(network, images, names, asked)
+        if judge is None and (views > 1 or also):
             raise NetspecError(f"{network.path}: the network gives no class probabilities that could be averaged")
-        judge = Judge(images.labels, asked.top, asked.probabilities)
+        if isinstance(judge, Comparer) and views > 1:
+            emit(Note("of ten views five are mirrored and eight shifted: that suits numbers which neither changes"))
 
         def take(indices: Indices, rows: Rows) -> None:
             ordered = rows if self.order is None else rows[:, self.order]
+            assert judge is not None
             judge.add(indices, ordered)
             if also:
                 also(indices, ordered)
 
         try:
-            streamed = stream(network, self._labelled(images), views, asked, emit, take if names else None)
+            streamed = stream(network, self._labelled(images), views, asked, emit, take if judge else None)
         except NotFinite as error:
             raise NotFinite(f"{network.file}: {error}") from error
-        results = judge.results(images.name) if names else None
+        results = judge.results(images.name) if judge else None
         done = _event(network.record, streamed, results, views, asked.split)
         if streamed.broken:
             emit(Note(told_broken([f"{asked.split}: {name}: {why}" for name, why in streamed.broken], done.images)))
@@ -136,13 +165,25 @@ class _Member:
         return own
 
 
-def _event(
-    record: Record, streamed: Streamed, results: ImageResults | None, views: int, split: str
-) -> EvaluationDone:
+def _judge(network: Trained, images: Split, names: Sequence[str], asked: Asked) -> Judge | Comparer | None:
+    """What takes the network's answers; None where it gives none that the images' own could be compared with."""
+    if names:
+        return Judge(images.labels, asked.top, asked.probabilities)
+    target = target_of(network.spec, build(network.spec, "eval", 1))
+    return Comparer(images, target) if target else None
+
+
+def _errors(results: Results) -> dict[str, float]:
+    if isinstance(results, NumberResults):
+        return results.errors
+    return {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
+
+
+def _event(record: Record, streamed: Streamed, results: Results | None, views: int, split: str) -> EvaluationDone:
     """The figures: what the cost layers report, but for the answer's own errors, which are those of its results."""
     loss, errors = streamed.tally.loss, streamed.tally.errors
     if results is not None:
-        own = {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
+        own = _errors(results)
         errors = own if views > 1 else errors | {name: own[name] for name in own if name in errors}
         loss = float(results.loss.mean(dtype=np.float64)) if views > 1 else loss
     images = streamed.images if results is None else len(results)
@@ -150,14 +191,17 @@ def _event(
     return EvaluationDone(*place, split, loss, errors, images, streamed.seconds, broken=broken, views=views)
 
 
-def _together(alone: Sequence[Evaluation], average: Average, images: Split, asked: Asked) -> Evaluation:
-    """The evaluation of the averaged probabilities, beside those of each network alone."""
-    judge = Judge(images.labels, asked.top, asked.probabilities)
+def _together(
+    first: Trained, alone: Sequence[Evaluation], average: Average, images: Split, asked: Asked
+) -> Evaluation:
+    """The evaluation of the averaged answers, beside those of each network alone."""
+    judge = _judge(first, images, alone[0].classes, asked)
+    assert judge is not None
     for indices, rows in average.pieces(len(alone)):
         judge.add(indices, rows)
     results = judge.results(images.name)
     loss = float(results.loss.mean(dtype=np.float64))
-    errors = {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
+    errors = _errors(results)
     seconds, broken = sum(one.seconds for one in alone), max(one.broken for one in alone)
     views = alone[0].views
     done = EvaluationDone(0, 0, asked.split, loss, errors, len(results), seconds, broken=broken, views=views)
@@ -166,10 +210,12 @@ def _together(alone: Sequence[Evaluation], average: Average, images: Split, aske
 
 
 def _evaluation(
-    done: EvaluationDone, run: str, where: str, classes: tuple[str, ...], results: ImageResults | None
+    done: EvaluationDone, run: str, where: str, classes: tuple[str, ...], results: Results | None
 ) -> Evaluation:
     figures = {field.name: getattr(done, field.name) for field in fields(EvaluationDone)}
-    return Evaluation(**figures, run=run, where=where, classes=classes, results=results)
+    seen = results if isinstance(results, ImageResults) else None
+    numbers = results if isinstance(results, NumberResults) else None
+    return Evaluation(**figures, run=run, where=where, classes=classes, results=seen, numbers=numbers)
 
 
 def told_broken(broken: Sequence[str], counted: int) -> str:

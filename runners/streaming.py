@@ -74,7 +74,7 @@ def open_images(network: Trained, asked: Asked, emit: Listener) -> Split:
     """The set that is asked for, or else the network's own, with labels in the order of the network's classes."""
     spec = with_data(network.spec, asked.data, evaluated=True)
     opened = open_split(spec.data, spec.train.seed, asked.split, network.record.classes)
-    if problems := list(set_problems(spec, opened.split.arrays)):
+    if problems := list(set_problems(spec, opened.split.arrays, opened.split.number_count)):
         raise SpecError(problems)
     slow = workers_note(spec.data.workers if asked.workers is None else asked.workers)
     for note in (*opened.notes, *([slow] if slow else [])):
@@ -139,7 +139,7 @@ def _checked(
     """The places of a batch's images and what the network gives for them, which is finite."""
     valid = fetched.batch.valid
     nonfinite.check_reports(outcome.reports, partial(explained, partial(explain, session), fetched))
-    indices, rows = fetched.batch.indices[:valid], session.probs(phase, valid)
+    indices, rows = fetched.batch.indices[:valid], session.answer(phase, valid)
     if phase == "predict" and rows is not None:
         for row, reason in rows_not_finite(session, fetched.arrays, rows, what).items():
             raise NotFinite(f"{images.name(int(indices[row]))}: {reason}")

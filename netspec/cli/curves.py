@@ -11,7 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
-from netspec.report.units import error_name, percent
+from netspec.report.units import error_name, error_value
 
 if TYPE_CHECKING:
     from netspec.report.tables import Table
@@ -71,7 +71,7 @@ def _table(folder: Path, label: str, most: int) -> tuple[Table, Sequence[str]]:
     for stage in found:
         cells = [f"{stage.epoch:.4g}"]
         for values in (stage.training, stage.validation):
-            cells += [_number(values.get("loss")), *(_share(values.get(name)) for name in errors)]
+            cells += [_number(values.get("loss")), *(_error(name, values.get(name)) for name in errors)]
         rows.append([*cells, _number(stage.training.get("learning_rate"))])
     drop = [f"val {error_name(errors[-1])}", error_name(errors[-1])] if len(errors) > 1 else []
     return table(columns, rows, right=columns, drop=[*drop, "rate"], title=label), metrics.faults
@@ -81,5 +81,5 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else percent(value)
+def _error(name: str, value: float | None) -> str:
+    return "" if value is None else error_value(name, value)

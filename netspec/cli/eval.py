@@ -53,6 +53,8 @@ def command(
     Of several RUNs the probabilities are averaged, as the paper's five and seven networks are. Each is shown alone too,
     and which of them differ by more than noise (McNemar's test). They may differ in all but their classes.
 
+    Of a network that predicts numbers it is how far they are off, beside predicting the mean of the set's targets.
+
     \b
     Examples:
       netspec eval runs/quickstart/2026-01-31_12-00-00
@@ -64,9 +66,12 @@ def command(
     from netspec.api import evaluate
     from netspec.errors import NetspecError
     from netspec.report.progress import progress
+    from netspec.runners.scoring import need_classes
 
     if not out and (top is not None or probabilities):
         raise click.UsageError("--top and --probabilities say what is in FILE: name it with --out FILE")
+    if top is not None or probabilities or by_class or confusion:
+        need_classes([Path(run) for run in runs])
     _check(out)
     with progress(stderr=as_json) as listener:
         done = evaluate(
@@ -77,7 +82,9 @@ def command(
             listener=listener,
             **given,
         )
-    if done.results is None and (out or by_class or confusion):
+    if done.numbers is not None and (top is not None or probabilities or by_class or confusion):
+        raise NetspecError(f"{done.run}: the network predicts numbers, so there are no classes to be shown")
+    if done.results is None and done.numbers is None and (out or by_class or confusion):
         raise NetspecError(f"{done.run}: the network gives no class probabilities: there is its loss alone")
     _write(out, done)
     if as_json:
@@ -109,8 +116,11 @@ def _emit(done: Evaluation, confusion: bool) -> None:
 
 def _show(done: Evaluation, by_class: bool, confusion: bool) -> None:
     from netspec.report import evaluation_tables as tables
+    from netspec.report import number_tables
     from netspec.report.tables import show
 
+    if done.numbers is not None:
+        show(*number_tables.networks(done), *number_tables.numbers(done), *number_tables.differences(done))
     if done.results is None:
         return
     show(*tables.networks(done), *tables.differences(done))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @options.runner
 @options.as_json
 def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> int:
-    """The likeliest classes of images, best first.
+    """The likeliest classes of images, best first; of a network that predicts numbers, these.
 
     RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. An image that cannot be read, or
     whose probabilities are not finite, is told, the others are shown all the same; the exit code is 1 then.
@@ -59,7 +59,8 @@ def _data(prediction: Prediction) -> dict[str, Any]:
         {"class": name, "words": words, "probability": value}
         for (name, value), words in zip(prediction.top, prediction.words, strict=True)
     ]
-    return {"path": prediction.path, "top": top, "error": prediction.error}
+    numbers = {"numbers": list(prediction.numbers)} if prediction.numbers else {}
+    return {"path": prediction.path, "top": top, **numbers, "error": prediction.error}
 
 
 def _show(predictions: Sequence[Prediction]) -> None:
@@ -68,6 +69,8 @@ def _show(predictions: Sequence[Prediction]) -> None:
             complain(f"{printable(prediction.path)}: {prediction.error}")
             continue
         click.echo(printable(prediction.path))
+        if prediction.numbers:
+            click.echo(f"  {'  '.join(f'{number:.6g}' for number in prediction.numbers)}")
         for (name, probability), words in zip(prediction.top, prediction.words, strict=True):
             told = f"{printable(name)}: {printable(words)}" if words else printable(name)
             click.echo(f"  {percent(probability):>7}  {told}")

@@ -11,7 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
-from netspec.report.units import duration, error_name, nearer, percent, size
+from netspec.report.units import duration, error_name, error_value, nearer, size
 
 if TYPE_CHECKING:
     from netspec.rundir.directory import RunSummary
@@ -49,7 +49,7 @@ def command(name: str | None, out: str, as_json: bool) -> None:
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
-    best = ", ".join(f"{error_name(name)} {percent(value)}" for name, value in run.best.items())
+    best = ", ".join(f"{error_name(name)} {error_value(name, value)}" for name, value in run.best.items())
     started = datetime.fromtimestamp(run.started).strftime("%Y-%m-%d %H:%M")
     done = f"{run.iteration:,}/{run.total_iterations:,}"
     numbers = started, duration(run.seconds), size(run.nbytes)

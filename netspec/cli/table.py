@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,9 +46,11 @@ def command(runs: tuple[str, ...], views: str, kind: str, as_json: bool, **given
     from netspec.report.progress import progress
     from netspec.report.published import TABLES
     from netspec.report.tables import show
+    from netspec.runners.scoring import need_classes
 
     if as_json and kind != "text":
         raise click.UsageError("--json and --format exclude each other")
+    need_classes([Path(run) for run in runs])
     with progress(stderr=True) as listener:
         done = evaluate(runs, views=VIEWS[views], listener=listener, **given)
     if done.results is None:

@@ -66,6 +66,10 @@ class Layer:
     reports: ClassVar[tuple[str, ...]] = ()
     """Cost layers: names of the sums over valid rows in the float32 output ``report``, first the loss, last ``count``.
 
+    Others count errors, whose share is reported, but for ``rmse`` and ``mae``: sums of squared and of absolute
+    distances (netspec.contract.metrics). The output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the
+    network's answer.
+
     Backward gives the gradient of loss / count, times the attribute ``weight`` where there is one.
     """
     prefer: ClassVar[Mapping[str, tuple[str, ...]]] = {}

@@ -84,7 +84,7 @@ def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[st
         raise NetspecError(f"{source.where}: no validation images; --split train evaluates the training images")
     images = assign_labels(listing, classes, "the network")
     kind = "training" if split == "train" else "validation"
-    counted = f"{len(images):,} {kind} images of {_many_classes(len(listing.classes))} from {_from(source)}"
+    counted = f"{len(images):,} {kind} images {_of_what(listing.classes)} from {_from(source)}"
     told = [*listing.notes, *_missing_note(listing, classes, "the network's"), *_passed_over_note([listing])]
     return EvaluationSet(images, (counted, *told))
 
@@ -92,7 +92,7 @@ def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[st
 def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
     """A note where the network has more outputs than there are classes; None where it does not say how many it has."""
     classes = len(dataset.classes)
-    if outputs is None or classes >= outputs:
+    if outputs is None or not classes or classes >= outputs:
         return None
     unused = f"outputs {classes} to {outputs - 1} are" if classes + 1 < outputs else f"output {classes} is"
     return f"{_many_classes(classes)} for {outputs:,} outputs: {unused} never the answer"
@@ -100,9 +100,11 @@ def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
 
 def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[str]) -> str:
     validation = f"{len(val):,} validation" if val is not None else "no validation"
-    counts = f"{len(train):,} training and {validation} images of {_many_classes(len(classes))}"
+    counts = f"{len(train):,} training and {validation} images {_of_what(classes)}"
     if source.type == "moving":
         return f"{counts}, drawn by the program; real ones are animations (GIF, PNG, WebP): --data DIR"
+    if source.type == "placed":
+        return f"{counts}, drawn by the program; real ones: --data DIR (DIR/train.csv, DIR/val.csv)"
     if source.type == "generated":
         return f"{counts}, drawn by the program; real ones: --data DIR ({LAYOUTS})"
     return f"{counts} from {_from(source)}"
@@ -112,12 +114,16 @@ def _from(source: Source) -> str:
     return source.where if source.where == source.type else f"{source.where} ({source.type})"
 
 
+def _of_what(classes: Sequence[str]) -> str:
+    return f"of {_many_classes(len(classes))}" if classes else "with numbers to be predicted"
+
+
 def _many_classes(count: int) -> str:
     return f"{count:,} class" + "es" * (count != 1)
 
 
 def _missing_note(listing: Listing, classes: Sequence[str], whose: str) -> list[str]:
-    names = missing_classes(listing, classes)
+    names = missing_classes(listing, classes) if listing.classes else []
     count = f"{len(names):,} of {whose} {_many_classes(len(classes))}"
     return [f"{listing.where}: no images of {count}: {listed(names)}"] if names else []
 

@@ -49,6 +49,13 @@ def source_from_path(path: str | Path, evaluated: bool = False) -> Mapping[str, 
     return found
 
 
+def table_at(path: str | Path) -> Mapping[str, str] | None:
+    """The source of a folder with tables of images and numbers, for a network that predicts numbers; else None."""
+    folder = Path(path).expanduser().absolute()
+    there = any((folder / f"{split}.csv").is_file() for split in ("train", "val"))
+    return {"type": "table", "path": str(folder)} if there else None
+
+
 def _split_layout(folder: Path, evaluated: bool = False) -> Mapping[str, str] | None:
     names = ("train", *VALIDATION_NAMES) if evaluated else ("train",)
     if any(_has_arrays(folder / name) for name in names if name in ("train", "val")):

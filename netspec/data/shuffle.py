@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SHUFFLE, AUGMENT, _SAMPLE, RENDER = 1, 2, 3, 4
+_SHUFFLE, AUGMENT, _SAMPLE, RENDER, PLACE = 1, 2, 3, 4, 5
 """The streams; each has a counter space of its own."""
 
 _WORD = 2**64 - 1

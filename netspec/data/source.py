@@ -53,7 +53,7 @@ class Split(ABC):
     """The images of one split of a source (training or validation), numbered from 0."""
 
     labels: NDArray[np.int32]
-    """The class index of each image."""
+    """The class index of each image; 0 where the source has no classes."""
 
     where: str = "the source"
     """Where the images lie, for messages."""
@@ -70,6 +70,16 @@ class Split(ABC):
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    @property
+    def numbers(self) -> NDArray[np.float32] | None:
+        """The numbers of each image, float32 (N, K), from a source that has those in place of classes."""
+        return None
+
+    @property
+    def number_count(self) -> int | None:
+        """How many numbers each image has; None where it has none."""
+        return None if self.numbers is None else self.numbers.shape[1]
 
     @abstractmethod
     def name(self, i: int) -> str:
@@ -88,8 +98,10 @@ class Split(ABC):
         return self
 
     def values(self, name: str, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The numbers of some examples for a network input, from such a source."""
-        raise NetspecError(f"{self.where}: no numbers for the input '{name}'")
+        """The numbers of some examples for a network input, from a source that has some."""
+        if self.numbers is None:
+            raise NetspecError(f"{self.where}: no numbers for the input '{name}'")
+        return self.numbers[indices]
 
     def at_size(self, pixels: int) -> Split:
         """The same images with a short side near ``pixels``, from a source that can draw them at any size."""
@@ -114,6 +126,12 @@ class Part(Split):
     def read(self, i: int) -> Content:
         """The image of the other split."""
         return self._split.read(int(self._indices[i]))
+
+    @property
+    def numbers(self) -> NDArray[np.float32] | None:
+        """Those of the same images."""
+        every = self._split.numbers
+        return None if every is None else every[self._indices]
 
     def at_size(self, pixels: int) -> Part:
         """The same images of the split at that size."""
@@ -143,12 +161,15 @@ class Source(ABC):
     sequences: ClassVar[bool | None] = None
     """Whether it has sequences of frames, or single images; None where its files decide."""
 
+    numbers: ClassVar[int | None] = None
+    """How many numbers each image has in place of a class, 0 where its files say; None: it has classes."""
+
     where: str
     """Where the images are, for one line on the terminal."""
 
     @classmethod
     def counts(cls, attrs: Mapping[str, Any]) -> tuple[int, int, int] | None:
-        """Training images, validation images and classes, where the attributes alone say so."""
+        """Training images, validation images and classes (0: none), where the attributes alone say so."""
         return None
 
     def class_words(self) -> Mapping[str, str]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from netspec.evaluation import number_results
 from netspec.evaluation.confusion import ClassErrors, confusion_matrix, errors_by_class
 from netspec.evaluation.error_rates import Rate
 from netspec.evaluation.image_results import ImageResults
+from netspec.evaluation.number_results import NumberDifference, NumberResults
 from netspec.evaluation.significance import Difference, holm, mcnemar
 from netspec.events import EvaluationDone
 
@@ -26,9 +28,9 @@ class Evaluation(EvaluationDone):
 
     ``run`` is the path that was given, ``where`` the set of images, ``classes`` the names of the network's outputs, and
     ``words`` what people call them, by name, where that is known.
-    ``results`` are the single images, None where the network gives no class probabilities. Of several networks
-    ``networks`` are those alone, in the order given; ``epoch`` and ``iteration`` are 0 then, and ``loss``, ``errors``
-    and ``results`` those of their averaged probabilities.
+    ``results`` are the single images, None where the network gives no class probabilities; ``numbers`` those of a
+    network that predicts numbers. Of several networks ``networks`` are those alone, in the order given; ``epoch`` and
+    ``iteration`` are 0 then, and ``loss``, ``errors``, ``results`` and ``numbers`` those of their averaged answers.
     """
 
     run: str = ""
@@ -36,6 +38,7 @@ class Evaluation(EvaluationDone):
     classes: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict, repr=False)
     results: ImageResults | None = field(default=None, compare=False, repr=False)
+    numbers: NumberResults | None = field(default=None, compare=False, repr=False)
     networks: tuple[Evaluation, ...] = field(default=(), repr=False)
 
     @property
@@ -71,6 +74,16 @@ class Evaluation(EvaluationDone):
         found = zip(pairs, counts, values, holm(values), strict=True)
         return [Difference(one.run, other.run, *count, p, adjusted) for (one, other), count, p, adjusted in found]
 
+    def number_differences(self) -> list[tuple[NumberDifference, float]]:
+        """Each two of several networks that predict numbers, and each with the average; p adjusted beside each."""
+        pairs = [] if not self.networks else list(combinations(self.members, 2))
+        found = [
+            number_results.difference((one.run, other.run), one.numbers, other.numbers)
+            for one, other in pairs
+            if one.numbers is not None and other.numbers is not None
+        ]
+        return list(zip(found, holm([one.p for one in found]), strict=True))
+
     @property
     def _results(self) -> ImageResults:
         if self.results is None:
@@ -93,7 +106,10 @@ def as_data(done: Evaluation, confusion: bool = False) -> dict[str, Any]:
     alone = _figures(done) | {"classes": list(_classes(done))}
     if confusion and done.results is not None:
         alone["confusion"] = {"classes": list(done.classes), "counts": done.confusion.tolist()}
-    if done.networks:
+    if done.networks and done.numbers is not None:
+        alone["networks"] = [_figures(one) for one in done.networks]
+        alone["differences"] = [one._asdict() | {"adjusted": p} for one, p in done.number_differences()]
+    elif done.networks:
         alone["networks"] = [_figures(one) for one in done.networks]
         alone["differences"] = {name: list(map(_difference, done.differences(name))) for name in RANKS}
     return alone
@@ -102,7 +118,9 @@ def as_data(done: Evaluation, confusion: bool = False) -> dict[str, Any]:
 def _figures(done: Evaluation) -> dict[str, Any]:
     names = [name for name in EvaluationDone.__dataclass_fields__]
     rates = {name: rate.as_data() for name, rate in done.rates.items()}
-    return {"run": done.run, **{name: getattr(done, name) for name in names}, "set": done.where, "rates": rates}
+    return {"run": done.run, **{name: getattr(done, name) for name in names}, "set": done.where, "rates": rates} | (
+        {"numbers": number_results.as_data(done.numbers)} if done.numbers is not None else {}
+    )
 
 
 def _classes(done: Evaluation) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@
 | `features` float32 (N, ...) | `features`, a list of float32 | the layer's activations, channels last |
 | `index` int64 (N,) | `index` | the image's place in the set |
 | `names` | `image` | its name |
-| `labels` int32 (N,) | `label` | its class: a number, or in Parquet a name |
+| `labels` int32 (N,) | `label` | its class: a number, or in Parquet a name; missing where there are no classes |
 | `classes` | in the metadata | the names of the classes |
 | `layer` | in the metadata | what was read |
 """
@@ -63,7 +63,8 @@ def _npz(
         yield add
         index = np.concatenate(places)
         names = np.array([name(int(place)) for place in index])
-        arrays = {"index": index, "names": names, "labels": labels[index], "classes": np.array(classes)}
+        labelled = {"labels": labels[index], "classes": np.array(classes)} if classes else {}
+        arrays = {"index": index, "names": names, **labelled}
         with zipfile.ZipFile(path, "w") as file:
             with file.open("features.npy", "w", force_zip64=True) as member:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(index), *shape[0])}
@@ -85,7 +86,7 @@ def _parquet(
         columns = {
             "index": pa.array(indices),
             "image": pa.array([name(int(place)) for place in indices]),
-            "label": pa.array([classes[number] for number in labels[indices]]),
+            **({"label": pa.array([classes[number] for number in labels[indices]])} if classes else {}),
             "features": vectors(pa, values.reshape(len(values), -1)),
         }
         about = {"layer": layer, "shape": values.shape[1:], "classes": list(classes)}

@@ -7,6 +7,7 @@
 | `rank` | of the label, 1 for the likeliest; of equal probabilities the label comes last |
 | `loss` | -log of the label's probability |
 | `class_1`, `probability_1` ... | the likeliest classes, best first |
+| `target_1`, `prediction_1` ... | of networks that predict numbers, in place of all but the first two |
 | `probabilities` (Parquet) or a column `p:CLASS` a class (CSV) | all probabilities, where they are asked for |
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from netspec.evaluation.evaluation_result import Evaluation
 from netspec.evaluation.image_results import ImageResults
+from netspec.evaluation.number_results import NumberResults
 from netspec.evaluation.table_files import PARQUET, arrow, vectors
 from netspec.machine.atomic_files import replacing, write_whole
 from netspec.machine.names import ESCAPED
@@ -29,10 +31,12 @@ ENDINGS = (".csv", PARQUET)
 
 _AT_ONCE = 1000
 
+Results = ImageResults | NumberResults
+
 
 def write_predictions(path: Path, done: Evaluation) -> None:
     """Write the images of an evaluation; the file's ending says how. Raises NetspecError where that cannot be."""
-    results = done.results
+    results = done.results or done.numbers
     if results is None:
         raise ValueError(f"{done.run} gives no class probabilities")
     if path.suffix == PARQUET:
@@ -41,9 +45,15 @@ def write_predictions(path: Path, done: Evaluation) -> None:
         write_whole(path, _csv(done, results))
 
 
-def _columns(done: Evaluation, results: ImageResults, some: slice) -> dict[str, Any]:
+def _columns(done: Evaluation, results: Results, some: slice) -> dict[str, Any]:
     """The columns of some images, as lists and arrays."""
-    columns: dict[str, Any] = {
+    if isinstance(results, NumberResults):
+        columns: dict[str, Any] = {"index": results.index[some], "image": results.names[some]}
+        for place in range(results.target.shape[1]):
+            columns[f"target_{place + 1}"] = results.target[some, place]
+            columns[f"prediction_{place + 1}"] = results.prediction[some, place]
+        return columns
+    columns = {
         "index": results.index[some],
         "image": results.names[some],
         "label": [done.classes[number] for number in results.label[some]],
@@ -56,14 +66,14 @@ def _columns(done: Evaluation, results: ImageResults, some: slice) -> dict[str, 
     return columns
 
 
-def _pieces(results: ImageResults) -> Iterator[slice]:
+def _pieces(results: Results) -> Iterator[slice]:
     for start in range(0, len(results), _AT_ONCE):
         yield slice(start, start + _AT_ONCE)
 
 
-def _csv(done: Evaluation, results: ImageResults) -> Iterator[bytes]:
+def _csv(done: Evaluation, results: Results) -> Iterator[bytes]:
     """The file in pieces, so that no more than one of them is in memory."""
-    every = results.probabilities
+    every = results.probabilities if isinstance(results, ImageResults) else None
     named = [f"p:{name}" for name in done.classes] if every is not None else []
     yield _lines([[*_columns(done, results, slice(0)), *named]])
     for some in _pieces(results):
@@ -77,7 +87,7 @@ def _lines(rows: Any) -> bytes:
     return text.getvalue().encode("utf-8", ESCAPED)
 
 
-def _write_parquet(path: Path, done: Evaluation, results: ImageResults) -> None:
+def _write_parquet(path: Path, done: Evaluation, results: Results) -> None:
     """As row groups of bounded size; what was evaluated is in the schema's metadata, as JSON."""
     pa = arrow()
     about = {"run": done.run, "networks": [one.run for one in done.networks], "set": done.where, "split": done.split}
@@ -86,7 +96,7 @@ def _write_parquet(path: Path, done: Evaluation, results: ImageResults) -> None:
         writer = None
         for some in _pieces(results):
             columns = {name: pa.array(values) for name, values in _columns(done, results, some).items()}
-            if results.probabilities is not None:
+            if isinstance(results, ImageResults) and results.probabilities is not None:
                 columns["probabilities"] = vectors(pa, results.probabilities[some])
             table = pa.table(columns, metadata=metadata)
             writer = writer or pa.parquet.ParquetWriter(aside, table.schema)

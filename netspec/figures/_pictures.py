@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,14 @@ class Joined(Split):
         """As in the split that it is of."""
         split, place = self._at(i)
         return split.read(place)
+
+    def values(self, name: str, indices: Array) -> Array:
+        """As in the splits that they are of."""
+        later = indices >= len(self.first)
+        first = self.first.values(name, indices[~later])
+        found = np.empty((len(indices), *first.shape[1:]), np.float32)
+        found[~later], found[later] = first, self.second.values(name, indices[later] - len(self.first))
+        return found
 
     def at_size(self, pixels: int) -> Split:
         """As in both splits."""
@@ -90,6 +99,14 @@ def _or_grey(images: Split, number: int, spec: Spec) -> Array:
         return picture_of(images.read(number), spec)
     except (BrokenImage, OSError):
         return np.full((PIXELS, PIXELS, 3), 128, np.uint8)
+
+
+def labels_of(images: Split, classes: Sequence[str]) -> list[str]:
+    """The class of each image, or the numbers that are to be predicted of it where it has none; else nothing."""
+    if classes:
+        return [classes[label] for label in images.labels]
+    every = images.numbers
+    return [""] * len(images) if every is None else [", ".join(f"{value:.2g}" for value in row) for row in every]
 
 
 def show(axes: Axes, picture: Array) -> None:

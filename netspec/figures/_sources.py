@@ -54,10 +54,9 @@ def spoken(names: Sequence[str], words: Mapping[str, str]) -> list[str]:
 
 def words_at(path: Path) -> Mapping[str, str]:
     """The words for the classes of a run, or of a checkpoint file, by class. Raises NetspecError."""
-    from netspec.rundir.directory import START
-    from netspec.runners.training.checkpoint import named, read_record, record_from
+    from netspec.runners.training.checkpoint import record_of
 
-    return (record_from(path / START) if path.is_dir() else read_record(named(path))).words
+    return record_of(path).words
 
 
 def run_of(path: Path) -> Path:

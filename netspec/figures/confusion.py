@@ -64,8 +64,9 @@ class ConfusionMatrix(Kind):
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Matrix:
         """See Kind."""
-        from netspec.runners.scoring import evaluate_networks
+        from netspec.runners.scoring import evaluate_networks, need_classes
 
+        need_classes(paths)
         asked = replace(asked_of(self.settings), views=int(self.settings["views"]))
         done = evaluate_networks(paths, asked, listener(tell))
         if done.results is None:

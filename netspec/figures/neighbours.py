@@ -43,6 +43,7 @@ class Nearest:
     layer: str
     among: int
     rows: tuple[tuple[Shown, ...], ...]
+    has_classes: bool = True
 
 
 class NeighbourPictures(Kind):
@@ -50,7 +51,7 @@ class NeighbourPictures(Kind):
 
     The distance is Euclidean, between the activations that the last layer with parameters reads (in AlexNet 4096
     numbers), and the search looks at every one of the training images that take part. A frame tells neighbours of the
-    image's own class from others.
+    image's own class from others. Images without classes have the numbers that are to be predicted under them.
     """
 
     attrs: ClassVar = {
@@ -72,7 +73,7 @@ class NeighbourPictures(Kind):
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Nearest:
         """See Kind."""
         from netspec.evaluation.neighbours import nearest
-        from netspec.figures._pictures import Joined, pictures_of, some_of
+        from netspec.figures._pictures import Joined, labels_of, pictures_of, some_of
         from netspec.runners.streaming import open_images
 
         settings, hear = self.settings, listener(tell)
@@ -95,9 +96,9 @@ class NeighbourPictures(Kind):
             chosen = [tests.part(places[row : row + 1]), trained.part(among[index])]
             pictures = [one for images in chosen for one in pictures_of(images, network.spec)]
             names = [printable(images.name(i)) for images in chosen for i in range(len(images))]
-            labels = [classes[label] for images in chosen for label in images.labels]
+            labels = [text for images in chosen for text in labels_of(images, classes)]
             rows.append(tuple(map(Shown, names, labels, [0.0, *distance.tolist()], pictures)))
-        return Nearest(layer, len(among), tuple(rows))
+        return Nearest(layer, len(among), tuple(rows), bool(classes))
 
     def _features(self, network: Trained, images: Split, asked: Any, hear: Listener) -> tuple[Array, Array, str]:
         """Places of the images that could be read, their features, and what they are the output of."""
@@ -124,6 +125,8 @@ class NeighbourPictures(Kind):
 
     def lines(self, data: Nearest) -> list[str]:
         """How many neighbours are of the image's own class."""
+        if not data.has_classes:
+            return [f"{data.layer}, among {data.among:,} training images"]
         pairs = [one.label == row[0].label for row in data.rows for one in row[1:]]
         told = f"{sum(pairs)} of {len(pairs)} neighbours are of the image's own class"
         return [f"{told}; {data.layer}, among {data.among:,} training images"]
@@ -138,18 +141,19 @@ class NeighbourPictures(Kind):
         for row, line in zip(data.rows, grid, strict=True):
             line[1].set_axis_off()
             for place, (one, axes) in enumerate(zip(row, [line[0], *line[2:]], strict=True)):
-                _draw(axes, one, None if place == 0 else one.label == row[0].label, side)
+                alike = one.label == row[0].label if place and data.has_classes else None
+                _draw(axes, one, place == 0, alike, side)
         figure.suptitle(f"{self.lines(data)[0]}", fontsize=7, x=0.01, ha="left")
         return figure
 
 
-def _draw(axes: Axes, one: Shown, alike: bool | None, side: float) -> None:
-    """A picture with its class; ``alike``: of the test image's class, or None for that one itself."""
+def _draw(axes: Axes, one: Shown, first: bool, alike: bool | None, side: float) -> None:
+    """A picture with its class; ``alike``: of the test image's class, None for that one itself and without classes."""
     from netspec.figures._pictures import show
 
     show(axes, one.picture)
     if alike is not None:
         axes.spines[:].set_color(_style.COLOURS[0 if alike else 1])
         axes.spines[:].set_linewidth(1.2)
-    weight = "bold" if alike is None else "normal"
+    weight = "bold" if first else "normal"
     axes.set_xlabel(_style.shortened(one.label, int(side / 0.05)), fontsize=_style.SMALL, labelpad=2, fontweight=weight)

@@ -65,6 +65,9 @@ class Predictions(Kind):
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> tuple[Seen, ...]:
         """See Kind."""
+        from netspec.runners.scoring import need_classes
+
+        need_classes(paths[:1])
         hear = listener(tell)
         network = trained_at(paths[0], hear, self.settings["devices"])
         return self._files(network) if self.settings["images"] else self._drawn(network, hear)

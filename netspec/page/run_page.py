@@ -15,7 +15,7 @@ from netspec.figures import Picture, picture
 from netspec.page.document import Section, document, folded, image, note, table
 from netspec.report.curves import metrics_of
 from netspec.report.run_labels import Tell, run_labels
-from netspec.report.units import duration, error_name, percent
+from netspec.report.units import duration, error_name, error_value
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, began, summary
 from netspec.rundir.run_files import read_json, read_text
 from netspec.runners.training.checkpoint import record_from
@@ -86,22 +86,33 @@ def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mappi
     devices = {name: value for name, value in images.items() if name == "devices"}
     crossings = drawn("activations", runs, "training error over epochs, and where it reaches 25 per cent")
     photographs = "images with their class and the five likeliest classes"
+    confused = "which classes are taken for which"
     near = "validation images and the training images nearest to them"
+    classes = any(map(_has_classes, runs))
+    several = len(runs) > 1 and classes
     queues = "queues of all devices over one training iteration"
     return [
         Part("results", "Results", lambda: _results(runs, labels), live=True),
         Part("data", "Data", lambda: _data(runs, labels), live=True),
         Part("curves", "Curves", drawn("curves", runs, "loss, errors and learning rate over epochs"), live=True),
-        *([Part("activations", "Epochs to 25 % training error", crossings, live=True)] if len(runs) > 1 else []),
+        *([Part("activations", "Epochs to 25 % training error", crossings, live=True)] if several else []),
         Part("architecture", "Architecture", drawn("architecture", first, "layers by device, and what crosses")),
         Part("filters", "Kernels of the first layer", drawn("filters", runs, "kernels by device and their scores")),
-        Part("predictions", "Predictions", drawn("predictions", first, photographs, **images)),
+        *([Part("predictions", "Predictions", drawn("predictions", first, photographs, **images))] if classes else []),
         Part("neighbours", "Nearest neighbours", drawn("neighbours", first, near, among=_AMONG, **images)),
-        Part("confusion", "Confusion", drawn("confusion", runs, "which classes are taken for which", **images)),
+        *([Part("confusion", "Confusion", drawn("confusion", runs, confused, **images))] if classes else []),
         Part(TIMED, "Time", drawn("timeline", first, queues, _times, **devices)),
         Part("memory", "Memory", drawn("memory", first, "buffers over the steps of an iteration")),
         Part("spec", "Spec and environment", lambda: "\n".join(map(_files, runs, labels))),
     ]
+
+
+def _has_classes(run: Path) -> bool:
+    """Whether it may have some: it does not where it is known to have been trained on images without classes."""
+    try:
+        return bool(record_from(run / START).classes)
+    except NetspecError:
+        return True
 
 
 def _inches(svg: bytes) -> float:
@@ -126,7 +137,7 @@ def _results_table(there: Sequence[tuple[str, RunSummary]]) -> str:
             one.status,
             one.epoch,
             f"{one.iteration:,} of {one.total_iterations:,}",
-            *(percent(one.best[name]) if name in one.best else "" for name in names),
+            *(error_value(name, one.best[name]) if name in one.best else "" for name in names),
             duration(one.seconds),
         )
         for label, one in there
@@ -147,9 +158,9 @@ def _data(runs: Sequence[Path], labels: Sequence[str]) -> str:
         images = [f"{record.data[split].get('images', 0):,}" if split in record.data else "" for split in _SPLITS]
         seen = f"{metrics_of(run).iteration * record.batch:,}"
         where = source.get("path") or source.get("type", "")
-        rows.append((label, where, *images, f"{len(record.classes):,}", seen))
+        rows.append((label, where, *images, f"{len(record.classes):,}" if record.classes else "none", seen))
         named = (f"{name}  {record.words.get(name, '')}".rstrip() for name in record.classes)
-        parts.append(folded(f"{label}: classes", "\n".join(named)))
+        parts += [folded(f"{label}: classes", "\n".join(named))] if record.classes else []
     columns = ["run", "images from", "training images", "validation images", "classes", "images seen"]
     return table(columns, rows, right=columns[2:]) + "\n".join(parts)
 

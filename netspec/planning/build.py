@@ -16,6 +16,11 @@ from netspec.planning.shards import Shard
 from netspec.planning.update import Update
 from netspec.spec.types import Spec
 
+NUMBERS = "prediction"
+"""The output of a cost layer that holds the network's answer where that is numbers, (N, K)."""
+ANSWERS = ("probs", NUMBERS)
+"""The outputs of cost layers that hold the network's answer; ``probs`` are probabilities of classes."""
+
 
 def build(
     spec: Spec,
@@ -82,9 +87,10 @@ def _plan(builder: Builder) -> Plan:
     flops = _flops(builder)
     shards = [shard for group in network.shards for shard in group]
     costs = [shard for shard in shards if shard.layer.reports]
-    probs = [shard.outputs["probs"].key for shard in costs if "probs" in shard.outputs]
-    if not probs and network.phase == "predict":
-        probs = [next(iter(shards[-1].outputs.values())).key]
+    answers = [shard.outputs[name].key for shard in costs for name in ANSWERS if name in shard.outputs]
+    numbers = bool(answers) and answers[-1].of.tensor == NUMBERS
+    if not answers and network.phase == "predict":
+        answers = [next(iter(shards[-1].outputs.values())).key]
     reports = {s.outputs["report"].key: s.layer.reports for s in costs if "report" in s.outputs}
     return Plan(
         name=network.spec.name,
@@ -98,8 +104,9 @@ def _plan(builder: Builder) -> Plan:
         crossings=tuple(builder.crossings),
         initial=builder.initial,
         reports=reports,
-        probs=probs[-1] if probs else None,
+        answer=answers[-1] if answers else None,
         rated=builder.rates.rated if network.phase == "train" else (),
+        numbers=numbers,
     )
 
 

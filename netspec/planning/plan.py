@@ -212,8 +212,9 @@ class Plan:
     """A Spec resolved for one phase and batch; made without a device, printable, serialisable.
 
     ``initial`` gives for each stored tensor how it starts: an initialiser with its fans, or a plain value. ``reports``
-    names the sums of each cost layer's report. ``probs`` is what predict reads: the last cost layer's. ``rated``
-    are the parameters whose rates the schedule may set apart, see netspec.planning.rates.
+    names the sums of each cost layer's report. ``answer`` is what predict reads, the last cost layer's, and ``numbers``
+    says that these are no scores of classes. ``rated`` are the parameters whose rates the schedule may set apart, see
+    netspec.planning.rates.
     """
 
     name: str
@@ -227,8 +228,9 @@ class Plan:
     crossings: tuple[Crossing, ...]
     initial: Mapping[TensorKey, Mapping[str, Any]]
     reports: Mapping[BufferKey, tuple[str, ...]]
-    probs: BufferKey | None
+    answer: BufferKey | None
     rated: tuple[TensorKey, ...] = ()
+    numbers: bool = False
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)

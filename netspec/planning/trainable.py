@@ -13,6 +13,7 @@ from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.planning.build import build
 from netspec.planning.plan import Plan
+from netspec.registry import layer_types
 from netspec.schedules import schedule_types
 from netspec.spec.patterns import matches
 from netspec.spec.train_section import patterns_of
@@ -23,13 +24,14 @@ CHANNELS = (1, 3)
 
 
 class Images(NamedTuple):
-    """How many images a run has to train and to validate with, and of how many classes."""
+    """How many images a run has to train and to validate with, and of how many classes or with how many numbers."""
 
     train: int
     val: int
     classes: int
     where: str
     arrays: Mapping[str, ArrayKind] | None = None
+    numbers: int | None = None
 
 
 def check(spec: Spec) -> tuple[str, ...]:
@@ -49,13 +51,15 @@ def check(spec: Spec) -> tuple[str, ...]:
         problems += _parameters(spec, plan) if phase == "train" else ()
     problems += _inputs(spec)
     drawn = drawn_images(spec)
-    pictures = () if _named(spec) else _one_of_each(spec)
+    pictures = () if _named(spec) else _what_source_has(spec)
     unsuited = list(problems_with(spec, drawn, outputs) if drawn else pictures)
     if "data.source" in spec.marks:
         problems += unsuited
     if problems:
         raise SpecError(sorted(dict.fromkeys(problems), key=_place))
     remarks = [f"without --data: {problem.message}" for problem in unsuited]
+    if _numbers(spec) is not None and spec.data.mirror:
+        remarks.append("images are mirrored, and their numbers stay as they are")
     if spec.train.init_from is not None and spec.train.init_from.path is None:
         remarks.append("without --init-from: every layer starts from its initialiser")
     return tuple(remarks)
@@ -63,7 +67,7 @@ def check(spec: Spec) -> tuple[str, ...]:
 
 def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[Problem]:
     """What does not fit in so many images and classes; ``outputs`` is None where the network does not say."""
-    yield from set_problems(spec, images.arrays)
+    yield from set_problems(spec, images.arrays, images.numbers)
     if images.train < spec.train.batch:
         message = f"{images.train:,} training images do not fill a batch of {spec.train.batch:,}"
         yield Problem(_mark(spec, "train.batch"), message, "lower train.batch")
@@ -92,13 +96,23 @@ def _sequences(spec: Spec) -> Iterator[Problem]:
 def drawn_images(spec: Spec) -> Images | None:
     """The images of a source that draws them; None where they must be looked for."""
     counts = source_types()[spec.data.source["type"]].counts(spec.data.source)
-    return None if counts is None else Images(*counts, spec.data.source["type"])
+    return None if counts is None else Images(*counts, spec.data.source["type"], numbers=_numbers(spec))
 
 
 def count_outputs(plan: Plan) -> int | None:
     """How many classes the network tells apart, from its plan for prediction; None where it gives no such scores."""
-    shape = plan.buffers[plan.probs].shape if plan.probs else ()
-    return shape[-1] if len(shape) == 2 else None
+    shape = plan.buffers[plan.answer].shape if plan.answer else ()
+    return shape[-1] if len(shape) == 2 and not plan.numbers else None
+
+
+def target_of(spec: Spec, plan: Plan) -> str | None:
+    """The network input that the numbers of the answer are compared with; None where there is none."""
+    if not plan.numbers or plan.answer is None or plan.answer.of.layer is None:
+        return None
+    layer = spec.layer(plan.answer.of.layer)
+    names = layer_types()[layer.type].inputs
+    found = (one.source for name, one in zip(names, layer.inputs, strict=False) if name == "target")
+    return next((source for source in found if source in spec.inputs), None)
 
 
 class Roles(NamedTuple):
@@ -133,7 +147,7 @@ class Read(NamedTuple):
 
 def inputs_read(spec: Spec) -> Read:
     """What training and evaluation read for the network. Raises SpecError where it cannot be fed."""
-    if problems := [*_inputs(spec), *(() if _named(spec) else _one_of_each(spec))]:
+    if problems := [*_inputs(spec), *(() if _named(spec) else _what_source_has(spec))]:
         raise SpecError(problems)
     images, labels, values, _ = roles(spec)
     shapes = {name: one.shape for name, one in spec.inputs.items()}
@@ -144,8 +158,17 @@ def inputs_read(spec: Spec) -> Read:
 
 def reads_one_image(spec: Spec) -> bool:
     """Whether an image, or a sequence, is all that the network needs for an answer."""
-    images, _, values, others = roles(spec)
-    return len(images) == 1 and not values and not others
+    return answered_from(spec) == set(roles(spec).images[:1])
+
+
+def answered_from(spec: Spec) -> set[str]:
+    """The network inputs that an answer is made of: all but labels and targets, which cost layers alone read."""
+    found = set[str]()
+    for layer in spec.layers:
+        cls = layer_types()[layer.type]
+        absent = {place for place, name in enumerate(cls.inputs) if name in cls.optional}
+        found |= {one.source for place, one in enumerate(layer.inputs) if place not in absent}
+    return found & spec.inputs.keys()
 
 
 def only_image(spec: Spec) -> str:
@@ -160,13 +183,36 @@ def _named(spec: Spec) -> bool:
     return source_types()[spec.data.source["type"]].named
 
 
+def _numbers(spec: Spec) -> int | None:
+    """How many numbers the source has for each image in place of a class; 0 where its files say."""
+    return source_types()[spec.data.source["type"]].numbers
+
+
+def _what_source_has(spec: Spec) -> Iterator[Problem]:
+    """What of the inputs does not fit the kind of source."""
+    numbers = _numbers(spec)
+    return _one_of_each(spec) if numbers is None else _image_and_numbers(spec, numbers)
+
+
+def _image_and_numbers(spec: Spec, numbers: int) -> Iterator[Problem]:
+    """What sources of images with numbers need."""
+    images, labels, values, others = roles(spec)
+    if len(images) != 1 or len(values) != 1 or labels or others:
+        message = f"'{spec.data.source['type']}' has images with numbers to be predicted; there are: {_listed(spec)}"
+        yield Problem(_mark(spec, "inputs"), message, "one image, and one float32 input [K] that an mse layer reads")
+    elif numbers and spec.inputs[values[0]].shape != (numbers,):
+        has = f"'{values[0]}' has the shape {list(spec.inputs[values[0]].shape)}"
+        mark = _mark(spec, f"inputs.{values[0]}.shape", "inputs")
+        yield Problem(mark, f"{has}, and the data {numbers} numbers for each image", f"shape: [{numbers}]")
+
+
 def _one_of_each(spec: Spec) -> Iterator[Problem]:
-    """What all sources but those of named arrays need."""
+    """What sources of images with classes need."""
     images, labels, values, others = roles(spec)
     if len(images) != 1 or len(labels) != 1 or values or others:
         image = "an image of shape [height, width, channels], or a sequence of [frames, height, width, channels],"
         needed = f"training takes {image} in float32 and a label in int32"
-        remedy = "as in alexnet.yaml; other inputs need data.source: arrays"
+        remedy = "as in alexnet.yaml; numbers to be predicted need data.source: table, other inputs arrays"
         yield Problem(_mark(spec, "inputs"), f"{needed}; there are: {_listed(spec)}", remedy)
 
 
@@ -174,10 +220,15 @@ def _listed(spec: Spec) -> str:
     return ", ".join(f"{name} {list(one.shape)} {one.dtype}" for name, one in spec.inputs.items())
 
 
-def set_problems(spec: Spec, arrays: Mapping[str, ArrayKind] | None) -> Iterator[Problem]:
-    """What of a set does not fit the network's inputs; ``arrays`` None: it has images and labels."""
+def set_problems(
+    spec: Spec, arrays: Mapping[str, ArrayKind] | None, numbers: int | None = None
+) -> Iterator[Problem]:
+    """What of a set does not fit the network's inputs.
+
+    ``arrays`` None: it has images, each with a label or with so many ``numbers``.
+    """
     if arrays is None:
-        yield from _one_of_each(spec)
+        yield from _one_of_each(spec) if numbers is None else _image_and_numbers(spec, numbers)
         return
     found = roles(spec)
     for name, one in spec.inputs.items():
@@ -192,7 +243,7 @@ def _fits(name: str, shape: tuple[int, ...], array: ArrayKind, found: Roles) -> 
     if name in found.labels:
         return not array.shape and array.dtype.startswith(("int", "uint"))
     if name in found.values:
-        return array.shape == shape and array.dtype in ("float32", "float64")
+        return (array.shape or (1,)) == shape and array.dtype in ("float32", "float64")
     whole = array.shape if array.shape[-1:] in ((1,), (3,)) else (*array.shape, 1)
     fitting = len(whole) == len(shape) and (len(shape) == 3 or whole[0] >= shape[0])
     return array.dtype == "uint8" and fitting
@@ -208,7 +259,7 @@ def _inputs(spec: Spec) -> Iterator[Problem]:
     for name in others:
         message = f"'{name}' is of whole numbers, as labels are, and has the shape {list(spec.inputs[name].shape)}"
         yield Problem(spec.inputs[name].mark, message, "float32 for images and numbers")
-    if len(labels) != 1 and _named(spec):
+    if len(labels) > 1 and _named(spec):
         yield Problem(_mark(spec, "inputs"), f"training takes one label in int32; there are: {_listed(spec)}")
     for name in images:
         yield from _image(spec, name)

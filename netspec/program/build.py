@@ -36,7 +36,7 @@ def lower(
     lowering = Lowering(plan, kinds, team_sizes, seed, without, measured, capabilities)
     steps = [lowering.lower(step) for step in plan.steps]
     layers = {place: shard.instance for place, shard in plan.by_place().items()}
-    kept = plan.probs if plan.phase != "train" else None
+    kept = plan.answer if plan.phase != "train" else None
     if fused:
         steps = fuse(steps, lowering.buffers, layers, kinds, kept)
     used = {region.buffer for step in steps for region in step.args.values()}

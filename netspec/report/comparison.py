@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec.errors import NetspecError, Problem, SpecError
-from netspec.report.units import duration, error_name, percent
+from netspec.report.units import duration, error_name, error_title, error_value
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
 from netspec.rundir.metrics import RECENT, Metrics, read_metrics
 from netspec.rundir.run_files import Damaged, read_json, read_text
@@ -113,14 +113,15 @@ def _results(folder: Path, metrics: Metrics) -> dict[str, str]:
     timed = [(speed, seconds) for speed, seconds in timed if math.isfinite(speed + seconds)]
     if total := sum(seconds for _, seconds in timed):
         found["images a second"] = f"{sum(speed * seconds for speed, seconds in timed) / total:,.1f}"
-    return found | {f"best {error_name(name)} error": percent(value, 2) for name, value in run.best.items()}
+    return found | {f"best {error_title(name)}": error_value(name, value, 2) for name, value in run.best.items()}
 
 
 def _evaluations(metrics: Metrics) -> dict[str, str]:
     found = {}
     for line in metrics.evaluations:
-        errors = {name: value for name, value in (line.get("errors") or {}).items() if value is not None}
-        texts = (f"{error_name(name)} {percent(value, 2)}" for name, value in errors.items())
+        measured = line.get("errors") or {"loss": line.get("loss")}
+        errors = {name: value for name, value in measured.items() if value is not None}
+        texts = (f"{error_name(name)} {error_value(name, value, 2)}" for name, value in errors.items())
         found[f"epoch {line['epoch']}"] = ", ".join(texts)
     return found
 

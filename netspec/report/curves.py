@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from netspec.errors import NetspecError
 from netspec.report.run_labels import run_labels
-from netspec.report.units import error_name
+from netspec.report.units import error_title, is_share
 
 if TYPE_CHECKING:
     from netspec.rundir.metrics import Metrics
@@ -52,7 +52,7 @@ def panels(folders: Sequence[Path], labels: Sequence[str] = ()) -> tuple[list[Pa
     errors = dict.fromkeys(name for one in runs for name in (*one.iterations.errors, *_evaluated(one)))
     made = [
         Panel("loss", tuple(_series(names, runs, "loss"))),
-        *(Panel(f"{error_name(name)} error", tuple(_series(names, runs, name)), percent=True) for name in errors),
+        *(Panel(error_title(name), tuple(_series(names, runs, name)), percent=is_share(name)) for name in errors),
         Panel("learning rate", tuple(_series(names, runs, "learning_rate"))),
     ]
     return [panel for panel in made if panel.series], [line for one in runs for line in one.faults]

@@ -21,18 +21,18 @@ def networks(done: Evaluation) -> list[Table | str]:
     if done.results is None:
         return []
     errors = [f"{error_name(name)} error (95 %)" for name in RANKS]
-    columns, labels = ["", "network", "loss", *errors], _labels(done)
+    columns, labels = ["", "network", "loss", *errors], labels_of(done)
     rows = []
     for one in done.members:
         label = labels[one.run] if done.networks else ""
-        rows.append([label, _name(one), f"{one.loss:.4g}", *map(with_interval, one.rates.values())])
+        rows.append([label, network_name(one), f"{one.loss:.4g}", *map(with_interval, one.rates.values())])
     explained = "95 %: Wilson's score interval, for images drawn at random"
     return [table(columns, rows, right=columns[2:], fold=["network"]), explained]
 
 
 def differences(done: Evaluation) -> list[Table | str]:
     """Each two networks on the same images: whether they differ by more than noise."""
-    labels, parts = _labels(done), list[Table | str]()
+    labels, parts = labels_of(done), list[Table | str]()
     for measure in RANKS if done.networks else ():
         found = done.differences(measure)
         name = error_name(measure)
@@ -92,7 +92,7 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _labels(done: Evaluation) -> dict[str, str]:
+def labels_of(done: Evaluation) -> dict[str, str]:
     """What each network is called in the tables of differences, by its run."""
     numbered = {one.run: str(number) for number, one in enumerate(done.networks, start=1)}
     return {**numbered, done.run: "average"}
@@ -104,5 +104,6 @@ def _told(done: Evaluation, name: str) -> str:
     return f"{printable(name)}: {printable(words)}" if words else printable(name)
 
 
-def _name(done: Evaluation) -> str:
+def network_name(done: Evaluation) -> str:
+    """Its run as seen from here, or the average's name."""
     return done.run if done.networks else printable(nearer(done.run))

@@ -25,7 +25,7 @@ def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
     if tracker.loss is not None:
         parts.append((0, f"loss {tracker.loss:.4g}"))
     for rank, (name, value) in enumerate(tracker.errors.items(), start=2):
-        parts.append((rank * 2, f"{units.error_name(name)} error {units.percent(value)}"))
+        parts.append((rank * 2, f"{units.error_title(name)} {units.error_value(name, value)}"))
     parts.append((7, f"rate {last.learning_rate:.3g}"))
     parts.append((3, f"{units.rate(tracker.images_per_second)} img/s"))
     parts.append((8, f"waiting for data {units.percent(tracker.waited, 0)}"))
@@ -89,7 +89,8 @@ def _learned(tracker: Tracker) -> list[str]:
         lines.append(f"learned: training loss {tracker.first_loss:.4g} at first, {tracker.loss:.4g} at the end")
     if tracker.evaluations:
         last = tracker.evaluations[-1]
-        lines.append(f"         {last.split}: {units.errors(last.errors)} over {_many(last.images, 'image')}")
+        measured = units.errors(last.errors or {"loss": last.loss})
+        lines.append(f"         {last.split}: {measured} over {_many(last.images, 'image')}")
     return lines
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netspec._types import Trial
 from netspec.report.tables import Table, table
-from netspec.report.units import duration, error_name
+from netspec.report.units import duration, error_title, is_share
 
 NOTE = "mean ± standard deviation over the runs (n - 1 in its denominator); se: standard error of the mean"
 
@@ -72,11 +72,11 @@ def _row(group: str, runs: Sequence[Trial]) -> Row:
 def as_table(rows: Sequence[Row]) -> Table:
     """For people; the last column but one tells the first error's distance from the first row."""
     names = _names(rows)
-    columns = ["net", "runs", *(name if name == "loss" else f"{error_name(name)} error" for name in names)]
+    columns = ["net", "runs", *map(error_title, names)]
     columns += ["against the first"] * (len(rows) > 1) + ["took"]
     lines = []
     for row in rows:
-        found = [_text(row.results.get(name), name != "loss") for name in names]
+        found = [_text(row.results.get(name), is_share(name)) for name in names]
         apart = [_apart(row, rows[0], names)] * (len(rows) > 1)
         lines.append((row.group, f"{row.finished} of {len(row.runs)}", *found, *apart, duration(row.seconds)))
     return table(columns, lines, right=columns[1:], fold=["net"], drop=["took", "loss"])
@@ -101,21 +101,24 @@ def _names(rows: Sequence[Row]) -> list[str]:
     return sorted(names, key=lambda name: name == "loss")
 
 
-def _text(one: Spread | None, is_share: bool) -> str:
+def _text(one: Spread | None, share: bool) -> str:
     if one is None:
         return "-"
-    scale, digits, unit = (100, 2, " %") if is_share else (1, 4, "")
+    scale, digits, unit = (100, 2, " %") if share else (1, 4, "")
     if one.sd is None or one.se is None:
         return f"{scale * one.mean:.{digits}f}{unit}"
     return f"{scale * one.mean:.{digits}f} ± {scale * one.sd:.{digits}f}{unit} (se {scale * one.se:.{digits}f})"
 
 
 def _apart(row: Row, first: Row, names: Sequence[str]) -> str:
-    """How far a row's first error lies from that of the first row, in points, with the standard error of that."""
+    """How far a row's first error lies from that of the first row, of shares in points, with the standard error."""
     if row is first or not names or names[0] == "loss":
         return ""
     one, other = row.results.get(names[0]), first.results.get(names[0])
     if one is None or other is None:
         return "-"
-    text = f"{100 * (one.mean - other.mean):+.2f}"
-    return text if one.se is None or other.se is None else f"{text} (se {100 * math.hypot(one.se, other.se):.2f})"
+    scale, digits = (100, 2) if is_share(names[0]) else (1, 4)
+    text = f"{scale * (one.mean - other.mean):+.{digits}f}"
+    if one.se is None or other.se is None:
+        return text
+    return f"{text} (se {scale * math.hypot(one.se, other.se):.{digits}f})"

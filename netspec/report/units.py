@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from netspec.contract.metrics import is_distance
 from netspec.machine.names import shell_word
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -66,9 +67,24 @@ def error_name(name: str) -> str:
     return f"top-{rank}" if rank != name and rank.isdigit() else name
 
 
+def is_share(name: str) -> bool:
+    """Whether an error of that name is a share of images, and not a loss or a distance."""
+    return name != "loss" and not is_distance(name)
+
+
+def error_title(name: str) -> str:
+    """``top-1 error`` for top1, ``rmse`` for rmse."""
+    return f"{error_name(name)} error" if is_share(name) else name
+
+
+def error_value(name: str, value: float, digits: int = 1) -> str:
+    """``37.5 %``, or ``0.0683`` of what is no share."""
+    return percent(value, digits) if is_share(name) else f"{value:.3g}"
+
+
 def errors(values: Mapping[str, float]) -> str:
     """``top-1 error 37.5 %, top-5 error 17.0 %``"""
-    return ", ".join(f"{error_name(name)} error {percent(value)}" for name, value in values.items())
+    return ", ".join(f"{error_title(name)} {error_value(name, value)}" for name, value in values.items())
 
 
 def shape(sizes: tuple[int, ...]) -> str:

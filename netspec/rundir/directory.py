@@ -142,7 +142,8 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of the list of runs: ``best`` validation errors by name, ``nbytes`` on disk, ``seconds`` at work.
+    """One line of the list of runs: ``best`` validation errors by name, or the loss, ``nbytes`` on disk, ``seconds``
+    at work.
 
     ``faults`` says, in a line each, what in its files is not what a run writes.
     """
@@ -180,7 +181,7 @@ def summarise(folder: Path, metrics: Metrics) -> RunSummary:
         iteration=metrics.iteration,
         total_iterations=metrics.starts[-1].get("total_iterations", 0) if metrics.starts else 0,
         epoch=max(epochs, default=0),
-        best=_best(line.get("errors") or {} for line in metrics.evaluations),
+        best=_best(line.get("errors") or {"loss": line.get("loss")} for line in metrics.evaluations),
         nbytes=sum(_sizes(folder)),
         started=began(folder),
         seconds=metrics.seconds,

@@ -1,8 +1,8 @@
 """metrics.jsonl: what a run measured, one JSON object a line, appended as it happens.
 
 Every line has ``event`` and ``time`` (seconds since 1970). Names and meanings stay; new keys may be added. Errors are
-shares in [0, 1]; a number that is not finite is null. ``epoch`` and ``iteration`` count finished ones, except that an
-``iteration`` line names the epoch in progress, from 1.
+shares in [0, 1] (top1, top5), rmse and mae distances in the target's units; a number that is not finite is null.
+``epoch`` and ``iteration`` count finished ones, except that an ``iteration`` line names the epoch in progress, from 1.
 
 | event | keys |
 |---|---|

@@ -13,7 +13,7 @@ from netspec.runners.execution.bound import BoundProgram, Host
 
 
 class Results:
-    """Cost layers' sums, the devices' verdicts and, but for training, the probabilities; a block of memory a device."""
+    """Cost layers' sums, the devices' verdicts and, but for training, the network's answer; a block a device."""
 
     def __init__(self, bound: BoundProgram) -> None:
         self.hosts: dict[BufferKey, Host] = {}
@@ -34,7 +34,7 @@ class Results:
 def handed_over(bound: BoundProgram) -> list[BufferKey]:
     """The buffers that a Session reads after an iteration."""
     plan = bound.program.plan
-    answer = [plan.probs] if plan.phase != "train" and plan.probs else []
+    answer = [plan.answer] if plan.phase != "train" and plan.answer else []
     return [*answer, *plan.reports, *plan.keys("verdict", "overflow")]
 
 

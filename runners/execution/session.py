@@ -138,13 +138,13 @@ class Session:
         return self.finish("eval")
 
     def predict(self, arrays: Mapping[str, Host], valid: int) -> Host:
-        """Probabilities (valid, classes) of an unlabelled batch."""
+        """The network's answer to an unlabelled batch: probabilities (valid, classes), or numbers (valid, K)."""
         self.stage(arrays, "predict")
         self.start(0, valid, phase="predict")
         self._runner("predict").finish()
-        probs = self.probs("predict", valid)
-        assert probs is not None
-        return probs
+        answer = self.answer("predict", valid)
+        assert answer is not None
+        return answer
 
     # The same in three parts ----------------------------------------------------------------------------------------
 
@@ -177,10 +177,10 @@ class Session:
             return ()
         return RateTable(self.plans[phase].rated, self.spec.train.ema is not None).values(rates)
 
-    def probs(self, phase: Phase, valid: int) -> Host | None:
-        """The probabilities (valid, classes) of the batch that has been finished; None in training, and where the
-        network has no such output."""
-        key = self.plans[phase].probs
+    def answer(self, phase: Phase, valid: int) -> Host | None:
+        """The network's answer to the batch that has been finished, one row an example; None in training, and where
+        the network has no such output."""
+        key = self.plans[phase].answer
         return None if key is None or phase == "train" else self._runner(phase).read(key)[:valid].copy()
 
     def news(self) -> list[str]:

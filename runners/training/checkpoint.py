@@ -22,6 +22,7 @@ import numpy as np
 from netspec.errors import NetspecError
 from netspec.machine.atomic_files import write_whole
 from netspec.registry import Plugin
+from netspec.rundir.directory import START
 from netspec.rundir.run_files import Damaged, as_object, opened, read_json
 from netspec.runners.training import tensor_file
 
@@ -33,7 +34,7 @@ Tensors = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The latest evaluation: the iteration it was made at, mean loss, and errors in [0, 1] by name."""
+    """The latest evaluation: the iteration it was made at, mean loss, and errors by name."""
 
     iteration: int
     loss: float
@@ -180,6 +181,11 @@ def _record(path: Path, metadata: Mapping[str, str]) -> tuple[Record, dict[str, 
 def record_text(record: Record) -> str:
     """The record as JSON; maps keep their order, in which augmentations are applied."""
     return json.dumps(asdict(record))
+
+
+def record_of(path: Path) -> Record:
+    """What a run's folder, or a checkpoint file, says of the run. Raises NetspecError."""
+    return record_from(path / START) if path.is_dir() else read_record(named(path))
 
 
 def record_from(path: Path) -> Record:

@@ -25,7 +25,7 @@ _SHOW_EVERY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Mean loss and errors in [0, 1] by name, of how many images, each seen in how many views, and the seconds."""
+    """Mean loss and errors by name, of how many images, each seen in how many views, and the seconds."""
 
     loss: float
     errors: dict[str, float]

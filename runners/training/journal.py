@@ -12,6 +12,7 @@ from netspec import events
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener
 from netspec.machine.cleanup import on_exit
+from netspec.report.units import is_share
 from netspec.rundir.directory import RunDirectory
 from netspec.rundir.json_lines import Lines
 from netspec.rundir.metrics import FILE, as_line
@@ -147,4 +148,5 @@ def _place(epoch: int, iteration: int) -> str:
 
 
 def _measured(loss: float, errors: Mapping[str, float]) -> str:
-    return ", ".join([f"loss {loss:.4f}", *(f"{name} {value:.2%}" for name, value in errors.items())])
+    told = (f"{name} {value:.2%}" if is_share(name) else f"{name} {value:.4g}" for name, value in errors.items())
+    return ", ".join([f"loss {loss:.4f}", *told])

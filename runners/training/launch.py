@@ -121,10 +121,11 @@ def open_data(spec: Spec, workers: int | None, journal: Journal, origin: Origin 
     source, outputs = open_dataset(spec.data, spec.train.seed), count_outputs(build(spec, "predict", 1))
     for note in (*source.notes, workers_note(spec.data.workers if workers is None else workers)):
         journal.note(note)
-    found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where, source.train.arrays)
+    found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)
+    found = found._replace(arrays=source.train.arrays, numbers=source.train.number_count)
     problems = list(problems_with(spec, found, outputs))
     if source.val is not None and not problems:
-        problems += set_problems(spec, source.val.arrays)
+        problems += set_problems(spec, source.val.arrays, source.val.number_count)
     if problems:
         raise SpecError(problems)
     journal.note(unused_outputs(source, outputs))
@@ -213,7 +214,8 @@ def _other_code(origin: Origin | None, made_by: MadeBy) -> list[str]:
 def _describe_run(folder: RunDirectory, settled: Settled, data: Data, session: Session, record: Record) -> None:
     """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
     folder.write_specs(settled.text, resolved(settled.spec))
-    folder.write_classes(data.source.classes)
+    if data.source.classes:
+        folder.write_classes(data.source.classes)
     if (image := inputs_read(settled.spec).image) is not None:
         write_whole(folder.path / MEAN, [_npy(session.store.tensor(f"{image}.mean"))])
     if record.iteration or record.init_from:  # this run can go on without the file that it began from

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec._types import Binding
-from netspec.data.layout import source_from_path
+from netspec.data.layout import source_from_path, table_at
 from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, SpecError
 from netspec.runners.training import resume
@@ -126,7 +126,9 @@ def with_data(spec: Spec, data: str | Path | None, evaluated: bool = False) -> S
     """The spec with ``--data``: a folder or an archive in place of its source, of images to train on or to evaluate."""
     if data is None:
         return spec
-    return replace(spec, data=replace(spec.data, source=complete(source_from_path(data, evaluated), source_types())))
+    numbers = source_types()[spec.data.source["type"]].numbers is not None
+    found = (table_at(data) if numbers else None) or source_from_path(data, evaluated)
+    return replace(spec, data=replace(spec.data, source=complete(found, source_types())))
 
 
 def with_start(spec: Spec, path: str | Path | None) -> Spec:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netspec.data.dataset import Dataset
 from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
@@ -199,9 +201,10 @@ def check_batch(record: Record, batch: int) -> None:
 
 
 def fingerprint(source: Dataset) -> dict[str, Any]:
-    """What tells one set of images from another, wherever it lies: counts, labels and a sample of the names."""
+    """What tells one set of images from another, wherever it lies: counts, labels or numbers, some of the names."""
     splits = {"train": source.train, "val": source.val}
-    return {name: _split_print(split) for name, split in splits.items() if split is not None}
+    more = _numbers_print if not source.classes else lambda split: {}
+    return {name: _split_print(split) | more(split) for name, split in splits.items() if split is not None}
 
 
 def _split_print(split: Split) -> dict[str, int]:
@@ -209,6 +212,15 @@ def _split_print(split: Split) -> dict[str, int]:
     step = max(1, count // _NAMES_SAMPLED)
     names = "\n".join(split.name(i) for i in range(0, count, step))
     return {"images": count, "labels": zlib.crc32(split.labels.tobytes()), "names": zlib.crc32(names.encode())}
+
+
+def _numbers_print(split: Split) -> dict[str, int]:
+    """What tells one set of numbers from another: all of a table's, a sample of those in arrays."""
+    if split.numbers is not None:
+        return {"numbers": zlib.crc32(split.numbers.tobytes())}
+    names = sorted(name for name, kind in (split.arrays or {}).items() if kind.dtype.startswith("float"))
+    some = np.arange(0, len(split), max(1, len(split) // _NAMES_SAMPLED))
+    return {"numbers": zlib.crc32(b"".join(split.values(name, some).tobytes() for name in names))}
 
 
 def check_data(record: Record, found: Mapping[str, Any], source: Dataset) -> None:

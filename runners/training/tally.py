@@ -1,15 +1,17 @@
-"""Accumulates the reports of cost layers over batches: mean loss and error rates."""
+"""Accumulates the reports of cost layers over batches: mean loss, error rates and mean distances."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from netspec.contract.metrics import mean_of
 
 Reports = Mapping[str, Mapping[str, float]]
 _NOT_ERRORS = ("loss", "count", "weight")
 
 
 class Tally:
-    """Adds reports up: ``loss`` is the weighted sum of the cost layers' means, ``errors`` shares by name.
+    """Adds reports up: ``loss`` is the weighted sum of the cost layers' means, ``errors`` by name are means too.
 
     The last cost layer's errors have their plain names (top1, top5), since it is the network's answer; those of others
     before it are ``layer.top1``.
@@ -41,10 +43,10 @@ class Tally:
 
     @property
     def errors(self) -> dict[str, float]:
-        """Each error's share of the images."""
+        """Each error's share of the images, or the mean of distances; see netspec.contract.metrics."""
         found: dict[str, float] = {}
-        for layer, sums in reversed(self._sums.items()):
+        for place, (layer, sums) in enumerate(reversed(self._sums.items())):
             for name, value in sums.items():
                 if name not in _NOT_ERRORS and sums["count"]:
-                    found[f"{layer}.{name}" if name in found else name] = value / sums["count"]
+                    found[f"{layer}.{name}" if place else name] = mean_of(name, value / sums["count"])
         return found

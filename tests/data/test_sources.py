@@ -20,7 +20,7 @@ from netspec.spec.types import DataSpec
 
 
 def test_types_are_found_by_walking_the_folder_and_need_neither_numpy_nor_pil():
-    assert list(source_types()) == ["arrays", "cifar", "folder", "generated", "moving", "tar"]
+    assert list(source_types()) == ["arrays", "cifar", "folder", "generated", "moving", "placed", "table", "tar"]
     code = (
         "import sys; from netspec.data.sources import source_types; source_types();"
         "print([name for name in ('numpy', 'PIL', 'jsonschema') if name in sys.modules])"

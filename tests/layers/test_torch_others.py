@@ -173,3 +173,20 @@ def test_dropout_keeps_its_share(keep: float) -> None:
         assert abs(together - keep * keep) < 0.01
         evaluation = SingleLayer("dropout", {"keep": keep, "mode": mode}, [Tensor(x.shape)], cpu(), phase="eval")
         np.testing.assert_allclose(evaluation.forward({"x": x})["y"], y.mean(), rtol=0.03)
+
+
+@pytest.mark.parametrize(("numbers", "valid", "weight"), [(1, 6, 1.0), (5, 4, 0.3), (70, 6, 1.0)])
+def test_mse(numbers: int, valid: int, weight: float) -> None:
+    x, target = 3 * normal(6, numbers), normal(6, numbers, seed=1)
+    single = SingleLayer("mse", {"weight": weight}, [Tensor(x.shape), Tensor(target.shape)], cpu())
+    forward = single.forward({"x": x, "target": target}, valid=valid)
+    backward = single.backward({"x": x, "target": target, **forward}, valid=valid)
+    answer, wanted = (torch.tensor(one[:valid], requires_grad=True) for one in (x, target))
+    loss = functional.mse_loss(answer, wanted)
+    (weight * loss).backward()
+    sums = [loss.item() * valid, loss.item() * valid, functional.l1_loss(answer, wanted).item() * valid, valid]
+    np.testing.assert_allclose(forward["report"], sums, rtol=1e-5)
+    np.testing.assert_array_equal(forward["prediction"], x)
+    for name, one in (("d_x", answer), ("d_target", wanted)):
+        np.testing.assert_allclose(backward[name][:valid], one.grad, rtol=1e-5, atol=1e-7)
+        assert not backward[name][valid:].any()

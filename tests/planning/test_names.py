@@ -89,7 +89,7 @@ def shape_of(plan: Plan) -> list[Any]:
             for step in plan.steps
         ],
         [buffers[key] for key in plan.reports],
-        buffers.get(plan.probs),  # type: ignore[call-overload]
+        buffers.get(plan.answer),  # type: ignore[call-overload]
     ]
 
 

@@ -54,7 +54,7 @@ def test_eval_and_predict_need_no_gradients_and_predict_no_label() -> None:
         assert not {"backward", "update", "finite"} & {step.op for step in plan.steps}
         assert not any(buffer.role in ("gradient", "momentum") for buffer in plan.buffers.values())
     assert not any(key.of.input == "label" for key in plan.buffers)
-    assert plan.probs == of_layer("loss", "probs", "activation", "left")
+    assert plan.answer == of_layer("loss", "probs", "activation", "left")
 
 
 def test_both_ways_to_write_a_network_give_the_same_plan_up_to_names() -> None:

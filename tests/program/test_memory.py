@@ -61,7 +61,7 @@ def test_what_the_host_reads_after_an_iteration_shares_no_memory() -> None:
     with Session(network(TWO_TOWERS), ["cpu:0", "cpu:1"], phases=("train", "eval", "predict")) as session:
         for phase, program in session.programs.items():
             read = set(handed_over(session.bound(phase)))
-            assert read & program.offsets.keys() <= {program.plan.probs}, phase  # which is kept to the end
+            assert read & program.offsets.keys() <= {program.plan.answer}, phase  # which is kept to the end
             assert {key.role for key in read} == ROLES[phase]
 
 

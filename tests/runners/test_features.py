@@ -74,7 +74,7 @@ def test_of_alexnet_it_is_4096_numbers(spec):
     alexnet = load(spec)
     cut = cut_off(alexnet, last_hidden(network(alexnet)))
     plan = build(cut, "predict", 2)
-    assert plan.buffers[plan.probs].shape[:1] == (2,) and np.prod(plan.buffers[plan.probs].shape) == 2 * 4096
+    assert plan.buffers[plan.answer].shape[:1] == (2,) and np.prod(plan.buffers[plan.answer].shape) == 2 * 4096
     assert "fc8" not in {layer.name for layer in cut.layers}
 
 

@@ -74,7 +74,7 @@ def test_an_evaluation_hands_over_the_probabilities_of_its_batch_while_the_next_
             if number + 1 < len(batches):
                 session.stage(batches[number + 1], "eval")
             outcome = session.finish("eval")
-            np.testing.assert_allclose(session.probs("eval", 6), probs, rtol=1e-6)
+            np.testing.assert_allclose(session.answer("eval", 6), probs, rtol=1e-6)
             losses = -np.log(probs[np.arange(6), one["label"][:6]])
             assert outcome.reports["loss"]["loss"] == pytest.approx(losses.sum(), rel=1e-5)
         assert session.captured("eval")

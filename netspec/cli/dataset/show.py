@@ -73,7 +73,7 @@ def command(
     shown = dataset.train if split == "train" else dataset.val
     if shown is None:
         raise NetspecError(f"{dataset.where}: no validation images")
-    if problems := list(set_problems(described, shown.arrays)):
+    if problems := list(set_problems(described, shown.arrays, shown.number_count)):
         raise SpecError(problems)
     read, count = inputs_read(described), min(images, len(shown))
     if read.image is None:
@@ -110,6 +110,9 @@ def _pixels(batch: Batch, train: Split, spec: Spec, shape: Sequence[int]) -> NDA
 
 
 def _captions(batch: Batch, dataset: Dataset) -> list[str]:
-    """The class of each image, in words where there are some."""
+    """The class of each image, in words where there are some, or the numbers that belong to it."""
+    if not dataset.classes:
+        values = [array for array in batch.named.values() if array.dtype.kind == "f"]
+        return [", ".join(f"{one:.2g}" for array in values for one in array[row].flat) for row in range(batch.valid)]
     names = (dataset.classes[label] for label in batch.label[: batch.valid])
     return [dataset.words.get(name, name) for name in names]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
@@ -75,6 +76,20 @@ def render_motion(shown: MotionClass, size: int, key: tuple[int, int, int], fram
             sprite.paste_on(picture, shifted_x, shifted_y)
         found.append(picture)
     return tuple(found)
+
+
+def render_placed(shown: PictureClass, size: int, key: tuple[int, int, int], place: Sequence[float]) -> Image.Image:
+    """The RGB picture of ``size`` x ``size`` pixels that belongs to (seed, split, index), with its shape at a place.
+
+    ``place``: how far the shape's centre lies to the right and down from the picture's, of the way to its edge.
+    """
+    random = _Random(*key)
+    extent, angle = size * random.between(0.3, 0.45), random.between(0, 2 * math.pi)
+    sprite = _sprite(shown, extent, angle, random)
+    picture = _background(random).resize((size, size), Image.Resampling.BICUBIC)
+    left, top = (round((size * (1 + at) - sprite.outline.width) / 2) for at in place)
+    sprite.paste_on(picture, left, top)
+    return picture
 
 
 class _Sprite(NamedTuple):

@@ -37,8 +37,8 @@ class UnlabelledError(NetspecError):
 class Listing:
     """A split's images before they have labels.
 
-    ``numbers`` holds the index in ``classes`` of each image, int32 (images,); ``with_labels`` makes the split of an
-    array of labels like it. ``empty`` names class folders that hold no image.
+    ``numbers`` holds the index in ``classes`` of each image, int32 (images,), 0 where there are none; ``with_labels``
+    makes the split of an array of labels like it. ``empty`` names class folders that hold no image.
     """
 
     where: str
@@ -51,19 +51,25 @@ class Listing:
 
 
 def assign_labels(listing: Listing, classes: Sequence[str], whose: str) -> Split:
-    """The split with labels that are indices in ``classes``.
+    """The split with labels that are indices in ``classes``; as they are where either has no classes.
 
     Raises NetspecError naming classes that are not among them; ``whose`` says what has those. It is an
     UnlabelledError where all images lie in one folder, as in ``val/images/``, which then is hardly a class.
     """
     import numpy as np
 
+    if not classes or not listing.classes:
+        return _of(listing, listing.numbers)
     known = numbers_by_name(classes)
     unknown = [name for name in listing.classes if name not in known]
     if unknown:
         raise _unknown(listing, describe_unknown(unknown, list(known)), known, whose)
     numbers = np.array([known[name] for name in listing.classes], np.int32)
-    split = listing.with_labels(numbers[listing.numbers])
+    return _of(listing, numbers[listing.numbers])
+
+
+def _of(listing: Listing, labels: Labels) -> Split:
+    split = listing.with_labels(labels)
     split.where = listing.where
     return split
 

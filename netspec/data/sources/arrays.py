@@ -53,7 +53,8 @@ class ArraysSplit(Split):
 
     def values(self, name: str, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Some examples' numbers."""
-        return self._array(name)[indices].astype("float32")
+        found = self._array(name)[indices].astype("float32")
+        return found if found.ndim > 1 else found[:, None]
 
     def _array(self, name: str) -> NDArray[Any]:
         if name not in self._open:
@@ -69,8 +70,9 @@ class Arrays(Source):
     """An array for each network input: ``path/train/INPUT.npy`` and ``path/val/INPUT.npy``, as numpy.save writes them.
 
     The first axis counts examples. Images are uint8 (N, height, width, channels), or (N, height, width) where they are
-    grey, sequences (N, frames, height, width, channels); numbers are float32 or float64 of the input's shape; the one
-    array of whole numbers (N,) has the labels, from 0. Files are mapped to memory, not read as a whole.
+    grey, sequences (N, frames, height, width, channels); numbers, targets among them, are float32 or float64 of the
+    input's shape, or (N,) for one of [1]; an array of whole numbers (N,) has the labels, from 0. There is at most one.
+    Files are mapped to memory, not read as a whole.
     """
 
     type = "arrays"
@@ -98,15 +100,18 @@ class Arrays(Source):
             raise NetspecError(f"{printable(folder)}: arrays of different numbers of examples: {told}")
         kinds = {name: ArrayKind(array.shape[1:], str(array.dtype)) for name, array in found.items()}
         whole = [name for name, kind in kinds.items() if is_label(kind)]
-        if len(whole) != 1:
+        if len(whole) > 1:
             told = ", ".join(f"{name} {list(kind.shape)} {kind.dtype}" for name, kind in kinds.items())
-            rule = "one array of whole numbers has the labels of all examples"
+            rule = "at most one array of whole numbers has the labels of all examples"
             raise NetspecError(f"{printable(folder)}: {rule}; there are: {told}")
+        make = partial(ArraysSplit, folder, kinds)
+        if not whole:
+            return Listing(printable(folder), (), np.zeros(max(counts.values()), np.int32), make)
         labels = np.asarray(found[whole[0]])
         if not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= _MOST_CLASSES:
             raise NetspecError(f"{printable(folder / whole[0])}{SUFFIX}: labels are from 0 to {_MOST_CLASSES - 1:,}")
         names = tuple(str(number) for number in range(int(labels.max()) + 1))
-        return Listing(printable(folder), names, labels.astype(np.int32), partial(ArraysSplit, folder, kinds))
+        return Listing(printable(folder), names, labels.astype(np.int32), make)
 
 
 _MOST_CLASSES = 1_000_000

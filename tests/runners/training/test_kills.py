@@ -52,3 +52,14 @@ def test_a_net_with_state_averages_and_a_schedule_by_hand_too(tmp_path):
     sets = [hand, "train.ema={}"]
     told = kill(tmp_path, 2 if KILLS == 4 else KILLS // 4, spec, *sets, "--plugin", PLUGINS / "centred.py")
     assert "centred1.mean" in told and "fc.weight.average" in told
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_net_that_predicts_numbers_too(tmp_path):
+    spec = tmp_path / "numbers.yaml"
+    text = SPEC.replace("label: {dtype: int32}", "place: {shape: [2]}").replace("units: 3", "units: 2")
+    text = text.replace("softmax_loss, inputs: [fc, label]", "mse, inputs: [fc, place]")
+    text = text.replace("{type: generated, classes: 3, images: 44", "{type: placed, images: 200")
+    spec.write_text(text.replace("epochs: 3", "epochs: 4"))
+    told = kill(tmp_path, 2 if KILLS == 4 else KILLS // 4, spec)
+    assert "fc.weight.momentum" in told
