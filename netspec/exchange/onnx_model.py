@@ -18,6 +18,7 @@ from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
 from netspec.errors import LayerError, NetspecError
 from netspec.exchange.onnx_nodes import Nodes
+from netspec.planning.build import ANSWERS
 from netspec.planning.connect import groups_of
 from netspec.planning.network import Network, is_image
 from netspec.planning.plan import make_layer
@@ -92,13 +93,11 @@ class _Writer:
         return nodes.channels_first(nodes.add("Mul", shifted, scale), tensor)
 
     def _answer(self) -> tuple[str, Tensor]:
-        """What ``predict`` gives: the probabilities of the last cost layer, or what the last layer computes."""
-        first = [shards[0] for shards in self.network.shards]
-        costs = [shard for shard in first if shard.layer.reports and "probs" in shard.outputs]
-        shards = self.network.by_layer[costs[-1].spec.name] if costs else self.network.shards[-1]
-        output = "probs" if costs else next(iter(shards[0].outputs))
-        value = self.network.values[shards[0].spec.name][output]
-        return self.names[shards[0].spec.name, output], _whole(value)
+        """What ``predict`` gives: the answer of the last cost layer, or what the last layer computes."""
+        found = [(one[0], name) for one in self.network.shards for name in ANSWERS if _is_answer(one[0], name)]
+        last = self.network.shards[-1][0]
+        shard, output = found[-1] if found else (last, next(iter(last.outputs)))
+        return self.names[shard.spec.name, output], _whole(self.network.values[shard.spec.name][output])
 
     def _graph(self, answer: str, tensor: Tensor) -> Any:
         self.nodes.layer = ""
@@ -220,6 +219,10 @@ class _Writer:
         if cut is None or axis is None:
             return array
         return np.split(array, cut[1], axis)[cut[0]]
+
+
+def _is_answer(shard: Shard, name: str) -> bool:
+    return bool(shard.layer.reports) and name in shard.outputs
 
 
 def _stored(shard: Shard) -> dict[str, int | None]:
