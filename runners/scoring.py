@@ -10,6 +10,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def _judge(network: Trained, images: Split, names: Sequence[str], asked: Asked) 
     if names:
         return Judge(images.labels, asked.top, asked.probabilities)
     target = target_of(network.spec, build(network.spec, "eval", 1))
-    return Comparer(images, target) if target else None
+    return Comparer(len(images), partial(images.values, target)) if target else None
 
 
 def _errors(results: Results) -> dict[str, float]:

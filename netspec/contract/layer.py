@@ -67,7 +67,7 @@ class Layer:
     """Cost layers: names of the sums over valid rows in the float32 output ``report``, first the loss, last ``count``.
 
     Others count errors, whose share is reported, but for ``rmse`` and ``mae``: sums of squared and of absolute
-    distances (netspec.contract.metrics). The output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the
+    distances (netspec.contract.cost_metrics). The output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the
     network's answer.
 
     Backward gives the gradient of loss / count, times the attribute ``weight`` where there is one.

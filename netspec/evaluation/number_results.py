@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.data.source import Split
 from netspec.evaluation.error_rates import Z95
 
 Numbers = NDArray[np.float32]
@@ -85,10 +84,10 @@ def _distance(prediction: Numbers, target: Numbers) -> Distance:
 class Comparer:
     """Takes predictions a batch at a time, 8 bytes an image and number."""
 
-    def __init__(self, images: Split, target: str) -> None:
-        """``target`` is the network input that the set's own numbers are for."""
-        self._images, self._target = images, target
-        self._seen = np.zeros(len(images), np.bool_)
+    def __init__(self, images: int, targets: Callable[[NDArray[np.int64]], Numbers]) -> None:
+        """Of so many images; ``targets`` gives the set's own numbers for places in it."""
+        self._targets = targets
+        self._seen = np.zeros(images, np.bool_)
         self._prediction: Numbers | None = None
 
     def add(self, indices: NDArray[np.int64], rows: Numbers) -> None:
@@ -100,7 +99,7 @@ class Comparer:
     def results(self, name: Callable[[int], str]) -> NumberResults:
         """What has been compared; ``name`` gives an image's name by its place in the set."""
         read = np.flatnonzero(self._seen)
-        target = self._images.values(self._target, read)
+        target = self._targets(read)
         prediction = target[:0] if self._prediction is None else self._prediction[read]
         return NumberResults(read, tuple(name(int(index)) for index in read), target, prediction)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from netspec.contract.metrics import is_distance
+from netspec.contract.cost_metrics import is_distance
 from netspec.machine.names import shell_word
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

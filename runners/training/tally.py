@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netspec.contract.metrics import mean_of
+from netspec.contract.cost_metrics import mean_of
 
 Reports = Mapping[str, Mapping[str, float]]
 _NOT_ERRORS = ("loss", "count", "weight")
@@ -43,7 +43,7 @@ class Tally:
 
     @property
     def errors(self) -> dict[str, float]:
-        """Each error's share of the images, or the mean of distances; see netspec.contract.metrics."""
+        """Each error's share of the images, or the mean of distances; see netspec.contract.cost_metrics."""
         found: dict[str, float] = {}
         for place, (layer, sums) in enumerate(reversed(self._sums.items())):
             for name, value in sums.items():

@@ -138,7 +138,7 @@ def test_attributes_are_checked():
         return message(lambda: open_dataset(DataSpec(source), 0))
 
     assert opened(type="foldr") == "data.source: unknown type 'foldr' (did you mean 'folder'?)"
-    assert "there are: arrays, cifar, folder, generated, moving, tar" in opened(type="sql")
+    assert "there are: arrays, cifar, folder, generated, moving, placed, table, tar" in opened(type="sql")
     assert "'path' is a required property" in opened(type="tar")
     assert opened(type="generated", classes=2000).startswith("data.source.classes: 2000 is greater than")
     assert "'imgs' was unexpected" in opened(type="generated", imgs=1)
