@@ -34,6 +34,7 @@ def command(
     """
     from netspec.figures._style import check_installed
     from netspec.page.run_page import run_page
+    from netspec.report.progress import shown
 
     check_installed()
     load_plugins(plugins)
@@ -45,7 +46,8 @@ def command(
             click.echo(f"note: {line}", err=True)
 
     given = {name: value for name, value in (("data", data), ("devices", devices)) if value}
-    page = run_page([Path(run) for run in runs], tell, **given)
+    with shown("writing the report"):
+        page = run_page([Path(run) for run in runs], tell, **given)
     written = page.encode()
     with told(output):
         Path(output).write_bytes(written)

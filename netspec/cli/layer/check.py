@@ -45,10 +45,13 @@ def command(types: tuple[str, ...], backends: Sequence[Backend], plugins: tuple[
       netspec layers check my_layer.py
       netspec layers check my_layer.py --backend cpu
     """
+    from netspec.report.progress import shown
+
     load_plugins(plugins)
     results = []
-    for name in [name for given in types for name in named(given)]:
-        results += [(name, result) for result in _checked(name, backends, quiet=as_json)]
+    with shown():
+        for name in [name for given in types for name in named(given)]:
+            results += [(name, result) for result in _checked(name, backends, quiet=as_json)]
     if as_json:
         emit_json([{"type": name, **_data(result)} for name, result in results])
     else:
