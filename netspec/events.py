@@ -52,14 +52,15 @@ class IterationDone:
 class TaskProgress:
     """How far a task beside training is, such as "compiling kernels": ``done`` of ``total``, 0 where nobody knows.
 
-    ``over`` comes with its last event, whether all was done or not; ``note`` says more about it. Tasks may be nested:
-    one that began later ends earlier.
+    ``over`` comes with its last event, whether all was done or not; ``note`` says more about it. Of ``even`` parts each
+    takes about as long, so that the time left can be told. Tasks may be nested: one that began later ends earlier.
     """
 
     what: str
     done: int
     total: int
     note: str = ""
+    even: bool = True
     over: bool = False
 
 

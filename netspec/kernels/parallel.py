@@ -125,7 +125,7 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
             tell_more(done - told)
             told = done
 
-    with task("compiling kernels", total, _where_kept()) as tell_more, ExitStack() as running:
+    with task("compiling kernels", total, _where_kept(), even=False) as tell_more, ExitStack() as running:
         with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
             while sys.executable and len(helpers) < workers:
                 helpers.append(helper := _Helper(left))

@@ -34,7 +34,7 @@ def hearing(listener: Listener | None) -> Iterator[None]:
 
 @contextmanager
 def task(
-    what: str, total: int = 0, note: str = "", clock: Callable[[], float] = time.monotonic
+    what: str, total: int = 0, note: str = "", even: bool = True, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int], None]]:
     """A task of ``total`` parts (0: how many is unknown); gives a function that takes how many more are done."""
     listener, done, told_at = _listener.get(), 0, clock()
@@ -47,13 +47,13 @@ def task(
         done += more
         if clock() - told_at >= _EVERY_S:
             told_at = clock()
-            listener(TaskProgress(what, done, total, note))
+            listener(TaskProgress(what, done, total, note, even))
 
-    listener(TaskProgress(what, 0, total, note))
+    listener(TaskProgress(what, 0, total, note, even))
     try:
         yield tell
     finally:
-        listener(TaskProgress(what, done, total, note, over=True))
+        listener(TaskProgress(what, done, total, note, even, over=True))
 
 
 def counted(what: str, items: Iterable[T], total: int | None = None) -> Iterator[T]:

@@ -53,10 +53,10 @@ def iteration(tracker: Tracker) -> str:
 def task_fields(event: TaskProgress, seconds: float) -> list[tuple[int, str]]:
     """The parts of a task's line, ranked likewise; ``seconds`` is the time since it began."""
     count = f" {event.done:,}/{event.total:,}" if event.total else f" {event.done:,}" if event.done else ""
-    parts = [(0, f"{event.what}{count}"), (2, units.duration(seconds))]
-    if 0 < event.done < event.total and seconds >= _JUDGED_AFTER_S:
-        parts.append((1, f"ETA {units.duration(seconds / event.done * (event.total - event.done))}"))
-    return [*parts, (3, f"({event.note})")] if event.note else parts
+    parts = [(0, f"{event.what}{count}"), (3, units.duration(seconds))]
+    if event.even and 0 < event.done < event.total and seconds >= _JUDGED_AFTER_S:
+        parts.append((2, f"ETA {units.duration(seconds / event.done * (event.total - event.done))}"))
+    return [*parts, (4, f"({event.note})")] if event.note else parts
 
 
 _JUDGED_AFTER_S = 1.0

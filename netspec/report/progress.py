@@ -250,21 +250,33 @@ class LiveProgress(InPlace):
         return Text.assemble((done, "cyan"), (left, "bright_black"), text)
 
 
-_BAR = 16
 _GLYPHS, _ASCII = "\u2501\u00b7", "#."
 """Done and left of a bar, told apart without colours too."""
+_WIDE = 100
+"""Cells from which on a bar is 16 long, not 8."""
+_CORE = 1
+"""The highest rank of parts that are worth more than a bar."""
 
 
 def fitted(share: float | None, parts: list[tuple[int, str]], width: int, glyphs: str = _ASCII) -> Line:
     """A bar of the share done, if known, and the parts that fit into ``width`` cells, the least needed left out."""
+    cells = 16 if width >= _WIDE else 8
+    beside = _kept(parts, width - cells - 2)
+    if share is None or len(lines.joined(beside)) > width - cells - 2 or _core(beside) < _core(parts):
+        return Line("", "", lines.joined(_kept(parts, width))[: max(width, 0)])
+    filled = int(share * cells)
+    return Line(glyphs[0] * filled, glyphs[1] * (cells - filled), f"  {lines.joined(beside)}")
+
+
+def _kept(parts: list[tuple[int, str]], width: int) -> list[tuple[int, str]]:
     kept = list(parts)
     while len(kept) > 1 and len(lines.joined(kept)) > width:
         kept.remove(max(kept))
-    text = lines.joined(kept)[: max(width, 0)]
-    if share is None or not kept or len(text) + _BAR + 2 > width:
-        return Line("", "", text)
-    filled = round(share * _BAR)
-    return Line(glyphs[0] * filled, glyphs[1] * (_BAR - filled), f"  {text}")
+    return kept
+
+
+def _core(parts: list[tuple[int, str]]) -> int:
+    return sum(rank <= _CORE for rank, _ in parts)
 
 
 def progress(stderr: bool = False) -> Progress:

@@ -176,6 +176,8 @@ class Tasks:
         """Take in an event."""
         if isinstance(event, RunFinished):
             self._open.clear()
+        if isinstance(event, EvaluationDone):
+            self._open.pop(_EVALUATING, None)
         if isinstance(event, EvaluationProgress):
             over = event.images >= event.total
             event = TaskProgress(_EVALUATING, event.images, event.total, over=over)
