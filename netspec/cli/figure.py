@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ def draw(kind: str, of: tuple[str, ...], output: str | None, as_json: bool, **gi
     if output is not None:
         check_installed()
     with shown(f"drawing {kind}"):
-        made = picture(kind, of, tell=lambda line: click.echo(f"note: {line}", err=True), **given)
+        made = picture(kind, of, tell=lambda line: click.echo(f"note: {line}", file=sys.stderr), **given)
         if output is not None:
             written = made.render(Path(output).suffix.lower().removeprefix("."))
     if output is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -43,7 +44,7 @@ def command(
     def tell(line: str) -> None:
         if line not in heard:  # the figures have most of their notes in common
             heard.add(line)
-            click.echo(f"note: {line}", err=True)
+            click.echo(f"note: {line}", file=sys.stderr)  # as it is now: progress shows beneath
 
     given = {name: value for name, value in (("data", data), ("devices", devices)) if value}
     with shown("writing the report"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -81,9 +82,10 @@ def command(
 def _tell(one: Tuned) -> None:
     times = sorted(one.milliseconds.items(), key=lambda pair: pair[1])
     mark = "" if one.variant == one.preferred else f"  (otherwise {one.preferred})"
-    click.echo(f"{one.step:<28} " + ", ".join(f"{name} {milliseconds(ms)}" for name, ms in times) + mark)
+    told = f"{one.step:<28} " + ", ".join(f"{name} {milliseconds(ms)}" for name, ms in times) + mark
+    click.echo(told, file=sys.stdout)  # as it is now: progress shows beneath
     for name, fault in one.wrong.items():
-        click.echo(f"  {name} is WRONG here and left out: {fault}")
+        click.echo(f"  {name} is WRONG here and left out: {fault}", file=sys.stdout)
 
 
 def _summary(found: Sequence[Tuned]) -> None:

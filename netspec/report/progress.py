@@ -236,7 +236,8 @@ class LiveProgress(InPlace):
         """Nothing to do: the live line renews itself."""
 
     def say(self, line: str) -> None:
-        """Print above the live line."""
+        """Print above the live line, which may have been of something that is over."""
+        self._live.refresh()
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def shown(self) -> Text:

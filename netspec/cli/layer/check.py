@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -65,12 +66,12 @@ def _checked(name: str, backends: Sequence[Backend], quiet: bool) -> Iterator[Re
     from netspec.check import checked
 
     if not quiet:
-        click.echo(f"{name}:")
+        click.echo(f"{name}:", file=sys.stdout)  # as it is now: progress shows beneath
     for result in checked(name, backends):
         if not quiet:
             status = click.style(f"{result.status:<7}", fg=_COLOURS[result.status])
             text = result.message or result.about.partition("\n")[0]
-            click.echo(f"  {status}  {result.name:<15}  {text}")
+            click.echo(f"  {status}  {result.name:<15}  {text}", file=sys.stdout)
         yield result
 
 
