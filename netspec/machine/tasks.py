@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from netspec.events import Listener, TaskProgress
+from netspec.machine.cleanup import on_exit
 
 _EVERY_S = 0.1
 """Seconds between two events of a task, at least: a part of one may take a microsecond."""
@@ -50,10 +51,8 @@ def task(
             listener(TaskProgress(what, done, total, note, even))
 
     listener(TaskProgress(what, 0, total, note, even))
-    try:
+    with on_exit(lambda: listener(TaskProgress(what, done, total, note, even, over=True))):
         yield tell
-    finally:
-        listener(TaskProgress(what, done, total, note, even, over=True))
 
 
 def counted(what: str, items: Iterable[T], total: int | None = None) -> Iterator[T]:

@@ -32,6 +32,17 @@ def test_the_end_is_told_of_a_task_that_fails_too() -> None:
     assert [event.over for event in told(heard)] == [False, True]
 
 
+def test_a_listener_that_fails_at_the_end_of_a_task_does_not_hide_why_it_failed() -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.over:
+            raise OSError
+
+    with pytest.raises(ValueError), hearing(listener), task("images", 10):
+        raise ValueError
+    with pytest.raises(OSError), hearing(listener), task("images", 10):
+        pass
+
+
 def test_the_innermost_listener_hears_and_none_leaves_it_to_the_one_around() -> None:
     outer: list[Event] = []
     inner: list[Event] = []
