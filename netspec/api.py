@@ -1,5 +1,8 @@
 """Train, evaluate, predict, look at features: the functions that the command line and a notebook call.
 
+Each that takes long shows its progress where Python runs in a terminal (on stderr) or in a notebook, unless it is given
+a ``listener``; ``progress`` says so otherwise: True, also as lines to a file or a pipe, or False.
+
 The module is called ``api`` since a module ``netspec.run`` would hide the function ``netspec.run``.
 """
 
@@ -53,6 +56,7 @@ def run(
     checkpoint_every: float = 600.0,
     init_from: str | Path | None = None,
     listener: Listener | None = None,
+    progress: bool | None = None,
 ) -> RunResult:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
@@ -65,6 +69,7 @@ def run(
     else it is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
     return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
+    from netspec.report.progress import heard
     from netspec.runners.training.launch import launch
     from netspec.runners.training.request import Request
 
@@ -81,7 +86,8 @@ def run(
         checkpoint_every=checkpoint_every,
         init_from=init_from,
     )
-    return launch(request, listener)
+    with heard(listener, progress) as hear:
+        return launch(request, hear)
 
 
 def sweep(
@@ -101,6 +107,7 @@ def sweep(
     runner: str = "local",
     workers: int | None = None,
     listener: Listener | None = None,
+    progress: bool | None = None,
 ) -> list[Trial]:
     """Train each spec with each choice of the values in ``vary`` (by path, as in ``--set``) and each seed, in turn.
 
@@ -111,6 +118,7 @@ def sweep(
     """
     import json
 
+    from netspec.report.progress import heard
     from netspec.runners.sweep import plan_sweep, train
     from netspec.runners.training.request import Request
 
@@ -129,12 +137,13 @@ def sweep(
     )
     texts = {path: [json.dumps(value) for value in values] for path, values in (vary or {}).items()}
     planned, done = plan_sweep(specs, request, seeds, texts), list[Trial]()
-    for number, one in enumerate(planned, 1):
-        if listener is not None:
-            listener(Note(f"run {number} of {len(planned)}: {one.trial.label}"))
-        done.append(train(one, listener))
-        if done[-1].exit_code:
-            break
+    with heard(listener, progress) as hear:
+        for number, one in enumerate(planned, 1):
+            if hear is not None:
+                hear(Note(f"run {number} of {len(planned)}: {one.trial.label}"))
+            done.append(train(one, hear))
+            if done[-1].exit_code:
+                break
     return done
 
 
@@ -152,6 +161,7 @@ def evaluate(
     top: int = 5,
     probabilities: bool = False,
     listener: Listener | None = None,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Loss and errors of a checkpoint, or of a run's best that is whole and finite, over a split, each image once.
 
@@ -168,12 +178,14 @@ def evaluate(
 
     Raises NetspecError, also where the loss is not finite, no image can be read or classes differ.
     """
+    from netspec.report.progress import heard
     from netspec.runners.scoring import evaluate_networks
     from netspec.runners.streaming import Asked
 
     binding = Binding(devices, runner, tuple(plugins))
     asked = Asked(binding, data, split, views, batch, workers, top, probabilities)
-    return evaluate_networks(_paths(run_or_checkpoint), asked, listener)
+    with heard(listener, progress) as hear:
+        return evaluate_networks(_paths(run_or_checkpoint), asked, hear)
 
 
 def features(
@@ -188,6 +200,7 @@ def features(
     runner: str = "local",
     workers: int | None = None,
     listener: Listener | None = None,
+    progress: bool | None = None,
 ) -> Features:
     """A layer's activations for the centre crops of a split, both devices' parts joined in order.
 
@@ -195,11 +208,13 @@ def features(
     the last hidden layer: in AlexNet 4096 numbers (paper, section 6.1). Images are as for ``evaluate``. All features
     are held: 4 bytes each; ``netspec features`` streams them to a file. Raises NetspecError.
     """
+    from netspec.report.progress import heard
     from netspec.runners.features import compute_features
     from netspec.runners.streaming import Asked
 
     asked = Asked(Binding(devices, runner, tuple(plugins)), data, split, 1, batch, workers)
-    return compute_features(Path(run_or_checkpoint), layer, asked, listener)
+    with heard(listener, progress) as hear:
+        return compute_features(Path(run_or_checkpoint), layer, asked, hear)
 
 
 def predict(
@@ -212,6 +227,7 @@ def predict(
     plugins: Sequence[str | Path] = (),
     runner: str = "local",
     listener: Listener | None = None,
+    progress: bool | None = None,
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
@@ -222,11 +238,13 @@ def predict(
     not finite, has its ``error`` set. ``listener`` hears what is odd about the run, such as a plugin that has changed.
     Raises NetspecError.
     """
+    from netspec.report.progress import heard
     from netspec.runners.inference import predict_images
 
     images = [images] if isinstance(images, str | Path) else images
     binding = Binding(devices, runner, tuple(plugins))
-    return predict_images(Path(run_or_checkpoint), images, binding, top, batch, listener)
+    with heard(listener, progress) as hear:
+        return predict_images(Path(run_or_checkpoint), images, binding, top, batch, hear)
 
 
 def export(
@@ -256,6 +274,7 @@ def tune(
     overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
     tell: Callable[[Tuned], None] | None = None,
+    progress: bool | None = None,
 ) -> list[Tuned]:
     """Time every variant of kernels that can run the spec's layers on these devices, and keep the fastest right one.
 
@@ -263,12 +282,14 @@ def tune(
     NetspecError.
     """
     from netspec.registry import load_plugin
+    from netspec.report.progress import heard
     from netspec.runners.training.request import load_spec
     from netspec.runners.tune import tune
 
     for plugin in plugins:
         load_plugin(plugin)
-    return tune(load_spec(spec, _sets(overrides, batch=batch)), Binding(devices), phases, tell)
+    with heard(None, progress):
+        return tune(load_spec(spec, _sets(overrides, batch=batch)), Binding(devices), phases, tell)
 
 
 def _paths(given: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -50,6 +50,22 @@ class IterationDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskProgress:
+    """How far a task beside training is, such as "compiling kernels": ``done`` of ``total``, 0 where nobody knows.
+
+    ``over`` comes with its last event, whether all was done or not; ``note`` says more about it. Of ``even`` parts each
+    takes about as long, so that the time left can be told. Tasks may be nested: one that began later ends earlier.
+    """
+
+    what: str
+    done: int
+    total: int
+    note: str = ""
+    even: bool = True
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationProgress:
     """Images evaluated so far, of how many."""
 
@@ -108,5 +124,14 @@ class RunFinished:
     commands: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = Note | RunStarted | IterationDone | EvaluationProgress | EvaluationDone | CheckpointWritten | RunFinished
+Event = (
+    Note
+    | RunStarted
+    | IterationDone
+    | TaskProgress
+    | EvaluationProgress
+    | EvaluationDone
+    | CheckpointWritten
+    | RunFinished
+)
 Listener = Callable[[Event], None]

@@ -16,6 +16,7 @@ from netspec.data.frames import show_content
 from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.fetch import VIEWS
 from netspec.events import Listener
+from netspec.machine.tasks import task
 from netspec.planning.trainable import only_image
 from netspec.runners.trained import nobody, open_trained
 from netspec.runners.training.evaluation import rows_not_finite
@@ -39,7 +40,7 @@ def predict_images(
     geometry = geometry_for(spec.data, spec.inputs[name].shape)
     crops = np.zeros((size, *spec.inputs[name].shape), np.uint8)
     predictions: list[Prediction] = []
-    with trained.session(binding, "predict", size, nobody) as session:
+    with trained.session(binding, "predict", size, nobody) as session, task("predicting images", len(images)) as tell:
         for start in range(0, len(images), size):
             some = images[start : start + size]
             reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
@@ -55,6 +56,7 @@ def predict_images(
                 best_first = () if reason else _top(probs[row], classes, top)
                 words = tuple(trained.record.words.get(name, "") for name, _ in best_first)
                 predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason, words))
+            tell(len(some))
     return predictions
 
 

@@ -28,6 +28,7 @@ from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import cores
+from netspec.machine.tasks import counted
 from netspec.planning import Plan, build
 from netspec.planning.plan import Region, Step
 from netspec.program import tuning_table
@@ -149,7 +150,7 @@ def tune(
             for asked in bench.questions():
                 questions.setdefault((model[asked.step.device], asked.text), asked)
             bench.compile([asked for key, asked in questions.items() if key not in found])
-            for key, asked in questions.items():
+            for key, asked in counted("timing kernels of layers", questions.items()):
                 if key not in found and time.perf_counter() < until:
                     found[key] = _answer(bench, asked, key[0])
                     if tell is not None:

@@ -32,6 +32,7 @@ from netspec.check.writes import (
 )
 from netspec.contract.kernel import Backend
 from netspec.errors import NetspecError
+from netspec.machine.tasks import counted
 from netspec.registry import augmentation_types, described, layer_types, registered
 
 Check = Callable[[Any], None]
@@ -93,7 +94,7 @@ def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterato
     subject = Subject(name, tuple(backends))
     missing: str | None = None
     told: dict[str, str] = {}
-    for check in CHECKS:
+    for check in counted(f"checking {name}", CHECKS):
         result = outcome(check, subject, missing)
         if result.status == "failed":
             missing = missing or (result.name if check in BASIC else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,12 +123,15 @@ def draw(kind: str, of: tuple[str, ...], output: str | None, as_json: bool, **gi
     """Read a picture's data, write the picture, print its lines, or its numbers as JSON."""
     from netspec.figures import picture
     from netspec.figures._style import check_installed
+    from netspec.report.progress import shown
 
     if output is not None:
         check_installed()
-    made = picture(kind, of, tell=lambda line: click.echo(f"note: {line}", err=True), **given)
+    with shown(f"drawing {kind}"):
+        made = picture(kind, of, tell=lambda line: click.echo(f"note: {line}", file=sys.stderr), **given)
+        if output is not None:
+            written = made.render(Path(output).suffix.lower().removeprefix("."))
     if output is not None:
-        written = made.render(Path(output).suffix.lower().removeprefix("."))
         with told(output):
             Path(output).write_bytes(written)
     if as_json:

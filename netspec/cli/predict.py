@@ -40,8 +40,10 @@ def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> i
       netspec predict RUN photo.jpg --json
     """
     from netspec.api import predict
+    from netspec.report.progress import progress
 
-    predictions = predict(run, images, listener=_tell, **given)
+    with progress(stderr=True) as listener:
+        predictions = predict(run, images, listener=lambda event: listener(_marked(event)), **given)
     if as_json:
         emit_json([_data(prediction) for prediction in predictions])
     else:
@@ -49,9 +51,8 @@ def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> i
     return WRONG if any(prediction.error for prediction in predictions) else 0
 
 
-def _tell(event: Event) -> None:
-    if isinstance(event, Note):
-        click.echo(f"note: {event.text}", err=True)
+def _marked(event: Event) -> Event:
+    return Note(f"note: {event.text}") if isinstance(event, Note) else event
 
 
 def _data(prediction: Prediction) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -34,6 +35,7 @@ def command(
     """
     from netspec.figures._style import check_installed
     from netspec.page.run_page import run_page
+    from netspec.report.progress import shown
 
     check_installed()
     load_plugins(plugins)
@@ -42,10 +44,11 @@ def command(
     def tell(line: str) -> None:
         if line not in heard:  # the figures have most of their notes in common
             heard.add(line)
-            click.echo(f"note: {line}", err=True)
+            click.echo(f"note: {line}", file=sys.stderr)  # as it is now: progress shows beneath
 
     given = {name: value for name, value in (("data", data), ("devices", devices)) if value}
-    page = run_page([Path(run) for run in runs], tell, **given)
+    with shown("writing the report"):
+        page = run_page([Path(run) for run in runs], tell, **given)
     written = page.encode()
     with told(output):
         Path(output).write_bytes(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -9,6 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import find, load
+from netspec.report.units import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,9 +66,11 @@ def command(
         _forget(loaded, devices, as_json)
         return
     from netspec.api import tune
+    from netspec.report.progress import shown
 
     chosen = cast("Sequence[Phase]", phases)
-    found = tune(loaded, devices=devices, phases=chosen, tell=None if as_json else _tell)
+    with shown():
+        found = tune(loaded, devices=devices, phases=chosen, tell=None if as_json else _tell, progress=False)
     if as_json:
         emit_json(found)
     elif not found:
@@ -78,9 +82,10 @@ def command(
 def _tell(one: Tuned) -> None:
     times = sorted(one.milliseconds.items(), key=lambda pair: pair[1])
     mark = "" if one.variant == one.preferred else f"  (otherwise {one.preferred})"
-    click.echo(f"{one.step:<28} " + ", ".join(f"{name} {ms:.3g} ms" for name, ms in times) + mark)
+    told = f"{one.step:<28} " + ", ".join(f"{name} {milliseconds(ms)}" for name, ms in times) + mark
+    click.echo(told, file=sys.stdout)  # as it is now: progress shows beneath
     for name, fault in one.wrong.items():
-        click.echo(f"  {name} is WRONG here and left out: {fault}")
+        click.echo(f"  {name} is WRONG here and left out: {fault}", file=sys.stdout)
 
 
 def _summary(found: Sequence[Tuned]) -> None:

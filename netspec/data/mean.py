@@ -19,6 +19,7 @@ from netspec.data.settings import DataSpec
 from netspec.data.shuffle import sample
 from netspec.data.source import Split
 from netspec.data.statistics import Moments, Statistics
+from netspec.machine.tasks import task
 
 _BATCH = 64
 
@@ -77,9 +78,13 @@ def _crops(
     """Batches of the central crops of the chosen images; each frame of a sequence is one."""
     chosen = train.part(sample(len(train), train.mean_images, seed))
     plain = replace(data, views=1)
-    with Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline:
+    with (
+        task("averaging training images", len(chosen)) as tell,
+        Pipeline(chosen, plain, "val", min(_BATCH, len(chosen)), image_shape, seed, workers) as pipeline,
+    ):
         for batch in pipeline.epoch(0):
             yield batch.image[: batch.valid].reshape(-1, *image_shape[-3:])
+            tell(batch.valid)
             batch.release()
 
 

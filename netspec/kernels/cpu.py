@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
+from numba.extending import overload
+from numba.np import arrayobj
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
 from netspec.kernels.specialise import Prepared, prepare
@@ -101,7 +103,38 @@ class _KernelCompiler(Compiler):  # type: ignore[misc]
         signature = blake2b(repr(self.state.args).encode(), digest_size=6).hexdigest()
         self.state.library = _KernelLibrary(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
         self.state.library.enable_object_caching()
-        return super().compile_extra(func)
+        with _short_shape_error():  # no other thread compiles meanwhile: numba's lock is held
+            return super().compile_extra(func)
+
+
+@contextlib.contextmanager
+def _short_shape_error() -> Iterator[None]:
+    """Within it, assignments of slices raise a ValueError that does not name the two shapes.
+
+    numba's own message is put together in machine code: each process that compiles one of them would first compile
+    numba's strings, for two seconds and more.
+    """
+    own = getattr(arrayobj, "raise_with_shape_context", None)
+    if own is None:
+        yield
+        return
+    arrayobj.raise_with_shape_context = _raise_shape_error
+    try:
+        yield
+    finally:
+        arrayobj.raise_with_shape_context = own
+
+
+def _raise_shape_error(source: Any, target: Any) -> None:
+    raise NotImplementedError  # an overload's Python face, which is never called
+
+
+@overload(_raise_shape_error)  # type: ignore[untyped-decorator]
+def _overload_shape_error(source: Any, target: Any) -> Callable[..., None]:
+    def impl(source: Any, target: Any) -> None:
+        raise ValueError("cannot assign slice from input of different shape")
+
+    return impl
 
 
 class _Impl(CompileResultCacheImpl):  # type: ignore[misc]

@@ -13,10 +13,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
+from netspec.kernels.cache import cache_root
 from netspec.machine.cleanup import on_error, on_exit
+from netspec.machine.tasks import counted, task
 from netspec.registry import plugin_files
 
 _WORTH = 6
@@ -97,9 +100,9 @@ def compiled_together(processes: int) -> Iterator[None]:
     finally:
         _gathered.reset(token)
     missing = {(work.dispatcher, work.signature): work for work in gathered if work.is_missing()}
-    if len(missing) >= _WORTH:
-        share(list(missing.values()), processes)
-    for work in gathered:
+    if missing:
+        share(list(missing.values()), processes if len(missing) >= _WORTH else 1)
+    for work in counted("loading kernels", gathered):  # or compiling them, where nothing can be kept
         work.compile()
 
 
@@ -109,11 +112,20 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
     The heaviest kernels come first, each is compiled by whoever is free. Whatever fails is met again where it is
     needed, and told there.
     """
-    end = time.monotonic() + within
+    end, total = time.monotonic() + within, len(missing)
     workers = min(processes, _MOST) - 1
     left = deque(sorted(missing, key=lambda work: -_weight(work.dispatcher)))
     helpers: list[_Helper] = []
-    with ExitStack() as running:
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        done = total - len(left) - sum(helper.busy for helper in helpers)
+        if done > told:
+            tell_more(done - told)
+            told = done
+
+    with task("compiling kernels", total, _where_kept(), even=False) as tell_more, ExitStack() as running:
         with suppress(OSError, RuntimeError):  # no process or thread to spare: fewer helpers, or none
             while sys.executable and len(helpers) < workers:
                 helpers.append(helper := _Helper(left))
@@ -123,10 +135,19 @@ def share(missing: Sequence[Work], processes: int, within: float = math.inf) -> 
                 left.clear()
             with suppress(IndexError, NetspecError):  # a helper was faster, or it cannot be compiled
                 left.popleft().compile()
+            tell()
         deadline = time.monotonic() + _PATIENCE_S
         for helper in helpers:
             while helper.busy and helper.thread.is_alive() and time.monotonic() < deadline:
                 helper.thread.join(0.02)
+            tell()
+
+
+def _where_kept() -> str:
+    """A remark for people on how long compiled kernels last."""
+    root = str(cache_root())
+    home = str(Path.home())
+    return f"once: kept in {'~' + root.removeprefix(home) if root.startswith(home + os.sep) else root}"
 
 
 def _weight(dispatcher: Any) -> int:

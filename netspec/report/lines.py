@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, RunFinished, RunStarted
+from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, RunFinished, RunStarted, TaskProgress
 from netspec.report import units
-from netspec.report.tracker import Tracker
+from netspec.report.tracker import Span, Tracker
 
 
 def started(event: RunStarted) -> str:
@@ -36,9 +36,36 @@ def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
     return parts
 
 
+def under_way(tracker: Tracker, seconds: float) -> str:
+    """An iteration that takes long, ``seconds`` by now; nothing while none is."""
+    run, last = tracker.started, tracker.last
+    if run is None or tracker.finished is not None:
+        return ""
+    done = last.iteration if last is not None else run.iteration
+    return f"iteration {min(done + 1, run.total_iterations):,}/{run.total_iterations:,} for {units.duration(seconds)}"
+
+
 def iteration(tracker: Tracker) -> str:
     """A progress line in full."""
-    return "  ".join(text for _, text in progress_fields(tracker))
+    return joined(progress_fields(tracker))
+
+
+def task_fields(event: TaskProgress, seconds: float) -> list[tuple[int, str]]:
+    """The parts of a task's line, ranked likewise; ``seconds`` is the time since it began."""
+    count = f" {event.done:,}/{event.total:,}" if event.total else f" {event.done:,}" if event.done else ""
+    parts = [(0, f"{event.what}{count}"), (3, units.duration(seconds))]
+    if event.even and 0 < event.done < event.total and seconds >= _JUDGED_AFTER_S:
+        parts.append((2, f"ETA {units.duration(seconds / event.done * (event.total - event.done))}"))
+    return [*parts, (4, f"({event.note})")] if event.note else parts
+
+
+_JUDGED_AFTER_S = 1.0
+"""Seconds of a task before which its speed says nothing."""
+
+
+def joined(parts: list[tuple[int, str]]) -> str:
+    """The parts of a line in full."""
+    return "  ".join(text for _, text in parts)
 
 
 def not_finite(event: IterationDone) -> str:
@@ -85,13 +112,28 @@ def last_words(tracker: Tracker) -> list[str]:
 
 def _learned(tracker: Tracker) -> list[str]:
     lines = []
-    if tracker.first_loss is not None and tracker.loss is not None:
-        lines.append(f"learned: training loss {tracker.first_loss:.4g} at first, {tracker.loss:.4g} at the end")
+    if (spans := tracker.learned) is not None:
+        first, last = spans
+        over = _many(first.count, "iteration") if first.count > 1 else "iteration"
+        means = f"{first.mean:.4g} in the first {over}, {last.mean:.4g} in the last"
+        lines.append(f"{_verdict(first, last)}training loss {means}")
     if tracker.evaluations:
-        last = tracker.evaluations[-1]
-        measured = units.errors(last.errors or {"loss": last.loss})
-        lines.append(f"         {last.split}: {measured} over {_many(last.images, 'image')}")
+        latest = tracker.evaluations[-1]
+        measured = units.errors(latest.errors or {"loss": latest.loss})
+        lines.append(f"{latest.split}: {measured} over {_many(latest.images, 'image')}")
     return lines
+
+
+def _verdict(first: Span, last: Span) -> str:
+    """Whether two means differ by more than twice the standard error of their difference; of too few nobody knows."""
+    change, doubt = last.mean - first.mean, 2 * (first.error**2 + last.error**2) ** 0.5
+    if first.count < _ENOUGH:
+        return ""
+    return "no learning yet: " if abs(change) <= doubt else "learned: " if change < 0 else "nothing learned: "
+
+
+_ENOUGH = 3
+"""Iterations of which a standard error says something."""
 
 
 def _next(end: RunFinished) -> list[str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from netspec.events import CheckpointWritten, EvaluationDone, Event, IterationDone, RunFinished, RunStarted
+from netspec.events import (
+    CheckpointWritten,
+    EvaluationDone,
+    EvaluationProgress,
+    Event,
+    IterationDone,
+    RunFinished,
+    RunStarted,
+    TaskProgress,
+)
 
 RECENT = 50
 """Iterations that means are taken over, at most; of a young run its last quarter."""
@@ -18,9 +27,9 @@ class Tracker:
         self.started: RunStarted | None = None
         self.last: IterationDone | None = None
         self.finished: RunFinished | None = None
-        self.checkpoint: CheckpointWritten | None = None
-        self.first_loss: float | None = None
+        self._first: list[float] = []
         self._seen, self._since_checkpoint = 0, 0.0
+        self._checkpoints: list[CheckpointWritten] = []
         self.evaluations: list[EvaluationDone] = []
         self._recent: deque[IterationDone] = deque(maxlen=RECENT)
         self._timed: deque[IterationDone] = deque(maxlen=RECENT)
@@ -29,13 +38,15 @@ class Tracker:
         """Take in an event."""
         match event:
             case RunStarted():
+                self.__init__()  # type: ignore[misc]  # of several runs, one after the other, the present one
                 self.started = event
             case IterationDone():
                 self._iteration(event)
             case EvaluationDone():
                 self.evaluations.append(event)
             case CheckpointWritten():
-                self.checkpoint, self._since_checkpoint = event, 0.0
+                self._checkpoints.append(event)
+                self._since_checkpoint = 0.0
             case RunFinished():
                 self.finished = event
 
@@ -46,8 +57,8 @@ class Tracker:
         self._since_checkpoint += event.seconds
         self._recent.append(event)
         self._timed.append(event)
-        if self.first_loss is None and event.finite:
-            self.first_loss = event.loss
+        if event.finite and len(self._first) < RECENT:
+            self._first.append(event.loss)
 
     def _finite(self) -> list[IterationDone]:
         events = [event for event in self._recent if event.finite]
@@ -57,6 +68,12 @@ class Tracker:
     def loss(self) -> float | None:
         """Mean loss of recent iterations; None before the first finite one."""
         return _mean([event.loss for event in self._finite()])
+
+    @property
+    def learned(self) -> tuple[Span, Span] | None:
+        """Losses of the first and the last iterations, of equally many; None where there are too few to compare."""
+        last = [event.loss for event in self._finite()]
+        return (Span(self._first[: len(last)]), Span(last)) if self._seen > 1 and last else None
 
     @property
     def errors(self) -> Mapping[str, float]:
@@ -86,12 +103,38 @@ class Tracker:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to the end of the run, evaluations included; None while there is nothing to judge by."""
+        """Seconds to the end of the run; None while there is nothing to judge by.
+
+        Evaluations and checkpoints count as long as those before them took.
+        """
         step = self.seconds_per_iteration
         if self.started is None or self.last is None or step is None:
             return None
-        left = max(0, self.started.total_iterations - self.last.iteration)
-        return left * step + self._evaluations_left() * self._evaluation_seconds()
+        training = max(0, self.started.total_iterations - self.last.iteration) * step
+        return training + self._evaluating_left() + self._saving_left(training)
+
+    def _evaluating_left(self) -> float:
+        """Each epoch ends with an evaluation, and so does a run that ends within one."""
+        seconds = self.evaluations[-1].seconds if self.evaluations else 0.0
+        return max(0, self._epochs_to_end() - len(self.evaluations)) * seconds
+
+    def _saving_left(self, training: float) -> float:
+        """Training stands still for each checkpoint; the run ends when the last one is on disk."""
+        if not self._checkpoints or self.started is None or self.last is None:
+            return 0.0
+        epochs = self._epochs_to_end() - (self.last.iteration - self.started.iteration) // self._per_epoch
+        by_clock = training // self.started.checkpoint_every if self.started.checkpoint_every else 0.0
+        stall = sum(event.stall for event in self._checkpoints) / len(self._checkpoints)
+        return max(0.0, max(epochs, by_clock) - 1) * stall + max(stall, self._checkpoints[-1].seconds)
+
+    @property
+    def _per_epoch(self) -> int:
+        return max(self.started.iterations_per_epoch, 1) if self.started else 1
+
+    def _epochs_to_end(self) -> int:
+        """Epochs of this process's part of the run, begun ones among them."""
+        assert self.started is not None
+        return -(-self.started.total_iterations // self._per_epoch) - self.started.iteration // self._per_epoch
 
     @property
     def to_checkpoint(self) -> float | None:
@@ -104,14 +147,6 @@ class Tracker:
         every = self.started.checkpoint_every
         return min(left * step, max(0.0, every - self._since_checkpoint)) if every else left * step
 
-    def _evaluations_left(self) -> int:
-        assert self.started is not None and self.last is not None
-        per_epoch, total = self.started.iterations_per_epoch, self.started.total_iterations
-        return -(-total // per_epoch) - self.last.iteration // per_epoch
-
-    def _evaluation_seconds(self) -> float:
-        return self.evaluations[-1].seconds if self.evaluations else 0.0
-
     @property
     def done_in_epoch(self) -> float:
         """Share of the present epoch that is done, in [0, 1]."""
@@ -119,6 +154,48 @@ class Tracker:
             return 0.0
         done = self.last.iteration % self.started.iterations_per_epoch
         return done / self.started.iterations_per_epoch if done else 1.0
+
+
+class Span:
+    """Mean loss of some iterations, and its standard error."""
+
+    def __init__(self, losses: list[float]) -> None:
+        self.count, self.mean = len(losses), sum(losses) / len(losses)
+        spread = sum((loss - self.mean) ** 2 for loss in losses) / max(self.count - 1, 1)
+        self.error = (spread / self.count) ** 0.5
+
+
+class Tasks:
+    """The tasks under way, see TaskProgress, with the time since each began."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._open: dict[str, tuple[TaskProgress, float]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take in an event."""
+        if isinstance(event, RunFinished):
+            self._open.clear()
+        if isinstance(event, EvaluationDone):
+            self._open.pop(_EVALUATING, None)
+        if isinstance(event, EvaluationProgress):
+            over = event.images >= event.total
+            event = TaskProgress(_EVALUATING, event.images, event.total, over=over)
+        if isinstance(event, TaskProgress):
+            began = self._open.pop(event.what, (event, self._clock()))[1]
+            if not event.over:
+                self._open[event.what] = event, began
+
+    @property
+    def current(self) -> tuple[TaskProgress, float] | None:
+        """The one that was told of last, and its seconds."""
+        if not self._open:
+            return None
+        event, began = next(reversed(self._open.values()))
+        return event, self._clock() - began
+
+
+_EVALUATING = "evaluating images"
 
 
 def _mean(values: list[float]) -> float | None:

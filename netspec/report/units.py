@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def duration(seconds: float) -> str:
             first, second = names.split()
             return f"{whole // high} {first} {whole % high // low:02d} {second}"
     return f"{whole} s"
+
+
+def milliseconds(value: float) -> str:
+    """``1,050 ms``, ``0.0312 ms``: three digits, however large or small."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:,.{max(digits, 0)}f} ms"
 
 
 def percent(share: float, digits: int = 1) -> str:

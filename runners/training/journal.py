@@ -49,7 +49,9 @@ class Journal:
 
     def __call__(self, event: Event) -> None:
         """Write the event down and pass it on. Raises NetspecError when the disk will not take it."""
-        if self._folder is None:
+        if isinstance(event, events.TaskProgress):
+            pass
+        elif self._folder is None:
             self._early.append(event)
         else:
             self._write(event)

@@ -23,6 +23,7 @@ from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import choosing_variables, code_choices, describe_environment
+from netspec.machine.tasks import hearing, task
 from netspec.planning import build, check
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
@@ -50,6 +51,7 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
     with ExitStack() as stack:
         journal = Journal(listener)
         stack.enter_context(on_exit(journal.close))
+        stack.enter_context(hearing(journal))
         if request.trace:
             Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
@@ -118,7 +120,8 @@ def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origi
 
 def open_data(spec: Spec, workers: int | None, journal: Journal, origin: Origin | None) -> Data:
     """Open the images and check that they suit the network and, in a resumed run, are the same."""
-    source, outputs = open_dataset(spec.data, spec.train.seed), count_outputs(build(spec, "predict", 1))
+    with task("opening the images"):
+        source, outputs = open_dataset(spec.data, spec.train.seed), count_outputs(build(spec, "predict", 1))
     for note in (*source.notes, workers_note(spec.data.workers if workers is None else workers)):
         journal.note(note)
     found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)

@@ -92,3 +92,25 @@ def test_code_from_the_cache_gives_the_bits_of_code_just_compiled(root):
     ]
     assert [hits for hits, _ in answers] == ["0", "1"]
     assert answers[0][1] == answers[1][1]
+
+
+UNEQUAL = """
+import numpy as np
+from netspec.kernels.cpu import compile_cpu
+from netspec.layers._cpu.bias_row import bias_row
+from numba.np import arrayobj
+
+own = arrayobj.raise_with_shape_context
+kernel = compile_cpu(bias_row.function, "float32")
+try:
+    kernel(0, 1, np.zeros(3, np.float32), np.zeros((1, 2), np.float32), 1)
+except ValueError as error:
+    print(error)
+print(arrayobj.raise_with_shape_context is own, len(kernel.overloads))
+"""
+
+
+def test_slices_of_unequal_shapes_are_an_error_without_numbas_strings(root):
+    """Which take longer to compile than most kernels; whatever else the process compiles keeps numba's message."""
+    done = subprocess.run([sys.executable, "-c", UNEQUAL], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["cannot assign slice from input of different shape", "True 1"]

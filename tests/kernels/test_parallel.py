@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from netspec.init import initial, pieces
 from netspec.kernels import parallel
 from netspec.kernels.cpu import _ContentCache, compile_cpu, is_stored
 from netspec.kernels.lookup import find_kernel
+from netspec.machine.tasks import hearing
 from netspec.registry import load_plugin, plugin_files
 from netspec.runners.execution.session import Rates, Session
 from netspec.spec import loads
@@ -84,7 +86,9 @@ def outcome() -> dict[str, float]:
 
 @pytest.mark.parametrize("cores", [1, 3])
 def test_processes_fill_the_cache(monkeypatch, tmp_path, cores: int) -> None:
+    """And how far they are is told: all of the kernels that were missing in the end."""
     expected = outcome()
+    heard: list[Any] = []
     monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("netspec.kernels.cpu._compiled", {})
     for cached in ("compile_cpu", "compile_host"):
@@ -92,8 +96,13 @@ def test_processes_fill_the_cache(monkeypatch, tmp_path, cores: int) -> None:
     shared = []
     monkeypatch.setattr("netspec.runners.execution.session.cores", lambda: cores)
     monkeypatch.setattr(parallel, "share", lambda *what, old=parallel.share: (shared.append(what), old(*what)))
-    assert outcome() == expected
+    with hearing(heard.append):
+        assert outcome() == expected
     (missing, processes) = shared[0]
+    told = [event for event in heard if event.what == "compiling kernels"]
+    assert {(event.total, event.note) for event in told} == {(len(missing), f"once: kept in {tmp_path}")}
+    assert (told[0].done, told[-1].done, told[-1].over) == (0, len(missing), True)
+    assert [event.done for event in told] == sorted(event.done for event in told)
     assert processes == cores
     assert all(is_stored(work.dispatcher, work.signature) for work in missing)
 

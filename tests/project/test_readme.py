@@ -78,7 +78,7 @@ def test_readme_plugins_pass_the_contract_suite_and_train(tmp_path: Path) -> Non
     checked = "passed" if gpus() or finds_compiler() else "skipped"  # without a GPU its compiler feeds the emulator
     assert told.count(f"  {checked:<7}  cuda  ") == 2
     told = netspec(*lines[1][1:], cwd=tmp_path)
-    (error,) = re.findall(r"^ +val: top-1 error ([0-9.]+) %", told, re.MULTILINE)
+    (error,) = re.findall(r"^val: top-1 error ([0-9.]+) %", told, re.MULTILINE)
     assert float(error) < 50  # ten classes: 90 % where nothing is learned
 
 

@@ -12,7 +12,7 @@ from training_runs import SPEC
 
 from netspec.api import evaluate, predict, run
 from netspec.errors import NetspecError
-from netspec.events import EvaluationDone, EvaluationProgress, Note
+from netspec.events import EvaluationDone, EvaluationProgress, Note, TaskProgress
 from netspec.rundir.metrics import read_metrics
 from netspec.runners.scoring import told_broken
 from netspec.runners.trained import find_checkpoint
@@ -45,6 +45,13 @@ def test_evaluates_as_it_did_in_training(trained, alone, options):
     kinds = [type(event) for event in events]
     assert kinds[-1] is EvaluationDone
     assert {Note, EvaluationProgress} <= set(kinds)
+
+
+def test_predicting_tells_how_many_are_done(trained):
+    heard = []
+    predict(trained, [np.zeros((12, 12, 3), np.uint8)] * 5, batch=2, listener=heard.append)
+    told = [event for event in heard if isinstance(event, TaskProgress) and event.what == "predicting images"]
+    assert (told[0].done, told[-1].done, told[-1].total, told[-1].over) == (0, 5, 5, True)
 
 
 def test_a_run_means_its_best_checkpoint(trained):

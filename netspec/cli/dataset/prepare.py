@@ -74,17 +74,19 @@ def command(
     from netspec.data.layout import source_from_path
     from netspec.data.settings import DataSpec
     from netspec.machine.environment import cores
+    from netspec.machine.tasks import task
     from netspec.prepare.encode import Recipe
     from netspec.prepare.prepare import Options, prepare
-    from netspec.report.bar import bar
+    from netspec.report.progress import shown
 
     found = source_from_path(source)
-    dataset = open_dataset(DataSpec(found), 0)
+    with shown("opening the images"):
+        dataset = open_dataset(DataSpec(found), 0)
     _note(dataset.notes)
     small = dataset.type == "cifar"
     recipe = Recipe(size or (32 if small else 256), (0 if small else 90) if quality is None else quality)
     total = len(dataset.train) + (len(dataset.val) if dataset.val else 0)
-    with bar("images", total) as tell:
+    with shown(), task("preparing images", total) as tell:
         count = cores() if workers is None else workers
         done = prepare(dataset, found, out, Options(recipe, shard_size, count), tell)
     if as_json:

@@ -65,11 +65,13 @@ def command(
     from netspec.errors import NetspecError, SpecError
     from netspec.machine.atomic_files import write_whole
     from netspec.planning.trainable import inputs_read, set_problems
+    from netspec.report import progress
     from netspec.report.contact_sheet import contact_sheet
     from netspec.runners.training.request import with_data
 
     described = with_data(load(spec, overrides, plugins), data)
-    dataset = open_dataset(described.data, described.train.seed)
+    with progress.shown("opening the images"):
+        dataset = open_dataset(described.data, described.train.seed)
     shown = dataset.train if split == "train" else dataset.val
     if shown is None:
         raise NetspecError(f"{dataset.where}: no validation images")
@@ -79,7 +81,7 @@ def command(
     if read.image is None:
         raise NetspecError(f"{described.name} reads no images")
     rest = (split, count, read.shape, described.train.seed, 0, read.more)
-    with Pipeline(shown, described.data, *rest) as pipeline:
+    with progress.shown("reading images"), Pipeline(shown, described.data, *rest) as pipeline:
         batch = next(pipeline.epoch(epoch - 1))
         pixels = _pixels(batch, dataset.train.of_input(read.image), described, read.shape)
         sheet = contact_sheet(pixels, _captions(batch, dataset))

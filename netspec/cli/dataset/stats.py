@@ -47,15 +47,17 @@ def command(source: str, size: int | None, out: Path | None, workers: int | None
     from netspec.data.kept_statistics import save_statistics
     from netspec.data.layout import source_from_path
     from netspec.data.settings import DataSpec
-    from netspec.report.bar import bar
+    from netspec.machine.tasks import task
+    from netspec.report.progress import shown
 
     data = DataSpec(source_from_path(source))
-    dataset = open_dataset(data, 0)
+    with shown("opening the images"):
+        dataset = open_dataset(data, 0)
     kept = dataset.train.kept
     size = size or (kept.size if kept is not None else 256)
     for line in dataset.notes:
         click.echo(line, err=True)
-    with bar("images", len(dataset.train)) as tell:
+    with shown(), task("reading images", len(dataset.train)) as tell:
         found, broken = image_statistics(dataset.train, size, workers, tell)
     written = []
     if kept is not None and size == kept.size:

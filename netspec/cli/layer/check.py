@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -45,10 +46,13 @@ def command(types: tuple[str, ...], backends: Sequence[Backend], plugins: tuple[
       netspec layers check my_layer.py
       netspec layers check my_layer.py --backend cpu
     """
+    from netspec.report.progress import shown
+
     load_plugins(plugins)
     results = []
-    for name in [name for given in types for name in named(given)]:
-        results += [(name, result) for result in _checked(name, backends, quiet=as_json)]
+    with shown():
+        for name in [name for given in types for name in named(given)]:
+            results += [(name, result) for result in _checked(name, backends, quiet=as_json)]
     if as_json:
         emit_json([{"type": name, **_data(result)} for name, result in results])
     else:
@@ -62,12 +66,12 @@ def _checked(name: str, backends: Sequence[Backend], quiet: bool) -> Iterator[Re
     from netspec.check import checked
 
     if not quiet:
-        click.echo(f"{name}:")
+        click.echo(f"{name}:", file=sys.stdout)  # as it is now: progress shows beneath
     for result in checked(name, backends):
         if not quiet:
             status = click.style(f"{result.status:<7}", fg=_COLOURS[result.status])
             text = result.message or result.about.partition("\n")[0]
-            click.echo(f"  {status}  {result.name:<15}  {text}")
+            click.echo(f"  {status}  {result.name:<15}  {text}", file=sys.stdout)
         yield result
 
 

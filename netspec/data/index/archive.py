@@ -20,6 +20,7 @@ from netspec.data.index.passed_over import COVERED, OUTSIDE, PassedOver
 from netspec.data.index.tree import Entry
 from netspec.data.source import BrokenImage, check_size
 from netspec.errors import NetspecError, printable
+from netspec.machine.tasks import counted
 
 _BLOCK = 512
 _MOST_LINKS = 40
@@ -97,7 +98,7 @@ class Archive:
             top = self.top
             if more and _without_folders(each):
                 top = _make_folders(top, [os.fsencode(each.stem)]) or Folder(None)
-            for member in _members(each):
+            for member in counted("finding images", _members(each), 0):
                 self._add(top, member, number)
 
     def entries(self, folder: Folder) -> Iterator[Entry]:

@@ -19,6 +19,7 @@ from netspec.data.index.passed_over import STRAY, UNNAMED, UNUSED, PassedOver
 from netspec.data.index.tree import Tree, Walk
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
+from netspec.machine.tasks import task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,13 +127,15 @@ def _collect(walk: Walk) -> tuple[dict[bytes, ImageTable], list[Image], dict[byt
     by_folder: dict[bytes, ImageTable] = {}
     unclassified: list[Image] = []
     classes = None
-    for entry in walk.top():
-        if entry.kind == "folder":
-            by_folder[entry.name] = ImageTable(list(walk.images(entry)))
-        elif entry.name == walk.wanted:
-            classes = _read_labels(walk.tree, entry.node, walk.where)
-        else:
-            unclassified.append((entry.name, entry.node))
+    with task("finding images") as tell:
+        for entry in walk.top():
+            if entry.kind == "folder":
+                by_folder[entry.name] = ImageTable(list(walk.images(entry)))
+                tell(len(by_folder[entry.name]))
+            elif entry.name == walk.wanted:
+                classes = _read_labels(walk.tree, entry.node, walk.where)
+            else:
+                unclassified.append((entry.name, entry.node))
     return by_folder, unclassified, classes
 
 
