@@ -51,6 +51,8 @@ def run(
     tensorboard: bool = False,
     checkpoint_every: float = 600.0,
     init_from: str | Path | None = None,
+    tags: Sequence[str] = (),
+    note: str | None = None,
     listener: Listener | None = None,
 ) -> RunResult:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
@@ -59,7 +61,8 @@ def run(
     ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
     place of ``train.init_from``. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every``
     is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
-    is for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training
+    is for at most 200,000 spans. ``tags`` and ``note`` are added to those that the run has; ``netspec runs`` shows them.
+    ``listener`` hears the events in order, on a thread of its own: each before training
     goes on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything
     else it is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
     return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
@@ -79,6 +82,8 @@ def run(
         tensorboard=tensorboard,
         checkpoint_every=checkpoint_every,
         init_from=init_from,
+        tags=(tags,) if isinstance(tags, str) else tags,
+        note=note,
     )
     return launch(request, listener)
 
@@ -97,6 +102,8 @@ def sweep(
     plugins: Sequence[str | Path] = (),
     out: str | Path = "runs",
     init_from: str | Path | None = None,
+    tags: Sequence[str] = (),
+    note: str | None = None,
     runner: str = "local",
     workers: int | None = None,
     listener: Listener | None = None,
@@ -105,7 +112,7 @@ def sweep(
 
     Each is an ordinary run below ``out``. Runs that lie there already and were asked for the same are not trained again
     if they are finished, and gone on with if they are not. A run that fails does not stop the others; an interrupt ends
-    the sweep, whose last trial then has an ``exit_code``. Raises SpecError, before anything is trained, where a spec is
+    the sweep, whose last trial then has an ``exit_code``. ``tags`` and ``note`` are those of every run of it. Raises SpecError, before anything is trained, where a spec is
     wrong.
     """
     import json
@@ -125,6 +132,8 @@ def sweep(
         tensorboard=False,
         checkpoint_every=600.0,
         init_from=init_from,
+        tags=(tags,) if isinstance(tags, str) else tags,
+        note=note,
     )
     texts = {path: [json.dumps(value) for value in values] for path, values in (vary or {}).items()}
     planned, done = plan_sweep(specs, request, seeds, texts), list[Trial]()

@@ -7,6 +7,7 @@
     scoring.py            evaluation of one network or several, image by image
     features.py           a layer's activations for a set of images
     inference.py          prediction for single images
+    recorded_spec.py      the spec of a run or of a checkpoint
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     sweep.py              a list of runs, one after the other, that can be gone on with
     tune.py               times variants of kernels, keeps the fastest right one

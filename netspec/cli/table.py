@@ -8,6 +8,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.cli.eval import VIEWS
 
 
@@ -49,7 +50,7 @@ def command(runs: tuple[str, ...], views: str, kind: str, as_json: bool, **given
     if as_json and kind != "text":
         raise click.UsageError("--json and --format exclude each other")
     with progress(stderr=True) as listener:
-        done = evaluate(runs, views=VIEWS[views], listener=listener, **given)
+        done = evaluate([newest_run(run, trained=True) for run in runs], views=VIEWS[views], listener=listener, **given)
     if done.results is None:
         raise NetspecError(f"{done.run}: the network gives no class probabilities")
     rows = tables.measured_rows(done)
