@@ -66,14 +66,12 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """As click's, without importing every command for its help."""
-        return [*self.commands_like(ctx, incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
-
-    def commands_like(self, ctx: click.Context, start: str) -> list[CompletionItem[str]]:
-        """The commands whose names begin so."""
         from click.shell_completion import CompletionItem
 
-        names, told = self.list_commands(ctx), {name: text for part in self.table.values() for name, text in part.items()}
-        return [CompletionItem(name, help=told[name]) for name in names if name.startswith(start)]
+        self.list_commands(ctx)
+        told = {name: text for section in self.table.values() for name, text in section.items()}
+        found = [CompletionItem(name, help=text) for name, text in told.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def unknown(self, ctx: click.Context, name: str) -> click.UsageError:
         """What to tell of a name that is no command."""

@@ -84,10 +84,9 @@ def _tags(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
 
 def _types(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     """Layer types and augmentations are called as their files are."""
-    import netspec
+    from netspec._paths import layers_folder
 
-    core = Path(netspec.__file__).parent
-    places = (core / "layers", core.parent / "layers", core / "data" / "augment")
+    places = (layers_folder(), Path(__file__).parents[1] / "data" / "augment")
     for file in (file for place in places for file in sorted(place.glob("[a-z]*.py"))):
         yield file.stem, ""
 
@@ -105,13 +104,11 @@ def _assignments(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
 
 
 def _commands(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
-    from netspec.cli._group import LazyGroup
-
     at = ctx.find_root().command
     for name in ctx.params.get("names") or ():
         at = at.get_command(ctx, name) if isinstance(at, click.Group) else None  # type: ignore[assignment]
-    if isinstance(at, LazyGroup):
-        yield from ((item.value, item.help or "") for item in at.commands_like(ctx, word))
+    if isinstance(at, click.Group):
+        yield from ((item.value, item.help or "") for item in at.shell_complete(ctx, word))
 
 
 def _fixed(*values: str) -> Values:

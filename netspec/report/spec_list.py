@@ -35,10 +35,10 @@ class Listed:
     def summary(self) -> str:
         """What the comment begins with: as many clauses of its first sentence as a line takes, one at least."""
         text = " ".join(line for line in self.about.split("\n") if not line.startswith(" "))
-        ends = [match.start() for match in _CLAUSE.finditer(text)]
-        stop = next((end for end in ends if text[end] in ".?!"), len(text))
-        within = [end for end in ends if end <= min(stop, _LINE)]
-        return text[: max(within, default=min([*ends, stop]))]
+        ends = [*(match.start() for match in _CLAUSE.finditer(text)), len(text)]
+        stop = next((end for end in ends if text[end : end + 1] in ".?!"), len(text))
+        clauses = [end for end in ends if end <= stop]
+        return text[: max((end for end in clauses if end <= _LINE), default=clauses[0])]
 
 
 def spec_list(folder: Path) -> list[Listed]:

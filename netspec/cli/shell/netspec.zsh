@@ -17,8 +17,8 @@ _netspec() {
         fi
     done
     [[ $kind == *nospace* ]] && ends=(-S '')
-    (( $#words_told )) && _describe -V netspec words_told $ends
-    (( $#words_plain )) && compadd -V netspec $ends -a words_plain
+    (( $#words_told )) && _describe -V netspec words_told "${(@)ends}"
+    (( $#words_plain )) && compadd -V netspec "${(@)ends}" -a words_plain
     if [[ $kind == *files* || $kind == *dirs* ]]; then
         [[ $PREFIX == --*=* ]] && compset -P '--*='
         if [[ $kind == *dirs* ]]; then _files -/; else _files; fi
