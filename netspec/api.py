@@ -61,11 +61,11 @@ def run(
     ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
     place of ``train.init_from``. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every``
     is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
-    is for at most 200,000 spans. ``tags`` and ``note`` are added to those that the run has; ``netspec runs`` shows them.
-    ``listener`` hears the events in order, on a thread of its own: each before training
-    goes on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything
-    else it is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
-    return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
+    is for at most 200,000 spans. ``tags`` are added to those of a resumed run, ``note`` replaces its note; ``netspec
+    runs`` shows them. ``listener`` hears the events in order, on a thread of its own: each before training goes on,
+    unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it is
+    told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and return; one
+    that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.runners.training.launch import launch
     from netspec.runners.training.request import Request
@@ -112,8 +112,8 @@ def sweep(
 
     Each is an ordinary run below ``out``. Runs that lie there already and were asked for the same are not trained again
     if they are finished, and gone on with if they are not. A run that fails does not stop the others; an interrupt ends
-    the sweep, whose last trial then has an ``exit_code``. ``tags`` and ``note`` are those of every run of it. Raises SpecError, before anything is trained, where a spec is
-    wrong.
+    the sweep, whose last trial then has an ``exit_code``. Every run of it gets the ``tags`` and the ``note``. Raises
+    SpecError, before anything is trained, where a spec is wrong.
     """
     import json
 

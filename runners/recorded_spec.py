@@ -1,4 +1,4 @@
-"""The spec that a run or a checkpoint has: what SPEC, RUN and CHECKPOINT have in common for whoever looks at a network."""
+"""The spec that a run or a checkpoint has: they can be looked at as the networks that they are of."""
 
 from __future__ import annotations
 

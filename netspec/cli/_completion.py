@@ -85,4 +85,4 @@ def know(parameters: Sequence[click.Parameter]) -> None:
 
     for parameter in parameters:
         if (completer := completer_of(parameter)) is not None:
-            parameter.shell_complete = completer  # type: ignore[method-assign]
+            parameter.shell_complete = completer  # type: ignore[assignment, method-assign]

@@ -15,7 +15,10 @@ _MOST_BASES = 16
 
 
 def assignments(word: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """How a word goes on: keys with a dot or an equals sign behind them, or values; ``words`` of the line name the spec."""
+    """How a word goes on: keys with a dot or an equals sign behind them, or values.
+
+    ``words`` are those of the line, of which one names the spec.
+    """
     path, equals, _ = word.partition("=")
     *above, _ = path.split(".")
     keys: Mapping[str, Any] | None = _sections(words)

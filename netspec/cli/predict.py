@@ -32,8 +32,8 @@ def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> i
     """The likeliest classes of images, best first.
 
     RUN is a run's folder, of which the best checkpoint is taken, a folder of runs, of which the newest is, or a
-    checkpoint file. An image that cannot be read, or
-    whose probabilities are not finite, is told, the others are shown all the same; the exit code is 1 then.
+    checkpoint file. An image that cannot be read, or whose probabilities are not finite, is told, the others are shown
+    all the same; the exit code is 1 then.
 
     \b
     Examples:

@@ -36,7 +36,7 @@ _TRACE = (
 @options.tags
 @options.note
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Also write TensorBoard event files into the run.")
-def command(spec: str | None, resume: str | None, init_from: str | None, log: str | None, **given: Any) -> int:
+def command(spec: str | None, resume: str | None, log: str | None, **given: Any) -> int:
     """Train a network, and keep the run: specs, checkpoints, metrics, log.
 
     Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
@@ -59,13 +59,12 @@ def command(spec: str | None, resume: str | None, init_from: str | None, log: st
         find(spec)
     if resume not in (None, "latest"):
         resume = newest_run(resume)
-    if init_from is not None:
-        init_from = newest_run(init_from, trained=True)
+    if given["init_from"] is not None:
+        given["init_from"] = newest_run(given["init_from"], trained=True)
     from netspec.api import run
     from netspec.report.progress import progress
 
     with progress() as listener:
-        options = {"resume": resume, "init_from": init_from, "tensorboard": log == "tensorboard"}
-        result = run(spec, **options, listener=listener, **given)
+        result = run(spec, resume=resume, tensorboard=log == "tensorboard", listener=listener, **given)
     code: int = result.exit_code
     return code

@@ -86,7 +86,7 @@ def _show(found: Sequence[RunSummary]) -> None:
 
     several = _several_seeds(found)
     errors = list(dict.fromkeys(name for run in found for name in run.best))
-    columns = {
+    columns: dict[str, list[str]] = {
         "run": [nearer(run.folder) for run in found],
         "status": [run.status for run in found],
         **{error_name(name): [_error(run, name) for run in found] for name in errors},

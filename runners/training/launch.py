@@ -253,7 +253,8 @@ def _record_start(
     if origin is None:
         folder.record("start", **start)
     else:
-        folder.record("resume", **start, checkpoint=str(origin.path), changes=list(settled.changes), changed=settled.changed)
+        changed = {"changes": list(settled.changes), "changed": settled.changed}
+        folder.record("resume", **start, checkpoint=str(origin.path), **changed)
 
 
 def _write_trace(trace: Trace, path: Path, journal: Journal) -> None:

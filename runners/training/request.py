@@ -81,7 +81,8 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     changed = differences(record.spec, new)
     resume.refuse(changed, "what is asked differs from the run")
     resume.check_batch(record, spec.train.batch)
-    return Settled(spec, given, _text(request.spec, run), (*changes, *resume.shown(changed)), resume.values(changed, new))
+    told = (*changes, *resume.shown(changed))
+    return Settled(spec, given, _text(request.spec, run), told, resume.values(changed, new))
 
 
 def _lifted_limit(record: Record, given: Mapping[str, Any], sets: Sequence[str]) -> list[str]:

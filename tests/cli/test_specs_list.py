@@ -30,7 +30,7 @@ def test_specs_as_json():
 
 def test_specs_of_a_folder_need_not_hold(tmp_path):
     (tmp_path / "one.yaml").write_text("# A net. It is mine.\nextends: nothing.yaml\n")
-    (tmp_path / "two.yaml").write_text("# Half: it is\n#   netspec run two\n\nextends: 'one.yaml'   # of it\nlayers: [\n")
+    (tmp_path / "two.yaml").write_text("# Half: it is\n#   netspec run two\n\nextends: 'one.yaml'   # of it\nlayers: [")
     (tmp_path / "bytes.yaml").write_bytes(b"# caf\xe9\x1b[31m\n")
     (tmp_path / "loop.yaml").write_text("extends: loop\n")
     (tmp_path / "folder.yaml").mkdir()

@@ -28,12 +28,10 @@ def folder(tmp_path, monkeypatch):
 
 def asked(path, seed, **train):
     """A run's record of its start: what it was given, and with what it was started."""
-    layers, given = [{"name": "fc1", "units": 8}], {"batch": 8, "iterations": None, "seed": 0}
-    start = {
-        "seed": seed,
-        "given": {"layers": layers, "train": given, "data": {"source": {"type": "generated"}}},
-        "spec": {"layers": layers, "train": {**given, "seed": seed, **train}, "data": {"source": {"type": "generated"}}},
-    }
+    common = {"layers": [{"name": "fc1", "units": 8}], "data": {"source": {"type": "generated"}}}
+    given = {"batch": 8, "iterations": None, "seed": 0}
+    specs = {"given": {**common, "train": given}, "spec": {**common, "train": {**given, "seed": seed, **train}}}
+    start = {"seed": seed, **specs}
     Path(path, "start.json").write_text(json.dumps(start))
     return start
 
@@ -49,7 +47,8 @@ def test_a_tag_and_a_note_are_kept_and_shown():
         "tags": ["paper", "half-rate"],
         "note": "the one in table 2",
     }
-    assert [(one["tags"], one["note"]) for one in listed()] == [([], ""), (["paper", "half-rate"], "the one in table 2")]
+    assert [one["tags"] for one in listed()] == [[], ["paper", "half-rate"]]
+    assert [one["note"] for one in listed()] == ["", "the one in table 2"]
     row = next(line for line in netspec("runs").out.splitlines() if line.startswith(f" {FIRST}"))
     assert "paper, half-rate" in row and "the one in table 2" in row
     assert [one["folder"] for one in listed("--tag", "paper", "--tag", "half-rate")] == [FIRST]

@@ -24,7 +24,8 @@ COMMANDS = {
 }
 SET_UP = {
     "bash": "PS1='> '; bind 'set enable-bracketed-paste off'; source {script}",
-    "zsh": "PS1='> '; unset zle_bracketed_paste; bindkey -e; autoload -U compinit; compinit -u -d {script}.dump; source {script}",
+    "zsh": "PS1='> '; unset zle_bracketed_paste; bindkey -e; autoload -U compinit; compinit -u -d {script}.dump; "
+    "source {script}",
     "fish": "function fish_prompt; echo '> '; end; set -g fish_autosuggestion_enabled 0; source {script}",
 }
 PATIENCE_S = 60
