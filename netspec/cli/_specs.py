@@ -10,7 +10,7 @@ import click
 
 from netspec.cli._exit import NotFoundError
 from netspec.cli._runs import newest_run
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, printable
 from netspec.events import Event, Note
 
 if TYPE_CHECKING:
@@ -65,12 +65,17 @@ def _with_batch(overrides: Sequence[str], batch: int | None) -> list[str]:
 
 def find(spec: str) -> Path:
     """The file of a SPEC argument; NotFoundError, one line with the nearest name, where there is none."""
+    from netspec.rundir.directory import RESOLVED
     from netspec.spec import files
 
     try:
-        return files.find(spec)
+        path = files.find(spec)
     except NetspecError as error:
         raise NotFoundError(str(error)) from error
+    if path.is_dir() and (path / RESOLVED).is_file():
+        ways = "netspec run --resume goes on with it, netspec show --resolved prints its spec"
+        raise NetspecError(f"{printable(spec)}: a run, not a spec ({ways})")
+    return path
 
 
 def load_plugins(plugins: Sequence[str]) -> None:

@@ -163,3 +163,9 @@ def test_a_folder_without_runs_is_no_spec(folder):
 def test_going_on_takes_the_newest_run_of_a_folder(trained, folder):
     said = netspec("run", "--resume", trained.parent, "--epochs", 3, *BINDING)
     assert said.code == 0 and "it was at its end already" in said.out
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "validate"])
+def test_a_run_in_place_of_a_spec_is_told_with_what_can_be_done(command):
+    said = netspec(command, FIRST)
+    assert said.code == 1 and f"{FIRST}: a run, not a spec (netspec run --resume goes on with it" in said.err
