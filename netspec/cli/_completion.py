@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
+from netspec.cli.completion import SHELLS, script
 from netspec.errors import printable
 
 VARIABLE = "_NETSPEC_COMPLETE"
@@ -23,7 +24,10 @@ VARIABLE = "_NETSPEC_COMPLETE"
 
 def answer(cli: click.Command) -> None:
     """Print the answer. Whatever is wrong, files can be completed, and nothing is told: the cursor is in a line."""
-    shell = os.environ.pop(VARIABLE).partition("_")[0]
+    shell, _, what = os.environ.pop(VARIABLE).partition("_")
+    if what == "source" and shell in SHELLS:  # as programs made with click are asked for their scripts
+        sys.stdout.write(script(shell))
+        return
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         try:
             lines = _lines(cli, shell, os.environ.get("_NETSPEC_LINE", ""))

@@ -1,5 +1,7 @@
 """What a shell is answered, in any of them, and what is not done for that."""
 
+import contextlib
+import io
 import shutil
 import subprocess
 
@@ -8,6 +10,8 @@ from cli_tools import MINI, netspec, process, python
 from metric_runs import write_run
 from shells import Shell
 
+from netspec.cli._completion import answer
+from netspec.cli._main import cli
 from netspec.cli.completion import SHELLS
 from netspec.registry import augmentation_types, layer_types
 from netspec.spec.files import shipped
@@ -40,9 +44,13 @@ def there(folder, monkeypatch):
 def asked(line, shell="fish", **variables):
     """The answer's first line, and the words of the others."""
     given = {"_NETSPEC_COMPLETE": f"{shell}_complete", "_NETSPEC_LINE": line, **variables}
-    code, out, err = process(**given)
-    assert (code, err) == (0, ""), (line, out, err)
-    kind, *lines = out.splitlines()
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for name, value in given.items():
+            patched.setenv(name, value)
+        answer(cli)
+    assert err.getvalue() == ""
+    kind, *lines = out.getvalue().splitlines()
     return kind, [line.partition("\t")[0] for line in lines]
 
 
@@ -61,8 +69,8 @@ def test_commands_and_options():
 
 
 def test_words_come_with_what_they_are():
-    out = process(_NETSPEC_COMPLETE="zsh_complete", _NETSPEC_LINE="netspec info alexnet-no-lr").out
-    assert out == "files\nalexnet-no-lrn\tAlexNet without response normalisation\n"
+    said = process(_NETSPEC_COMPLETE="zsh_complete", _NETSPEC_LINE="netspec info alexnet-no-lr")
+    assert said == (0, "files\nalexnet-no-lrn\tAlexNet without response normalisation\n", "")
 
 
 def test_specs_and_runs():
@@ -148,6 +156,10 @@ def test_an_answer_imports_nothing_heavy(line, also):
     assert not modules & ({"numpy", "numba", "PIL", "rich", "jsonschema", "matplotlib"} | also)
 
 
+def test_the_script_can_be_had_as_from_other_programs():
+    assert process(_NETSPEC_COMPLETE="zsh_source") == netspec("completion", "zsh")
+
+
 def test_the_script_is_for_the_shell_that_is_named_or_in_use(monkeypatch):
     monkeypatch.setenv("SHELL", "/usr/bin/fish")
     assert netspec("completion") == netspec("completion", "fish")
@@ -183,6 +195,8 @@ def test_lines_in_a_real_shell(name, folder):
             "ls broken.y": "broken.yaml",
         }.items():
             assert shell.completed(line)[-1] == last, line
+        if name != "zsh":  # which offers files where there are no folders
+            assert shell.completed("netspec run --out my")[-1] == "my"
         for line in ("netspec eval runs/mi", "netspec data stats runs/mi"):
             assert shell.completed(line)[-1].rstrip("/") == "runs/mini", line
 

@@ -3,7 +3,9 @@
 import json
 import re
 
+import pytest
 from cli_tools import imported_by, netspec
+from terminals import at_width
 
 from netspec.spec.files import shipped
 
@@ -18,6 +20,15 @@ def test_every_shipped_spec_has_a_line_below_the_one_that_it_extends():
     names = [name for _, name, _ in rows]
     assert names[names.index("alexnet-star-pretrain") + 1] == "alexnet-star" and depth["alexnet-star"] == 2
     assert all(len(text) < 90 for _, _, text in rows)
+
+
+@pytest.mark.parametrize("columns", [80, 60, 50])
+def test_names_are_whole_on_terminals(columns):
+    lines = at_width(columns, "specs").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert {line.split()[0] for line in lines if line.split()} >= set(shipped())
+    if columns == 80:
+        assert len(lines) < len(shipped()) + 20
 
 
 def test_specs_as_json():
