@@ -103,7 +103,8 @@ def train(planned: Planned, listener: Listener | None = None) -> Trial:
     """
     folder, done = _find(planned)
     if folder is not None and done:
-        tag(folder, planned.request.tags, note=planned.request.note)
+        if planned.request.tags or planned.request.note is not None:
+            tag(folder, planned.request.tags, note=planned.request.note)
         return _measured(planned.trial, folder)
     request = planned.request if folder is None else replace(planned.request, spec=None, sets=(), resume=str(folder))
     heard = _Folder(listener)
