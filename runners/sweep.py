@@ -19,15 +19,16 @@ from netspec.errors import NetspecError, Problem, SpecError
 from netspec.events import Listener, Note
 from netspec.planning import check
 from netspec.registry import load_plugin
+from netspec.rundir.differences import differences
 from netspec.rundir.directory import CHECKPOINTS, START, run_folders, summarise
 from netspec.rundir.metrics import read_metrics
+from netspec.rundir.tags import tag
 from netspec.runners.recorded_plugins import used_by
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.init_from import check_start
 from netspec.runners.training.launch import launch
 from netspec.runners.training.request import Request, load_spec, with_data, with_start
-from netspec.runners.training.resume import differences
 from netspec.runners.training.saver import listed
 from netspec.spec import canonical
 from netspec.spec.types import Spec
@@ -102,6 +103,8 @@ def train(planned: Planned, listener: Listener | None = None) -> Trial:
     """
     folder, done = _find(planned)
     if folder is not None and done:
+        if planned.request.tags or planned.request.note is not None:
+            tag(folder, planned.request.tags, note=planned.request.note)
         return _measured(planned.trial, folder)
     request = planned.request if folder is None else replace(planned.request, spec=None, sets=(), resume=str(folder))
     heard = _Folder(listener)

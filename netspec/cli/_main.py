@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import click
@@ -13,6 +14,7 @@ from netspec.cli._output import open_streams
 
 COMMANDS = {
     "Look at a network": {
+        "specs": "The networks that come with netspec, a line each.",
         "validate": "Check specs and show all that is wrong.",
         "info": "Layers, parameters, FLOPs, crossings and memory.",
         "show": "The spec after extends, defaults and --set.",
@@ -30,7 +32,8 @@ COMMANDS = {
         "export": "Write a trained network as ONNX.",
     },
     "Look at runs": {
-        "runs": "The runs in a folder.",
+        "runs": "List runs, with what tells them apart.",
+        "tag": "Give a run tags and a note.",
         "compare": "How two runs differ, in spec and in result.",
         "curves": "Loss, errors and learning rate over epochs.",
         "figure": "Draw runs and networks for a paper: SVG, PNG, PDF.",
@@ -44,14 +47,47 @@ COMMANDS = {
         "estimate": "Time, memory and disk of a training here.",
         "tune": "Time kernels on this machine, and keep the fastest.",
         "doctor": "Check that this machine is ready.",
+        "completion": "The script that lets a shell complete all of this.",
+        "help": "What a command takes, with examples.",
     },
 }
+MEANT = {
+    **dict.fromkeys(("train", "fit", "start"), "run"),
+    **dict.fromkeys(("resume", "continue"), "run --resume RUN"),
+    **dict.fromkeys(("finetune", "fine-tune", "transfer"), "run --init-from RUN"),
+    **dict.fromkeys(("evaluate", "test", "score", "accuracy"), "eval"),
+    **dict.fromkeys(("infer", "inference", "classify", "recognise", "recognize"), "predict"),
+    **dict.fromkeys(("extract", "embed", "activations", "embeddings"), "features"),
+    **dict.fromkeys(("check", "lint", "verify"), "validate"),
+    **dict.fromkeys(("summary", "summarize", "summarise", "inspect", "describe", "params"), "info"),
+    **dict.fromkeys(("cat", "print", "resolve"), "show"),
+    **dict.fromkeys(("draw", "diagram", "visualize", "visualise", "viz"), "graph"),
+    **dict.fromkeys(("plot", "history", "metrics", "log", "logs"), "curves"),
+    **dict.fromkeys(("figures", "chart"), "figure"),
+    **dict.fromkeys(("ls", "list", "jobs", "experiments"), "runs"),
+    **dict.fromkeys(("models", "zoo", "networks", "examples"), "specs"),
+    **dict.fromkeys(("note", "label", "annotate"), "tag"),
+    **dict.fromkeys(("diff", "cmp"), "compare"),
+    **dict.fromkeys(("grid", "search", "ablate", "ablation"), "sweep"),
+    **dict.fromkeys(("serve", "dashboard", "monitor"), "watch"),
+    **dict.fromkeys(("bench", "benchmark", "autotune", "profile"), "tune"),
+    **dict.fromkeys(("gpus", "gpu", "cpus"), "devices"),
+    **dict.fromkeys(("init", "create", "scaffold"), "new"),
+    **dict.fromkeys(("prepare", "download"), "data prepare"),
+    **dict.fromkeys(("stats", "statistics"), "data stats"),
+    **dict.fromkeys(("layer", "types", "ops"), "layers"),
+    **dict.fromkeys(("complete", "autocomplete"), "completion"),
+    **dict.fromkeys(("env", "diagnose"), "doctor"),
+    "version": "--version",
+}
+"""What other programs, and people, call a command; one that is not there is not suggested."""
 
 
 @click.group(
     cls=LazyGroup,
     package="netspec.cli",
     table=COMMANDS,
+    meant=MEANT,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, "-V", "--version", message=f"netspec, version {__version__}")
@@ -65,6 +101,7 @@ def cli() -> None:
       netspec run quickstart       train a small network on two devices, in under a minute
       netspec info alexnet         look at a large one
       netspec run alexnet          train it; --data DIR gives it your images
+      netspec specs                the other networks that come with it
       netspec COMMAND --help       what a command takes, with examples
     """
 
@@ -72,4 +109,9 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for wrong input, 2 for wrong usage, 130 and 143 when interrupted."""
     open_streams()
+    if "_NETSPEC_COMPLETE" in os.environ:
+        from netspec.cli._completion import answer
+
+        answer(cli)
+        raise SystemExit(0)
     raise SystemExit(guarded(lambda: cli.main(args=args, prog_name="netspec", standalone_mode=False)))

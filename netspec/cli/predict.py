@@ -10,6 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import WRONG, complain
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.errors import printable
 from netspec.events import Event, Note
 from netspec.report.units import percent
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """The likeliest classes of images, best first; of a network that predicts numbers, these.
 
-    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. An image that cannot be read, or
-    whose probabilities are not finite, is told, the others are shown all the same; the exit code is 1 then.
+    RUN is a run's folder, of which the best checkpoint is taken, a folder of runs, of which the newest is, or a
+    checkpoint file. An image that cannot be read, or whose probabilities are not finite, is told, the others are shown
+    all the same; the exit code is 1 then.
 
     \b
     Examples:
@@ -43,7 +45,7 @@ def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> i
     from netspec.report.progress import progress
 
     with progress(stderr=True) as listener:
-        predictions = predict(run, images, listener=lambda event: listener(_marked(event)), **given)
+        predictions = predict(newest_run(run, trained=True), images, listener=lambda event: listener(_marked(event)), **given)
     if as_json:
         emit_json([_data(prediction) for prediction in predictions])
     else:

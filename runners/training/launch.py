@@ -28,6 +28,7 @@ from netspec.planning import build, check
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
 from netspec.rundir.directory import MEAN, START, RunDirectory
+from netspec.rundir.tags import checked, tag
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import keep_copies, load_again, used_by
@@ -57,6 +58,7 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         trace = Trace() if request.trace else None
         if request.tensorboard:
             check_installed()
+        checked(request.tags, request.note)
         run = _open(request, journal, stack, trace)
         if request.tensorboard:
             board = TensorBoard(run.folder.path, run.state.iteration)
@@ -98,6 +100,8 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
         _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
         journal.keep_in(folder)
     _record_start(folder, settled, origin, session, made_by, journal)
+    if request.tags or request.note is not None:
+        tag(folder.path, request.tags, note=request.note)
     saver = Saver(folder.checkpoints, session.store, trace=trace)
     return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
 
@@ -254,7 +258,8 @@ def _record_start(
     if origin is None:
         folder.record("start", **start)
     else:
-        folder.record("resume", **start, checkpoint=str(origin.path), changes=list(settled.changes))
+        changed = {"changes": list(settled.changes), "changed": settled.changed}
+        folder.record("resume", **start, checkpoint=str(origin.path), **changed)
 
 
 def _write_trace(trace: Trace, path: Path, journal: Journal) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from netspec._types import Binding
 from netspec.data.layout import source_from_path, table_at
 from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, SpecError
+from netspec.rundir.differences import differences
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.resume import Origin
@@ -38,19 +39,23 @@ class Request:
     tensorboard: bool
     checkpoint_every: float
     init_from: str | Path | None = None
+    tags: Sequence[str] = ()
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The spec to train, what is recorded of it, and what differs from a resumed run.
 
-    ``given`` is the spec without the command line's changes, in canonical form; ``text`` as it was written.
+    ``given`` is the spec without the command line's changes, in canonical form; ``text`` as it was written. ``changed``
+    has the values of the spec that differ from the resumed run's, by path, ``changes`` these and others for people.
     """
 
     spec: Spec
     given: Mapping[str, Any]
     text: str
     changes: Sequence[str] = ()
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_cut_short(self) -> bool:
@@ -72,10 +77,12 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]
     spec = with_start(with_data(loads(resolved(run), RUN_FILE, sets), request.data), request.init_from)
-    differences = resume.differences(record.spec, canonical(spec))
-    resume.refuse(differences, "what is asked differs from the run")
+    new = canonical(spec)
+    changed = differences(record.spec, new)
+    resume.refuse(changed, "what is asked differs from the run")
     resume.check_batch(record, spec.train.batch)
-    return Settled(spec, given, _text(request.spec, run), (*changes, *resume.shown(differences)))
+    told = (*changes, *resume.shown(changed))
+    return Settled(spec, given, _text(request.spec, run), told, resume.values(changed, new))
 
 
 def _lifted_limit(record: Record, given: Mapping[str, Any], sets: Sequence[str]) -> list[str]:
