@@ -45,7 +45,8 @@ def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> i
     from netspec.report.progress import progress
 
     with progress(stderr=True) as listener:
-        predictions = predict(newest_run(run, trained=True), images, listener=lambda event: listener(_marked(event)), **given)
+        newest = newest_run(run, trained=True)
+        predictions = predict(newest, images, listener=lambda event: listener(_marked(event)), **given)
     if as_json:
         emit_json([_data(prediction) for prediction in predictions])
     else:
