@@ -211,6 +211,11 @@ def _split_print(split: Split) -> dict[str, int]:
     return {"images": count, "labels": zlib.crc32(split.labels.tobytes()), "names": zlib.crc32(names.encode())}
 
 
+def is_recorded(record: Record, name: str, split: Split) -> bool:
+    """Whether a split is, as far as its fingerprint tells, the one that the run has had."""
+    return name in record.data and not _changed(record.data[name], _split_print(split))
+
+
 def check_data(record: Record, found: Mapping[str, Any], source: Dataset) -> None:
     """Raise NetspecError where the images are not those that the run has been trained on."""
     wrong = _other_classes(record.classes, source) + shown(_changed(record.data, found))
