@@ -25,7 +25,7 @@ def may_follow(schema: Attr) -> bool:
 
 def stated_count(data: DataSpec) -> int | None:
     """How many classes a source draws, or the spec says; None where only the images can tell."""
-    kind = data.source.get("type")
+    kind = str(data.source.get("type"))
     counts = source_types()[kind].counts(data.source) if kind in source_types() else None
     return counts[2] if counts else data.classes
 

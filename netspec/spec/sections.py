@@ -78,7 +78,7 @@ def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
 
 
 def _tell_source(values: dict[str, Any], fields: Fields) -> None:
-    """Let a source that draws its images draw as many classes as ``data.classes`` says, where it says nothing itself."""
+    """Let a source that draws its images draw as many classes as ``data.classes`` says, unless it says it itself."""
     classes, source = values.get("classes"), values["source"]
     cls = source_types().get(source.get("type", ""))
     if classes is None or cls is None or "classes" not in cls.attrs:

@@ -122,9 +122,9 @@ def test_drawn_images_and_arrays_can_be_held_out_too(tmp_path: Path) -> None:
     np.save(folder / "pose.npy", numbers)
     np.save(folder / "label.npy", np.arange(20) % 2)
     arrays = open_dataset(DataSpec({"type": "arrays", "path": str(folder.parent)}, split=0.25), 0)
-    assert arrays.val is not None and arrays.val.arrays is not None and len(arrays.val) == 4
+    assert arrays.val is not None and arrays.val.arrays is not None and len(arrays.val) == 6
     some = arrays.val.values("pose", np.array([1, 3]))
-    assert some.shape == (2, 2) and not set(some[:, 0]) & set(arrays.train.values("pose", np.arange(16))[:, 0])
+    assert some.shape == (2, 2) and not set(some[:, 0]) & set(arrays.train.values("pose", np.arange(14))[:, 0])
 
 
 def test_what_was_held_out_is_evaluated(tmp_path: Path) -> None:
