@@ -218,9 +218,9 @@ def _data(path: Path, found: Found, base: Base) -> Iterator[Line]:
     if dataset.is_held_out:
         yield Line(f"  split: {held_out.USUAL}", "no validation images: a share of each class")
     resize = _resize(found.sizes, side, data)
-    larger = "; smaller images are enlarged" if found.sizes.least < (resize or side) else ""
+    larger = "; smaller ones are enlarged" if found.sizes.least < (resize or side) else ""
     if resize:
-        yield Line(f"  resize: {resize}", f"short side; the net takes {side}, in training from any place{larger}")
+        yield Line(f"  resize: {resize}", f"short side; training sees any {side} x {side} of it{larger}")
         yield Line(f"  crop: {side}")
     elif data.resize or larger:
         yield Line("  resize: null", f"images are of the {side} pixels that the net takes{larger}")
