@@ -26,8 +26,10 @@ from netspec.spec.class_counts import WORD, may_follow, settled
 from netspec.spec.scalars import text_of
 from netspec.spec.types import Spec
 
-SMALL, FEW = 48, 20_000
-"""Images of so short a side have a net of their own; with fewer images than that a large net learns them by heart."""
+SMALL = 48
+"""Short side of small images, in pixels."""
+SOME, MANY = 5_000, 20_000
+"""From so many small images on there is CIFAR's net for them; from so many larger ones on a large net can learn."""
 _SMALL_NET, _PLAIN_NET, _LARGE_NET = "cifar10-quick", "quickstart", "alexnet"
 _PLAIN_SIDE = 64
 _UPDATES, _MOST_EPOCHS, _LEAST_BATCH, _LEAST_ITERATIONS = 2000, 100, 8, 8
@@ -55,6 +57,7 @@ class Base:
     extends: str
     spec: Spec
     why: str
+    is_resized: bool = False
 
     @property
     def side(self) -> int:
@@ -100,15 +103,17 @@ def look_at(data: str | Path) -> Found:
 
 def _chosen(found: Found) -> Base:
     """The net for images of that size and number."""
-    if found.sizes.median <= SMALL:
-        return Base(_SMALL_NET, load(_SMALL_NET), f"a net for small images; these have {found.sizes.median} pixels")
-    if found.images >= FEW:
-        return Base(_LARGE_NET, load(_LARGE_NET), f"{found.images:,} images are enough for a large net")
-    why = f"{found.images:,} images: a large net would learn them by heart"
+    is_small = found.sizes.median <= SMALL
+    if found.images >= (SOME if is_small else MANY):
+        name, what = (_SMALL_NET, "CIFAR's, of 32 x 32 pixels") if is_small else (_LARGE_NET, "a large net")
+        return Base(name, load(name), f"{found.images:,} images are enough for {what}")
+    why = f"{found.images:,} images: a larger net would learn them by heart"
     spec = load(_PLAIN_NET)
+    if is_small:
+        return Base(_PLAIN_NET, spec, why)
     name = only_image(spec)
     image = replace(spec.inputs[name], shape=(_PLAIN_SIDE, _PLAIN_SIDE, spec.inputs[name].shape[-1]))
-    return Base(_PLAIN_NET, replace(spec, inputs={**spec.inputs, name: image}), why)
+    return Base(_PLAIN_NET, replace(spec, inputs={**spec.inputs, name: image}), why, is_resized=True)
 
 
 def _named(base: str, folder: Path) -> Base:
@@ -142,7 +147,7 @@ def _lines(path: Path, found: Found, base: Base) -> Iterator[Line]:
 def _network(found: Found, base: Base) -> Iterator[Line]:
     name = only_image(base.spec)
     shape = list(base.spec.inputs[name].shape)
-    if base.extends == _PLAIN_NET and base.why != "as asked for":
+    if base.is_resized:
         yield Line("inputs:")
         yield Line(f"  {name}: {{shape: {shape}}}", "twice as large takes four times as long")
     layer = _answer(base.spec)
@@ -173,7 +178,7 @@ def _training(found: Found, base: Base) -> Iterator[Line]:
         epochs = train.epochs
     yield Line(f"  epochs: {epochs}", f"{epochs * each:,} iterations in all")
     scaled = "" if batch == train.batch else f" by {batch} / {train.batch}, as the batch"
-    why = f"{Path(base.extends).stem}'s{scaled}; the first thing to try others of"
+    why = f"{Path(base.extends).stem}'s{scaled}; try others"
     yield Line(f"  sgd: {{learning_rate: {text_of(float(f'{rate:.2g}'))}}}", why)
     if steps:
         yield Line(f"  schedule: {{type: step, at: {steps}}}", "the rate is divided after these epochs")
@@ -222,8 +227,6 @@ def _data(path: Path, found: Found, base: Base) -> Iterator[Line]:
     if resize:
         yield Line(f"  resize: {resize}", f"short side; training sees any {side} x {side} of it{larger}")
         yield Line(f"  crop: {side}")
-    elif data.resize or larger:
-        yield Line("  resize: null", f"images are of the {side} pixels that the net takes{larger}")
     if not data.mirror:
         yield Line("  mirror: true", "false where left and right matter, as in writing")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from netspec._types import Binding
 from netspec.contract.kernel import Phase
-from netspec.data.dataset import EvaluationSet, open_split
+from netspec.data.dataset import EvaluationSet, open_dataset, open_split
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import Split
 from netspec.data.workers.pool import workers_note
@@ -31,7 +31,7 @@ from netspec.runners.training.evaluation import Shown, explained, forward, rows_
 from netspec.runners.training.nonfinite import NotFinite
 from netspec.runners.training.prefetch import Fetched
 from netspec.runners.training.request import with_data
-from netspec.runners.training.resume import is_recorded
+from netspec.runners.training.resume import fingerprint, is_recorded
 from netspec.runners.training.tally import Tally
 from netspec.spec.types import Spec
 
@@ -90,9 +90,10 @@ def _open_asked(network: Trained, asked: Asked) -> tuple[Spec, EvaluationSet]:
     if asked.data is not None and held:
         with suppress(NetspecError):
             own = with_data(network.spec, asked.data)
-            found = open_split(own.data, seed, asked.split, classes)
-            if is_recorded(network.record, asked.split, found.split):
-                return own, EvaluationSet(found.split, (*found.notes, "these are the run's images, at another place"))
+            same = open_dataset(own.data, seed)
+            images = same.train if asked.split == "train" else same.val
+            if images is not None and fingerprint(same) == network.record.data:
+                return own, EvaluationSet(images, (*same.notes, "these are the run's images, at another place"))
     spec = with_data(network.spec, asked.data, evaluated=True)
     found = open_split(spec.data, seed, asked.split, classes)
     if asked.data is None and held and not is_recorded(network.record, asked.split, found.split):

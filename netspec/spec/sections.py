@@ -83,6 +83,7 @@ def _tell_source(values: dict[str, Any], fields: Fields) -> None:
     cls = source_types().get(source.get("type", ""))
     if classes is None or cls is None or "classes" not in cls.attrs:
         return
+    values["classes"] = None
     mark, kind = fields.marks["data.classes"], source["type"]
     if not fits(schema := cls.attrs["classes"], classes):
         fields.note(mark, f"'{kind}' has {describe(schema)} of classes, got {classes:,}")

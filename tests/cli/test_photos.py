@@ -153,17 +153,17 @@ def test_new_writes_a_spec_that_holds_and_runs(tmp_path: Path) -> None:
     said = netspec("new", spec, "--data", tmp_path / "my photos")
     assert said.code == 0, said.err
     text = spec.read_text(encoding="utf-8")
-    assert "extends: cifar10-quick" in text and 'path: "my photos"' in text and "classes: 4" in text
+    assert "extends: quickstart" in text and 'path: "my photos"' in text and "classes: 4" in text
     assert "split: 0.1" in text and all(len(line) < 120 for line in text.splitlines())
     checked = netspec("validate", spec)
-    assert checked.code == 0 and checked.out.strip().endswith("valid, 13 layers on 1 device"), checked.err
+    assert checked.code == 0 and checked.out.strip().endswith("valid, 11 layers on 2 devices"), checked.err
     run = netspec("run", spec, "--out", tmp_path / "runs", "--iterations", 1, "--workers", 0)
     assert run.code == 0 and "3 images, are held out" in run.out + run.err, run.err
     assert next((tmp_path / "runs/beetles").iterdir()).is_dir()
     again = netspec("new", spec, "--data", tmp_path / "my photos")
     assert again.code == 1 and "--force" in again.err and spec.read_text(encoding="utf-8") == text
-    assert netspec("new", spec, "--data", tmp_path / "my photos", "--force", "--from", "quickstart").code == 0
-    assert "extends: quickstart" in spec.read_text(encoding="utf-8")
+    assert netspec("new", spec, "--data", tmp_path / "my photos", "--force", "--from", "cifar10-quick").code == 0
+    assert "extends: cifar10-quick" in spec.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("base", ["alexnet", "alexnet-2012", "cifar10-18pct", "mini.yaml"])
