@@ -119,7 +119,7 @@ def _chosen(found: Found) -> Base:
 def _named(base: str, folder: Path) -> Base:
     path = files.find(base)
     is_shipped = path.resolve() == (files.shipped().get(path.stem) or Path()).resolve()
-    extends = path.stem if is_shipped else os.path.relpath(path, folder or Path())
+    extends = path.stem if is_shipped else os.path.relpath(str(path), str(folder))
     spec = load(path)
     shape = spec.inputs[only_image(spec)].shape
     if len(shape) != 3 or shape[0] != shape[1]:

@@ -98,6 +98,6 @@ views = click.option(
 data = click.option(
     "--data",
     metavar="DIR",
-    help="Images: a folder or tar with train and val, and in each a folder a class. By default what the spec says.",
+    help="Images: a folder or tar of class folders, or with train and val of them. By default what the spec says.",
 )
 """Where images come from."""

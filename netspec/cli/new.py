@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from netspec.cli import _options as options
 from netspec.cli._exit import NotFoundError
+from netspec.cli._specs import find, load_plugins
 from netspec.errors import NetspecError, printable
 
 
@@ -14,8 +16,9 @@ from netspec.errors import NetspecError, printable
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--data", metavar="DIR", required=True, help="Your images: a folder or tar of class folders.")
 @click.option("--from", "base", metavar="SPEC", help="The net to build on, a file or a shipped name.")
+@options.plugins
 @click.option("--force", is_flag=True, help="Write over FILE where it is there.")
-def command(file: Path, data: str, base: str | None, force: bool) -> None:
+def command(file: Path, data: str, base: str | None, plugins: tuple[str, ...], force: bool) -> None:
     """Write a commented spec that fits your own images.
 
     It looks at their number, classes and sizes, and chooses a net, the size of its images, a batch that fits in memory,
@@ -34,9 +37,8 @@ def command(file: Path, data: str, base: str | None, force: bool) -> None:
         raise NetspecError(f"{printable(file)}: is there already; --force writes over it")
     if not file.absolute().parent.is_dir():
         raise NotFoundError(f"{printable(file)}: there is no folder {printable(file.absolute().parent)}")
+    load_plugins(plugins)
     if base is not None:
-        from netspec.cli._specs import find
-
         find(base)
     from netspec.machine.atomic_files import write_text
     from netspec.runners.new_spec import new_spec

@@ -44,6 +44,14 @@ def following(spec: Spec) -> list[str]:
     return [f"{layer.name}.{key}" for layer in spec.layers for key in layer.of_classes]
 
 
+def assumed(spec: Spec) -> list[str]:
+    """A line where layers follow a number of classes that nothing says yet."""
+    places = following(spec)
+    if not places or stated_count(spec.data) is not None:
+        return []
+    return [f"{', '.join(places)}: {ASSUMED:,} until the images are looked at; data.classes says how many there are"]
+
+
 def settled(spec: Spec, classes: int | None = None) -> Spec:
     """The spec with that many classes, from now on as numbers of its own; None: as many as it states."""
     return replace(spec, layers=tuple(_settled(layer, classes) for layer in spec.layers))

@@ -103,6 +103,26 @@ def test_the_split_can_be_larger_or_none(tmp_path: Path) -> None:
     assert "no validation images of 4 classes" in heard and "data.split holds some images out" in heard
 
 
+def test_a_run_whose_spec_had_a_number_goes_on_when_it_follows_the_data(tmp_path: Path) -> None:
+    spec, out = tmp_path / "mini.yaml", tmp_path / "runs"
+    spec.write_text(MINI)
+    assert netspec("run", spec, "--out", out, "--iterations", 2).code == 0
+    spec.write_text(MINI.replace("units: 3", "units: classes"))
+    said = netspec("run", spec, "--out", out, "--resume", "latest", "--iterations", 3)
+    assert said.code == 0 and "finished after" in said.out + said.err, said.err
+
+
+def test_the_classes_of_new_data_are_counted_again(tmp_path: Path) -> None:
+    said, run = trained(tmp_path, "--set", "data.source={type: folder, path: x}", "--set", "data.classes=9")
+    assert "4 classes, not 9 as data.classes says: fc2.units = 4" in said.out + said.err
+    assert values(run, "classes:") == ["classes: 4"]
+    five = write_folder(tmp_path / "five", {f"{name}/{i}.jpg": jpeg(i, 9, 9) for name in "abcde" for i in range(4)})
+    again = netspec("run", tmp_path / "mini.yaml", "--data", five, "--out", tmp_path / "more", "--workers", 0)
+    assert again.code == 0 and "5 classes: fc2.units = 5" in again.out + again.err
+    fixed = netspec("run", tmp_path / "mini.yaml", "--data", five, "--set", "layers.fc2.units=4")
+    assert fixed.code == 1 and "'units: classes'" in fixed.err
+
+
 def test_a_sweep_shares_the_split_and_knows_its_runs_again(tmp_path: Path) -> None:
     spec = tmp_path / "mini.yaml"
     spec.write_text(NET, encoding="utf-8")

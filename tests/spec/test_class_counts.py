@@ -12,7 +12,7 @@ from netspec.errors import SpecError
 from netspec.planning import build
 from netspec.planning.trainable import count_outputs
 from netspec.spec import canonical, from_canonical, load, loads, resolved, schema
-from netspec.spec.class_counts import following, settled, stated_count
+from netspec.spec.class_counts import assumed, following, settled, stated_count
 from netspec.spec.types import Spec
 
 FOLLOWING = NET.replace("units: 10", "units: classes")
@@ -47,6 +47,13 @@ def test_the_count_is_what_is_known_before_the_images_are_looked_at(overrides: t
     spec = loads(FOLLOWING, overrides=overrides)
     assert spec.layer("fc").attrs["units"] == count == outputs(spec)
     assert stated_count(loads(FOLLOWING, overrides=[FOLDER]).data) is None
+
+
+def test_what_is_assumed_is_told() -> None:
+    (line,) = assumed(loads(FOLLOWING, overrides=[FOLDER]))
+    assert line == "fc.units: 1,000 until the images are looked at; data.classes says how many there are"
+    assert not assumed(loads(FOLLOWING)) and not assumed(loads(NET, overrides=[FOLDER]))
+    assert not assumed(loads(FOLLOWING, overrides=[FOLDER, "data.classes=7"]))
 
 
 def test_a_resolved_spec_still_follows_and_a_settled_one_has_numbers() -> None:
