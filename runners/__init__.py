@@ -9,5 +9,6 @@
     inference.py          prediction for single images
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     sweep.py              a list of runs, one after the other, that can be gone on with
+    new_spec.py           a spec that fits somebody's own images
     tune.py               times variants of kernels, keeps the fastest right one
 """
