@@ -61,8 +61,6 @@ def open_dataset(data: DataSpec, seed: int) -> Dataset:
     if val is None and data.split:
         images, val, held = _hold_out(images, data, train.classes, source.where)
         is_held_out, told = val is not None, [*told, *held]
-    elif val is None and source.counts(data.source) is None:
-        told = [*told, _NO_VALIDATION]
     listings = [train, found.listing] if found.listing else [train]
     notes = [_counted(source, images, val, train.classes), *train.notes, *told, *_passed_over_note(listings)]
     words = source.class_words()
@@ -147,9 +145,6 @@ def _hold_out(
         names = listed([classes[number] for number in missing])
         notes.append(f"{_many_classes(len(missing))} with one image, which is trained on, not held out: {names}")
     return train, val, notes
-
-
-_NO_VALIDATION = "without validation images, errors are those of training batches; data.split holds some images out"
 
 
 def _unused(source: Source, data: DataSpec) -> list[str]:

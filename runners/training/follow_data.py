@@ -10,6 +10,7 @@ from netspec.data import held_out
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.errors import NetspecError
 from netspec.planning import check
+from netspec.planning.trainable import drawn_images
 from netspec.spec.class_counts import following, settled, stated_count
 from netspec.spec.types import Spec
 
@@ -40,7 +41,11 @@ def open_images(spec: Spec, own: bool) -> Opened:
     found = replace(settled(spec, count), data=data)
     if found.layers != settled(spec).layers:
         check(found)
-    return Opened(found, source, (*source.notes, *_told(spec, count)))
+    missing = [_NO_VALIDATION] if source.val is None and drawn_images(spec) is None else []
+    return Opened(found, source, (*source.notes, *missing, *_told(spec, count)))
+
+
+_NO_VALIDATION = "without validation images, errors are those of training batches; data.split holds some images out"
 
 
 def _told(spec: Spec, classes: int) -> list[str]:

@@ -102,13 +102,11 @@ def test_unlabelled_validation_images_leave_the_split(tmp_path: Path) -> None:
     assert any(note.startswith("no validation: ") for note in source.notes)
 
 
-def test_without_it_a_line_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_it_nothing_is_held_out(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", files(3, 8, "train/"))
     for split in (None, 0.0):
         source = opened(folder, split)
-        assert source.val is None and any("data.split holds some images out" in note for note in source.notes)
-    drawn = open_dataset(DataSpec({"type": "generated", "classes": 3, "images": 9, "val_images": 0, "size": 8}), 0)
-    assert not any("data.split" in note for note in drawn.notes)
+        assert source.val is None and len(source.train) == 24 and not any("held out" in note for note in source.notes)
 
 
 def test_drawn_images_and_arrays_can_be_held_out_too(tmp_path: Path) -> None:
