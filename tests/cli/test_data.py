@@ -94,7 +94,7 @@ def test_a_contact_sheet_shows_the_crops_of_training_in_their_order(tmp_path: Pa
     within = altered[6 : 6 + 96 : 12, 6 : 6 + 96 : 12][(crops[0] > 80).all(axis=2) & (crops[0] < 170).all(axis=2)]
     assert np.abs(within).max() > 0  # and one shift for the whole image, but for rounding
     assert (within.max(axis=0) - within.min(axis=0)).max() <= 1
-    other = netspec("data", "show", spec, "--data", source, "--split", "val")
+    other = netspec("data", "show", spec, "--data", source, "--split", "val", "--set", "data.split=0")
     assert other.code == 1 and "no validation images" in other.err
 
 
