@@ -240,8 +240,9 @@ def predict(
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
-    ``images`` is a list of them; a path may stand alone. Of a run's checkpoints the best one that is whole and finite
-    is taken.
+    ``images`` is a list of them; a path may stand alone. A folder stands for the images in it, at any depth and in the
+    order of their names, a pattern such as ``photos/*.jpg`` for the files that match. Of a run's checkpoints the best
+    one that is whole and finite is taken.
 
     Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
     not finite, has its ``error`` set. ``listener`` hears what is odd about the run, such as a plugin that has changed.

@@ -26,6 +26,7 @@ from netspec.rundir.tags import tag
 from netspec.runners.recorded_plugins import used_by
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Record
+from netspec.runners.training.follow_data import as_recorded
 from netspec.runners.training.init_from import check_start
 from netspec.runners.training.launch import launch
 from netspec.runners.training.request import Request, load_spec, with_data, with_start
@@ -133,11 +134,11 @@ class _Folder:
 
 def _find(planned: Planned) -> tuple[Path | None, bool]:
     """The run directory that holds the trial, and whether it is finished; else the newest that can be gone on with."""
-    wanted, plugins = canonical(planned.spec), used_by(planned.spec)
+    plugins = used_by(planned.spec)
     found: Path | None = None
     for folder in run_folders(planned.request.out, planned.spec.name):
         record = _record(folder)
-        if record is None or record.plugins != plugins or not _is_same(record, wanted):
+        if record is None or record.plugins != plugins or not _is_same(record, planned):
             continue
         if summarise(folder, read_metrics(folder)).status == "finished":
             return folder, True
@@ -158,7 +159,9 @@ def _read(path: Path, written: int) -> Record:
     return checkpoint.record_from(path) if path.name == START else checkpoint.read_record(path)
 
 
-def _is_same(record: Record, wanted: Mapping[str, Any]) -> bool:
+def _is_same(record: Record, planned: Planned) -> bool:
+    own = planned.request.data is not None
+    wanted = canonical(as_recorded(planned.spec, own, record.spec, len(record.classes)))
     return not differences(record.spec, wanted).keys() - set(_FREE)
 
 

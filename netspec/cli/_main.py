@@ -23,6 +23,7 @@ COMMANDS = {
         "schema": "The JSON Schema of specs, for editors.",
     },
     "Train and use it": {
+        "new": "Write a spec that fits your own images.",
         "run": "Train a network, or go on with a run.",
         "sweep": "Train several specs with several seeds: one table.",
         "eval": "Errors of trained networks over a set of images.",

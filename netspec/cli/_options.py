@@ -109,6 +109,6 @@ note = click.option("--note", metavar="TEXT", help="A line on it, which netspec 
 data = click.option(
     "--data",
     metavar="DIR",
-    help="Images: a folder or tar with train and val, and in each a folder a class. By default what the spec says.",
+    help="Images: a folder or tar of class folders, or with train and val of them. By default what the spec says.",
 )
 """Where images come from."""

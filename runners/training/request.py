@@ -17,6 +17,7 @@ from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.resume import Origin
 from netspec.spec import canonical, files, from_canonical, load, loading, loads, resolved
+from netspec.spec.class_counts import settled
 from netspec.spec.fields import complete
 from netspec.spec.types import InitSpec, Spec
 
@@ -114,11 +115,15 @@ def name_of(spec: Spec | str | Path, sets: Sequence[str] = ()) -> str:
 
 
 def _given(spec: Spec | str | Path, sets: Sequence[str]) -> Mapping[str, Any]:
-    """The spec without changes, in canonical form; with them where it does not hold without."""
+    """The spec without changes, in canonical form; with them where it does not hold without.
+
+    Its layers have as many classes as it states by itself, whatever images it is run on.
+    """
     try:
-        return canonical(load_spec(spec))
+        return canonical(settled(load_spec(spec)))
     except SpecError:
-        return canonical(load_spec(spec, [text for text in sets if _path_of(text) != "train.iterations"]))
+        others = [text for text in sets if _path_of(text) != "train.iterations"]
+        return canonical(settled(load_spec(spec, others)))
 
 
 def _path_of(assignment: str) -> str:
@@ -135,7 +140,8 @@ def with_data(spec: Spec, data: str | Path | None, evaluated: bool = False) -> S
         return spec
     numbers = source_types()[spec.data.source["type"]].numbers is not None
     found = (table_at(data) if numbers else None) or source_from_path(data, evaluated)
-    return replace(spec, data=replace(spec.data, source=complete(found, source_types())))
+    split = None if evaluated else spec.data.split
+    return replace(spec, data=replace(spec.data, source=complete(found, source_types()), split=split))
 
 
 def with_start(spec: Spec, path: str | Path | None) -> Spec:

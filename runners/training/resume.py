@@ -204,6 +204,11 @@ def _numbers_print(split: Split) -> dict[str, int]:
     return {"numbers": zlib.crc32(b"".join(split.values(name, some).tobytes() for name in names))}
 
 
+def is_recorded(record: Record, name: str, split: Split) -> bool:
+    """Whether a split is, as far as its fingerprint tells, the one that the run has had."""
+    return name in record.data and not changes(record.data[name], _split_print(split))
+
+
 def check_data(record: Record, found: Mapping[str, Any], source: Dataset) -> None:
     """Raise NetspecError where the images are not those that the run has been trained on."""
     wrong = _other_classes(record.classes, source) + shown(changes(record.data, found))
