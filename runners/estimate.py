@@ -91,8 +91,9 @@ def estimate(
 ) -> Estimate:
     """Train and evaluate for some seconds each, and reckon from that.
 
-    ``own``: the images were named beside the spec, see ``open_images``. ``images`` and ``val_images`` say how many there
-    will be; without them it is those of the spec's source. Nothing is written. Raises NetspecError and SpecError as a run would.
+    ``own``: the images were named beside the spec, see ``open_images``. ``images`` and ``val_images`` say how many
+    there will be; without them it is those of the spec's source. Nothing is written. Raises NetspecError and SpecError
+    as a run would.
     """
     check_binding(spec, binding.names, binding.runner)
     journal = Journal(listener)
