@@ -17,12 +17,18 @@ WORKERS ?= 2
 SET := test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV := $(BIN)/uv --no-config --quiet
 PYTEST = python -m pytest --numprocesses $(WORKERS) --dist worksteal
-COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv --no-config --quiet pip compile pyproject.toml \
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --upgrade --output-file requirements/
+MYPY_CACHE_DIR ?= $(CURDIR)/.mypy_cache
 
 .PHONY: run test lint bench gpu clean lock test-oldest test-newest
 .DELETE_ON_ERROR:
+
+# Tests start some hundred processes, each of which would translate the sources to bytecode anew.
+export PYTHONDONTWRITEBYTECODE :=
+export UV_COMPILE_BYTECODE ?= 1
 
 run: $(VENV)/.installed
 	$(BIN)/netspec run quickstart
@@ -36,7 +42,7 @@ lint: $(VENV)/.dev
 	@# mypy sees the parts where they are once installed; the links lie outside, since builds would follow them
 	@tree=$$(mktemp -d) && trap "rm -rf $$tree" EXIT && mkdir $$tree/netspec \
 	&& ln -s $(foreach part,$(wildcard netspec/*) layers runners,$(CURDIR)/$(part)) $$tree/netspec/ \
-	&& cd $$tree && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p netspec
+	&& cd $$tree && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(MYPY_CACHE_DIR) -p netspec
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/report.py --measure $(ARGS)
@@ -49,9 +55,10 @@ clean:
 
 lock: $(VENV)/.made
 	$(PIP) install --upgrade uv
-	$(COMPILE)dev.txt --extra dev
-	$(COMPILE)test.txt --extra test --constraints requirements/dev.txt
-	$(COMPILE)oldest.txt --extra test --extra gates --resolution lowest-direct
+	$(COMPILE)dev.txt pyproject.toml --extra dev
+	$(COMPILE)test.txt pyproject.toml --extra test --constraints requirements/dev.txt
+	$(COMPILE)oldest.txt pyproject.toml --extra test --extra gates --resolution lowest-direct
+	echo uv | $(COMPILE)uv.txt -
 
 test-oldest:
 	@$(MAKE) --no-print-directory test VENV=$(VENV)-oldest SET=oldest
@@ -72,17 +79,20 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml
 	@$(PIP) install -e .
 	@touch $@
 
+# uv fetches and unpacks several wheels at a time; where only pip's own settings lead to an index, pip does it.
 # Hatchling, which builds netspec, is of the locked set too: nothing is fetched besides.
 define locked
 	@echo "installing requirements/$(1).txt and netspec into $(VENV) (once)"
-	@$(PIP) install --require-hashes -r requirements/$(1).txt
+	@$(PIP) install --require-hashes -r requirements/uv.txt
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/$(1).txt \
+	|| $(PIP) install --require-hashes -r requirements/$(1).txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 endef
 
-$(VENV)/.test: $(VENV)/.made pyproject.toml requirements/$(SET).txt
+$(VENV)/.test: $(VENV)/.made pyproject.toml requirements/$(SET).txt requirements/uv.txt
 	$(call locked,$(SET))
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.dev: $(VENV)/.made pyproject.toml requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.made pyproject.toml requirements/dev.txt requirements/uv.txt
 	$(call locked,dev)
 	@touch $@ $(VENV)/.test $(VENV)/.installed

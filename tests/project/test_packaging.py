@@ -134,7 +134,7 @@ def test_the_oldest_set_has_the_lowest_versions() -> None:
     assert {name: Version(pins[name]) for name in lowest} == lowest
 
 
-@pytest.mark.parametrize("name", LOCKED)
+@pytest.mark.parametrize("name", [*LOCKED, "uv"])
 def test_locked_sets_have_hashes_and_name_no_host(name: str) -> None:
     assert locked(name)
     assert all(" --hash=sha256:" in line and "://" not in line and "--index" not in line for line in locked(name))
