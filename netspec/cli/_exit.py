@@ -89,8 +89,10 @@ def _tell(error: BaseException) -> int:
 
 def _limit() -> str:
     """The limit on this process's memory, where it has one."""
+    from netspec.units import size
+
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return "" if soft == resource.RLIM_INFINITY else f"memory is limited to {soft >> 20:,} MiB by ulimit -v"
+    return "" if soft == resource.RLIM_INFINITY else f"memory is limited to {size(soft)} by ulimit -v"
 
 
 def complain(message: str) -> None:

@@ -11,7 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
-from netspec.report.units import nearer
+from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
     from netspec.report.comparison import Difference

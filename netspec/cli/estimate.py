@@ -10,7 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load
-from netspec.report.units import count, duration, percent, rate, size
+from netspec.units import count, duration, percent, rate, size
 
 if TYPE_CHECKING:
     from netspec.runners.estimate import Estimate

@@ -12,7 +12,7 @@ from netspec.cli._exit import WRONG, complain
 from netspec.cli._output import emit_json
 from netspec.errors import printable
 from netspec.events import Event, Note
-from netspec.report.units import percent
+from netspec.units import percent
 
 if TYPE_CHECKING:
     from netspec._types import Prediction

@@ -11,7 +11,8 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
-from netspec.report.units import duration, error_name, error_value, nearer, size
+from netspec.machine.names import nearer
+from netspec.units import duration, error_name, error_value, size
 
 if TYPE_CHECKING:
     from netspec.rundir.directory import RunSummary

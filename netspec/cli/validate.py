@@ -13,6 +13,7 @@ from netspec.cli._exit import USAGE, WRONG, NotFoundError, complain, complain_sp
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins, read
 from netspec.errors import NetspecError, SpecError
+from netspec.units import many
 
 
 @click.command()
@@ -103,5 +104,5 @@ def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
             notes += check_start(spec)
     except (NetspecError, NotFoundError) as error:
         return _Result(file, error)
-    layers, devices = len(spec.layers), len(spec.devices)
-    return _Result(file, said=f"valid, {layers} layers on {devices} device{'s' * (devices > 1)}", notes=notes)
+    layers, devices = many(len(spec.layers), "layer"), many(len(spec.devices), "device")
+    return _Result(file, said=f"valid, {layers} on {devices}", notes=notes)

@@ -13,6 +13,7 @@ from netspec.data.settings import DataSpec
 from netspec.data.source import Source, Split, SplitName
 from netspec.data.sources import make_source
 from netspec.errors import NetspecError
+from netspec.units import many
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[st
         raise NetspecError(f"{source.where}: no validation images; --split train evaluates the training images")
     images = assign_labels(listing, classes, "the network")
     kind = "training" if split == "train" else "validation"
-    counted = f"{len(images):,} {kind} images {_of_what(listing.classes)} from {_from(source)}"
+    counted = f"{many(len(images), f'{kind} image')} {_of_what(listing.classes)} from {_from(source)}"
     told = [*listing.notes, *_missing_note(listing, classes, "the network's"), *_passed_over_note([listing])]
     return EvaluationSet(images, (counted, *told))
 
@@ -95,7 +96,7 @@ def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
     if outputs is None or not classes or classes >= outputs:
         return None
     unused = f"outputs {classes} to {outputs - 1} are" if classes + 1 < outputs else f"output {classes} is"
-    return f"{_many_classes(classes)} for {outputs:,} outputs: {unused} never the answer"
+    return f"{many(classes, 'class')} for {many(outputs, 'output')}: {unused} never the answer"
 
 
 def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[str]) -> str:
@@ -115,16 +116,12 @@ def _from(source: Source) -> str:
 
 
 def _of_what(classes: Sequence[str]) -> str:
-    return f"of {_many_classes(len(classes))}" if classes else "with numbers to be predicted"
-
-
-def _many_classes(count: int) -> str:
-    return f"{count:,} class" + "es" * (count != 1)
+    return f"of {many(len(classes), 'class')}" if classes else "with numbers to be predicted"
 
 
 def _missing_note(listing: Listing, classes: Sequence[str], whose: str) -> list[str]:
     names = missing_classes(listing, classes) if listing.classes else []
-    count = f"{len(names):,} of {whose} {_many_classes(len(classes))}"
+    count = f"{len(names):,} of {whose} {many(len(classes), 'class')}"
     return [f"{listing.where}: no images of {count}: {listed(names)}"] if names else []
 
 

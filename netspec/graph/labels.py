@@ -1,4 +1,4 @@
-"""Numbers and names as a picture shows them, and how wide they come out."""
+"""Shapes and attributes as a picture shows them, and how wide they come out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,8 @@ from typing import Any
 
 from netspec.contract.tensor import Shape
 
-_UNITS = ("", "k", "M", "G", "T", "P")
 _NARROW = frozenset("fijlrt.,:;'|!()[] ·-")
 _WIDE = frozenset("mwMW@%")
-
-
-def scaled(value: float, unit: str) -> str:
-    """``11.1 MB`` for 11,075,584 and B: three digits with a prefix of thousands."""
-    step = 0
-    while value >= 999.5 and step < len(_UNITS) - 1:
-        value, step = value / 1000, step + 1
-    digits = 0 if step == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
-    return f"{value:.{digits}f} {_UNITS[step]}{unit}"
-
-
-def flops(value: float) -> str:
-    """Operations: ``1.45 GFLOP``."""
-    return scaled(value, "FLOP")
 
 
 def shape_text(shape: Shape) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from netspec.errors import NetspecError, Problem, SpecError
-from netspec.report.units import duration, error_name, error_title, error_value
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
 from netspec.rundir.metrics import RECENT, Metrics, read_metrics
 from netspec.rundir.run_files import Damaged, read_json, read_text
 from netspec.spec.nodes import plain
 from netspec.spec.reader import parse
+from netspec.units import duration, error_name, error_title, error_value
 
 _LEFT_OUT = ("command", "folder")
 

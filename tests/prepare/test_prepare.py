@@ -260,7 +260,7 @@ def test_too_many_broken_images_are_an_error(tmp_path: Path) -> None:
         (lambda lines: [lines[0].replace('"netspec_shards":1', '"netspec_shards":2'), *lines[1:]], "is of format 2"),
         (lambda lines: [lines[0], "{", *lines[2:]], "is damaged"),
         (lambda lines: [lines[0], '{"shard": "x"}'], "is damaged"),
-        (lambda lines: lines[:-1], "is not finished, 1 shards are missing"),
+        (lambda lines: lines[:-1], "is not finished, 1 shard missing"),
     ],
 )
 def test_a_spoilt_index_is_told(tmp_path: Path, spoil: Callable[[list[str]], list[str]], said: str) -> None:

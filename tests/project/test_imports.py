@@ -17,7 +17,9 @@ from places import ROOT
 CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"))
 ORDER = (
     ("errors", "events", "emulate", "_paths", "_types", "_version"),
-    ("contract", "machine"),
+    ("contract",),
+    ("units",),
+    ("machine",),
     ("registry", "rundir", "evaluation"),
     ("plugin", "init", "schedules", "ops", "data"),
     ("spec", "layers"),
