@@ -9,6 +9,7 @@ from netspec.contract.tensor import Shape
 
 _NARROW = frozenset("fijlrt.,:;'|!()[] ·-")
 _WIDE = frozenset("mwMW@%")
+_LONGEST = 24
 
 
 def shape_text(shape: Shape) -> str:
@@ -17,10 +18,12 @@ def shape_text(shape: Shape) -> str:
 
 
 def attribute_text(name: str, value: Any) -> str:
-    """An attribute: ``size 11`` for [11, 11], ``pad 0/1``, and a word alone, such as ``max``."""
+    """An attribute: ``size 11`` for [11, 11], ``pad 0/1``, and a word alone, such as ``max``; cut where it is long."""
     if isinstance(value, list | tuple):
-        return f"{name} {value[0] if len(set(value)) == 1 else '/'.join(map(str, value))}"
-    return value if isinstance(value, str) else f"{name} {value}"
+        told = f"{name} {value[0] if len(set(value)) == 1 else '/'.join(map(str, value))}"
+    else:
+        told = value if isinstance(value, str) else f"{name} {value}"
+    return told if len(told) <= _LONGEST else told[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def width(text: str, size: float) -> float:

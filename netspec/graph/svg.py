@@ -124,8 +124,7 @@ def _words(box: Box) -> Iterator[str]:
         yield _pair(box.x + box.width / 2, base, node.name, second, ink, ink if node.kind == "cost" else "soft")
         return
     count = many(node.parameters, "parameter") if tall else ""
-    taken = width(count, 11) if tall else width(f"{node.name} {node.type} {node.shape}", 13)
-    details = _fitting(node.details, 11, right - left - taken - 12)
+    details = ", ".join(node.details)
     yield _pair(left, base, node.name, node.type, "ink", "soft", details="" if tall else details)
     yield _text(right, base, node.shape, 12, "ink num", anchor="end")
     if tall:
@@ -142,15 +141,6 @@ def _pair(x: float, y: float, first: str, second: str, ink: str, soft: str, deta
         f'<tspan class="{soft} num" font-size="11" dx="9">{escape(details)}</tspan>' if details else "",
     ]
     return f'<text x="{x:.1f}" y="{y:.1f}"{anchor}>{"".join(spans)}</text>'
-
-
-def _fitting(words: tuple[str, ...], size: float, room: float) -> str:
-    """As many of the words as there is room for."""
-    text = ""
-    for word in words:
-        longer = f"{text}, {word}" if text else word
-        text = longer if width(longer, size) <= room else text
-    return text
 
 
 # Wires --------------------------------------------------------------------------------------------------------------

@@ -113,6 +113,15 @@ def test_alexnet_shows_its_four_crossings() -> None:
     assert "cross" not in draw(plan_of("alexnet-one-device"), "mmd")
 
 
+def test_layers_of_a_type_show_the_same_attributes() -> None:
+    svg = draw(plan_of("alexnet"), "svg")
+    assert svg.count(">max, size 3, stride 2<") == 6 and svg.count(">size 3, pad 1, ceil<") == 6
+
+
+def test_a_long_attribute_is_cut() -> None:
+    assert attribute_text("note", "x" * 100) == "x" * 23 + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def test_names_are_escaped() -> None:
     plan = replace(plan_of("branches"), name="branches & <more>")
     assert "branches &amp; &lt;more&gt;" in draw(plan, "svg")

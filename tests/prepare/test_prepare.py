@@ -250,7 +250,7 @@ def test_too_many_broken_images_are_an_error(tmp_path: Path) -> None:
     broken = {f"train/class0/{i}.jpg": b"" for i in range(12)}
     source = write_folder(tmp_path / "in", files(2, 8, "train/") | broken)
     said = message(lambda: prepared(source, tmp_path / "out"))
-    assert "12 of 28 images of the split 'train' are broken, more than 5%" in said and "an empty file" in said
+    assert "12 of 28 images of the split 'train' are broken, more than 5 %" in said and "an empty file" in said
 
 
 @pytest.mark.parametrize(
