@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from textwrap import indent
 
 import click
 
@@ -10,6 +12,7 @@ from netspec._version import __version__
 from netspec.cli._exit import guarded
 from netspec.cli._group import LazyGroup
 from netspec.cli._output import open_streams
+from netspec.exit_codes import table
 
 COMMANDS = {
     "Look at a network": {
@@ -48,8 +51,12 @@ COMMANDS = {
 }
 
 
+_EPILOG = "\b\nExit codes:\n" + indent(table(), "  ")
+
+
 @click.group(
     cls=LazyGroup,
+    epilog=_EPILOG,
     package="netspec.cli",
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -70,6 +77,12 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 for wrong input, 2 for wrong usage, 130 and 143 when interrupted."""
+    """Run the command line and exit, as netspec/exit_codes.py has it."""
     open_streams()
-    raise SystemExit(guarded(lambda: cli.main(args=args, prog_name="netspec", standalone_mode=False)))
+    raise SystemExit(outcome(sys.argv[1:] if args is None else list(args)))
+
+
+def outcome(words: list[str]) -> int:
+    """The exit code of a command line; what is wrong is told on stderr, as JSON where --json is among its options."""
+    as_json = "--json" in words[: words.index("--") if "--" in words else None]
+    return guarded(lambda: cli.main(args=words, prog_name="netspec", standalone_mode=False), as_json)

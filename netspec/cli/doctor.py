@@ -8,8 +8,8 @@ import click
 
 from netspec._version import __version__
 from netspec.cli import _options as options
-from netspec.cli._exit import WRONG
 from netspec.cli._output import emit_json
+from netspec.exit_codes import WRONG
 
 _COLOURS = {"ok": "green", "remark": "yellow", "broken": "red"}
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import WRONG, complain
+from netspec.cli._exit import complain
 from netspec.cli._output import emit_json
 from netspec.errors import printable
 from netspec.events import Event, Note
+from netspec.exit_codes import WRONG
 from netspec.units import percent
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from places import ROOT
 
 CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"))
 ORDER = (
-    ("errors", "events", "emulate", "_paths", "_types", "_version"),
+    ("errors", "events", "emulate", "exit_codes", "_paths", "_types", "_version"),
     ("contract",),
     ("units",),
     ("machine",),

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from places import ROOT
 
-from netspec.cli._exit import guarded
-from netspec.cli._main import cli
+from netspec.cli._main import outcome
 
 MINI = """\
 netspec: 1
@@ -45,7 +44,7 @@ def netspec(*args: object) -> Said:
     """Run a command in this process, neither of its streams being a terminal."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = guarded(lambda: cli.main([str(arg) for arg in args], prog_name="netspec", standalone_mode=False))
+        code = outcome([str(arg) for arg in args])
     return Said(code, out.getvalue(), err.getvalue())
 
 
