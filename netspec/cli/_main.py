@@ -46,7 +46,8 @@ COMMANDS = {
         "devices": "The devices of this machine.",
         "estimate": "Time, memory and disk of a training here.",
         "tune": "Time kernels on this machine, and keep the fastest.",
-        "doctor": "Check that this machine is ready.",
+        "cache": "What is kept of compiled kernels, and clear it.",
+        "doctor": "Check that this machine is ready; what a bug report needs.",
     },
 }
 
