@@ -89,8 +89,8 @@ class NeighbourPictures(Kind):
         if not count:
             raise NetspecError(f"{network.path}: none of the {many(len(tests), 'test image')} can be read")
         if len(among) < settings["nearest"]:
-            count = many(len(among), "training image")
-            raise NetspecError(f"{network.path}: {count} can be read; --nearest asks for more")
+            readable = many(len(among), "training image")
+            raise NetspecError(f"{network.path}: {readable} can be read; --nearest asks for more")
         found = nearest(points, queries, settings["nearest"])
         classes = spoken(network.record.classes, network.record.words)
         rows = []
