@@ -46,14 +46,11 @@ def command(first: str, second: str, as_json: bool) -> None:
 
 
 def _show(title: str, differences: Sequence[Difference], names: tuple[str, str]) -> None:
+    from netspec.report.comparison import as_text
     from netspec.report.tables import show, table
 
     if not differences:
         click.echo(f"\n{title}: the same" if title in ("spec", "environment") else f"\n{title}: none")
         return
-    rows = [(one.path, _written(one.first), _written(one.second)) for one in differences]
+    rows = [(one.path, as_text(one.path, one.first), as_text(one.path, one.second)) for one in differences]
     show(table([title, *names], rows, fold=names))
-
-
-def _written(value: object) -> str:
-    return "-" if value is None else str(value)
