@@ -128,7 +128,7 @@ class NeighbourPictures(Kind):
     def lines(self, data: Nearest) -> list[str]:
         """How many neighbours are of the image's own class."""
         if not data.has_classes:
-            return [f"{data.layer}, among {data.among:,} training images"]
+            return [f"{data.layer}, among {many(data.among, 'training image')}"]
         pairs = [one.label == row[0].label for row in data.rows for one in row[1:]]
         told = f"{sum(pairs)} of {many(len(pairs), 'neighbour')} are of the image's own class"
         return [f"{told}; {data.layer}, among {many(data.among, 'training image')}"]

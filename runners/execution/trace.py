@@ -16,7 +16,7 @@ from netspec.planning.plan import Step
 from netspec.units import duration, many
 
 MOST_SPANS = 200_000
-"""Spans of a trace; later ones are left out. Some 50 MB in memory, and as a file."""
+"""Spans of a trace; later ones are left out. Some 50 MiB in memory, and as a file."""
 
 
 class _Span(NamedTuple):
