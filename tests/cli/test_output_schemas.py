@@ -25,6 +25,8 @@ COMMANDS = {
     "eval": [["eval", "RUN"], ["eval", "RUN", "OTHER", "--confusion"]],
     "predict": [["predict", "RUN", "images/val/a/0.png", "gone.png"]],
     "table": [["table", "RUN"]],
+    "export": [["export", "RUN", "-o", "net.onnx"]],
+    "estimate": [["estimate", "mini.yaml", "--seconds", "1"]],
     "features": [["features", "RUN", "--out", "features.npz"]],
     "runs": [["runs"]],
     "compare": [["compare", "RUN", "OTHER"]],
@@ -82,6 +84,8 @@ def runs(place, monkeypatch):
 def test_outputs_hold_to_their_schema(name, runs, tmp_path, monkeypatch):
     if name in ("cache", "tune"):
         monkeypatch.setenv("NETSPEC_CACHE_DIR", str(tmp_path))
+    if name == "export":
+        pytest.importorskip("onnx")
     for words in COMMANDS[name]:
         said = netspec(*(dict(RUN=runs[0], OTHER=runs[1]).get(word, word) for word in words), "--json")
         assert said.out, said.err

@@ -13,7 +13,9 @@ FORBIDDEN = {
     "a percentage": r":\.\d%\}",
     "an amount with its unit": r"\} ?(?:[KMGT]iB|[kMGT]B|[kMGT]FLOP)(?:/s)?\b",
     "a plural of a single noun": r"'e?s' \* \(|\"e?s\" \* \(",
-    "a number before a plural": r"\{[^{}]*(?::,|len\(|count\()[^{}]*\} (?:[a-z]+ )?(?:images|classes|layers|steps|shards|runs|queues)\b",
+    "a number before a plural": (
+        r"\{[^{}]*(?::,|len\(|count\()[^{}]*\} (?:[a-z]+ )?(?:images|classes|layers|steps|shards|runs|queues)\b"
+    ),
 }
 OWN_WORDS = ("netspec/emulate", "netspec/gates")
 """Where numbers are for those who write kernels."""
