@@ -88,7 +88,7 @@ def measure(folder: Path, batch: int, rounds: int) -> dict[str, Any]:
     trial.session.close()
     usual = statistics.median(plain)
     return {
-        "megabytes": saved[0][0].nbytes / 1e6,
+        "bytes": saved[0][0].nbytes,
         "iteration_seconds": usual,
         "copy_standing_still_seconds": statistics.median(copies),
         "stall_seconds": statistics.median(event.stall for event, _ in saved),

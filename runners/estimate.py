@@ -38,7 +38,7 @@ class Estimate:
 
     ``spread`` is the interquartile range of an iteration's time as a share of its median; ``waiting`` the share of the
     time in which data kept the devices waiting. ``memory`` is what is allocated on each of the spec's devices, beside
-    some 200 MB of the program itself. ``where`` says which images were read.
+    some 200 MiB of the program itself. ``where`` says which images were read.
     """
 
     name: str

@@ -15,16 +15,17 @@ from netspec.data.settings import DataSpec
 from netspec.data.survey import Survey, survey
 from netspec.errors import NetspecError, SpecError, printable
 from netspec.machine.environment import host_memory
+from netspec.machine.names import argument
 from netspec.planning import build, check
 from netspec.planning.trainable import Images, only_image, problems_with
 from netspec.program import memory
 from netspec.registry import layer_types
 from netspec.report.lowered import lowered
-from netspec.report.units import argument, size
 from netspec.spec import files, load, loads
 from netspec.spec.class_counts import WORD, may_follow, settled
 from netspec.spec.scalars import text_of
 from netspec.spec.types import Spec
+from netspec.units import size
 
 SMALL = 48
 """Short side of small images, in pixels."""

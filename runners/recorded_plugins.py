@@ -10,10 +10,10 @@ from typing import NamedTuple
 from netspec.data.augment import used
 from netspec.errors import NetspecError
 from netspec.machine.atomic_files import told, write_whole
+from netspec.machine.names import argument
 from netspec.machine.regular_files import read_regular
 from netspec.registry import Plugin, described, layer_types, load_plugin, plugins_of, registered
 from netspec.registry.plugin_code import MAX_BYTES, digest_of
-from netspec.report.units import argument
 from netspec.spec.types import Spec
 
 COPIES = "plugins"

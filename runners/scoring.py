@@ -29,6 +29,7 @@ from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open
 from netspec.runners.trained import Trained, nobody, once
 from netspec.runners.training.checkpoint import Record, record_of
 from netspec.runners.training.nonfinite import NotFinite
+from netspec.units import many
 
 Order = NDArray[np.int64]
 Results = ImageResults | NumberResults
@@ -222,6 +223,7 @@ def _evaluation(
 def told_broken(broken: Sequence[str], counted: int) -> str:
     """Which images could not be read, and over how many the figures are."""
     count = len(broken)
-    head = f"{count:,} of {counted + count:,} images could not be read; the figures are over the other {counted:,}"
+    images = many(counted + count, "image")
+    head = f"{count:,} of {images} could not be read; the figures are over the other {counted:,}"
     more = [f"and {count - _BROKEN_TOLD:,} more"] if count > _BROKEN_TOLD else []
     return "\n  ".join([f"{head}:", *broken[:_BROKEN_TOLD], *more])

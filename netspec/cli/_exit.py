@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
@@ -12,11 +13,8 @@ from typing import Any
 
 import click
 
-from netspec.errors import NetspecError, SpecError
-
-WRONG, USAGE, INTERRUPTED = 1, 2, 130
-INTERNAL = 70
-"""A fault of netspec itself, as sysexits.h numbers it."""
+from netspec.errors import NetspecError, Problem, SpecError
+from netspec.exit_codes import INTERNAL, INTERRUPTED, KINDS, USAGE, WRONG
 
 
 class NotFoundError(click.ClickException):
@@ -29,6 +27,9 @@ class NotFoundError(click.ClickException):
         complain(self.format_message())
 
 
+_PLACE = ("file", "line", "column")
+
+
 class ClosedPipeError(Exception):
     """A broken pipe on its way past click, which would end the process on any, be it stdout or a worker's."""
 
@@ -37,17 +38,17 @@ class ClosedPipeError(Exception):
         self.reason = reason
 
 
-def guarded(action: Callable[[], Any]) -> int:
-    """Run a command and give its exit code; what it raises becomes a message on stderr."""
+def guarded(action: Callable[[], Any], as_json: bool = False) -> int:
+    """Run a command and give its exit code; what it raises becomes a message on stderr, in JSON where asked."""
     try:
         code = action()
         sys.stdout.flush()
     except BaseException as error:
-        return _explain(error)
+        return _explain(error, as_json)
     return code if isinstance(code, int) else 0
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, as_json: bool) -> int:
     error = error.reason if isinstance(error, ClosedPipeError) else error
     if isinstance(error, BrokenPipeError) and _nobody_reads():
         return _leave_quietly()
@@ -57,40 +58,59 @@ def _explain(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, click.ClickException):
+    code, message = _verdict(error)
+    if as_json:
+        click.echo(_as_json(error, code, message), err=True)
+    elif isinstance(error, click.ClickException):
         error.show()
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("\ninterrupted", err=True)
-        return INTERRUPTED
-    return _tell(error)
-
-
-def _tell(error: BaseException) -> int:
-    if isinstance(error, SpecError):
+    elif isinstance(error, SpecError):
         complain_spec(error)
-        return WRONG
+    elif code == INTERRUPTED:
+        click.echo(f"\n{message}", err=True)
+    else:
+        complain(message)
+    return code
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and the error in words."""
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message()
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return INTERRUPTED, "interrupted"
     if isinstance(error, NetspecError):
-        complain(str(error))
-        return WRONG
+        return WRONG, str(error)
     if isinstance(error, OSError) and error.strerror:
-        complain(f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower())
-        return WRONG
+        return WRONG, f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
     if isinstance(error, MemoryError):
         reason = f"out of memory{f': {error}' if str(error) else ''}"
-        complain(f"{reason} (a smaller --batch takes less{'; ' if _limit() else ''}{_limit()})")
-        return WRONG
+        return WRONG, f"{reason} (a smaller --batch takes less{'; ' if _limit() else ''}{_limit()})"
     if isinstance(error, ImportError | OSError) and _limit():  # of a library for which there is no room
-        complain(f"{error} ({_limit()})")
-        return WRONG
-    complain(f"internal error: {type(error).__name__}: {error} (a fault of netspec; NETSPEC_DEBUG=1 shows where)")
-    return INTERNAL
+        return WRONG, f"{error} ({_limit()})"
+    told = f"internal error: {type(error).__name__}: {error}"
+    return INTERNAL, f"{told} (a fault of netspec; NETSPEC_DEBUG=1 shows where)"
+
+
+def _as_json(error: BaseException, code: int, message: str) -> str:
+    """An error in one line: what kind, in words, and all problems of a spec with their places."""
+    problems = map(located, error.problems) if isinstance(error, SpecError) else ()
+    told = {"kind": KINDS[code][0], "exit_code": code, "message": message, "problems": list(problems)}
+    return json.dumps({"error": told})
+
+
+def located(problem: Problem) -> dict[str, Any]:
+    """A problem of a spec as plain data; file, line and column are null where it has no place."""
+    mark = problem.mark
+    place = {"file": mark.file, "line": mark.line, "column": mark.column} if mark else dict.fromkeys(_PLACE)
+    return {**place, "message": problem.message, "remedy": problem.remedy}
 
 
 def _limit() -> str:
     """The limit on this process's memory, where it has one."""
+    from netspec.units import size
+
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return "" if soft == resource.RLIM_INFINITY else f"memory is limited to {soft >> 20:,} MiB by ulimit -v"
+    return "" if soft == resource.RLIM_INFINITY else f"memory is limited to {size(soft)} by ulimit -v"
 
 
 def complain(message: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from textwrap import indent
 
 import click
 
@@ -11,6 +13,7 @@ from netspec._version import __version__
 from netspec.cli._exit import guarded
 from netspec.cli._group import LazyGroup
 from netspec.cli._output import open_streams
+from netspec.exit_codes import table
 
 COMMANDS = {
     "Look at a network": {
@@ -47,7 +50,8 @@ COMMANDS = {
         "devices": "The devices of this machine.",
         "estimate": "Time, memory and disk of a training here.",
         "tune": "Time kernels on this machine, and keep the fastest.",
-        "doctor": "Check that this machine is ready.",
+        "cache": "What is kept of compiled kernels, and clear it.",
+        "doctor": "Check that this machine is ready; what a bug report needs.",
         "completion": "The script that lets a shell complete all of this.",
         "help": "What a command takes, with examples.",
     },
@@ -84,8 +88,12 @@ MEANT = {
 """What other programs, and people, call a command; one that is not there is not suggested."""
 
 
+_EPILOG = "\b\nExit codes:\n" + indent(table(), "  ")
+
+
 @click.group(
     cls=LazyGroup,
+    epilog=_EPILOG,
     package="netspec.cli",
     table=COMMANDS,
     meant=MEANT,
@@ -108,11 +116,17 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 for wrong input, 2 for wrong usage, 130 and 143 when interrupted."""
+    """Run the command line and exit, as netspec/exit_codes.py has it."""
     open_streams()
     if "_NETSPEC_COMPLETE" in os.environ:
         from netspec.cli._completion import answer
 
         answer(cli)
         raise SystemExit(0)
-    raise SystemExit(guarded(lambda: cli.main(args=args, prog_name="netspec", standalone_mode=False)))
+    raise SystemExit(outcome(sys.argv[1:] if args is None else list(args)))
+
+
+def outcome(words: list[str]) -> int:
+    """The exit code of a command line; what is wrong is told on stderr, as JSON where --json is among its options."""
+    as_json = "--json" in words[: words.index("--") if "--" in words else None]
+    return guarded(lambda: cli.main(args=words, prog_name="netspec", standalone_mode=False), as_json)

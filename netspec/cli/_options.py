@@ -46,7 +46,7 @@ batch = click.option(
 )
 """The batch size instead of the spec's."""
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; an error too, on stderr.")
 """Data instead of text."""
 
 phase = click.option(

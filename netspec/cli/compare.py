@@ -12,7 +12,7 @@ from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run, two_newest
-from netspec.report.units import nearer
+from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
     from netspec.report.comparison import Difference
@@ -50,14 +50,11 @@ def command(first: str, second: str | None, as_json: bool) -> None:
 
 
 def _show(title: str, differences: Sequence[Difference], names: tuple[str, str]) -> None:
+    from netspec.report.comparison import as_text
     from netspec.report.tables import show, table
 
     if not differences:
         click.echo(f"\n{title}: the same" if title in ("spec", "environment") else f"\n{title}: none")
         return
-    rows = [(one.path, _written(one.first), _written(one.second)) for one in differences]
+    rows = [(one.path, as_text(one.path, one.first), as_text(one.path, one.second)) for one in differences]
     show(table([title, *names], rows, fold=names))
-
-
-def _written(value: object) -> str:
-    return "-" if value is None else str(value)

@@ -12,7 +12,7 @@ from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.cli._runs import all_runs
-from netspec.report.units import error_name, error_value
+from netspec.units import error_name, error_value, significant
 
 if TYPE_CHECKING:
     from netspec.report.tables import Table
@@ -71,7 +71,7 @@ def _table(folder: Path, label: str, most: int) -> tuple[Table, Sequence[str]]:
     columns += ["val loss", *(f"val {error_name(name)}" for name in errors), "rate"]
     rows = []
     for stage in found:
-        cells = [f"{stage.epoch:.4g}"]
+        cells = [significant(stage.epoch)]
         for values in (stage.training, stage.validation):
             cells += [_number(values.get("loss")), *(_error(name, values.get(name)) for name in errors)]
         rows.append([*cells, _number(stage.training.get("learning_rate"))])
@@ -80,7 +80,7 @@ def _table(folder: Path, label: str, most: int) -> tuple[Table, Sequence[str]]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else significant(value)
 
 
 def _error(name: str, value: float | None) -> str:

@@ -18,7 +18,7 @@ def command(as_json: bool) -> None:
     """
     from netspec.device.binding import available
     from netspec.device.gpus import obstacle
-    from netspec.report.units import size
+    from netspec.units import size
 
     found = available()
     if as_json:

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from pathlib import Path
 
 import click
 
 from netspec._version import __version__
 from netspec.cli import _options as options
-from netspec.cli._exit import WRONG
 from netspec.cli._output import emit_json
+from netspec.exit_codes import WRONG
 
 _COLOURS = {"ok": "green", "remark": "yellow", "broken": "red"}
 
 
 @click.command()
+@click.argument("run", required=False)
+@click.option("--report", is_flag=True, help="Print what a bug report needs, without paths and names.")
 @options.as_json
-def command(as_json: bool) -> int:
+def command(run: str | None, report: bool, as_json: bool) -> int:
     """Check that this machine is ready: Python, packages, processor, GPUs, folders, a compiled kernel.
 
-    Exits with 1 when something is broken. Its output belongs into a report of a fault.
+    Exits with 1 when something is broken. With --report it prints Markdown for a bug report, and of a RUN the spec, the
+    environment and the end of the log; paths, user, host and class names are replaced. Read it before you send it.
+
+    \b
+    Examples:
+      netspec doctor
+      netspec doctor --report runs/alexnet/2026-01-31_12-00-00 > report.md
     """
     from netspec.report.health import examine
 
+    if run is not None and not report:
+        raise click.UsageError("a RUN is for --report")
+    if report:
+        return _report(run, as_json)
     if as_json:
         findings = list(examine())
         emit_json({"netspec": __version__, "findings": findings})
@@ -36,6 +49,19 @@ def command(as_json: bool) -> int:
         if finding.remedy:
             click.echo(f"{'':<23}{finding.remedy}")
     return _code(seen)
+
+
+def _report(run: str | None, as_json: bool) -> int:
+    from netspec.report.fault_report import fault_report
+    from netspec.report.health import examine
+
+    findings = list(examine())
+    text = fault_report(findings, None if run is None else Path(run))
+    if as_json:
+        emit_json({"netspec": __version__, "report": text})
+    else:
+        click.echo(text, nl=False)
+    return _code({finding.status for finding in findings})
 
 
 def _code(seen: Set[str]) -> int:

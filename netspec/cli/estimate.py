@@ -10,7 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load
-from netspec.report.units import count, duration, percent, rate, size
+from netspec.units import count, duration, many, percent, rate, size
 
 if TYPE_CHECKING:
     from netspec.runners.estimate import Estimate
@@ -78,16 +78,16 @@ def command(
 
 def _lines(found: Estimate) -> list[str]:
     memory = ", ".join(f"{size(nbytes)} for '{name}'" for name, nbytes in found.memory.items())
-    epochs = f"{found.epochs} epoch{'s' if found.epochs > 1 else ''}"
-    seen = f"{count(found.images)} images" + (f" and {count(found.val_images)} to validate" if found.val_images else "")
+    epochs = many(found.epochs, "epoch")
+    seen = many(found.images, "image") + (f" and {count(found.val_images)} to validate" if found.val_images else "")
     lines = [
         f"{found.name} on {', '.join(found.devices)}, batch {found.batch}, images of {found.where}",
         "",
-        f"  training     {rate(found.rate)} images/s, the median of {found.iterations} iterations"
+        f"  training     {rate(found.rate)} img/s, the median of {many(found.iterations, 'iteration')}"
         f" (half of them within {percent(found.spread, 0)} of each other)",
     ]
     if found.eval_rate:
-        lines.append(f"  evaluation   {rate(found.eval_rate)} images/s")
+        lines.append(f"  evaluation   {rate(found.eval_rate)} img/s")
     lines += [
         f"  {epochs:<12} {duration(found.seconds)}: {duration(found.training)} of training"
         f", {duration(found.evaluation)} of evaluation, for {seen}",

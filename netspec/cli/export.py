@@ -9,6 +9,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
+from netspec.units import many, size
 
 
 @click.command()
@@ -37,4 +38,4 @@ def command(run: str, out: str, plugins: tuple[str, ...], as_json: bool) -> None
     if as_json:
         emit_json({"file": out, "checkpoint": str(done.checkpoint), "nodes": done.nodes, "bytes": done.bytes})
         return
-    click.echo(f"{out}: {done.nodes} nodes, {done.bytes:,} bytes, from {done.checkpoint}")
+    click.echo(f"{out}: {many(done.nodes, 'node')}, {size(done.bytes)}, from {done.checkpoint}")

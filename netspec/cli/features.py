@@ -10,6 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
+from netspec.units import many, shape
 
 
 @click.command()
@@ -52,5 +53,4 @@ def command(run: str, out: str, layer: str | None, plugins: tuple[str, ...], as_
     if as_json:
         emit_json({"file": out, **done._asdict()})
         return
-    shape = " x ".join(map(str, done.shape))
-    click.echo(f"{path}: {done.layer}, {shape} features of each of {done.images:,} images")
+    click.echo(f"{path}: {done.layer}, {shape(done.shape)} features of each of {many(done.images, 'image')}")

@@ -16,7 +16,7 @@ from netspec.cli._output import emit_json
 from netspec.cli._runs import all_runs, newest_run
 from netspec.cli._specs import load_plugins
 from netspec.machine.atomic_files import told
-from netspec.report.units import nearer
+from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
     from netspec.figures import Kind

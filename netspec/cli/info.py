@@ -11,7 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load
-from netspec.report.units import count, percent, scaled, shape, size
+from netspec.units import count, many, percent, scaled, shape, size
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
@@ -68,7 +68,7 @@ def command(
 def _parts(summary: Summary) -> Iterator[Table | str]:
     yield _layers(summary)
     frozen = f" ({summary.frozen:,} of them frozen)" if summary.frozen else ""
-    yield f"{summary.parameters:,} parameters{frozen}, {summary.neurons:,} neurons"
+    yield f"{many(summary.parameters, 'parameter')}{frozen}, {many(summary.neurons, 'neuron')}"
     if summary.parameters:
         yield "parameters by type: " + _listed(summary.parameters_by_type)
         yield "parameters by layer: " + _listed(summary.parameters_by_layer)
@@ -103,13 +103,13 @@ def _crossings(summary: Summary) -> Table:
     from netspec.report.tables import table
 
     rows = [
-        (one.layer, str(one.source), f"{one.from_device} -> {one.to_device}", one.direction, f"{one.bytes:,}")
+        (one.layer, str(one.source), f"{one.from_device} -> {one.to_device}", one.direction, size(one.bytes))
         for one in summary.crossings
     ]
-    layers = len({one.layer for one in summary.crossings})
-    total = (f"{layers} layer{'s' * (layers != 1)}", "", "", "", f"{summary.crossing_bytes:,}")
-    columns = ["layer", "reads", "from -> to", "pass", "bytes"]
-    return table(columns, rows, right=["bytes"], total=total, drop=["pass", "reads"], title="crossings between devices")
+    layers = many(len({one.layer for one in summary.crossings}), "layer")
+    total = (layers, "", "", "", size(summary.crossing_bytes))
+    columns = ["layer", "reads", "from -> to", "pass", "size"]
+    return table(columns, rows, right=["size"], total=total, drop=["pass", "reads"], title="crossings between devices")
 
 
 def _memory(summary: Summary) -> Table:

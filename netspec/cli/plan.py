@@ -66,17 +66,18 @@ def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool
         emit_json(to_plain(data))
         return
     from netspec.report.tables import show, table
+    from netspec.units import many
 
     columns = ["step", "device", "queue", "after", "FLOP", "moves"] + ["kernels"] * with_kernels
     rows = [_row(step, with_kernels) for step in steps]
     queues = len({(step.device, step.queue) for step in steps})
     drop = ("FLOP", "moves", "queue", "device")
     made = table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels"), drop=drop)
-    show(made, f"{len(steps)} steps on {queues} queues")
+    show(made, f"{many(len(steps), 'step')} on {many(queues, 'queue')}")
 
 
 def _row(step: Step, with_kernels: bool) -> list[str]:
-    from netspec.report.units import scaled, size
+    from netspec.units import scaled, size
 
     name = " + ".join((step.name, *(str(key.layer) for key in step.fused)))
     row = [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import WRONG, complain
+from netspec.cli._exit import complain
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
 from netspec.errors import printable
 from netspec.events import Event, Note
-from netspec.report.units import percent
+from netspec.exit_codes import WRONG
+from netspec.units import percent
 
 if TYPE_CHECKING:
     from netspec._types import Prediction

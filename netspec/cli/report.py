@@ -11,7 +11,8 @@ from netspec.cli import _options as options
 from netspec.cli._runs import all_runs
 from netspec.cli._specs import load_plugins
 from netspec.machine.atomic_files import told
-from netspec.report.units import nearer, size
+from netspec.machine.names import nearer
+from netspec.units import size
 
 
 @click.command()

@@ -16,7 +16,8 @@ from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.cli._runs import OUT
 from netspec.errors import printable
-from netspec.report.units import duration, error_name, error_value, nearer, size
+from netspec.machine.names import nearer
+from netspec.units import duration, error_name, error_value, size
 
 if TYPE_CHECKING:
     from netspec.rundir.directory import RunSummary

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import WRONG
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
 from netspec.cli._specs import find
+from netspec.exit_codes import WRONG
 
 if TYPE_CHECKING:
     from netspec.events import Listener

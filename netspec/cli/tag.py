@@ -10,7 +10,7 @@ from netspec.cli import _options as options
 from netspec.cli._exit import NotFoundError
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
-from netspec.report.units import nearer
+from netspec.machine.names import nearer
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import find, load
-from netspec.report.units import milliseconds
+from netspec.units import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import USAGE, WRONG, NotFoundError, complain, complain_spec
+from netspec.cli._exit import NotFoundError, complain, complain_spec, located
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins, read
 from netspec.errors import NetspecError, SpecError
+from netspec.exit_codes import USAGE, WRONG
+from netspec.units import many
 
 
 @click.command()
@@ -79,16 +81,7 @@ class _Result:
     def _problems(self) -> list[dict[str, Any]]:
         if not isinstance(self.error, SpecError):
             return [{"message": str(self.error)}] if self.error else []
-        return [
-            {
-                "file": problem.mark.file if problem.mark else self.file,
-                "line": problem.mark.line if problem.mark else None,
-                "column": problem.mark.column if problem.mark else None,
-                "message": problem.message,
-                "remedy": problem.remedy,
-            }
-            for problem in self.error.problems
-        ]
+        return [{**(one := located(problem)), "file": one["file"] or self.file} for problem in self.error.problems]
 
 
 def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
@@ -104,5 +97,5 @@ def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
             notes += check_start(spec)
     except (NetspecError, NotFoundError) as error:
         return _Result(file, error)
-    layers, devices = len(spec.layers), len(spec.devices)
-    return _Result(file, said=f"valid, {layers} layers on {devices} device{'s' * (devices > 1)}", notes=notes)
+    layers, devices = many(len(spec.layers), "layer"), many(len(spec.devices), "device")
+    return _Result(file, said=f"valid, {layers} on {devices}", notes=notes)

@@ -14,8 +14,8 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._runs import all_runs
+from netspec.exit_codes import TERMINATED
 
-_TERMINATED = 143
 _NICE = 10
 """The training comes first."""
 
@@ -73,7 +73,7 @@ def command(
         with closing(watched):
             os.nice(_NICE)
             terminated = _until_signalled(serving)
-    raise SystemExit(_TERMINATED) if terminated else KeyboardInterrupt
+    raise SystemExit(TERMINATED) if terminated else KeyboardInterrupt
 
 
 def _how_to_end() -> str:
@@ -87,7 +87,7 @@ def _until_signalled(serving: Callable[[], None]) -> bool:
 
     def end(number: int, frame: object) -> NoReturn:
         heard.append(number)
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -15,6 +15,7 @@ from netspec.data.settings import DataSpec
 from netspec.data.source import Source, Split, SplitName
 from netspec.data.sources import make_source
 from netspec.errors import NetspecError
+from netspec.units import many
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _hold_out(
     missing = sorted(set(train.labels.tolist()) - set(val.labels.tolist()))
     if missing and classes:
         names = listed([classes[number] for number in missing])
-        notes.append(f"{_many_classes(len(missing))} with one image, which is trained on, not held out: {names}")
+        notes.append(f"{many(len(missing), 'class')} with one image, which is trained on, not held out: {names}")
     return train, val, notes
 
 
@@ -159,7 +160,7 @@ def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
     if outputs is None or not classes or classes >= outputs:
         return None
     unused = f"outputs {classes} to {outputs - 1} are" if classes + 1 < outputs else f"output {classes} is"
-    return f"{_many_classes(classes)} for {outputs:,} outputs: {unused} never the answer"
+    return f"{many(classes, 'class')} for {many(outputs, 'output')}: {unused} never the answer"
 
 
 def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[str]) -> str:
@@ -175,7 +176,7 @@ def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[
 
 
 def _many_images(images: Split, split: SplitName) -> str:
-    return f"{len(images):,} {'training' if split == 'train' else 'validation'} images"
+    return many(len(images), f"{'training' if split == 'train' else 'validation'} image")
 
 
 def _from(source: Source) -> str:
@@ -183,16 +184,12 @@ def _from(source: Source) -> str:
 
 
 def _of_what(classes: Sequence[str]) -> str:
-    return f"of {_many_classes(len(classes))}" if classes else "with numbers to be predicted"
-
-
-def _many_classes(count: int) -> str:
-    return f"{count:,} class" + "es" * (count != 1)
+    return f"of {many(len(classes), 'class')}" if classes else "with numbers to be predicted"
 
 
 def _missing_note(listing: Listing, classes: Sequence[str], whose: str) -> list[str]:
     names = missing_classes(listing, classes) if listing.classes else []
-    count = f"{len(names):,} of {whose} {_many_classes(len(classes))}"
+    count = f"{len(names):,} of {whose} {many(len(classes), 'class')}"
     return [f"{listing.where}: no images of {count}: {listed(names)}"] if names else []
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from netspec.data.decode import MOST_PIXELS, Choice, Geometry, show_all
 from netspec.data.index.filenames import FORMATS
 from netspec.data.source import BrokenImage
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ def still(content: Content) -> Image.Image | bytes:
 def spread(total: int, count: int) -> list[int]:
     """``count`` of ``total`` frames, numbered from 0, at even distances. Raises BrokenImage where there are too few."""
     if total < count:
-        raise BrokenImage(f"{total} frame{'s' * (total != 1)}, where the network takes {count}")
+        raise BrokenImage(f"{many(total, 'frame')}, where the network takes {count}")
     gaps = max(count - 1, 1)
     return [(2 * i * (total - 1) + gaps) // (2 * gaps) for i in range(count)]
 

@@ -26,6 +26,7 @@ from netspec.data.workers.process import Setup
 from netspec.data.workers.shared_ring import Field, Ring
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import close_after, on_error, on_exit
+from netspec.units import many, percent
 
 SLOTS = 4
 """Batches in shared memory: one in use, one on its way to the device, two being read."""
@@ -107,7 +108,8 @@ class Pipeline:
         """
         self.training = split == "train"
         if self.training and len(images) < batch:
-            raise NetspecError(f"{len(images):,} training images do not fill a batch of {batch}; lower train.batch")
+            count = many(len(images), "training image")
+            raise NetspecError(f"{count} cannot fill a batch of {batch:,}; lower train.batch")
         geometry = geometry_for(data, image_shape) if image_shape else None
         self.more = more = more or More()
         some = images.of_input(more.image) if more.image else images
@@ -279,10 +281,11 @@ class Pipeline:
     def _check_broken(self) -> None:
         broken, images = len(self._broken), len(self.split)
         if broken == images:
-            raise NetspecError(f"none of the {images:,} images in {self.split.where} can be read{self._examples()}")
+            every = f"none of the {many(images, 'image')} in {self.split.where}"
+            raise NetspecError(f"{every} can be read{self._examples()}")
         if broken > max(MOST_BROKEN, MOST_BROKEN_SHARE * images):
-            share = f"{broken:,} of {images:,} images in {self.split.where} are broken"
-            raise NetspecError(f"{share}, more than {MOST_BROKEN_SHARE:.0%}{self._examples()}")
+            share = f"{broken:,} of {many(images, 'image')} in {self.split.where} are broken"
+            raise NetspecError(f"{share}, more than {percent(MOST_BROKEN_SHARE, 0)}{self._examples()}")
 
     def _examples(self) -> str:
         return "".join(f"\n  {name}: {reason}" for name, reason in self.broken[:5])

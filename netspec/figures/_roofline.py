@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netspec.contract.tensor import itemsize
+from netspec.units import scaled, throughput
 
 if TYPE_CHECKING:
     from netspec.planning.plan import Step
@@ -39,7 +40,7 @@ class Roof:
         return max(flops / self.flops, nbytes / self.bandwidth)
 
     def __str__(self) -> str:
-        return f"{self.flops / 1e9:.0f} GFLOP/s, {self.bandwidth / 1e9:.1f} GB/s"
+        return f"{scaled(self.flops, 'FLOP/s')}, {throughput(self.bandwidth)}"
 
 
 def step_bounds(session: Session) -> tuple[dict[str, float], str]:

@@ -17,7 +17,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.report.curves import Point, metrics_of, trained
 from netspec.report.run_labels import Tell, but_for_seed, run_labels, settings_or_none
-from netspec.report.units import percent
+from netspec.units import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

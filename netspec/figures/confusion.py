@@ -13,7 +13,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import IMAGES, asked_of, listener, run_of, spoken, words_at
 from netspec.report.run_labels import Tell, run_labels
-from netspec.report.units import percent
+from netspec.units import many, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class ConfusionMatrix(Kind):
         if done.results is None:
             raise NetspecError(f"{paths[0]}: the network gives no class probabilities")
         networks = ", ".join(labels or run_labels(list(map(run_of, paths))))
-        title = f"{networks}: {done.images:,} images"
+        title = f"{networks}: {many(done.images, 'image')}"
         names = spoken(done.classes, words_at(paths[0]))
         return chosen(title, names, done.confusion, self.settings["classes"], done.errors["top1"])
 
@@ -111,7 +111,7 @@ class ConfusionMatrix(Kind):
         axes.set_xlabel("taken for" + (", % of the class" if few else ""))
         told = [_style.shortened(data.title, 44 if wide == _style.SINGLE else 90), f"top-1 error {percent(data.error)}"]
         if data.classes > len(data.names):
-            told.append(f"the {len(data.names)} of {data.classes:,} classes with most errors")
+            told.append(f"the {len(data.names)} of {many(data.classes, 'class')} with most errors")
         figure.suptitle("\n".join(told), fontsize=7, x=0.01, ha="left")
         return figure
 

@@ -13,6 +13,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import listener, run_of, trained_at
 from netspec.report.run_labels import Tell, run_labels
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,7 +211,8 @@ def _p(p: float) -> str:
 
 def _overall(data: Sequence[Filters]) -> str:
     counts = {name: sum(name in one.specialised for one in data) for name in data[0].differences}
-    return "devices differ " + ", ".join(f"in {name} in {count} of {len(data)} runs" for name, count in counts.items())
+    runs = many(len(data), "run")
+    return "devices differ " + ", ".join(f"in {name} in {count} of {runs}" for name, count in counts.items())
 
 
 # Drawing ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import spec_at
 from netspec.report.run_labels import Tell
-from netspec.report.units import size
+from netspec.units import many, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +159,7 @@ def _covered(held: Sequence[Held]) -> int:
 
 def _told(one: DeviceMemory) -> list[str]:
     own = ", ".join(f"{role} {size(nbytes)}" for role, nbytes in one.own.items() if nbytes >= _MIB)
-    shared = f"{len(one.held)} buffers of {size(one.needed)} in {size(one.arena)}"
+    shared = f"{many(len(one.held), 'buffer')} of {size(one.needed)} in {size(one.arena)}"
     first = f"{one.device}: {shared} (most in use at once: {size(one.at_once)})"
     return [first, f"memory of their own: {own}"] if own else [first]
 

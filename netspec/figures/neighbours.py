@@ -14,6 +14,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import IMAGES, asked_of, listener, spoken, trained_at
 from netspec.report.run_labels import Tell
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,9 +88,10 @@ class NeighbourPictures(Kind):
         count = int((seen < len(tests)).sum())  # images come in their order
         places, queries, among, points = seen[:count], features[:count], seen[count:] - len(tests), features[count:]
         if not count:
-            raise NetspecError(f"{network.path}: none of the {len(tests)} test images can be read")
+            raise NetspecError(f"{network.path}: none of the {many(len(tests), 'test image')} can be read")
         if len(among) < settings["nearest"]:
-            raise NetspecError(f"{network.path}: {len(among)} training images can be read; --nearest asks for more")
+            readable = many(len(among), "training image")
+            raise NetspecError(f"{network.path}: {readable} can be read; --nearest asks for more")
         found = nearest(points, queries, settings["nearest"])
         classes = spoken(network.record.classes, network.record.words)
         rows = []
@@ -127,10 +129,10 @@ class NeighbourPictures(Kind):
     def lines(self, data: Nearest) -> list[str]:
         """How many neighbours are of the image's own class."""
         if not data.has_classes:
-            return [f"{data.layer}, among {data.among:,} training images"]
+            return [f"{data.layer}, among {many(data.among, 'training image')}"]
         pairs = [one.label == row[0].label for row in data.rows for one in row[1:]]
-        told = f"{sum(pairs)} of {len(pairs)} neighbours are of the image's own class"
-        return [f"{told}; {data.layer}, among {data.among:,} training images"]
+        told = f"{sum(pairs)} of {many(len(pairs), 'neighbour')} are of the image's own class"
+        return [f"{told}; {data.layer}, among {many(data.among, 'training image')}"]
 
     def draw(self, data: Nearest) -> Figure:
         """A row a test image, which comes first, a little apart."""

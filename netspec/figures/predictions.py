@@ -15,7 +15,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import IMAGES, asked_of, listener, spoken, trained_at
 from netspec.report.run_labels import Tell
-from netspec.report.units import percent
+from netspec.units import percent
 
 if TYPE_CHECKING:
     import numpy as np

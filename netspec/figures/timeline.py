@@ -16,8 +16,9 @@ from netspec.errors import NetspecError
 from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import spec_at
+from netspec.machine.names import nearer
 from netspec.report.run_labels import Tell
-from netspec.report.units import nearer, percent
+from netspec.units import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -241,7 +241,7 @@ def rows(card: Card) -> list[Row]:
     return [examine(case, card) for case in cases()]
 
 
-_HEAD = "| kernel | shape | MB | registers | threads | loads together | instructions | limit | share |"
+_HEAD = "| kernel | shape | MiB | registers | threads | loads together | instructions | limit | share |"
 
 
 def table(found: Sequence[Row]) -> str:
@@ -251,7 +251,7 @@ def table(found: Sequence[Row]) -> str:
         case, limit = row.case, min(row.limits, key=lambda name: row.limits[name])
         shape = "x".join(map(str, case.shape)) if len(case.shape) > 1 else f"{case.shape[0]:,}"
         cells = (
-            case.kernel, shape, f"{(case.read + case.written) / 1e6:.1f}", str(row.registers), str(row.resident),
+            case.kernel, shape, f"{(case.read + case.written) / 2**20:.1f}", str(row.registers), str(row.resident),
             f"{row.together} B", f"{row.instructions:.0f}", limit if row.share < 1 else "memory", f"{row.share:.2f}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

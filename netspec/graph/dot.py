@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from netspec.graph.labels import scaled
 from netspec.graph.view import Link, Node, View, title
+from netspec.units import many, size
 
 _HEAD = """\
   rankdir=TB; newrank=true; labelloc=t; nodesep=0.3; ranksep=0.35;
@@ -32,14 +32,14 @@ def write(shown: View) -> str:
 
 def _label(node: Node) -> str:
     words = [f"{node.name}: {node.type}", node.shape, ", ".join(node.details)]
-    words.append(f"{node.parameters:,} parameters" if node.parameters else "")
+    words.append(many(node.parameters, "parameter") if node.parameters else "")
     return f"label={_quoted(chr(10).join(word for word in words if word))}{_SHAPES[node.kind]}"
 
 
 def _style(link: Link) -> str:
     if not link.crossing:
         return ""
-    label = f", label={_quoted(scaled(link.bytes, 'B'))}" if link.bytes else ""
+    label = f", label={_quoted(size(link.bytes))}" if link.bytes else ""
     return f' [color="#d4521a", fontcolor="#d4521a", penwidth=2{label}]'
 
 

@@ -1,4 +1,4 @@
-"""Numbers and names as a picture shows them, and how wide they come out."""
+"""Shapes and attributes as a picture shows them, and how wide they come out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,9 @@ from typing import Any
 
 from netspec.contract.tensor import Shape
 
-_UNITS = ("", "k", "M", "G", "T", "P")
 _NARROW = frozenset("fijlrt.,:;'|!()[] ·-")
 _WIDE = frozenset("mwMW@%")
-
-
-def scaled(value: float, unit: str) -> str:
-    """``11.1 MB`` for 11,075,584 and B: three digits with a prefix of thousands."""
-    step = 0
-    while value >= 999.5 and step < len(_UNITS) - 1:
-        value, step = value / 1000, step + 1
-    digits = 0 if step == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
-    return f"{value:.{digits}f} {_UNITS[step]}{unit}"
-
-
-def flops(value: float) -> str:
-    """Operations: ``1.45 GFLOP``."""
-    return scaled(value, "FLOP")
+_LONGEST = 24
 
 
 def shape_text(shape: Shape) -> str:
@@ -32,10 +18,12 @@ def shape_text(shape: Shape) -> str:
 
 
 def attribute_text(name: str, value: Any) -> str:
-    """An attribute: ``size 11`` for [11, 11], ``pad 0/1``, and a word alone, such as ``max``."""
+    """An attribute: ``size 11`` for [11, 11], ``pad 0/1``, and a word alone, such as ``max``; cut where it is long."""
     if isinstance(value, list | tuple):
-        return f"{name} {value[0] if len(set(value)) == 1 else '/'.join(map(str, value))}"
-    return value if isinstance(value, str) else f"{name} {value}"
+        told = f"{name} {value[0] if len(set(value)) == 1 else '/'.join(map(str, value))}"
+    else:
+        told = value if isinstance(value, str) else f"{name} {value}"
+    return told if len(told) <= _LONGEST else told[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def width(text: str, size: float) -> float:

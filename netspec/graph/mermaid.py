@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from netspec.graph.labels import scaled
 from netspec.graph.view import Link, Node, View, title
+from netspec.units import many, size
 
 _CROSSING = "stroke:#d4521a,stroke-width:3px,color:#d4521a"
 
@@ -25,7 +25,7 @@ def write(shown: View) -> str:
 
 def _box(node: Node) -> str:
     words = [f"<b>{node.name}</b> {node.type}", node.shape, ", ".join(node.details)]
-    words.append(f"{node.parameters:,} parameters" if node.parameters else "")
+    words.append(many(node.parameters, "parameter") if node.parameters else "")
     text = _quoted("<br/>".join(word for word in words if word))
     return {"input": f"([{text}])", "layer": f"({text})", "cost": f"{{{{{text}}}}}"}[node.kind]
 
@@ -33,7 +33,7 @@ def _box(node: Node) -> str:
 def _arrow(link: Link) -> str:
     if not link.crossing:
         return "-->"
-    return f"== {_quoted(scaled(link.bytes, 'B'))} ==>" if link.bytes else "==>"
+    return f"== {_quoted(size(link.bytes))} ==>" if link.bytes else "==>"
 
 
 def _quoted(text: str) -> str:

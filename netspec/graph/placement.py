@@ -10,6 +10,7 @@ from typing import Literal
 from netspec.graph.labels import width
 from netspec.graph.rows import Rows, arrange
 from netspec.graph.view import Link, Node, NodeKey, View
+from netspec.units import many
 
 MARGIN = 28
 HEAD = 92
@@ -242,5 +243,8 @@ def _least(node: Node) -> float:
     """The least width of a node's box."""
     if node.kind == "input":
         return width(node.name, 13) * 1.1 + width(node.shape, 12) + 34
-    title = width(f"{node.name} {node.type} ", 13) * 1.05
-    return max(title + width(node.shape, 12), width(f"{node.parameters:,} parameters", 11)) + 40
+    details = width(", ".join(node.details), 11)
+    first = width(f"{node.name} {node.type} ", 13) * 1.05 + width(node.shape, 12)
+    if not node.parameters:
+        return first + details + 50
+    return max(first, details + width(many(node.parameters, "parameter"), 11)) + 40

@@ -7,9 +7,10 @@ from html import escape
 from itertools import pairwise
 from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 
-from netspec.graph.labels import scaled, width
+from netspec.graph.labels import width
 from netspec.graph.placement import MARGIN, Box, Lane, Layout, Point, Wire, lay_out
 from netspec.graph.view import View, title
+from netspec.units import many, size
 
 _ACCENTS = (("#2f6fde", "#6ea0ff"), ("#12946f", "#3ecf9f"), ("#8a4fd3", "#b98cf5"), ("#b7791f", "#e0ac55"))
 _TINTS = (("#edf3fe", "#172136"), ("#e8f6f1", "#13271f"), ("#f4eefc", "#241a33"), ("#fcf4e6", "#2b2213"))
@@ -122,9 +123,8 @@ def _words(box: Box) -> Iterator[str]:
         ink = "ink" if node.kind == "input" else "on-cost"
         yield _pair(box.x + box.width / 2, base, node.name, second, ink, ink if node.kind == "cost" else "soft")
         return
-    count = f"{node.parameters:,} parameters" if tall else ""
-    taken = width(count, 11) if tall else width(f"{node.name} {node.type} {node.shape}", 13)
-    details = _fitting(node.details, 11, right - left - taken - 12)
+    count = many(node.parameters, "parameter") if tall else ""
+    details = ", ".join(node.details)
     yield _pair(left, base, node.name, node.type, "ink", "soft", details="" if tall else details)
     yield _text(right, base, node.shape, 12, "ink num", anchor="end")
     if tall:
@@ -141,15 +141,6 @@ def _pair(x: float, y: float, first: str, second: str, ink: str, soft: str, deta
         f'<tspan class="{soft} num" font-size="11" dx="9">{escape(details)}</tspan>' if details else "",
     ]
     return f'<text x="{x:.1f}" y="{y:.1f}"{anchor}>{"".join(spans)}</text>'
-
-
-def _fitting(words: tuple[str, ...], size: float, room: float) -> str:
-    """As many of the words as there is room for."""
-    text = ""
-    for word in words:
-        longer = f"{text}, {word}" if text else word
-        text = longer if width(longer, size) <= room else text
-    return text
 
 
 # Wires --------------------------------------------------------------------------------------------------------------
@@ -184,7 +175,7 @@ def _label(wire: Wire) -> str:
     t = 0.2
     weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
     x, y = (fsum(w * point[axis] for w, point in zip(weights, (a, p, q, b), strict=True)) for axis in (0, 1))
-    return _pill(x, y, scaled(wire.link.bytes or 0, "B"))
+    return _pill(x, y, size(wire.link.bytes or 0))
 
 
 def _pill(x: float, y: float, text: str) -> str:

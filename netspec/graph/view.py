@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from netspec.contract.tensor import Shape
-from netspec.graph.labels import attribute_text, flops, shape_text
+from netspec.graph.labels import attribute_text, shape_text
 from netspec.planning.plan import Edge, Plan, ShardInfo
+from netspec.units import many, scaled, size
 
 NodeKind = Literal["input", "layer", "cost"]
 
@@ -132,23 +133,27 @@ def _link(edge: Edge, plan: Plan) -> Link:
 def _totals(plan: Plan) -> tuple[str, ...]:
     forward = sum(shard.forward_flops for shard in plan.shards)
     backward = sum(shard.backward_flops for shard in plan.shards)
-    work = f"{flops(forward / plan.batch)} an image forward"
+    work = f"{_work(forward, plan)} an image forward"
     if backward:
-        work += f", {flops(backward / plan.batch)} backward"
-    return f"{_parameters(plan.shards):,} parameters", work
+        work += f", {_work(backward, plan)} backward"
+    return many(_parameters(plan.shards), "parameter"), work
 
 
 def _traffic(plan: Plan) -> str:
     moved = sum(one.bytes for one in plan.crossings)
     if not moved:
         return "" if len(plan.devices) < 2 else "nothing crosses between the devices"
-    return f"{moved:,} bytes cross between the devices for a batch of {plan.batch}"
+    return f"{size(moved)} cross between the devices for a batch of {plan.batch}"
 
 
 def _heading(plan: Plan, device: str) -> str:
     shards = [shard for shard in plan.shards if shard.device == device]
     forward = sum(shard.forward_flops for shard in shards)
-    return f"{_parameters(shards):,} parameters · {flops(forward / plan.batch)} forward"
+    return f"{many(_parameters(shards), 'parameter')} · {_work(forward, plan)} forward"
+
+
+def _work(operations: float, plan: Plan) -> str:
+    return scaled(operations / plan.batch, "FLOP") or "0 FLOP"
 
 
 def _parameters(shards: Iterable[ShardInfo]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import shlex
+from pathlib import Path
 
 from netspec.errors import printable
 
@@ -18,6 +19,20 @@ def shell_word(name: str | os.PathLike[str]) -> str:
     if printable(text) == text:
         return shlex.quote(text)
     return f"$'{''.join(map(_quoted, text))}'"
+
+
+def nearer(path: str | Path) -> str:
+    """The path as seen from the working directory, where it lies below it."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def argument(path: str | Path) -> str:
+    """The path as seen from the working directory, as a shell reads it and no command takes it for an option."""
+    text = nearer(path)
+    return shell_word(f"./{text}" if text.startswith("-") else text)
 
 
 def _quoted(char: str) -> str:

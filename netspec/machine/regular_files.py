@@ -8,6 +8,7 @@ from pathlib import Path
 
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
+from netspec.units import size
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -46,5 +47,5 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
         raise NetspecError(f"{path}: cannot be read: {reason}") from error
     if len(data) > limit:
-        raise NetspecError(f"{path}: larger than {limit / 2**20:g} MiB")
+        raise NetspecError(f"{path}: larger than {size(limit)}")
     return data

@@ -15,10 +15,10 @@ from netspec.figures import Picture, picture
 from netspec.page.document import Section, document, folded, image, note, table
 from netspec.report.curves import metrics_of
 from netspec.report.run_labels import Tell, run_labels
-from netspec.report.units import duration, error_name, error_value
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, began, summary
 from netspec.rundir.run_files import read_json, read_text
 from netspec.runners.training.checkpoint import record_from
+from netspec.units import duration, error_name, error_value, many
 
 _PHOTOGRAPHIC = ("predictions", "neighbours")
 """What is made of images is a JPEG: as SVG it would be many times as large."""
@@ -64,7 +64,7 @@ def heading(runs: Sequence[Path]) -> tuple[str, str]:
     """The title, and what is said below it."""
     title = ", ".join(dict.fromkeys(run.resolve().parent.name for run in runs))
     start = datetime.fromtimestamp(began(runs[0]), UTC).strftime("%Y-%m-%d %H:%M")
-    return title, f"{len(runs)} run{'s' * (len(runs) > 1)}, the first begun {start} UTC; netspec {__version__}"
+    return title, f"{many(len(runs), 'run')}, the first begun {start} UTC; netspec {__version__}"
 
 
 def parts(runs: Sequence[Path], labels: Sequence[str], tell: Tell, images: Mapping[str, Any]) -> list[Part]:

@@ -14,6 +14,7 @@ from netspec.contract.tensor import Shape, Tensor, itemsize
 from netspec.planning.identities import BufferKey, Op, Role, StepKey, TensorKey
 from netspec.planning.json_form import NOT_PLAIN
 from netspec.registry import layer_types
+from netspec.units import many
 
 Queue = Literal["compute", "copy"]
 
@@ -235,8 +236,8 @@ class Plan:
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)
         return (
-            f"Plan({self.name}, {self.phase}, batch {self.batch}: {layers} layers on {devices}; "
-            f"{len(self.steps)} steps, {len(self.crossings)} crossings)"
+            f"Plan({self.name}, {self.phase}, batch {self.batch}: {many(layers, 'layer')} on {devices}; "
+            f"{many(len(self.steps), 'step')}, {many(len(self.crossings), 'crossing')})"
         )
 
     def by_place(self) -> dict[tuple[str | None, str], ShardInfo]:

@@ -19,6 +19,7 @@ from netspec.schedules import schedule_types
 from netspec.spec.patterns import matches
 from netspec.spec.train_section import patterns_of
 from netspec.spec.types import Spec
+from netspec.units import many
 
 CHANNELS = (1, 3)
 """What images are decoded to: grey or RGB."""
@@ -70,10 +71,10 @@ def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[P
     """What does not fit in so many images and classes; ``outputs`` is None where the network does not say."""
     yield from set_problems(spec, images.arrays, images.numbers)
     if images.train < spec.train.batch:
-        message = f"{images.train:,} training images do not fill a batch of {spec.train.batch:,}"
+        message = f"{many(images.train, 'training image')} cannot fill a batch of {spec.train.batch:,}"
         yield Problem(_mark(spec, "train.batch"), message, "lower train.batch")
     if outputs is not None and images.classes > outputs:
-        message = f"the data has {images.classes:,} classes, but the network has {outputs:,} outputs"
+        message = f"the data has {many(images.classes, 'class')}, but the network has {many(outputs, 'output')}"
         more = f"give its last layer 'units: classes', or {images.classes:,}"
         remedy = f"{more}; or leave classes out of {images.where}"
         yield Problem(_mark(spec, "data.source"), message, remedy)

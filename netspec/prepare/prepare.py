@@ -29,6 +29,7 @@ from netspec.machine.cleanup import on_exit
 from netspec.prepare.encode import BROKEN, Encoded, Recipe, encode_all
 from netspec.prepare.shard_plan import SplitPlan, plan_split
 from netspec.prepare.worker_pool import Pool
+from netspec.units import many, percent
 
 REPORT = "report.txt"
 _CHUNK = 16
@@ -262,7 +263,7 @@ def _refuse_broken(done: Prepared, out: Path) -> Prepared:
         total = done.images[split] + len(broken)
         if len(broken) == total or len(broken) > max(MOST_BROKEN, MOST_BROKEN_SHARE * total):
             examples = "".join(f"\n  {name}: {reason}" for name, reason in broken[:5])
-            count = f"{len(broken):,} of {total:,} images of the split '{split}' are broken"
+            count = f"{len(broken):,} of {many(total, 'image')} of the split '{split}' are broken"
             listed = f"{printable(out / REPORT)} lists them{examples}"
-            raise NetspecError(f"{count}, more than {MOST_BROKEN_SHARE:.0%}; {listed}")
+            raise NetspecError(f"{count}, more than {percent(MOST_BROKEN_SHARE, 0)}; {listed}")
     return done

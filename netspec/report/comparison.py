@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from netspec.errors import NetspecError, Problem, SpecError
-from netspec.report.units import duration, error_name, error_title, error_value
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
 from netspec.rundir.metrics import RECENT, Metrics, read_metrics
 from netspec.rundir.run_files import Damaged, read_json, read_text
 from netspec.spec.nodes import plain
 from netspec.spec.reader import parse
+from netspec.units import duration, error_name, error_title, error_value, rate, significant
 
 _LEFT_OUT = ("command", "folder")
 
@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs side by side; ``results`` are texts for people, ``evaluations`` errors by epoch.
+    """Two runs side by side; ``results`` by name, ``evaluations`` errors by epoch; ``as_text`` shows them.
 
     ``faults`` says, in a line each, what could not be read.
     """
@@ -103,27 +103,49 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _results(folder: Path, metrics: Metrics) -> dict[str, str]:
+def _results(folder: Path, metrics: Metrics) -> dict[str, Any]:
     run, steps = summarise(folder, metrics), metrics.iterations
-    found = {"status": run.status, "iterations": f"{run.iteration:,}", "time": duration(run.seconds)}
+    found: dict[str, Any] = {"status": run.status, "iterations": run.iteration, "time": run.seconds}
     last = [loss for loss in steps.loss if math.isfinite(loss)][-RECENT:]
     if last:
-        found[f"training loss, last {RECENT}"] = f"{sum(last) / len(last):.4g}"
+        found[f"{_LOSS}, last {RECENT}"] = sum(last) / len(last)
     timed = [(speed, seconds) for speed, seconds in zip(steps.images_per_second, steps.seconds, strict=True)]
     timed = [(speed, seconds) for speed, seconds in timed if math.isfinite(speed + seconds)]
     if total := sum(seconds for _, seconds in timed):
-        found["images a second"] = f"{sum(speed * seconds for speed, seconds in timed) / total:,.1f}"
-    return found | {f"best {error_title(name)}": error_value(name, value, 2) for name, value in run.best.items()}
+        found["images a second"] = sum(speed * seconds for speed, seconds in timed) / total
+    return found | {f"{_BEST} {error_title(name)}": value for name, value in run.best.items()}
 
 
-def _evaluations(metrics: Metrics) -> dict[str, str]:
-    found = {}
-    for line in metrics.evaluations:
-        measured = line.get("errors") or {"loss": line.get("loss")}
-        errors = {name: value for name, value in measured.items() if value is not None}
-        texts = (f"{error_name(name)} {error_value(name, value, 2)}" for name, value in errors.items())
-        found[f"epoch {line['epoch']}"] = ", ".join(texts)
-    return found
+_LOSS, _BEST = "training loss", "best"
+
+
+def as_text(path: str, value: Any) -> str:
+    """A value of a Difference for people; ``-`` where a run has none."""
+    if value is None:
+        return "-"
+    if isinstance(value, Errors):
+        return ", ".join(f"{error_name(name)} {error_value(name, one, 2)}" for name, one in value.items())
+    if path.startswith(_BEST):
+        return error_value(path.removeprefix(f"{_BEST} ").removesuffix(" error"), value, 2)
+    if path.startswith(_LOSS):
+        return significant(value)
+    ways: dict[str, Callable[[Any], str]] = {"time": duration, "images a second": rate, "iterations": "{:,}".format}
+    return ways.get(path, str)(value)
+
+
+class Errors(dict[str, float]):
+    """What one evaluation measured, by name."""
+
+
+def _evaluations(metrics: Metrics) -> dict[str, Errors]:
+    return {
+        f"epoch {line['epoch']}": Errors(
+            (name, value)
+            for name, value in (line.get("errors") or {"loss": line.get("loss")}).items()
+            if value is not None
+        )
+        for line in metrics.evaluations
+    }
 
 
 def _paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:

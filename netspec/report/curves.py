@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from netspec.errors import NetspecError
 from netspec.report.run_labels import run_labels
-from netspec.report.units import error_title, is_share
+from netspec.units import error_title, is_share
 
 if TYPE_CHECKING:
     from netspec.rundir.metrics import Metrics

@@ -7,8 +7,9 @@ from netspec.evaluation.confusion import most_confused
 from netspec.evaluation.error_rates import Rate
 from netspec.evaluation.evaluation_result import RANKS, Evaluation
 from netspec.evaluation.significance import Difference
+from netspec.machine.names import nearer
 from netspec.report.tables import Table, table
-from netspec.report.units import error_name, nearer, percent
+from netspec.units import error_name, percent, significant
 
 WHOLE_MATRIX = 20
 """Classes up to which a confusion matrix is shown as a whole."""
@@ -25,7 +26,7 @@ def networks(done: Evaluation) -> list[Table | str]:
     rows = []
     for one in done.members:
         label = labels[one.run] if done.networks else ""
-        rows.append([label, network_name(one), f"{one.loss:.4g}", *map(with_interval, one.rates.values())])
+        rows.append([label, network_name(one), significant(one.loss), *map(with_interval, one.rates.values())])
     explained = "95 %: Wilson's score interval, for images drawn at random"
     return [table(columns, rows, right=columns[2:], fold=["network"]), explained]
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_exit
-from netspec.report.units import duration, size
+from netspec.units import duration, many, size
 
 Status = Literal["ok", "remark", "broken"]
 _SMALL_SHM = 64 * 2**20
@@ -77,7 +77,7 @@ def _processor() -> Finding:
 
     on = {name for name, there in binding.get_host_cpu_features().items() if there}
     features = ", ".join(name for name in _FEATURES if name in on) or "no vector extensions known"
-    return Finding("processor", "ok", f"{binding.get_host_cpu_name()}, {cores()} cores, {features}")
+    return Finding("processor", "ok", f"{binding.get_host_cpu_name()}, {many(cores(), 'core')}, {features}")
 
 
 def _memory() -> Finding:
@@ -124,7 +124,7 @@ def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     text = f"{size(free)} free in {Path.cwd()}"
     if free < _LITTLE_DISK:
-        return Finding("disk", "remark", text, "a checkpoint of AlexNet takes 488 MB; --out puts runs elsewhere")
+        return Finding("disk", "remark", text, "a checkpoint of AlexNet takes 466 MiB; --out puts runs elsewhere")
     return Finding("disk", "ok", text)
 
 

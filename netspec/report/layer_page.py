@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from netspec.report.units import nearer
+from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Kernel

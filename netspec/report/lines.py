@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from netspec import units
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, RunFinished, RunStarted, TaskProgress
-from netspec.report import units
+from netspec.machine.names import nearer
 from netspec.report.tracker import Span, Tracker
 
 
@@ -11,8 +12,8 @@ def started(event: RunStarted) -> str:
     """What is about to be trained, and where it will lie."""
     per_epoch, total = event.iterations_per_epoch, event.total_iterations
     resumed = f", going on after iteration {event.iteration:,}" if event.iteration else ""
-    plan = f"{_many(total, 'iteration')} of {_many(event.batch, 'image')}, {per_epoch:,} an epoch"
-    return f"training {event.name}: {plan}{resumed}; the run lies in {units.nearer(event.folder)}"
+    plan = f"{units.many(total, 'iteration')} of {units.many(event.batch, 'image')}, {per_epoch:,} an epoch"
+    return f"training {event.name}: {plan}{resumed}; the run lies in {nearer(event.folder)}"
 
 
 def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
@@ -23,10 +24,10 @@ def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
     epochs = max(-(-run.total_iterations // max(run.iterations_per_epoch, 1)), last.epoch)
     parts = [(5, f"epoch {last.epoch}/{epochs}"), (1, f"iteration {last.iteration:,}/{run.total_iterations:,}")]
     if tracker.loss is not None:
-        parts.append((0, f"loss {tracker.loss:.4g}"))
+        parts.append((0, f"loss {units.significant(tracker.loss)}"))
     for rank, (name, value) in enumerate(tracker.errors.items(), start=2):
         parts.append((rank * 2, f"{units.error_title(name)} {units.error_value(name, value)}"))
-    parts.append((7, f"rate {last.learning_rate:.3g}"))
+    parts.append((7, f"rate {units.significant(last.learning_rate, 3)}"))
     parts.append((3, f"{units.rate(tracker.images_per_second)} img/s"))
     parts.append((8, f"waiting for data {units.percent(tracker.waited, 0)}"))
     if tracker.remaining is not None:
@@ -77,9 +78,9 @@ def evaluated(event: EvaluationDone) -> str:
     """Errors over a split."""
     result = ", ".join(part for part in (f"loss {event.loss:.4g}", units.errors(event.errors)) if part)
     where = (f"epoch {event.epoch}, " if event.epoch else "") + f"iteration {event.iteration:,}"
-    views = "centre crop" if event.views == 1 else f"{event.views} views"
+    views = units.views(event.views)
     some = f"{event.images:,} of " if event.broken else ""
-    images = f"{some}{_many(event.images + event.broken, 'image')}, {views}, in {units.duration(event.seconds)}"
+    images = f"{some}{units.many(event.images + event.broken, 'image')}, {views}, in {units.duration(event.seconds)}"
     return f"evaluated {event.split} after {where}: {result}  ({images})"
 
 
@@ -87,11 +88,7 @@ def checkpoint(event: CheckpointWritten) -> str:
     """A checkpoint that lies whole on disk."""
     best = ", the best so far" if event.best else ""
     stall = f", training stood still for {units.duration(event.stall)}" if event.stall >= 0.05 else ""
-    return f"checkpoint {units.nearer(event.path)}  ({units.size(event.nbytes)}{best}{stall})"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"checkpoint {nearer(event.path)}  ({units.size(event.nbytes)}{best}{stall})"
 
 
 def last_words(tracker: Tracker) -> list[str]:
@@ -100,13 +97,13 @@ def last_words(tracker: Tracker) -> list[str]:
     if end is None:
         return []
     begin = tracker.started.iteration if tracker.started else 0
-    trained = f"{_many(end.iteration - begin, 'iteration')} in {units.duration(end.seconds)}"
+    trained = f"{units.many(end.iteration - begin, 'iteration')} in {units.duration(end.seconds)}"
     head = {"finished": "finished", "interrupted": "interrupted"}.get(end.status, "stopped")
     if _was_over(tracker, end):
         head = "it was at its end already: finished"
     lines = ["", f"{head} after {trained}", *_learned(tracker)]  # why a run failed is told by who called it
     if end.folder:
-        lines += [f"the run lies in {units.nearer(end.folder)}", *_next(end)]
+        lines += [f"the run lies in {nearer(end.folder)}", *_next(end)]
     return lines
 
 
@@ -114,13 +111,13 @@ def _learned(tracker: Tracker) -> list[str]:
     lines = []
     if (spans := tracker.learned) is not None:
         first, last = spans
-        over = _many(first.count, "iteration") if first.count > 1 else "iteration"
+        over = units.many(first.count, "iteration") if first.count > 1 else "iteration"
         means = f"{first.mean:.4g} in the first {over}, {last.mean:.4g} in the last"
         lines.append(f"{_verdict(first, last)}training loss {means}")
     if tracker.evaluations:
         latest = tracker.evaluations[-1]
         measured = units.errors(latest.errors or {"loss": latest.loss})
-        lines.append(f"{latest.split}: {measured} over {_many(latest.images, 'image')}")
+        lines.append(f"{latest.split}: {measured} over {units.many(latest.images, 'image')}")
     return lines
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from netspec.errors import printable
 from netspec.evaluation.error_rates import Rate
 from netspec.evaluation.evaluation_result import Evaluation
+from netspec.machine.names import nearer
 from netspec.report.evaluation_tables import with_interval
 from netspec.report.published import FOOTNOTE, TABLES
 from netspec.report.tables import Table, table
-from netspec.report.units import nearer
+from netspec.units import many, percent
 
 MEASURED = "Measured here"
 COLUMNS = ("top-1", "top-5")
@@ -38,7 +39,7 @@ class Row:
     @property
     def model(self) -> str:
         """As the paper calls it: ``1 CNN``, ``5 CNNs``."""
-        return f"{self.networks} CNN{'s' * (self.networks > 1)}"
+        return many(self.networks, "CNN")
 
     def as_data(self) -> dict[str, Any]:
         """The row, for JSON."""
@@ -111,4 +112,4 @@ def _errors(row: Row) -> list[str]:
 
 
 def _percent(value: float | None) -> str:
-    return "--" if value is None else f"{value:.1f} %"
+    return "--" if value is None else percent(value / 100)

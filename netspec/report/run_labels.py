@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from netspec.errors import NetspecError, printable
+from netspec.machine.names import nearer
 from netspec.report.comparison import settings_of
-from netspec.report.units import nearer
 
 Tell = Callable[[str], None]
 """Hears lines for people."""

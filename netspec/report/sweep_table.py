@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netspec._types import Trial
 from netspec.report.tables import Table, table
-from netspec.report.units import duration, error_title, is_share
+from netspec.units import duration, error_title, is_share
 
 NOTE = "mean ± standard deviation over the runs (n - 1 in its denominator); se: standard error of the mean"
 

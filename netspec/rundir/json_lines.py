@@ -12,6 +12,7 @@ from netspec.machine.atomic_files import told, write_all
 from netspec.machine.cleanup import on_error
 from netspec.machine.names import ESCAPED
 from netspec.rundir.run_files import Damaged, as_object, descriptor, opened, unreadable
+from netspec.units import size
 
 LONGEST = 2**20
 """Bytes of a line; longer ones are passed over."""
@@ -81,7 +82,7 @@ def numbered(path: Path, faults: Faults) -> Generator[tuple[int, bytes], None, N
     try:
         with opened(path) as file:
             if os.fstat(file.fileno()).st_size > MOST_BYTES:
-                raise Damaged(path, f"is larger than {MOST_BYTES / 2**30:g} GiB")
+                raise Damaged(path, f"is larger than {size(MOST_BYTES)}")
             number = 0
             while line := file.readline(LONGEST):
                 number += 1

@@ -3,10 +3,11 @@
 Every line has ``event`` and ``time`` (seconds since 1970). Names and meanings stay; new keys may be added. Errors are
 shares in [0, 1] (top1, top5), rmse and mae distances in the target's units; a number that is not finite is null.
 ``epoch`` and ``iteration`` count finished ones, except that an ``iteration`` line names the epoch in progress, from 1.
+``schema`` is the version of the JSON Schema that ``netspec schema --of metrics`` prints.
 
 | event | keys |
 |---|---|
-| start | name, folder, epochs, iterations_per_epoch, total_iterations, iteration (0: new), batch, checkpoint_every |
+| start | schema, name, folder, epochs, iterations_per_epoch, total_iterations, iteration, batch, checkpoint_every |
 | iteration | epoch, iteration, loss, errors {top1, top5}, learning_rate, images_per_second, waited, seconds, finite |
 | evaluation | epoch, iteration, split, loss, errors, images, seconds, broken, views (1: the centre crop, or 10) |
 | checkpoint | path, iteration, nbytes, stall, best, seconds |
@@ -34,6 +35,8 @@ from netspec import events
 from netspec.rundir.json_lines import Faults, numbered, parsed
 
 FILE = "metrics.jsonl"
+SCHEMA = 1
+"""The version of what is written here: netspec schema --of metrics."""
 RECENT = 50
 """The last iterations, of which each is read."""
 _READ_BYTES = 8 * 2**20
@@ -59,7 +62,8 @@ def as_line(event: events.Event) -> str | None:
     if name is None:
         return None
     values = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
-    return json.dumps({"event": name, "time": round(time.time(), 3), **values})
+    version = {"schema": SCHEMA} if isinstance(event, events.RunStarted) else {}
+    return json.dumps({"event": name, "time": round(time.time(), 3), **version, **values})
 
 
 def _plain(value: Any) -> Any:

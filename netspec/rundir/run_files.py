@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
 from netspec.machine.regular_files import NotRegularError, open_regular
+from netspec.units import size
 
 MAX_BYTES = 64 * 2**20
 """A JSON or YAML file of a run is no larger: that is the record of a run over a million named classes."""
@@ -81,7 +82,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         except OSError as error:
             raise unreadable(path, error) from error
     if len(data) > limit:
-        raise Damaged(path, f"is larger than {limit / 2**20:g} MiB")
+        raise Damaged(path, f"is larger than {size(limit)}")
     return data
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from netspec.contract.kernel import Backend
 from netspec.data.settings import DataSpec as DataSpec
 from netspec.errors import Mark
+from netspec.units import many
 
 Split = Literal["channels", "none"]
 Connect = Literal["same", "all"]
@@ -182,7 +183,7 @@ class Spec:
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
-        return f"Spec({self.name}: {len(self.layers)} layers on {', '.join(self.devices)})"
+        return f"Spec({self.name}: {many(len(self.layers), 'layer')} on {', '.join(self.devices)})"
 
     def layer(self, name: str) -> LayerSpec:
         """The layer of that name; KeyError where there is none."""

@@ -10,7 +10,7 @@ from netspec.device.gpus import gpus
 from netspec.errors import NetspecError
 from netspec.machine.environment import host_memory
 from netspec.program import Program, memory
-from netspec.report.units import size
+from netspec.units import size
 
 
 def check_memory(programs: Iterable[Program], binding: Mapping[str, str]) -> None:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.planning.plan import Step
+from netspec.units import duration, many
 
 MOST_SPANS = 200_000
-"""Spans of a trace; later ones are left out. Some 50 MB in memory, and as a file."""
+"""Spans of a trace; later ones are left out. Some 50 MiB in memory, and as a file."""
 
 
 class _Span(NamedTuple):
@@ -72,8 +73,8 @@ class Trace:
     @property
     def extent(self) -> str:
         """How much it holds, for people."""
-        spans = f"{len(self._spans):,} spans"
-        return spans if self._full_at is None else f"it has {spans}, the run's first {self._full_at / 1e6:,.1f} s"
+        spans = many(len(self._spans), "span")
+        return spans if self._full_at is None else f"it has {spans}, the run's first {duration(self._full_at / 1e6)}"
 
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netspec.errors import NetspecError
+from netspec.machine.names import argument
 from netspec.planning.trainable import reads_one_image
 from netspec.registry import Plugin
-from netspec.report.units import argument
 from netspec.rundir.directory import CHECKPOINTS, START
 from netspec.runners.recorded_plugins import option
 from netspec.runners.training import checkpoint

@@ -8,11 +8,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from netspec import events
+from netspec import events, units
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener
 from netspec.machine.cleanup import on_exit
-from netspec.report.units import is_share
 from netspec.rundir.directory import RunDirectory
 from netspec.rundir.json_lines import Lines
 from netspec.rundir.metrics import FILE, as_line
@@ -129,17 +128,20 @@ def as_text(event: Event) -> str | None:
             return text
         case events.RunStarted():
             done = f", {event.iteration:,} of them done" if event.iteration else ""
-            return f"{event.name}: {event.total_iterations:,} iterations of {event.batch} images{done}"
+            images = units.many(event.batch, "image")
+            return f"{event.name}: {units.many(event.total_iterations, 'iteration')} of {images}{done}"
         case events.IterationDone():
-            figures = f"rate {event.learning_rate:g}, {event.images_per_second:,.1f} img/s, data {event.waited:.1%}"
+            waited, speed = units.percent(event.waited), units.rate(event.images_per_second)
+            figures = f"rate {units.significant(event.learning_rate, 3)}, {speed} img/s, waiting for data {waited}"
             return f"{_place(event.epoch, event.iteration)}: {_measured(event.loss, event.errors)}, {figures}"
         case events.EvaluationDone():
             measured = _measured(event.loss, event.errors)
-            seen = f"{event.images:,} images, {'centre crop' if event.views == 1 else f'{event.views} views'}"
+            seen = f"{units.many(event.images, 'image')}, {units.views(event.views)}"
             return f"{_place(event.epoch, event.iteration)}: {event.split}: {measured} ({seen})"
         case events.CheckpointWritten():
-            size = f"{event.nbytes / 1e6:,.1f} MB, training stood still {event.stall * 1e3:.0f} ms"
-            return f"checkpoint {Path(event.path).name}: {size}{', the best so far' if event.best else ''}"
+            best = ", the best so far" if event.best else ""
+            stall = f", training stood still for {units.duration(event.stall)}" if event.stall >= 0.05 else ""
+            return f"checkpoint {Path(event.path).name}: {units.size(event.nbytes)}{stall}{best}"
         case events.RunFinished():
             return f"{event.status} at iteration {event.iteration:,}" + (f": {event.message}" if event.message else "")
     return None
@@ -150,5 +152,4 @@ def _place(epoch: int, iteration: int) -> str:
 
 
 def _measured(loss: float, errors: Mapping[str, float]) -> str:
-    told = (f"{name} {value:.2%}" if is_share(name) else f"{name} {value:.4g}" for name, value in errors.items())
-    return ", ".join([f"loss {loss:.4f}", *told])
+    return ", ".join(part for part in (f"loss {units.significant(loss)}", units.errors(errors)) if part)

@@ -10,6 +10,7 @@ from netspec.errors import NetspecError
 from netspec.planning.rates import Rates
 from netspec.runners.training.prefetch import Arrays
 from netspec.runners.training.tally import Reports, Tally
+from netspec.units import many
 
 Explain = Callable[[Arrays, int, int, Rates, Phase], str]
 """Looks into an iteration on these arrays and says in a clause where its numbers ceased to be finite, see
@@ -50,7 +51,7 @@ def evaluation(place: str, error: NotFinite, rates: Rates) -> NotFinite:
 def none_readable(images: int, broken: Sequence[tuple[str, str]]) -> NetspecError:
     """For a split of which no image can be read."""
     examples = "".join(f"\n  {name}: {reason}" for name, reason in broken[:_SHOWN])
-    return NetspecError(f"none of the {images:,} images to evaluate can be read{examples}")
+    return NetspecError(f"none of the {many(images, 'image')} to evaluate can be read{examples}")
 
 
 def _tries(rates: Rates) -> str:

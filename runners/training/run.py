@@ -31,6 +31,7 @@ from netspec.runners.training.saver import Saver
 from netspec.runners.training.signals import Interrupts
 from netspec.schedules import make_schedule
 from netspec.spec import canonical
+from netspec.units import many
 
 
 @dataclass(slots=True)
@@ -169,7 +170,7 @@ class Run:
         broken = self.data.broken
         if broken:
             write_text(self.folder.path / BROKEN, "".join(f"{line}\n" for line in broken))
-            self.journal.note(f"{len(broken):,} images could not be read and were left out; {BROKEN} lists them")
+            self.journal.note(f"{many(len(broken), 'image')} could not be read: left out; {BROKEN} lists them")
 
 
 def record_of(settled: Settled, data: Data, made_by: MadeBy, state: State) -> Record:

@@ -13,7 +13,13 @@ from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-EXIT_CODES: Mapping[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+from netspec.exit_codes import HANGUP, INTERRUPTED, TERMINATED
+
+EXIT_CODES: Mapping[int, int] = {
+    signal.SIGINT: INTERRUPTED,
+    signal.SIGTERM: TERMINATED,
+    signal.SIGHUP: HANGUP,
+}
 
 
 class Interrupts:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from netspec import units
 from netspec.machine.environment import host_memory
 from netspec.rundir.run_files import MAX_BYTES, Damaged, as_object, unreadable
 
@@ -86,7 +87,7 @@ def read_arrays(path: Path, file: BinaryIO, header: Header) -> dict[str, Array]:
     """All arrays of an open file. Raises Damaged."""
     total, memory = sum(entry.nbytes for entry in header.entries.values()), host_memory()
     if memory is not None and total > memory:
-        raise Damaged(path, f"holds {total:,} bytes of tensors; this machine has {memory:,} bytes of memory")
+        raise Damaged(path, f"holds {units.size(total)} of tensors; this machine has {units.size(memory)} of memory")
     return {name: _array(path, file, entry) for name, entry in header.entries.items()}
 
 

@@ -34,7 +34,7 @@ def test_from_the_archives_to_a_prediction_with_the_words_of_its_classes(given_o
     out = tmp_path / "out"
     said = netspec("data", "prepare", given_out, out, "--size", 12, "--shard-size", 16, "--workers", 0)
     assert said.code == 0
-    assert "36 train and 12 val images in 4 shards (4 made now)" in said.out
+    assert "36 train images and 12 val images in 4 shards (4 made now)" in said.out
     assert "odd images: 1 CMYK, 1 broken, 1 greyscale, 1 named as another format, 1 turned" in said.out
     assert "broken, left out: train: n01440764/n01440764_3.JPEG: " in said.err
     again = netspec("data", "prepare", given_out, out, "--size", 12, "--shard-size", 16, "--workers", 1)

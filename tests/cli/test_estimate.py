@@ -47,4 +47,4 @@ def test_only_whole_batches_count() -> None:
 def test_what_a_run_refuses_is_refused(mini: Path) -> None:
     said = netspec("estimate", "mini.yaml", "--set", "train.batch=64", "--seconds", "0.1")
     assert said.code == 1
-    assert "48 training images do not fill a batch of 64" in said.err
+    assert "48 training images cannot fill a batch of 64" in said.err

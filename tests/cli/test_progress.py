@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from netspec import units
 from netspec.events import (
     CheckpointWritten,
     EvaluationDone,
@@ -17,7 +18,7 @@ from netspec.events import (
     RunStarted,
     TaskProgress,
 )
-from netspec.report import lines, progress, units
+from netspec.report import lines, progress
 from netspec.report.progress import InPlace, LiveProgress, Progress, fitted
 from netspec.report.tracker import Tasks, Tracker
 

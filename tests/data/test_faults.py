@@ -96,7 +96,7 @@ def test_too_many_broken_images_are_an_error(tmp_path, workers, split):
                 for batch in pipeline.epoch(0):
                     batch.release()
     said = str(error.value).replace("12 of", "11 of")
-    assert f"11 of 40 images in {tmp_path}/{split} are broken, more than 5%\n  a/" in said
+    assert f"11 of 40 images in {tmp_path}/{split} are broken, more than 5 %\n  a/" in said
     assert str(error.value).count("an empty file") == 5
 
 

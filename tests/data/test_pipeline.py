@@ -201,7 +201,7 @@ def test_holding_every_buffer_is_an_error_and_not_a_hang(source):
 
 
 def test_misuse_is_told(source):
-    with pytest.raises(NetspecError, match="27 training images do not fill a batch of 64"):
+    with pytest.raises(NetspecError, match="27 training images cannot fill a batch of 64"):
         Pipeline(source.train, DATA, "train", 64, SHAPE, 0, 0)
     pipeline = Pipeline(source.train, DATA, "train", 4, SHAPE, 0, 0)
     with pytest.raises(ValueError, match="batch 7 of 6"):

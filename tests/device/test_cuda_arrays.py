@@ -114,7 +114,7 @@ def test_a_copy_between_different_shapes_is_refused(card):
 
 @pytest.mark.parametrize(
     ("code", "error", "words"),
-    [(2, NetspecError, "cuda:0: no room for 1,000 bytes, 100 of 2,000 are free"), (999, driver_error(), "refused")],
+    [(2, NetspecError, "cuda:0: no room for 1000 B, 100 B of 1.95 KiB are free"), (999, driver_error(), "refused")],
 )
 def test_no_room_names_bytes_asked_and_free(card, monkeypatch, code, error, words):
     """Another refusal of the driver's is passed on as it is."""

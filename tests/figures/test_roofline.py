@@ -31,7 +31,7 @@ def test_bounds_of_a_network_by_hand(monkeypatch):
     image, values = 4 * 32 * 32 * 16 * 4, 4 * 64 * 4
     assert bounds["relu1.forward@left"] in (image, 2 * image)  # in place, or to another buffer
     assert bounds["fc3.forward@right"] > 4 * values
-    assert line.endswith("left 1000 GFLOP/s, 0.0 GB/s; right 1000 GFLOP/s, 0.0 GB/s.")
+    assert line.endswith("left 1.00 TFLOP/s, 1 B/s; right 1.00 TFLOP/s, 1 B/s.")
 
 
 def test_gpus_have_none_and_the_line_says_why():

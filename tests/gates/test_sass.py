@@ -100,7 +100,7 @@ def test_the_finite_check_waits_for_no_load_before_the_last_is_started(target):
 @pytest.mark.parametrize("card", CARDS)
 def test_nothing_but_memory_limits_them(card):
     """By counts alone: instructions, special functions, the cache and waiting leave a card's bandwidth as it is."""
-    large = [row for row in rows(CARDS[card]) if row.case.read + row.case.written > 10_000_000]
+    large = [row for row in rows(CARDS[card]) if row.case.read + row.case.written > 10 * 2**20]
     found = [row for row in large if not row.case.kernel.startswith(OTHERWISE_BOUND)]
     slow = [(row.case.kernel, row.limits) for row in found if min({**row.limits, "size": 1.0}.values()) < 1.0]
     assert len(found) > 15 and slow == []

@@ -15,7 +15,7 @@ REFUSED = {
     "two images": (["inputs.other={shape: [8, 8, 3]}"], "--set:1:7: training takes an image of shape"),
     "crop": (["data.crop=4"], "--set:1:12: 'data.crop' is 4, but the network's input is 8 x 8"),
     "crop of an oblong": (["data.crop=8", "inputs.image.shape=[8, 9, 3]"], "--set:1:12: 'data.crop' is 8, but"),
-    "batch": (["train.batch=49"], "--set:1:13: 48 training images do not fill a batch of 49 (lower train.batch)"),
+    "batch": (["train.batch=49"], "--set:1:13: 48 training images cannot fill a batch of 49 (lower train.batch)"),
     "classes": (["data.source.classes=4"], "the data has 4 classes, but the network has 3 outputs"),
     "plateau": (
         ["data.source.val_images=0", "train.schedule={type: plateau}"],

@@ -250,7 +250,7 @@ def test_too_many_broken_images_are_an_error(tmp_path: Path) -> None:
     broken = {f"train/class0/{i}.jpg": b"" for i in range(12)}
     source = write_folder(tmp_path / "in", files(2, 8, "train/") | broken)
     said = message(lambda: prepared(source, tmp_path / "out"))
-    assert "12 of 28 images of the split 'train' are broken, more than 5%" in said and "an empty file" in said
+    assert "12 of 28 images of the split 'train' are broken, more than 5 %" in said and "an empty file" in said
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_too_many_broken_images_are_an_error(tmp_path: Path) -> None:
         (lambda lines: [lines[0].replace('"netspec_shards":1', '"netspec_shards":2'), *lines[1:]], "is of format 2"),
         (lambda lines: [lines[0], "{", *lines[2:]], "is damaged"),
         (lambda lines: [lines[0], '{"shard": "x"}'], "is damaged"),
-        (lambda lines: lines[:-1], "is not finished, 1 shards are missing"),
+        (lambda lines: lines[:-1], "is not finished, 1 shard missing"),
     ],
 )
 def test_a_spoilt_index_is_told(tmp_path: Path, spoil: Callable[[list[str]], list[str]], said: str) -> None:

@@ -16,8 +16,10 @@ from places import ROOT
 
 CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"))
 ORDER = (
-    ("errors", "events", "emulate", "_paths", "_types", "_version"),
-    ("contract", "machine"),
+    ("errors", "events", "emulate", "exit_codes", "_paths", "_types", "_version"),
+    ("contract",),
+    ("units",),
+    ("machine",),
     ("registry", "rundir", "evaluation"),
     ("plugin", "init", "schedules", "ops", "data"),
     ("spec", "layers"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -77,6 +80,39 @@ def test_wheel_holds_every_source_file(tmp_path: Path) -> None:
     files = {name for name in names if name.startswith("netspec/")}
     assert files == sources()
     assert {name.split("/")[0] for name in names} == {"netspec", f"netspec-{netspec.__version__}.dist-info"}
+
+
+def described() -> Metadata:
+    """What an index is told of the package."""
+    plugins = pytest.importorskip("hatchling.plugin.manager", reason="hatchling is not installed")
+    from hatchling.metadata.core import ProjectMetadata
+    from hatchling.metadata.spec import construct_metadata_file_2_4
+
+    project = ProjectMetadata(str(ROOT), plugins.PluginManager())
+    return Metadata.from_email(construct_metadata_file_2_4(project), validate=True)
+
+
+def test_an_index_page_is_whole() -> None:
+    made = described()
+    text = made.description
+    assert made.author and made.license_expression == "MIT" and made.description_content_type == "text/markdown"
+    assert set(made.classifiers) <= pytest.importorskip("trove_classifiers").classifiers
+    targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert not [target for target in targets if not target.startswith(("https://", "#"))]
+    assert len(text) > 0.9 * len((ROOT / "README.md").read_text()) and "netspec run quickstart" in text
+
+
+def test_links_lead_to_where_the_sources_are_hosted() -> None:
+    pytest.importorskip("hatchling")
+    built = runpy.run_path(str(ROOT / "hatch_build.py"))["for_index"]
+    links = "See [data](docs/data.md#tar), [this](#here), [all](https://x.y).\n"
+    text = f'{links}<p a="b"><img src="docs/a.svg" alt="A"></p>'
+    assert built(text, None) == "See data, [this](#here), [all](https://x.y).\n"
+    source = "https://host/netspec"
+    assert built(text, source) == (
+        f"See [data]({source}/blob/HEAD/docs/data.md#tar), [this](#here), [all](https://x.y).\n"
+        f'<p a="b"><img src="{source}/raw/HEAD/docs/a.svg" alt="A"></p>'
+    )
 
 
 def test_every_dependency_has_a_reason() -> None:

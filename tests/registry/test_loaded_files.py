@@ -64,6 +64,6 @@ def test_what_is_no_file_is_told_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "large.py").write_bytes(b"#" * (4 * 2**20 + 1))
-    for name, reason in (("pipe", "is a FIFO"), ("folder", "is a directory"), ("large", "larger than 4 MiB")):
+    for name, reason in (("pipe", "is a FIFO"), ("folder", "is a directory"), ("large", "larger than 4.00 MiB")):
         with pytest.raises(NetspecError, match=f"{name}.py: {reason}"):
             load_plugin(tmp_path / f"{name}.py")

@@ -53,7 +53,7 @@ def test_a_file_larger_than_any_run_is_not_read(tmp_path):
     path = tmp_path / "x"
     path.write_text("")
     os.truncate(path, 2**42)
-    assert read(path) == ({}, (f"{path}: is larger than 4 GiB",))
+    assert read(path) == ({}, (f"{path}: is larger than 4.00 GiB",))
     with pytest.raises(NetspecError, match="does not consist of lines"):
         Lines(path)
 

@@ -20,7 +20,7 @@ def nested(levels):
         (os.mkfifo, "is a FIFO, not a file"),
         (lambda path: path.symlink_to("nowhere"), "is a link, which is not followed"),
         (lambda path: path.symlink_to("/dev/zero"), "is a link, which is not followed"),
-        (lambda path: path.write_bytes(b"{" * 2**20 + b"{"), "is larger than 1 MiB"),
+        (lambda path: path.write_bytes(b"{" * 2**20 + b"{"), "is larger than 1.00 MiB"),
         (lambda path: path.write_bytes(b'{"a": "\xff"}'), "is not UTF-8 at byte 7"),
         (lambda path: path.write_bytes(b""), "is not JSON"),
         (lambda path: path.write_bytes(b"[1, 2]"), "is JSON, but no object"),

@@ -23,7 +23,7 @@ ODD = {
     "pipe.yaml": "is a FIFO, not a file",
     "endless.yaml": "is a device, not a file",
     "folder.yaml": "is a directory, not a file",
-    "large.yaml": "larger than 4 MiB",
+    "large.yaml": "larger than 4.00 MiB",
 }
 
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import click
 from places import ROOT
 
-from netspec.cli._exit import guarded
-from netspec.cli._main import cli
+from netspec.cli._main import cli, outcome
 
 MINI = """\
 netspec: 1
@@ -45,8 +45,18 @@ def netspec(*args: object) -> Said:
     """Run a command in this process, neither of its streams being a terminal."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = guarded(lambda: cli.main([str(arg) for arg in args], prog_name="netspec", standalone_mode=False))
+        code = outcome([str(arg) for arg in args])
     return Said(code, out.getvalue(), err.getvalue())
+
+
+def json_commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command that has --json."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        if isinstance(command, click.Group):
+            yield from json_commands(command, (*words, name))
+        if command is not None and any("--json" in parameter.opts for parameter in command.params):
+            yield (*words, name)
 
 
 def process(*args: object, **variables: str) -> Said:

@@ -11,6 +11,7 @@ from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.errors import printable
+from netspec.units import many, size
 
 if TYPE_CHECKING:
     from netspec.prepare.prepare import Prepared
@@ -101,9 +102,9 @@ def _note(lines: Any) -> None:
 
 
 def _tell(done: Prepared, out: Path) -> None:
-    images = " and ".join(f"{count:,} {split}" for split, count in done.images.items())
+    images = " and ".join(many(count, f"{split} image") for split, count in done.images.items())
     made = f"{done.made:,} made now" if done.made else "all of them whole already"
-    click.echo(f"{printable(out)}: {images} images in {done.shards:,} shards ({made}), {done.bytes / 1e6:,.1f} MB")
+    click.echo(f"{printable(out)}: {images} in {many(done.shards, 'shard')} ({made}), {size(done.bytes)}")
     broken = [f"{split}: {name}: {why}" for split, some in done.broken.items() for name, why in some]
     warn(f"broken, left out: {line}" for line in broken[:_TOLD])
     odd = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.remarks.items()))

@@ -11,6 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._specs import load
 from netspec.errors import printable
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,7 @@ def command(
         pixels = _pixels(batch, dataset.train.of_input(read.image), described, read.shape)
         sheet = contact_sheet(pixels, _captions(batch, dataset))
     write_whole(out, [sheet])
-    click.echo(f"{printable(out)}: {batch.valid:,} of {len(shown):,} images of {dataset.where}")
+    click.echo(f"{printable(out)}: {batch.valid:,} of {many(len(shown), 'image')} of {dataset.where}")
 
 
 def _pixels(batch: Batch, train: Split, spec: Spec, shape: Sequence[int]) -> NDArray[np.uint8]:

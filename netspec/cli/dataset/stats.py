@@ -11,6 +11,7 @@ from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
 from netspec.errors import printable
+from netspec.units import many
 
 if TYPE_CHECKING:
     from netspec.data.statistics import Statistics
@@ -83,7 +84,7 @@ def _show(found: Statistics, written: list[Path]) -> None:
     from netspec.report.tables import show, table
 
     names = "RGB"
-    click.echo(f"{found.images:,} images of {found.mean.shape[1]} x {found.mean.shape[0]} pixels")
+    click.echo(f"{many(found.images, 'image')} of {found.mean.shape[1]} x {found.mean.shape[0]} pixels")
     rows = [
         (names[i], f"{found.channel_mean[i]:.3f}", *(f"{value:,.2f}" for value in found.covariance[i]))
         for i in range(3)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import WRONG
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins
 from netspec.cli.layer.show import named
+from netspec.exit_codes import WRONG
 
 if TYPE_CHECKING:
     from netspec.check import Result

@@ -20,6 +20,7 @@ from netspec.data.index.tree import Tree, Walk
 from netspec.data.source import BrokenImage, Split
 from netspec.errors import NetspecError
 from netspec.machine.tasks import task
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +172,7 @@ def _list_name(walk: Walk) -> str:
 def _pass_over(unclassified: list[Image], walk: Walk, others: bool) -> None:
     """Count images that lie in no class folder; an error where there are no others."""
     if unclassified and not others:
-        count = f"{len(unclassified):,} image{'s' * (len(unclassified) > 1)}"
+        count = many(len(unclassified), "image")
         remedy = REMEDY if walk.wanted else "put them in folders named by their class"
         raise UnlabelledError(f"{walk.where}: {count} in no class folder, so of unknown class; {remedy}")
     for path, _ in unclassified:

@@ -14,6 +14,7 @@ from netspec.data.index.tar_split import Members, TarSplit
 from netspec.data.shards.shard_index import AGAIN, INDEX, STATISTICS, Record, ShardIndex
 from netspec.data.source import Kept, SplitName
 from netspec.errors import NetspecError, printable
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def list_shards(index: ShardIndex, split: SplitName) -> Listing | None:
 
     where = printable(index.folder)
     if unfinished := index.unfinished():
-        raise NetspecError(f"{where}: is not finished, {len(unfinished):,} shards are missing; {AGAIN}")
+        raise NetspecError(f"{where}: is not finished, {many(len(unfinished), 'shard')} missing; {AGAIN}")
     if not index.shards(split):
         return None
     found = _Columns(index, split)

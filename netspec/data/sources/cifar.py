@@ -12,6 +12,7 @@ from netspec.data.index.cifar_files import SIDE, find_cifar, read_names, read_re
 from netspec.data.index.listing import Listing
 from netspec.data.source import Source, Split, SplitName
 from netspec.errors import NetspecError, printable
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +72,8 @@ class Cifar(Source):
         names = read_names(found, self._coarse)
         pixels, labels = read_records(found, split, self._coarse)
         if labels.max(initial=0) >= len(names) or not len(labels):
-            raise NetspecError(f"{self.where}: {len(labels):,} pictures of {len(names)} classes, and others")
+            held = f"{many(len(labels), 'picture')} of {many(len(names), 'class')}"
+            raise NetspecError(f"{self.where}: {held}, and others")
         by_name = np.argsort(np.array(names), kind="stable")
         classes = tuple(names[i] for i in by_name)
         numbers = np.argsort(by_name)[labels].astype(np.int32)

@@ -17,6 +17,7 @@ from netspec.data.index.listing import Listing
 from netspec.data.index.packed_names import PackedNames
 from netspec.data.source import Source, Split, SplitName, read_regular_file
 from netspec.errors import NetspecError, printable
+from netspec.units import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +119,7 @@ def _rows(file: Path, columns: int) -> Iterator[tuple[str, list[float]]]:
     for place, line in list(_lines(file))[1:]:
         values = [_number(value) for value in line[1:]]
         if len(line) != columns or not line[0] or any(value is None for value in values):
-            wanted = f"expected a file and {columns - 1} finite number" + "s" * (columns > 2)
+            wanted = f"expected a file and {many(columns - 1, 'finite number')}"
             raise NetspecError(f"{printable(file)}:{place}: {wanted}, got '{','.join(line)[:80]}'")
         yield line[0], [value for value in values if value is not None]
 

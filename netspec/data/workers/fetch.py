@@ -19,6 +19,7 @@ from netspec.data.source import BrokenImage, Split
 from netspec.data.workers.shared_ring import Rows
 from netspec.errors import NetspecError
 from netspec.machine.limits import cause, is_limit
+from netspec.units import many
 
 _MOST_TRIES = 64
 """So many unreadable images in a row are no accident."""
@@ -102,7 +103,7 @@ class Fetcher:
                 for values in some.values():
                     values[...] = 0
                 if self._transform.training:
-                    result.failure = f"{tries} images in a row cannot be read"
+                    result.failure = f"{many(tries, 'image')} in a row cannot be read"
             result.images += [shown] * len(some["image"])
         return result
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from netspec import units
 from netspec.errors import NetspecError
 from netspec.machine.limits import cause, is_limit
 
@@ -94,7 +95,7 @@ def _anonymous(size: int, what: str) -> int:
 
 def _no_memory(what: str, size: int, error: OSError) -> NetspecError:
     remedy = "" if is_limit(error) and error.errno != errno.ENOMEM else "; a smaller batch needs less"
-    return NetspecError(f"no shared memory for {what} ({size:,} bytes): {cause(error)}{remedy}")
+    return NetspecError(f"no shared memory for {what} ({units.size(size)}): {cause(error)}{remedy}")
 
 
 def nameless_file() -> int:

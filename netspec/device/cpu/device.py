@@ -22,6 +22,7 @@ from netspec.kernels.lookup import find_kernel
 from netspec.kernels.parallel import Work, compile_ahead
 from netspec.machine.environment import refuse_uncompiled
 from netspec.planning.plan import Pass, Queue
+from netspec.units import size
 
 _ALIGNMENT = 64
 
@@ -50,7 +51,7 @@ class CpuDevice(SynchronousDevice):
             raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
         except MemoryError as error:
             raise NetspecError(
-                f"{self.name}: no room for {nbytes:,} bytes of host memory; a smaller batch (--batch) needs less"
+                f"{self.name}: no room for {size(nbytes)} of host memory; a smaller batch (--batch) needs less"
             ) from error
         populate(raw)
         start = -raw.ctypes.data % _ALIGNMENT

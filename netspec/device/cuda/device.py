@@ -23,6 +23,7 @@ from netspec.kernels.numba_cuda import cuda
 from netspec.kernels.parallel import Work, compile_ahead
 from netspec.kernels.toolkit import finds_compiler
 from netspec.planning.plan import Pass, Queue
+from netspec.units import size
 
 Array = Any
 Host = np.ndarray[Any, Any]
@@ -188,7 +189,8 @@ class CudaDevice:
 
     def _no_room(self, nbytes: int) -> str:
         free, total = cuda.current_context().get_memory_info()
-        return f"{self.name}: no room for {nbytes:,} bytes, {free:,} of {total:,} are free; a smaller batch needs fewer"
+        room = f"{size(free)} of {size(total)} are free"
+        return f"{self.name}: no room for {size(nbytes)}, {room}; a smaller batch needs less"
 
     def _launch(self, one: Pass, arrays: Arrays, stream: Any) -> Call:
         kernel = find_kernel(one.kernel)

@@ -66,7 +66,7 @@ def test_broken_images_are_left_out_counted_and_listed(spec, tmp_path):
 def test_too_many_broken_images_end_the_run(spec, tmp_path):
     folder = images(tmp_path / "images")
     write_folder(folder, {f"train/bee/bad{i}.jpg": b"" for i in range(9)})
-    with pytest.raises(NetspecError, match=r"1\d of 66 images in .*/train are broken, more than 5%\n  "):
+    with pytest.raises(NetspecError, match=r"1\d of 66 images in .*/train are broken, more than 5 %\n  "):
         train(spec, data=folder, epochs=2)
 
 

@@ -61,7 +61,7 @@ def test_another_seed_is_another_run(spec, whole):
 @pytest.mark.parametrize(
     ("sets", "error", "message"),
     [
-        (["train.batch=64"], NetspecError, "44 training images do not fill a batch of 64"),
+        (["train.batch=64"], NetspecError, "44 training images cannot fill a batch of 64"),
         (["layers.fc.units=2"], NetspecError, "the data has 3 classes, but the network has 2 outputs"),
         (
             ["train.schedule={type: plateau}", "data.source.val_images=0"],

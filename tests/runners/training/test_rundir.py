@@ -98,7 +98,7 @@ def test_events_become_lines(tmp_path):
         journal.keep_in(folder)
         for event in (STARTED, iteration(1, float("nan")), EvaluationDone(1, 5, "val", 1.0, {"top1": 0.5}, 10, 0.1)):
             journal(event)
-        journal(CheckpointWritten("a/b", 5, 1000, 0.01, True))
+        journal(CheckpointWritten("a/b", 5, 1000, 0.3, True))
         journal(RunFinished("finished", "f", 15, 3, 1.0))
         journal.close()
         lines = [json.loads(line) for line in (folder.path / FILE).read_text().splitlines()]
@@ -108,7 +108,7 @@ def test_events_become_lines(tmp_path):
         assert lines[3]["errors"] == {"top1": 0.5}
         assert len(heard) == 6
         log = (folder.path / "log.txt").read_text()
-        assert "checkpoint b: 0.0 MB, training stood still 10 ms, the best so far" in log
+        assert "checkpoint b: 1000 B, training stood still for 0.3 s, the best so far" in log
 
 
 def test_every_event_with_a_line_is_documented():

@@ -1,16 +1,30 @@
-"""Numbers as people read them."""
+"""Numbers as people read them: the one place where a number becomes text for people.
+
+Bytes have binary prefixes (KiB, MiB, GiB); rates of bytes and operations have decimal ones, as makers of hardware state
+them (GB/s, GFLOP/s). Three digits are shown. Exact numbers are in JSON and CSV, and in messages on damaged files.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from netspec.contract.cost_metrics import is_distance
-from netspec.machine.names import shell_word
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def many(number: int, noun: str) -> str:
+    """``1 image``, ``1,200 images``, ``2 classes``: a number with its noun."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """``images``, ``classes``, ``queries``"""
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def count(value: int) -> str:
@@ -18,14 +32,19 @@ def count(value: int) -> str:
     return f"{value:,}" if value else ""
 
 
-def scaled(value: float) -> str:
-    """``1.43 G``: three digits and a decimal prefix; nothing for 0."""
+def scaled(value: float, unit: str = "") -> str:
+    """``1.43 G``, or ``1.43 GFLOP`` with a unit: three digits and a decimal prefix; nothing for 0."""
     if not value:
         return ""
     for scale, prefix in _SCALES:
         if abs(value) >= 0.9995 * scale:
-            return f"{_three(value / scale)} {prefix}"
-    return f"{value:.0f}"
+            return f"{_three(value / scale)} {prefix}{unit}"
+    return f"{value:.0f} {unit}".rstrip()
+
+
+def throughput(bytes_per_second: float) -> str:
+    """``45.7 GB/s``"""
+    return scaled(bytes_per_second, "B/s") or "0 B/s"
 
 
 def size(nbytes: int) -> str:
@@ -63,9 +82,19 @@ def milliseconds(value: float) -> str:
     return f"{value:,.{max(digits, 0)}f} ms"
 
 
+def significant(value: float, digits: int = 4) -> str:
+    """``2.303``, ``0.0125``: so many digits, as losses (4) and learning rates (3) are shown."""
+    return f"{value:.{digits}g}"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """``96.2 %``"""
     return f"{100 * share:.{digits}f} %"
+
+
+def views(number: int) -> str:
+    """``centre crop`` for 1 view, ``10 views``."""
+    return "centre crop" if number == 1 else many(number, "view")
 
 
 def error_name(name: str) -> str:
@@ -97,17 +126,3 @@ def errors(values: Mapping[str, float]) -> str:
 def shape(sizes: tuple[int, ...]) -> str:
     """``55 x 55 x 48``"""
     return " x ".join(str(n) for n in sizes)
-
-
-def nearer(path: str | Path) -> str:
-    """The path as seen from the working directory, where it lies below it."""
-    try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
-
-
-def argument(path: str | Path) -> str:
-    """The path as seen from the working directory, as a shell reads it and no command takes it for an option."""
-    text = nearer(path)
-    return shell_word(f"./{text}" if text.startswith("-") else text)
