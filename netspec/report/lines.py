@@ -104,7 +104,8 @@ def last_words(tracker: Tracker) -> list[str]:
     head = {"finished": "finished", "interrupted": "interrupted"}.get(end.status, "stopped")
     if _was_over(tracker, end):
         head = "it was at its end already: finished"
-    lines = ["", f"{head} after {trained}", *_learned(tracker)]  # why a run failed is told by who called it
+    why = [end.message] if end.status == "finished" and end.message else []  # that of a failure is told by who called
+    lines = ["", f"{head} after {trained}", *why, *_learned(tracker)]
     if end.folder:
         lines += [f"the run lies in {units.nearer(end.folder)}", *_next(end)]
     return lines
