@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
         """Import the module of a command; None where there is no such command."""
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"{self.package}.{name}").command
+        command: click.Command = importlib.import_module(f"{self.package}.{name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

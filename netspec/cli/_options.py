@@ -57,7 +57,9 @@ SHORT = {
 """Options that stand for a path of ``--set``, by the name of their parameter; see netspec.cli._specs.changes."""
 
 
-def _short(name: str, text: str, kind: click.IntRange | click.FloatRange, metavar: str = "N") -> Callable[[Command], Command]:
+def _short(
+    name: str, text: str, kind: click.IntRange | click.FloatRange, metavar: str = "N"
+) -> Callable[[Command], Command]:
     """An option of ``SHORT``, whose help ends with the path that it stands for."""
     return click.option(f"--{name.replace('_', '-')}", metavar=metavar, type=kind, help=f"{text}: {SHORT[name]}.")
 

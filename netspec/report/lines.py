@@ -12,7 +12,8 @@ def started(event: RunStarted) -> str:
     per_epoch, total = event.iterations_per_epoch, event.total_iterations
     resumed = f", going on after iteration {event.iteration:,}" if event.iteration else ""
     plan = f"{_many(total, 'iteration')} of {_many(event.batch, 'image')}, {per_epoch:,} an epoch"
-    return f"training {event.name}: {plan}{resumed}; the run lies in {units.nearer(event.folder)}"
+    place = f"; the run lies in {units.nearer(event.folder)}" if event.folder else ""
+    return f"training {event.name}: {plan}{resumed}{place}"
 
 
 def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
