@@ -144,9 +144,11 @@ class SoftmaxLoss(Layer):
 
     @forward("cpu", over="x", axes=0, block=8, writes="rows", when=SMOOTHED, phases=("train",))
     def smooth_cpu(start, stop, x, label, rows, counters, share):
-        for i in range(start, min(stop, counters[VALID])):
-            if 0 <= label[i] < x.shape[1]:
-                rows[i, LOSS] += share * lead(x, i, label[i])
+        for i in range(start, stop):
+            known = i < counters[VALID] and 0 <= label[i] < x.shape[1]
+            extra = share * lead(x, i, label[i]) if known else 0.0
+            for r in range(rows.shape[1]):
+                rows[i, r] += extra if r == LOSS else 0.0
 
     @forward("cpu", over="report", writes="report", phases=("train", "eval"))
     def report_cpu(start, stop, rows, report):

@@ -11,6 +11,7 @@ from typing import Any
 from netspec.events import Event, IterationDone, Listener
 from netspec.machine.cleanup import on_exit
 from netspec.report.rate_range import RateRange
+from netspec.runners.execution.replay import explain
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.launch import begin, open_network
 from netspec.runners.training.loop import Hooks, TrainingLoop
@@ -90,11 +91,14 @@ def find_rates(request: Request, ramp: Ramp, listener: Listener | None) -> RateR
             def stop() -> bool:
                 return bool(interrupts) or measured.found().diverges
 
-            hooks = Hooks(emit, lambda state, wait: None, lambda: None, stop)
+            def look(*of: Any) -> str:
+                return "" if measured.rates else explain(network.session, *of)
+
+            hooks = Hooks(emit, lambda state, wait: None, lambda: None, stop, look)
             schedule, images = _Rising(ramp, spec.train.schedule), network.data.train
             loop = TrainingLoop(spec, network.session, schedule, images, None, hooks)
             journal(replace(loop.started(""), checkpoint_every=0.0))
-            ended = _run(loop)
+            ended = _run(loop, measured)
             return measured.found("it was interrupted" if interrupts else ended, interrupts.exit_code)
 
 
@@ -105,9 +109,11 @@ def _until(spec: Spec, ramp: Ramp, per_epoch: int) -> Spec:
     return replace(spec, train=train)
 
 
-def _run(loop: TrainingLoop) -> str:
-    """Train, and say why it ended."""
+def _run(loop: TrainingLoop, measured: _Measured) -> str:
+    """Train, and say why it ended. Raises NotFinite where that is so from the first rate on."""
     try:
         return "the loss diverged" if loop.run() == "interrupted" else "that was the highest rate"
     except NotFinite:
+        if not measured.rates:
+            raise
         return "the loss, or a gradient, was not finite"

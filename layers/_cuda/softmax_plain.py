@@ -94,8 +94,8 @@ def smooth_cuda(x, label, rows, counters, share):
     for j in range(thread, x.shape[1], THREADS):
         lead += x[i, at] - x[i, j]
     lead = fold(scratch, lead, False)
-    if thread == 0 and i < counters[VALID]:
-        rows[i, 0] += share * lead
+    if thread < rows.shape[1]:
+        rows[i, thread] += share * lead if thread == 0 and i < counters[VALID] else 0.0
 
 
 @forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)

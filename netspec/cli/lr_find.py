@@ -23,6 +23,8 @@ _RATE = click.FloatRange(min=0, min_open=True)
 def _ending(ctx: click.Context, param: click.Parameter, output: str | None) -> str | None:
     if output is not None and Path(output).suffix.lower() not in _ENDINGS:
         raise click.BadParameter(f"{output}: the name must end with {', '.join(_ENDINGS)}")
+    if output is not None and not Path(output).parent.is_dir():
+        raise click.BadParameter(f"{output}: there is no such folder")
     return output
 
 
@@ -87,7 +89,7 @@ def command(
             spec, lowest=lowest, highest=highest, iterations=count, overrides=sets, listener=listener, **rest
         )
     line = None if found.suggestion is None else " ".join(_run(spec, given, found.suggestion))
-    if output is not None:
+    if output is not None and found.rates:
         _write(found, Path(output))
     if as_json:
         emit_json(_data(found, line))
