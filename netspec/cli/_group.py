@@ -23,7 +23,7 @@ _ALIKE, _SAME_BUT_FOR_THE_FIRST = 0.75, 0.9
 class LazyGroup(click.Group):
     """Commands found as ``<package>.<name>.command``; the table alone makes the list that ``--help`` prints.
 
-    ``meant`` has what other programs call a command, and what to type here.
+    A - in a name is a _ in its module's. ``meant`` has what other programs call a command, and what to type here.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ TEXTS = {
     "curves": ["loss", "top-1 error", "learning rate", "epoch", "training", "validation"],
     "filters": ["left", "right", "colour (dashed: random numbers)"],
     "memory": ["forward", "backward", "activation", "MiB", "update"],
-    "rates": ["suggestion: 0.01", "learning rate", "loss", "1e-05"],
+    "rates": ["suggestion: 0.01", "learning rate", "loss", "0.001"],
     "timeline": ["left compute", "right copy", "forward", "transfer"],
 }
 

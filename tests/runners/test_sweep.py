@@ -133,10 +133,12 @@ def test_a_run_recorded_before_a_key_was_there_is_the_same_run(specs):
     from netspec.runners.sweep import _is_same
     from netspec.spec import canonical, load
 
-    wanted = canonical(load(specs[0]))
+    planned = SimpleNamespace(spec=load(specs[0]), request=SimpleNamespace(data=None))
+    wanted = canonical(planned.spec)
     loss = {name: value for name, value in wanted["layers"][-1].items() if name != "smoothing"}
     train = {name: value for name, value in wanted["train"].items() if name != "early_stopping"}
     older = {**wanted, "layers": [*wanted["layers"][:-1], loss], "train": train}
     assert older != wanted
-    assert _is_same(SimpleNamespace(spec=older), wanted)
-    assert not _is_same(SimpleNamespace(spec={**older, "layers": older["layers"][:-1]}), wanted)
+    assert _is_same(SimpleNamespace(spec=older, classes=("a", "b", "c")), planned)
+    fewer = {**older, "layers": older["layers"][:-1]}
+    assert not _is_same(SimpleNamespace(spec=fewer, classes=("a", "b", "c")), planned)
