@@ -10,6 +10,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.cli._specs import changes, find
 from netspec.machine.names import shell_word
 
@@ -79,6 +80,8 @@ def command(
         from netspec.figures._style import check_installed
 
         check_installed()
+    if given["init_from"] is not None:
+        given["init_from"] = newest_run(given["init_from"], trained=True)
     sets = changes(given["overrides"], given, [("lr-find", "train.sgd.learning_rate")])
     rest = {name: value for name, value in given.items() if name not in (*options.SHORT, "overrides")}
     from netspec.api import lr_find
