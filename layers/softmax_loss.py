@@ -3,6 +3,7 @@
 import math
 
 from netspec.layers._cuda import softmax_float4, softmax_plain
+from netspec.layers._cuda.softmax_plain import SMOOTHED
 from netspec.plugin import (
     VALID,
     Flops,
@@ -46,6 +47,15 @@ def better(x, i, label):
 
 
 @device
+def lead(x, i, label):
+    """By how much the label's score exceeds those of all classes, summed."""
+    total = 0.0
+    for j in range(x.shape[1]):
+        total += x[i, label] - x[i, j]
+    return total
+
+
+@device
 def judge_row(x, probs, rows, i, label, valid):
     """One row's probabilities and its terms of the report: zero for rows that only fill up a batch."""
     highest, total = softmax_row(x, probs, i)
@@ -61,14 +71,14 @@ def judge_row(x, probs, rows, i, label, valid):
 
 
 @device
-def gradient_row(probs, d_x, i, label, valid, weight):
+def gradient_row(probs, d_x, i, label, valid, weight, share, rest):
     """d_x of one row."""
     known = 0 <= label < probs.shape[1]
     factor = weight / valid if known else math.nan
     for j in range(probs.shape[1]):
-        d_x[i, j] = factor * probs[i, j] if i < valid else 0.0
+        d_x[i, j] = factor * (probs[i, j] - share) if i < valid else 0.0
     if known and i < valid:
-        d_x[i, label] -= factor
+        d_x[i, label] -= factor * rest
 
 
 @register("softmax_loss")
@@ -79,9 +89,16 @@ class SoftmaxLoss(Layer):
     errors and of the rows themselves. A row is an error where 1 or 5 other classes score no lower than its label, so
     ties count as errors. A label outside [0, K) gives a loss that is not a number, which stops training.
     Without labels (predict) there is only ``probs``.
+
+    With ``smoothing`` s training has the cross-entropy with (1 - s) [k = label] + s / K instead of [k = label], as
+    torch.nn.CrossEntropyLoss(label_smoothing=s) (Szegedy et al. 2016, section 7). Evaluation reports the plain loss.
     """
 
-    attrs = {"weight": number("Factor of this loss in the sum of losses.", default=1.0)}
+    attrs = {
+        "weight": number("Factor of this loss in the sum of losses.", default=1.0),
+        "smoothing": number("Share of the label that is spread evenly over all classes, in training alone.",
+                            default=0.0, minimum=0, below=1),
+    }  # fmt: skip
     inputs = ("x", "label")
     optional = ("label",)
     reports = ("loss", "top1", "top5", "count")
@@ -91,6 +108,8 @@ class SoftmaxLoss(Layer):
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,)]},
         {"attrs": {}, "inputs": [(3, 3), (3,)]},
         {"attrs": {"weight": 2.0}, "inputs": [(3, 520), (3,)]},
+        {"attrs": {"smoothing": 0.1}, "inputs": [(3, 7), (3,)]},
+        {"attrs": {"smoothing": 0.3, "weight": 2.0}, "inputs": [(3, 1032), (3,)]},
     )
 
     def outputs(self, x, label):
@@ -111,6 +130,10 @@ class SoftmaxLoss(Layer):
         rows = Workspace((t.x.shape[0], len(self.reports)))
         return {"rows": rows} if direction == "forward" and self.phase != "predict" else {}
 
+    def scalars(self, t, index=None):
+        smoothing = self.attrs.smoothing if self.phase == "train" else 0.0
+        return {"share": smoothing / t.x.shape[1], "rest": 1.0 - smoothing}
+
     def flops(self, t):
         return Flops(forward=5 * t.x.size, d_inputs=2 * t.x.size)
 
@@ -118,6 +141,14 @@ class SoftmaxLoss(Layer):
     def judge_cpu(start, stop, x, label, probs, rows, counters):
         for i in range(start, stop):
             judge_row(x, probs, rows, i, label[i], counters[VALID])
+
+    @forward("cpu", over="x", axes=0, block=8, writes="rows", when=SMOOTHED, phases=("train",))
+    def smooth_cpu(start, stop, x, label, rows, counters, share):
+        for i in range(start, stop):
+            known = i < counters[VALID] and 0 <= label[i] < x.shape[1]
+            extra = share * lead(x, i, label[i]) if known else 0.0
+            for r in range(rows.shape[1]):
+                rows[i, r] += extra if r == LOSS else 0.0
 
     @forward("cpu", over="report", writes="report", phases=("train", "eval"))
     def report_cpu(start, stop, rows, report):
@@ -133,6 +164,6 @@ class SoftmaxLoss(Layer):
             softmax_row(x, probs, i)
 
     @backward("cpu", over="x", axes=0, block=8, writes="d_x", phases=("train",))
-    def backward_cpu(start, stop, probs, label, d_x, counters, weight):
+    def backward_cpu(start, stop, probs, label, d_x, counters, weight, share, rest):
         for i in range(start, stop):
-            gradient_row(probs, d_x, i, label[i], counters[VALID], weight)
+            gradient_row(probs, d_x, i, label[i], counters[VALID], weight, share, rest)

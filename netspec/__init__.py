@@ -21,7 +21,7 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, export, features, plan, predict, run, sweep
+    from netspec.api import evaluate, export, features, lr_find, plan, predict, run, sweep
     from netspec.errors import NetspecError, SpecError
     from netspec.evaluation.neighbours import nearest
     from netspec.spec import load
@@ -33,6 +33,7 @@ __all__ = [
     "export",
     "features",
     "load",
+    "lr_find",
     "nearest",
     "plan",
     "predict",
@@ -47,6 +48,7 @@ _HOMES = {
     "export": "netspec.api",
     "features": "netspec.api",
     "load": "netspec.spec",
+    "lr_find": "netspec.api",
     "nearest": "netspec.evaluation.neighbours",
     "plan": "netspec.api",
     "predict": "netspec.api",

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from netspec._types import Binding, Prediction, RunResult, Trial, Tuned
+from netspec.errors import NetspecError
 from netspec.events import Listener, Note
+
+LEAST_RATES = 20
+"""Batches that a range test needs to tell anything."""
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
     from netspec.evaluation.evaluation_result import Evaluation
     from netspec.evaluation.feature_set import Features
     from netspec.planning.plan import Plan
+    from netspec.report.rate_range import RateRange
     from netspec.runners.export import Exported
     from netspec.spec.types import Spec
 
@@ -154,6 +159,50 @@ def sweep(
             if done[-1].exit_code:
                 break
     return done
+
+
+def lr_find(
+    spec: Spec | str | Path,
+    *,
+    lowest: float = 1e-7,
+    highest: float = 10.0,
+    iterations: int = 100,
+    data: str | Path | None = None,
+    devices: Sequence[str] | str | None = None,
+    seed: int | None = None,
+    batch: int | None = None,
+    overrides: str | Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    init_from: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
+    listener: Listener | None = None,
+) -> RateRange:
+    """The learning-rate range test (Smith 2017): train at rates that rise evenly, in the logarithm, batch by batch.
+
+    It ends after so many ``iterations``, or where the loss diverges; ``suggestion`` of what comes back is the rate at
+    which the loss falls most steeply, or None. The spec's rate and schedule do not count. No run directory is made, and
+    nothing that has been trained is kept. Raises NetspecError.
+    """
+    from netspec.runners.lr_find import Ramp, find_rates
+    from netspec.runners.training.request import Request
+
+    if not 0 < lowest < highest or iterations < LEAST_RATES:
+        raise NetspecError(f"rates must rise from above 0, over {LEAST_RATES} iterations or more")
+    request = Request(
+        spec=spec,
+        data=data,
+        sets=_sets(overrides, seed=seed, batch=batch),
+        binding=Binding(devices, runner, tuple(plugins)),
+        out=Path("runs"),
+        resume=None,
+        trace=None,
+        workers=workers,
+        tensorboard=False,
+        checkpoint_every=600.0,
+        init_from=init_from,
+    )
+    return find_rates(request, Ramp(lowest, highest, iterations), listener)
 
 
 def evaluate(

@@ -22,7 +22,7 @@ grid        CUDA: blocks, as a function of the tensors, for kernels that place t
 writes      the tensors written: every element of each must be written
 variant     "plain" (the reference, which must also run in float64) or a name of your own for a faster one
 each        name of an input in a variadic layer: the pass is repeated for each input, which the kernel calls by it
-when        attributes and the values for which the kernel is meant: ``when={"mode": "max"}``
+when        attributes and the values for which the kernel is meant, ``when={"mode": "max"}``, or functions of them
 phases      of train, eval and predict: where it runs
 linear      CUDA: every tensor is given as one axis, whatever its shape
 host        a function of primitives instead of a compiled kernel; its first parameter is ``ops``

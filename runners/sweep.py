@@ -31,7 +31,7 @@ from netspec.runners.training.init_from import check_start
 from netspec.runners.training.launch import launch
 from netspec.runners.training.request import Request, load_spec, with_data, with_start
 from netspec.runners.training.saver import listed
-from netspec.spec import canonical
+from netspec.spec import canonical, from_canonical
 from netspec.spec.types import Spec
 
 _FREE = ("data.workers",)
@@ -160,9 +160,12 @@ def _read(path: Path, written: int) -> Record:
 
 
 def _is_same(record: Record, planned: Planned) -> bool:
-    own = planned.request.data is not None
-    wanted = canonical(as_recorded(planned.spec, own, record.spec, len(record.classes)))
-    return not differences(record.spec, wanted).keys() - set(_FREE)
+    """Whether the recorded spec is the one that is asked for; keys that the record lacks have their defaults."""
+    with suppress(SpecError):
+        recorded, own = canonical(from_canonical(record.spec)), planned.request.data is not None
+        wanted = canonical(as_recorded(planned.spec, own, recorded, len(record.classes)))
+        return not differences(recorded, wanted).keys() - set(_FREE)
+    return False
 
 
 def _measured(trial: Trial, folder: Path) -> Trial:

@@ -15,6 +15,15 @@ def _rows(t):
     return (t.x.shape[0],)
 
 
+def positive(smoothing):
+    """Whether labels are smoothed."""
+    return smoothing > 0
+
+
+SMOOTHED = {"smoothing": positive}
+"""For kernels that only smoothed labels need."""
+
+
 @device
 def fold(scratch, value, largest):
     """The largest, or the sum, of the values of all threads of a block; the same tree each time."""
@@ -76,6 +85,19 @@ def judge_cuda(x, label, probs, rows, counters):
         rows[i, 3] = 1.0 if valid else 0.0
 
 
+@forward("cuda", over="x", grid=_rows, threads=THREADS, writes="rows", when=SMOOTHED, phases=("train",))
+def smooth_cuda(x, label, rows, counters, share):
+    """What smoothing adds to one row's loss: its share of the label's lead over all classes."""
+    scratch = cuda.shared.array(THREADS, x.dtype)
+    i, thread = cuda.blockIdx.x, cuda.threadIdx.x
+    at, lead = label[i] if 0 <= label[i] < x.shape[1] else 0, 0.0
+    for j in range(thread, x.shape[1], THREADS):
+        lead += x[i, at] - x[i, j]
+    lead = fold(scratch, lead, False)
+    if thread < rows.shape[1]:
+        rows[i, thread] += share * lead if thread == 0 and i < counters[VALID] else 0.0
+
+
 @forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)
 def report_cuda(rows, report):
     """Sums over rows: one thread a sum."""
@@ -95,14 +117,14 @@ def probs_cuda(x, probs):
 
 
 @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases=("train",))
-def backward_cuda(probs, label, d_x, counters, weight):
+def backward_cuda(probs, label, d_x, counters, weight, share, rest):
     """One element of the gradient a thread."""
     place = cuda.grid(1)
     i, j = place // d_x.shape[1], place % d_x.shape[1]
     if i < d_x.shape[0]:
-        share = probs[i, j] - (1.0 if j == label[i] else 0.0)
+        miss = probs[i, j] - (share + rest if j == label[i] else share)
         known = 0 <= label[i] < d_x.shape[1]
-        d_x[i, j] = (weight * share / counters[VALID] if known else NAN) if i < counters[VALID] else 0.0
+        d_x[i, j] = (weight * miss / counters[VALID] if known else NAN) if i < counters[VALID] else 0.0
 
 
-PLAIN = Variant("plain", kernels=(judge_cuda, report_cuda, probs_cuda, backward_cuda))
+PLAIN = Variant("plain", kernels=(judge_cuda, smooth_cuda, report_cuda, probs_cuda, backward_cuda))

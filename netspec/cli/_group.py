@@ -23,7 +23,7 @@ _ALIKE, _SAME_BUT_FOR_THE_FIRST = 0.75, 0.9
 class LazyGroup(click.Group):
     """Commands found as ``<package>.<name>.command``; the table alone makes the list that ``--help`` prints.
 
-    ``meant`` has what other programs call a command, and what to type here.
+    A - in a name is a _ in its module's. ``meant`` has what other programs call a command, and what to type here.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
         """Import the module of a command; None where there is no such command."""
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"{self.package}.{name}").command
+        command: click.Command = importlib.import_module(f"{self.package}.{name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from netspec.cli._exit import NotFoundError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _all_there(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -41,10 +45,32 @@ plugins = click.option(
 )
 """Repeatable."""
 
-batch = click.option(
-    "--batch", metavar="N", type=click.IntRange(min=1), help="Images a batch, over all devices; the spec's by default."
-)
-"""The batch size instead of the spec's."""
+SHORT = {
+    "epochs": "train.epochs",
+    "iterations": "train.iterations",
+    "batch": "train.batch",
+    "seed": "train.seed",
+    "lr": "train.sgd.learning_rate",
+    "momentum": "train.sgd.momentum",
+    "weight_decay": "train.sgd.weight_decay",
+}
+"""Options that stand for a path of ``--set``, by the name of their parameter; see netspec.cli._specs.changes."""
+
+
+def _short(
+    name: str, text: str, kind: click.IntRange | click.FloatRange, metavar: str = "N"
+) -> Callable[[Command], Command]:
+    """An option of ``SHORT``, whose help ends with the path that it stands for."""
+    return click.option(f"--{name.replace('_', '-')}", metavar=metavar, type=kind, help=f"{text}: {SHORT[name]}.")
+
+
+epochs = _short("epochs", "Passes over the training images", click.IntRange(min=1))
+iterations = _short("iterations", "Stop after so many batches", click.IntRange(min=1))
+batch = _short("batch", "Images a batch, over all devices", click.IntRange(min=1))
+seed = _short("seed", "Decides weights, order and augmentation", click.IntRange(min=0))
+lr = _short("lr", "Base learning rate", click.FloatRange(min=0), "RATE")
+momentum = _short("momentum", "Share of the last step that is kept", click.FloatRange(min=0), "SHARE")
+weight_decay = _short("weight_decay", "Weight decay, multiplied by the rate", click.FloatRange(min=0), "DECAY")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; an error too, on stderr.")
 """Data instead of text."""

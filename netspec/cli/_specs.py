@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netspec.cli._exit import NotFoundError
+from netspec.cli._options import SHORT
 from netspec.cli._runs import newest_run
 from netspec.errors import NetspecError, printable
 from netspec.events import Event, Note
@@ -27,7 +28,7 @@ def load(spec: str, overrides: Sequence[str] = (), plugins: Sequence[str] = (), 
         return read(spec, overrides, batch)
     from netspec.runners.recorded_spec import recorded_spec
 
-    return recorded_spec(recorded, tell_notes, _with_batch(overrides, batch), plugins)
+    return recorded_spec(recorded, tell_notes, changes(overrides, {"batch": batch}), plugins)
 
 
 def recorded_at(spec: str) -> Path | None:
@@ -52,15 +53,31 @@ def tell_notes(event: Event) -> None:
 def read(spec: str, overrides: Sequence[str] = (), batch: int | None = None) -> Spec:
     """The spec of that path or shipped name; ``batch`` is one more override.
 
-    Raises NotFoundError where there is no such file, SpecError where it is wrong.
+    Raises NotFoundError where there is no such file, SpecError where it is wrong, UsageError as ``changes`` does.
     """
     from netspec.spec import load as load_spec
 
-    return load_spec(find(spec), _with_batch(overrides, batch))
+    return load_spec(find(spec), changes(overrides, {"batch": batch}))
 
 
-def _with_batch(overrides: Sequence[str], batch: int | None) -> list[str]:
-    return [*overrides, *([f"train.batch={batch}"] if batch is not None else [])]
+def changes(
+    overrides: Sequence[str], given: Mapping[str, Any], others: Iterable[tuple[str, str]] = ()
+) -> tuple[str, ...]:
+    """All changes of a spec as texts of ``--set``: the ``overrides``, and those of ``given`` that are short options.
+
+    ``others`` are further options, each with the path that it decides. Raises UsageError where a path is given in two
+    ways.
+    """
+    from netspec.spec.overrides import assigns
+
+    short = {name: f"{path}={given[name]}" for name, path in SHORT.items() if given.get(name) is not None}
+    spelt = {name: f"--{name.replace('_', '-')}" for name in short}
+    ways = [*((f"--set {text}", text) for text in overrides), *((spelt[name], text) for name, text in short.items())]
+    for option, path in [*((spelt[name], SHORT[name]) for name in short), *others]:
+        for other, text in ways:
+            if other != option and assigns(text, path):
+                raise click.UsageError(f"{option} and {other} both give {path}: leave one of them out")
+    return (*overrides, *short.values())
 
 
 def find(spec: str) -> Path:

@@ -8,7 +8,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._runs import newest_run
-from netspec.cli._specs import find
+from netspec.cli._specs import changes, find
 
 _TRACE = (
     "Write what each queue did when, for chrome://tracing or Perfetto: 200,000 spans, AlexNet's first 1,200 iterations."
@@ -19,10 +19,13 @@ _TRACE = (
 @click.argument("spec", metavar="[SPEC]", required=False)
 @options.data
 @options.devices
-@click.option("--epochs", metavar="N", type=click.IntRange(min=1), help="Passes over the training images.")
-@click.option("--iterations", metavar="N", type=click.IntRange(min=1), help="Stop after so many batches.")
-@click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Decides weights, order and augmentation.")
+@options.epochs
+@options.iterations
 @options.batch
+@options.seed
+@options.lr
+@options.momentum
+@options.weight_decay
 @options.overrides
 @options.plugins
 @click.option("--out", metavar="DIR", default="runs", show_default=True, help="The run lies in DIR/<name>/<time>/.")
@@ -36,7 +39,7 @@ _TRACE = (
 @options.tags
 @options.note
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Also write TensorBoard event files into the run.")
-def command(spec: str | None, resume: str | None, log: str | None, **given: Any) -> int:
+def command(spec: str | None, resume: str | None, log: str | None, overrides: tuple[str, ...], **given: Any) -> int:
     """Train a network, and keep the run: specs, checkpoints, metrics, log.
 
     Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
@@ -47,7 +50,7 @@ def command(spec: str | None, resume: str | None, log: str | None, **given: Any)
     Examples:
       netspec run quickstart
       netspec run alexnet --data imagenet/ --devices cuda:0,cuda:1
-      netspec run mine.yaml --plugin my_layer.py --set train.sgd.learning_rate=0.02 --epochs 5
+      netspec run mine.yaml --plugin my_layer.py --lr 0.02 --epochs 5
       netspec run mine.yaml --init-from runs/alexnet/2026-01-31_12-00-00 --set 'train.freeze=["conv*"]'
       netspec run alexnet --resume latest
       netspec run --resume runs/alexnet/2026-01-31_12-00-00 --epochs 20
@@ -61,10 +64,13 @@ def command(spec: str | None, resume: str | None, log: str | None, **given: Any)
         resume = newest_run(resume)
     if given["init_from"] is not None:
         given["init_from"] = newest_run(given["init_from"], trained=True)
+    sets = changes(overrides, given)
+    rest = {name: value for name, value in given.items() if name not in options.SHORT}
     from netspec.api import run
     from netspec.report.progress import progress
 
     with progress() as listener:
-        result = run(spec, resume=resume, tensorboard=log == "tensorboard", listener=listener, **given)
+        board = log == "tensorboard"
+        result = run(spec, resume=resume, overrides=sets, tensorboard=board, listener=listener, **rest)
     code: int = result.exit_code
     return code

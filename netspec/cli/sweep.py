@@ -13,7 +13,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
-from netspec.cli._specs import find
+from netspec.cli._specs import changes, find
 from netspec.exit_codes import WRONG
 
 if TYPE_CHECKING:
@@ -59,9 +59,12 @@ def _vary(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) ->
 )
 @options.data
 @options.devices
-@click.option("--epochs", metavar="N", type=click.IntRange(min=1), help="Passes over the training images.")
-@click.option("--iterations", metavar="N", type=click.IntRange(min=1), help="Stop each after so many batches.")
+@options.epochs
+@options.iterations
 @options.batch
+@options.lr
+@options.momentum
+@options.weight_decay
 @options.overrides
 @options.plugins
 @click.option("--out", metavar="DIR", default="runs", show_default=True, help="Runs lie in DIR/<name>/<time>/.")
@@ -72,7 +75,7 @@ def _vary(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) ->
 @options.note
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 @options.as_json
-def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, **given: Any) -> int:
+def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, overrides: tuple[str, ...], **given: Any) -> int:
     """Train a list of specs, each with several seeds or values, and print one table: mean and spread over the seeds.
 
     Each is an ordinary run, as 'netspec run' makes it. The same command again goes on where it was: runs that are
@@ -92,13 +95,16 @@ def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, **given: Any) -
         find(spec)
     if given["init_from"] is not None:
         given["init_from"] = newest_run(given["init_from"], trained=True)
+    varied = [(f"--vary {path}", path) for path in given["vary"]] + [("--seeds", "train.seed")] * bool(given["seeds"])
+    sets = changes(overrides, given, varied)
+    rest = {name: value for name, value in given.items() if name not in options.SHORT}
     from netspec.api import sweep
     from netspec.report.sweep_table import NOTE, as_table, rows_of
     from netspec.report.sweep_table import as_csv as csv_of
     from netspec.report.tables import show
 
     with _progress(as_csv or as_json) as listener:
-        trials = sweep(specs, listener=listener, **given)
+        trials = sweep(specs, listener=listener, overrides=sets, **rest)
     rows = rows_of(trials)
     if as_json:
         emit_json(rows)

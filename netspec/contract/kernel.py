@@ -73,7 +73,12 @@ class Kernel:
 
     def applies(self, attrs: Mapping[str, Any], phase: Phase) -> bool:
         """Whether the layer with these attributes runs this kernel in this phase."""
-        return phase in self.phases and all(attrs[key] == value for key, value in self.when.items())
+        return phase in self.phases and all(_holds(one, attrs[key]) for key, one in self.when.items())
+
+
+def _holds(wanted: Any, value: Any) -> bool:
+    """Whether an attribute has the value, or the function of it is true, that ``when`` names."""
+    return bool(wanted(value) if callable(wanted) else value == wanted)
 
 
 def forward(*backends: Backend, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:

@@ -79,10 +79,17 @@ def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[P
         remedy = f"{more}; or leave classes out of {images.where}"
         yield Problem(_mark(spec, "data.source"), message, remedy)
     yield from _sequences(spec)
-    kind = spec.train.schedule["type"]
-    if not images.val and schedule_types()[kind].needs_validation:
-        message = f"'{kind}' follows the validation error, and there are no validation images"
-        yield Problem(_mark(spec, "train.schedule"), message, "add some, or choose another schedule, such as constant")
+    yield from _unvalidated(spec) if not images.val else ()
+
+
+def _unvalidated(spec: Spec) -> Iterator[Problem]:
+    """What follows the validation error, in a run without validation images."""
+    kind, lacking = spec.train.schedule["type"], "follows the validation error, and there are no validation images"
+    if schedule_types()[kind].needs_validation:
+        remedy = "add some, or choose another schedule, such as constant"
+        yield Problem(_mark(spec, "train.schedule"), f"'{kind}' {lacking}", remedy)
+    if spec.train.early_stopping is not None:
+        yield Problem(_mark(spec, "train.early_stopping"), f"early stopping {lacking}", "add some, or leave it out")
 
 
 def _sequences(spec: Spec) -> Iterator[Problem]:

@@ -132,7 +132,7 @@ def _written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
-    return str(value)
+    return value.__name__ if callable(value) else str(value)
 
 
 def _kernel_rows(cls: type[Layer]) -> Iterator[KernelRow]:

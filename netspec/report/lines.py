@@ -13,7 +13,8 @@ def started(event: RunStarted) -> str:
     per_epoch, total = event.iterations_per_epoch, event.total_iterations
     resumed = f", going on after iteration {event.iteration:,}" if event.iteration else ""
     plan = f"{units.many(total, 'iteration')} of {units.many(event.batch, 'image')}, {per_epoch:,} an epoch"
-    return f"training {event.name}: {plan}{resumed}; the run lies in {nearer(event.folder)}"
+    place = f"; the run lies in {nearer(event.folder)}" if event.folder else ""
+    return f"training {event.name}: {plan}{resumed}{place}"
 
 
 def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
@@ -101,7 +102,8 @@ def last_words(tracker: Tracker) -> list[str]:
     head = {"finished": "finished", "interrupted": "interrupted"}.get(end.status, "stopped")
     if _was_over(tracker, end):
         head = "it was at its end already: finished"
-    lines = ["", f"{head} after {trained}", *_learned(tracker)]  # why a run failed is told by who called it
+    why = [end.message] if end.status == "finished" and end.message else []  # that of a failure is told by who called
+    lines = ["", f"{head} after {trained}", *why, *_learned(tracker)]
     if end.folder:
         lines += [f"the run lies in {nearer(end.folder)}", *_next(end)]
     return lines

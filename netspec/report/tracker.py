@@ -140,7 +140,7 @@ class Tracker:
     def to_checkpoint(self) -> float | None:
         """Seconds to the next checkpoint: at the end of the epoch, or sooner where they come by the clock too."""
         step = self.seconds_per_iteration
-        if self.started is None or self.last is None or step is None:
+        if self.started is None or self.last is None or step is None or not self.started.folder:
             return None
         per_epoch = self.started.iterations_per_epoch
         left = min(-self.last.iteration % per_epoch, max(0, self.started.total_iterations - self.last.iteration))

@@ -34,6 +34,16 @@ def as_tree(assignment: str, index: int, report: Report) -> Map | None:
     return _nest(marks, node or Scalar(None, "", Mark(FILE, index + 1, indent, line)), report)
 
 
+def assigns(assignment: str, path: str) -> bool:
+    """Whether the assignment gives a value to the path, by itself or as a part of a map."""
+    if assignment.partition("=")[0].strip() == path:
+        return True
+    node: Node | None = as_tree(assignment, 0, Report())
+    for key in path.split("."):
+        node = node.get(key) if isinstance(node, Map) else None
+    return node is not None
+
+
 def _segments(path: str, line: str, index: int) -> list[tuple[str, Mark]]:
     column = len(FILE) + 2
     marks = []

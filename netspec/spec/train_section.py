@@ -14,10 +14,10 @@ from netspec.spec.nodes import Entry, Map, Scalar
 from netspec.spec.patterns import unknown
 from netspec.spec.problems import Report
 from netspec.spec.sections import absolute
-from netspec.spec.types import CpuSpec, CudaSpec, EmaSpec, InitSpec, LayerSpec, SGDSpec, TrainSpec
+from netspec.spec.types import CpuSpec, CudaSpec, EmaSpec, InitSpec, LayerSpec, SGDSpec, StopSpec, TrainSpec
 from netspec.spec.wording import meant
 
-_train, _sgd, _cpu, _cuda, _ema = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), EmaSpec()
+_train, _sgd, _cpu, _cuda, _ema, _stop = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), EmaSpec(), StopSpec()
 
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
@@ -46,6 +46,11 @@ EMA: Attrs = {
                       default=_ema.warmup),
     "evaluate": boolean("Evaluate and predict with the averages.", default=_ema.evaluate),
 }  # fmt: skip
+STOP: Attrs = {
+    "patience": integer("Epochs without a better validation error before the run ends.", default=_stop.patience,
+                        minimum=1),
+    "min_delta": number("By how much an error must be better to count.", default=_stop.min_delta, minimum=0),
+}  # fmt: skip
 INIT_FROM: Attrs = {
     "path": path("A run, of which the best checkpoint is taken, or a checkpoint file; null: --init-from names it.",
                  default=None),
@@ -53,8 +58,10 @@ INIT_FROM: Attrs = {
         "By layer or parameter: keep, it must be there with this shape; new, it begins by its initialiser. The others "
         "are taken where they are there with this shape.")),
 }
-PARTS: Mapping[str, Attrs] = {"sgd": SGD, "cpu": CPU, "cuda": CUDA, "ema": EMA, "init_from": INIT_FROM}
-OPTIONAL = ("ema", "init_from")
+PARTS: Mapping[str, Attrs] = {
+    "sgd": SGD, "cpu": CPU, "cuda": CUDA, "ema": EMA, "early_stopping": STOP, "init_from": INIT_FROM,
+}  # fmt: skip
+OPTIONAL = ("ema", "early_stopping", "init_from")
 """Parts that are null unless they are written."""
 
 
@@ -66,8 +73,9 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     values["sgd"] = SGDSpec(**(_part(node, "sgd", fields) or {}))
     values["cpu"] = CpuSpec(**(_part(node, "cpu", fields) or {}))
     values["cuda"] = CudaSpec(**(_part(node, "cuda", fields) or {}))
-    ema, start = (_part(node, key, fields) for key in OPTIONAL)
+    ema, stop, start = (_part(node, key, fields) for key in OPTIONAL)
     values["ema"] = None if ema is None else EmaSpec(**ema)
+    values["early_stopping"] = None if stop is None else StopSpec(**stop)
     values["init_from"] = None if start is None else InitSpec(**start)
     values["schedule"] = _schedule(node, fields)
     return TrainSpec(**values), fields.marks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -127,6 +128,25 @@ class EmaSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StopSpec:
+    """Early stopping: a run ends when ``patience`` epochs in turn brought no validation error that is a new best.
+
+    It counts as one where it is lower by more than ``min_delta``; the error is the top-1 error, a share of the images,
+    or the loss of a network without errors. Settings are Keras's.
+    """
+
+    patience: int = 5
+    min_delta: float = 0.0
+
+    def is_over(self, errors: Sequence[float]) -> bool:
+        """Whether the run ends after these errors, one an epoch, oldest first."""
+        best, waited = math.inf, 0
+        for error in errors:
+            best, waited = (error, 0) if error < best - self.min_delta else (best, waited + 1)
+        return waited >= self.patience
+
+
+@dataclass(frozen=True, slots=True)
 class InitSpec:
     """The run or checkpoint whose parameters a new run starts from; without a path, ``--init-from`` has to name it.
 
@@ -157,6 +177,7 @@ class TrainSpec:
     cuda: CudaSpec = CudaSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
     ema: EmaSpec | None = None
+    early_stopping: StopSpec | None = None
     init_from: InitSpec | None = None
 
     @property

@@ -43,8 +43,11 @@ class Advice:
             return "none of its checkpoints can be read"
         return f"there is no checkpoint yet: {self._resume()} starts again"
 
-    def commands(self, status: str, iteration: int, planned: int) -> dict[str, str]:
-        """What to type next, and why; ``planned`` is the number of iterations in all epochs."""
+    def commands(self, status: str, iteration: int, planned: int, out_of_patience: bool = False) -> dict[str, str]:
+        """What to type next, and why; ``planned`` is the number of iterations in all epochs.
+
+        ``out_of_patience``: early stopping ends the run, and would end it again.
+        """
         saved = newest_readable(self.folder) is not None
         if not self.is_there or (not saved and listed(self.folder / CHECKPOINTS)):
             return {}
@@ -54,7 +57,7 @@ class Advice:
         return {
             f"netspec eval {where}{self._options()}{'' if self.has_validation else ' --split train'}": self._errors(),
             **self._predict(where),
-            **(self._longer(iteration, planned) if status == "finished" else on),
+            **(self._longer(iteration, planned, out_of_patience) if status == "finished" else on),
         }
 
     def _predict(self, where: str) -> dict[str, str]:
@@ -62,18 +65,19 @@ class Advice:
             return {}
         return {f"netspec predict {where}{self._options()} IMAGE...": "what it sees in your images"}
 
-    def _longer(self, iteration: int, planned: int) -> dict[str, str]:
+    def _longer(self, iteration: int, planned: int, out_of_patience: bool) -> dict[str, str]:
         """How a finished run goes on: for twice what it was told to do, or to the end of its epochs."""
+        again = " --set train.early_stopping=null" if out_of_patience else ""
         train, cut_short = self.settled.spec.train, self.settled.is_cut_short
         limited = train.iterations is not None and train.iterations <= iteration
         twice = f" --iterations {2 * iteration}"
         more = f" --epochs {2 * train.epochs}" if planned <= iteration else ""
         if limited and cut_short and not more:
             return {
-                self._resume(): f"go on to the end of its {train.epochs} epochs",
-                self._resume() + twice: "go on for as many iterations again",
+                self._resume() + again: f"go on to the end of its {train.epochs} epochs",
+                self._resume() + twice + again: "go on for as many iterations again",
             }
-        return {self._resume() + more + (twice if limited and not cut_short else ""): "go on training"}
+        return {self._resume() + more + (twice if limited and not cut_short else "") + again: "go on training"}
 
     def _resume(self) -> str:
         return f"netspec run --resume {argument(self.folder)}{self._options()}"

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,45 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
 def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | None) -> Run:
     """Open all that a run consists of; what is wrong is found before a new directory is made."""
     origin, folder = _origin(request, journal, stack)
+    network = open_network(request, journal, stack, origin, trace)
+    settled, data, session, start = network
+    spec = settled.spec
+    started = start.record if start else origin.record.init_from if origin else {}
+    made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned, started)
+    for note in _other_code(origin, made_by):
+        journal.note(note)
+    if origin is not None and origin.tensors is not None:
+        _go_on(session, origin, origin.tensors, journal)
+    else:
+        begin(network, request.workers)
+    state = _state(origin)
+    if folder is None:
+        folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
+        _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
+        journal.keep_in(folder)
+    _record_start(folder, settled, origin, session, made_by, journal)
+    if request.tags or request.note is not None:
+        tag(folder.path, request.tags, note=request.note)
+    saver = Saver(folder.checkpoints, session.store, trace=trace)
+    return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
+
+
+class Network(NamedTuple):
+    """A network that is ready to be trained, but for its parameters; ``start`` is another run that it starts from."""
+
+    settled: Settled
+    data: Data
+    session: Session
+    start: Start | None
+
+
+def open_network(
+    request: Request, journal: Journal, stack: ExitStack, origin: Origin | None = None, trace: Trace | None = None
+) -> Network:
+    """Open the images and the devices of a run, which ``stack`` closes, once all that is asked has been checked.
+
+    Raises NetspecError.
+    """
     recorded, run = (origin.record.plugins, origin.folder) if origin else ((), None)
     plugins = load_again(recorded, request.binding.plugins, run)
     for note in (*plugins.notes, *installed_faults()):
@@ -93,24 +132,9 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     data = open_data(spec, opened.source, request.workers, journal, origin)
     stack.enter_context(on_exit(data.close))
     session = stack.enter_context(_open_session(spec, request, trace))
-    started = start.record if start else origin.record.init_from if origin else {}
-    made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned, started)
-    for note in (*session.notes, *_set_variables(), *_other_code(origin, made_by)):
+    for note in (*session.notes, *_set_variables()):
         journal.note(note)
-    if origin is not None and origin.tensors is not None:
-        _go_on(session, origin, origin.tensors, journal)
-    else:
-        _begin(session, spec, data, start, request.workers)
-    state = _state(origin)
-    if folder is None:
-        folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
-        _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
-        journal.keep_in(folder)
-    _record_start(folder, settled, origin, session, made_by, journal)
-    if request.tags or request.note is not None:
-        tag(folder.path, request.tags, note=request.note)
-    saver = Saver(folder.checkpoints, session.store, trace=trace)
-    return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
+    return Network(settled, data, session, start)
 
 
 def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origin | None, RunDirectory | None]:
@@ -160,8 +184,10 @@ def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
     return Session(spec, binding.names, runner=binding.runner, seed=spec.train.seed, trace=trace)
 
 
-def _begin(session: Session, spec: Spec, data: Data, start: Start | None, workers: int | None) -> None:
+def begin(network: Network, workers: int | None) -> None:
     """Load what is found out about the run's own images, and what it starts from, beside what initialisers gave."""
+    settled, data, session, start = network
+    spec = settled.spec
     for name in roles(spec).images:
         images, shape = data.source.train.of_input(name), spec.inputs[name].shape
         found = image_constants(images, spec.data, shape, spec.train.seed, workers)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from netspec import units
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone, Listener, RunStarted
 from netspec.planning.rates import Rates
@@ -102,7 +103,27 @@ class TrainingLoop:
         return self._end()
 
     def _complete(self) -> bool:
-        return self.state.iteration >= self.total and self.state.position < self.per_epoch
+        within = self.state.position < self.per_epoch
+        return within and (self.state.iteration >= self.total or (self.is_out_of_patience and not self.state.position))
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether early stopping ends the run with this epoch; it knows the validation errors alone."""
+        stop = self.spec.train.early_stopping
+        return stop is not None and stop.is_over(self.state.validation_errors)
+
+    def why_early(self) -> str:
+        """Why the run ended before its last iteration; empty where it did not."""
+        stop, errors = self.spec.train.early_stopping, self.state.validation_errors
+        if stop is None or self.state.iteration >= self.total or not self.is_out_of_patience:
+            return ""
+        best, margin = min(errors), f" by more than {stop.min_delta:g}" if stop.min_delta else ""
+        shown = units.errors({"top1": best}) if "top1" in self.errors else f"loss {best:.4g}"
+        epoch = len(errors) - errors[::-1].index(best)  # of equals the newest, as the best checkpoint is chosen
+        return (
+            f"stopped early: {stop.patience} epochs in turn brought no better validation error{margin}; the best is "
+            f"{shown} after epoch {epoch}, whose checkpoint eval and predict take"
+        )
 
     def _train_epoch(self) -> None:
         """Iterations to the end of the epoch or of the run, or until told to stop.

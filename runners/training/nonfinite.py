@@ -56,7 +56,7 @@ def none_readable(images: int, broken: Sequence[tuple[str, str]]) -> NetspecErro
 
 def _tries(rates: Rates) -> str:
     return (
-        f"Try a lower rate (it was {rates.learning_rate:g}; --set train.sgd.learning_rate=...), smaller initial "
+        f"Try a lower rate (it was {rates.learning_rate:g}; --lr ...), smaller initial "
         "weights, or look at the data"
     )
 

@@ -37,6 +37,7 @@ _TAKEN = ("train", "data.workers", "data.views", *_PLACE)
 _FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
 _FIXED = ("train.seed", "train.init_from")
+_WHOLE = ("train.schedule", "train.ema", "train.early_stopping", "data.source")
 _NAMES_SAMPLED = 256
 
 
@@ -125,7 +126,7 @@ def values(paths: Iterable[str], spec: Canonical) -> dict[str, Any]:
 
 def _whole(path: str) -> str:
     """What decides by its type, or by being there, which settings it has is set as a whole."""
-    return next((whole for whole in ("train.schedule", "train.ema", "data.source") if _below(path, (whole,))), path)
+    return next((whole for whole in _WHOLE if _below(path, (whole,))), path)
 
 
 def _at(spec: Canonical, path: str) -> Any:

@@ -133,8 +133,10 @@ class Run:
 
     def _finish(self, loop: TrainingLoop, status: Any, began: float, exit_code: int) -> RunResult:
         state, seconds = loop.state, time.perf_counter() - began
-        self.folder.record(status, iteration=state.iteration, epoch=state.epoch, errors=dict(loop.errors))
-        self.journal(self._finished(status, loop, seconds, loop.errors))
+        message = loop.why_early() if status == "finished" else ""
+        more = {"message": message} if message else {}
+        self.folder.record(status, iteration=state.iteration, epoch=state.epoch, errors=dict(loop.errors), **more)
+        self.journal(self._finished(status, loop, seconds, loop.errors, message))
         place = (self.folder.path, status, state.iteration, state.epoch)
         return RunResult(*place, loop.errors, seconds, self.saver.last, exit_code)
 
@@ -159,7 +161,7 @@ class Run:
         """The event of the end, with what to type next."""
         advice, state = self._advice(), loop.state
         folder = str(self.folder.path) if advice.is_there else ""
-        commands = advice.commands(status, state.iteration, loop.planned)
+        commands = advice.commands(status, state.iteration, loop.planned, loop.is_out_of_patience)
         return RunFinished(status, folder, state.iteration, state.epoch, seconds, errors, message, commands)
 
     def _advice(self) -> Advice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from netspec.api import run
 from netspec.errors import NetspecError
 from netspec.figures import Picture, figure_kinds, picture
 from netspec.figures._style import DOUBLE, SINGLE, shortened
+from netspec.report.rate_range import RateRange
 
 SVG = "{http://www.w3.org/2000/svg}"
 MARKS = {
@@ -28,6 +30,7 @@ MARKS = {
     "predictions": ["bar.0.0", "bar.7.2"],
     "filters": ["colour.0", "colour.1.mean", "orientation.1"],
     "memory": ["buffer.relu1.y@left"],
+    "rates": ["losses", "smoothed", "suggestion"],
     "timeline": ["bar.conv1.forward@left", "bar.fc.weight@left.update"],
 }
 TEXTS = {
@@ -39,21 +42,26 @@ TEXTS = {
     "curves": ["loss", "top-1 error", "learning rate", "epoch", "training", "validation"],
     "filters": ["left", "right", "colour (dashed: random numbers)"],
     "memory": ["forward", "backward", "activation", "MiB", "update"],
+    "rates": ["suggestion: 0.01", "learning rate", "loss", "0.001"],
     "timeline": ["left compute", "right copy", "forward", "transfer"],
 }
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A run folder; beside it trace.json."""
+    """A run folder; beside it trace.json and rates.csv."""
     folder = tmp_path_factory.mktemp("figures")
     (folder / "tiny.yaml").write_text(SPEC)
     run(folder / "tiny.yaml", out=folder / "runs", devices="cpu:0,cpu:1", epochs=2, trace=folder / "trace.json")
+    logs = [number / 10 - 5 for number in range(51)]
+    losses = tuple(2 - 1 / (1 + math.exp(-4 * (log + 2))) for log in logs)
+    (folder / "rates.csv").write_text(RateRange(tuple(10**log for log in logs), losses).as_csv())
     return next((folder / "runs" / "tiny").iterdir())
 
 
 def of(kind: str, trained: Path) -> Path:
-    return trained.parents[2] / "trace.json" if kind == "timeline" else trained
+    beside = {"timeline": "trace.json", "rates": "rates.csv"}
+    return trained.parents[2] / beside[kind] if kind in beside else trained
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_tools import netspec
@@ -126,3 +127,18 @@ def test_a_failed_run_gives_the_command_an_exit_code(specs):
     said = netspec("sweep", "tiny.yaml", "--vary", "train.sgd.learning_rate=[1.0e+38]", "--devices", "cpu:0,cpu:1")
     assert said.code == 1
     assert "0 of 1" in said.out and "failed" in said.out
+
+
+def test_a_run_recorded_before_a_key_was_there_is_the_same_run(specs):
+    from netspec.runners.sweep import _is_same
+    from netspec.spec import canonical, load
+
+    planned = SimpleNamespace(spec=load(specs[0]), request=SimpleNamespace(data=None))
+    wanted = canonical(planned.spec)
+    loss = {name: value for name, value in wanted["layers"][-1].items() if name != "smoothing"}
+    train = {name: value for name, value in wanted["train"].items() if name != "early_stopping"}
+    older = {**wanted, "layers": [*wanted["layers"][:-1], loss], "train": train}
+    assert older != wanted
+    assert _is_same(SimpleNamespace(spec=older, classes=("a", "b", "c")), planned)
+    fewer = {**older, "layers": older["layers"][:-1]}
+    assert not _is_same(SimpleNamespace(spec=fewer, classes=("a", "b", "c")), planned)

@@ -153,7 +153,7 @@ def test_a_step_that_is_not_finite_ends_the_run():
         harness.run()
     message = str(caught.value)
     assert message.startswith("iteration 8 (epoch 2): the loss is nan; layer fc, iteration 7; the step changed nothing")
-    assert "--set train.sgd.learning_rate=" in message
+    assert "--lr" in message
     assert harness.saves[-1][0].iteration == 5
 
 
