@@ -43,7 +43,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/report.py --measure $(ARGS)
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m sphinx -c docs -b html -W --keep-going --quiet -d build/doctrees . build/site
+	$(BIN)/python -m sphinx -c docs -b html --fail-on-warning --keep-going --quiet --fresh-env --write-all -d build/doctrees . build/site
 	@echo "the site: build/site/index.html"
 
 gpu: $(VENV)/.dev

@@ -57,9 +57,9 @@ def skip(app: Any, what: str, name: str, member: Any, skipped: bool, options: An
     return True if str(getattr(member, "__doc__", "")).startswith("Alias for field number") else None
 
 
-def shorten(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any) -> tuple[Any, Any]:
+def shorten(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any) -> Any:
     """Write defaults that are made by a function as ``...``, since their reprs are no Python."""
-    return signature and re.sub(r"<(factory|function \w+[^>]*)>", "...", signature), returns
+    return (re.sub(r"<(factory|function \w+[^>]*)>", "...", signature), returns) if signature else None
 
 
 def setup(app: Any) -> None:

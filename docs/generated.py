@@ -9,6 +9,7 @@ import ast
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,8 @@ RESULTS = [
     "netspec.spec.types.Spec",
 ]
 """What the public functions give back."""
+WIDTH = 86
+"""Characters of a line that the site shows without scrolling."""
 ROOM = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 MARKUP = re.compile(r"(``.*?``)|([\\*_\[\]<>|`])", re.DOTALL)
 
@@ -49,15 +52,18 @@ def filled(text: str) -> str:
 
 
 def contents(start: str) -> str:
-    """The table of contents of the site: the pages that the start page links to, a part for each of its sections."""
-    sections = re.split(r"^## (.*)$", start, flags=re.MULTILINE)[1:]
-    return "".join(map(_part, sections[::2], sections[1::2]))
+    """The table of contents of the site: the pages that the start page links to, a part for each of its sections.
 
-
-def _part(title: str, text: str) -> str:
-    targets = re.findall(r"\]\(([^)#:]+)\.md\)", text)
-    pages = "".join(f"{target}\n" for target in targets)
-    return f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}```\n"
+    A page stands where it is linked first, under the words of that link.
+    """
+    sections, listed = re.split(r"^## (.*)$", start, flags=re.MULTILINE)[1:], set[str]()
+    parts = []
+    for title, text in zip(sections[::2], sections[1::2], strict=True):
+        links = [link for link in re.findall(r"\[([^]]+)\]\(([^)#:]+)\.md\)", text) if link[1] not in listed]
+        listed |= {target for _, target in links}
+        pages = "".join(f"{words[0].upper()}{words[1:]} <{target}>\n" for words, target in links)
+        parts.append(f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}```\n")
+    return "".join(parts)
 
 
 def prose(text: str) -> str:
@@ -97,11 +103,11 @@ def _kind(kind: str, keys: list[str]) -> str:
 
 def _described(one: Page, level: str = "##") -> str:
     formula, _, rest = one.text.partition("\n\n")
-    facts = [(prose(name), code(text) if name == "file" else prose(text)) for name, text in one.facts.items()]
+    shown = "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in formula.splitlines())
+    facts = [f"- {name}: {code(text) if name == 'file' else prose(text)}\n" for name, text in one.facts.items()]
     return (
-        f"{level} {prose(one.type)}\n\n{prose(one.summary)}\n\n```text\n{formula}\n```\n\n{prose(rest)}\n\n"
-        + f"```yaml\n{one.example}\n```\n\n"
-        + table("fact, value", facts)
+        f"{level} {prose(one.type)}\n\n{prose(one.summary)}\n\n```text\n{shown}\n```\n\n{prose(rest)}\n\n"
+        + f"```yaml\n{one.example}\n```\n\n{''.join(facts)}\n"
         + table("attribute, value, default, meaning", [_row(row, "needed") for row in one.attributes])
         + table("kernels for, variants (best first)", list(_variants(one)))
     )
@@ -127,7 +133,7 @@ def commands() -> str:
 def _help(parent: click.Context, group: click.Group, name: str) -> str:
     command = group.get_command(parent, name)
     assert command is not None
-    context = click.Context(command, parent=parent, info_name=name, terminal_width=100)
+    context = click.Context(command, parent=parent, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
     text = f"### {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n\n"
     inner = command.list_commands(context) if isinstance(command, click.Group) else []
     return text + "".join(_help(context, command, each) for each in inner)

@@ -155,7 +155,7 @@ def test_the_map_of_folders_says_something_of_each(generated: ModuleType) -> Non
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="needs pip install 'netspec[docs]'")
-    command = "-c docs -b html -W --keep-going --quiet -d".split()
+    command = "-c docs -b html --fail-on-warning --keep-going --quiet -d".split()
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *command, str(tmp_path / "doctrees"), ".", str(tmp_path / "site")],
         cwd=ROOT,
