@@ -5,7 +5,7 @@ It knows what one value must be; what needs the whole spec (names, devices, read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from netspec.contract.attrs import LAYER_KEYS
@@ -146,7 +146,7 @@ def _augment() -> Schema:
     return {"anyOf": [{"enum": list(OFF)}, _closed(each)], "description": description}
 
 
-_SECTIONS = {
+_SECTIONS: Mapping[str, Callable[[], Schema]] = {
     "netspec": lambda: {"const": VERSION},
     "name": lambda: {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
     "extends": lambda: {"type": "string"},

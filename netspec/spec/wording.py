@@ -103,7 +103,7 @@ def _describe_options(options: Sequence[Mapping[str, Any]]) -> str:
     if not lists:
         return _either(others)
     counts = " or ".join(str(one["minItems"]) for one in lists if "maxItems" in one)
-    return f"{_either(others)}, or a list of {counts} of them".replace("of  of", "of")
+    return f"{_either(others)}, or a list of {f'{counts} of ' if counts else ''}them"
 
 
 def _either(options: list[str]) -> str:
