@@ -30,6 +30,7 @@ PAGES = [
 ]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```\w*\n.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+PATH = re.compile(r"`((?:netspec|layers|runners|tests|benchmarks|docs|specs|requirements)/[\w./-]+)`")
 LINK = re.compile(r"\]\(\s*([^)\s]+)\s*\)|src=\"([^\"]+)\"")
 
 
@@ -73,6 +74,12 @@ def test_the_index_lists_every_page_once() -> None:
     listed = [file for file, _ in links(INDEX)]
     assert set(listed) == set(PAGES) - {INDEX}
     assert {file.name for file in listed if listed.count(file) > 1} <= {"questions.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = {path for part in CODE.findall(text(page)) for path in PATH.findall(part) if "NAME" not in path}
+    assert not [path for path in named if not any((folder / path).exists() for folder in (ROOT, page.parent))]
 
 
 def words(*names: str) -> set[str]:

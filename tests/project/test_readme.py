@@ -26,6 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 HOW_TO = sorted((ROOT / "docs" / "howto").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n(.*)", re.DOTALL)
+INLINE = re.compile(r"`(netspec [a-z](?![^`]*KIND)[^`]* [^`]+)`")
 COMMAND = re.compile(r"^(?:    |\$ )*(netspec (?!:).*?)(?:  .*|\s#.*)?$", re.MULTILINE)
 
 
@@ -36,11 +37,12 @@ def files(page: Path) -> dict[str, str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The netspec commands that a page shows in blocks, as words."""
+    """The netspec commands that a page shows in blocks or names in a sentence, as words."""
     text = page.read_text(encoding="utf-8")
     shell = [body for language, body in BLOCK.findall(text) if language in ("sh", "console")]
     indented = "\n".join(line for line in text.splitlines() if line.startswith("    "))
-    return [shlex.split(line) for body in (*shell, BLOCK.sub("", indented)) for line in COMMAND.findall(body)]
+    named = "\n".join(" ".join(words.split()) for words in INLINE.findall(BLOCK.sub("", text)))
+    return [shlex.split(line) for body in (*shell, BLOCK.sub("", indented), named) for line in COMMAND.findall(body)]
 
 
 def write_files(page: Path, folder: Path) -> None:
