@@ -36,6 +36,7 @@ RESULTS = [
     "netspec.evaluation.evaluation_result.Evaluation",
     "netspec.evaluation.feature_set.Features",
     "netspec.evaluation.neighbours.Neighbours",
+    "netspec.runners.export.Exported",
     "netspec.planning.plan.Plan",
     "netspec.spec.types.Spec",
 ]

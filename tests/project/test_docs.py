@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from places import ROOT
 
+import netspec
 from netspec.registry import registered
 from netspec.rundir import directory
 from netspec.spec.json_schema import schema
@@ -150,6 +152,12 @@ def test_the_reference_tells_of_everything_that_a_spec_can_name(generated: Modul
     known = re.findall(r"^\| `(.*?)` ", generated.keys(), re.MULTILINE)
     assert {"train.sgd.momentum", "layers.device"} <= set(known)
     assert {"netspec run", "netspec data stats"} <= set(re.findall(r"^### (.*)$", generated.commands(), re.MULTILINE))
+
+
+def test_the_reference_tells_of_all_that_public_functions_give(generated: ModuleType) -> None:
+    functions = [thing for name in netspec.__all__ if inspect.isfunction(thing := getattr(netspec, name))]
+    given = {re.sub(r"^list\[(.*)\]$", r"\1", str(inspect.signature(one).return_annotation)) for one in functions}
+    assert given == {name.rpartition(".")[2] for name in generated.RESULTS}
 
 
 def test_a_layer_without_words_for_its_shapes_does_not_get_the_base_class_s(generated: ModuleType) -> None:
