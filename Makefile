@@ -3,6 +3,7 @@
 #   make test    the tests, two at a time;  make test ARGS="-m slow"  for the slow ones;  WORKERS=8 for eight at a time
 #   make lint    ruff, and mypy on the core and the runners
 #   make bench   the benchmarks and the tables of benchmarks/README.md;  make bench ARGS=--quick  for short runs, printed
+#   make docs    the documentation as a site with search, build/site; warnings are errors
 #   make gpu     the tests that need a GPU (installs the CUDA 13 toolkit's wheels)
 #   make clean   remove the virtual environments and what was built
 # What is installed to test, lint and measure is locked: requirements/ names every version with its hashes.
@@ -23,7 +24,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --upgrade --output-file requirements/
 MYPY_CACHE_DIR ?= $(CURDIR)/.mypy_cache
 
-.PHONY: run test lint bench gpu clean lock test-oldest test-newest
+.PHONY: run test lint bench docs gpu clean lock test-oldest test-newest
 .DELETE_ON_ERROR:
 
 # Tests start some hundred processes, each of which would translate the sources to bytecode anew.
@@ -46,6 +47,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/report.py --measure $(ARGS)
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -c docs -b html --fail-on-warning --keep-going --quiet --fresh-env --write-all -d build/doctrees . build/site
+	@echo "the site: build/site/index.html"
 
 gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu $(ARGS)

@@ -61,8 +61,9 @@ def unravel(i, x):
 class WithinChannelNormalisation(Layer):
     """y = x / (k + alpha * sum of squares over the size x size window around x, in its channel) ** beta
 
-    The window begins size // 2 rows above and columns left of x and is clipped at the edges. Defaults are those of
-    2012, where alpha was divided by the window's size: ``scaling: window``.
+    The window begins size // 2 rows above and columns left of x and is clipped at the edges. The defaults of alpha,
+    beta and k are the values of 2012; the released source also divided alpha by the size of the window, which
+    ``scaling: window`` does.
     """
 
     attrs = {

@@ -1,4 +1,4 @@
-"""netspec: networks split over two devices, written down as a YAML spec and run from Python kernels.
+"""netspec: neural networks split over devices, written down as a YAML spec and run from Python kernels.
 
     spec = netspec.load("alexnet", ["train.batch=64"])      # a path, or the name of a shipped spec
     plan = netspec.plan(spec, "predict", batch=1)           # shapes, steps, FLOPs, transfers: no device needed

@@ -102,7 +102,7 @@ _EPILOG = "\b\nExit codes:\n" + indent(table(), "  ")
 )
 @click.version_option(__version__, "-V", "--version", message=f"netspec, version {__version__}")
 def cli() -> None:
-    """Neural networks split over two devices, written as a YAML spec and trained from one command.
+    """Neural networks split over devices, written as a YAML spec and trained from one command.
 
     SPEC is the path of a YAML file, or the bare name of a shipped spec such as alexnet.
 

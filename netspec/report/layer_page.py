@@ -66,7 +66,7 @@ def _plain_page(key: str, cls: Any) -> Page:
     typed = f"{{type: {', '.join(filter(None, (name, needed)))}}}"
     example = f"augment: {{{name}: {{{needed}}}}}" if kind == "augmentations" else typed
     facts = {"kind": kind, "file": nearer(inspect.getfile(cls))}
-    attributes = tuple(_attribute(attr, schema) for attr, schema in cls.attrs.items())
+    attributes = tuple(attribute(attr, schema) for attr, schema in cls.attrs.items())
     return Page(name, summary(cls), inspect.getdoc(cls) or "", facts, attributes, (), example)
 
 
@@ -77,7 +77,7 @@ def _layer_page(cls: type[Layer]) -> Page:
         summary=summary(cls),
         text=inspect.getdoc(cls) or "",
         facts=dict(_facts(cls)),
-        attributes=tuple(_attribute(name, schema) for name, schema in cls.attrs_schema.items()),
+        attributes=tuple(attribute(name, schema) for name, schema in cls.attrs_schema.items()),
         kernels=tuple(_kernel_rows(cls)),
         example=_example(cls),
     )
@@ -97,9 +97,9 @@ def backends(cls: type[Layer]) -> list[str]:
 def _facts(cls: type[Layer]) -> Iterator[tuple[str, str]]:
     yield "inputs", _inputs(cls)
     for method, word in _FROM_METHODS.items():
-        function = cls.__dict__.get(method)
-        if function is not None and inspect.getdoc(function):
-            yield word, " ".join((inspect.getdoc(function) or "").split())
+        own = getattr(cls.__dict__.get(method), "__doc__", None)  # inspect.getdoc would give the base class's
+        if own:
+            yield word, " ".join(own.split())
     if cls.reports:
         yield "reports", ", ".join(cls.reports)
     if cls.divided:
@@ -116,7 +116,8 @@ def _inputs(cls: type[Layer]) -> str:
     return ", ".join(names)
 
 
-def _attribute(name: str, schema: Mapping[str, Any]) -> Attribute:
+def attribute(name: str, schema: Mapping[str, Any]) -> Attribute:
+    """An attribute, or another key of a spec, from its JSON Schema."""
     from netspec.spec.wording import describe
 
     value = "a distribution, see netspec.init" if schema.get("x-netspec") == "initialiser" else describe(schema)

@@ -5,7 +5,7 @@ It knows what one value must be; what needs the whole spec (names, devices, read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from netspec.contract.attrs import LAYER_KEYS
@@ -38,7 +38,7 @@ def schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "netspec",
         "type": "object",
-        "properties": {key: _SECTIONS[key]() for key in KEYS},
+        "properties": {key: {"description": _ABOUT[key], **_SECTIONS[key]()} for key in KEYS},
         "required": ["netspec"],
         "additionalProperties": False,
         "allOf": [
@@ -146,18 +146,11 @@ def _augment() -> Schema:
     return {"anyOf": [{"enum": list(OFF)}, _closed(each)], "description": description}
 
 
-_SECTIONS = {
-    "netspec": lambda: {"const": VERSION, "description": "Version of the spec language."},
-    "name": lambda: {
-        "type": "string",
-        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
-        "description": "Name of the network.",
-    },
-    "extends": lambda: {
-        "type": "string",
-        "description": "Path of the spec that this one changes, or a shipped one's name.",
-    },
-    "devices": lambda: {**_NAMES, "description": "Logical devices; bound to real ones when the spec is run."},
+_SECTIONS: Mapping[str, Callable[[], Schema]] = {
+    "netspec": lambda: {"const": VERSION},
+    "name": lambda: {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
+    "extends": lambda: {"type": "string"},
+    "devices": lambda: dict(_NAMES),
     "inputs": lambda: {
         "type": "object",
         "propertyNames": _NAME,
@@ -168,4 +161,15 @@ _SECTIONS = {
     "layers": lambda: {"type": "array", "items": {"$ref": "#/$defs/layer"}, "minItems": 1},
     "train": _train,
     "data": _data,
+}
+_ABOUT = {
+    "netspec": "Version of the spec language.",
+    "name": "Name of the network.",
+    "extends": "Path of the spec that this one changes, or a shipped one's name.",
+    "devices": "Logical devices; bound to real ones when the spec is run.",
+    "inputs": "The network's inputs by name.",
+    "defaults": "By layer type: attributes that its layers have unless they say otherwise.",
+    "layers": "The layers in order; each reads only what stands above it.",
+    "train": "How the network is trained.",
+    "data": "Where images come from, and what is done to them.",
 }

@@ -19,6 +19,8 @@ _BOUNDS = {
     "maximum": "at most",
     "exclusiveMaximum": "less than",
 }
+_WORDS = {"True": "true", "False": "false", "None": "null"}
+"""What YAML calls the constants of Python."""
 _LONGEST = 40
 
 
@@ -78,7 +80,7 @@ def _shorten(text: str) -> str:
 def describe(schema: Mapping[str, Any]) -> str:
     """What a JSON Schema fragment asks for: ``a whole number of at least 1``."""
     if "enum" in schema:
-        return one_of(str(value) for value in schema["enum"])
+        return one_of(_WORDS.get(str(value), str(value)) for value in schema["enum"])
     if "const" in schema:
         return str(schema["const"])
     if "anyOf" in schema:
@@ -88,6 +90,8 @@ def describe(schema: Mapping[str, Any]) -> str:
         return _either([describe({**schema, "type": one}) for one in kind])
     if kind == "array":
         return _describe_list(schema)
+    if "$ref" in schema:
+        return _TYPES["object"]
     return _TYPES.get(str(kind), "a different value") + _bounds(schema)
 
 
@@ -98,7 +102,8 @@ def _describe_options(options: Sequence[Mapping[str, Any]]) -> str:
     others = [describe(option) for option in options if option not in lists]
     if not lists:
         return _either(others)
-    return f"{_either(others)}, or a list of {' or '.join(str(one['minItems']) for one in lists)} of them"
+    counts = " or ".join(str(one["minItems"]) for one in lists if "maxItems" in one)
+    return f"{_either(others)}, or a list of {f'{counts} of ' if counts else ''}them"
 
 
 def _either(options: list[str]) -> str:
