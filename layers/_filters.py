@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from netspec.plugin import LayerError, boolean, choice, initialiser, integer, number, padding, pair
+from netspec.plugin import LayerError, boolean, channels, choice, initialiser, integer, number, padding, pair
 
 GROUPS = integer("Channels and filters are cut in as many parts.", default=None, minimum=1)
 INIT = initialiser("How the weights start.", default={"type": "gaussian", "std": 0.01})
 BIAS_INIT = number("Where the biases start.", default=0.0)
 WINDOWS = {
-    "filters": integer("Kernels, and so channels of the output.", minimum=1),
+    "filters": channels("Kernels, and so channels of the output; classes: as many as the data has."),
     "size": pair("Height and width of the kernels.", minimum=1),
     "stride": pair("Pixels between neighbouring windows.", default=1, minimum=1),
     "pad": padding("Zeros round the image."),

@@ -7,7 +7,19 @@ from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_dense
 from netspec.layers._dense_sizes import Sizes, sizes_of
 from netspec.layers._filters import BIAS_INIT, INIT, image_groups, initial_bias
-from netspec.plugin import Flops, Layer, LayerError, Param, Tensor, backward, boolean, forward, integer, register
+from netspec.plugin import (
+    Flops,
+    Layer,
+    LayerError,
+    Param,
+    Tensor,
+    backward,
+    boolean,
+    channels,
+    forward,
+    integer,
+    register,
+)
 
 
 @register("dense")
@@ -19,7 +31,7 @@ class Dense(Layer):
     """
 
     attrs = {
-        "units": integer("Outputs.", minimum=1),
+        "units": channels("Outputs; classes: as many as the data has."),
         "groups": integer("Channels and units are cut in as many parts.", default=None, minimum=1),
         "bias": boolean("Whether each unit adds a bias.", default=True),
         "init": INIT,

@@ -39,5 +39,14 @@ def install() -> None:
 
 def specs_folder() -> Path:
     """The folder of the shipped specs."""
-    inside = _HERE / "specs"
-    return inside if inside.is_dir() else _HERE.parent / "specs"
+    return _folder("specs")
+
+
+def layers_folder() -> Path:
+    """The folder of the built-in layers."""
+    return _folder("layers")
+
+
+def _folder(part: str) -> Path:
+    inside = _HERE / part
+    return inside if inside.is_dir() else _HERE.parent / part

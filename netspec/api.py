@@ -55,6 +55,8 @@ def run(
     tensorboard: bool = False,
     checkpoint_every: float = 600.0,
     init_from: str | Path | None = None,
+    tags: Sequence[str] = (),
+    note: str | None = None,
     listener: Listener | None = None,
     progress: bool | None = None,
 ) -> RunResult:
@@ -64,10 +66,11 @@ def run(
     ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
     place of ``train.init_from``. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every``
     is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
-    is for at most 200,000 spans. ``listener`` hears the events in order, on a thread of its own: each before training
-    goes on, unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything
-    else it is told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and
-    return; one that is ignored stays so. Raises NetspecError for whatever a user can mend.
+    is for at most 200,000 spans. ``tags`` are added to those of a resumed run, ``note`` replaces its note; ``netspec
+    runs`` shows them. ``listener`` hears the events in order, on a thread of its own: each before training goes on,
+    unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it is
+    told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and return; one
+    that is ignored stays so. Raises NetspecError for whatever a user can mend.
     """
     from netspec.report.progress import heard
     from netspec.runners.training.launch import launch
@@ -85,6 +88,8 @@ def run(
         tensorboard=tensorboard,
         checkpoint_every=checkpoint_every,
         init_from=init_from,
+        tags=(tags,) if isinstance(tags, str) else tags,
+        note=note,
     )
     with heard(listener, progress) as hear:
         return launch(request, hear)
@@ -104,6 +109,8 @@ def sweep(
     plugins: Sequence[str | Path] = (),
     out: str | Path = "runs",
     init_from: str | Path | None = None,
+    tags: Sequence[str] = (),
+    note: str | None = None,
     runner: str = "local",
     workers: int | None = None,
     listener: Listener | None = None,
@@ -113,8 +120,8 @@ def sweep(
 
     Each is an ordinary run below ``out``. Runs that lie there already and were asked for the same are not trained again
     if they are finished, and gone on with if they are not. A run that fails does not stop the others; an interrupt ends
-    the sweep, whose last trial then has an ``exit_code``. Raises SpecError, before anything is trained, where a spec is
-    wrong.
+    the sweep, whose last trial then has an ``exit_code``. Every run of it gets the ``tags`` and the ``note``. Raises
+    SpecError, before anything is trained, where a spec is wrong.
     """
     import json
 
@@ -134,6 +141,8 @@ def sweep(
         tensorboard=False,
         checkpoint_every=600.0,
         init_from=init_from,
+        tags=(tags,) if isinstance(tags, str) else tags,
+        note=note,
     )
     texts = {path: [json.dumps(value) for value in values] for path, values in (vary or {}).items()}
     planned, done = plan_sweep(specs, request, seeds, texts), list[Trial]()
@@ -231,8 +240,9 @@ def predict(
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
-    ``images`` is a list of them; a path may stand alone. Of a run's checkpoints the best one that is whole and finite
-    is taken.
+    ``images`` is a list of them; a path may stand alone. A folder stands for the images in it, at any depth and in the
+    order of their names, a pattern such as ``photos/*.jpg`` for the files that match. Of a run's checkpoints the best
+    one that is whole and finite is taken.
 
     Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
     not finite, has its ``error`` set. ``listener`` hears what is odd about the run, such as a plugin that has changed.

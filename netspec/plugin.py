@@ -68,7 +68,7 @@ in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "
 An **augmentation** is a class of its own kind, registered in the same way: see netspec.contract.augmentation.
 """
 
-from netspec.contract.attrs import boolean, choice, initialiser, integer, number, padding, pair
+from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, number, padding, pair
 from netspec.contract.augmentation import Augmentation, Frame, Tint, View, below, fraction, normals
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import (
@@ -138,6 +138,7 @@ __all__ = [
     "below",
     "bernoulli",
     "boolean",
+    "channels",
     "choice",
     "cp_async4",
     "cp_async8",

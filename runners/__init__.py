@@ -8,8 +8,10 @@
     features.py           a layer's activations for a set of images
     export.py             a trained network as a file of other programs
     inference.py          prediction for single images
+    recorded_spec.py      the spec of a run or of a checkpoint
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
     sweep.py              a list of runs, one after the other, that can be gone on with
+    new_spec.py           a spec that fits somebody's own images
     estimate.py           how long a training would take, from a few seconds of it
     tune.py               times variants of kernels, keeps the fastest right one
 """

@@ -17,6 +17,7 @@ from netspec.planning.trainable import inputs_read
 from netspec.program import memory
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.training.evaluation import evaluate
+from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.launch import open_data
 from netspec.runners.training.loop import Hooks, TrainingLoop
@@ -80,6 +81,7 @@ class Estimate:
 
 def estimate(
     spec: Spec,
+    own: bool,
     binding: Binding,
     seconds: float,
     images: int | None = None,
@@ -89,16 +91,21 @@ def estimate(
 ) -> Estimate:
     """Train and evaluate for some seconds each, and reckon from that.
 
-    ``images`` and ``val_images`` say how many there will be; without them it is those of the spec's source. Nothing is
-    written. Raises NetspecError and SpecError as a run would.
+    ``own``: the images were named beside the spec, see ``open_images``. ``images`` and ``val_images`` say how many
+    there will be; without them it is those of the spec's source. Nothing is written. Raises NetspecError and SpecError
+    as a run would.
     """
     check_binding(spec, binding.names, binding.runner)
     journal = Journal(listener)
     for note in check(spec):
         journal.note(note)
-    still = replace(spec, train=replace(spec.train, sgd=replace(spec.train.sgd, learning_rate=_STILL), iterations=None))
+    opened = open_images(spec, own)
+    for note in opened.notes:
+        journal.note(note)
+    train = opened.spec.train
+    still = replace(opened.spec, train=replace(train, sgd=replace(train.sgd, learning_rate=_STILL), iterations=None))
     with ExitStack() as stack:
-        data = open_data(still, workers, journal, None)
+        data = open_data(still, opened.source, workers, journal, None)
         stack.enter_context(on_exit(data.close))
         session = stack.enter_context(Session(still, binding.names, runner=binding.runner))
         for note in session.notes:

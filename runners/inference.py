@@ -13,9 +13,10 @@ from PIL import Image
 from netspec._types import Binding, Prediction
 from netspec.data.decode import Geometry, geometry_for
 from netspec.data.frames import show_content
+from netspec.data.image_files import image_files
 from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.fetch import VIEWS
-from netspec.events import Listener
+from netspec.events import Listener, Note
 from netspec.machine.tasks import task
 from netspec.planning.trainable import only_image
 from netspec.runners.trained import nobody, open_trained
@@ -31,7 +32,11 @@ def predict_images(
     path: Path, images: Sequence[Any], binding: Binding, top: int, batch: int | None, listener: Listener | None
 ) -> list[Prediction]:
     """See ``netspec.api.predict``."""
-    trained = open_trained(path, binding, listener or nobody)
+    emit = listener or nobody
+    images, notes = image_files(images)
+    trained = open_trained(path, binding, emit)
+    for note in notes:
+        emit(Note(note))
     if not images:
         return []
     spec, classes = trained.spec, trained.record.classes

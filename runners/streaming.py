@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from netspec._types import Binding
 from netspec.contract.kernel import Phase
-from netspec.data.dataset import open_split
+from netspec.data.dataset import EvaluationSet, open_dataset, open_split
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import Split
 from netspec.data.workers.pool import workers_note
@@ -31,6 +31,7 @@ from netspec.runners.training.evaluation import Shown, explained, forward, rows_
 from netspec.runners.training.nonfinite import NotFinite
 from netspec.runners.training.prefetch import Fetched
 from netspec.runners.training.request import with_data
+from netspec.runners.training.resume import fingerprint, is_recorded
 from netspec.runners.training.tally import Tally
 from netspec.spec.types import Spec
 
@@ -71,15 +72,38 @@ def open_all(paths: Sequence[Path], asked: Asked, emit: Listener) -> list[Traine
 
 
 def open_images(network: Trained, asked: Asked, emit: Listener) -> Split:
-    """The set that is asked for, or else the network's own, with labels in the order of the network's classes."""
-    spec = with_data(network.spec, asked.data, evaluated=True)
-    opened = open_split(spec.data, spec.train.seed, asked.split, network.record.classes)
+    """The set that is asked for, or else the network's own, with labels in the order of the network's classes.
+
+    Where a run has held out some of its images, they are found again in the same set at another place.
+    """
+    spec, opened = _open_asked(network, asked)
     if problems := list(set_problems(spec, opened.split.arrays, opened.split.number_count)):
         raise SpecError(problems)
     slow = workers_note(spec.data.workers if asked.workers is None else asked.workers)
     for note in (*opened.notes, *([slow] if slow else [])):
         emit(Note(note))
     return opened.split
+
+
+def _open_asked(network: Trained, asked: Asked) -> tuple[Spec, EvaluationSet]:
+    classes, seed, held = network.record.classes, network.spec.train.seed, network.spec.data.split
+    if asked.data is not None and held:
+        with suppress(NetspecError):
+            own = with_data(network.spec, asked.data)
+            same = open_dataset(own.data, seed)
+            images = same.train if asked.split == "train" else same.val
+            if images is not None and fingerprint(same) == network.record.data:
+                return own, EvaluationSet(images, (*same.notes, "these are the run's images, at another place"))
+    spec = with_data(network.spec, asked.data, evaluated=True)
+    found = open_split(spec.data, seed, asked.split, classes)
+    if asked.data is None and held and not is_recorded(network.record, asked.split, found.split):
+        found = EvaluationSet(found.split, (*found.notes, _OTHERS))
+    return spec, found
+
+
+_OTHERS = (
+    "images were added, removed or renamed since the run: others are held out than then, and some may be trained on"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,17 @@ from netspec.errors import NetspecError, Problem, SpecError
 from netspec.events import Listener, Note
 from netspec.planning import check
 from netspec.registry import load_plugin
+from netspec.rundir.differences import differences
 from netspec.rundir.directory import CHECKPOINTS, START, run_folders, summarise
 from netspec.rundir.metrics import read_metrics
+from netspec.rundir.tags import tag
 from netspec.runners.recorded_plugins import used_by
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Record
+from netspec.runners.training.follow_data import as_recorded
 from netspec.runners.training.init_from import check_start
 from netspec.runners.training.launch import launch
 from netspec.runners.training.request import Request, load_spec, with_data, with_start
-from netspec.runners.training.resume import differences
 from netspec.runners.training.saver import listed
 from netspec.spec import canonical
 from netspec.spec.types import Spec
@@ -102,6 +104,8 @@ def train(planned: Planned, listener: Listener | None = None) -> Trial:
     """
     folder, done = _find(planned)
     if folder is not None and done:
+        if planned.request.tags or planned.request.note is not None:
+            tag(folder, planned.request.tags, note=planned.request.note)
         return _measured(planned.trial, folder)
     request = planned.request if folder is None else replace(planned.request, spec=None, sets=(), resume=str(folder))
     heard = _Folder(listener)
@@ -130,11 +134,11 @@ class _Folder:
 
 def _find(planned: Planned) -> tuple[Path | None, bool]:
     """The run directory that holds the trial, and whether it is finished; else the newest that can be gone on with."""
-    wanted, plugins = canonical(planned.spec), used_by(planned.spec)
+    plugins = used_by(planned.spec)
     found: Path | None = None
     for folder in run_folders(planned.request.out, planned.spec.name):
         record = _record(folder)
-        if record is None or record.plugins != plugins or not _is_same(record, wanted):
+        if record is None or record.plugins != plugins or not _is_same(record, planned):
             continue
         if summarise(folder, read_metrics(folder)).status == "finished":
             return folder, True
@@ -155,7 +159,9 @@ def _read(path: Path, written: int) -> Record:
     return checkpoint.record_from(path) if path.name == START else checkpoint.read_record(path)
 
 
-def _is_same(record: Record, wanted: Mapping[str, Any]) -> bool:
+def _is_same(record: Record, planned: Planned) -> bool:
+    own = planned.request.data is not None
+    wanted = canonical(as_recorded(planned.spec, own, record.spec, len(record.classes)))
     return not differences(record.spec, wanted).keys() - set(_FREE)
 
 

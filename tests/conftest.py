@@ -44,7 +44,9 @@ def own_layers() -> Iterator[None]:
     for module in set(plugin_code._loaded) - loaded:
         plugin_code._discard(module)
     for one in registry._registries.values():
-        for name in [name for name, cls in one.types().items() if cls not in before]:
+        own = f"{one.package}."  # the built-in ones of a registry that came meanwhile stay: they are not imported again
+        kept = {cls for cls in one.types().values() if cls in before or cls.__module__.startswith(own)}
+        for name in [name for name, cls in one.types().items() if cls not in kept]:
             del one._types[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from textwrap import indent
@@ -16,6 +17,7 @@ from netspec.exit_codes import table
 
 COMMANDS = {
     "Look at a network": {
+        "specs": "The networks that come with netspec, a line each.",
         "validate": "Check specs and show all that is wrong.",
         "info": "Layers, parameters, FLOPs, crossings and memory.",
         "show": "The spec after extends, defaults and --set.",
@@ -24,6 +26,7 @@ COMMANDS = {
         "schema": "The JSON Schema of specs, for editors.",
     },
     "Train and use it": {
+        "new": "Write a spec that fits your own images.",
         "run": "Train a network, or go on with a run.",
         "sweep": "Train several specs with several seeds: one table.",
         "eval": "Errors of trained networks over a set of images.",
@@ -33,7 +36,8 @@ COMMANDS = {
         "export": "Write a trained network as ONNX.",
     },
     "Look at runs": {
-        "runs": "The runs in a folder.",
+        "runs": "List runs, with what tells them apart.",
+        "tag": "Give a run tags and a note.",
         "compare": "How two runs differ, in spec and in result.",
         "curves": "Loss, errors and learning rate over epochs.",
         "figure": "Draw runs and networks for a paper: SVG, PNG, PDF.",
@@ -48,8 +52,40 @@ COMMANDS = {
         "tune": "Time kernels on this machine, and keep the fastest.",
         "cache": "What is kept of compiled kernels, and clear it.",
         "doctor": "Check that this machine is ready; what a bug report needs.",
+        "completion": "The script that lets a shell complete all of this.",
+        "help": "What a command takes, with examples.",
     },
 }
+MEANT = {
+    **dict.fromkeys(("train", "fit", "start"), "run"),
+    **dict.fromkeys(("resume", "continue"), "run --resume RUN"),
+    **dict.fromkeys(("finetune", "fine-tune", "transfer"), "run --init-from RUN"),
+    **dict.fromkeys(("evaluate", "test", "score", "accuracy"), "eval"),
+    **dict.fromkeys(("infer", "inference", "classify", "recognise", "recognize"), "predict"),
+    **dict.fromkeys(("extract", "embed", "activations", "embeddings"), "features"),
+    **dict.fromkeys(("check", "lint", "verify"), "validate"),
+    **dict.fromkeys(("summary", "summarize", "summarise", "inspect", "describe", "params"), "info"),
+    **dict.fromkeys(("cat", "print", "resolve"), "show"),
+    **dict.fromkeys(("draw", "diagram", "visualize", "visualise", "viz"), "graph"),
+    **dict.fromkeys(("plot", "history", "metrics", "log", "logs"), "curves"),
+    **dict.fromkeys(("figures", "chart"), "figure"),
+    **dict.fromkeys(("ls", "list", "jobs", "experiments"), "runs"),
+    **dict.fromkeys(("models", "zoo", "networks", "examples"), "specs"),
+    **dict.fromkeys(("note", "label", "annotate"), "tag"),
+    **dict.fromkeys(("diff", "cmp"), "compare"),
+    **dict.fromkeys(("grid", "search", "ablate", "ablation"), "sweep"),
+    **dict.fromkeys(("serve", "dashboard", "monitor"), "watch"),
+    **dict.fromkeys(("bench", "benchmark", "autotune", "profile"), "tune"),
+    **dict.fromkeys(("gpus", "gpu", "cpus"), "devices"),
+    **dict.fromkeys(("init", "create", "scaffold"), "new"),
+    **dict.fromkeys(("prepare", "download"), "data prepare"),
+    **dict.fromkeys(("stats", "statistics"), "data stats"),
+    **dict.fromkeys(("layer", "types", "ops"), "layers"),
+    **dict.fromkeys(("complete", "autocomplete"), "completion"),
+    **dict.fromkeys(("env", "diagnose"), "doctor"),
+    "version": "--version",
+}
+"""What other programs, and people, call a command; one that is not there is not suggested."""
 
 
 _EPILOG = "\b\nExit codes:\n" + indent(table(), "  ")
@@ -60,6 +96,7 @@ _EPILOG = "\b\nExit codes:\n" + indent(table(), "  ")
     epilog=_EPILOG,
     package="netspec.cli",
     table=COMMANDS,
+    meant=MEANT,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, "-V", "--version", message=f"netspec, version {__version__}")
@@ -73,6 +110,7 @@ def cli() -> None:
       netspec run quickstart       train a small network on two devices, in under a minute
       netspec info alexnet         look at a large one
       netspec run alexnet          train it; --data DIR gives it your images
+      netspec specs                the other networks that come with it
       netspec COMMAND --help       what a command takes, with examples
     """
 
@@ -80,6 +118,11 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit, as netspec/exit_codes.py has it."""
     open_streams()
+    if "_NETSPEC_COMPLETE" in os.environ:
+        from netspec.cli._completion import answer
+
+        answer(cli)
+        raise SystemExit(0)
     raise SystemExit(outcome(sys.argv[1:] if args is None else list(args)))
 
 

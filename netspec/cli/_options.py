@@ -19,6 +19,9 @@ def _all_there(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...
 spec = click.argument("spec", metavar="SPEC")
 """A spec by path or shipped name."""
 
+spec_or_run = click.argument("spec", metavar="SPEC|RUN")
+"""A spec by path or shipped name, or the one that a run or a checkpoint has."""
+
 overrides = click.option(
     "--set",
     "overrides",
@@ -95,9 +98,17 @@ views = click.option(
 )
 """How many crops of an image are seen."""
 
+tags = click.option(
+    "--tag", "tags", metavar="TAG", multiple=True, help="A word by which netspec runs finds it; may be repeated."
+)
+"""Tags of a run."""
+
+note = click.option("--note", metavar="TEXT", help="A line on it, which netspec runs shows.")
+"""The note of a run."""
+
 data = click.option(
     "--data",
     metavar="DIR",
-    help="Images: a folder or tar with train and val, and in each a folder a class. By default what the spec says.",
+    help="Images: a folder or tar of class folders, or with train and val of them. By default what the spec says.",
 )
 """Where images come from."""

@@ -9,16 +9,44 @@ from typing import TYPE_CHECKING
 import click
 
 from netspec.cli._exit import NotFoundError
-from netspec.errors import NetspecError
+from netspec.cli._runs import newest_run
+from netspec.errors import NetspecError, printable
+from netspec.events import Event, Note
 
 if TYPE_CHECKING:
     from netspec.spec.types import Spec
 
 
 def load(spec: str, overrides: Sequence[str] = (), plugins: Sequence[str] = (), batch: int | None = None) -> Spec:
-    """The spec of that path or shipped name, with its plugins; raises as ``read`` does."""
+    """The spec of that path or shipped name, of a run, a checkpoint, or the newest of a folder of runs, with plugins.
+
+    Raises as ``read`` does, and NetspecError.
+    """
     load_plugins(plugins)
-    return read(spec, overrides, batch)
+    if (recorded := recorded_at(spec)) is None:
+        return read(spec, overrides, batch)
+    from netspec.runners.recorded_spec import recorded_spec
+
+    return recorded_spec(recorded, tell_notes, _with_batch(overrides, batch), plugins)
+
+
+def recorded_at(spec: str) -> Path | None:
+    """The run or checkpoint that a SPEC argument is; None for a file of YAML and a shipped name."""
+    from netspec.spec import files
+
+    path = Path(spec)
+    if spec in files.shipped() or not (path.is_dir() or path.suffix.lower() == ".safetensors"):
+        return None
+    from netspec.runners.recorded_spec import is_recorded
+
+    path = Path(newest_run(spec))
+    return path if is_recorded(path) else None
+
+
+def tell_notes(event: Event) -> None:
+    """Notes on stderr."""
+    if isinstance(event, Note):
+        click.echo(f"note: {event.text}", err=True)
 
 
 def read(spec: str, overrides: Sequence[str] = (), batch: int | None = None) -> Spec:
@@ -28,18 +56,26 @@ def read(spec: str, overrides: Sequence[str] = (), batch: int | None = None) -> 
     """
     from netspec.spec import load as load_spec
 
-    more = [f"train.batch={batch}"] if batch is not None else []
-    return load_spec(find(spec), [*overrides, *more])
+    return load_spec(find(spec), _with_batch(overrides, batch))
+
+
+def _with_batch(overrides: Sequence[str], batch: int | None) -> list[str]:
+    return [*overrides, *([f"train.batch={batch}"] if batch is not None else [])]
 
 
 def find(spec: str) -> Path:
     """The file of a SPEC argument; NotFoundError, one line with the nearest name, where there is none."""
+    from netspec.rundir.directory import RESOLVED
     from netspec.spec import files
 
     try:
-        return files.find(spec)
+        path = files.find(spec)
     except NetspecError as error:
         raise NotFoundError(str(error)) from error
+    if path.is_dir() and (path / RESOLVED).is_file():
+        ways = "netspec run --resume goes on with it, netspec show --resolved prints its spec"
+        raise NetspecError(f"{printable(spec)}: a run, not a spec ({ways})")
+    return path
 
 
 def load_plugins(plugins: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run, two_newest
 from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("first", metavar="RUN")
-@click.argument("second", metavar="RUN")
+@click.argument("second", metavar="[RUN]", required=False)
 @options.as_json
-def command(first: str, second: str, as_json: bool) -> None:
+def command(first: str, second: str | None, as_json: bool) -> None:
     """How two runs differ: values of their specs, machine and versions, results, errors epoch by epoch.
 
-    netspec curves RUN RUN draws both.
+    A folder of runs stands for the newest of them; alone, for the two newest. netspec curves RUN RUN draws both.
 
     \b
     Examples:
       netspec compare runs/alexnet/2026-01-30_12-00-00 runs/alexnet/2026-01-31_12-00-00
+      netspec compare runs/alexnet
+      netspec compare runs/alexnet runs/alexnet-no-lrn
     """
     from netspec.report.comparison import compare
 
+    first, second = two_newest(first) if second is None else (newest_run(first), newest_run(second))
     made = compare(Path(first), Path(second))
     warn(made.faults)
     if as_json:

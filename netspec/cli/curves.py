@@ -11,6 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
 from netspec.cli._output import emit_json
+from netspec.cli._runs import all_runs
 from netspec.units import error_name, error_value, significant
 
 if TYPE_CHECKING:
@@ -27,21 +28,22 @@ _ENDINGS = (".svg", ".png", ".pdf")
 def command(runs: tuple[str, ...], output: str | None, rows: int, as_json: bool) -> None:
     """Loss, errors and learning rate over epochs, as a table; with -o drawn, several runs in one picture.
 
-    Training is the mean of the iterations since the row above.
+    Training is the mean of the iterations since the row above. A folder of runs stands for all of them, in the order in
+    which they began.
 
     \b
     Examples:
       netspec curves runs/alexnet/2026-01-31_12-00-00
-      netspec curves runs/cifar10-quick/* -o curves.svg
+      netspec curves runs/cifar10-quick -o curves.svg
     """
     if output is not None:
         if Path(output).suffix.lower() not in _ENDINGS:
             raise click.UsageError(f"{output}: the name must end with .svg, .png or .pdf")
         from netspec.cli.figure import draw
 
-        draw("curves", runs, output, as_json)
+        draw("curves", all_runs(runs), output, as_json)
         return
-    folders = [Path(run) for run in runs]
+    folders = [Path(run) for run in all_runs(runs)]
     if as_json:
         from netspec.report.curves import panels
 

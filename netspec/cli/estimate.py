@@ -67,7 +67,7 @@ def command(
     loaded = with_data(load(spec, sets, plugins, batch), data)
     with progress(stderr=as_json) as listener:
         binding = Binding(devices, runner, plugins)
-        found = estimate(loaded, binding, seconds, images, val_images, workers, listener)
+        found = estimate(loaded, data is not None, binding, seconds, images, val_images, workers, listener)
     if as_json:
         times = {"training_s": found.training, "evaluation_s": found.evaluation, "seconds": found.seconds}
         emit_json({**asdict(found), **times, "disk": found.disk})

@@ -9,6 +9,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 
 if TYPE_CHECKING:
     from netspec.evaluation.evaluation_result import Evaluation
@@ -45,10 +46,10 @@ def command(
 ) -> None:
     """Loss and errors of trained networks over a set of images, each image counted once.
 
-    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. It evaluates on any devices,
-    whatever it was trained on. DIR needs no training images: DIR/val or DIR/test of class folders will do, or the class
-    folders themselves, named as the run's classes are; some may be missing. Images that cannot be read are counted and
-    named, and left out.
+    RUN is a run's folder, of which the best checkpoint is taken, a folder of runs, of which the newest is, or a
+    checkpoint file. It evaluates on any devices, whatever it was trained on. DIR needs no training images: DIR/val or
+    DIR/test of class folders will do, or the class folders themselves, named as the run's classes are; some may be
+    missing. Images that cannot be read are counted and named, and left out.
 
     Of several RUNs the probabilities are averaged, as the paper's five and seven networks are. Each is shown alone too,
     and which of them differ by more than noise (McNemar's test). They may differ in all but their classes.
@@ -75,7 +76,7 @@ def command(
     _check(out)
     with progress(stderr=as_json) as listener:
         done = evaluate(
-            runs,
+            [newest_run(run, trained=True) for run in runs],
             views=VIEWS.get(views or ""),
             top=top or 5,
             probabilities=probabilities,

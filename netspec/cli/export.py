@@ -8,6 +8,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.units import many, size
 
 
@@ -33,7 +34,7 @@ def command(run: str, out: str, plugins: tuple[str, ...], as_json: bool) -> None
     from netspec.runners.export import export_network
 
     with progress(stderr=as_json) as listener:
-        done = export_network(Path(run), Path(out), plugins, listener)
+        done = export_network(Path(newest_run(run, trained=True)), Path(out), plugins, listener)
     if as_json:
         emit_json({"file": out, "checkpoint": str(done.checkpoint), "nodes": done.nodes, "bytes": done.bytes})
         return

@@ -9,6 +9,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.units import many, shape
 
 
@@ -29,7 +30,7 @@ def command(run: str, out: str, layer: str | None, plugins: tuple[str, ...], as_
 
     The last hidden layer is what the last layer with parameters reads: in AlexNet 4096 numbers, both devices' halves
     joined in order. Images are cropped at the centre, and need not be those of the training: see netspec eval. numpy
-    reads FILE.npz (features, names, labels, classes, index, layer).
+    reads FILE.npz (features, names, labels, classes, index, layer). RUN is as for netspec eval.
 
     \b
     Examples:
@@ -44,7 +45,7 @@ def command(run: str, out: str, layer: str | None, plugins: tuple[str, ...], as_
     from netspec.runners.features import write_features
     from netspec.runners.streaming import Asked
 
-    path = Path(out)
+    path, run = Path(out), newest_run(run, trained=True)
     check_file(path, ENDINGS)
     binding = Binding(given.pop("devices"), given.pop("runner"), plugins)
     with progress(stderr=as_json) as listener:

@@ -13,6 +13,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._group import LazyGroup
 from netspec.cli._output import emit_json
+from netspec.cli._runs import all_runs, newest_run
 from netspec.cli._specs import load_plugins
 from netspec.machine.atomic_files import told
 from netspec.machine.names import nearer
@@ -70,7 +71,7 @@ def _command(name: str, cls: type[Kind]) -> click.Command:
         params=parameters,
         callback=lambda **given: _draw(name, **given),
         short_help=cls.summary(),
-        help=f"{inspect.getdoc(cls)}\n\n{examples}",
+        help=f"{inspect.getdoc(cls)}\n\nA folder of runs stands for {_MEANT[cls.of_folder]}.\n\n{examples}",
     )
     return options.as_json(options.plugins(made))
 
@@ -116,7 +117,21 @@ def _draw(
     if output is None and not as_json:
         raise click.UsageError("-o FILE says where to write the picture: .svg, .png or .pdf")
     load_plugins(plugins)
+    of = _runs_of(kind, of)
     draw(kind, of, output, as_json, **given)
+
+
+_MEANT = {"all": "all of them, in the order in which they began", "newest": "the newest of them"}
+
+
+def _runs_of(kind: str, of: tuple[str, ...]) -> tuple[str, ...]:
+    """What is named, with folders of runs as the kind takes them."""
+    from netspec.figures import figure_kinds
+
+    cls = figure_kinds()[kind]
+    if cls.of_folder == "all":
+        return all_runs(of)
+    return tuple(newest_run(one, trained=cls.takes == "RUN") for one in of)
 
 
 def draw(kind: str, of: tuple[str, ...], output: str | None, as_json: bool, **given: Any) -> None:

@@ -18,7 +18,7 @@ _FORMATS = {".svg": "svg", ".mmd": "mmd", ".dot": "dot"}
 
 
 @click.command()
-@options.spec
+@options.spec_or_run
 @click.option("-o", "--output", metavar="FILE", help="net.svg, net.mmd (Mermaid) or net.dot (Graphviz).")
 @options.phase
 @options.overrides
@@ -36,13 +36,15 @@ def command(
 ) -> None:
     """Draw a network: devices as lanes, the edges that cross between them marked.
 
-    Without -o it prints Mermaid text, which GitHub renders in Markdown.
+    Without -o it prints Mermaid text, which GitHub renders in Markdown. RUN is a run's folder, a folder of runs, of
+    which the newest is taken, or a checkpoint.
 
     \b
     Examples:
       netspec graph alexnet -o alexnet.svg
       netspec graph alexnet -o alexnet.dot && dot -Tpdf alexnet.dot > alexnet.pdf
       netspec graph mine.yaml --json
+      netspec graph runs/alexnet/2026-01-31_12-00-00 -o trained.svg
     """
     format = _format_of(output)
     from netspec.planning import build, to_plain

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.spec
+@options.spec_or_run
 @options.phase
 @options.kinds
 @options.overrides
@@ -40,13 +40,15 @@ def command(
 
     Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's. Memory is what a run, which
     evaluates as well as trains, will allocate on each device: tensors that are not needed at the same time share it. It
-    is stated for CPUs unless --devices says cuda.
+    is stated for CPUs unless --devices says cuda. RUN is a run's folder, a folder of runs, of which the newest is
+    taken, or a checkpoint.
 
     \b
     Examples:
       netspec info alexnet
       netspec info alexnet --batch 1 --phase predict
       netspec info alexnet --devices cuda:0,cuda:1 --json
+      netspec info runs/quickstart
     """
     from netspec.planning import build, to_plain
     from netspec.report.lowered import lowered

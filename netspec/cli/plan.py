@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.spec
+@options.spec_or_run
 @options.phase
 @options.kinds
 @options.overrides
@@ -38,7 +38,7 @@ def command(
     Steps of one queue run one after the other; "after" names those of other queues that must have finished. With
     --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
     after a "+" the layers that run in it as well (train.fuse). Kernels marked "once" run again only when parameters
-    have changed.
+    have changed. RUN is a run's folder, a folder of runs, of which the newest is taken, or a checkpoint.
 
     \b
     Examples:

@@ -10,10 +10,11 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._exit import complain
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.errors import printable
 from netspec.events import Event, Note
 from netspec.exit_codes import WRONG
-from netspec.units import percent
+from netspec.units import many, percent
 
 if TYPE_CHECKING:
     from netspec._types import Prediction
@@ -28,28 +29,40 @@ if TYPE_CHECKING:
 @options.plugins
 @options.runner
 @options.as_json
-def command(run: str, images: tuple[str, ...], as_json: bool, **given: Any) -> int:
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table as CSV: image, class_1, probability_1, ..., error.")
+def command(run: str, images: tuple[str, ...], as_json: bool, as_csv: bool, **given: Any) -> int:
     """The likeliest classes of images, best first; of a network that predicts numbers, these.
 
-    RUN is a run's folder, of which the best checkpoint is taken, or a checkpoint file. An image that cannot be read, or
-    whose probabilities are not finite, is told, the others are shown all the same; the exit code is 1 then.
+    RUN is a run's folder, of which the best checkpoint is taken, a folder of runs, of which the newest is, or a
+    checkpoint file. IMAGE is a file, a folder, of which all images are taken at any depth and in the order of their
+    names, or a quoted pattern. An image that cannot be read, or whose probabilities are not finite, is told and
+    counted, the others are shown all the same; the exit code is 1 then.
 
     \b
     Examples:
       netspec predict runs/quickstart/2026-01-31_12-00-00 photo.jpg
       netspec predict RUN *.png --top 1
+      netspec predict RUN photos/ --csv > seen.csv
       netspec predict RUN photo.jpg --json
     """
     from netspec.api import predict
     from netspec.report.progress import progress
 
+    if as_json and as_csv:
+        raise click.UsageError("either --json or --csv")
     with progress(stderr=True) as listener:
-        predictions = predict(run, images, listener=lambda event: listener(_marked(event)), **given)
+        newest = newest_run(run, trained=True)
+        predictions = predict(newest, images, listener=lambda event: listener(_marked(event)), **given)
     if as_json:
         emit_json([_data(prediction) for prediction in predictions])
+    elif as_csv:
+        _emit_csv(predictions)
     else:
         _show(predictions)
-    return WRONG if any(prediction.error for prediction in predictions) else 0
+    wrong = sum(1 for prediction in predictions if prediction.error)
+    if wrong and len(predictions) > 1:
+        complain(f"{wrong:,} of {many(len(predictions), 'image')} have no answer")
+    return WRONG if wrong else 0
 
 
 def _marked(event: Event) -> Event:
@@ -63,6 +76,12 @@ def _data(prediction: Prediction) -> dict[str, Any]:
     ]
     numbers = {"numbers": list(prediction.numbers)} if prediction.numbers else {}
     return {"path": prediction.path, "top": top, **numbers, "error": prediction.error}
+
+
+def _emit_csv(predictions: Sequence[Prediction]) -> None:
+    from netspec.evaluation.predictions_file import predictions_csv
+
+    click.echo(predictions_csv(predictions), nl=False)
 
 
 def _show(predictions: Sequence[Prediction]) -> None:

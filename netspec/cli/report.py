@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from netspec.cli import _options as options
+from netspec.cli._runs import all_runs
 from netspec.cli._specs import load_plugins
 from netspec.machine.atomic_files import told
 from netspec.machine.names import nearer
@@ -27,7 +28,7 @@ def command(
 
     It has results, curves, the paper's figures, confusion, the timeline and the memory of an iteration, spec and
     environment. Pictures are those of netspec figure, which matplotlib draws; what cannot be made, such as predictions
-    where the images are gone, is a line that says why.
+    where the images are gone, is a line that says why. A folder of runs stands for all of them.
 
     \b
     Examples:
@@ -49,7 +50,7 @@ def command(
 
     given = {name: value for name, value in (("data", data), ("devices", devices)) if value}
     with shown("writing the report"):
-        page = run_page([Path(run) for run in runs], tell, **given)
+        page = run_page([Path(run) for run in all_runs(runs)], tell, **given)
     written = page.encode()
     with told(output):
         Path(output).write_bytes(written)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from netspec.cli import _options as options
+from netspec.cli._runs import newest_run
 from netspec.cli._specs import find
 
 _TRACE = (
@@ -32,13 +33,15 @@ _TRACE = (
 @options.runner
 @click.option("--trace", metavar="FILE", help=_TRACE)
 @options.workers
+@options.tags
+@options.note
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Also write TensorBoard event files into the run.")
 def command(spec: str | None, resume: str | None, log: str | None, **given: Any) -> int:
     """Train a network, and keep the run: specs, checkpoints, metrics, log.
 
     Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
     on CPUs; one line says which. Ctrl-C finishes the iteration and writes a checkpoint; --resume goes on from it, to
-    the same bits.
+    the same bits. A folder of runs stands for the newest of them there, and for --init-from.
 
     \b
     Examples:
@@ -48,11 +51,16 @@ def command(spec: str | None, resume: str | None, log: str | None, **given: Any)
       netspec run mine.yaml --init-from runs/alexnet/2026-01-31_12-00-00 --set 'train.freeze=["conv*"]'
       netspec run alexnet --resume latest
       netspec run --resume runs/alexnet/2026-01-31_12-00-00 --epochs 20
+      netspec run alexnet --seed 3 --tag paper --note "without warm-up"
     """
     if spec is None and resume in (None, "latest"):
         raise click.UsageError("name a SPEC, such as quickstart, or a run's folder with --resume")
     if spec is not None:
         find(spec)
+    if resume not in (None, "latest"):
+        resume = newest_run(resume)
+    if given["init_from"] is not None:
+        given["init_from"] = newest_run(given["init_from"], trained=True)
     from netspec.api import run
     from netspec.report.progress import progress
 

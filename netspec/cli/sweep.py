@@ -12,6 +12,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.cli._specs import find
 from netspec.exit_codes import WRONG
 
@@ -67,6 +68,8 @@ def _vary(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) ->
 @click.option("--init-from", metavar="RUN", help="Start from a run's or checkpoint's parameters: train.init_from.")
 @options.runner
 @options.workers
+@options.tags
+@options.note
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 @options.as_json
 def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, **given: Any) -> int:
@@ -87,6 +90,8 @@ def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, **given: Any) -
     """
     for spec in specs:
         find(spec)
+    if given["init_from"] is not None:
+        given["init_from"] = newest_run(given["init_from"], trained=True)
     from netspec.api import sweep
     from netspec.report.sweep_table import NOTE, as_table, rows_of
     from netspec.report.sweep_table import as_csv as csv_of

@@ -9,6 +9,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
+from netspec.cli._runs import newest_run
 from netspec.cli.eval import VIEWS
 
 
@@ -52,7 +53,7 @@ def command(runs: tuple[str, ...], views: str, kind: str, as_json: bool, **given
         raise click.UsageError("--json and --format exclude each other")
     need_classes([Path(run) for run in runs])
     with progress(stderr=True) as listener:
-        done = evaluate(runs, views=VIEWS[views], listener=listener, **given)
+        done = evaluate([newest_run(run, trained=True) for run in runs], views=VIEWS[views], listener=listener, **given)
     if done.results is None:
         raise NetspecError(f"{done.run}: the network gives no class probabilities")
     rows = tables.measured_rows(done)

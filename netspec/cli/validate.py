@@ -86,10 +86,11 @@ class _Result:
 
 def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
     from netspec.planning import check
+    from netspec.spec.class_counts import assumed
 
     try:
         spec = read(file, overrides, batch)
-        notes = tuple(check(spec))
+        notes = (*check(spec), *assumed(spec))
         if spec.train.init_from and spec.train.init_from.path:
             from netspec.runners.training.init_from import check_start
 

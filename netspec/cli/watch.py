@@ -13,6 +13,7 @@ import click
 
 from netspec.cli import _options as options
 from netspec.cli._exit import warn
+from netspec.cli._runs import all_runs
 from netspec.exit_codes import TERMINATED
 
 _NICE = 10
@@ -40,7 +41,8 @@ def command(
 
     Results, curves and data seen follow the metrics; what needs the network is made anew of each better checkpoint, in
     the background, by one process that gives way to the training. Nobody but this machine can read the page, unless
-    --host says otherwise, and nothing can be changed by it. Ctrl-C ends it.
+    --host says otherwise, and nothing can be changed by it. A folder of runs stands for those that lie there when it
+    begins. Ctrl-C ends it.
 
     \b
     Examples:
@@ -57,7 +59,7 @@ def command(
     check_figures()
     load_plugins(plugins)
     given = {name: value for name, value in (("data", data), ("devices", devices)) if value}
-    watched = Watched([Path(run) for run in runs], given, plugins)
+    watched = Watched([Path(run) for run in all_runs(runs)], given, plugins)
     with listening(host, port) as bound:
         address, number = bound.getsockname()[:2]
         if not is_local(bound):

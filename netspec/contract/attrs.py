@@ -35,6 +35,11 @@ def integer(
     return _schema({"type": "integer", **_bounds(minimum, maximum, None, None)}, default, description)
 
 
+def channels(description: str = "") -> dict[str, Any]:
+    """A number of output channels, or the word ``classes``: as many as the data has."""
+    return _schema({"type": "integer", "minimum": 1, "x-netspec": "channels"}, ..., description)
+
+
 def number(
     description: str = "",
     *,

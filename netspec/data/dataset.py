@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from netspec.data.held_out import hold_out
 from netspec.data.index.classes import listed
 from netspec.data.index.filenames import LAYOUTS
 from netspec.data.index.listing import Listing, UnlabelledError, assign_labels, missing_classes
@@ -13,7 +15,7 @@ from netspec.data.settings import DataSpec
 from netspec.data.source import Source, Split, SplitName
 from netspec.data.sources import make_source
 from netspec.errors import NetspecError
-from netspec.units import many
+from netspec.units import many, percent
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Dataset:
 
     ``classes`` are the names of the training split's classes in the order of their indices; ``type`` is the source's in
     the spec, ``where`` its place, ``notes`` are lines for people on what was found. ``words`` holds what people call
-    classes, by name, where the source says so.
+    classes, by name, where the source says so. ``is_held_out``: the validation split is a part of the training images,
+    see netspec.data.held_out.
     """
 
     type: str
@@ -32,6 +35,7 @@ class Dataset:
     val: Split | None
     notes: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
+    is_held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,49 +49,109 @@ class EvaluationSet:
 def open_dataset(data: DataSpec, seed: int) -> Dataset:
     """List the images to train with, and those to validate with.
 
-    Validation images without classes are left out, with a note, unless the spec names their folder. Raises NetspecError
-    where the source is not as the spec says, for classes without training images, and for validation images of other
-    classes.
+    Validation images without classes are left out, with a note, unless the spec names their folder; where there are
+    none, ``data.split`` holds some out of the training images. Raises NetspecError where the source is not as the spec
+    says, for classes without training images, and for validation images of other classes.
     """
     source = make_source(data, seed)
+    train = _training(source)
+    found = _validation(source, data, train.classes, "the training images")
+    images, val = assign_labels(train, train.classes, ""), found.split
+    told = [*found.notes, *_unused(source, data)] if val else found.notes
+    is_held_out = False
+    if val is None and data.split:
+        images, val, held = _hold_out(images, data, train.classes, source.where)
+        is_held_out, told = val is not None, [*told, *held]
+    listings = [train, found.listing] if found.listing else [train]
+    notes = [_counted(source, images, val, train.classes), *train.notes, *told, *_passed_over_note(listings)]
+    words = source.class_words()
+    return Dataset(source.type, source.where, train.classes, images, val, tuple(notes), words, is_held_out)
+
+
+def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[str]) -> EvaluationSet:
+    """List one split's images for a network of those classes; it may lack some of them.
+
+    Nothing else of the source is looked at, unless ``data.split`` holds images out. Raises NetspecError where there is
+    no such split, and for images of classes that the network does not know.
+    """
+    source = make_source(data, seed)
+    if data.split and _validation(source, data, classes, "the network").split is None:
+        return _open_part(source, data, split, classes)
+    listing = source.list_split(split, alone=not data.split)
+    if listing is None:
+        raise NetspecError(f"{source.where}: no validation images; --split train evaluates the training images")
+    images = assign_labels(listing, classes, "the network")
+    counted = f"{_many_images(images, split)} {_of_what(listing.classes)} from {_from(source)}"
+    told = [*listing.notes, *_missing_note(listing, classes, "the network's"), *_passed_over_note([listing])]
+    return EvaluationSet(images, (counted, *told))
+
+
+def _training(source: Source) -> Listing:
     train = source.list_split("train")
     if train is None:
         raise NetspecError(f"{source.where}: no training images")
     if train.empty:
         hint = "put images there or remove the empty folders"
         raise NetspecError(f"{train.where}: no images in {listed(train.empty)}; {hint}")
-    listings, val, val_notes = [train], None, []
+    return train
+
+
+class _Validation(NamedTuple):
+    """A source's own validation split, if it has one that can be used, and lines for people."""
+
+    split: Split | None
+    listing: Listing | None
+    notes: Sequence[str] = ()
+
+
+def _validation(source: Source, data: DataSpec, classes: Sequence[str], whose: str) -> _Validation:
     try:
         listing = source.list_split("val")
-        if listing is not None:
-            val = assign_labels(listing, train.classes, "the training images")
-            val_notes = [*listing.notes, *_missing_note(listing, train.classes, "the training images'")]
-            listings.append(listing)
+        if listing is None:
+            return _Validation(None, None)
+        split = assign_labels(listing, classes, whose)
     except UnlabelledError as error:
         if data.source.get("val"):  # it is meant to be used
             raise
-        val_notes = [f"no validation: {error}"]
-    images = assign_labels(train, train.classes, "")
-    notes = [_counted(source, images, val, train.classes), *train.notes, *val_notes, *_passed_over_note(listings)]
-    words = source.class_words()
-    return Dataset(source.type, source.where, train.classes, images, val, tuple(notes), words)
+        return _Validation(None, None, [f"no validation: {error}"])
+    return _Validation(split, listing, [*listing.notes, *_missing_note(listing, classes, f"{whose}'")])
 
 
-def open_split(data: DataSpec, seed: int, split: SplitName, classes: Sequence[str]) -> EvaluationSet:
-    """List one split's images for a network of those classes; it may lack some of them.
+def _open_part(source: Source, data: DataSpec, split: SplitName, classes: Sequence[str]) -> EvaluationSet:
+    """The images that a run has held out, or the others, with labels that are indices in the network's classes."""
+    listing = _training(source)
+    every = assign_labels(listing, classes, "the network")
+    train, val, notes = _hold_out(every, data, classes, source.where)
+    images = train if split == "train" else val
+    if images is None:
+        raise NetspecError(f"{source.where}: {notes[0]}; --split train evaluates the training images")
+    counted = f"{_many_images(images, split)} {_of_what(listing.classes)} from {_from(source)}"
+    return EvaluationSet(images, (counted, *notes, *listing.notes, *_passed_over_note([listing])))
 
-    Nothing else of the source is looked at. Raises NetspecError where there is no such split, and for images of classes
-    that the network does not know.
-    """
-    source = make_source(data, seed)
-    listing = source.list_split(split, alone=True)
-    if listing is None:
-        raise NetspecError(f"{source.where}: no validation images; --split train evaluates the training images")
-    images = assign_labels(listing, classes, "the network")
-    kind = "training" if split == "train" else "validation"
-    counted = f"{many(len(images), f'{kind} image')} {_of_what(listing.classes)} from {_from(source)}"
-    told = [*listing.notes, *_missing_note(listing, classes, "the network's"), *_passed_over_note([listing])]
-    return EvaluationSet(images, (counted, *told))
+
+def _hold_out(
+    images: Split, data: DataSpec, classes: Sequence[str], where: str
+) -> tuple[Split, Split | None, list[str]]:
+    """The images to train with, those held out of them, None where no class has two, and lines for people."""
+    assert data.split is not None
+    kept, held = hold_out(images, data.split, data.split_seed)
+    if not len(held):
+        said = "no class has two images" if classes else "there are no two images"
+        return images, None, [f"{said}, so none are held out for validation ({where})"]
+    train, val = images.part(kept), images.part(held)
+    train.where, val.where = images.where, f"{images.where} (held out)"
+    share = percent(data.split, 0 if float(data.split * 100).is_integer() else 1)
+    each = " of each class" if classes else ""
+    notes = [f"no validation images there: {share}{each}, {many(len(val), 'image')}, are held out (data.split)"]
+    missing = sorted(set(train.labels.tolist()) - set(val.labels.tolist()))
+    if missing and classes:
+        names = listed([classes[number] for number in missing])
+        notes.append(f"{many(len(missing), 'class')} with one image, which is trained on, not held out: {names}")
+    return train, val, notes
+
+
+def _unused(source: Source, data: DataSpec) -> list[str]:
+    return [f"data.split holds nothing out: {source.where} has validation images"] if data.split else []
 
 
 def unused_outputs(dataset: Dataset, outputs: int | None) -> str | None:
@@ -109,6 +173,10 @@ def _counted(source: Source, train: Split, val: Split | None, classes: Sequence[
     if source.type == "generated":
         return f"{counts}, drawn by the program; real ones: --data DIR ({LAYOUTS})"
     return f"{counts} from {_from(source)}"
+
+
+def _many_images(images: Split, split: SplitName) -> str:
+    return f"{len(images):,} {'training' if split == 'train' else 'validation'} images"
 
 
 def _from(source: Source) -> str:

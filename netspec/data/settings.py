@@ -17,6 +17,10 @@ class DataSpec:
 
     ``augment`` has the augmentations of training images that are not usual, by name with their attributes: usual is
     ``crop``, None turns it off, and ``mirror`` where that is true. See netspec.data.augment.
+
+    ``split`` is the share of each class that is held out for validation where the source has no validation images, None
+    where nothing is said, and 0 for none; ``split_seed`` decides which images. ``classes`` is how many there are, for
+    layers that follow it, as long as the images have not been looked at.
     """
 
     source: Mapping[str, Any] = field(default_factory=lambda: {"type": "generated"})
@@ -27,6 +31,9 @@ class DataSpec:
     mean: Literal["image", "channel", "none"] = "image"
     scale: float = 1.0
     views: Literal[1, 10] = 1
+    split: float | None = None
+    split_seed: int = 0
+    classes: int | None = None
     workers: int | None = None
 
 

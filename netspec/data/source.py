@@ -117,6 +117,7 @@ class Part(Split):
 
     def __init__(self, split: Split, indices: NDArray[np.int64]) -> None:
         self.labels, self.where = split.labels[indices], split.where
+        self.mean_images, self.arrays = split.mean_images, split.arrays
         self._split, self._indices = split, indices
 
     def name(self, i: int) -> str:
@@ -144,6 +145,10 @@ class Part(Split):
     def of_input(self, name: str) -> Part:
         """The same examples for that input."""
         return Part(self._split.of_input(name), self._indices)
+
+    def values(self, name: str, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The numbers of the same examples."""
+        return self._split.values(name, self._indices[indices])
 
 
 class Source(ABC):

@@ -16,10 +16,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from netspec._types import Prediction
 from netspec.evaluation.evaluation_result import Evaluation
 from netspec.evaluation.image_results import ImageResults
 from netspec.evaluation.number_results import NumberResults
@@ -43,6 +44,19 @@ def write_predictions(path: Path, done: Evaluation) -> None:
         _write_parquet(path, done, results)
     else:
         write_whole(path, _csv(done, results))
+
+
+def predictions_csv(predictions: Sequence[Prediction]) -> str:
+    """What was seen in single images: ``image``, ``class_1``, ``probability_1`` ... and ``error``, a row an image."""
+    places = range(max((len(one.top) for one in predictions), default=0))
+    named = [name for place in places for name in (f"class_{place + 1}", f"probability_{place + 1}")]
+    rows = [[one.path, *_cells(one, len(places)), one.error or ""] for one in predictions]
+    return _lines([["image", *named, "error"], *rows]).decode()
+
+
+def _cells(prediction: Prediction, places: int) -> list[Any]:
+    seen = [cell for pair in prediction.top for cell in pair]
+    return seen + [""] * (2 * places - len(seen))
 
 
 def _columns(done: Evaluation, results: Results, some: slice) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from netspec.contract.attrs import Attr, filled
 from netspec.report.run_labels import Tell
@@ -18,13 +18,14 @@ class Kind(ABC):
     """A picture: ``read`` collects plain data from runs, ``draw`` draws it and reads nothing more.
 
     The class's docstring is its help, ``attrs`` declares its settings, which are options of the command. ``takes``
-    names what it shows, of which ``most`` bounds the number.
+    names what it shows, of which ``most`` bounds the number; ``of_folder`` which runs a folder of them stands for.
     """
 
     type: ClassVar[str]
     attrs: ClassVar[Mapping[str, Attr]] = {}
     takes: ClassVar[str] = "RUN"
     most: ClassVar[int | None] = None
+    of_folder: ClassVar[Literal["all", "newest"]] = "all"
     examples: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -77,16 +77,8 @@ def listener(tell: Tell) -> Listener:
 
 
 def spec_at(path: Path, tell: Tell) -> Spec:
-    """The spec of a run's folder, or of a file or a shipped name. Raises NetspecError, SpecError."""
-    from netspec.rundir.directory import START
-    from netspec.runners.recorded_plugins import load_again
-    from netspec.runners.training.checkpoint import record_from
-    from netspec.spec import from_canonical, load
+    """The spec of a run, of a checkpoint, or of a file or a shipped name. Raises NetspecError, SpecError."""
+    from netspec.runners.recorded_spec import is_recorded, recorded_spec
+    from netspec.spec import load
 
-    if not path.is_dir():
-        return load(str(path))
-    record = record_from(path / START)
-    loaded = load_again(record.plugins, (), path)
-    for line in (*loaded.notes, *(f"changed: {change}" for change in loaded.changes)):
-        tell(line)
-    return from_canonical(record.spec, str(path))
+    return recorded_spec(path, listener(tell)) if is_recorded(path) else load(str(path))

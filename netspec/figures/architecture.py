@@ -29,6 +29,7 @@ class Architecture(Kind):
     }
     takes = "SPEC|RUN"
     most = 1
+    of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure architecture alexnet -o figure2.pdf",
         "netspec figure architecture runs/quickstart/2026-01-31_12-00-00 -o net.png",

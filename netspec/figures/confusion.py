@@ -52,6 +52,7 @@ class ConfusionMatrix(Kind):
     with the rest in one column, so that rows are complete.
     """
 
+    of_folder = "newest"
     attrs: ClassVar = {
         "classes": integer("Classes shown at most.", default=30, minimum=2, maximum=100),
         "views": choice("1", "10", description="Views of each image that are averaged.", default="1"),

@@ -92,6 +92,7 @@ class MemoryMap(Kind):
     }
     takes = "SPEC|RUN"
     most = 1
+    of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure memory alexnet -o memory.pdf",
         "netspec figure memory alexnet --devices cuda:0,cuda:1 --phase predict --batch 1 -o predict.svg",

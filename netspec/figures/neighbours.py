@@ -66,6 +66,7 @@ class NeighbourPictures(Kind):
         **{name: schema for name, schema in IMAGES.items() if name != "split"},
     }
     most = 1
+    of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure neighbours runs/quickstart/2026-01-31_12-00-00 -o figure4.png",
         "netspec figure neighbours RUN --data imagenet/ --among 50000 -o neighbours.pdf",

@@ -86,6 +86,7 @@ class Timeline(Kind):
     }
     takes = "SPEC|RUN|TRACE"
     most = 1
+    of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure timeline quickstart -o timeline.svg",
         "netspec figure timeline trace.json --iteration 5 -o timeline.pdf",

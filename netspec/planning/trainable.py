@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from netspec.contract.kernel import PHASES
 from netspec.data.augment import tint_of
+from netspec.data.held_out import held_count
 from netspec.data.settings import More
 from netspec.data.source import ArrayKind
 from netspec.data.sources import source_types
@@ -74,7 +75,8 @@ def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[P
         yield Problem(_mark(spec, "train.batch"), message, "lower train.batch")
     if outputs is not None and images.classes > outputs:
         message = f"the data has {many(images.classes, 'class')}, but the network has {many(outputs, 'output')}"
-        remedy = f"give its last layer {many(images.classes, 'unit')}, or leave classes out of {images.where}"
+        more = f"give its last layer 'units: classes', or {images.classes:,}"
+        remedy = f"{more}; or leave classes out of {images.where}"
         yield Problem(_mark(spec, "data.source"), message, remedy)
     yield from _sequences(spec)
     kind = spec.train.schedule["type"]
@@ -97,7 +99,17 @@ def _sequences(spec: Spec) -> Iterator[Problem]:
 def drawn_images(spec: Spec) -> Images | None:
     """The images of a source that draws them; None where they must be looked for."""
     counts = source_types()[spec.data.source["type"]].counts(spec.data.source)
-    return None if counts is None else Images(*counts, spec.data.source["type"], numbers=_numbers(spec))
+    if counts is None:
+        return None
+    images, validation, classes = counts
+    held = 0 if validation or not spec.data.split else _held(images, classes, spec.data.split)
+    return Images(images - held, validation + held, classes, spec.data.source["type"], numbers=_numbers(spec))
+
+
+def _held(images: int, classes: int, share: float) -> int:
+    """How many images ``data.split`` holds out where the classes come in turn."""
+    each, more = divmod(images, classes or 1)
+    return more * held_count(each + 1, share) + ((classes or 1) - more) * held_count(each, share)
 
 
 def count_outputs(plan: Plan) -> int | None:

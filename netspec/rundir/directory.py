@@ -8,6 +8,7 @@
     start.json            what a run without a checkpoint starts again from
     broken-images.txt     images that could not be read, where there are any
     plugins/              copies of the plugin files that the run was started with, where there are any
+    tags.json             tags and a note, where it was given any
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from netspec.machine.atomic_files import remove_unfinished, told, write_text
 from netspec.machine.cleanup import close_after, on_error, on_exit
+from netspec.rundir.differences import read_asked
 from netspec.rundir.json_lines import Faults, Lines, numbered, parsed
 from netspec.rundir.lock import Lock, is_locked
 from netspec.rundir.metrics import FILE as METRICS
 from netspec.rundir.metrics import Metrics, is_time, read_metrics
+from netspec.rundir.run_files import Damaged
+from netspec.rundir.tags import Tags, read_tags
 
 CHECKPOINTS, HISTORY, LOG = "checkpoints", "history.jsonl", "log.txt"
 BROKEN = "broken-images.txt"
@@ -116,7 +120,21 @@ def _make_new(parent: Path, stamp: str) -> Path:
 def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
     """The run directories under ``out``, of one spec's name or of all; the one that began last comes first."""
     pattern = glob.escape(name) if name else "*"
-    found = [path.parent for path in Path(out).glob(f"{pattern}/*/{RESOLVED}")]
+    return _newest_first(path.parent for path in Path(out).glob(f"{pattern}/*/{RESOLVED}"))
+
+
+def runs_at(place: str | Path) -> list[Path]:
+    """The run directories that a path stands for, the one that began last first.
+
+    That is itself, or those that lie in it, or in folders in it, as in ``OUT`` and in ``OUT/<name>``.
+    """
+    place = Path(place)
+    if os.path.lexists(place / RESOLVED):
+        return [place]
+    return _newest_first(path.parent for depth in ("*", "*/*") for path in place.glob(f"{depth}/{RESOLVED}"))
+
+
+def _newest_first(found: Iterable[Path]) -> list[Path]:
     return sorted(found, key=lambda path: (began(path), path.name, str(path)), reverse=True)
 
 
@@ -140,12 +158,22 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry is not None]
 
 
+def changed_later(folder: str | Path) -> dict[str, Any]:
+    """Values of its spec that resumptions of a run changed, by path, in the order in which they were first changed."""
+    found: dict[str, Any] = {}
+    for entry in read_history(folder):
+        changed = entry.get("changed") if entry.get("what") == "resume" else None
+        found |= changed if isinstance(changed, dict) else {}
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One line of the list of runs: ``best`` validation errors by name, or the loss, ``nbytes`` on disk, ``seconds``
     at work.
 
-    ``faults`` says, in a line each, what in its files is not what a run writes.
+    ``changed`` has the values that the command line changed of its spec, by path, but for the ``seed``. ``faults``
+    says, in a line each, what in its files is not what a run writes.
     """
 
     folder: Path
@@ -159,11 +187,27 @@ class RunSummary:
     started: float
     seconds: float
     faults: tuple[str, ...] = ()
+    seed: int | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+def described(folder: Path) -> RunSummary:
+    """The summary of a run with what it was asked for, its tags and its note."""
+    made, asked, tags = summary(folder), read_asked(folder / START, changed_later(folder)), Tags()
+    faults = [*made.faults, *asked.faults]
+    try:
+        tags = read_tags(folder)
+    except Damaged as error:
+        faults.append(str(error))
+    more = replace(made, seed=asked.seed, changed=asked.changed, tags=tags.tags, note=tags.note)
+    return replace(more, faults=tuple(faults))
 
 
 def runs(out: str | Path = "runs") -> list[RunSummary]:
     """All runs under ``out``; the one that began last comes first."""
-    return [summary(folder) for folder in run_folders(out)]
+    return [described(folder) for folder in run_folders(out)]
 
 
 def summary(folder: str | Path) -> RunSummary:
@@ -176,7 +220,7 @@ def summarise(folder: Path, metrics: Metrics) -> RunSummary:
     epochs = [line["epoch"] for line in (*metrics.evaluations, *metrics.finishes)]
     return RunSummary(
         folder=folder,
-        name=folder.parent.name,
+        name=folder.absolute().parent.name,
         status=_status(folder, metrics),
         iteration=metrics.iteration,
         total_iterations=metrics.starts[-1].get("total_iterations", 0) if metrics.starts else 0,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from netspec.errors import Mark
 from netspec.registry import layer_types
+from netspec.spec.class_counts import ASSUMED, counted, stated_count
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
@@ -41,12 +42,13 @@ def build(root: Map, name: str, report: Report) -> Spec:
     layers = reader.read_all(listed) if listed else ()
     if layers:
         check_patterns(train, layers, train_marks, report)
+    classes = stated_count(data) or ASSUMED
     marks = {key: entry.mark for key, entry in root.entries.items()}
     spec = Spec(
         name=read_name(root, name, report),
         devices=devices or (),
         inputs=inputs,
-        layers=layers,
+        layers=tuple(counted(layer, classes) for layer in layers),
         train=train,
         data=data,
         mark=root.mark,

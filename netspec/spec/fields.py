@@ -9,6 +9,7 @@ from netspec.contract import attrs as declared
 from netspec.contract.attrs import Attr, filled
 from netspec.contract.values import FLOAT32_MAX, fits, settle
 from netspec.errors import Mark
+from netspec.spec.class_counts import WORD, may_follow
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
 from netspec.spec.wording import describe, did_you_mean, meant, nearest, show
@@ -80,6 +81,8 @@ class Fields:
             parts = self.parts(node, schema, name)
             return {} if parts is None else {key: parts}
         data = plain(node)
+        if may_follow(schema) and data == WORD:
+            return {key: data}
         if fits(schema, data) or (data is None and is_optional(schema)):
             return {key: settle(schema, data)}
         if isinstance(node, Scalar) and "enum" in schema:
@@ -198,6 +201,8 @@ def _wanted(schema: Attr, data: Any) -> str:
 
 
 def _hint(schema: Attr, node: Node) -> str | None:
+    if may_follow(schema) and isinstance(node, Scalar) and isinstance(node.value, str):
+        return did_you_mean(node.value, [WORD])
     if (
         isinstance(node, Scalar)
         and schema.get("type") == "boolean"

@@ -22,16 +22,15 @@ def find(name: str, folder: Path = Path()) -> Path:
 
     Raises NetspecError with one line where there is none.
     """
-    path = folder / name
-    if _exists(path):
+    path, known = folder / name, shipped()
+    if _exists(path) and not (name in known and path.is_dir()):
         return path
-    known = shipped()
     stem = name.removesuffix(".yaml")
     if stem in known:
         return _nearer(known[stem])
     here = [file.name for file in sorted(path.parent.glob("*.yaml"))] if _exists(path.parent) else []
     guess = did_you_mean(Path(name).name, [*here, *known])
-    remedy = f" ({guess})" if guess else f" (shipped specs: {', '.join(known)})" if known else ""
+    remedy = f" ({guess})" if guess else " (netspec specs lists the shipped ones)"
     raise NetspecError(f"{name!r}: no such file{remedy}" if not name.isprintable() else f"{path}: no such file{remedy}")
 
 

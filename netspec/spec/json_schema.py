@@ -15,6 +15,7 @@ from netspec.registry import augmentation_types, layer_types
 from netspec.schedules import schedule_types
 from netspec.spec.augment_section import OFF, ON
 from netspec.spec.build import KEYS, VERSION
+from netspec.spec.class_counts import WORD, may_follow
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, attributes_of
@@ -83,6 +84,8 @@ def _fragment(schema: Mapping[str, Any]) -> Schema:
     if schema.get("x-netspec") == "initialiser":
         kept = {key: value for key, value in schema.items() if key in ("default", "description")}
         return {"$ref": "#/$defs/initialiser", **kept}
+    if may_follow(schema):
+        return {"anyOf": [dict(schema), {"const": WORD}]}
     if is_optional(schema):
         return {"anyOf": [dict(schema), {"type": "null"}]}
     return dict(schema)

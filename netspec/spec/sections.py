@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, number
+from netspec.contract.values import fits
 from netspec.data.sources import source_types
 from netspec.errors import Mark
 from netspec.spec.augment_section import read_augment
@@ -15,6 +16,7 @@ from netspec.spec.layer_section import check_name
 from netspec.spec.nodes import Entry, Map, Node, Scalar
 from netspec.spec.problems import Report
 from netspec.spec.types import DataSpec, InputSpec
+from netspec.spec.wording import describe
 
 _data = DataSpec()
 
@@ -37,6 +39,12 @@ DATA: Attrs = {
     "scale": number("Factor after the mean is subtracted.", default=_data.scale),
     "views": {"type": "integer", "enum": [1, 10], "default": _data.views,
               "description": "Crops an image is evaluated on: the centre, or the paper's ten."},
+    "split": number("Share of each class that is held out where the source has no validation images; 0: none. null: "
+                    "none, but a tenth with --data.", default=None, minimum=0, below=1),
+    "split_seed": integer("Decides which images are held out; train.seed does not.", default=_data.split_seed,
+                          minimum=0),
+    "classes": integer("How many there are, for layers with 'units: classes', until the images are looked at.",
+                       default=None, minimum=1),
     "workers": integer("Processes that decode; null: by the number of cores.", default=None, minimum=0),
 }  # fmt: skip
 
@@ -65,7 +73,24 @@ def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
     values = fields.read(node.without("source", "augment"), DATA, "data")
     values["augment"], values["mirror"] = read_augment(node, values.get("mirror", _data.mirror), fields)
     values["source"] = _typed(node.get("source"), source_types(), "source", _data.source, fields, "data")
+    _tell_source(values, fields)
     return DataSpec(**values), fields.marks
+
+
+def _tell_source(values: dict[str, Any], fields: Fields) -> None:
+    """Let a source that draws its images draw as many classes as ``data.classes`` says, unless it says it itself."""
+    classes, source = values.get("classes"), values["source"]
+    cls = source_types().get(source.get("type", ""))
+    if classes is None or cls is None or "classes" not in cls.attrs:
+        return
+    values["classes"] = None
+    mark, kind = fields.marks["data.classes"], source["type"]
+    if not fits(schema := cls.attrs["classes"], classes):
+        fields.note(mark, f"'{kind}' has {describe(schema)} of classes, got {classes:,}")
+    elif "data.source.classes" not in fields.marks:
+        values["source"] = {**source, "classes": classes}
+    elif source.get("classes") != classes:
+        fields.note(mark, f"'data.classes' is {classes:,}, but '{kind}' draws {source.get('classes')}", "say it once")
 
 
 def expand_source(root: Map) -> Map:

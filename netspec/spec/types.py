@@ -49,7 +49,10 @@ class Multiplier:
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """One layer: type, devices in order, connections and attributes (defaults filled in)."""
+    """One layer: type, devices in order, connections and attributes (defaults filled in).
+
+    ``of_classes`` names the attributes for which the spec says ``classes``: they follow the data.
+    """
 
     name: str
     type: str
@@ -62,6 +65,7 @@ class LayerSpec:
     param_multipliers: Mapping[str, Multiplier]
     mark: Mark = field(compare=False)
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
+    of_classes: tuple[str, ...] = ()
 
     def mark_of(self, key: str) -> Mark:
         """Where the key was written, or the layer itself where it was not."""

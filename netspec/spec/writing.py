@@ -8,6 +8,7 @@ from typing import Any
 
 from netspec.errors import Mark
 from netspec.spec.build import VERSION, build, check_version
+from netspec.spec.class_counts import WORD
 from netspec.spec.nodes import Map, from_plain
 from netspec.spec.overrides import FILE as SET
 from netspec.spec.problems import Report
@@ -16,6 +17,7 @@ from netspec.spec.types import Connection, DataSpec, LayerSpec, Multiplier, Spec
 
 _COMMENT_COLUMN = 52
 _DEFAULT = "default"
+_DATA = DataSpec()
 
 
 def canonical(spec: Spec) -> dict[str, Any]:
@@ -55,10 +57,14 @@ def resolved(spec: Spec) -> str:
     return "\n".join(lines) + "\n"
 
 
+_LATER = ("augment", "split", "split_seed", "classes")
+"""Keys of ``data`` that version 0.1 does not have: not written where nothing is said, so that its runs go on."""
+
+
 def _data(data: DataSpec) -> dict[str, Any]:
-    """Without ``augment`` where nothing is said there: so the runs of version 0.1, which has no such key, go on."""
     written: dict[str, Any] = _lists(asdict(data))
-    return written if written["augment"] else {key: value for key, value in written.items() if key != "augment"}
+    unsaid = [key for key in _LATER if getattr(data, key) == getattr(_DATA, key)]
+    return {key: value for key, value in written.items() if key not in unsaid}
 
 
 def _layer(layer: LayerSpec) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _layer(layer: LayerSpec) -> dict[str, Any]:
         data |= _multiplier(layer.multiplier)
     if layer.param_multipliers:
         data["params"] = {name: _multiplier(factors) for name, factors in layer.param_multipliers.items()}
-    return {**data, **_lists(layer.attrs)}
+    return {**data, **_lists(layer.attrs), **dict.fromkeys(layer.of_classes, WORD)}
 
 
 def _connection(connection: Connection) -> str | dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netspec._types import RunResult
-from netspec.data.dataset import open_dataset, unused_outputs
+from netspec.data.dataset import Dataset, unused_outputs
 from netspec.data.mean import image_constants
 from netspec.data.pipeline import Pipeline
 from netspec.data.workers.pool import workers_note
@@ -28,11 +28,13 @@ from netspec.planning import build, check
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
 from netspec.rundir.directory import MEAN, START, RunDirectory
+from netspec.rundir.tags import checked, tag
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import keep_copies, load_again, used_by
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors, record_text, write
+from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.init_from import Start, read_start
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import State
@@ -57,6 +59,7 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         trace = Trace() if request.trace else None
         if request.tensorboard:
             check_installed()
+        checked(request.tags, request.note)
         run = _open(request, journal, stack, trace)
         if request.tensorboard:
             board = TensorBoard(run.folder.path, run.state.iteration)
@@ -78,10 +81,16 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     check_binding(spec, request.binding.names, request.binding.runner)
     for note in check(spec):
         journal.note(note)
+    with task("opening the images"):
+        opened = open_images(spec, own=request.data is not None and origin is None)
+    for note in opened.notes:
+        journal.note(note)
+    spec = opened.spec
+    settled = replace(settled, spec=spec)
     start = read_start(spec) if origin is None else None
     for note in start.notes if start else ():
         journal.note(note)
-    data = open_data(spec, request.workers, journal, origin)
+    data = open_data(spec, opened.source, request.workers, journal, origin)
     stack.enter_context(on_exit(data.close))
     session = stack.enter_context(_open_session(spec, request, trace))
     started = start.record if start else origin.record.init_from if origin else {}
@@ -98,6 +107,8 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
         _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
         journal.keep_in(folder)
     _record_start(folder, settled, origin, session, made_by, journal)
+    if request.tags or request.note is not None:
+        tag(folder.path, request.tags, note=request.note)
     saver = Saver(folder.checkpoints, session.store, trace=trace)
     return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
 
@@ -118,12 +129,12 @@ def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origi
     return origin, folder
 
 
-def open_data(spec: Spec, workers: int | None, journal: Journal, origin: Origin | None) -> Data:
-    """Open the images and check that they suit the network and, in a resumed run, are the same."""
-    with task("opening the images"):
-        source, outputs = open_dataset(spec.data, spec.train.seed), count_outputs(build(spec, "predict", 1))
-    for note in (*source.notes, workers_note(spec.data.workers if workers is None else workers)):
-        journal.note(note)
+def open_data(
+    spec: Spec, source: Dataset, workers: int | None, journal: Journal, origin: Origin | None
+) -> Data:
+    """Check that the images suit the network and, in a resumed run, are the same, and have them read."""
+    outputs = count_outputs(build(spec, "predict", 1))
+    journal.note(workers_note(spec.data.workers if workers is None else workers))
     found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)
     found = found._replace(arrays=source.train.arrays, numbers=source.train.number_count)
     problems = list(problems_with(spec, found, outputs))
@@ -254,7 +265,8 @@ def _record_start(
     if origin is None:
         folder.record("start", **start)
     else:
-        folder.record("resume", **start, checkpoint=str(origin.path), changes=list(settled.changes))
+        changed = {"changes": list(settled.changes), "changed": settled.changed}
+        folder.record("resume", **start, checkpoint=str(origin.path), **changed)
 
 
 def _write_trace(trace: Trace, path: Path, journal: Journal) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from netspec._types import Binding
 from netspec.data.layout import source_from_path, table_at
 from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, SpecError
+from netspec.rundir.differences import differences
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.resume import Origin
 from netspec.spec import canonical, files, from_canonical, load, loading, loads, resolved
+from netspec.spec.class_counts import settled
 from netspec.spec.fields import complete
 from netspec.spec.types import InitSpec, Spec
 
@@ -38,19 +40,23 @@ class Request:
     tensorboard: bool
     checkpoint_every: float
     init_from: str | Path | None = None
+    tags: Sequence[str] = ()
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The spec to train, what is recorded of it, and what differs from a resumed run.
 
-    ``given`` is the spec without the command line's changes, in canonical form; ``text`` as it was written.
+    ``given`` is the spec without the command line's changes, in canonical form; ``text`` as it was written. ``changed``
+    has the values of the spec that differ from the resumed run's, by path, ``changes`` these and others for people.
     """
 
     spec: Spec
     given: Mapping[str, Any]
     text: str
     changes: Sequence[str] = ()
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_cut_short(self) -> bool:
@@ -72,10 +78,12 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]
     spec = with_start(with_data(loads(resolved(run), RUN_FILE, sets), request.data), request.init_from)
-    differences = resume.differences(record.spec, canonical(spec))
-    resume.refuse(differences, "what is asked differs from the run")
+    new = canonical(spec)
+    changed = differences(record.spec, new)
+    resume.refuse(changed, "what is asked differs from the run")
     resume.check_batch(record, spec.train.batch)
-    return Settled(spec, given, _text(request.spec, run), (*changes, *resume.shown(differences)))
+    told = (*changes, *resume.shown(changed))
+    return Settled(spec, given, _text(request.spec, run), told, resume.values(changed, new))
 
 
 def _lifted_limit(record: Record, given: Mapping[str, Any], sets: Sequence[str]) -> list[str]:
@@ -107,11 +115,15 @@ def name_of(spec: Spec | str | Path, sets: Sequence[str] = ()) -> str:
 
 
 def _given(spec: Spec | str | Path, sets: Sequence[str]) -> Mapping[str, Any]:
-    """The spec without changes, in canonical form; with them where it does not hold without."""
+    """The spec without changes, in canonical form; with them where it does not hold without.
+
+    Its layers have as many classes as it states by itself, whatever images it is run on.
+    """
     try:
-        return canonical(load_spec(spec))
+        return canonical(settled(load_spec(spec)))
     except SpecError:
-        return canonical(load_spec(spec, [text for text in sets if _path_of(text) != "train.iterations"]))
+        others = [text for text in sets if _path_of(text) != "train.iterations"]
+        return canonical(settled(load_spec(spec, others)))
 
 
 def _path_of(assignment: str) -> str:
@@ -128,7 +140,8 @@ def with_data(spec: Spec, data: str | Path | None, evaluated: bool = False) -> S
         return spec
     numbers = source_types()[spec.data.source["type"]].numbers is not None
     found = (table_at(data) if numbers else None) or source_from_path(data, evaluated)
-    return replace(spec, data=replace(spec.data, source=complete(found, source_types())))
+    split = None if evaluated else spec.data.split
+    return replace(spec, data=replace(spec.data, source=complete(found, source_types()), split=split))
 
 
 def with_start(spec: Spec, path: str | Path | None) -> Spec:

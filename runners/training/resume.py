@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
 from netspec.errors import NetspecError, SpecError
+from netspec.rundir.differences import changes, differences
 from netspec.rundir.directory import CHECKPOINTS, START, run_folders
 from netspec.rundir.run_files import Damaged
 from netspec.runners.training import checkpoint, saver
@@ -109,37 +110,17 @@ def _check_specs(found: Checkpoint) -> None:
             raise Damaged(found.path, f"its spec is none: {error.problems[0].message}") from error
 
 
-def differences(old: Canonical, new: Canonical) -> dict[str, tuple[Any, Any]]:
-    """What differs between two canonical specs: path -> (old value, new value); None where there is none."""
-    return _changed(_by_name(old), _by_name(new))
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    before, after = dict(_flat(old)), dict(_flat(new))
-    paths = sorted(before.keys() | after.keys())
-    return {path: (before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)}
-
-
-def _by_name(spec: Canonical) -> dict[str, Any]:
-    layers = spec["layers"]
-    named = {layer["name"]: layer for layer in layers}
-    return {**spec, "layers": {**named, "(order)": [layer["name"] for layer in layers]}}
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, Mapping) or not value:
-        yield path, value
-        return
-    for key, item in value.items():
-        yield from _flat(item, f"{path}.{key}" if path else str(key))
-
-
 def edited(record: Record, given: Canonical) -> list[str]:
     """``--set`` texts for what has been edited in the spec file since. Raises NetspecError for what must not be."""
     changed = differences(record.given, given)
     refuse(changed, "the spec file differs from the run's")
-    paths = dict.fromkeys(_whole(path) for path in changed if _below(path, _TAKEN))
-    return [f"{path}={json.dumps(_at(given, path))}" for path in paths]
+    taken = values([path for path in changed if _below(path, _TAKEN)], given)
+    return [f"{path}={json.dumps(value)}" for path, value in taken.items()]
+
+
+def values(paths: Iterable[str], spec: Canonical) -> dict[str, Any]:
+    """The values that a spec has at these paths, by what can be set there."""
+    return {path: _at(spec, path) for path in dict.fromkeys(map(_whole, paths))}
 
 
 def _whole(path: str) -> str:
@@ -179,7 +160,7 @@ def _short(value: Any) -> str:
 
 def other_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """A line where other machine code computes than before, see netspec.machine.environment.code_choices."""
-    changed = _changed(old, new) if old else {}  # version 0.1 recorded nothing
+    changed = changes(old, new) if old else {}  # version 0.1 recorded nothing
     return [f"other machine code than before ({'; '.join(shown(changed))}): numbers may differ"] if changed else []
 
 
@@ -223,9 +204,14 @@ def _numbers_print(split: Split) -> dict[str, int]:
     return {"numbers": zlib.crc32(b"".join(split.values(name, some).tobytes() for name in names))}
 
 
+def is_recorded(record: Record, name: str, split: Split) -> bool:
+    """Whether a split is, as far as its fingerprint tells, the one that the run has had."""
+    return name in record.data and not changes(record.data[name], _split_print(split))
+
+
 def check_data(record: Record, found: Mapping[str, Any], source: Dataset) -> None:
     """Raise NetspecError where the images are not those that the run has been trained on."""
-    wrong = _other_classes(record.classes, source) + shown(_changed(record.data, found))
+    wrong = _other_classes(record.classes, source) + shown(changes(record.data, found))
     if wrong:
         raise NetspecError(
             f"cannot go on with the run: the images in {source.where} are not the run's:\n  " + "\n  ".join(wrong)

@@ -76,8 +76,8 @@ def test_a_contact_sheet_shows_the_crops_of_training_in_their_order(tmp_path: Pa
     spec.write_text(MINI.replace("scale: 0.01", "scale: 0.01, resize: 12, mirror: true"))
     out = tmp_path / "sheet.png"
     said = netspec("data", "show", spec, "--data", source, "-o", out, "--images", 10, "--epoch", 2)
-    assert said.code == 0 and f"{out}: 10 of 36 images" in said.out
-    described = with_data(load_spec(spec), source)
+    assert said.code == 0 and f"{out}: 10 of 33 images" in said.out  # a tenth is held out
+    described = with_data(load_spec(spec, "data.split=0.1"), source)
     train = open_dataset(described.data, described.train.seed).train
     with Pipeline(train, described.data, "train", 10, (8, 8, 3), described.train.seed, 0) as pipeline:
         crops = next(pipeline.epoch(1)).image.copy()
@@ -93,7 +93,7 @@ def test_a_contact_sheet_shows_the_crops_of_training_in_their_order(tmp_path: Pa
     within = altered[6 : 6 + 96 : 12, 6 : 6 + 96 : 12][(crops[0] > 80).all(axis=2) & (crops[0] < 170).all(axis=2)]
     assert np.abs(within).max() > 0  # and one shift for the whole image, but for rounding
     assert (within.max(axis=0) - within.min(axis=0)).max() <= 1
-    other = netspec("data", "show", spec, "--data", source, "--split", "val")
+    other = netspec("data", "show", spec, "--data", source, "--split", "val", "--set", "data.split=0")
     assert other.code == 1 and "no validation images" in other.err
 
 

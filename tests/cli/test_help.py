@@ -6,7 +6,7 @@ import pytest
 from cli_tools import ROOT, imported_by, netspec, process
 
 import netspec as package
-from netspec.cli._main import COMMANDS
+from netspec.cli._main import COMMANDS, MEANT
 
 HEAVY = {"numpy", "numba", "llvmlite", "PIL", "torch"}
 NAMES = [name for section in COMMANDS.values() for name in section]
@@ -38,12 +38,14 @@ def test_help_of_a_command(name):
     assert said.code == 0
     assert said.out.startswith(f"Usage: netspec {name}")
     assert "Examples:" in said.out or name in ("devices", "doctor")
+    assert netspec("help", name) == said
 
 
 @pytest.mark.parametrize("name", ["show", "check"])
 def test_help_of_layer_commands(name):
     said = netspec("layers", name, "--help")
     assert said.code == 0 and "Examples:" in said.out
+    assert netspec("help", "layers", name) == said
 
 
 def test_help_of_all_commands_imports_nothing_heavy():
@@ -83,3 +85,41 @@ def test_a_misspelt_command_is_guessed():
 def test_no_command_shows_the_help():
     said = process()
     assert said.code == 2 and "First steps:" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("word", "command"),
+    [("train", "run"), ("evaluate", "eval"), ("classify", "predict"), ("plot", "curves"), ("ls", "runs")],
+)
+def test_what_other_programs_call_a_command(word, command):
+    for args in ([word, "x"], [word.upper()], ["help", word]):
+        said = netspec(*args)
+        assert said.code == 2 and f"(did you mean '{command}'?)" in said.err, said
+
+
+def test_words_for_commands_are_no_commands_and_lead_to_some():
+    assert not set(MEANT) & set(NAMES)
+    planned = {"new"}  # suggested as soon as it is there
+    for word, way in MEANT.items():
+        assert way.split()[0] in {*NAMES, *planned, "--version"}
+        guess = re.search(r"did you mean '(.+?)'", netspec(word).err)
+        assert (guess[1] if guess else None) == (None if way in planned - set(NAMES) else way), word
+
+
+@pytest.mark.parametrize("word", ["compile", "evaluator", "remove", "x", "", "trace", "repeat"])
+def test_a_word_that_is_near_to_nothing_is_not_guessed(word):
+    said = netspec(word)
+    assert said.code == 2 and f"no such command '{word}' (netspec help lists them)" in said.err
+
+
+@pytest.mark.parametrize(("word", "command"), [("ifno", "info"), ("validat", "validate"), ("alidate", "validate")])
+def test_a_slip_of_the_keys_is_guessed(word, command):
+    assert f"(did you mean '{command}'?)" in netspec(word).err
+
+
+def test_help_is_that_of_the_list_and_of_commands_of_commands():
+    assert netspec("help") == netspec("--help")
+    assert netspec("help", "figure", "filters") == netspec("figure", "filters", "--help")
+    assert "(netspec help layers lists them)" in netspec("help", "layers", "zzz").err
+    said = netspec("help", "run", "more")
+    assert said.code == 2 and "netspec run has no commands of its own" in said.err

@@ -22,7 +22,7 @@ def runs(tmp_path, monkeypatch):
 def test_runs_newest_first(runs):
     rows = [line for line in netspec("runs").out.splitlines() if line.startswith(" runs/")]
     assert [row.split()[0] for row in rows] == runs[::-1]
-    assert "finished" in rows[0] and "100/100" in rows[0] and "top-1 " in rows[0]
+    assert "finished" in rows[0] and "100/100" in rows[0] and "12.4 %" in rows[0]
 
 
 def test_the_time_between_an_end_and_a_resumption_is_not_counted(runs):
@@ -36,7 +36,7 @@ def test_the_time_between_an_end_and_a_resumption_is_not_counted(runs):
 
 def test_no_runs_is_said(tmp_path):
     assert netspec("runs", "--out", tmp_path / "none").out.startswith("no runs in ")
-    assert netspec("runs", "other").out == "no runs of other in runs\n"
+    assert netspec("runs", "other").out == "no runs of other in runs (there are runs of mini)\n"
     assert json.loads(netspec("runs", "--out", "none", "--json").out) == []
 
 

@@ -1,9 +1,7 @@
 """Tables on terminals of any width: nothing that is shown is cut, what is left out is named."""
 
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
 from collections import Counter
@@ -12,42 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT
+from terminals import cli, on_a_terminal
 
 from netspec.report.tables import table
 
-fcntl = pytest.importorskip("fcntl", reason="terminals of a width are Unix's")
-termios = pytest.importorskip("termios", reason="terminals of a width are Unix's")
-
 WORDS = st.text("abcdefgh/0123456789._é字", max_size=30)
-
-
-def on_a_terminal(columns: int, code: str, **variables: str) -> tuple[int, str]:
-    """Exit code and output of a Python text in a terminal of a width."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    unset = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-    inherited = {name: value for name, value in os.environ.items() if name not in unset}
-    environment = {**inherited, "TERM": "xterm", "PYTHONPATH": str(ROOT), **variables}
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            said += piece
-    os.close(ours)
-    return process.returncode, said.decode().replace("\r\n", "\n")
-
-
-def cli(columns: int, *words: str, **variables: str) -> tuple[int, str]:
-    """The same of a netspec command."""
-    code = f"import sys; sys.argv[1:] = {words!r}\nfrom netspec.cli import main\nmain()"
-    return on_a_terminal(columns, code, **variables)
 
 
 @pytest.mark.parametrize("columns", [200, 80, 60, 30])

@@ -20,7 +20,7 @@ from run_damage import damage
 
 FILES = [
     *("spec.yaml", "spec.resolved.yaml", "environment.json", "classes.txt", "mean.npy", "start.json", "metrics.jsonl"),
-    *("log.txt", "history.jsonl", "lock", "checkpoints/iteration-00000006.safetensors"),
+    *("log.txt", "history.jsonl", "lock", "tags.json", "checkpoints/iteration-00000006.safetensors"),
     *["checkpoints/iteration-00000012.safetensors"] * 3,
 ]
 BINDING = ("--devices", "cpu:0,cpu:1")
@@ -34,7 +34,7 @@ def whole(tmp_path_factory) -> Path:
     """A run of two checkpoints."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "mini.yaml").write_text(MINI)
-    said = netspec("run", folder / "mini.yaml", "--workers", 0, "--out", folder / "runs", *BINDING)
+    said = netspec("run", folder / "mini.yaml", "--workers", 0, "--out", folder / "runs", "--tag", "x", *BINDING)
     assert said.code == 0, said
     return next((folder / "runs" / "mini").iterdir())
 
@@ -74,7 +74,7 @@ def judge(whole: Path, file: str, seed: int) -> None:
         listed = netspec("runs", "--out", out)
         assert listed.code == 0 and "Traceback" not in listed.err, (how, listed)
         ended(netspec("runs", "--out", out, "--json"), name)
-        for command in (("curves", run), ("compare", run, whole), ("compare", whole, run)):
+        for command in (("curves", run), ("compare", run, whole), ("compare", whole, run), ("show", run, "--json")):
             ended(netspec(*command), name, run.name)
         ended(netspec("eval", run, "--workers", 0, *BINDING), name, *OTHER)
         ended(netspec("run", "--resume", run, "--workers", 0, "--epochs", 3, *BINDING), name, *OTHER)

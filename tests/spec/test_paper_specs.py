@@ -12,8 +12,8 @@ import pytest
 from netspec.planning import build
 from netspec.planning.rates import Rates
 from netspec.planning.trainable import inputs_read
+from netspec.rundir.differences import differences
 from netspec.runners.execution.session import Session
-from netspec.runners.training.resume import differences
 from netspec.spec import canonical, load
 from netspec.spec.files import shipped
 from netspec.spec.types import Spec

@@ -61,18 +61,18 @@ def command(
       netspec data show alexnet --data prepared/
       netspec data show quickstart --epoch 2 --images 24 -o second.png
     """
-    from netspec.data.dataset import open_dataset
     from netspec.data.pipeline import Pipeline
     from netspec.errors import NetspecError, SpecError
     from netspec.machine.atomic_files import write_whole
     from netspec.planning.trainable import inputs_read, set_problems
     from netspec.report import progress
     from netspec.report.contact_sheet import contact_sheet
+    from netspec.runners.training.follow_data import open_images
     from netspec.runners.training.request import with_data
 
-    described = with_data(load(spec, overrides, plugins), data)
     with progress.shown("opening the images"):
-        dataset = open_dataset(described.data, described.train.seed)
+        opened = open_images(with_data(load(spec, overrides, plugins), data), own=data is not None)
+    described, dataset = opened.spec, opened.source
     shown = dataset.train if split == "train" else dataset.val
     if shown is None:
         raise NetspecError(f"{dataset.where}: no validation images")

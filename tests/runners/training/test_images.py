@@ -92,7 +92,7 @@ def test_validation_images_without_classes_do_not_stop_a_run(spec, tmp_path):
     folder = nested(tmp_path / "images")
     shutil.rmtree(folder / "val")
     write_folder(folder, {f"test/{i}.jpg": jpeg(i, 12, 12) for i in range(3)})
-    _, events = train(spec, data=folder, epochs=1)
+    _, events = train(spec, data=folder, epochs=1, overrides="data.split=0")
     notes = [note.text for note in told(events, Note)]
     assert not told(events, EvaluationDone)
     assert any("no validation: " in note and "3 images in no class folder" in note for note in notes)

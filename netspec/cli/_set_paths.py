@@ -1,0 +1,132 @@
+"""Completion of ``--set PATH=VALUE``: the keys of the spec language, with the layers of the spec at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netspec.errors import NetspecError
+
+Below = Callable[[], Mapping[str, Any]]
+"""What lies below a key: schemas of values by key, and what lies below others."""
+
+_MOST_BASES = 16
+
+
+def assignments(word: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """How a word goes on: keys with a dot or an equals sign behind them, or values.
+
+    ``words`` are those of the line, of which one names the spec.
+    """
+    path, equals, _ = word.partition("=")
+    *above, _ = path.split(".")
+    keys: Mapping[str, Any] | None = _sections(words)
+    for key in above:
+        found = (keys or {}).get(key)
+        keys = found() if callable(found) else None
+    if equals:
+        yield from ((f"{path}={value}", "") for value in _values((keys or {}).get(path.split(".")[-1])))
+        return
+    prefix = "".join(f"{key}." for key in above)
+    for key, found in (keys or {}).items():
+        about = "" if callable(found) else str(found.get("description", ""))
+        yield f"{prefix}{key}{'.' if callable(found) else '='}", about
+
+
+def _values(schema: Any) -> list[str]:
+    if not isinstance(schema, Mapping):
+        return []
+    if schema.get("type") == "boolean":
+        return ["true", "false"]
+    return [str(value) for value in schema.get("enum", ())]
+
+
+def _sections(words: Sequence[str]) -> Mapping[str, Any]:
+    return {
+        "train": _train,
+        "data": _data,
+        "layers": lambda: {name: _of_type(kind) for name, kind in layers_at(words).items()},
+        "defaults": lambda: {kind: _of_type(kind) for kind in dict.fromkeys(layers_at(words).values())},
+    }
+
+
+def _train() -> Mapping[str, Any]:
+    from netspec.schedules import schedule_types
+    from netspec.spec.train_section import PARTS, TRAIN
+
+    parts = {key: (lambda attrs=attrs: attrs) for key, attrs in PARTS.items()}
+    return {**TRAIN, **parts, "schedule": lambda: _typed(schedule_types())}
+
+
+def _data() -> Mapping[str, Any]:
+    from netspec.spec.sections import DATA
+
+    return {**DATA, "source": _source, "augment": _augment}
+
+
+def _source() -> Mapping[str, Any]:
+    from netspec.data.sources import source_types
+
+    return _typed(source_types())
+
+
+def _augment() -> Mapping[str, Any]:
+    from netspec.registry import augmentation_types
+
+    return {name: (lambda cls=cls: cls.attrs) for name, cls in augmentation_types().items()}
+
+
+def _typed(types: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys of every type of a map that has one."""
+    return {"type": {"enum": list(types)}, **{key: attr for cls in types.values() for key, attr in cls.attrs.items()}}
+
+
+def _of_type(kind: str) -> Below:
+    from netspec.spec.layer_section import attributes_of
+
+    return lambda: attributes_of(kind)
+
+
+def layers_at(words: Sequence[str]) -> dict[str, str]:
+    """The layers of the first spec or run that a line names, with their types; none where there are none to read."""
+    try:
+        place = next(filter(None, map(_file_of, words[1:])), None)
+        return _layers(place) if place is not None else {}
+    except (NetspecError, OSError, ValueError):
+        return {}
+
+
+def _file_of(word: str) -> Path | None:
+    """The YAML file that a word names: a spec, or that of a run."""
+    from netspec.rundir.directory import RESOLVED, runs_at
+    from netspec.spec import files
+
+    path = Path(word)
+    if word in files.shipped() or (path.suffix in (".yaml", ".yml") and path.is_file()):
+        return files.find(word)
+    return runs_at(path)[0] / RESOLVED if path.is_dir() and runs_at(path) else None
+
+
+def _layers(path: Path) -> dict[str, str]:
+    """Layers by name, those of the specs that are extended first; a spec that does not hold may have fewer."""
+    from netspec.spec import files
+    from netspec.spec.nodes import plain
+    from netspec.spec.reader import parse
+
+    place: Path | None = path
+    found, bases = list[Any](), 0
+    while place is not None and bases < _MOST_BASES:
+        node = parse(files.read(place), str(place), [])
+        spec = plain(node) if node is not None else None
+        spec = spec if isinstance(spec, dict) else {}
+        listed, base = spec.get("layers"), spec.get("extends")
+        found = [*(listed if isinstance(listed, list) else ()), *found]
+        place, bases = (files.find(base, place.parent) if isinstance(base, str) else None), bases + 1
+    named: dict[str, str] = {}
+    for layer in (layer for layer in found if isinstance(layer, dict) and isinstance(layer.get("name"), str)):
+        kind = layer.get("type", named.get(layer["name"], ""))
+        named[layer["name"]] = str(kind)
+        if layer.get("remove") is True:
+            del named[layer["name"]]
+    return named
