@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from netspec import units
 from netspec.data import held_out
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.layout import source_from_path
@@ -107,8 +108,8 @@ def _chosen(found: Found) -> Base:
     is_small = found.sizes.median <= SMALL
     if found.images >= (SOME if is_small else MANY):
         name, what = (_SMALL_NET, "CIFAR's, of 32 x 32 pixels") if is_small else (_LARGE_NET, "a large net")
-        return Base(name, load(name), f"{found.images:,} images are enough for {what}")
-    why = f"{found.images:,} images: a larger net would learn them by heart"
+        return Base(name, load(name), f"{units.many(found.images, 'image')}: enough for {what}")
+    why = f"{units.many(found.images, 'image')}: a larger net would learn them by heart"
     spec = load(_PLAIN_NET)
     if is_small:
         return Base(_PLAIN_NET, spec, why)
@@ -132,7 +133,8 @@ def _lines(path: Path, found: Found, base: Base) -> Iterator[Line]:
     sizes, dataset = found.sizes, found.dataset
     validation = "none" if dataset.val is None else f"{len(dataset.val):,}" + " of them held out" * dataset.is_held_out
     many = len(dataset.train) + (len(dataset.val or ()) if dataset.is_held_out else 0)
-    yield Line(f"# For {many:,} images of {len(dataset.classes):,} classes, to validate with: {validation}.")
+    classes = units.many(len(dataset.classes), "class")
+    yield Line(f"# For {units.many(many, 'image')} of {classes}, to validate with: {validation}.")
     yield Line(f"# Their short sides have {sizes.least} to {sizes.greatest} pixels, {sizes.median} in the middle.")
     yield Line(f"#   netspec validate {argument(path)}")
     yield Line(f"#   netspec run {argument(path)}")

@@ -10,6 +10,7 @@ import click
 from netspec.cli._exit import NotFoundError
 from netspec.errors import NetspecError, printable
 from netspec.machine.names import shell_word
+from netspec.units import many
 
 OUT = "runs"
 """Where runs lie unless --out says otherwise."""
@@ -32,7 +33,7 @@ def newest_run(given: str, trained: bool = False) -> str:
     kept = [run for run in runs if not trained or _has_checkpoint(run)] or runs
     if len(runs) > 1:
         what = "newest with a checkpoint" if kept[0] != runs[0] else "newest"
-        click.echo(f"note: {printable(kept[0])}: the {what} of {len(runs):,} runs", err=True)
+        click.echo(f"note: {printable(kept[0])}: the {what} of {many(len(runs), 'run')}", err=True)
     return kept[0] if kept else given
 
 

@@ -14,7 +14,7 @@ from netspec.cli._runs import newest_run
 from netspec.errors import printable
 from netspec.events import Event, Note
 from netspec.exit_codes import WRONG
-from netspec.units import percent
+from netspec.units import many, percent
 
 if TYPE_CHECKING:
     from netspec._types import Prediction
@@ -61,7 +61,7 @@ def command(run: str, images: tuple[str, ...], as_json: bool, as_csv: bool, **gi
         _show(predictions)
     wrong = sum(1 for prediction in predictions if prediction.error)
     if wrong and len(predictions) > 1:
-        complain(f"{wrong:,} of {len(predictions):,} images have no answer")
+        complain(f"{wrong:,} of {many(len(predictions), 'image')} have no answer")
     return WRONG if wrong else 0
 
 

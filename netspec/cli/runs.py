@@ -110,7 +110,7 @@ def _show(found: Sequence[RunSummary]) -> None:
             right=right,
             fold=["differs by", "tags", "note"],
             drop=[name for name in drop if name in kept],
-            title=f"runs, with their best validation error{'s' * (len(errors) > 1)}" if errors else None,
+            title=f"runs, with their best validation {'error' if len(errors) == 1 else 'errors'}" if errors else None,
         )
     )
 

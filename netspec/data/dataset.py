@@ -15,7 +15,7 @@ from netspec.data.settings import DataSpec
 from netspec.data.source import Source, Split, SplitName
 from netspec.data.sources import make_source
 from netspec.errors import NetspecError
-from netspec.units import many
+from netspec.units import many, percent
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def _hold_out(
         return images, None, [f"{said}, so none are held out for validation ({where})"]
     train, val = images.part(kept), images.part(held)
     train.where, val.where = images.where, f"{images.where} (held out)"
-    share = f"{data.split:.1%}".replace(".0%", "%").replace("%", " %")
+    share = percent(data.split, 0 if float(data.split * 100).is_integer() else 1)
     each = " of each class" if classes else ""
-    notes = [f"no validation images there: {share}{each}, {len(val):,} images, are held out (data.split)"]
+    notes = [f"no validation images there: {share}{each}, {many(len(val), 'image')}, are held out (data.split)"]
     missing = sorted(set(train.labels.tolist()) - set(val.labels.tolist()))
     if missing and classes:
         names = listed([classes[number] for number in missing])

@@ -13,6 +13,7 @@ from netspec.planning import check
 from netspec.planning.trainable import drawn_images
 from netspec.spec.class_counts import following, settled, stated_count
 from netspec.spec.types import Spec
+from netspec.units import many
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def _told(spec: Spec, classes: int) -> list[str]:
     if not places or stated == classes:
         return []
     said = f", not {stated:,} as data.classes says" if stated else ""
-    return [f"{classes:,} classes{said}: {', '.join(places)} = {classes:,}"]
+    return [f"{many(classes, 'class')}{said}: {', '.join(places)} = {classes:,}"]
 
 
 def as_recorded(spec: Spec, own: bool, recorded: Mapping[str, Any], classes: int) -> Spec:

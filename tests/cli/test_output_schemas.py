@@ -29,6 +29,8 @@ COMMANDS = {
     "estimate": [["estimate", "mini.yaml", "--seconds", "1"]],
     "features": [["features", "RUN", "--out", "features.npz"]],
     "runs": [["runs"]],
+    "specs": [["specs"]],
+    "tag": [["tag", "RUN", "tried"]],
     "compare": [["compare", "RUN", "OTHER"]],
     "curves": [["curves", "RUN", "OTHER"]],
     "figure": [["figure", "curves", "RUN"]],
