@@ -38,6 +38,7 @@ RESULTS = [
     "netspec.evaluation.neighbours.Neighbours",
     "netspec.runners.export.Exported",
     "netspec.planning.plan.Plan",
+    "netspec.report.rate_range.RateRange",
     "netspec.spec.types.Spec",
 ]
 """What the public functions give back."""

@@ -21,10 +21,10 @@ def many(number: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """``images``, ``classes``, ``queries``"""
+    """``images``, ``classes``, ``queries``, ``epochs``"""
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return noun[:-1] + "ies"
-    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) and noun != "epoch" else "s")
 
 
 def count(value: int) -> str:

@@ -38,7 +38,8 @@ class Listed:
         ends = [*(match.start() for match in _CLAUSE.finditer(text)), len(text)]
         stop = next((end for end in ends if text[end : end + 1] in ".?!"), len(text))
         clauses = [end for end in ends if end <= stop]
-        return text[: max((end for end in clauses if end <= _LINE), default=clauses[0])]
+        whole = [end for end in clauses if text.count("(", 0, end) == text.count(")", 0, end)]
+        return text[: max((end for end in whole if end <= _LINE), default=clauses[0])]
 
 
 def spec_list(folder: Path) -> list[Listed]:

@@ -41,6 +41,7 @@ COMMANDS = {
     "layers show": [["layers", "show", "conv"]],
     "layers check": [["layers", "check", "relu", "--backend", "cpu"]],
     "tune": [["tune", "mini.yaml"], ["tune", "mini.yaml", "--forget"]],
+    "lr-find": [["lr-find", "mini.yaml", "--iterations", "20"]],
     "data prepare": [["data", "prepare", "images", "prepared", "--size", "8"]],
     "data stats": [["data", "stats", "images"]],
 }
