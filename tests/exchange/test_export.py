@@ -15,6 +15,7 @@ from PIL import Image
 from places import ROOT
 
 import netspec as ns
+from netspec.units import size
 
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -35,7 +36,7 @@ def test_a_run_becomes_a_file_that_says_what_predict_says(run: Path, tmp_path: P
     file = tmp_path / "net.onnx"
     said = netspec("export", run, "-o", file)
     assert said.code == 0, said.err
-    assert f"{file.stat().st_size:,} bytes" in said.out
+    assert size(file.stat().st_size) in said.out
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     session = runtime.InferenceSession(str(file))
     (probs,) = session.run(None, {"image": images})

@@ -81,7 +81,7 @@ def test_a_run_reports_distances_and_keeps_the_best_by_the_loss(spec):
     losses = [one.loss for one in evaluated]
     assert best == [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
     log = (result.folder / "log.txt").read_text()
-    assert f"rmse {result.errors['rmse']:.4g}" in log and "mae error" not in log
+    assert f"rmse {result.errors['rmse']:.3g}" in log and "mae error" not in log
     assert not (result.folder / "classes.txt").exists()
 
 
