@@ -39,7 +39,7 @@ def files(page: Path) -> dict[str, str]:
 def commands(page: Path) -> list[list[str]]:
     """The netspec commands that a page shows in blocks or names in a sentence, as words."""
     text = page.read_text(encoding="utf-8")
-    shell = [body for language, body in BLOCK.findall(text) if language in ("sh", "console")]
+    shell = [body.replace("\\\n", " ") for language, body in BLOCK.findall(text) if language in ("sh", "console")]
     indented = "\n".join(line for line in text.splitlines() if line.startswith("    "))
     named = "\n".join(" ".join(words.split()) for words in INLINE.findall(BLOCK.sub("", text)))
     return [shlex.split(line) for body in (*shell, BLOCK.sub("", indented), named) for line in COMMAND.findall(body)]
