@@ -42,11 +42,8 @@ class Concat(Layer):
 
     def onnx(self, nodes, t, *values):
         """Concat, of the parts of each group in turn."""
-        groups = self.attrs.groups or 1
-        cut = [
-            nodes.pieces(value, x, [x.shape[-1] // groups] * groups) for value, x in zip(values, t.inputs, strict=True)
-        ]
-        return nodes.joined([pieces[g] for g in range(groups) for pieces in cut], t.y)
+        joined, _ = nodes.interleaved(values, t.inputs, self.attrs.groups or 1)
+        return joined
 
     def scalars(self, t, index=None):
         widths = [x.shape[-1] // (self.attrs.groups or 1) for x in t.inputs]

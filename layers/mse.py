@@ -1,5 +1,6 @@
 """Mean squared error: the cost of networks whose answer is numbers instead of a class."""
 
+from netspec.layers._cpu import row_report
 from netspec.layers._cuda import mse_plain
 from netspec.plugin import (
     VALID,
@@ -7,7 +8,6 @@ from netspec.plugin import (
     Layer,
     LayerError,
     Tensor,
-    Workspace,
     backward,
     device,
     forward,
@@ -56,6 +56,7 @@ class MeanSquaredError(Layer):
     optional = ("target",)
     reports = ("loss", "rmse", "mae", "count")
     variants = (mse_plain.PLAIN,)
+    kernels = row_report.KERNELS
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5, 7)]},
         {"attrs": {}, "inputs": [(3, 1), (3, 1)]},
@@ -80,8 +81,7 @@ class MeanSquaredError(Layer):
         return {"prediction": x}
 
     def workspace(self, t, variant, direction):
-        rows = Workspace((t.x.shape[0], len(self.reports)))
-        return {"rows": rows} if direction == "forward" and self.phase != "predict" else {}
+        return row_report.workspace(self, t, direction)
 
     def flops(self, t):
         return Flops(forward=5 * t.x.size, d_inputs=3 * t.x.size)
@@ -90,14 +90,6 @@ class MeanSquaredError(Layer):
     def judge_cpu(start, stop, x, target, prediction, rows, counters):
         for i in range(start, stop):
             judge_row(x, target, prediction, rows, i, counters[VALID])
-
-    @forward("cpu", over="report", writes="report", phases=("train", "eval"))
-    def report_cpu(start, stop, rows, report):
-        for r in range(start, stop):
-            total = 0.0
-            for i in range(rows.shape[0]):
-                total += rows[i, r]
-            report[r] = total
 
     @forward("cpu", over="x", writes="prediction", phases=("predict",))
     def prediction_cpu(start, stop, x, prediction):

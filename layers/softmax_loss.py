@@ -2,6 +2,7 @@
 
 import math
 
+from netspec.layers._cpu import row_report
 from netspec.layers._cuda import softmax_float4, softmax_plain
 from netspec.layers._cuda.softmax_plain import SMOOTHED
 from netspec.plugin import (
@@ -10,7 +11,6 @@ from netspec.plugin import (
     Layer,
     LayerError,
     Tensor,
-    Workspace,
     backward,
     device,
     forward,
@@ -104,6 +104,7 @@ class SoftmaxLoss(Layer):
     reports = ("loss", "top1", "top5", "count")
     nonfinite = dict.fromkeys(("top1", "top5"), "errors are counted: a score that is NaN is one; the loss is NaN then")
     variants = (softmax_float4.VARIANT, softmax_plain.PLAIN)
+    kernels = row_report.KERNELS
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,)]},
         {"attrs": {}, "inputs": [(3, 3), (3,)]},
@@ -127,8 +128,7 @@ class SoftmaxLoss(Layer):
         return {"probs": nodes.add("Softmax", x, axis=-1)}
 
     def workspace(self, t, variant, direction):
-        rows = Workspace((t.x.shape[0], len(self.reports)))
-        return {"rows": rows} if direction == "forward" and self.phase != "predict" else {}
+        return row_report.workspace(self, t, direction)
 
     def scalars(self, t, index=None):
         smoothing = self.attrs.smoothing if self.phase == "train" else 0.0
@@ -149,14 +149,6 @@ class SoftmaxLoss(Layer):
             extra = share * lead(x, i, label[i]) if known else 0.0
             for r in range(rows.shape[1]):
                 rows[i, r] += extra if r == LOSS else 0.0
-
-    @forward("cpu", over="report", writes="report", phases=("train", "eval"))
-    def report_cpu(start, stop, rows, report):
-        for r in range(start, stop):
-            total = 0.0
-            for i in range(rows.shape[0]):
-                total += rows[i, r]
-            report[r] = total
 
     @forward("cpu", over="x", axes=0, block=8, writes="probs", phases=("predict",))
     def probs_cpu(start, stop, x, probs):

@@ -140,11 +140,7 @@ def sweep(
         sets=_sets(overrides, epochs=epochs, iterations=iterations, batch=batch),
         binding=Binding(devices, runner, tuple(plugins)),
         out=Path(out),
-        resume=None,
-        trace=None,
         workers=workers,
-        tensorboard=False,
-        checkpoint_every=600.0,
         init_from=init_from,
         tags=(tags,) if isinstance(tags, str) else tags,
         note=note,
@@ -177,6 +173,7 @@ def lr_find(
     runner: str = "local",
     workers: int | None = None,
     listener: Listener | None = None,
+    progress: bool | None = None,
 ) -> RateRange:
     """The learning-rate range test (Smith 2017): train at rates that rise evenly, in the logarithm, batch by batch.
 
@@ -184,6 +181,7 @@ def lr_find(
     which the loss falls most steeply, or None. The spec's rate and schedule do not count. No run directory is made, and
     nothing that has been trained is kept. Raises NetspecError.
     """
+    from netspec.report.progress import heard
     from netspec.runners.lr_find import Ramp, find_rates
     from netspec.runners.training.request import Request
 
@@ -194,15 +192,11 @@ def lr_find(
         data=data,
         sets=_sets(overrides, seed=seed, batch=batch),
         binding=Binding(devices, runner, tuple(plugins)),
-        out=Path("runs"),
-        resume=None,
-        trace=None,
         workers=workers,
-        tensorboard=False,
-        checkpoint_every=600.0,
         init_from=init_from,
     )
-    return find_rates(request, Ramp(lowest, highest, iterations), listener)
+    with heard(listener, progress) as hear:
+        return find_rates(request, Ramp(lowest, highest, iterations), hear)
 
 
 def evaluate(
@@ -316,8 +310,8 @@ def export(
     """Write a trained network as an ONNX model (opset 17) to ``out``, which ends in .onnx.
 
     The graph takes uint8 images (N, H, W, C) as resized and cropped, of any batch size, and gives what ``predict``
-    does: probabilities (N, classes). Raises NetspecError, also where a layer has no ONNX form or the package onnx is
-    not installed.
+    does: probabilities (N, classes), or numbers. Raises NetspecError, also where a layer has no ONNX form or the
+    package onnx is not installed.
     """
     from netspec.runners.export import export_network
 

@@ -7,21 +7,18 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from netspec._types import Binding
 from netspec.data.pipeline import Pipeline
 from netspec.errors import NetspecError
 from netspec.events import EvaluationProgress, Event, IterationDone, Listener
 from netspec.machine.cleanup import on_exit
-from netspec.planning import check
 from netspec.planning.trainable import inputs_read
 from netspec.program import memory
-from netspec.runners.execution.session import Session, check_binding
+from netspec.runners.execution.session import Session
 from netspec.runners.training.evaluation import evaluate
-from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.launch import open_data
+from netspec.runners.training.launch import open_network
 from netspec.runners.training.loop import Hooks, TrainingLoop
-from netspec.runners.training.run import Data
+from netspec.runners.training.request import Request
 from netspec.runners.training.saver import KEEP
 from netspec.schedules import make_schedule
 from netspec.spec.types import Spec
@@ -80,50 +77,34 @@ class Estimate:
 
 
 def estimate(
-    spec: Spec,
-    own: bool,
-    binding: Binding,
+    request: Request,
     seconds: float,
     images: int | None = None,
     val_images: int | None = None,
-    workers: int | None = None,
     listener: Listener | None = None,
 ) -> Estimate:
     """Train and evaluate for some seconds each, and reckon from that.
 
-    ``own``: the images were named beside the spec, see ``open_images``. ``images`` and ``val_images`` say how many
-    there will be; without them it is those of the spec's source. Nothing is written. Raises NetspecError and SpecError
-    as a run would.
+    ``images`` and ``val_images`` say how many there will be; without them it is those of the spec's source. Everything
+    is opened as a run opens it, and nothing is written. Raises NetspecError and SpecError as a run would.
     """
-    check_binding(spec, binding.names, binding.runner)
-    journal = Journal(listener)
-    for note in check(spec):
-        journal.note(note)
-    opened = open_images(spec, own)
-    for note in opened.notes:
-        journal.note(note)
-    train = opened.spec.train
-    still = replace(opened.spec, train=replace(train, sgd=replace(train.sgd, learning_rate=_STILL), iterations=None))
     with ExitStack() as stack:
-        data = open_data(still, opened.source, workers, journal, None)
-        stack.enter_context(on_exit(data.close))
-        session = stack.enter_context(Session(still, binding.names, runner=binding.runner))
-        for note in session.notes:
-            journal.note(note)
-        told = _train(still, session, data, seconds)
-        eval_rate = _evaluate(still, session, data.val, seconds / 2) if data.val else 0.0
-        kept = [done.seconds for done in told[_WARM_UP:]]
-        low, middle, high = statistics.quantiles(kept, n=4) if len(kept) > 1 else (kept[0],) * 3
+        journal = Journal(listener)
+        stack.enter_context(on_exit(journal.close))
+        network = open_network(request, journal, stack)
+        spec, data, session = network.settled.spec, network.data, network.session
+        told = _train(spec, session, data.train, seconds)[_WARM_UP:]
+        low, middle, high = statistics.quantiles([done.seconds for done in told], n=4)
         val = len(data.val.split) if data.val else 0
         return Estimate(
             name=spec.name,
             devices=tuple(device.name for device in session.devices.values()),
             batch=spec.train.batch,
-            iterations=len(kept),
+            iterations=len(told),
             rate=spec.train.batch / middle,
             spread=(high - low) / middle,
-            waiting=statistics.fmean(done.waited for done in told[_WARM_UP:]),
-            eval_rate=eval_rate,
+            waiting=statistics.fmean(done.waited for done in told),
+            eval_rate=_evaluate(spec, session, data.val, seconds / 2) if data.val else 0.0,
             images=images or len(data.train.split),
             val_images=val if val_images is None else val_images,
             epochs=spec.train.epochs,
@@ -135,8 +116,8 @@ def estimate(
         )
 
 
-def _train(spec: Spec, session: Session, data: Data, seconds: float) -> list[IterationDone]:
-    """Iterations as a run makes them, until the seconds have passed."""
+def _train(spec: Spec, session: Session, images: Pipeline, seconds: float) -> list[IterationDone]:
+    """Iterations as a run makes them, until the seconds have passed; at a rate that changes nothing."""
     told: list[IterationDone] = []
     until: list[float] = []
 
@@ -150,8 +131,8 @@ def _train(spec: Spec, session: Session, data: Data, seconds: float) -> list[Ite
         return bool(until) and len(told) >= _WARM_UP + _LEAST and time.monotonic() >= until[0]
 
     hooks = Hooks(emit, lambda state, wait: None, lambda: None, stop, None)
-    endless = replace(spec, train=replace(spec.train, epochs=10**6))
-    TrainingLoop(endless, session, make_schedule(spec.train.schedule), data.train, None, hooks).run()
+    train = replace(spec.train, sgd=replace(spec.train.sgd, learning_rate=_STILL), iterations=None, epochs=10**6)
+    TrainingLoop(replace(spec, train=train), session, make_schedule(spec.train.schedule), images, None, hooks).run()
     return told
 
 
@@ -168,9 +149,8 @@ def _evaluate(spec: Spec, session: Session, images: Pipeline, seconds: float) ->
     evaluate(session, images, inputs_read(spec)[:2], emit, lambda: time.monotonic() > until and len(seen) > _LEAST)
     if not seen:
         raise NetspecError("no image could be evaluated")
-    if len(seen) == 1:
-        return seen[0][1] / (seen[0][0] - began)
-    return (seen[-1][1] - seen[0][1]) / max(seen[-1][0] - seen[0][0], 1e-9) or seen[-1][1] / (seen[-1][0] - began)
+    (first, before), (last, images_seen) = seen[0], seen[-1]
+    return (images_seen - before) / (last - first) if images_seen > before else images_seen / (last - began)
 
 
 def _dearest(session: Session) -> tuple[tuple[str, float], ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
-from netspec.cli._specs import load
+from netspec.cli._specs import changes, find
 from netspec.units import count, duration, many, percent, rate, size
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ _SLOW_DATA, _UNSTEADY = 0.05, 0.25
 
 @click.command()
 @options.spec
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs; the spec's own by default.")
 @click.option("--images", type=click.IntRange(min=1), metavar="N", help="Training images an epoch, as in 1281167.")
 @click.option("--val-images", type=click.IntRange(min=0), metavar="N", help="Images that each evaluation sees.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="How long to measure.")
 @options.data
 @options.devices
+@options.epochs
 @options.batch
 @options.overrides
 @options.plugins
@@ -34,18 +34,12 @@ _SLOW_DATA, _UNSTEADY = 0.05, 0.25
 @options.as_json
 def command(
     spec: str,
-    epochs: int | None,
     images: int | None,
     val_images: int | None,
     seconds: float,
-    data: str | None,
-    devices: str | None,
-    batch: int | None,
     overrides: tuple[str, ...],
-    plugins: tuple[str, ...],
-    runner: str,
-    workers: int | None,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Time, memory and disk of a training on this machine, from some seconds of it.
 
@@ -58,16 +52,16 @@ def command(
       netspec estimate alexnet --data imagenet/ --epochs 60
       netspec estimate quickstart --devices cpu:0,cpu:0 --seconds 3
     """
+    find(spec)
     from netspec._types import Binding
     from netspec.report.progress import progress
     from netspec.runners.estimate import estimate
-    from netspec.runners.training.request import with_data
+    from netspec.runners.training.request import Request
 
-    sets = (*overrides, *([f"train.epochs={epochs}"] if epochs else []))
-    loaded = with_data(load(spec, sets, plugins, batch), data)
+    binding = Binding(given["devices"], given["runner"], given["plugins"])
+    request = Request(spec, given["data"], changes(overrides, given), binding, workers=given["workers"])
     with progress(stderr=as_json) as listener:
-        binding = Binding(devices, runner, plugins)
-        found = estimate(loaded, data is not None, binding, seconds, images, val_images, workers, listener)
+        found = estimate(request, seconds, images, val_images, listener)
     if as_json:
         times = {"training_s": found.training, "evaluation_s": found.evaluation, "seconds": found.seconds}
         emit_json({**asdict(found), **times, "disk": found.disk})

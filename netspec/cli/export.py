@@ -22,8 +22,8 @@ def command(run: str, out: str, plugins: tuple[str, ...], as_json: bool) -> None
 
     Parts on several devices become one layer, and crossings are gone. The input is a batch of any size of uint8 images
     (N, height, width, channels) as they are after resizing and cropping: the mean image and the scale are in the model.
-    The output has the probabilities (N, classes). Names of classes and how images are resized and cropped are in its
-    metadata, as JSON.
+    The output has the probabilities (N, classes), or what a network of numbers predicts. Names of classes and how
+    images are resized and cropped are in its metadata, as JSON.
 
     \b
     Examples:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @options.plugins
 @options.runner
 @options.as_json
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table as CSV: image, class_1, probability_1, ..., error.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: a row an image, errors last.")
 def command(run: str, images: tuple[str, ...], as_json: bool, as_csv: bool, **given: Any) -> int:
     """The likeliest classes of images, best first; of a network that predicts numbers, these.
 

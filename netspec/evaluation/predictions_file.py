@@ -47,16 +47,18 @@ def write_predictions(path: Path, done: Evaluation) -> None:
 
 
 def predictions_csv(predictions: Sequence[Prediction]) -> str:
-    """What was seen in single images: ``image``, ``class_1``, ``probability_1`` ... and ``error``, a row an image."""
-    places = range(max((len(one.top) for one in predictions), default=0))
-    named = [name for place in places for name in (f"class_{place + 1}", f"probability_{place + 1}")]
-    rows = [[one.path, *_cells(one, len(places)), one.error or ""] for one in predictions]
+    """What was seen in single images, a row an image: ``image``, ``class_1``, ``probability_1`` ... and ``error``; of
+    networks that predict numbers ``prediction_1`` ... in place of classes.
+    """
+    cells = [one.numbers or [cell for pair in one.top for cell in pair] for one in predictions]
+    width = max(map(len, cells), default=0)
+    names = ("prediction",) if any(one.numbers for one in predictions) else ("class", "probability")
+    named = [f"{name}_{place + 1}" for place in range(width // len(names)) for name in names]
+    rows = [
+        [one.path, *seen, *[""] * (width - len(seen)), one.error or ""]
+        for one, seen in zip(predictions, cells, strict=True)
+    ]
     return _lines([["image", *named, "error"], *rows]).decode()
-
-
-def _cells(prediction: Prediction, places: int) -> list[Any]:
-    seen = [cell for pair in prediction.top for cell in pair]
-    return seen + [""] * (2 * places - len(seen))
 
 
 def _columns(done: Evaluation, results: Results, some: slice) -> dict[str, Any]:

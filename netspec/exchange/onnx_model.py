@@ -11,24 +11,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper
 
 from netspec._version import __version__
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
 from netspec.errors import LayerError, NetspecError
 from netspec.exchange.onnx_nodes import Nodes
-from netspec.planning.build import ANSWERS
-from netspec.planning.connect import groups_of
+from netspec.planning.build import answer_of
+from netspec.planning.connect import find_value, groups_of
+from netspec.planning.identities import TensorKey
 from netspec.planning.network import Network, is_image
 from netspec.planning.plan import make_layer
 from netspec.planning.shards import Shard, Value
-from netspec.spec.types import Spec
+from netspec.spec.types import Connection, Spec
+from netspec.units import size
 
 OPSET = 17
 """Of 2022: what every runtime in use reads."""
-LARGEST = 2**31 - 1
-"""Bytes that a protobuf message can hold."""
+MOST = 2**31 - 2**20
+"""Bytes of parameters: a protobuf message holds 2 GiB, the graph and the metadata among them."""
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -38,9 +40,6 @@ def model_of(spec: Spec, arrays: Arrays, about: Mapping[str, Any]) -> ModelProto
 
     Raises NetspecError where a layer has no ONNX form, and where the parameters are more than a file can hold.
     """
-    size = sum(array.nbytes for array in arrays.values())
-    if size > LARGEST - 2**20:
-        raise NetspecError(f"the parameters are {size:,} bytes; an ONNX file holds at most {LARGEST:,}")
     return _Writer(spec, arrays).model(about)
 
 
@@ -51,7 +50,7 @@ class _Writer:
         self.spec, self.arrays = spec, arrays
         self.network = Network(spec, "predict", 1)
         self.nodes = Nodes()
-        self.names: dict[tuple[str, str], str] = {}
+        self.names: dict[TensorKey, str] = {}
         self.inputs: list[ValueInfoProto] = []
 
     def model(self, about: Mapping[str, Any]) -> ModelProto:
@@ -60,7 +59,7 @@ class _Writer:
                 self._input(value)
         for shards in self.network.shards:
             self._layer(shards)
-        graph = self._graph(*self._answer())
+        graph = self._graph()
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -82,7 +81,7 @@ class _Writer:
         self.nodes.layer = ""
         self.inputs.append(helper.make_tensor_value_info(self.nodes.name(name), kind, shape))
         self.nodes.layer = name
-        self.names[name, ""] = self._prepared(name, tensor) if image else self.nodes.channels_first(name, tensor)
+        self.names[value.key] = self._prepared(name, tensor) if image else self.nodes.channels_first(name, tensor)
 
     def _prepared(self, name: str, tensor: Tensor) -> str:
         """(image - mean) * scale, see netspec.ops.prepare."""
@@ -92,21 +91,20 @@ class _Writer:
         shifted = nodes.add("Sub", nodes.add("Cast", name, to=TensorProto.FLOAT), mean)
         return nodes.channels_first(nodes.add("Mul", shifted, scale), tensor)
 
-    def _answer(self) -> tuple[str, Tensor]:
-        """What ``predict`` gives: the answer of the last cost layer, or what the last layer computes."""
-        found = [(one[0], name) for one in self.network.shards for name in ANSWERS if _is_answer(one[0], name)]
-        last = self.network.shards[-1][0]
-        shard, output = found[-1] if found else (last, next(iter(last.outputs)))
-        return self.names[shard.spec.name, output], _whole(self.network.values[shard.spec.name][output])
-
-    def _graph(self, answer: str, tensor: Tensor) -> Any:
+    def _graph(self) -> GraphProto:
+        """What ``predict`` gives as the graph's output, and the nodes that lead to it."""
+        answer = answer_of(self.network)
+        assert answer is not None
+        tensor = _whole(self.network.values[answer.of.owner or ""][answer.of.tensor])
         self.nodes.layer = ""
         output = self.nodes.name("output")
-        last = self.nodes.channels_last(answer, tensor)
+        last = self.nodes.channels_last(self.names[answer.of], tensor)
         self.nodes.nodes.append(helper.make_node("Identity", [last], [output], name=output))
         nodes, used = _reached(self.nodes.nodes, output)
-        info = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *tensor.shape[1:]])
         constants = [one for one in self.nodes.constants if one.name in used]
+        if (total := sum(len(one.raw_data) for one in constants)) > MOST:
+            raise NetspecError(f"the parameters take {size(total)}, and an ONNX file holds less than {size(2**31)}")
+        info = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *tensor.shape[1:]])
         return helper.make_graph(nodes, self.spec.name, self.inputs, [info], constants)
 
     # Layers ---------------------------------------------------------------------------------------------------------
@@ -114,125 +112,76 @@ class _Writer:
     def _layer(self, shards: Sequence[Shard]) -> None:
         first = shards[0]
         self.nodes.layer = first.spec.name
-        alike = first.spec.split == "none" or len(shards) == 1
-        cls = type(first.layer)
-        if alike:
-            outputs = self._written(first, first.layer, first.t, self._read(first), None)
-        elif cls.mixes_channels or cls.channelwise:
-            layer, t, values = self._merged(first)
-            outputs = self._written(first, layer, t, values, None)
+        if len(shards) == 1 or first.spec.split == "none":
+            values, _ = self._read(first, int(first.spec.attrs.get("groups") or 1))
+            outputs = self._written(first, first.layer, first.t, values)
+        elif first.layer.mixes_channels or first.layer.channelwise:
+            outputs = self._merged(first)
         else:
             outputs = self._by_part(shards)
         for name, value in outputs.items():
-            self.names[first.spec.name, name] = value
+            self.names[self.network.values[first.spec.name][name].key] = value
 
     def _written(
-        self, shard: Shard, layer: Layer, t: Tensors, values: Sequence[str], cut: tuple[int, int] | None
+        self, shard: Shard, layer: Layer, t: Tensors, values: Sequence[str], cut: tuple[int, int] | None = None
     ) -> dict[str, str]:
-        """The outputs of one layer, or of one part of it."""
-        self.nodes.params = {name: self._parameter(shard, name, cut) for name in _stored(shard)}
+        """The outputs of a layer; ``cut``: of which part of it, of how many."""
+        self.nodes.params = {name: self._parameter(shard, name, axis, cut) for name, axis in _stored(shard).items()}
         try:
             made = layer.onnx(self.nodes, t, *values)
         except LayerError as error:
             raise NetspecError(f"{shard.spec.name}: {error.message}") from None
         return {"y": made} if isinstance(made, str) else dict(made)
 
+    def _merged(self, shard: Shard) -> dict[str, str]:
+        """A layer on several devices as the same on one, with groups where each reads its own part."""
+        groups, _ = groups_of(shard.spec, shard.ways) if shard.layer.mixes_channels else (1, 1)
+        values, tensors = self._read(shard, groups)
+        attrs = {**shard.spec.attrs, **({"groups": groups} if shard.layer.mixes_channels else {})}
+        return self._written(shard, *make_layer(shard.spec.type, attrs, "predict", tensors), values)
+
     def _by_part(self, shards: Sequence[Shard]) -> dict[str, str]:
         """A layer that sees its own channels only, once for each device."""
-        values = [self._cut(shards, place) for place in range(len(shards[0].gathers))]
+        values = [self._cut(shards, *one) for one in self.network.present(shards[0].spec)]
         parts = [
             self._written(shard, shard.layer, shard.t, [cut[i] for cut in values], (i, len(shards)))
             for i, shard in enumerate(shards)
         ]
-        tensors = {name: shards[0].t[name] for name in parts[0]}
-        return {name: self.nodes.joined([part[name] for part in parts], tensors[name]) for name in tensors}
+        return {name: self.nodes.joined([part[name] for part in parts], shards[0].t[name]) for name in parts[0]}
 
-    def _cut(self, shards: Sequence[Shard], place: int) -> tuple[str, ...]:
+    def _cut(self, shards: Sequence[Shard], name: str | None, connection: Connection) -> tuple[str, ...]:
         """What each device reads of an input: its part of it, or all."""
-        connection = self._connections(shards[0])[place]
-        name = list(shards[0].gathers)[place]
-        value = self.network.values[connection.source][connection.output or self._first(connection.source)]
-        source = self._value(connection)
+        value = find_value(shards[0].spec, connection, self.network.values)
+        source = self.names[value.key]
         if value.ways == 1 or connection.connect == "all":
             return (source,) * len(shards)
-        return self.nodes.pieces(source, _whole(value), [shard.gathers[name].tensor.shape[-1] for shard in shards])
+        widths = [shard.gathers[name or ""].tensor.shape[-1] for shard in shards]
+        return self.nodes.pieces(source, _whole(value), widths)
 
-    def _merged(self, shard: Shard) -> tuple[Layer, Tensors, list[str]]:
-        """The layer as it is on one device, and what it reads there."""
-        spec, connections = shard.spec, self._connections(shard)
-        attrs = dict(spec.attrs)
-        groups = 1
-        if shard.layer.mixes_channels:
-            groups, _ = groups_of(spec, shard.ways)
-            attrs["groups"] = groups
-        values = [self._value(one) for one in connections]
-        tensors = [_whole(self._of(one)) for one in connections]
-        if len(shard.gathers) == 1 and len(connections) > 1 and not shard.layer.variadic:
-            values, tensors = self._interleaved(values, tensors, groups)
-        layer, t = make_layer(spec.type, attrs, "predict", tensors)
-        return layer, t, values
+    def _read(self, shard: Shard, groups: int) -> tuple[list[str], list[Tensor]]:
+        """What the whole layer reads, by input; what is joined into an only one is joined."""
+        present = self.network.present(shard.spec)
+        found = [find_value(shard.spec, connection, self.network.values) for _, connection in present]
+        values, tensors = [self.names[value.key] for value in found], list(map(_whole, found))
+        if present and present[0][0] is None:
+            joined, tensor = self.nodes.interleaved(values, tensors, groups)
+            return [joined], [tensor]
+        return values, tensors
 
-    def _read(self, shard: Shard) -> list[str]:
-        """What a layer on one device reads."""
-        connections = self._connections(shard)
-        values = [self._value(one) for one in connections]
-        if len(shard.gathers) == 1 and len(connections) > 1 and not shard.layer.variadic:
-            tensors = [_whole(self._of(one)) for one in connections]
-            return self._interleaved(values, tensors, int(shard.spec.attrs.get("groups") or 1))[0]
-        return values
-
-    def _interleaved(self, values: list[str], tensors: list[Tensor], groups: int) -> tuple[list[str], list[Tensor]]:
-        """Several inputs as one: group g takes the g-th share of each."""
-        widths = [tensor.shape[-1] for tensor in tensors]
-        cut = [
-            self.nodes.pieces(value, tensor, [width // groups] * groups)
-            for value, tensor, width in zip(values, tensors, widths, strict=True)
-        ]
-        whole = Tensor((*tensors[0].shape[:-1], sum(widths)), tensors[0].dtype)
-        return [self.nodes.joined([pieces[g] for g in range(groups) for pieces in cut], whole)], [whole]
-
-    # Looking things up ----------------------------------------------------------------------------------------------
-
-    def _connections(self, shard: Shard) -> list[Any]:
-        """The connections that are there in prediction."""
-        absent = set(shard.layer.optional) if not shard.layer.variadic else set()
-        names = shard.layer.input_names(len(shard.spec.inputs))
-        if len(names) != len(shard.spec.inputs):
-            return list(shard.spec.inputs)
-        return [one for name, one in zip(names, shard.spec.inputs, strict=True) if name not in absent]
-
-    def _first(self, source: str) -> str:
-        return next(iter(self.network.values[source]))
-
-    def _of(self, connection: Any) -> Value:
-        return self.network.values[connection.source][connection.output or self._first(connection.source)]
-
-    def _value(self, connection: Any) -> str:
-        return self.names[connection.source, connection.output or self._first(connection.source)]
-
-    def _parameter(self, shard: Shard, name: str, cut: tuple[int, int] | None) -> np.ndarray[Any, Any]:
+    def _parameter(
+        self, shard: Shard, name: str, axis: int | None, cut: tuple[int, int] | None
+    ) -> np.ndarray[Any, Any]:
         """The array that evaluation uses: the averages where the spec says so; of a part of a layer, its channels."""
-        owner = shard.spec.share or shard.spec.name
-        found = self.arrays.get(f"{owner}.{name}.average") if _averaged(self.spec) else None
-        array = found if found is not None else self.arrays[f"{owner}.{name}"]
-        axis = _stored(shard)[name]
-        if cut is None or axis is None:
-            return array
-        return np.split(array, cut[1], axis)[cut[0]]
-
-
-def _is_answer(shard: Shard, name: str) -> bool:
-    return bool(shard.layer.reports) and name in shard.outputs
+        text = f"{shard.spec.share or shard.spec.name}.{name}"
+        ema, average = self.spec.train.ema, f"{text}.average"
+        array = self.arrays[average if ema is not None and ema.evaluate and average in self.arrays else text]
+        return array if cut is None or axis is None else np.split(array, cut[1], axis)[cut[0]]
 
 
 def _stored(shard: Shard) -> dict[str, int | None]:
     """Parameters and state by name, and the axis along which each is cut over devices."""
     params, state = shard.layer.params(*shard.inputs), shard.layer.state(*shard.inputs)
     return {name: one.axis for name, one in params.items()} | {name: one.axis for name, one in state.items()}
-
-
-def _averaged(spec: Spec) -> bool:
-    return spec.train.ema is not None and spec.train.ema.evaluate
 
 
 def _whole(value: Value) -> Tensor:

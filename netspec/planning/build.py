@@ -9,6 +9,7 @@ from netspec.contract.kernel import Phase
 from netspec.errors import Problem, SpecError
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Alias, Builder
+from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
@@ -55,6 +56,16 @@ def build(
     return _plan(builder)
 
 
+def answer_of(network: Network) -> BufferKey | None:
+    """Where the network's answer lies: the last cost layer's, or in prediction without one the last layer's output."""
+    shards = [shard for group in network.shards for shard in group]
+    costs = [shard for shard in shards if shard.layer.reports]
+    answers = [shard.outputs[name].key for shard in costs for name in ANSWERS if name in shard.outputs]
+    if not answers and network.phase == "predict":
+        answers = [next(iter(shards[-1].outputs.values())).key]
+    return answers[-1] if answers else None
+
+
 def _check_whole(network: Network) -> None:
     """Every shard is read by something or is a cost, and in training there is a cost to learn from."""
     read = network.readers()
@@ -87,10 +98,7 @@ def _plan(builder: Builder) -> Plan:
     flops = _flops(builder)
     shards = [shard for group in network.shards for shard in group]
     costs = [shard for shard in shards if shard.layer.reports]
-    answers = [shard.outputs[name].key for shard in costs for name in ANSWERS if name in shard.outputs]
-    numbers = bool(answers) and answers[-1].of.tensor == NUMBERS
-    if not answers and network.phase == "predict":
-        answers = [next(iter(shards[-1].outputs.values())).key]
+    answer = answer_of(network)
     reports = {s.outputs["report"].key: s.layer.reports for s in costs if "report" in s.outputs}
     return Plan(
         name=network.spec.name,
@@ -104,9 +112,9 @@ def _plan(builder: Builder) -> Plan:
         crossings=tuple(builder.crossings),
         initial=builder.initial,
         reports=reports,
-        answer=answers[-1] if answers else None,
+        answer=answer,
         rated=builder.rates.rated if network.phase == "train" else (),
-        numbers=numbers,
+        numbers=answer is not None and answer.of.tensor == NUMBERS,
     )
 
 

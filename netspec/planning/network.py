@@ -58,16 +58,18 @@ class Network:
 
     def _add(self, spec: LayerSpec) -> None:
         cls = layer_types()[spec.type]
-        connections = self._present(spec, cls)
+        connections = self.present(spec)
         self._check_cost(spec, cls)
         shards = [self._shard(spec, cls, connections, index) for index in range(len(spec.devices))]
         self.shards.append(shards)
         self.by_layer[spec.name] = shards
         self.values[spec.name] = _output_values(spec, shards)
 
-    def _present(self, spec: LayerSpec, cls: type[Layer]) -> list[tuple[str | None, Connection]]:
-        """Connections with the input name each serves (None: they are joined into the only input)."""
-        connections = list(spec.inputs)
+    def present(self, spec: LayerSpec) -> list[tuple[str | None, Connection]]:
+        """A layer's connections in this phase, with the input that each serves (None: they are joined into the only
+        one).
+        """
+        cls, connections = layer_types()[spec.type], list(spec.inputs)
         if cls.variadic:
             return list(zip(cls.input_names(len(connections)), connections, strict=True))
         if len(cls.inputs) == 1 and len(connections) > 1 and cls.mixes_channels:

@@ -23,12 +23,10 @@ from netspec.runners.training.checkpoint import Evaluated
 from netspec.runners.training.evaluation import evaluate
 from netspec.runners.training.nonfinite import Explain, NotFinite
 from netspec.runners.training.prefetch import Batches, Fetched, InFlight, Prefetcher, SessionLike
+from netspec.runners.training.request import CHECKPOINT_EVERY_S
 from netspec.runners.training.tally import Tally
 from netspec.schedules import Progress, Schedule
 from netspec.spec.types import Spec
-
-CHECKPOINT_EVERY_S = 600.0
-"""Seconds between checkpoints inside an epoch; each epoch's end has one besides."""
 
 
 @dataclass(frozen=True, slots=True)

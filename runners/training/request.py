@@ -21,6 +21,8 @@ from netspec.spec.class_counts import settled
 from netspec.spec.fields import complete
 from netspec.spec.types import InitSpec, Spec
 
+CHECKPOINT_EVERY_S = 600.0
+"""Seconds between checkpoints inside an epoch; each epoch's end has one besides."""
 RUN_FILE = "the run's spec"
 """What messages call the recorded spec of a run that is resumed."""
 
@@ -33,12 +35,12 @@ class Request:
     data: str | Path | None
     sets: Sequence[str]
     binding: Binding
-    out: Path
-    resume: str | None
-    trace: Path | None
-    workers: int | None
-    tensorboard: bool
-    checkpoint_every: float
+    out: Path = Path("runs")
+    resume: str | None = None
+    trace: Path | None = None
+    workers: int | None = None
+    tensorboard: bool = False
+    checkpoint_every: float = CHECKPOINT_EVERY_S
     init_from: str | Path | None = None
     tags: Sequence[str] = ()
     note: str | None = None

@@ -169,3 +169,17 @@ def formless() -> None:
 
         def backward(dy):  # type: ignore[no-untyped-def]
             return dy
+
+
+def test_parameters_that_no_file_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from netspec.exchange import onnx_model
+
+    spec = network(TWO_TOWERS)
+    with Session(spec, ["cpu:0", "cpu:1"], phases=("train", "predict")) as session:
+        arrays = session.store.tensors()
+    written = sum(array.nbytes for name, array in arrays.items() if not name.endswith("momentum"))
+    monkeypatch.setattr(onnx_model, "MOST", 2 * written)  # what is kept for training alone does not count
+    onnx_model.model_of(spec, arrays, {})
+    monkeypatch.setattr(onnx_model, "MOST", written // 2)
+    with pytest.raises(NetspecError, match=r"an ONNX file holds less than 2\.00 GiB"):
+        onnx_model.model_of(spec, arrays, {})

@@ -177,6 +177,10 @@ def test_predict_and_predictions_files_hold_the_numbers(spec):
     assert said.code == 1 and good["top"] == [] and len(good["numbers"]) == 2 and "numbers" not in bad and bad["error"]
     shown = netspec("predict", result.folder, file)
     assert shown.code == 0 and f"  {good['numbers'][0]:.6g}  {good['numbers'][1]:.6g}\n" in shown.out
+    table = list(csv.DictReader(netspec("predict", result.folder, file, spec, "--csv").out.splitlines()))
+    assert list(table[0]) == ["image", "prediction_1", "prediction_2", "error"]
+    np.testing.assert_allclose([float(table[0][f"prediction_{k}"]) for k in (1, 2)], good["numbers"], rtol=1e-6)
+    assert table[1]["prediction_1"] == "" and table[1]["error"] == bad["error"]
     out = spec.parent / "seen.csv"
     assert netspec("eval", result.folder, "--out", out).code == 0
     with out.open() as text:
