@@ -97,6 +97,11 @@ def command(
     if as_json:
         emit_json(_data(found, line))
     else:
+        if found.rates:
+            from netspec.report.rate_range import summary
+            from netspec.report.tables import show
+
+            show(summary(found))
         for text in _lines(found, output, line):
             click.echo(text)
     return found.exit_code
@@ -127,12 +132,11 @@ def _write(found: RateRange, path: Path) -> None:
 
 
 def _lines(found: RateRange, output: str | None, line: str | None) -> Iterator[str]:
-    from netspec.report.rate_range import RULE, chart
+    from netspec.report.rate_range import RULE
 
     if not found.rates:
         yield f"ended before the first rate: {found.ended}"
         return
-    yield from ("", "loss", *chart(found), "")
     yield f"ended at {found.rates[-1]:.2g}: {found.ended}"
     if output is not None:
         yield f"written to {output}"

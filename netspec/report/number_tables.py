@@ -6,6 +6,7 @@ from netspec.evaluation.evaluation_result import Evaluation
 from netspec.evaluation.number_results import Distance
 from netspec.report.evaluation_tables import labels_of, network_name, p_value
 from netspec.report.tables import Table, table
+from netspec.units import percent
 
 _COLUMNS = ("mae", "rmse of the mean", "variance explained")
 MOST = 30
@@ -50,5 +51,5 @@ def differences(done: Evaluation) -> list[Table | str]:
 
 
 def _figures(distance: Distance) -> list[str]:
-    explained = "-" if distance.r2 is None else f"{100 * distance.r2:.1f} %"
+    explained = "-" if distance.r2 is None else percent(distance.r2)
     return [f"{distance.mae:.3g}", f"{distance.of_mean:.3g}", explained]

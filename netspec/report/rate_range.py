@@ -12,6 +12,8 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from netspec.errors import NetspecError
+from netspec.report.tables import Table, table
+from netspec.units import significant
 
 RULE = "the middle of the decade of rates in which the loss falls most steeply (least squares over the logarithm)"
 """How the suggestion is found, for people."""
@@ -127,34 +129,10 @@ def bounds(found: RateRange) -> tuple[float, float]:
     return floor, max(min(max(losses), floor + 1.5 * (losses[0] - floor)), floor + least)
 
 
-def chart(found: RateRange, width: int = 64, height: int = 12) -> list[str]:
-    """The smoothed losses over the logarithm of the rate, in signs that every terminal has."""
-    losses, left, decades = found.smoothed, math.log10(found.rates[0]), _decades(found)
-    floor, top = bounds(found)
-
-    def column(rate: float) -> int:
-        return round((math.log10(rate) - left) / decades * (width - 1))
-
-    rows = [[" "] * width for _ in range(height)]
-    for rate, loss in zip(found.rates, losses, strict=True):
-        rows[round((top - min(loss, top)) / (top - floor) * (height - 1))][column(rate)] = "*"
-    names = {0: f"{top:.4g}", height - 1: f"{floor:.4g}"}
-    drawn = [f"{names.get(number, ''):>8} |{''.join(row)}".rstrip() for number, row in enumerate(rows)]
-    powers = range(math.ceil(left - 1e-9), math.floor(left + decades + 1e-9) + 1)
-    places = {column(10.0**power): f"1e{power:+03d}" for power in powers}
-    marked = {} if found.suggestion is None else {column(found.suggestion): f"^ {found.suggestion:g}"}
-    axis = [" " * 9 + "+" + "-" * width, _written(places, width)]
-    return [*drawn, *axis, *([_written(marked, width)] if marked else [])]
-
-
-def _decades(found: RateRange) -> float:
-    return math.log10(found.rates[-1] / found.rates[0]) or 1.0
-
-
-def _written(texts: dict[int, str], width: int) -> str:
-    """Texts at their columns, those left out that would touch the one before."""
-    line = ""
-    for place, text in sorted(texts.items()):
-        if place < width and (not line or place > len(line)):
-            line = line.ljust(place) + text
-    return " " * 10 + line
+def summary(found: RateRange, most: int = 16) -> Table:
+    """Losses and their running means at so many rates at even distances, the first and the last among them."""
+    points = list(zip(found.rates, found.losses, found.smoothed, strict=True))
+    count = min(most, len(points))
+    places = [round(i * (len(points) - 1) / max(count - 1, 1)) for i in range(count)]
+    columns = ["learning rate", "loss", "running mean"]
+    return table(columns, [[significant(value, 3) for value in points[place]] for place in places], right=columns)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -33,7 +34,8 @@ def test_a_curve_and_the_one_line_to_type(folder):
     said = netspec(*FIND, "--seed", 3)
     assert said.code == 0, said
     lines = said.out.splitlines()
-    assert any(line.endswith("*") for line in lines) and any(line.strip().startswith("^ ") for line in lines)
+    assert [line.split()[0] for line in lines if re.match(r" +1e-07 ", line)] == ["1e-07"]
+    assert sum(bool(re.fullmatch(r" +[\d.e+-]+ +[\d.e+-]+ +[\d.e+-]+", line)) for line in lines) == 16
     assert lines[-2].startswith("suggestion: ") and "falls most steeply" in lines[-2]
     assert [path.name for path in folder.iterdir()] == ["mini.yaml"]  # nothing that was trained is left
     words = shlex.split(lines[-1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netspec.errors import NetspecError
-from netspec.report.rate_range import RateRange, chart, read_csv
+from netspec.report.rate_range import RateRange, read_csv, summary
 
 
 def curve(noise=0.02, fall=2.0, centre=-2.0, count=100, seed=0, lowest=-7.0, highest=1.0):
@@ -58,19 +58,18 @@ def test_the_running_mean_begins_at_the_first_loss():
     assert smoothed[1] == pytest.approx((0.9 * 3 + 1) / 1.9)
 
 
-def test_the_chart_is_of_signs_that_every_terminal_has():
-    drawn = chart(curve(), width=60, height=10)
-    assert len(drawn) == 10 + 3
-    assert all(line.isascii() and len(line) <= 80 for line in drawn)
-    assert drawn[0].startswith("   2.3") and "*" in drawn[0] and "*" in drawn[9]
-    assert "1e-07" in drawn[11] and "1e-01" in drawn[11]
-    assert drawn[12].strip() == f"^ {curve().suggestion:g}"
-    assert drawn[12].index("^") == 10 + round((math.log10(curve().suggestion) + 7) / 8 * 59)
+def test_the_summary_has_the_ends_and_what_lies_between():
+    found = curve()
+    rows = summary(found, 5).rows
+    assert len(rows) == 5 and len(summary(found).rows) == 16
+    for row, place in ((rows[0], 0), (rows[-1], -1)):
+        values = found.rates[place], found.losses[place], found.smoothed[place]
+        assert [float(cell) for cell in row] == pytest.approx(values, rel=6e-3)
 
 
-@pytest.mark.parametrize("losses", [(1.0,), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 9.0, 1e9)])
-def test_any_losses_can_be_drawn(losses):
-    assert len(chart(RateRange(tuple(10.0**-n for n in range(len(losses), 0, -1)), losses))) == 14
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_losses_are_all_there(count):
+    assert len(summary(RateRange(tuple(10.0**n for n in range(count)), (1.0,) * count)).rows) == count
 
 
 def test_a_file_of_it_is_read_back(tmp_path):
