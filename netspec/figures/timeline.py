@@ -32,8 +32,9 @@ Lane = tuple[str, str]
 _KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "other": 5}
 """What bars are told apart by, with the number of their colour."""
 _OTHER = ("scalars", "feed", "prepare", "copy", "sum", "finite", "agree", "commit")
-_WARM, _MEASURED, _SECONDS = 2, 7, 3.0
-"""Iterations that warm up and that are measured, at most, and after how long it is enough of each: of one at least."""
+_WARM, _WARM_SECONDS = 2, 1.0
+_MEASURED, _SECONDS = 7, 3.0
+"""Iterations that warm up and that are measured, at most, and after how many seconds it is enough: of one at least."""
 _CHARACTER = 0.047
 """Inches of a character in a bar."""
 
@@ -262,9 +263,9 @@ def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Ba
             tell(line)
         arrays = _random_batch(session.bound("train").inputs)
         run = partial(session.train, arrays, 0, session.batch, NO_RATES)
-        _repeat(run, _WARM)
+        _repeat(run, _WARM, _WARM_SECONDS)
         warm = trace.now() / 1e3
-        _repeat(run, _MEASURED)
+        _repeat(run, _MEASURED, _SECONDS)
         bound = ", ".join(f"{name} {device.name}" for name, device in session.devices.items())
         least, roof = step_bounds(session)
     bars = [bar for bar in bars_of(trace.events()) if bar.start >= warm]
@@ -272,11 +273,11 @@ def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Ba
     return bars, f"batch {session.batch}, {bound}", roof
 
 
-def _repeat(run: Callable[[], object], most: int) -> None:
+def _repeat(run: Callable[[], object], most: int, enough: float) -> None:
     began = time.perf_counter()
     for _ in range(most):
         run()
-        if time.perf_counter() - began > _SECONDS:
+        if time.perf_counter() - began > enough:
             return
 
 

@@ -27,7 +27,7 @@ TIMED = "timeline"
 """The section for which this machine is measured."""
 More = Callable[[Picture], str]
 """HTML below a picture."""
-_AMONG = 1000
+_AMONG = 500
 """Training images among which neighbours are looked for: the page is to be made in seconds."""
 
 
