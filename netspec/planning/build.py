@@ -28,32 +28,37 @@ def build(
     phase: Phase = "train",
     batch: int | None = None,
     names: Mapping[str, Alias] | None = None,
-    races: bool = True,
 ) -> Plan:
     """Resolve a spec for a phase and a batch (default: the spec's own).
 
     ``names`` maps layers of this spec to parts of another's: ``{"conv1b": ("conv1", 48, 96)}`` says that conv1b holds
     channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
 
-    ``races``: prove that steps which touch one place are ordered. No spec is at fault where they are not, so a plan
-    that only tells what is wrong with a spec goes without.
-
     Raises SpecError with every problem that shapes, placement and connections show.
     """
     network = Network(spec, phase, batch or spec.train.batch)
+    builder = _built(Builder(network, names or {}))
+    check_races(builder.order.steps)
+    return _plan(builder)
+
+
+def outline(spec: Spec, phase: Phase) -> Builder:
+    """The buffers and steps of a plan, without the order of the steps: no spec is at fault there. Raises as build."""
+    return _built(Builder(Network(spec, phase, spec.train.batch), {}, ordered=False))
+
+
+def _built(builder: Builder) -> Builder:
+    network = builder.network
     _check_whole(network)
-    builder = Builder(network, names or {})
     builder.inputs()
     for shards in network.shards:
         for shard in shards:
             builder.forward(shard)
-    if phase == "train":
+    if network.phase == "train":
         backward = Backward(builder)
         backward.run()
         Update(builder, backward).run()
-    if races:
-        check_races(builder.order.steps)
-    return _plan(builder)
+    return builder
 
 
 def answer_of(network: Network) -> BufferKey | None:

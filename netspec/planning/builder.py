@@ -14,7 +14,7 @@ from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_device, of_layer
 from netspec.planning.kernel_arguments import named
 from netspec.planning.network import Network, is_image
-from netspec.planning.order import StepList
+from netspec.planning.order import SerialSteps, StepList
 from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
 from netspec.planning.rates import rate_table, trainable
 from netspec.planning.shards import Gather, Part, Piece, Shard
@@ -24,12 +24,12 @@ Alias = tuple[str, int, int]
 
 
 class Builder:
-    """Collects what a Plan consists of."""
+    """Collects what a Plan consists of; ``ordered``: with what each step must wait for."""
 
-    def __init__(self, network: Network, names: Mapping[str, Alias]) -> None:
+    def __init__(self, network: Network, names: Mapping[str, Alias], ordered: bool = True) -> None:
         self.network, self.names = network, names
         self.buffers: dict[BufferKey, Buffer] = {}
-        self.order = StepList()
+        self.order = StepList() if ordered else SerialSteps()
         self.crossings: list[Crossing] = []
         self.edges: dict[Edge, None] = {}
         self.initial: dict[TensorKey, Mapping[str, Any]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from netspec.contract.kernel import Phase
 from netspec.contract.layer import Layer
-from netspec.contract.tensor import Tensor
+from netspec.contract.tensor import Param, State, Tensor
 from netspec.errors import LayerError, Problem, SpecError
 from netspec.planning.connect import Reading, fail, find_value, groups_of, join, read
 from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
@@ -112,7 +112,7 @@ class Network:
             raise fail(spec.mark, f"{spec.name}: {_fault(cls, error)}{_origin(gathers)}") from error
         ways = max((reading.ways for _, _, reading in readings), default=1)
         shard = Shard(spec, device, index, len(spec.devices), layer, gathers, t, ways)
-        self._check_params(shard, inputs)
+        self._check_params(shard)
         return shard
 
     def _everywhere(self, connection: Connection, value: Value, device: str) -> Value:
@@ -176,19 +176,17 @@ class Network:
             self.gathers[key] = _new_gather(spec, device, name, pieces)
         return self.gathers[key]
 
-    def _check_params(self, shard: Shard, inputs: list[Tensor | None]) -> None:
-        args: Any = inputs
-        params = shard.layer.params(*args)
+    def _check_params(self, shard: Shard) -> None:
+        params = shard.t.names("parameter")
         for name in shard.spec.param_multipliers:
             if name not in params:
                 has = f"it has {' and '.join(params)}" if params else "it has none"
                 raise fail(shard.spec.mark_of("params"), f"{shard.spec.name}: no parameter is called '{name}'", has)
         if shard.count == 1:
             return
-        axes = {name: one.axis for name, one in params.items()}
-        axes.update({name: one.axis for name, one in shard.layer.state(*args).items()})
-        for name, axis in axes.items():
-            if axis is None or shard.spec.split == "none":
+        stored: dict[str, Param | State] = {**shard.layer.params(*shard.inputs), **shard.layer.state(*shard.inputs)}
+        for name, one in stored.items():
+            if one.axis is None or shard.spec.split == "none":
                 raise fail(
                     shard.spec.mark,
                     f"{shard.spec.name}: '{name}' would have to be the same on {shard.count} devices, "

@@ -174,17 +174,11 @@ class BufferAccesses:
             cell.note(queue, position, writes)
 
 
-class StepList:
-    """Steps in serial order; adding one finds the earlier steps it must wait for.
-
-    A step waits for earlier writers of what it touches and for earlier readers of what it writes. Waits that a queue or
-    another wait implies are left out.
-    """
+class SerialSteps:
+    """Steps in serial order, without what each must wait for."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self._clocks = Clocks()
-        self._touched: dict[BufferKey, BufferAccesses] = defaultdict(BufferAccesses)
         self._keys: set[StepKey] = set()
 
     def add(self, step: Step) -> None:
@@ -192,13 +186,32 @@ class StepList:
         if step.key in self._keys:
             raise ValueError(f"the step '{step.key}' is in the plan already")
         self._keys.add(step.key)
+        self.steps.append(self._ordered(step))
+
+    def _ordered(self, step: Step) -> Step:
+        return step
+
+
+class StepList(SerialSteps):
+    """Steps in serial order; adding one finds the earlier steps it must wait for.
+
+    A step waits for earlier writers of what it touches and for earlier readers of what it writes. Waits that a queue or
+    another wait implies are left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clocks = Clocks()
+        self._touched: dict[BufferKey, BufferAccesses] = defaultdict(BufferAccesses)
+
+    def _ordered(self, step: Step) -> Step:
         clock = self._clocks.begin(step)
         accesses = step.accesses
         waits = needed(self._clocks, clock, self._conflicts(accesses))
-        self.steps.append(replace(step, after=tuple(self.steps[number].key for number in waits)) if waits else step)
         position, queue = self._clocks.append(step, clock), self._clocks.queue(step)
         for region, writes in accesses:
             self._touched[region.buffer].note(region, queue, position, writes)
+        return replace(step, after=tuple(self.steps[number].key for number in waits)) if waits else step
 
     def _conflicts(self, accesses: Iterable[tuple[Region, bool]]) -> Iterator[int]:
         for region, writes in accesses:

@@ -12,8 +12,10 @@ from netspec.data.settings import More
 from netspec.data.source import ArrayKind
 from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, Problem, SpecError
-from netspec.planning.build import build
-from netspec.planning.plan import Plan
+from netspec.planning.build import NUMBERS, answer_of, outline
+from netspec.planning.builder import Builder
+from netspec.planning.identities import BufferKey
+from netspec.planning.plan import Buffer, Plan
 from netspec.registry import layer_types
 from netspec.schedules import schedule_types
 from netspec.spec.patterns import matches
@@ -45,12 +47,12 @@ def check(spec: Spec) -> tuple[str, ...]:
     outputs = None
     for phase in PHASES:
         try:
-            plan = build(spec, phase, races=False)
+            builder = outline(spec, phase)
         except SpecError as error:
             problems += error.problems
             continue
-        outputs = count_outputs(plan) if phase == "predict" else outputs
-        problems += _parameters(spec, plan) if phase == "train" else ()
+        outputs = _classes_in(builder.buffers, answer_of(builder.network)) if phase == "predict" else outputs
+        problems += _parameters(spec, builder) if phase == "train" else ()
     problems += _inputs(spec)
     drawn = drawn_images(spec)
     pictures = () if _named(spec) else _what_source_has(spec)
@@ -121,8 +123,13 @@ def _held(images: int, classes: int, share: float) -> int:
 
 def count_outputs(plan: Plan) -> int | None:
     """How many classes the network tells apart, from its plan for prediction; None where it gives no such scores."""
-    shape = plan.buffers[plan.answer].shape if plan.answer else ()
-    return shape[-1] if len(shape) == 2 and not plan.numbers else None
+    return _classes_in(plan.buffers, plan.answer)
+
+
+def _classes_in(buffers: Mapping[BufferKey, Buffer], answer: BufferKey | None) -> int | None:
+    if answer is None or answer.of.tensor == NUMBERS or len(shape := buffers[answer].shape) != 2:
+        return None
+    return shape[-1]
 
 
 def target_of(spec: Spec, plan: Plan) -> str | None:
@@ -298,14 +305,14 @@ def _image(spec: Spec, name: str) -> Iterator[Problem]:
         yield Problem(_mark(spec, "data.crop"), message, "set it to that, or leave it out")
 
 
-def _parameters(spec: Spec, plan: Plan) -> Iterator[Problem]:
+def _parameters(spec: Spec, builder: Builder) -> Iterator[Problem]:
     """Patterns that name no parameter, and a network of which nothing is trained."""
-    names = [(key.of.layer or "", key.of.tensor) for key in plan.keys("parameter")]
+    names = [(key.of.layer or "", key.of.tensor) for key in builder.buffers if key.role == "parameter"]
     layers = ", ".join(dict.fromkeys(layer for layer, _ in names))
     for path, pattern in patterns_of(spec.train):
         if not any(matches(pattern, *name) for name in names):
             yield Problem(_mark(spec, path), f"'{pattern}' names no parameter", f"layers that have some: {layers}")
-    if names and not any(step.op == "update" for step in plan.steps):
+    if names and not any(step.op == "update" for step in builder.order.steps):
         yield Problem(_mark(spec, "train.freeze"), "every parameter is frozen: there is nothing to train")
 
 
