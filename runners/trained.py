@@ -10,6 +10,8 @@ from netspec.contract.kernel import Phase
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener, Note
 from netspec.machine.cleanup import on_error
+from netspec.planning import build
+from netspec.planning.trainable import count_outputs
 from netspec.registry import installed_faults
 from netspec.rundir.directory import CHECKPOINTS
 from netspec.rundir.run_files import Damaged
@@ -76,6 +78,14 @@ def open_trained(path: Path, binding: Binding, emit: Listener) -> Trained:
     return Trained(path, found, from_canonical(found.record.spec, str(found.path)))
 
 
+def output_names(network: Trained) -> tuple[str, ...]:
+    """The network's classes; an output that has none is called by its number. Empty without class probabilities."""
+    classes, outputs = network.record.classes, count_outputs(build(network.spec, "eval", 1))
+    if outputs is None:
+        return ()
+    return (*classes[:outputs], *(f"output {number}" for number in range(len(classes), outputs)))
+
+
 def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:
     """A checkpoint file, or a run's best whole one, and what is wrong with better ones.
 
@@ -109,9 +119,12 @@ def nobody(event: Event) -> None:
     """A listener where nobody listens."""
 
 
-def once(emit: Listener) -> Listener:
-    """The listener without notes that it has heard: several networks on one machine have most of them in common."""
-    heard: set[str] = set()
+def once(emit: Listener, heard: set[str] | None = None) -> Listener:
+    """The listener without notes that it has heard: several networks on one machine have most of them in common.
+
+    ``heard`` holds what others have heard, and is told of more.
+    """
+    heard = set() if heard is None else heard
 
     def listen(event: Event) -> None:
         if not isinstance(event, Note):
