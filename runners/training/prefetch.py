@@ -43,6 +43,7 @@ class HostBatch(Protocol):
     indices: np.ndarray[Any, Any]
     beside: Arrays
     named: Arrays
+    mixed: Arrays
     valid: int
     waited: float
     release: Callable[[], None]
@@ -173,6 +174,7 @@ class Prefetcher:
             return None
         image, label = self._names
         beside = {f"{image}.{name}": values for name, values in batch.beside.items()}
+        mixed = {f"{label}.{name}": values for name, values in batch.mixed.items()}
         own = {name: array for name, array in ((image, batch.image), (label, batch.label)) if name is not None}
-        arrays = {**own, **beside, **batch.named}
+        arrays = {**own, **beside, **mixed, **batch.named}
         return Fetched(batch, arrays, time.perf_counter(), staged)
