@@ -20,7 +20,7 @@ __all__ = ["spec"]
 
 COLOUR = "data.augment={colour: {sigma: 0.5, magnitude: deviation, rescale: true}, translate: {pixels: 1}}"
 MIXED = "data.augment={mixup: {alpha: 1.0}, colour: on}"
-RATES = Rates(0.05, 0.9, 0.0005)
+RATES = Rates(0.05, (0.9, 0.0005))
 
 
 def test_a_run_with_colour_noise_goes_on_bit_by_bit(spec: Path) -> None:
