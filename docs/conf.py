@@ -27,7 +27,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {name: name for name in ("ArrayLike", "Listener")}
+autodoc_type_aliases = {name: name for name in ("AnyImage", "AnyPath", "ArrayLike", "Listener")}
 maximum_signature_line_length = 100
 
 html_theme = "furo"

@@ -29,19 +29,6 @@ AS_COMMANDS = ("figures.",)
 """Kinds that no spec names; their types are commands."""
 BY_TYPE = ("defaults", "augment")
 """Keys whose own keys are types, which have parts of the reference of their own."""
-RESULTS = [
-    "netspec._types.RunResult",
-    "netspec._types.Trial",
-    "netspec._types.Prediction",
-    "netspec.evaluation.evaluation_result.Evaluation",
-    "netspec.evaluation.feature_set.Features",
-    "netspec.evaluation.neighbours.Neighbours",
-    "netspec.runners.export.Exported",
-    "netspec.planning.plan.Plan",
-    "netspec.report.rate_range.RateRange",
-    "netspec.spec.types.Spec",
-]
-"""What the public functions give back."""
 WIDTH = 86
 """Characters of a line that the site shows without scrolling."""
 ROOM = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -169,7 +156,9 @@ def _unfolded(one: Mapping[str, Any]) -> Mapping[str, Any]:
 def python() -> str:
     """The public functions and errors, what they give back, and the events that listeners hear."""
     names = [f"netspec.{name}" for name in netspec.__all__]
-    parts = {"Functions and errors": names, "Results": RESULTS, "Events": [_name(one) for one in get_args(Event)]}
+    results = [name for name in names if _how(name) == "class"]
+    others = [name for name in names if name not in results]
+    parts = {"Functions and errors": others, "Results": results, "Events": [_name(one) for one in get_args(Event)]}
     return "".join(f"## {title}\n\n" + _documented(names) for title, names in parts.items())
 
 

@@ -2,14 +2,18 @@
 
     spec = netspec.load("alexnet", ["train.batch=64"])      # a path, or the name of a shipped spec
     plan = netspec.plan(spec, "predict", batch=1)           # shapes, steps, FLOPs, transfers: no device needed
-    result = netspec.run("quickstart", epochs=2)            # trains; listener= gets the events of netspec.events
-    netspec.evaluate(result.folder)
-    netspec.predict(result.folder, ["photo.jpg"])
-    netspec.export(result.folder, "net.onnx")               # for other programs
-    features = netspec.features(result.folder)              # of the last hidden layer, an image a row
+    run = netspec.run("quickstart", epochs=2)               # trains; listener= gets the events of netspec.events
+    run.history.validation["top1"]                          # NumPy arrays by column
+    netspec.evaluate(run)
+    netspec.predict(run, ["photo.jpg"])
+    run.model(images)                                       # uint8 (N, H, W, C) to probabilities (N, classes)
+    netspec.export(run, "net.onnx")                         # for other programs
+    features = netspec.features(run)                        # of the last hidden layer, an image a row
     netspec.nearest(features.values, features.values[:1], 6)
 
-The command line is made of the same functions. Each is imported when it is first used, so ``import netspec`` is cheap.
+A run of another day: ``run = netspec.open_run("runs/quickstart")``. The command line is made of the same functions.
+Each is imported when it is first used, so ``import netspec`` is cheap. In a notebook specs, plans, runs, predictions
+and evaluations show themselves as pictures and tables.
 """
 
 from __future__ import annotations
@@ -21,48 +25,77 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, export, features, lr_find, plan, predict, run, sweep
+    from netspec._run import Run, open_run
+    from netspec._types import Prediction, Trial, Tuned
+    from netspec.api import evaluate, export, features, lr_find, plan, predict, predictor, run, sweep, tune
     from netspec.errors import NetspecError, SpecError
-    from netspec.evaluation.neighbours import nearest
+    from netspec.evaluation.evaluation_result import Evaluation
+    from netspec.evaluation.feature_set import Features
+    from netspec.evaluation.neighbours import Neighbours, nearest
+    from netspec.planning.plan import Plan
+    from netspec.report.rate_range import RateRange
+    from netspec.rundir.history import History
+    from netspec.runners.export import Exported
+    from netspec.runners.inference import Predictor
     from netspec.spec import load
+    from netspec.spec.types import Spec
 
 __all__ = [
+    "Evaluation",
+    "Exported",
+    "Features",
+    "History",
+    "Neighbours",
     "NetspecError",
+    "Plan",
+    "Prediction",
+    "Predictor",
+    "RateRange",
+    "Run",
+    "Spec",
     "SpecError",
+    "Trial",
+    "Tuned",
     "evaluate",
     "export",
     "features",
     "load",
     "lr_find",
     "nearest",
+    "open_run",
     "plan",
     "predict",
+    "predictor",
     "run",
     "sweep",
+    "tune",
 ]
 
 _HOMES = {
-    "NetspecError": "netspec.errors",
-    "SpecError": "netspec.errors",
-    "evaluate": "netspec.api",
-    "export": "netspec.api",
-    "features": "netspec.api",
-    "load": "netspec.spec",
-    "lr_find": "netspec.api",
-    "nearest": "netspec.evaluation.neighbours",
-    "plan": "netspec.api",
-    "predict": "netspec.api",
-    "run": "netspec.api",
-    "sweep": "netspec.api",
+    "netspec._run": ("Run", "open_run"),
+    "netspec._types": ("Prediction", "Trial", "Tuned"),
+    "netspec.errors": ("NetspecError", "SpecError"),
+    "netspec.evaluation.evaluation_result": ("Evaluation",),
+    "netspec.evaluation.feature_set": ("Features",),
+    "netspec.evaluation.neighbours": ("Neighbours", "nearest"),
+    "netspec.planning.plan": ("Plan",),
+    "netspec.report.rate_range": ("RateRange",),
+    "netspec.rundir.history": ("History",),
+    "netspec.runners.export": ("Exported",),
+    "netspec.runners.inference": ("Predictor",),
+    "netspec.spec": ("load",),
+    "netspec.spec.types": ("Spec",),
 }
+"""Where public names are defined; all others in netspec.api."""
 
 _paths.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'netspec' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "netspec.api")
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

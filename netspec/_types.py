@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from netspec._shown import Shown, html_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+AnyImage: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.uint8]"
+Status = Literal["running", "finished", "interrupted", "failed", "killed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +28,7 @@ class RunResult:
     """
 
     folder: Path
-    status: Literal["finished", "interrupted"]
+    status: Status
     iteration: int
     epoch: int
     errors: Mapping[str, float]
@@ -36,7 +48,7 @@ class Trial:
     name: str
     values: Mapping[str, str]
     seed: int
-    status: Literal["planned", "finished", "interrupted", "failed"] = "planned"
+    status: Literal["planned"] | Status = "planned"
     folder: Path | None = None
     errors: Mapping[str, float] = field(default_factory=dict)
     loss: float | None = None
@@ -69,6 +81,13 @@ class Prediction(NamedTuple):
     error: str | None = None
     words: tuple[str, ...] = ()
     numbers: tuple[float, ...] = ()
+
+    def _repr_html_(self) -> str | None:  # a named tuple has no other base
+        return html_of(self)
+
+
+class Predictions(list[Prediction], Shown):
+    """What was seen in several images."""
 
 
 @dataclass(frozen=True, slots=True)

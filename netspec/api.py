@@ -8,11 +8,13 @@ The module is called ``api`` since a module ``netspec.run`` would hide the funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from netspec._types import Binding, Prediction, RunResult, Trial, Tuned
+from netspec._run import Run
+from netspec._types import AnyImage, AnyPath, Binding, Prediction, Trial, Tuned
 from netspec.errors import NetspecError
 from netspec.events import Listener, Note
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from netspec.planning.plan import Plan
     from netspec.report.rate_range import RateRange
     from netspec.runners.export import Exported
+    from netspec.runners.inference import Predictor
     from netspec.spec.types import Spec
 
 
@@ -53,18 +56,18 @@ def run(
     overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
     out: str | Path = "runs",
-    resume: str | Path | None = None,
+    resume: AnyPath | None = None,
     runner: str = "local",
     trace: str | Path | None = None,
     workers: int | None = None,
     tensorboard: bool = False,
     checkpoint_every: float = 600.0,
-    init_from: str | Path | None = None,
+    init_from: AnyPath | None = None,
     tags: Sequence[str] = (),
     note: str | None = None,
     listener: Listener | None = None,
     progress: bool | None = None,
-) -> RunResult:
+) -> Run:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
     ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
@@ -87,17 +90,17 @@ def run(
         sets=_sets(overrides, epochs=epochs, iterations=iterations, seed=seed, batch=batch),
         binding=Binding(devices, runner, tuple(plugins)),
         out=Path(out),
-        resume=None if resume is None else str(resume),
+        resume=None if resume is None else os.fspath(resume),
         trace=None if trace is None else Path(trace),
         workers=workers,
         tensorboard=tensorboard,
         checkpoint_every=checkpoint_every,
-        init_from=init_from,
+        init_from=None if init_from is None else os.fspath(init_from),
         tags=(tags,) if isinstance(tags, str) else tags,
         note=note,
     )
     with heard(listener, progress) as hear:
-        return launch(request, hear)
+        return Run.of(launch(request, hear))
 
 
 def sweep(
@@ -113,7 +116,7 @@ def sweep(
     overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
     out: str | Path = "runs",
-    init_from: str | Path | None = None,
+    init_from: AnyPath | None = None,
     tags: Sequence[str] = (),
     note: str | None = None,
     runner: str = "local",
@@ -141,7 +144,7 @@ def sweep(
         binding=Binding(devices, runner, tuple(plugins)),
         out=Path(out),
         workers=workers,
-        init_from=init_from,
+        init_from=None if init_from is None else os.fspath(init_from),
         tags=(tags,) if isinstance(tags, str) else tags,
         note=note,
     )
@@ -169,7 +172,7 @@ def lr_find(
     batch: int | None = None,
     overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
-    init_from: str | Path | None = None,
+    init_from: AnyPath | None = None,
     runner: str = "local",
     workers: int | None = None,
     listener: Listener | None = None,
@@ -193,14 +196,14 @@ def lr_find(
         sets=_sets(overrides, seed=seed, batch=batch),
         binding=Binding(devices, runner, tuple(plugins)),
         workers=workers,
-        init_from=init_from,
+        init_from=None if init_from is None else os.fspath(init_from),
     )
     with heard(listener, progress) as hear:
         return find_rates(request, Ramp(lowest, highest, iterations), hear)
 
 
 def evaluate(
-    run_or_checkpoint: str | Path | Sequence[str | Path],
+    run_or_checkpoint: AnyPath | Sequence[AnyPath],
     *,
     data: str | Path | None = None,
     devices: Sequence[str] | str | None = None,
@@ -241,7 +244,7 @@ def evaluate(
 
 
 def features(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: AnyPath,
     *,
     layer: str | None = None,
     data: str | Path | None = None,
@@ -270,8 +273,8 @@ def features(
 
 
 def predict(
-    run_or_checkpoint: str | Path,
-    images: Any,
+    run_or_checkpoint: AnyPath,
+    images: AnyImage | Iterable[AnyImage],
     *,
     devices: Sequence[str] | str | None = None,
     top: int = 5,
@@ -283,25 +286,45 @@ def predict(
 ) -> list[Prediction]:
     """The ``top`` classes of each image (a path, a PIL image, or a uint8 array of (H, W) or (H, W, 3)), in order.
 
-    ``images`` is a list of them; a path may stand alone. A folder stands for the images in it, at any depth and in the
-    order of their names, a pattern such as ``photos/*.jpg`` for the files that match. Of a run's checkpoints the best
-    one that is whole and finite is taken.
+    ``images`` is a list of them; a path or a PIL image may stand alone. A folder stands for the images in it, at any
+    depth and in the order of their names, a pattern such as ``photos/*.jpg`` for the files that match. Of a run's
+    checkpoints the best one that is whole and finite is taken.
 
     Images are resized and cropped at the centre as in evaluation; one that cannot be read, or whose probabilities are
     not finite, has its ``error`` set. ``listener`` hears what is odd about the run, such as a plugin that has changed.
-    Raises NetspecError.
+    To ask a network more than once, open it once: ``predictor``. Raises NetspecError.
     """
     from netspec.report.progress import heard
-    from netspec.runners.inference import predict_images
+    from netspec.runners.inference import Predictor
 
-    images = [images] if isinstance(images, str | Path) else images
     binding = Binding(devices, runner, tuple(plugins))
-    with heard(listener, progress) as hear:
-        return predict_images(Path(run_or_checkpoint), images, binding, top, batch, hear)
+    with heard(listener, progress) as hear, Predictor(Path(run_or_checkpoint), binding, batch, hear, False) as opened:
+        return opened.predict(images, top)
+
+
+def predictor(
+    run_or_checkpoint: AnyPath,
+    *,
+    devices: Sequence[str] | str | None = None,
+    batch: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    runner: str = "local",
+    listener: Listener | None = None,
+    progress: bool | None = None,
+) -> Predictor:
+    """Open a trained network to ask it again and again: ``predictor(run)(images)`` gives its probabilities.
+
+    ``batch`` is the number of images that are worked on at once (None: as many as a call brings, up to 32); of fewer
+    images the rest is computed for nothing. The run and the rest are as for ``predict``. Raises NetspecError.
+    """
+    from netspec.runners.inference import Predictor
+
+    binding = Binding(devices, runner, tuple(plugins))
+    return Predictor(Path(run_or_checkpoint), binding, batch, listener, progress)
 
 
 def export(
-    run_or_checkpoint: str | Path,
+    run_or_checkpoint: AnyPath,
     out: str | Path,
     *,
     plugins: Sequence[str | Path] = (),
@@ -345,8 +368,8 @@ def tune(
         return tune(load_spec(spec, _sets(overrides, batch=batch)), Binding(devices), phases, tell)
 
 
-def _paths(given: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+def _paths(given: AnyPath | Sequence[AnyPath]) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | os.PathLike) else [Path(path) for path in given]
 
 
 def _sets(overrides: str | Sequence[str], **options: int | None) -> tuple[str, ...]:

@@ -3,66 +3,189 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from netspec._types import Binding, Prediction
+from netspec._types import AnyImage, Binding, Prediction, Predictions
 from netspec.data.decode import Geometry, geometry_for
 from netspec.data.frames import show_content
 from netspec.data.image_files import image_files
 from netspec.data.source import BrokenImage, read_regular_file
 from netspec.data.workers.fetch import VIEWS
+from netspec.errors import NetspecError
 from netspec.events import Listener, Note
+from netspec.machine.cleanup import close_after
 from netspec.machine.tasks import task
+from netspec.planning import build
 from netspec.planning.trainable import only_image
-from netspec.runners.trained import nobody, open_trained
+from netspec.report.progress import heard
+from netspec.runners.execution.session import Session
+from netspec.runners.trained import nobody, open_trained, output_names
 from netspec.runners.training.evaluation import rows_not_finite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from netspec.data.source import Content
 
 PREDICTED_AT_ONCE = 32
 
 
-def predict_images(
-    path: Path, images: Sequence[Any], binding: Binding, top: int, batch: int | None, listener: Listener | None
-) -> list[Prediction]:
-    """See ``netspec.api.predict``."""
-    emit = listener or nobody
-    images, notes = image_files(images)
-    trained = open_trained(path, binding, emit)
-    for note in notes:
-        emit(Note(note))
-    if not images:
-        return []
-    spec, classes = trained.spec, trained.record.classes
-    size = min(batch or PREDICTED_AT_ONCE, len(images))
-    name = only_image(spec)
-    geometry = geometry_for(spec.data, spec.inputs[name].shape)
-    crops = np.zeros((size, *spec.inputs[name].shape), np.uint8)
-    predictions: list[Prediction] = []
-    with trained.session(binding, "predict", size, nobody) as session, task("predicting images", len(images)) as tell:
-        for start in range(0, len(images), size):
-            some = images[start : start + size]
-            reasons = [_crop(image, geometry, crops[row]) for row, image in enumerate(some)]
-            probs = session.predict({name: crops}, len(some))
-            numeric = session.plans["predict"].numbers
-            wrong = rows_not_finite(session, {name: crops}, probs, "numbers" if numeric else "probabilities")
-            for row, reason in enumerate(reasons):
-                reason = reason or wrong.get(row)
-                if numeric:
-                    numbers = () if reason else tuple(probs[row].tolist())
-                    predictions.append(Prediction(_path_of(some[row], start + row), (), reason, numbers=numbers))
-                    continue
-                best_first = () if reason else _top(probs[row], classes, top)
-                words = tuple(trained.record.words.get(name, "") for name, _ in best_first)
-                predictions.append(Prediction(_path_of(some[row], start + row), best_first, reason, words))
-            tell(len(some))
-    return predictions
+class Predictor:
+    """A trained network on its devices, ready to be asked again and again; see ``netspec.predictor``.
+
+    ``predictor(images)`` gives float32 probabilities (N, classes), or the numbers (N, K) of a network that predicts
+    numbers. An array is a batch as the network takes it, uint8 (N, \\*shape), resized and cropped; a list holds
+    pictures as ``predict`` takes them. Raises NetspecError for arrays of another shape or type, for a picture that
+    cannot be read, and where an answer is not finite.
+
+    ``classes`` names the outputs, ``shape`` is an image's as the network takes it (height, width, channels),
+    ``checkpoint`` the file. Calls of several threads take turns. A size of batch has memory of its own, parameters
+    included, made when it is first asked for and used again for calls of that size down to over half of it. While any
+    is open BLAS has one thread. ``close``, a ``with`` block or the last reference's end give all of it back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        binding: Binding | None = None,
+        batch: int | None = None,
+        listener: Listener | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self._binding, self._batch = binding or Binding(), batch
+        self._hear = partial(heard, listener, progress)
+        with self._hear() as hear:
+            self._trained = open_trained(path, self._binding, hear or nobody)
+        spec = self._trained.spec
+        self._input = only_image(spec)
+        self.shape = spec.inputs[self._input].shape
+        self._geometry = geometry_for(spec.data, self.shape)
+        self._plan = build(spec, "predict", 1)
+        self._words = self._trained.record.words
+        self.classes, self.checkpoint = output_names(self._trained), self._trained.file
+        self._sessions: dict[int, Session] = {}
+        self._lock, self._opened = threading.RLock(), ExitStack()
+        self._close = weakref.finalize(self, self._opened.close)
+
+    def __call__(self, images: NDArray[np.uint8] | AnyImage | Iterable[AnyImage]) -> NDArray[np.float32]:
+        """See the class."""
+        given = self._checked(images) if isinstance(images, np.ndarray) else image_files(_listed(images))[0]
+        answers = []
+        with self._lock, self._hear() if len(given) > PREDICTED_AT_ONCE else nullcontext():
+            for start, rows, wrong in self._answers(given):
+                for row, reason in sorted(wrong.items()):
+                    raise NetspecError(f"{_path_of(given[start + row], start + row)}: {reason}")
+                answers.append(rows)
+        return np.concatenate(answers) if len(answers) != 1 else answers[0]
+
+    def predict(self, images: AnyImage | Iterable[AnyImage], top: int = 5) -> list[Prediction]:
+        """The ``top`` classes of each image, in order; see ``netspec.predict``."""
+        found = Predictions()
+        with self._lock, self._hear() as hear:
+            given, notes = image_files(_listed(images))
+            for note in notes:
+                (hear or nobody)(Note(note))
+            for start, rows, wrong in self._answers(given) if given else ():
+                for row, answer in enumerate(rows):
+                    path = _path_of(given[start + row], start + row)
+                    found.append(self._prediction(path, answer, wrong.get(row), top))
+        return found
+
+    def close(self) -> None:
+        """End threads and give devices back; a later call raises NetspecError."""
+        with self._lock:
+            self._close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        close_after(error, self.close)
+
+    def __repr__(self) -> str:
+        return f"Predictor({self._trained.spec.name}, {self.checkpoint.name})"
+
+    def _checked(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
+        if batch.dtype != np.uint8 or batch.shape[1:] != self.shape:
+            wanted = ", ".join(map(str, ("N", *self.shape)))
+            raise NetspecError(
+                f"an array must be a batch of uint8 ({wanted}), resized and cropped, got {batch.dtype} {batch.shape}; "
+                "a list may hold images of any size"
+            )
+        return batch
+
+    def _answers(
+        self, given: Sequence[Any] | NDArray[np.uint8]
+    ) -> Iterator[tuple[int, NDArray[np.float32], dict[int, str]]]:
+        """For each batch the place of its first image, the answers, and by row why one is none."""
+        if not len(given):
+            yield 0, np.empty((0, *self._outputs), np.float32), {}
+            return
+        size, what = self._size(len(given)), "numbers" if self._plan.numbers else "probabilities"
+        session = self._session(size)
+        with task("predicting images", len(given)) as tell:
+            for start in range(0, len(given), size):
+                some = given[start : start + size]
+                crops, reasons = self._cropped(some, size)
+                rows = session.predict({self._input: crops}, len(some))
+                yield start, rows, {**rows_not_finite(session, {self._input: crops}, rows, what), **reasons}
+                tell(len(some))
+
+    @property
+    def _outputs(self) -> tuple[int, ...]:
+        assert self._plan.answer is not None
+        return self._plan.buffers[self._plan.answer].shape[1:]
+
+    def _size(self, count: int) -> int:
+        """Images that are worked on at once: of a call, or of an earlier one where that wastes less than half."""
+        size = self._batch or min(count, PREDICTED_AT_ONCE)
+        return min((made for made in self._sessions if size <= made < 2 * size), default=size)
+
+    def _session(self, size: int) -> Session:
+        if not self._close.alive:
+            raise NetspecError(f"{self.checkpoint}: this predictor is closed")
+        if size not in self._sessions:
+            with self._hear() as hear:
+                session = self._trained.session(self._binding, "predict", size, hear or nobody)
+            self._sessions[size] = self._opened.enter_context(session)
+        return self._sessions[size]
+
+    def _cropped(
+        self, some: Sequence[Any] | NDArray[np.uint8], size: int
+    ) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """Images as the network takes them, in a batch of that size, and by row why one is none."""
+        if isinstance(some, np.ndarray) and len(some) == size:
+            return some, {}
+        crops = np.zeros((size, *self.shape), np.uint8)
+        if isinstance(some, np.ndarray):
+            crops[: len(some)] = some
+            return crops, {}
+        reasons = ((row, _crop(image, self._geometry, crops[row])) for row, image in enumerate(some))
+        return crops, {row: reason for row, reason in reasons if reason}
+
+    def _prediction(self, path: str, answer: NDArray[np.float32], reason: str | None, top: int) -> Prediction:
+        if self._plan.numbers:
+            return Prediction(path, (), reason, numbers=() if reason else tuple(answer.tolist()))
+        best_first = () if reason else _top(answer, self.classes, top)
+        return Prediction(path, best_first, reason, tuple(self._words.get(name, "") for name, _ in best_first))
+
+
+def _listed(images: AnyImage | Iterable[AnyImage]) -> list[Any]:
+    """The images, of which one path or picture may stand alone."""
+    return [images] if isinstance(images, str | os.PathLike | Image.Image) else list(images)
 
 
 def _crop(image: Any, geometry: Geometry, out: np.ndarray[Any, Any]) -> str | None:

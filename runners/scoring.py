@@ -24,9 +24,9 @@ from netspec.evaluation.image_results import ImageResults, Judge
 from netspec.evaluation.number_results import Comparer, NumberResults
 from netspec.events import EvaluationDone, Listener, Note
 from netspec.planning import build
-from netspec.planning.trainable import count_outputs, target_of
+from netspec.planning.trainable import target_of
 from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
-from netspec.runners.trained import Trained, nobody, once
+from netspec.runners.trained import Trained, nobody, once, output_names
 from netspec.runners.training.checkpoint import Record, record_of
 from netspec.runners.training.nonfinite import NotFinite
 from netspec.units import many
@@ -89,14 +89,6 @@ def class_order(first: Trained, other: Trained) -> Order | None:
         raise NetspecError(f"networks of different classes have no average: {', '.join(only)}")
     places = {name: place for place, name in enumerate(theirs)}
     return np.array([places[name] for name in ours], np.int64)
-
-
-def output_names(network: Trained) -> tuple[str, ...]:
-    """The network's classes; an output that has none is called by its number. Empty without class probabilities."""
-    classes, outputs = network.record.classes, count_outputs(build(network.spec, "eval", 1))
-    if outputs is None:
-        return ()
-    return (*classes[:outputs], *(f"output {number}" for number in range(len(classes), outputs)))
 
 
 class Average:

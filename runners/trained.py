@@ -10,6 +10,8 @@ from netspec.contract.kernel import Phase
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener, Note
 from netspec.machine.cleanup import on_error
+from netspec.planning import build
+from netspec.planning.trainable import count_outputs
 from netspec.registry import installed_faults
 from netspec.rundir.directory import CHECKPOINTS
 from netspec.rundir.run_files import Damaged
@@ -74,6 +76,14 @@ def open_trained(path: Path, binding: Binding, emit: Listener) -> Trained:
     for note in (*passed, *plugins.notes, *changes, *installed_faults()):
         emit(Note(note))
     return Trained(path, found, from_canonical(found.record.spec, str(found.path)))
+
+
+def output_names(network: Trained) -> tuple[str, ...]:
+    """The network's classes; an output that has none is called by its number. Empty without class probabilities."""
+    classes, outputs = network.record.classes, count_outputs(build(network.spec, "eval", 1))
+    if outputs is None:
+        return ()
+    return (*classes[:outputs], *(f"output {number}" for number in range(len(classes), outputs)))
 
 
 def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from netspec._types import Binding, Tuned
 from netspec.check.compare import BOUND, agree
@@ -26,6 +25,7 @@ from netspec.device.base import Array, Call, Device
 from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
+from netspec.machine.blas_threads import one_blas_thread
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import cores
 from netspec.machine.tasks import counted
@@ -139,8 +139,7 @@ def tune(
     model = models(dict(zip(spec.devices, names, strict=True)))
     found: dict[tuple[str, str], Tuned] = {}
     with ExitStack() as opened:
-        limits = threadpool_limits(1, user_api="blas")
-        opened.enter_context(on_exit(limits.restore_original_limits))
+        opened.enter_context(one_blas_thread())
         devices = dict(zip(spec.devices, open_devices(names), strict=True))
         for device in devices.values():
             opened.enter_context(on_exit(device.close))

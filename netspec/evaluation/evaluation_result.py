@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from netspec._shown import Shown
 from netspec.evaluation import number_results
 from netspec.evaluation.confusion import ClassErrors, confusion_matrix, errors_by_class
 from netspec.evaluation.error_rates import Rate
@@ -23,7 +24,7 @@ RANKS = {"top1": 1, "top5": 5}
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation(EvaluationDone):
+class Evaluation(EvaluationDone, Shown):
     """The event, and what lies behind it.
 
     ``run`` is the path that was given, ``where`` the set of images, ``classes`` the names of the network's outputs, and

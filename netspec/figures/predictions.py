@@ -76,8 +76,8 @@ class Predictions(Kind):
     def _drawn(self, network: Trained, hear: Listener) -> tuple[Seen, ...]:
         from netspec.evaluation.image_results import Judge
         from netspec.figures._pictures import pictures_of, some_of
-        from netspec.runners.scoring import output_names
         from netspec.runners.streaming import open_images, stream
+        from netspec.runners.trained import output_names
 
         asked = asked_of(self.settings, workers=0)
         classes = spoken(output_names(network), network.record.words)
@@ -96,10 +96,11 @@ class Predictions(Kind):
     def _files(self, network: Trained) -> tuple[Seen, ...]:
         from netspec.data.source import read_regular_file
         from netspec.figures._pictures import picture_of
-        from netspec.runners.inference import predict_images
+        from netspec.runners.inference import Predictor
 
         names, binding = self.settings["images"], asked_of(self.settings).binding
-        found = predict_images(network.path, names, binding, _BARS, None, None)
+        with Predictor(network.path, binding, progress=False) as predictor:
+            found = predictor.predict(names, _BARS)
         if wrong := [f"{printable(one.path)}: {one.error}" for one in found if one.error]:
             raise NetspecError("\n".join(wrong))
         pictures = [picture_of(read_regular_file(os.fsencode(name)), network.spec) for name in names]

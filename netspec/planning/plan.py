@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
+from netspec._shown import Pictured
 from netspec.contract.kernel import Phase
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument
@@ -209,7 +210,7 @@ class ShardInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Pictured):
     """A Spec resolved for one phase and batch; made without a device, printable, serialisable.
 
     ``initial`` gives for each stored tensor how it starts: an initialiser with its fans, or a plain value. ``reports``

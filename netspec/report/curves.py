@@ -90,7 +90,7 @@ def stages(metrics: Metrics, most: int) -> tuple[list[str], list[Stage]]:
 
 def _ends(metrics: Metrics, evaluated: Iterable[float]) -> list[float]:
     """The epochs that stages end with."""
-    last = metrics.iterations.iteration[-1] / _per_epoch(metrics)
+    last = metrics.iterations.iteration[-1] / metrics.iterations_per_epoch
     ends = sorted(evaluated) or [float(epoch) for epoch in range(1, int(last) + 1)]
     return ends if ends and ends[-1] >= last else [*ends, last]
 
@@ -110,7 +110,7 @@ def metrics_of(folder: Path) -> Metrics:
 
 def trained(metrics: Metrics, name: str) -> list[Point]:
     """The finite values of all iterations, by the epochs done after them: loss, learning_rate, or an error's name."""
-    steps, per_epoch = metrics.iterations, _per_epoch(metrics)
+    steps, per_epoch = metrics.iterations, metrics.iterations_per_epoch
     columns = {"loss": steps.loss, "learning_rate": steps.learning_rate, **steps.errors}
     pairs = zip(steps.iteration, columns.get(name, ()), strict=False)
     return [(iteration / per_epoch, value) for iteration, value in pairs if math.isfinite(value)]
@@ -144,13 +144,9 @@ def _validated(metrics: Metrics, name: str) -> Iterator[Point]:
     for line in metrics.evaluations:
         value = line.get("loss") if name == "loss" else (line.get("errors") or {}).get(name)
         if value is not None:
-            yield line["iteration"] / _per_epoch(metrics), float(value)
+            yield line["iteration"] / metrics.iterations_per_epoch, float(value)
 
 
 def _evaluated(metrics: Metrics) -> Iterator[str]:
     for line in metrics.evaluations:
         yield from line.get("errors") or ()
-
-
-def _per_epoch(metrics: Metrics) -> int:
-    return (metrics.starts[0].get("iterations_per_epoch", 1) if metrics.starts else 1) or 1

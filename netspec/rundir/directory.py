@@ -22,8 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from netspec._types import AnyPath, Status
 from netspec.machine.atomic_files import remove_unfinished, told, write_text
 from netspec.machine.cleanup import close_after, on_error, on_exit
 from netspec.rundir.differences import read_asked
@@ -38,8 +39,6 @@ CHECKPOINTS, HISTORY, LOG = "checkpoints", "history.jsonl", "log.txt"
 BROKEN = "broken-images.txt"
 RESOLVED, GIVEN, START = "spec.resolved.yaml", "spec.yaml", "start.json"
 ENVIRONMENT, CLASSES, MEAN = "environment.json", "classes.txt", "mean.npy"
-
-Status = Literal["running", "finished", "interrupted", "failed", "killed"]
 
 
 class RunDirectory:
@@ -123,7 +122,7 @@ def run_folders(out: str | Path, name: str | None = None) -> list[Path]:
     return _newest_first(path.parent for path in Path(out).glob(f"{pattern}/*/{RESOLVED}"))
 
 
-def runs_at(place: str | Path) -> list[Path]:
+def runs_at(place: AnyPath) -> list[Path]:
     """The run directories that a path stands for, the one that began last first.
 
     That is itself, or those that lie in it, or in folders in it, as in ``OUT`` and in ``OUT/<name>``.

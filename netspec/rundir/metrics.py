@@ -15,8 +15,8 @@ shares in [0, 1] (top1, top5), rmse and mae distances in the target's units; a n
 | finish | status (finished, interrupted, failed), folder, iteration, epoch, seconds, errors, message, commands |
 
 A resumed run appends a ``start`` line; lines before it that count more iterations than it starts from were lost with
-the process that wrote them, and ``read_metrics`` leaves them out. Of a file of many iterations it reads a part: all
-other lines, iterations at equal distances and the last ones.
+the process that wrote them, and ``read_metrics`` leaves them out. Of a file of many iterations it reads a part, unless
+the whole is asked for: all other lines, iterations at equal distances and the last ones.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Iterations:
             if name not in self.errors and len(self.errors) < _MOST_ERRORS:
                 self.errors[name] = array("d", [math.nan]) * len(self)
         self.iteration.append(line["iteration"])
-        for name, column in self._numbers():
+        for name, column in self.numbers():
             column.append(_number(line.get(name)))
         for name, column in self.errors.items():
             column.append(_number(errors.get(name)))
@@ -104,11 +104,12 @@ class Iterations:
         count = len(self)
         while count and self.iteration[count - 1] > iteration:
             count -= 1
-        columns: list[array[Any]] = [self.iteration, *(column for _, column in self._numbers()), *self.errors.values()]
+        columns: list[array[Any]] = [self.iteration, *(column for _, column in self.numbers()), *self.errors.values()]
         for column in columns:
             del column[count:]
 
-    def _numbers(self) -> Iterator[tuple[str, array[float]]]:
+    def numbers(self) -> Iterator[tuple[str, array[float]]]:
+        """The columns of numbers by name, but for the errors."""
         yield "loss", self.loss
         yield "learning_rate", self.learning_rate
         yield "seconds", self.seconds
@@ -137,12 +138,20 @@ class Metrics:
     seconds: float = 0.0
     faults: tuple[str, ...] = ()
 
+    @property
+    def iterations_per_epoch(self) -> int:
+        """As the run began; 1 where nothing says so."""
+        return (self.starts[0].get("iterations_per_epoch", 1) if self.starts else 1) or 1
 
-def read_metrics(folder: str | Path) -> Metrics:
-    """Read the metrics of a run directory; empty where there are none. Nothing that lies there raises."""
+
+def read_metrics(folder: str | Path, whole: bool = False) -> Metrics:
+    """Read the metrics of a run directory; empty where there are none. Nothing that lies there raises.
+
+    ``whole``: every iteration, however many there are.
+    """
     path = Path(folder) / FILE
     faults = Faults(path)
-    reading = _Reading(faults, stride=1 + _size(path) // _READ_BYTES)
+    reading = _Reading(faults, stride=1 if whole else 1 + _size(path) // _READ_BYTES)
     for number, line in numbered(path, faults):
         if line.startswith(_ITERATION):
             reading.iteration(number, line)

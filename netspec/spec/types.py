@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from netspec._shown import Pictured
 from netspec.contract.kernel import Backend
 from netspec.data.settings import DataSpec as DataSpec
 from netspec.errors import Mark
@@ -187,7 +188,7 @@ class TrainSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Pictured):
     """A whole specification, resolved: what ``extends``, ``defaults`` and ``--set`` did is already in it.
 
     Two specs are equal when they describe the same network, training and data, wherever they were written.

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from netspec.contract.kernel import Phase
 from netspec.contract.naming import Argument
@@ -17,6 +16,7 @@ from netspec.device.base import Device
 from netspec.device.binding import bind, models, open_devices
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
+from netspec.machine.blas_threads import one_blas_thread
 from netspec.machine.cleanup import close_after, on_exit
 from netspec.machine.environment import cores
 from netspec.planning import Plan, build
@@ -104,8 +104,7 @@ class Session:
         bound, notes = bind(spec.devices, devices)
         self._measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
         with ExitStack() as opened:  # what is open by then is closed again where a later step fails
-            limits = threadpool_limits(1, user_api="blas")  # a device's own threads share out the cores
-            opened.enter_context(on_exit(limits.restore_original_limits))
+            opened.enter_context(one_blas_thread())
             self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
             for device in self.devices.values():
                 opened.enter_context(on_exit(device.close))

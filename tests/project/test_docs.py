@@ -154,10 +154,11 @@ def test_the_reference_tells_of_everything_that_a_spec_can_name(generated: Modul
     assert {"netspec run", "netspec data stats"} <= set(re.findall(r"^### (.*)$", generated.commands(), re.MULTILINE))
 
 
-def test_the_reference_tells_of_all_that_public_functions_give(generated: ModuleType) -> None:
+def test_what_public_functions_give_is_public_and_in_the_reference(generated: ModuleType) -> None:
     functions = [thing for name in netspec.__all__ if inspect.isfunction(thing := getattr(netspec, name))]
     given = {re.sub(r"^list\[(.*)\]$", r"\1", str(inspect.signature(one).return_annotation)) for one in functions}
-    assert given == {name.rpartition(".")[2] for name in generated.RESULTS}
+    results = generated.python().partition("## Results")[2].partition("## Events")[0]
+    assert given <= set(re.findall(r"^\.\. autoclass:: netspec\.(\w+)$", results, re.MULTILINE))
 
 
 def test_a_layer_without_words_for_its_shapes_does_not_get_the_base_class_s(generated: ModuleType) -> None:

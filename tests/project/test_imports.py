@@ -16,8 +16,8 @@ from places import ROOT
 
 CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"))
 ORDER = (
-    ("errors", "events", "emulate", "exit_codes", "_paths", "_types", "_version"),
-    ("contract",),
+    ("errors", "events", "emulate", "exit_codes", "_paths", "_shown", "_version"),
+    ("contract", "_types"),
     ("units",),
     ("machine",),
     ("registry", "rundir", "evaluation"),
@@ -30,6 +30,8 @@ ORDER = (
     ("runners",),
     ("figures",),
     ("page",),
+    ("_run",),
+    ("notebook",),
     ("api",),
     ("cli", "__init__"),
     ("__main__",),

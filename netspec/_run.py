@@ -1,0 +1,68 @@
+"""A run as Python sees it: how it ended, what it measured, and the network that it trained."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from netspec._shown import Shown
+from netspec._types import AnyPath, RunResult
+from netspec.errors import NetspecError
+
+if TYPE_CHECKING:
+    from netspec.rundir.history import History
+    from netspec.runners.inference import Predictor
+
+
+class Run(RunResult, Shown):
+    """A run. Whatever takes the path of a run, such as ``netspec.evaluate``, takes a Run as well.
+
+    ``folder`` is its directory; ``status`` finished or interrupted, of one that was opened also running, failed or
+    killed; ``iteration`` and ``epoch`` count finished ones; ``errors`` are shares by name from the last validation, or
+    from the last batch where there is no validation; ``seconds`` is how long it trained, ``checkpoint`` the newest file
+    of one, ``exit_code`` 0, or as the command's after a signal.
+    """
+
+    @classmethod
+    def of(cls, result: RunResult) -> Run:
+        """What training gives back."""
+        return cls(*(getattr(result, field.name) for field in fields(RunResult)))
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def history(self) -> History:
+        """What it has measured until now, as NumPy arrays by column: ``history.training["loss"]``."""
+        from netspec.rundir.history import read_history_of
+
+        return read_history_of(self.folder)
+
+    @cached_property
+    def model(self) -> Predictor:
+        """The network of its best checkpoint, see ``netspec.predictor``; opened once. Raises NetspecError."""
+        from netspec.runners.inference import Predictor
+
+        return Predictor(self.folder)
+
+
+def open_run(path: AnyPath) -> Run:
+    """A run that was trained before: its folder, or a folder of runs, of which the one that began last is taken.
+
+    Raises NetspecError where there is none.
+    """
+    from netspec.rundir.directory import CHECKPOINTS, runs_at, summarise
+    from netspec.rundir.metrics import read_metrics
+    from netspec.runners.training.saver import listed
+
+    found = runs_at(path)
+    if not found:
+        raise NetspecError(f"{path}: no such run (netspec runs lists them)")
+    metrics = read_metrics(found[0])
+    one = summarise(found[0], metrics)
+    last = metrics.evaluations[-1].get("errors") if metrics.evaluations else None
+    if last is None and metrics.iterations:
+        last = {name: column[-1] for name, column in metrics.iterations.errors.items()}
+    newest = next(iter(listed(one.folder / CHECKPOINTS)), None)
+    return Run(one.folder, one.status, one.iteration, one.epoch, last or {}, one.seconds, newest)
