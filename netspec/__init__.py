@@ -27,7 +27,7 @@ from netspec._version import __version__ as __version__
 if TYPE_CHECKING:
     from netspec._run import Run, open_run
     from netspec._types import Prediction, Trial, Tuned
-    from netspec.api import evaluate, export, features, lr_find, plan, predict, predictor, run, sweep, tune
+    from netspec.api import evaluate, export, features, load, lr_find, plan, predict, predictor, run, sweep, tune
     from netspec.errors import NetspecError, SpecError
     from netspec.evaluation.evaluation_result import Evaluation
     from netspec.evaluation.feature_set import Features
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from netspec.rundir.history import History
     from netspec.runners.export import Exported
     from netspec.runners.inference import Predictor
-    from netspec.spec import load
     from netspec.spec.types import Spec
 
 __all__ = [
@@ -83,7 +82,6 @@ _HOMES = {
     "netspec.rundir.history": ("History",),
     "netspec.runners.export": ("Exported",),
     "netspec.runners.inference": ("Predictor",),
-    "netspec.spec": ("load",),
     "netspec.spec.types": ("Spec",),
 }
 """Where public names are defined; all others in netspec.api."""

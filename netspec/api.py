@@ -32,6 +32,22 @@ if TYPE_CHECKING:
     from netspec.spec.types import Spec
 
 
+def load(
+    path_or_name: str | Path, overrides: str | Sequence[str] = (), *, plugins: Sequence[str | Path] = ()
+) -> Spec:
+    """The Spec of a YAML file, or of a shipped spec by its bare name, with changes such as ``train.batch=64``.
+
+    ``plugins`` are files whose layers it names. Raises SpecError with all that is wrong, by line; NetspecError where a
+    file cannot be found or read.
+    """
+    from netspec.registry import load_plugin
+    from netspec.spec import load
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    return load(path_or_name, overrides)
+
+
 def plan(spec: Spec | str | Path, phase: Phase = "train", batch: int | None = None) -> Plan:
     """Resolve a spec (a Spec, a path, or the name of a shipped one) for a phase and a batch (default: the spec's own).
 

@@ -30,7 +30,7 @@ from netspec.planning import build
 from netspec.planning.trainable import only_image
 from netspec.report.progress import heard
 from netspec.runners.execution.session import Session
-from netspec.runners.trained import nobody, open_trained, output_names
+from netspec.runners.trained import nobody, once, open_trained, output_names
 from netspec.runners.training.evaluation import rows_not_finite
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Predictor:
         progress: bool | None = None,
     ) -> None:
         self._binding, self._batch = binding or Binding(), batch
-        self._hear = partial(heard, listener, progress)
+        self._hear, self._told = partial(heard, listener, progress), set[str]()
         with self._hear() as hear:
             self._trained = open_trained(path, self._binding, hear or nobody)
         spec = self._trained.spec
@@ -159,7 +159,7 @@ class Predictor:
             raise NetspecError(f"{self.checkpoint}: this predictor is closed")
         if size not in self._sessions:
             with self._hear() as hear:
-                session = self._trained.session(self._binding, "predict", size, hear or nobody)
+                session = self._trained.session(self._binding, "predict", size, once(hear or nobody, self._told))
             self._sessions[size] = self._opened.enter_context(session)
         return self._sessions[size]
 

@@ -119,9 +119,12 @@ def nobody(event: Event) -> None:
     """A listener where nobody listens."""
 
 
-def once(emit: Listener) -> Listener:
-    """The listener without notes that it has heard: several networks on one machine have most of them in common."""
-    heard: set[str] = set()
+def once(emit: Listener, heard: set[str] | None = None) -> Listener:
+    """The listener without notes that it has heard: several networks on one machine have most of them in common.
+
+    ``heard`` holds what others have heard, and is told of more.
+    """
+    heard = set() if heard is None else heard
 
     def listen(event: Event) -> None:
         if not isinstance(event, Note):

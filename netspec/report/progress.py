@@ -165,8 +165,9 @@ class InPlace(Progress):
 
     def tick(self) -> None:
         """Renew the line, some times a second."""
-        if not self._over.is_set() and self._clock() - self._at >= _TICK_S:
-            self._at = self._clock()
+        now = self._clock()
+        if not self._over.is_set() and now - self._at >= _TICK_S and now - self._began >= _SHORT_S:
+            self._at = now
             self._rewrite("".join(self.line(self.WIDTH, _GLYPHS)))
 
     def say(self, line: str) -> None:

@@ -41,7 +41,7 @@ def best(found: list[Prediction]) -> tuple[str, float]:
     return found[0].top[0]
 
 
-spec: Spec = netspec.load("quickstart", ["train.epochs=1"])
+spec: Spec = netspec.load("quickstart", ["train.epochs=1"], plugins=["swish.py"])
 steps = [step.name for step in netspec.plan("quickstart").steps]
 output: tuple[int, ...] = netspec.plan(spec, "predict", batch=1).shards[0].outputs["y"]
 run: Run = netspec.run(spec, data=Path("photos"), devices="cpu:0,cpu:1", listener=listen)
