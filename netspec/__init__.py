@@ -89,11 +89,13 @@ _HOMES = {
 _paths.install()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'netspec' has no attribute '{name}'")
-    home = next((module for module, names in _HOMES.items() if name in names), "netspec.api")
-    return getattr(importlib.import_module(home), name)
+if not TYPE_CHECKING:  # to a type checker a name that is not there is an error
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'netspec' has no attribute '{name}'")
+        home = next((module for module, names in _HOMES.items() if name in names), "netspec.api")
+        return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -90,7 +90,7 @@ def _picture(network: Plan | Spec) -> str:
 
 
 def _parts(parts: Iterable[Table | str]) -> str:
-    return "\n".join(map(_part, filter(None, parts)))
+    return "\n".join(_part(part) for part in parts if part)
 
 
 def _part(part: Table | str) -> str:

@@ -45,9 +45,9 @@ class Predictor:
     """A trained network on its devices, ready to be asked again and again; see ``netspec.predictor``.
 
     ``predictor(images)`` gives float32 probabilities (N, classes), or the numbers (N, K) of a network that predicts
-    numbers. An array is a batch as the network takes it, uint8 (N, \\*shape), resized and cropped; a list holds
-    pictures as ``predict`` takes them. Raises NetspecError for arrays of another shape or type, for a picture that
-    cannot be read, and where an answer is not finite.
+    numbers. An array is a batch as the network takes it, uint8 and resized and cropped: N images of ``shape``. A list
+    holds pictures as ``predict`` takes them. Raises NetspecError for arrays of another shape or type, for a picture
+    that cannot be read, and where an answer is not finite.
 
     ``classes`` names the outputs, ``shape`` is an image's as the network takes it (height, width, channels),
     ``checkpoint`` the file. Calls of several threads take turns. A size of batch has memory of its own, parameters
