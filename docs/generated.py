@@ -37,6 +37,7 @@ RESULTS = [
     "netspec.evaluation.feature_set.Features",
     "netspec.evaluation.neighbours.Neighbours",
     "netspec.runners.export.Exported",
+    "netspec.runners.importing.Imported",
     "netspec.planning.plan.Plan",
     "netspec.report.rate_range.RateRange",
     "netspec.spec.types.Spec",

@@ -6,6 +6,7 @@
     netspec.evaluate(result.folder)
     netspec.predict(result.folder, ["photo.jpg"])
     netspec.export(result.folder, "net.onnx")               # for other programs
+    netspec.import_network("net.pth", "net.safetensors", spec="my.yaml")
     features = netspec.features(result.folder)              # of the last hidden layer, an image a row
     netspec.nearest(features.values, features.values[:1], 6)
 
@@ -21,7 +22,7 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from netspec.api import evaluate, export, features, lr_find, plan, predict, run, sweep
+    from netspec.api import evaluate, export, features, import_network, lr_find, plan, predict, run, sweep
     from netspec.errors import NetspecError, SpecError
     from netspec.evaluation.neighbours import nearest
     from netspec.spec import load
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "export",
     "features",
+    "import_network",
     "load",
     "lr_find",
     "nearest",
@@ -47,6 +49,7 @@ _HOMES = {
     "evaluate": "netspec.api",
     "export": "netspec.api",
     "features": "netspec.api",
+    "import_network": "netspec.api",
     "load": "netspec.spec",
     "lr_find": "netspec.api",
     "nearest": "netspec.evaluation.neighbours",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netspec.planning.plan import Plan
     from netspec.report.rate_range import RateRange
     from netspec.runners.export import Exported
+    from netspec.runners.importing import Imported
     from netspec.spec.types import Spec
 
 
@@ -316,6 +317,38 @@ def export(
     from netspec.runners.export import export_network
 
     return export_network(Path(run_or_checkpoint), Path(out), tuple(map(str, plugins)), listener)
+
+
+def import_network(
+    file: str | Path,
+    out: str | Path,
+    *,
+    spec: Spec | str | Path | None = None,
+    map_file: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    classes: str | Path | None = None,
+    overrides: str | Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+) -> Imported:
+    """Write a checkpoint of a network that another program trained to ``out``, which ends in .safetensors.
+
+    The ending of ``file`` says what it is; ``spec`` is the network where the file has tensors only, ``map_file`` a YAML
+    file of names. ``mean`` was subtracted from the network's images, in grey levels from 0 to 255, which were then
+    divided by ``std``: a number for each channel, or one for all. ``classes`` is a file of names, one a line. A network
+    that is described in the file is written as a spec beside ``out``. Raises NetspecError.
+    """
+    from netspec.exchange.formats import Asked
+    from netspec.registry import load_plugin
+    from netspec.runners.importing import import_network
+    from netspec.runners.training.request import load_spec
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    network = load_spec(spec, _sets(overrides)) if spec is not None else None
+    levels = (None if one is None else tuple(map(float, one)) for one in (mean, std))
+    asked = Asked(network, None if map_file is None else Path(map_file), *levels)
+    return import_network(Path(file), Path(out), asked, None if classes is None else Path(classes))
 
 
 def tune(
