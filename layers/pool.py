@@ -2,7 +2,16 @@
 
 from netspec.layers._cpu import pool_rows
 from netspec.layers._cuda import pool_float4, pool_plain
-from netspec.layers._window import Window, clip, covering_columns, covering_rows, onnx_window, place_in, window_of
+from netspec.layers._window import (
+    Window,
+    clip,
+    covering_columns,
+    covering_rows,
+    onnx_window,
+    place_in,
+    torch_count,
+    window_of,
+)
 from netspec.plugin import Flops, Layer, Tensor, backward, choice, forward, padding, pair, register
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
@@ -63,6 +72,22 @@ class Pool(Layer):
         if self.attrs.mode == "max":
             return nodes.add("MaxPool", x, **window)
         return nodes.add("AveragePool", x, count_include_pad=0, **window)
+
+    def torch(self, code, t, x):
+        """nn.MaxPool2d, or nn.AvgPool2d over the pixels that are there; padded before where its own does not do."""
+        window, average = self.window(t), self.attrs.mode == "average"
+        ceil = next((one for one in (False, True) if torch_count(window, t.x, one) == window.out), None)
+        kind = "nn.AvgPool2d" if average else "nn.MaxPool2d"
+        if ceil is not None and all(pad <= size // 2 for pad, size in zip(window.pad, window.size, strict=True)):
+            padding = window.pad if any(window.pad) else None
+            rest = {"padding": padding, "ceil_mode": ceil or None}
+            rest |= {"count_include_pad": False} if average and (padding or ceil) else {}
+            return f"{code.module(kind, window.size, window.stride, **rest)}({x})"
+        top, left, bottom, right = onnx_window(window, t.x)["pads"]
+        pads, pool = f"({left}, {right}, {top}, {bottom})", code.module(kind, window.size, window.stride)
+        if not average:
+            return f'{pool}(F.pad({x}, {pads}, value=float("-inf")))'
+        return f"{pool}(F.pad({x}, {pads})) / {pool}(F.pad(torch.ones_like({x}[:1, :1]), {pads}))"
 
     def flops(self, t):
         """One operation a pixel of each window."""

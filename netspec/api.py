@@ -305,18 +305,20 @@ def export(
     run_or_checkpoint: str | Path,
     out: str | Path,
     *,
+    format: Literal["onnx", "torch"] | None = None,
     plugins: Sequence[str | Path] = (),
     listener: Listener | None = None,
 ) -> Exported:
-    """Write a trained network as an ONNX model (opset 17) to ``out``, which ends in .onnx.
+    """Write a trained network to ``out``: as an ONNX model (opset 17), NAME.onnx, or for PyTorch, NAME.safetensors, a
+    state dict beside a module NAME.py that builds the network. The ending says which, as ``format`` does.
 
     The graph takes uint8 images (N, H, W, C) as resized and cropped, of any batch size, and gives what ``predict``
-    does: probabilities (N, classes), or numbers. Raises NetspecError, also where a layer has no ONNX form or the
-    package onnx is not installed.
+    does: probabilities (N, classes), or numbers; the module takes (N, C, H, W). Raises NetspecError, also where a layer
+    has no form in that format, or the package onnx is not installed.
     """
     from netspec.runners.export import export_network
 
-    return export_network(Path(run_or_checkpoint), Path(out), tuple(map(str, plugins)), listener)
+    return export_network(Path(run_or_checkpoint), Path(out), tuple(map(str, plugins)), listener, format)
 
 
 def import_network(

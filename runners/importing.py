@@ -54,7 +54,7 @@ def import_network(file: Path, out: Path, asked: Asked, classes: Path | None = N
     if found.text is not None:
         write_text(beside, found.text)
     checkpoint.write(out, made)
-    count = sum(tensors[name].size for name in _stored(spec, "parameter"))
+    count = sum(tensors[name].size for name in _stored(spec, "parameter", "average"))
     return Imported(out, None if found.text is None else beside, found.taken, found.left, found.notes, count)
 
 
@@ -77,7 +77,7 @@ def _class_names(file: Path) -> tuple[str, ...]:
 
 def _tensors(file: Path, spec: Spec, found: Read) -> Arrays:
     """What a checkpoint of the spec holds. Raises NetspecError where the file does not have all of it."""
-    wanted = _stored(spec, "parameter", "state", "constant")
+    wanted, averages = _stored(spec, "parameter", "average", "state", "constant"), _stored(spec, "average")
     problems = [f"'{name}' is missing" for name in wanted if name not in found.arrays]
     for name, array in found.arrays.items():
         if name not in wanted:
@@ -89,14 +89,15 @@ def _tensors(file: Path, spec: Spec, found: Read) -> Arrays:
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise NetspecError(f"{printable(file)}: its tensors do not fit the network: {'; '.join(problems[:5])}{more}")
-    return {name: np.asarray(found.arrays[name], np.float32) for name in wanted}
+    made = {name: np.asarray(found.arrays[name], np.float32) for name in wanted}
+    return {**made, **{f"{name}.average": made[name] for name in averages}}
 
 
 def _stored(spec: Spec, *roles: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors, whole, that prediction reads."""
+    """Shapes of the tensors, whole, that prediction reads; of averages, under the names of their parameters."""
     plan = build(spec, "predict", 1, races=False)
     stored = (plan.buffers[key].logical for key in plan.keys(*roles))
-    return {str(one.key): one.shape for one in stored if one is not None}
+    return {str(one.key.parameter): one.shape for one in stored if one is not None}
 
 
 def _record(file: Path, spec: Spec, names: Sequence[str]) -> Record:

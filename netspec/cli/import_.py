@@ -30,7 +30,7 @@ class _Levels(click.ParamType[tuple[float, ...]]):
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("-o", "--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="FILE.safetensors.")
 @click.option("--spec", metavar="SPEC", help="The network, where FILE has tensors only.")
-@click.option("--map", "map_file", metavar="FILE", type=click.Path(path_type=Path), help="YAML: names here by names there.")
+@click.option("--map", "map_file", metavar="FILE", type=click.Path(path_type=Path), help="YAML: here: there.")
 @click.option("--mean", metavar="LEVELS", type=_Levels(), help="What was subtracted from its images, from 0 to 255.")
 @click.option("--std", metavar="LEVELS", type=_Levels(), help="What they were then divided by.")
 @click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Names of classes, one a line.")
