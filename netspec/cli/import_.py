@@ -10,20 +10,23 @@ from netspec.cli import _options as options
 from netspec.cli import _specs as specs
 from netspec.cli._output import emit_json
 from netspec.errors import printable
+from netspec.exchange.formats import IMAGENET
 from netspec.units import many
 
 
 class _Levels(click.ParamType[tuple[float, ...]]):
-    """Numbers by commas: one for each channel, or one for all."""
+    """Numbers by commas: one for each channel, or one for all; ``imagenet`` stands for ILSVRC's."""
 
     name = "levels"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """The numbers."""
+        if value == "imagenet" and param is not None and param.name is not None:
+            return IMAGENET[param.name]
         try:
             return tuple(map(float, value.split(",")))
         except ValueError:
-            self.fail(f"'{printable(value)}' is no number, nor numbers by commas", param, ctx)
+            self.fail(f"'{printable(value)}' is neither numbers by commas nor imagenet", param, ctx)
 
 
 @click.command("import")
@@ -55,8 +58,7 @@ def command(
 
     \b
     Examples:
-      netspec import alexnet.pth --spec alexnet-torchvision -o alexnet.safetensors \\
-        --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375 --classes imagenet.txt
+      netspec import alexnet.pth --spec alexnet-torchvision --mean imagenet --std imagenet -o alexnet.safetensors
       netspec predict alexnet.safetensors photo.jpg
     """
     from netspec.exchange.formats import Asked

@@ -35,6 +35,8 @@ READERS: Mapping[str, Reader] = {
     ".pth": _STATE_DICT,
 }
 """Readers by the ending of a file's name."""
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+"""Mean and standard deviation of RGB levels over ILSVRC's images, as torchvision's networks have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ def with_levels(file: Path, asked: Asked, arrays: Mapping[str, Array]) -> dict[s
 
 
 _UNSAID = (
-    "{file}: nothing there says how '{name}' was normalised: give --mean and --std in levels from 0 to 255, "
-    "which are 123.675,116.28,103.53 and 58.395,57.12,57.375 of torchvision's networks; or --mean 0 for as they are"
+    "{file}: nothing there says how '{name}' was normalised: give --mean and --std in levels from 0 to 255 "
+    "(--mean imagenet --std imagenet for torchvision's networks, --mean 0 for images as they are)"
 )
 
 

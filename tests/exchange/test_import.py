@@ -133,6 +133,18 @@ def test_json_says_what_was_taken_and_left(place: Path) -> None:
     assert told["parameters"] == sum(array.size for array in state().values())
 
 
+def test_imagenet_stands_for_numbers(place: Path) -> None:
+    for name, levels in (
+        ("word", ("--mean", "imagenet", "--std", "imagenet")),
+        ("numbers", ("--mean", "123.675,116.28,103.53", "--std", "58.395,57.12,57.375")),
+    ):
+        words = ("--spec", "small.yaml", "-o", f"{name}.safetensors", *levels)
+        assert netspec("import", "net.safetensors", *words).code == 0
+    one, two = load_file("word.safetensors"), load_file("numbers.safetensors")
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, two[name])
+
+
 def test_a_map_says_which_is_which(place: Path) -> None:
     Path("names.yaml").write_text("fc4: classifier.10\nfc5.weight: classifier.9.weight\nfc5.bias: classifier.9.bias\n")
     words = ("--spec", "small.yaml", "-o", "out.safetensors", *LEVELS, "--map", "names.yaml")
@@ -193,7 +205,7 @@ def test_what_does_not_fit_is_listed(place: Path, arrays: Mapping[str, Any], rea
         (("net.safetensors", "--spec", "small.yaml"), "nothing there says how 'image' was normalised"),
         (("net.safetensors", "--spec", "small.yaml", "--mean", "1,2"), "--mean: give one number, or 3"),
         (("net.safetensors", "--spec", "small.yaml", "--std", "0"), "it must be above 0"),
-        (("net.safetensors", "--spec", "small.yaml", "--mean", "x"), "no number"),
+        (("net.safetensors", "--spec", "small.yaml", "--mean", "x"), "neither numbers by commas nor imagenet"),
         (("gone.safetensors", "--spec", "small.yaml"), "no such file"),
         (("small.yaml", "--spec", "small.yaml"), "the name must end in"),
         (("net.safetensors", "--set", "train.batch=2"), "--spec, which is missing"),
