@@ -329,6 +329,8 @@ def import_network(
     map_file: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    weights: str | Path | None = None,
+    mean_image: str | Path | None = None,
     classes: str | Path | None = None,
     overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
@@ -337,8 +339,9 @@ def import_network(
 
     The ending of ``file`` says what it is; ``spec`` is the network where the file has tensors only, ``map_file`` a YAML
     file of names. ``mean`` was subtracted from the network's images, in grey levels from 0 to 255, which were then
-    divided by ``std``: a number for each channel, or one for all. ``classes`` is a file of names, one a line. A network
-    that is described in the file is written as a spec beside ``out``. Raises NetspecError.
+    divided by ``std``: a number for each channel, or one for all. ``weights`` and ``mean_image`` are Caffe's
+    .caffemodel and .binaryproto. ``classes`` is a file of names, one a line. A network that is described in the file is
+    written as a spec beside ``out``. Raises NetspecError.
     """
     from netspec.exchange.formats import Asked
     from netspec.registry import load_plugin
@@ -349,7 +352,8 @@ def import_network(
         load_plugin(plugin)
     network = load_spec(spec, _sets(overrides)) if spec is not None else None
     levels = (None if one is None else tuple(map(float, one)) for one in (mean, std))
-    asked = Asked(network, None if map_file is None else Path(map_file), *levels)
+    names, blobs, image = (None if one is None else Path(one) for one in (map_file, weights, mean_image))
+    asked = Asked(network, names, *levels, blobs, image)
     return import_network(Path(file), Path(out), asked, None if classes is None else Path(classes))
 
 

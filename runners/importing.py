@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ def import_network(file: Path, out: Path, asked: Asked, classes: Path | None = N
 
 def _with_classes(asked: Asked, classes: int | None) -> Asked:
     assert asked.spec is not None
-    return asked.__class__(settled(asked.spec, classes), asked.map, asked.mean, asked.std)
+    return replace(asked, spec=settled(asked.spec, classes))
 
 
 def _class_names(file: Path) -> tuple[str, ...]:

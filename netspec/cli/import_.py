@@ -36,6 +36,8 @@ class _Levels(click.ParamType[tuple[float, ...]]):
 @click.option("--map", "map_file", metavar="FILE", type=click.Path(path_type=Path), help="YAML: here: there.")
 @click.option("--mean", metavar="LEVELS", type=_Levels(), help="What was subtracted from its images, from 0 to 255.")
 @click.option("--std", metavar="LEVELS", type=_Levels(), help="What they were then divided by.")
+@click.option("--weights", metavar="FILE", type=click.Path(path_type=Path), help="Caffe's: the .caffemodel.")
+@click.option("--mean-image", metavar="FILE", type=click.Path(path_type=Path), help="Caffe's: the .binaryproto.")
 @click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Names of classes, one a line.")
 @options.overrides
 @options.plugins
@@ -47,6 +49,8 @@ def command(
     map_file: Path | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    weights: Path | None,
+    mean_image: Path | None,
     classes: Path | None,
     overrides: tuple[str, ...],
     plugins: tuple[str, ...],
@@ -59,6 +63,7 @@ def command(
     \b
     Examples:
       netspec import alexnet.pth --spec alexnet-torchvision --mean imagenet --std imagenet -o alexnet.safetensors
+      netspec import deploy.prototxt --weights alexnet.caffemodel --mean-image mean.binaryproto -o alexnet.safetensors
       netspec predict alexnet.safetensors photo.jpg
     """
     from netspec.exchange.formats import Asked
@@ -68,7 +73,7 @@ def command(
         raise click.UsageError("--set changes the spec of --spec, which is missing")
     specs.load_plugins(plugins)
     network = specs.load(spec, overrides) if spec is not None else None
-    done = import_network(file, out, Asked(network, map_file, mean, std), classes)
+    done = import_network(file, out, Asked(network, map_file, mean, std, weights, mean_image), classes)
     if as_json:
         emit_json(done._asdict())
         return

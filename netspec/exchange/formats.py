@@ -33,6 +33,9 @@ READERS: Mapping[str, Reader] = {
     ".safetensors": _STATE_DICT,
     ".pt": _STATE_DICT,
     ".pth": _STATE_DICT,
+    ".prototxt": Reader(
+        "netspec.exchange.caffe", "a network of Caffe", ("weights", "mean", "std", "mean_image"), "caffe"
+    ),
 }
 """Readers by the ending of a file's name."""
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
@@ -44,13 +47,16 @@ class Asked:
     """What is said beside the file; None: nothing.
 
     ``spec`` is the network, where the file does not describe it; ``map`` a file of names, see the reader; ``mean`` and
-    ``std`` are what the network's images were normalised by, a number for each channel or for all, in grey levels.
+    ``std`` are what the network's images were normalised by, a number for each channel or for all, in grey levels;
+    ``weights`` and ``mean_image`` are files that belong to this one.
     """
 
     spec: Spec | None = None
     map: Path | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    weights: Path | None = None
+    mean_image: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def read(file: Path, asked: Asked) -> Read:
     reader = reader_of(file)
     for one in fields(asked):
         if getattr(asked, one.name) is not None and one.name not in reader.takes:
-            raise NetspecError(f"{printable(file)}: {reader.kind} takes no --{one.name}")
+            raise NetspecError(f"{printable(file)}: {reader.kind} takes no --{one.name.replace('_', '-')}")
     if not file.is_file():
         raise NetspecError(f"{printable(file)}: no such file")
     try:
@@ -90,5 +96,6 @@ def read(file: Path, asked: Asked) -> Read:
 def reader_of(file: Path) -> Reader:
     """The reader for a file. Raises NetspecError."""
     if file.suffix.lower() not in READERS:
-        raise NetspecError(f"{printable(file)}: the name must end in {' or '.join(READERS)}")
+        remedy = "; name the .prototxt, and this file by --weights" if file.suffix.lower() == ".caffemodel" else ""
+        raise NetspecError(f"{printable(file)}: the name must end in {' or '.join(READERS)}{remedy}")
     return READERS[file.suffix.lower()]

@@ -31,7 +31,7 @@ def with_levels(file: Path, asked: Asked, arrays: Mapping[str, Array]) -> dict[s
     images = _images(spec)
     told = asked.mean is not None or asked.std is not None
     for name, shape in images.items():
-        if told:
+        if asked.mean is not None or (told and f"{name}.mean" not in made):
             made[f"{name}.mean"] = np.broadcast_to(_levels(asked.mean or (0.0,), shape[-1], "mean"), shape)
         elif f"{name}.mean" not in made:
             if spec.data.mean != "none":

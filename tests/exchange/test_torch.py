@@ -149,7 +149,8 @@ def test_networks_of_torchvision_load_into_their_specs(name: str, spec: str, end
             parameter.normal_(0, (2 / fan) ** 0.5 if parameter.ndim > 1 else 0.1)
     file = tmp_path / f"net{ending}"
     save_file(net.state_dict(), file) if ending == ".safetensors" else torch.save(net.state_dict(), file)
-    made = ns.import_network(file, tmp_path / "out.safetensors", spec=spec, mean=MEAN, std=STD, overrides="data.resize=224")
+    plain = {"spec": spec, "overrides": "data.resize=224"}  # images are seen as they are
+    made = ns.import_network(file, tmp_path / "out.safetensors", **plain, mean=MEAN, std=STD)
     assert not made.left and len(made.taken) == len(net.state_dict())
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     given = (channels_first(images).float() / 255 - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
