@@ -96,14 +96,14 @@ def _tensors(file: Path, spec: Spec, found: Read) -> Arrays:
 
 def _stored(spec: Spec, *roles: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors, whole, that prediction reads; of averages, under the names of their parameters."""
-    plan = build(spec, "predict", 1, races=False)
+    plan = build(spec, "predict", 1)
     stored = (plan.buffers[key].logical for key in plan.keys(*roles))
     return {str(one.key.parameter): one.shape for one in stored if one is not None}
 
 
 def _record(file: Path, spec: Spec, names: Sequence[str]) -> Record:
     """A record of no training."""
-    outputs = count_outputs(build(spec, "predict", 1, races=False))
+    outputs = count_outputs(build(spec, "predict", 1))
     classes = tuple(names) if names else tuple(map(str, range(outputs or 0)))
     if len(classes) != (outputs or 0):
         raise NetspecError(f"there are {len(classes):,} names of classes, and the network has {outputs or 0:,} outputs")

@@ -67,7 +67,7 @@ def _arrays(
     file: Path, spec: Spec, net: Net, blobs: Mapping[str, list[Array]]
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """netspec's arrays by name, and the blob that each is."""
-    plan = build(spec, "predict", 1, races=False)
+    plan = build(spec, "predict", 1)
     stored = (plan.buffers[key].logical for key in plan.keys("parameter"))
     arrays, taken, problems = {}, {}, []
     for name, shape in {str(one.key): one.shape for one in stored if one is not None}.items():

@@ -280,7 +280,7 @@ def test_what_there_is_not_here_is_named_with_its_line(place: Path, old: str, ne
         (field(100, b"") * 1_000_001, "more than 1,000,000 fields"),
         (field(100, field(7, b"") * 1_000_001), "more than 1,000,000 fields"),
         (field(100, field(1, "conv1") + field(7, field(7, field(1, b"\1" * 2**20 + b"\1")))), "'dim' takes"),
-        (field(100, field(1, "conv1") + field(7, field(7, field(1, varint(2**40) * 2)))), "0 bytes of numbers are no blob"),
+        (field(100, field(1, "conv1") + field(7, field(7, field(1, varint(2**40) * 2)))), "0 bytes of numbers"),
         (field(100, field(1, "conv1") + field(7, field(5, b"123"))), "3 bytes of numbers are no blob of"),
         (b"\x0b" * 9, "of no type that Caffe has"),
     ],
