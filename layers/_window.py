@@ -105,6 +105,34 @@ def onnx_window(window: Window, x: Tensor) -> dict[str, list[int]]:
     return {"kernel_shape": list(window.size), "strides": list(window.stride), "pads": [*window.pad, *ends]}
 
 
+def torch_padding(window: Window, x: Tensor, value: str) -> tuple[str, tuple[int, int] | None]:
+    """The value that a module of PyTorch reads, and the padding that it adds itself: the same at both ends of an axis.
+
+    Where that would not give as many windows, the value is padded before.
+    """
+    if torch_count(window, x) == window.out:
+        return value, window.pad if any(window.pad) else None
+    top, left, bottom, right = onnx_window(window, x)["pads"]
+    return f"F.pad({value}, ({left}, {right}, {top}, {bottom}))", None
+
+
+def torch_count(window: Window, x: Tensor, ceil: bool = False) -> tuple[int, int]:
+    """Windows along each axis as PyTorch counts them, with the padding above and left of the image at all its sides."""
+    counts = []
+    for length, size, stride, pad in zip(x.shape[1:3], window.size, window.stride, window.pad, strict=True):
+        room = length + 2 * pad - size
+        count = (-(-room // stride) if ceil else room // stride) + 1
+        counts.append(count - 1 if ceil and (count - 1) * stride >= length + pad else count)
+    return counts[0], counts[1]
+
+
+def torch_conv(code, channels: int, attrs, window: Window, padding) -> str:
+    """nn.Conv2d over these windows."""
+    options = {"stride": None if window.stride == (1, 1) else window.stride, "padding": padding}
+    options |= {"groups": attrs.groups if (attrs.groups or 1) > 1 else None, "bias": None if attrs.bias else False}
+    return code.module("nn.Conv2d", channels, attrs.filters, window.size, **options)
+
+
 @device
 def clip(window, oh, ow, x):
     """Rows [top, bottom) and columns [left, right) of window (oh, ow) that lie inside the image."""

@@ -45,6 +45,11 @@ class Concat(Layer):
         joined, _ = nodes.interleaved(values, t.inputs, self.attrs.groups or 1)
         return joined
 
+    def torch(self, code, t, *values):
+        """torch.cat, of the parts of each group in turn."""
+        joined, _ = code.interleaved(values, t.inputs, self.attrs.groups or 1)
+        return joined
+
     def scalars(self, t, index=None):
         widths = [x.shape[-1] // (self.attrs.groups or 1) for x in t.inputs]
         here = index or 0

@@ -7,7 +7,7 @@ from netspec.layers._cpu import conv_direct, conv_gemm, conv_winograd, split_bat
 from netspec.layers._cuda import conv_tiled, conv_wgmma, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
-from netspec.layers._window import Window, onnx_window, window_of
+from netspec.layers._window import Window, onnx_window, torch_conv, torch_padding, window_of
 from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, register
 
 
@@ -89,6 +89,15 @@ class Conv(Layer):
         if self.attrs.bias:
             arrays.append(nodes.constant(nodes.params["bias"], "bias"))
         return nodes.add("Conv", x, *arrays, group=self._groups, **onnx_window(self.window(t), t.x))
+
+    def torch(self, code, t, x):
+        """nn.Conv2d, with filters first."""
+        window = self.window(t)
+        x, padding = torch_padding(window, t.x, x)
+        code.holds("weight", (3, 2, 0, 1))
+        if self.attrs.bias:
+            code.holds("bias")
+        return f"{torch_conv(code, t.x.shape[3], self.attrs, window, padding)}({x})"
 
     @property
     def _groups(self) -> int:

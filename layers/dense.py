@@ -99,6 +99,19 @@ class Dense(Layer):
         image = x if len(t.x.shape) == 4 else nodes.add("Unsqueeze", x, nodes.constant([2, 3], "axes"))
         return nodes.add("Flatten", nodes.add("Conv", image, kernels, *bias, group=self._groups))
 
+    def torch(self, code, t, x):
+        """nn.Linear over the flattened input; with groups, an nn.Conv2d whose kernels are as large as the image."""
+        units, shape, bias = self.attrs.units, t.x.shape[1:], None if self.attrs.bias else False
+        image = len(shape) == 3
+        order, size = ((3, 2, 0, 1), shape[:2]) if image else ((1, 0), (1, 1))
+        code.holds("weight", order, (units, -1) if self._groups == 1 else (units, -1, *size))
+        if self.attrs.bias:
+            code.holds("bias")
+        if self._groups == 1:
+            return f"{code.module('nn.Linear', prod(shape), units, bias=bias)}({f'{x}.flatten(1)' if image else x})"
+        conv = code.module("nn.Conv2d", shape[-1], units, size, groups=self._groups, bias=bias)
+        return f"{conv}({x if image else f'{x}[:, :, None, None]'}).flatten(1)"
+
     @property
     def _groups(self) -> int:
         return self.attrs.groups or 1

@@ -19,6 +19,19 @@ from netspec.plugin import (
     uniforms,
 )
 
+MODULE = '''
+class PaperDropout(nn.Module):
+    """Dropout of 2012: what is kept stays as it is in training, and all is multiplied by ``keep`` in evaluation."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.keep = keep
+
+    def forward(self, x):
+        return x * torch.bernoulli(torch.full_like(x, self.keep)) if self.training else x * self.keep
+'''
+"""What nn.Dropout does not do."""
+
 
 @device
 def kept(i, channels, key, iteration, channel_offset, channel_count, keep):
@@ -62,6 +75,12 @@ class Dropout(Layer):
         """Mul by ``keep`` where evaluation does so, else nothing."""
         factor = self.scalars(t)["factor"]
         return x if factor == 1.0 else nodes.add("Mul", x, nodes.constant(factor, "keep"))
+
+    def torch(self, code, t, x):
+        """nn.Dropout, by the probability to drop; of the paper's mode, a module of its own."""
+        if self.attrs.mode == "inverted":
+            return f"{code.module('nn.Dropout', round(1 - self.attrs.keep, 12))}({x})"
+        return f"{code.module(code.helper('PaperDropout', MODULE), self.attrs.keep)}({x})"
 
     @forward("cpu", over="y", writes=("y", "mask"), phases=("train",), block=4096)
     def drop_cpu(start, stop, x, y, mask, channels, keep, factor, counters, key, channel_offset, channel_count):

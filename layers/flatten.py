@@ -16,6 +16,10 @@ class Flatten(Layer):
         """Flatten, of channels last."""
         return nodes.add("Flatten", nodes.channels_last(x, t.x))
 
+    def torch(self, code, t, x):
+        """Flatten, of channels last."""
+        return f"{code.channels_last(x, t.x)}.flatten(1)"
+
     def outputs(self, x):
         return Tensor((x.shape[0], prod(x.shape[1:])), x.dtype)
 

@@ -10,6 +10,28 @@ from netspec.plugin import Flops, Layer, Param, Tensor, backward, boolean, devic
 PER_OUTPUT, SHARED = {"bias": True, "shared_bias": False}, {"bias": True, "shared_bias": True}
 
 
+MODULE = '''
+class Local2d(nn.Module):
+    """A convolution whose every place has kernels of its own."""
+
+    def __init__(self, channels, filters, size, out, stride=1, groups=1, bias=None):
+        super().__init__()
+        height, width = size if isinstance(size, tuple) else (size, size)
+        rows, columns = out if isinstance(out, tuple) else (out, out)
+        self.size, self.out, self.stride, self.groups = (height, width), (rows, columns), stride, groups
+        self.weight = nn.Parameter(torch.zeros(rows, columns, filters, channels // groups, height, width))
+        self.bias = None if bias is None else nn.Parameter(torch.zeros(bias))
+
+    def forward(self, x):
+        places, filters = self.out[0] * self.out[1], self.weight.shape[2]
+        windows = F.unfold(x, self.size, stride=self.stride).unflatten(1, (self.groups, -1))
+        weight = self.weight.reshape(places, self.groups, filters // self.groups, -1)
+        y = torch.einsum("ngil,lgfi->ngfl", windows, weight).reshape(-1, filters, *self.out)
+        return y if self.bias is None else y + self.bias
+'''
+"""What PyTorch has no module for."""
+
+
 @device
 def add_row(pixel, row):
     """Add a row to a pixel's channels."""
@@ -82,6 +104,23 @@ class Local(Layer):
         bias = nodes.params["bias"]
         bias = bias.reshape(-1, 1, 1) if self.attrs.shared_bias else bias.transpose(2, 0, 1)
         return nodes.add("Add", image, nodes.constant(bias, "bias"))
+
+    def torch(self, code, t, x):
+        """A module of its own, over unfolded windows."""
+        window, attrs = window_of(self.attrs, t.x), self.attrs
+        top, left, bottom, right = onnx_window(window, t.x)["pads"]
+        code.holds("weight", (0, 1, 5, 4, 2, 3))
+        if attrs.bias and attrs.shared_bias:
+            code.holds("bias", shape=(attrs.filters, 1, 1))
+        elif attrs.bias:
+            code.holds("bias", (2, 0, 1))
+        bias = ((attrs.filters, 1, 1) if attrs.shared_bias else (attrs.filters, *window.out)) if attrs.bias else None
+        options = {"stride": window.stride, "groups": self._groups if self._groups > 1 else None}
+        kind = code.helper("Local2d", MODULE)
+        options |= {"stride": None} if window.stride == (1, 1) else {}
+        options |= {"bias": None if bias is None else repr(bias)}
+        local = code.module(kind, t.x.shape[3], attrs.filters, window.size, window.out, **options)
+        return f"{local}({f'F.pad({x}, ({left}, {right}, {top}, {bottom}))' if top + left + bottom + right else x})"
 
     def flops(self, t):
         """All windows counted whole, in each of the three products."""

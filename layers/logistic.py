@@ -13,6 +13,10 @@ class Logistic(Elementwise):
         """Sigmoid."""
         return nodes.add("Sigmoid", x)
 
+    def torch(self, code, t, x):
+        """torch.sigmoid."""
+        return f"torch.sigmoid({x})"
+
     def forward(x):
         return 1 / (1 + math.exp(-x))
 

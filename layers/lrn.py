@@ -96,6 +96,18 @@ class ResponseNormalisation(Layer):
         window = 2 * self.attrs.size
         return Flops(forward=t.x.size * (window + 5), d_inputs=t.x.size * (2 * window + 10))
 
+    def torch(self, code, t, x):
+        """nn.LocalResponseNorm, of each group; its alpha is divided by the size."""
+        size, rank, response = self.attrs.size, len(t.x.shape), response_of(self.attrs, self.attrs.size)
+        alpha = float(f"{response.per_term * size:.12g}")
+        norm = code.module("nn.LocalResponseNorm", size, alpha=alpha, beta=response.beta, k=response.k)
+        values = {2: f"{x}[:, :, None]", 5: f"{x}.flatten(0, 1)"}.get(rank, x)
+        groups = self.attrs.groups or 1
+        made = f"{norm}({values})"
+        if groups > 1:
+            made = f"torch.cat([{norm}(part) for part in {values}.chunk({groups}, 1)], 1)"
+        return made + {2: "[:, :, 0]", 5: f".unflatten(0, {x}.shape[:2])"}.get(rank, "")
+
     @forward("cpu", over="y", writes="y")
     def forward_cpu(start, stop, x, y, width, response: Response):
         for i in range(start, stop):

@@ -88,6 +88,13 @@ class WithinChannelNormalisation(Layer):
         means = nodes.add("AveragePool", squares, kernel_shape=[size, size], pads=pads, count_include_pad=1)
         return onnx_response(nodes, x, means, response, size * size)
 
+    def torch(self, code, t, x):
+        """Squares averaged over windows, and the formula."""
+        size, response = self.attrs.size, response_of(self.attrs, self.attrs.size**2)
+        before, after = size // 2, (size - 1) // 2
+        means = f"F.avg_pool2d(F.pad({x} ** 2, ({before}, {after}, {before}, {after})), {size}, 1)"
+        return f"{x} / ({response.k} + {response.per_term * size**2} * {means}) ** {response.beta}"
+
     def outputs(self, x):
         if len(x.shape) != 4:
             raise LayerError(f"the input must have the shape (batch, height, width, channels), got {x.shape}")

@@ -13,12 +13,21 @@ from netspec.layers._window import (
     onnx_window,
     pixels_counted,
     place_in,
+    torch_count,
     window_of,
 )
 from netspec.plugin import Flops, Layer, Tensor, backward, boolean, choice, forward, padding, pair, register
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
 TRAIN, REST = ("train",), ("eval", "predict")
+
+
+def _torch_counted(window, x, counted, value):
+    """PyTorch code of ones where averages count a pixel, padding among them or not, and zeros where they do not."""
+    top, left, bottom, right = onnx_window(window, x)["pads"]
+    inner = (-counted.left, counted.right - x.shape[2], -counted.top, counted.bottom - x.shape[1])
+    outer = tuple(max(0, pad - own) for pad, own in zip((left, right, top, bottom), inner, strict=True))
+    return f"F.pad(F.pad(torch.ones_like({value}[:1, :1]), {inner}, value=1.0), {outer})"
 
 
 @register("pool")
@@ -90,6 +99,25 @@ class Pool(Layer):
         if not self.attrs.count_include_pad or {window.area} == {count for row in counts for count in row}:
             return means
         return nodes.add("Mul", means, nodes.constant([[window.area / count for count in row] for row in counts]))
+
+    def torch(self, code, t, x):
+        """nn.MaxPool2d, or nn.AvgPool2d; padded before where its own padding does not do."""
+        window, average = self.window(t), self.attrs.mode == "average"
+        ceil = next((one for one in (False, True) if torch_count(window, t.x, one) == window.out), None)
+        kind = "nn.AvgPool2d" if average else "nn.MaxPool2d"
+        counted, include = counted_of(self.attrs, t.x), self.attrs.count_include_pad
+        alike = not include or (counted.bottom - t.x.shape[1], counted.right - t.x.shape[2]) == window.pad
+        small = all(pad <= size // 2 for pad, size in zip(window.pad, window.size, strict=True))
+        if ceil is not None and small and (alike or not average):
+            padding = window.pad if any(window.pad) else None
+            rest = {"padding": padding, "ceil_mode": ceil or None}
+            rest |= {"count_include_pad": False} if average and not include and (padding or ceil) else {}
+            return f"{code.module(kind, window.size, window.stride, **rest)}({x})"
+        top, left, bottom, right = onnx_window(window, t.x)["pads"]
+        pads, pool = f"({left}, {right}, {top}, {bottom})", code.module(kind, window.size, window.stride)
+        if not average:
+            return f'{pool}(F.pad({x}, {pads}, value=float("-inf")))'
+        return f"{pool}(F.pad({x}, {pads})) / {pool}({_torch_counted(window, t.x, counted, x)})"
 
     def flops(self, t):
         """One operation a pixel of each window."""

@@ -11,6 +11,10 @@ class ReLU(Elementwise):
         """Relu."""
         return nodes.add("Relu", x)
 
+    def torch(self, code, t, x):
+        """F.relu."""
+        return f"F.relu({x})"
+
     def forward(x):
         return max(x, 0)
 

@@ -37,6 +37,12 @@ class Select(Layer):
         slices = nodes.channels_last(x, t.x)
         return nodes.channels_first(nodes.add("Gather", slices, nodes.constant(self.attrs.index, "index"), axis=1), t.y)
 
+    def torch(self, code, t, x):
+        """One slice."""
+        if len(t.x.shape) == 5:
+            return f"{x}[:, {self.attrs.index}]"
+        return code.channels_first(f"{code.channels_last(x, t.x)}[:, {self.attrs.index}]", t.y)
+
     def scalars(self, t, index=None):
         return {"size": prod(t.y.shape[1:]), "count": t.x.shape[1]}
 

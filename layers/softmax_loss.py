@@ -134,6 +134,10 @@ class SoftmaxLoss(Layer):
         """Softmax."""
         return {"probs": nodes.add("Softmax", x, axis=-1)}
 
+    def torch(self, code, t, x):
+        """Softmax."""
+        return {"probs": f"{x}.softmax(-1)"}
+
     def workspace(self, t, variant, direction):
         return row_report.workspace(self, t, direction)
 

@@ -49,6 +49,10 @@ class Sum(Layer):
         """Sum."""
         return nodes.add("Sum", *values)
 
+    def torch(self, code, t, *values):
+        """+."""
+        return " + ".join(values)
+
     def outputs(self, *inputs):
         for tensor in inputs[1:]:
             if tensor.shape != inputs[0].shape:

@@ -13,6 +13,10 @@ class Tanh(Elementwise):
         """Tanh."""
         return nodes.add("Tanh", x)
 
+    def torch(self, code, t, x):
+        """torch.tanh."""
+        return f"torch.tanh({x})"
+
     def forward(x):
         return math.tanh(x)
 

@@ -8,6 +8,7 @@
     netspec.predict(run, ["photo.jpg"])
     run.model(images)                                       # uint8 (N, H, W, C) to probabilities (N, classes)
     netspec.export(run, "net.onnx")                         # for other programs
+    netspec.import_network("net.pth", "net.safetensors", spec="my.yaml")
     features = netspec.features(run)                        # of the last hidden layer, an image a row
     netspec.nearest(features.values, features.values[:1], 6)
 
@@ -27,7 +28,20 @@ from netspec._version import __version__ as __version__
 if TYPE_CHECKING:
     from netspec._run import Run, open_run
     from netspec._types import Prediction, Trial, Tuned
-    from netspec.api import evaluate, export, features, load, lr_find, plan, predict, predictor, run, sweep, tune
+    from netspec.api import (
+        evaluate,
+        export,
+        features,
+        import_network,
+        load,
+        lr_find,
+        plan,
+        predict,
+        predictor,
+        run,
+        sweep,
+        tune,
+    )
     from netspec.errors import NetspecError, SpecError
     from netspec.evaluation.evaluation_result import Evaluation
     from netspec.evaluation.feature_set import Features
@@ -36,6 +50,7 @@ if TYPE_CHECKING:
     from netspec.report.rate_range import RateRange
     from netspec.rundir.history import History
     from netspec.runners.export import Exported
+    from netspec.runners.importing import Imported
     from netspec.runners.inference import Predictor
     from netspec.spec.types import Spec
 
@@ -44,6 +59,7 @@ __all__ = [
     "Exported",
     "Features",
     "History",
+    "Imported",
     "Neighbours",
     "NetspecError",
     "Plan",
@@ -58,6 +74,7 @@ __all__ = [
     "evaluate",
     "export",
     "features",
+    "import_network",
     "load",
     "lr_find",
     "nearest",
@@ -81,6 +98,7 @@ _HOMES = {
     "netspec.report.rate_range": ("RateRange",),
     "netspec.rundir.history": ("History",),
     "netspec.runners.export": ("Exported",),
+    "netspec.runners.importing": ("Imported",),
     "netspec.runners.inference": ("Predictor",),
     "netspec.spec.types": ("Spec",),
 }

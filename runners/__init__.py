@@ -7,6 +7,7 @@
     scoring.py            evaluation of one network or several, image by image
     features.py           a layer's activations for a set of images
     export.py             a trained network as a file of other programs
+    importing.py          networks of other programs as checkpoints
     inference.py          prediction for single images
     recorded_spec.py      the spec of a run or of a checkpoint
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged

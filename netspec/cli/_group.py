@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,8 @@ _ALIKE, _SAME_BUT_FOR_THE_FIRST = 0.75, 0.9
 class LazyGroup(click.Group):
     """Commands found as ``<package>.<name>.command``; the table alone makes the list that ``--help`` prints.
 
-    A - in a name is a _ in its module's. ``meant`` has what other programs call a command, and what to type here.
+    A - in a name is a _ in its module's, and a keyword of Python has a _ behind it. ``meant`` has what other programs
+    call a command, and what to type here.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class LazyGroup(click.Group):
         """Import the module of a command; None where there is no such command."""
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"{self.package}.{name.replace('-', '_')}").command
+        module = f"{name}_" if iskeyword(name) else name.replace("-", "_")
+        command: click.Command = importlib.import_module(f"{self.package}.{module}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -34,7 +34,8 @@ COMMANDS = {
         "predict": "What a trained network sees in images.",
         "table": "The paper's tables, with your own runs below.",
         "features": "Write a layer's activations to a file.",
-        "export": "Write a trained network as ONNX.",
+        "export": "Write a trained network as ONNX or for PyTorch.",
+        "import": "Make a checkpoint of another program's network.",
     },
     "Look at runs": {
         "runs": "List runs, with what tells them apart.",
@@ -63,6 +64,7 @@ MEANT = {
     **dict.fromkeys(("finetune", "fine-tune", "transfer"), "run --init-from RUN"),
     **dict.fromkeys(("evaluate", "test", "score", "accuracy"), "eval"),
     **dict.fromkeys(("infer", "inference", "classify", "recognise", "recognize"), "predict"),
+    **dict.fromkeys(("convert", "load", "pretrained"), "import"),
     **dict.fromkeys(("extract", "embed", "activations", "embeddings"), "features"),
     **dict.fromkeys(("check", "lint", "verify"), "validate"),
     **dict.fromkeys(("summary", "summarize", "summarise", "inspect", "describe", "params"), "info"),

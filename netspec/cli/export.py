@@ -14,28 +14,34 @@ from netspec.units import many, size
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("-o", "--out", metavar="FILE", required=True, help="FILE.onnx.")
+@click.option("-o", "--out", metavar="FILE", required=True, help="FILE.onnx, or FILE.safetensors for PyTorch.")
+@click.option("--format", type=click.Choice(["onnx", "torch"]), help="By default what FILE's ending says.")
 @options.plugins
 @options.as_json
-def command(run: str, out: str, plugins: tuple[str, ...], as_json: bool) -> None:
-    """Write a trained network as an ONNX model, which other programs run.
+def command(run: str, out: str, format: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
+    """Write a trained network as an ONNX model, or as a module of PyTorch with its state dict.
 
     Parts on several devices become one layer, and crossings are gone. The input is a batch of any size of uint8 images
     (N, height, width, channels) as they are after resizing and cropping: the mean image and the scale are in the model.
     The output has the probabilities (N, classes), or what a network of numbers predicts. Names of classes and how
-    images are resized and cropped are in its metadata, as JSON.
+    images are resized and cropped are in its metadata, as JSON. For PyTorch, images are (N, channels, height, width),
+    and FILE.py beside the state dict builds the network.
 
     \b
     Examples:
       netspec export runs/alexnet/2026-01-31_12-00-00 -o alexnet.onnx
+      netspec export runs/alexnet/2026-01-31_12-00-00 --format torch -o alexnet.safetensors
       netspec export runs/quickstart/2026-01-31_12-00-00/checkpoints/iteration-00000090.safetensors -o net.onnx
     """
     from netspec.report.progress import progress
     from netspec.runners.export import export_network
 
     with progress(stderr=as_json) as listener:
-        done = export_network(Path(newest_run(run, trained=True)), Path(out), plugins, listener)
+        done = export_network(Path(newest_run(run, trained=True)), Path(out), plugins, listener, format)
     if as_json:
-        emit_json({"file": out, "checkpoint": str(done.checkpoint), "nodes": done.nodes, "bytes": done.bytes})
+        emit_json(done._asdict())
         return
-    click.echo(f"{out}: {many(done.nodes, 'node')}, {size(done.bytes)}, from {done.checkpoint}")
+    if done.module is None:
+        click.echo(f"{out}: {many(done.nodes, 'node')}, {size(done.bytes)}, from {done.checkpoint}")
+    else:
+        click.echo(f"{out}: {size(done.bytes)}, from {done.checkpoint}; {done.module} builds the network")

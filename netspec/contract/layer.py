@@ -174,6 +174,15 @@ class Layer:
         """
         raise LayerError(f"a layer of type '{self.type}' has no ONNX form", "write its method onnx")
 
+    def torch(self, code: Any, t: Tensors, *values: str) -> str | Mapping[str, str]:
+        """The layer's inference as an expression of PyTorch, or expressions by output.
+
+        ``values`` are those of the inputs, names or expressions; ``code.module("nn.Linear", 4, 3)`` gives the layer a
+        module and returns what to call, after ``code.holds("weight", (1, 0))`` for each of its tensors. Images are
+        (N, C, H, W) there: see netspec.exchange.torch_code. Raises LayerError where there is no such form.
+        """
+        raise LayerError(f"a layer of type '{self.type}' has no form in PyTorch", "write its method torch")
+
     # What the core asks ---------------------------------------------------------------------------------------------
 
     @property

@@ -13,9 +13,10 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from netspec.contract.tensor import Tensor
+from netspec.exchange.merging import Form, channel_axis
 
 
-class Nodes:
+class Nodes(Form):
     """The nodes and constants of a graph, in order.
 
     ``params`` has the arrays of the layer that is being written, in netspec's layout, by name; ``layer`` its name, from
@@ -92,19 +93,3 @@ class Nodes:
     def joined(self, values: Sequence[str], tensor: Tensor) -> str:
         """Values joined along their channels; ``tensor`` is one of them, or the result."""
         return values[0] if len(values) == 1 else self.add("Concat", *values, axis=channel_axis(tensor))
-
-    def interleaved(self, values: Sequence[str], tensors: Sequence[Tensor], groups: int) -> tuple[str, Tensor]:
-        """Several values as one, and its tensor: group g takes the g-th share of the channels of each."""
-        widths = [tensor.shape[-1] for tensor in tensors]
-        whole = Tensor((*tensors[0].shape[:-1], sum(widths)), tensors[0].dtype)
-        cut = [
-            self.pieces(value, tensor, [width // groups] * groups)
-            for value, tensor, width in zip(values, tensors, widths, strict=True)
-        ]
-        return self.joined([pieces[g] for g in range(groups) for pieces in cut], whole), whole
-
-
-def channel_axis(tensor: Tensor) -> int:
-    """Where ONNX has the channels of such a tensor."""
-    rank = len(tensor.shape)
-    return rank - 3 if rank in (4, 5) else rank - 1

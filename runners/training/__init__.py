@@ -18,7 +18,6 @@ What these lean on:
     tally.py        accumulates the cost layers' reports
     nonfinite.py    what ends a run or an evaluation whose numbers are not finite
     advice.py       what to type next, checked against the disk
-    tensor_file.py  safetensors files, read within bounds
     saver.py        writes checkpoints in a background thread, keeps the newest and the best
     journal.py      metrics, log and listeners: where events go
     outlet.py       a thread and a bounded queue for each listener

@@ -20,11 +20,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from netspec.errors import NetspecError
+from netspec.exchange import tensor_file
 from netspec.machine.atomic_files import write_whole
 from netspec.registry import Plugin
 from netspec.rundir.directory import START
 from netspec.rundir.run_files import Damaged, as_object, opened, read_json
-from netspec.runners.training import tensor_file
 
 FORMAT = 1
 SUFFIX = ".safetensors"

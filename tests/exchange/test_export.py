@@ -51,13 +51,17 @@ def test_a_run_becomes_a_file_that_says_what_predict_says(run: Path, tmp_path: P
 def test_json_names_file_and_checkpoint(run: Path, tmp_path: Path) -> None:
     said = netspec("export", run, "-o", tmp_path / "net.onnx", "--json")
     told = json.loads(said.out)
-    assert set(told) == {"file", "checkpoint", "nodes", "bytes"}
+    assert set(told) == {"file", "checkpoint", "nodes", "bytes", "module"}
     assert Path(told["checkpoint"]).parent == run / "checkpoints"
 
 
 @pytest.mark.parametrize(
     ("out", "reason"),
-    [("net.pt", r"must end in \.onnx"), ("nowhere/net.onnx", "there is no folder"), ("taken.onnx", "is a directory")],
+    [
+        ("net.pt", r"must end in \.onnx or \.safetensors"),
+        ("nowhere/net.onnx", "there is no folder"),
+        ("taken.onnx", "is a directory"),
+    ],
 )
 def test_what_cannot_be_written_is_told_before_the_work(run: Path, tmp_path: Path, out: str, reason: str) -> None:
     (tmp_path / "taken.onnx").mkdir()
@@ -78,7 +82,7 @@ def test_the_page_on_exports_holds(run: Path, tmp_path: Path, monkeypatch: pytes
     ns.export(run, tmp_path / "net.onnx")
     Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
-    use, plugin = blocks("export.md")
+    use, _, plugin = blocks("export.md")
     classes = ns.predict(run, "photo.png")[0].top
     assert said_by(use).strip() == classes[0][0]
     (tmp_path / "scaled.py").write_text(PLUGIN + plugin)

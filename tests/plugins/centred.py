@@ -2,6 +2,16 @@
 
 from netspec.plugin import Layer, State, Tensor, backward, forward, number, register
 
+MODULE = '''
+class Centred(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape))
+
+    def forward(self, x):
+        return x - self.mean
+'''
+
 
 @register("centred")
 class Centred(Layer):
@@ -20,6 +30,13 @@ class Centred(Layer):
         """Sub, of one mean a channel."""
         mean = nodes.params["mean"].reshape(-1, *[1] * (len(t.x.shape) - 2))
         return nodes.add("Sub", x, nodes.constant(mean, "mean"))
+
+    def torch(self, code, t, x):
+        """A module that has the mean of each channel."""
+        rank = len(t.x.shape)
+        code.holds("mean", shape=(-1, *[1] * (rank - 2)))
+        module = code.module(code.helper("Centred", MODULE), (*t.mean.shape, *[1] * (rank - 2)))
+        return f"{module}({x})"
 
     @forward("cpu", over="x", axes=0, writes="y")
     def centre_cpu(start, stop, x, mean, y):

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from netspec.exchange import tensor_file
 from netspec.rundir.run_files import opened
-from netspec.runners.training import tensor_file
 
 Damage = Callable[[Path, random.Random], None]
 

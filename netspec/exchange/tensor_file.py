@@ -24,7 +24,9 @@ from netspec.rundir.run_files import MAX_BYTES, Damaged, as_object, unreadable
 Array = np.ndarray[Any, Any]
 
 _DTYPES = {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("float", "int", "uint") for bits in (8, 16, 32, 64)}
-_NUMPY = {code: name for name, code in _DTYPES.items() if name != "float8"}
+_NUMPY = {code: name for name, code in _DTYPES.items() if name != "float8"} | {"BOOL": "bool", "BF16": "bfloat16"}
+_STORED = {"bfloat16": "uint16"}
+"""What numpy has not: read as the type of that size, and made float32."""
 _ALIGNMENT = 8
 _MOST_AXES = 16
 _LARGEST = 2**48
@@ -92,7 +94,7 @@ def read_arrays(path: Path, file: BinaryIO, header: Header) -> dict[str, Array]:
 
 
 def _array(path: Path, file: BinaryIO, entry: Entry) -> Array:
-    array = np.empty(entry.shape, np.dtype(entry.dtype).newbyteorder("<"))
+    array = np.empty(entry.shape, np.dtype(_STORED.get(entry.dtype, entry.dtype)).newbyteorder("<"))
     view, done = raw(array), 0
     file.seek(entry.start)
     while done < len(view):
@@ -103,6 +105,8 @@ def _array(path: Path, file: BinaryIO, entry: Entry) -> Array:
         if not count:
             raise _damaged(path, "it ends before its last array")
         done += count
+    if entry.dtype in _STORED:
+        return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(entry.dtype, copy=False)
 
 
@@ -112,7 +116,7 @@ def _entry(path: Path, name: str, value: Any, base: int) -> Entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, stop]}:
             counts = all(type(n) is int and 0 <= n < _LARGEST for n in (*shape, start, stop))
             if counts and dtype in _NUMPY and len(shape) <= _MOST_AXES:
-                nbytes = math.prod(shape) * np.dtype(_NUMPY[dtype]).itemsize
+                nbytes = math.prod(shape) * np.dtype(_STORED.get(_NUMPY[dtype], _NUMPY[dtype])).itemsize
                 if nbytes == stop - start and math.prod(n or 1 for n in shape) < _LARGEST:
                     return Entry(_NUMPY[dtype], tuple(shape), base + start, nbytes)
     raise _damaged(path, f"its header has no type, shape and place for '{name}' that fit each other")

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from netspec.errors import NetspecError
+from netspec.exchange import tensor_file
 from netspec.rundir.run_files import Damaged, opened
-from netspec.runners.training import tensor_file
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
