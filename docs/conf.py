@@ -58,8 +58,11 @@ def skip(app: Any, what: str, name: str, member: Any, skipped: bool, options: An
 
 
 def shorten(app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any) -> Any:
-    """Write defaults that are made by a function as ``...``, since their reprs are no Python."""
-    return (re.sub(r"<(factory|function \w+[^>]*)>", "...", signature), returns) if signature else None
+    """Write defaults that are made by a function as ``...``, since their reprs are no Python, and aliases as names."""
+    if not signature:
+        return None
+    signature = re.sub(r"<(factory|function \w+[^>]*)>", "...", signature)
+    return re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature), returns
 
 
 def setup(app: Any) -> None:

@@ -35,7 +35,7 @@ def _(plan: Plan) -> str | None:
 @svg.register
 def _(spec: Spec) -> str | None:
     try:
-        return draw(build(spec, races=False), "svg")
+        return draw(build(spec), "svg")
     except SpecError:
         return None
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from netspec._types import AnyImage, Binding, Prediction, Predictions
+from netspec._types import AnyImage, AnyPath, Binding, Prediction, Predictions
 from netspec.data.decode import Geometry, geometry_for
 from netspec.data.frames import show_content
 from netspec.data.image_files import image_files
@@ -57,7 +57,7 @@ class Predictor:
 
     def __init__(
         self,
-        path: Path,
+        path: AnyPath,
         binding: Binding | None = None,
         batch: int | None = None,
         listener: Listener | None = None,
@@ -66,7 +66,7 @@ class Predictor:
         self._binding, self._batch = binding or Binding(), batch
         self._hear, self._told = partial(heard, listener, progress), set[str]()
         with self._hear() as hear:
-            self._trained = open_trained(path, self._binding, hear or nobody)
+            self._trained = open_trained(Path(path), self._binding, hear or nobody)
         spec = self._trained.spec
         self._input = only_image(spec)
         self.shape = spec.inputs[self._input].shape
