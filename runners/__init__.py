@@ -13,6 +13,7 @@
     sweep.py              a list of runs, one after the other, that can be gone on with
     new_spec.py           a spec that fits somebody's own images
     estimate.py           how long a training would take, from a few seconds of it
+    modelled_estimate.py  how long it would take on a GPU that is not at hand, by a cost model
     lr_find.py            the learning-rate range test: a run at rising rates that leaves nothing behind
     tune.py               times variants of kernels, keeps the fastest right one
 """

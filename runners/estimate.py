@@ -29,22 +29,18 @@ _STILL = 1e-9
 """A learning rate by which the parameters stay as they are: a network that nobody trains long cannot diverge."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What a training takes: rates in images a second, times in seconds, sizes in bytes.
 
-    ``spread`` is the interquartile range of an iteration's time as a share of its median; ``waiting`` the share of the
-    time in which data kept the devices waiting. ``memory`` is what is allocated on each of the spec's devices, beside
-    some 200 MiB of the program itself. ``where`` says which images were read.
+    ``memory`` is what is allocated on each of the spec's devices, beside some 200 MiB of the program itself. ``where``
+    says which images are meant, ``dearest`` which layers cost most, each with its share.
     """
 
     name: str
     devices: tuple[str, ...]
     batch: int
-    iterations: int
     rate: float
-    spread: float
-    waiting: float
     eval_rate: float
     images: int
     val_images: int
@@ -52,7 +48,6 @@ class Estimate:
     where: str
     memory: dict[str, int]
     checkpoint: int
-    tuned: bool
     dearest: tuple[tuple[str, float], ...]
 
     @property
@@ -76,13 +71,27 @@ class Estimate:
         return (KEEP + 1) * self.checkpoint
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured(Estimate):
+    """An estimate from iterations of this machine; ``dearest`` are shares of the operations.
+
+    ``spread`` is the interquartile range of an iteration's time as a share of its median; ``waiting`` the share of the
+    time in which data kept the devices waiting.
+    """
+
+    iterations: int
+    spread: float
+    waiting: float
+    tuned: bool
+
+
 def estimate(
     request: Request,
     seconds: float,
     images: int | None = None,
     val_images: int | None = None,
     listener: Listener | None = None,
-) -> Estimate:
+) -> Measured:
     """Train and evaluate for some seconds each, and reckon from that.
 
     ``images`` and ``val_images`` say how many there will be; without them it is those of the spec's source. Everything
@@ -96,7 +105,7 @@ def estimate(
         told = _train(spec, session, data.train, seconds)[_WARM_UP:]
         low, middle, high = statistics.quantiles([done.seconds for done in told], n=4)
         val = len(data.val.split) if data.val else 0
-        return Estimate(
+        return Measured(
             name=spec.name,
             devices=tuple(device.name for device in session.devices.values()),
             batch=spec.train.batch,

@@ -1,11 +1,13 @@
-"""``netspec estimate``: what a training would take on this machine."""
+"""``netspec estimate``: what a training would take on this machine, or on a GPU by a model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
@@ -13,9 +15,30 @@ from netspec.cli._specs import changes, find
 from netspec.units import count, duration, many, percent, rate, size
 
 if TYPE_CHECKING:
-    from netspec.runners.estimate import Estimate
+    from netspec.runners.estimate import Estimate, Measured
+    from netspec.runners.modelled_estimate import Modelled
+    from netspec.runners.training.request import Request
 
 _SLOW_DATA, _UNSTEADY = 0.05, 0.25
+_FOR_MEASURING = ("devices", "seconds", "runner", "workers")
+"""Options that mean nothing where nothing is measured."""
+
+
+def _known(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """A device that there is a model of."""
+    if name is None:
+        return None
+    from netspec.program.gpu_model import GPUS
+
+    if name.lower() not in GPUS:
+        raise click.BadParameter(f"there is no model of '{name}': known are {', '.join(GPUS)}")
+    return name.lower()
+
+
+def _refuse_measuring(ctx: click.Context) -> None:
+    for name in _FOR_MEASURING:
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--device measures nothing, so --{name} says nothing: leave one of them out")
 
 
 @click.command()
@@ -25,6 +48,7 @@ _SLOW_DATA, _UNSTEADY = 0.05, 0.25
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="How long to measure.")
 @options.data
 @options.devices
+@click.option("--device", "gpu", metavar="NAME", callback=_known, help="Reckon for a GPU that need not be here: h100.")
 @options.epochs
 @options.batch
 @options.overrides
@@ -37,6 +61,7 @@ def command(
     images: int | None,
     val_images: int | None,
     seconds: float,
+    gpu: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
     **given: Any,
@@ -46,66 +71,111 @@ def command(
     Iterations run as in a training, from reading images to the update, then an evaluation; nothing is written. Without
     --data images are drawn, which says nothing of how fast yours are read.
 
+    With --device nothing runs: a model gives the times for a GPU that carries all of the spec's devices, and says how
+    far it was off where that was measured.
+
     \b
     Examples:
       netspec estimate alexnet --images 1281167 --val-images 50000
       netspec estimate alexnet --data imagenet/ --epochs 60
       netspec estimate quickstart --devices cpu:0,cpu:0 --seconds 3
+      netspec estimate alexnet --device h100 --images 1281167
     """
+    if gpu:
+        _refuse_measuring(click.get_current_context())
     find(spec)
     from netspec._types import Binding
-    from netspec.report.progress import progress
-    from netspec.runners.estimate import estimate
     from netspec.runners.training.request import Request
 
     binding = Binding(given["devices"], given["runner"], given["plugins"])
     request = Request(spec, given["data"], changes(overrides, given), binding, workers=given["workers"])
-    with progress(stderr=as_json) as listener:
-        found = estimate(request, seconds, images, val_images, listener)
+    if gpu:
+        found, lines = _reckoned(request, gpu, images, val_images)
+    else:
+        found, lines = _measured(request, seconds, images, val_images, as_json)
     if as_json:
         times = {"training_s": found.training, "evaluation_s": found.evaluation, "seconds": found.seconds}
         emit_json({**asdict(found), **times, "disk": found.disk})
         return
-    for line in _lines(found):
+    for line in lines:
         click.echo(line)
 
 
-def _lines(found: Estimate) -> list[str]:
+def _measured(
+    request: Request, seconds: float, images: int | None, val_images: int | None, as_json: bool
+) -> tuple[Estimate, Iterator[str]]:
+    from netspec.report.progress import progress
+    from netspec.runners.estimate import estimate
+
+    with progress(stderr=as_json) as listener:
+        found = estimate(request, seconds, images, val_images, listener)
+    return found, _lines_measured(found)
+
+
+def _reckoned(
+    request: Request, gpu: str, images: int | None, val_images: int | None
+) -> tuple[Estimate, Iterator[str]]:
+    from netspec.runners.modelled_estimate import modelled
+
+    found = modelled(request, gpu, images, val_images)
+    return found, _lines_modelled(found)
+
+
+def _lines_measured(found: Measured) -> Iterator[str]:
+    yield f"{found.name} on {', '.join(found.devices)}, batch {found.batch}, images of {found.where}"
+    yield ""
+    steady = f"half of them within {percent(found.spread, 0)} of each other"
+    yield f"  training     {rate(found.rate)} img/s, the median of {many(found.iterations, 'iteration')} ({steady})"
+    yield from _totals(found)
+    yield f"most operations: {_dearest(found)}"
+    yield from _advice(found)
+
+
+def _lines_modelled(found: Modelled) -> Iterator[str]:
+    yield f"{found.name} on one {found.gpu}, batch {found.batch}, images of {found.where}"
+    yield ""
+    yield f"  training     {rate(found.rate)} img/s by a model, at most {rate(found.most)} with any kernels (roofline)"
+    yield from _totals(found)
+    off = percent(found.error, 0)
+    yield f"a model's figures: iterations of {found.checked} were measured on the card, and are within {off} of it"
+    yield f"most time: {_dearest(found)}"
+    if not found.fits:
+        yield f"too large: the GPU has {size(found.room)}; a smaller train.batch needs less"
+    yield f"images must come at {rate(found.rate)} img/s: without --device it is measured how fast they are read here"
+    for one in found.changes:
+        yield f"--set {one.set} would be {one.factor:.2f} times as fast"
+    yield f"netspec tune on the card may help: {found.tuned:.2f} times as fast for AlexNet"
+
+
+def _totals(found: Estimate) -> Iterator[str]:
     memory = ", ".join(f"{size(nbytes)} for '{name}'" for name, nbytes in found.memory.items())
     epochs = many(found.epochs, "epoch")
     seen = many(found.images, "image") + (f" and {count(found.val_images)} to validate" if found.val_images else "")
-    lines = [
-        f"{found.name} on {', '.join(found.devices)}, batch {found.batch}, images of {found.where}",
-        "",
-        f"  training     {rate(found.rate)} img/s, the median of {many(found.iterations, 'iteration')}"
-        f" (half of them within {percent(found.spread, 0)} of each other)",
-    ]
     if found.eval_rate:
-        lines.append(f"  evaluation   {rate(found.eval_rate)} img/s")
-    lines += [
+        yield f"  evaluation   {rate(found.eval_rate)} img/s"
+    yield (
         f"  {epochs:<12} {duration(found.seconds)}: {duration(found.training)} of training"
-        f", {duration(found.evaluation)} of evaluation, for {seen}",
-        f"  memory       {memory}, beside the program itself",
-        f"  disk         {size(found.disk)} of checkpoints, {size(found.checkpoint)} each",
-        "",
-        *_advice(found),
-    ]
-    return lines
+        f", {duration(found.evaluation)} of evaluation, for {seen}"
+    )
+    yield f"  memory       {memory}, beside the program itself"
+    yield f"  disk         {size(found.disk)} of checkpoints, {size(found.checkpoint)} each"
+    yield ""
 
 
-def _advice(found: Estimate) -> list[str]:
+def _dearest(found: Estimate) -> str:
+    return ", ".join(f"{name} {percent(share, 0)}" for name, share in found.dearest)
+
+
+def _advice(found: Measured) -> Iterator[str]:
     """What binds, and what would help."""
-    layers = ", ".join(f"{name} {percent(share, 0)}" for name, share in found.dearest)
-    lines = [f"most operations: {layers}"]
     if found.waiting > _SLOW_DATA:
-        lines.append(
+        yield (
             f"devices wait for images {percent(found.waiting, 0)} of the time: more --workers, or images of the right "
             "size beforehand (netspec data prepare), would help"
         )
     else:
-        lines.append("images are read fast enough: what would help is fewer operations, or faster or more devices")
+        yield "images are read fast enough: what would help is fewer operations, or faster or more devices"
     if not found.tuned:
-        lines.append(f"kernels were not measured here: netspec tune {found.name} does, and may find faster ones")
+        yield f"kernels were not measured here: netspec tune {found.name} does, and may find faster ones"
     if found.spread > _UNSTEADY:
-        lines.append("iterations differ much: the machine does other work, and would be faster alone")
-    return lines
+        yield "iterations differ much: the machine does other work, and would be faster alone"

@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netspec.contract.tensor import itemsize
+from netspec.program.gpu_model import step_bytes
 from netspec.units import scaled, throughput
 
 if TYPE_CHECKING:
-    from netspec.planning.plan import Step
-    from netspec.program.program import Program
     from netspec.runners.execution.session import Session
 
 _SIDE, _COPIED, _TIMES = 1024, 1 << 25, 4
@@ -55,23 +52,12 @@ def step_bounds(session: Session) -> tuple[dict[str, float], str]:
     roofs = {size: measured(size) for size in set(sizes.values())}
     program = session.programs["train"]
     bounds = {
-        step.name: roofs[sizes[step.device]].seconds(step.flops, _nbytes(program, step))
+        step.name: roofs[sizes[step.device]].seconds(step.flops, step_bytes(program, step))
         for step in program.steps
         if step.op in ("forward", "backward")
     }
     rates = "; ".join(f"{name} {roofs[size]}" for name, size in sizes.items())
     return bounds, f"{_MEANING}. Measured on this machine: {rates}."
-
-
-def _nbytes(program: Program, step: Step) -> int:
-    """What the step must read and write: its tensors, or their parts, once each, workspace left out."""
-    regions = {(region.buffer, region.axis, region.start, region.stop): region for region in step.args.values()}
-    buffers = ((region, program.buffers[region.buffer]) for region in regions.values())
-    return sum(
-        prod(region.shape_in(buffer.shape)) * itemsize(buffer.dtype)
-        for region, buffer in buffers
-        if buffer.role != "workspace"
-    )
 
 
 def measured(threads: int) -> Roof:

@@ -39,7 +39,9 @@ def test_the_figures_go_together(mini: Path) -> None:
 
 
 def test_only_whole_batches_count() -> None:
-    made = Estimate("a", ("cpu:0",), 32, 5, 100.0, 0.0, 0.0, 0.0, 100, 0, 2, "here", {"main": 1}, 10, True, ())
+    whole = {"name": "a", "devices": ("cpu:0",), "batch": 32, "images": 100, "val_images": 0, "epochs": 2}
+    sizes = {"where": "here", "memory": {"main": 1}, "checkpoint": 10, "dearest": ()}
+    made = Estimate(rate=100.0, eval_rate=0.0, **whole, **sizes)
     assert made.seconds == pytest.approx(2 * 96 / 100.0)
     assert made.disk == 40
 
@@ -48,3 +50,49 @@ def test_what_a_run_refuses_is_refused(mini: Path) -> None:
     said = netspec("estimate", "mini.yaml", "--set", "train.batch=64", "--seconds", "0.1")
     assert said.code == 1
     assert "48 training images cannot fill a batch of 64" in said.err
+
+
+def test_a_gpu_that_is_not_here_is_reckoned(mini: Path) -> None:
+    options = ("--device", "H100", "--images", "1000", "--val-images", "500", "--epochs", "7")
+    said = netspec("estimate", "mini.yaml", *options)
+    assert said.code == 0, said.err
+    for word in ("H100", "by a model", "roofline", "within 15 % of it", "'left'", "disk", "most time"):
+        assert word in said.out
+    found = json.loads(netspec("estimate", "mini.yaml", *options, "--json").out)
+    assert found["training_s"] == pytest.approx(7 * 1000 / found["rate"])
+    assert found["rate"] < found["most"]
+    parameters = 8 * 8 * 3 * 8 + 8 + 8 * 3 + 3
+    assert found["checkpoint"] == 4 * (2 * parameters + 8 * 8 * 3)
+    assert [path.name for path in mini.iterdir()] == ["mini.yaml"]
+
+
+def test_a_larger_batch_is_advised_where_it_gains(mini: Path) -> None:
+    found = json.loads(netspec("estimate", "mini.yaml", "--device", "h100", "--json").out)
+    gains = {one["set"]: one["factor"] for one in found["changes"]}
+    doubled = f"train.batch={2 * found['batch']}"
+    assert gains[doubled] > 1.03
+    other = json.loads(netspec("estimate", "mini.yaml", "--device", "h100", "--json", "--set", doubled).out)
+    assert other["rate"] / found["rate"] == pytest.approx(gains[doubled])
+
+
+def test_images_are_not_looked_for_where_their_number_is_given(mini: Path) -> None:
+    source = ("--set", "data.source={type: folder, path: nowhere}")
+    said = netspec("estimate", "mini.yaml", "--device", "h100", "--images", "1000", *source)
+    assert said.code == 0, said.err
+    assert "not looked at" in said.out
+    assert netspec("estimate", "mini.yaml", "--device", "h100", *source).code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--device", "h300"), "there is no model of 'h300': known are h100"),
+        (("--device", "h100", "--devices", "cpu"), "leave one of them out"),
+        (("--device", "h100", "--workers", "2"), "leave one of them out"),
+        (("--seconds", "1", "--device", "h100"), "leave one of them out"),
+    ],
+)
+def test_what_means_nothing_is_refused(mini: Path, options: tuple[str, ...], message: str) -> None:
+    said = netspec("estimate", "mini.yaml", *options)
+    assert said.code == 2
+    assert message in said.err

@@ -26,7 +26,7 @@ COMMANDS = {
     "predict": [["predict", "RUN", "images/val/a/0.png", "gone.png"]],
     "table": [["table", "RUN"]],
     "export": [["export", "RUN", "-o", "net.onnx"]],
-    "estimate": [["estimate", "mini.yaml", "--seconds", "1"]],
+    "estimate": [["estimate", "mini.yaml", "--seconds", "1"], ["estimate", "mini.yaml", "--device", "h100"]],
     "features": [["features", "RUN", "--out", "features.npz"]],
     "runs": [["runs"]],
     "specs": [["specs"]],

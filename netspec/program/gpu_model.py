@@ -1,0 +1,120 @@
+"""How long a Program takes on a GPU that need not be here: a cost model, and the roofline that bounds it.
+
+A step takes as long as its kernels' estimated cost, or as its bytes at the rate of a large copy, whichever is longer,
+and each kernel a little besides. Steps of the compute queue follow each other; copies run meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from netspec.contract.tensor import itemsize
+from netspec.planning.plan import Step
+from netspec.program.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What was measured on a GPU: seconds, bytes and operations a second.
+
+    ``copy`` is that of a large copy, read and written, ``upload`` from page-locked memory; ``kernel`` what a small
+    kernel takes in a replayed graph, ``host`` what the host adds to an iteration. ``peak`` has the operations of a
+    large matrix product by precision, ``plain`` those of plain kernels, and ``cost`` the units of ``Variant.cost``,
+    summed over the products of a training. ``tuned`` is how much faster a network was with ``netspec tune``. ``errors``
+    says by how much the model's time of an iteration was off at most, with one of the spec's devices on the GPU and
+    with several, for the networks ``checked``.
+    """
+
+    title: str
+    capability: tuple[int, int]
+    memory: int
+    copy: float
+    upload: float
+    kernel: float
+    host: float
+    peak: Mapping[str, float]
+    plain: float
+    cost: Mapping[str, float]
+    tuned: float
+    errors: tuple[float, float]
+    checked: str
+
+
+GPUS: Mapping[str, Gpu] = {
+    "h100": Gpu(
+        title="NVIDIA H100 80GB HBM3",
+        capability=(9, 0),
+        memory=79 << 30,
+        copy=2.416e12,
+        upload=54.6e9,
+        kernel=1.6e-6,
+        host=0.1e-3,
+        peak={"float32": 51.0e12, "tf32": 359.5e12, "bf16": 769.5e12},
+        plain=3.42e12,
+        cost={"tf32": 4.65e11, "bf16": 5.50e11},
+        tuned=1.25,
+        errors=(0.03, 0.15),
+        checked="AlexNet and cifar10-quick",
+    ),
+}
+"""By name. Figures are those of benchmarks/results/gpu-h100.json: rates of the steps of AlexNet on one device at batch
+128, errors of whole iterations, of other batches, networks and numbers of devices too; a test derives them again."""
+
+
+def iteration_seconds(program: Program, gpu: Gpu) -> float:
+    """What an iteration of the program takes where all its devices are one such GPU."""
+    queues = defaultdict[str, float](float)
+    for step in program.steps:
+        queues[step.queue] += _seconds(program, step, gpu)
+    return max(queues.values(), default=0.0) + gpu.host
+
+
+def least_seconds(program: Program, gpu: Gpu, precision: str) -> float:
+    """What it takes at least, whatever the kernels: the roofline (Williams, Waterman and Patterson 2009)."""
+    steps = (step for step in program.steps if step.queue == "compute")
+    return sum(max(step.flops / gpu.peak[precision], step_bytes(program, step) / gpu.copy) for step in steps)
+
+
+def layer_shares(program: Program, gpu: Gpu) -> dict[str, float]:
+    """The share of the layers' time that each layer takes, the longest first."""
+    found = defaultdict[str, float](float)
+    for step in program.steps:
+        if step.layer and step.op in ("forward", "backward"):
+            found[step.layer] += _seconds(program, step, gpu)
+    total = sum(found.values()) or 1.0
+    longest = sorted(found.items(), key=lambda one: -one[1])
+    return {name: seconds / total for name, seconds in longest}
+
+
+def step_bytes(program: Program, step: Step) -> int:
+    """What a step must read and write: its tensors, or their parts, once each, workspace left out."""
+    regions = {(region.buffer, region.axis, region.start, region.stop): region for region in step.args.values()}
+    buffers = ((region, program.buffers[region.buffer]) for region in regions.values())
+    return sum(
+        prod(region.shape_in(buffer.shape)) * itemsize(buffer.dtype)
+        for region, buffer in buffers
+        if buffer.role != "workspace"
+    )
+
+
+def _seconds(program: Program, step: Step, gpu: Gpu) -> float:
+    nbytes = step_bytes(program, step)
+    if step.op in ("feed", "scalars"):
+        return nbytes / gpu.upload
+    return max(nbytes / gpu.copy, _work(program, step, gpu)) + gpu.kernel * max(len(step.passes), 1)
+
+
+def _work(program: Program, step: Step, gpu: Gpu) -> float:
+    """Seconds of its operations, where a variant estimates them or the plain kernels do them."""
+    if step.op not in ("forward", "backward"):
+        return 0.0
+    shard = program.plan.by_place()[step.layer, step.device]
+    name: str = step.attrs["variant"]
+    for one in shard.instance.variants:
+        if one.name == name and one.cost is not None:
+            units = one.cost(shard.instance, shard.tensors, step.op)
+            return units / gpu.cost[name.partition("_")[0]]
+    return step.flops / gpu.plain if name == "plain" else 0.0
