@@ -4,7 +4,7 @@ import math
 
 from netspec.layers._cpu import row_report
 from netspec.layers._cuda import softmax_float4, softmax_plain
-from netspec.layers._cuda.softmax_plain import SMOOTHED
+from netspec.layers._cuda.softmax_plain import MIXED, SMOOTHED, UNMIXED, slope
 from netspec.plugin import (
     VALID,
     Flops,
@@ -71,14 +71,15 @@ def judge_row(x, probs, rows, i, label, valid):
 
 
 @device
-def gradient_row(probs, d_x, i, label, valid, weight, share, rest):
-    """d_x of one row."""
-    known = 0 <= label < probs.shape[1]
+def gradient_row(probs, d_x, i, label, other, share, valid, weight, spread, rest):
+    """d_x of one row, whose label counts 1 - share and the other one share."""
+    known = 0 <= label < probs.shape[1] and 0 <= other < probs.shape[1]
     factor = weight / valid if known else math.nan
     for j in range(probs.shape[1]):
-        d_x[i, j] = factor * (probs[i, j] - share) if i < valid else 0.0
+        d_x[i, j] = factor * (probs[i, j] - spread) if i < valid else 0.0
     if known and i < valid:
-        d_x[i, label] -= factor * rest
+        d_x[i, label] -= factor * rest * (1.0 - share)
+        d_x[i, other] -= factor * rest * share
 
 
 @register("softmax_loss")
@@ -92,6 +93,9 @@ class SoftmaxLoss(Layer):
 
     With ``smoothing`` s training has the cross-entropy with (1 - s) [k = label] + s / K instead of [k = label], as
     torch.nn.CrossEntropyLoss(label_smoothing=s) (Szegedy et al. 2016, section 7). Evaluation reports the plain loss.
+
+    Where images are mixed (``data.augment``: mixup) the loss in training is (1 - share) times that of the label plus
+    share times that of the ``other`` one (Zhang et al. 2018); errors are counted against the label.
     """
 
     attrs = {
@@ -101,6 +105,7 @@ class SoftmaxLoss(Layer):
     }  # fmt: skip
     inputs = ("x", "label")
     optional = ("label",)
+    mixed = ("other", "share")
     reports = ("loss", "top1", "top5", "count")
     nonfinite = dict.fromkeys(("top1", "top5"), "errors are counted: a score that is NaN is one; the loss is NaN then")
     variants = (softmax_float4.VARIANT, softmax_plain.PLAIN)
@@ -111,9 +116,11 @@ class SoftmaxLoss(Layer):
         {"attrs": {"weight": 2.0}, "inputs": [(3, 520), (3,)]},
         {"attrs": {"smoothing": 0.1}, "inputs": [(3, 7), (3,)]},
         {"attrs": {"smoothing": 0.3, "weight": 2.0}, "inputs": [(3, 1032), (3,)]},
+        {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5,), (5,), (5,)]},
+        {"attrs": {"smoothing": 0.1}, "inputs": [(3, 520), (3,), (3,), (3,)]},
     )
 
-    def outputs(self, x, label):
+    def outputs(self, x, label, other=None, share=None):
         if len(x.shape) != 2:
             raise LayerError(f"scores must have the shape (batch, classes), got {x.shape}", "read a dense layer")
         probs = Tensor(x.shape, x.dtype, differentiable=False)
@@ -132,7 +139,7 @@ class SoftmaxLoss(Layer):
 
     def scalars(self, t, index=None):
         smoothing = self.attrs.smoothing if self.phase == "train" else 0.0
-        return {"share": smoothing / t.x.shape[1], "rest": 1.0 - smoothing}
+        return {"spread": smoothing / t.x.shape[1], "rest": 1.0 - smoothing}
 
     def flops(self, t):
         return Flops(forward=5 * t.x.size, d_inputs=2 * t.x.size)
@@ -143,10 +150,17 @@ class SoftmaxLoss(Layer):
             judge_row(x, probs, rows, i, label[i], counters[VALID])
 
     @forward("cpu", over="x", axes=0, block=8, writes="rows", when=SMOOTHED, phases=("train",))
-    def smooth_cpu(start, stop, x, label, rows, counters, share):
+    def smooth_cpu(start, stop, x, label, rows, counters, spread):
         for i in range(start, stop):
             known = i < counters[VALID] and 0 <= label[i] < x.shape[1]
-            extra = share * lead(x, i, label[i]) if known else 0.0
+            extra = spread * lead(x, i, label[i]) if known else 0.0
+            for r in range(rows.shape[1]):
+                rows[i, r] += extra if r == LOSS else 0.0
+
+    @forward("cpu", over="x", axes=0, block=8, writes="rows", when=MIXED, phases=("train",))
+    def mix_cpu(start, stop, x, label, other, share, rows, counters, rest):
+        for i in range(start, stop):
+            extra = share[i] * slope(x, i, label[i], other[i], rest) if i < counters[VALID] else 0.0
             for r in range(rows.shape[1]):
                 rows[i, r] += extra if r == LOSS else 0.0
 
@@ -155,7 +169,18 @@ class SoftmaxLoss(Layer):
         for i in range(start, stop):
             softmax_row(x, probs, i)
 
-    @backward("cpu", over="x", axes=0, block=8, writes="d_x", phases=("train",))
-    def backward_cpu(start, stop, probs, label, d_x, counters, weight, share, rest):
+    @backward("cpu", over="x", axes=0, block=8, writes="d_x", when=UNMIXED, phases=("train",))
+    def backward_cpu(start, stop, probs, label, d_x, counters, weight, spread, rest):
         for i in range(start, stop):
-            gradient_row(probs, d_x, i, label[i], counters[VALID], weight, share, rest)
+            gradient_row(probs, d_x, i, label[i], label[i], 0.0, counters[VALID], weight, spread, rest)
+
+    @backward("cpu", over="x", axes=0, block=8, writes="d_x", when=MIXED, phases=("train",))
+    def mixed_backward_cpu(start, stop, probs, label, other, share, d_x, counters, weight, spread, rest):
+        for i in range(start, stop):
+            gradient_row(probs, d_x, i, label[i], other[i], share[i], counters[VALID], weight, spread, rest)
+
+    @backward("cpu", over="share", writes="d_share", when=MIXED, phases=("train",))
+    def share_cpu(start, stop, x, label, other, d_share, counters, weight, rest):
+        for i in range(start, stop):
+            factor = weight / counters[VALID]
+            d_share[i] = factor * slope(x, i, label[i], other[i], rest) if i < counters[VALID] else 0.0

@@ -22,7 +22,8 @@ grid        CUDA: blocks, as a function of the tensors, for kernels that place t
 writes      the tensors written: every element of each must be written
 variant     "plain" (the reference, which must also run in float64) or a name of your own for a faster one
 each        name of an input in a variadic layer: the pass is repeated for each input, which the kernel calls by it
-when        attributes and the values for which the kernel is meant, ``when={"mode": "max"}``, or functions of them
+when        attributes and the values for which the kernel is meant, ``when={"mode": "max"}``, or functions of them;
+            inputs in ``mixed`` and whether they are there, ``when={"other": True}``
 phases      of train, eval and predict: where it runs
 linear      CUDA: every tensor is given as one axis, whatever its shape
 host        a function of primitives instead of a compiled kernel; its first parameter is ``ops``
@@ -69,7 +70,7 @@ An **augmentation** is a class of its own kind, registered in the same way: see 
 """
 
 from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, number, padding, pair
-from netspec.contract.augmentation import Augmentation, Frame, Tint, View, below, fraction, normals
+from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, fraction, normals
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import (
     Lazy,
@@ -125,6 +126,7 @@ __all__ = [
     "Layer",
     "LayerError",
     "Lazy",
+    "Mix",
     "Param",
     "State",
     "Tensor",

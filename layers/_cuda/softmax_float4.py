@@ -6,7 +6,7 @@ for the probabilities; further ones come from the cache.
 
 import math
 
-from netspec.layers._cuda.softmax_plain import smooth_cuda
+from netspec.layers._cuda.softmax_plain import MIXING, UNMIXED, mix_cuda, smooth_cuda
 from netspec.plugin import VALID, Variant, backward, cuda, device, forward, load4, quotient, shuffle_xor, store4
 
 NAN = math.nan
@@ -144,8 +144,8 @@ def probs_vector_cuda(x, probs):
     write_row(x, probs, i, scores, highest, total)
 
 
-@backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", phases=("train",))
-def backward_vector_cuda(probs, label, d_x, counters, weight, share, rest):
+@backward("cuda", over="d_x", axes=(0, 1), threads=128, per_thread=4, writes="d_x", when=UNMIXED, phases=("train",))
+def backward_vector_cuda(probs, label, d_x, counters, weight, spread, rest):
     """Four neighbours of a row of the gradient a thread."""
     float4s, place = d_x.shape[1] // 4, cuda.grid(1)
     i = quotient(place, float4s)
@@ -154,14 +154,22 @@ def backward_vector_cuda(probs, label, d_x, counters, weight, share, rest):
         known, j = 0 <= at < d_x.shape[1], 4 * (place - i * float4s)
         factor = (weight / probs.dtype.type(valid) if known else NAN) if i < valid else 0.0
         a, b, c, d = load4(probs, 4 * place)
-        there = share + rest
-        a, b = a - (there if j == at else share), b - (there if j + 1 == at else share)
-        c, d = c - (there if j + 2 == at else share), d - (there if j + 3 == at else share)
+        there = spread + rest
+        a, b = a - (there if j == at else spread), b - (there if j + 1 == at else spread)
+        c, d = c - (there if j + 2 == at else spread), d - (there if j + 3 == at else spread)
         store4(d_x, 4 * place, factor * a, factor * b, factor * c, factor * d)
 
 
 VARIANT = Variant(
     "vector",
-    kernels=(judge_vector_cuda, smooth_cuda, report_vector_cuda, probs_vector_cuda, backward_vector_cuda),
+    kernels=(
+        judge_vector_cuda,
+        smooth_cuda,
+        mix_cuda,
+        report_vector_cuda,
+        probs_vector_cuda,
+        backward_vector_cuda,
+        *MIXING,
+    ),
     supports=lambda layer, t: t.x.shape[1] % 4 == 0,
 )

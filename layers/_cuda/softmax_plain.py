@@ -22,6 +22,15 @@ def positive(smoothing):
 
 SMOOTHED = {"smoothing": positive}
 """For kernels that only smoothed labels need."""
+MIXED, UNMIXED = {"other": True}, {"other": False}
+"""For kernels that only mixed labels need, and for those in whose place they stand."""
+
+
+@device
+def slope(x, i, label, other, rest):
+    """The derivative of one row's loss with respect to the other label's share; NaN where a label is none."""
+    known = 0 <= label < x.shape[1] and 0 <= other < x.shape[1]
+    return rest * (x[i, label] - x[i, other]) if known else NAN
 
 
 @device
@@ -86,7 +95,7 @@ def judge_cuda(x, label, probs, rows, counters):
 
 
 @forward("cuda", over="x", grid=_rows, threads=THREADS, writes="rows", when=SMOOTHED, phases=("train",))
-def smooth_cuda(x, label, rows, counters, share):
+def smooth_cuda(x, label, rows, counters, spread):
     """What smoothing adds to one row's loss: its share of the label's lead over all classes."""
     scratch = cuda.shared.array(THREADS, x.dtype)
     i, thread = cuda.blockIdx.x, cuda.threadIdx.x
@@ -95,7 +104,17 @@ def smooth_cuda(x, label, rows, counters, share):
         lead += x[i, at] - x[i, j]
     lead = fold(scratch, lead, False)
     if thread < rows.shape[1]:
-        rows[i, thread] += share * lead if thread == 0 and i < counters[VALID] else 0.0
+        rows[i, thread] += spread * lead if thread == 0 and i < counters[VALID] else 0.0
+
+
+@forward("cuda", over="share", threads=64, writes="rows", when=MIXED, phases=("train",))
+def mix_cuda(x, label, other, share, rows, counters, rest):
+    """What the other label's share adds to one row's loss."""
+    i = cuda.grid(1)
+    if i < rows.shape[0]:
+        extra = share[i] * slope(x, i, label[i], other[i], rest) if i < counters[VALID] else 0.0
+        for r in range(rows.shape[1]):
+            rows[i, r] += extra if r == 0 else 0.0
 
 
 @forward("cuda", over="report", writes="report", phases=("train", "eval"), threads=32)
@@ -116,15 +135,39 @@ def probs_cuda(x, probs):
     softmax_row(x, probs, cuda.blockIdx.x, scratch)
 
 
-@backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases=("train",))
-def backward_cuda(probs, label, d_x, counters, weight, share, rest):
+@backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", when=UNMIXED, phases=("train",))
+def backward_cuda(probs, label, d_x, counters, weight, spread, rest):
     """One element of the gradient a thread."""
     place = cuda.grid(1)
     i, j = place // d_x.shape[1], place % d_x.shape[1]
     if i < d_x.shape[0]:
-        miss = probs[i, j] - (share + rest if j == label[i] else share)
+        miss = probs[i, j] - (spread + rest if j == label[i] else spread)
         known = 0 <= label[i] < d_x.shape[1]
         d_x[i, j] = (weight * miss / counters[VALID] if known else NAN) if i < counters[VALID] else 0.0
 
 
-PLAIN = Variant("plain", kernels=(judge_cuda, smooth_cuda, report_cuda, probs_cuda, backward_cuda))
+@backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", when=MIXED, phases=("train",))
+def mixed_backward_cuda(probs, label, other, share, d_x, counters, weight, spread, rest):
+    """One element of the gradient a thread: the label counts 1 - share, the other one share."""
+    place = cuda.grid(1)
+    i, j = place // d_x.shape[1], place % d_x.shape[1]
+    if i < d_x.shape[0]:
+        here = (1.0 - share[i] if j == label[i] else 0.0) + (share[i] if j == other[i] else 0.0)
+        known = 0 <= label[i] < d_x.shape[1] and 0 <= other[i] < d_x.shape[1]
+        factor = weight / probs.dtype.type(counters[VALID]) if known else NAN
+        d_x[i, j] = factor * (probs[i, j] - spread - rest * here) if i < counters[VALID] else 0.0
+
+
+@backward("cuda", over="share", threads=64, writes="d_share", when=MIXED, phases=("train",))
+def share_cuda(x, label, other, d_share, counters, weight, rest):
+    """The gradient of the share of one row a thread."""
+    i = cuda.grid(1)
+    if i < d_share.size:
+        factor = weight / x.dtype.type(counters[VALID])
+        d_share[i] = factor * slope(x, i, label[i], other[i], rest) if i < counters[VALID] else 0.0
+
+
+MIXING = (mixed_backward_cuda, share_cuda)
+PLAIN = Variant(
+    "plain", kernels=(judge_cuda, smooth_cuda, mix_cuda, report_cuda, probs_cuda, backward_cuda, *MIXING)
+)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from netspec.check.compare import Failed, Skipped, same_bits
 from netspec.check.declared import check_attribute, check_docs
-from netspec.contract.augmentation import Augmentation, Tint, View
+from netspec.contract.augmentation import Augmentation, Mix, Tint, View
 from netspec.contract.values import fits
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.decode import Geometry
@@ -20,7 +20,7 @@ from netspec.data.settings import DataSpec
 
 SHAPE = (16, 12, 3)
 DRAWS = 200
-_GREY = 100
+_GREY, _WHITE, _IMAGES = 100, 255, 7
 _SIGMAS = 6.0
 """Standard errors by which a mean over draws may be off."""
 _FRAMES = [
@@ -128,6 +128,20 @@ def check_tint(subject: AugmentationSubject) -> None:
                 raise Failed("tint() with strength 0 is not 0 everywhere")
 
 
+def check_mix(subject: AugmentationSubject) -> None:
+    """The share of the label is that of the pixels, whatever they are; the partner is any image, each as likely."""
+    if not issubclass(subject.cls, Mix):
+        raise Skipped("does not mix images")
+    for one in subject.examples:
+        assert isinstance(one, Mix)
+        for words in subject.draws():
+            _check_share(one, words)
+        partners = [one.partner(words, _IMAGES) for words in subject.draws(1002)]
+        if not set(partners) <= set(range(_IMAGES)):
+            raise Failed(f"partner() gives {min(partners)} to {max(partners)} of {_IMAGES} images, numbered from 0")
+        _check_zero("the partner's number", np.array(partners[2:]) - (_IMAGES - 1) / 2, one)
+
+
 def check_workers(subject: AugmentationSubject) -> None:
     """Any number of workers, and an epoch that is resumed, give the same bits."""
     source = open_dataset(DataSpec(_SOURCE), 0)
@@ -148,7 +162,10 @@ def check_evaluation(subject: AugmentationSubject) -> None:
     for augment in ({subject.name: subject.examples[0].settings}, {}):
         data = DataSpec(_SOURCE, resize=20, augment=augment)
         with Pipeline(source.val, data, "val", 6, SHAPE, 3, 0) as pipeline:
-            found.append(next(pipeline.epoch(0)).image.copy())
+            batch = next(pipeline.epoch(0))
+            found.append(batch.image.copy())
+            if batch.mixed:
+                raise Failed("labels of images that are evaluated are mixed")
     same_bits("image", found[0], found[1], "it alters images that are evaluated")
 
 
@@ -160,6 +177,7 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     check_draws,
     check_mean,
     check_tint,
+    check_mix,
     check_workers,
     check_evaluation,
 )
@@ -181,7 +199,24 @@ def _outcome(one: Augmentation, words: Sequence[int]) -> tuple[View, bytes, tupl
     frame, image = _FRAMES[0], _ramp(SHAPE)
     view = one.view(words, frame.at(0, 0), frame)
     one.pixels(words, image)
-    return view, image.tobytes(), tuple(one.numbers(words, 3)) if isinstance(one, Tint) else ()
+    numbers = tuple(one.numbers(words, 3)) if isinstance(one, Tint) else ()
+    if isinstance(one, Mix):
+        numbers = one.partner(words, _IMAGES), one.mix(words, image, np.full_like(image, _GREY))
+    return view, image.tobytes(), numbers
+
+
+def _check_share(one: Mix, words: Sequence[int]) -> None:
+    """Raise where the share is not what a white image adds to a black one, one picture or frames of a sequence."""
+    shares = []
+    for shape in (SHAPE, (2, *SHAPE)):
+        image, grey = np.zeros(shape, np.uint8), np.full(shape, _GREY, np.uint8)
+        shares += [one.mix(words, image, np.full_like(image, _WHITE)), one.mix(words, grey, grey.copy())]
+        if abs(image.mean() / _WHITE - shares[0]) > 1 / _WHITE:
+            raise Failed(f"mix() gives a share of {shares[0]:.4g}, and takes {image.mean() / _WHITE:.4g} of the pixels")
+        if (grey != _GREY).any():
+            raise Failed("mix() of two even pictures that are alike gives another one")
+    if len(set(shares)) > 1 or not 0 <= shares[0] <= 1:
+        raise Failed(f"mix() gives shares of {shares} with the same words: one from 0 to 1 for all pictures of a shape")
 
 
 def _check_zero(what: str, values: NDArray[Any], one: Augmentation) -> None:
@@ -201,7 +236,8 @@ def _batches(source: Dataset, data: DataSpec, workers: int, start: int = 0) -> l
     found: list[dict[str, NDArray[Any]]] = []
     with Pipeline(source.train, data, "train", 6, SHAPE, 3, workers) as pipeline:
         for batch in pipeline.epoch(1, start):
-            found.append({"image": batch.image.copy(), **batch.beside})
+            mixed = {name: values.copy() for name, values in batch.mixed.items()}
+            found.append({"image": batch.image.copy(), **batch.beside, **mixed})
             batch.release()
     return found
 

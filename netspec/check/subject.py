@@ -32,7 +32,7 @@ _INITIALISER = {"type": "gaussian", "std": 0.1}
 
 @dataclass(frozen=True)
 class Case:
-    """One example: complete attributes and the inputs' tensors, the optional ones included."""
+    """One example: complete attributes and the inputs' tensors, the optional ones included, and mixed ones or not."""
 
     cls: type[Layer]
     attrs: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Case:
 
     def given(self, phase: Phase) -> tuple[Tensor | None, ...]:
         """The inputs as the shape rule gets them: optional ones are absent in predict."""
-        absent = self.cls.optional if phase == "predict" else ()
+        absent = {"train": (), "eval": self.cls.mixed, "predict": (*self.cls.optional, *self.cls.mixed)}[phase]
         names = self.cls.input_names(len(self.inputs))
         return tuple(None if name in absent else tensor for name, tensor in zip(names, self.inputs, strict=True))
 
@@ -207,7 +207,7 @@ def _guess(cls: type[Layer], shape: Shape) -> Case:
 
 
 def _tensor(name: str, shape: Shape) -> Tensor:
-    return Tensor(shape, "int32" if name == "label" else "float32")
+    return Tensor(shape, "int32" if name in ("label", "other") else "float32")
 
 
 def plausible(schema: Mapping[str, Any]) -> Any:

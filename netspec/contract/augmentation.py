@@ -113,6 +113,31 @@ class Tint(Augmentation):
         raise NotImplementedError
 
 
+MIXED: Mapping[str, str] = {"other": "int32", "share": "float32"}
+"""What a cost layer reads beside the label of images that are mixed, by name, with the dtype; see Layer.mixed."""
+
+
+class Mix(Augmentation):
+    """An augmentation that mixes each image with another one of the training images, and their labels alike.
+
+    The other one is shown as it is in the epoch itself, cut, mirrored and altered by its own random numbers; what runs
+    on the device comes after. Cost layers get its label as ``other`` and its share of the label as ``share``.
+    """
+
+    group = "mix"
+
+    def partner(self, words: Sequence[int], count: int) -> int:
+        """The number of the other image, of ``count``: each as likely, from the first word."""
+        return below(words[0], count)
+
+    def mix(self, words: Sequence[int], pixels: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+        """Alter the pixels, uint8 (..., height, width, channels), in place by those of the ``other``.
+
+        Gives the other image's share of the label, from 0 to 1, which depends on the words and the shape alone.
+        """
+        raise NotImplementedError
+
+
 def below(word: int, count: int) -> int:
     """Map 64 random bits to 0 ... count - 1."""
     return word * count >> _WORD_BITS

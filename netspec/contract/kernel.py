@@ -71,9 +71,9 @@ class Kernel:
         marker = epilogue if self.direction == "forward" else backward_epilogue
         return not self.host and _reaches(self.function, marker)
 
-    def applies(self, attrs: Mapping[str, Any], phase: Phase) -> bool:
-        """Whether the layer with these attributes runs this kernel in this phase."""
-        return phase in self.phases and all(_holds(one, attrs[key]) for key, one in self.when.items())
+    def applies(self, conditions: Mapping[str, Any], phase: Phase) -> bool:
+        """Whether a layer of these conditions (``Layer.conditions``) runs this kernel in this phase."""
+        return phase in self.phases and all(_holds(one, conditions[key]) for key, one in self.when.items())
 
 
 def _holds(wanted: Any, value: Any) -> bool:

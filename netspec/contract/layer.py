@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 from netspec.contract.attrs import Attr, check_attrs, filled
+from netspec.contract.augmentation import MIXED
 from netspec.contract.kernel import Backend, Direction, Kernel, Phase
 from netspec.contract.naming import check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
@@ -55,6 +56,12 @@ class Layer:
     """Takes any number of inputs, named x0, x1, ...; ``inputs`` is then ignored."""
     optional: ClassVar[tuple[str, ...]] = ()
     """Inputs that are absent in predict (a label); the shape rule then gets None."""
+    mixed: ClassVar[tuple[str, ...]] = ()
+    """``("other", "share")`` for a cost layer that can learn from mixed images: further inputs, which no spec names.
+
+    In training where ``data.augment`` mixes images the shape rule and the kernels get them as well: int32 (N,), the
+    labels of those that are mixed in, and float32 (N,), their shares. Kernels say ``when={"other": True}``.
+    """
     divided: ClassVar[tuple[str, ...]] = ()
     """Attributes that count something of the whole layer and are divided over its devices (filters, groups)."""
     mixes_channels: ClassVar[bool] = False
@@ -95,6 +102,8 @@ class Layer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_attrs(cls.__name__, cls.__dict__.get("attrs", {}))
+        if cls.mixed not in ((), tuple(MIXED)):
+            raise TypeError(f"{cls.__name__}: mixed is {tuple(MIXED)} or nothing, not {cls.mixed!r}")
         cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
         cls.attrs = cls.attrs_schema
         marked = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
@@ -106,6 +115,9 @@ class Layer:
             cls.prefer = {**names_by_backend(variants, marked), **cls.__dict__.get("prefer", {})}
             cls.bounds = {**{one.name: one.bound for one in variants if one.bound}, **cls.__dict__.get("bounds", {})}
             cls.needs = {one.name: one.capability for one in variants if one.capability}
+
+    given: Sequence[str] = ()
+    """Names of the inputs that are there, once they are known."""
 
     def __init__(self, attrs: Mapping[str, Any], phase: Phase = "train") -> None:
         self.attrs = SimpleNamespace(**filled(self.attrs_schema, attrs))
@@ -171,7 +183,14 @@ class Layer:
     @classmethod
     def input_names(cls, count: int) -> tuple[str, ...]:
         """Names of ``count`` inputs."""
-        return tuple(f"x{i}" for i in range(count)) if cls.variadic else cls.inputs
+        if cls.variadic:
+            return tuple(f"x{i}" for i in range(count))
+        return cls.inputs if count <= len(cls.inputs) else (*cls.inputs, *cls.mixed)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What decides which kernels are meant, see ``when``: attributes, and whether ``mixed`` inputs are there."""
+        return {**{name: name in self.given for name in self.mixed}, **vars(self.attrs)}
 
     def named_outputs(self, *inputs: Tensor | None) -> dict[str, Tensor]:
         """The shape rule's answer, always by name."""
@@ -218,13 +237,13 @@ class Layer:
         return chosen or self._marked(backend, direction, "plain")
 
     def _marked(self, backend: Backend, direction: Direction, variant: str) -> tuple[Kernel, ...]:
-        attrs = vars(self.attrs)
+        conditions = self.conditions
         return tuple(
             kernel
             for kernel in self.kernels
             if backend in kernel.backends
             and (kernel.direction, kernel.variant) == (direction, variant)
-            and kernel.applies(attrs, self.phase)
+            and kernel.applies(conditions, self.phase)
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from netspec.contract.augmentation import Augmentation, Frame, Tint, View
+from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View
 from netspec.data.shuffle import random_words
 from netspec.errors import NetspecError
 
@@ -31,6 +31,7 @@ class Chain:
         numbered = list(enumerate(augmentations.values()))
         self._views = [(i, one) for i, one in numbered if _overrides(one, "view")]
         self._pixels = [(i, one) for i, one in numbered if _overrides(one, "pixels")]
+        self._mixes = [(i, one) for i, one in numbered if isinstance(one, Mix)]
         self._tints = [(i, one) for i, one in numbered if isinstance(one, Tint)]
 
     def draw(self, epoch: int, image: int) -> Words:
@@ -65,6 +66,28 @@ class Chain:
                 raise _failed(one, error) from error
         for i, tint in self._tints:
             row["tint"][:] = tint.numbers(words[i], row["image"].shape[-1])
+
+    def partner(self, words: Words, count: int) -> int:
+        """The image, of so many, that is mixed into the one with these words."""
+        i, one = self._mixes[0]
+        try:
+            found = one.partner(words[i], count)
+            if not 0 <= found < count:
+                raise ValueError(f"partner() gives image {found} of {count}")
+        except Exception as error:
+            raise _failed(one, error) from error
+        return found
+
+    def mix(self, words: Words, pixels: NDArray[Any], other: NDArray[Any]) -> float:
+        """Mix the partner's pixels, altered already, into those of the image; gives its share of the label."""
+        i, one = self._mixes[0]
+        try:
+            share = one.mix(words[i], pixels, other)
+            if not 0 <= share <= 1:
+                raise ValueError(f"mix() gives the other image a share of {share}")
+        except Exception as error:
+            raise _failed(one, error) from error
+        return share
 
 
 def _place(name: str, words: int) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from netspec.contract.augmentation import Tint
+from netspec.contract.augmentation import MIXED, Mix, Tint
 from netspec.data.augment import augmentations
 from netspec.data.decode import geometry_for
 from netspec.data.settings import DataSpec, More
@@ -46,8 +46,9 @@ class Batch:
     ``image`` is uint8 (N, H, W, C), of sequences (N, F, H, W, C), contiguous, ``label`` int32 (N,). The first ``valid``
     rows count; the others are black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept
     waiting. ``beside`` has what belongs to each image beside its pixels, by name: ``tint``, float32 (N, 1 + C), see
-    netspec.ops.prepare. ``named`` has what other network inputs read: uint8 images, float32 numbers. A network without
-    images has none in each row, (N, 0).
+    netspec.ops.prepare. ``mixed`` has what belongs to the label of images that are mixed: ``other``, the labels of those
+    that were mixed in, int32 (N,), and ``share``, their shares, float32 (N,). ``named`` has what other network inputs
+    read: uint8 images, float32 numbers. A network without images has none in each row, (N, 0).
     """
 
     image: NDArray[np.uint8]
@@ -60,6 +61,7 @@ class Batch:
     """Give the buffer back; ``image`` is not to be read after that."""
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     named: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    mixed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class _Key(NamedTuple):
@@ -128,6 +130,8 @@ class Pipeline:
         fields = {"image": Field((batch, *image_shape), "uint8")}
         if self._tint is not None:
             fields["tint"] = Field((batch, image_shape[-1]), "float32")
+        if any(isinstance(one, Mix) for one in used.values()):
+            fields |= {name: Field((batch,), dtype) for name, dtype in MIXED.items()}
         fields |= {field_of(name): Field((batch, *shape), "uint8") for name, shape in more.images.items()}
         self._ring = Ring(SLOTS, fields)
         others = {name: geometry_for(data, shape) for name, shape in more.images.items()}
@@ -229,7 +233,7 @@ class Pipeline:
         valid = self._compact(batch)
         label = np.where(batch.indices >= 0, self.split.labels[batch.indices], np.int32(0))
         image, waited = self._ring.batches[batch.slot]["image"], time.perf_counter() - began
-        more = self._beside(key.epoch, batch.slot), self._named(batch)
+        more = self._beside(key.epoch, batch.slot), self._named(batch), self._mixed(batch.slot)
         return Batch(image, label, batch.indices, valid, key.number, waited, self._releaser(batch.slot), *more)
 
     def _named(self, batch: _InFlight) -> dict[str, NDArray[Any]]:
@@ -247,6 +251,10 @@ class Pipeline:
         if self._tint is None:
             return {}
         return {"tint": self._tint.tint(self._ring.batches[slot]["tint"], self.tint_strength(epoch))}
+
+    def _mixed(self, slot: int) -> dict[str, NDArray[Any]]:
+        fields = self._ring.batches[slot]
+        return {name: fields[name] for name in MIXED if name in fields}
 
     def _first(self, key: _Key) -> tuple[int, _InFlight]:
         """The batch that is due; waits for buffers of cancelled batches where need be."""

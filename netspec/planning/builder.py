@@ -81,7 +81,7 @@ class Builder:
     def _feed(self, part: Part) -> None:
         tensor, device, name = part.tensor, part.device, part.key.of.input
         assert name is not None
-        feed = StepKey("feed", device, input=name)
+        feed = StepKey("feed", device, target=part.key) if part.key.of.tensor else StepKey("feed", device, input=name)
         if not is_image(tensor):
             target = self.declare(part.key, tensor.shape, tensor.dtype)
             self.operation(feed, "target", {"target": target}, queue="copy")

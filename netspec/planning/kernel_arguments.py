@@ -16,26 +16,26 @@ Names = tuple[tuple[Argument, ...], tuple[Argument, ...]]
 def named(shard: Shard, direction: Direction) -> Names:
     """What the direction's kernels read and write, over all backends and variants."""
     layer, cls = shard.layer, type(shard.layer)
-    attrs = vars(layer.attrs)
+    conditions = layer.conditions
     deciding = _deciding(cls, direction)  # type: ignore[arg-type]  # a class can be hashed
-    chosen = tuple((key, attrs[key]) for key in deciding)
+    chosen = tuple((key, conditions[key]) for key in deciding)
     applying = _applying(cls, direction, layer.phase, chosen)  # type: ignore[arg-type]
     return _named(cls, applying, tuple(shard.t.roles), shard.t.names("input"))  # type: ignore[arg-type]  # a class can be hashed
 
 
 @functools.cache
 def _deciding(cls: type[Layer], direction: Direction) -> tuple[str, ...]:
-    """The attributes by which kernels of the class say whether they apply."""
+    """The conditions by which kernels of the class say whether they apply."""
     return tuple(dict.fromkeys(key for one in cls.kernels if one.direction == direction for key in one.when))
 
 
 @functools.cache
 def _applying(
-    cls: type[Layer], direction: Direction, phase: Phase, attrs: tuple[tuple[str, Any], ...]
+    cls: type[Layer], direction: Direction, phase: Phase, conditions: tuple[tuple[str, Any], ...]
 ) -> tuple[int, ...]:
-    """Numbers of the kernels that run with these attributes."""
+    """Numbers of the kernels that run under these conditions."""
     kernels = enumerate(cls.kernels)
-    return tuple(n for n, one in kernels if one.direction == direction and one.applies(dict(attrs), phase))
+    return tuple(n for n, one in kernels if one.direction == direction and one.applies(dict(conditions), phase))
 
 
 @functools.cache

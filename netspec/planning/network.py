@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from netspec.contract.augmentation import MIXED
 from netspec.contract.kernel import Phase
 from netspec.contract.layer import Layer
 from netspec.contract.tensor import Param, State, Tensor
+from netspec.data.augment import mix_of
 from netspec.errors import LayerError, Problem, SpecError
 from netspec.planning.connect import Reading, fail, find_value, groups_of, join, read
 from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
 from netspec.planning.plan import make_layer
 from netspec.planning.shards import Gather, Part, Piece, Shard, Value
 from netspec.registry import layer_types
-from netspec.spec.types import Connection, LayerSpec, Spec
+from netspec.spec.types import Connection, InputSpec, LayerSpec, Spec
 
 Values = dict[str, dict[str, Value]]
 
@@ -25,7 +28,8 @@ class Network:
 
     def __init__(self, spec: Spec, phase: Phase, batch: int) -> None:
         self.spec, self.phase, self.batch = spec, phase, batch
-        self.values: Values = {name: {"": Value(TensorKey(input=name), "everywhere", ())} for name in spec.inputs}
+        self.mixes = phase == "train" and mix_of(spec.data) is not None
+        self.values: Values = {name: self._fed(name) for name in spec.inputs}
         self.shards: list[list[Shard]] = []
         self.by_layer: dict[str, list[Shard]] = {}
         self.gathers: dict[tuple[str, tuple[tuple[BufferKey, int, int], ...]], Gather] = {}
@@ -54,7 +58,14 @@ class Network:
     def inputs(self) -> Iterator[Part]:
         """The network inputs on the devices that read them."""
         for name in self.spec.inputs:
-            yield from self.values[name][""].parts
+            for value in self.values[name].values():
+                yield from value.parts
+
+    def _fed(self, name: str) -> dict[str, Value]:
+        """A network input, and of labels of images that are mixed what belongs to them, by name."""
+        mixed = MIXED if self.mixes and is_label(self.spec.inputs[name]) else ()
+        keys = {"": TensorKey(input=name), **{one: TensorKey(one, input=name) for one in mixed}}
+        return {one: Value(key, "everywhere", ()) for one, key in keys.items()}
 
     def _add(self, spec: LayerSpec) -> None:
         cls = layer_types()[spec.type]
@@ -80,7 +91,9 @@ class Network:
                 f"{spec.name}: a {spec.type} layer takes {_count(cls.inputs)}, got {len(connections)}",
             )
         pairs = zip(cls.inputs, connections, strict=True)
-        return [(n, c) for n, c in pairs if not (self.phase == "predict" and n in cls.optional)]
+        found = [(n, c) for n, c in pairs if not (self.phase == "predict" and n in cls.optional)]
+        label = label_of(self.spec, spec) if self.mixes and cls.mixed else None
+        return [*found, *((name, replace(label, output=name)) for name in cls.mixed if label)]
 
     def _check_cost(self, spec: LayerSpec, cls: type[Layer]) -> None:
         if cls.reports and len(spec.devices) > 1:
@@ -120,12 +133,13 @@ class Network:
         if value.layout != "everywhere" or device in value.devices:
             return value
         one, name = self.spec.inputs[connection.source], connection.source
-        tensor = Tensor((self.batch, *one.shape), one.dtype, differentiable=False)
+        dtype = MIXED[value.key.tensor] if value.key.tensor else one.dtype
+        tensor = Tensor((self.batch, *one.shape), dtype, differentiable=False)
         role: Role = "activation" if is_image(tensor) else "input"
         channels = tensor.shape[-1] if one.shape else 1
         part = Part(BufferKey(value.key, role, device), tensor, 0, channels)
-        self.values[name] = {"": Value(value.key, "everywhere", (*value.parts, part))}
-        return self.values[name][""]
+        found = self.values[name][value.key.tensor] = Value(value.key, "everywhere", (*value.parts, part))
+        return found
 
     def _local_attrs(
         self, spec: LayerSpec, cls: type[Layer], readings: list[tuple[str | None, Connection, Reading]]
@@ -193,6 +207,16 @@ class Network:
                     "which needs an all-reduce that netspec does not have yet",
                     "place the layer on one device, or split it along channels",
                 )
+
+
+def is_label(one: InputSpec) -> bool:
+    """Whether a network input takes labels."""
+    return one.dtype == "int32" and not one.shape
+
+
+def label_of(spec: Spec, layer: LayerSpec) -> Connection | None:
+    """A layer's connection to a network input of labels; None where it has none."""
+    return next((c for c in layer.inputs if c.source in spec.inputs and is_label(spec.inputs[c.source])), None)
 
 
 def is_image(tensor: Tensor) -> bool:

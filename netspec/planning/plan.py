@@ -254,4 +254,6 @@ def make_layer(
 ) -> tuple[Layer, Tensors]:
     """A layer of a registered type, and its tensors for these inputs. Raises LayerError where they do not fit."""
     layer: Layer = layer_types()[type](attrs, phase)
-    return layer, layer.tensors(inputs)
+    t = layer.tensors(inputs)
+    layer.given = t.names("input")
+    return layer, t

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from netspec.contract.kernel import PHASES
-from netspec.data.augment import tint_of
+from netspec.data.augment import mix_of, tint_of
 from netspec.data.held_out import held_count
 from netspec.data.settings import More
 from netspec.data.source import ArrayKind
@@ -15,6 +15,7 @@ from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.planning.build import NUMBERS, answer_of, outline
 from netspec.planning.builder import Builder
 from netspec.planning.identities import BufferKey
+from netspec.planning.network import label_of
 from netspec.planning.plan import Buffer, Plan
 from netspec.registry import layer_types
 from netspec.schedules import schedule_types
@@ -293,6 +294,20 @@ def _inputs(spec: Spec) -> Iterator[Problem]:
     if len(images) != 1 and tint_of(spec.data) is not None:
         message = f"colours are altered of one image, and the network reads {len(images)}"
         yield Problem(_mark(spec, "data.augment"), message, "leave it out")
+    if (name := mix_of(spec.data)) is not None:
+        yield from _mixed(spec, name)
+
+
+def _mixed(spec: Spec, name: str) -> Iterator[Problem]:
+    """What keeps labels from being mixed as images are, by the augmentation of that name."""
+    mark = _mark(spec, f"data.augment.{name}")
+    if not roles(spec).images:
+        yield Problem(mark, f"'{name}' mixes images, and the network reads none", "leave it out")
+    for layer in spec.layers:
+        cls = layer_types()[layer.type]
+        if cls.reports and not (cls.mixed and label_of(spec, layer)):
+            message = f"'{name}' mixes labels too, and '{layer.name}', a {layer.type} layer, learns from no mixed ones"
+            yield Problem(mark, message, "leave it out, or learn classes by softmax_loss")
 
 
 def _image(spec: Spec, name: str) -> Iterator[Problem]:

@@ -113,7 +113,7 @@ def _inputs(cls: type[Layer]) -> str:
     if cls.variadic:
         return "any number: x0, x1, ..."
     names = [f"{name} (absent in predict)" if name in cls.optional else name for name in cls.inputs]
-    return ", ".join(names)
+    return ", ".join([*names, *(f"{name} (where images are mixed)" for name in cls.mixed)])
 
 
 def attribute(name: str, schema: Mapping[str, Any]) -> Attribute:

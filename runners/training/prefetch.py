@@ -173,6 +173,7 @@ class Prefetcher:
             return None
         image, label = self._names
         beside = {f"{image}.{name}": values for name, values in batch.beside.items()}
+        mixed = {f"{label}.{name}": values for name, values in batch.mixed.items()}
         own = {name: array for name, array in ((image, batch.image), (label, batch.label)) if name is not None}
-        arrays = {**own, **beside, **batch.named}
+        arrays = {**own, **beside, **mixed, **batch.named}
         return Fetched(batch, arrays, time.perf_counter(), staged)

@@ -117,5 +117,9 @@ def _captions(batch: Batch, dataset: Dataset) -> list[str]:
     if not dataset.classes:
         values = [array for array in batch.named.values() if array.dtype.kind == "f"]
         return [", ".join(f"{one:.2g}" for array in values for one in array[row].flat) for row in range(batch.valid)]
-    names = (dataset.classes[label] for label in batch.label[: batch.valid])
-    return [dataset.words.get(name, name) for name in names]
+    names = [dataset.words.get(name, name) for name in dataset.classes]
+    found = [names[label] for label in batch.label[: batch.valid]]
+    if not batch.mixed:
+        return found
+    others = zip(found, batch.mixed["other"], batch.mixed["share"], strict=False)
+    return [f"{own}, {percent(float(share), 0)} {names[other]}" for own, other, share in others]

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netspec.contract.augmentation import Augmentation, Tint
+from netspec.contract.augmentation import Augmentation, Mix, Tint
 from netspec.data.settings import DataSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["augmentations", "tint_of", "tinted", "used"]
+__all__ = ["augmentations", "mix_of", "tint_of", "tinted", "used"]
 
 DEFAULT = "crop"
 """What is on unless it is turned off, or another one of its group is on."""
@@ -43,6 +43,11 @@ def augmentations(data: DataSpec) -> dict[str, Augmentation]:
 def tint_of(data: DataSpec) -> Tint | None:
     """The augmentation that runs on the device, where there is one."""
     return next((one for one in augmentations(data).values() if isinstance(one, Tint)), None)
+
+
+def mix_of(data: DataSpec) -> str | None:
+    """The name of the augmentation that mixes images, where there is one."""
+    return next((name for name, one in augmentations(data).items() if isinstance(one, Mix)), None)
 
 
 def tinted(

@@ -104,6 +104,8 @@ class Fetcher:
                     values[...] = 0
                 if self._transform.training:
                     result.failure = f"{many(tries, 'image')} in a row cannot be read"
+            elif "share" in some:
+                self._mix(shown, task, some, result.broken)
             result.images += [shown] * len(some["image"])
         return result
 
@@ -121,6 +123,18 @@ class Fetcher:
             self._broken[image] = reason
         broken[image] = self._broken[image]
         return False
+
+    def _mix(self, image: int, task: Task, rows: Rows, broken: dict[int, str]) -> None:
+        """Mix the image's partner into its row, with its label and share; one that cannot be read has no share."""
+        words = self._chain.draw(task.epoch, image)
+        partner = self._chain.partner(words, len(self._split))
+        other = {name: np.empty_like(values) for name, values in rows.items()}
+        label, share = image, 0.0
+        if self._show(partner, task, 0, other, broken):
+            label = partner
+            for name in self._read:
+                share = self._chain.mix(words, rows[name][0], other[name][0])
+        rows["other"][0], rows["share"][0] = self._split.labels[label], share
 
     def _written(self, image: int, task: Task, view: int, rows: Rows) -> str | None:
         """Write the views; the reason where the image cannot be read."""
