@@ -294,8 +294,8 @@ def _inputs(spec: Spec) -> Iterator[Problem]:
     if len(images) != 1 and tint_of(spec.data) is not None:
         message = f"colours are altered of one image, and the network reads {len(images)}"
         yield Problem(_mark(spec, "data.augment"), message, "leave it out")
-    if (name := mix_of(spec.data)) is not None:
-        yield from _mixed(spec, name)
+    if (mixing := mix_of(spec.data)) is not None:
+        yield from _mixed(spec, mixing)
 
 
 def _mixed(spec: Spec, name: str) -> Iterator[Problem]:

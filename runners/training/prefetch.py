@@ -43,6 +43,7 @@ class HostBatch(Protocol):
     indices: np.ndarray[Any, Any]
     beside: Arrays
     named: Arrays
+    mixed: Arrays
     valid: int
     waited: float
     release: Callable[[], None]

@@ -14,8 +14,24 @@ from PIL import Image
 
 from netspec.data.dataset import open_dataset
 from netspec.data.pipeline import Pipeline
+from netspec.data.settings import DataSpec
 from netspec.runners.training.request import with_data
 from netspec.spec import load as load_spec
+
+
+def test_captions_of_mixed_images_name_both_classes_and_the_share() -> None:
+    from netspec.cli.dataset.show import _captions
+
+    drawn = {"type": "generated", "classes": 3, "images": 24, "val_images": 6}
+    data = DataSpec(drawn, augment={"mixup": {"alpha": 1.0}})
+    source = open_dataset(data, 0)
+    with Pipeline(source.train, data, "train", 6, (24, 24, 3), 3, 0) as pipeline:
+        batch = next(pipeline.epoch(0))
+        found = _captions(batch, source)
+    names = [source.words.get(name, name) for name in source.classes]
+    shares = [f"{100 * share:.0f} %" for share in batch.mixed["share"]]
+    others = [names[other] for other in batch.mixed["other"]]
+    assert found == [f"{names[own]}, {a} {b}" for own, a, b in zip(batch.label, shares, others, strict=True)]
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from netspec.data.augment import used
-from netspec.planning import build
+from netspec.errors import SpecError
+from netspec.planning import build, check
 from netspec.spec import canonical, load, loads, resolved, schema
 
 COLOUR = {"sigma": 0.1, "magnitude": "eigenvalue", "rescale": False}
@@ -85,6 +86,35 @@ def test_specs_of_version_0_1_stay_as_they_were() -> None:
     written = canonical(loads(BASE + "data: {resize: 32, crop: 24, mirror: true}\n"))["data"]
     assert list(written) == ["source", "resize", "crop", "mirror", "mean", "scale", "views", "workers"]
     assert used(load("alexnet", ["data.mirror=false"]).data) == {"crop": {}, "colour": COLOUR}
+
+
+def test_mixed_labels_are_fed_in_training_alone() -> None:
+    plain, mixed = (loads(BASE + f"data: {{augment: {{mixup: {word}}}}}\n") for word in ("off", "on"))
+    for phase in ("eval", "predict"):
+        assert build(plain, phase) == build(mixed, phase)
+    more = {str(key) for key in build(mixed, "train").buffers} - {str(key) for key in build(plain, "train").buffers}
+    assert more == {"label.other@main", "label.share@main"}
+
+
+NUMBERS = BASE.replace("label: {dtype: int32}", "place: {shape: [10]}").replace(
+    "softmax_loss, inputs: [fc, label]", "mse, inputs: [fc, place]"
+)
+"""A network that learns numbers."""
+
+
+def test_what_cannot_learn_from_mixed_labels_is_refused_with_its_place() -> None:
+    spec = loads(NUMBERS + "data:\n  augment:\n    mixup: on\n", "net.yaml")
+    with pytest.raises(SpecError) as caught:
+        check(spec)
+    (problem,) = [one for one in caught.value.problems if "mixup" in one.message]
+    assert problem.message == "'mixup' mixes labels too, and 'loss', a mse layer, learns from no mixed ones"
+    assert problem.mark is not None and (problem.mark.line, problem.mark.column) == (11, 5)
+
+
+def test_a_network_without_images_has_nothing_to_mix() -> None:
+    numbers = BASE.replace("shape: [24, 24, 3]", "shape: [24]")
+    with pytest.raises(SpecError, match="'mixup' mixes images, and the network reads none"):
+        check(loads(numbers + "data: {augment: {mixup: on}}\n"))
 
 
 def test_colours_cost_a_plan_nothing_where_they_are_not_altered() -> None:

@@ -11,7 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._specs import load
 from netspec.errors import printable
-from netspec.units import many
+from netspec.units import many, percent
 
 if TYPE_CHECKING:
     import numpy as np

@@ -36,8 +36,10 @@ class Mixup(Mix):
 
         drawn = symmetric_beta(self.settings["alpha"], fraction(words[1]), fraction(words[2]))
         share = np.float32(min(drawn, 1.0 - drawn))
-        own = pixels.astype(np.float32)
-        pixels[...] = np.rint(own + share * (other - own))
+        mixed = np.subtract(other, pixels, dtype=np.float32)
+        mixed *= share
+        mixed += pixels
+        pixels[...] = np.rint(mixed, out=mixed)
         return float(share)
 
 

@@ -10,7 +10,7 @@ from training_runs import SPEC, final, same, spec, stopping_after, told, train
 
 from netspec.api import evaluate
 from netspec.errors import NetspecError
-from netspec.events import IterationDone, Note
+from netspec.events import EvaluationDone, IterationDone, Note
 from netspec.registry import plugin_code
 from netspec.runners.execution.session import Rates, Session
 from netspec.runners.training import checkpoint
@@ -19,6 +19,7 @@ from netspec.spec import loads
 __all__ = ["spec"]
 
 COLOUR = "data.augment={colour: {sigma: 0.5, magnitude: deviation, rescale: true}, translate: {pixels: 1}}"
+MIXED = "data.augment={mixup: {alpha: 1.0}, colour: on}"
 RATES = Rates(0.05, 0.9, 0.0005)
 
 
@@ -76,6 +77,52 @@ def test_a_batch_without_a_tint_is_trained_on_as_it_is() -> None:
                 losses = session.train({**arrays, **more}, 0, 8, RATES).reports["loss"]["loss"]
             found.append(losses)
     assert found[0] == found[1] == found[2] != found[3]
+
+
+def test_a_run_with_mixed_images_goes_on_bit_by_bit(spec: Path) -> None:
+    overrides = [MIXED, "layers.loss.smoothing=0.1"]
+    whole, events = train(spec, overrides=overrides)
+    stopped, _ = train(spec, overrides=overrides, out=spec.parent / "stopped", listener=stopping_after(7))
+    resumed, _ = train(None, resume=str(stopped.folder), workers=2)
+    assert same(final(whole), final(resumed))
+    serial, _ = train(spec, overrides=overrides, out=spec.parent / "serial", runner="serial", devices="cpu:0,cpu:0")
+    assert same(final(whole), final(serial))
+    plain, before = train(spec, overrides=overrides[1:], out=spec.parent / "plain")
+    assert final(whole).keys() - final(plain).keys() == {"image.components"}
+    losses, unmixed = ([one.loss for one in told(each, IterationDone)] for each in (events, before))
+    assert len(losses) == len(unmixed) and not set(losses) & set(unmixed)
+    evaluate(whole.folder)
+
+
+def test_evaluation_sees_images_and_labels_unmixed(spec: Path) -> None:
+    """A network that does not learn is as good in evaluation with mixed images as without."""
+    still = "train.sgd.learning_rate=0"
+    found = [
+        told(train(spec, overrides=[still, *more], out=spec.parent / str(len(more)))[1], EvaluationDone)
+        for more in ([], ["data.augment={mixup: {alpha: 1.0}}"])
+    ]
+    assert [(one.loss, one.errors) for one in found[0]] == [(one.loss, one.errors) for one in found[1]] != []
+
+
+def test_a_batch_without_mixed_labels_is_trained_on_as_it_is() -> None:
+    """As by whoever hands batches to a session himself; and a share of the other label counts as much."""
+    rng = np.random.default_rng(0)
+    arrays = {"image": rng.integers(0, 256, (8, 8, 8, 3), np.uint8), "label": rng.integers(0, 3, 8).astype(np.int32)}
+    other = (arrays["label"] + 1) % 3
+    given = [{}, {"label.other": other, "label.share": np.zeros(8, np.float32)}]
+    half = {"label.other": other, "label.share": np.full(8, 0.5, np.float32)}
+    losses = []
+    for sets, label, more in (
+        ([], arrays["label"], {}),
+        *(([MIXED], arrays["label"], one) for one in given),
+        ([MIXED], arrays["label"], half),
+        ([], other, {}),
+    ):
+        with Session(loads(SPEC, "tiny.yaml", sets), ["cpu:0", "cpu:0"]) as session:
+            batch = {**arrays, "label": label, **more}
+            losses.append(session.train(batch, 0, 8, RATES).reports["loss"]["loss"])
+    assert losses[0] == losses[1] == losses[2]
+    assert losses[3] == pytest.approx((losses[0] + losses[4]) / 2, rel=1e-5)
 
 
 PLUGIN = '''
