@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from netspec.cli._exit import guarded
 from netspec.cli._group import LazyGroup
 from netspec.cli._output import open_streams
 from netspec.exit_codes import table
+from netspec.machine.garbage import COLLECTED_AFTER
 
 COMMANDS = {
     "Look at a network": {
@@ -120,6 +122,7 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit, as netspec/exit_codes.py has it."""
+    gc.set_threshold(*COLLECTED_AFTER)
     open_streams()
     if "_NETSPEC_COMPLETE" in os.environ:
         from netspec.cli._completion import answer

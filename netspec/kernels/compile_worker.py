@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -10,11 +11,13 @@ from contextlib import suppress
 from typing import Any
 
 from netspec.kernels.lookup import find_kernel
+from netspec.machine.garbage import COLLECTED_AFTER
 from netspec.registry import load_plugin
 
 
 def main() -> None:
     """Compile what standard input brings, until it ends; a byte on standard output asks for more."""
+    gc.set_threshold(*COLLECTED_AFTER)
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a plugin prints is no answer
     with suppress(EOFError, BrokenPipeError):  # the other process is done, or gone
