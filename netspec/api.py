@@ -390,9 +390,9 @@ def import_network(
     for plugin in plugins:
         load_plugin(plugin)
     network = load_spec(spec, _sets(overrides)) if spec is not None else None
-    levels = (None if one is None else tuple(map(float, one)) for one in (mean, std))
+    means, stds = (None if one is None else tuple(map(float, one)) for one in (mean, std))
     names, blobs, image = (None if one is None else Path(one) for one in (map_file, weights, mean_image))
-    asked = Asked(network, names, *levels, blobs, image)
+    asked = Asked(network, names, means, stds, blobs, image)
     return import_network(Path(file), Path(out), asked, None if classes is None else Path(classes))
 
 

@@ -30,7 +30,7 @@ def read(file: Path, asked: Asked) -> Read:
     if asked.weights is None:
         raise NetspecError(f"{printable(file)}: a network without its weights; --weights names the .caffemodel")
     net = net_of(file, *read_prototxt(file))
-    spec = loads(net.text, str(file))
+    spec = loads(net.text, f"{file.name} as a spec")
     blobs = _weights(asked.weights)
     arrays, taken = _arrays(asked.weights, spec, net, blobs)
     _to_rgb(file, spec, net, arrays)

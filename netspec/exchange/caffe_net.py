@@ -85,8 +85,9 @@ class _Writer:
             return self._input(where, layer.top[0] if layer.top else layer.name, shape)
         if layer.type not in LAYERS:
             raise Unlike("there is no such layer here")
-        sources = [self._source(blob) for blob in layer.bottom]
         kind, attrs = LAYERS[layer.type](layer)
+        _check_blobs(layer, kind)
+        sources = [self._source(blob) for blob in layer.bottom]
         if kind is None:
             return self._hand_on(layer, sources)
         name = self._name(layer.name)
@@ -150,6 +151,13 @@ def _text(value: Any) -> str:
 
 
 # Layers: what each is here ------------------------------------------------------------------------------------------
+
+
+def _check_blobs(layer: Any, kind: str | None) -> None:
+    """Refuse what Caffe applies to several blobs at once, and what has none."""
+    most = 2 if kind == "softmax_loss" else 1000 if kind in ("concat", "sum") else 1
+    _refuse(not 1 <= len(layer.bottom) <= most, f"{len(layer.bottom)} blobs to read")
+    _refuse(kind is not None and len(layer.top) > 1, f"{len(layer.top)} blobs to write")
 
 
 def _refuse(wrong: bool, what: str) -> None:

@@ -260,6 +260,8 @@ def refused(reason: str, *words: str) -> None:
         ("bias_term: false", "", "'conv2/3x3' has no bias"),
         ("layer {\n  name: \"norm1\"", "layer {{\n  name: \"norm1\"", r"net\.prototxt:13:"),
         ("kernel_h: 3", "kernel_h: 99999999", "of 99999999"),
+        ('bottom: "fc4"', "", "layer 'prob' .*0 blobs to read"),
+        ('type: "Convolution" bottom: "data"', 'type: "Convolution" bottom: "data" bottom: "data"', "2 blobs to read"),
         (NET, "", "there is no 'layer' in it"),
         (NET, 'layers { name: "a" }', "upgrade_net_proto_text"),
         (NET, "a { " * 20000, "net.prototxt:"),
