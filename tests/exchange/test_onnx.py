@@ -12,6 +12,7 @@ from nets import TWO_TOWERS, network
 from places import ROOT
 from random_nets import write
 
+from netspec.check.subject import Case, Subject
 from netspec.errors import NetspecError
 from netspec.registry import layer_types
 from netspec.runners.execution.session import Session
@@ -113,16 +114,16 @@ def single(kind: str, attrs: Mapping[str, Any], shapes: list[tuple[int, ...]]) -
 
 
 CASES = [
-    pytest.param(kind, example, id=f"{kind}-{number}")
+    pytest.param(case, id=f"{kind}-{number}")
     for kind, cls in layer_types().items()
     if cls.__module__.startswith("netspec.layers") and not cls.reports
-    for number, example in enumerate(cls.examples)
+    for number, case in enumerate(Subject(kind).cases)
 ]
 
 
-@pytest.mark.parametrize(("kind", "example"), CASES)
-def test_each_layer_by_its_examples(kind: str, example: Mapping[str, Any]) -> None:
-    ours, theirs, _ = both(single(kind, example["attrs"], example["inputs"]))
+@pytest.mark.parametrize("case", CASES)
+def test_each_layer_by_its_examples(case: Case) -> None:
+    ours, theirs, _ = both(single(case.cls.type, case.attrs, [one.shape for one in case.inputs]))
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
 
 

@@ -44,9 +44,27 @@ def compare(
         np.testing.assert_allclose(backward[f"d_{name}"], x.grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("layer_type", "reference"), [("tanh", torch.tanh), ("logistic", torch.sigmoid)])
-def test_activations(layer_type: str, reference: Callable[..., Torch]) -> None:
-    compare(layer_type, {}, [3 * normal(2, 3, 4, 5)], reference)
+ACTIVATIONS = {
+    "tanh": ({}, torch.tanh),
+    "logistic": ({}, torch.sigmoid),
+    "leaky_relu": ({"slope": 0.2}, lambda x: functional.leaky_relu(x, 0.2)),
+    "elu": ({"alpha": 0.7}, lambda x: functional.elu(x, 0.7)),
+    "silu": ({}, functional.silu),
+    "gelu": ({}, functional.gelu),
+    "hardswish": ({}, functional.hardswish),
+}
+
+
+@pytest.mark.parametrize("layer_type", ACTIVATIONS)
+def test_activations(layer_type: str) -> None:
+    attrs, reference = ACTIVATIONS[layer_type]
+    compare(layer_type, attrs, [3 * normal(2, 3, 4, 5)], reference)
+
+
+def test_products_and_weighted_sums() -> None:
+    pair, names = [normal(2, 3, 4, seed=1), normal(2, 3, 4, seed=2)], ("a", "b")
+    compare("product", {}, pair, lambda a, b: a * b, names=names)
+    compare("axpby", {"alpha": 0.5, "beta": -2.0}, pair, lambda a, b: 0.5 * a - 2 * b, names=names)
 
 
 def across(x: Torch, size: int, alpha: float, beta: float, k: float) -> Torch:
