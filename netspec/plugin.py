@@ -3,7 +3,8 @@
 A layer is one file with one class. Registering it makes it known to specs, gives it a docs page
 (``netspec layers show TYPE``) and a contract suite (``netspec layers check FILE``). There are three rungs of effort:
 
-1. ``Elementwise``: two scalar Python functions, looped over all elements on every backend.
+1. ``Elementwise``: two scalar Python functions, looped over all elements on every backend. ``Channelwise``: the same
+   with numbers for each channel, and sums over the pixels of each: see netspec.contract.channelwise.
 2. ``Layer`` with kernels: functions marked ``@forward("cpu", ...)``, ``@backward("cuda", ...)`` and so on.
 3. Composition: a marked function with ``host=True``, ordinary Python that calls primitives (``ops.gemm`` ...), which
    exist for both backends.
@@ -70,6 +71,7 @@ An **augmentation** is a class of its own kind, registered in the same way: see 
 
 from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, number, padding, pair
 from netspec.contract.augmentation import Augmentation, Frame, Tint, View, below, fraction, normals
+from netspec.contract.channelwise import Channelwise, per_channel, per_element
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import (
     Lazy,
@@ -119,6 +121,7 @@ __all__ = [
     "ITERATION",
     "VALID",
     "Augmentation",
+    "Channelwise",
     "Elementwise",
     "Flops",
     "Frame",
@@ -162,6 +165,8 @@ __all__ = [
     "number",
     "padding",
     "pair",
+    "per_channel",
+    "per_element",
     "quotient",
     "register",
     "rsqrt",

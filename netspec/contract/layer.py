@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 from netspec.contract.attrs import Attr, check_attrs, filled
-from netspec.contract.kernel import Backend, Direction, Kernel, Phase
+from netspec.contract.kernel import Backend, Direction, Kernel, Kernels, Phase
 from netspec.contract.naming import check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.contract.variant import Variant, by_cost, names_by_backend
@@ -97,7 +97,8 @@ class Layer:
         check_attrs(cls.__name__, cls.__dict__.get("attrs", {}))
         cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
         cls.attrs = cls.attrs_schema
-        marked = [value for value in cls.__dict__.values() if isinstance(value, Kernel)]
+        values = [value for value in cls.__dict__.values() if isinstance(value, Kernel | Kernels)]
+        marked = [kernel for value in values for kernel in (value if isinstance(value, Kernels) else (value,))]
         variants = cls.__dict__.get("variants", ())
         own = [*marked, *cls.__dict__.get("kernels", ()), *(kernel for one in variants for kernel in one.kernels)]
         inherited = next(base.kernels for base in cls.__mro__[1:] if issubclass(base, Layer))

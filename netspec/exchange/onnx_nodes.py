@@ -50,6 +50,11 @@ class Nodes:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
+    def per_channel(self, array: Any, tensor: Tensor, name: str) -> str:
+        """An array of shape (C,) as a constant that ONNX's operators broadcast over such a tensor."""
+        after = (1, 1) if len(tensor.shape) in (4, 5) else ()
+        return self.constant(array.reshape(-1, *after), name)
+
     def name(self, word: str) -> str:
         """``layer.word``, with a number where that is taken."""
         wanted = name = f"{self.layer}.{word}" if self.layer else word

@@ -43,6 +43,8 @@ def drawn(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Any]:
         arrays[name] = chance.normal(0, spread, shape).astype(np.float32)
         if name.endswith(".mean") and len(shape) > 1:
             arrays[name] = chance.uniform(90, 160, shape).astype(np.float32)
+        if name.endswith(".variance"):
+            arrays[name] = chance.uniform(0.5, 2, shape).astype(np.float32)
     return arrays
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from netspec.check.single import Array, SingleLayer
-from netspec.check.subject import cpu
+from netspec.check.subject import complete, cpu
 from netspec.contract.tensor import Tensor
+from netspec.registry import layer_types
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference here, and is not installed")
 functional = torch.nn.functional
@@ -59,6 +60,38 @@ ACTIVATIONS = {
 def test_activations(layer_type: str) -> None:
     attrs, reference = ACTIVATIONS[layer_type]
     compare(layer_type, attrs, [3 * normal(2, 3, 4, 5)], reference)
+
+
+def parameters(layer_type: str, attrs: Mapping[str, Any], reference: Callable[..., Torch], *shape: int) -> None:
+    """As ``compare``, in training, with the gradients of weight and bias."""
+    x, weight, bias = 2 * normal(*shape) + 1, normal(shape[-1], seed=1), normal(shape[-1], seed=2)
+    single = SingleLayer(layer_type, complete(layer_types()[layer_type], attrs), [Tensor(x.shape)], cpu())
+    values = {"x": x, "weight": weight, "bias": bias, "mean": np.zeros(shape[-1]), "variance": np.ones(shape[-1])}
+    values = {name: value for name, value in values.items() if name == "x" or name in single.t.roles}
+    learned = [name for name in values if name not in ("mean", "variance")]
+    given = {name: torch.tensor(values[name], requires_grad=True) for name in learned}
+    wanted = reference(*given.values())
+    gradient = normal(*shape, seed=9)
+    wanted.backward(torch.tensor(gradient))
+    forward = single.forward(values)
+    backward = single.backward({**values, **forward, "dy": gradient})
+    np.testing.assert_allclose(forward["y"], wanted.detach().numpy(), rtol=1e-5, atol=2e-6)
+    for name, one in given.items():
+        np.testing.assert_allclose(backward[f"d_{name}"], one.grad.numpy(), rtol=1e-4, atol=2e-5)
+
+
+def first(function: Callable[..., Torch]) -> Callable[..., Torch]:
+    """A function of channels first on channels last."""
+    return lambda x, *rest: function(x.movedim(-1, 1), *rest).movedim(1, -1)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3, 8), (9, 8), (4, 40, 20, 8)])
+def test_numbers_of_channels(shape: tuple[int, ...]) -> None:
+    parameters("batch_norm", {}, first(lambda x, *wb: functional.batch_norm(x, None, None, *wb, training=True)), *shape)
+    parameters("layer_norm", {}, lambda x, *wb: functional.layer_norm(x, shape[-1:], *wb), *shape)
+    parameters("group_norm", {"groups": 4}, first(lambda x, *wb: functional.group_norm(x, 4, *wb)), *shape)
+    parameters("scale", {}, lambda x, weight, bias: x * weight + bias, *shape)
+    parameters("prelu", {}, first(functional.prelu), *shape)
 
 
 def test_products_and_weighted_sums() -> None:

@@ -26,12 +26,16 @@ layers:
 TAIL = "train: {batch: 6, seed: 5}\ndata: {mean: none, scale: 0.01}\n"
 PLUGIN = PLUGINS / "centred.py"
 """A layer with state."""
-POINTWISE = {"relu": "", "tanh": "", "logistic": "", "dropout": ", keep: 0.7"}
+POINTWISE = {
+    "relu": "", "tanh": "", "logistic": "", "dropout": ", keep: 0.7", "leaky_relu": ", slope: 0.2", "elu": "",
+    "gelu": "", "silu": "", "hardswish": "", "prelu": "", "scale": "", "batch_norm": ", momentum: 0.4",
+}  # fmt: skip
 SPATIAL = {
     "lrn": [", size: 3, alpha: 0.3, beta: 0.75, k: 2.0"], "lrn_within": [", size: 3, alpha: 0.3, beta: 0.75, k: 1.0"],
     "pool": [f", mode: {mode}, size: 3, stride: 1, pad: 1" for mode in ("max", "average")], "centred": [", keep: 0.4"],
+    "layer_norm": [""], "group_norm": [", groups: 2"],
 }  # fmt: skip
-MIXING = ("conv", "lrn", "concat", "local")
+MIXING = ("conv", "lrn", "concat", "local", "layer_norm")
 SHARING = ("conv", "local", "dense", "centred")
 
 
@@ -94,7 +98,7 @@ class Writer:
     def grow(self) -> None:
         """Add one layer on values there are."""
         source = self.chance.choice(self.values)
-        kind = self.chance.choice(["pointwise", *2 * ("spatial", "conv", "dense"), "local", "sum", "concat"])
+        kind = self.chance.choice(["pointwise", "conv", *2 * ("spatial", "conv", "dense"), "local", "sum", "concat", "eltwise"])
         if kind == "pointwise" or not source.image:
             kind, rest = self.chance.choice(sorted(POINTWISE.items()))
             self.layer(kind, [source], source.channels, rest, source.split, False, source.image)
@@ -109,29 +113,30 @@ class Writer:
             split = not every or self.chance.random() < 0.6
             self.layer(kind, [source], filters, f", filters: {filters}, size: 3, pad: 1", split, every)
         else:
-            self.join(kind, source)
+            self.join(self.chance.choice(["product", "axpby"]) if kind == "eltwise" else kind, source)
 
     def flatten(self, source: Value) -> None:
         """A dense layer of a value, on one device or two; what lies whole may be flattened before, or cut to a row."""
         whole = [value for value in self.values if value.image and not value.split]
         if whole and self.chance.random() < 0.5:
             source = self.chance.choice(whole)
-            if self.chance.random() < 0.7:
-                self.layer("flatten", [source], source.channels * SIDE * SIDE, "", False, False, False)
-            else:
-                self.layer("select", [source], source.channels * SIDE, ", index: 2", False, False, False)
+            side = SIDE
+            if self.chance.random() < 0.3:
+                self.layer("select", [source], source.channels, ", index: 2", False, False, False)
+                source, side = self.values[-1], 1
+            self.layer("flatten", [source], source.channels * side * SIDE, "", False, False, False)
             source = self.values[-1]
         self.layer("dense", [source], 6, ", units: 6", self.chance.random() < 0.5, True, False)
 
     def join(self, kind: str, source: Value) -> None:
-        """A sum or a concatenation of two values that lie alike."""
+        """A sum, a product or a concatenation of two values that lie alike."""
         beside = [value for value in self.values if value.split == source.split and value.image]
         alike = [value for value in beside if kind == "concat" or value.channels == source.channels]
         other = self.chance.choice(alike)
         if other is source:
             return
         channels = source.channels + other.channels if kind == "concat" else source.channels
-        self.layer(kind, [source, other], channels, "", source.split, False)
+        self.layer(kind, [source, other], channels, ", alpha: 0.5" if kind == "axpby" else "", source.split, False)
 
     def finish(self) -> tuple[str, str]:
         """Read what nobody has read, and add the cost."""

@@ -1,0 +1,83 @@
+"""The text of kernels for netspec.contract.channelwise; words in braces are filled in for each function.
+
+On CPUs arrays are rows of pixels, so that the inner loop over channels is vectorised. On GPUs a thread has four
+neighbouring elements; sums are taken by blocks with LANES channels side by side and as many rows at once as their
+threads suffice for, which meet in shared memory in the order of their rows.
+"""
+
+EACH_CPU = """
+def {name}(start, stop, {params}, cut: Cut):
+    {matrices}
+    for row in range({first}.shape[0]):
+        for c in range(cut.width):
+            {results} = {call}
+"""
+EACH_CUDA = """
+def {name}({params}, cut: Cut):
+    i = 4 * cuda.grid(1)
+    if cut.width % 4 == 0:
+        if i < {first}.size:
+            c = i % cut.width
+            {loads}
+            {calls}
+            {stores}
+    else:
+        for i in range(i, min(i + 4, {first}.size)):
+            c = i % cut.width
+            {results} = {call}
+"""
+PARTS_CPU = """
+def {name}(start, stop, {params}, cut: Cut):
+    each = -(-cut.rows // cut.parts)
+    for part in range(start, stop):
+        {totals}
+        {matrices}
+        for row in range({first}.shape[0]):
+            for c in range(cut.width):
+                {add}
+"""
+TOTAL_CPU = """
+def {name}(start, stop, {params}, cut: Cut):
+    for c in range(start, stop):
+        {clear}
+        for part in range(cut.parts):
+            {add}
+        {end}
+"""
+PARTS_CUDA = """
+def {name}({params}, cut: Cut):
+    shared = cuda.shared.array(SHARED, partials.dtype)
+    thread, part, each = cuda.threadIdx.x, cuda.blockIdx.y, -(-cut.rows // cut.parts)
+    lanes = min(cut.width - LANES * cuda.blockIdx.x, LANES)
+    at_once, own = THREADS // lanes, thread // lanes
+    c = LANES * cuda.blockIdx.x + thread % lanes
+    {clear}
+    if own < at_once:
+        for row in range(part * each + own, min((part + 1) * each, cut.rows), at_once):
+            i = row * cut.width + c
+            {add}
+    {share}
+    cuda.syncthreads()
+    if thread < lanes:
+        for other in range(1, at_once):
+            {gather}
+        {end}
+"""
+TOTAL_CUDA = """
+def {name}({params}, cut: Cut):
+    shared = cuda.shared.array(SHARED, partials.dtype)
+    thread = cuda.threadIdx.x
+    lanes = min(cut.width - LANES * cuda.blockIdx.x, LANES)
+    at_once, own = THREADS // lanes, thread // lanes
+    c = LANES * cuda.blockIdx.x + thread % lanes
+    {clear}
+    if own < at_once:
+        for part in range(own, cut.parts, at_once):
+            {add_flat}
+    {share}
+    cuda.syncthreads()
+    if thread < lanes:
+        for other in range(1, at_once):
+            {gather}
+        {end}
+"""
