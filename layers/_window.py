@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 from netspec.plugin import LayerError, Tensor, device
 
 
+WHOLE = "image"
+"""The size of a window that is as large as the image."""
+
+
 class Window(NamedTuple):
     """Windows over an image: window i of an axis starts at ``i * stride - pad``. Kernels take it as one argument."""
 
@@ -56,7 +60,8 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
             f"the input must be images of shape (batch, height, width, channels), got {x.shape}",
             "put the layer before the first dense or flatten layer",
         )
-    size, stride, pad = _pair(attrs.size), _pair(attrs.stride), _sides(attrs.pad)
+    size = x.shape[1:3] if attrs.size == WHOLE else _pair(attrs.size)
+    stride, pad = _pair(attrs.stride), _sides(attrs.pad)
     if inside and any(before >= length for before, length in zip((pad[0], pad[2]), size, strict=True)):
         raise LayerError(f"a window of {size} would lie in padding of {pad} alone", "pad by less than the size", "pad")
     out = []
@@ -75,6 +80,21 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
     return Window(*size, *stride, pad[0], pad[2], out[0], out[1])
 
 
+class Counted(NamedTuple):
+    """Which rows and columns an average counts, padding among them or not: [top, bottom) and [left, right)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def counted_of(attrs: Any, x: Tensor) -> Counted:
+    """What averages over input x are over."""
+    top, bottom, left, right = _sides(attrs.pad) if attrs.count_include_pad else (0, 0, 0, 0)
+    return Counted(-top, x.shape[1] + bottom, -left, x.shape[2] + right)
+
+
 def onnx_window(window: Window, x: Tensor) -> dict[str, list[int]]:
     """The windows over input x as attributes of ONNX's Conv and pools: what hangs over the edge is padding there."""
     ends = [
@@ -91,6 +111,14 @@ def clip(window, oh, ow, x):
     """Rows [top, bottom) and columns [left, right) of window (oh, ow) that lie inside the image."""
     top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
     return max(top, 0), min(top + window.size_h, x.shape[1]), max(left, 0), min(left + window.size_w, x.shape[2])
+
+
+@device
+def pixels_counted(window, oh, ow, counted):
+    """How many pixels the average of window (oh, ow) is over."""
+    top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
+    height = min(top + window.size_h, counted.bottom) - max(top, counted.top)
+    return height * (min(left + window.size_w, counted.right) - max(left, counted.left))
 
 
 @device

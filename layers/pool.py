@@ -2,8 +2,20 @@
 
 from netspec.layers._cpu import pool_rows
 from netspec.layers._cuda import pool_float4, pool_plain
-from netspec.layers._window import Window, clip, covering_columns, covering_rows, onnx_window, place_in, window_of
-from netspec.plugin import Flops, Layer, Tensor, backward, choice, forward, padding, pair, register
+from netspec.layers._window import (
+    WHOLE,
+    Counted,
+    Window,
+    clip,
+    counted_of,
+    covering_columns,
+    covering_rows,
+    onnx_window,
+    pixels_counted,
+    place_in,
+    window_of,
+)
+from netspec.plugin import Flops, Layer, Tensor, backward, boolean, choice, forward, padding, pair, register
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
 TRAIN, REST = ("train",), ("eval", "predict")
@@ -14,18 +26,21 @@ class Pool(Layer):
     """y[n, oh, ow, c] = the maximum or the average of the pixels of window (oh, ow) in channel c.
 
     x is (N, H, W, C), y (N, OH, OW, C). OH is (H + padding - size) / stride + 1, rounded down or up; a window starts
-    inside the input or the padding before it. Padding is never read: an average is over the pixels that are there.
-    Of equal maxima the first, row by row, gets the gradient. NaN is passed on.
+    inside the input or the padding before it. Padding is never read: an average is over the pixels that are there, or,
+    with ``count_include_pad``, over those and the zeros of the padding, as PyTorch has it unless told otherwise. With
+    ``size: image`` there is one window, the whole image (global pooling). Of equal maxima the first, row by row, gets
+    the gradient. NaN is passed on.
     """
 
     attrs = {
         "mode": choice("max", "average", description="What is taken of each window."),
-        "size": pair("Height and width of a window.", minimum=1),
+        "size": pair("Height and width of a window; image: those of the input.", minimum=1, words=[WHOLE]),
         "stride": pair(
             "Pixels between neighbouring windows; smaller than size, windows overlap.", default=1, minimum=1
         ),
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
+        "count_include_pad": boolean("Whether an average counts the padding, as zeros.", default=False),
     }
     channelwise = True
     variants = (pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
@@ -37,6 +52,14 @@ class Pool(Layer):
         {"attrs": {"mode": "average", "size": 2, "stride": [3, 1], "pad": 1}, "inputs": [(2, 5, 4, 2)]},
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 8)]},
         {"attrs": {"mode": "average", "size": [4, 2], "stride": [2, 3], "pad": [1, 2, 0, 1]}, "inputs": [(1, 7, 5, 4)]},
+        {"attrs": {"mode": "average", "size": "image"}, "inputs": [(2, 5, 3, 4)]},
+        {
+            "attrs": {
+                "mode": "average", "size": 3, "stride": 2, "pad": [1, 0, 1, 1], "rounding": "ceil",
+                "count_include_pad": True,
+            },
+            "inputs": [(2, 5, 6, 4)],
+        },
     )
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -54,15 +77,19 @@ class Pool(Layer):
         return window_of(self.attrs, t.x, inside=True)
 
     def scalars(self, t, index=None):
-        """The windows."""
-        return {"window": self.window(t)}
+        """The windows, and what averages count."""
+        return {"window": self.window(t), "counted": counted_of(self.attrs, t.x)}
 
     def onnx(self, nodes, t, x):
-        """MaxPool, or AveragePool over the pixels that are there."""
-        window = onnx_window(self.window(t), t.x)
+        """MaxPool, or AveragePool, of sums over whole windows where it counts padding."""
+        window, counted = self.window(t), counted_of(self.attrs, t.x)
         if self.attrs.mode == "max":
-            return nodes.add("MaxPool", x, **window)
-        return nodes.add("AveragePool", x, count_include_pad=0, **window)
+            return nodes.add("MaxPool", x, **onnx_window(window, t.x))
+        means = nodes.add("AveragePool", x, count_include_pad=self.attrs.count_include_pad, **onnx_window(window, t.x))
+        counts = [[pixels_counted(window, i, j, counted) for j in range(window.out_w)] for i in range(window.out_h)]
+        if not self.attrs.count_include_pad or {window.area} == {count for row in counts for count in row}:
+            return means
+        return nodes.add("Mul", means, nodes.constant([[window.area / count for count in row] for row in counts]))
 
     def flops(self, t):
         """One operation a pixel of each window."""
@@ -121,12 +148,12 @@ class Pool(Layer):
                                 total[c] += gradient[c] if where[c] == place else 0.0
 
     @forward("cpu", over="y", axes=0, writes="y", when=AVERAGE)
-    def average_cpu(start, stop, x, y, window: Window):
+    def average_cpu(start, stop, x, y, window: Window, counted: Counted):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
                 for ow in range(y.shape[2]):
                     top, bottom, left, right = clip(window, oh, ow, x)
-                    total, count = y[n, oh, ow], x.dtype.type((bottom - top) * (right - left))
+                    total, count = y[n, oh, ow], x.dtype.type(pixels_counted(window, oh, ow, counted))
                     total[:] = 0
                     for ih in range(top, bottom):
                         for iw in range(left, right):
@@ -137,7 +164,7 @@ class Pool(Layer):
                         total[c] /= count
 
     @backward("cpu", over="d_x", axes=0, writes="d_x", when=AVERAGE)
-    def d_average_cpu(start, stop, dy, d_x, window: Window):
+    def d_average_cpu(start, stop, dy, d_x, window: Window, counted: Counted):
         for n in range(start, stop):
             for ih in range(d_x.shape[1]):
                 above, below = covering_rows(window, ih, dy)
@@ -147,7 +174,7 @@ class Pool(Layer):
                     total[:] = 0
                     for oh in range(above, below):
                         for ow in range(before, after):
-                            top, bottom, left, right = clip(window, oh, ow, d_x)
-                            gradient, share = dy[n, oh, ow], 1.0 / dy.dtype.type((bottom - top) * (right - left))
+                            count = dy.dtype.type(pixels_counted(window, oh, ow, counted))
+                            gradient, share = dy[n, oh, ow], 1.0 / count
                             for c in range(d_x.shape[3]):
                                 total[c] += gradient[c] * share

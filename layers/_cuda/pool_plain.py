@@ -1,6 +1,15 @@
 """Pooling in CUDA, the plain kernels: one thread an element, neighbouring threads neighbouring channels."""
 
-from netspec.layers._window import Window, clip, covering_columns, covering_rows, element, place_in
+from netspec.layers._window import (
+    Counted,
+    Window,
+    clip,
+    covering_columns,
+    covering_rows,
+    element,
+    pixels_counted,
+    place_in,
+)
 from netspec.plugin import Variant, backward, cuda, device, forward
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
@@ -58,7 +67,7 @@ def d_max_cuda(dy, argmax, d_x, window: Window):
 
 
 @forward("cuda", over="y", threads=THREADS, grid=_outputs, writes="y", when=AVERAGE)
-def average_cuda(x, y, window: Window):
+def average_cuda(x, y, window: Window, counted: Counted):
     n, oh, ow, c = element(cuda.grid(1), y)
     if n < y.shape[0]:
         top, bottom, left, right = clip(window, oh, ow, x)
@@ -66,19 +75,18 @@ def average_cuda(x, y, window: Window):
         for ih in range(top, bottom):
             for iw in range(left, right):
                 total += x[n, ih, iw, c]
-        y[n, oh, ow, c] = total / x.dtype.type((bottom - top) * (right - left))
+        y[n, oh, ow, c] = total / x.dtype.type(pixels_counted(window, oh, ow, counted))
 
 
 @backward("cuda", over="d_x", threads=THREADS, grid=_inputs, writes="d_x", when=AVERAGE)
-def d_average_cuda(dy, d_x, window: Window):
+def d_average_cuda(dy, d_x, window: Window, counted: Counted):
     n, ih, iw, c = element(cuda.grid(1), d_x)
     if n < d_x.shape[0]:
         (above, below), (before, after) = covering_rows(window, ih, dy), covering_columns(window, iw, dy)
         total = 0.0
         for oh in range(above, below):
             for ow in range(before, after):
-                top, bottom, left, right = clip(window, oh, ow, d_x)
-                total += dy[n, oh, ow, c] / dy.dtype.type((bottom - top) * (right - left))
+                total += dy[n, oh, ow, c] / dy.dtype.type(pixels_counted(window, oh, ow, counted))
         d_x[n, ih, iw, c] = total
 
 

@@ -73,11 +73,12 @@ def choice(*values: str, description: str = "", default: Any = ...) -> dict[str,
     return _schema({"type": "string", "enum": list(values)}, default, description)
 
 
-def pair(description: str = "", *, default: Any = ..., minimum: int = 0) -> dict[str, Any]:
-    """A whole number for both axes, or ``[height, width]``."""
+def pair(description: str = "", *, default: Any = ..., minimum: int = 0, words: Sequence[str] = ()) -> dict[str, Any]:
+    """A whole number for both axes, or ``[height, width]``, or one of the words."""
     one = {"type": "integer", "minimum": minimum}
     both = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
-    return _schema({"anyOf": [one, both]}, default, description)
+    named = [{"type": "string", "enum": list(words)}] if words else []
+    return _schema({"anyOf": [one, both, *named]}, default, description)
 
 
 def padding(description: str = "", *, default: Any = 0) -> dict[str, Any]:

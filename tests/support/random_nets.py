@@ -35,6 +35,7 @@ SPATIAL = {
     "pool": [f", mode: {mode}, size: 3, stride: 1, pad: 1" for mode in ("max", "average")], "centred": [", keep: 0.4"],
     "layer_norm": [""], "group_norm": [", groups: 2"],
 }  # fmt: skip
+OTHERS = ("local", "sum", "concat", "eltwise")
 MIXING = ("conv", "lrn", "concat", "local", "layer_norm")
 SHARING = ("conv", "local", "dense", "centred")
 
@@ -52,6 +53,8 @@ class Value:
     image: bool = True
     shared: tuple[object, ...] | None = None
     read: bool = False
+    lines: bool = False
+    """Rows of pixels, which only flatten takes."""
 
 
 @dataclass
@@ -97,13 +100,14 @@ class Writer:
 
     def grow(self) -> None:
         """Add one layer on values there are."""
-        source = self.chance.choice(self.values)
-        kind = self.chance.choice(["pointwise", "conv", *2 * ("spatial", "conv", "dense"), "local", "sum", "concat", "eltwise"])
+        source = self.chance.choice([value for value in self.values if not value.lines])
+        kind = self.chance.choice(["pointwise", "conv", "centred", *2 * ("spatial", "conv", "dense"), *OTHERS])
         if kind == "pointwise" or not source.image:
             kind, rest = self.chance.choice(sorted(POINTWISE.items()))
             self.layer(kind, [source], source.channels, rest, source.split, False, source.image)
-        elif kind == "spatial":
-            kind, rests = self.chance.choice(sorted(SPATIAL.items()))
+        elif kind in ("spatial", "centred"):
+            kind = self.chance.choice(sorted(SPATIAL)) if kind == "spatial" else kind
+            rests = SPATIAL[kind]
             self.layer(kind, [source], source.channels, self.chance.choice(rests), source.split, False)
         elif kind == "dense":
             self.flatten(source)
@@ -121,9 +125,10 @@ class Writer:
         if whole and self.chance.random() < 0.5:
             source = self.chance.choice(whole)
             side = SIDE
-            if self.chance.random() < 0.3:
+            if self.chance.random() < 0.5:
                 self.layer("select", [source], source.channels, ", index: 2", False, False, False)
                 source, side = self.values[-1], 1
+                source.lines = True
             self.layer("flatten", [source], source.channels * side * SIDE, "", False, False, False)
             source = self.values[-1]
         self.layer("dense", [source], 6, ", units: 6", self.chance.random() < 0.5, True, False)
