@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from netspec.plugin import LayerError, Tensor, device
 
-
 WHOLE = "image"
 """The size of a window that is as large as the image."""
 
