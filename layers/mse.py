@@ -1,46 +1,29 @@
 """Mean squared error: the cost of networks whose answer is numbers instead of a class."""
 
-from netspec.layers._cpu import row_report
-from netspec.layers._cuda import mse_plain
-from netspec.plugin import (
-    VALID,
-    Flops,
-    Layer,
-    LayerError,
-    Tensor,
-    backward,
-    device,
-    forward,
-    number,
-    register,
-)
-
-LOSS, RMSE, MAE, COUNT = 0, 1, 2, 3
+from netspec.layers._target_cost import WEIGHT, TargetCost, kernels_of, square
+from netspec.plugin import device, register
 
 
 @device
-def judge_row(x, target, prediction, rows, i, valid):
-    """One row's answer and its terms of the report: zero for rows that only fill up a batch."""
-    squares, distances = 0.0, 0.0
-    for j in range(x.shape[1]):
-        prediction[i, j] = x[i, j]
-        difference = x[i, j] - target[i, j]
-        squares += difference * difference
-        distances += abs(difference)
-    rows[i, LOSS] = rows[i, RMSE] = squares / x.shape[1] if i < valid else 0.0
-    rows[i, MAE] = distances / x.shape[1] if i < valid else 0.0
-    rows[i, COUNT] = 1.0 if i < valid else 0.0
+def squared(x, target, delta):
+    """Of one element."""
+    return square(x, target)
 
 
 @device
-def gradient_row(x, target, out, i, valid, factor):
-    """``factor`` times the difference, over the elements that the mean is of."""
-    for j in range(x.shape[1]):
-        out[i, j] = factor * (x[i, j] - target[i, j]) / (valid * x.shape[1]) if i < valid else 0.0
+def slope(x, target, delta):
+    """By the prediction."""
+    return 2.0 * (x - target)
+
+
+@device
+def d_target(x, target, delta):
+    """The other way."""
+    return 2.0 * (target - x)
 
 
 @register("mse")
-class MeanSquaredError(Layer):
+class MeanSquaredError(TargetCost):
     """loss = mean((x - target)^2), over the batch and the elements of a row, as PyTorch's MSELoss has it.
 
     Both inputs are (N, K). The gradient is that of ``weight`` times the loss: weight * 2 * (x - target) / (N * K).
@@ -51,12 +34,8 @@ class MeanSquaredError(Layer):
     mean absolute error (mae), both in the target's units. Without a target (predict) there is only ``prediction``.
     """
 
-    attrs = {"weight": number("Factor of this loss in the sum of losses.", default=1.0)}
-    inputs = ("x", "target")
-    optional = ("target",)
-    reports = ("loss", "rmse", "mae", "count")
-    variants = (mse_plain.PLAIN,)
-    kernels = row_report.KERNELS
+    attrs = {"weight": WEIGHT}
+    kernels = kernels_of(squared, slope, d_target)
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5, 7)]},
         {"attrs": {}, "inputs": [(3, 1), (3, 1)]},

@@ -226,18 +226,50 @@ def test_dropout_keeps_its_share(keep: float) -> None:
         np.testing.assert_allclose(evaluation.forward({"x": x})["y"], y.mean(), rtol=0.03)
 
 
+def huber(x: Torch, target: Torch) -> Torch:
+    return functional.huber_loss(x, target, delta=0.7)
+
+
+COSTS = {
+    "mse": ({}, functional.mse_loss, lambda x: x),
+    "l1": ({}, functional.l1_loss, lambda x: x),
+    "huber": ({"delta": 0.7}, huber, lambda x: x),
+    "sigmoid_loss": ({}, functional.binary_cross_entropy_with_logits, torch.sigmoid),
+}
+
+
+@pytest.mark.parametrize("layer_type", COSTS)
 @pytest.mark.parametrize(("numbers", "valid", "weight"), [(1, 6, 1.0), (5, 4, 0.3), (70, 6, 1.0)])
-def test_mse(numbers: int, valid: int, weight: float) -> None:
+def test_costs_of_numbers(layer_type: str, numbers: int, valid: int, weight: float) -> None:
+    attrs, reference, response = COSTS[layer_type]
     x, target = 3 * normal(6, numbers), normal(6, numbers, seed=1)
-    single = SingleLayer("mse", {"weight": weight}, [Tensor(x.shape), Tensor(target.shape)], cpu())
+    single = SingleLayer(layer_type, {**attrs, "weight": weight}, [Tensor(x.shape), Tensor(target.shape)], cpu())
     forward = single.forward({"x": x, "target": target}, valid=valid)
     backward = single.backward({"x": x, "target": target, **forward}, valid=valid)
-    answer, wanted = (torch.tensor(one[:valid], requires_grad=True) for one in (x, target))
-    loss = functional.mse_loss(answer, wanted)
+    scores, wanted = (torch.tensor(one[:valid], requires_grad=True) for one in (x, target))
+    loss, answer = reference(scores, wanted), response(scores)
     (weight * loss).backward()
-    sums = [loss.item() * valid, loss.item() * valid, functional.l1_loss(answer, wanted).item() * valid, valid]
-    np.testing.assert_allclose(forward["report"], sums, rtol=1e-5)
-    np.testing.assert_array_equal(forward["prediction"], x)
-    for name, one in (("d_x", answer), ("d_target", wanted)):
+    others = [cost(answer, wanted).item() * valid for cost in (functional.mse_loss, functional.l1_loss)]
+    np.testing.assert_allclose(forward["report"], [loss.item() * valid, *others, valid], rtol=1e-5)
+    np.testing.assert_allclose(forward["prediction"], response(torch.tensor(x)), rtol=1e-6)
+    for name, one in (("d_x", scores), ("d_target", wanted)):
         np.testing.assert_allclose(backward[name][:valid], one.grad, rtol=1e-5, atol=1e-7)
         assert not backward[name][valid:].any()
+
+
+def test_shapes_of_images() -> None:
+    x = normal(2, 5, 4, 3)
+    compare("upsample", {"factor": [2, 3]}, [x], first(lambda x: functional.interpolate(x, scale_factor=(2, 3))))
+    sides = {"top": 1, "bottom": -2, "left": -1, "right": 2, "value": 0.5}
+    compare("pad", sides, [x], first(lambda x: functional.pad(x, (-1, 2, 1, -2), value=0.5)))
+    compare("softmax", {"groups": 1}, [3 * x], lambda x: x.softmax(-1))
+    compare("softmax", {"groups": 2}, [3 * normal(4, 6)], lambda x: x.reshape(4, 2, 3).softmax(-1).reshape(4, 6))
+
+
+@pytest.mark.parametrize("rounding", ["floor", "ceil"])
+def test_averages_that_count_padding(rounding: str) -> None:
+    attrs = {"mode": "average", "size": 3, "stride": 2, "pad": 1, "rounding": rounding, "count_include_pad": True}
+    whole = first(lambda x: functional.avg_pool2d(x, 3, 2, 1, ceil_mode=rounding == "ceil"))
+    compare("pool", attrs, [normal(2, 6, 7, 3)], whole)
+    everything = {"mode": "average", "size": "image"}
+    compare("pool", everything, [normal(2, 6, 7, 3)], first(lambda x: functional.adaptive_avg_pool2d(x, 1)))

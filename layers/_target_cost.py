@@ -1,0 +1,168 @@
+"""What costs of numbers share: the mean over the batch of a function of each prediction and its target."""
+
+from netspec.layers._cpu import row_report
+from netspec.layers._cuda.softmax_plain import THREADS, fold, report_cuda
+from netspec.plugin import VALID, Flops, Layer, LayerError, Tensor, backward, cuda, device, forward, number
+
+WEIGHT = number("Factor of this loss in the sum of losses.", default=1.0)
+TRAINED = ("train", "eval")
+COUNT = 3
+"""Where a row's report says that it counts."""
+
+
+def _rows(t):
+    return (t.x.shape[0],)
+
+
+class TargetCost(Layer):
+    """A cost of predictions x and targets, both (N, K); a subclass has ``kernels=kernels_of(...)``."""
+
+    inputs = ("x", "target")
+    optional = ("target",)
+    reports = ("loss", "rmse", "mae", "count")
+
+    def outputs(self, x, target):
+        if len(x.shape) != 2:
+            raise LayerError(f"predictions must have the shape (batch, numbers), got {x.shape}", "read a dense layer")
+        prediction = Tensor(x.shape, x.dtype, differentiable=False)
+        if target is None:
+            return {"prediction": prediction}
+        if target.dtype != "float32":
+            raise LayerError(f"targets must be float32, got {target.dtype}", "softmax_loss learns classes from labels")
+        if target.shape != x.shape:
+            shapes = f"{x.shape[1]} numbers are predicted, and the target has the shape {list(target.shape[1:])}"
+            raise LayerError(shapes, f"the target's shape is [{x.shape[1]}], or the layer below has as many units")
+        return {"prediction": prediction, "report": Tensor((len(self.reports),), differentiable=False)}
+
+    def onnx(self, nodes, t, x):
+        """Nothing: the prediction is the input."""
+        return {"prediction": x}
+
+    def workspace(self, t, variant, direction):
+        return row_report.workspace(self, t, direction)
+
+    def scalars(self, t, index=None):
+        return {"delta": float(getattr(self.attrs, "delta", 0.0)), **super().scalars(t, index)}
+
+    def flops(self, t):
+        return Flops(forward=6 * t.x.size, d_inputs=4 * t.x.size)
+
+
+@device
+def same(x):
+    """The prediction that is its input."""
+    return x
+
+
+@device
+def square(prediction, target):
+    """Of the distance: the root of its mean is reported."""
+    return (prediction - target) * (prediction - target)
+
+
+@device
+def distance(prediction, target):
+    """The absolute distance."""
+    return abs(prediction - target)
+
+
+def kernels_of(loss, d_loss, d_target, answer=same, second=square, third=distance):
+    """The kernels of a cost: ``loss(x, target, delta)`` of one element, its derivatives, and what else is reported.
+
+    ``answer(x)`` is the prediction; ``second`` and ``third`` are of prediction and target.
+    """
+
+    @device
+    def judge_element(x, target, prediction, i, j, delta):
+        prediction[i, j] = answer(x[i, j])
+        a, b = prediction[i, j], target[i, j]
+        return loss(x[i, j], b, delta), second(a, b), third(a, b)
+
+    @device
+    def store(rows, i, sums, counted, width):
+        for r in range(3):
+            rows[i, r] = sums[r] / width if counted else 0.0
+        rows[i, COUNT] = 1.0 if counted else 0.0
+
+    @forward("cpu", over="x", axes=0, block=64, writes=("prediction", "rows"), phases=TRAINED)
+    def judge_cpu(start, stop, x, target, prediction, rows, counters, delta):
+        for i in range(start, stop):
+            losses, seconds, thirds = 0.0, 0.0, 0.0
+            for j in range(x.shape[1]):
+                a, b, c = judge_element(x, target, prediction, i, j, delta)
+                losses, seconds, thirds = losses + a, seconds + b, thirds + c
+            store(rows, i, (losses, seconds, thirds), i < counters[VALID], x.shape[1])
+
+    @forward("cuda", over="x", grid=_rows, threads=THREADS, writes=("prediction", "rows"), phases=TRAINED)
+    def judge_cuda(x, target, prediction, rows, counters, delta):
+        scratch, i = cuda.shared.array(THREADS, x.dtype), cuda.blockIdx.x
+        losses, seconds, thirds = 0.0, 0.0, 0.0
+        for j in range(cuda.threadIdx.x, x.shape[1], THREADS):
+            a, b, c = judge_element(x, target, prediction, i, j, delta)
+            losses, seconds, thirds = losses + a, seconds + b, thirds + c
+        losses, seconds = fold(scratch, losses, False), fold(scratch, seconds, False)
+        thirds = fold(scratch, thirds, False)
+        if cuda.threadIdx.x == 0:
+            store(rows, i, (losses, seconds, thirds), i < counters[VALID], x.shape[1])
+
+    @forward("cpu", over="x", writes="prediction", phases="predict")
+    def answer_cpu(start, stop, x, prediction):
+        for i in range(start, stop):
+            prediction[i] = answer(x[i])
+
+    @forward("cuda", over="x", writes="prediction", phases="predict")
+    def answer_cuda(x, prediction):
+        i = cuda.grid(1)
+        if i < x.size:
+            prediction[i] = answer(x[i])
+
+    ends = (*row_report.KERNELS, report_cuda, *_of_prediction(d_loss), *_of_target(d_target))
+    return (judge_cpu, judge_cuda, answer_cpu, answer_cuda, *ends)
+
+
+def _gradient(slope):
+    """One element of a gradient."""
+
+    @device
+    def gradient(x, target, i, j, valid, weight, delta):
+        return weight * slope(x[i, j], target[i, j], delta) / (valid * x.shape[1]) if i < valid else 0.0
+
+    return gradient
+
+
+def _of_prediction(slope):
+    """The kernels of the prediction's gradient."""
+    gradient = _gradient(slope)
+
+    @backward("cpu", over="x", axes=0, block=64, writes="d_x", phases="train")
+    def d_x_cpu(start, stop, x, target, d_x, counters, weight, delta):
+        for i in range(start, stop):
+            for j in range(x.shape[1]):
+                d_x[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+
+    @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases="train")
+    def d_x_cuda(x, target, d_x, counters, weight, delta):
+        i, j = cuda.grid(1) // d_x.shape[1], cuda.grid(1) % d_x.shape[1]
+        if i < d_x.shape[0]:
+            d_x[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+
+    return d_x_cpu, d_x_cuda
+
+
+def _of_target(slope):
+    """The kernels of the target's gradient."""
+    gradient = _gradient(slope)
+
+    @backward("cpu", over="x", axes=0, block=64, writes="d_target", phases="train")
+    def d_target_cpu(start, stop, x, target, d_target, counters, weight, delta):
+        for i in range(start, stop):
+            for j in range(x.shape[1]):
+                d_target[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+
+    @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_target", phases="train")
+    def d_target_cuda(x, target, d_target, counters, weight, delta):
+        i, j = cuda.grid(1) // x.shape[1], cuda.grid(1) % x.shape[1]
+        if i < x.shape[0]:
+            d_target[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+
+    return d_target_cpu, d_target_cuda
