@@ -38,6 +38,10 @@ class TargetCost(Layer):
         """Nothing: the prediction is the input."""
         return {"prediction": x}
 
+    def torch(self, code, t, x):
+        """Nothing: the prediction is the input."""
+        return {"prediction": x}
+
     def workspace(self, t, variant, direction):
         return row_report.workspace(self, t, direction)
 

@@ -17,6 +17,10 @@ class Axpby(Elementwise):
         left = nodes.add("Mul", a, nodes.constant(self.attrs.alpha))
         return nodes.add("Add", left, nodes.add("Mul", b, nodes.constant(self.attrs.beta)))
 
+    def torch(self, code, t, a, b):
+        """torch.add, of a multiple."""
+        return f"torch.add({self.attrs.alpha!r} * {a}, {b}, alpha={self.attrs.beta!r})"
+
     def forward(a, b, alpha, beta):
         return alpha * a + beta * b
 

@@ -75,6 +75,16 @@ class BatchNorm(Channelwise):
         scaled = nodes.add("Mul", x, nodes.per_channel(factor, t.x, "weight"))
         return nodes.add("Add", scaled, nodes.per_channel(bias - mean * factor, t.x, "bias"))
 
+    def torch(self, code, t, x):
+        """nn.BatchNorm1d or nn.BatchNorm2d, of which frames are images of their own."""
+        code.holds("weight")
+        code.holds("bias")
+        code.holds("mean", called="running_mean")
+        code.holds("variance", called="running_var")
+        kind, attrs = "nn.BatchNorm1d" if len(t.x.shape) == 2 else "nn.BatchNorm2d", self.attrs
+        norm = code.module(kind, t.x.shape[-1], eps=attrs.epsilon, momentum=attrs.momentum)
+        return code.by_image(norm, x, t.x)
+
     @per_channel("forward", writes=("batch_mean", "next_mean"), finish=mean_of, channels=["mean"],
                  numbers=["pixels", "momentum"], phases="train")  # fmt: skip
     def mean(x):

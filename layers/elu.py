@@ -15,6 +15,10 @@ class ELU(Elementwise):
         """Elu."""
         return nodes.add("Elu", x, alpha=self.attrs.alpha)
 
+    def torch(self, code, t, x):
+        """F.elu."""
+        return f"F.elu({x}, {self.attrs.alpha!r})"
+
     def forward(x, alpha):
         return x if x > 0 else alpha * math.expm1(x)
 

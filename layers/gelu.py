@@ -19,6 +19,10 @@ class GELU(Elementwise):
         twice = nodes.add("Add", erf, nodes.constant(1.0))
         return nodes.add("Mul", nodes.add("Mul", x, nodes.constant(0.5)), twice)
 
+    def torch(self, code, t, x):
+        """F.gelu."""
+        return f"F.gelu({x})"
+
     def forward(x):
         return x * (0.5 + 0.5 * math.erf(x * ROOT_HALF))
 

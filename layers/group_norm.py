@@ -35,3 +35,10 @@ class GroupNorm(GroupRows):
         whole = nodes.add("Reshape", normal, nodes.add("Shape", x))
         weight, bias = (nodes.per_channel(nodes.params[name], t.x, name) for name in ("weight", "bias"))
         return nodes.add("Add", nodes.add("Mul", whole, weight), bias)
+
+    def torch(self, code, t, x):
+        """nn.GroupNorm; it has channels as its second axis, behind which frames come."""
+        code.holds("weight")
+        code.holds("bias")
+        norm = code.module("nn.GroupNorm", t.groups.groups, t.x.shape[-1], eps=self.attrs.epsilon)
+        return f"{norm}({x}.transpose(1, 2)).transpose(1, 2)" if len(t.x.shape) == 5 else f"{norm}({x})"

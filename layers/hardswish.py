@@ -13,6 +13,10 @@ class HardSwish(Elementwise):
         """HardSwish."""
         return nodes.add("HardSwish", x)
 
+    def torch(self, code, t, x):
+        """F.hardswish."""
+        return f"F.hardswish({x})"
+
     def forward(x):
         return x * min(max(x / 6 + 0.5, 0), 1)
 

@@ -38,3 +38,14 @@ class LayerNorm(GroupRows):
         normal = nodes.add("LayerNormalization", apart, ones, axis=-1, epsilon=self.attrs.epsilon)
         whole = nodes.add("Reshape", normal, nodes.add("Shape", last))
         return nodes.channels_first(nodes.add("Add", nodes.add("Mul", whole, weight), bias), t.y)
+
+    def torch(self, code, t, x):
+        """nn.LayerNorm of channels last; with groups nn.GroupNorm of each pixel."""
+        code.holds("weight")
+        code.holds("bias")
+        width, epsilon = t.x.shape[-1], self.attrs.epsilon
+        last = code.value(f"{code.layer}-last", code.channels_last(x, t.x))
+        if t.groups.groups == 1:
+            return code.channels_first(f"{code.module('nn.LayerNorm', width, eps=epsilon)}({last})", t.y)
+        norm = code.module("nn.GroupNorm", t.groups.groups, width, eps=epsilon)
+        return code.channels_first(f"{norm}({last}.reshape(-1, {width})).view({last}.shape)", t.y)

@@ -13,6 +13,10 @@ class LeakyReLU(Elementwise):
         """LeakyRelu."""
         return nodes.add("LeakyRelu", x, alpha=self.attrs.slope)
 
+    def torch(self, code, t, x):
+        """F.leaky_relu."""
+        return f"F.leaky_relu({x}, {self.attrs.slope!r})"
+
     def forward(x, slope):
         return x if x > 0 else slope * x
 

@@ -79,6 +79,11 @@ class Pad(Layer):
         pads = nodes.constant([0, 0, own.top, own.left, 0, 0, own.bottom, own.right], "pads")
         return nodes.add("Pad", x, pads, nodes.constant(float(own.value), "value"))
 
+    def torch(self, code, t, x):
+        """F.pad."""
+        own = self.attrs
+        return f"F.pad({x}, ({own.left}, {own.right}, {own.top}, {own.bottom}), value={float(own.value)!r})"
+
     @forward("cpu", over="y", axes=(0, 1, 2), block=1024, writes="y")
     def pad_cpu(start, stop, x, y, top, left, value):
         move_pixels(start, stop, x, y, top, left, value)

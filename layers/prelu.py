@@ -21,6 +21,11 @@ class PReLU(Channelwise):
         """PRelu."""
         return nodes.add("PRelu", x, nodes.per_channel(nodes.params["weight"], t.x, "weight"))
 
+    def torch(self, code, t, x):
+        """nn.PReLU."""
+        code.holds("weight")
+        return code.by_image(code.module("nn.PReLU", t.x.shape[-1]), x, t.x)
+
     @per_element("forward", writes="y", channels=["weight"])
     def rectify(x, weight):
         return x if x > 0 else weight * x

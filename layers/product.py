@@ -11,6 +11,10 @@ class Product(Elementwise):
         """Mul."""
         return nodes.add("Mul", a, b)
 
+    def torch(self, code, t, a, b):
+        """torch.mul."""
+        return f"torch.mul({a}, {b})"
+
     def forward(a, b):
         return a * b
 

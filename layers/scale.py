@@ -2,6 +2,16 @@
 
 from netspec.plugin import Channelwise, Param, boolean, per_channel, per_element, register
 
+MODULE = """
+class Scale(nn.Module):
+    def __init__(self, shape, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(shape)) if bias else None)
+
+    def forward(self, x):
+        return self.weight * x if self.bias is None else self.weight * x + self.bias
+"""
 BIASED, PLAIN = {"bias": True}, {"bias": False}
 
 
@@ -20,6 +30,14 @@ class Scale(Channelwise):
         """Mul and Add."""
         y = nodes.add("Mul", x, nodes.per_channel(nodes.params["weight"], t.x, "weight"))
         return nodes.add("Add", y, nodes.per_channel(nodes.params["bias"], t.x, "bias")) if self.attrs.bias else y
+
+    def torch(self, code, t, x):
+        """A module of its own."""
+        image, names = len(t.x.shape) > 3, ("weight", "bias") if self.attrs.bias else ("weight",)
+        for name in names:
+            code.holds(name, shape=(-1, 1, 1) if image else ())
+        shape = (t.x.shape[-1], 1, 1) if image else (t.x.shape[-1],)
+        return f"{code.module(code.helper('Scale', MODULE), shape, bias=None if self.attrs.bias else False)}({x})"
 
     @per_element("forward", writes="y", channels=["weight", "bias"], when=BIASED)
     def scale_and_shift(x, weight, bias):

@@ -49,3 +49,7 @@ class SigmoidLoss(TargetCost):
     def onnx(self, nodes, t, x):
         """Sigmoid."""
         return {"prediction": nodes.add("Sigmoid", x)}
+
+    def torch(self, code, t, x):
+        """torch.sigmoid."""
+        return {"prediction": f"torch.sigmoid({x})"}

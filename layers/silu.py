@@ -13,6 +13,10 @@ class SiLU(Elementwise):
         """x times its Sigmoid."""
         return nodes.add("Mul", x, nodes.add("Sigmoid", x))
 
+    def torch(self, code, t, x):
+        """F.silu."""
+        return f"F.silu({x})"
+
     def forward(x):
         return x / (1 + math.exp(-x))
 

@@ -64,6 +64,13 @@ class Softmax(Layer):
         whole = nodes.add("Reshape", nodes.add("Softmax", apart, axis=-1), nodes.add("Shape", last))
         return nodes.channels_first(whole, t.y)
 
+    def torch(self, code, t, x):
+        """Softmax over the channels, each group's for itself."""
+        axis = -3 if len(t.x.shape) > 3 else -1
+        if t.groups == 1:
+            return f"{x}.softmax({axis})"
+        return f"{x}.unflatten({axis}, ({t.groups}, -1)).softmax({axis}).flatten({axis - 1}, {axis})"
+
     @forward("cpu", over="y", axes=0, writes="y")
     def softmax_cpu(start, stop, x, y, width):
         scores, shares = x[start:stop].reshape(-1, width), y[start:stop].reshape(-1, width)

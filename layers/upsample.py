@@ -53,6 +53,10 @@ class Upsample(Layer):
         how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
         return nodes.add("Resize", x, "", scales, **how)
 
+    def torch(self, code, t, x):
+        """F.interpolate, to the nearest."""
+        return f"F.interpolate({x}, scale_factor={tuple(map(float, self.factors))}, mode='nearest')"
+
     def scalars(self, t, index=None):
         factor_h, factor_w = self.factors
         return {"factor_h": factor_h, "factor_w": factor_w}

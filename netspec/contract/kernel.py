@@ -82,12 +82,6 @@ class Kernels(tuple[Kernel, ...]):
     __slots__ = ()
 
 
-class Kernels(tuple[Kernel, ...]):
-    """Kernels that one function of a layer class stands for, in the order of their passes."""
-
-    __slots__ = ()
-
-
 def _holds(wanted: Any, value: Any) -> bool:
     """Whether an attribute has the value, or the function of it is true, that ``when`` names."""
     return bool(wanted(value) if callable(wanted) else value == wanted)

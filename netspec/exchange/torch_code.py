@@ -115,6 +115,11 @@ class Code(Form):
         """A value in netspec's layout."""
         return f"{value}.movedim(-3, -1)" if len(tensor.shape) in (4, 5) else value
 
+    def by_image(self, module: str, value: str, tensor: Tensor) -> str:
+        """A call of a module that knows no sequences: frames are images of their own."""
+        frames = len(tensor.shape) == 5
+        return f"{module}({value}.flatten(0, 1)).unflatten(0, {value}.shape[:2])" if frames else f"{module}({value})"
+
     def pieces(self, value: str, tensor: Tensor, widths: Sequence[int]) -> tuple[str, ...]:
         """A value cut along its channels."""
         if len(widths) == 1:

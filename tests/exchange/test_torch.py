@@ -20,6 +20,7 @@ from places import ROOT
 from random_nets import write
 
 import netspec as ns
+from netspec.check.subject import Case
 from netspec.exchange import tensor_file
 from netspec.exchange.formats import Asked
 from netspec.exchange.merging import evaluated
