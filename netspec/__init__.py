@@ -26,13 +26,12 @@ from netspec import _paths
 from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from netspec._interchange import export, import_network
     from netspec._run import Run, open_run
     from netspec._types import Prediction, Trial, Tuned
     from netspec.api import (
         evaluate,
-        export,
         features,
-        import_network,
         load,
         lr_find,
         plan,
@@ -88,6 +87,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "netspec._interchange": ("export", "import_network"),
     "netspec._run": ("Run", "open_run"),
     "netspec._types": ("Prediction", "Trial", "Tuned"),
     "netspec.errors": ("NetspecError", "SpecError"),

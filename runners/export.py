@@ -39,7 +39,7 @@ class Exported(NamedTuple):
 def export_network(
     run: Path, out: Path, plugins: tuple[str, ...], listener: Listener | None, format: str | None = None
 ) -> Exported:
-    """See ``netspec.api.export``."""
+    """See ``netspec.export``."""
     if format is not None and format not in ENDINGS:
         raise NetspecError(f"there is no format '{printable(format)}'; there are {' and '.join(ENDINGS)}")
     check_file(out, tuple(ENDINGS.values()) if format is None else (ENDINGS[format],))

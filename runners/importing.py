@@ -41,7 +41,7 @@ class Imported(NamedTuple):
 
 
 def import_network(file: Path, out: Path, asked: Asked, classes: Path | None = None) -> Imported:
-    """See ``netspec.api.import_network``."""
+    """See ``netspec.import_network``."""
     check_file(out, (SUFFIX,))
     names = _class_names(classes) if classes else ()
     if asked.spec is not None:

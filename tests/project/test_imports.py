@@ -33,7 +33,7 @@ ORDER = (
     ("page",),
     ("_run",),
     ("notebook",),
-    ("api",),
+    ("api", "_interchange"),
     ("cli", "__init__"),
     ("__main__",),
 )
