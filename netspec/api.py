@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from netspec._run import Run
 from netspec._types import AnyImage, AnyPath, Binding, Prediction, Trial, Tuned
@@ -222,7 +222,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     devices: Sequence[str] | str | None = None,
-    split: Literal[train, val] = "val",
+    split: Literal["train", "val"] = "val",
     views: int | None = None,
     batch: int | None = None,
     plugins: Sequence[str | Path] = (),
@@ -264,7 +264,7 @@ def features(
     layer: str | None = None,
     data: str | Path | None = None,
     devices: Sequence[str] | str | None = None,
-    split: Literal[train, val] = "val",
+    split: Literal["train", "val"] = "val",
     batch: int | None = None,
     plugins: Sequence[str | Path] = (),
     runner: str = "local",
