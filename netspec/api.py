@@ -329,8 +329,8 @@ def predictor(
 ) -> Predictor:
     """Open a trained network to ask it again and again: ``predictor(run)(images)`` gives its probabilities.
 
-    ``batch`` is the number of images that are worked on at once (None: as many as a call brings, up to 32); of fewer
-    images the rest is computed for nothing. The run and the rest are as for ``predict``. Raises NetspecError.
+    ``batch`` is the most images that are worked on at once (None: 32). The run and the rest are as for ``predict``.
+    Raises NetspecError.
     """
     from netspec.runners.inference import Predictor
 

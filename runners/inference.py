@@ -63,7 +63,9 @@ class Predictor:
         listener: Listener | None = None,
         progress: bool | None = None,
     ) -> None:
-        self._binding, self._batch = binding or Binding(), batch
+        if batch is not None and batch < 1:
+            raise NetspecError(f"batch must be 1 or more, got {batch}")
+        self._binding, self._most = binding or Binding(), batch or PREDICTED_AT_ONCE
         self._hear, self._told = partial(heard, listener, progress), set[str]()
         with self._hear() as hear:
             self._trained = open_trained(Path(path), self._binding, hear or nobody)
@@ -82,7 +84,7 @@ class Predictor:
         """See the class."""
         given = self._checked(images) if isinstance(images, np.ndarray) else image_files(_listed(images))[0]
         answers = []
-        with self._lock, self._hear() if len(given) > PREDICTED_AT_ONCE else nullcontext():
+        with self._lock, self._hear() if len(given) > self._most else nullcontext():
             for start, rows, wrong in self._answers(given):
                 for row, reason in sorted(wrong.items()):
                     raise NetspecError(f"{_path_of(given[start + row], start + row)}: {reason}")
@@ -151,7 +153,7 @@ class Predictor:
 
     def _size(self, count: int) -> int:
         """Images that are worked on at once: of a call, or of an earlier one where that wastes less than half."""
-        size = self._batch or min(count, PREDICTED_AT_ONCE)
+        size = min(count, self._most)
         return min((made for made in self._sessions if size <= made < 2 * size), default=size)
 
     def _session(self, size: int) -> Session:

@@ -13,7 +13,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from places import ROOT
+from places import PLUGINS, ROOT
 
 import netspec
 
@@ -126,6 +126,11 @@ def test_signatures_name_and_type_every_argument(name: str) -> None:
         assert one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
         assert one.annotation is not one.empty, one
     assert "Any" not in str(signature).replace("AnyPath", "").replace("AnyImage", "").replace("Sequence[Any]", "")
+
+
+def test_a_spec_is_loaded_with_the_plugins_that_it_names() -> None:
+    centred = [PLUGINS / "centred.py"]
+    assert netspec.load("quickstart", "layers.relu1.type=centred", plugins=centred).layer("relu1").type == "centred"
 
 
 def test_help_shows_the_functions_as_they_are_called() -> None:

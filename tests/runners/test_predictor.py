@@ -55,7 +55,7 @@ def test_a_predictor_of_any_batch_and_binding_agrees(run, batch, options):
 def test_calls_of_like_sizes_share_memory_and_smaller_ones_do_not_pay_for_it(run, batch):
     with netspec.predictor(run.checkpoint) as model:
         for count in (8, 5, 4, 1, 1, 8):
-            model(batch[:count])
+            model.predict(list(batch[:count]))
             assert model(batch[:count]).shape == (count, 3)
         assert set(model._sessions) == {8, 4, 1}
         assert model(np.concatenate([batch] * 4)).shape == (44, 3)
@@ -71,6 +71,8 @@ def test_no_images_have_no_answers(run, batch):
 def test_what_is_no_batch_and_no_picture_is_told(run, batch, tmp_path):
     with pytest.raises(NetspecError, match=r"a batch of uint8 \(N, 8, 8, 3\), resized and cropped, got float64"):
         run.model(batch / 255)
+    with pytest.raises(NetspecError, match="batch must be 1 or more, got 0"):
+        netspec.predictor(run, batch=0)
     with pytest.raises(NetspecError, match=r"got uint8 \(8, 8, 3\); a list may hold images of any size"):
         run.model(batch[0])
     (tmp_path / "text.jpg").write_text("no image")
