@@ -118,7 +118,7 @@ class Layer:
             cls.needs = {one.name: one.capability for one in variants if one.capability}
 
     given: Sequence[str] = ()
-    """Names of the inputs that are there, once they are known."""
+    """Names of the inputs that are there, of a layer with ``mixed`` ones."""
 
     def __init__(self, attrs: Mapping[str, Any], phase: Phase = "train") -> None:
         self.attrs = SimpleNamespace(**filled(self.attrs_schema, attrs))
@@ -198,9 +198,10 @@ class Layer:
         return cls.inputs if count <= len(cls.inputs) else (*cls.inputs, *cls.mixed)
 
     @property
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self) -> Mapping[str, Any]:
         """What decides which kernels are meant, see ``when``: attributes, and whether ``mixed`` inputs are there."""
-        return {**{name: name in self.given for name in self.mixed}, **vars(self.attrs)}
+        attrs = vars(self.attrs)
+        return {**attrs, **{name: name in self.given for name in self.mixed}} if self.mixed else attrs
 
     def named_outputs(self, *inputs: Tensor | None) -> dict[str, Tensor]:
         """The shape rule's answer, always by name."""

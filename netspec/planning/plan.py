@@ -256,5 +256,5 @@ def make_layer(
     """A layer of a registered type, and its tensors for these inputs. Raises LayerError where they do not fit."""
     layer: Layer = layer_types()[type](attrs, phase)
     t = layer.tensors(inputs)
-    layer.given = t.names("input")
+    layer.given = t.names("input") if layer.mixed else ()
     return layer, t
