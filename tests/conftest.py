@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ def asks_for_slow(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    from netspec.machine.garbage import COLLECTED_AFTER
+
+    gc.set_threshold(*COLLECTED_AFTER)
     if find_spec("hypothesis"):  # which the tests of a GPU, in a bare checkout, do without
         from hypothesis import HealthCheck, settings
 
