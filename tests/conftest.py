@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -17,6 +19,13 @@ def asks_for_slow(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    from netspec.machine.garbage import COLLECTED_AFTER
+
+    gc.set_threshold(*COLLECTED_AFTER)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the cores have work: compile workers would only cost their imports
+        from netspec.kernels import parallel
+
+        parallel._MOST = 1
     if find_spec("hypothesis"):  # which the tests of a GPU, in a bare checkout, do without
         from hypothesis import HealthCheck, settings
 

@@ -44,6 +44,8 @@ class AddressSpace:
         self._data = data
         self._state = zeros_on_demand(data.nbytes)
         self._shadow: dict[tuple[int, int, int], Array] = {}
+        self.newest: dict[tuple[int, int], int] = {}
+        """What all shadow cells of a kind are less than, by kind and granularity."""
         self.has_atomics = False
         self.units: tuple[int, ...] = ()
         """Granularities, in bytes, of the shadow cells in use."""
@@ -71,6 +73,7 @@ class AddressSpace:
     def clear_shadow(self) -> None:
         """Forget all accesses."""
         self._shadow.clear()
+        self.newest.clear()
         self.units = ()
 
     def mark(self, start: int, stop: int, state: int) -> None:

@@ -105,14 +105,15 @@ class RaceDetector:
             return
         self._compare_with_atomics(access, "read")
         reads = space.shadow(_READ, access.unit, size)
-        before, mine = reads[rows], access.each
+        mine, oldest = access.each, self._oldest(space)
+        before = reads[rows] if space.newest.get((_READ, access.unit), 0) > oldest else None
         reads[rows] = mine
-        recent = before >= self._oldest(space)
-        if recent.any():
-            _note_others(access, before, recent & (((before ^ mine) & _THREAD) != 0))
+        self._note_newest(access, _READ)
+        if before is not None and np.count_nonzero(recent := before >= oldest):
+            self._note_others(access, before, recent & (((before ^ mine) & _THREAD) != 0))
         crowd = reads[rows] != mine
-        if crowd.any():  # several threads read one word at once
-            _note_others(access, np.broadcast_to(mine, crowd.shape), crowd)
+        if np.count_nonzero(crowd):  # several threads read one word at once
+            self._note_others(access, np.broadcast_to(mine, crowd.shape), crowd)
 
     def write(self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int) -> None:
         """Threads write a row of bytes each; Fault where another has read or written them meanwhile."""
@@ -122,9 +123,10 @@ class RaceDetector:
         self._compare_with_atomics(access, "written")
         writes = space.shadow(_WRITE, access.unit, size)
         writes[rows] = access.each
+        self._note_newest(access, _WRITE)
         after = writes[rows]
         twice = after != access.each
-        if twice.any():
+        if np.count_nonzero(twice):
             place, *_ = np.nonzero(twice)
             raise self._fault(access, int(place[0]), int(after[twice][0]), "written", "written")
 
@@ -134,6 +136,7 @@ class RaceDetector:
         for kind, word in ((_WRITE, "written"), (_READ, "read"), (_OTHER, "read")):
             self._compare(access, kind, "changed", word)
         space.shadow(_ATOMIC, access.unit, size)[rows] = access.each
+        self._note_newest(access, _ATOMIC)
         space.has_atomics = True
 
     def _compare_with_atomics(self, access: Access, did: str) -> None:
@@ -150,14 +153,16 @@ class RaceDetector:
         return self.oldest_epoch if space.private else self.start
 
     def _compare(self, access: Access, kind: int, did: str, other: str) -> None:
-        """Compare with cells of every granularity in use."""
-        oldest = self._oldest(access.space)
+        """Compare with cells of every granularity in use, but for those of which none is recent."""
+        oldest, newest = self._oldest(access.space), access.space.newest
         for unit in access.space.units:
+            if newest.get((kind, unit), 0) <= oldest:
+                continue
             size = max(unit, access.size)
             rows = access.rows if size == access.size else access.rows * access.size // size
             cells = access.space.shadow(kind, unit, size)[rows]
             recent = cells >= oldest
-            if recent.any():
+            if np.count_nonzero(recent):
                 self._suspect(access, cells, recent, did, other)
 
     def _suspect(self, access: Access, cells: Array, recent: Array, did: str, other: str) -> None:
@@ -168,7 +173,7 @@ class RaceDetector:
         if access.space.private:
             since = self.block_epoch if access.lanes is None else self.block_epoch[access.lanes]
             suspects &= cells >= (since if flat else since[:, None])
-        if suspects.any():
+        if np.count_nonzero(suspects):
             self._judge(access, cells, suspects, did, other)
 
     def _judge(self, access: Access, cells: Array, suspects: Array, did: str, other: str) -> None:
@@ -185,6 +190,18 @@ class RaceDetector:
             bad = int(ordered.argmin())
             raise self._fault(access, int(places[bad]), int(theirs[bad]), did, other)
 
+    def _note_newest(self, access: Access, kind: int) -> None:
+        """Cells of the kind have been stored: they are of this epoch, or of one before."""
+        access.space.newest[kind, access.unit] = (self.clock.now + 1) << _CLOCK
+
+    def _note_others(self, access: Access, cells: Array, which: Array) -> None:
+        """Keep another thread's read beside the last one."""
+        others = access.space.shadow(_OTHER, access.unit, access.unit)
+        parts = access.size // access.unit
+        places = access.rows if parts == 1 else access.rows[:, None] * parts + np.arange(parts)
+        others[places[which]] = cells[which]
+        self._note_newest(access, _OTHER)
+
     def _fault(self, access: Access, place: int, cell: int, did: str, other: str) -> Fault:
         own = int(access.mine[place])
         address = access.space.base + int(access.rows[place]) * access.size
@@ -200,11 +217,3 @@ class RaceDetector:
     def _line(self, cell: int) -> str:
         number = cell & ((1 << LINE_BITS) - 1)
         return f"line {number} ({self.lines[number - 1].strip().rstrip(';')})"
-
-
-def _note_others(access: Access, cells: Array, which: Array) -> None:
-    """Keep another thread's read beside the last one."""
-    others = access.space.shadow(_OTHER, access.unit, access.unit)
-    parts = access.size // access.unit
-    places = access.rows if parts == 1 else access.rows[:, None] * parts + np.arange(parts)
-    others[places[which]] = cells[which]

@@ -67,9 +67,9 @@ def test_a_built_in_layer_by_its_file():
 
 def test_a_plugin_is_shown_and_usable(plugin, tmp_path):
     file = plugin("times_shown")
-    said = process("layers", "show", file)
+    said = netspec("layers", "show", file)
     assert said.code == 0 and "factor" in said.out and "What the input is multiplied with." in said.out
-    assert "times_shown" in process("layers", "--plugin", file).out
+    assert "times_shown" in netspec("layers", "--plugin", file).out
     spec = tmp_path / "net.yaml"
     from cli_tools import MINI
 
@@ -80,7 +80,7 @@ def test_a_plugin_is_shown_and_usable(plugin, tmp_path):
 
 
 def test_check_passes_a_good_plugin_and_fails_a_wrong_one(plugin):
-    good = process("layers", "check", plugin("times_good"), "--backend", "cpu")
+    good = netspec("layers", "check", plugin("times_good"), "--backend", "cpu")
     assert good.code == 0, good
     assert "passed   gradients" in good.out and good.out.splitlines()[-1].split()[1] == "passed,"
     wrong = process("layers", "check", plugin("times_wrong", "factor * dy + 1"), "--backend", "cpu", "--json")
@@ -149,7 +149,7 @@ def test_cuda_kernels_are_checked_without_a_gpu(tmp_path):
     for name, barrier in (("kept", "cuda.syncthreads()"), ("lost", "")):
         file = tmp_path / f"{name}.py"
         file.write_text(RACING.format(name=f"reversed_{name}", barrier=barrier))
-        said = process("layers", "check", file, "--backend", "cuda", "--json")
+        said = netspec("layers", "check", file, "--backend", "cuda", "--json")
         results[name] = {one["check"]: one for one in json.loads(said.out)}["cuda"]
     assert results["kept"]["status"] == "passed", results["kept"]
     assert results["lost"]["status"] == "failed" and "barrier" in results["lost"]["message"], results["lost"]

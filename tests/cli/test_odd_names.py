@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_tools import MINI, netspec, process
+from cli_tools import MINI, netspec, process, python
 from PIL import Image
 
 ODD = os.fsdecode(b"caf\xe9")
@@ -97,16 +97,27 @@ def test_runs_of_such_names_are_shown(run, folder):
     assert "caf\\xe9" in (folder / f"{ODD}.svg").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("run", ODD), ("run", "--resume", ODD), ("run", "quickstart", "--data", ODD),
-        ("run", "quickstart", "--plugin", ODD), ("run", "quickstart", "--trace", f"{ODD}/x"),
-        ("run", "quickstart", "--devices", ODD), ("eval", ODD), (ODD,), ("predict", ODD, ODD), ("compare", ODD, ODD),
-        ("curves", ODD), ("validate", ODD), ("show", ODD),
-    ],
-)  # fmt: skip
-def test_such_a_name_that_is_not_there_is_told(folder, command):
-    said = process(*command)
-    assert said.code in (1, 2) and "caf\\xe9" in said.err.replace("\\udce9", "\\xe9"), said
-    assert "Traceback" not in said.err and "internal error" not in said.err
+NOT_THERE = [
+    ("run", ODD), ("run", "--resume", ODD), ("run", "quickstart", "--data", ODD),
+    ("run", "quickstart", "--plugin", ODD), ("run", "quickstart", "--trace", f"{ODD}/x"),
+    ("run", "quickstart", "--devices", ODD), ("eval", ODD), (ODD,), ("predict", ODD, ODD), ("compare", ODD, ODD),
+    ("curves", ODD), ("validate", ODD), ("show", ODD),
+]  # fmt: skip
+ONE_BY_ONE = f"""
+import sys
+from netspec.cli._main import outcome
+from netspec.cli._output import open_streams
+
+open_streams()
+for words in {NOT_THERE!a}:
+    print("code", outcome(list(words)), file=sys.stderr, flush=True)
+"""
+
+
+def test_such_names_that_are_not_there_are_told(folder):
+    said = python("-c", ONE_BY_ONE)
+    *told, rest = re.split(r"code (\d)\n", said.err)
+    assert said.code == 0 and not rest and len(told) == 2 * len(NOT_THERE), said
+    for command, message, code in zip(NOT_THERE, told[::2], told[1::2], strict=True):
+        assert code in "12" and "caf\\xe9" in message.replace("\\udce9", "\\xe9"), (command, message)
+        assert "Traceback" not in message and "internal error" not in message

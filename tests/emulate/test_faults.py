@@ -58,6 +58,14 @@ def test_writing_over_what_is_being_read_is_a_race():
     _swap(after="bar.sync 0; st.shared.u32 [%rd6], %r3;")
 
 
+@pytest.mark.parametrize("writer", [0, 63])
+def test_one_of_many_readers_must_not_write(writer):
+    """Whichever of them was noted last."""
+    body = f"ld.global.u32 %r3, [%rd1]; setp.eq.u32 %p1, %r1, {writer}; @%p1 st.global.u32 [%rd1], %r3;"
+    with pytest.raises(Fault, match=rf"written by thread {writer} of block 0 and read by thread"):
+        run(body, np.zeros(64, np.uint32), threads=64)
+
+
 def test_warpmates_are_in_order_after_a_barrier_of_the_warp_alone():
     with pytest.raises(Fault, match="race"):
         _swap(between="", places=WARPMATE)

@@ -78,6 +78,12 @@ train: {cuda: {precision: float32}}
 """Kernels that are quick to compile."""
 
 
+@pytest.fixture(autouse=True)
+def processes(monkeypatch) -> None:
+    """As many as outside of the tests, which otherwise start none beside others of their own (tests/conftest.py)."""
+    monkeypatch.setattr(parallel, "_MOST", 12)
+
+
 def outcome() -> dict[str, float]:
     arrays = {"image": np.full((2, 8, 8, 3), 7, np.uint8), "label": np.zeros(2, np.int32)}
     with Session(loads(NET), ["cpu:0"], batch=2, phases=("train",)) as session:

@@ -164,7 +164,7 @@ def resolved(
 ) -> Iterator[SpaceAccess]:
     """The accesses, split by address space; Fault where an address lies in none."""
     if space in ("global", "const", ""):
-        generic = not space and bool(((addresses >> 40) - 1 < 2).any() & ((addresses >> 40) > 0).any())
+        generic = not space and _in_windows(addresses)
         if not generic:
             yield from _global(frame, addresses, lanes, size, ins, None)
             return
@@ -173,6 +173,12 @@ def resolved(
         yield _shared(frame, addresses, lanes, size, ins, None)
     else:
         yield _local(frame, addresses, lanes, size, ins, None)
+
+
+def _in_windows(addresses: Array) -> bool:
+    """Whether some of the generic addresses may lie in the windows of shared and local memory."""
+    window = addresses >> 40
+    return bool(np.count_nonzero(window < 3) and np.count_nonzero(window > 0))
 
 
 def _generic(frame: Frame, addresses: Array, lanes: Array | None, size: int, ins: Instruction) -> Iterator[SpaceAccess]:
@@ -193,7 +199,7 @@ def _global(
     main = frame.memory.main
     offsets = addresses - main.base
     outside = offsets.view(np.uint64) > np.uint64(main.nbytes - size)
-    if not outside.any():
+    if not np.count_nonzero(outside):
         yield SpaceAccess(main, offsets, lanes, chosen)
         return
     number = np.arange(frame.count) if lanes is None else lanes
@@ -231,7 +237,7 @@ def _within(
     frame: Frame, ins: Instruction, name: str, addresses: Array, lanes: Array | None, size: int, limit: int
 ) -> None:
     outside = addresses.view(np.uint64) + np.uint64(size) > np.uint64(limit)
-    if outside.any():
+    if np.count_nonzero(outside):
         place = int(outside.argmax())
         raise _outside(frame, ins, name, int(addresses[place]), place if lanes is None else int(lanes[place]), size)
 
@@ -245,8 +251,7 @@ def check(frame: Frame, access: SpaceAccess, size: int, ins: Instruction, reads:
     rows: Array = offsets >> (size.bit_length() - 1)
     states = access.space.states(size)
     found = states[rows]
-    whole = found == FULL[size]
-    if not whole.all():
+    if np.count_nonzero(found != FULL[size]):
         _check_bytes(frame, access, found, size, ins, (INITIALISED,) if reads else (INITIALISED, UNINITIALISED))
         if not reads:
             states[rows] = FULL[size]
