@@ -19,6 +19,7 @@ from netspec.exchange.torch_code import identifier
 from netspec.exchange.torch_module import TorchForm
 from netspec.machine.atomic_files import write_text, write_whole
 from netspec.planning.trainable import roles
+from netspec.rundir.run_files import read_text
 from netspec.runners.trained import Trained, nobody, open_trained
 from netspec.units import many
 
@@ -43,13 +44,13 @@ def export_network(
     if format is not None and format not in ENDINGS:
         raise NetspecError(f"there is no format '{printable(format)}'; there are {' and '.join(ENDINGS)}")
     check_file(out, tuple(ENDINGS.values()) if format is None else (ENDINGS[format],))
-    write = {".onnx": _onnx, ".safetensors": _torch}[out.suffix]()
+    write = {".onnx": _onnx, ".safetensors": _torch}[out.suffix](out)
     trained = open_trained(run, Binding(plugins=plugins), listener or nobody)
     exported: Exported = write(trained, out)
     return exported
 
 
-def _onnx() -> Any:
+def _onnx(out: Path) -> Any:
     try:
         from netspec.exchange.onnx_model import model_of
     except ImportError as error:
@@ -62,15 +63,27 @@ def _onnx() -> Any:
     return write
 
 
-def _torch() -> Any:
+def _torch(out: Path) -> Any:
+    """The writer, once the module's place is known to be free, or to have a module of ours."""
+    module = _module(out)
+    check_file(module, (".py",))
+    if module.exists() and _OURS not in read_text(module).partition("\n")[0]:
+        raise NetspecError(f"{printable(module)}: is there already, and not written by export; choose another name")
     return _write_torch
+
+
+_OURS = " of netspec "
+"""In the first line of the modules that are written here."""
+
+
+def _module(out: Path) -> Path:
+    return out.with_name(f"{identifier(out.stem)}.py")
 
 
 def _write_torch(trained: Trained, out: Path) -> Exported:
     """A state dict, and beside it the module."""
     form, arrays = TorchForm(trained.spec), trained.found.tensors
-    module = out.with_name(f"{identifier(out.stem)}.py")
-    check_file(module, (".py",))
+    module = _module(out)
     there = {name: one.there(evaluated(trained.spec, arrays, one.source)) for name, one in form.tensors.items()}
     about = {key: json.dumps(value, ensure_ascii=False) for key, value in _about(trained).items()}
     count = write_whole(out, tensor_file.pieces({"format": "pt", **about}, there))

@@ -53,10 +53,17 @@ def import_network(file: Path, out: Path, asked: Asked, classes: Path | None = N
     tensors = _tensors(file, spec, found)
     made = Checkpoint(_record(file, spec, names or found.classes), tensors)
     if found.text is not None:
-        write_text(beside, found.text)
+        _write_spec(beside, found.text)
     checkpoint.write(out, made)
     count = sum(tensors[name].size for name in _stored(spec, "parameter", "average"))
     return Imported(out, None if found.text is None else beside, found.taken, found.left, found.notes, count)
+
+
+def _write_spec(file: Path, text: str) -> None:
+    """Write a spec, but not over another one. Raises NetspecError."""
+    if file.exists() and read_text(file) != text:
+        raise NetspecError(f"{printable(file)}: is there already, and another spec; choose another name for --out")
+    write_text(file, text)
 
 
 def _with_classes(asked: Asked, classes: int | None) -> Asked:

@@ -98,8 +98,8 @@ class TorchForm(Merger):
         """The file: ``title`` begins its docstring, ``about`` are lines of it on images, ``weights`` the state dict's
         file beside it."""
         predict = self._predict()
-        call = f"net{'.predict' * bool(predict)}({self._arguments})"
-        shapes = "; ".join(f"{name}: {_shape(tensor)}" for name, (_, tensor) in self._used_inputs().items())
+        call = f"net{'.predict' * bool(predict)}({self._signature})"
+        shapes = "; ".join(f"{name}: {_shape(tensor)}" for name, (_, tensor) in self.arguments().items())
         head = [f'"""{title}', "", *about, f"Reads {shapes}.", "", "    net = load()"]
         head += ["    with torch.inference_mode():", f"        answer = {call}"]
         lines = [*head, '"""', "", *IMPORTS, "", f'WEIGHTS = Path(__file__).with_name("{weights}")', "", ""]
@@ -112,7 +112,7 @@ class TorchForm(Merger):
         lines += [f"        {made}" for name, made in self.means.items() if name in kept]
         lines += [f"        self.{name} = {made}" for name, made in self.code.modules.items() if name in kept]
         lines += [f"        self.{one} = self.{other}" for one, other in self.code.ties.items() if one in self.tensors]
-        lines += ["", f"    def forward(self, {self._arguments}):", *self._forward(), *predict, "", "", *LOAD]
+        lines += ["", f"    def forward(self, {self._signature}):", *self._forward(), *predict, "", "", *LOAD]
         return "\n".join(lines) + "\n"
 
     @property
@@ -120,11 +120,11 @@ class TorchForm(Merger):
         return "\n".join([self.result, *(line.text for line in self.lines)])
 
     @property
-    def _arguments(self) -> str:
-        return ", ".join(self._used_inputs())
+    def _signature(self) -> str:
+        return ", ".join(self.arguments())
 
-    def _used_inputs(self) -> dict[str, tuple[str, Tensor]]:
-        """The arguments that the answer depends on."""
+    def arguments(self) -> dict[str, tuple[str, Tensor]]:
+        """The arguments of ``forward``, the inputs that the answer depends on: name here and tensor by argument."""
         return {name: one for name, one in self.inputs.items() if re.search(rf"(?<![\w.]){name}\b", self._texts)}
 
     def _forward(self) -> list[str]:
@@ -135,10 +135,10 @@ class TorchForm(Merger):
         """The method that goes on from what ``forward`` gives to the answer, where there is more to it."""
         if self.call is None:
             return []
-        made = self._asked("", self.call.layer, self.call.t, [f"self({self._arguments})"])[self.call.output]
-        if made == f"self({self._arguments})":
+        made = self._asked("", self.call.layer, self.call.t, [f"self({self._signature})"])[self.call.output]
+        if made == f"self({self._signature})":
             return []
-        return ["", f"    def predict(self, {self._arguments}):", f"        return {made}"]
+        return ["", f"    def predict(self, {self._signature}):", f"        return {made}"]
 
 
 IMPORTS = (

@@ -223,6 +223,16 @@ def test_the_network_of_the_model_zoo_is_alexnet(tmp_path: Path) -> None:
     assert sum(int(np.prod(shape)) for shape in shapes(made).values()) == 60_965_224
 
 
+def test_a_spec_that_is_there_is_not_written_over(place: Path) -> None:
+    Path("out.yaml").write_text("name: mine\n")
+    said = netspec("import", *WORDS, "--mean", "0")
+    assert "out.yaml: is there already, and another spec" in said.err
+    assert Path("out.yaml").read_text() == "name: mine\n" and not Path("out.safetensors").exists()
+    Path("out.yaml").unlink()
+    for _ in range(2):
+        assert netspec("import", *WORDS, "--mean", "0").code == 0
+
+
 OLD_INPUT = 'input: "data" input_dim: 10 input_dim: 3 input_dim: 13 input_dim: 13'
 NEW_INPUT = 'input: "data" input_shape { dim: 10 dim: 3 dim: 13 dim: 13 }'
 

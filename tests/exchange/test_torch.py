@@ -69,7 +69,7 @@ def both(spec: Spec, folder: Path, seed: int = 0, batch: int = BATCH) -> tuple[A
         ours = session.predict(feeds, batch).copy()
     form = TorchForm(spec)
     net = module_of(form, arrays, folder)
-    given = [channels_first(feeds[name]) for name, _ in form._used_inputs().values()]
+    given = [channels_first(feeds[name]) for name, _ in form.arguments().values()]
     with torch.inference_mode():
         theirs = (net.predict if hasattr(net, "predict") else net)(*given)
     return ours, (theirs.movedim(-3, -1) if theirs.ndim in (4, 5) else theirs).numpy()

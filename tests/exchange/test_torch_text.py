@@ -80,6 +80,11 @@ def test_the_command_writes_a_state_dict_and_the_module_beside_it(tmp_path: Path
     with safe_open(told["file"], "np") as file:
         about = file.metadata()
     assert about["format"] == "pt" and len(json.loads(about["classes"])) == 3
+    assert netspec("export", run, "-o", tmp_path / "my-net.safetensors").code == 0
+    (tmp_path / "mine.py").write_text("x = 1\n")
+    said = netspec("export", run, "-o", tmp_path / "mine.safetensors")
+    assert said.code == 1 and "not written by export" in said.err
+    assert not (tmp_path / "mine.safetensors").exists()
 
 
 @pytest.mark.parametrize(
