@@ -12,7 +12,10 @@ WHOLE = "image"
 
 
 class Window(NamedTuple):
-    """Windows over an image: window i of an axis starts at ``i * stride - pad``. Kernels take it as one argument."""
+    """Windows over an image: window i of an axis starts at ``i * stride - pad``, and its pixels are ``dilation`` apart.
+
+    Kernels take it as one argument.
+    """
 
     size_h: int
     size_w: int
@@ -22,6 +25,8 @@ class Window(NamedTuple):
     pad_left: int
     out_h: int
     out_w: int
+    dilation_h: int = 1
+    dilation_w: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -44,6 +49,16 @@ class Window(NamedTuple):
         return self.out_h, self.out_w
 
     @property
+    def dilation(self) -> tuple[int, int]:
+        """Pixels from one weight of a window to the next: 1 where none is left out."""
+        return self.dilation_h, self.dilation_w
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns from a window's first pixel to its last, both counted."""
+        return (self.size_h - 1) * self.dilation_h + 1, (self.size_w - 1) * self.dilation_w + 1
+
+    @property
     def area(self) -> int:
         """Pixels of one window."""
         return self.size_h * self.size_w
@@ -63,20 +78,22 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
     stride, pad = _pair(attrs.stride), _sides(attrs.pad)
     if inside and any(before >= length for before, length in zip((pad[0], pad[2]), size, strict=True)):
         raise LayerError(f"a window of {size} would lie in padding of {pad} alone", "pad by less than the size", "pad")
+    dilation = _pair(getattr(attrs, "dilation", 1))
+    reach = tuple((length - 1) * apart + 1 for length, apart in zip(size, dilation, strict=True))
     out = []
     for axis, name in enumerate(("height", "width")):
         before, after = pad[2 * axis : 2 * axis + 2]
-        room = x.shape[1 + axis] + before + after - size[axis]
+        room = x.shape[1 + axis] + before + after - reach[axis]
         if room < 0:
             raise LayerError(
-                f"a window of {size} (height, width) does not fit the input's {name} of {x.shape[1 + axis]}, which is "
-                f"{room + size[axis]} with its padding",
+                f"a window of {reach} (height, width) does not fit the input's {name} of {x.shape[1 + axis]}, which is "
+                f"{room + reach[axis]} with its padding",
                 "make size smaller, pad more, or take away a layer with a stride before it",
                 "size",
             )
         count = (-(-room // stride[axis]) if attrs.rounding == "ceil" else room // stride[axis]) + 1
         out.append(min(count, -(-(x.shape[1 + axis] + before) // stride[axis])) if inside else count)
-    return Window(*size, *stride, pad[0], pad[2], out[0], out[1])
+    return Window(*size, *stride, pad[0], pad[2], out[0], out[1], *dilation)
 
 
 class Counted(NamedTuple):
@@ -97,12 +114,19 @@ def counted_of(attrs: Any, x: Tensor) -> Counted:
 def onnx_window(window: Window, x: Tensor) -> dict[str, list[int]]:
     """The windows over input x as attributes of ONNX's Conv and pools: what hangs over the edge is padding there."""
     ends = [
-        max(0, (out - 1) * stride + size - length - pad)
-        for out, stride, size, length, pad in zip(
-            window.out, window.stride, window.size, x.shape[1:3], window.pad, strict=True
+        max(0, (out - 1) * stride + reach - length - pad)
+        for out, stride, reach, length, pad in zip(
+            window.out, window.stride, window.reach, x.shape[1:3], window.pad, strict=True
         )
     ]
-    return {"kernel_shape": list(window.size), "strides": list(window.stride), "pads": [*window.pad, *ends]}
+    apart = {"dilations": list(window.dilation)} if window.dilation != (1, 1) else {}
+    return {"kernel_shape": list(window.size), "strides": list(window.stride), "pads": [*window.pad, *ends], **apart}
+
+
+@device
+def taps(start, size, apart, length):
+    """Of places start, start + apart, ... the range [first, stop) of those that lie in [0, length)."""
+    return max(0, -(start // apart)), min(size, -((start - length) // apart))
 
 
 def torch_padding(window: Window, x: Tensor, value: str) -> tuple[str, tuple[int, int] | None]:
@@ -119,8 +143,8 @@ def torch_padding(window: Window, x: Tensor, value: str) -> tuple[str, tuple[int
 def torch_count(window: Window, x: Tensor, ceil: bool = False) -> tuple[int, int]:
     """Windows along each axis as PyTorch counts them, with the padding above and left of the image at all its sides."""
     counts = []
-    for length, size, stride, pad in zip(x.shape[1:3], window.size, window.stride, window.pad, strict=True):
-        room = length + 2 * pad - size
+    for length, reach, stride, pad in zip(x.shape[1:3], window.reach, window.stride, window.pad, strict=True):
+        room = length + 2 * pad - reach
         count = (-(-room // stride) if ceil else room // stride) + 1
         counts.append(count - 1 if ceil and (count - 1) * stride >= length + pad else count)
     return counts[0], counts[1]
@@ -129,6 +153,7 @@ def torch_count(window: Window, x: Tensor, ceil: bool = False) -> tuple[int, int
 def torch_conv(code, channels: int, attrs, window: Window, padding) -> str:
     """nn.Conv2d over these windows."""
     options = {"stride": None if window.stride == (1, 1) else window.stride, "padding": padding}
+    options |= {"dilation": None if window.dilation == (1, 1) else window.dilation}
     options |= {"groups": attrs.groups if (attrs.groups or 1) > 1 else None, "bias": None if attrs.bias else False}
     return code.module("nn.Conv2d", channels, attrs.filters, window.size, **options)
 

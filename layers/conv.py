@@ -7,8 +7,8 @@ from netspec.layers._cpu import conv_direct, conv_gemm, conv_winograd, split_bat
 from netspec.layers._cuda import conv_tiled, conv_wgmma, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
-from netspec.layers._window import Window, onnx_window, torch_conv, torch_padding, window_of
-from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, register
+from netspec.layers._window import Window, onnx_window, taps, torch_conv, torch_padding, window_of
+from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, pair, register
 
 
 @register("conv")
@@ -18,10 +18,14 @@ class Conv(Layer):
     x is (N, H, W, C), y (N, OH, OW, filters), weight (KH, KW, C / groups, filters), bias (filters). Group g computes
     the g-th share of the filters from the g-th share of the channels. OH is (H + padding - KH) / stride + 1, rounded
     down (``floor``) or up (``ceil``, as in cuda-convnet: 224 gives 55 with size 11 and stride 4, the last window
-    hanging over the edge and reading zeros).
+    hanging over the edge and reading zeros). With a ``dilation`` d a kernel reads every d-th pixel, i * d and j * d in
+    place of i and j, and reaches over (KH - 1) * d + 1 rows.
     """
 
-    attrs = WINDOWS
+    attrs = {
+        **WINDOWS,
+        "dilation": pair("Pixels from one weight of a kernel to the next (Yu and Koltun 2016).", default=1, minimum=1),
+    }
     divided = ("filters", "groups")
     mixes_channels = True
     variants = (
@@ -40,6 +44,11 @@ class Conv(Layer):
             "attrs": {"filters": 4, "size": [3, 2], "stride": [2, 1], "pad": [1, 0, 2, 1], "groups": 2},
             "inputs": [(2, 4, 4, 4)],
         },
+        {"attrs": {"filters": 4, "size": [3, 2], "dilation": 2, "pad": 2}, "inputs": [(2, 5, 6, 2)]},
+        {
+            "attrs": {"filters": 4, "size": 2, "stride": 2, "dilation": [3, 2], "groups": 2, "pad": [1, 0, 3, 1]},
+            "inputs": [(2, 7, 6, 4)],
+        },
         {"attrs": {"filters": 2, "size": 3, "stride": 4, "rounding": "ceil", "bias": False}, "inputs": [(1, 5, 5, 3)]},
     )
 
@@ -57,6 +66,11 @@ class Conv(Layer):
         if self.attrs.bias:
             result["bias"] = Param((filters,), initial_bias(self.attrs), axis=0, **fans)
         return result
+
+    def supports(self, t, variant):
+        """Dilated kernels are not those of the fastest variants."""
+        able = self.window(t).dilation == (1, 1) or variant in ("plain", "gemm")
+        return able and super().supports(t, variant)
 
     def tensors(self, inputs):
         """With them the sizes as kernels on tensor cores know them."""
@@ -109,18 +123,20 @@ class Conv(Layer):
     def forward_cpu(start, stop, x, weight, y, groups, window: Window):
         height, width = x.shape[1:3]
         size_h, size_w, depth, filters = weight.shape
-        share = filters // groups
+        share, apart_h, apart_w = filters // groups, window.dilation_h, window.dilation_w
         for n in range(start, stop):
             for oh in range(y.shape[1]):
                 top = oh * window.stride_h - window.pad_top
+                above, below = taps(top, size_h, apart_h, height)
                 for ow in range(y.shape[2]):
                     left = ow * window.stride_w - window.pad_left
+                    before, after = taps(left, size_w, apart_w, width)
                     pixel = y[n, oh, ow]
                     pixel[:] = 0
-                    for i in range(max(0, -top), min(size_h, height - top)):
-                        for j in range(max(0, -left), min(size_w, width - left)):
+                    for i in range(above, below):
+                        for j in range(before, after):
                             for c in range(depth * groups):
-                                value, g = x[n, top + i, left + j, c], c // depth
+                                value, g = x[n, top + i * apart_h, left + j * apart_w, c], c // depth
                                 for f in range(g * share, (g + 1) * share):
                                     pixel[f] += value * weight[i, j, c - g * depth, f]
 
@@ -136,37 +152,42 @@ class Conv(Layer):
     def d_x_cpu(start, stop, weight, dy, d_x, groups, window: Window):
         height, width = d_x.shape[1:3]
         size_h, size_w, depth, filters = weight.shape
-        share = filters // groups
+        share, apart_h, apart_w = filters // groups, window.dilation_h, window.dilation_w
         d_x[start:stop] = 0
         for n in range(start, stop):
             for oh in range(dy.shape[1]):
                 top = oh * window.stride_h - window.pad_top
+                above, below = taps(top, size_h, apart_h, height)
                 for ow in range(dy.shape[2]):
                     left = ow * window.stride_w - window.pad_left
-                    for i in range(max(0, -top), min(size_h, height - top)):
-                        for j in range(max(0, -left), min(size_w, width - left)):
+                    before, after = taps(left, size_w, apart_w, width)
+                    for i in range(above, below):
+                        for j in range(before, after):
                             for c in range(depth * groups):
                                 g = c // depth
                                 total = 0.0
                                 for f in range(g * share, (g + 1) * share):
                                     total += dy[n, oh, ow, f] * weight[i, j, c - g * depth, f]
-                                d_x[n, top + i, left + j, c] += total
+                                d_x[n, top + i * apart_h, left + j * apart_w, c] += total
 
     @backward("cpu", over="partials", axes=0, writes="partials")
     def d_weight_chunk(start, stop, x, dy, partials, chunk_images, groups, window: Window):
         height, width, depth = x.shape[1], x.shape[2], x.shape[3] // groups
         size_h, size_w, share = window.size_h, window.size_w, dy.shape[3] // groups
+        apart_h, apart_w = window.dilation_h, window.dilation_w
         for chunk in range(start, stop):
             total = partials[chunk].reshape(size_h, size_w, depth, dy.shape[3])
             total[:] = 0
             for n in range(chunk * chunk_images, min((chunk + 1) * chunk_images, x.shape[0])):
                 for oh in range(dy.shape[1]):
                     top = oh * window.stride_h - window.pad_top
+                    above, below = taps(top, size_h, apart_h, height)
                     for ow in range(dy.shape[2]):
                         left = ow * window.stride_w - window.pad_left
-                        for i in range(max(0, -top), min(size_h, height - top)):
-                            for j in range(max(0, -left), min(size_w, width - left)):
+                        before, after = taps(left, size_w, apart_w, width)
+                        for i in range(above, below):
+                            for j in range(before, after):
                                 for c in range(depth * groups):
-                                    value, g = x[n, top + i, left + j, c], c // depth
+                                    value, g = x[n, top + i * apart_h, left + j * apart_w, c], c // depth
                                     for f in range(g * share, (g + 1) * share):
                                         total[i, j, c - g * depth, f] += value * dy[n, oh, ow, f]

@@ -30,30 +30,31 @@ def _workspace(layer, t, direction):
 
 
 def _scalars(layer, t):
-    return {"rows": rows_at_once(t), "chunk_images": chunk_images(t.x.shape[0])}
+    dense = layer.window(t).dilation == (1, 1) and t.x.shape[3] == t.weight.shape[2]
+    return {"rows": rows_at_once(t), "chunk_images": chunk_images(t.x.shape[0]), "in_runs": int(dense)}
 
 
 @forward("cpu", over="y", axes=(0, 1), block=rows_at_once, writes="y", host=True, when={"bias": True})
-def forward_gemm(ops, start, stop, x, weight, bias, y, columns, groups, window):
+def forward_gemm(ops, start, stop, x, weight, bias, y, columns, in_runs, groups, window):
     lines = y.reshape(-1, y.shape[3])[start * y.shape[2] : stop * y.shape[2]]
     for g in range(groups):
         matrix, part = columns[: len(lines)], slice(g * bias.size // groups, (g + 1) * bias.size // groups)
-        im2col(x, matrix, start, stop, window) if groups == 1 else im2col_group(x, matrix, g, start, stop, window)
+        im2col(x, matrix, start, stop, window) if in_runs else im2col_group(x, matrix, g, start, stop, window)
         ops.gemm(matrix, weight.reshape(-1, bias.size)[:, part], lines[:, part])
     ops.add_row(lines, bias)
 
 
 @forward("cpu", over="y", axes=(0, 1), block=rows_at_once, writes="y", host=True, when={"bias": False})
-def forward_gemm_unbiased(ops, start, stop, x, weight, y, columns, groups, window):
+def forward_gemm_unbiased(ops, start, stop, x, weight, y, columns, in_runs, groups, window):
     filters, lines = y.shape[3], y.reshape(-1, y.shape[3])[start * y.shape[2] : stop * y.shape[2]]
     for g in range(groups):
         matrix, part = columns[: len(lines)], slice(g * filters // groups, (g + 1) * filters // groups)
-        im2col(x, matrix, start, stop, window) if groups == 1 else im2col_group(x, matrix, g, start, stop, window)
+        im2col(x, matrix, start, stop, window) if in_runs else im2col_group(x, matrix, g, start, stop, window)
         ops.gemm(matrix, weight.reshape(-1, filters)[:, part], lines[:, part])
 
 
 @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x", host=True)
-def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, groups, window):
+def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, in_runs, groups, window):
     filters, lines = dy.shape[3], dy.reshape(-1, dy.shape[3])
     d_x[start:stop] = 0
     for first in range(start * dy.shape[1], stop * dy.shape[1], rows):
@@ -62,14 +63,16 @@ def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, groups, window):
         for g in range(groups):
             part = slice(g * filters // groups, (g + 1) * filters // groups)
             ops.gemm(lines[pixels, part], weight.reshape(-1, filters)[:, part], matrix, trans_b=True)
-            if groups == 1:
+            if in_runs:
                 col2im(d_x, matrix, first, last, window)
             else:
                 col2im_group(d_x, matrix, g, first, last, window)
 
 
 @backward("cpu", over="partials", axes=0, writes="partials", host=True)
-def d_weight_chunk_gemm(ops, start, stop, x, dy, partials, columns, product, rows, chunk_images, groups, window):
+def d_weight_chunk_gemm(
+    ops, start, stop, x, dy, partials, columns, product, rows, chunk_images, in_runs, groups, window
+):
     filters, lines, total = dy.shape[3], dy.reshape(-1, dy.shape[3]), partials[start].reshape(-1, dy.shape[3])
     begin, end = start * chunk_images * dy.shape[1], min(stop * chunk_images, len(x)) * dy.shape[1]
     for first in range(begin, end, rows):
@@ -77,7 +80,7 @@ def d_weight_chunk_gemm(ops, start, stop, x, dy, partials, columns, product, row
         pixels, matrix = slice(first * dy.shape[2], last * dy.shape[2]), columns[: (last - first) * dy.shape[2]]
         for g in range(groups):
             part = slice(g * filters // groups, (g + 1) * filters // groups)
-            im2col(x, matrix, first, last, window) if groups == 1 else im2col_group(x, matrix, g, first, last, window)
+            im2col(x, matrix, first, last, window) if in_runs else im2col_group(x, matrix, g, first, last, window)
             ops.gemm(matrix, lines[pixels, part], total[:, part] if first == begin else product, trans_a=True)
             if first > begin:
                 total[:, part] += product

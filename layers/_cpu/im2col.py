@@ -4,7 +4,7 @@ Rows of output pixels are numbered through the batch: row r is output row ``r % 
 holds one patch a row, in the order of the weights: (KH, KW, channels of one group).
 """
 
-from netspec.layers._window import Window
+from netspec.layers._window import Window, taps
 from netspec.plugin import device
 
 COLUMNS = 1 << 19
@@ -75,7 +75,7 @@ def col2im(d_x, columns, start, stop, window: Window):
 
 @device
 def im2col_group(x, columns, group, start, stop, window: Window):
-    """As ``im2col``, for the channels of one group, as many as the columns have room for."""
+    """As ``im2col``, for the channels of one group, as many as the columns have room for, and any dilation."""
     depth = columns.shape[1] // (window.size_h * window.size_w)
     for row in range(start, stop):
         image, top = top_of(row, window)
@@ -84,21 +84,25 @@ def im2col_group(x, columns, group, start, stop, window: Window):
             patch = columns[(row - start) * window.out_w + ow].reshape(window.size_h, window.size_w, depth)
             for i in range(window.size_h):
                 for j in range(window.size_w):
-                    inside = 0 <= top + i < x.shape[1] and 0 <= left + j < x.shape[2]
+                    ih, iw = top + i * window.dilation_h, left + j * window.dilation_w
+                    inside = 0 <= ih < x.shape[1] and 0 <= iw < x.shape[2]
                     for c in range(depth):
-                        patch[i, j, c] = x[image, top + i, left + j, group * depth + c] if inside else 0.0
+                        patch[i, j, c] = x[image, ih, iw, group * depth + c] if inside else 0.0
 
 
 @device
 def col2im_group(d_x, columns, group, start, stop, window: Window):
-    """As ``col2im``, for the channels of one group."""
+    """As ``col2im``, for the channels of one group, and any dilation."""
     depth = columns.shape[1] // (window.size_h * window.size_w)
     for row in range(start, stop):
         image, top = top_of(row, window)
         for ow in range(window.out_w):
             left = ow * window.stride_w - window.pad_left
             patch = columns[(row - start) * window.out_w + ow].reshape(window.size_h, window.size_w, depth)
-            for i in range(max(0, -top), min(window.size_h, d_x.shape[1] - top)):
-                for j in range(max(0, -left), min(window.size_w, d_x.shape[2] - left)):
+            above, below = taps(top, window.size_h, window.dilation_h, d_x.shape[1])
+            before, after = taps(left, window.size_w, window.dilation_w, d_x.shape[2])
+            for i in range(above, below):
+                for j in range(before, after):
+                    ih, iw = top + i * window.dilation_h, left + j * window.dilation_w
                     for c in range(depth):
-                        d_x[image, top + i, left + j, group * depth + c] += patch[i, j, c]
+                        d_x[image, ih, iw, group * depth + c] += patch[i, j, c]

@@ -61,7 +61,8 @@ def convolve(x, weight, y, sums, groups, window):
     for stage in range(0, size_h * size_w * depth, BLOCK_K):
         i, j, c = unravel(stage + first, size_w, depth)
         for k in range(first, first + LOADS_PER_THREAD):
-            a[row, k] = pixel_or_zero(x, n, top + i, left + j, group * depth + c) if i < size_h else 0.0
+            ih, iw = top + i * window.dilation_h, left + j * window.dilation_w
+            a[row, k] = pixel_or_zero(x, n, ih, iw, group * depth + c) if i < size_h else 0.0
             i, j, c = advance(i, j, c, 1, size_w, depth)
         i, j, c = unravel(stage + thread // BLOCK, size_w, depth)
         for k in range(thread // BLOCK, BLOCK_K, 2):
@@ -114,7 +115,8 @@ def d_x_cuda(weight, dy, d_x, groups, window: Window):
         i, j, f = unravel(stage + first, size_w, share)
         for k in range(first, first + LOADS_PER_THREAD):
             inside = i < size_h
-            a[row, k] = gradient_or_zero(dy, n, h - i, w - j, window, group * share + f) if inside else 0.0
+            oh, ow = h - i * window.dilation_h, w - j * window.dilation_w
+            a[row, k] = gradient_or_zero(dy, n, oh, ow, window, group * share + f) if inside else 0.0
             b[k, row] = weight[i, j, c, group * share + f] if inside and c < depth else 0.0
             i, j, f = advance(i, j, f, 1, size_w, share)
         cuda.syncthreads()
@@ -142,7 +144,8 @@ def d_weight_chunk_cuda(x, dy, partials, chunk_images, groups, window: Window):
     for stage in range(chunk * chunk_images * image, last * image, BLOCK_K):
         n, oh, ow = unravel(stage + thread // BLOCK, dy.shape[1], dy.shape[2])
         for k in range(thread // BLOCK, BLOCK_K, 2):
-            ih, iw = oh * window.stride_h - window.pad_top + i, ow * window.stride_w - window.pad_left + j
+            ih = oh * window.stride_h - window.pad_top + i * window.dilation_h
+            iw = ow * window.stride_w - window.pad_left + j * window.dilation_w
             inside = n < last
             a[lane, k] = pixel_or_zero(x, n, ih, iw, group * depth + c) if inside and i < window.size_h else 0.0
             b[k, lane] = dy[n, oh, ow, group * share + f] if inside and f < share else 0.0
