@@ -83,7 +83,7 @@ def _netspec(system: str, what: str, batch: int, threads: int) -> Any:
     }
     if what == "inference":
         return lambda: session.predict(arrays, batch)
-    rates = Rates(1e-6, 0.9, 5e-4)
+    rates = Rates(1e-6, (0.9, 5e-4))
     return lambda: session.train(arrays, 0, batch, rates)
 
 

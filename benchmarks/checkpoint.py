@@ -30,7 +30,7 @@ from netspec.runners.training.saver import Saver
 from netspec.spec import canonical, load
 from netspec.spec.types import Spec
 
-RATES = Rates(1e-6, 0.9, 5e-4)
+RATES = Rates(1e-6, (0.9, 5e-4))
 
 
 def record(spec: Spec, iteration: int) -> Record:

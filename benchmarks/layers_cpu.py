@@ -168,7 +168,7 @@ def main() -> None:
             "image": random.integers(0, 256, (arguments.batch, 224, 224, 3), dtype=np.uint8),
             "label": random.integers(0, 1000, arguments.batch).astype(np.int32),
         }
-        session.train(arrays, 0, arguments.batch, Rates(1e-6, 0.9, 5e-4))
+        session.train(arrays, 0, arguments.batch, Rates(1e-6, (0.9, 5e-4)))
         found_rates, rows = measure(session, arguments.rounds)
     date = time.strftime("%Y-%m-%d")
     result = {"date": date, "machine": machine(), "batch": arguments.batch, "rates": found_rates, "rows": rows}

@@ -25,7 +25,7 @@ from netspec.device.cpu.device import CpuDevice
 from netspec.runners.execution.session import Rates, Session
 from netspec.spec import load
 
-RATES = Rates(1e-6, 0.9, 5e-4)
+RATES = Rates(1e-6, (0.9, 5e-4))
 
 
 def open_session(team: int, batch: int, arrays: dict[str, Any]) -> Session:

@@ -60,7 +60,7 @@ def some(source: Path, folder: Path, images: int) -> Path:
 
 def untrained(spec: str, images: Path, out: Path, batch: int, devices: str | None) -> Path:
     """A run that has seen one batch and learned nothing from it."""
-    sets = [f"data.resize={SIZE}", "train.sgd.learning_rate=0", "train.schedule={type: constant}"]
+    sets = [f"data.resize={SIZE}", "train.solver.learning_rate=0", "train.schedule={type: constant}"]
     result = netspec.run(
         spec, data=images, out=out, devices=devices, iterations=1, batch=min(batch, 16), overrides=sets
     )

@@ -69,7 +69,7 @@ def run(
 
     ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
     ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
-    place of ``train.init_from``. ``overrides`` are texts such as ``train.sgd.learning_rate=0.02``. ``checkpoint_every``
+    place of ``train.init_from``. ``overrides`` are texts such as ``train.solver.momentum=0.8``. ``checkpoint_every``
     is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
     is for at most 200,000 spans. ``tags`` are added to those of a resumed run, ``note`` replaces its note; ``netspec
     runs`` shows them. ``listener`` hears the events in order, on a thread of its own: each before training goes on,

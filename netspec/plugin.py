@@ -65,7 +65,8 @@ A kernel writes only what ``writes`` names, never allocates, prints or synchroni
 compute dtype. Helpers that kernels call are plain functions marked ``@device``; names that need numba at import live
 in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "name")``.
 
-An **augmentation** is a class of its own kind, registered in the same way: see netspec.contract.augmentation.
+An **augmentation** is a class of its own kind, registered in the same way: see netspec.contract.augmentation. So is a
+**solver**, by whose scalar function parameters are trained: see netspec.contract.solver.
 """
 
 from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, number, padding, pair
@@ -85,6 +86,7 @@ from netspec.contract.kernel import (
     store_relaxed,
 )
 from netspec.contract.layer import Layer, Tensors
+from netspec.contract.solver import Solver, learning_rate, weight_decay
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.contract.variant import Variant
 from netspec.errors import LayerError
@@ -126,6 +128,7 @@ __all__ = [
     "LayerError",
     "Lazy",
     "Param",
+    "Solver",
     "State",
     "Tensor",
     "Tensors",
@@ -155,6 +158,7 @@ __all__ = [
     "intrinsic",
     "ldmatrix",
     "ldmatrix_trans",
+    "learning_rate",
     "load4",
     "mma_bf16",
     "mma_tf32",
@@ -174,4 +178,5 @@ __all__ = [
     "to_tf32",
     "uniform",
     "uniforms",
+    "weight_decay",
 ]

@@ -131,7 +131,8 @@ def _train(spec: Spec, session: Session, images: Pipeline, seconds: float) -> li
         return bool(until) and len(told) >= _WARM_UP + _LEAST and time.monotonic() >= until[0]
 
     hooks = Hooks(emit, lambda state, wait: None, lambda: None, stop, None)
-    train = replace(spec.train, sgd=replace(spec.train.sgd, learning_rate=_STILL), iterations=None, epochs=10**6)
+    solver = {**spec.train.solver, "learning_rate": _STILL}
+    train = replace(spec.train, solver=solver, iterations=None, epochs=10**6)
     TrainingLoop(replace(spec, train=train), session, make_schedule(spec.train.schedule), images, None, hooks).run()
     return told
 

@@ -33,6 +33,7 @@ def _named_in(spec: Spec) -> Iterator[str]:
             if schema.get("x-netspec") == "initialiser" and layer.attrs.get(name):
                 yield f"initialisers.{layer.attrs[name]['type']}"
     yield from (f"augmentations.{name}" for name in used(spec.data))
+    yield f"solvers.{spec.train.solver['type']}"
     yield f"schedules.{spec.train.schedule['type']}"
     yield f"sources.{spec.data.source['type']}"
 

@@ -24,8 +24,8 @@ from netspec.runners.tune import tune
 from netspec.spec import load
 from netspec.spec.types import Spec
 
-RATES = Rates(1e-6, 0.9, 5e-4)
-LEARNING = Rates(0.01, 0.9, 5e-4)
+RATES = Rates(1e-6, (0.9, 5e-4))
+LEARNING = Rates(0.01, (0.9, 5e-4))
 PRECISIONS = ("float32", "tf32", "bf16")
 WATCHDOG_S = 30.0
 """No iteration here takes a second: one that takes this long hangs, and says in which step."""

@@ -1,17 +1,17 @@
 """The contract suite: named checks that every registered layer type gets for its declarations and kernels.
 
-That of augmentations, which have no kernels, is in augmentations.py.
+Those of augmentations and of solvers are in files of their own.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from netspec.check import augmentations
+from netspec.check import augmentations, solvers
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
@@ -20,6 +20,7 @@ from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
 from netspec.check.propagation import check_cuda_non_finite, check_non_finite
 from netspec.check.shards import check_shards
+from netspec.check.solvers import SolverSubject
 from netspec.check.subject import Subject
 from netspec.check.writes import (
     check_all_outputs,
@@ -33,7 +34,7 @@ from netspec.check.writes import (
 from netspec.contract.kernel import Backend
 from netspec.errors import NetspecError
 from netspec.machine.tasks import counted
-from netspec.registry import augmentation_types, described, layer_types, registered
+from netspec.registry import described, layer_types, registered
 
 Check = Callable[[Any], None]
 CHECKS: tuple[Check, ...] = (
@@ -62,6 +63,12 @@ CHECKS: tuple[Check, ...] = (
 """All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
 
 
+_SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
+    "augmentations": (AugmentationSubject, augmentations.CHECKS),
+    "solvers": (SolverSubject, solvers.CHECKS),
+}
+"""What is checked of kinds other than layers, and how."""
+
 BASIC: tuple[Check, ...] = (check_shapes, check_all_outputs)
 """What the checks after it build on: when one of these fails they would only say the same in other words."""
 
@@ -77,20 +84,21 @@ class Result:
 
 
 def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterator[Result]:
-    """Run the checks one by one on a registered layer type, or on an augmentation: ``augmentations.mirror``.
+    """Run the checks one by one on a registered layer type, an augmentation (``augmentations.mirror``), a solver.
 
     Raises NetspecError when there is nothing of that name, or no suite for things of its kind.
     """
     kind, _, plain = name.partition(".")
-    if kind == "augmentations" and plain in augmentation_types():
-        subject: Any = AugmentationSubject(plain, augmentation_types()[plain])
-        yield from (outcome(check, subject) for check in augmentations.CHECKS)
+    if kind in _SUITES and name in registered():
+        make, checks = _SUITES[kind]
+        other: Any = make(plain, registered()[name])
+        yield from (outcome(check, other) for check in checks)
         return
     if name not in layer_types():
         if name in registered():
             raise NetspecError(f"{described(name)}: there is no contract suite for things of its kind")
-        known = ", ".join(sorted((*layer_types(), *(f"augmentations.{one}" for one in augmentation_types()))))
-        raise NetspecError(f"there is no layer type '{name}'; known are {known}")
+        others = [key for key in registered() if key.partition(".")[0] in _SUITES]
+        raise NetspecError(f"there is no layer type '{name}'; known are {', '.join(sorted((*layer_types(), *others)))}")
     subject = Subject(name, tuple(backends))
     missing: str | None = None
     told: dict[str, str] = {}
@@ -126,7 +134,8 @@ def outcome(check: Check, subject: Any, missing: str | None = None) -> Result:
 
 
 def _noun(subject: Any) -> str:
-    return "the augmentation" if isinstance(subject, AugmentationSubject) else "the layer"
+    kinds = {AugmentationSubject: "the augmentation", SolverSubject: "the solver"}
+    return kinds.get(type(subject), "the layer")
 
 
 def _place(error: Exception, subject: Any) -> str:

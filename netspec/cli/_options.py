@@ -31,7 +31,7 @@ overrides = click.option(
     "overrides",
     metavar="PATH=VALUE",
     multiple=True,
-    help="Change a value of the spec, such as train.sgd.learning_rate=0.02 or layers.conv1.filters=64.",
+    help="Change a value of the spec, such as train.solver.learning_rate=0.02 or layers.conv1.filters=64.",
 )
 """Repeatable."""
 
@@ -50,9 +50,9 @@ SHORT = {
     "iterations": "train.iterations",
     "batch": "train.batch",
     "seed": "train.seed",
-    "lr": "train.sgd.learning_rate",
-    "momentum": "train.sgd.momentum",
-    "weight_decay": "train.sgd.weight_decay",
+    "lr": "train.solver.learning_rate",
+    "momentum": "train.solver.momentum",
+    "weight_decay": "train.solver.weight_decay",
 }
 """Options that stand for a path of ``--set``, by the name of their parameter; see netspec.cli._specs.changes."""
 

@@ -53,9 +53,12 @@ def _sections(words: Sequence[str]) -> Mapping[str, Any]:
 
 def _train() -> Mapping[str, Any]:
     from netspec.schedules import schedule_types
-    from netspec.spec.train_section import PARTS, TRAIN
+    from netspec.solvers import solver_types
+    from netspec.spec.train_section import PARTS, SHORT, TRAIN
 
-    parts = {key: (lambda attrs=attrs: attrs) for key, attrs in PARTS.items()}
+    parts: dict[str, Any] = {key: (lambda attrs=attrs: attrs) for key, attrs in PARTS.items()}
+    solvers = solver_types()
+    parts |= {"solver": lambda: _typed(solvers), SHORT: lambda: solvers[SHORT].attrs}
     return {**TRAIN, **parts, "schedule": lambda: _typed(schedule_types())}
 
 

@@ -75,7 +75,8 @@ def changes(
     ways = [*((f"--set {text}", text) for text in overrides), *((spelt[name], text) for name, text in short.items())]
     for option, path in [*((spelt[name], SHORT[name]) for name in short), *others]:
         for other, text in ways:
-            if other != option and assigns(text, path):
+            spellings = {path, path.replace("train.solver.", "train.sgd.")}
+            if other != option and any(assigns(text, one) for one in spellings):
                 raise click.UsageError(f"{option} and {other} both give {path}: leave one of them out")
     return (*overrides, *short.values())
 

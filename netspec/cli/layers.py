@@ -36,7 +36,7 @@ def command(context: click.Context, plugins: tuple[str, ...], as_json: bool) -> 
 
 
 def _list(as_json: bool) -> None:
-    from netspec.registry import augmentation_types, layer_types
+    from netspec.registry import layer_types, registered
     from netspec.report.layer_page import backends, summary
 
     types = dict(sorted(layer_types().items()))
@@ -47,5 +47,7 @@ def _list(as_json: bool) -> None:
 
     rows = [(name, ", ".join(backends(cls)), summary(cls)) for name, cls in types.items()]
     show(table(["type", "kernels for", "what it is"], rows, fold=["what it is"]))
-    click.echo(f"augmentations: {', '.join(sorted(augmentation_types()))}")
+    others = [key.partition(".")[::2] for key in sorted(registered()) if "." in key]
+    for kind in dict.fromkeys(kind for kind, _ in others):
+        click.echo(f"{kind}: {', '.join(name for one, name in others if one == kind)}")
     click.echo("netspec layers show TYPE tells more")

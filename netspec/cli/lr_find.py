@@ -82,7 +82,7 @@ def command(
         check_installed()
     if given["init_from"] is not None:
         given["init_from"] = newest_run(given["init_from"], trained=True)
-    sets = changes(given["overrides"], given, [("lr-find", "train.sgd.learning_rate")])
+    sets = changes(given["overrides"], given, [("lr-find", "train.solver.learning_rate")])
     rest = {name: value for name, value in given.items() if name not in (*options.SHORT, "overrides")}
     from netspec.api import lr_find
     from netspec.report.progress import progress

@@ -139,7 +139,8 @@ def _differs(run: RunSummary, with_seed: bool) -> list[str]:
 
 def _short(path: str) -> str:
     """A path without the section that it is in."""
-    for section in ("train.sgd.", "train.", "layers.", "data."):
+    path = path.removesuffix(".type")  # train.solver.type is what the solver is
+    for section in ("train.solver.", "train.sgd.", "train.", "layers.", "data."):
         path = path.removeprefix(section)
     return printable(path)
 

@@ -37,7 +37,7 @@ def command(
     Examples:
       netspec show alexnet > mine.yaml
       netspec show alexnet --resolved
-      netspec show mine.yaml --set train.sgd.momentum=0.8 --json
+      netspec show mine.yaml --set train.solver.momentum=0.8 --json
       netspec show runs/alexnet/2026-01-31_12-00-00 --resolved
     """
     if not (overrides or batch or plugins or as_json) and (text := _written(spec, resolved)) is not None:

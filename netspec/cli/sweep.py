@@ -46,7 +46,7 @@ def _vary(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) ->
         path, equals, value = text.partition("=")
         node = parse(value, "--vary", []) if equals else None
         if not isinstance(node, List) or not node.items or not path.strip():
-            raise click.BadParameter(f"'{text}' is not PATH=[V, V], as in train.sgd.learning_rate=[0.01, 0.02]")
+            raise click.BadParameter(f"'{text}' is not PATH=[V, V], as in train.solver.learning_rate=[0.01, 0.02]")
         found[path.strip()] = plain(node)
     return found
 
@@ -89,7 +89,7 @@ def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, overrides: tupl
     Examples:
       netspec sweep quickstart --seeds 0..2 --epochs 1
       netspec sweep alexnet alexnet-no-lrn alexnet-plain-pooling alexnet-no-dropout --data imagenet/ --seeds 0..4
-      netspec sweep figure1-relu --data cifar10/ --vary 'train.sgd.learning_rate=[0.001, 0.002]' --csv
+      netspec sweep figure1-relu --data cifar10/ --vary 'train.solver.learning_rate=[0.001, 0.002]' --csv
     """
     for spec in specs:
         find(spec)

@@ -116,8 +116,10 @@ _TRIPS: Mapping[str, tuple[float, ...]] = {
     "ops.prepare:tint_cuda": (1,),
 }
 """Rounds of the loops that stand in the machine code, outer ones first, for the shapes above."""
-_UPDATED = {"ops.update:update_cuda": ("param", "momentum"), "ops.average:average_cuda": ("average",)}
-"""Arguments that a kernel reads as well as writes."""
+_UPDATED = ("update_cuda", "clipped_cuda", "average_cuda")
+"""Kernels that read what they write, but for a flag."""
+_FLAG = 4
+"""Its bytes."""
 _PARTS = {
     "concat:forward_vector_cuda": Argument("y"),
     "concat:backward_vector_cuda": Argument("y", "gradient"),
@@ -158,12 +160,16 @@ def _of_operations() -> Iterator[Case]:
     """The largest step of each operation in AlexNet."""
     from netspec.planning import build
     from netspec.program.steps import Lowering
+    from netspec.solvers import solver_types
     from netspec.spec import load
 
     plans = [build(load("alexnet", ["train.ema={}"]), phase, 128) for phase in PHASES]
+    for name in solver_types():
+        sets = [f"train.solver={name}", "train.clip_norm=1.0"]
+        plans += [build(load("alexnet", sets[:count]), "train", 128) for count in (1, 2)]
     found: dict[str, Case] = {}
     for plan, step in ((one, step) for one in plans for step in one.steps):
-        if step.op not in ("prepare", "finite", "update", "average", "sum"):
+        if step.op not in ("prepare", "finite", "squares", "update", "average", "sum"):
             continue
         lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
         for item in lowering.lower(step).passes:
@@ -180,16 +186,14 @@ def _of_operations() -> Iterator[Case]:
 
 
 def _case(item: Pass, arrays: Mapping[Argument, int], shape: tuple[int, ...]) -> Case:
-    again = _UPDATED.get(item.kernel, ())
-    names = {name: target for name, target in item.args if target is not None}
-    twice = {names[name] for name in again}
-    read = sum(size for target, size in arrays.items() if target not in item.writes or target in twice)
+    again = item.kernel.partition(":")[2] in _UPDATED
+    read = sum(size for target, size in arrays.items() if target not in item.writes or (again and size > _FLAG))
     written = sum(size for target, size in arrays.items() if target in item.writes)
     return Case(item.kernel, shape, read, written, prod(item.grid), prod(item.threads), _TRIPS.get(item.kernel, ()))
 
 
 def _size(dtype: str) -> int:
-    return {"uint8": 1, "int64": 8}.get(dtype, 4)
+    return {"uint8": 1, "int64": 8, "float64": 8}.get(dtype, 4)
 
 
 def examine(case: Case, card: Card) -> Row:

@@ -22,6 +22,7 @@ from netspec.ops import operations
 from netspec.planning.plan import Pass, Plan
 from netspec.program.passes import arrays_of
 from netspec.registry import layer_types
+from netspec.solvers import solver_types
 
 _OTHERS: Mapping[str, tuple[str, ...]] = {
     "primitive:gemm": ("float32[2C]", "float32[2C]", "float32[2C]", "int64", "boolean", "boolean"),
@@ -75,7 +76,11 @@ def cuda_signatures() -> Iterator[Signature]:
 def uncovered() -> list[str]:
     """CUDA kernels of layers and operations that are not among the signatures: no example runs them."""
     covered = {one.kernel for one in cuda_signatures()}
-    owners = {**layer_types(), **{f"ops.{name}": chosen for name, chosen in operations().items()}}
+    owners = {
+        **layer_types(),
+        **{f"ops.{name}": chosen for name, chosen in operations().items()},
+        **{f"solvers.{name}": chosen for name, chosen in solver_types().items()},
+    }
     marked = [
         f"{name}:{kernel.function.__name__}"
         for name, owner in owners.items()
@@ -133,6 +138,9 @@ def _of_operations() -> Iterator[Signature]:
 
     for phase in PHASES:
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2))
+    for name in solver_types():
+        for clip in ("null", "1.0"):
+            yield from _of_plan(build(load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"]), "train", 2))
 
 
 def _of_plan(plan: Plan) -> Iterator[Signature]:

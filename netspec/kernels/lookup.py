@@ -8,12 +8,17 @@ from netspec.registry import layer_types
 
 
 def find_kernel(name: str) -> Kernel:
-    """The marked function of a layer type, or of a built-in operation (``ops.update:update_cpu``)."""
+    """The marked function of a name: ``relu:forward_cpu``, ``ops.sum:add_cpu``, ``solvers.sgd:update_cpu``."""
     owner, _, function = name.partition(":")
-    if owner.startswith("ops."):
+    kind, _, plain = owner.partition(".")
+    if kind == "ops":
         from netspec.ops import operation
 
-        kernels = operation(owner.removeprefix("ops.")).kernels
+        kernels = operation(plain).kernels
+    elif kind == "solvers":
+        from netspec.solvers import solver_types
+
+        kernels = solver_types()[plain].kernels
     else:
         kernels = layer_types()[owner].kernels
     for kernel in kernels:

@@ -1,4 +1,4 @@
-"""Operations that belong to no layer: preparing images, summing gradients, checking and updating. One file each."""
+"""Operations that belong to no layer: preparing images, summing and checking gradients, norms. One file each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from netspec.ops.base import Operation
 
-_NAMES = ("prepare", "sum", "finite", "agree", "update", "average", "commit")
+_NAMES = ("prepare", "sum", "finite", "squares", "total", "clip", "agree", "average", "commit")
 
 
 def operation(name: str) -> type[Operation]:

@@ -5,7 +5,7 @@ from netspec.ops.base import Operation
 
 
 class Agree(Operation):
-    """verdict[0] = the minimum of flags; overflow = 0, which updates raise, see netspec.ops.update."""
+    """verdict[0] = the minimum of flags; overflow = 0, which updates raise, see netspec.contract.solver."""
 
     @staticmethod
     def bindings(args):

@@ -1,8 +1,8 @@
 """Exponential moving averages of parameters (Polyak and Juditsky 1992; the form of torch.optim.swa_utils)."""
 
 from netspec.contract.kernel import cuda, device, forward, load4, store4
+from netspec.contract.solver_kernels import agreed
 from netspec.ops.base import Operation
-from netspec.ops.update import agreed
 
 
 @device

@@ -1,8 +1,8 @@
 """A layer's state takes its next value at the end of an iteration that all devices found finite."""
 
 from netspec.contract.kernel import cuda, forward, load4, store4
+from netspec.contract.solver_kernels import agreed
 from netspec.ops.base import Operation
-from netspec.ops.update import agreed
 
 
 class Commit(Operation):

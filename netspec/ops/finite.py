@@ -1,20 +1,14 @@
 """Whether every element of a gradient, or of a cost layer's report, is a finite number."""
 
 from netspec.contract.kernel import Lazy, cuda, device, forward, load4, store_relaxed
+from netspec.contract.solver_kernels import is_finite
 from netspec.ops.base import Operation
 
 np = Lazy("numpy")
 
 _EXPONENT = 0x7F800000
 """Bits of a float32's exponent: all are set in infinities and NaN alone."""
-_LARGEST = 3.4028234663852886e38
 _THREADS = 128
-
-
-@device
-def is_finite(value):
-    """Whether a number is finite."""
-    return abs(value) <= _LARGEST
 
 
 @device

@@ -19,7 +19,7 @@ Role = Literal[
     "gradient",  # of activations
     "parameter",
     "parameter gradient",
-    "momentum",
+    "solver state",  # what the solver keeps beside a parameter: momentum
     "average",  # of a parameter over the updates so far
     "state",
     "next state",
@@ -27,11 +27,12 @@ Role = Literal[
     "flag",  # whether one gradient is finite
     "verdict",  # whether all gradients of a device are
     "overflow",  # whether an update gave numbers that are not finite
+    "norm",  # sums of squares, and the factor that clips gradients
     "report",  # sums that cost layers hand to the runner
     "workspace",
     "derived",  # what a Program makes of stored tensors once, until they change
 ]
-STORED: tuple[Role, ...] = ("constant", "parameter", "momentum", "average", "state")
+STORED: tuple[Role, ...] = ("constant", "parameter", "solver state", "average", "state")
 """Roles whose buffers live in the Store and outlast an iteration."""
 
 Op = Literal[
@@ -43,7 +44,11 @@ Op = Literal[
     "copy",
     "sum",
     "finite",
+    "squares",
+    "total",
+    "clip",
     "agree",
+    "scale",
     "update",
     "average",
     "commit",

@@ -1,7 +1,8 @@
 """Which parameters are trained, and the solver's numbers that an iteration is given for them.
 
-They lie in one buffer a device: a row of learning rate, momentum and weight decay for the network; such a row for each
-parameter whose rate the schedule may set apart; last, where parameters are averaged, the share that averages take on.
+They lie in one buffer a device: a row of the learning rate and the solver's other numbers (of SGD momentum and weight
+decay) for the network; such a row for each parameter whose rate the schedule may set apart; last, where parameters are
+averaged, the share that averages take on.
 """
 
 from __future__ import annotations
@@ -14,22 +15,21 @@ from netspec.planning.network import Network
 from netspec.planning.plan import Region
 from netspec.planning.shards import Shard
 from netspec.schedules import Factors, make_schedule
+from netspec.solvers import solver_types
 from netspec.spec.patterns import last_match, matches
 from netspec.spec.types import TrainSpec
-
-_ROW = 3
 
 
 class Rates(NamedTuple):
     """The solver's numbers for one iteration.
 
-    ``factors`` are the schedule's for single parameters. ``average`` is the share of its distance to the parameter that
-    an average goes: 1 - decay.
+    ``numbers`` are those beside the learning rate, see ``Solver.numeric``: of SGD momentum and weight decay.
+    ``factors`` are the schedule's for single parameters. ``average`` is the share of its distance to the parameter
+    that an average goes: 1 - decay.
     """
 
     learning_rate: float
-    momentum: float
-    weight_decay: float
+    numbers: tuple[float, ...]
     factors: Factors = ()
     average: float = 0.0
 
@@ -45,26 +45,28 @@ def trainable(train: TrainSpec, shard: Shard, name: str) -> bool:
 class RateTable:
     """The layout of the buffer."""
 
-    def __init__(self, rated: Sequence[TensorKey], averaged: bool) -> None:
-        self.rated, self.averaged = tuple(rated), averaged
-        self.size = _ROW * (1 + len(self.rated)) + averaged
+    def __init__(self, rated: Sequence[TensorKey], averaged: bool, numbers: int) -> None:
+        self.rated, self.averaged, self.width = tuple(rated), averaged, 1 + numbers
+        self.size = self.width * (1 + len(self.rated)) + averaged
 
     def row(self, key: TensorKey, device: str) -> Region:
         """The row that holds for a parameter."""
-        start = _ROW * (1 + self.rated.index(key)) if key in self.rated else 0
-        return Region(of_device("rates", "scalar", device), 0, start, start + _ROW)
+        start = self.width * (1 + self.rated.index(key)) if key in self.rated else 0
+        return Region(of_device("rates", "scalar", device), 0, start, start + self.width)
 
     def share(self, device: str) -> Region:
         """What averages take on."""
         return Region(of_device("rates", "scalar", device), 0, self.size - 1, self.size)
 
     def values(self, rates: Rates) -> list[float]:
-        """What the buffer holds in an iteration."""
-        found: list[float] = [rates.learning_rate, rates.momentum, rates.weight_decay]
+        """What the buffer holds in an iteration. Raises ValueError for another count of numbers."""
+        if 1 + len(rates.numbers) != self.width:
+            raise ValueError(f"the solver has {self.width - 1} numbers beside the learning rate, not {rates.numbers}")
+        found: list[float] = [rates.learning_rate, *rates.numbers]
         for key in self.rated:
             factor = last_match(rates.factors, key.layer or "", key.tensor)
             rate = rates.learning_rate * (1.0 if factor is None else factor)
-            found += [rate, rates.momentum, rates.weight_decay]
+            found += [rate, *rates.numbers]
         return found + [rates.average] * self.averaged
 
 
@@ -79,4 +81,9 @@ def rate_table(network: Network) -> RateTable:
         for name in shard.t.names("parameter")
         if shard.spec.share is None and any(matches(pattern, shard.spec.name, name) for pattern in patterns)
     }
-    return RateTable(tuple(rated), train.ema is not None)
+    return rate_layout(train, tuple(rated))
+
+
+def rate_layout(train: TrainSpec, rated: Sequence[TensorKey]) -> RateTable:
+    """The layout for a network whose ``rated`` parameters are known."""
+    return RateTable(rated, train.ema is not None, len(solver_types()[train.solver["type"]].numeric))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
+from netspec.contract.solver import SCALES
+from netspec.contract.tensor import Shape
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Builder, averages
 from netspec.planning.identities import BufferKey, StepKey, of_device
-from netspec.planning.plan import Buffer, Region
+from netspec.planning.norms import Norms
+from netspec.planning.plan import Buffer, Logical, Region
 from netspec.planning.shards import Shard
+from netspec.solvers import solver_types
 
 
 class Update:
-    """Appends the finite checks, the exchange of their flags and one update a parameter.
+    """Appends the finite checks, the exchange of their flags, norms where they are asked for, one update a parameter.
 
     Each device has all devices' verdicts, 1 for a finite iteration, and a flag for each of its updates, 1 where that
     gave numbers that are not finite.
@@ -23,12 +28,15 @@ class Update:
         self.builder, self.backward = builder, backward
         self.shards = [shard for shards in builder.network.shards for shard in shards]
         self.devices = builder.network.spec.devices
+        self.name = builder.network.spec.train.solver["type"]
+        self.solver = solver_types()[self.name]
         self.places: dict[BufferKey, int] = {}
         """A parameter's place among the gradients that its device checks."""
 
     def run(self) -> None:
         """All steps from the last gradient to the end of the iteration."""
         gradients = self._gradients()
+        self.norms = Norms(self.builder, gradients.values(), self.solver.norms)
         checks: dict[str, list[Region]] = {device: [] for device in self.devices}
         for key, region in gradients.items():
             self.places[key] = len(checks[key.device])
@@ -45,6 +53,8 @@ class Update:
         for device in judges:
             self._check(device, judges, checks[device])
         self._exchange(judges, self._informed(judges))
+        self.factors = self.norms.clip()
+        self.squares = self.norms.of_parameters(gradients) if "w_norm" in self.solver.norms else {}
         self._commit(gradients)
 
     def _gradients(self) -> dict[BufferKey, Region]:
@@ -57,7 +67,12 @@ class Update:
         flags = self.builder.declare(of_device("flags", "flag", device), (len(regions),), "int32")
         for number, region in enumerate(regions):
             args = {"source": region, "flag": Region(flags.buffer, 0, number, number + 1)}
-            self.builder.operation(StepKey("finite", device, target=region.buffer), "flag", args)
+            partials = self.norms.partials.get(region.buffer)
+            if partials is None:
+                self.builder.operation(StepKey("finite", device, target=region.buffer), "flag", args)
+            else:
+                key, args = StepKey("squares", device, target=region.buffer), {**args, "partials": partials}
+                self.builder.operation(key, ("partials", "flag"), args)
         place = judges.index(device)
         verdict = Region(_verdict(device), 0, place, place + 1)
         overflow = self.builder.declare(_overflow(device), (len(regions),), "int32")
@@ -92,32 +107,53 @@ class Update:
             args = {"state": Region(key), "following": Region(following), "finite": finite}
             self.builder.operation(StepKey("commit", shard.device, shard.spec.name, target=key), "state", args)
         elif gradient is not None:
-            self._sgd(shard, name, key, gradient, finite)
+            self._solve(shard, name, key, gradient, finite)
 
-    def _sgd(self, shard: Shard, name: str, key: BufferKey, gradient: Region, finite: Region) -> None:
-        param = self.builder.buffers[key]
+    def _solve(self, shard: Shard, name: str, key: BufferKey, gradient: Region, finite: Region) -> None:
+        """The scales of a parameter, where the solver has some, and its update."""
+        param, factors = self.builder.buffers[key], shard.spec.multiplier_of(name)
         assert param.logical is not None
-        logical = replace(param.logical, key=replace(param.logical.key, slot="momentum"))
-        self.builder.initial.setdefault(logical.key, {"type": "constant", "value": 0.0})
-        beside = BufferKey(replace(key.of, slot="momentum"), "momentum", shard.device)
+        attrs = {"solver": self.name, "rate": factors.rate, "decay": factors.decay}
+        both = {"rates": self.builder.rates.row(key.of, shard.device), "finite": finite}
+        if shard.device in self.factors:
+            both["clip"] = self.factors[shard.device]
+        scales = self._scale(shard, key, gradient, both, attrs)
         args = {
             "param": Region(key),
-            "momentum": self.builder.declare(beside, param.shape, param.dtype, logical),
+            **{slot: self._beside(key, slot, param.shape, param.logical) for slot in self.solver.state},
             "gradient": gradient,
-            "rates": self.builder.rates.row(key.of, shard.device),
-            "finite": finite,
+            **both,
+            **({} if scales is None else {"scales": scales}),
             "overflow": Region(_overflow(shard.device), 0, self.places[key], self.places[key] + 1),
         }
-        factors = shard.spec.multiplier_of(name)
-        self.builder.operation(
-            StepKey("update", shard.device, shard.spec.name, target=key),
-            ("param", "momentum", "overflow"),
-            args,
-            attrs={"rate": factors.rate, "decay": factors.decay},
-            flops=6 * prod(param.shape),
-        )
+        step, writes = StepKey("update", shard.device, shard.spec.name, target=key), ("param", *self.solver.state)
+        flops = self.solver.flops * prod(param.shape)
+        self.builder.operation(step, (*writes, "overflow"), args, attrs=attrs, flops=flops)
         if self.builder.rates.averaged:
             self._average(shard, key, param, finite)
+
+    def _scale(
+        self, shard: Shard, key: BufferKey, gradient: Region, both: dict[str, Region], attrs: dict[str, Any]
+    ) -> Region | None:
+        """The step that gives the parameter's scales their next values; where they lie."""
+        logical, count = self.builder.buffers[key].logical, len(self.solver.scales)
+        if not count or logical is None:
+            return None
+        scales = self._beside(key, SCALES, (1, count), _of_part(logical, count))
+        norms = {"param_squares": self.squares.get(key), "gradient_squares": self.norms.partials.get(gradient.buffer)}
+        shown = both if "g_norm" in self.solver.norms else {name: both[name] for name in ("rates", "finite")}
+        args = {"scales": scales, **shown, **{name: region for name, region in norms.items() if region is not None}}
+        self.builder.operation(
+            StepKey("scale", shard.device, shard.spec.name, target=key), "scales", args, attrs=attrs
+        )
+        return scales
+
+    def _beside(self, key: BufferKey, slot: str, shape: Shape, logical: Logical) -> Region:
+        """What the solver keeps beside a parameter, cut as that is; it begins at 0."""
+        logical = replace(logical, key=replace(logical.key, slot=slot))
+        self.builder.initial.setdefault(logical.key, {"type": "constant", "value": 0.0})
+        beside = BufferKey(replace(key.of, slot=slot), "solver state", key.device)
+        return self.builder.declare(beside, shape, "float32", logical)
 
     def _average(self, shard: Shard, key: BufferKey, param: Buffer, finite: Region) -> None:
         """The average goes towards the parameter as it is after the update."""
@@ -132,6 +168,15 @@ class Update:
         }
         step = StepKey("average", shard.device, shard.spec.name, target=key)
         self.builder.operation(step, "average", args, flops=3 * prod(param.shape))
+
+
+def _of_part(logical: Logical, count: int) -> Logical:
+    """Numbers of a parameter's parts, a row for each part."""
+    if logical.axis is None:
+        return Logical(logical.key, (1, count))
+    width = logical.stop - logical.start
+    place = logical.start // width
+    return Logical(logical.key, (logical.shape[logical.axis] // width, count), 0, place, place + 1)
 
 
 def _verdict(device: str) -> BufferKey:

@@ -17,6 +17,7 @@ from netspec.planning.identities import BufferKey, of_layer
 from netspec.planning.plan import Buffer, Pass, Plan, Region, Step
 from netspec.program.choice import Capability, Measured, choose
 from netspec.program.passes import lower
+from netspec.solvers import Solver, solver_types
 
 
 class Lowering:
@@ -104,11 +105,12 @@ class Lowering:
 
     def _operation(self, step: Step) -> list[Pass]:
         kind = self.kinds[step.device]
-        chosen = operation(step.op)
+        solver = step.attrs.get("solver")
+        owner, chosen = (f"ops.{step.op}", operation(step.op)) if solver is None else _solver(solver)
         shapes = {one: self._shape(step, region) for one, region in step.args.items()}
         fours = all(self._is_in_fours(region) for region in step.args.values())
         return [
-            _operation_pass(step, _find(chosen, name, kind, fours), mapping, shapes)
+            _operation_pass(step, owner, _find(chosen, name, kind, fours), mapping, shapes)
             for name, mapping in chosen.bindings(list(step.args))
         ]
 
@@ -133,14 +135,18 @@ def _needed(passes: Sequence[Pass], needed: set[Argument]) -> tuple[Pass, ...]:
     return tuple(reversed(kept))
 
 
-def _find(chosen: type[Operation], name: str, kind: Backend, fours: bool) -> Kernel:
+def _solver(name: str) -> tuple[str, type[Solver]]:
+    return f"solvers.{name}", solver_types()[name]
+
+
+def _find(chosen: type[Operation] | type[Solver], name: str, kind: Backend, fours: bool) -> Kernel:
     kernels = {kernel.function.__name__: kernel for kernel in chosen.kernels}
     fast = kernels.get(f"{name}_vector_{kind}") if fours else None
     return fast or kernels[f"{name}_{kind}"]
 
 
 def _operation_pass(
-    step: Step, kernel: Kernel, mapping: Mapping[str, Argument], shapes: Mapping[Argument, tuple[int, ...]]
+    step: Step, owner: str, kernel: Kernel, mapping: Mapping[str, Argument], shapes: Mapping[Argument, tuple[int, ...]]
 ) -> Pass:
     targets = {name: mapping.get(name, Argument(name)) for name in (*kernel.args, *kernel.writes, kernel.over)}
     args = tuple((name, targets[name] if targets[name] in shapes else None) for name in kernel.args)
@@ -149,7 +155,7 @@ def _operation_pass(
     block = cast(int, kernel.block)
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
     return Pass(
-        kernel=f"ops.{step.op}:{kernel.function.__name__}",
+        kernel=f"{owner}:{kernel.function.__name__}",
         variant=kernel.variant,
         args=args,
         scalars={name: float(step.attrs[name]) for name, target in args if target is None},

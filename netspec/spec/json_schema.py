@@ -13,6 +13,7 @@ from netspec.data.sources import source_types
 from netspec.init import initialiser_types
 from netspec.registry import augmentation_types, layer_types
 from netspec.schedules import schedule_types
+from netspec.solvers import solver_types
 from netspec.spec.augment_section import OFF, ON
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.class_counts import WORD, may_follow
@@ -20,7 +21,7 @@ from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import DATA, INPUT
-from netspec.spec.train_section import OPTIONAL, PARTS, TRAIN
+from netspec.spec.train_section import OPTIONAL, PARTS, SHORT, TRAIN
 
 Schema = dict[str, Any]
 
@@ -129,7 +130,11 @@ def _train() -> Schema:
     parts: Schema = {key: _closed(_fragments(attrs)) for key, attrs in PARTS.items()}
     parts |= {key: {"anyOf": [parts[key], {"type": "null"}]} for key in OPTIONAL}
     parts["init_from"]["anyOf"].append({"type": "string"})
-    return _closed({**_fragments(TRAIN), **parts, "schedule": _typed(schedule_types())})
+    solvers = solver_types()
+    about = f"Short for solver: {{type: {SHORT}, ...}}."
+    parts[SHORT] = _closed(_fragments(solvers[SHORT].attrs), description=about)
+    solver = {"anyOf": [_typed(solvers), {"type": "string", "enum": list(solvers)}]}
+    return _closed({**_fragments(TRAIN), "solver": solver, **parts, "schedule": _typed(schedule_types())})
 
 
 def _data() -> Schema:

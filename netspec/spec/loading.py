@@ -15,7 +15,7 @@ from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
 from netspec.spec.sections import anchored, expand_source
-from netspec.spec.train_section import anchor_init_from, expand_init_from
+from netspec.spec.train_section import anchor_init_from, expand_init_from, expand_solver
 from netspec.spec.types import Spec
 from netspec.spec.wording import show
 
@@ -65,7 +65,7 @@ def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Ma
 
 def _expanded(root: Map, folder: Path) -> Map:
     """The tree with short forms written out and paths made absolute."""
-    return anchor_init_from(anchored(expand_init_from(expand_source(root)), folder), folder)
+    return anchor_init_from(anchored(expand_init_from(expand_solver(expand_source(root))), folder), folder)
 
 
 @functools.lru_cache(64)

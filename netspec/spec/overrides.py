@@ -19,7 +19,7 @@ def as_tree(assignment: str, index: int, report: Report) -> Map | None:
     path, equals, value = assignment.partition("=")
     whole = Mark(FILE, index + 1, len(FILE) + 2, line, max(len(assignment), 1))
     if not equals or not path.strip() or not assignment.isprintable():
-        report.note(whole, "not of the form PATH=VALUE", "as in train.sgd.learning_rate=0.02")
+        report.note(whole, "not of the form PATH=VALUE", "as in train.solver.learning_rate=0.02")
         return None
     marks = _segments(path, line, index)
     if any(not segment for segment, _ in marks):

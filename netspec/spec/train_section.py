@@ -9,15 +9,16 @@ from typing import Any
 from netspec.contract.attrs import boolean, choice, integer, mapping, number, path, texts
 from netspec.errors import Mark
 from netspec.schedules import make_schedule, schedule_types
+from netspec.solvers import solver_types
 from netspec.spec.fields import Attrs, Fields, complete
 from netspec.spec.nodes import Entry, Map, Scalar
 from netspec.spec.patterns import unknown
 from netspec.spec.problems import Report
 from netspec.spec.sections import absolute
-from netspec.spec.types import CpuSpec, CudaSpec, EmaSpec, InitSpec, LayerSpec, SGDSpec, StopSpec, TrainSpec
+from netspec.spec.types import CpuSpec, CudaSpec, EmaSpec, InitSpec, LayerSpec, StopSpec, TrainSpec
 from netspec.spec.wording import meant
 
-_train, _sgd, _cpu, _cuda, _ema, _stop = TrainSpec(), SGDSpec(), CpuSpec(), CudaSpec(), EmaSpec(), StopSpec()
+_train, _cpu, _cuda, _ema, _stop = TrainSpec(), CpuSpec(), CudaSpec(), EmaSpec(), StopSpec()
 
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
@@ -27,12 +28,11 @@ TRAIN: Attrs = {
     "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
     "freeze": texts("Layers, or parameters such as conv1.weight, that stay as they are; * stands for any letters.",
                     default=[]),
+    "clip_norm": number("The most that the norm of the whole gradient may be: a larger one is scaled down to it; null: "
+                        "as it is.", default=None, above=0),
 }  # fmt: skip
-SGD: Attrs = {
-    "learning_rate": number("Base learning rate.", default=_sgd.learning_rate, minimum=0),
-    "momentum": number("Share of the last step that is kept.", default=_sgd.momentum, minimum=0, below=1),
-    "weight_decay": number("Weight decay, multiplied by the rate.", default=_sgd.weight_decay, minimum=0),
-}
+SHORT = "sgd"
+"""The solver that is meant where none is named, and that has a key of its own."""
 CPU: Attrs = {
     "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
 }
@@ -59,7 +59,7 @@ INIT_FROM: Attrs = {
         "are taken where they are there with this shape.")),
 }
 PARTS: Mapping[str, Attrs] = {
-    "sgd": SGD, "cpu": CPU, "cuda": CUDA, "ema": EMA, "early_stopping": STOP, "init_from": INIT_FROM,
+    "cpu": CPU, "cuda": CUDA, "ema": EMA, "early_stopping": STOP, "init_from": INIT_FROM,
 }  # fmt: skip
 OPTIONAL = ("ema", "early_stopping", "init_from")
 """Parts that are null unless they are written."""
@@ -68,9 +68,9 @@ OPTIONAL = ("ema", "early_stopping", "init_from")
 def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     """The ``train`` section."""
     fields = Fields(report)
-    fields.refuse_unknown(node, [*TRAIN, *PARTS, "schedule"], "train")
-    values = fields.read(node.without(*PARTS, "schedule"), TRAIN, "train")
-    values["sgd"] = SGDSpec(**(_part(node, "sgd", fields) or {}))
+    fields.refuse_unknown(node, [*TRAIN, *PARTS, SHORT, "solver", "schedule"], "train")
+    values = fields.read(node.without(*PARTS, SHORT, "solver", "schedule"), TRAIN, "train")
+    values["solver"] = _solver(node, fields)
     values["cpu"] = CpuSpec(**(_part(node, "cpu", fields) or {}))
     values["cuda"] = CudaSpec(**(_part(node, "cuda", fields) or {}))
     ema, stop, start = (_part(node, key, fields) for key in OPTIONAL)
@@ -92,6 +92,42 @@ def _part(node: Map, key: str, fields: Fields) -> dict[str, Any] | None:
         fields.marks[section] = node.entries[key].mark
     fields.refuse_unknown(part, PARTS[key], section)
     return fields.read(part, PARTS[key], section)
+
+
+def _solver(node: Map, fields: Fields) -> dict[str, Any]:
+    """The solver, SGD where no type is written."""
+    if SHORT in node.entries:  # what could not be written out, see expand_solver
+        entry, message = node.entries[SHORT], f"'train.{SHORT}' and 'train.solver' both say what the solver is"
+        if fields.as_map(entry.value, f"train.{SHORT}"):
+            fields.note(entry.mark, message, "leave one of them out")
+    written, unsaid = node.get("solver"), False
+    if isinstance(written, Map) and "type" not in written.entries:
+        written, unsaid = _of_type(SHORT, written, written.mark), True
+    if written is None:
+        return complete(_train.solver, solver_types())
+    found = fields.typed(written, solver_types(), "solver", "train.solver")
+    if unsaid:
+        fields.marks.pop("train.solver.type", None)
+    return found or complete(_train.solver, solver_types())
+
+
+def _of_type(name: str, body: Map, mark: Mark) -> Map:
+    return Map({"type": Entry(mark, Scalar(name, name, mark)), **body.entries}, body.mark)
+
+
+def expand_solver(root: Map) -> Map:
+    """``sgd: {...}`` is short for ``solver: {type: sgd, ...}``, ``solver: adamw`` for ``solver: {type: adamw}``."""
+    train = root.get("train")
+    if not isinstance(train, Map):
+        return root
+    solver, short = train.entries.get("solver"), train.entries.get(SHORT)
+    if solver is None and short is not None and isinstance(short.value, Map):
+        long = Entry(short.mark, _of_type(SHORT, short.value, short.mark))
+        train = train.without(SHORT).replace({"solver": long})
+    elif solver is not None and isinstance(solver.value, Scalar) and isinstance(solver.value.value, str):
+        mark = solver.value.mark
+        train = train.replace({"solver": Entry(solver.mark, Map({"type": Entry(mark, solver.value)}, mark))})
+    return root.replace({"train": Entry(root.entries["train"].mark, train)})
 
 
 def _schedule(node: Map, fields: Fields) -> dict[str, Any]:

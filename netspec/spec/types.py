@@ -78,15 +78,6 @@ class LayerSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class SGDSpec:
-    """Stochastic gradient descent in the form of the paper's section 5."""
-
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
-
-
-@dataclass(frozen=True, slots=True)
 class CpuSpec:
     """Variants of CPU kernels that may be chosen where shapes allow it; those that are false are not."""
 
@@ -163,7 +154,7 @@ class TrainSpec:
     """How the network is trained and run; ``batch`` counts images over all devices.
 
     ``fuse``: elementwise layers run in the step before where they can, see netspec.program.fuse. ``freeze`` has
-    patterns of layers, or of parameters, that stay as they are.
+    patterns of layers, or of parameters, that stay as they are. ``clip_norm`` bounds the norm of the whole gradient.
     """
 
     batch: int = 128
@@ -172,7 +163,8 @@ class TrainSpec:
     seed: int = 0
     fuse: bool = True
     freeze: tuple[str, ...] = ()
-    sgd: SGDSpec = SGDSpec()
+    solver: Mapping[str, Any] = field(default_factory=lambda: {"type": "sgd"})
+    clip_norm: float | None = None
     cpu: CpuSpec = CpuSpec()
     cuda: CudaSpec = CudaSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
@@ -191,7 +183,7 @@ class Spec:
     """A whole specification, resolved: what ``extends``, ``defaults`` and ``--set`` did is already in it.
 
     Two specs are equal when they describe the same network, training and data, wherever they were written.
-    ``marks`` says where by path, such as ``train.sgd.learning_rate``.
+    ``marks`` says where by path, such as ``train.solver.learning_rate``.
     """
 
     name: str

@@ -22,7 +22,7 @@ from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
 from netspec.planning.identities import BufferKey
-from netspec.planning.rates import Rates, RateTable
+from netspec.planning.rates import Rates, rate_layout
 from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
@@ -53,7 +53,7 @@ def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> Non
     bind(spec.devices, devices)
 
 
-NO_RATES = Rates(0.0, 0.0, 0.0)
+NO_RATES = Rates(0.0, ())
 """Where nothing is updated."""
 
 
@@ -126,7 +126,7 @@ class Session:
             self._opened = opened.pop_all()
 
     def train(self, arrays: Mapping[str, Host], iteration: int, valid: int, rates: Rates) -> Outcome:
-        """One iteration of SGD on a batch; ``arrays`` maps network inputs to host arrays of the batch's size."""
+        """One iteration of the solver on a batch; ``arrays`` maps network inputs to host arrays of the batch's size."""
         self.stage(arrays)
         self.start(iteration, valid, rates)
         return self.finish()
@@ -175,7 +175,7 @@ class Session:
         """What the phase's program is given of the solver's numbers."""
         if phase != "train":
             return ()
-        return RateTable(self.plans[phase].rated, self.spec.train.ema is not None).values(rates)
+        return rate_layout(self.spec.train, self.plans[phase].rated).values(rates)
 
     def answer(self, phase: Phase, valid: int) -> Host | None:
         """The network's answer to the batch that has been finished, one row an example; None in training, and where

@@ -119,7 +119,7 @@ class _Match:
     def _left(self) -> list[str]:
         """Parameters there that have no counterpart here; what lies beside a parameter is not told."""
         known = {str(key) for key in self.wanted}
-        beside = {f"{name}.{slot}" for name in self.there for slot in ("momentum", "average")}
+        beside = {name for name in self.there if name.rpartition(".")[0] in self.there}
         of_images = {f"{name}.{one}" for name in self.record.spec.get("inputs", {}) for one in ("mean", "components")}
         return [name for name in self.there if name not in known | beside | of_images]
 

@@ -24,7 +24,7 @@ from netspec.machine.atomic_files import write_text, write_whole
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import choosing_variables, code_choices, describe_environment
 from netspec.machine.tasks import hearing, task
-from netspec.planning import build, check
+from netspec.planning import TensorKey, build, check
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
 from netspec.rundir.directory import MEAN, START, RunDirectory
@@ -45,6 +45,7 @@ from netspec.runners.training.saver import Saver, path_of, set_aside
 from netspec.runners.training.tensorboard import TensorBoard, check_installed
 from netspec.schedules import make_schedule
 from netspec.spec import resolved
+from netspec.spec.train_section import SHORT
 from netspec.spec.types import Spec
 
 
@@ -199,12 +200,13 @@ def begin(network: Network, workers: int | None) -> None:
 def _go_on(session: Session, origin: Origin, tensors: Tensors, journal: Journal) -> None:
     """Load a checkpoint's tensors.
 
-    The solver's own may be fewer or more than there were, since settings of ``train`` may change: a momentum begins at
-    0 then, an average at its parameter.
+    The solver's own may be fewer or more than there were, since settings of ``train`` may change: its state begins at 0
+    then, an average at its parameter. What another solver kept is left behind, whatever it is called.
     """
     keys = session.store.keys()
-    own = {str(replace(key, slot=slot)) for key in keys.values() for slot in ("momentum", "average")}
-    kept = {name: array for name, array in tensors.items() if name in keys or name not in own}
+    same = _solver_of(origin.record) == session.spec.train.solver["type"]
+    own = {name for name in tensors if name.rpartition(".")[0] in keys and not (same and name in keys)}
+    kept = {name: array for name, array in tensors.items() if name not in own or _is_average(keys.get(name))}
     missing = [name for name in keys if name not in kept and keys[name].slot]
     averages = _averages(session, kept)
     zeros = {name: session.store.tensor(name) for name in missing if name not in averages}
@@ -214,6 +216,16 @@ def _go_on(session: Session, origin: Origin, tensors: Tensors, journal: Journal)
         raise NetspecError(f"{origin.path}: {error}") from error
     if missing:
         journal.note(f"new in this run, so beginning at 0, averages at their parameters: {', '.join(missing)}")
+
+
+def _solver_of(record: Record) -> str:
+    """The type of the solver that a run was trained with; version 0.1 had one."""
+    found: str = record.spec["train"].get("solver", {"type": SHORT})["type"]
+    return found
+
+
+def _is_average(key: TensorKey | None) -> bool:
+    return key is not None and key.slot == "average"
 
 
 def _averages(session: Session, tensors: Tensors) -> Tensors:

@@ -26,6 +26,7 @@ from netspec.runners.training.prefetch import Batches, Fetched, InFlight, Prefet
 from netspec.runners.training.request import CHECKPOINT_EVERY_S
 from netspec.runners.training.tally import Tally
 from netspec.schedules import Progress, Schedule
+from netspec.solvers import make_solver
 from netspec.spec.types import Spec
 
 
@@ -70,7 +71,7 @@ class TrainingLoop:
     ) -> None:
         self.spec, self.session, self.schedule = spec, session, schedule
         self.batches, self.validation, self.hooks, self.state = train, validation, hooks, state
-        self.names = inputs_read(spec)[:2]
+        self.names, self.solver = inputs_read(spec)[:2], make_solver(spec.train.solver)
         self.checkpoint_every = checkpoint_every
         self.per_epoch = train.batches
         left = (spec.train.epochs - state.epoch) * self.per_epoch - state.position
@@ -191,10 +192,10 @@ class TrainingLoop:
         self.hooks.emit(IterationDone(*place, tally.loss, tally.errors, rate, speed, waited, seconds, True))
 
     def _rates(self) -> Rates:
-        state, sgd, ema = self.state, self.spec.train.sgd, self.spec.train.ema
+        state, solver, ema = self.state, self.solver, self.spec.train.ema
         progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
-        rate, factors = sgd.learning_rate * self.schedule.rate(progress), self.schedule.factors(progress)
-        return Rates(rate, sgd.momentum, sgd.weight_decay, factors, ema.share(state.iteration) if ema else 0.0)
+        rate, factors = solver.learning_rate * self.schedule.rate(progress), self.schedule.factors(progress)
+        return Rates(rate, solver.numbers, factors, ema.share(state.iteration) if ema else 0.0)
 
     def _not_finite(self, in_flight: InFlight, outcome: Outcome) -> NotFinite:
         """What happened and what to do.

@@ -56,7 +56,7 @@ def test_a_spec_that_cannot_be_used(command, spec, code, message):
     ("assignment", "message"),
     [
         ("x", "not of the form PATH=VALUE"),
-        ("train.sgd.learning_rat=1", "(did you mean 'learning_rate'?)"),
+        ("train.solver.learning_rat=1", "(did you mean 'learning_rate'?)"),
         ("train.batch=[", "--set"),
         ("layers.fc1.units=lots", "must be a whole number"),
     ],

@@ -116,17 +116,17 @@ def test_show_prints_the_file_as_it_is():
 
 
 def test_show_resolved_is_a_spec_with_origins(folder):
-    said = netspec("show", "mini.yaml", "--set", "train.sgd.momentum=0.8", "--batch", 4)
+    said = netspec("show", "mini.yaml", "--set", "train.solver.momentum=0.8", "--batch", 4)
     (folder / "again.yaml").write_text(said.out)
     assert netspec("validate", "again.yaml").code == 0
     lines = {line.split(":")[0].strip(): line for line in said.out.splitlines()}
-    assert lines["momentum"].rstrip().endswith("# --set train.sgd.momentum=0.8")
+    assert lines["momentum"].rstrip().endswith("# --set train.solver.momentum=0.8")
     assert "mini.yaml:8" in said.out
 
 
 def test_show_as_json_is_the_resolved_spec():
     data = json.loads(netspec("show", "mini.yaml", "--json").out)
-    assert data["train"]["sgd"]["momentum"] == 0.9
+    assert data["train"]["solver"]["momentum"] == 0.9
     assert [layer["name"] for layer in data["layers"]] == ["fc1", "relu1", "fc2", "loss"]
 
 

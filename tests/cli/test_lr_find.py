@@ -115,7 +115,7 @@ def test_a_signal_ends_it_with_its_code(folder, monkeypatch):
         (("-o", "rates.txt"), 2, "must end with .csv"),
         (("-o", "gone/rates.csv"), 2, "there is no such folder"),
         (("--set", "data.scale=1.0e+38"), 1, "iteration 1 (epoch 1): the loss is nan; the first numbers"),
-        (("--set", "train.sgd.learning_rate=1"), 2, "both give train.sgd.learning_rate"),
+        (("--set", "train.solver.learning_rate=1"), 2, "both give train.solver.learning_rate"),
         (("--batch", 4, "--set", "train.batch=8"), 2, "both give train.batch"),
         (("--batch", 4000), 1, "cannot fill a batch"),
         (("--set", "train.early_stopping={}", "--set", "data.source.val_images=0"), 1, "early stopping follows"),

@@ -77,7 +77,7 @@ def goes_on(command, first, last):
 def test_with_every_option(folder):
     commands = train(
         *("--data", ODD / "my images", "--out", "-runs, of mine", "--devices", "cpu:0,cpu:0", "--iterations", 3),
-        *("--epochs", 2, "--seed", 5, "--batch", 4, "--set", "name=other", "--set", "train.sgd.momentum=0.5"),
+        *("--epochs", 2, "--seed", 5, "--batch", 4, "--set", "name=other", "--set", "train.solver.momentum=0.5"),
         *("--runner", "serial", "--trace", ODD / "trace.json"),
     )
     assert list(commands) == [

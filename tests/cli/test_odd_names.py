@@ -80,7 +80,8 @@ def test_what_is_printed_can_be_typed(run, folder):
 
 
 def test_a_resumed_run_takes_other_settings(run):
-    said = netspec("run", "--resume", run[0], "--plugin", f"{ODD}.py", *OPTIONS, 4, "--set", "train.sgd.momentum=0.5")
+    more = ("--plugin", f"{ODD}.py", *OPTIONS, 4, "--set", "train.solver.momentum=0.5")
+    said = netspec("run", "--resume", run[0], *more)
     assert said.code == 0, said
 
 

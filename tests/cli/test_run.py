@@ -85,7 +85,7 @@ def test_predict_shows_classes_and_tells_images_that_cannot_be_read(run, folder)
 def test_options_reach_the_run(folder):
     said = netspec(
         *("run", "mini.yaml", "--workers", 0, "--iterations", 2, "--seed", 7, "--batch", 4, "--out", "elsewhere"),
-        *("--runner", "serial", "--devices", "cpu:0,cpu:0", "--set", "train.sgd.momentum=0.5", "--trace", "t.json"),
+        *("--runner", "serial", "--devices", "cpu:0,cpu:0", "--set", "train.solver.momentum=0.5", "--trace", "t.json"),
     )
     assert said.code == 0, said
     assert "left is cpu:0, right is cpu:0" in said.out and "2 iterations of 4 images" in said.out

@@ -42,14 +42,14 @@ def test_no_runs_is_said(tmp_path):
 
 def test_compare_shows_what_differs_and_nothing_else(runs):
     data = json.loads(netspec("compare", *runs, "--json").out)
-    assert data["spec"] == [{"path": "train.sgd.learning_rate", "first": 0.01, "second": 0.02}]
+    assert data["spec"] == [{"path": "train.solver.learning_rate", "first": 0.01, "second": 0.02}]
     assert data["environment"] == [{"path": "cores", "first": 1, "second": 2}]
     assert [row["path"] for row in data["evaluations"]] == [f"epoch {n}" for n in (1, 2, 3, 4)]
     best = next(row for row in data["results"] if row["path"] == "best top-1 error")
     assert 0 <= best["first"] <= 1 and data["evaluations"][0]["first"]["top1"] >= best["first"]
     text = netspec("compare", *runs).out
     assert f"{100 * best['first']:.2f} %" in text
-    assert f"A  {runs[0]}\nB  {runs[1]}\n" in text and "train.sgd.learning_rate" in text
+    assert f"A  {runs[0]}\nB  {runs[1]}\n" in text and "train.solver.learning_rate" in text
     assert "best top-1 error" in text and "images a second" in text
 
 

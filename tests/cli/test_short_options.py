@@ -50,10 +50,13 @@ def test_the_help_names_each_path():
 @pytest.mark.parametrize(
     ("args", "both"),
     [
-        (["run", "--lr", 1, "--set", "train.sgd.learning_rate=2"], "--lr and --set train.sgd.learning_rate=2"),
+        (["run", "--lr", 1, "--set", "train.solver.learning_rate=2"], "--lr and --set train.solver.learning_rate=2"),
         (["run", "--lr", 1, "--set", "train.sgd={learning_rate: 2}"], "--lr and --set train.sgd={"),
         (["run", "--epochs", 1, "--set", "train.epochs=2"], "--epochs and --set train.epochs=2"),
-        (["sweep", "--lr", 1, "--vary", "train.sgd.learning_rate=[1]"], "--vary train.sgd.learning_rate and --lr"),
+        (
+            ["sweep", "--lr", 1, "--vary", "train.sgd.learning_rate=[1]"],
+            "--vary train.sgd.learning_rate and --lr",
+        ),
         (["sweep", "--seeds", "0..1", "--set", "train.seed=3"], "--seeds and --set train.seed=3"),
         (["validate", "--batch", 4, "--set", "train.batch=8"], "--batch and --set train.batch=8"),
     ],
@@ -68,7 +71,7 @@ def test_two_ways_are_an_error_in_a_line(args, both):
 def test_another_key_of_the_same_map_is_no_second_way():
     said = netspec("run", "mini.yaml", "--workers", 0, "--epochs", 1, "--lr", 0.5, "--set", "train.sgd={momentum: 0.1}")
     train = yaml.safe_load(recorded(said))["train"]
-    assert train["sgd"] == {"learning_rate": 0.5, "momentum": 0.1, "weight_decay": 0.0005}
+    assert train["solver"] == {"learning_rate": 0.5, "momentum": 0.1, "weight_decay": 0.0005}
 
 
 @pytest.mark.parametrize("value", ["nan", "-1", "fast"])

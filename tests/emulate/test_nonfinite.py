@@ -88,7 +88,7 @@ def test_an_update_that_overflows_is_told_by_name_until_tensors_are_loaded_anew(
         for name in ("conv1.weight", "fc3.bias"):
             one.store.load(before)
             spoil(one, f"{name}.momentum", 3e38)
-            given = one.train(BATCH, 0, 2, RATES._replace(momentum=2.0))
+            given = one.train(BATCH, 0, 2, RATES._replace(numbers=(2.0, 0.001)))
             assert given.finite and given.overflowed == (name,)
         one.store.load(before)
         assert one.train(BATCH, 0, 2, RATES).overflowed == ()

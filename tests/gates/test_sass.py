@@ -38,7 +38,7 @@ WIDE = {
     "softmax_loss:judge_vector_cuda": (2, 1),
     "softmax_loss:probs_vector_cuda": (2, 1),
     "softmax_loss:backward_vector_cuda": (1, 1),
-    "ops.update:update_cuda": (3, 2),
+    "solvers.sgd:update_cuda": (3, 2),
     "ops.finite:check_cuda": (4, 0),
     "ops.prepare:prepare_cuda": (1, 4),
     "ops.prepare:tint_cuda": (4, 4),
@@ -58,7 +58,7 @@ TOGETHER = {
     "relu:backward_cuda": 64,
     "lrn:backward_vector_cuda": 64,
     "sum:forward_cuda": 64,
-    "ops.update:update_cuda": 48,
+    "solvers.sgd:update_cuda": 48,
     "ops.prepare:tint_cuda": 80,
 }
 """Bytes that a thread has on their way at once before it waits for the first, where that is not left to chance."""

@@ -81,7 +81,7 @@ train: {cuda: {precision: float32}}
 def outcome() -> dict[str, float]:
     arrays = {"image": np.full((2, 8, 8, 3), 7, np.uint8), "label": np.zeros(2, np.int32)}
     with Session(loads(NET), ["cpu:0"], batch=2, phases=("train",)) as session:
-        return dict(session.train(arrays, 0, 2, Rates(0.1, 0.9, 0.0)).reports["loss"])
+        return dict(session.train(arrays, 0, 2, Rates(0.1, (0.9, 0.0))).reports["loss"])
 
 
 @pytest.mark.parametrize("cores", [1, 3])

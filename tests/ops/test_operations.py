@@ -2,90 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from compiled import needs_compiler
+from single_steps import RNG, compare, cpu, gpu, normal, run
 
-from netspec.check.subject import cpu
-from netspec.contract.naming import Argument
 from netspec.data.augment import tinted
-from netspec.planning.identities import StepKey, of_layer
-from netspec.planning.plan import Buffer, Region, Step
-from netspec.program.steps import Lowering
 
 pytestmark = needs_compiler
-RNG = np.random.default_rng(5)
-
-
-@functools.cache
-def gpu():
-    return EmulatedCuda()
-
-
-def run(device, op, values, writes, regions=None, **attrs):
-    """What a step of that operation writes; regions are ranges of the last axis by argument."""
-    keys = {name: of_layer("any", name, "activation", "d") for name in values}
-    buffers = {keys[name]: Buffer(keys[name], value.shape, str(value.dtype)) for name, value in values.items()}
-    args = {_argument(name): Region(keys[name], *(regions or {}).get(name, ())) for name in values}
-    plan = SimpleNamespace(by_place=dict, buffers=buffers)
-    step = Lowering(plan, {"d": device.kind}, {"d": device.team_size}, 0).lower(
-        Step(StepKey(op, "d"), "compute", args, tuple(map(_argument, writes)), attrs=attrs)
-    )
-    arrays = {}
-    for name, value in values.items():
-        one, region = _argument(name), args[_argument(name)]
-        arrays[one] = whole = device.empty(value.shape, str(value.dtype))
-        device.upload(whole, value)
-        if region.axis is not None:
-            arrays[one] = device.slice(whole, region.axis, region.start, region.stop)
-    device.bind(step.passes, arrays)()
-    return {name: device.download(arrays[_argument(name)]) for name in writes}, [one.kernel for one in step.passes]
-
-
-def _argument(name):
-    """Sources of sums are numbered: ``source0``."""
-    return Argument("source", index=int(name[6:])) if name.startswith("source") and name[6:] else Argument(name)
-
-
-def compare(op, values, writes, **options):
-    expected, _ = run(cpu(), op, values, writes, **options)
-    got, kernels = run(gpu(), op, values, writes, **options)
-    for name, value in expected.items():
-        np.testing.assert_allclose(got[name], value, rtol=1e-6, atol=1e-6, err_msg=f"{op}: {name}")
-    return kernels
-
-
-def normal(*shape):
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("finite", "large"), [((1, 1), None), ((1, 0), None), ((1, 1), 0), ((1, 1), 1014), ((0, 1), 7)]
-)
-def test_update(finite, large):
-    """1015 elements, of which one may become infinite: in fours or behind the last of them."""
-    values = {"param": normal(5, 203), "momentum": normal(5, 203), "gradient": normal(5, 203)}
-    if large is not None:
-        values["momentum"].flat[large] = values["param"].flat[large] = 3e38
-    values |= {"rates": np.array([0.1, 0.9, 0.01], np.float32), "finite": np.array(finite, np.int32)}
-    values |= {"overflow": np.zeros(1, np.int32)}
-    writes = ("param", "momentum", "overflow")
-    compare("update", values, writes, rate=2.0, decay=0.5)
-    found, _ = run(gpu(), "update", values, writes, rate=2.0, decay=0.5)
-    assert found["overflow"] == (large is not None and all(finite))
-
-
-@pytest.mark.parametrize("device", [cpu, gpu])
-def test_a_rate_of_zero_changes_nothing(device):
-    """Neither the parameter nor its momentum, in fours or behind the last of them."""
-    values = {"param": normal(1015), "momentum": normal(1015), "gradient": normal(1015)}
-    values |= {"rates": np.array([0.0, 0.9, 0.01], np.float32), "finite": np.ones(1, np.int32)}
-    values |= {"overflow": np.zeros(1, np.int32)}
-    found, _ = run(device(), "update", values, ("param", "momentum"), rate=2.0, decay=1.0)
-    assert all(np.array_equal(found[name], values[name]) for name in found)
 
 
 @pytest.mark.parametrize("finite", [(1, 1), (1, 0)])
@@ -182,3 +106,39 @@ def test_commit(finite):
 @pytest.mark.parametrize(("channels", "variant"), [(8, "vector_"), (3, "")])
 def test_a_tensor_without_readers_gets_zeros(channels, variant):
     assert compare("sum", {"target": normal(7, channels)}, ("target",)) == [f"ops.sum:zero_{variant}cuda"]
+
+
+@pytest.mark.parametrize("size", [1, 4096, 9001])
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf])
+def test_squares(size, bad):
+    """In float64, so that squares beyond float32 are finite; of what is not finite the flag tells."""
+    source = normal(size) * np.float32(1e30)
+    source[-1] = source[-1] if bad is None else bad
+    values = {"source": source, "partials": np.ones(-(-size // 4096)), "flag": np.array([7], np.int32)}
+    for device in (cpu(), gpu()):
+        found, _ = run(device, "squares", values, ("partials", "flag"))
+        expected = np.add.reduceat(source.astype(np.float64) ** 2, range(0, size, 4096))
+        np.testing.assert_allclose(found["partials"], expected, rtol=1e-14)
+        assert found["flag"] == (bad is None)
+        del values["flag"]
+        np.testing.assert_array_equal(run(device, "squares", values, ("partials",))[0]["partials"], found["partials"])
+        values["flag"] = np.array([7], np.int32)
+
+
+@pytest.mark.parametrize("count", [1, 3, 700])
+def test_total(count):
+    values = {"partials": RNG.normal(size=count) ** 2, "total": np.zeros(1)}
+    for device in (cpu(), gpu()):
+        found, _ = run(device, "total", values, ("total",))
+        np.testing.assert_allclose(found["total"], values["partials"].sum(), rtol=1e-14)
+
+
+NORMS = [((9.0, 16.0), 0.4), ((1.0, 2.0), 1.0), ((0.0,), 1.0), ((1e76, 0.0), 2e-38)]
+
+
+@pytest.mark.parametrize(("norms", "factor"), NORMS)
+def test_clip(norms, factor):
+    values = {"norms": np.array(norms), "factor": np.zeros(1, np.float32)}
+    for device in (cpu(), gpu()):
+        found, _ = run(device, "clip", values, ("factor",), limit=2.0)
+        np.testing.assert_allclose(found["factor"], factor, rtol=1e-6)

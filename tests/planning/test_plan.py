@@ -52,7 +52,7 @@ def test_eval_and_predict_need_no_gradients_and_predict_no_label() -> None:
     for phase in ("eval", "predict"):
         plan = build(spec, phase, 4)
         assert not {"backward", "update", "finite"} & {step.op for step in plan.steps}
-        assert not any(buffer.role in ("gradient", "momentum") for buffer in plan.buffers.values())
+        assert not any(buffer.role in ("gradient", "solver state") for buffer in plan.buffers.values())
     assert not any(key.of.input == "label" for key in plan.buffers)
     assert plan.answer == of_layer("loss", "probs", "activation", "left")
 

@@ -32,7 +32,7 @@ def test_nothing_is_planned_backwards_that_no_trained_parameter_needs() -> None:
     assert steps(plan, "update") == {"fc4", "fc5"}
     assert steps(plan, "backward") == {"loss", "fc5", "drop4", "relu4", "fc4"}
     assert not any(key.of.layer == "fc4" and key.of.tensor == "x" for key in plan.keys("gradient"))
-    assert {key.of.layer for key in plan.keys("momentum")} == {"fc4", "fc5"}
+    assert {key.of.layer for key in plan.keys("solver state")} == {"fc4", "fc5"}
     assert len(plan.steps) < len(build(towers()).steps)
 
 
@@ -61,8 +61,8 @@ def test_each_parameter_that_the_schedule_names_has_a_row_of_rates() -> None:
 
 
 def test_rows_hold_the_rates_by_the_last_pattern_that_names_the_parameter() -> None:
-    table = RateTable([TensorKey("weight", layer="conv1"), TensorKey("bias", layer="fc5")], averaged=True)
-    rates = Rates(0.5, 0.9, 0.01, (("conv*", 0.1), ("conv1.weight", 0.0)), average=0.25)
+    table = RateTable([TensorKey("weight", layer="conv1"), TensorKey("bias", layer="fc5")], averaged=True, numbers=2)
+    rates = Rates(0.5, (0.9, 0.01), (("conv*", 0.1), ("conv1.weight", 0.0)), average=0.25)
     assert table.values(rates) == [0.5, 0.9, 0.01, 0.0, 0.9, 0.01, 0.5, 0.9, 0.01, 0.25]
     assert len(table.values(rates)) == table.size
 
@@ -73,6 +73,6 @@ def test_evaluation_reads_averages_where_there_are_some(phase) -> None:
     stored = {str(key.of) for key in build(spec, phase).keys("parameter", "average")}
     assert {"conv1.weight", "conv2.weight.average", "fc5.bias.average"} < stored
     assert not {"conv1.weight.average", "conv2.weight"} & stored
-    assert stored == {str(key.of) for key in build(spec, phase).keys("parameter", "average", "momentum")}
+    assert stored == {str(key.of) for key in build(spec, phase).keys("parameter", "average", "solver state")}
     plain = {str(key.of) for key in build(towers("train.ema={evaluate: false}"), phase).keys("parameter", "average")}
     assert "conv2.weight" in plain and not any("average" in name for name in plain)

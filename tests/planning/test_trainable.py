@@ -33,7 +33,7 @@ REFUSED = {
     ),
     "sequences of four channels": (["inputs.image.shape=[2, 8, 8, 4]"], "--set:1:20: images have 1 or 3 channels"),
     "no such source": (["data.source=nosuch"], "--set:1:19: unknown source 'nosuch'"),
-    "not in float32": (["train.sgd.learning_rate=1.0e+39"], "a finite number of float32 of at least 0, got"),
+    "not in float32": (["train.solver.learning_rate=1.0e+39"], "a finite number of float32 of at least 0, got"),
     "all frozen": (["train.freeze=['*']"], "--set:1:13: every parameter is frozen: there is nothing to train"),
     "frozen without parameters": (["train.freeze=[relu1]"], "--set:1:13: 'relu1' names no parameter"),
     "a start that is not there": (["train.init_from=nosuch"], "nosuch: no such run directory or checkpoint"),

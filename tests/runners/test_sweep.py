@@ -37,15 +37,15 @@ def go(specs, **options):
 
 
 def test_each_spec_with_each_value_and_seed(specs):
-    trials, iterations = go(specs, seeds=[0, 1], vary={"train.sgd.learning_rate": [0.01, 0.05]})
-    assert [(t.name, t.values["train.sgd.learning_rate"], t.seed) for t in trials] == [
+    trials, iterations = go(specs, seeds=[0, 1], vary={"train.solver.learning_rate": [0.01, 0.05]})
+    assert [(t.name, t.values["train.solver.learning_rate"], t.seed) for t in trials] == [
         (name, rate, seed) for name in ("tiny", "bare") for rate in ("0.01", "0.05") for seed in (0, 1)
     ]
     assert {trial.status for trial in trials} == {"finished"} and iterations == 8 * 5
     assert len({trial.folder for trial in trials}) == 8
     for trial in trials:
         record = checkpoint.read_record(listed(trial.folder / "checkpoints")[0])
-        assert record.spec["train"]["sgd"]["learning_rate"] == float(trial.values["train.sgd.learning_rate"])
+        assert record.spec["train"]["solver"]["learning_rate"] == float(trial.values["train.solver.learning_rate"])
         assert record.seed == trial.seed
         assert trial.errors == record.evaluated.errors and trial.loss == record.evaluated.loss
 
@@ -58,7 +58,7 @@ def test_what_is_finished_is_recognised_and_more_of_it_adds_to_it(specs):
     more, added = go(specs, seeds=[0, 3])
     assert added == 10
     assert [trial for trial in more if trial.seed == 0] == first
-    other, trained = go(specs[:1], seeds=[0], overrides="train.sgd.momentum=0.5")
+    other, trained = go(specs[:1], seeds=[0], overrides="train.solver.momentum=0.5")
     assert trained == 5 and other[0].folder != first[0].folder
 
 
@@ -81,7 +81,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(specs, tmp_path):
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(specs):
-    trials, _ = go(specs[:1], vary={"train.sgd.learning_rate": [1e38, 0.05]})
+    trials, _ = go(specs[:1], vary={"train.solver.learning_rate": [1e38, 0.05]})
     assert [trial.status for trial in trials] == ["failed", "finished"]
     assert "Try a lower rate" in trials[0].message
     assert trials[0].folder is not None
@@ -124,7 +124,7 @@ def test_wrong_usage(specs, words, message):
 
 
 def test_a_failed_run_gives_the_command_an_exit_code(specs):
-    said = netspec("sweep", "tiny.yaml", "--vary", "train.sgd.learning_rate=[1.0e+38]", "--devices", "cpu:0,cpu:1")
+    said = netspec("sweep", "tiny.yaml", "--vary", "train.solver.learning_rate=[1.0e+38]", "--devices", "cpu:0,cpu:1")
     assert said.code == 1
     assert "0 of 1" in said.out and "failed" in said.out
 

@@ -95,7 +95,7 @@ def test_a_program_follows_the_table_and_the_run_says_so() -> None:
     with Session(small(), ["cpu"], phases=("train",)) as session:
         assert "conv1: kernels as measured by netspec tune" in session.notes
         arrays = {"image": np.zeros((4, 6, 6, 4), np.uint8), "label": np.zeros(4, np.int32)}
-        assert session.train(arrays, 0, 4, Rates(0.1, 0.9, 0.0)).finite
+        assert session.train(arrays, 0, 4, Rates(0.1, (0.9, 0.0))).finite
 
 
 def test_an_answer_among_other_candidates_is_no_answer() -> None:

@@ -92,7 +92,7 @@ def test_marks_point_at_values(net: Spec) -> None:
     mark = net.layer("conv1").mark_of("filters")
     assert (mark.file, mark.line, mark.column) == ("net.yaml", 10, 69)
     assert net.layer("conv2").mark_of("init.std").line == 8
-    assert net.marks["train.sgd.learning_rate"].line == 18
+    assert net.marks["train.solver.learning_rate"].line == 18
 
 
 def test_extends_merges_removes_and_places(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_extends_who_reads_a_removed_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assignment", "path", "value"),
     [
-        ("train.sgd.learning_rate=2e-2", ("train", "sgd", "learning_rate"), 0.02),
+        ("train.solver.learning_rate=2e-2", ("train", "solver", "learning_rate"), 0.02),
         ("train.iterations=12", ("train", "iterations"), 12),
         ("train.schedule={type: exp, factor: 10}", ("train", "schedule"), {"type": "exp", "factor": 10.0}),
         ("data.source.images=7", ("data", "source", "images"), 7),
@@ -194,8 +194,8 @@ def test_set_reaches_layers_and_defaults() -> None:
     ("assignment", "message"),
     [
         (
-            "train.sgd.learning_rat=1",
-            "--set:1:17: unknown key 'learning_rat' in 'train.sgd' (did you mean 'learning_rate'?)",
+            "train.solver.learning_rat=1",
+            "--set:1:17: unknown key 'learning_rat' in 'train.solver' (did you mean 'learning_rate'?)",
         ),
         ("trian.batch=1", "--set:1:7: unknown key 'trian' (did you mean 'train'?)"),
         ("layers.conv3.filters=1", "--set:1:14: there is no layer 'conv3' to change (did you mean 'conv2'?)"),
@@ -203,9 +203,9 @@ def test_set_reaches_layers_and_defaults() -> None:
         ("layers.conv1.filters=no", "--set:1:28: conv1: 'filters' must be a whole number of at least 1, got 'no'"),
         ("layers.conv1=5", "--set:1:20: 'layers.conv1' must be a map (as in layers.conv1.filters=64)"),
         ("train.batch=", "--set:1:18: 'train.batch' must be a whole number of at least 1, got nothing"),
-        ("train.batch", "--set:1:7: not of the form PATH=VALUE (as in train.sgd.learning_rate=0.02)"),
+        ("train.batch", "--set:1:7: not of the form PATH=VALUE (as in train.solver.learning_rate=0.02)"),
         ("train..batch=1", "--set:1:13: a path has names between its dots (as in layers.conv1.filters)"),
-        ("=1", "--set:1:7: not of the form PATH=VALUE (as in train.sgd.learning_rate=0.02)"),
+        ("=1", "--set:1:7: not of the form PATH=VALUE (as in train.solver.learning_rate=0.02)"),
         ("extends=a.yaml", "--set:1:7: 'extends' cannot be set (write a spec that extends the other)"),
         ("train.batch.size=1", "--set:1:19: 'train.batch' must be a whole number of at least 1, got a map"),
         ("train.batch=[1", "--set:1:19: a list in brackets is not closed here (opened at line 1) (add ']' or a ',')"),

@@ -119,7 +119,7 @@ def test_mutated_bytes(tmp_path: Path) -> None:
 def test_mutated_overrides() -> None:
     paths = [
         "layers.conv1.filters",
-        "train.sgd.momentum",
+        "train.solver.momentum",
         "defaults.conv.init.std",
         "data.source.type",
         "data.augment.colour",

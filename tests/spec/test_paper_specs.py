@@ -54,7 +54,7 @@ BASES: dict[str, tuple[str, set[str]]] = {
     ),
     "alexnet-star": (
         "alexnet-star-pretrain",
-        {"layers.fc8.units", "train.epochs", "train.sgd.learning_rate", "train.init_from"},
+        {"layers.fc8.units", "train.epochs", "train.solver.learning_rate", "train.init_from"},
     ),
     "cifar10-11pct": (
         "cifar10-13pct",
@@ -68,7 +68,7 @@ BASES: dict[str, tuple[str, set[str]]] = {
         "figure1-relu",
         {f"layers.relu{n}.type" for n in (1, 2, 3)}
         | {f"layers.{name}.init.std" for name in ("conv1", "conv2", "conv3", "fc2")}
-        | {"train.sgd.learning_rate"},
+        | {"train.solver.learning_rate"},
     ),
 }
 
@@ -139,7 +139,7 @@ def iteration(name: str) -> dict[str, Any]:
         arrays[name] = rng.uniform(-1, 1, (2, *chosen.inputs[name].shape)).astype(np.float32)
     with Session(chosen, ["cpu:0"] * len(chosen.devices), phases=("train",)) as session:
         before = {key: session.store.tensor(key) for key in session.store.shapes() if key.endswith("bias")}
-        outcome = session.train(arrays, 0, 2, Rates(0.01, 0.9, 0.0))
+        outcome = session.train(arrays, 0, 2, Rates(0.01, (0.9, 0.0)))
         moved = {key for key, value in before.items() if not np.array_equal(value, session.store.tensor(key))}
     return {"finite": outcome.finite, "loss": outcome.reports["loss"]["loss"] / 2, "moved": moved, "all": set(before)}
 

@@ -22,7 +22,7 @@ def write_run(
 ) -> Path:
     """A run of MINI at that learning rate, which drops by ten after its second epoch; top-1 error is loss / 3."""
     folder.mkdir(parents=True)
-    changes = [f"train.sgd.learning_rate={rate}", f"train.seed={seed}"]
+    changes = [f"train.solver.learning_rate={rate}", f"train.seed={seed}"]
     (folder / "spec.resolved.yaml").write_text(resolved(loads(MINI, "mini.yaml", changes)))
     (folder / "environment.json").write_text(json.dumps({"netspec": "0.1.0", "cores": speed, "command": [rate]}))
     total, loss_at = per_epoch * evaluations, falling(speed)

@@ -13,7 +13,7 @@ from netspec.spec import loads
 from netspec.spec.types import Spec
 
 BATCH = 6
-RATES = Rates(0.05, 0.9, 0.001)
+RATES = Rates(0.05, (0.9, 0.001))
 
 TWO_TOWERS = """
     netspec: 1

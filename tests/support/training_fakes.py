@@ -123,7 +123,7 @@ class FakeSession:
         if iteration == self.bad_at:
             return Outcome({"loss": {**report, "loss": float("nan")}}, False)
         gradient = x.T @ (probs - np.eye(CLASSES, dtype=np.float32)[arrays["label"][:valid]]) / valid
-        self.momentum = np.float32(rates.momentum) * self.momentum - np.float32(rates.learning_rate) * gradient
+        self.momentum = np.float32(rates.numbers[0]) * self.momentum - np.float32(rates.learning_rate) * gradient
         self.weight = self.weight + self.momentum
         return Outcome({"loss": report}, True, overflowed=("fc.weight",) if iteration == self.overflow_at else ())
 

@@ -37,8 +37,9 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 def command(types: tuple[str, ...], backends: Sequence[Backend], plugins: tuple[str, ...], as_json: bool) -> int:
     """Run the contract suite: schema, shapes, float64 gradients, fast kernels against plain ones, team sizes, shards.
 
-    It is what registering a layer gives: nothing has to be written for it. Augmentations have a suite of their own:
-    what they draw, what they keep, the same bits for any number of workers. Exits with 1 when a check fails.
+    It is what registering a layer gives: nothing has to be written for it. Augmentations and solvers have suites of
+    their own: draws, means, the same bits for any number of workers; the formula, what is kept, GPUs against CPUs.
+    Exits with 1 when a check fails.
 
     \b
     Examples:

@@ -42,15 +42,17 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 def named(given: str) -> tuple[str, ...]:
     """What a TYPE or a plugin FILE stands for, as in netspec.registry.registered; NetspecError where there is none.
 
-    An augmentation may be called by its name alone.
+    What is no layer may be called by its name alone, where one thing has it.
     """
     from netspec.registry import layer_types, load_plugin, registered
     from netspec.spec.wording import meant
 
     types, known = layer_types(), registered()
-    for key in (given, f"augmentations.{given}"):
-        if key in known:
-            return (key,)
+    found = [given] if given in known else [key for key in known if key.partition(".")[2] == given]
+    if len(found) > 1:
+        raise NetspecError(f"'{given}' is the name of several: {', '.join(found)}")
+    if found:
+        return (found[0],)
     if Path(given).suffix == ".py" or Path(given).is_file():
         return _of_builtin(Path(given)) or load_plugin(given)
     remedy = meant(given, types)

@@ -61,7 +61,7 @@ def check_gradient(spec: Spec, name: str) -> None:
     """Compare a parameter's gradient along a random direction with the difference of the loss."""
     with Session(spec, [f"cpu:{i}" for i, _ in enumerate(spec.devices)]) as session:
         start, data = session.store.tensors(), batch(4, SIDE)
-        assert session.train(data, 0, BATCH, Rates(1.0, 0.0, 0.0)).finite
+        assert session.train(data, 0, BATCH, Rates(1.0, (0.0, 0.0))).finite
         gradient = -session.store.tensor(f"{name}.momentum")
         direction = np.random.default_rng(1).standard_normal(gradient.shape).astype(np.float32)
         losses = []
@@ -100,7 +100,7 @@ def test_a_cost_alone_on_its_device_knows_the_verdict_of_the_others() -> None:
 
 def test_frozen_parameters_have_neither_gradient_nor_momentum() -> None:
     plan = build(net(f"{START[0]}, rate: 0", START[1], *END), "train")
-    learning = ("gradient", "parameter gradient", "momentum")
+    learning = ("gradient", "parameter gradient", "solver state")
     assert not [key for key in plan.buffers if key.of.layer in ("first", "a") and key.role in learning]
     assert not [step.name for step in plan.steps if step.layer in ("first", "a") and step.op != "forward"]
 

@@ -88,11 +88,11 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
 
 def test_momentum_and_decay_follow_the_paper() -> None:
     """v = m v - d eps w - eps g; w = w + v: a second session without momentum and decay tells g."""
-    spec, rates, name = network(TWO_TOWERS), Rates(0.05, 0.9, 0.01), "conv2.weight"
+    spec, rates, name = network(TWO_TOWERS), Rates(0.05, (0.9, 0.01)), "conv2.weight"
     with Session(spec, ["cpu:0", "cpu:1"], phases=("train",)) as session:
         train(session, 1)
         start = session.store.tensors()
-        session.train(batch(1), 1, BATCH, Rates(1.0, 0.0, 0.0))
+        session.train(batch(1), 1, BATCH, Rates(1.0, (0.0, 0.0)))
         gradient = -session.store.tensor(f"{name}.momentum").astype(np.float64)
         session.store.load(start)
         session.train(batch(1), 1, BATCH, rates)
@@ -109,7 +109,7 @@ def test_gradients_agree_with_differences_of_the_loss() -> None:
     with Session(spec, ["cpu:0", "cpu:1"], phases=("train", "eval")) as session:
         start = session.store.tensors()
         data = batch(4)
-        session.train(data, 0, BATCH, Rates(1.0, 0.0, 0.0))
+        session.train(data, 0, BATCH, Rates(1.0, (0.0, 0.0)))
         gradients = {name: -session.store.tensor(f"{name}.momentum") for name in start if f"{name}.momentum" in start}
         assert len(gradients) == 10
         random = np.random.default_rng(1)

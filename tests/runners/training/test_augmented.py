@@ -19,7 +19,7 @@ from netspec.spec import loads
 __all__ = ["spec"]
 
 COLOUR = "data.augment={colour: {sigma: 0.5, magnitude: deviation, rescale: true}, translate: {pixels: 1}}"
-RATES = Rates(0.05, 0.9, 0.0005)
+RATES = Rates(0.05, (0.9, 0.0005))
 
 
 def test_a_run_with_colour_noise_goes_on_bit_by_bit(spec: Path) -> None:

@@ -54,12 +54,12 @@ def _wait_for_training(spec: Path, process: subprocess.Popen) -> Path:
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_layer(spec):
     events: list = []
     with pytest.raises(NetspecError) as caught:
-        train(spec, overrides=["train.sgd.learning_rate=1.0e+30"], listener=events.append)
+        train(spec, overrides=["train.solver.learning_rate=1.0e+30"], listener=events.append)
     said = r"iteration 2 \(epoch 1\): the loss is nan; the first numbers that are not finite come from "
     assert re.match(said + r"the forward pass of '(conv1|fc)' on (left|right); the step changed", str(caught.value))
     finished = told(events, RunFinished)[0]
     assert (finished.status, finished.message) == ("failed", str(caught.value))
-    result, _ = train(spec, resume="latest", overrides=["train.sgd.learning_rate=0.01"])
+    result, _ = train(spec, resume="latest", overrides=["train.solver.learning_rate=0.01"])
     assert result.status == "finished"
 
 

@@ -39,7 +39,7 @@ train: {batch: 4, epochs: 3, sgd: {learning_rate: 1.0e-6}, schedule: {type: cons
 data: {source: {type: generated, classes: 3, images: 12, val_images: 8}, mean: none, workers: 0}
 """
 CPU = {"devices": "cpu:0", "workers": 0}
-OVERFLOWS = ["train.sgd.learning_rate=3.0e+38"]
+OVERFLOWS = ["train.solver.learning_rate=3.0e+38"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_an_update_that_overflows_is_told_by_name_until_tensors_are_loaded_anew(
         momentum = before[f"{name}.momentum"].copy()
         momentum.flat[-1] = 3e38
         session.store.load({**before, f"{name}.momentum": momentum})
-        outcome = session.train(batch(), 0, BATCH, RATES._replace(momentum=2.0))
+        outcome = session.train(batch(), 0, BATCH, RATES._replace(numbers=(2.0, 0.001)))
         assert outcome.finite and outcome.overflowed == (name,)
         spoilt = {name for name, array in session.store.tensors().items() if not np.isfinite(array).all()}
         assert spoilt == {name, f"{name}.momentum"}

@@ -31,14 +31,14 @@ def test_stopped_and_resumed_is_as_never_stopped(spec, whole, stop):
 
 def test_changes_of_training_are_taken_told_and_recorded(spec):
     first, _ = train(spec, listener=stopping_after(7))
-    second, events = train(None, resume=str(first.folder), epochs=4, overrides=["train.sgd.learning_rate=0.01"])
+    second, events = train(None, resume=str(first.folder), epochs=4, overrides=["train.solver.learning_rate=0.01"])
     assert second.iteration == 20
     texts = [note.text for note in told(events, Note)]
     assert "changed: train.epochs: 3 -> 4" in texts
-    assert "changed: train.sgd.learning_rate: 0.05 -> 0.01" in texts
+    assert "changed: train.solver.learning_rate: 0.05 -> 0.01" in texts
     assert told(events, IterationDone)[0].learning_rate == 0.01
     entry = next(entry for entry in read_history(first.folder) if entry["what"] == "resume")
-    assert entry["changes"] == ["train.epochs: 3 -> 4", "train.sgd.learning_rate: 0.05 -> 0.01"]
+    assert entry["changes"] == ["train.epochs: 3 -> 4", "train.solver.learning_rate: 0.05 -> 0.01"]
     assert entry["iteration"] == 7
 
 
