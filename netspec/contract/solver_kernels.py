@@ -94,7 +94,8 @@ def made_of(cls: Any) -> Iterator[Kernel]:
     """All kernels of a solver class: with and without clipped gradients."""
     for clipped in (False, True):
         yield from _updates(cls, clipped)
-        yield from _scales(cls, clipped) if cls.scales else ()
+        if cls.scales and (not clipped or "g_norm" in cls.norms):
+            yield from _scales(cls, clipped)
 
 
 def _updates(cls: Any, clipped: bool) -> Iterator[Kernel]:

@@ -150,7 +150,7 @@ def test_the_reference_tells_of_everything_that_a_spec_can_name(generated: Modul
     names = [key.rpartition(".")[2] for key in registered() if not key.startswith(generated.AS_COMMANDS)]
     assert {title.replace("\\", "") for title in titles} >= set(names)
     known = re.findall(r"^\| `(.*?)` ", generated.keys(), re.MULTILINE)
-    assert {"train.solver.momentum", "layers.device"} <= set(known)
+    assert {"train.sgd.momentum", "layers.device"} <= set(known)
     assert {"netspec run", "netspec data stats"} <= set(re.findall(r"^### (.*)$", generated.commands(), re.MULTILINE))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 
@@ -10,6 +11,7 @@ import pytest
 from chaos import chaos, teams
 from compiled import EmulatedCuda, needs_compiler
 from nets import BATCH, TWO_TOWERS, batch, same_bits
+from places import ROOT
 from training_runs import SPEC, final, same, spec, stopping_after, told, train
 
 from netspec.errors import SpecError
@@ -225,28 +227,12 @@ def test_the_solver_is_said_once():
 
 # Plugins --------------------------------------------------------------------------------------------------------------
 
-SIGN = '''
-"""SignSGD with momentum (Bernstein et al. 2018)."""
-
-from netspec.plugin import Solver, learning_rate, number, register
-
-
-@register("signum")
-class Signum(Solver):
-    """v = momentum v + (1 - momentum) g; w = w - rate sign(v)"""
-
-    attrs = {"learning_rate": learning_rate(0.001), "momentum": number("Share that is kept.", default=0.9, minimum=0)}
-    state = ("mean",)
-
-    def update(w, g, v, rate, momentum):
-        v = momentum * v + (1 - momentum) * g
-        return w - rate * ((v > 0) - (v < 0)), v
-'''
+SIGNUM = re.search(r"```python\n(# signum.py\n.*?)```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)[1]
 
 
 def test_a_solver_from_a_file_trains_and_is_found_again(spec):
     file = spec.parent / "signum.py"
-    file.write_text(SIGN)
+    file.write_text(SIGNUM)
     spec.write_text(SPEC.replace("sgd: {learning_rate: 0.05}", "solver: {type: signum, learning_rate: 0.01}"))
     whole, _ = train(spec, plugins=[file], out=spec.parent / "whole")
     stopped, _ = train(spec, plugins=[file], listener=stopping_after(7))

@@ -20,7 +20,7 @@ def rates(schedule: dict[str, Any], iterations: int, total: int) -> list[float]:
 
 
 def test_all_are_found() -> None:
-    assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau", "hand"}
+    assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau", "hand", "cosine", "one_cycle"}
     assert set(initialiser_types()) == {"gaussian", "uniform", "constant", "xavier", "he"}
     assert [name for name, cls in schedule_types().items() if cls.needs_validation] == ["plateau"]
 
@@ -42,6 +42,28 @@ def test_dexp_is_that_of_cuda_convnet2() -> None:
 def test_exp_ends_at_its_factor() -> None:
     made = make_schedule({"type": "exp", "factor": 100.0})
     assert [made.rate(Progress(i, 0, 1, 10)) for i in (0, 5, 10, 20)] == pytest.approx([1, 0.1, 0.01, 0.01])
+
+
+def test_cosine_rises_in_the_warm_up_and_falls_to_its_last_factor() -> None:
+    """After the warm-up PyTorch's CosineAnnealingLR in its closed form."""
+    found = rates({"type": "cosine", "warmup": 0.5, "start": 0.2, "final": 0.1}, 45, 45)
+    assert found[:6] == pytest.approx([0.2, 0.36, 0.52, 0.68, 0.84, 1.0])
+    falling = [0.1 + 0.9 * (1 + math.cos(math.pi * i / 40)) / 2 for i in range(40)]
+    assert found[5:] == pytest.approx(falling) and found[25] == pytest.approx(0.55)
+    plain = rates({"type": "cosine"}, 12, 10)
+    assert plain[0] == 1.0 and plain[5] == pytest.approx(0.5) and plain[10:] == pytest.approx([0.0, 0.0])
+    assert rates({"type": "cosine", "warmup": 9.0}, 20, 20)[-1] < 0.3
+
+
+def test_one_cycle_has_the_rates_of_pytorch() -> None:
+    """OneCycleLR(max_lr=1, total_steps=20, pct_start=0.25, div_factor=10, final_div_factor=100): its two phases."""
+    found = rates({"type": "one_cycle", "rise": 0.25, "first": 10.0, "last": 100.0}, 20, 20)
+    rising = [1 + (0.1 - 1) / 2 * (math.cos(math.pi * i / 4) + 1) for i in range(5)]
+    falling = [0.001 + (1 - 0.001) / 2 * (math.cos(math.pi * (i - 4) / 15) + 1) for i in range(5, 20)]
+    assert found == pytest.approx([*rising, *falling])
+    assert (found[0], found[4], found[-1]) == pytest.approx((0.1, 1.0, 0.001))
+    for total in (1, 2, 3):
+        assert all(0 < rate <= 1 for rate in rates({"type": "one_cycle"}, total + 1, total))
 
 
 def test_plateau_divides_three_times_at_most() -> None:
