@@ -24,8 +24,8 @@ class Cosine(Schedule):
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this iteration."""
-        final, start = float(self.settings["final"]), float(self.settings["start"])
-        warm, done = self.settings["warmup"] * progress.iterations_per_epoch, progress.iteration
+        final, start, warmup = (float(self.settings[name]) for name in ("final", "start", "warmup"))
+        warm, done = warmup * progress.iterations_per_epoch, progress.iteration
         if done < warm:
             return start + (1.0 - start) * done / warm
         t = min((done - warm) / max(progress.total_iterations - warm, 1.0), 1.0)
