@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -21,6 +22,7 @@ class Cosine(Schedule):
         "warmup": number("Epochs, or parts of one, in which the rate rises.", default=0.0, minimum=0),
         "start": number("Factor at the beginning of the warm-up.", default=0.1, minimum=0, maximum=1),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"warmup": 1.5, "final": 0.1}, {"warmup": 100.0})
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this iteration."""

@@ -191,7 +191,7 @@ def test_lines_in_a_real_shell(name, folder):
             "netspec run --devices cuda:0,cuda:1": "cuda:0,cuda:1",
             "netspec layers show softm": "softmax_loss",
             "netspec figure architec": "architecture",
-            "netspec run broken.yaml --set train.sg": "train.solver.",
+            "netspec run broken.yaml --set train.sg": "train.sgd.",
             "ls broken.y": "broken.yaml",
         }.items():
             assert shell.completed(line)[-1] == last, line
