@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.check.compare import Failed, Skipped, same_bits
-from netspec.check.declared import check_attribute, check_docs
-from netspec.contract.augmentation import Augmentation, Mix, Tint, View
-from netspec.contract.values import fits
+from netspec.check.declared import check_docs
+from netspec.check.setting_schema import check_schema
+from netspec.contract.augmentation import Augmentation, Tint, View
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.decode import Geometry
 from netspec.data.pipeline import Pipeline
@@ -50,16 +50,6 @@ class AugmentationSubject:
         yield [0] * self.cls.words
         yield [2**64 - 1] * self.cls.words
         yield from np.random.Philox(key=1).random_raw((count - 2) * self.cls.words).reshape(count - 2, -1).tolist()
-
-
-def check_schema(subject: AugmentationSubject) -> None:
-    """Each attribute's schema is valid and refuses wrong values, and the examples fit."""
-    for name, schema in subject.cls.attrs.items():
-        check_attribute(name, schema)
-    for attrs in subject.cls.examples:
-        for name, value in attrs.items():
-            if not fits(subject.cls.attrs.get(name, {"enum": []}), value):
-                raise Failed(f"the example {attrs} does not fit the attribute '{name}'")
 
 
 def check_view(subject: AugmentationSubject) -> None:

@@ -27,7 +27,7 @@ _SAMPLES: Mapping[str, Any] = {
 _ODD_SHAPES: tuple[Shape, ...] = ((2,), (2, 3), (2, 3, 5), (2, 3, 5, 7), (2, 1, 1, 1), (1, 1), (2, 2, 2, 2, 2))
 
 
-class _Declaring(Protocol):
+class Declaring(Protocol):
     """What is checked of any kind of plugin."""
 
     @property
@@ -35,7 +35,7 @@ class _Declaring(Protocol):
         """The class."""
 
 
-def check_docs(subject: _Declaring) -> None:
+def check_docs(subject: Declaring) -> None:
     """The class and each attribute say what they are: the docs page is made of that."""
     if not subject.cls.__dict__.get("__doc__"):
         raise Failed(f"class {subject.cls.__name__} has no docstring: write the formula and the meaning")

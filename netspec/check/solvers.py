@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.check.compare import Failed, agree, same_bits
-from netspec.check.declared import check_attribute, check_docs
+from netspec.check.declared import check_docs
+from netspec.check.setting_schema import check_schema
 from netspec.check.shuffled import ShuffledCpu
 from netspec.check.subject import cpu, gpu
 from netspec.contract.naming import Argument
 from netspec.contract.reduction import CHUNK, chunks
 from netspec.contract.solver import SCALES, Solver
 from netspec.contract.solver_kernels import NORM_SOURCES
-from netspec.contract.values import fits
 from netspec.device.base import Device
 from netspec.planning.identities import Op, StepKey, of_layer
 from netspec.planning.plan import Buffer, Region, Step
@@ -144,16 +144,6 @@ def _tuple(found: Any) -> tuple[Any, ...]:
 
 
 # Checks -------------------------------------------------------------------------------------------------------------
-
-
-def check_schema(subject: SolverSubject) -> None:
-    """Each attribute's schema is valid and refuses wrong values, and the examples fit."""
-    for name, schema in subject.cls.attrs.items():
-        check_attribute(name, schema)
-    for attrs in subject.cls.examples:
-        for name, value in attrs.items():
-            if not fits(subject.cls.attrs.get(name, {"enum": []}), value):
-                raise Failed(f"the example {attrs} does not fit the attribute '{name}'")
 
 
 def check_results(subject: SolverSubject) -> None:

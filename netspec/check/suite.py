@@ -1,6 +1,6 @@
 """The contract suite: named checks that every registered layer type gets for its declarations and kernels.
 
-Those of augmentations and of solvers are in files of their own.
+Those of augmentations, initialisers, schedules and solvers are in files of their own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from netspec.check import augmentations, solvers
+from netspec.check import augmentations, initialisers, schedules, solvers
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.gradient import check_gradients
+from netspec.check.initialisers import InitialiserSubject
 from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
 from netspec.check.propagation import check_cuda_non_finite, check_non_finite
+from netspec.check.schedules import ScheduleSubject
 from netspec.check.shards import check_shards
 from netspec.check.solvers import SolverSubject
 from netspec.check.subject import Subject
@@ -65,6 +67,8 @@ CHECKS: tuple[Check, ...] = (
 
 _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
     "augmentations": (AugmentationSubject, augmentations.CHECKS),
+    "initialisers": (InitialiserSubject, initialisers.CHECKS),
+    "schedules": (ScheduleSubject, schedules.CHECKS),
     "solvers": (SolverSubject, solvers.CHECKS),
 }
 """What is checked of kinds other than layers, and how."""
@@ -134,8 +138,7 @@ def outcome(check: Check, subject: Any, missing: str | None = None) -> Result:
 
 
 def _noun(subject: Any) -> str:
-    kinds = {AugmentationSubject: "the augmentation", SolverSubject: "the solver"}
-    return kinds.get(type(subject), "the layer")
+    return f"the {type(subject).__name__.removesuffix('Subject').lower() or 'layer'}"
 
 
 def _place(error: Exception, subject: Any) -> str:

@@ -75,10 +75,15 @@ def changes(
     ways = [*((f"--set {text}", text) for text in overrides), *((spelt[name], text) for name, text in short.items())]
     for option, path in [*((spelt[name], SHORT[name]) for name in short), *others]:
         for other, text in ways:
-            spellings = {path, path.replace("train.solver.", "train.sgd.")}
-            if other != option and any(assigns(text, one) for one in spellings):
+            if other != option and any(assigns(text, one) for one in _spellings(path)):
                 raise click.UsageError(f"{option} and {other} both give {path}: leave one of them out")
     return (*overrides, *short.values())
+
+
+def _spellings(path: str) -> set[str]:
+    """The paths that mean one setting: ``train.sgd`` is short for a solver."""
+    rest = path.removeprefix("train.solver.").removeprefix("train.sgd.")
+    return {path} if rest == path else {f"train.solver.{rest}", f"train.sgd.{rest}"}
 
 
 def find(spec: str) -> Path:

@@ -37,6 +37,15 @@ def weight_decay(default: float, description: str = "Weight decay, multiplied by
     return number(description, default=default, minimum=0)
 
 
+class _Kernels:
+    """A solver's kernels, made when they are first asked for: a spec is validated without."""
+
+    def __get__(self, one: object, cls: type[Solver]) -> tuple[Kernel, ...]:
+        if "_made" not in cls.__dict__:
+            cls._made = tuple(made_of(cls))
+        return cls._made
+
+
 class Solver:
     """A rule by which parameters are trained.
 
@@ -67,7 +76,8 @@ class Solver:
     """The numeric attributes but the learning rate, in the order in which kernels are given them."""
     norms: ClassVar[tuple[str, ...]] = ()
     """Those of ``NORMS`` that ``scale`` asks for."""
-    kernels: ClassVar[tuple[Kernel, ...]] = ()
+    kernels: ClassVar[_Kernels] = _Kernels()
+    _made: ClassVar[tuple[Kernel, ...]]
     scalar_update: ClassVar[Callable[..., Any]]
     scalar_scale: ClassVar[Callable[..., Any]]
 
@@ -85,7 +95,6 @@ class Solver:
             cls.norms = tuple(name for name in _named(cls.scalar_scale) if name in NORMS)
         elif "scale" in cls.__dict__:
             raise TypeError(f"{cls.__name__}.scale gives nothing: name what it gives, scales = (...)")
-        cls.kernels = tuple(made_of(cls))
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})

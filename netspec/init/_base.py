@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,8 @@ class Initialiser(ABC):
     """A distribution that a parameter's first values are drawn from; ``attrs`` declares its settings."""
 
     attrs: ClassVar[Attrs] = {}
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
+    """Settings that the contract suite tries."""
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +46,8 @@ class Schedule(ABC):
 
     attrs: ClassVar[Attrs] = {}
     needs_validation: ClassVar[bool] = False
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
+    """Settings that the contract suite tries."""
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -21,11 +22,12 @@ class Cosine(Schedule):
         "warmup": number("Epochs, or parts of one, in which the rate rises.", default=0.0, minimum=0),
         "start": number("Factor at the beginning of the warm-up.", default=0.1, minimum=0, maximum=1),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"warmup": 1.5, "final": 0.1}, {"warmup": 100.0})
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this iteration."""
-        final, start = float(self.settings["final"]), float(self.settings["start"])
-        warm, done = float(self.settings["warmup"]) * progress.iterations_per_epoch, progress.iteration
+        final, start, warmup = (float(self.settings[name]) for name in ("final", "start", "warmup"))
+        warm, done = warmup * progress.iterations_per_epoch, progress.iteration
         if done < warm:
             return start + (1.0 - start) * done / warm
         t = min((done - warm) / max(progress.total_iterations - warm, 1.0), 1.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import integer, number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -19,6 +20,7 @@ class Dexp(Schedule):
         "factor": number("What the rate is divided by in the last stair (tgtFactor).", minimum=1),
         "steps": integer("Number of stairs (numSteps).", minimum=1),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({"factor": 250.0, "steps": 4}, {"factor": 10.0, "steps": 1})
 
     def rate(self, progress: Progress) -> float:
         """The multiplier of the stair that the run has reached."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -12,6 +13,7 @@ class Exp(Schedule):
     """rate = factor ** -(share of the run that is done); the number of epochs sets the pace."""
 
     attrs: ClassVar[Attrs] = {"factor": number("What the rate has been divided by at the end of the run.", minimum=1)}
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({"factor": 100.0},)
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this share of the run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from netspec.contract.attrs import integer, mapping, number, records, texts
@@ -32,6 +32,10 @@ class Hand(Schedule):
             required=("epoch",),
         ),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {"steps": [{"epoch": 1, "rate": 0.1}, {"epoch": 2, "layers": {"conv*": 0.5}, "freeze": ["fc"]}]},
+        {"steps": [{"epoch": 0, "colour_noise": 0.5}]},
+    )
 
     def rate(self, progress: Progress) -> float:
         """The multiplier of the last step that sets one."""

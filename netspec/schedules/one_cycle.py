@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -21,6 +22,7 @@ class OneCycle(Schedule):
         "first": number("What the rate is divided by at the beginning.", default=25.0, minimum=1),
         "last": number("What the first rate is divided by at the end.", default=1e4, minimum=1),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"rise": 0.01, "first": 1.0})
 
     def rate(self, progress: Progress) -> float:
         """The multiplier at this iteration."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import integer, number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -21,6 +22,7 @@ class Plateau(Schedule):
         "threshold": number("By how much an error must be better to count.", default=0.0, minimum=0),
         "times": integer("Number of drops at most.", default=3, minimum=1),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"patience": 1, "times": 2})
     needs_validation = True
 
     def rate(self, progress: Progress) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from netspec.contract.attrs import number
 from netspec.schedules._base import Attrs, Progress, Schedule
@@ -20,6 +21,7 @@ class Step(Schedule):
         },
         "factor": number("What the rate is divided by at each drop.", default=10.0, minimum=1),
     }
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({"at": [1, 3]}, {"at": [2], "factor": 2.0})
 
     def rate(self, progress: Progress) -> float:
         """The multiplier after the drops so far."""

@@ -12,9 +12,9 @@ SHORT = {
     "--iterations": ("iterations", 2),
     "--batch": ("batch", 4),
     "--seed": ("seed", 7),
-    "--lr": ("sgd.learning_rate", 0.02),
-    "--momentum": ("sgd.momentum", 0.5),
-    "--weight-decay": ("sgd.weight_decay", 1e-05),
+    "--lr": ("solver.learning_rate", 0.02),
+    "--momentum": ("solver.momentum", 0.5),
+    "--weight-decay": ("solver.weight_decay", 1e-05),
 }
 
 
@@ -71,7 +71,7 @@ def test_two_ways_are_an_error_in_a_line(args, both):
 def test_another_key_of_the_same_map_is_no_second_way():
     said = netspec("run", "mini.yaml", "--workers", 0, "--epochs", 1, "--lr", 0.5, "--set", "train.sgd={momentum: 0.1}")
     train = yaml.safe_load(recorded(said))["train"]
-    assert train["solver"] == {"learning_rate": 0.5, "momentum": 0.1, "weight_decay": 0.0005}
+    assert train["solver"] == {"type": "sgd", "learning_rate": 0.5, "momentum": 0.1, "weight_decay": 0.0005}
 
 
 @pytest.mark.parametrize("value", ["nan", "-1", "fast"])

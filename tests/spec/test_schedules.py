@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netspec.init import initial, initialiser_types
-from netspec.schedules import Progress, make_schedule, schedule_types
+from netspec.check import initialisers, schedules
+from netspec.check.suite import checked, outcome
+from netspec.init import Fan, Initialiser, initial, initialiser_types
+from netspec.schedules import Factors, Progress, Schedule, make_schedule, schedule_types
 from netspec.spec.patterns import last_match
 
 
@@ -23,6 +25,57 @@ def test_all_are_found() -> None:
     assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau", "hand", "cosine", "one_cycle"}
     assert set(initialiser_types()) == {"gaussian", "uniform", "constant", "xavier", "he"}
     assert [name for name, cls in schedule_types().items() if cls.needs_validation] == ["plateau"]
+
+
+OTHERS = [f"schedules.{name}" for name in schedule_types()] + [f"initialisers.{name}" for name in initialiser_types()]
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_contract(key: str) -> None:
+    failed = [(result.name, result.message) for result in checked(key) if result.status != "passed"]
+    assert not failed
+
+
+class Counting(Schedule):
+    """rate = how often it was asked"""
+
+    calls = 0
+
+    def rate(self, progress: Progress) -> float:
+        """One more each time; on the last iteration nothing that is a number."""
+        self.calls += 1
+        return math.nan if progress.iteration == 28 else self.calls
+
+    def factors(self, progress: Progress) -> Factors:
+        """Of a layer that is not declared."""
+        return (("conv1", 1.0),)
+
+
+class Clock(Initialiser):
+    """w = how often it was asked, in float64"""
+
+    calls = 0
+
+    def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> Any:
+        """One more each time."""
+        self.calls += 1
+        return np.full(shape, float(self.calls))
+
+
+def test_the_suites_tell_what_is_wrong() -> None:
+    subjects: list[tuple[Any, Any]] = [
+        (schedules, schedules.ScheduleSubject("counting", Counting)),
+        (initialisers, initialisers.InitialiserSubject("clock", Clock)),
+    ]
+    found = {
+        result.name: result.message
+        for suite, subject in subjects
+        for result in (outcome(check, subject) for check in suite.CHECKS)
+        if result.status == "failed"
+    }
+    assert found.keys() == {"rates", "pure", "patterns", "values", "seed"}
+    assert "rate() gives nan at Progress(iteration=28" in found["rates"] and "float64 (1, 1)" in found["values"]
+    assert "keep nothing between them" in found["pure"] and "draw from 'random' alone" in found["seed"]
 
 
 def test_constant_and_step() -> None:
