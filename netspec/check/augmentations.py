@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from netspec.check.compare import Failed, Skipped, same_bits
 from netspec.check.declared import check_docs
 from netspec.check.setting_schema import check_schema
-from netspec.contract.augmentation import Augmentation, Tint, View
+from netspec.contract.augmentation import Augmentation, Mix, Tint, View
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.decode import Geometry
 from netspec.data.pipeline import Pipeline

@@ -19,6 +19,7 @@ from netspec.spec import loads
 __all__ = ["spec"]
 
 COLOUR = "data.augment={colour: {sigma: 0.5, magnitude: deviation, rescale: true}, translate: {pixels: 1}}"
+MIXED = "data.augment={mixup: {alpha: 1.0}, colour: on}"
 RATES = Rates(0.05, (0.9, 0.0005))
 
 

@@ -49,7 +49,7 @@ def test_a_net_with_state_averages_and_a_schedule_by_hand_too(tmp_path):
     text = SPEC.replace("images: 44", "images: 200").replace("epochs: 3", "epochs: 4")
     spec.write_text(text.replace("name: relu1, type: relu", "name: centred1, type: centred, keep: 0.5"))
     hand = "train.schedule={type: hand, steps: [{epoch: 1, layers: {fc: 0.5}}, {epoch: 2, freeze: [conv1]}]}"
-    sets = [hand, "train.ema={}", "train.solver=adamw", "train.clip_norm=1.0"]
+    sets = [hand, "train.ema={}", "data.augment.mixup=on", "train.solver=adamw", "train.clip_norm=1.0"]
     told = kill(tmp_path, 2 if KILLS == 4 else KILLS // 4, spec, *sets, "--plugin", PLUGINS / "centred.py")
     assert all(name in told for name in ("centred1.mean", "fc.weight.average", "fc.weight.v", "conv1.bias.scales"))
 
