@@ -18,7 +18,7 @@ release = version = __version__
 copyright = "the authors of netspec"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+include_patterns = ["docs/**.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]
 exclude_patterns = [".*", "build", "dist", "layers", "netspec", "runners", "runs", "shared", "specs", "tests"]
 
 myst_enable_extensions = ["html_image"]

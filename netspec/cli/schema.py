@@ -15,8 +15,8 @@ from netspec.cli._specs import load_plugins
 def command(output: str | None, plugins: tuple[str, ...]) -> None:
     """Print the JSON Schema (draft 2020-12) of specs, with the attributes of every layer type.
 
-    Editors complete and check specs with it. For VS Code's YAML extension write it to a file and begin a spec with
-    the line below.
+    Editors complete and check specs with it, by yaml-language-server: write it to a file, and begin a spec with the
+    line below.
 
     --of metrics is the schema of a line of metrics.jsonl, --of info that of netspec info --json, and so on.
 

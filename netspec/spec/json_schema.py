@@ -144,11 +144,11 @@ def _data() -> Schema:
 
 def _augment() -> Schema:
     each = {
-        name: {"anyOf": [{"enum": [*ON, *OFF]}, _closed(_fragments(cls.attrs))]}
+        name: {"anyOf": [_closed(_fragments(cls.attrs)), {"enum": [*ON, *OFF]}]}
         for name, cls in augmentation_types().items()
     }
     description = "How training images are altered, in order: attributes by name, or off."
-    return {"anyOf": [{"enum": list(OFF)}, _closed(each)], "description": description}
+    return {"anyOf": [_closed(each), {"enum": list(OFF)}], "description": description}
 
 
 _SECTIONS: Mapping[str, Callable[[], Schema]] = {

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -80,6 +81,44 @@ def test_wheel_holds_every_source_file(tmp_path: Path) -> None:
     files = {name for name in names if name.startswith("netspec/")}
     assert files == sources()
     assert {name.split("/")[0] for name in names} == {"netspec", f"netspec-{netspec.__version__}.dist-info"}
+
+
+def test_sdist_holds_what_is_versioned_and_nothing_else(tmp_path: Path) -> None:
+    sdist = pytest.importorskip("hatchling.builders.sdist", reason="hatchling is not installed")
+    if not (ROOT / ".git").exists():
+        pytest.skip("only git knows what is versioned: run in a clone")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
+    versioned = {name for name in listed if (ROOT / name).exists() and not name.startswith(".ci/")}
+    (built,) = sdist.SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with tarfile.open(built) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+    assert names == versioned | {"PKG-INFO"}
+
+
+def test_pipx_finds_the_program_by_the_name_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert list(project["scripts"]) == [project["name"]]
+
+
+def test_the_citation_agrees_with_the_package() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited.keys() >= {"cff-version", "message", "title", "authors"}  # what the format requires
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["authors"] == project["authors"]
+    assert (cited["cff-version"], cited["type"]) == ("1.2.0", "software")
+    assert (cited["license"], cited["version"]) == (project["license"], netspec.__version__)
+    assert cited["keywords"] == project["keywords"]
+    assert all({"type", "title", "authors"} <= one.keys() for one in cited["references"])
+
+
+def test_the_changelog_counts_down_to_older_versions() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    released = [re.fullmatch(r"(\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d", one) for one in headings[1:]]
+    assert all(released), headings
+    versions = [Version(netspec.__version__), *(Version(one[1]) for one in released if one)]
+    assert versions == sorted(versions, reverse=True)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", netspec.__version__)
 
 
 def described() -> Metadata:
