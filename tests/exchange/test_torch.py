@@ -136,7 +136,9 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "spec"), [("alexnet", "alexnet-torchvision"), ("vgg16", "vgg16")])
+@pytest.mark.parametrize(
+    ("name", "spec"), [("alexnet", "alexnet-torchvision"), ("vgg16", "vgg16"), ("resnet18", "resnet18-torchvision")]
+)
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 def test_networks_of_torchvision_load_into_their_specs(name: str, spec: str, ending: str, tmp_path: Path) -> None:
     models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
@@ -148,6 +150,11 @@ def test_networks_of_torchvision_load_into_their_specs(name: str, spec: str, end
         for parameter in net.parameters():  # so large that every layer counts
             fan = parameter[0].numel() if parameter.ndim > 1 else 1
             parameter.normal_(0, (2 / fan) ** 0.5 if parameter.ndim > 1 else 0.1)
+        for part in net.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.weight.uniform_(0.5, 1.5)
+                part.running_mean.normal_(0, 0.1)
+                part.running_var.uniform_(0.5, 2)
     file = tmp_path / f"net{ending}"
     save_file(net.state_dict(), file) if ending == ".safetensors" else torch.save(net.state_dict(), file)
     plain = {"spec": spec, "overrides": "data.resize=224"}  # images are seen as they are
