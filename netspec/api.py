@@ -331,6 +331,9 @@ def import_network(
     std: Sequence[float] | None = None,
     weights: str | Path | None = None,
     mean_image: str | Path | None = None,
+    devices: Sequence[str] | None = None,
+    output: str | None = None,
+    cost: str | None = None,
     classes: str | Path | None = None,
     overrides: str | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
@@ -340,8 +343,9 @@ def import_network(
     The ending of ``file`` says what it is; ``spec`` is the network where the file has tensors only, ``map_file`` a YAML
     file of names. ``mean`` was subtracted from the network's images, in grey levels from 0 to 255, which were then
     divided by ``std``: a number for each channel, or one for all. ``weights`` and ``mean_image`` are Caffe's
-    .caffemodel and .binaryproto. ``classes`` is a file of names, one a line. A network that is described in the file is
-    written as a spec beside ``out``. Raises NetspecError.
+    .caffemodel and .binaryproto. An ONNX model is cut over ``devices`` where such are named; ``output`` names one of
+    several outputs, ``cost`` the type of the cost layer behind it, or none. ``classes`` is a file of names, one a line.
+    A network that is described in the file is written as a spec beside ``out``. Raises NetspecError.
     """
     from netspec.exchange.formats import Asked
     from netspec.registry import load_plugin
@@ -353,7 +357,8 @@ def import_network(
     network = load_spec(spec, _sets(overrides)) if spec is not None else None
     means, stds = (None if one is None else tuple(map(float, one)) for one in (mean, std))
     names, blobs, image = (None if one is None else Path(one) for one in (map_file, weights, mean_image))
-    asked = Asked(network, names, means, stds, blobs, image)
+    over = None if devices is None else tuple(devices)
+    asked = Asked(network, names, means, stds, blobs, image, over, output, cost)
     return import_network(Path(file), Path(out), asked, None if classes is None else Path(classes))
 
 

@@ -38,6 +38,9 @@ class _Levels(click.ParamType[tuple[float, ...]]):
 @click.option("--std", metavar="LEVELS", type=_Levels(), help="What they were then divided by.")
 @click.option("--weights", metavar="FILE", type=click.Path(path_type=Path), help="Caffe's: the .caffemodel.")
 @click.option("--mean-image", metavar="FILE", type=click.Path(path_type=Path), help="Caffe's: the .binaryproto.")
+@click.option("--devices", metavar="NAMES", help="ONNX: cut it over these, as left,right; a proposal.")
+@click.option("--output", metavar="NAME", help="ONNX: which output, where it has several.")
+@click.option("--cost", metavar="TYPE", help="ONNX: the cost layer behind it: softmax_loss, mse or none.")
 @click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Names of classes, one a line.")
 @options.overrides
 @options.plugins
@@ -51,6 +54,9 @@ def command(
     std: tuple[float, ...] | None,
     weights: Path | None,
     mean_image: Path | None,
+    devices: str | None,
+    output: str | None,
+    cost: str | None,
     classes: Path | None,
     overrides: tuple[str, ...],
     plugins: tuple[str, ...],
@@ -58,12 +64,15 @@ def command(
 ) -> None:
     """Make a checkpoint of a network that another program trained.
 
-    What FILE is its ending says. The checkpoint is what predict, eval, features, export and run --init-from take.
+    What FILE is its ending says. An ONNX model, or a network of Caffe, becomes a spec beside the checkpoint too; where
+    one of its nodes or layers has no layer here, the error names it. The checkpoint is what predict, eval, features,
+    export and run --init-from take.
 
     \b
     Examples:
       netspec import alexnet.pth --spec alexnet-torchvision --mean imagenet --std imagenet -o alexnet.safetensors
       netspec import deploy.prototxt --weights alexnet.caffemodel --mean-image mean.binaryproto -o alexnet.safetensors
+      netspec import net.onnx -o net.safetensors --devices left,right
       netspec predict alexnet.safetensors photo.jpg
     """
     from netspec.exchange.formats import Asked
@@ -73,7 +82,9 @@ def command(
         raise click.UsageError("--set changes the spec of --spec, which is missing")
     specs.load_plugins(plugins)
     network = specs.load(spec, overrides) if spec is not None else None
-    done = import_network(file, out, Asked(network, map_file, mean, std, weights, mean_image), classes)
+    names = tuple(name.strip() for name in devices.split(",")) if devices is not None else None
+    asked = Asked(network, map_file, mean, std, weights, mean_image, names, output, cost)
+    done = import_network(file, out, asked, classes)
     if as_json:
         emit_json(done._asdict())
         return

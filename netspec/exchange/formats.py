@@ -30,6 +30,12 @@ class Reader(NamedTuple):
 
 _STATE_DICT = Reader("netspec.exchange.state_dict", "a state dict of PyTorch", ("spec", "map", "mean", "std"))
 READERS: Mapping[str, Reader] = {
+    ".onnx": Reader(
+        "netspec.exchange.onnx_in.network_in_onnx",
+        "an ONNX model",
+        ("mean", "std", "devices", "output", "cost"),
+        "onnx",
+    ),
     ".safetensors": _STATE_DICT,
     ".pt": _STATE_DICT,
     ".pth": _STATE_DICT,
@@ -48,7 +54,8 @@ class Asked:
 
     ``spec`` is the network, where the file does not describe it; ``map`` a file of names, see the reader; ``mean`` and
     ``std`` are what the network's images were normalised by, a number for each channel or for all, in grey levels;
-    ``weights`` and ``mean_image`` are files that belong to this one.
+    ``weights`` and ``mean_image`` are files that belong to this one; ``devices`` are names of devices over which the
+    network is cut; ``output`` names one of several outputs, ``cost`` is the type of the cost layer behind it, or none.
     """
 
     spec: Spec | None = None
@@ -57,6 +64,9 @@ class Asked:
     std: tuple[float, ...] | None = None
     weights: Path | None = None
     mean_image: Path | None = None
+    devices: tuple[str, ...] | None = None
+    output: str | None = None
+    cost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

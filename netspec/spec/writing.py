@@ -136,7 +136,7 @@ def _value_lines(
     """One line where all of the value comes from one place, else a line for each part."""
     origins = set(_origins(value, marks, path, unwritten))
     if len(origins) == 1:
-        yield f"{indent}{text_of(key)}: {_flow(value)}", origins.pop()
+        yield f"{indent}{text_of(key)}: {flow(value)}", origins.pop()
         return
     yield f"{indent}{text_of(key)}:", ""
     for name, part in value.items():
@@ -158,9 +158,10 @@ def _origin(mark: Mark) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
+    """A value as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{text_of(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{text_of(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     return text_of(value)

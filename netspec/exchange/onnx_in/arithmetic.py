@@ -1,0 +1,242 @@
+"""Operators element by element, of values and constants, and those that join values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Node, Refused, array_of
+from netspec.exchange.onnx_in.net import Net
+from netspec.exchange.onnx_in.node_operands import Operand, Operator, Result, constant, numbers, value, written
+from netspec.exchange.onnx_in.response import Squares
+from netspec.exchange.onnx_in.views import Value, located
+from netspec.exchange.onnx_in.windows import part_of
+
+FLOATS = (1, 10, 11, 16)
+"""float32, float16, double and bfloat16 in TensorProto's numbers."""
+_NUMPY = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float32, 11: np.float64}
+
+
+def elementwise(type: str) -> Operator:
+    """A layer that has no attributes."""
+
+    def layer(net: Net, node: Node, x: Operand) -> Value:
+        return net.add(type, {}, value(x), keeps=True)
+
+    return layer
+
+
+def dropout(net: Net, node: Node, x: Operand, ratio: Operand = None, training: Operand = None) -> Result:
+    """Dropout as it is in inference: nothing."""
+    share = node.get("ratio", 0.5) if ratio is None else float(constant(ratio).ravel()[0])
+    trains = training is not None and constant(training).any()
+    if share and (trains or (net.graph.opset < 7 and not node.get("is_test", 0))):
+        raise Refused("it drops in inference too")
+    if isinstance(x, np.ndarray):
+        return x
+    if not 0 < share < 1:
+        return value(x)
+    return net.add("dropout", {"keep": written(1 - written(share)), "mode": "inverted"}, value(x), keeps=True)
+
+
+def same(net: Net, node: Node, x: Operand) -> Result:
+    """What leaves its input as it is."""
+    return value(x) if isinstance(x, Value) else constant(x)
+
+
+def cast(net: Net, node: Node, x: Operand) -> Result:
+    """Cast: of values from bytes or floats to floats."""
+    to = node.get("to", 1)
+    if isinstance(x, np.ndarray):
+        if to not in _NUMPY:
+            raise Refused(f"it makes a constant of type {to}")
+        return x.astype(_NUMPY[to])
+    if to not in FLOATS:
+        raise Refused("it makes whole numbers")
+    return value(x)
+
+
+def add(net: Net, node: Node, *operands: Operand) -> Result:
+    """Add, Sum: of values of one shape, or of a value and a constant."""
+    if all(isinstance(one, np.ndarray) for one in operands):
+        return fold(np.add, *operands)
+    if len(operands) == 2 and any(isinstance(one, np.ndarray) for one in operands):
+        x, shift, read = _with_constant(node, *operands)
+        return net.affine(x, np.ones(1), shift, read)
+    return total(net, [value(one) for one in operands])
+
+
+def total(net: Net, values: list[Value]) -> Value:
+    """The sum of values, element by element."""
+    settled = [net.settled(one) for one in values]
+    first = settled[0]
+    for one in settled[1:]:
+        if one.shape != first.shape or one.example != first.example:
+            raise Refused(f"it adds what has different shapes: {first.shape} and {one.shape}")
+        if not np.array_equal(one.located(), first.located()):
+            raise Refused("it adds values of different order")
+    return net.add("sum", {}, *settled, keeps=True) if len(settled) > 1 else first
+
+
+def _with_constant(node: Node, a: Operand, b: Operand) -> tuple[Value, Array, str]:
+    if "axis" in node.attributes:
+        raise Refused("it says by 'axis' where its constant belongs, as opset 6 does")
+    if isinstance(a, Value):
+        return a, numbers(b), node.inputs[0]
+    return value(b), numbers(a), node.inputs[1]
+
+
+def fold(function: Any, *operands: Operand) -> Array:
+    """What a function of numpy makes of constants."""
+    arrays = [constant(one) for one in operands]
+    try:
+        if prod(np.broadcast_shapes(*(one.shape for one in arrays))) > MOST_ELEMENTS:
+            raise Refused("it makes a large constant of small ones")
+        with np.errstate(all="ignore"):
+            result = arrays[0]
+            for one in arrays[1:]:
+                result = function(result, one)
+    except ValueError:
+        raise Refused("its constants do not fit each other") from None
+    return np.asarray(result)
+
+
+def sub(net: Net, node: Node, a: Operand, b: Operand) -> Result:
+    """Sub of a constant, or from one."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return fold(np.subtract, a, b)
+    x, shift, read = _with_constant(node, a, b)
+    return net.affine(x, np.ones(1), -shift, read) if x is a else net.affine(x, -np.ones(1), shift, read)
+
+
+def mul(net: Net, node: Node, a: Operand, b: Operand) -> Any:
+    """Mul by a constant, or of a value by itself."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return fold(np.multiply, a, b)
+    if a is b and isinstance(a, Value):
+        return Squares(a)
+    x, factor, read = _with_constant(node, a, b)
+    return net.affine(x, factor, np.zeros(1), read)
+
+
+def div(net: Net, node: Node, a: Operand, b: Operand) -> Result:
+    """Div by a constant."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        whole = np.floor_divide if a.dtype.kind in "iu" else np.divide
+        return fold(whole, a, b)
+    factor = numbers(b)
+    if not factor.all():
+        raise Refused("it divides by zero")
+    return net.affine(value(a), 1 / factor, np.zeros(1), node.inputs[0])
+
+
+def batch_norm(
+    net: Net, node: Node, x: Operand, scale: Operand, shift: Operand, mean: Operand, variance: Operand
+) -> Value:
+    """BatchNormalization in inference: a factor and a shift by channel, taken into the layer before where it can be."""
+    trains = node.get("training_mode", 0) or (net.graph.opset < 7 and not node.get("is_test", 0))
+    if trains or not node.get("spatial", 1):
+        raise Refused("it normalises by the batch at hand, or each place for itself")
+    found, deviation = value(x), np.sqrt(numbers(variance) + node.get("epsilon", 1e-5))
+    if not np.isfinite(deviation).all() or not deviation.all() or len(found.shape) < 2:
+        raise Refused("its variances are not above zero")
+    factor = numbers(scale) / deviation
+    by_channel = (-1, *(1,) * (len(found.shape) - 2))
+    shifted = numbers(shift) - numbers(mean) * factor
+    return net.affine(found, factor.reshape(by_channel), shifted.reshape(by_channel), node.inputs[0])
+
+
+def concat(net: Net, node: Node, *operands: Operand) -> Result:
+    """Concat, along channels or of rows."""
+    axis = node.get("axis", 1)
+    if all(isinstance(one, np.ndarray) for one in operands):
+        try:
+            return np.concatenate([constant(one) for one in operands], axis)
+        except ValueError as error:
+            raise Refused(f"its constants do not fit each other: {error}") from None
+    values = [value(one) for one in operands]
+    if len(values) == 1:
+        return values[0]
+    parts = [one.part for one in values]
+    rank = len(values[0].shape)
+    plain = all(one.places is None and one.part is None for one in values)
+    if rank not in (4, 5) and axis % rank == rank - 1 and plain:
+        return net.add("concat", {}, *values)
+    if axis % rank != 1:
+        raise Refused(f"it joins along axis {axis}: channels are understood")
+    if all(part is not None for part in parts) and all(one.places is None for one in values):
+        return net.joined([part for part in parts if part is not None])
+    bare = not any(one.part or one.pad or one.factor is not None for one in values)
+    if bare and len({one.source for one in values}) == 1:
+        return _views(values)
+    if (interleaved := _interleaved(net, values)) is not None:
+        return interleaved
+    if all(one.is_image for one in values):
+        return net.add("concat", {}, *values)
+    if all(len(one.shape) == 2 for one in values):
+        return _joined_rows(net, [net.settled(one) for one in values])
+    raise Refused("it joins what is neither all images nor all rows")
+
+
+def _interleaved(net: Net, values: list[Value]) -> Value | None:
+    """The first parts of several images, then their second parts, and so on: a concat of groups."""
+    split = any(one.part is None and not one.is_image for one in values) and all(len(one.shape) == 4 for one in values)
+    parts = [part_of(one) for one in values] if split else []
+    found = [one.part for one in parts if one is not None and one.part is not None]
+    if not found or len(found) < len(values):
+        return None
+    groups = found[0].count
+    wholes = [part.whole for part in found[: len(found) // groups]]
+    wanted = [(whole.source, index, groups) for index in range(groups) for whole in wholes]
+    if [(part.whole.source, part.index, part.count) for part in found] != wanted:
+        return None
+    return net.add("concat", {"groups": groups}, *wholes)
+
+
+def _views(values: list[Value]) -> Value:
+    """Several views of one tensor are a view."""
+    if len({one.shape[2:] for one in values}) > 1:
+        raise Refused("what it joins does not fit")
+    places = np.concatenate([one.located() for one in values], 0)
+    return located(values[0].source, values[0].tensor, (values[0].shape[0], *places.shape), places)
+
+
+def _joined_rows(net: Net, values: list[Value]) -> Value:
+    flat = [one if len(one.example) == 1 else net.add("flatten", {}, replace(one, places=None)) for one in values]
+    starts = np.cumsum([0, *(one.example[0] for one in flat)])
+    places = np.concatenate([one.located() + start for one, start in zip(values, starts[:-1], strict=True)])
+    made = net.add("concat", {}, *(replace(one, places=None) for one in flat))
+    return located(made.source, made.tensor, (made.shape[0], places.size), places)
+
+
+def stored(net: Net, node: Node) -> Array:
+    """Constant."""
+    for key in ("value_float", "value_floats", "value_int", "value_ints"):
+        if key in node.attributes:
+            return np.array(node.attributes[key], np.float32 if "float" in key else np.int64)
+    if "value" not in node.attributes:
+        raise Refused("it holds no numbers")
+    return array_of(node.attributes["value"], net.graph.folder)
+
+
+def filled(net: Net, node: Node, shape: Operand) -> Array:
+    """ConstantOfShape."""
+    sizes = [int(one) for one in constant(shape).ravel()[:9]]
+    if len(sizes) > 8 or any(one < 0 for one in sizes) or prod(sizes) > MOST_ELEMENTS:
+        raise Refused(f"it makes a constant of shape {sizes}")
+    fill = np.zeros(1, np.float32)
+    if "value" in node.attributes:
+        fill = array_of(node.attributes["value"], net.graph.folder)
+    if fill.size != 1:
+        raise Refused("it fills by other than one number")
+    return np.full(sizes, fill.ravel()[0])
+
+
+def shape_of(net: Net, node: Node, x: Operand) -> Array:
+    """Shape."""
+    assert x is not None
+    last = node.get("end", len(x.shape))
+    return np.array(x.shape[node.get("start", 0) : last], np.int64)

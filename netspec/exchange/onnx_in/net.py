@@ -1,0 +1,252 @@
+"""The network that an ONNX graph becomes, while it is made: layers, arrays, and how images are prepared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from netspec.contract.tensor import Tensor
+from netspec.errors import LayerError, NetspecError, printable
+from netspec.exchange.onnx_in.graph_file import Array, Graph, Node, Refused
+from netspec.exchange.onnx_in.views import Part, Step, Value, laid_out, value_of
+from netspec.planning.network import is_image
+from netspec.planning.plan import make_layer
+from netspec.registry import layer_types
+
+_WORD = re.compile(r"[^A-Za-z0-9_-]+")
+_ROOM = 60
+
+
+class Net:
+    """Layers as maps of their keys, in order; arrays by name, and the constants that they are from."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.layers: list[dict[str, Any]] = []
+        self.arrays: dict[str, Array] = {}
+        self.taken: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.node: Node | None = None
+        self.inputs: dict[str, Tensor] = {}
+        self.prepared: dict[str, tuple[float, Array]] = {}
+        """Of each input of images the scale and the mean: it is (bytes - mean) * scale."""
+        self.straight: dict[str, str] = {}
+        """What is one layer's or input's output as it is and is read once, with that layer or input."""
+        self._names: set[str] = set()
+
+    # Inputs ---------------------------------------------------------------------------------------------------------
+
+    def add_input(self, name: str, tensor: Tensor) -> str:
+        """Declare an input of the network; gives its name here."""
+        name = self.unique(clean(name) or "input")
+        self.inputs[name] = tensor
+        if is_image(tensor):
+            self.prepared[name] = (1.0, np.zeros(tensor.shape[1:]))
+        return name
+
+    # Layers ---------------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        type: str,
+        attrs: Mapping[str, Any],
+        *values: Value,
+        arrays: Mapping[str, Array] | None = None,
+        taken: Mapping[str, str] | None = None,
+        keeps: bool = False,
+        beside: Sequence[str] = (),
+    ) -> Value:
+        """A layer; ``keeps``: elements stay where they are, so the output lies as the first input does.
+
+        ``beside`` names inputs that prediction goes without. Raises Refused where the layer does not take the values.
+        """
+        values = tuple(self.settled(value) for value in values)
+        part = values[0].part if len(values) == 1 else None
+        if part is None and any(value.part for value in values):
+            raise Refused("it reads some channels of an image apart from the others")
+        try:
+            _, t = make_layer(type, attrs, "predict", [*(value.tensor for value in values), *(None for _ in beside)])
+        except LayerError as error:
+            raise Refused(error.message) from None
+        step = Step(type, attrs, arrays or {}, taken or {})
+        if part is not None:
+            source, part = "", replace(part, steps=(*part.steps, step))
+        else:
+            source = self._written(step, [*(value.source for value in values), *beside])
+        tensor = t[t.output_names[0]]
+        if keeps:
+            return replace(values[0], source=source, tensor=tensor, part=part)
+        return replace(value_of(source, tensor), part=part)
+
+    def _written(self, step: Step, inputs: Sequence[str]) -> str:
+        name = self.unique(self._word(step.type))
+        self.layers.append(
+            {"name": name, "type": step.type, "inputs": list(inputs), **step.attrs}
+        )
+        for key, array in step.arrays.items():
+            self.arrays[f"{name}.{key}"] = array
+        for key, constant in step.taken.items():
+            self.taken[f"{name}.{key}"] = constant
+        return name
+
+    def joined(self, parts: Sequence[Part]) -> Value:
+        """All parts of an image, that had the same layers one by one, as one image with layers of groups.
+
+        Raises Refused where they are not all, in order, or had different layers.
+        """
+        first = parts[0]
+        alike = {(part.whole.source, part.count) for part in parts} == {(first.whole.source, first.count)}
+        if not alike or [part.index for part in parts] != list(range(first.count)):
+            raise Refused("it joins some of the parts of an image, which had layers of their own")
+        value = first.whole
+        for steps in zip(*(part.steps for part in parts), strict=False):
+            value = self._grouped(value, steps, first.count)
+        if len({len(part.steps) for part in parts}) > 1:
+            raise Refused("it joins parts of an image that had different layers")
+        return value
+
+    def _grouped(self, value: Value, steps: Sequence[Step], count: int) -> Value:
+        step = steps[0]
+        kinds = [(one.type, one.attrs, one.arrays.keys()) for one in steps]
+        if any(kind != kinds[0] for kind in kinds):
+            raise Refused("it joins parts of an image that had different layers")
+        cls, attrs = layer_types()[step.type], dict(step.attrs)
+        if cls.mixes_channels:
+            attrs = {key: value * count if key in cls.divided else value for key, value in attrs.items()}
+            attrs["groups"] = count * int(step.attrs.get("groups") or 1)
+        elif not cls.channelwise:
+            raise Refused("it joins parts of an image that had different layers")
+        arrays = {key: np.concatenate([one.arrays[key] for one in steps], axis=-1) for key in step.arrays}
+        taken = {key: ", ".join(one.taken[key] for one in steps) for key in step.taken}
+        return self.add(step.type, attrs, value, arrays=arrays, taken=taken)
+
+    def settled(self, value: Value) -> Value:
+        """The value with nothing outstanding: what its channels are to be multiplied by is a layer."""
+        if value.pad is not None:
+            raise Refused("a Pad is understood before a Conv alone")
+        if value.factor is None:
+            return value
+        return self.scaled(replace(value, factor=None), value.factor, np.zeros(1))
+
+    def scaled(self, value: Value, factor: Array, shift: Array) -> Value:
+        """Each channel times a number, plus another: a layer of as many groups as channels."""
+        channels = value.tensor.shape[-1]
+        a, b = (np.broadcast_to(one, (channels,)) for one in (factor, shift))
+        arrays = {"weight": a.reshape(1, channels), "bias": np.array(b)}
+        rank = len(value.tensor.shape)
+        if rank not in (2, 4):
+            raise Refused("it changes each channel of what is neither an image nor a row")
+        kind, counted, more = ("dense", "units", {}) if rank == 2 else ("conv", "filters", {"size": 1})
+        if rank == 4:
+            arrays["weight"] = a.reshape(1, 1, 1, channels)
+        return self.add(kind, {counted: channels, **more, "groups": channels}, value, arrays=arrays, keeps=True)
+
+    def affine(self, value: Value, factor: Array, shift: Array, read: str) -> Value:
+        """``factor * value + shift``, of constants that fit: a part of how images are prepared, or of the layer before.
+
+        ``read`` is the value's name in the graph.
+        """
+        if value.part is None and (factor == 1).all() and (shift == 0).all():
+            return value
+        a, b = _by_channel(laid_out(value, factor)), laid_out(value, shift)
+        source = self.straight.get(read)
+        if source == value.source and self._each_place(source, a, b):
+            return value
+        if source in self.prepared and source == value.source:
+            return self._prepared(value, a, b)
+        if (kept := self._kept(a, b)) is not None:
+            return self.add("dropout", {"keep": kept, "mode": "paper"}, value, keeps=True)
+        if source == value.source and f"{source}.weight" in self.arrays and value.factor is None:
+            self._taken_in(value, a, _by_channel(b))
+            return value
+        return self.scaled(value, a, _by_channel(b))
+
+    def normalised(self, value: Value, mean: Array, std: Array) -> Value:
+        """An input's images less ``mean``, by ``std``, of each channel or all."""
+        shift = np.broadcast_to(-mean / std, value.example)
+        return self._prepared(value, np.broadcast_to(1 / std, value.tensor.shape[-1:]), shift)
+
+    def _kept(self, a: Array, b: Array) -> float | None:
+        """A dropout of netspec's own exports, which multiplies by what it keeps."""
+        alike = self.graph.producer == "netspec" and (a == a.flat[0]).all() and not b.any()
+        return float(np.float32(a.flat[0]).astype(str)) if alike and 0 < a.flat[0] < 1 else None
+
+    def _prepared(self, value: Value, a: Array, b: Array) -> Value:
+        """The preparation of an input's images with that behind it; channels of different scales leave a factor."""
+        scale, mean = self.prepared[value.source]
+        total = np.broadcast_to(a * scale * (1.0 if value.factor is None else value.factor), value.tensor.shape[-1:])
+        if not total.all() or not np.isfinite(total).all():
+            raise Refused("it multiplies its input by zero, or by what is no number")
+        first = float(total[0])
+        self.prepared[value.source] = (first, mean - b / total)
+        factor = total / first
+        return replace(value, factor=None if (factor == 1).all() else factor)
+
+    def _each_place(self, source: str, a: Array, b: Array) -> bool:
+        """Whether a locally connected layer without a bias has taken this one, which differs from place to place."""
+        layer = next((one for one in self.layers if one["name"] == source), {})
+        if layer.get("type") != "local" or "bias" not in layer or (a != 1).any():
+            return False
+        self.arrays[f"{source}.bias"] = b
+        del layer["bias"]
+        return True
+
+    def _taken_in(self, value: Value, a: Array, b: Array) -> None:
+        """Into a layer of filters, whose last axis they are."""
+        weight, bias = f"{value.source}.weight", f"{value.source}.bias"
+        self.arrays[weight] = self.arrays[weight] * a
+        if bias in self.arrays:
+            self.arrays[bias] = self.arrays[bias] * a + b
+        elif b.any():
+            self.arrays[bias] = np.array(np.broadcast_to(b, value.tensor.shape[-1:]))
+            del next(layer for layer in self.layers if layer["name"] == value.source)["bias"]
+
+    # Names ----------------------------------------------------------------------------------------------------------
+
+    def _word(self, type: str) -> str:
+        """A name for a layer: its parameters' in the file, or the node's, or the type with a number."""
+        node = self.node
+        if node is not None and len(node.inputs) > 1 and node.inputs[1] in self.graph.constants:
+            stem, _, last = node.inputs[1].rpartition(".")
+            if stem and last in ("weight", "W", "w") and (word := clean(stem)):
+                return word
+        parts = [part for part in re.split(r"[/.]", node.name) if part] if node is not None else []
+        if node is not None and len(parts) > 1 and node.op in parts[1:]:
+            parts = parts[: parts.index(node.op, 1)]
+        word = clean(parts[-1]) if parts else ""
+        return word if word and not (node is not None and re.fullmatch(rf"{node.op}[-_]?\d*", word)) else f"{type}1"
+
+    def unique(self, word: str) -> str:
+        """The word, or with a number that is free."""
+        name, number = word, 1
+        while name in self._names:
+            number += 1
+            name = re.sub(r"\d*$", "", word) + str(number) if word[-1].isdigit() else f"{word}-{number}"
+        self._names.add(name)
+        return name
+
+
+def clean(text: str) -> str:
+    """A text as a legal name of a layer; "" where nothing is left."""
+    word = _WORD.sub("-", text).strip("-")[:_ROOM]
+    return word if not word or word[0].isalpha() or word[0] == "_" else f"_{word}"
+
+
+def _by_channel(array: Array) -> Array:
+    """What is the same at all places of a channel, (C). Raises Refused."""
+    rows: Array = array.reshape(-1, array.shape[-1])
+    if (rows != rows[:1]).any():
+        raise Refused("its constant differs between the places of a channel, not between channels alone")
+    first: Array = rows[0]
+    return first
+
+
+def check_levels(file: str, levels: Sequence[float], channels: int, option: str) -> Array:
+    """``--mean`` or ``--std`` for so many channels. Raises NetspecError."""
+    if len(levels) not in (1, channels):
+        raise NetspecError(f"{printable(file)}: --{option} has {len(levels)} numbers, and images {channels} channels")
+    return np.array(levels, np.float64)

@@ -1,0 +1,185 @@
+"""Operators over windows of images: convolution, pooling, normalisation, and the padding before them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from netspec.exchange.onnx_in.graph_file import Node, Refused
+from netspec.exchange.onnx_in.net import Net
+from netspec.exchange.onnx_in.node_operands import Operand, Operator, constant, numbers, value, written
+from netspec.exchange.onnx_in.products import dense, grouped_rows, with_bias
+from netspec.exchange.onnx_in.views import Part, Value, moved, usual_places
+
+
+def image(net: Net, x: Operand) -> Value:
+    """An image, channels first; one of several slices is taken by a layer, some of the channels are a part."""
+    found = value(x)
+    if found.is_image:
+        return found
+    example, places = found.example, found.located()
+    if len(found.shape) == 4 and len(example) in (3, 4) and places.size:
+        if (sliced := _slice(net, found)) is not None:
+            return sliced
+        if len(example) == 3 and (part := part_of(found)) is not None:
+            return part
+    raise Refused(f"what it reads, of shape {found.shape}, is no image as layers here have them")
+
+
+def _slice(net: Net, found: Value) -> Value | None:
+    """One image of a sequence, where it is that."""
+    if len(found.example) != 4:
+        return None
+    rest = replace(found.tensor, shape=(found.shape[0], *found.example[1:]))
+    index = int(found.located().min()) // prod(found.example[1:])
+    if not np.array_equal(found.located(), usual_places(rest) + index * prod(found.example[1:])):
+        return None
+    return net.add("select", {"index": index}, replace(found, places=None))
+
+
+def part_of(found: Value) -> Value | None:
+    """Some neighbouring channels of an image, of which the others are as many or a multiple."""
+    if len(found.example) != 3 or len(found.shape) != 4:
+        return None
+    height, width, channels = found.example
+    first, taken = int(found.located().flat[0]), found.shape[1]
+    if found.part is not None or found.shape[2:] != (height, width) or channels % taken or first % taken:
+        return None
+    if not np.array_equal(found.located(), usual_places(found.tensor)[first : first + taken]):
+        return None
+    whole = replace(found, places=None, shape=(found.shape[0], channels, height, width))
+    tensor = replace(found.tensor, shape=(*found.tensor.shape[:-1], taken))
+    return replace(found, tensor=tensor, places=None, part=Part(whole, first // taken, channels // taken))
+
+
+def windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
+    """Size, stride and padding as attributes."""
+    if node.ints("dilations", 2, 1) != (1, 1):
+        raise Refused("its windows are dilated")
+    stride = node.ints("strides", 2, 1)
+    top, left, bottom, right = _pads(node, x, size, stride)
+    if x.pad is not None:
+        top, bottom, left, right = (a + b for a, b in zip((top, bottom, left, right), x.pad, strict=True))
+    attrs: dict[str, Any] = {"size": short(size)}
+    if stride != (1, 1):
+        attrs["stride"] = short(stride)
+    if any((top, bottom, left, right)):
+        attrs["pad"] = [top, bottom, left, right] if (top, left) != (bottom, right) else short((top, left))
+    return attrs
+
+
+def short(pair: tuple[int, ...]) -> int | list[int]:
+    """One number where both are the same."""
+    return pair[0] if len(set(pair)) == 1 else list(pair)
+
+
+def _pads(node: Node, x: Value, size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+    """(top, left, bottom, right), as ``auto_pad`` says or ``pads``."""
+    auto = node.get("auto_pad", "NOTSET")
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return node.ints("pads", 4, 0) if auto == "NOTSET" else (0, 0, 0, 0)
+    before, after = [], []
+    for length, one, step in zip(x.shape[2:], size, stride, strict=True):
+        total = max((-(-length // step) - 1) * step + one - length, 0)
+        low, high = total // 2, total - total // 2
+        before.append(low if auto == "SAME_UPPER" else high)
+        after.append(high if auto == "SAME_UPPER" else low)
+    return (*before, *after)
+
+
+def conv(net: Net, node: Node, x: Operand, weight: Operand, bias: Operand = None) -> Value:
+    """Conv: filters first become filters last."""
+    kernels, groups = numbers(weight), node.get("group", 1)
+    found = value(x)
+    if kernels.ndim != 4 or len(found.shape) != 4:
+        raise Refused(f"convolutions here are over images, and its weights have the shape {kernels.shape}")
+    if groups < 1 or kernels.shape[0] % groups or kernels.shape[1] * groups != found.shape[1]:
+        raise Refused(f"weights of shape {kernels.shape} in {groups} groups do not fit an input of {found.shape}")
+    whole = kernels.shape[1:] == found.shape[1:] and not any(node.ints("pads", 4, 0))
+    if not found.is_image and groups == 1 and whole:
+        made = dense(net, found, kernels.reshape(kernels.shape[0], -1).T, bias, node)
+        return moved(made, lambda places: places.reshape(*places.shape, 1, 1))
+    if not found.is_image and found.shape[2:] == (1, 1) and kernels.shape[2:] == (1, 1) and len(found.example) == 1:
+        return grouped_rows(net, node, found, kernels, bias, groups)
+    found = image(net, found)
+    attrs: dict[str, Any] = {"filters": kernels.shape[0], **windows(node, found, kernels.shape[2:])}
+    if groups > 1:
+        attrs["groups"] = groups
+    if found.factor is not None:
+        shares = found.factor.reshape(groups, kernels.shape[1]).repeat(kernels.shape[0] // groups, axis=0)
+        kernels = kernels * shares[:, :, None, None]
+    arrays, taken = {"weight": kernels.transpose(2, 3, 1, 0)}, {"weight": node.inputs[1]}
+    with_bias(attrs, arrays, taken, bias, kernels.shape[0], node)
+    return net.add("conv", attrs, replace(found, factor=None, pad=None), arrays=arrays, taken=taken)
+
+
+def max_pool(net: Net, node: Node, x: Operand) -> Value:
+    """MaxPool."""
+    return _pool(net, node, x, "max")
+
+
+def average_pool(net: Net, node: Node, x: Operand) -> Value:
+    """AveragePool, where what is not there is not counted."""
+    padded = any(node.ints("pads", 4, 0)) or node.get("auto_pad", "NOTSET").startswith("SAME")
+    if node.get("count_include_pad", 0) and padded:
+        raise Refused("it counts padding in its averages, which pool never reads")
+    return _pool(net, node, x, "average")
+
+
+def _pool(net: Net, node: Node, x: Operand, mode: str) -> Value:
+    found = image(net, value(x))
+    attrs = {"mode": mode, **windows(node, found, node.ints("kernel_shape", 2, 1))}
+    if node.get("ceil_mode", 0):
+        attrs["rounding"] = "ceil"
+    return net.add("pool", attrs, found)
+
+
+def global_pool(mode: str) -> Operator:
+    """GlobalMaxPool, GlobalAveragePool: one window."""
+
+    def pool(net: Net, node: Node, x: Operand) -> Value:
+        found = image(net, x)
+        return net.add("pool", {"mode": mode, "size": short(found.shape[2:])}, found)
+
+    return pool
+
+
+def reduce_mean(net: Net, node: Node, x: Operand, axes: Operand = None) -> Value:
+    """The mean over height and width."""
+    over = node.get("axes", []) if axes is None else constant(axes).ravel().tolist()
+    found = image(net, x)
+    if sorted(axis % 4 for axis in over if isinstance(axis, int)) != [2, 3] or len(over) != 2:
+        raise Refused(f"it takes means over the axes {over}: of images, those over height and width are understood")
+    made = global_pool("average")(net, node, found)
+    assert isinstance(made, Value)
+    return made if node.get("keepdims", 1) else moved(made, lambda places: places[:, :, 0, 0])
+
+
+def lrn(net: Net, node: Node, x: Operand) -> Value:
+    """LRN, whose alpha is divided by the size; even windows lie elsewhere than here."""
+    size, found = node.get("size", 0), value(x)
+    if size < 1 or not size % 2:
+        raise Refused(f"its window has {size} channels: odd windows are understood")
+    attrs: dict[str, Any] = {"size": size, "scaling": "window"}
+    for key, name, usual in (("alpha", "alpha", 1e-4), ("beta", "beta", 0.75), ("k", "bias", 1.0)):
+        attrs[key] = written(node.get(name, usual))
+    if len(found.shape) != 2 or found.places is not None:
+        found = image(net, found)
+    return net.add("lrn", attrs, found)
+
+
+def pad(net: Net, node: Node, x: Operand, pads: Operand = None, fill: Operand = None, axes: Operand = None) -> Value:
+    """Pad of height and width by zeros, which the convolution behind it takes on."""
+    found = value(x)
+    sides = node.get("pads", []) if pads is None else constant(pads).ravel().tolist()
+    filled = node.get("value", 0.0) if fill is None else float(constant(fill).ravel()[0])
+    fits = len(sides) == 8 and not any(sides[i] for i in (0, 1, 4, 5)) and all(0 <= int(one) < 2**31 for one in sides)
+    if axes is not None or node.get("mode", "constant") != "constant" or filled or not fits or found.pad is not None:
+        raise Refused("it pads by other than zeros round an image")
+    plain = image(net, found)
+    top, left, bottom, right = sides[2], sides[3], sides[6], sides[7]
+    shape = (*plain.shape[:2], plain.shape[2] + top + bottom, plain.shape[3] + left + right)
+    return replace(plain, shape=shape, pad=(top, bottom, left, right)) if any(sides) else plain

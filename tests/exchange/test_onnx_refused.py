@@ -1,0 +1,116 @@
+"""ONNX models that layers here cannot say: each such node is named, with its reason, and nothing is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="onnx is not installed")
+from onnx_graphs import Model, torchvision_alexnet
+from onnx_nets import imported
+
+from netspec.errors import NetspecError
+from netspec.exchange.formats import Asked
+
+
+def of_nodes(*shape: int | str, **more: Any) -> Callable[[Callable[[Model], str]], Any]:
+    def made(write: Callable[[Model], str]) -> Any:
+        m = Model(*shape, **more)
+        return m.made(write(m))
+
+    return made
+
+
+def refused(model: Any, folder: Path) -> str:
+    with pytest.raises(NetspecError) as caught:
+        imported(model, folder)
+    assert not (folder / "net.safetensors").exists() and not (folder / "net.yaml").exists()
+    return str(caught.value)
+
+
+def test_all_nodes_without_a_layer_are_named(tmp_path: Path) -> None:
+    m = Model("N", 3, 8, 8)
+    v = m.add("Conv", "x", m.weight(4, 3, 3, 3), dilations=[2, 2], name="/body/atrous")
+    v = m.add("Clip", m.add("Relu", v), name="relu6")
+    v = m.add("Gelu", m.add("Conv", "x", m.weight(4, 3, 3, 3)), name="gelu")
+    text = refused(m.made(m.add("Flatten", v)), tmp_path)
+    assert text.splitlines()[1:] == ["  node 'gelu' (Gelu): no layer here does that"]
+    w = m.add("Add", m.add("HardSwish", "v0.0", name="swish"), m.add("Elu", "v0.0", name="elu"))
+    lines = refused(m.made(m.add("Flatten", w)), tmp_path).splitlines()
+    assert lines[0].endswith("1 of 5 nodes cannot be said by layers here:") and "'/body/atrous' (Conv)" in lines[1]
+
+
+REFUSALS: dict[str, tuple[Any, str]] = {
+    "a product of two values": (
+        of_nodes("N", 4)(lambda m: m.add("Mul", "x", m.add("Relu", "x"))),
+        "reads a value where layers here have a constant",
+    ),
+    "weights that are computed": (
+        of_nodes("N", 4)(lambda m: m.add("MatMul", m.constant(np.eye(4)), "x")),
+        "reads a constant where layers here read a value",
+    ),
+    "padding that is counted": (
+        of_nodes("N", 3, 4, 4)(
+            lambda m: m.add("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+        ),
+        "counts padding in its averages",
+    ),
+    "examples that mix": (
+        of_nodes("N", 4)(lambda m: m.add("Relu", m.add("Transpose", "x", perm=[1, 0]))),
+        "mixes the examples of a batch",
+    ),
+    "a constant for each place": (
+        of_nodes("N", 3, 4, 4)(lambda m: m.add("Add", m.add("Relu", "x"), m.weight(3, 4, 4))),
+        "differs between the places of a channel",
+    ),
+    "a softmax in the middle": (
+        of_nodes("N", 4)(lambda m: m.add("Gemm", m.add("Softmax", "x"), m.weight(4, 4))),
+        "a Softmax is read by further layers",
+    ),
+    "dropout that goes on": (
+        of_nodes("N", 4)(lambda m: m.add("Dropout", "x", m.constant(np.float32(0.5)), m.constant(np.bool_(True)))),
+        "drops in inference too",
+    ),
+    "an even window": (
+        of_nodes("N", 4, 2, 2)(lambda m: m.add("LRN", "x", size=4)),
+        "odd windows are understood",
+    ),
+    "a free height": (
+        of_nodes("N", 3, "H", "W")(lambda m: m.add("Relu", "x")),
+        r"shape \[.*3, '\?', '\?'\].*fixed sizes",
+    ),
+    "weights that are not finite": (
+        of_nodes("N", 4)(lambda m: m.add("MatMul", "x", m.constant(np.full((4, 4), np.nan)))),
+        "holds NaN or infinities",
+    ),
+    "an operator of others": (
+        of_nodes("N", 4)(lambda m: m.add("FusedConv", "x", domain="com.microsoft", name="fused")),
+        r"node 'fused' \(com\.microsoft\.FusedConv\): no layer here does that",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_has_no_layer_is_told_with_its_node(case: str, tmp_path: Path) -> None:
+    model, reason = REFUSALS[case]
+    assert re.search(reason, refused(model, tmp_path), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (Asked(mean=(1.0, 2.0)), "--mean has 2 numbers, and images 3 channels"),
+        (Asked(std=(0.0,)), "--std must be above 0"),
+        (Asked(output="nobody"), "has no output 'nobody'"),
+        (Asked(cost="relu"), "no cost layer"),
+        (Asked(devices=("a", "a")), "device"),
+    ],
+)
+def test_options_that_do_not_fit(asked: Asked, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(NetspecError, match=reason):
+        imported(torchvision_alexnet(), tmp_path, asked)
