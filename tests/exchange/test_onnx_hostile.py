@@ -226,6 +226,7 @@ def test_damaged_bytes_end_in_an_error_or_a_network(seed: int, tmp_path: Path) -
         for _ in range(chance.randint(1, 4)):
             spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
         file.write_bytes(spoilt)
+        file.with_suffix(".yaml").unlink(missing_ok=True)
         try:
             import_network(file, tmp_path / "net.safetensors", Asked())
         except NetspecError as error:

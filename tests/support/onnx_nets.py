@@ -16,7 +16,8 @@ from netspec.spec import from_canonical
 
 
 def imported(model: Any, folder: Path, asked: Asked | None = None) -> Imported:
-    """A model as a checkpoint in the folder."""
+    """A model as a checkpoint in the folder, in the place of another."""
+    (folder / "net.yaml").unlink(missing_ok=True)
     (folder / "net.onnx").write_bytes(model.SerializeToString())
     return import_network(folder / "net.onnx", folder / "net.safetensors", asked or Asked())
 
