@@ -7,7 +7,7 @@ import builtins
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -86,8 +86,9 @@ class _Preparer:
         if not isinstance(definition, ast.FunctionDef):
             raise NetspecError(f"{file}:{definition.lineno}: {function.__qualname__} must be written with 'def'")
         definition.decorator_list, definition.returns = [], None
-        named = list(_named_again(function, definition))
-        for argument in _arguments(definition):
+        arguments = [node for node in ast.walk(definition) if isinstance(node, ast.arg)]
+        named = list(_named_again(function, arguments))
+        for argument in arguments:
             argument.annotation = None
         if ast.get_docstring(definition):
             definition.body = definition.body[1:] or [ast.Pass()]
@@ -114,9 +115,12 @@ class _Preparer:
 
     def _reach(self, function: Any, definition: ast.FunctionDef) -> dict[str, Any]:
         """Globals and closure variables by name; a local variable of the same name hides them, as in Python."""
-        used = {name for statement in definition.body for name in _names(statement, ast.Load)}
-        used -= _names(definition, ast.Store) | {argument.arg for argument in _arguments(definition)}
-        used |= _names(definition.args, ast.Load)
+        nodes = list(ast.walk(definition))
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        own = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - own
+        used |= {node.id for node in ast.walk(definition.args) if isinstance(node, ast.Name)}  # in defaults
         extrema = {_EXTREMUM + name: one for name, one in EXTREMA.items() if _EXTREMUM + name in used}
         closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
         found = {**function.__globals__, **closure, **extrema}
@@ -152,20 +156,12 @@ def _followed(function: Any, definition: ast.FunctionDef, names: Mapping[str, An
     return found
 
 
-def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
-
-
-def _arguments(definition: ast.FunctionDef) -> list[ast.arg]:
-    return [node for node in ast.walk(definition) if isinstance(node, ast.arg)]
-
-
-def _named_again(function: Any, definition: ast.FunctionDef) -> Iterator[ast.stmt]:
+def _named_again(function: Any, arguments: Iterable[ast.arg]) -> Iterator[ast.stmt]:
     """For each parameter that is annotated with a named tuple a statement that names its fields: plain tuples come in.
 
     So its fields count in the hash, which signatures know nothing of.
     """
-    for argument in _arguments(definition):
+    for argument in arguments:
         kind = argument.annotation
         if isinstance(kind, ast.Name) and hasattr(function.__globals__.get(kind.id), "_fields"):
             yield from ast.parse(f"{argument.arg} = {kind.id}(*{argument.arg})").body
