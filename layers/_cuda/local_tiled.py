@@ -130,7 +130,7 @@ def zeros():
 def convolved(left, right, x, weight, shape, window):
     """The sums of a block's position: pixels of its window that lie inside, their channels in parts."""
     height, width, channels, out_w, filters, depth = shape
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left, _, _ = window
+    size_h, size_w, stride_h, stride_w, pad_top, pad_left = window[:6]
     position, first = cuda.blockIdx.x, cuda.blockIdx.z * ROWS
     g, column = split(cuda.blockIdx.y, filters * depth // channels)
     f = g * (filters * depth // channels) + column
@@ -193,7 +193,7 @@ def d_x_cuda(weight, dy, d_x, shape: Shape, window: Window):
     left = cuda.shared.array(LEFT, dy.dtype)
     right = cuda.shared.array(RIGHT, dy.dtype)
     height, width, channels, out_w, filters, depth = shape
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left, _, _ = window
+    size_h, size_w, stride_h, stride_w, pad_top, pad_left = window[:6]
     here, first = cuda.blockIdx.x, cuda.blockIdx.z * ROWS
     g, column = split(cuda.blockIdx.y, depth)
     positions, share = weight.size // (size_h * size_w * depth * filters), filters * depth // channels
@@ -224,7 +224,7 @@ def d_weight_cuda(x, dy, d_weight, shape: Shape, window: Window):
     left = cuda.shared.array(LEFT, x.dtype)
     right = cuda.shared.array(RIGHT, x.dtype)
     height, width, channels, out_w, filters, depth = shape
-    size_h, size_w, stride_h, stride_w, pad_top, pad_left, _, _ = window
+    size_h, size_w, stride_h, stride_w, pad_top, pad_left = window[:6]
     position, row = cuda.blockIdx.x // (size_h * size_w), cuda.blockIdx.z * ROWS
     pixel = cuda.blockIdx.x % (size_h * size_w)
     share = filters * depth // channels
