@@ -30,7 +30,7 @@ from netspec.planning import build
 from netspec.planning.trainable import only_image
 from netspec.report.progress import heard
 from netspec.runners.execution.session import Session
-from netspec.runners.trained import nobody, once, open_trained, output_names
+from netspec.runners.trained import nobody, open_trained, output_names
 from netspec.runners.training.evaluation import rows_not_finite
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Predictor:
         if batch is not None and batch < 1:
             raise NetspecError(f"batch must be 1 or more, got {batch}")
         self._binding, self._most = binding or Binding(), batch or PREDICTED_AT_ONCE
-        self._hear, self._told = partial(heard, listener, progress), set[str]()
+        self._hear = partial(heard, listener, progress)
         with self._hear() as hear:
             self._trained = open_trained(Path(path), self._binding, hear or nobody)
         spec = self._trained.spec
@@ -160,8 +160,8 @@ class Predictor:
         if not self._close.alive:
             raise NetspecError(f"{self.checkpoint}: this predictor is closed")
         if size not in self._sessions:
-            with self._hear() as hear:
-                session = self._trained.session(self._binding, "predict", size, once(hear or nobody, self._told))
+            with self._hear():
+                session = self._trained.session(self._binding, "predict", size, nobody)
             self._sessions[size] = self._opened.enter_context(session)
         return self._sessions[size]
 

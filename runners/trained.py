@@ -119,12 +119,9 @@ def nobody(event: Event) -> None:
     """A listener where nobody listens."""
 
 
-def once(emit: Listener, heard: set[str] | None = None) -> Listener:
-    """The listener without notes that it has heard: several networks on one machine have most of them in common.
-
-    ``heard`` holds what others have heard, and is told of more.
-    """
-    heard = set() if heard is None else heard
+def once(emit: Listener) -> Listener:
+    """The listener without notes that it has heard: several networks on one machine have most of them in common."""
+    heard: set[str] = set()
 
     def listen(event: Event) -> None:
         if not isinstance(event, Note):

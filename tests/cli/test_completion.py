@@ -189,9 +189,9 @@ def test_lines_in_a_real_shell(name, folder):
             "netspec run mini.yaml --set train.fuse=t": "train.fuse=true",
             "netspec run mini.yaml --set layers.fc2.u": "layers.fc2.units=",
             "netspec run --devices cuda:0,cuda:1": "cuda:0,cuda:1",
-            "netspec layers show softm": "softmax_loss",
+            "netspec layers show softmax_": "softmax_loss",
             "netspec figure architec": "architecture",
-            "netspec run broken.yaml --set train.sg": "train.solver.",
+            "netspec run broken.yaml --set train.sg": "train.sgd.",
             "ls broken.y": "broken.yaml",
         }.items():
             assert shell.completed(line)[-1] == last, line

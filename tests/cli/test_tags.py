@@ -102,7 +102,7 @@ def test_a_tag_needs_a_run(folder):
 def test_runs_say_what_was_asked_for():
     asked(FIRST, 1, iterations=5, schedule={"type": "step", "at": [2]})
     rows = netspec("runs").out
-    assert "seed 2 " in rows and 'seed 1, iterations 5, schedule.at [2], schedule.type step' in rows
+    assert "seed 2 " in rows and 'seed 1, iterations 5, schedule.at [2], schedule step' in rows
     first = listed()[1]
     assert first["seed"] == 1
     assert first["changed"] == {"train.iterations": 5, "train.schedule.at": [2], "train.schedule.type": "step"}

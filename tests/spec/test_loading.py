@@ -195,7 +195,7 @@ def test_set_reaches_layers_and_defaults() -> None:
     [
         (
             "train.solver.learning_rat=1",
-            "--set:1:17: unknown key 'learning_rat' in 'train.solver' (did you mean 'learning_rate'?)",
+            "--set:1:20: unknown key 'learning_rat' in 'train.solver' (did you mean 'learning_rate'?)",
         ),
         ("trian.batch=1", "--set:1:7: unknown key 'trian' (did you mean 'train'?)"),
         ("layers.conv3.filters=1", "--set:1:14: there is no layer 'conv3' to change (did you mean 'conv2'?)"),

@@ -33,10 +33,11 @@ POINTWISE = {
 SPATIAL = {
     "lrn": [", size: 3, alpha: 0.3, beta: 0.75, k: 2.0"], "lrn_within": [", size: 3, alpha: 0.3, beta: 0.75, k: 1.0"],
     "pool": [f", mode: {mode}, size: 3, stride: 1, pad: 1" for mode in ("max", "average")], "centred": [", keep: 0.4"],
-    "layer_norm": [""], "group_norm": [", groups: 2"],
+    "layer_norm": [""], "group_norm": [", groups: 2"], "softmax": [""], "upsample": [", factor: 1"],
+    "pad": [", top: 1, bottom: -1, left: -1, right: 1, value: 0.2"],
 }  # fmt: skip
 OTHERS = ("local", "sum", "concat", "eltwise")
-MIXING = ("conv", "lrn", "concat", "local", "layer_norm")
+MIXING = ("conv", "lrn", "concat", "local", "layer_norm", "softmax")
 SHARING = ("conv", "local", "dense", "centred")
 
 

@@ -66,7 +66,7 @@ class FakeBatches:
             image[place], label[place] = rng.integers(0, 120, (2, 2, 3)), row % CLASSES
             image[place, :, :, row % CLASSES] += 60
         return SimpleNamespace(
-            image=image, label=label, beside={}, named={}, valid=len(rows), waited=0.0, release=self._release
+            image=image, label=label, beside={}, mixed={}, named={}, valid=len(rows), waited=0.0, release=self._release
         )
 
     def _release(self) -> None:
