@@ -66,15 +66,15 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
     spec = settle(request, None).spec
     check(spec)
     spec, counted, where = _counted(spec, request, images)
-    train, programs = _programs(spec, gpu)
+    train, evaluation = programs = _programs(spec, gpu)
     wanted = counted[1] if val_images is None else val_images
-    precision = spec.train.cuda.precision
+    rate, precision = _rate(train, spec, gpu), spec.train.cuda.precision
     return Modelled(
         name=spec.name,
         devices=spec.devices,
         batch=spec.train.batch,
-        rate=_rate(spec, gpu),
-        eval_rate=spec.train.batch / iteration_seconds(programs[1], gpu) if wanted else 0.0,
+        rate=rate,
+        eval_rate=spec.train.batch / iteration_seconds(evaluation, gpu) if wanted else 0.0,
         images=images or counted[0],
         val_images=wanted,
         epochs=spec.train.epochs,
@@ -88,7 +88,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
         most=spec.train.batch / least_seconds(train, gpu, precision),
         room=gpu.memory,
         tuned=gpu.tuned,
-        changes=tuple(sorted(_changes(spec, gpu, images or counted[0]), key=lambda one: -one.factor)),
+        changes=tuple(sorted(_changes(spec, gpu, images or counted[0], rate), key=lambda one: -one.factor)),
     )
 
 
@@ -103,10 +103,9 @@ def _counted(spec: Spec, request: Request, images: int | None) -> tuple[Spec, tu
     return opened.spec, (len(opened.source.train), len(opened.source.val or ())), opened.source.where
 
 
-def _programs(spec: Spec, gpu: Gpu) -> tuple[Program, tuple[Program, Program]]:
-    """The program of training, and those of a run."""
-    train, evaluation = _lowered(spec, gpu, "train"), _lowered(spec, gpu, "eval")
-    return train, (train, evaluation)
+def _programs(spec: Spec, gpu: Gpu) -> tuple[Program, Program]:
+    """Those of a run: training and evaluation."""
+    return _lowered(spec, gpu, "train"), _lowered(spec, gpu, "eval")
 
 
 def _lowered(spec: Spec, gpu: Gpu, phase: Phase) -> Program:
@@ -120,8 +119,9 @@ def _lowered(spec: Spec, gpu: Gpu, phase: Phase) -> Program:
     )
 
 
-def _rate(spec: Spec, gpu: Gpu) -> float:
-    return spec.train.batch / iteration_seconds(_lowered(spec, gpu, "train"), gpu)
+def _rate(train: Program, spec: Spec, gpu: Gpu) -> float:
+    """Images a second."""
+    return spec.train.batch / iteration_seconds(train, gpu)
 
 
 def _stored(program: Program) -> int:
@@ -130,15 +130,16 @@ def _stored(program: Program) -> int:
     return sum(prod(one.logical.shape) * itemsize(one.dtype) for one in whole.values() if one.logical)
 
 
-def _changes(spec: Spec, gpu: Gpu, images: int) -> Iterator[Change]:
-    """What would be faster by the model: other precisions of the products, a batch of twice the size."""
-    now, train = _rate(spec, gpu), spec.train
+def _changes(spec: Spec, gpu: Gpu, images: int, now: float) -> Iterator[Change]:
+    """What would be faster than ``now`` by the model: other precisions of the products, a batch of twice the size."""
+    train = spec.train
     others = [(f"train.cuda.precision={one}", replace(train, cuda=CudaSpec(one))) for one in ("tf32", "bf16")]
     if 2 * train.batch <= images:
         others.append((f"train.batch={2 * train.batch}", replace(train, batch=2 * train.batch)))
     for text, changed in others:
         other = replace(spec, train=changed)
-        factor = _rate(other, gpu) / now
-        fits = sum(row["total"] for row in memory(_programs(other, gpu)[1]).values()) <= gpu.memory
+        programs = _programs(other, gpu)
+        factor = _rate(programs[0], other, gpu) / now
+        fits = sum(row["total"] for row in memory(programs).values()) <= gpu.memory
         if fits and factor >= _GAIN:
             yield Change(set=text, factor=factor)
