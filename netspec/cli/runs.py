@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,8 +133,26 @@ def _differs(run: RunSummary, with_seed: bool) -> list[str]:
     images = [path for path in run.changed if path.startswith("data.source.")]
     where = run.changed.get("data.source.path") or run.changed.get("data.source.train")
     data = [f"data {printable(Path(str(where)).name)}"] if where else ["data"] if images else []
-    others = [f"{_short(path)} {_value(run.changed[path])}" for path in run.changed if path not in images]
+    chosen = _chosen(run.changed).items()
+    others = [f"{_short(path)} {_value(value)}" for path, value in chosen if path not in images]
     return [*seed, *others, *data]
+
+
+def _chosen(changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without what another solver or schedule brings along: its defaults, and keys that it does not have."""
+    from netspec.schedules import schedule_types
+    from netspec.solvers import solver_types
+
+    left = dict(changed)
+    for section, types in (("train.solver", solver_types()), ("train.schedule", schedule_types())):
+        cls = types.get(str(changed.get(f"{section}.type")))
+        if cls is None:
+            continue
+        defaults = {f"{section}.{name}": schema.get("default") for name, schema in cls.attrs.items()}
+        brought = [path for path in left if path.startswith(f"{section}.") and left[path] == defaults.get(path)]
+        for path in brought:
+            del left[path]
+    return left
 
 
 def _short(path: str) -> str:

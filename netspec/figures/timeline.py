@@ -254,18 +254,15 @@ def _hidden(bars: Sequence[Bar]) -> float | None:
 def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Bar], str, str]:
     """The steps of a few iterations on random data, after those that warm up; which devices worked; their roofline."""
     from netspec.figures._roofline import step_bounds
-    from netspec.planning.rates import Rates
-    from netspec.runners.execution.session import Session
+    from netspec.runners.execution.session import NO_RATES, Session
     from netspec.runners.execution.trace import Trace
-    from netspec.solvers import make_solver
 
     trace = Trace()
     with Session(spec, [devices] if devices else None, batch=batch or None, phases=("train",), trace=trace) as session:
         for line in session.notes:
             tell(line)
         arrays = _random_batch(session.bound("train").inputs)
-        still = Rates(0.0, make_solver(spec.train.solver).numbers)  # parameters stay as they are
-        run = partial(session.train, arrays, 0, session.batch, still)
+        run = partial(session.train, arrays, 0, session.batch, NO_RATES)
         _repeat(run, _WARM, _WARM_SECONDS)
         warm = trace.now() / 1e3
         _repeat(run, _MEASURED, _SECONDS)

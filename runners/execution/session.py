@@ -30,6 +30,7 @@ from netspec.runners.execution.local import local_runner
 from netspec.runners.execution.memory_check import check_memory
 from netspec.runners.execution.serial import SerialRunner
 from netspec.runners.execution.trace import Trace
+from netspec.solvers import make_solver
 from netspec.spec.types import Spec
 from netspec.store import Store
 
@@ -54,7 +55,7 @@ def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> Non
 
 
 NO_RATES = Rates(0.0, ())
-"""Where nothing is updated."""
+"""Where nothing is updated: a learning rate of 0, with the solver's own numbers in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,8 @@ class Session:
         """What the phase's program is given of the solver's numbers."""
         if phase != "train":
             return ()
+        if rates is NO_RATES:
+            rates = Rates(0.0, make_solver(self.spec.train.solver).numbers)
         return rate_layout(self.spec.train, self.plans[phase].rated).values(rates)
 
     def answer(self, phase: Phase, valid: int) -> Host | None:

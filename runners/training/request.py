@@ -23,8 +23,6 @@ from netspec.spec.types import InitSpec, Spec
 
 CHECKPOINT_EVERY_S = 600.0
 """Seconds between checkpoints inside an epoch; each epoch's end has one besides."""
-RUN_FILE = "the run's spec"
-"""What messages call the recorded spec of a run that is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     given = record.given if request.spec is None else _given(request.spec, request.sets)
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]
-    spec = with_start(with_data(loads(resolved(run), RUN_FILE, sets), request.data), request.init_from)
+    spec = with_start(with_data(loads(resolved(run), f"the spec in {origin.path}", sets), request.data), request.init_from)
     new = canonical(spec)
     changed = differences(record.spec, new)
     resume.refuse(changed, "what is asked differs from the run")

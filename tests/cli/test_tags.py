@@ -108,6 +108,12 @@ def test_runs_say_what_was_asked_for():
     assert first["changed"] == {"train.iterations": 5, "train.schedule.at": [2], "train.schedule.type": "step"}
 
 
+def test_what_another_solver_brings_along_is_not_told():
+    asked(FIRST, 1, solver={"type": "adamw", "learning_rate": 0.001, "beta1": 0.8, "beta2": 0.999, "epsilon": 1e-8})
+    assert "seed 1, beta1 0.8, solver adamw " in netspec("runs").out
+    assert listed()[1]["changed"]["train.solver.beta2"] == 0.999
+
+
 def test_one_seed_is_not_told():
     asked(FIRST, 2)
     assert "seed" not in netspec("runs").out and listed()[1]["seed"] == 2

@@ -85,3 +85,7 @@ def judge(whole: Path, file: str, seed: int) -> None:
 @given(st.sampled_from(FILES), st.integers(0, 2**32))
 def test_damaged_runs(whole, file, seed):
     judge(whole, file, seed)
+
+
+def test_a_record_of_other_images_is_told_with_its_file(whole):
+    judge(whole, "checkpoints/iteration-00000012.safetensors", 36400)
