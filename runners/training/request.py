@@ -77,7 +77,8 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     given = record.given if request.spec is None else _given(request.spec, request.sets)
     sets = [*resume.edited(record, given), *request.sets]
     sets = [*_lifted_limit(record, given, sets), *sets]
-    spec = with_start(with_data(loads(resolved(run), f"the spec in {origin.path}", sets), request.data), request.init_from)
+    recorded = loads(resolved(run), f"the spec in {origin.path}", sets)
+    spec = with_start(with_data(recorded, request.data), request.init_from)
     new = canonical(spec)
     changed = differences(record.spec, new)
     resume.refuse(changed, "what is asked differs from the run")
