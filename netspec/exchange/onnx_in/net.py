@@ -19,6 +19,8 @@ from netspec.registry import layer_types
 
 _WORD = re.compile(r"[^A-Za-z0-9_-]+")
 _ROOM = 60
+_LINEAR = ("conv", "dense", "local", "scale", "layer_norm", "group_norm")
+"""Layers that end in a product with their weights, whose last axis are the channels, and a sum with their biases."""
 
 
 class Net:
@@ -125,25 +127,25 @@ class Net:
         return self.add(step.type, attrs, value, arrays=arrays, taken=taken)
 
     def settled(self, value: Value) -> Value:
-        """The value with nothing outstanding: what its channels are to be multiplied by is a layer."""
-        if value.pad is not None:
-            raise Refused("a Pad is understood before a Conv alone")
+        """The value with nothing outstanding: zeros round it, and factors of its channels, are layers."""
+        value = self.padded(value)
         if value.factor is None:
             return value
         return self.scaled(replace(value, factor=None), value.factor, np.zeros(1))
 
+    def padded(self, value: Value) -> Value:
+        """The value with no zeros outstanding that are to be put round it; they do not mind factors."""
+        if value.pad is None:
+            return value
+        sides = zip(("top", "bottom", "left", "right"), value.pad, strict=True)
+        made = self.add("pad", {key: count for key, count in sides if count}, replace(value, pad=None, factor=None))
+        return replace(made, factor=value.factor)
+
     def scaled(self, value: Value, factor: Array, shift: Array) -> Value:
-        """Each channel times a number, plus another: a layer of as many groups as channels."""
-        channels = value.tensor.shape[-1]
-        a, b = (np.broadcast_to(one, (channels,)) for one in (factor, shift))
-        arrays = {"weight": a.reshape(1, channels), "bias": np.array(b)}
-        rank = len(value.tensor.shape)
-        if rank not in (2, 4):
-            raise Refused("it changes each channel of what is neither an image nor a row")
-        kind, counted, more = ("dense", "units", {}) if rank == 2 else ("conv", "filters", {"size": 1})
-        if rank == 4:
-            arrays["weight"] = a.reshape(1, 1, 1, channels)
-        return self.add(kind, {counted: channels, **more, "groups": channels}, value, arrays=arrays, keeps=True)
+        """Each channel times a number, plus another."""
+        numbers = {"weight": factor, "bias": shift} if np.any(shift) else {"weight": factor}
+        arrays = {key: np.array(np.broadcast_to(one, value.example[-1:])) for key, one in numbers.items()}
+        return self.add("scale", {} if "bias" in arrays else {"bias": False}, value, arrays=arrays, keeps=True)
 
     def affine(self, value: Value, factor: Array, shift: Array, read: str) -> Value:
         """``factor * value + shift``, of constants that fit: a part of how images are prepared, or of the layer before.
@@ -152,18 +154,18 @@ class Net:
         """
         if value.part is None and (factor == 1).all() and (shift == 0).all():
             return value
-        a, b = _by_channel(laid_out(value, factor)), laid_out(value, shift)
-        source = self.straight.get(read)
+        a, b = by_channel(laid_out(value, factor)), laid_out(value, shift)
+        source = self.straight.get(read) if value.part is None else None
         if source == value.source and self._each_place(source, a, b):
             return value
         if source in self.prepared and source == value.source:
             return self._prepared(value, a, b)
         if (kept := self._kept(a, b)) is not None:
             return self.add("dropout", {"keep": kept, "mode": "paper"}, value, keeps=True)
-        if source == value.source and f"{source}.weight" in self.arrays and value.factor is None:
-            self._taken_in(value, a, _by_channel(b))
+        if source == value.source and self._type(source) in _LINEAR and value.factor is None:
+            self._taken_in(value, a, by_channel(b))
             return value
-        return self.scaled(value, a, _by_channel(b))
+        return self.scaled(value, a, by_channel(b))
 
     def normalised(self, value: Value, mean: Array, std: Array) -> Value:
         """An input's images less ``mean``, by ``std``, of each channel or all."""
@@ -195,8 +197,12 @@ class Net:
         del layer["bias"]
         return True
 
+    def _type(self, source: str) -> str | None:
+        """The type of a layer; None of an input."""
+        return next((layer["type"] for layer in self.layers if layer["name"] == source), None)
+
     def _taken_in(self, value: Value, a: Array, b: Array) -> None:
-        """Into a layer of filters, whose last axis they are."""
+        """Into a layer's weights and biases."""
         weight, bias = f"{value.source}.weight", f"{value.source}.bias"
         self.arrays[weight] = self.arrays[weight] * a
         if bias in self.arrays:
@@ -236,7 +242,7 @@ def clean(text: str) -> str:
     return word if not word or word[0].isalpha() or word[0] == "_" else f"_{word}"
 
 
-def _by_channel(array: Array) -> Array:
+def by_channel(array: Array) -> Array:
     """What is the same at all places of a channel, (C). Raises Refused."""
     rows: Array = array.reshape(-1, array.shape[-1])
     if (rows != rows[:1]).any():

@@ -17,7 +17,9 @@ from netspec.exchange.device_cut import cut_over
 from netspec.exchange.formats import Asked, Read
 from netspec.exchange.onnx_in.arithmetic import FLOATS
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Graph, Input, Node, Refused, open_graph
+from netspec.exchange.onnx_in.local_layers import OP as LOCAL
 from netspec.exchange.onnx_in.local_layers import with_local_layers
+from netspec.exchange.onnx_in.moves import MOVES
 from netspec.exchange.onnx_in.net import Net, check_levels, clean
 from netspec.exchange.onnx_in.node_operands import Operand
 from netspec.exchange.onnx_in.operators import OPERATORS
@@ -35,6 +37,8 @@ _ANY_BATCH = 2
 _LISTED = 20
 _PASSED = ("Cast", "Identity", "Add", "Sub", "Mul", "Div")
 _LAST_TO_FIRST = {4: [0, 3, 1, 2], 5: [0, 1, 4, 2, 3]}
+_TAKES_PADS = ("Conv", LOCAL)
+"""What takes on zeros that are to be put round its input."""
 UNKNOWN = object()
 """The value of a node that has no layer."""
 
@@ -168,6 +172,8 @@ def _operand(net: Net, values: Mapping[str, Any], name: str) -> Any:
 
 
 def _made(net: Net, node: Node, operands: Sequence[Operand]) -> Sequence[Any]:
+    if node.op not in _TAKES_PADS:
+        operands = [net.padded(one) if isinstance(one, Value) else one for one in operands]
     squares = any(isinstance(one, Squares) for one in operands)
     operator = (WITH_SQUARES if squares else OPERATORS).get(node.op)
     if operator is None:
@@ -191,7 +197,7 @@ def _trace(net: Net, node: Node, operands: Sequence[Operand], made: Sequence[Any
         return
     sources = [net.straight.get(read) for read in node.inputs]
     came = first.source in net.prepared and first.source in sources
-    stayed = first.source in sources and node.op in _PASSED
+    stayed = first.source in sources and node.op in (*_PASSED, *MOVES)
     if came or stayed or all(first.source != one.source for one in operands if isinstance(one, Value)):
         net.straight[name] = first.source
 
@@ -224,9 +230,6 @@ def _answered(file: Path, net: Net, answer: Value, kind: str) -> None:
         raise NetspecError(f"{printable(file)}: its output '{printable(net.graph.output)}': {refused}") from None
     if not net.layers:
         raise NetspecError(f"{printable(file)}: nothing in it is a layer")
-    read = {source for layer in net.layers for source in layer["inputs"]}
-    if any("." in source for source in read):
-        raise NetspecError(f"{printable(file)}: a Softmax is read by further layers; one at the end is understood")
 
 
 # Metadata -----------------------------------------------------------------------------------------------------------

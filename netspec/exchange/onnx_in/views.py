@@ -95,8 +95,6 @@ def usual_places(tensor: Tensor) -> Places:
 
 def moved(value: Value, move: Callable[[Places], Places]) -> Value:
     """The value after something that moves elements within each example. Raises Refused where examples would mix."""
-    if value.pad is not None:
-        raise Refused("it moves what Pad has put round an image; a Pad is understood before a Conv")
     batch, one, count = value.shape[0], value.located(), prod(value.example)
     if batch * one.size > MOST_ELEMENTS:
         raise Refused(f"a tensor of {batch * one.size:,} elements would have to be taken apart")
