@@ -128,8 +128,8 @@ def test_what_has_no_layer_is_told_with_its_node(case: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (Asked(mean=(1.0, 2.0)), "--mean has 2 numbers, and images 3 channels"),
-        (Asked(std=(0.0,)), "--std must be above 0"),
+        (Asked(mean=(1.0, 2.0)), "--mean: give one number, or 3: one for each channel"),
+        (Asked(std=(0.0,)), "--std: images are divided by it; it must be above 0"),
         (Asked(output="nobody"), "has no output 'nobody'"),
         (Asked(cost="relu"), "no cost layer"),
         (Asked(devices=("a", "a")), "device"),

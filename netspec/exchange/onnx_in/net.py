@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from netspec.contract.layer import Tensors
 from netspec.contract.tensor import Tensor
-from netspec.errors import LayerError, NetspecError, printable
+from netspec.errors import LayerError
 from netspec.exchange.onnx_in.graph_file import Array, Graph, Node, Refused
 from netspec.exchange.onnx_in.views import Part, Step, Value, laid_out, value_of
+from netspec.exchange.spec_text import clean, unique
 from netspec.planning.network import is_image
 from netspec.planning.plan import make_layer
 from netspec.registry import layer_types
 
-_WORD = re.compile(r"[^A-Za-z0-9_-]+")
-_ROOM = 60
 _LINEAR = ("conv", "dense", "local", "scale", "layer_norm", "group_norm")
 """Layers that end in a product with their weights, whose last axis are the channels, and a sum with their biases."""
 
@@ -70,10 +70,7 @@ class Net:
         part = values[0].part if len(values) == 1 else None
         if part is None and any(value.part for value in values):
             raise Refused("it reads some channels of an image apart from the others")
-        try:
-            _, t = make_layer(type, attrs, "predict", [*(value.tensor for value in values), *(None for _ in beside)])
-        except LayerError as error:
-            raise Refused(error.message) from None
+        t = tensors_of(type, attrs, [*(value.tensor for value in values), *(None for _ in beside)])
         step = Step(type, attrs, arrays or {}, taken or {})
         if part is not None:
             source, part = "", replace(part, steps=(*part.steps, step))
@@ -86,9 +83,7 @@ class Net:
 
     def _written(self, step: Step, inputs: Sequence[str]) -> str:
         name = self.unique(self._word(step.type))
-        self.layers.append(
-            {"name": name, "type": step.type, "inputs": list(inputs), **step.attrs}
-        )
+        self.layers.append({"name": name, "type": step.type, "inputs": list(inputs), **step.attrs})
         for key, array in step.arrays.items():
             self.arrays[f"{name}.{key}"] = array
         for key, constant in step.taken.items():
@@ -162,7 +157,7 @@ class Net:
             return self._prepared(value, a, b)
         if (kept := self._kept(a, b)) is not None:
             return self.add("dropout", {"keep": kept, "mode": "paper"}, value, keeps=True)
-        if source == value.source and self._type(source) in _LINEAR and value.factor is None:
+        if source == value.source and self._layer(source).get("type") in _LINEAR and value.factor is None:
             self._taken_in(value, a, by_channel(b))
             return value
         return self.scaled(value, a, by_channel(b))
@@ -190,16 +185,16 @@ class Net:
 
     def _each_place(self, source: str, a: Array, b: Array) -> bool:
         """Whether a locally connected layer without a bias has taken this one, which differs from place to place."""
-        layer = next((one for one in self.layers if one["name"] == source), {})
+        layer = self._layer(source)
         if layer.get("type") != "local" or "bias" not in layer or (a != 1).any():
             return False
         self.arrays[f"{source}.bias"] = b
         del layer["bias"]
         return True
 
-    def _type(self, source: str) -> str | None:
-        """The type of a layer; None of an input."""
-        return next((layer["type"] for layer in self.layers if layer["name"] == source), None)
+    def _layer(self, source: str) -> dict[str, Any]:
+        """The layer of that name; of an input, nothing."""
+        return next((layer for layer in self.layers if layer["name"] == source), {})
 
     def _taken_in(self, value: Value, a: Array, b: Array) -> None:
         """Into a layer's weights and biases."""
@@ -209,7 +204,7 @@ class Net:
             self.arrays[bias] = self.arrays[bias] * a + b
         elif b.any():
             self.arrays[bias] = np.array(np.broadcast_to(b, value.tensor.shape[-1:]))
-            del next(layer for layer in self.layers if layer["name"] == value.source)["bias"]
+            del self._layer(value.source)["bias"]
 
     # Names ----------------------------------------------------------------------------------------------------------
 
@@ -228,18 +223,17 @@ class Net:
 
     def unique(self, word: str) -> str:
         """The word, or with a number that is free."""
-        name, number = word, 1
-        while name in self._names:
-            number += 1
-            name = re.sub(r"\d*$", "", word) + str(number) if word[-1].isdigit() else f"{word}-{number}"
+        name = unique(word, self._names)
         self._names.add(name)
         return name
 
 
-def clean(text: str) -> str:
-    """A text as a legal name of a layer; "" where nothing is left."""
-    word = _WORD.sub("-", text).strip("-")[:_ROOM]
-    return word if not word or word[0].isalpha() or word[0] == "_" else f"_{word}"
+def tensors_of(type: str, attrs: Mapping[str, Any], inputs: Sequence[Tensor | None]) -> Tensors:
+    """A layer's tensors for these inputs. Raises Refused where it does not take them."""
+    try:
+        return make_layer(type, attrs, "predict", inputs)[1]
+    except LayerError as error:
+        raise Refused(error.message) from None
 
 
 def by_channel(array: Array) -> Array:
@@ -249,10 +243,3 @@ def by_channel(array: Array) -> Array:
         raise Refused("its constant differs between the places of a channel, not between channels alone")
     first: Array = rows[0]
     return first
-
-
-def check_levels(file: str, levels: Sequence[float], channels: int, option: str) -> Array:
-    """``--mean`` or ``--std`` for so many channels. Raises NetspecError."""
-    if len(levels) not in (1, channels):
-        raise NetspecError(f"{printable(file)}: --{option} has {len(levels)} numbers, and images {channels} channels")
-    return np.array(levels, np.float64)

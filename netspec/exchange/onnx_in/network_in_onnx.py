@@ -15,18 +15,19 @@ from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError, printable
 from netspec.exchange.device_cut import cut_over
 from netspec.exchange.formats import Asked, Read
+from netspec.exchange.levels import levels_of
 from netspec.exchange.onnx_in.arithmetic import FLOATS
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Graph, Input, Node, Refused, open_graph
 from netspec.exchange.onnx_in.local_layers import OP as LOCAL
 from netspec.exchange.onnx_in.local_layers import with_local_layers
 from netspec.exchange.onnx_in.moves import MOVES
-from netspec.exchange.onnx_in.net import Net, check_levels, clean
+from netspec.exchange.onnx_in.net import Net
 from netspec.exchange.onnx_in.node_operands import Operand
 from netspec.exchange.onnx_in.operators import OPERATORS
 from netspec.exchange.onnx_in.products import cost, rows
 from netspec.exchange.onnx_in.response import WHAT, WITH_SQUARES, Squares
 from netspec.exchange.onnx_in.views import Value, located, moved, usual_places, value_of
-from netspec.exchange.spec_text import spec_text
+from netspec.exchange.spec_text import clean, spec_text
 from netspec.units import many
 
 COSTS = ("softmax_loss", "mse", "none")
@@ -130,12 +131,7 @@ def _as_asked(file: Path, net: Net, value: Value, one: Input, asked: Asked) -> V
         return value
     if one.dtype == _BYTES:
         raise NetspecError(f"{printable(file)}: its input takes bytes: --mean and --std are in it already")
-    channels = value.tensor.shape[-1]
-    mean = check_levels(str(file), asked.mean or (0.0,), channels, "mean")
-    std = check_levels(str(file), asked.std or (1.0,), channels, "std")
-    if not (std > 0).all():
-        raise NetspecError(f"{printable(file)}: --std must be above 0")
-    return net.normalised(value, mean, std)
+    return net.normalised(value, *levels_of(asked, value.tensor.shape[-1]))
 
 
 # Nodes --------------------------------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ class Value:
 
     ``places`` has for each element of an example where it lies in the tensor's example, flat; None: images are channels
     first, (N, C, H, W) or (N, F, C, H, W), and all else is as it is. ``factor`` is what each channel is still to be
-    multiplied by, ``pad`` are zeros still to be put round the image (top, bottom, left, right); the next layer takes
-    both into itself.
+    multiplied by, ``pad`` are zeros still to be put round the image (top, bottom, left, right); a convolution
+    takes both into itself, before anything else they are layers.
     """
 
     source: str
