@@ -33,7 +33,8 @@ class LayerNorm(GroupRows):
         if shape.groups == 1:
             y = nodes.add("LayerNormalization", last, weight, bias, axis=-1, epsilon=self.attrs.epsilon)
             return nodes.channels_first(y, t.y)
-        apart = nodes.add("Reshape", last, nodes.constant([-1, shape.groups, shape.depth], "groups"))
+        kept = [0] * (len(t.x.shape) - 1)
+        apart = nodes.add("Reshape", last, nodes.constant([*kept, shape.groups, shape.depth], "groups"))
         ones = nodes.constant([1.0] * shape.depth)
         normal = nodes.add("LayerNormalization", apart, ones, axis=-1, epsilon=self.attrs.epsilon)
         whole = nodes.add("Reshape", normal, nodes.add("Shape", last))

@@ -58,9 +58,12 @@ class Softmax(Layer):
         return Flops(forward=5 * t.x.size, d_inputs=4 * t.x.size)
 
     def onnx(self, nodes, t, x):
-        """Softmax of channels last, each group's for itself."""
+        """Softmax over the channels, each group's for itself."""
+        if t.groups == 1:
+            return nodes.add("Softmax", x, axis=-3 if len(t.x.shape) > 3 else -1)
         last = nodes.channels_last(x, t.x)
-        apart = nodes.add("Reshape", last, nodes.constant([-1, t.x.shape[-1] // t.groups], "groups"))
+        kept = [0] * (len(t.x.shape) - 1)
+        apart = nodes.add("Reshape", last, nodes.constant([*kept, t.groups, t.x.shape[-1] // t.groups], "groups"))
         whole = nodes.add("Reshape", nodes.add("Softmax", apart, axis=-1), nodes.add("Shape", last))
         return nodes.channels_first(whole, t.y)
 

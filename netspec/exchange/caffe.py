@@ -68,12 +68,16 @@ def _arrays(
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """netspec's arrays by name, and the blob that each is."""
     plan = build(spec, "predict", 1)
-    stored = (plan.buffers[key].logical for key in plan.keys("parameter"))
+    stored = (plan.buffers[key].logical for key in plan.keys("parameter", "state"))
     arrays, taken, problems = {}, {}, []
     for name, shape in {str(one.key): one.shape for one in stored if one is not None}.items():
         layer, _, tensor = name.partition(".")
-        there, place = net.filters[layer], ("weight", "bias").index(tensor)
-        found = blobs.get(there, [])
+        there, normalises = net.blobs[layer], spec.layer(layer).type == "batch_norm"
+        if normalises and tensor in _UNSCALED:
+            arrays[name] = np.full(shape, _UNSCALED[tensor], np.float32)
+            continue
+        place = (("mean", "variance") if normalises else ("weight", "bias")).index(tensor)
+        found = _averages(blobs.get(there, [])) if normalises else blobs.get(there, [])
         if place >= len(found):
             problems.append(f"'{printable(there)}' has no {tensor}")
         elif (array := _here(found[place], shape)) is None:
@@ -83,6 +87,18 @@ def _arrays(
     if problems:
         raise NetspecError(f"{printable(file)}: weights that do not fit the network: {'; '.join(problems[:5])}")
     return arrays, taken
+
+
+_UNSCALED = {"weight": 1.0, "bias": 0.0}
+"""What Caffe leaves to a Scale behind BatchNorm."""
+
+
+def _averages(blobs: list[Array]) -> list[Array]:
+    """Mean and variance of BatchNorm's three blobs: sums, of which the third is the weight."""
+    if len(blobs) != 3 or blobs[2].size != 1:
+        return []
+    weight = float(blobs[2].ravel()[0])
+    return [one / weight if weight else np.zeros_like(one) for one in blobs[:2]]
 
 
 def _here(blob: Array, shape: tuple[int, ...]) -> Array | None:
@@ -103,7 +119,7 @@ def _to_rgb(file: Path, spec: Spec, net: Net, arrays: dict[str, Array]) -> None:
         return
     for layer in net.readers:
         name = f"{layer}.weight"
-        if name not in arrays or arrays[name].shape[-2] != 3:
+        if name not in arrays or arrays[name].ndim < 2 or arrays[name].shape[-2] != 3:
             remedy = "has no weights for all channels that could be turned to RGB"
             raise NetspecError(f"{printable(file)}: '{layer}' reads BGR images and {remedy}")
         arrays[name] = arrays[name][..., ::-1, :]

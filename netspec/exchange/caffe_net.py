@@ -6,13 +6,13 @@ what they read.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError, printable
-from netspec.spec.scalars import text_of
+from netspec.exchange.spec_text import clean, spec_text, unique
 
 Attrs = dict[str, Any]
 
@@ -22,10 +22,10 @@ class Unlike(Exception):
 
 
 class Net(NamedTuple):
-    """A spec's text; layers here by layers there, of those that have weights; the layers that read the image."""
+    """A spec's text; by each layer here the one there, whose blobs it has; the layers that read the image."""
 
     text: str
-    filters: Mapping[str, str]
+    blobs: Mapping[str, str]
     image: str
     readers: tuple[str, ...]
 
@@ -45,7 +45,7 @@ class _Writer:
         self.file, self.net, self.lines = file, net, lines
         self.values: dict[str, str] = {}
         self.rows: list[Attrs] = []
-        self.filters: dict[str, str] = {}
+        self.blobs: dict[str, str] = {}
         self.image, self.shape = "", ()
         self.problems: list[str] = []
 
@@ -68,8 +68,8 @@ class _Writer:
             self.problems.append(f"{printable(self.file)}: no input (input_dim, input_shape or an Input layer)")
         if self.problems:
             raise NetspecError("\n".join(self.problems[:20]))
-        readers = tuple(row["name"] for row in self.rows if self.image in _sources(row))
-        return Net("\n".join(self._text()) + "\n", self.filters, self.image, readers)
+        readers = tuple(row["name"] for row in self.rows if self.image in row["inputs"])
+        return Net(self._text(), self.blobs, self.image, readers)
 
     def _input(self, where: str, name: str, shape: Sequence[int]) -> None:
         if self.image:
@@ -91,12 +91,12 @@ class _Writer:
         if kind is None:
             return self._hand_on(layer, sources)
         name = self._name(layer.name)
+        if layer.type == "Softmax" and any(blob in later.bottom for blob in layer.top for later in self.net.layer):
+            kind = "softmax"
         if kind == "softmax_loss":
             sources = [sources[0], LABEL]
-        inputs = sources[0] if len(sources) == 1 else sources
-        self.rows.append({"name": name, "type": kind, "inputs": inputs, **attrs})
-        if kind in ("conv", "dense"):
-            self.filters[name] = layer.name
+        self.rows.append({"name": name, "type": kind, "inputs": sources, **attrs})
+        self.blobs[name] = layer.name
         for blob in layer.top:
             self.values[blob] = name
         return None
@@ -112,27 +112,14 @@ class _Writer:
 
     def _name(self, wanted: str) -> str:
         """A name that a spec takes, and that no other layer has."""
-        made = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)[:100]
-        made = made if re.match(r"[A-Za-z_]", made) and made != LABEL else f"layer_{made}"
-        name, number = made, 1
-        while name in {self.image, *(row["name"] for row in self.rows)}:
-            number += 1
-            name = f"{made}_{number}"
-        return name
+        return unique(clean(wanted) or "layer", {LABEL, self.image, *self.blobs})
 
-    def _text(self) -> Iterator[str]:
-        yield f"# From {printable(self.file.name)} of Caffe."
-        yield "netspec: 1"
-        yield f"name: {text_of(re.sub(r'[^A-Za-z0-9_-]', '-', self.net.name).strip('-') or 'caffe')}"
-        yield "devices: [main]"
-        yield "inputs:"
-        yield f"  {self.image}: {{shape: {list(self.shape)}}}"
+    def _text(self) -> str:
+        inputs = {self.image: Tensor((1, *self.shape))}
         if any(row["type"] == "softmax_loss" for row in self.rows):
-            yield f"  {LABEL}: {{dtype: int32}}"
-        yield "layers:"
-        for row in self.rows:
-            yield f"  - {{{', '.join(f'{key}: {_text(value)}' for key, value in row.items())}}}"
-        yield f"data: {{resize: {max(SHORT_SIDE, *self.shape[:2])}, crop: {self.shape[0]}, mirror: true, mean: image}}"
+            inputs[LABEL] = Tensor((1,), "int32")
+        data = {"resize": max(SHORT_SIDE, *self.shape[:2]), "crop": self.shape[0], "mirror": True, "mean": "image"}
+        return spec_text(clean(self.net.name) or "caffe", ["main"], inputs, self.rows, data)
 
 
 LABEL = "label"
@@ -140,22 +127,12 @@ SHORT_SIDE = 256
 """To which images are resized before they are cropped, as Caffe's data sets of ILSVRC are."""
 
 
-def _sources(row: Mapping[str, Any]) -> Sequence[str]:
-    return [row["inputs"]] if isinstance(row["inputs"], str) else row["inputs"]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
-    return text_of(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
-
-
 # Layers: what each is here ------------------------------------------------------------------------------------------
 
 
 def _check_blobs(layer: Any, kind: str | None) -> None:
     """Refuse what Caffe applies to several blobs at once, and what has none."""
-    most = 2 if kind == "softmax_loss" else 1000 if kind in ("concat", "sum") else 1
+    most = {"softmax_loss": 2, "product": 2, "axpby": 2, "concat": 1000, "sum": 1000}.get(kind or "", 1)
     _refuse(not 1 <= len(layer.bottom) <= most, f"{len(layer.bottom)} blobs to read")
     _refuse(kind is not None and len(layer.top) > 1, f"{len(layer.top)} blobs to write")
 
@@ -168,7 +145,7 @@ def _refuse(wrong: bool, what: str) -> None:
 def _pair(param: Any, name: str, default: int, stem: str | None = None) -> int | list[int]:
     """Height and width of a setting: ``name`` is one number or several, ``stem_h`` and ``stem_w`` two."""
     high, wide = (f"{stem or name}_{axis}" for axis in "hw")
-    if param.HasField(high) or param.HasField(wide):
+    if high in param.DESCRIPTOR.fields_by_name and (param.HasField(high) or param.HasField(wide)):
         pair = [getattr(param, high), getattr(param, wide)]
     else:
         given = getattr(param, name)
@@ -188,10 +165,10 @@ def _windows(param: Any) -> Attrs:
 
 def _convolution(layer: Any) -> tuple[str, Attrs]:
     param = layer.convolution_param
-    _refuse(any(one != 1 for one in param.dilation), "dilation")
     _refuse(param.axis != 1, f"axis {param.axis}")
     attrs = {"filters": param.num_output, **_windows(param)}
     attrs |= {"groups": param.group} if param.group != 1 else {}
+    attrs |= {} if (dilation := _pair(param, "dilation", 1)) == 1 else {"dilation": dilation}
     return "conv", {**attrs, **({} if param.bias_term else {"bias": False})}
 
 
@@ -204,11 +181,13 @@ def _inner_product(layer: Any) -> tuple[str, Attrs]:
 def _pooling(layer: Any) -> tuple[str, Attrs]:
     param = layer.pooling_param
     _refuse(param.pool == 2, "stochastic pooling")
-    _refuse(param.global_pooling, "global_pooling: write kernel_size in its place")
+    mode = "average" if param.pool else "max"
+    if param.global_pooling:
+        return "pool", {"mode": mode, "size": "image"}
     windows = _windows(param)
-    _refuse(param.pool == 1 and "pad" in windows, "an average that counts padding")
+    counted = {"count_include_pad": True} if param.pool and "pad" in windows else {}
     rounding = {} if param.round_mode else {"rounding": "ceil"}
-    return "pool", {"mode": "average" if param.pool else "max", **windows, **rounding}
+    return "pool", {"mode": mode, **windows, **rounding, **counted}
 
 
 def _lrn(layer: Any) -> tuple[str, Attrs]:
@@ -225,8 +204,9 @@ def _short(value: float) -> float:
 
 
 def _relu(layer: Any) -> tuple[str, Attrs]:
-    _refuse(layer.relu_param.negative_slope != 0, "negative_slope")
-    return "relu", {}
+    slope = _short(layer.relu_param.negative_slope)
+    _refuse(slope < 0, f"negative_slope of {slope}")
+    return ("leaky_relu", {"slope": slope}) if slope else ("relu", {})
 
 
 def _concat(layer: Any) -> tuple[str, Attrs]:
@@ -236,9 +216,14 @@ def _concat(layer: Any) -> tuple[str, Attrs]:
 
 
 def _eltwise(layer: Any) -> tuple[str, Attrs]:
-    _refuse(layer.eltwise_param.operation != 1, "an operation other than SUM")
-    _refuse(any(one != 1 for one in layer.eltwise_param.coeff), "coefficients")
-    return "sum", {}
+    param = layer.eltwise_param
+    _refuse(param.operation == 2, "an operation other than SUM and PROD")
+    plain = all(one == 1 for one in param.coeff)
+    _refuse((param.operation == 0 or not plain) and len(layer.bottom) != 2, f"{len(layer.bottom)} blobs to read")
+    if param.operation == 0:
+        return "product", {}
+    _refuse(not plain and len(param.coeff) != 2, f"{len(param.coeff)} coefficients")
+    return ("sum", {}) if plain else ("axpby", dict(zip(("alpha", "beta"), map(_short, param.coeff), strict=True)))
 
 
 def _softmax(layer: Any) -> tuple[str, Attrs]:
@@ -246,12 +231,32 @@ def _softmax(layer: Any) -> tuple[str, Attrs]:
     return "softmax_loss", {}
 
 
+def _batch_norm(layer: Any) -> tuple[str, Attrs]:
+    param = layer.batch_norm_param
+    return "batch_norm", {"momentum": _short(1 - param.moving_average_fraction), "epsilon": _short(param.eps)}
+
+
+def _scale(layer: Any) -> tuple[str, Attrs]:
+    param = layer.scale_param
+    _refuse(param.axis != 1 or param.num_axes != 1, "axes other than the channels'")
+    return "scale", {} if param.bias_term else {"bias": False}
+
+
+def _prelu(layer: Any) -> tuple[str, Attrs]:
+    _refuse(layer.prelu_param.channel_shared, "one slope for all channels")
+    return "prelu", {}
+
+
 LAYERS: Mapping[str, Callable[[Any], tuple[str | None, Attrs]]] = {
     "Convolution": _convolution,
     "InnerProduct": _inner_product,
     "Pooling": _pooling,
     "LRN": _lrn,
+    "BatchNorm": _batch_norm,
+    "Scale": _scale,
     "ReLU": _relu,
+    "PReLU": _prelu,
+    "ELU": lambda layer: ("elu", {"alpha": _short(layer.elu_param.alpha)}),
     "Sigmoid": lambda layer: ("logistic", {}),
     "TanH": lambda layer: ("tanh", {}),
     "Dropout": lambda layer: (

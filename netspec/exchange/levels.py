@@ -32,17 +32,14 @@ def with_levels(file: Path, asked: Asked, arrays: Mapping[str, Array]) -> dict[s
     told = asked.mean is not None or asked.std is not None
     for name, shape in images.items():
         if asked.mean is not None or (told and f"{name}.mean" not in made):
-            made[f"{name}.mean"] = np.broadcast_to(_levels(asked.mean or (0.0,), shape[-1], "mean"), shape)
+            made[f"{name}.mean"] = np.broadcast_to(levels_of(asked, shape[-1])[0], shape)
         elif f"{name}.mean" not in made:
             if spec.data.mean != "none":
                 raise NetspecError(_UNSAID.format(file=printable(file), name=name))
             made[f"{name}.mean"] = np.zeros(shape, np.float32)
     if told:
         for channels in {shape[-1] for shape in images.values()}:
-            std = _levels(asked.std or (1.0,), channels, "std")
-            if not (std > 0).all():
-                raise NetspecError("--std: images are divided by it; it must be above 0")
-            _rescale(spec, images, 1 / (std * spec.data.scale), made)
+            _rescale(spec, images, 1 / (levels_of(asked, channels)[1] * spec.data.scale), made)
     return made
 
 
@@ -58,10 +55,18 @@ def _images(spec: Spec) -> dict[str, tuple[int, ...]]:
     return {name: spec.inputs[name].shape for name, found in parts.items() if found and is_image(found[0].tensor)}
 
 
+def levels_of(asked: Asked, channels: int) -> tuple[Array, Array]:
+    """``--mean`` and ``--std`` of each channel; 0 and 1 where they are not given. Raises NetspecError."""
+    mean, std = _levels(asked.mean or (0.0,), channels, "mean"), _levels(asked.std or (1.0,), channels, "std")
+    if not (std > 0).all():
+        raise NetspecError("--std: images are divided by it; it must be above 0")
+    return mean, std
+
+
 def _levels(numbers: Sequence[float], channels: int, option: str) -> Array:
     if len(numbers) not in (1, channels) or not np.isfinite(numbers).all():
         raise NetspecError(f"--{option}: give one number, or {channels}: one for each channel")
-    return np.broadcast_to(np.asarray(numbers, np.float64), (channels,)).astype(np.float32)
+    return np.broadcast_to(np.asarray(numbers, np.float64), (channels,))
 
 
 def _rescale(spec: Spec, images: Mapping[str, Any], factors: Array, arrays: dict[str, Array]) -> None:

@@ -1,8 +1,9 @@
-"""A spec as a person would write it, a line for each layer."""
+"""A spec as a person would write it, a line for each layer, and names that it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from netspec.contract.tensor import Tensor
@@ -10,6 +11,8 @@ from netspec.spec.scalars import text_of
 from netspec.spec.writing import flow
 
 Layers = Sequence[Mapping[str, Any]]
+_OTHER = re.compile(r"[^A-Za-z0-9_-]+")
+_ROOM = 60
 
 
 def spec_text(
@@ -41,3 +44,18 @@ def _short(layer: Mapping[str, Any], above: str | None) -> dict[str, Any]:
     if inputs == [above]:
         return {key: value for key, value in layer.items() if key != "inputs"}
     return {**layer, "inputs": inputs[0] if len(inputs) == 1 else inputs}
+
+
+def clean(text: str) -> str:
+    """A text as a legal name; "" where nothing is left."""
+    word = _OTHER.sub("-", text).strip("-")[:_ROOM]
+    return word if not word or word[0].isalpha() or word[0] == "_" else f"_{word}"
+
+
+def unique(word: str, taken: Container[str]) -> str:
+    """The word, or with a number that is free."""
+    name, number = word, 1
+    while name in taken:
+        number += 1
+        name = re.sub(r"\d*$", "", word) + str(number) if word[-1].isdigit() else f"{word}-{number}"
+    return name

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from caffe_arithmetic import convolved, pooled, softmax
 from caffe_files import binaryproto, caffemodel, field, varint
 from cli_tools import netspec
 from safetensors.numpy import load_file
@@ -85,35 +86,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def windows(x: Any, size: int, stride: int, pad: int) -> Any:
-    """Caffe's pooling windows of (N, C, H, W), those over the edge clipped: rounding up, no window begins beyond."""
-    height = x.shape[2]
-    out = -(-(height + 2 * pad - size) // stride) + 1
-    out -= pad > 0 and (out - 1) * stride >= height + pad
-    for i in range(out):
-        for j in range(out):
-            top, left = i * stride - pad, j * stride - pad
-            yield i, j, out, x[:, :, max(top, 0) : top + size, max(left, 0) : left + size]
-
-
-def pooled(x: Any, size: int, stride: int, pad: int, how: Any) -> Any:
-    made = {(i, j): how(window, axis=(2, 3)) for i, j, _, window in windows(x, size, stride, pad)}
-    side = max(i for i, _ in made) + 1
-    return np.stack([np.stack([made[i, j] for j in range(side)], -1) for i in range(side)], -2)
-
-
-def convolved(x: Any, weight: Any, pad: int) -> Any:
-    x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    groups, out, share = x.shape[1] // weight.shape[1], x.shape[2] - 2, len(weight) * weight.shape[1] // x.shape[1]
-    y = np.zeros((len(x), len(weight), out, out))
-    for f in range(len(weight)):
-        part = np.split(x, groups, 1)[f // share]
-        for i in range(out):
-            for j in range(out):
-                y[:, f, i, j] = (part[:, :, i : i + 3, j : j + 3] * weight[f]).sum((1, 2, 3))
-    return y
-
-
 def predicted(blobs: Blobs, images: Any, mean: Any) -> Any:
     """The network of NET as Caffe computes it, of RGB images (N, H, W, C)."""
     t = {name: [one.astype(np.float64) for one in found] for name, found in blobs.items()}
@@ -124,8 +96,7 @@ def predicted(blobs: Blobs, images: Any, mean: Any) -> Any:
     x = pooled(x, 3, 2, 1, np.max)
     x = pooled(convolved(x, t["conv2/3x3"][0], 0), 2, 2, 0, np.mean)
     x = np.maximum(x.reshape(len(x), -1) @ t["fc3"][0].T + t["fc3"][1], 0)
-    x = np.exp(x @ t["fc4"][0].T + t["fc4"][1])
-    return x / x.sum(1, keepdims=True)
+    return softmax(x @ t["fc4"][0].T + t["fc4"][1])
 
 
 def check(mean: Any) -> None:
@@ -151,7 +122,7 @@ def test_a_network_predicts_as_in_caffe(place: Path, old: bool, double: bool) ->
     Path("net.caffemodel").write_bytes(caffemodel(weights(), old, double))
     said = netspec("import", *WORDS, "--mean-image", "mean.binaryproto")
     assert said.code == 0, said.err
-    assert "conv2_3x3.weight <- conv2/3x3[0]" in said.out
+    assert "conv2-3x3.weight <- conv2/3x3[0]" in said.out
     check(MEAN[:, 1:14, 1:14])
 
 
@@ -165,12 +136,82 @@ def test_the_spec_is_one_to_read_and_to_train(place: Path) -> None:
     said = netspec("import", *WORDS, "--mean", "120")
     assert "spec in out.yaml" in said.out
     text = Path("out.yaml").read_text()
-    row = "  - {name: norm1, type: lrn, inputs: conv1, size: 3, alpha: 0.6, beta: 0.75, k: 1.0, scaling: window}"
-    assert row.replace("conv1", "relu1") in text.splitlines()
-    assert "  - {name: drop3, type: dropout, inputs: relu3, keep: 0.7, mode: inverted}" in text.splitlines()
+    row = "  - {name: norm1, type: lrn, size: 3, alpha: 0.6, beta: 0.75, k: 1.0, scaling: window}"
+    assert row in text.splitlines()
+    assert "  - {name: drop3, type: dropout, keep: 0.7, mode: inverted}" in text.splitlines()
+    assert [one.source for one in load("out.yaml").layer("norm1").inputs] == ["relu1"]
     assert load("out.yaml").layer("pool1").attrs["rounding"] == "ceil"
     assert load("out.yaml").name == "Small-Net"
     assert netspec("validate", "out.yaml").code == 0
+
+
+BLOCKS = """\
+name: "blocks"
+layer { name: "data" type: "Input" top: "data" input_param { shape: { dim: 1 dim: 3 dim: 13 dim: 13 } } }
+layer {
+  name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 4 kernel_size: 2 pad: 1 dilation: 3 bias_term: false }
+}
+layer { name: "bn1" type: "BatchNorm" bottom: "conv1" top: "conv1" batch_norm_param { eps: 0.01 } }
+layer { name: "scale1" type: "Scale" bottom: "conv1" top: "conv1" scale_param { bias_term: true } }
+layer { name: "prelu1" type: "PReLU" bottom: "conv1" top: "conv1" }
+layer { name: "leaky1" type: "ReLU" bottom: "conv1" top: "leaky" relu_param { negative_slope: 0.2 } }
+layer { name: "elu1" type: "ELU" bottom: "conv1" top: "elu" elu_param { alpha: 0.5 } }
+layer { name: "prod" type: "Eltwise" bottom: "leaky" bottom: "elu" top: "prod" eltwise_param { operation: PROD } }
+layer { name: "mix" type: "Eltwise" bottom: "prod" bottom: "leaky" top: "mix" eltwise_param { coeff: 0.5 coeff: -2 } }
+layer {
+  name: "pool1" type: "Pooling" bottom: "mix" top: "pool1" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }
+}
+layer { name: "share" type: "Softmax" bottom: "pool1" top: "share" }
+layer { name: "gate" type: "Eltwise" bottom: "share" bottom: "pool1" top: "gate" eltwise_param { operation: PROD } }
+layer { name: "pool2" type: "Pooling" bottom: "gate" top: "pool2" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool2" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+
+
+@pytest.mark.usefixtures("unresized")
+def test_blocks_of_later_networks_predict_as_in_caffe(place: Path) -> None:
+    """Caffe's average counts padding, not what hangs over it; BatchNorm's blobs are sums, the third their weight."""
+    chance = np.random.default_rng(3)
+    t = {
+        "conv1": [chance.normal(0, 0.02, (4, 3, 2, 2))],
+        "bn1": [3 * chance.normal(0, 1, 4), 3 * chance.uniform(0.5, 4, 4), np.array([3.0])],
+        "scale1": [chance.normal(0, 2, 4), chance.normal(0, 1, 4)],
+        "prelu1": [chance.normal(0, 1, 4)],
+        "fc": [chance.normal(0, 0.05, (5, 4)), chance.normal(0, 1, 5)],
+    }
+    Path("net.prototxt").write_text(BLOCKS)
+    Path("net.caffemodel").write_bytes(caffemodel({name: [one.astype("f4") for one in t[name]] for name in t}))
+    said = netspec("import", *WORDS, "--mean", "120")
+    assert said.code == 0, said.err
+    images = np.random.default_rng(1).integers(0, 256, (4, 13, 13, 3), np.uint8)
+    images //= np.arange(1, 5, dtype=np.uint8)[:, None, None, None]
+    wide = np.zeros((4, 3, 4, 4))
+    wide[:, :, ::3, ::3] = t["conv1"][0]
+    x = convolved(images[..., ::-1].transpose(0, 3, 1, 2) - 120.0, wide, 1)
+
+    def by_channel(one: Any) -> Any:
+        return one[:, None, None]
+
+    mean, variance = (by_channel(one / 3) for one in t["bn1"][:2])
+    x = (x - mean) / np.sqrt(variance + 0.01) * by_channel(t["scale1"][0]) + by_channel(t["scale1"][1])
+    x = np.where(x > 0, x, x * by_channel(t["prelu1"][0]))
+    leaky, elu = np.where(x > 0, x, 0.2 * x), np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0)))
+    padded = np.pad(0.5 * leaky * elu - 2 * leaky, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    x = pooled(padded, 3, 2, 0, np.mean)
+    x = (softmax(x) * x).mean((2, 3))
+    wanted = softmax(x @ t["fc"][0].T + t["fc"][1])
+    for row, seen in zip(wanted, ns.predict("out.safetensors", list(images)), strict=True):
+        np.testing.assert_allclose([dict(seen.top)[str(i)] for i in range(5)], row, rtol=0, atol=1e-5)
+    assert np.ptp(wanted, axis=0).max() > 0.01
+
+
+def test_a_scale_of_the_image_cannot_be_turned(place: Path) -> None:
+    scale = 'layer { name: "scale0" type: "Scale" bottom: "data" top: "data" }\nlayer {\n  name: "conv1"'
+    Path("net.prototxt").write_text(NET.replace('layer {\n  name: "conv1"', scale))
+    Path("net.caffemodel").write_bytes(caffemodel({**weights(), "scale0": [np.ones(3)]}))
+    refused("'scale0' reads BGR images")
 
 
 def bvlc_alexnet() -> str:
@@ -257,15 +298,18 @@ def refused(reason: str, *words: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('type: "LRN"', 'type: "BatchNorm"', r"net\.prototxt:13: layer 'norm1' \(BatchNorm\): there is no such layer"),
-        ("pool: AVE kernel_size: 2", "pool: AVE kernel_size: 2 pad: 1", r":25: layer 'pool2' .*counts padding"),
+        ('type: "LRN"', 'type: "MVN"', r"net\.prototxt:13: layer 'norm1' \(MVN\): there is no such layer"),
+        ('type: "LRN"', 'type: "BatchNorm"', "'norm1' has no mean; 'norm1' has no variance"),
+        ('type: "LRN"', 'type: "Scale" scale_param { axis: 0 }', "axes other than the channels'"),
+        ('type: "LRN"', 'type: "PReLU" prelu_param { channel_shared: true }', "one slope for all channels"),
+        ('type: "LRN"', 'type: "Eltwise" eltwise_param { operation: MAX }', "other than SUM and PROD"),
+        ('type: "LRN"', 'type: "Eltwise" eltwise_param { operation: PROD }', "1 blobs to read"),
         ("pool: MAX kernel_size: 3", "pool: STOCHASTIC kernel_size: 3", "stochastic"),
-        ("pool: MAX kernel_size: 3", "global_pooling: true", "global_pooling"),
-        ("group: 2", "group: 2 dilation: 2", r":21: layer 'conv2/3x3' .*dilation"),
+        ("group: 2", "group: 2 dilation: 2 dilation: 2 dilation: 2", r":21: layer 'conv2/3x3' .*dilation of 3 axes"),
         ('bottom: "norm1"', 'bottom: "norm9"', "it reads 'norm9', which no layer above it gives"),
         ("dim: 10 dim: 3", "dim: 10 dim: 4", r"an input of shape \[10, 4, 13, 13\]"),
         ('type: "Input"', 'type: "Data"', r"net\.prototxt:3: layer 'data' \(Data\)"),
-        ('"ReLU" bottom: "conv1"', '"ReLU" relu_param { negative_slope: 0.1 } bottom: "conv1"', "negative_slope"),
+        ('"ReLU" bottom: "conv1"', '"ReLU" relu_param { negative_slope: -0.1 } bottom: "conv1"', "negative_slope"),
         ("num_output: 8", "num_output: 9", r"weight of 'fc3' is \[8, 54\], fc3\.weight \[3, 3, 6, 9\]"),
         ("bias_term: false", "", "'conv2/3x3' has no bias"),
         ("layer {\n  name: \"norm1\"", "layer {{\n  name: \"norm1\"", r"net\.prototxt:13:"),

@@ -18,8 +18,7 @@ from netspec.runners.training import checkpoint
 from netspec.spec import from_canonical, load, loads
 from netspec.spec.types import Spec
 
-UNKNOWN_HERE = ("centred", "leaky_relu", "elu", "gelu", "silu", "hardswish", "product", "axpby", "prelu", "layer_norm",
-                "group_norm", "upsample", "pad", "softmax", "batch_norm", "scale")  # fmt: skip
+UNKNOWN_HERE = ("gelu", "prelu")  # the error function; slopes for each number of a row that is cut out of images
 pytest.importorskip("onnx", reason="onnx is not installed")
 
 
@@ -76,7 +75,7 @@ def test_random_networks_of_all_layers_come_back(tmp_path: Path) -> None:
                 came += 1
             except NetspecError as error:
                 assert any(f"node '{kind}" in str(error) for kind in UNKNOWN_HERE), error
-    assert came >= 4
+    assert came >= 20
 
 
 def test_layers_keep_their_names_and_what_training_needs(tmp_path: Path) -> None:

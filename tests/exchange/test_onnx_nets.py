@@ -115,7 +115,7 @@ def test_batch_normalisation_goes_into_the_convolution_before_it(tmp_path: Path)
     v = normalised(v, 6)  # of what no convolution gives
     v = m.add("Flatten", m.add("GlobalAveragePool", v))
     types = check(m.made(m.add("MatMul", v, m.weight(6, 5))), numbers(2, 3, 9, 9), tmp_path)
-    assert types == ["conv", "relu", "conv", "sum", "relu", "conv", "pool", "dense", "softmax_loss"]
+    assert types == ["conv", "relu", "conv", "sum", "relu", "scale", "pool", "dense", "softmax_loss"]
 
 
 def keras_style() -> Any:
@@ -252,6 +252,72 @@ def test_mean_and_std_are_put_before_it(tmp_path: Path) -> None:
     expected = softmax(session.run(None, {"x": feed})[0])
     for row, seen in zip(expected, predict(done.file, list(images), top=4), strict=True):
         np.testing.assert_allclose([dict(seen.top)[str(i)] for i in range(4)], row, rtol=1e-4, atol=1e-6)
+
+
+def every_activation(m: Model, v: str) -> str:
+    for op, attributes in (("LeakyRelu", {"alpha": 0.2}), ("Elu", {"alpha": 0.5}), ("HardSwish", {})):
+        v = m.add(op, v, **attributes)
+    return str(m.add("PRelu", v, m.weight(6, 1, 1)))
+
+
+def several_values(m: Model, v: str) -> str:
+    other = m.add("Sigmoid", v)
+    return str(m.add("Sub", m.add("Mul", v, other), m.add("Tanh", v)))
+
+
+def torch_group_norm(m: Model, v: str) -> str:
+    """torch.nn.GroupNorm as its exporter writes it."""
+    apart = m.add("Reshape", v, m.constant(np.array([0, 3, -1])))
+    ones, zeros = m.constant(np.ones(3)), m.constant(np.zeros(3))
+    v = m.add("Reshape", m.add("InstanceNormalization", apart, ones, zeros, epsilon=1e-3), m.add("Shape", v))
+    return str(m.add("Add", m.add("Mul", v, m.weight(6, 1, 1)), m.weight(6, 1, 1)))
+
+
+def channels_last_norm(m: Model, v: str) -> str:
+    """A layer normalisation over channels as networks of blocks like ConvNeXt have it."""
+    last = m.add("Transpose", v, perm=[0, 2, 3, 1])
+    norm = m.add("LayerNormalization", last, m.weight(6), m.weight(6), axis=-1, epsilon=1e-3)
+    return str(m.add("Transpose", norm, perm=[0, 3, 1, 2]))
+
+
+def padded_and_resized(m: Model, v: str) -> str:
+    v = m.add("Relu", m.add("Pad", v, m.constant(np.array([0, 0, 1, 2, 0, 0, -1, 0])), m.constant(np.float32(0.25))))
+    v = m.add("MaxPool", m.add("Pad", v, m.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1]))), kernel_shape=[2, 2])
+    how = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
+    return str(m.add("Resize", v, "", m.constant(np.float32([1, 1, 3, 2])), **how))
+
+
+def dilated(m: Model, v: str) -> str:
+    v = m.add("Conv", v, m.weight(6, 3, 3, 2), pads=[1, 2, 0, 1], dilations=[2, 3], group=2)
+    v = m.add("Conv", v, m.weight(6, 6, 3, 3), pads=[2] * 4, dilations=[2, 2])
+    return str(m.add("AveragePool", v, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], count_include_pad=1))
+
+
+@pytest.mark.parametrize(
+    ("write", "types"),
+    [
+        (every_activation, ["leaky_relu", "elu", "hardswish", "prelu"]),
+        (several_values, ["logistic", "product", "tanh", "axpby"]),
+        (torch_group_norm, ["group_norm"]),
+        (lambda m, v: m.add("InstanceNormalization", v, m.weight(6), m.weight(6)), ["group_norm"]),
+        (channels_last_norm, ["layer_norm"]),
+        (padded_and_resized, ["pad", "relu", "pad", "pool", "upsample"]),
+        (dilated, ["conv", "conv", "pool"]),
+        (lambda m, v: m.add("Softmax", v, axis=1), ["softmax"]),
+    ],
+)
+def test_layers_in_the_middle_of_a_network(
+    write: Callable[[Model, str], str], types: list[str], tmp_path: Path
+) -> None:
+    """Each as one layer here, and after a value that is read twice."""
+    m = Model("N", 3, 8, 7)
+    start = m.add("Conv", "x", m.weight(6, 3, 2, 2), m.weight(6))
+    v = m.add("Flatten", m.add("GlobalMaxPool", write(m, start)))
+    whole = m.add("Flatten", m.add("GlobalAveragePool", start))
+    v = m.add("Gemm", m.add("Concat", v, whole, axis=1), m.weight(12, 5))
+    found = check(m.made(v), numbers(2, 3, 8, 7), tmp_path)
+    assert found == ["conv", *types, "pool", "pool", *["flatten"] * 2, "concat", "dense", "softmax_loss"]
+    check(m.made(v), numbers(2, 3, 8, 7), tmp_path, Asked(devices=("left", "right")))
 
 
 def test_a_network_of_numbers(tmp_path: Path) -> None:

@@ -35,30 +35,54 @@ def refused(model: Any, folder: Path) -> str:
 
 def test_all_nodes_without_a_layer_are_named(tmp_path: Path) -> None:
     m = Model("N", 3, 8, 8)
-    v = m.add("Conv", "x", m.weight(4, 3, 3, 3), dilations=[2, 2], name="/body/atrous")
+    v = m.add("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2], name="/body/atrous")
     v = m.add("Clip", m.add("Relu", v), name="relu6")
-    v = m.add("Gelu", m.add("Conv", "x", m.weight(4, 3, 3, 3)), name="gelu")
+    v = m.add("Softplus", m.add("Conv", "x", m.weight(4, 3, 3, 3)), name="softplus")
     text = refused(m.made(m.add("Flatten", v)), tmp_path)
-    assert text.splitlines()[1:] == ["  node 'gelu' (Gelu): no layer here does that"]
-    w = m.add("Add", m.add("HardSwish", "v0.0", name="swish"), m.add("Elu", "v0.0", name="elu"))
+    assert text.splitlines()[1:] == ["  node 'softplus' (Softplus): no layer here does that"]
+    w = m.add("Add", m.add("Mish", "v0.0", name="mish"), m.add("Elu", "v0.0", name="elu"))
     lines = refused(m.made(m.add("Flatten", w)), tmp_path).splitlines()
-    assert lines[0].endswith("1 of 5 nodes cannot be said by layers here:") and "'/body/atrous' (Conv)" in lines[1]
+    assert lines[0].endswith("1 of 5 nodes cannot be said by layers here:") and "'/body/atrous' (MaxPool)" in lines[1]
 
 
 REFUSALS: dict[str, tuple[Any, str]] = {
-    "a product of two values": (
-        of_nodes("N", 4)(lambda m: m.add("Mul", "x", m.add("Relu", "x"))),
+    "a quotient of two values": (
+        of_nodes("N", 4)(lambda m: m.add("Div", "x", m.add("Sigmoid", "x"))),
         "reads a value where layers here have a constant",
+    ),
+    "a product that is repeated": (
+        of_nodes("N", 4, 3, 3)(lambda m: m.add("Mul", "x", m.add("GlobalMaxPool", "x"))),
+        "combines what has different shapes",
     ),
     "weights that are computed": (
         of_nodes("N", 4)(lambda m: m.add("MatMul", m.constant(np.eye(4)), "x")),
         "reads a constant where layers here read a value",
     ),
-    "padding that is counted": (
-        of_nodes("N", 3, 4, 4)(
-            lambda m: m.add("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+    "padding that mirrors": (
+        of_nodes("N", 3, 4, 4)(lambda m: m.add("Relu", m.add("Pad", "x", m.constant(np.ones(8, int)), mode="reflect"))),
+        "pads by other than a constant",
+    ),
+    "pixels between pixels": (
+        of_nodes("N", 3, 4, 4)(lambda m: m.add("Resize", "x", "", m.constant(np.float32([1, 1, 2, 2])), mode="linear")),
+        "other than repeat each pixel",
+    ),
+    "a normalisation of all": (
+        of_nodes("N", 3, 4, 4)(lambda m: m.add("LayerNormalization", "x", m.weight(3, 4, 4), axis=1)),
+        "more or other than the channels",
+    ),
+    "a normalisation across groups": (
+        of_nodes("N", 6, 4, 4, opset=21)(
+            lambda m: m.add("GroupNormalization", "x", m.weight(6), m.weight(6), num_groups=4)
         ),
-        "counts padding in its averages",
+        "4 groups do not divide",
+    ),
+    "a slope below zero": (
+        of_nodes("N", 4)(lambda m: m.add("LeakyRelu", "x", alpha=-0.5)),
+        "slope",
+    ),
+    "a softmax over rows of pixels": (
+        of_nodes("N", 3, 4, 4)(lambda m: m.add("Relu", m.add("Softmax", "x", axis=2))),
+        "which does not have the channels",
     ),
     "examples that mix": (
         of_nodes("N", 4)(lambda m: m.add("Relu", m.add("Transpose", "x", perm=[1, 0]))),
@@ -68,9 +92,9 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         of_nodes("N", 3, 4, 4)(lambda m: m.add("Add", m.add("Relu", "x"), m.weight(3, 4, 4))),
         "differs between the places of a channel",
     ),
-    "a softmax in the middle": (
-        of_nodes("N", 4)(lambda m: m.add("Gemm", m.add("Softmax", "x"), m.weight(4, 4))),
-        "a Softmax is read by further layers",
+    "logarithms in the middle": (
+        of_nodes("N", 4)(lambda m: m.add("Gemm", m.add("LogSoftmax", "x"), m.weight(4, 4))),
+        "logarithms are understood at the end alone",
     ),
     "dropout that goes on": (
         of_nodes("N", 4)(lambda m: m.add("Dropout", "x", m.constant(np.float32(0.5)), m.constant(np.bool_(True)))),
@@ -104,8 +128,8 @@ def test_what_has_no_layer_is_told_with_its_node(case: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (Asked(mean=(1.0, 2.0)), "--mean has 2 numbers, and images 3 channels"),
-        (Asked(std=(0.0,)), "--std must be above 0"),
+        (Asked(mean=(1.0, 2.0)), "--mean: give one number, or 3: one for each channel"),
+        (Asked(std=(0.0,)), "--std: images are divided by it; it must be above 0"),
         (Asked(output="nobody"), "has no output 'nobody'"),
         (Asked(cost="relu"), "no cost layer"),
         (Asked(devices=("a", "a")), "device"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -9,24 +10,39 @@ from typing import Any
 import numpy as np
 
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Node, Refused, array_of
-from netspec.exchange.onnx_in.net import Net
+from netspec.exchange.onnx_in.net import Net, by_channel
 from netspec.exchange.onnx_in.node_operands import Operand, Operator, Result, constant, numbers, value, written
 from netspec.exchange.onnx_in.response import Squares
-from netspec.exchange.onnx_in.views import Value, located
-from netspec.exchange.onnx_in.windows import part_of
+from netspec.exchange.onnx_in.views import Value, laid_out, located
+from netspec.exchange.onnx_in.windows import apart, part_of
 
 FLOATS = (1, 10, 11, 16)
 """float32, float16, double and bfloat16 in TensorProto's numbers."""
 _NUMPY = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float32, 11: np.float64}
 
 
-def elementwise(type: str) -> Operator:
-    """A layer that has no attributes."""
+def elementwise(type: str, **attrs: tuple[str, float]) -> Operator:
+    """A layer whose attributes are the node's, each by its name there and the default there."""
 
     def layer(net: Net, node: Node, x: Operand) -> Value:
-        return net.add(type, {}, value(x), keeps=True)
+        given = {key: written(node.get(name, usual)) for key, (name, usual) in attrs.items()}
+        return net.add(type, given, value(x), keeps=True)
 
     return layer
+
+
+def gelu(net: Net, node: Node, x: Operand) -> Value:
+    """Gelu by the error function."""
+    if node.get("approximate", "none") != "none":
+        raise Refused("it approximates by tanh")
+    return net.add("gelu", {}, value(x), keeps=True)
+
+
+def prelu(net: Net, node: Node, x: Operand, slope: Operand) -> Value:
+    """PRelu of a slope for each channel."""
+    found = apart(net.settled(value(x)))
+    slopes = by_channel(laid_out(found, numbers(slope)))
+    return net.add("prelu", {}, found, arrays={"weight": slopes}, taken={"weight": node.inputs[1]}, keeps=True)
 
 
 def dropout(net: Net, node: Node, x: Operand, ratio: Operand = None, training: Operand = None) -> Result:
@@ -66,27 +82,28 @@ def add(net: Net, node: Node, *operands: Operand) -> Result:
     if len(operands) == 2 and any(isinstance(one, np.ndarray) for one in operands):
         x, shift, read = _with_constant(node, *operands)
         return net.affine(x, np.ones(1), shift, read)
-    return total(net, [value(one) for one in operands])
+    values = [value(one) for one in operands]
+    return combined(net, "sum", {}, *values) if len(values) > 1 else values[0]
 
 
-def total(net: Net, values: list[Value]) -> Value:
-    """The sum of values, element by element."""
+def combined(net: Net, type: str, attrs: Mapping[str, float], *values: Value) -> Value:
+    """Values of one shape, element by element."""
     settled = [net.settled(one) for one in values]
     first = settled[0]
     for one in settled[1:]:
         if one.shape != first.shape or one.example != first.example:
-            raise Refused(f"it adds what has different shapes: {first.shape} and {one.shape}")
+            raise Refused(f"it combines what has different shapes: {first.shape} and {one.shape}")
         if not np.array_equal(one.located(), first.located()):
-            raise Refused("it adds values of different order")
-    return net.add("sum", {}, *settled, keeps=True) if len(settled) > 1 else first
+            raise Refused("it combines values of different order")
+    return net.add(type, attrs, *settled, keeps=True)
 
 
 def _with_constant(node: Node, a: Operand, b: Operand) -> tuple[Value, Array, str]:
     if "axis" in node.attributes:
         raise Refused("it says by 'axis' where its constant belongs, as opset 6 does")
     if isinstance(a, Value):
-        return a, numbers(b), node.inputs[0]
-    return value(b), numbers(a), node.inputs[1]
+        return apart(a), numbers(b), node.inputs[0]
+    return apart(value(b)), numbers(a), node.inputs[1]
 
 
 def fold(function: Any, *operands: Operand) -> Array:
@@ -105,19 +122,23 @@ def fold(function: Any, *operands: Operand) -> Array:
 
 
 def sub(net: Net, node: Node, a: Operand, b: Operand) -> Result:
-    """Sub of a constant, or from one."""
+    """Sub of values of one shape, or of a value and a constant."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return fold(np.subtract, a, b)
+    if isinstance(a, Value) and isinstance(b, Value):
+        return combined(net, "axpby", {"beta": -1.0}, a, b)
     x, shift, read = _with_constant(node, a, b)
-    return net.affine(x, np.ones(1), -shift, read) if x is a else net.affine(x, -np.ones(1), shift, read)
+    return net.affine(x, np.ones(1), -shift, read) if isinstance(a, Value) else net.affine(x, -np.ones(1), shift, read)
 
 
 def mul(net: Net, node: Node, a: Operand, b: Operand) -> Any:
-    """Mul by a constant, or of a value by itself."""
+    """Mul of values of one shape, of a value by itself, or by a constant."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return fold(np.multiply, a, b)
     if a is b and isinstance(a, Value):
         return Squares(a)
+    if isinstance(a, Value) and isinstance(b, Value):
+        return combined(net, "product", {}, a, b)
     x, factor, read = _with_constant(node, a, b)
     return net.affine(x, factor, np.zeros(1), read)
 
@@ -130,23 +151,7 @@ def div(net: Net, node: Node, a: Operand, b: Operand) -> Result:
     factor = numbers(b)
     if not factor.all():
         raise Refused("it divides by zero")
-    return net.affine(value(a), 1 / factor, np.zeros(1), node.inputs[0])
-
-
-def batch_norm(
-    net: Net, node: Node, x: Operand, scale: Operand, shift: Operand, mean: Operand, variance: Operand
-) -> Value:
-    """BatchNormalization in inference: a factor and a shift by channel, taken into the layer before where it can be."""
-    trains = node.get("training_mode", 0) or (net.graph.opset < 7 and not node.get("is_test", 0))
-    if trains or not node.get("spatial", 1):
-        raise Refused("it normalises by the batch at hand, or each place for itself")
-    found, deviation = value(x), np.sqrt(numbers(variance) + node.get("epsilon", 1e-5))
-    if not np.isfinite(deviation).all() or not deviation.all() or len(found.shape) < 2:
-        raise Refused("its variances are not above zero")
-    factor = numbers(scale) / deviation
-    by_channel = (-1, *(1,) * (len(found.shape) - 2))
-    shifted = numbers(shift) - numbers(mean) * factor
-    return net.affine(found, factor.reshape(by_channel), shifted.reshape(by_channel), node.inputs[0])
+    return net.affine(apart(value(a)), 1 / factor, np.zeros(1), node.inputs[0])
 
 
 def concat(net: Net, node: Node, *operands: Operand) -> Result:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from netspec.exchange.onnx_in.graph_file import Array, Graph, Node, Refused
-from netspec.exchange.onnx_in.net import Net
+from netspec.exchange.onnx_in.net import Net, tensors_of
 from netspec.exchange.onnx_in.node_operands import Operand, numbers
 from netspec.exchange.onnx_in.views import Value
 from netspec.exchange.onnx_in.windows import image, windows
@@ -54,8 +54,8 @@ def _chain(graph: Graph, by_output: Mapping[str, Node], last: Node) -> Sequence[
     return chain if all(name in graph.constants for name in constants) else None
 
 
-def weights(copies: Array, stored: Array, channels: int, out: tuple[int, int]) -> tuple[Array, int]:
-    """(OH, OW, KH, KW, C / groups, filters) of (places, groups, C / groups * KH * KW, filters / groups); the groups.
+def weights(copies: Array, stored: Array, channels: int, out: tuple[int, int]) -> Array:
+    """(OH, OW, KH, KW, C / groups, filters) of (places, groups, C / groups * KH * KW, filters / groups).
 
     Raises Refused where ``copies``, (C * KH * KW, C, KH, KW), does not copy the pixels of each window by channels.
     """
@@ -67,7 +67,7 @@ def weights(copies: Array, stored: Array, channels: int, out: tuple[int, int]) -
         raise Refused(f"weights of shape {stored.shape} do not fit {out} windows of {count} numbers")
     size, depth = copies.shape[2:], channels // groups
     apart = stored.reshape(*out, groups, depth, *size, share).transpose(0, 1, 4, 5, 3, 2, 6)
-    return apart.reshape(*out, *size, depth, groups * share), groups
+    return apart.reshape(*out, *size, depth, groups * share)
 
 
 def layer(net: Net, node: Node, x: Operand, stored: Operand, copies: Operand) -> Value:
@@ -76,21 +76,13 @@ def layer(net: Net, node: Node, x: Operand, stored: Operand, copies: Operand) ->
     if kernels.ndim != 4 or matrices.ndim != 4 or node.get("group", 1) != 1:
         raise Refused(f"weights of shapes {kernels.shape} and {matrices.shape} are no local layer's")
     attrs = windows(node, found, kernels.shape[2:])
-    padded = _sides(attrs.get("pad", 0))
-    size, stride = kernels.shape[2:], node.ints("strides", 2, 1)
-    room = [found.shape[2 + i] + padded[2 * i] + padded[2 * i + 1] - size[i] for i in range(2)]
-    out = (room[0] // stride[0] + 1, room[1] // stride[1] + 1)
-    weight, groups = weights(kernels, matrices, found.tensor.shape[-1], out)
-    attrs = {"filters": weight.shape[-1], **attrs, "bias": False, **({"groups": groups} if groups > 1 else {})}
-    if net.graph.array(node.attributes["shape"]).ravel().tolist() not in _shapes(weight.shape[-1], out, found.shape[0]):
+    groups, filters = matrices.shape[1], matrices.shape[1] * matrices.shape[3]
+    attrs = {"filters": filters, **attrs, "bias": False, **({"groups": groups} if groups > 1 else {})}
+    out = tensors_of("local", attrs, [found.tensor]).y.shape[1:3]
+    weight = weights(kernels, matrices, found.tensor.shape[-1], out)
+    if net.graph.array(node.attributes["shape"]).ravel().tolist() not in _shapes(filters, out, found.shape[0]):
         raise Refused("its output is not put together place by place")
     return net.add("local", attrs, found, arrays={"weight": weight}, taken={"weight": node.inputs[1]})
-
-
-def _sides(pad: int | Sequence[int]) -> list[int]:
-    if isinstance(pad, int):
-        return [pad] * 4
-    return [pad[0], pad[0], pad[1], pad[1]] if len(pad) == 2 else list(pad)
 
 
 def _shapes(filters: int, out: tuple[int, int], batch: int) -> list[list[int]]:

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from netspec.contract.layer import Tensors
 from netspec.contract.tensor import Tensor
-from netspec.errors import LayerError, NetspecError, printable
+from netspec.errors import LayerError
 from netspec.exchange.onnx_in.graph_file import Array, Graph, Node, Refused
 from netspec.exchange.onnx_in.views import Part, Step, Value, laid_out, value_of
+from netspec.exchange.spec_text import clean, unique
 from netspec.planning.network import is_image
 from netspec.planning.plan import make_layer
 from netspec.registry import layer_types
 
-_WORD = re.compile(r"[^A-Za-z0-9_-]+")
-_ROOM = 60
+_LINEAR = ("conv", "dense", "local", "scale", "layer_norm", "group_norm")
+"""Layers that end in a product with their weights, whose last axis are the channels, and a sum with their biases."""
 
 
 class Net:
@@ -68,10 +70,7 @@ class Net:
         part = values[0].part if len(values) == 1 else None
         if part is None and any(value.part for value in values):
             raise Refused("it reads some channels of an image apart from the others")
-        try:
-            _, t = make_layer(type, attrs, "predict", [*(value.tensor for value in values), *(None for _ in beside)])
-        except LayerError as error:
-            raise Refused(error.message) from None
+        t = tensors_of(type, attrs, [*(value.tensor for value in values), *(None for _ in beside)])
         step = Step(type, attrs, arrays or {}, taken or {})
         if part is not None:
             source, part = "", replace(part, steps=(*part.steps, step))
@@ -84,9 +83,7 @@ class Net:
 
     def _written(self, step: Step, inputs: Sequence[str]) -> str:
         name = self.unique(self._word(step.type))
-        self.layers.append(
-            {"name": name, "type": step.type, "inputs": list(inputs), **step.attrs}
-        )
+        self.layers.append({"name": name, "type": step.type, "inputs": list(inputs), **step.attrs})
         for key, array in step.arrays.items():
             self.arrays[f"{name}.{key}"] = array
         for key, constant in step.taken.items():
@@ -125,25 +122,25 @@ class Net:
         return self.add(step.type, attrs, value, arrays=arrays, taken=taken)
 
     def settled(self, value: Value) -> Value:
-        """The value with nothing outstanding: what its channels are to be multiplied by is a layer."""
-        if value.pad is not None:
-            raise Refused("a Pad is understood before a Conv alone")
+        """The value with nothing outstanding: zeros round it, and factors of its channels, are layers."""
+        value = self.padded(value)
         if value.factor is None:
             return value
         return self.scaled(replace(value, factor=None), value.factor, np.zeros(1))
 
+    def padded(self, value: Value) -> Value:
+        """The value with no zeros outstanding that are to be put round it; they do not mind factors."""
+        if value.pad is None:
+            return value
+        sides = zip(("top", "bottom", "left", "right"), value.pad, strict=True)
+        made = self.add("pad", {key: count for key, count in sides if count}, replace(value, pad=None, factor=None))
+        return replace(made, factor=value.factor)
+
     def scaled(self, value: Value, factor: Array, shift: Array) -> Value:
-        """Each channel times a number, plus another: a layer of as many groups as channels."""
-        channels = value.tensor.shape[-1]
-        a, b = (np.broadcast_to(one, (channels,)) for one in (factor, shift))
-        arrays = {"weight": a.reshape(1, channels), "bias": np.array(b)}
-        rank = len(value.tensor.shape)
-        if rank not in (2, 4):
-            raise Refused("it changes each channel of what is neither an image nor a row")
-        kind, counted, more = ("dense", "units", {}) if rank == 2 else ("conv", "filters", {"size": 1})
-        if rank == 4:
-            arrays["weight"] = a.reshape(1, 1, 1, channels)
-        return self.add(kind, {counted: channels, **more, "groups": channels}, value, arrays=arrays, keeps=True)
+        """Each channel times a number, plus another."""
+        numbers = {"weight": factor, "bias": shift} if np.any(shift) else {"weight": factor}
+        arrays = {key: np.array(np.broadcast_to(one, value.example[-1:])) for key, one in numbers.items()}
+        return self.add("scale", {} if "bias" in arrays else {"bias": False}, value, arrays=arrays, keeps=True)
 
     def affine(self, value: Value, factor: Array, shift: Array, read: str) -> Value:
         """``factor * value + shift``, of constants that fit: a part of how images are prepared, or of the layer before.
@@ -152,18 +149,18 @@ class Net:
         """
         if value.part is None and (factor == 1).all() and (shift == 0).all():
             return value
-        a, b = _by_channel(laid_out(value, factor)), laid_out(value, shift)
-        source = self.straight.get(read)
+        a, b = by_channel(laid_out(value, factor)), laid_out(value, shift)
+        source = self.straight.get(read) if value.part is None else None
         if source == value.source and self._each_place(source, a, b):
             return value
         if source in self.prepared and source == value.source:
             return self._prepared(value, a, b)
         if (kept := self._kept(a, b)) is not None:
             return self.add("dropout", {"keep": kept, "mode": "paper"}, value, keeps=True)
-        if source == value.source and f"{source}.weight" in self.arrays and value.factor is None:
-            self._taken_in(value, a, _by_channel(b))
+        if source == value.source and self._layer(source).get("type") in _LINEAR and value.factor is None:
+            self._taken_in(value, a, by_channel(b))
             return value
-        return self.scaled(value, a, _by_channel(b))
+        return self.scaled(value, a, by_channel(b))
 
     def normalised(self, value: Value, mean: Array, std: Array) -> Value:
         """An input's images less ``mean``, by ``std``, of each channel or all."""
@@ -188,22 +185,26 @@ class Net:
 
     def _each_place(self, source: str, a: Array, b: Array) -> bool:
         """Whether a locally connected layer without a bias has taken this one, which differs from place to place."""
-        layer = next((one for one in self.layers if one["name"] == source), {})
+        layer = self._layer(source)
         if layer.get("type") != "local" or "bias" not in layer or (a != 1).any():
             return False
         self.arrays[f"{source}.bias"] = b
         del layer["bias"]
         return True
 
+    def _layer(self, source: str) -> dict[str, Any]:
+        """The layer of that name; of an input, nothing."""
+        return next((layer for layer in self.layers if layer["name"] == source), {})
+
     def _taken_in(self, value: Value, a: Array, b: Array) -> None:
-        """Into a layer of filters, whose last axis they are."""
+        """Into a layer's weights and biases."""
         weight, bias = f"{value.source}.weight", f"{value.source}.bias"
         self.arrays[weight] = self.arrays[weight] * a
         if bias in self.arrays:
             self.arrays[bias] = self.arrays[bias] * a + b
         elif b.any():
             self.arrays[bias] = np.array(np.broadcast_to(b, value.tensor.shape[-1:]))
-            del next(layer for layer in self.layers if layer["name"] == value.source)["bias"]
+            del self._layer(value.source)["bias"]
 
     # Names ----------------------------------------------------------------------------------------------------------
 
@@ -222,31 +223,23 @@ class Net:
 
     def unique(self, word: str) -> str:
         """The word, or with a number that is free."""
-        name, number = word, 1
-        while name in self._names:
-            number += 1
-            name = re.sub(r"\d*$", "", word) + str(number) if word[-1].isdigit() else f"{word}-{number}"
+        name = unique(word, self._names)
         self._names.add(name)
         return name
 
 
-def clean(text: str) -> str:
-    """A text as a legal name of a layer; "" where nothing is left."""
-    word = _WORD.sub("-", text).strip("-")[:_ROOM]
-    return word if not word or word[0].isalpha() or word[0] == "_" else f"_{word}"
+def tensors_of(type: str, attrs: Mapping[str, Any], inputs: Sequence[Tensor | None]) -> Tensors:
+    """A layer's tensors for these inputs. Raises Refused where it does not take them."""
+    try:
+        return make_layer(type, attrs, "predict", inputs)[1]
+    except LayerError as error:
+        raise Refused(error.message) from None
 
 
-def _by_channel(array: Array) -> Array:
+def by_channel(array: Array) -> Array:
     """What is the same at all places of a channel, (C). Raises Refused."""
     rows: Array = array.reshape(-1, array.shape[-1])
     if (rows != rows[:1]).any():
         raise Refused("its constant differs between the places of a channel, not between channels alone")
     first: Array = rows[0]
     return first
-
-
-def check_levels(file: str, levels: Sequence[float], channels: int, option: str) -> Array:
-    """``--mean`` or ``--std`` for so many channels. Raises NetspecError."""
-    if len(levels) not in (1, channels):
-        raise NetspecError(f"{printable(file)}: --{option} has {len(levels)} numbers, and images {channels} channels")
-    return np.array(levels, np.float64)

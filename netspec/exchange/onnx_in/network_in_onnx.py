@@ -15,16 +15,19 @@ from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError, printable
 from netspec.exchange.device_cut import cut_over
 from netspec.exchange.formats import Asked, Read
+from netspec.exchange.levels import levels_of
 from netspec.exchange.onnx_in.arithmetic import FLOATS
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Graph, Input, Node, Refused, open_graph
+from netspec.exchange.onnx_in.local_layers import OP as LOCAL
 from netspec.exchange.onnx_in.local_layers import with_local_layers
-from netspec.exchange.onnx_in.net import Net, check_levels, clean
+from netspec.exchange.onnx_in.moves import MOVES
+from netspec.exchange.onnx_in.net import Net
 from netspec.exchange.onnx_in.node_operands import Operand
 from netspec.exchange.onnx_in.operators import OPERATORS
 from netspec.exchange.onnx_in.products import cost, rows
 from netspec.exchange.onnx_in.response import WHAT, WITH_SQUARES, Squares
 from netspec.exchange.onnx_in.views import Value, located, moved, usual_places, value_of
-from netspec.exchange.spec_text import spec_text
+from netspec.exchange.spec_text import clean, spec_text
 from netspec.units import many
 
 COSTS = ("softmax_loss", "mse", "none")
@@ -35,6 +38,8 @@ _ANY_BATCH = 2
 _LISTED = 20
 _PASSED = ("Cast", "Identity", "Add", "Sub", "Mul", "Div")
 _LAST_TO_FIRST = {4: [0, 3, 1, 2], 5: [0, 1, 4, 2, 3]}
+_TAKES_PADS = ("Conv", LOCAL)
+"""What takes on zeros that are to be put round its input."""
 UNKNOWN = object()
 """The value of a node that has no layer."""
 
@@ -126,12 +131,7 @@ def _as_asked(file: Path, net: Net, value: Value, one: Input, asked: Asked) -> V
         return value
     if one.dtype == _BYTES:
         raise NetspecError(f"{printable(file)}: its input takes bytes: --mean and --std are in it already")
-    channels = value.tensor.shape[-1]
-    mean = check_levels(str(file), asked.mean or (0.0,), channels, "mean")
-    std = check_levels(str(file), asked.std or (1.0,), channels, "std")
-    if not (std > 0).all():
-        raise NetspecError(f"{printable(file)}: --std must be above 0")
-    return net.normalised(value, mean, std)
+    return net.normalised(value, *levels_of(asked, value.tensor.shape[-1]))
 
 
 # Nodes --------------------------------------------------------------------------------------------------------------
@@ -168,6 +168,8 @@ def _operand(net: Net, values: Mapping[str, Any], name: str) -> Any:
 
 
 def _made(net: Net, node: Node, operands: Sequence[Operand]) -> Sequence[Any]:
+    if node.op not in _TAKES_PADS:
+        operands = [net.padded(one) if isinstance(one, Value) else one for one in operands]
     squares = any(isinstance(one, Squares) for one in operands)
     operator = (WITH_SQUARES if squares else OPERATORS).get(node.op)
     if operator is None:
@@ -191,7 +193,7 @@ def _trace(net: Net, node: Node, operands: Sequence[Operand], made: Sequence[Any
         return
     sources = [net.straight.get(read) for read in node.inputs]
     came = first.source in net.prepared and first.source in sources
-    stayed = first.source in sources and node.op in _PASSED
+    stayed = first.source in sources and node.op in (*_PASSED, *MOVES)
     if came or stayed or all(first.source != one.source for one in operands if isinstance(one, Value)):
         net.straight[name] = first.source
 
@@ -224,9 +226,6 @@ def _answered(file: Path, net: Net, answer: Value, kind: str) -> None:
         raise NetspecError(f"{printable(file)}: its output '{printable(net.graph.output)}': {refused}") from None
     if not net.layers:
         raise NetspecError(f"{printable(file)}: nothing in it is a layer")
-    read = {source for layer in net.layers for source in layer["inputs"]}
-    if any("." in source for source in read):
-        raise NetspecError(f"{printable(file)}: a Softmax is read by further layers; one at the end is understood")
 
 
 # Metadata -----------------------------------------------------------------------------------------------------------

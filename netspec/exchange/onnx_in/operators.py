@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netspec.exchange.onnx_in import arithmetic, local_layers, products, response, windows
+from netspec.exchange.onnx_in import arithmetic, local_layers, normalisations, products, response, windows
 from netspec.exchange.onnx_in.moves import MOVES
 from netspec.exchange.onnx_in.node_operands import Operator
 
@@ -13,7 +13,7 @@ OPERATORS: Mapping[str, Operator] = {
     local_layers.OP: local_layers.layer,
     "Add": arithmetic.add,
     "AveragePool": windows.average_pool,
-    "BatchNormalization": arithmetic.batch_norm,
+    "BatchNormalization": normalisations.batch_norm,
     "Cast": arithmetic.cast,
     "Concat": arithmetic.concat,
     "Constant": arithmetic.stored,
@@ -21,22 +21,31 @@ OPERATORS: Mapping[str, Operator] = {
     "Conv": windows.conv,
     "Div": arithmetic.div,
     "Dropout": arithmetic.dropout,
+    "Elu": arithmetic.elementwise("elu", alpha=("alpha", 1.0)),
+    "Gelu": arithmetic.gelu,
     "Gemm": products.gemm,
     "GlobalAveragePool": windows.global_pool("average"),
     "GlobalMaxPool": windows.global_pool("max"),
+    "GroupNormalization": normalisations.group_norm,
+    "HardSwish": arithmetic.elementwise("hardswish"),
     "Identity": arithmetic.same,
+    "InstanceNormalization": normalisations.instance_norm,
     "LRN": windows.lrn,
-    "LogSoftmax": products.softmax,
+    "LayerNormalization": normalisations.layer_norm,
+    "LeakyRelu": arithmetic.elementwise("leaky_relu", slope=("alpha", 0.01)),
+    "LogSoftmax": normalisations.softmax,
     "MatMul": products.mat_mul,
     "MaxPool": windows.max_pool,
     "Mul": arithmetic.mul,
+    "PRelu": arithmetic.prelu,
     "Pad": windows.pad,
     "Pow": response.squared,
     "ReduceMean": windows.reduce_mean,
     "Relu": arithmetic.elementwise("relu"),
+    "Resize": windows.resize,
     "Shape": arithmetic.shape_of,
     "Sigmoid": arithmetic.elementwise("logistic"),
-    "Softmax": products.softmax,
+    "Softmax": normalisations.softmax,
     "Sub": arithmetic.sub,
     "Sum": arithmetic.add,
     "Tanh": arithmetic.elementwise("tanh"),

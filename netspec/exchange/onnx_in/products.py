@@ -1,4 +1,4 @@
-"""Operators over rows: products with matrices, and the softmax at the end."""
+"""Operators over rows: products with matrices, and the cost layer at the end."""
 
 from __future__ import annotations
 
@@ -89,21 +89,6 @@ def mat_mul(net: Net, node: Node, a: Operand, b: Operand) -> Value:
     if len(x.shape) != 2 or weight.ndim != 2:
         raise Refused(f"products of rows (N, K) and a matrix are understood, not of {x.shape} and {weight.shape}")
     return dense(net, x, weight, None, node)
-
-
-def softmax(net: Net, node: Node, x: Operand) -> Value:
-    """Softmax at the end: the probabilities of a cost layer."""
-    found, usual = value(x), 1 if net.graph.opset < 13 else -1
-    axis = node.get("axis", usual)
-    if max(found.shape[1:]) != prod(found.shape[1:]):
-        raise Refused(f"a softmax over rows (N, classes) is understood, not over {found.shape}")
-    over = found.shape[axis] if -len(found.shape) <= axis < len(found.shape) else 0
-    if axis % len(found.shape) == 0 or (net.graph.opset >= 13 and over != prod(found.shape[1:])):
-        raise Refused(f"it goes along axis {axis} of {found.shape}, which does not have the classes")
-    made = cost(net, rows(net, found), "softmax_loss")
-    if node.op == "LogSoftmax":
-        net.notes.append(f"node {node} gives logarithms of probabilities; the network here gives the probabilities")
-    return moved(made, lambda places: places.reshape(found.shape))
 
 
 def rows(net: Net, x: Value) -> Value:

@@ -44,8 +44,8 @@ class Value:
 
     ``places`` has for each element of an example where it lies in the tensor's example, flat; None: images are channels
     first, (N, C, H, W) or (N, F, C, H, W), and all else is as it is. ``factor`` is what each channel is still to be
-    multiplied by, ``pad`` are zeros still to be put round the image (top, bottom, left, right); the next layer takes
-    both into itself.
+    multiplied by, ``pad`` are zeros still to be put round the image (top, bottom, left, right); a convolution
+    takes both into itself, before anything else they are layers.
     """
 
     source: str
@@ -95,8 +95,6 @@ def usual_places(tensor: Tensor) -> Places:
 
 def moved(value: Value, move: Callable[[Places], Places]) -> Value:
     """The value after something that moves elements within each example. Raises Refused where examples would mix."""
-    if value.pad is not None:
-        raise Refused("it moves what Pad has put round an image; a Pad is understood before a Conv")
     batch, one, count = value.shape[0], value.located(), prod(value.example)
     if batch * one.size > MOST_ELEMENTS:
         raise Refused(f"a tensor of {batch * one.size:,} elements would have to be taken apart")

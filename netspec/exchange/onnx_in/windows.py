@@ -55,12 +55,16 @@ def part_of(found: Value) -> Value | None:
     return replace(found, tensor=tensor, places=None, part=Part(whole, first // taken, channels // taken))
 
 
+def apart(x: Value) -> Value:
+    """Some channels of an image as a part; all else as it is."""
+    return x if x.places is None else part_of(x) or x
+
+
 def windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
-    """Size, stride and padding as attributes."""
-    if node.ints("dilations", 2, 1) != (1, 1):
-        raise Refused("its windows are dilated")
-    stride = node.ints("strides", 2, 1)
-    top, left, bottom, right = _pads(node, x, size, stride)
+    """Size, stride, padding and dilation as attributes."""
+    stride, dilation = node.ints("strides", 2, 1), node.ints("dilations", 2, 1)
+    reach = tuple((one - 1) * apart + 1 for one, apart in zip(size, dilation, strict=True))
+    top, left, bottom, right = _pads(node, x, reach, stride)
     if x.pad is not None:
         top, bottom, left, right = (a + b for a, b in zip((top, bottom, left, right), x.pad, strict=True))
     attrs: dict[str, Any] = {"size": short(size)}
@@ -68,7 +72,7 @@ def windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
         attrs["stride"] = short(stride)
     if any((top, bottom, left, right)):
         attrs["pad"] = [top, bottom, left, right] if (top, left) != (bottom, right) else short((top, left))
-    return attrs
+    return attrs if dilation == (1, 1) else {**attrs, "dilation": short(dilation)}
 
 
 def short(pair: tuple[int, ...]) -> int | list[int]:
@@ -122,18 +126,19 @@ def max_pool(net: Net, node: Node, x: Operand) -> Value:
 
 
 def average_pool(net: Net, node: Node, x: Operand) -> Value:
-    """AveragePool, where what is not there is not counted."""
-    padded = any(node.ints("pads", 4, 0)) or node.get("auto_pad", "NOTSET").startswith("SAME")
-    if node.get("count_include_pad", 0) and padded:
-        raise Refused("it counts padding in its averages, which pool never reads")
+    """AveragePool."""
     return _pool(net, node, x, "average")
 
 
 def _pool(net: Net, node: Node, x: Operand, mode: str) -> Value:
     found = image(net, value(x))
     attrs = {"mode": mode, **windows(node, found, node.ints("kernel_shape", 2, 1))}
+    if "dilation" in attrs:
+        raise Refused("its windows are dilated")
     if node.get("ceil_mode", 0):
         attrs["rounding"] = "ceil"
+    if mode == "average" and node.get("count_include_pad", 0) and "pad" in attrs:
+        attrs["count_include_pad"] = True
     return net.add("pool", attrs, found)
 
 
@@ -142,7 +147,7 @@ def global_pool(mode: str) -> Operator:
 
     def pool(net: Net, node: Node, x: Operand) -> Value:
         found = image(net, x)
-        return net.add("pool", {"mode": mode, "size": short(found.shape[2:])}, found)
+        return net.add("pool", {"mode": mode, "size": "image"}, found)
 
     return pool
 
@@ -172,14 +177,42 @@ def lrn(net: Net, node: Node, x: Operand) -> Value:
 
 
 def pad(net: Net, node: Node, x: Operand, pads: Operand = None, fill: Operand = None, axes: Operand = None) -> Value:
-    """Pad of height and width by zeros, which the convolution behind it takes on."""
+    """Pad of height and width by a constant: a layer, or zeros that the convolution behind it takes on."""
     found = value(x)
     sides = node.get("pads", []) if pads is None else constant(pads).ravel().tolist()
     filled = node.get("value", 0.0) if fill is None else float(constant(fill).ravel()[0])
-    fits = len(sides) == 8 and not any(sides[i] for i in (0, 1, 4, 5)) and all(0 <= int(one) < 2**31 for one in sides)
-    if axes is not None or node.get("mode", "constant") != "constant" or filled or not fits or found.pad is not None:
-        raise Refused("it pads by other than zeros round an image")
+    fits = len(sides) == 8 and not any(sides[i] for i in (0, 1, 4, 5)) and all(abs(int(one)) < 2**31 for one in sides)
+    if axes is not None or node.get("mode", "constant") != "constant" or not fits or not np.isfinite(filled):
+        raise Refused("it pads by other than a constant round an image")
     plain = image(net, found)
     top, left, bottom, right = sides[2], sides[3], sides[6], sides[7]
+    if filled or min(sides) < 0:
+        given = {"top": top, "bottom": bottom, "left": left, "right": right, "value": written(filled)}
+        return net.add("pad", {key: one for key, one in given.items() if one}, plain)
     shape = (*plain.shape[:2], plain.shape[2] + top + bottom, plain.shape[3] + left + right)
     return replace(plain, shape=shape, pad=(top, bottom, left, right)) if any(sides) else plain
+
+
+def resize(
+    net: Net, node: Node, x: Operand, roi: Operand = None, scales: Operand = None, sizes: Operand = None
+) -> Value:
+    """Resize by whole factors to the nearest pixel."""
+    found = image(net, x)
+    if scales is not None and constant(scales).size:
+        factors = numbers(scales).ravel().tolist()
+    elif sizes is not None:
+        factors = [one / size for one, size in zip(constant(sizes).ravel().tolist(), found.shape, strict=False)]
+    else:
+        raise Refused("it says neither scales nor sizes")
+    how = (node.get("coordinate_transformation_mode", "half_pixel"), node.get("nearest_mode", "round_prefer_floor"))
+    whole = len(factors) == 4 and factors[:2] == [1, 1] and all(one >= 1 and one == int(one) for one in factors)
+    if node.get("mode", "nearest") != "nearest" or how not in _REPEATS or not whole or "axes" in node.attributes:
+        raise Refused("it does other than repeat each pixel: nearest, by whole factors, is understood")
+    return net.add("upsample", {"factor": short(tuple(map(int, factors[2:])))}, found)
+
+
+_REPEATS = (
+    ("asymmetric", "floor"),
+    *((mode, f"round_prefer_{way}") for mode in ("half_pixel", "pytorch_half_pixel") for way in ("floor", "ceil")),
+)
+"""Where a pixel is looked for, and how its place is rounded, so that whole factors repeat each pixel as often."""
