@@ -20,15 +20,14 @@ def normalised(spec):
 
 @pytest.mark.parametrize("stop", [3, 5, 11])
 def test_resumed_is_as_never_stopped(normalised, stop):
-    whole, _ = train(normalised, overrides=["train.ema={decay: 0.9}"])
-    first, _ = train(
-        normalised, listener=stopping_after(stop), out=normalised.parent / "others", overrides=["train.ema={decay: 0.9}"]
-    )
+    sets, out = ["train.ema={decay: 0.9}"], normalised.parent / "others"
+    whole, _ = train(normalised, overrides=sets)
+    first, _ = train(normalised, listener=stopping_after(stop), out=out, overrides=sets)
     stopped, finished = checkpoint.read(first.checkpoint).tensors, final(whole)
     for name, start in zip(STATISTICS, (0, 1), strict=True):
         assert stopped[name].shape == (8,) and (stopped[name] != start).all()  # both devices' halves have moved,
         assert (stopped[name] != finished[name]).all()  # and move on after the resumption
-    second, _ = train(normalised, resume="latest", out=normalised.parent / "others", runner="serial")
+    second, _ = train(normalised, resume="latest", out=out, runner="serial")
     assert same(final(second), finished)
     assert second.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
 
