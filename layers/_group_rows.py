@@ -7,6 +7,7 @@ for layer_norm. Forward keeps the normalised input, so that backward does not re
 import math
 from typing import NamedTuple
 
+from netspec.layers._cuda.softmax_plain import fold
 from netspec.plugin import (
     Channelwise,
     Flops,
@@ -112,22 +113,6 @@ def d_rows(normal, weight, rstd, dy, d_x, sums, shape):
 
 
 @device
-def block_sum(scratch, value):
-    """The sum of the values of all threads of a block; the same tree each time."""
-    thread, half = cuda.threadIdx.x, THREADS // 2
-    scratch[thread] = value
-    cuda.syncthreads()
-    while half > 0:
-        if thread < half:
-            scratch[thread] += scratch[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    total = scratch[0]
-    cuda.syncthreads()
-    return total
-
-
-@device
 def place(e, block, shape):
     """Where element e of a block's group lies in the tensor, and its channel."""
     outer, g = block // shape.groups, block % shape.groups
@@ -143,11 +128,11 @@ def normalise_group(x, weight, bias, normal, y, rstd, epsilon, shape, scratch):
     total = 0.0
     for e in range(cuda.threadIdx.x, size, THREADS):
         total += x[place(e, block, shape)[0]]
-    mean, squares = block_sum(scratch, total) / count, 0.0
+    mean, squares = fold(scratch, total, False) / count, 0.0
     for e in range(cuda.threadIdx.x, size, THREADS):
         distance = x[place(e, block, shape)[0]] - mean
         squares += distance * distance
-    scale = 1.0 / math.sqrt(block_sum(scratch, squares) / count + epsilon)
+    scale = 1.0 / math.sqrt(fold(scratch, squares, False) / count + epsilon)
     if cuda.threadIdx.x == 0:
         rstd[block] = scale
     for e in range(cuda.threadIdx.x, size, THREADS):
@@ -243,7 +228,7 @@ class GroupRows(Channelwise):
             total += dy[i] * weight[c]
             shares += dy[i] * weight[c] * normal[i]
         count = dy.dtype.type(size)
-        mean, share = block_sum(scratch, total) / count, block_sum(scratch, shares) / count
+        mean, share = fold(scratch, total, False) / count, fold(scratch, shares, False) / count
         for e in range(cuda.threadIdx.x, size, THREADS):
             i, c = place(e, block, shape)
             d_x[i] = rstd[block] * (dy[i] * weight[c] - mean - normal[i] * share)

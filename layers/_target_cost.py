@@ -59,28 +59,32 @@ def same(x):
 
 
 @device
-def square(prediction, target):
+def square(prediction, target, delta):
     """Of the distance: the root of its mean is reported."""
     return (prediction - target) * (prediction - target)
 
 
 @device
-def distance(prediction, target):
+def distance(prediction, target, delta):
     """The absolute distance."""
     return abs(prediction - target)
 
 
-def kernels_of(loss, d_loss, d_target, answer=same, second=square, third=distance):
-    """The kernels of a cost: ``loss(x, target, delta)`` of one element, its derivatives, and what else is reported.
+def kernels_of(loss, d_loss, d_target=None, answer=same):
+    """The kernels of a cost: ``loss(x, target, delta)`` of one element and its derivatives by x and by the target.
 
-    ``answer(x)`` is the prediction; ``second`` and ``third`` are of prediction and target.
+    ``d_target`` is minus ``d_loss`` where a cost depends on the difference alone. ``answer(x)`` is the prediction.
     """
+
+    @device
+    def minus(x, target, delta):
+        return -d_loss(x, target, delta)
 
     @device
     def judge_element(x, target, prediction, i, j, delta):
         prediction[i, j] = answer(x[i, j])
         a, b = prediction[i, j], target[i, j]
-        return loss(x[i, j], b, delta), second(a, b), third(a, b)
+        return loss(x[i, j], b, delta), square(a, b, delta), distance(a, b, delta)
 
     @device
     def store(rows, i, sums, counted, width):
@@ -120,53 +124,57 @@ def kernels_of(loss, d_loss, d_target, answer=same, second=square, third=distanc
         if i < x.size:
             prediction[i] = answer(x[i])
 
-    ends = (*row_report.KERNELS, report_cuda, *_of_prediction(d_loss), *_of_target(d_target))
+    ends = (*row_report.KERNELS, report_cuda, *_of_prediction(d_loss), *_of_target(d_target or minus))
     return (judge_cpu, judge_cuda, answer_cpu, answer_cuda, *ends)
 
 
 def _gradient(slope):
-    """One element of a gradient."""
+    """What fills some rows of a gradient, and one element of it: the mean is over valid rows and their elements."""
 
     @device
-    def gradient(x, target, i, j, valid, weight, delta):
+    def element(x, target, i, j, valid, weight, delta):
         return weight * slope(x[i, j], target[i, j], delta) / (valid * x.shape[1]) if i < valid else 0.0
 
-    return gradient
+    @device
+    def fill_rows(start, stop, x, target, out, valid, weight, delta):
+        for i in range(start, stop):
+            for j in range(x.shape[1]):
+                out[i, j] = element(x, target, i, j, valid, weight, delta)
+
+    @device
+    def fill_place(place, x, target, out, valid, weight, delta):
+        i, j = place // x.shape[1], place % x.shape[1]
+        if i < x.shape[0]:
+            out[i, j] = element(x, target, i, j, valid, weight, delta)
+
+    return fill_rows, fill_place
 
 
 def _of_prediction(slope):
     """The kernels of the prediction's gradient."""
-    gradient = _gradient(slope)
+    fill_rows, fill_place = _gradient(slope)
 
     @backward("cpu", over="x", axes=0, block=64, writes="d_x", phases="train")
     def d_x_cpu(start, stop, x, target, d_x, counters, weight, delta):
-        for i in range(start, stop):
-            for j in range(x.shape[1]):
-                d_x[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+        fill_rows(start, stop, x, target, d_x, counters[VALID], weight, delta)
 
     @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases="train")
     def d_x_cuda(x, target, d_x, counters, weight, delta):
-        i, j = cuda.grid(1) // d_x.shape[1], cuda.grid(1) % d_x.shape[1]
-        if i < d_x.shape[0]:
-            d_x[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+        fill_place(cuda.grid(1), x, target, d_x, counters[VALID], weight, delta)
 
     return d_x_cpu, d_x_cuda
 
 
 def _of_target(slope):
     """The kernels of the target's gradient."""
-    gradient = _gradient(slope)
+    fill_rows, fill_place = _gradient(slope)
 
     @backward("cpu", over="x", axes=0, block=64, writes="d_target", phases="train")
     def d_target_cpu(start, stop, x, target, d_target, counters, weight, delta):
-        for i in range(start, stop):
-            for j in range(x.shape[1]):
-                d_target[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+        fill_rows(start, stop, x, target, d_target, counters[VALID], weight, delta)
 
     @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_target", phases="train")
     def d_target_cuda(x, target, d_target, counters, weight, delta):
-        i, j = cuda.grid(1) // x.shape[1], cuda.grid(1) % x.shape[1]
-        if i < x.shape[0]:
-            d_target[i, j] = gradient(x, target, i, j, counters[VALID], weight, delta)
+        fill_place(cuda.grid(1), x, target, d_target, counters[VALID], weight, delta)
 
     return d_target_cpu, d_target_cuda

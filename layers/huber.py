@@ -17,12 +17,6 @@ def slope(x, target, delta):
     return min(max(x - target, -delta), delta)
 
 
-@device
-def d_target(x, target, delta):
-    """The other way."""
-    return -slope(x, target, delta)
-
-
 @register("huber")
 class Huber(TargetCost):
     """loss = mean(h(x - target)), h(d) = d^2 / 2 where abs(d) < delta, delta * (abs(d) - delta / 2) elsewhere
@@ -32,7 +26,7 @@ class Huber(TargetCost):
     """
 
     attrs = {"delta": number("Distance from which on the cost is straight.", default=1.0, above=0), "weight": WEIGHT}
-    kernels = kernels_of(huber, slope, d_target)
+    kernels = kernels_of(huber, slope)
     examples = (
         {"attrs": {"weight": 0.3, "delta": 0.5}, "inputs": [(5, 7), (5, 7)]},
         {"attrs": {}, "inputs": [(3, 67), (3, 67)]},

@@ -16,7 +16,7 @@ from netspec.layers._window import (
     torch_count,
     window_of,
 )
-from netspec.plugin import Flops, Layer, Tensor, backward, boolean, choice, forward, padding, pair, register
+from netspec.plugin import Flops, Layer, LayerError, Tensor, backward, boolean, choice, forward, padding, pair, register
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
 TRAIN, REST = ("train",), ("eval", "predict")
@@ -73,6 +73,8 @@ class Pool(Layer):
 
     def outputs(self, x: Tensor) -> Tensor:
         """(N, OH, OW, C)."""
+        if self.attrs.count_include_pad and self.attrs.mode == "max":
+            raise LayerError("a maximum counts no pixels", "leave it out, or mode: average", "count_include_pad")
         return Tensor((x.shape[0], *window_of(self.attrs, x, inside=True).out, x.shape[3]), x.dtype)
 
     def saved(self, x: Tensor) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import math
 
-from netspec.layers._target_cost import WEIGHT, TargetCost, distance, kernels_of, square
+from netspec.layers._target_cost import WEIGHT, TargetCost, kernels_of
 from netspec.plugin import device, register
 
 
@@ -40,7 +40,7 @@ class SigmoidLoss(TargetCost):
     """
 
     attrs = {"weight": WEIGHT}
-    kernels = kernels_of(entropy, slope, d_target, probability, square, distance)
+    kernels = kernels_of(entropy, slope, d_target, probability)
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5, 7)]},
         {"attrs": {}, "inputs": [(3, 67), (3, 67)]},

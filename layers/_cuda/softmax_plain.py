@@ -35,8 +35,8 @@ def slope(x, i, label, other, rest):
 
 @device
 def fold(scratch, value, largest):
-    """The largest, or the sum, of the values of all threads of a block; the same tree each time."""
-    thread, half = cuda.threadIdx.x, THREADS // 2
+    """The largest, or the sum, of the values of a block's threads, a place of scratch each; always the same tree."""
+    thread, half = cuda.threadIdx.x, scratch.size // 2
     scratch[thread] = value
     cuda.syncthreads()
     while half > 0:

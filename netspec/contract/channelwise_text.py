@@ -44,40 +44,35 @@ def {name}(start, stop, {params}, cut: Cut):
             {add}
         {end}
 """
+_SIDE_BY_SIDE = """\
+    lanes = min(cut.width - LANES * cuda.blockIdx.x, LANES)
+    at_once, own = THREADS // lanes, thread // lanes
+    c = LANES * cuda.blockIdx.x + thread % lanes
+    {clear}
+    if own < at_once:
+"""
+_MEET = """\
+    {share}
+    cuda.syncthreads()
+    if thread < lanes:
+        for other in range(1, at_once):
+            {gather}
+        {end}
+"""
 PARTS_CUDA = """
 def {name}({params}, cut: Cut):
     shared = cuda.shared.array(SHARED, partials.dtype)
     thread, part, each = cuda.threadIdx.x, cuda.blockIdx.y, -(-cut.rows // cut.parts)
-    lanes = min(cut.width - LANES * cuda.blockIdx.x, LANES)
-    at_once, own = THREADS // lanes, thread // lanes
-    c = LANES * cuda.blockIdx.x + thread % lanes
-    {clear}
-    if own < at_once:
+""" + _SIDE_BY_SIDE + """\
         for row in range(part * each + own, min((part + 1) * each, cut.rows), at_once):
             i = row * cut.width + c
             {add}
-    {share}
-    cuda.syncthreads()
-    if thread < lanes:
-        for other in range(1, at_once):
-            {gather}
-        {end}
-"""
+""" + _MEET
 TOTAL_CUDA = """
 def {name}({params}, cut: Cut):
     shared = cuda.shared.array(SHARED, partials.dtype)
     thread = cuda.threadIdx.x
-    lanes = min(cut.width - LANES * cuda.blockIdx.x, LANES)
-    at_once, own = THREADS // lanes, thread // lanes
-    c = LANES * cuda.blockIdx.x + thread % lanes
-    {clear}
-    if own < at_once:
+""" + _SIDE_BY_SIDE + """\
         for part in range(own, cut.parts, at_once):
             {add_flat}
-    {share}
-    cuda.syncthreads()
-    if thread < lanes:
-        for other in range(1, at_once):
-            {gather}
-        {end}
-"""
+""" + _MEET

@@ -18,9 +18,9 @@ class OneCycle(Schedule):
     """
 
     attrs: ClassVar[Attrs] = {
-        "rise": number("Share of the run in which the rate rises: the warm-up.", default=0.3, above=0, below=1),
-        "first": number("What the rate is divided by at the beginning.", default=25.0, minimum=1),
-        "last": number("What the first rate is divided by at the end.", default=1e4, minimum=1),
+        "rise": number("Share of the run in which the rate rises (pct_start).", default=0.3, above=0, below=1),
+        "first": number("What the rate is divided by at the beginning (div_factor).", default=25.0, minimum=1),
+        "last": number("What the first rate is divided by at the end (final_div_factor).", default=1e4, minimum=1),
     }
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"rise": 0.01, "first": 1.0})
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from cross_entropy import DEVICES, VALID, WEIGHT, reference
 
 from netspec.check.single import SingleLayer
 from netspec.check.subject import cpu
 from netspec.contract.tensor import Tensor
-
-WEIGHT, VALID = 0.3, 5
 
 
 def run(device, smoothing, classes, variant="plain", phase="train"):
@@ -22,26 +20,6 @@ def run(device, smoothing, classes, variant="plain", phase="train"):
     arrays = {"x": x, "label": label}
     forward = single.forward(arrays, valid=VALID)
     return x, label, forward, single.backward({**arrays, **forward}, valid=VALID) if phase == "train" else {}
-
-
-def reference(x, label, smoothing):
-    """Sum of losses, and the gradient of WEIGHT times their mean, over the first VALID rows.
-
-    PyTorch: -sum_k q_k log p_k with q = (1 - s) onehot + s / K, reduction "mean".
-    """
-    x, label = x[:VALID].astype(np.float64), label[:VALID]
-    q = np.full(x.shape, smoothing / x.shape[1])
-    q[np.arange(VALID), label] += 1 - smoothing
-    shifted = x - x.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return -(q * log_p).sum(), WEIGHT * (np.exp(log_p) - q) / VALID
-
-
-DEVICES = [
-    pytest.param(cpu, "plain", id="cpu"),
-    pytest.param(EmulatedCuda, "plain", id="cuda", marks=needs_compiler),
-    pytest.param(EmulatedCuda, "vector", id="cuda-vector", marks=needs_compiler),
-]
 
 
 @pytest.mark.parametrize(("device", "variant"), DEVICES)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from cross_entropy import DEVICES, VALID, WEIGHT, reference
 
 from netspec.check.single import SingleLayer
 from netspec.check.subject import cpu
 from netspec.contract.tensor import Tensor
 from netspec.planning.plan import make_layer
 
-WEIGHT, VALID = 0.3, 5
 SHARES = np.array([0.0, 0.25, 1.0, 0.5, 0.125, 0.75], np.float32)
 
 
@@ -24,24 +23,6 @@ def run(device, smoothing, classes, variant="plain", **changes):
     single = SingleLayer("softmax_loss", attrs, tensors, device, variant=variant)
     forward = single.forward(given, valid=VALID)
     return given, forward, single.backward({**given, **forward}, valid=VALID)
-
-
-def reference(x, label, other, share, smoothing):
-    """Sum of losses, and the gradient of WEIGHT times their mean, over the first VALID rows."""
-    x, rows = x[:VALID].astype(np.float64), np.arange(VALID)
-    q = np.full(x.shape, smoothing / x.shape[1])
-    np.add.at(q, (rows, label[:VALID]), (1 - smoothing) * (1 - share[:VALID]))
-    np.add.at(q, (rows, other[:VALID]), (1 - smoothing) * share[:VALID])
-    shifted = x - x.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return -(q * log_p).sum(), WEIGHT * (np.exp(log_p) - q) / VALID
-
-
-DEVICES = [
-    pytest.param(cpu, "plain", id="cpu"),
-    pytest.param(EmulatedCuda, "plain", id="cuda", marks=needs_compiler),
-    pytest.param(EmulatedCuda, "vector", id="cuda-vector", marks=needs_compiler),
-]
 
 
 @pytest.mark.parametrize(("device", "variant"), DEVICES)

@@ -23,6 +23,10 @@ REFUSED = {
     ),
     "no cost": (["layers.loss={remove: true}"], "no layer is a cost"),
     "shapes": (["layers.fc1.units=7"], "units is 7, which cannot be split evenly over 2 devices"),
+    "a maximum that counts padding": (
+        ["layers.relu1={type: pool, mode: max, size: 1, count_include_pad: true}"],
+        "relu1: a maximum counts no pixels",
+    ),
     "sequences for a network of images": (
         ["data.source=moving"],
         "--set:1:19: 'moving' has sequences of frames, but 'image' takes single images",
