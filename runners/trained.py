@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,8 +70,33 @@ class Trained:
         return session
 
 
+_Key = tuple[Path, tuple[Path, ...]]
+_kept: ContextVar[dict[_Key, Trained] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def one_kept_open() -> Iterator[None]:
+    """Within it the network that was opened last is not read again: all that is shown is of one checkpoint."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def open_trained(path: Path, binding: Binding, emit: Listener) -> Trained:
     """The checkpoint and its spec; the plugins that it was made with are loaded, and what is odd is told."""
+    kept = _kept.get()
+    if kept is None:
+        return _open(path, binding, emit)
+    key = (path, tuple(map(Path, binding.plugins)))
+    if key not in kept:
+        kept.clear()  # a checkpoint may be large: that of one network is in memory
+        kept[key] = _open(path, binding, emit)
+    return kept[key]
+
+
+def _open(path: Path, binding: Binding, emit: Listener) -> Trained:
     found, damaged = find_checkpoint(path)
     plugins = load_again(found.record.plugins, binding.plugins, path if path.is_dir() else None)
     changes = (f"changed: {change}" for change in plugins.changes)

@@ -33,7 +33,7 @@ _KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "other": 5}
 """What bars are told apart by, with the number of their colour."""
 _OTHER = ("scalars", "feed", "prepare", "copy", "sum", "finite", "squares", "total", "clip", "agree", "commit")
 _WARM, _WARM_SECONDS = 2, 1.0
-_MEASURED, _SECONDS = 7, 3.0
+_MEASURED, _SECONDS = 7, 2.0
 """Iterations that warm up and that are measured, at most, and after how many seconds it is enough: of one at least."""
 _CHARACTER = 0.047
 """Inches of a character in a bar."""

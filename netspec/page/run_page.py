@@ -17,6 +17,7 @@ from netspec.report.curves import metrics_of
 from netspec.report.run_labels import Tell, run_labels
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, START, RunSummary, began, summary
 from netspec.rundir.run_files import read_json, read_text
+from netspec.runners.trained import one_kept_open
 from netspec.runners.training.checkpoint import record_from
 from netspec.units import duration, error_name, error_value, many
 
@@ -57,7 +58,8 @@ def run_page(runs: Sequence[Path], tell: Tell = lambda line: None, **images: Any
     for run in runs:
         metrics_of(run)
     title, lead = heading(runs)
-    return document(title, lead, [part.section() for part in parts(runs, run_labels(runs), tell, images)])
+    with one_kept_open():
+        return document(title, lead, [part.section() for part in parts(runs, run_labels(runs), tell, images)])
 
 
 def heading(runs: Sequence[Path]) -> tuple[str, str]:
