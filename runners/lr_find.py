@@ -80,7 +80,7 @@ def find_rates(request: Request, ramp: Ramp, listener: Listener | None) -> RateR
         stack.enter_context(on_exit(journal.close))
         network = open_network(request, journal, stack)
         spec = _until(network.settled.spec, ramp, network.data.train.batches)
-        begin(network, request.workers)
+        begin(network)
         measured = _Measured()
         with Interrupts() as interrupts:
 

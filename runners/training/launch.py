@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 
 from netspec._types import RunResult
 from netspec.data.dataset import Dataset, unused_outputs
-from netspec.data.mean import image_constants
+from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
 from netspec.data.workers.pool import workers_note
 from netspec.device.binding import available
@@ -74,7 +75,7 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     """Open all that a run consists of; what is wrong is found before a new directory is made."""
     origin, folder = _origin(request, journal, stack)
     network = open_network(request, journal, stack, origin, trace)
-    settled, data, session, start = network
+    settled, data, session, start, _ = network
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
     made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned, started)
@@ -83,7 +84,7 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     if origin is not None and origin.tensors is not None:
         _go_on(session, origin, origin.tensors, journal)
     else:
-        begin(network, request.workers)
+        begin(network)
     state = _state(origin)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
@@ -97,12 +98,16 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
 
 
 class Network(NamedTuple):
-    """A network that is ready to be trained, but for its parameters; ``start`` is another run that it starts from."""
+    """A network that is ready to be trained, but for its parameters; ``start`` is another run that it starts from.
+
+    ``constants`` are found out about the images of each input that has some, unless the run goes on with a checkpoint.
+    """
 
     settled: Settled
     data: Data
     session: Session
     start: Start | None
+    constants: Mapping[str, ImageConstants]
 
 
 def open_network(
@@ -132,10 +137,29 @@ def open_network(
         journal.note(note)
     data = open_data(spec, opened.source, request.workers, journal, origin)
     stack.enter_context(on_exit(data.close))
+    known = origin is not None and origin.tensors is not None
+    constants = {} if known else _constants(spec, data, request.workers, stack)
+    _read_ahead(data.train, origin)
     session = stack.enter_context(_open_session(spec, request, trace))
     for note in (*session.notes, *_set_variables()):
         journal.note(note)
-    return Network(settled, data, session, start)
+    return Network(settled, data, session, start, constants)
+
+
+def _constants(spec: Spec, data: Data, workers: int | None, stack: ExitStack) -> dict[str, ImageConstants]:
+    """Begin to find out what belongs to the images of each input; workers read them while the devices are opened."""
+    found = {}
+    for name in roles(spec).images:
+        images, shape = data.source.train.of_input(name), spec.inputs[name].shape
+        found[name] = ImageConstants(images, spec.data, shape, spec.train.seed, workers)
+        stack.enter_context(on_exit(found[name].close))
+    return found
+
+
+def _read_ahead(train: Pipeline, origin: Origin | None) -> None:
+    """Have the first batches of the training read while the devices are opened."""
+    record = origin.record if origin else None
+    train.epoch(*(record.epoch, record.position) if record else (0, 0))
 
 
 def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origin | None, RunDirectory | None]:
@@ -185,14 +209,12 @@ def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
     return Session(spec, binding.names, runner=binding.runner, seed=spec.train.seed, trace=trace)
 
 
-def begin(network: Network, workers: int | None) -> None:
+def begin(network: Network) -> None:
     """Load what is found out about the run's own images, and what it starts from, beside what initialisers gave."""
-    settled, data, session, start = network
-    spec = settled.spec
-    for name in roles(spec).images:
-        images, shape = data.source.train.of_input(name), spec.inputs[name].shape
-        found = image_constants(images, spec.data, shape, spec.train.seed, workers)
-        session.store.load({f"{name}.{one}": values for one, values in found.items()}, strict=False)
+    session, start = network.session, network.start
+    for name, constants in network.constants.items():
+        found = {f"{name}.{one}": values for one, values in constants.found().items()}
+        session.store.load(found, strict=False)
     if start is not None:
         session.store.load({**start.tensors, **_averages(session, start.tensors)}, strict=False)
 

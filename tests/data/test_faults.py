@@ -19,7 +19,7 @@ import pytest
 from cli_tools import started
 from data_samples import files, folder_source, jpeg, write_folder
 
-from netspec.data.mean import mean_image
+from netspec.data.mean import image_constants
 from netspec.data.pipeline import Pipeline
 from netspec.data.shuffle import permutation
 from netspec.data.source import BrokenImage, Split
@@ -82,7 +82,7 @@ def test_the_mean_image_leaves_broken_images_out(broken):
     with Pipeline(broken.train, DATA, "val", 20, SHAPE, 0, 0) as pipeline:
         batch = next(pipeline.epoch(0))
         expected = batch.image[: batch.valid].mean(axis=0, dtype=np.float64)
-    assert np.allclose(mean_image(broken.train, DATA, SHAPE, 0, 0), expected, rtol=1e-6)
+    assert np.allclose(image_constants(broken.train, DATA, SHAPE, 0, 0)["mean"], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -107,7 +107,7 @@ def test_nothing_but_broken_images_is_an_error_and_not_a_hang(tmp_path, workers)
         with pytest.raises(NetspecError, match=r"none of the 8 images in .*/train can be read\n  a/0.jpg: an empty"):
             next(pipeline.epoch(0))
     with pytest.raises(NetspecError, match="none of the 8 images"):
-        mean_image(source.train, DATA, SHAPE, 0, workers)
+        image_constants(source.train, DATA, SHAPE, 0, workers)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.frames import spread
-from netspec.data.mean import image_constants, mean_image
+from netspec.data.mean import image_constants
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import BrokenImage
 from netspec.errors import NetspecError
@@ -93,7 +93,7 @@ def test_any_number_of_workers_gives_the_same_bytes_of_drawn_sequences():
 
 def test_the_mean_is_one_image_for_all_frames(tmp_path):
     source = animations(tmp_path, animation([0, 60, 120]), animation([20, 40, 60]))
-    mean = mean_image(source.train, DataSpec(), SHAPE, 0, 0)
+    mean = image_constants(source.train, DataSpec(), SHAPE, 0, 0)["mean"]
     assert mean.shape == SHAPE and (mean == 50).all()
     constants = image_constants(source.train, TRICKY, SHAPE, 0, 0)
     assert constants["mean"].shape == SHAPE and constants["components"].shape == (3, 3)

@@ -14,7 +14,7 @@ from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.image_statistics import image_statistics
 from netspec.data.kept_statistics import kept_statistics, save_statistics
 from netspec.data.layout import source_from_path
-from netspec.data.mean import mean_image
+from netspec.data.mean import image_constants
 from netspec.data.settings import DataSpec
 from netspec.prepare.encode import Recipe
 from netspec.prepare.prepare import Options, prepare
@@ -58,14 +58,15 @@ def test_broken_images_are_left_out_and_told(tmp_path: Path) -> None:
 def test_a_run_takes_the_central_crop_of_what_is_kept(prepared: Dataset) -> None:
     data, shape = DataSpec(resize=SIZE, crop=24), (24, 24, 3)
     assert kept_statistics(prepared.train, data, shape) is None
-    computed = mean_image(prepared.train, data, shape, 0, 0)
+    computed = image_constants(prepared.train, data, shape, 0, 0)["mean"]
     found, _ = image_statistics(prepared.train, SIZE, 0)
     assert prepared.train.kept is not None
     save_statistics(prepared.train.kept.path, found, prepared.train.kept.digest)
-    assert np.array_equal(mean_image(prepared.train, data, shape, 0, 0), computed)
+    assert np.array_equal(image_constants(prepared.train, data, shape, 0, 0)["mean"], computed)
     marked = found._replace(mean=np.arange(SIZE * SIZE * 3.0).reshape(SIZE, SIZE, 3))
     save_statistics(prepared.train.kept.path, marked, prepared.train.kept.digest)
-    assert np.array_equal(mean_image(prepared.train, data, shape, 0, 0), marked.mean[4:28, 4:28].astype(np.float32))
+    found = image_constants(prepared.train, data, shape, 0, 0)["mean"]
+    assert np.array_equal(found, marked.mean[4:28, 4:28].astype(np.float32))
 
 
 @pytest.mark.parametrize(

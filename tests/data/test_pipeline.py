@@ -15,7 +15,7 @@ from PIL import Image
 
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.decode import Geometry, show
-from netspec.data.mean import mean_image
+from netspec.data.mean import image_constants
 from netspec.data.pipeline import SLOTS, Pipeline
 from netspec.data.shuffle import permutation, sample
 from netspec.data.workers.fetch import VIEWS
@@ -244,13 +244,13 @@ def test_workers_are_bounded_by_the_cores(monkeypatch):
 def test_mean_image(source, workers):
     with Pipeline(source.train, DATA, "val", 27, SHAPE, 0, 0) as pipeline:
         exact = next(pipeline.epoch(0)).image.mean(axis=0, dtype=np.float64)
-    mean = mean_image(source.train, DATA, SHAPE, 0, workers)
+    mean = image_constants(source.train, DATA, SHAPE, 0, workers)["mean"]
     assert mean.dtype == np.float32
     assert np.allclose(mean, exact, rtol=1e-6)
-    channel = mean_image(source.train, DataSpec(resize=32, mean="channel"), SHAPE, 0, workers)
+    channel = image_constants(source.train, DataSpec(resize=32, mean="channel"), SHAPE, 0, workers)["mean"]
     assert channel.shape == SHAPE
     assert np.allclose(channel, exact.mean(axis=(0, 1)), rtol=1e-6)
-    assert not mean_image(source.train, DataSpec(mean="none"), SHAPE, 0).any()
+    assert not image_constants(source.train, DataSpec(mean="none"), SHAPE, 0)["mean"].any()
 
 
 def test_the_mean_is_of_a_sample_that_the_seed_chooses(source):
@@ -258,8 +258,8 @@ def test_the_mean_is_of_a_sample_that_the_seed_chooses(source):
     chosen = sample(27, 5, 3)
     with Pipeline(source.train, DATA, "val", 27, SHAPE, 0, 0) as pipeline:
         expected = next(pipeline.epoch(0)).image[chosen].mean(axis=0, dtype=np.float64)
-    assert np.allclose(mean_image(source.train, DATA, SHAPE, 3, 0), expected, rtol=1e-6)
-    assert not np.allclose(mean_image(source.train, DATA, SHAPE, 4, 0), expected, rtol=1e-6)
+    assert np.allclose(image_constants(source.train, DATA, SHAPE, 3, 0)["mean"], expected, rtol=1e-6)
+    assert not np.allclose(image_constants(source.train, DATA, SHAPE, 4, 0)["mean"], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "start"), [("imagenette", 247), ("imagenet-sample", 59)])
