@@ -27,7 +27,7 @@ from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from netspec._interchange import export, import_network
-    from netspec._run import Run, open_run
+    from netspec._run import Run, open_run, trust
     from netspec._types import Prediction, Trial, Tuned
     from netspec.api import (
         evaluate,
@@ -83,12 +83,13 @@ __all__ = [
     "predictor",
     "run",
     "sweep",
+    "trust",
     "tune",
 ]
 
 _HOMES = {
     "netspec._interchange": ("export", "import_network"),
-    "netspec._run": ("Run", "open_run"),
+    "netspec._run": ("Run", "open_run", "trust"),
     "netspec._types": ("Prediction", "Trial", "Tuned"),
     "netspec.errors": ("NetspecError", "SpecError"),
     "netspec.evaluation.evaluation_result": ("Evaluation",),

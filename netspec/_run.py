@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netspec._shown import Shown
@@ -66,3 +67,21 @@ def open_run(path: AnyPath) -> Run:
         last = {name: column[-1] for name, column in metrics.iterations.errors.items()}
     newest = next(iter(listed(one.folder / CHECKPOINTS)), None)
     return Run(one.folder, one.status, one.iteration, one.epoch, last or {}, one.seconds, newest)
+
+
+def trust(run_or_checkpoint: AnyPath) -> list[Path]:
+    """Let the plugins that a run or a checkpoint names be run from now on, as ``--trust`` does; read them first.
+
+    They are remembered for this user by what they contain. Returns the files and folders. Raises NetspecError where one
+    is no longer what the run was made with.
+    """
+    from netspec.rundir.directory import CHECKPOINTS, START
+    from netspec.runners.recorded_plugins import run_of, trust_all
+    from netspec.runners.training.checkpoint import record_of
+    from netspec.runners.training.saver import listed
+
+    path = Path(run_or_checkpoint)
+    files = [*listed(path / CHECKPOINTS), *([path] if (path / START).is_file() else [])] if path.is_dir() else [path]
+    if not files:
+        raise NetspecError(f"{path}: no such run (netspec runs lists them)")
+    return trust_all((plugin for file in files for plugin in record_of(file).plugins), run_of(path))

@@ -10,7 +10,7 @@
     importing.py          networks of other programs as checkpoints
     inference.py          prediction for single images
     recorded_spec.py      the spec of a run or of a checkpoint
-    recorded_plugins.py   the plugins of a run: recorded with it, loaded again while they are unchanged
+    recorded_plugins.py   the plugins of a run: recorded with it, loaded again as what they were, where trusted
     sweep.py              a list of runs, one after the other, that can be gone on with
     new_spec.py           a spec that fits somebody's own images
     estimate.py           how long a training would take, from a few seconds of it

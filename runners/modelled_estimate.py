@@ -15,8 +15,8 @@ from netspec.planning.trainable import drawn_images
 from netspec.program import lower, memory
 from netspec.program.gpu_model import GPUS, Gpu, iteration_seconds, layer_shares, least_seconds
 from netspec.program.program import Program
+from netspec.registry import load_plugin
 from netspec.runners.estimate import Estimate
-from netspec.runners.recorded_plugins import load_again
 from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.request import Request, settle
 from netspec.spec.class_counts import settled
@@ -62,7 +62,8 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
     Raises NetspecError and SpecError as a run would.
     """
     gpu = GPUS[name]
-    load_again((), request.binding.plugins)
+    for plugin in request.binding.plugins:
+        load_plugin(plugin)
     spec = settle(request, None).spec
     check(spec)
     spec, counted, where = _counted(spec, request, images)

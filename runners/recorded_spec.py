@@ -9,7 +9,7 @@ from pathlib import Path
 from netspec.events import Listener, Note
 from netspec.rundir.directory import RESOLVED, START, changed_later
 from netspec.rundir.run_files import read_text
-from netspec.runners.recorded_plugins import load_again
+from netspec.runners.recorded_plugins import load_again, run_of
 from netspec.runners.training.checkpoint import SUFFIX, named, read_record, record_from
 from netspec.spec import from_canonical, loads, resolved
 from netspec.spec.types import Spec
@@ -27,14 +27,13 @@ def recorded_spec(
 ) -> Spec:
     """The resolved spec of a run, with what resumptions changed, or of a checkpoint; ``overrides`` are laid over it.
 
-    Plugins that the run was made with are loaded again while they are unchanged; ``emit`` hears of them. Raises
+    Plugins that the run was made with are loaded again, as ``load_again`` says; ``emit`` hears of them. Raises
     NetspecError, SpecError.
     """
     run = path if path.is_dir() else None
     record = read_record(named(path)) if run is None else record_from(run / START)
-    loaded = load_again(record.plugins, plugins, run)
-    for line in (*loaded.notes, *(f"changed: {change}" for change in loaded.changes)):
-        emit(Note(line))
+    for change in load_again(record.plugins, plugins, lambda line: emit(Note(line)), run_of(path)):
+        emit(Note(f"changed: {change}"))
     if run is None:
         spec = from_canonical(record.spec, str(path))
         return loads(resolved(spec), str(path), overrides) if overrides else spec

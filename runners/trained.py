@@ -19,7 +19,7 @@ from netspec.registry import installed_faults
 from netspec.rundir.directory import CHECKPOINTS
 from netspec.rundir.run_files import Damaged
 from netspec.runners.execution.session import Session
-from netspec.runners.recorded_plugins import load_again
+from netspec.runners.recorded_plugins import load_again, run_of
 from netspec.runners.training import checkpoint
 from netspec.runners.training.checkpoint import Checkpoint, Record
 from netspec.runners.training.saver import listed, ranked
@@ -98,10 +98,10 @@ def open_trained(path: Path, binding: Binding, emit: Listener) -> Trained:
 
 def _open(path: Path, binding: Binding, emit: Listener) -> Trained:
     found, damaged = find_checkpoint(path)
-    plugins = load_again(found.record.plugins, binding.plugins, path if path.is_dir() else None)
-    changes = (f"changed: {change}" for change in plugins.changes)
-    passed = (f"{error}; passed over" for error in damaged)
-    for note in (*passed, *plugins.notes, *changes, *installed_faults()):
+    for error in damaged:
+        emit(Note(f"{error}; passed over"))
+    changes = load_again(found.record.plugins, binding.plugins, lambda line: emit(Note(line)), run_of(path))
+    for note in (*(f"changed: {change}" for change in changes), *installed_faults()):
         emit(Note(note))
     return Trained(path, found, from_canonical(found.record.spec, str(found.path)))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -22,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from netspec.machine.garbage import COLLECTED_AFTER
 
     gc.set_threshold(*COLLECTED_AFTER)
+    config.add_cleanup(_own_state())
     if "PYTEST_XDIST_WORKER" in os.environ:  # the cores have work: compile workers would only cost their imports
         from netspec.kernels import parallel
 
@@ -33,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.register_profile("quick", max_examples=50, **unhurried)
         settings.register_profile("thorough", max_examples=10_000, **unhurried)
         settings.load_profile("thorough" if asks_for_slow(config) else "quick")
+
+
+def _own_state() -> Callable[[], None]:
+    """Plugins that tests name are trusted by them alone; what removes the folder that says so."""
+    folder = tempfile.mkdtemp(prefix="netspec-state-")
+    os.environ["NETSPEC_STATE_DIR"] = folder
+    return lambda: shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

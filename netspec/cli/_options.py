@@ -38,12 +38,29 @@ overrides = click.option(
 plugins = click.option(
     "--plugin",
     "plugins",
-    metavar="FILE",
+    metavar="FILE|FOLDER",
     multiple=True,
     callback=_all_there,
-    help="A Python file with a layer of your own.",
+    help="A Python file with a layer of your own, or a folder of them.",
 )
 """Repeatable."""
+
+
+def _trust(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from netspec.registry import trust
+
+        ctx.with_resource(trust.asking())
+
+
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    expose_value=False,
+    callback=_trust,
+    help="Run plugins that only the RUN names: code of whoever made it, so read it first.",
+)
+"""For commands that load the plugins of a run. It holds until the command ends, and the code is remembered."""
 
 SHORT = {
     "epochs": "train.epochs",

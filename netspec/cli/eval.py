@@ -30,6 +30,7 @@ VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
 @click.option("--probabilities", is_flag=True, help="The probabilities of all classes in FILE.")
 @options.batch
 @options.plugins
+@options.trust
 @options.runner
 @options.workers
 @options.as_json

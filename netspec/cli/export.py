@@ -17,6 +17,7 @@ from netspec.units import many, size
 @click.option("-o", "--out", metavar="FILE", required=True, help="FILE.onnx, or FILE.safetensors for PyTorch.")
 @click.option("--format", type=click.Choice(["onnx", "torch"]), help="By default what FILE's ending says.")
 @options.plugins
+@options.trust
 @options.as_json
 def command(run: str, out: str, format: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
     """Write a trained network as an ONNX model, or as a module of PyTorch with its state dict.

@@ -22,6 +22,7 @@ from netspec.units import many, shape
 @options.split
 @options.batch
 @options.plugins
+@options.trust
 @options.runner
 @options.workers
 @options.as_json

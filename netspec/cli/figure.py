@@ -73,7 +73,7 @@ def _command(name: str, cls: type[Kind]) -> click.Command:
         short_help=cls.summary(),
         help=f"{inspect.getdoc(cls)}\n\nA folder of runs stands for {_MEANT[cls.of_folder]}.\n\n{examples}",
     )
-    return options.as_json(options.plugins(made))
+    return options.as_json(options.plugins(options.trust(made)))
 
 
 def _option(name: str, schema: Mapping[str, Any]) -> click.Option:

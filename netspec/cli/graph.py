@@ -24,6 +24,7 @@ _FORMATS = {".svg": "svg", ".mmd": "mmd", ".dot": "dot"}
 @options.overrides
 @options.batch
 @options.plugins
+@options.trust
 @options.as_json
 def command(
     spec: str,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @options.overrides
 @options.batch
 @options.plugins
+@options.trust
 @options.as_json
 def command(
     spec: str,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @options.devices
 @options.batch
 @options.plugins
+@options.trust
 @options.runner
 @options.as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: a row an image, errors last.")

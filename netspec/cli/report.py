@@ -21,6 +21,7 @@ from netspec.units import size
 @options.data
 @options.devices
 @options.plugins
+@options.trust
 def command(
     runs: tuple[str, ...], output: str, data: str | None, devices: str | None, plugins: tuple[str, ...]
 ) -> None:

@@ -28,6 +28,7 @@ _TRACE = (
 @options.weight_decay
 @options.overrides
 @options.plugins
+@options.trust
 @click.option("--out", metavar="DIR", default="runs", show_default=True, help="The run lies in DIR/<name>/<time>/.")
 @click.option(
     "--resume", metavar="RUN|latest", help="Go on with a run: its folder, a checkpoint file, or latest with a SPEC."

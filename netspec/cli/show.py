@@ -16,6 +16,7 @@ from netspec.errors import NetspecError
 @options.overrides
 @options.batch
 @options.plugins
+@options.trust
 @options.as_json
 def command(
     spec: str,

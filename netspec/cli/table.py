@@ -26,6 +26,7 @@ from netspec.cli.eval import VIEWS
 )
 @options.batch
 @options.plugins
+@options.trust
 @options.runner
 @options.workers
 @options.as_json

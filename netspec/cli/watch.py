@@ -34,6 +34,7 @@ _NICE = 10
 @options.data
 @options.devices
 @options.plugins
+@options.trust
 def command(
     runs: tuple[str, ...], host: str, port: int, data: str | None, devices: str | None, plugins: tuple[str, ...]
 ) -> None:

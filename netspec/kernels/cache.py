@@ -13,6 +13,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from netspec.errors import NetspecError
+from netspec.machine.private_folders import WRITTEN_BY_OTHERS, is_ours
 
 
 def cache_root() -> Path:
@@ -52,26 +53,21 @@ def compiled_folder() -> Path | None:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = os.stat(root), os.lstat(folder)
-        if _is_ours(found[0]) and found[0].st_mode & _WRITTEN_BY_OTHERS:
-            root.chmod(stat.S_IMODE(found[0].st_mode) & ~_WRITTEN_BY_OTHERS)
+        if is_ours(found[0]) and found[0].st_mode & WRITTEN_BY_OTHERS:
+            root.chmod(stat.S_IMODE(found[0].st_mode) & ~WRITTEN_BY_OTHERS)
             found = os.stat(root), found[1]
     except OSError:
         return None
     for path, status in zip((root, folder), found, strict=True):
-        if not stat.S_ISDIR(status.st_mode) or not _is_ours(status) or status.st_mode & _WRITTEN_BY_OTHERS:
+        if not stat.S_ISDIR(status.st_mode) or not is_ours(status) or status.st_mode & WRITTEN_BY_OTHERS:
             raise NetspecError(f"{path}: compiled kernels are run from here, so {_THE_RULE}")
     return folder
 
 
-_WRITTEN_BY_OTHERS = 0o022
 _THE_RULE = (
     "it must be a folder that belongs to you and that nobody else can write to; "
     "remove it, or name another place in NETSPEC_CACHE_DIR"
 )
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
 
 
 def kept_text(file: Path | None, make: Callable[[], str]) -> str:

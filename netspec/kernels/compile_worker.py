@@ -12,7 +12,7 @@ from typing import Any
 
 from netspec.kernels.lookup import find_kernel
 from netspec.machine.garbage import COLLECTED_AFTER
-from netspec.registry import load_plugin
+from netspec.registry.plugin_code import adopt
 
 
 def main() -> None:
@@ -21,9 +21,9 @@ def main() -> None:
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a plugin prints is no answer
     with suppress(EOFError, BrokenPipeError):  # the other process is done, or gone
-        for file in pickle.load(sys.stdin.buffer):
+        for plugin in pickle.load(sys.stdin.buffer):
             with suppress(Exception):  # its kernels are then met by the other process
-                load_plugin(file)
+                adopt(plugin)
         while True:
             os.write(answers, b".")
             work = pickle.load(sys.stdin.buffer)

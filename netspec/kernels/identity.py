@@ -146,8 +146,7 @@ class _Identity:
             file = getattr(value, "__file__", None)
             if file is None:
                 raise Unidentified(f"a module without a file, {value.__name__}")
-            with open(file, "rb") as handle:
-                return f"{value.__name__} {blake2b(handle.read(), digest_size=16).hexdigest()}"
+            return f"{value.__name__} {blake2b(_text(value, file), digest_size=16).hexdigest()}"
         held = {name: item for name, item in vars(value).items() if _counts(name, item)}
         bases = {f"base {number}": base for number, base in enumerate(value.__bases__)}
         return f"{value.__qualname__} {self.digest({**bases, **held})}"
@@ -163,6 +162,15 @@ class _Identity:
             slots = {name: getattr(value, name, _NOTHING) for base in kind.__mro__ for name in _slots(base)}
             return f"{self.of(kind)} {self.digest({**slots, **getattr(value, '__dict__', {})})}"
         raise Unidentified(f"a {kind.__module__}.{kind.__qualname__}")
+
+
+def _text(module: ModuleType, file: str) -> bytes:
+    """The text that a module was run from, which its loader may have kept: the file may have another by now."""
+    read = getattr(getattr(module, "__loader__", None), "get_data", None)
+    if read is not None:
+        return bytes(read(file))
+    with open(file, "rb") as handle:
+        return handle.read()
 
 
 _NOTHING = "nothing"

@@ -20,7 +20,7 @@ from netspec.errors import NetspecError
 from netspec.kernels.cache import cache_root
 from netspec.machine.cleanup import on_error, on_exit
 from netspec.machine.tasks import counted, task
-from netspec.registry import plugin_files
+from netspec.registry.plugin_code import portable
 
 _WORTH = 6
 """Kernels to compile from which on other processes are worth their start (half a second each)."""
@@ -179,7 +179,7 @@ class _Helper:
     def _feed(self, left: deque[Work]) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(IndexError, OSError, ValueError):  # nothing is left, or the helper has died or was ended
-            pickle.dump(plugin_files(), self.process.stdin)
+            pickle.dump(portable(), self.process.stdin)
             self.process.stdin.flush()
             while self.process.stdout.read(1):
                 self.busy = False

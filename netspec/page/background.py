@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from netspec.errors import NetspecError
 from netspec.machine.start_threads import start
@@ -28,13 +30,16 @@ _LATER = "measured once the run has ended: until then the training has the proce
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be made: the sections that are not live, of these runs; ``training`` says that one of them goes on."""
+    """What is to be made: the sections that are not live, of these runs; ``training`` says that one of them goes on.
+
+    ``trust`` is ``--trust``."""
 
     runs: Sequence[str]
     labels: Sequence[str]
     training: bool
     images: Mapping[str, str] = field(default_factory=dict)
     plugins: Sequence[str] = ()
+    trust: bool = False
 
 
 class Background:
@@ -104,10 +109,15 @@ def main() -> None:
     _step_back(request.training)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print is no section
-    from netspec.registry import load_plugin
+    from netspec.registry import load_plugin, trust
 
     for path in request.plugins:
         load_plugin(path)
+    with trust.asking() if request.trust else nullcontext():
+        _make(request, out)
+
+
+def _make(request: Request, out: TextIO) -> None:
     for part in parts([Path(run) for run in request.runs], request.labels, lambda line: None, request.images):
         if not part.live:
             print(json.dumps(asdict(_made(part, request.training))), file=out, flush=True)

@@ -11,6 +11,7 @@ from netspec.errors import NetspecError
 from netspec.page.background import Background, Request
 from netspec.page.document import Section, document, note
 from netspec.page.run_page import heading, parts
+from netspec.registry import trust
 from netspec.report.run_labels import run_labels
 from netspec.rundir.directory import CHECKPOINTS, RESOLVED
 from netspec.rundir.lock import is_locked
@@ -92,7 +93,7 @@ class Watched:
 
     def _request(self) -> Request:
         runs = [str(run.absolute()) for run in self._runs]
-        return Request(runs, self._labels, self._training, self._images, self._plugins)
+        return Request(runs, self._labels, self._training, self._images, self._plugins, trust.is_asked())
 
 
 def _state_of(run: Path) -> tuple[bool, int, int]:

@@ -1,4 +1,4 @@
-"""Registries: what can be named in a spec, found by walking a package, by entry points, or in a file."""
+"""Registries: what can be named in a spec, found by walking a package, by entry points, or in files that are named."""
 
 from netspec.registry.kinds import augmentation_types, layer_types
 from netspec.registry.plugin_code import Plugin, load_plugin, plugin_files, plugins_of

@@ -1,27 +1,25 @@
-"""Plugins: files that are named by path, and what identifies the code of what is not built in."""
+"""Plugins that are named by path, and what identifies the code of what is not built in."""
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
-from importlib.machinery import SourceFileLoader
 from importlib.metadata import packages_distributions, version
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType
+from typing import NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.machine.regular_files import read_regular
-from netspec.registry.registry import forget, import_homes, import_installed, registered
+from netspec.registry import trust
+from netspec.registry.plugin_modules import Package, package_at
+from netspec.registry.plugin_source import MAX_BYTES, Source, digest_of, source_at
+from netspec.registry.registry import AFTER_INSTALLED, forget, import_homes, import_installed, registered
 
-MAX_BYTES = 4 * 2**20
-_PREFIX = "netspec_plugin_"
-"""What the names of modules begin with that plugin files are loaded as."""
+VARIABLE = "NETSPEC_PLUGINS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,10 @@ class Plugin:
     """Code that is not built in, as a run records it.
 
     ``types`` are the layer types that it registers, and what else, as ``kind.name``: ``augmentations.blur``.
-    ``digests`` has the SHA-256 of the file and of the modules beside it that it imported, by path relative to the
-    file's folder. ``module`` and ``package`` (name and version) are set for code that was imported by name, and empty
-    for a file given by path. ``file`` is empty for a class defined in a notebook.
+    ``digests`` has the SHA-256 of the file and of those beside it that it imports, by path relative to the file's
+    folder; of a folder (``is_folder``) those of all files in it. ``module`` and ``package`` (name and version) are set
+    for code that was imported by name, and empty for a file or folder given by path. ``file`` is empty for a class
+    defined in a notebook.
     """
 
     file: str
@@ -39,80 +38,168 @@ class Plugin:
     digests: Mapping[str, str] = field(default_factory=dict)
     module: str = ""
     package: str = ""
+    is_folder: bool = False
+
+    @property
+    def entry(self) -> str:
+        """The file that is run, by its name in ``digests``; empty for a folder."""
+        return "" if self.is_folder else os.path.basename(self.file)
+
+    @property
+    def root(self) -> str:
+        """The folder that ``digests`` are relative to."""
+        return self.file if self.is_folder else os.path.dirname(self.file)
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the file itself."""
-        return self.digests.get(os.path.basename(self.file), "")
+        """One SHA-256 for all of it."""
+        return digest_of(self.entry, self.digests)
 
     def same_code(self, other: Plugin) -> bool:
-        """Whether the two files are equal, wherever they lie, and so are the modules that both have imported."""
-        common = self.digests.keys() & other.digests.keys()
-        return self.digest == other.digest and all(self.digests[key] == other.digests[key] for key in common)
-
-    def changed(self) -> list[str]:
-        """The paths whose content on disk is another by now, or which cannot be read."""
-        paths = {os.path.normpath(os.path.join(os.path.dirname(self.file), key)): key for key in self.digests}
-        return [path for path, key in paths.items() if digest_of(path) != self.digests[key]]
+        """Whether both are equal, wherever they lie. Of packages, what both have imported must be."""
+        own, others = _contents(self), _contents(other)
+        common = own.keys() & others.keys() if self.module and other.module else own.keys() | others.keys()
+        return "" in common and all(own.get(key) == others.get(key) for key in common)
 
 
-_loaded: dict[str, Plugin] = {}
-"""The files loaded so far, by the name of their module."""
+def _contents(plugin: Plugin) -> dict[str, str]:
+    """The digests; that of the file itself, which may have another name elsewhere, by the empty one."""
+    if plugin.is_folder:
+        return {"": "folder", **plugin.digests}
+    return {"" if name == plugin.entry else name: digest for name, digest in plugin.digests.items()}
+
+
+class Portable(NamedTuple):
+    """A loaded plugin for another process, under the names that it has here, so that its classes can be unpickled."""
+
+    package: str
+    source: Source
+    file: str
+
+
+class _Loaded(NamedTuple):
+    plugin: Plugin
+    source: Source
+    package: Package
+
+    @property
+    def modules(self) -> set[str]:
+        return {self.package.module(file) for file in self.package.modules.values() if file in self.source.files}
+
+
+_loaded: dict[str, _Loaded] = {}
+"""The plugins loaded so far, by the name of the module, or package, that is run."""
 
 
 def load_plugin(path: str | Path) -> tuple[str, ...]:
-    """Run a plugin file and return what it registered, as in ``Plugin.types``; one that has changed is run again.
+    """Run a plugin, a file or a folder, and return what it registered; one that has changed is run again.
 
-    Raises NetspecError when the file is missing, cannot be imported or registers nothing.
+    It counts as trusted from then on, since somebody has named it: see netspec.registry.trust. Raises NetspecError when
+    it is missing, cannot be imported or registers nothing.
     """
     import_installed()
-    file = Path(path).resolve()
-    if not file.exists():
+    return _load_named(path).types
+
+
+def _load_named(path: str | Path) -> Plugin:
+    place = Path(path).resolve()
+    if not place.exists():
         raise NetspecError(f"{path}: no such plugin file")
-    source = read_regular(file, MAX_BYTES)
-    name = f"{_PREFIX}{file.stem}"
-    while name in sys.modules and sys.modules[name].__file__ != str(file):
-        name += "_"  # another folder's file of that name
-    if name not in sys.modules or name not in _loaded or _loaded[name].digest != sha256(source).hexdigest():
-        _run(name, file, source)
-    if not _loaded[name].types:
+    plugin = load(source_at(place))
+    if not plugin.types:
         raise NetspecError(f"{path}: registers no layer nor anything else; decorate the class with @register('name')")
-    return _loaded[name].types
+    trust.remember(plugin.digest, plugin.file)
+    return plugin
 
 
-def loaded_files() -> list[tuple[str, str, str]]:
-    """Module name, path and SHA-256 of the plugin files that hold more than layers, for ``load_as``."""
-    return [(name, one.file, one.digest) for name, one in _loaded.items() if any("." in key for key in one.types)]
+def load(source: Source, file: str = "", package: str = "") -> Plugin:
+    """Run a plugin whose files have been read, unless the same is loaded.
 
-
-def load_as(module: str, file: str, digest: str) -> None:
-    """Run a plugin file in another process under the name that it has here, so that its classes can be unpickled.
-
-    Raises NetspecError where its content is no longer what the digest is of.
+    ``file`` is where it is said to lie, where that is not from where it was read; ``package`` as in ``package_at``.
+    Raises NetspecError when it cannot be imported.
     """
+    home = package_at(source.root, not source.entry, package)
+    known = next((one for one in _loaded.values() if one.source == source), None)
+    if known is not None:
+        return known.plugin
+    again = _discard_changed(home, source)
+    home.take(source)
+    name = home.module(source.entry) if source.entry else home.name
+    plugin = Plugin(file or source.path, (), source.digests, is_folder=not source.entry)
+    _loaded[name] = _Loaded(plugin, source, home)
+    try:
+        home.run(source.entry)
+    except (NetspecError, KeyboardInterrupt):
+        _discard(name)
+        raise
+    except BaseException as error:  # a plugin may do anything, end the process too
+        _discard(name)
+        raise NetspecError(f"{source.path}: cannot be imported: {type(error).__name__}: {error}") from error
+    plugin = replace(plugin, types=_types_of(_loaded[name].modules))
+    _loaded[name] = _loaded[name]._replace(plugin=plugin)
+    for other in again:
+        _load_named(other)
+    return plugin
+
+
+def _discard_changed(home: Package, source: Source) -> list[str]:
+    """Take out what was loaded of the same path, and of files of other content; what else had those, to load again."""
+    changed = {name for name, content in source.files.items() if home.files.get(name, content) != content}
+    again = []
+    for name, one in list(_loaded.items()):
+        is_same = one.source.path == source.path
+        if is_same or (one.package is home and changed & one.source.files.keys()):
+            _discard(name)
+            again += [] if is_same else [one.source.path]
+    return again
+
+
+def _discard(name: str) -> None:
+    """Take out a plugin that could not be imported, or is about to be run again, and what it registered."""
+    gone = _loaded.pop(name)
+    kept = {file for one in _loaded.values() if one.package is gone.package for file in one.source.files}
+    for module in gone.package.drop(gone.source.files.keys() - kept):
+        forget(module)
+
+
+def portable(only_others: bool = False) -> list[Portable]:
+    """The loaded plugins, for ``adopt`` in another process; or only those that hold more than layers."""
+    wanted = [one for one in _loaded.values() if not only_others or any("." in key for key in one.plugin.types)]
+    return [Portable(one.package.name, one.source, one.plugin.file) for one in wanted]
+
+
+def adopt(given: Portable) -> None:
+    """Run a plugin that another process has loaded, from the bytes that it had read."""
     import_homes()
-    source = read_regular(file, MAX_BYTES)
-    if sha256(source).hexdigest() != digest:
-        raise NetspecError(f"{file}: the plugin has been changed since it was loaded; start again")
-    _run(module, Path(file), source)
+    load(given.source, given.file, given.package)
 
 
 def plugin_files() -> tuple[str, ...]:
-    """The plugin files that have been loaded, in order."""
-    return tuple(plugin.file for plugin in _loaded.values())
+    """The plugin files and folders that have been loaded, in order."""
+    return tuple(one.plugin.file for one in _loaded.values())
+
+
+def files_of(plugin: Plugin) -> Mapping[str, bytes]:
+    """The contents of a plugin that has been loaded by path, as they were run, by the names in ``digests``."""
+    found = (one.source.files for one in _loaded.values() if one.plugin == plugin)
+    return next(found, {})
 
 
 def plugins_of(types: Iterable[str]) -> tuple[Plugin, ...]:
-    """The code of those types, as in ``Plugin.types``, that are not built in, each file once."""
+    """The code of those types, as in ``Plugin.types``, that are not built in, each plugin once."""
     known = registered()
     modules = dict.fromkeys(known[name].__module__ for name in types)
-    return tuple(_plugin(module) for module in modules if module.partition(".")[0] != "netspec")
+    found = (_plugin(module) for module in modules if module.partition(".")[0] != "netspec")
+    return tuple({(one.file, one.module): one for one in found}.values())
 
 
 def _plugin(module: str) -> Plugin:
     if module in _loaded:
-        return _loaded[module]
-    types = _types_of(module)
+        return _loaded[module].plugin
+    for one in _loaded.values():
+        if module in one.modules:
+            return one.plugin
+    types = _types_of({module})
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:  # a notebook
         return Plugin("", types, module=module)
@@ -131,67 +218,55 @@ def _packages() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-class _Loader(SourceFileLoader):
-    """Runs the bytes that were read, so that the digest is of the code that runs, and no stale .pyc takes its place."""
-
-    def __init__(self, name: str, path: str, source: bytes) -> None:
-        super().__init__(name, path)
-        self.source = source
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.source, self.path)
-        return code
-
-
-def _run(name: str, file: Path, source: bytes) -> None:
-    spec = spec_from_file_location(name, file, loader=_Loader(name, str(file), source))
-    assert spec is not None and spec.loader is not None
-    module, before = module_from_spec(spec), set(sys.modules)
-    _discard(name)
-    linecache.cache.pop(str(file), None)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (NetspecError, KeyboardInterrupt):
-        _discard(name)
-        raise
-    except BaseException as error:  # a plugin may do anything, end the process too
-        _discard(name)
-        raise NetspecError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
-    own = {new for new in set(sys.modules) - before if _is_beside(new, file.parent)}
-    digests = {**_digests(str(file), own), file.name: sha256(source).hexdigest()}
-    _loaded[name] = Plugin(str(file), _types_of(name), digests)
-
-
-def _discard(name: str) -> None:
-    """Take out a module that could not be imported, or is about to be run again, and what it registered."""
-    sys.modules.pop(name, None)
-    _loaded.pop(name, None)
-    forget(name)
-
-
-def _types_of(module: str) -> tuple[str, ...]:
-    return tuple(key for key, cls in registered(False).items() if cls.__module__ == module)
-
-
-def _is_beside(module: str, folder: Path) -> bool:
-    """Whether a module is a plugin's own: it lies in the folder and is no installed package."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if not file or module.partition(".")[0] in ("netspec", *sys.stdlib_module_names):
-        return False
-    return Path(file).is_relative_to(folder) and "site-packages" not in Path(file).parts
+def _types_of(modules: set[str]) -> tuple[str, ...]:
+    return tuple(key for key, cls in registered(False).items() if cls.__module__ in modules)
 
 
 def _digests(file: str, modules: Iterable[str]) -> dict[str, str]:
     """SHA-256 of the source files of modules, by path relative to the folder of ``file``."""
     sources = {getattr(sys.modules.get(name), "__file__", None) for name in modules} | {file}
     paths = sorted(source for source in sources if source and source.endswith(".py"))
-    return {os.path.relpath(path, os.path.dirname(file)): digest_of(path) for path in paths}
+    return {os.path.relpath(path, os.path.dirname(file)): _digest(path) for path in paths}
 
 
-def digest_of(path: str) -> str:
+def _digest(path: str) -> str:
     """The SHA-256 of a file; empty where it cannot be read."""
     try:
         return sha256(read_regular(path, MAX_BYTES)).hexdigest()
     except NetspecError:
         return ""
+
+
+# The environment ------------------------------------------------------------------------------------------------------
+
+_done: list[str] = []
+"""The value of the variable whose plugins are loaded."""
+
+
+def named_in_environment() -> tuple[str, ...]:
+    """The paths that NETSPEC_PLUGINS names, with ``:`` between them."""
+    return tuple(path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path)
+
+
+def _load_environment() -> None:
+    """Load what the variable names, once. Raises NetspecError as ``load_plugin`` does, each time that it is tried."""
+    value = os.environ.get(VARIABLE, "")
+    if _done == [value]:
+        return
+    _done[:] = [value]
+    try:
+        for path in _new(named_in_environment()):
+            _load_named(path)
+    except NetspecError as error:
+        _done.clear()
+        raise NetspecError(f"{VARIABLE}: {error}") from error
+
+
+def _new(paths: Iterable[str]) -> Iterator[str]:
+    """Those that another process has not handed over; it may have read other content than lies there by now."""
+    for path in paths:
+        if str(Path(path).resolve()) not in {one.source.path for one in _loaded.values()}:
+            yield path
+
+
+AFTER_INSTALLED.append(_load_environment)

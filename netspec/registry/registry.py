@@ -1,6 +1,7 @@
 """One registry for each kind of thing that specs name: built-in classes, and those of plugins, by name.
 
-A *plugin* is an installed package with an entry point in a group ``netspec.KIND``, or a file; see plugin_code.py.
+A *plugin* is an installed package with an entry point in a group ``netspec.KIND``, or a file or folder that is named;
+see plugin_code.py.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ PREFIX = "netspec."
 
 HOMES = ("netspec.registry.kinds", "netspec.init", "netspec.schedules", "netspec.solvers", "netspec.data.sources")
 """Modules that make registries; a plugin's class finds its own among them."""
+
+AFTER_INSTALLED: list[Callable[[], None]] = []
+"""What imports further plugins, once the installed ones are."""
 
 _registries: dict[str, Registry[Any]] = {}
 _installed = False
@@ -149,11 +153,13 @@ def installed_faults() -> tuple[str, ...]:
 
 
 def import_installed() -> None:
-    """Import what entry points name, once."""
+    """Import what entry points name, once, then what the environment does. Raises NetspecError for the latter."""
     global _installed
     if not _installed:
         _installed = True
         _faults.extend(_import_installed())
+    for call in AFTER_INSTALLED:
+        call()
 
 
 def _import_installed() -> Iterator[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from netspec.errors import NetspecError
 from netspec.machine.names import argument
 from netspec.planning.trainable import reads_one_image
-from netspec.registry import Plugin
 from netspec.rundir.directory import CHECKPOINTS, START
-from netspec.runners.recorded_plugins import option
 from netspec.runners.training import checkpoint
 from netspec.runners.training.request import Settled
 from netspec.runners.training.saver import listed
@@ -23,7 +21,6 @@ class Advice:
 
     folder: Path
     settled: Settled
-    plugins: Sequence[Plugin]
     devices: Sequence[str] | None
     has_validation: bool
 
@@ -83,10 +80,8 @@ class Advice:
         return f"netspec run --resume {argument(self.folder)}{self._options()}"
 
     def _options(self) -> str:
-        """What the run does not know by itself, or not any more."""
-        options = [f"--devices {','.join(self.devices)}"] if self.devices else []
-        options += [option(file) for file in _files_needed(self.plugins)]
-        return "".join(f" {each}" for each in options)
+        """What the run does not know by itself."""
+        return f" --devices {','.join(self.devices)}" if self.devices else ""
 
     def _errors(self) -> str:
         views = self.settled.spec.data.views
@@ -104,8 +99,3 @@ def newest_readable(folder: Path) -> Path | None:
             continue
         return path
     return None
-
-
-def _files_needed(plugins: Iterable[Plugin]) -> list[str]:
-    """Plugin files that have changed since they were loaded: they are run only where they are named."""
-    return [plugin.file for plugin in plugins if not plugin.module and plugin.changed() and Path(plugin.file).is_file()]

@@ -265,7 +265,8 @@ def _is_plugin(value: Any) -> bool:
     names = {each.name for each in fields(Plugin)}
     if not isinstance(value, dict) or not {"file", "types"} <= value.keys() <= names:
         return False
-    kinds = {"types": _is_list_of(_is_text), "digests": _is_map_of(_is_text)}
+    kinds: dict[str, Callable[[Any], bool]] = {"types": _is_list_of(_is_text), "digests": _is_map_of(_is_text)}
+    kinds["is_folder"] = lambda part: type(part) is bool
     return all(kinds.get(name, _is_text)(part) for name, part in value.items())
 
 

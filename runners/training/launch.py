@@ -32,7 +32,7 @@ from netspec.rundir.directory import MEAN, START, RunDirectory
 from netspec.rundir.tags import checked, tag
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
-from netspec.runners.recorded_plugins import keep_copies, load_again, used_by
+from netspec.runners.recorded_plugins import keep_copies, load_again, run_of, used_by
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors, record_text, write
 from netspec.runners.training.follow_data import open_images
@@ -117,11 +117,11 @@ def open_network(
 
     Raises NetspecError.
     """
-    recorded, run = (origin.record.plugins, origin.folder) if origin else ((), None)
-    plugins = load_again(recorded, request.binding.plugins, run)
-    for note in (*plugins.notes, *installed_faults()):
+    recorded, run = (origin.record.plugins, run_of(origin.folder or origin.path)) if origin else ((), None)
+    changes = load_again(recorded, request.binding.plugins, journal.note, run)
+    for note in installed_faults():
         journal.note(note)
-    settled = settle(request, origin, plugins.changes)
+    settled = settle(request, origin, changes)
     spec = settled.spec
     check_binding(spec, request.binding.names, request.binding.runner)
     for note in check(spec):

@@ -166,7 +166,7 @@ class Run:
 
     def _advice(self) -> Advice:
         devices, validated = self.request.binding.names, self.data.val is not None
-        return Advice(self.folder.path, self.settled, self.made_by.plugins, devices, validated)
+        return Advice(self.folder.path, self.settled, devices, validated)
 
     def _tell_broken(self) -> None:
         broken = self.data.broken

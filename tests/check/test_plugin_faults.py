@@ -135,4 +135,4 @@ def test_a_file_that_fails_half_way_leaves_nothing_and_ctrl_c_is_no_fault_of_it(
         with pytest.raises(error, match=message):
             load_plugin(file)
         assert "half" not in layer_types()
-        assert not [name for name in sys.modules if name.startswith("netspec_plugin_half")]
+        assert not [name for name in sys.modules if name.startswith("netspec_plugin_") and name.endswith(".half")]

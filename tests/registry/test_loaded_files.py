@@ -35,17 +35,18 @@ def test_a_file_that_has_changed_is_run_again(tmp_path):
     assert layer_types()["slope"] is kept
 
 
-def test_modules_beside_a_plugin_belong_to_it(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
+def test_modules_beside_a_plugin_belong_to_it(tmp_path):
     (tmp_path / "slope_helper_a.py").write_text("FACTOR = 1")
     file = tmp_path / "slope.py"
     file.write_text("import slope_helper_a, wave\n" + CODE.format(about="with a module"))
     load_plugin(file)
     (plugin,) = plugins_of(["slope"])
     assert set(plugin.digests) == {"slope.py", "slope_helper_a.py"}
-    assert plugin.file == str(file) and not plugin.module and not plugin.changed()
+    assert plugin.file == str(file) and not plugin.module
     (tmp_path / "slope_helper_a.py").write_text("FACTOR = 2")
-    assert plugin.changed() == [str(tmp_path / "slope_helper_a.py")]
+    load_plugin(file)
+    (renewed,) = plugins_of(["slope"])
+    assert not renewed.same_code(plugin) and renewed.digest != plugin.digest
 
 
 def test_equal_code_is_the_same_wherever_it_lies(tmp_path):
@@ -64,6 +65,6 @@ def test_what_is_no_file_is_told_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "large.py").write_bytes(b"#" * (4 * 2**20 + 1))
-    for name, reason in (("pipe", "is a FIFO"), ("folder", "is a directory"), ("large", "larger than 4.00 MiB")):
+    for name, reason in (("pipe", "is a FIFO"), ("folder", "no Python file in it"), ("large", "larger than 4.00 MiB")):
         with pytest.raises(NetspecError, match=f"{name}.py: {reason}"):
             load_plugin(tmp_path / f"{name}.py")

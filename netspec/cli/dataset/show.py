@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 )
 @options.overrides
 @options.plugins
+@options.trust
 def command(
     spec: str,
     data: str | None,

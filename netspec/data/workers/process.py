@@ -1,7 +1,7 @@
 """A worker process of the pool: fetches images into shared memory until its parent closes the pipe or dies.
 
 Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks, results. It imports
-numpy and PIL only, and the plugin files that have augmentations.
+numpy and PIL only, and the plugins that hold more than layers.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Setup(NamedTuple):
 
 
 def packed(setup: Setup) -> bytes:
-    """The setup for another process, with the plugin files that it may need."""
-    from netspec.registry.plugin_code import loaded_files
+    """The setup for another process, with the plugins that it may need."""
+    from netspec.registry.plugin_code import portable
 
-    return pickle.dumps((loaded_files(), pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps((portable(True), pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)), pickle.HIGHEST_PROTOCOL)
 
 
 def unpacked(content: bytes) -> Setup:
     """What ``packed`` gave the bytes for."""
-    files, setup = pickle.loads(content)
-    for each in files:
-        from netspec.registry.plugin_code import load_as  # takes time that few workers need to spend
+    plugins, setup = pickle.loads(content)
+    for each in plugins:
+        from netspec.registry.plugin_code import adopt  # takes time that few workers need to spend
 
-        load_as(*each)
+        adopt(each)
     found: Setup = pickle.loads(setup)
     return found
 

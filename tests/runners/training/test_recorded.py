@@ -1,9 +1,11 @@
 """What decides a run is recorded with it, and told where it is another when the run is gone on with."""
 
+import hashlib
 import json
 import os
 import re
 import shlex
+import shutil
 import time
 from dataclasses import asdict, replace
 
@@ -78,37 +80,47 @@ def test_a_plugin_is_loaded_again_while_it_is_the_same(bent):
     assert same(final(result), final(train(bent, plugins=[bent.parent / "bend.py"], out=bent.parent / "others")[0]))
 
 
-def test_a_plugin_that_has_changed_is_not_run_unasked(bent):
+def test_a_plugin_that_has_changed_is_not_run_unasked_but_the_runs_copy(bent):
     first = bent_run(bent)
     (bent.parent / "bend.py").write_text(f"open({str(bent.parent / 'ran')!r}, 'w')\n{BEND}")
     for go_on in (
-        lambda: evaluate(first.folder),
-        lambda: predict(first.folder, "x.jpg"),
-        lambda: train(None, resume=str(first.folder)),
-        lambda: train(bent, resume="latest"),
+        lambda hear: evaluate(first.folder, listener=hear),
+        lambda hear: predict(first.checkpoint, "x.jpg", listener=hear),
+        lambda hear: hear_of(train(None, resume=str(first.folder)), hear),
+        lambda hear: hear_of(train(bent, resume="latest"), hear),
     ):
-        with pytest.raises(NetspecError, match=r"bend.py: the plugin for layer type 'bend' is no longer what the run"):
-            go_on()
+        heard: list = []
+        go_on(heard.append)
+        (line,) = [text for text in notes(heard) if "the run's own copy" in text]
+        assert line.startswith(f"plugin {first.folder}/plugins/") and line.endswith(" takes it as it is now")
+        assert f"bend.py, the run's own copy, since {bent.parent / 'bend.py'} is no longer what the run was" in line
+        assert not [text for text in notes(heard) if text.startswith("changed: layer type")]
+        forget()
     assert not (bent.parent / "ran").exists()
+    later = checkpoint.read_record(next(iter(sorted((first.folder / "checkpoints").iterdir())))).plugins
+    assert later == checkpoint.record_of(first.folder).plugins  # the copy is recorded as what it is a copy of
 
 
-@pytest.mark.parametrize(("damage", "options"), [("changed", 2), ("gone", 1)])
-def test_what_to_type_then_is_said_and_works(bent, damage, options):
+def hear_of(trained, hear):
+    for event in trained[1]:
+        hear(event)
+
+
+@pytest.mark.parametrize(("damage", "options"), [("changed", 1), ("gone", 0)])
+def test_without_a_copy_what_to_type_is_said_and_works(bent, damage, options):
     first = bent_run(bent)
+    shutil.rmtree(first.folder / "plugins")
     file = bent.parent / "bend.py"
     file.write_text(BEND + "# changed") if damage == "changed" else file.unlink()
-    with pytest.raises(NetspecError) as caught:
+    message = r"bend.py: the plugin for layer type 'bend' is .*, and has not been run; "
+    with pytest.raises(NetspecError, match=message) as caught:
         evaluate(first.folder)
     named = [shlex.split(text)[0] for text in re.findall(r"--plugin (\S+\.py)", str(caught.value))]
-    assert len(named) == options
-    figures = []
-    for file in named:
-        forget()
-        heard: list = []
-        figures.append(evaluate(first.folder, plugins=[file], listener=heard.append))
-        changed = [text for text in notes(heard) if text.startswith("changed: layer type 'bend'")]
-        assert bool(changed) == (named[-1] != named[0] and file == named[-1])
-    assert figures[0].images == 13
+    assert len(named) == options and (options or "where it lies now: --plugin FILE" in str(caught.value))
+    file.write_text(BEND + "# changed")
+    heard: list = []
+    assert evaluate(first.folder, plugins=[file], listener=heard.append).images == 13
+    assert [text for text in notes(heard) if text.startswith("changed: layer type 'bend'")]
 
 
 def test_a_changed_plugin_that_is_named_is_taken_told_and_recorded(bent):
@@ -121,22 +133,27 @@ def test_a_changed_plugin_that_is_named_is_taken_told_and_recorded(bent):
     assert entry["what"] == "resume" and entry["changes"] == [line.removeprefix("changed: ")]
     old, new = (checkpoint.read(result.checkpoint).record.plugins[0] for result in (first, second))
     assert old.digest != new.digest
-    assert (second.folder / "plugins" / "bend.py").read_text() == BEND.replace("0.1", "0.5")
+    copies = {copy.read_text() for copy in (second.folder / "plugins").glob("*/bend.py")}
+    assert copies == {BEND, BEND.replace("0.1", "0.5")}  # the checkpoints before the change have theirs too
 
 
 def test_a_record_cannot_have_any_file_run(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    recorded = Plugin(str(script), ("bend",), {"script.py": plugin_code.digest_of(str(script))})
-    with pytest.raises(NetspecError, match=r"script.py: is no plugin, although the run names it as one"):
-        load_again([recorded], [])
-    assert not (tmp_path / "ran").exists()
+    digest = hashlib.sha256(script.read_bytes()).hexdigest()
+    heard: list[str] = []
+    with pytest.raises(NetspecError, match=r"script.py: the plugin for layer type 'bend' has not been run: a run"):
+        load_again([Plugin(str(script), ("bend",), {"script.py": digest})], [], heard.append)
+    for digests in ({"../script.py": digest, "x.py": digest}, {str(script): digest, "x.py": digest}, {}, {"y.py": "0"}):
+        with pytest.raises(NetspecError, match=r"x.py: .* is recorded with (a file of another folder|no files)"):
+            load_again([Plugin(str(tmp_path / "x.py"), ("bend",), digests)], [], heard.append)
+    assert not heard and not (tmp_path / "ran").exists()
 
 
 def test_a_layer_of_a_package_that_is_not_installed_is_named():
     recorded = Plugin("/elsewhere/layer.py", ("bend",), {"layer.py": "0"}, "bends.layer", "bends 1.2")
     with pytest.raises(NetspecError, match=r"'bend' is not known here: .* from module bends.layer \(bends 1.2\)"):
-        load_again([recorded], [])
+        load_again([recorded], [], print)
 
 
 def test_checkpoints_of_version_0_1_are_read(spec):
