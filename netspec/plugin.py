@@ -64,8 +64,10 @@ and infinities, deals blocks out in any order, cuts the layer in two and compare
 says where there is no derivative, ``whole_only`` that the layer cannot be cut, ``bounds`` how far a variant may be off.
 
 A kernel writes only what ``writes`` names, never allocates, prints or synchronises. Float literals are cast to the
-compute dtype. Helpers that kernels call are plain functions marked ``@device``; names that need numba at import live
-in a private sibling file and are reached by ``Lazy("netspec.layers._sibling", "name")``.
+compute dtype. ``math.exp``, ``expm1``, ``tanh`` and ``erf`` of float32 are vectorised on CPUs, where they are off by 2
+units in the last place at most: see netspec.kernels.elementary. Helpers that kernels call are plain functions marked
+``@device``; names that need numba at import live in a private sibling file and are reached by
+``Lazy("netspec.layers._sibling", "name")``.
 
 An **augmentation** is a class of its own kind, registered in the same way: see netspec.contract.augmentation. So is a
 **solver**, by whose scalar function parameters are trained: see netspec.contract.solver.

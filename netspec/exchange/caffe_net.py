@@ -209,6 +209,12 @@ def _relu(layer: Any) -> tuple[str, Attrs]:
     return ("leaky_relu", {"slope": slope}) if slope else ("relu", {})
 
 
+def _clip(layer: Any) -> tuple[str, Attrs]:
+    low, high = _short(layer.clip_param.min), _short(layer.clip_param.max)
+    _refuse(not low < high, f"bounds {low} and {high}")
+    return "clip", {"low": low, "high": high}
+
+
 def _concat(layer: Any) -> tuple[str, Attrs]:
     param = layer.concat_param
     _refuse(param.axis != 1 or param.concat_dim != 1, "axes other than the channels'")
@@ -254,6 +260,7 @@ LAYERS: Mapping[str, Callable[[Any], tuple[str | None, Attrs]]] = {
     "LRN": _lrn,
     "BatchNorm": _batch_norm,
     "Scale": _scale,
+    "Clip": _clip,
     "ReLU": _relu,
     "PReLU": _prelu,
     "ELU": lambda layer: ("elu", {"alpha": _short(layer.elu_param.alpha)}),

@@ -39,6 +39,7 @@ _MESSAGES = {
     "ELUParameter": "alpha:1:float=1",
     "BatchNormParameter": "moving_average_fraction:2:float=0.999 eps:3:float=0.00001",
     "ScaleParameter": "axis:1:int32=1 num_axes:2:int32=1 bias_term:4:bool",
+    "ClipParameter": "min:1:float max:2:float",
     "ConcatParameter": "concat_dim:1=1 axis:2=1",
     "EltwiseParameter": "operation:1:Operation=SUM coeff:2*float",
     "SoftmaxParameter": "axis:2=1",
@@ -49,7 +50,7 @@ _MESSAGES = {
     "inner_product_param:117:InnerProductParameter lrn_param:118:LRNParameter pooling_param:121:PoolingParameter "
     "relu_param:123:ReLUParameter softmax_param:125:SoftmaxParameter prelu_param:131:PReLUParameter "
     "batch_norm_param:139:BatchNormParameter elu_param:140:ELUParameter scale_param:142:ScaleParameter "
-    "input_param:143:InputParameter",
+    "input_param:143:InputParameter clip_param:148:ClipParameter",
     "V1LayerParameter": "name:4:string blobs:6*BlobProto",
     "NetParameter": "name:1:string layers:2*V1LayerParameter input:3*string input_dim:4*int32 input_shape:8*BlobShape "
     "layer:100*LayerParameter",

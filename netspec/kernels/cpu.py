@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _
 @functools.cache
 def compile_cpu(function: Callable[..., Any], dtype: str) -> Any:
     """The numba dispatcher of a marked kernel for a compute dtype."""
-    return _jit(prepare(function, dtype))
+    return _jit(prepare(function, dtype, vectorised=True))
 
 
 @functools.cache
@@ -62,7 +62,7 @@ def _helper(prepared: Prepared) -> Any:
     """A dispatcher that kernels call: without a Python wrapper and not cached, as each kernel holds its own copy."""
     key = (prepared.digest, False)
     if key not in _compiled:
-        options = {**_OPTIONS, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+        options = {**_OPTIONS, "no_cfunc_wrapper": True, "no_cpython_wrapper": True, "forceinline": prepared.inlined}
         _compiled[key] = numba.njit(**options)(prepared.build(_helper))
     return _compiled[key]
 
@@ -79,7 +79,7 @@ def _target() -> str:
     features = sorted(name for name, on in binding.get_host_cpu_features().items() if on)
     parts = (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name(), *features)
     told = (f"{name}={value}" for name, value in choosing_variables().items() if name.startswith("NUMBA_"))
-    return "\n".join((*parts, *sorted(_FASTMATH), *told))
+    return "\n".join((*parts, *sorted(_FASTMATH), "functions of numbers are inlined", *told))
 
 
 class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]

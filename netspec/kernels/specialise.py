@@ -6,10 +6,11 @@ import ast
 import builtins
 import functools
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
 
 _CAST = "_netspec_cast"
 """What a kernel finds the compute dtype under."""
-_EXTREMUM = "_netspec_"
-"""What the names of netspec.kernels.extrema begin with in a kernel."""
+_OWN = "_netspec_"
+"""What the names of netspec.kernels.extrema and of netspec.kernels.elementary begin with in a kernel."""
+_ELEMENTARY = {name: Lazy("netspec.kernels.elementary", name) for name in ("exp", "expm1", "tanh", "erf")}
+"""Functions of ``math`` that are vectorised on CPUs."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Prepared:
     code: Any
     names: Mapping[str, Any]
     digest: str
+    inlined: bool = False
+    """Whether a CPU's kernels take it in, so that loops around calls are vectorised: a function of numbers does so, and
+    what calls one."""
 
     def build(self, compile_helper: Callable[[Prepared], Any]) -> FunctionType:
         """A plain function whose helpers went through ``compile_helper``."""
@@ -44,17 +50,23 @@ class Prepared:
         return scope[self.name]  # type: ignore[no-any-return]
 
 
-def prepare(function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None) -> Prepared:
+def prepare(
+    function: Callable[..., Any],
+    dtype: str,
+    stored_through: Callable[..., Any] | None = None,
+    *,
+    vectorised: bool = False,
+) -> Prepared:
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
     Module-level floats that it reaches are constants of the compute dtype, as its literals are; ``max`` and ``min`` of
     numbers pass NaN on, see netspec.kernels.extrema. ``stored_through`` takes the place of ``netspec.plugin.epilogue``,
-    or ``backward_epilogue``.
+    or ``backward_epilogue``. ``vectorised``: functions of ``math`` are those of netspec.kernels.elementary in float32.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
     """
-    return _Preparer(dtype, stored_through).prepare(function)
+    return _Preparer(dtype, stored_through, vectorised and dtype == "float32").prepare(function)
 
 
 _prepared: dict[tuple[Any, ...], Prepared] = {}
@@ -62,13 +74,13 @@ _prepared: dict[tuple[Any, ...], Prepared] = {}
 
 
 class _Preparer:
-    def __init__(self, dtype: str, stored_through: Callable[..., Any] | None) -> None:
-        self.dtype, self.stored_through = dtype, stored_through
+    def __init__(self, dtype: str, stored_through: Callable[..., Any] | None, vectorised: bool) -> None:
+        self.dtype, self.stored_through, self.vectorised = dtype, stored_through, vectorised
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
         self.open: list[Any] = []
 
     def prepare(self, function: Any) -> Prepared:
-        key = (function, self.dtype, self.stored_through)
+        key = (function, self.dtype, self.stored_through, self.vectorised)
         if key in _prepared:
             return _prepared[key]
         if function in self.open:
@@ -94,6 +106,8 @@ class _Preparer:
             definition.body = definition.body[1:] or [ast.Pass()]
         definition.body = [*named, *definition.body]
         own = {*function.__globals__, *function.__code__.co_varnames, *function.__code__.co_freevars}
+        if self.vectorised:
+            _Elementary(_modules(function)).visit(definition)
         _Numbers(self.dtype, hasattr(function, "__netspec_scalar__"), EXTREMA.keys() - own).visit(definition)
         ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
@@ -102,7 +116,13 @@ class _Preparer:
         digest = self._digest(function, text, _followed(function, definition, names))
         # numba derives symbols from the name: two cached kernels of one name would clash in a third process.
         definition.name = f"{definition.name}_{digest[:12]}"
-        return Prepared(definition.name, compile(tree, file, "exec"), names, digest)
+        inlined = hasattr(function, "__netspec_scalar__") or any(map(self._is_inlined, names.values()))
+        return Prepared(definition.name, compile(tree, file, "exec"), names, digest, inlined)
+
+    def _is_inlined(self, value: Any) -> bool:
+        if isinstance(value, Prepared):
+            return value.inlined
+        return self.vectorised and any(value is one.resolve() for one in _ELEMENTARY.values())
 
     def _digest(self, function: Any, text: str, names: Mapping[str, Any]) -> str:
         try:
@@ -121,14 +141,17 @@ class _Preparer:
         own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
         used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - own
         used |= {node.id for node in ast.walk(definition.args) if isinstance(node, ast.Name)}  # in defaults
-        extrema = {_EXTREMUM + name: one for name, one in EXTREMA.items() if _EXTREMUM + name in used}
+        extrema = {_OWN + name: one for name, one in EXTREMA.items() if _OWN + name in used}
         closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-        found = {**function.__globals__, **closure, **extrema}
+        elementary = {_OWN + name: one for name, one in _ELEMENTARY.items()}
+        found = {**function.__globals__, **closure, **extrema, **elementary}
         if unknown := [name for name in sorted(used - {_CAST}) if name not in found and not hasattr(builtins, name)]:
             raise NetspecError(f"{function.__qualname__} uses '{unknown[0]}', which is not defined")
         return {name: self._resolve(function, name, found[name]) for name in used if name in found}
 
     def _resolve(self, function: Any, name: str, value: Any) -> Any:
+        if self.vectorised and isinstance(value, BuiltinFunctionType):
+            value = _ELEMENTARY.get(value.__name__, value) if value.__module__ == "math" else value
         value = value.resolve() if isinstance(value, Lazy) else value
         if value is epilogue or value is backward_epilogue:
             value = self.stored_through or value
@@ -194,6 +217,23 @@ def _parse(function: Any) -> tuple[ast.Module, str]:
     return tree, inspect.getsourcefile(function) or "<unknown>"
 
 
+def _modules(function: Any) -> Set[str]:
+    """What a function calls the module ``math``."""
+    own = {*function.__code__.co_varnames, *function.__code__.co_freevars}
+    return {name for name, value in function.__globals__.items() if value is math and name not in own}
+
+
+class _Elementary(ast.NodeTransformer):
+    """Names functions of ``math`` anew that netspec.kernels.elementary has, where a module of these names is meant."""
+
+    def __init__(self, modules: Set[str]) -> None:
+        self.modules = modules
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        known = isinstance(node.value, ast.Name) and node.value.id in self.modules and node.attr in _ELEMENTARY
+        return ast.copy_location(ast.Name(_OWN + node.attr, node.ctx), node) if known else self.generic_visit(node)
+
+
 class _Numbers(ast.NodeTransformer):
     """Wraps float literals in the compute dtype, in scalar functions whole numbers too; names ``max`` and ``min`` anew.
 
@@ -227,7 +267,7 @@ class _Numbers(ast.NodeTransformer):
         self.generic_visit(node)
         if name not in self.extrema or len(node.args) < 2:
             return node
-        function = ast.Name(_EXTREMUM + name, ast.Load())
+        function = ast.Name(_OWN + name, ast.Load())
         return functools.reduce(lambda a, b: ast.copy_location(ast.Call(function, [a, b], []), node), node.args)
 
 

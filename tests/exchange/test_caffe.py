@@ -157,6 +157,7 @@ layer { name: "scale1" type: "Scale" bottom: "conv1" top: "conv1" scale_param { 
 layer { name: "prelu1" type: "PReLU" bottom: "conv1" top: "conv1" }
 layer { name: "leaky1" type: "ReLU" bottom: "conv1" top: "leaky" relu_param { negative_slope: 0.2 } }
 layer { name: "elu1" type: "ELU" bottom: "conv1" top: "elu" elu_param { alpha: 0.5 } }
+layer { name: "clip1" type: "Clip" bottom: "elu" top: "elu" clip_param { min: -0.25 max: 3 } }
 layer { name: "prod" type: "Eltwise" bottom: "leaky" bottom: "elu" top: "prod" eltwise_param { operation: PROD } }
 layer { name: "mix" type: "Eltwise" bottom: "prod" bottom: "leaky" top: "mix" eltwise_param { coeff: 0.5 coeff: -2 } }
 layer {
@@ -198,6 +199,7 @@ def test_blocks_of_later_networks_predict_as_in_caffe(place: Path) -> None:
     x = (x - mean) / np.sqrt(variance + 0.01) * by_channel(t["scale1"][0]) + by_channel(t["scale1"][1])
     x = np.where(x > 0, x, x * by_channel(t["prelu1"][0]))
     leaky, elu = np.where(x > 0, x, 0.2 * x), np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0)))
+    elu = np.clip(elu, -0.25, 3)
     padded = np.pad(0.5 * leaky * elu - 2 * leaky, ((0, 0), (0, 0), (1, 1), (1, 1)))
     x = pooled(padded, 3, 2, 0, np.mean)
     x = (softmax(x) * x).mean((2, 3))

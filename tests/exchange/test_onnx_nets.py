@@ -257,6 +257,8 @@ def test_mean_and_std_are_put_before_it(tmp_path: Path) -> None:
 def every_activation(m: Model, v: str) -> str:
     for op, attributes in (("LeakyRelu", {"alpha": 0.2}), ("Elu", {"alpha": 0.5}), ("HardSwish", {})):
         v = m.add(op, v, **attributes)
+    for bounds in ((-1, None), (None, 1.5), (-0.9, 6), (0, None)):
+        v = m.add("Clip", v, *("" if one is None else m.constant(np.float32(one)) for one in bounds))
     return str(m.add("PRelu", v, m.weight(6, 1, 1)))
 
 
@@ -296,7 +298,7 @@ def dilated(m: Model, v: str) -> str:
 @pytest.mark.parametrize(
     ("write", "types"),
     [
-        (every_activation, ["leaky_relu", "elu", "hardswish", "prelu"]),
+        (every_activation, ["leaky_relu", "elu", "hardswish", *["clip"] * 3, "relu", "prelu"]),
         (several_values, ["logistic", "product", "tanh", "axpby"]),
         (torch_group_norm, ["group_norm"]),
         (lambda m, v: m.add("InstanceNormalization", v, m.weight(6), m.weight(6)), ["group_norm"]),

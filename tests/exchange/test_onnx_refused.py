@@ -76,6 +76,14 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         ),
         "4 groups do not divide",
     ),
+    "bounds the wrong way round": (
+        of_nodes("N", 4)(lambda m: m.add("Clip", "x", m.constant(np.float32(2)), m.constant(np.float32(1)))),
+        "nothing lies between",
+    ),
+    "a bound for each channel": (
+        of_nodes("N", 4)(lambda m: m.add("Clip", "x", m.constant(np.zeros(4)))),
+        "bounds are no single numbers",
+    ),
     "a slope below zero": (
         of_nodes("N", 4)(lambda m: m.add("LeakyRelu", "x", alpha=-0.5)),
         "slope",

@@ -12,6 +12,7 @@ import pytest
 from netspec.check.single import Array, SingleLayer
 from netspec.check.subject import cpu
 from netspec.contract.tensor import Tensor
+from netspec.errors import LayerError
 
 FORMULAS: dict[str, tuple[dict[str, Any], Callable[[Array], Array]]] = {
     "relu": ({}, lambda x: np.maximum(x, 0)),
@@ -22,6 +23,7 @@ FORMULAS: dict[str, tuple[dict[str, Any], Callable[[Array], Array]]] = {
     "silu": ({}, lambda x: x / (1 + np.exp(-x))),
     "gelu": ({}, lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2),
     "hardswish": ({}, lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    "clip": ({"low": -2.5, "high": 6.0}, lambda x: np.clip(x, -2.5, 6)),
 }
 
 
@@ -41,3 +43,8 @@ def test_large_numbers_stay_finite(layer_type: str) -> None:
     forward = single.forward({"x": x})
     gradient = single.backward({"x": x, **forward, "dy": np.ones_like(x)})["d_x"]
     assert np.isfinite(forward["y"]).all() and np.isfinite(gradient).all()
+
+
+def test_bounds_that_leave_nothing_are_refused() -> None:
+    with pytest.raises(LayerError, match="nothing lies between"):
+        SingleLayer("clip", {"low": 6.0, "high": 6.0}, [Tensor((2, 3))], cpu())

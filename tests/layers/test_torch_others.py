@@ -53,6 +53,7 @@ ACTIVATIONS = {
     "silu": ({}, functional.silu),
     "gelu": ({}, functional.gelu),
     "hardswish": ({}, functional.hardswish),
+    "clip": ({"low": -1.5, "high": 2.0}, lambda x: functional.hardtanh(x, -1.5, 2.0)),
 }
 
 

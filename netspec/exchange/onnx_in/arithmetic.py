@@ -18,6 +18,7 @@ from netspec.exchange.onnx_in.windows import apart, part_of
 
 FLOATS = (1, 10, 11, 16)
 """float32, float16, double and bfloat16 in TensorProto's numbers."""
+_LARGEST = float(np.finfo(np.float32).max)
 _NUMPY = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float32, 11: np.float64}
 
 
@@ -36,6 +37,24 @@ def gelu(net: Net, node: Node, x: Operand) -> Value:
     if node.get("approximate", "none") != "none":
         raise Refused("it approximates by tanh")
     return net.add("gelu", {}, value(x), keeps=True)
+
+
+def clip(net: Net, node: Node, x: Operand, low: Operand = None, high: Operand = None) -> Value:
+    """Clip, by one bound or two: attributes in older opsets, inputs in newer ones."""
+    given = (("low", "min", low, -_LARGEST), ("high", "max", high, _LARGEST))
+    bounds = {key: _bound(node.get(name, usual) if one is None else one, usual) for key, name, one, usual in given}
+    if bounds == {"low": 0.0, "high": _LARGEST}:
+        return net.add("relu", {}, value(x), keeps=True)
+    return net.add("clip", bounds, value(x), keeps=True)
+
+
+def _bound(given: Operand | float, usual: float) -> float:
+    """A bound as a number that float32 has."""
+    array = np.asarray(given if isinstance(given, float) else constant(given), np.float64)
+    if array.size != 1 or np.isnan(array).any():
+        raise Refused("its bounds are no single numbers")
+    number = float(array.ravel()[0])
+    return written(number) if abs(number) < _LARGEST else float(np.copysign(_LARGEST, number))
 
 
 def prelu(net: Net, node: Node, x: Operand, slope: Operand) -> Value:

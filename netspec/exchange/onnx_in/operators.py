@@ -15,6 +15,7 @@ OPERATORS: Mapping[str, Operator] = {
     "AveragePool": windows.average_pool,
     "BatchNormalization": normalisations.batch_norm,
     "Cast": arithmetic.cast,
+    "Clip": arithmetic.clip,
     "Concat": arithmetic.concat,
     "Constant": arithmetic.stored,
     "ConstantOfShape": arithmetic.filled,
