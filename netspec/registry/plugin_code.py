@@ -80,6 +80,18 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
     return _loaded[name].types
 
 
+def types_in(path: str | Path) -> tuple[str, ...]:
+    """What a file registers: one that is loaded already, such as a built-in layer's, is not run again."""
+    where = str(Path(path).resolve())
+    known = registered().items()
+    builtin = [key for key, cls in known if cls.__module__ not in _loaded and _file_of(cls) == where]
+    return tuple(builtin) or load_plugin(path)
+
+
+def _file_of(cls: type) -> str | None:
+    return getattr(sys.modules.get(cls.__module__), "__file__", None)
+
+
 def loaded_files() -> list[tuple[str, str, str]]:
     """Module name, path and SHA-256 of the plugin files that hold more than layers, for ``load_as``."""
     return [(name, one.file, one.digest) for name, one in _loaded.items() if any("." in key for key in one.types)]

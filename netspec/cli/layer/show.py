@@ -44,7 +44,7 @@ def named(given: str) -> tuple[str, ...]:
 
     What is no layer may be called by its name alone, where one thing has it.
     """
-    from netspec.registry import layer_types, load_plugin, registered
+    from netspec.registry import layer_types, registered, types_in
     from netspec.spec.wording import meant
 
     types, known = layer_types(), registered()
@@ -54,20 +54,6 @@ def named(given: str) -> tuple[str, ...]:
     if found:
         return (found[0],)
     if Path(given).suffix == ".py" or Path(given).is_file():
-        return _of_builtin(Path(given)) or load_plugin(given)
+        return types_in(given)
     remedy = meant(given, types)
     raise NetspecError(f"unknown layer type '{given}'{f' ({remedy})' if remedy else ''}")
-
-
-def _of_builtin(file: Path) -> tuple[str, ...]:
-    """Types of a file that is already loaded, such as a built-in layer's."""
-    import sys
-
-    from netspec.registry import registered
-
-    where = str(file.resolve())
-    return tuple(
-        name
-        for name, cls in registered().items()
-        if getattr(sys.modules[cls.__module__], "__file__", None) == where
-    )
