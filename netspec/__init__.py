@@ -29,13 +29,12 @@ from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from netspec._interchange import export, import_network
-    from netspec._layer import LayerResult, LoneLayer
+    from netspec._layer import LayerResult, LoneLayer, layer
     from netspec._run import Run, open_run
     from netspec._types import Prediction, Trial, Tuned
     from netspec.api import (
         evaluate,
         features,
-        layer,
         load,
         lr_find,
         plan,
@@ -95,7 +94,7 @@ __all__ = [
 
 _HOMES = {
     "netspec._interchange": ("export", "import_network"),
-    "netspec._layer": ("LayerResult", "LoneLayer"),
+    "netspec._layer": ("LayerResult", "LoneLayer", "layer"),
     "netspec._run": ("Run", "open_run"),
     "netspec._types": ("Prediction", "Trial", "Tuned"),
     "netspec.errors": ("NetspecError", "SpecError"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from netspec.device.base import Device
 from netspec.errors import NetspecError
 from netspec.init import initial
 from netspec.program.choice import candidates
-from netspec.registry import layer_types
+from netspec.registry import layer_types, load_plugin, types_in
+from netspec.spec.layer_attributes import given_attributes
+from netspec.spec.types import TrainSpec
+from netspec.spec.wording import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +40,8 @@ class LayerResult:
     """What a layer gave for its inputs, arrays by name.
 
     ``inputs`` and ``outputs``; ``params`` and ``state``, with which they were computed, drawn by the layer's
-    initialisers unless they were given; ``next_state``, what the state becomes in training; ``saved``, what forward left
-    for backward.
+    initialisers unless they were given; ``next_state``, what the state becomes in training; ``saved``, what forward
+    left for backward.
     """
 
     inputs: Mapping[str, Array]
@@ -123,7 +127,8 @@ class LoneLayer:
     def _chosen(self, plain: SingleLayer, arrays: Mapping[str, Array | None], direction: Direction) -> SingleLayer:
         """The layer with the kernels that a run would take."""
         device = plain.device
-        able = candidates(plain.layer, plain.t, device.kind, direction, capability=device.capability)
+        without = TrainSpec().without[device.kind]
+        able = candidates(plain.layer, plain.t, device.kind, direction, without, device.capability)
         if not able:
             raise NoKernels(f"{self.type}: it has no {device.kind} kernels for its {direction} pass")
         return self._single(arrays, device, able[0])
@@ -164,6 +169,35 @@ class LoneLayer:
         done = single.backward({**values, **begun})
         wanted = [*t.names("input"), *t.names("parameter")]
         return {name: done[gradient_of(name)] for name in wanted if gradient_of(name) in done}
+
+
+def layer(
+    kind: str | Path,
+    attrs: Mapping[str, Any] | None = None,
+    *,
+    phase: Phase = "train",
+    backend: Backend = "cpu",
+    seed: int = 0,
+    plugins: Sequence[str | Path] = (),
+) -> LoneLayer:
+    """A layer without a network: ``layer("conv", {"filters": 8, "size": 3})(x)`` has outputs and gradients.
+
+    ``kind`` is a layer type, or a plugin file that registers one. Parameters are drawn by the layer's initialisers with
+    ``seed``, unless they are given in the call. Kernels are those that a run would take; ``backend="cuda"`` without a
+    GPU runs them in an emulator, which is slow. Raises NetspecError, also for wrong attributes.
+    """
+    for plugin in plugins:
+        load_plugin(plugin)
+    name = str(kind)
+    if name not in layer_types() and name.endswith(".py"):
+        registered = [one for one in types_in(kind) if one in layer_types()]
+        if len(registered) != 1:
+            raise NetspecError(f"{kind}: name the layer type, it registers {', '.join(registered) or 'none'}")
+        (name,) = registered
+    if name not in layer_types():
+        remedy = meant(name, layer_types())
+        raise NetspecError(f"unknown layer type '{name}'{f' ({remedy})' if remedy else ''}")
+    return LoneLayer(name, given_attributes(name, attrs or {}), phase, backend, seed)
 
 
 def _array(kind: str, name: str, value: ArrayLike) -> Array:

@@ -22,8 +22,7 @@ LEAST_RATES = 20
 """Batches that a range test needs to tell anything."""
 
 if TYPE_CHECKING:
-    from netspec._layer import LoneLayer
-    from netspec.contract.kernel import Backend, Phase
+    from netspec.contract.kernel import Phase
     from netspec.evaluation.evaluation_result import Evaluation
     from netspec.evaluation.feature_set import Features
     from netspec.planning.plan import Plan
@@ -58,40 +57,6 @@ def plan(spec: Spec | str | Path, phase: Phase = "train", batch: int | None = No
     from netspec.spec.types import Spec
 
     return build(spec if isinstance(spec, Spec) else load(spec), phase, batch)
-
-
-def layer(
-    kind: str | Path,
-    attrs: Mapping[str, Any] | None = None,
-    *,
-    phase: Phase = "train",
-    backend: Backend = "cpu",
-    seed: int = 0,
-    plugins: Sequence[str | Path] = (),
-) -> LoneLayer:
-    """A layer without a network: ``layer("conv", {"filters": 8, "size": 3})(x)`` has outputs and gradients.
-
-    ``kind`` is a layer type, or a plugin file that registers one. Parameters are drawn by the layer's initialisers with
-    ``seed``, unless they are given in the call. Kernels are those that a run would take; ``backend="cuda"`` without a
-    GPU runs them in an emulator, which is slow. Raises NetspecError, also for wrong attributes.
-    """
-    from netspec._layer import LoneLayer
-    from netspec.registry import layer_types, load_plugin, types_in
-    from netspec.spec.layer_attributes import given_attributes
-    from netspec.spec.wording import meant
-
-    for plugin in plugins:
-        load_plugin(plugin)
-    name = str(kind)
-    if name not in layer_types() and name.endswith(".py"):
-        registered = [one for one in types_in(kind) if one in layer_types()]
-        if len(registered) != 1:
-            raise NetspecError(f"{kind}: name the layer type, it registers {', '.join(registered) or 'none'}")
-        (name,) = registered
-    if name not in layer_types():
-        remedy = meant(name, layer_types())
-        raise NetspecError(f"unknown layer type '{name}'{f' ({remedy})' if remedy else ''}")
-    return LoneLayer(name, given_attributes(name, attrs or {}), phase, backend, seed)
 
 
 def run(
