@@ -173,7 +173,7 @@ class LoneLayer:
 
 def layer(
     kind: str | Path,
-    attrs: Mapping[str, Any] | None = None,
+    attrs: Mapping[str, object] | None = None,
     *,
     phase: Phase = "train",
     backend: Backend = "cpu",

@@ -9,6 +9,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins
+from netspec.cli._stdin import STDIN, stdin_plugin
 from netspec.errors import NetspecError
 
 
@@ -42,11 +43,13 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 def named(given: str) -> tuple[str, ...]:
     """What a TYPE or a plugin FILE stands for, as in netspec.registry.registered; NetspecError where there is none.
 
-    What is no layer may be called by its name alone, where one thing has it.
+    ``-`` is a plugin on standard input. What is no layer may be called by its name alone, where one thing has it.
     """
     from netspec.registry import layer_types, registered, types_in
     from netspec.spec.wording import meant
 
+    if given == STDIN:
+        return types_in(stdin_plugin())
     types, known = layer_types(), registered()
     found = [given] if given in known else [key for key in known if key.partition(".")[2] == given]
     if len(found) > 1:
