@@ -12,6 +12,8 @@
     features = netspec.features(run)                        # of the last hidden layer, an image a row
     netspec.nearest(features.values, features.values[:1], 6)
 
+    netspec.layer("lrn")(x).gradients(y=dy)                 # a layer alone
+
 A run of another day: ``run = netspec.open_run("runs/quickstart")``. The command line is made of the same functions.
 Each is imported when it is first used, so ``import netspec`` is cheap. In a notebook specs, plans, runs, predictions
 and evaluations show themselves as pictures and tables.
@@ -27,6 +29,7 @@ from netspec._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from netspec._interchange import export, import_network
+    from netspec._layer import LayerResult, LoneLayer, layer
     from netspec._run import Run, open_run, trust
     from netspec._types import Prediction, Trial, Tuned
     from netspec.api import (
@@ -59,6 +62,8 @@ __all__ = [
     "Features",
     "History",
     "Imported",
+    "LayerResult",
+    "LoneLayer",
     "Neighbours",
     "NetspecError",
     "Plan",
@@ -74,6 +79,7 @@ __all__ = [
     "export",
     "features",
     "import_network",
+    "layer",
     "load",
     "lr_find",
     "nearest",
@@ -89,6 +95,7 @@ __all__ = [
 
 _HOMES = {
     "netspec._interchange": ("export", "import_network"),
+    "netspec._layer": ("LayerResult", "LoneLayer", "layer"),
     "netspec._run": ("Run", "open_run", "trust"),
     "netspec._types": ("Prediction", "Trial", "Tuned"),
     "netspec.errors": ("NetspecError", "SpecError"),

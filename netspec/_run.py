@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netspec._shown import Shown
-from netspec._types import AnyPath, RunResult
+from netspec._types import AnyImage, AnyPath, RunResult
 from netspec.errors import NetspecError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from netspec.rundir.history import History
     from netspec.runners.inference import Predictor
 
@@ -46,6 +51,13 @@ class Run(RunResult, Shown):
         from netspec.runners.inference import Predictor
 
         return Predictor(self.folder)
+
+
+    def activations(
+        self, images: NDArray[np.uint8] | AnyImage | Iterable[AnyImage], layer: str
+    ) -> NDArray[np.float32]:
+        """What a layer of ``model`` gives for images: ``run.activations(images, "conv3")``, see netspec.Predictor."""
+        return self.model.activations(images, layer)
 
 
 def open_run(path: AnyPath) -> Run:

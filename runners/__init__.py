@@ -16,5 +16,7 @@
     estimate.py           how long a training would take, from a few seconds of it
     modelled_estimate.py  how long it would take on a GPU that is not at hand, by a cost model
     lr_find.py            the learning-rate range test: a run at rising rates that leaves nothing behind
+    layer_bench.py        one layer's times, beside the roofline
+    torch_bench.py        PyTorch's times for that layer
     tune.py               times variants of kernels, keeps the fastest right one
 """

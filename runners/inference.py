@@ -26,12 +26,14 @@ from netspec.errors import NetspecError
 from netspec.events import Listener, Note
 from netspec.machine.cleanup import close_after
 from netspec.machine.tasks import task
-from netspec.planning import build
+from netspec.planning import Plan, build
 from netspec.planning.trainable import only_image
 from netspec.report.progress import heard
 from netspec.runners.execution.session import Session
+from netspec.runners.features import cut_off, named_layer
 from netspec.runners.trained import nobody, open_trained, output_names
 from netspec.runners.training.evaluation import rows_not_finite
+from netspec.spec.types import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,10 +51,11 @@ class Predictor:
     holds pictures as ``predict`` takes them. Raises NetspecError for arrays of another shape or type, for a picture
     that cannot be read, and where an answer is not finite.
 
-    ``classes`` names the outputs, ``shape`` is an image's as the network takes it (height, width, channels),
-    ``checkpoint`` the file. Calls of several threads take turns. A size of batch has memory of its own, parameters
-    included, made when it is first asked for and used again for calls of that size down to over half of it. While any
-    is open BLAS has one thread. ``close``, a ``with`` block or the last reference's end give all of it back.
+    ``predictor.activations(images, "conv3")`` gives what a layer gives. ``classes`` names the outputs, ``shape`` is an
+    image's as the network takes it (height, width, channels), ``checkpoint`` the file. Calls of several threads take
+    turns. A size of batch has memory of its own, parameters included, made when it is first asked for and used again
+    for calls of that size down to over half of it. While any is open BLAS has one thread. ``close``, a ``with`` block
+    or the last reference's end give all of it back.
     """
 
     def __init__(
@@ -76,16 +79,32 @@ class Predictor:
         self._plan = build(spec, "predict", 1)
         self._words = self._trained.record.words
         self.classes, self.checkpoint = output_names(self._trained), self._trained.file
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[tuple[str | None, int], Session] = {}
         self._lock, self._opened = threading.RLock(), ExitStack()
         self._close = weakref.finalize(self, self._opened.close)
 
     def __call__(self, images: NDArray[np.uint8] | AnyImage | Iterable[AnyImage]) -> NDArray[np.float32]:
         """See the class."""
+        return self._rows(images, None)
+
+    def activations(
+        self, images: NDArray[np.uint8] | AnyImage | Iterable[AnyImage], layer: str
+    ) -> NDArray[np.float32]:
+        """What a layer gives for images, as a call takes them: (N, ...), the parts of all devices joined.
+
+        The network is computed as far as that layer, in a session of its own that is kept. Raises NetspecError, also
+        where there is no layer of that name.
+        """
+        return self._rows(images, layer)
+
+    def _rows(
+        self, images: NDArray[np.uint8] | AnyImage | Iterable[AnyImage], layer: str | None
+    ) -> NDArray[np.float32]:
+        """The network's answers, or what a layer gives."""
         given = self._checked(images) if isinstance(images, np.ndarray) else image_files(_listed(images))[0]
         answers = []
         with self._lock, self._hear() if len(given) > self._most else nullcontext():
-            for start, rows, wrong in self._answers(given):
+            for start, rows, wrong in self._answers(given, layer):
                 for row, reason in sorted(wrong.items()):
                     raise NetspecError(f"{_path_of(given[start + row], start + row)}: {reason}")
                 answers.append(rows)
@@ -130,14 +149,14 @@ class Predictor:
         return batch
 
     def _answers(
-        self, given: Sequence[Any] | NDArray[np.uint8]
+        self, given: Sequence[Any] | NDArray[np.uint8], layer: str | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32], dict[int, str]]]:
         """For each batch the place of its first image, the answers, and by row why one is none."""
         if not len(given):
-            yield 0, np.empty((0, *self._outputs), np.float32), {}
+            yield 0, np.empty((0, *_outputs(build(self._cut(layer), "predict", 1))), np.float32), {}
             return
-        size, what = self._size(len(given)), "numbers" if self._plan.numbers else "probabilities"
-        session = self._session(size)
+        size, what = self._size(len(given), layer), "numbers" if self._plan.numbers else "probabilities"
+        session, what = self._session(size, layer), what if layer is None else f"activations of {layer}"
         with task("predicting images", len(given)) as tell:
             for start in range(0, len(given), size):
                 some = given[start : start + size]
@@ -146,24 +165,25 @@ class Predictor:
                 yield start, rows, {**rows_not_finite(session, {self._input: crops}, rows, what), **reasons}
                 tell(len(some))
 
-    @property
-    def _outputs(self) -> tuple[int, ...]:
-        assert self._plan.answer is not None
-        return self._plan.buffers[self._plan.answer].shape[1:]
+    def _cut(self, layer: str | None) -> Spec:
+        """The network as far as a layer, or all of it."""
+        return self._trained.spec if layer is None else cut_off(self._trained.spec, named_layer(self._trained, layer))
 
-    def _size(self, count: int) -> int:
+    def _size(self, count: int, layer: str | None) -> int:
         """Images that are worked on at once: of a call, or of an earlier one where that wastes less than half."""
         size = min(count, self._most)
-        return min((made for made in self._sessions if size <= made < 2 * size), default=size)
+        made = (made for of, made in self._sessions if of == layer and size <= made < 2 * size)
+        return min(made, default=size)
 
-    def _session(self, size: int) -> Session:
+    def _session(self, size: int, layer: str | None) -> Session:
         if not self._close.alive:
             raise NetspecError(f"{self.checkpoint}: this predictor is closed")
-        if size not in self._sessions:
+        if (layer, size) not in self._sessions:
+            spec = self._cut(layer)
             with self._hear():
-                session = self._trained.session(self._binding, "predict", size, nobody)
-            self._sessions[size] = self._opened.enter_context(session)
-        return self._sessions[size]
+                session = self._trained.session(self._binding, "predict", size, nobody, spec)
+            self._sessions[layer, size] = self._opened.enter_context(session)
+        return self._sessions[layer, size]
 
     def _cropped(
         self, some: Sequence[Any] | NDArray[np.uint8], size: int
@@ -183,6 +203,12 @@ class Predictor:
             return Prediction(path, (), reason, numbers=() if reason else tuple(answer.tolist()))
         best_first = () if reason else _top(answer, self.classes, top)
         return Prediction(path, best_first, reason, tuple(self._words.get(name, "") for name, _ in best_first))
+
+
+def _outputs(plan: Plan) -> tuple[int, ...]:
+    """The shape of an answer."""
+    assert plan.answer is not None
+    return plan.buffers[plan.answer].shape[1:]
 
 
 def _listed(images: AnyImage | Iterable[AnyImage]) -> list[Any]:

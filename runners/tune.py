@@ -111,7 +111,7 @@ class Bench:
         device = self.devices[asked.step.device]
         call, arrays = self._bound(asked, variant)
         for one, array in arrays.items():
-            device.upload(array, _values(one, tuple(array.shape), str(array.dtype)))
+            device.upload(array, drawn_values(one, tuple(array.shape), str(array.dtype)))
         call()
         return Trial(call, {one: device.download(arrays[one]) for one in asked.step.writes})
 
@@ -241,7 +241,7 @@ def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
     return region.shape_in(buffer.shape), buffer.dtype
 
 
-def _values(argument: Argument, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+def drawn_values(argument: Argument, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     """Random numbers, the same for each argument; whole ones are 0, which is a valid index, label and count."""
     if np.dtype(dtype).kind != "f":
         return np.zeros(shape, dtype)

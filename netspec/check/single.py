@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from netspec.contract.keys import key_of
 from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
-from netspec.errors import NetspecError
+from netspec.errors import LayerError, NetspecError
 from netspec.planning.plan import Pass, make_layer
 from netspec.program.passes import lower
 
@@ -26,6 +28,21 @@ _ONES, _WRITTEN = 255, 127
 def gradient_of(tensor: str) -> str:
     """How kernels call a tensor's gradient."""
     return str(Argument(tensor, "gradient"))
+
+
+@contextmanager
+def layer_error(kind: str) -> Iterator[None]:
+    """Whatever a layer's own methods raise as a NetspecError that names the layer, and the line where it is a fault."""
+    try:
+        yield
+    except LayerError as error:
+        raise NetspecError(f"{kind}: {error.message}{f' ({error.remedy})' if error.remedy else ''}") from error
+    except NetspecError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}:{last.lineno}"
+        raise NetspecError(f"{kind}: its code raises {type(error).__name__} at {place}: {error}") from error
 
 
 class SingleLayer:
@@ -50,6 +67,7 @@ class SingleLayer:
         poison: float = np.nan,
     ) -> None:
         self.layer, self.t = make_layer(layer_type, attrs, phase, inputs)
+        self.input_names = self.layer.input_names(len(inputs))
         self.device, self.variant, self.dtype, self.poison = device, variant, dtype, poison
         channels = self.t[self.t.output_names[0]].shape[-1]
         self.keys = {"key": key_of(0, layer_type), "channel_offset": 0, "channel_count": channels, **(keys or {})}

@@ -161,7 +161,7 @@ def draw(case: Case, phase: Phase = "train") -> dict[str, Array]:
     names = layer.input_names(len(inputs))
     for name, tensor in zip(names, inputs, strict=True):
         if tensor is not None:
-            values[name] = _input(name, tensor, t.inputs[0].shape[-1])
+            values[name] = drawn_input(name, tensor, t.inputs[0].shape[-1])
     if phase == "train" and not layer.reports:
         outputs = {name: t[name] for name in t.output_names if t[name].differentiable}
         gradients = {gradient_of(name): tensor for name, tensor in outputs.items()}
@@ -177,7 +177,8 @@ def _normal(name: str, shape: Shape) -> Array:
     return _rng(name).normal(size=shape).astype(np.float32)
 
 
-def _input(name: str, tensor: Tensor, classes: int) -> Array:
+def drawn_input(name: str, tensor: Tensor, classes: int) -> Array:
+    """Values for an input, which follow from its name and shape; a label's are below ``classes``."""
     if tensor.dtype.startswith("float"):
         return _normal(name, tensor.shape)
     high = 256 if tensor.dtype == "uint8" else classes
@@ -195,18 +196,19 @@ def _case(cls: type[Layer], example: Mapping[str, Any]) -> Case:
     names = cls.input_names(len(shapes))
     if len(names) != len(shapes):
         raise Failed(f"the example {dict(example)} has {len(shapes)} inputs, the layer reads {', '.join(names)}")
-    inputs = tuple(_tensor(name, tuple(shape)) for name, shape in zip(names, shapes, strict=True))
+    inputs = tuple(input_tensor(name, tuple(shape)) for name, shape in zip(names, shapes, strict=True))
     return Case(cls, complete(cls, example["attrs"]), inputs)
 
 
 def _guess(cls: type[Layer], shape: Shape) -> Case:
     names = cls.input_names(2)
-    inputs = tuple(_tensor(name, shape[:1] if name == "label" else shape) for name in names)
+    inputs = tuple(input_tensor(name, shape[:1] if name == "label" else shape) for name in names)
     guesses = {name: plausible(schema) for name, schema in cls.attrs_schema.items() if "default" not in schema}
     return Case(cls, complete(cls, guesses), inputs)
 
 
-def _tensor(name: str, shape: Shape) -> Tensor:
+def input_tensor(name: str, shape: Shape) -> Tensor:
+    """The tensor of an input of that name; labels are int32."""
     return Tensor(shape, "int32" if name in ("label", "other") else "float32")
 
 

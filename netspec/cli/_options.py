@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 import click
 
 from netspec.cli._exit import NotFoundError
+from netspec.cli._stdin import STDIN, stdin_plugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _all_there(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
     for path in paths:
-        if not Path(path).exists():
+        if path != STDIN and not Path(path).exists():
             raise NotFoundError(f"{path}: no such plugin file")
-    return paths
+    return paths if ctx.resilient_parsing else tuple(stdin_plugin() if path == STDIN else path for path in paths)
 
 
 spec = click.argument("spec", metavar="SPEC")
@@ -41,7 +42,7 @@ plugins = click.option(
     metavar="FILE|FOLDER",
     multiple=True,
     callback=_all_there,
-    help="A Python file with a layer of your own, or a folder of them.",
+    help="A Python file with a layer of your own, or a folder of them; - reads one from standard input.",
 )
 """Repeatable."""
 

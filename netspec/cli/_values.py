@@ -103,6 +103,18 @@ def _assignments(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     return assignments(word, ctx.obj)
 
 
+def _attributes(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
+    """The attributes of the first layer type in the line, each with an equals sign behind it; built-in types alone."""
+    from netspec._paths import layers_folder
+
+    if any((layers_folder() / f"{given}.py").is_file() for given in ctx.obj[2:] if given.isidentifier()):
+        from netspec.registry import layer_types
+
+        kind = next(given for given in ctx.obj[2:] if given in layer_types())
+        attrs = layer_types()[kind].attrs
+        yield from ((f"{name}=", str(schema.get("description", ""))) for name, schema in attrs.items())
+
+
 def _commands(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     at = ctx.find_root().command
     for name in ctx.params.get("names") or ():
@@ -126,6 +138,7 @@ _VALUES: Mapping[str, Values] = {
     "LAYER": _layers,
     "PATH=VALUE": _assignments,
     "PATH=[V, V]": _assignments,
+    "ATTR=VALUE": _attributes,
     "NAME,NAME": _fixed(*_DEVICES),
     "COMMAND": _commands,
     "runner": _fixed("local", "serial"),

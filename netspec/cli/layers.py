@@ -11,8 +11,11 @@ from netspec.cli._specs import load_plugins
 
 COMMANDS = {
     "Commands": {
+        "new": "Write a layer to begin with, and its test.",
         "show": "What a layer type does: attributes, inputs, outputs, kernels.",
+        "try": "Run one layer on an array: outputs and gradients.",
         "check": "Run the contract suite on a layer type or a plugin file.",
+        "bench": "Time a layer against the machine's bound, and against PyTorch.",
     }
 }
 

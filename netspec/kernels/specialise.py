@@ -211,7 +211,8 @@ def _parse(function: Any) -> tuple[ast.Module, str]:
     try:
         lines, start = inspect.getsourcelines(function)
     except (OSError, TypeError) as error:
-        raise NetspecError(f"the source of {function.__qualname__} cannot be read: {error}") from error
+        remedy = "a kernel is compiled from its text: write it in a file, or in a cell of a notebook"
+        raise NetspecError(f"the source of {function.__qualname__} cannot be read: {error}; {remedy}") from error
     tree = ast.parse(textwrap.dedent("".join(lines)))
     ast.increment_lineno(tree, start - 1)
     return tree, inspect.getsourcefile(function) or "<unknown>"

@@ -1,7 +1,7 @@
 """Registries: what can be named in a spec, found by walking a package, by entry points, or in files that are named."""
 
 from netspec.registry.kinds import augmentation_types, layer_types
-from netspec.registry.plugin_code import Plugin, load_plugin, plugin_files, plugins_of
+from netspec.registry.plugin_code import Plugin, load_plugin, plugin_files, plugins_of, types_in
 from netspec.registry.registry import Registry, described, installed_faults, register, registered
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "plugins_of",
     "register",
     "registered",
+    "types_in",
 ]

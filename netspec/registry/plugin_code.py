@@ -112,6 +112,18 @@ def _load_named(path: str | Path) -> Plugin:
     return plugin
 
 
+def types_in(path: str | Path) -> tuple[str, ...]:
+    """What a file registers: one that is loaded already, such as a built-in layer's, is not run again."""
+    where = str(Path(path).resolve())
+    known = registered().items()
+    builtin = [key for key, cls in known if cls.__module__ not in _loaded and _file_of(cls) == where]
+    return tuple(builtin) or load_plugin(path)
+
+
+def _file_of(cls: type) -> str | None:
+    return getattr(sys.modules.get(cls.__module__), "__file__", None)
+
+
 def load(source: Source, file: str = "", package: str = "") -> Plugin:
     """Run a plugin whose files have been read, unless the same is loaded.
 

@@ -102,7 +102,10 @@ def register(name: str) -> Callable[[Class], Class]:
         raise NetspecError(f"{_file(name)}: write @register('name') above the class, with its name in specs")
 
     def add(cls: Class) -> Class:
-        registry = next((one for one in _registries.values() if issubclass(cls, one.base)), None)
+        registry = _of(cls)
+        if registry is None:  # a notebook may register a solver before anything has needed one
+            import_homes()
+            registry = _of(cls)
         if registry is None:
             bases = [one.base.__name__ for one in _registries.values()]
             others = f", or one of {', '.join(bases[1:])}" if bases[1:] else ""
@@ -111,6 +114,10 @@ def register(name: str) -> Callable[[Class], Class]:
         return cls
 
     return add
+
+
+def _of(cls: type) -> Registry[Any] | None:
+    return next((one for one in _registries.values() if issubclass(cls, one.base)), None)
 
 
 def registered(complete: bool = True) -> dict[str, type]:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 _FROM_METHODS = {"outputs": "outputs", "params": "parameters", "state": "state", "saved": "keeps for backward"}
 
 
+_CONTRACT = ("layer", "elementwise", "channelwise", "augmentation", "solver")
+_BASES = ("._base", "netspec.data.source", *(f"netspec.contract.{name}" for name in _CONTRACT), "abc")
+"""Ends of the names of modules whose classes plugins derive from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """An attribute as a spec writes it; ``default`` is None where it must be written, else text."""
@@ -65,9 +70,9 @@ def _plain_page(key: str, cls: Any) -> Page:
     needed = ", ".join(f"{attr}: ..." for attr, schema in cls.attrs.items() if "default" not in schema)
     typed = f"{{type: {', '.join(filter(None, (name, needed)))}}}"
     example = f"augment: {{{name}: {{{needed}}}}}" if kind == "augmentations" else typed
-    facts = {"kind": kind, "file": nearer(inspect.getfile(cls))}
+    facts = {"kind": kind, "file": source_of(cls)}
     attributes = tuple(attribute(attr, schema) for attr, schema in cls.attrs.items())
-    return Page(name, summary(cls), inspect.getdoc(cls) or "", facts, attributes, (), example)
+    return Page(name, summary(cls), text(cls), facts, attributes, (), example)
 
 
 def _layer_page(cls: type[Layer]) -> Page:
@@ -75,7 +80,7 @@ def _layer_page(cls: type[Layer]) -> Page:
     return Page(
         type=cls.type,
         summary=summary(cls),
-        text=inspect.getdoc(cls) or "",
+        text=text(cls),
         facts=dict(_facts(cls)),
         attributes=tuple(attribute(name, schema) for name, schema in cls.attrs_schema.items()),
         kernels=tuple(_kernel_rows(cls)),
@@ -85,8 +90,35 @@ def _layer_page(cls: type[Layer]) -> Page:
 
 def summary(cls: type) -> str:
     """The first line of a class's file, else of the class."""
-    module = inspect.getdoc(sys.modules[cls.__module__]) or inspect.getdoc(cls) or ""
-    return module.partition("\n")[0]
+    return (_own_module(cls) or text(cls)).partition("\n")[0]
+
+
+def text(cls: type) -> str:
+    """What the author says: of the class, or one of theirs that it derives from, and below the first line of the file.
+
+    The text of netspec's own base classes is about writing layers, and left out.
+    """
+    above = (one.__dict__.get("__doc__") for one in authored(cls))
+    own = inspect.cleandoc(next(filter(None, above), ""))
+    more = _own_module(cls).partition("\n")[2].strip()
+    return "\n\n".join(filter(None, (own, more)))
+
+
+def source_of(cls: type) -> str:
+    """The file that a class stands in; a notebook has none."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return nearer(file) if file else "a notebook"
+
+
+def authored(cls: type) -> list[type]:
+    """The class, and those above it up to the base that all of its kind have."""
+    return [one for one in cls.__mro__ if one is not object and not one.__module__.endswith(_BASES)]
+
+
+def _own_module(cls: type) -> str:
+    """The docstring of the file that a class stands in; nothing for a notebook, which has one for all."""
+    module = sys.modules.get(cls.__module__)
+    return inspect.cleandoc(getattr(module, "__doc__", None) or "") if getattr(module, "__file__", None) else ""
 
 
 def backends(cls: type[Layer]) -> list[str]:
@@ -97,8 +129,8 @@ def backends(cls: type[Layer]) -> list[str]:
 def _facts(cls: type[Layer]) -> Iterator[tuple[str, str]]:
     yield "inputs", _inputs(cls)
     for method, word in _FROM_METHODS.items():
-        own = getattr(cls.__dict__.get(method), "__doc__", None)  # inspect.getdoc would give the base class's
-        if own:
+        written = (getattr(one.__dict__.get(method), "__doc__", None) for one in authored(cls))
+        if own := next(filter(None, written), None):
             yield word, " ".join(own.split())
     if cls.reports:
         yield "reports", ", ".join(cls.reports)
@@ -106,7 +138,7 @@ def _facts(cls: type[Layer]) -> Iterator[tuple[str, str]]:
         yield "split over devices", f"each device has its share of {' and '.join(cls.divided)}"
     if cls.inplace:
         yield "memory", "may run in place"
-    yield "file", nearer(inspect.getfile(cls))
+    yield "file", source_of(cls)
 
 
 def _inputs(cls: type[Layer]) -> str:
@@ -167,7 +199,8 @@ def parts(page: Page) -> Iterator[Table | str]:
     from netspec.report.tables import table
 
     yield f"{page.type}: {page.summary}\n"
-    yield page.text + "\n"
+    if page.text:
+        yield page.text + "\n"
     width = max(len(name) for name in page.facts)
     yield "\n".join(f"{name:<{width}}  {text}" for name, text in page.facts.items())
     yield f"\nin a spec: {page.example}\n"

@@ -60,7 +60,7 @@ def words(line, shell="fish", **variables):
 
 def test_commands_and_options():
     assert words("netspec ru") == ["run", "runs"]
-    assert words("netspec layers ") == ["show", "check"]
+    assert words("netspec layers ") == ["new", "show", "try", "check", "bench"]
     assert words("netspec figure conf") == ["confusion"]
     assert words("netspec run --see") == ["--seed"]
     assert words("netspec help layers s") == ["show"] and "run" in words("netspec help ")

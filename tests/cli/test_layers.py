@@ -161,3 +161,41 @@ def test_a_variable_that_takes_the_compiler_away_is_named():
     failed = {one["check"]: one["message"] for one in json.loads(said.out) if one["status"] == "failed"}
     assert said.code == 1 and set(failed) == {"cuda", "cuda_again", "cuda_non_finite"}
     assert failed["cuda"].startswith("NUMBA_ENABLE_CUDASIM is set") and failed["cuda"].endswith("unset it")
+
+
+WORDLESS = '''
+"""A layer whose class says nothing.
+
+And more words of the author's.
+"""
+from netspec.plugin import Elementwise, Layer, Tensor, number, register
+
+class Shared(Layer):
+    """y = 2 x, as the author says of several."""
+    def outputs(self, x):
+        """As the input."""
+        return Tensor(x.shape, x.dtype)
+
+@register("wordless")
+class Wordless(Elementwise):
+    attrs = {"slope": number("Help of the author's.", default=2.0)}
+    def forward(x): return 2.0 * x
+    def backward(dy): return 2.0 * dy
+
+@register("worded")
+class Worded(Shared):
+    pass
+'''
+
+
+def test_a_page_has_the_author_s_words_and_not_the_framework_s(tmp_path):
+    file = tmp_path / "wordless.py"
+    file.write_text(WORDLESS)
+    wordless, worded = json.loads(netspec("layers", "show", file, "--json").out)
+    assert wordless["summary"] == "A layer whose class says nothing."
+    assert wordless["text"] == "And more words of the author's."
+    assert [one["meaning"] for one in wordless["attributes"]] == ["Help of the author's."]
+    assert worded["text"].startswith("y = 2 x, as the author says of several.")
+    assert worded["facts"]["outputs"] == "As the input."
+    told = netspec("layers", "show", "wordless").out
+    assert "Subclass it" not in told and "scalar" not in told

@@ -41,6 +41,8 @@ COMMANDS = {
     "layers": [["layers"]],
     "layers show": [["layers", "show", "conv"]],
     "layers check": [["layers", "check", "relu", "--backend", "cpu"]],
+    "layers try": [["layers", "try", "gelu", "--input", "2x3"]],
+    "layers bench": [["layers", "bench", "relu", "--input", "8x8", "--backend", "cpu"]],
     "tune": [["tune", "mini.yaml"], ["tune", "mini.yaml", "--forget"]],
     "lr-find": [["lr-find", "mini.yaml", "--iterations", "20"]],
     "data prepare": [["data", "prepare", "images", "prepared", "--size", "8"]],

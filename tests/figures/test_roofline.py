@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from netspec.figures import _roofline, picture
-from netspec.figures._roofline import Roof
 from netspec.figures.timeline import Bar, Timeline
+from netspec.machine import roofline
+from netspec.machine.roofline import Roof
 from netspec.runners.execution.session import Session
 from netspec.spec import load
 
@@ -18,8 +19,8 @@ def test_the_slower_of_arithmetic_and_memory_decides():
 
 
 def test_a_rate_counts_what_all_threads_do(monkeypatch):
-    monkeypatch.setattr(_roofline, "_best", lambda pool, job, threads: 0.5)
-    one, three = _roofline.measured(1), _roofline.measured(3)
+    monkeypatch.setattr(roofline, "_best", lambda pool, job, threads: 0.5)
+    one, three = roofline.measured(1), roofline.measured(3)
     assert one == Roof(2 * 2 * 1024**3, 2 * 2 * 2**25) and three == Roof(3 * one.flops, 3 * one.bandwidth)
 
 

@@ -27,14 +27,15 @@ ORDER = (
     ("planning", "kernels"),
     ("program", "device", "graph", "prepare"),
     ("store", "check", "exchange"),
-    ("report", "gates"),
+    ("report", "gates", "_layer"),
     ("runners",),
     ("figures",),
     ("page",),
     ("_run",),
     ("notebook",),
     ("api", "_interchange"),
-    ("cli", "__init__"),
+    ("__init__",),
+    ("cli",),
     ("__main__",),
 )
 """The rooms of the package from the ground up: a room imports from itself and from those in lines above its own."""

@@ -45,11 +45,16 @@ def test_arrays_and_pictures_get_the_answers_of_predict(run, batch, tmp_path):
     assert run.model is run.model and run.model.shape == (8, 8, 3)
 
 
+def sizes(model):
+    """Of the batches that a predictor has sessions for."""
+    return {size for _, size in model._sessions}
+
+
 @pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 4}, {"runner": "serial"}, {"devices": ["cpu:0", "cpu:0"]}])
 def test_a_predictor_of_any_batch_and_binding_agrees(run, batch, options):
     with netspec.predictor(run, **options) as model:
         np.testing.assert_allclose(model(batch), run.model(batch), rtol=1e-5)
-        assert set(model._sessions) == {options.get("batch", 11)}
+        assert sizes(model) == {options.get("batch", 11)}
 
 
 def test_calls_of_like_sizes_share_memory_and_smaller_ones_do_not_pay_for_it(run, batch):
@@ -57,9 +62,25 @@ def test_calls_of_like_sizes_share_memory_and_smaller_ones_do_not_pay_for_it(run
         for count in (8, 5, 4, 1, 1, 8):
             model.predict(list(batch[:count]))
             assert model(batch[:count]).shape == (count, 3)
-        assert set(model._sessions) == {8, 4, 1}
+        assert sizes(model) == {8, 4, 1}
         assert model(np.concatenate([batch] * 4)).shape == (44, 3)
-        assert set(model._sessions) == {8, 4, 1, inference.PREDICTED_AT_ONCE}
+        assert sizes(model) == {8, 4, 1, inference.PREDICTED_AT_ONCE}
+
+
+def test_activations_by_name_are_what_the_next_layer_reads(run, batch):
+    hidden = run.activations(batch, "drop1")
+    assert (hidden.shape, hidden.dtype) == ((11, 4, 4, 8), np.float32)
+    tensors = checkpoint.read(run.checkpoint).tensors
+    scores = np.tensordot(hidden, tensors["fc.weight"], 3) + tensors["fc.bias"]
+    np.testing.assert_allclose(run.activations(list(batch), "fc"), scores, rtol=1e-4, atol=1e-6)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(run.model(batch), powers / powers.sum(axis=1, keepdims=True), rtol=1e-4)
+    with netspec.predictor(run, batch=4) as model:
+        np.testing.assert_allclose(model.activations(batch, "drop1"), hidden, rtol=1e-5)
+        assert model.activations(batch[:0], "drop1").shape == (0, 4, 4, 8)
+        assert set(model._sessions) == {("drop1", 4)}
+        with pytest.raises(NetspecError, match=r"has no layer 'drop2' \(did you mean 'drop1'\?\)"):
+            model.activations(batch, "drop2")
 
 
 def test_no_images_have_no_answers(run, batch):

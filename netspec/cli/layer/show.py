@@ -9,6 +9,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins
+from netspec.cli._stdin import STDIN, stdin_plugin
 from netspec.errors import NetspecError
 
 
@@ -42,11 +43,13 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 def named(given: str) -> tuple[str, ...]:
     """What a TYPE or a plugin FILE stands for, as in netspec.registry.registered; NetspecError where there is none.
 
-    What is no layer may be called by its name alone, where one thing has it.
+    ``-`` is a plugin on standard input. What is no layer may be called by its name alone, where one thing has it.
     """
-    from netspec.registry import layer_types, load_plugin, registered
+    from netspec.registry import layer_types, registered, types_in
     from netspec.spec.wording import meant
 
+    if given == STDIN:
+        return types_in(stdin_plugin())
     types, known = layer_types(), registered()
     found = [given] if given in known else [key for key in known if key.partition(".")[2] == given]
     if len(found) > 1:
@@ -54,20 +57,6 @@ def named(given: str) -> tuple[str, ...]:
     if found:
         return (found[0],)
     if Path(given).suffix == ".py" or Path(given).is_file():
-        return _of_builtin(Path(given)) or load_plugin(given)
+        return types_in(given)
     remedy = meant(given, types)
     raise NetspecError(f"unknown layer type '{given}'{f' ({remedy})' if remedy else ''}")
-
-
-def _of_builtin(file: Path) -> tuple[str, ...]:
-    """Types of a file that is already loaded, such as a built-in layer's."""
-    import sys
-
-    from netspec.registry import registered
-
-    where = str(file.resolve())
-    return tuple(
-        name
-        for name, cls in registered().items()
-        if getattr(sys.modules[cls.__module__], "__file__", None) == where
-    )

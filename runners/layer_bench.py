@@ -1,0 +1,186 @@
+"""How long one layer takes on this machine: each direction and variant, beside the roofline and PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from netspec.check.single import layer_error
+from netspec.contract.kernel import Backend, Direction
+from netspec.contract.keys import key_of
+from netspec.contract.layer import Layer, Tensors
+from netspec.contract.naming import COUNTERS, Argument
+from netspec.contract.tensor import Tensor, itemsize
+from netspec.device.base import Array, Device
+from netspec.device.binding import open_device, team_size
+from netspec.device.gpus import fault, gpus, obstacle
+from netspec.machine.blas_threads import one_blas_thread
+from netspec.machine.cleanup import on_exit
+from netspec.machine.roofline import Roof, measured
+from netspec.planning.plan import Pass, make_layer
+from netspec.program.choice import candidates
+from netspec.program.gpu_model import GPUS
+from netspec.program.passes import lower
+from netspec.runners.torch_bench import NoPeer, Peer, torch_peer
+from netspec.runners.tune import drawn_values, seconds_of
+from netspec.spec.types import TrainSpec
+
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
+COPIED = 1 << 28
+"""Bytes that a GPU copies to tell its bandwidth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A direction's time with the kernels of a variant; the first variant of each is the one that a run takes.
+
+    ``nbytes`` are those of its tensors, each read or written once, ``flops`` the operations that the layer declares.
+    ``least_ms`` is what the machine allows, None where its rates are not known; ``torch_ms`` PyTorch's time, None
+    where there is none.
+    """
+
+    backend: Backend
+    direction: Direction
+    variant: str
+    milliseconds: float
+    nbytes: int
+    flops: int
+    least_ms: float
+    torch_ms: float | None = None
+
+    @property
+    def share(self) -> float:
+        """The least time over the time."""
+        return self.least_ms / self.milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTimes:
+    """All times of a layer, and lines on what they were compared with, or why they were not."""
+
+    rows: list[Timed] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def bench(
+    kind: str,
+    attrs: Mapping[str, Any],
+    inputs: Sequence[Tensor],
+    backends: Sequence[Backend],
+    tell: Callable[[Timed], None] | None = None,
+) -> LayerTimes:
+    """Time a layer in training on each backend that is there. Raises NetspecError where the inputs do not fit."""
+    with layer_error(kind):
+        layer, t = make_layer(kind, attrs, "train", inputs)
+    found = LayerTimes()
+    for backend in backends:
+        if (reason := _absent(layer, backend)) is not None:
+            found.notes.append(f"{backend}: {reason}")
+            continue
+        with ExitStack() as opened:
+            name = f"{backend}:0"
+            device = open_device(name, team_size(name, [name]))
+            opened.enter_context(on_exit(device.close))
+            rows = _timed(layer, t, device, found.notes)
+            found.rows.extend(_beside_torch(layer, t, device, rows, found.notes))
+    return found
+
+
+def _absent(layer: Layer, backend: Backend) -> str | None:
+    """Why a layer cannot be timed on a backend."""
+    if backend not in {one for kernel in layer.kernels for one in kernel.backends}:
+        return "the layer has no kernels for it"
+    if backend == "cpu" or (gpus() and obstacle() is None):
+        return None
+    return obstacle() or fault() or "there is no GPU here, and the emulator that checks kernels says nothing of time"
+
+
+def _timed(layer: Layer, t: Tensors, device: Device, notes: list[str]) -> list[Timed]:
+    roof, line = _roof(device)
+    notes.append(f"{device.kind}: {line}")
+    rows = []
+    with one_blas_thread():
+        for direction in DIRECTIONS:
+            without = TrainSpec().without[device.kind]
+            for variant in candidates(layer, t, device.kind, direction, without, device.capability):
+                passes = lower(layer, t, device.kind, direction, variant, _keys(layer, t))
+                call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
+                call()
+                seconds = seconds_of(device, call, math.inf)
+                nbytes, flops = _bytes(t, passes), _flops(layer, t, direction)
+                least = roof(variant).seconds(flops, nbytes)
+                rows.append(Timed(device.kind, direction, variant, seconds * 1e3, nbytes, flops, least * 1e3))
+    return rows
+
+
+def _keys(layer: Layer, t: Tensors) -> dict[str, int | str]:
+    return {"key": key_of(0, layer.type), "channel_offset": 0, "channel_count": t[t.output_names[0]].shape[-1]}
+
+
+def _arrays(
+    layer: Layer, t: Tensors, device: Device, passes: Sequence[Pass], variant: str, direction: Direction
+) -> Iterator[tuple[Argument, Array]]:
+    """Random numbers for all that the passes take, and scratch memory."""
+    spaces = layer.workspace(t, variant, direction)
+    for one in dict.fromkeys(target for each in passes for _, target in each.args if target is not None):
+        if one.tensor in spaces:
+            space = spaces[one.tensor]
+            members = (device.team_size,) if space.per == "member" else ()
+            yield one, device.empty((*members, *space.shape), space.dtype)
+            continue
+        shape, dtype = ((2,), "int64") if one == COUNTERS else (t[one.tensor].shape, t[one.tensor].dtype)
+        array, values = device.empty(shape, dtype), drawn_values(one, shape, dtype)
+        if one == COUNTERS:
+            values[1] = t.inputs[0].shape[0]
+        device.upload(array, values)
+        yield one, array
+
+
+def _bytes(t: Tensors, passes: Sequence[Pass]) -> int:
+    """What a direction must read and write: its tensors once each, scratch memory left out."""
+    asked = {target for one in passes for _, target in one.args if target is not None and target.tensor in t.roles}
+    return sum(t[one.tensor].size * itemsize(t[one.tensor].dtype) for one in asked)
+
+
+def _flops(layer: Layer, t: Tensors, direction: Direction) -> int:
+    count = layer.flops(t)
+    return count.forward if direction == "forward" else count.d_inputs + count.d_params
+
+
+def _roof(device: Device) -> tuple[Callable[[str], Roof], str]:
+    """The roofline of a device for a variant's kernels, and a line on it."""
+    if device.kind == "cpu":
+        roof = measured(device.team_size)
+        return lambda variant: roof, f"{device.team_size} threads; a large product runs at {roof}: the bound"
+    bandwidth, title = _copied(device), gpus()[0].name
+    model = next((one for one in GPUS.values() if one.title == title), None)
+    peak = model.peak if model else {}
+
+    def of(variant: str) -> Roof:
+        return Roof(peak.get(variant.partition("_")[0], peak.get("float32", math.inf)), bandwidth)
+
+    known = "" if model else "; its rate of arithmetic is not known, so that bytes alone are the bound"
+    return of, f"{title}; a large copy runs at {bandwidth / 1e9:,.0f} GB/s{known}"
+
+
+def _copied(device: Device) -> float:
+    """Bytes a second that a device reads and writes in a large copy."""
+    source, target = (device.empty((COPIED // 4,), "float32") for _ in range(2))
+    call = device.copier(target, source, device, "compute")
+    call()
+    return 2 * COPIED / seconds_of(device, call, math.inf)
+
+
+def _beside_torch(layer: Layer, t: Tensors, device: Device, rows: Sequence[Timed], notes: list[str]) -> list[Timed]:
+    """The rows with PyTorch's times, where it has the layer."""
+    precise = not any(row.variant.startswith(("tf32", "bf16")) for row in rows)
+    try:
+        peer: Peer = torch_peer(layer, t, device.kind, device.team_size, precise)
+    except NoPeer as reason:
+        notes.append(f"{device.kind}: no time of PyTorch's: {reason}")
+        return list(rows)
+    notes.append(f"{device.kind}: {peer.about}")
+    return [replace(row, torch_ms=peer.milliseconds.get(row.direction)) for row in rows]
