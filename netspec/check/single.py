@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ class SingleLayer:
         memory = _Memory(self.device, self.dtype)
         for one in written:
             if one not in placed:
-                memory.add(one, self._poisoned(self.t[one.tensor]), _WRITTEN)
+                memory.add(one, self._poisoned(self.t[one.tensor]), _WRITTEN, undefined=True)
         for one, value in given.items():
             if one not in written:
                 memory.add(one, value)
@@ -126,29 +126,37 @@ class SingleLayer:
     def _add_workspace(self, memory: _Memory, direction: Direction) -> None:
         for name, space in self.layer.workspace(self.t, self.variant, direction).items():
             members = (self.device.team_size,) if space.per == "member" else ()
-            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members))
+            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members), undefined=True)
 
 
 class _Memory:
-    """Arrays on a device, each between two guards."""
+    """Arrays on a device, each between two guards.
+
+    An emulator needs none: it stops a kernel itself where it leaves an array or reads what was never written.
+    """
 
     def __init__(self, device: Device, dtype: str) -> None:
         self.device, self.dtype = device, dtype
+        self.forget: Callable[[Any], None] | None = getattr(device, "forget", None)
+        self.guard_bytes = _GUARD if self.forget is None else 0
         self.arrays: dict[Argument, Any] = {}
         self.arenas: dict[Argument, tuple[Any, int]] = {}
 
-    def add(self, name: Argument, value: Array, guard: int = _ONES) -> None:
-        """Upload a value between two guards; a floating one in the compute dtype."""
+    def add(self, name: Argument, value: Array, guard: int = _ONES, undefined: bool = False) -> None:
+        """Upload a value between two guards; a floating one in the compute dtype. ``undefined``: none may read it."""
         value = np.ascontiguousarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
-        arena = self.device.arena(value.nbytes + 2 * _GUARD)
-        self.device.upload(arena, np.full(value.nbytes + 2 * _GUARD, guard, np.uint8))
-        array = self.device.carve(arena, _GUARD, value.shape, str(value.dtype))
+        nbytes = value.nbytes + 2 * self.guard_bytes
+        arena = self.device.arena(nbytes)
+        self.device.upload(arena, np.full(nbytes, guard, np.uint8))
+        array = self.device.carve(arena, self.guard_bytes, value.shape, str(value.dtype))
         self.device.upload(array, value)
+        if undefined and self.forget is not None:
+            self.forget(array)
         self.arenas[name], self.arrays[name] = (arena, guard), array
 
     def check(self, unchanged: Mapping[Argument, Array]) -> None:
         """Raise where a guard is written to or a given value has changed."""
-        for name, (arena, guard) in self.arenas.items():
+        for name, (arena, guard) in self.arenas.items() if self.guard_bytes else ():
             raw = self.device.download(arena)
             if not (raw[:_GUARD] == guard).all() or not (raw[-_GUARD:] == guard).all():
                 raise NetspecError(f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}")
