@@ -1,8 +1,9 @@
-"""Where a function stands in its file, for messages."""
+"""Where a function stands in its file, and where in a file something was raised, for messages."""
 
 from __future__ import annotations
 
 import linecache
+import traceback
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -20,3 +21,9 @@ def place_of(function: Callable[..., Any]) -> str:
         if lines[number - 1].lstrip().startswith("def "):
             return f"{code.co_filename}:{number}"
     raise AssertionError
+
+
+def raised_at(error: BaseException, file: str | None) -> str:
+    """``file:line`` of the innermost frame of a file that an exception has passed; "" where it passed none."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{lines[-1]}" if lines else ""

@@ -15,6 +15,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType
 
+from netspec.contract.source_place import raised_at
 from netspec.errors import NetspecError
 from netspec.machine.regular_files import read_regular
 from netspec.registry.registry import forget, import_homes, import_installed, registered
@@ -157,7 +158,8 @@ def _run(name: str, file: Path, source: bytes) -> None:
         raise
     except BaseException as error:  # a plugin may do anything, end the process too
         _discard(name)
-        raise NetspecError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
+        where = raised_at(error, str(file)) or file
+        raise NetspecError(f"{where}: cannot be imported: {type(error).__name__}: {error}") from error
     own = {new for new in set(sys.modules) - before if _is_beside(new, file.parent)}
     digests = {**_digests(str(file), own), file.name: sha256(source).hexdigest()}
     _loaded[name] = Plugin(str(file), _types_of(name), digests)

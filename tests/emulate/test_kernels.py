@@ -64,7 +64,7 @@ def hasty(values, sums):
 
 
 def test_a_sum_that_leaves_out_its_barriers_is_a_race():
-    with pytest.raises(NetspecError, match=r"has a race: partial\[32\] \(partial is \(128,\)\) is read by thread 0"):
+    with pytest.raises(NetspecError, match=r"has a race on partial\[32\] \(partial is \(128,\)\): read by thread 0"):
         launched(hasty, np.ones(128, np.float32), np.ones(128, np.float32), threads=128)
 
 

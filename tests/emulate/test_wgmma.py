@@ -62,7 +62,7 @@ def test_a_product_is_that_of_numbers_cut_off_to_tf32(times):
     ("left_out", "words"),
     [
         (FENCED, "no fence.proxy.async behind"),
-        (TOGETHER, "has a race: shared"),
+        (TOGETHER, r"has a race on 4 elements from shared\[0\]"),
         (UNTOUCHED, "has a race|has changed under a product"),
     ],
 )

@@ -26,7 +26,7 @@ from netspec.plugin import (
     shuffle_down,
 )
 
-TILE = 128
+TILE, TWICE = 128, 256
 
 
 class Copy(Layer):
@@ -90,16 +90,32 @@ class RaceInHelper(Copy):
             y[i] = x[i] + 0.0 * neighbour(tile, t)  # told
 
 
-@register("cuda_race_over_blocks")
-class RaceOverBlocks(Copy):
+@register("cuda_race_in_block")
+class RaceInBlock(Copy):
     """Every thread writes the first element."""
 
     @backward("cuda", over="x", writes="d_x")
     def backward_cuda(dy, d_x):
         i = cuda.grid(1)
         if i < d_x.size:
-            d_x[i] = dy[i]
+            d_x[i] = dy[i]  # told
             d_x[0] = dy[0]  # told
+
+
+@register("cuda_race_over_blocks")
+class RaceOverBlocks(Copy):
+    """The last thread of each block writes one element."""
+
+    def workspace(self, t, variant, direction):
+        return {"total": Workspace((1,))} if direction == "forward" else {}
+
+    @forward("cuda", over="x", writes=("y", "total"))
+    def forward_cuda(x, y, total):
+        i = cuda.grid(1)
+        if i < x.size:
+            y[i] = x[i]
+        if cuda.threadIdx.x == TILE - 1 - cuda.blockIdx.x * (TILE - 1):
+            total[0] = 1.0  # told
 
 
 @register("cuda_barrier")
@@ -186,12 +202,40 @@ class SharedUnset(Copy):
 
     @forward("cuda", over="x", writes="y")
     def forward_cuda(x, y):
-        tile = cuda.shared.array(2 * TILE, "float32")
+        tile = cuda.shared.array(TWICE, "float32")
         t, i = cuda.threadIdx.x, cuda.grid(1)
         tile[t] = x[i] if i < x.size else 0.0
         cuda.syncthreads()
         if i < x.size:
             y[i] = tile[t] + 0.0 * tile[t + TILE]  # told
+
+
+@register("cuda_shared_shape")
+class SharedShape(Copy):
+    """A shared array whose shape is worked out in the kernel."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        tile = cuda.shared.array(2 * TILE, "float32")  # told
+        t, i = cuda.threadIdx.x, cuda.grid(1)
+        tile[t] = x[i] if i < x.size else 0.0
+        if i < x.size:
+            y[i] = tile[t]
+
+
+@register("cuda_shared_next")
+class SharedNext(Copy):
+    """An index that leads from one shared array into the next."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        left = cuda.shared.array(TILE, "float32")
+        right = cuda.shared.array(TILE, "float32")
+        t, i = cuda.threadIdx.x, cuda.grid(1)
+        left[t] = right[t] = x[i] if i < x.size else 0.0
+        cuda.syncthreads()
+        if i < x.size:
+            y[i] = x[i] + 0.0 * (left[t + 1] + right[t])  # told
 
 
 @register("cuda_reads_output")
@@ -242,17 +286,6 @@ class PartialShuffle(Copy):
         i = cuda.grid(1)
         if i < x.size:
             y[i] = x[i] + 0.0 * shuffle_down(x[i], 16)  # told
-
-
-@register("cuda_divides_by_zero")
-class DividesByZero(Copy):
-    """A whole number divided by 0."""
-
-    @forward("cuda", over="x", writes="y")
-    def forward_cuda(x, y):
-        i = cuda.grid(1)
-        if i < x.size:
-            y[i] = x[i] + 0.0 * (x.size // cuda.threadIdx.x)  # told
 
 
 @register("cuda_unknown_attribute")
@@ -497,20 +530,21 @@ class Undivided(Layer):
             raise LayerError("the units are no multiple of the channels", attr="units")
         return Tensor((*x.shape[:-1], self.attrs.units))
 
-    @forward("cpu", over="y", writes="y")
+    @forward("cpu", over="y", axes=0, writes="y")
     def forward_cpu(start, stop, x, y, units):
-        for i in range(start, stop):
-            y[i] = x.reshape(-1)[i // units * x.shape[-1] + i % x.shape[-1]]
+        given, out = x[start:stop].reshape(-1, x.shape[-1]), y[start:stop].reshape(-1, units)
+        for n in range(out.shape[0]):
+            for u in range(units):
+                out[n, u] = given[n, u * given.shape[1] // units]
 
     @backward("cpu", over="d_x", axes=0, writes="d_x")
     def backward_cpu(start, stop, dy, d_x, units):
         own = d_x[start:stop].reshape(-1, d_x.shape[-1])
         given = dy[start:stop].reshape(-1, units)
         for n in range(own.shape[0]):
-            for c in range(own.shape[1]):
-                own[n, c] = 0.0
-                for u in range(c, units, own.shape[1]):
-                    own[n, c] += given[n, u]
+            own[n] = 0.0
+            for u in range(units):
+                own[n, u * own.shape[1] // units] += given[n, u]
 
 
 @register("mixes")
@@ -531,6 +565,14 @@ class Mixes(Layer):
         rows, out = dy[start:stop].reshape(-1, dy.shape[-1]), d_x[start:stop].reshape(-1, dy.shape[-1])
         for n in range(rows.shape[0]):
             out[n] = rows[n].sum()
+
+
+@register("mixes_narrower")
+class MixesNarrower(Copy):
+    """A factor for each channel, which is not cut as the channels are."""
+
+    def params(self, x):
+        return {"weight": Param(x.shape[-1:], {"type": "constant", "value": 1.0}, axis=0)}
 
 
 @register("channelwise_type")

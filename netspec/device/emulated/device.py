@@ -14,7 +14,7 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
-from netspec.device.emulated.compiled import module_of, run
+from netspec.device.emulated.compiled import check_order, module_of, run
 from netspec.device.emulated.diagnosis import kernel_error
 from netspec.device.synchronous import SynchronousDevice, nbytes_of
 from netspec.emulate import Fault, Memory
@@ -72,6 +72,10 @@ class EmulatedCuda(SynchronousDevice):
         """Take what an array holds as never written: a kernel that reads it is stopped."""
         self._states(array)[...] = UNINITIALISED
 
+    def unwritten(self, array: Array) -> Any:
+        """Which elements of an array nobody has written."""
+        return (self._states(array) == UNINITIALISED).any(axis=-1)
+
     def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         calls = [self._launch(one, arrays) for one in passes]
@@ -104,6 +108,7 @@ class EmulatedCuda(SynchronousDevice):
             module = module_of(kernel, dtype, epilogue, types, self._target)
         self.launches += 1
         try:
+            check_order(module)
             run(module, self.memory, grid, threads, args)
         except Fault as fault:
             with_lines = functools.partial(ptx_with_lines, kernel, dtype, epilogue, types, self._target)

@@ -22,6 +22,10 @@ _UNALIGNED = "load4, store4 and 128-bit copies begin at an index that is a multi
 _UNINITIALISED = "what a kernel writes, scratch memory and shared arrays begin undefined"
 _MEET = "put cuda.syncthreads() between the two"
 _ONE_THREAD = "leave each element to one thread, or put cuda.syncthreads() between"
+_ORDER = (
+    "threads come in any order, so that no two runs give the same bits; sum in a fixed order instead, as per_channel "
+    "does, or in shared memory"
+)
 _BLOCKS = "blocks run in any order, at once: what one of them writes, no other may touch in the same kernel"
 
 
@@ -73,6 +77,8 @@ class _Diagnosis:
                 return f"has a barrier that some threads do not reach: {site.thread} {fault.words}; {_BARRIER}"
             case "lanes":
                 return f"has a shuffle or vote that some lanes do not reach: {site.thread} {fault.words}; {_LANES}"
+            case "order":
+                return f"adds floats atomically: {_ORDER}"
             case "launch":
                 return f"cannot be launched: {fault.words}"
             case _:
@@ -82,10 +88,8 @@ class _Diagnosis:
         element = self._element(place, one)
         own, other = (site.thread.partition(" of ") for site in (one, two))
         remedy = _BLOCKS if own[2] != other[2] else _MEET if place.space == "shared memory" else _ONE_THREAD
-        return (
-            f"has a race: {element} is {one.did} by {one.thread} and {two.did} by "
-            f"{two.thread}, with no barrier between: {remedy}"
-        )
+        threads = f"{one.did} by {one.thread}, {two.did} by {two.thread}"
+        return f"has a race on {element}: {threads}, with no barrier between; {remedy}"
 
     def _excerpts(self) -> Iterator[str]:
         """The source line of each site, with the calls that led there; its text alone where it is the only one."""
