@@ -50,6 +50,17 @@ class NetspecError(Exception):
     """Anything a user can mend. The command line prints it as one message, never as a traceback."""
 
 
+class KernelError(NetspecError):
+    """A kernel that cannot be compiled, or that does what hardware leaves undefined.
+
+    ``cause`` is the same for all that one mistake in the source leads to, whatever the shapes and the numbers.
+    """
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong in a spec: its place, the message and, where there is one, the remedy."""

@@ -41,7 +41,8 @@ def _check_tensor(single: SingleLayer, case: Case, name: str, values: Values) ->
         if _is_kink(left, right):
             kinks += 1
         else:
-            _check_slope(gradient_of(name), given, place, (left + right) / 2, case)
+            with single.blamed(gradient_of(name)):
+                _check_slope(gradient_of(name), given, place, (left + right) / 2, case)
     _check_kinks(single, name, kinks, len(places))
     return len(places)
 

@@ -59,7 +59,8 @@ def _compare(single: SingleLayer, reference: Device, case: Case, values: Values,
     got = trip(single, values).written
     for name, array in wanted.written.items():
         if name in got:
-            agree(name, got[name], array, f"{what} ({phase}; {case})", bound, terms.written[name])
+            with single.blamed(name):
+                agree(name, got[name], array, f"{what} ({phase}; {case})", bound, terms.written[name])
 
 
 def _absolute(values: Values) -> Mapping[str, Array]:

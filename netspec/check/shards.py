@@ -13,9 +13,13 @@ from netspec.check.single import Array, Values, gradient_of
 from netspec.check.subject import Case, Subject, draw
 from netspec.check.writes import Trip, trip
 from netspec.contract.naming import Argument, ArgumentRole
-from netspec.contract.tensor import Param, State, Tensor
+from netspec.contract.tensor import Param, Shape, State, Tensor
 
 _WAYS = 2
+_MIXES = (
+    "a layer that reads several channels for one has ``mixes_channels = True`` and an attribute ``groups`` that is in "
+    "``divided``, or says by ``whole_only`` that it is not cut"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ def check_shards(subject: Subject) -> None:
         raise Skipped(f"the layer cannot be cut: {subject.cls.whole_only}")
     if subject.cls.reports:
         raise Skipped("cost layers lie on one device")
+    if subject.cls.mixes_channels and not {"groups"} <= set(subject.cls.attrs_schema) & set(subject.cls.divided):
+        raise Failed(f"the layer mixes channels without ``groups`` in its attributes and in ``divided``: {_MIXES}")
     splits = [split for case in subject.cases for split in (_split(case, False), _split(case, True)) if split]
     if not splits:
         raise Failed("no example's channels and divided attributes can be halved; add one, or say so by whole_only")
@@ -82,33 +88,76 @@ def _check_split(subject: Subject, split: Split) -> None:
     values = draw(split.whole)
     whole = trip(split.whole.on(subject.device, dtype="float64"), values)
     parts = [
-        _run_shard(subject, shard, _cut_all(values, axes, index), f"shard {index} {kind}")
-        for index, shard in enumerate(split.shards)
+        _run_shard(subject, split, index, _cut_all(values, axes, index), f"shard {index} {kind}")
+        for index in range(_WAYS)
     ]
     for index, part in enumerate(parts):
         for name, wanted in _cut_all(_compared(whole, split), axes, index).items():
-            _check_part(name, part.written[name], wanted, f"shard {index} {kind}")
+            try:
+                _check_part(name, part.written[name], wanted, split, f"shard {index} {kind}")
+            except Misfit:
+                raise
+            except Failed as failed:
+                raise Failed(f"{failed}{_mixing(subject, split)}") from failed
     if split.joined:
         for name in _input_gradients(split, whole):
             total = np.sum([part.backward[name] for part in parts], axis=0)
             agree(name, total, whole.backward[name], f"the shards' sum differs from the whole ({split.whole})")
 
 
-def _run_shard(subject: Subject, shard: Case, values: Values, where: str) -> Trip:
+def _run_shard(subject: Subject, split: Split, index: int, values: Values, where: str) -> Trip:
+    shard = split.shards[index]
     single = shard.on(subject.device, dtype="float64")
     for name, tensor in single.named().items():
         if name in values and values[name].shape != tensor.shape:
-            raise Failed(f"'{name}' is {tensor.shape}, a half of the whole layer's is {values[name].shape}: {where}")
+            raise Misfit(split, name, tensor.shape, values[name].shape, where)
     return trip(single, values)
 
 
-def _check_part(name: str, got: Array, wanted: Array, where: str) -> None:
+def _check_part(name: str, got: Array, wanted: Array, split: Split, where: str) -> None:
     if got.shape != wanted.shape:
-        raise Failed(
-            f"'{name}' is {got.shape}, a half of the whole layer's is {wanted.shape}: {where}; a layer that reads "
-            "several channels for one declares mixes_channels and groups, or whole_only"
-        )
+        raise Misfit(split, name, got.shape, wanted.shape, where)
     agree(name, got, wanted, f"it differs from the whole layer's: {where}")
+
+
+def _first_half(array: Array) -> Array:
+    """The channels of the first shard."""
+    return array[..., : array.shape[-1] // _WAYS]
+
+
+class Misfit(Failed):
+    """A tensor of a shard is no half of the whole one; the message names the attribute that may be why."""
+
+    def __init__(self, split: Split, name: str, got: Shape, wanted: Shape, where: str) -> None:
+        counts = {one: value for one, value in split.whole.attrs.items() if type(value) is int}
+        sizes = {size for size, half in zip(got, wanted, strict=False) if size != half}
+        meant = [one for one, value in counts.items() if value in sizes and one not in split.whole.cls.divided]
+        fewer = any(size * _WAYS == half for size, half in zip(got, wanted, strict=False))
+        whole = "or say by ``whole_only`` that the layer is not cut"
+        remedy = f"a size follows from the inputs or from an attribute in ``divided``, {whole}"
+        if meant:
+            remedy = f"if '{meant[0]}' counts something of the whole layer, name it in ``divided``, {whole}"
+        elif fewer and not split.whole.cls.mixes_channels:
+            remedy = _MIXES
+        super().__init__(f"'{name}' is {got}, a half of the whole layer's is {wanted}: {where}; {remedy}")
+
+
+def _mixing(subject: Subject, split: Split) -> str:
+    """The remedy where a shard differs because channels of y depend on the other shard's channels; "" for no such."""
+    if split.whole.cls.mixes_channels:
+        return ""
+    values = draw(split.whole)
+    single = split.whole.on(subject.device, dtype="float64")
+    names = [name for name in single.t.names("input") if single.t[name].dtype.startswith("float")]
+    own = {name: 0.5 * values[name] for name in names}
+    for name, array in own.items():
+        _first_half(array)[...] = _first_half(values[name])
+    before, after = single.forward(values), single.forward({**values, **own})
+    outputs = single.t.output_names
+    changed = [name for name in outputs if (_first_half(before[name]) != _first_half(after[name])).any()]
+    if not changed:
+        return ""
+    return f"; channels of '{changed[0]}' depend on channels of the other shard: {_MIXES}"
 
 
 def _axes(split: Split) -> Mapping[str, int]:
@@ -128,6 +177,13 @@ def _axes(split: Split) -> Mapping[str, int]:
 
 
 def _cut_all(values: Values, axes: Mapping[str, int], index: int) -> dict[str, Array]:
+    for name, value in values.items():
+        if name in axes and value.shape[axes[name]] % _WAYS:
+            raise Failed(
+                f"'{name}' is {value.shape} and cut along axis {axes[name]}, which two devices cannot halve: its size "
+                "must follow from the channels or from an attribute in ``divided``; or give it ``axis=None``, or say "
+                "by ``whole_only`` that the layer cannot be cut"
+            )
     return {
         name: np.split(value, _WAYS, axes[name])[index] if name in axes else value for name, value in values.items()
     }

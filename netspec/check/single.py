@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from netspec.check.compare import Failed
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.keys import key_of
 from netspec.contract.naming import COUNTERS, Argument, argument
+from netspec.contract.source_place import place_of
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.errors import LayerError, NetspecError
+from netspec.kernels.lookup import find_kernel
 from netspec.planning.plan import Pass, make_layer
 from netspec.program.passes import lower
 
@@ -23,6 +26,7 @@ Values = Mapping[str, Array]
 _GUARD = 256
 """Bytes before and behind each array, all ones where it is read: that gives NaN or -1. Writing to them is found."""
 _ONES, _WRITTEN = 255, 127
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
 
 def gradient_of(tensor: str) -> str:
@@ -93,6 +97,19 @@ class SingleLayer:
         written = dict.fromkeys(target for one in self.passes(direction) for target in one.writes)
         return tuple(one for one in written if one.tensor in self.t.roles)
 
+    def writers(self, name: str) -> str:
+        """``backward_cuda (file:line)``: the kernels that write a tensor, gradient or next state."""
+        every = [one for direction in DIRECTIONS for one in self.passes(direction)]
+        return _places(one for one in every if self.argument(name) in one.writes)
+
+    @contextmanager
+    def blamed(self, name: str) -> Iterator[None]:
+        """Within it a Failed tells also which kernels write the tensor that is wrong."""
+        try:
+            yield
+        except Failed as failed:
+            raise Failed(f"{failed}; '{name}' is written by {self.writers(name)}") from failed
+
     def named(self) -> dict[str, Tensor]:
         """All tensors by name."""
         return {name: self.t[name] for name in self.t.roles}
@@ -122,7 +139,7 @@ class SingleLayer:
         memory = _Memory(self.device, self.dtype)
         for one in written:
             if one not in placed:
-                memory.add(one, self._poisoned(self.t[one.tensor]), _WRITTEN)
+                memory.add(one, self._poisoned(self.t[one.tensor]), _WRITTEN, undefined=True)
         for one, value in given.items():
             if one not in written:
                 memory.add(one, value)
@@ -131,8 +148,16 @@ class SingleLayer:
         rows = self.t.inputs[0].shape[0] if valid is None else valid
         memory.add(COUNTERS, np.array([iteration, rows], np.int64))
         self._add_workspace(memory, direction)
-        self.device.bind(self.passes(direction), memory.arrays)()
-        memory.check({one: value for one, value in given.items() if one not in {*written, *placed.values()}})
+        passes = self.passes(direction)
+        self.device.bind(passes, memory.arrays)()
+        unchanged = {one: value for one, value in given.items() if one not in {*written, *placed.values()}}
+        try:
+            memory.check(unchanged)
+        except Spoilt as spoilt:
+            given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
+            raise Failed(f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}") from spoilt
+        for one in written:
+            memory.check_written(one, self.writers(str(one)))
         return {str(one): self.device.download(memory.arrays[one]) for one in written}
 
     def _poisoned(self, tensor: Tensor, members: tuple[int, ...] = ()) -> Array:
@@ -144,41 +169,73 @@ class SingleLayer:
     def _add_workspace(self, memory: _Memory, direction: Direction) -> None:
         for name, space in self.layer.workspace(self.t, self.variant, direction).items():
             members = (self.device.team_size,) if space.per == "member" else ()
-            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members))
+            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members), undefined=True)
+
+
+def _places(passes: Iterable[Pass]) -> str:
+    kernels = dict.fromkeys(find_kernel(one.kernel) for one in passes)
+    return ", ".join(f"{one.function.__name__} ({place_of(one.function)})" for one in kernels) or "no kernel"
+
+
+class Spoilt(NetspecError):
+    """A kernel has changed what it must not; ``array`` is what."""
+
+    def __init__(self, message: str, array: Argument) -> None:
+        super().__init__(message)
+        self.array = array
 
 
 class _Memory:
-    """Arrays on a device, each between two guards."""
+    """Arrays on a device, each between two guards.
+
+    An emulator needs none: it stops a kernel itself where it leaves an array or reads what was never written.
+    """
 
     def __init__(self, device: Device, dtype: str) -> None:
         self.device, self.dtype = device, dtype
+        self.forget: Callable[[Any], None] | None = getattr(device, "forget", None)
+        self.unwritten: Callable[[Any], Array] | None = getattr(device, "unwritten", None)
+        self.guard_bytes = _GUARD if self.forget is None else 0
         self.arrays: dict[Argument, Any] = {}
         self.arenas: dict[Argument, tuple[Any, int]] = {}
 
-    def add(self, name: Argument, value: Array, guard: int = _ONES) -> None:
-        """Upload a value between two guards; a floating one in the compute dtype."""
+    def add(self, name: Argument, value: Array, guard: int = _ONES, undefined: bool = False) -> None:
+        """Upload a value between two guards; a floating one in the compute dtype. ``undefined``: none may read it."""
         value = np.ascontiguousarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
-        arena = self.device.arena(value.nbytes + 2 * _GUARD)
-        self.device.upload(arena, np.full(value.nbytes + 2 * _GUARD, guard, np.uint8))
-        array = self.device.carve(arena, _GUARD, value.shape, str(value.dtype))
+        nbytes = value.nbytes + 2 * self.guard_bytes
+        arena = self.device.arena(nbytes)
+        self.device.upload(arena, np.full(nbytes, guard, np.uint8))
+        array = self.device.carve(arena, self.guard_bytes, value.shape, str(value.dtype))
         self.device.upload(array, value)
+        if undefined and self.forget is not None:
+            self.forget(array)
         self.arenas[name], self.arrays[name] = (arena, guard), array
 
     def check(self, unchanged: Mapping[Argument, Array]) -> None:
-        """Raise where a guard is written to or a given value has changed."""
-        for name, (arena, guard) in self.arenas.items():
+        """Raise Spoilt where a guard is written to or a given value has changed."""
+        for name, (arena, guard) in self.arenas.items() if self.guard_bytes else ():
             raw = self.device.download(arena)
             if not (raw[:_GUARD] == guard).all() or not (raw[-_GUARD:] == guard).all():
-                raise NetspecError(f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}")
+                words = f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}"
+                raise Spoilt(words, name)
         for name, value in unchanged.items():
             _check_unchanged(name, value, self.device.download(self.arrays[name]))
+
+    def check_written(self, name: Argument, writers: str) -> None:
+        """Raise where an emulator knows of elements that no kernel has written."""
+        missing = self.unwritten(self.arrays[name]) if self.unwritten else np.zeros(0, bool)
+        if missing.any():
+            place = ", ".join(str(int(i)) for i in np.argwhere(missing)[0])
+            count = f"{int(missing.sum())} of {missing.size} elements"
+            raise Failed(f"{name}[{place}] is never written ({count}): all of '{name}' is left to {writers}")
 
 
 def _check_unchanged(name: Argument, before: Array, after: Array) -> None:
     changed = (after != before.astype(after.dtype)) & ~(np.isnan(before) & np.isnan(after))
     if changed.any():
         place = tuple(int(i) for i in np.argwhere(changed)[0])
-        raise NetspecError(
+        raise Spoilt(
             f"a kernel changes '{name}', which it does not name among what it writes: "
-            f"{name}[{', '.join(map(str, place))}] was {before[place]:.9g} and is {after[place]:.9g}"
+            f"{name}[{', '.join(map(str, place))}] was {before[place]:.9g} and is {after[place]:.9g}",
+            name,
         )

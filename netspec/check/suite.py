@@ -5,9 +5,10 @@ Those of augmentations, initialisers, schedules and solvers are in files of thei
 
 from __future__ import annotations
 
+import inspect
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from netspec.check.writes import (
     check_written,
 )
 from netspec.contract.kernel import Backend
+from netspec.contract.source_place import raised_at
 from netspec.errors import NetspecError
 from netspec.machine.tasks import counted
 from netspec.registry import described, layer_types, registered
@@ -73,8 +75,18 @@ _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
 }
 """What is checked of kinds other than layers, and how."""
 
-BASIC: tuple[Check, ...] = (check_shapes, check_all_outputs)
-"""What the checks after it build on: when one of these fails they would only say the same in other words."""
+BASIC: tuple[Check, ...] = (check_shapes, check_all_outputs, check_written, check_untouched)
+"""What all checks after it build on: when one of these fails they would only say the same in other words."""
+REFERENCE: tuple[Check, ...] = (check_gradients, check_float32)
+"""What makes the plain kernels of CPUs a reference, for the checks in ``NEEDS``."""
+NEEDS: Mapping[Check, tuple[Check, ...]] = {
+    check_variants: REFERENCE,
+    check_non_finite: REFERENCE,
+    check_team: (check_deterministic,),
+    check_cuda: REFERENCE,
+    check_cuda_again: (*REFERENCE, check_cuda),
+    check_cuda_non_finite: (*REFERENCE, check_cuda),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,8 @@ class Result:
     status: Literal["passed", "failed", "skipped"]
     message: str
     about: str
+    cause: str = ""
+    """The same for all failures that one mistake in a kernel leads to, see KernelError; "" where that is not known."""
 
 
 def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterator[Result]:
@@ -104,14 +118,16 @@ def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterato
         others = [key for key in registered() if key.partition(".")[0] in _SUITES]
         raise NetspecError(f"there is no layer type '{name}'; known are {', '.join(sorted((*layer_types(), *others)))}")
     subject = Subject(name, tuple(backends))
-    missing: str | None = None
+    failed: list[Check] = []
     told: dict[str, str] = {}
     for check in counted(f"checking {name}", CHECKS):
-        result = outcome(check, subject, missing)
+        needed = [one for one in failed if one in BASIC or one in NEEDS.get(check, ())]
+        result = outcome(check, subject, _name(needed[0]) if needed else None)
         if result.status == "failed":
-            missing = missing or (result.name if check in BASIC else None)
-            first = told.setdefault(result.message, result.name)
-            result = result if first == result.name else replace(result, message=f"as {first} did: the same message")
+            failed.append(check)
+            first = told.setdefault(result.cause or result.message, result.name)
+            if first != result.name:
+                result = replace(result, status="skipped", message=f"meets what {first} tells of")
         yield result
 
 
@@ -122,7 +138,7 @@ def run(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> list[
 
 def outcome(check: Check, subject: Any, missing: str | None = None) -> Result:
     """The result of one check, skipped where a basic one failed; what a plugin's code raises is a failure."""
-    name, about = check.__name__.removeprefix("check_"), (check.__doc__ or "").strip()
+    name, about = _name(check), (check.__doc__ or "").strip()
     if missing:
         return Result(name, "skipped", f"needs what {missing} checks", about)
     try:
@@ -130,19 +146,33 @@ def outcome(check: Check, subject: Any, missing: str | None = None) -> Result:
     except Skipped as reason:
         return Result(name, "skipped", str(reason), about)
     except (Failed, NetspecError) as problem:
-        return Result(name, "failed", str(problem), about)
+        message = f"{problem}{_owner(str(problem), subject)}"
+        return Result(name, "failed", message, about, getattr(problem, "cause", ""))
     except Exception as error:
         told = f"{type(error).__name__}{_place(error, subject)}: {error}"
         return Result(name, "failed", f"{_noun(subject)} raises {told}", about)
     return Result(name, "passed", "", about)
 
 
+def _name(check: Check) -> str:
+    return check.__name__.removeprefix("check_")
+
+
 def _noun(subject: Any) -> str:
     return f"the {type(subject).__name__.removesuffix('Subject').lower() or 'layer'}"
 
 
+def _owner(message: str, subject: Any) -> str:
+    """Where the class stands, for a message that names no line of its file."""
+    file = getattr(sys.modules.get(subject.cls.__module__), "__file__", None)
+    if file is None or f"{file}:" in message:
+        return ""
+    with suppress(OSError):
+        return f"; {_noun(subject)} is {file}:{inspect.getsourcelines(subject.cls)[1]}"
+    return ""
+
+
 def _place(error: Exception, subject: Any) -> str:
     """Where in the layer's own file it was raised; nothing where it was raised by who called the layer."""
-    own = getattr(sys.modules.get(subject.cls.__module__), "__file__", None)
-    lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == own]
-    return f" at {own}:{lines[-1]}" if lines else ""
+    where = raised_at(error, getattr(sys.modules.get(subject.cls.__module__), "__file__", None))
+    return f" at {where}" if where else ""

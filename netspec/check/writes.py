@@ -72,15 +72,13 @@ def _written_same(single: SingleLayer, case: Case, values: Values) -> None:
     phase = single.layer.phase
     other = case.on(single.device, phase, variant=single.variant, poison=1234.5)
     where = f"{single.device.kind}, {single.variant}, {phase}; {case}"
-    _check_written(trip(single, values), trip(other, values), where)
-
-
-def _check_written(one: Trip, two: Trip, where: str) -> None:
+    one, two = trip(single, values), trip(other, values)
     for name, array in one.written.items():
         rule = f"no kernel writes it, or scratch memory is read before it is written ({where})"
-        if array.dtype.kind == "f":
-            finite(name, array, rule)
-        same_bits(name, array, two.written[name], rule)
+        with single.blamed(name):
+            if array.dtype.kind == "f":
+                finite(name, array, rule)
+            same_bits(name, array, two.written[name], rule)
 
 
 def check_all_outputs(subject: Subject) -> None:

@@ -5,6 +5,7 @@ A kernel's parameters are named after what they receive (see netspec.plugin); no
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -89,12 +90,31 @@ def _holds(wanted: Any, value: Any) -> bool:
 
 def forward(*backends: Backend, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Mark a function of a layer class as a forward pass; see ``netspec.plugin`` for the options."""
+    _check_options("forward", backends, options)
     return _marker(backends, "forward", **options)
 
 
 def backward(*backends: Backend, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Mark a function of a layer class as a backward pass; see ``netspec.plugin`` for the options."""
+    _check_options("backward", backends, options)
     return _marker(backends, "backward", **options)
+
+
+def _check_options(direction: Direction, backends: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    """TypeError for an option that there is not, for one that is missing, and for a mark without parentheses."""
+    if any(map(callable, backends)):
+        raise TypeError(f"a {direction} kernel is marked @{direction}('cpu' or 'cuda', over=..., writes=...)")
+    known = [one for one in inspect.signature(_marker).parameters.values() if one.kind == one.KEYWORD_ONLY]
+    names = [one.name for one in known]
+    for name in options:
+        if name not in names:
+            meant = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean '{meant[0]}'? " if meant else ""
+            raise TypeError(f"a {direction} kernel has no option '{name}' ({hint}there are {', '.join(names)})")
+    for one in known:
+        if one.default is one.empty and one.name not in options:
+            what = {"over": "the tensor whose positions are worked through", "writes": "what it writes"}[one.name]
+            raise TypeError(f"a {direction} kernel needs the option '{one.name}': {what}")
 
 
 def _marker(
@@ -119,8 +139,8 @@ def _marker(
         raise TypeError(f"kernels are marked 'cpu' or 'cuda', not {backends!r}")
     if len(backends) > 1 and not host:
         raise TypeError("only host=True functions, made of primitives, serve several backends")
-    phases = (phases,) if isinstance(phases, str) else phases
-    if not phases or set(phases) - set(PHASES):
+    chosen = (phases,) if isinstance(phases, str) else phases
+    if not chosen or set(chosen) - set(PHASES):
         raise TypeError(f"phases are {', '.join(PHASES)}, not {phases!r}")
     axes = (axes,) if isinstance(axes, int) else axes
     return lambda function: Kernel(
@@ -138,7 +158,7 @@ def _marker(
         variant=variant,
         each=each,
         when=dict(when or {}),
-        phases=phases,
+        phases=chosen,
         linear=linear,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from netspec.emulate.fault import Place
 from netspec.emulate.memory import UNINITIALISED, AddressSpace, Array, Memory
 from netspec.emulate.ptx.operands import Address, Immediate, Operand, Register, Symbol
 from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
@@ -35,7 +36,17 @@ SHARED_BASE = 1024
 SHARED_WINDOW, LOCAL_WINDOW = 1 << 40, 1 << 41
 """Windows of the generic address space: no host address lies in them."""
 _GUARD = 512
+SHARED_GAP = 1024
+"""Bytes between arrays in shared memory: a red zone, which changes no array's alignment, and no bank."""
 _UNSET = 0xFFFBADC0FFFBADC0
+
+
+class SharedArray(NamedTuple):
+    """A variable's place in a block's shared memory."""
+
+    start: int
+    nbytes: int
+    name: str = ""
 
 
 class Frame:
@@ -50,7 +61,7 @@ class Frame:
         shape: tuple[int, int, int],
         parameters: Array,
         symbols: Mapping[str, int],
-        shared_bytes: int,
+        dynamic_shared: int,
     ) -> None:
         self.kernel, self.memory, self.blocks, self.shape, self.grid = kernel, memory, blocks, shape, grid
         self.per_block = shape[0] * shape[1] * shape[2]
@@ -66,7 +77,7 @@ class Frame:
         self._special: dict[str, Array] = {}
         self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
         """Bound basic blocks by number: steps for all threads, and for those of the mask."""
-        self._shared_bytes = shared_bytes
+        self.shared_arrays = kernel.shared_arrays(dynamic_shared)
         self._clear()
         self.races: RaceDetector
         self.copies: AsyncCopies
@@ -76,10 +87,9 @@ class Frame:
 
     def _clear(self) -> None:
         """Shared and local memory, uninitialised."""
-        self.shared, self.shared_stride = self._space(
-            self._shared_bytes, SHARED_BASE, len(self.blocks), "shared memory"
-        )
-        self.local, self.local_stride = self._space(self.kernel.local_bytes, 0, self.count, "local memory")
+        self.shared, self.shared_stride = self._space(self.shared_arrays, len(self.blocks), "shared memory")
+        local = (SharedArray(0, self.kernel.local_bytes),)
+        self.local, self.local_stride = self._space(local, self.count, "local memory")
 
     def reset(self, blocks: range, grid: tuple[int, int, int], parameters: Array) -> None:
         """Reuse it for as many other blocks; instructions stay bound to its arrays."""
@@ -92,12 +102,14 @@ class Frame:
                 array[:] = self._special_value(name)
         self._clear()
 
-    def _space(self, nbytes: int, start: int, parts: int, name: str) -> tuple[AddressSpace, int]:
-        stride = -(-(start + nbytes + _GUARD) // 1024) * 1024
+    def _space(self, arrays: Sequence[SharedArray], parts: int, name: str) -> tuple[AddressSpace, int]:
+        nbytes = sum(one.nbytes for one in arrays)
+        end = max((one.start + one.nbytes for one in arrays), default=0)
+        stride = -(-(end + _GUARD) // 1024) * 1024
         size = stride * parts if nbytes else 0
         space = AddressSpace(np.zeros(size, np.uint8), 0, name, private=True)
-        if nbytes:
-            space.state(0, size).reshape(parts, stride)[:, start : start + nbytes] = UNINITIALISED
+        for one in arrays if nbytes else ():
+            space.state(0, size).reshape(parts, stride)[:, one.start : one.start + one.nbytes] = UNINITIALISED
         return space, stride
 
     def register(self, name: str) -> Array:
@@ -221,6 +233,20 @@ class Frame:
         """Block and thread index, for messages."""
         names = [[int(self._place(word, axis)[index]) for axis in range(3)] for word in ("%ctaid", "%tid")]
         return f"block {_coordinates(names[0])}, thread {_coordinates(names[1])}"
+
+    def own_address(self, space: AddressSpace, offset: int) -> int:
+        """An address in global memory; in shared and local memory, one in its block's or thread's part."""
+        if space is self.shared:
+            return offset % self.shared_stride
+        return offset % self.local_stride if space is self.local else space.base + offset
+
+    def place(self, space: str, address: int, nbytes: int) -> Place:
+        """Bytes for messages, in shared memory with the array that they lie in or behind."""
+        before = [one for one in self.shared_arrays if one.start <= address] if space == "shared memory" else []
+        if not before:
+            return Place(space, address, nbytes)
+        own = max(before)
+        return Place(space, address - own.start, nbytes, own.name, own.nbytes)
 
     def active(self) -> Array:
         """Indices of the active threads."""

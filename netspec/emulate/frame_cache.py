@@ -22,13 +22,13 @@ def frame_for(
     shape: tuple[int, int, int],
     parameters: Array,
     symbols: dict[str, int],
-    shared: int,
+    dynamic_shared: int,
 ) -> Iterator[Frame]:
     """A reset frame of the same kernel, memory and extents from the cache, or a new one."""
-    key = (id(kernel), len(blocks), *shape, shared)  # what a frame holds keeps its number
+    key = (id(kernel), len(blocks), *shape, dynamic_shared)  # what a frame holds keeps its number
     frame = memory.frames.pop(key, None)
     if frame is None:
-        frame = Frame(kernel, memory, blocks, grid, shape, parameters.copy(), symbols, shared)
+        frame = Frame(kernel, memory, blocks, grid, shape, parameters.copy(), symbols, dynamic_shared)
     else:
         frame.reset(blocks, grid, parameters)
     yield frame

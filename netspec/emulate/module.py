@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from netspec.emulate.fault import Fault
-from netspec.emulate.frame import SHARED_BASE, Bind, predicated
+from netspec.emulate.frame import SHARED_BASE, SHARED_GAP, Bind, SharedArray, predicated
 from netspec.emulate.instructions.dispatch import binding
 from netspec.emulate.instructions.warp import group_size, is_block_barrier, is_collective, is_full
 from netspec.emulate.memory import Memory
@@ -40,7 +41,10 @@ class Kernel:
     name: str
     parameters: tuple[Parameter, ...]
     shared_bytes: int
-    """Bytes of static shared memory."""
+    """Bytes of static shared memory, as hardware counts them."""
+    static_shared: tuple[SharedArray, ...]
+    dynamic_shared: Mapping[str, int]
+    """Where dynamic arrays begin: all at one place."""
     local_bytes: int
     registers: Mapping[str, str]
     symbols: Mapping[str, int]
@@ -51,6 +55,11 @@ class Kernel:
     lines: list[str]
     asynchronous: bool
     """Whether it uses asynchronous matrix products (wgmma)."""
+
+    def shared_arrays(self, dynamic_nbytes: int) -> tuple[SharedArray, ...]:
+        """All arrays in a block's shared memory, for a launch with so many bytes of dynamic ones."""
+        dynamic = (SharedArray(start, dynamic_nbytes, name) for name, start in self.dynamic_shared.items())
+        return (*self.static_shared, *itertools.islice(dynamic, 1))
 
 
 class Module:
@@ -87,10 +96,11 @@ def _placed(one: Variable, memory: Memory) -> int:
 
 def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
     inline(body, source.functions)
-    shared, static = _shared(body, source)
+    static, dynamic, shared_bytes = _shared(body, source)
     local, local_bytes = offsets({one.name: one for one in body.local})
     splitter = _Splitter(body)
     splitter.split()
+    shared = {**{one.name: one.start for one in static}, **dynamic}
     symbols = {**shared, **local, **{one.name: one.offset for one in body.parameters}}
     limit = body.limits.get("maxntid") or body.limits.get("reqntid") or (1024,)
     threads = 1
@@ -100,7 +110,9 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
     return Kernel(
         body.name,
         body.parameters,
+        shared_bytes,
         static,
+        dynamic,
         local_bytes,
         body.registers,
         symbols,
@@ -112,15 +124,23 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
     )
 
 
-def _shared(body: Body, source: Source) -> tuple[dict[str, int], int]:
-    """Layout of shared memory: static arrays that the kernel names, then all dynamic ones at one offset."""
+def _shared(body: Body, source: Source) -> tuple[tuple[SharedArray, ...], dict[str, int], int]:
+    """Layout of shared memory: static arrays that the kernel names, then all dynamic ones at one place; static bytes.
+
+    Each lies further behind the one before than on hardware, by SHARED_GAP.
+    """
     text = {word for one in body.instructions for word in _symbols(one)}
     own = [one for one in (*source.shared, *body.shared) if one.name in text or one in body.shared]
-    places, end = offsets({one.name: one for one in own if one.name not in source.dynamic})
+    fixed = {one.name: one for one in own if one.name not in source.dynamic}
+    places, end = offsets(fixed)
+    static = tuple(
+        SharedArray(place + SHARED_BASE + number * SHARED_GAP, fixed[name].nbytes, name)
+        for number, (name, place) in enumerate(places.items())
+    )
     dynamic = [one for one in own if one.name in source.dynamic]
     alignment = max((one.alignment for one in dynamic), default=1)
-    places |= {one.name: -(-end // alignment) * alignment for one in dynamic}
-    return {name: place + SHARED_BASE for name, place in places.items()}, end
+    behind = -(-end // alignment) * alignment + SHARED_BASE + len(static) * SHARED_GAP
+    return static, {one.name: behind for one in dynamic}, end
 
 
 def _symbols(ins: Instruction) -> list[str]:

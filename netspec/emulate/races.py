@@ -8,12 +8,15 @@ another thread, and its last atomic operation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from netspec.emulate.fault import Fault
+from netspec.emulate.fault import Fault, Site
 from netspec.emulate.memory import AddressSpace, Array
+
+if TYPE_CHECKING:
+    from netspec.emulate.frame import Frame
 
 LINE_BITS, THREAD_BITS, CLOCK_BITS = 14, 24, 25
 _THREAD = ((1 << THREAD_BITS) - 1) << LINE_BITS
@@ -62,15 +65,17 @@ class Access(NamedTuple):
 
 
 class RaceDetector:
-    """Detects races of a frame's threads; ``first`` is the launch-wide number of the first of them."""
+    """Detects races of a frame's threads in a launch that begins with the epoch ``start``."""
 
-    def __init__(self, clock: Clock, count: int, per_block: int, first: int, start: int, lines: list[str]) -> None:
+    def __init__(self, clock: Clock, frame: Frame, start: int) -> None:
+        count, first = frame.count, frame.blocks.start * frame.per_block
         if first + count > 1 << THREAD_BITS:
             raise Fault(f"more than {1 << THREAD_BITS:,} threads in a launch: too many for the emulator")
-        self.clock, self.per_block, self.lines = clock, per_block, lines
+        self.clock, self.frame, self.per_block = clock, frame, frame.per_block
         self.start = start << _CLOCK
         """Cells from here on are this launch's."""
         self.first = first
+        """The launch-wide number of the frame's first thread."""
         self.threads = (np.arange(count, dtype=np.int64) + first) << LINE_BITS
         self.block_epoch = np.full(count, start << _CLOCK, np.int64)
         """Epochs of the last barrier of each thread's block, and of its warp."""
@@ -204,11 +209,16 @@ class RaceDetector:
 
     def _fault(self, access: Access, place: int, cell: int, did: str, other: str) -> Fault:
         own = int(access.mine[place])
-        address = access.space.base + int(access.rows[place]) * access.size
-        return Fault(
+        address = self.frame.own_address(access.space, int(access.rows[place]) * access.size)
+        message = (
             f"race: {access.space.name} at {address:#x} is {did} by {self._thread(own)} and {other} by "
             f"{self._thread(cell)}, with no barrier between: {self._line(own)} and {self._line(cell)}"
         )
+        sites = (self._site(own, did), self._site(cell, other))
+        return Fault(message, "race", sites, self.frame.place(access.space.name, address, access.size))
+
+    def _site(self, cell: int, did: str) -> Site:
+        return Site(cell & ((1 << LINE_BITS) - 1), self._thread(cell), did)
 
     def _thread(self, cell: int) -> str:
         number = (cell & _THREAD) >> LINE_BITS
@@ -216,4 +226,4 @@ class RaceDetector:
 
     def _line(self, cell: int) -> str:
         number = cell & ((1 << LINE_BITS) - 1)
-        return f"line {number} ({self.lines[number - 1].strip().rstrip(';')})"
+        return f"line {number} ({self.frame.kernel.lines[number - 1].strip().rstrip(';')})"

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from netspec.emulate.fault import Fault
+from netspec.emulate.fault import Fault, Kind, Site
 from netspec.emulate.frame import Frame, Step
 from netspec.emulate.frame_cache import frame_for
 from netspec.emulate.instructions.cp_async import AsyncCopies
@@ -49,7 +49,7 @@ def launch(
     try:
         _launch(module, kernel, grid, block, dynamic_shared, parameters, memory, check)
     except Fault as fault:
-        raise Fault(f"{_readable(name)}: {fault}") from fault
+        raise fault.within(_readable(name)) from fault
 
 
 def _readable(name: str) -> str:
@@ -70,8 +70,7 @@ def _launch(
     memory: Memory,
     check: bool,
 ) -> None:
-    shared = kernel.shared_bytes + dynamic_shared
-    _check_shape(kernel, grid, block, shared)
+    _check_shape(kernel, grid, block, kernel.shared_bytes + dynamic_shared)
     packed = _packed(kernel, parameters)
     symbols = {**kernel.symbols, **module.load(memory)}
     per_block = block[0] * block[1] * block[2]
@@ -82,22 +81,22 @@ def _launch(
     with np.errstate(all="ignore"):
         for first in range(0, blocks, step):
             part = range(first, min(first + step, blocks))
-            with frame_for(kernel, memory, part, grid, block, packed, symbols, shared) as frame:
+            with frame_for(kernel, memory, part, grid, block, packed, symbols, dynamic_shared) as frame:
                 frame.checked = check
                 frame.copies, frame.products = AsyncCopies(frame), AsyncProducts(frame)
                 if check:
-                    frame.races = RaceDetector(clock, frame.count, per_block, first * per_block, start, kernel.lines)
+                    frame.races = RaceDetector(clock, frame, start)
                 _Scheduler(kernel, frame).run()
 
 
 def _check_shape(kernel: Kernel, grid: Extent, block: Extent, shared: int) -> None:
     threads = block[0] * block[1] * block[2]
     if not 0 < threads <= min(1024, kernel.max_threads):
-        raise Fault(f"{threads} threads in a block, of at most {min(1024, kernel.max_threads)}")
+        raise Fault(f"{threads} threads in a block, of at most {min(1024, kernel.max_threads)}", "launch")
     if min(grid) < 1 or grid[0] >= 1 << 31 or max(grid[1:]) > 65535:
-        raise Fault(f"a grid of {grid} blocks")
+        raise Fault(f"a grid of {grid} blocks", "launch")
     if shared > SHARED_LIMIT:
-        raise Fault(f"{shared:,} bytes of shared memory, of at most {SHARED_LIMIT:,}")
+        raise Fault(f"{shared:,} bytes of shared memory, of at most {SHARED_LIMIT:,}", "launch")
 
 
 def _packed(kernel: Kernel, parameters: Sequence[bytes]) -> Array:
@@ -184,7 +183,7 @@ class _Scheduler:
             if end.name == "bra":
                 self._schedule(self._target(end), taken)
             elif end.name == "trap":
-                raise end.fault(f"{self.frame.thread_name(self._first(taken))} traps")
+                raise end.fault("traps", thread=self.frame.thread_name(self._first(taken)))
             else:
                 self._exit(taken)
         if others is not False:
@@ -263,8 +262,8 @@ class _Scheduler:
             assert code.barrier is not None
             block, thread = (int(place[0]) for place in np.nonzero(~blocks))
             thread += int(np.flatnonzero(done)[block]) * self.frame.per_block
-            name = self.frame.thread_name(thread)
-            raise code.barrier.fault(f"{name} has ended, others of its block are at a barrier")
+            words = "has ended, others of its block are at a barrier"
+            raise code.barrier.fault(words, "barrier", self.frame.thread_name(thread))
 
     def _converge(self, number: int, code: BasicBlock, mask: _Mask) -> None:
         """Run a collective instruction with the lanes that have converged."""
@@ -293,5 +292,9 @@ class _Scheduler:
         elsewhere = [place for place in self.waiting if place != number]
         other = self.kernel.basic_blocks[elsewhere[0]] if elsewhere else None
         at = (other.barrier or other.collective) if other else None
+        words = f"waits for {whom} that never come"
         tail = f"; others are at line {at.line}: {at.text}" if at else "; others have ended"
-        raise ins.fault(f"{self.frame.thread_name(thread)} waits for {whom} that never come{tail}")
+        name = self.frame.thread_name(thread)
+        others = (Site(at.line),) if at else ()
+        kind: Kind = "barrier" if code.barrier else "lanes"
+        raise ins.fault(words + tail, kind, name, others=others, words=words)

@@ -32,7 +32,7 @@ def ptx_of(
 ) -> str:
     """PTX of a marked kernel for argument types and a compute capability, kept on disk by content; no GPU is needed.
 
-    Raises what the compiler raises, see ``numba_cuda.compile_errors``.
+    Raises what the compiler raises, see ``compile_error.told_of``.
     """
     prepared = prepare(function, dtype, stored_through)
     folder = content_folder(prepared.digest, f"{types}\n{capability}\n{_target()}")
@@ -41,6 +41,22 @@ def ptx_of(
         return numba_cuda.compile_ptx(prepared.build(_helper), types, capability)
 
     return kept_text(folder and folder / "kernel.ptx", compiled)
+
+
+def ptx_with_lines(
+    function: Callable[..., Any],
+    dtype: str,
+    stored_through: Callable[..., Any] | None,
+    types: tuple[Any, ...],
+    capability: tuple[Any, ...],
+) -> str:
+    """What ``ptx_of`` gives, compiled anew with line information: for messages, nothing runs it or keeps it."""
+
+    def helper(prepared: Prepared) -> Any:
+        return numba_cuda.device_function_with_lines(prepared.build(helper))
+
+    kernel = prepare(function, dtype, stored_through).build(helper)
+    return numba_cuda.compile_ptx(kernel, types, capability, lines=True)
 
 
 @functools.cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,11 +60,23 @@ def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | No
     return dispatcher
 
 
-def compile_ptx(function: Callable[..., Any], args: tuple[Any, ...], capability: tuple[Any, ...]) -> str:
-    """PTX of a kernel for argument types and a compute capability such as (9, 0); needs neither GPU nor driver."""
-    with _as_if_on(capability):
-        text, _ = _module.compile_ptx(function, types.void(*args), cc=capability)
+def compile_ptx(
+    function: Callable[..., Any], args: tuple[Any, ...], capability: tuple[Any, ...], lines: bool = False
+) -> str:
+    """PTX of a kernel for argument types and a compute capability such as (9, 0); needs neither GPU nor driver.
+
+    ``lines``: with line information (``.loc``), which may change the order of instructions.
+    """
+    with _as_if_on(capability), warnings.catch_warnings():
+        if lines:  # of functions made by exec numba does not find the source: it needs the lines alone
+            warnings.simplefilter("ignore")
+        text, _ = _module.compile_ptx(function, types.void(*args), cc=capability, lineinfo=lines)
     return str(text)
+
+
+def device_function_with_lines(function: Callable[..., Any]) -> Any:
+    """A helper of kernels that are compiled with line information."""
+    return _module.jit(function, device=True, lto=False, lineinfo=True)
 
 
 @contextmanager
@@ -101,20 +112,6 @@ def scalar_type(dtype: str) -> Any:
 def tuple_type(*dtypes: str) -> Any:
     """The compiler's type of a tuple of numbers."""
     return types.BaseTuple.from_types([getattr(types, dtype) for dtype in dtypes])
-
-
-def compile_errors() -> tuple[type[Exception], ...]:
-    """What compiling raises for a kernel that cannot be translated, assembled, linked or loaded."""
-    from numba.cuda.core.errors import NumbaError
-    from numba.cuda.cudadrv.driver import LinkerError
-    from numba.cuda.cudadrv.error import NvvmError
-
-    places = (("cuda.bindings.nvjitlink", "nvJitLinkError"), ("cuda.core._utils.cuda_utils", "CUDAError"))
-    below: list[type[Exception]] = []
-    for module, name in places:  # the linker's own and the loader's, which pass through numba-cuda as they are
-        with suppress(ImportError, AttributeError):
-            below.append(getattr(import_module(module), name))
-    return NumbaError, NvvmError, LinkerError, *below
 
 
 def driver_error() -> type[Exception]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from netspec.errors import NetspecError
 from netspec.kernels.cache import cache_root
+from netspec.kernels.compile_error import told_of
 from netspec.machine.cleanup import on_error, on_exit
 from netspec.machine.tasks import counted, task
 from netspec.registry.plugin_code import portable
@@ -43,13 +44,10 @@ class Work(NamedTuple):
     """What it stores its results through, see netspec.kernels.epilogue."""
 
     def compile(self) -> None:
-        """Compile, or load from the cache. Raises NetspecError with the compiler's words."""
-        try:
-            with self._place():
-                self.dispatcher.compile(self.signature)
-        except self._refusals() as error:
-            kind = "CPUs" if self.card is None else "GPUs"
-            raise NetspecError(f"{self.kernel} cannot be compiled for {kind}: {error}") from error
+        """Compile, or load from the cache. Raises KernelError with the source's line and the compiler's words."""
+        function = getattr(self.dispatcher, "py_func", self.dispatcher)
+        with told_of(function, "CPUs" if self.card is None else "GPUs", self.kernel), self._place():
+            self.dispatcher.compile(self.signature)
 
     def is_missing(self) -> bool:
         """Whether there is a cache and it does not hold this."""
@@ -67,15 +65,6 @@ class Work(NamedTuple):
 
         card: AbstractContextManager[Any] = cuda.gpus[self.card]
         return card
-
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        if self.card is None:
-            from numba.core.errors import NumbaError
-
-            return (NumbaError,)
-        from netspec.kernels.numba_cuda import compile_errors
-
-        return compile_errors()
 
 
 _gathered: ContextVar[list[Work] | None] = ContextVar("gathered", default=None)

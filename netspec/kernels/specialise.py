@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
+from netspec.contract.source_place import place_of
 from netspec.errors import NetspecError
 from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
@@ -84,7 +85,8 @@ class _Preparer:
         if key in _prepared:
             return _prepared[key]
         if function in self.open:
-            raise NetspecError(f"{function.__qualname__} calls itself, which kernels and their helpers cannot")
+            where = place_of(function)
+            raise NetspecError(f"{where}: {function.__qualname__} calls itself, which kernels and their helpers cannot")
         self.open.append(function)
         try:
             _prepared[key] = self._prepare(function)
@@ -129,8 +131,8 @@ class _Preparer:
             return digest_of({" dtype": self.dtype, " text": text, **names})
         except Unidentified as error:
             raise NetspecError(
-                f"{function.__qualname__} reaches {error}, which cannot be told from another one, so that its machine "
-                "code could not be kept apart: use numbers, strings, tuples, arrays or functions"
+                f"{place_of(function)}: {function.__qualname__} reaches {error}, which cannot be told from another "
+                "one, so that its machine code could not be kept apart: use numbers, strings, tuples, arrays, functions"
             ) from None
 
     def _reach(self, function: Any, definition: ast.FunctionDef) -> dict[str, Any]:
@@ -145,11 +147,16 @@ class _Preparer:
         closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
         elementary = {_OWN + name: one for name, one in _ELEMENTARY.items()}
         found = {**function.__globals__, **closure, **extrema, **elementary}
-        if unknown := [name for name in sorted(used - {_CAST}) if name not in found and not hasattr(builtins, name)]:
-            raise NetspecError(f"{function.__qualname__} uses '{unknown[0]}', which is not defined")
-        return {name: self._resolve(function, name, found[name]) for name in used if name in found}
+        lines = {node.id: node.lineno for node in reversed(names)}
 
-    def _resolve(self, function: Any, name: str, value: Any) -> Any:
+        def where(name: str) -> str:
+            return f"{inspect.getsourcefile(function)}:{lines[name]}: {function.__qualname__}"
+
+        if unknown := [name for name in sorted(used - {_CAST}) if name not in found and not hasattr(builtins, name)]:
+            raise NetspecError(f"{where(unknown[0])} uses '{unknown[0]}', which is not defined")
+        return {name: self._resolve(where, name, found[name]) for name in used if name in found}
+
+    def _resolve(self, where: Callable[[str], str], name: str, value: Any) -> Any:
         if self.vectorised and isinstance(value, BuiltinFunctionType):
             value = _ELEMENTARY.get(value.__name__, value) if value.__module__ == "math" else value
         value = value.resolve() if isinstance(value, Lazy) else value
@@ -161,7 +168,7 @@ class _Preparer:
             return value
         if hasattr(value, "__netspec_device__") or hasattr(value, "__netspec_scalar__"):
             return self.prepare(value)
-        raise NetspecError(f"{function.__qualname__} calls {name}(), which is not marked @device")
+        raise NetspecError(f"{where(name)} calls {name}(), which is not marked @device")
 
 
 def _followed(function: Any, definition: ast.FunctionDef, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,7 +180,8 @@ def _followed(function: Any, definition: ast.FunctionDef, names: Mapping[str, An
             if isinstance(value, FunctionType) and not is_library(value):
                 whole = ".".join((name, *taken))
                 raise NetspecError(
-                    f"{function.__qualname__} calls {whole}(): a helper must be marked @device and imported by its name"
+                    f"{place_of(function)}: {function.__qualname__} calls {whole}(): a helper must be marked @device "
+                    "and imported by its name"
                 )
             found[".".join((name, *taken))] = ("helper", value.digest) if isinstance(value, Prepared) else value
     return found

@@ -9,6 +9,7 @@ from typing import Any
 from netspec.contract.kernel import RESIDUAL, Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument, argument, check_names
+from netspec.contract.source_place import place_of
 from netspec.contract.tensor import Tensor
 from netspec.errors import NetspecError
 from netspec.planning.plan import Pass
@@ -93,8 +94,8 @@ class _Scope:
         if found is None:
             names = ", ".join(sorted(self.arrays))
             raise NetspecError(
-                f"{self.kernel.name}: {what} is no tensor, attribute or scalar of layer type '{self.layer.type}' "
-                f"(tensors: {names})"
+                f"{place_of(self.kernel.function)}: {self.kernel.function.__qualname__}: {what} is no tensor, "
+                f"attribute or scalar of layer type '{self.layer.type}' (tensors: {names})"
             )
         return found
 

@@ -12,6 +12,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import NamedTuple
 
+from netspec.contract.source_place import raised_at
 from netspec.errors import NetspecError
 from netspec.machine.regular_files import read_regular
 from netspec.registry import trust
@@ -146,7 +147,8 @@ def load(source: Source, file: str = "", package: str = "") -> Plugin:
         raise
     except BaseException as error:  # a plugin may do anything, end the process too
         _discard(name)
-        raise NetspecError(f"{source.path}: cannot be imported: {type(error).__name__}: {error}") from error
+        where = raised_at(error, source.path) or source.path
+        raise NetspecError(f"{where}: cannot be imported: {type(error).__name__}: {error}") from error
     plugin = replace(plugin, types=_types_of(_loaded[name].modules))
     _loaded[name] = _loaded[name]._replace(plugin=plugin)
     for other in again:

@@ -62,8 +62,8 @@ def test_a_product_is_that_of_numbers_cut_off_to_tf32(times):
     ("left_out", "words"),
     [
         (FENCED, "no fence.proxy.async behind"),
-        (TOGETHER, "race: shared memory"),
-        (UNTOUCHED, "race: shared memory|has changed under a product"),
+        (TOGETHER, r"has a race on 4 elements from shared\[0\]"),
+        (UNTOUCHED, "has a race|has changed under a product"),
     ],
 )
 def test_what_hardware_leaves_undefined_is_a_fault(left_out, words):

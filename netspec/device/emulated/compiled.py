@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from netspec.emulate.fault import Fault, Site
 from netspec.emulate.memory import Memory
 from netspec.emulate.module import Module
 from netspec.emulate.scheduler import launch
 from netspec.kernels.cuda import ptx_of
 
 Extent = tuple[int, ...]
+_FLOAT_SUM = re.compile(r"\b(?:atom|red)\.\S*\badd\.\S*\bf(?:16|32|64)")
 _PACKED = {"bool": "<?", "int64": "<q", "uint64": "<Q", "float32": "<f", "float64": "<d"}
 
 
@@ -37,6 +40,19 @@ def run(
     (name,) = module.kernels
     values = [value for arg in args for value in flattened(arg)]
     launch(module, name, _three(grid), _three(threads), 0, values, memory, check=check)
+
+
+def check_order(module: Module) -> None:
+    """Raise Fault for an atomic sum of floats, whose bits on a card depend on the order in which threads come."""
+    if line := _float_sum(module):
+        raise Fault(f"adds floats atomically, at line {line} of the PTX", "order", (Site(line),))
+
+
+@functools.cache
+def _float_sum(module: Module) -> int:
+    """The line of PTX with the first one; 0 where there is none."""
+    found = _FLOAT_SUM.search(module.text)
+    return module.text.count("\n", 0, found.start()) + 1 if found else 0
 
 
 def flattened(value: Any) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,13 +14,16 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
-from netspec.device.emulated.compiled import module_of, run
+from netspec.device.emulated.compiled import check_order, module_of, run
+from netspec.device.emulated.diagnosis import kernel_error
 from netspec.device.synchronous import SynchronousDevice, nbytes_of
 from netspec.emulate import Fault, Memory
-from netspec.emulate.memory import Array
+from netspec.emulate.memory import UNINITIALISED, Array
+from netspec.emulate.ptx.line_info import source_lines
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
-from netspec.kernels.cuda import compile_host
+from netspec.kernels.compile_error import told_of
+from netspec.kernels.cuda import compile_host, ptx_with_lines
 from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.lookup import find_kernel
 from netspec.planning.plan import Pass, Queue
@@ -64,6 +68,14 @@ class EmulatedCuda(SynchronousDevice):
         np.copyto(array, values)
         self._states(array)[...] = 1
 
+    def forget(self, array: Array) -> None:
+        """Take what an array holds as never written: a kernel that reads it is stopped."""
+        self._states(array)[...] = UNINITIALISED
+
+    def unwritten(self, array: Array) -> Any:
+        """Which elements of an array nobody has written."""
+        return (self._states(array) == UNINITIALISED).any(axis=-1)
+
     def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         calls = [self._launch(one, arrays) for one in passes]
@@ -89,17 +101,18 @@ class EmulatedCuda(SynchronousDevice):
     ) -> None:
         """Compile a kernel for these arguments, unless that is done, and run it.
 
-        Raises NetspecError where it cannot be compiled, and where it does what hardware leaves undefined.
+        Raises KernelError where it cannot be compiled, and where it does what hardware leaves undefined.
         """
         types = tuple(numba_cuda.type_of(value) for value in args)
-        try:
+        with told_of(kernel, "GPUs"):
             module = module_of(kernel, dtype, epilogue, types, self._target)
-            self.launches += 1
+        self.launches += 1
+        try:
+            check_order(module)
             run(module, self.memory, grid, threads, args)
-        except numba_cuda.compile_errors() as error:
-            raise NetspecError(f"{kernel.__name__} cannot be compiled for GPUs: {error}") from error
         except Fault as fault:
-            raise NetspecError(str(fault)) from fault
+            with_lines = functools.partial(ptx_with_lines, kernel, dtype, epilogue, types, self._target)
+            raise kernel_error(fault, kernel, args, lambda: source_lines(module.text, with_lines())) from fault
 
     def _launch(self, one: Pass, arrays: Arrays) -> Call:
         kernel = find_kernel(one.kernel)

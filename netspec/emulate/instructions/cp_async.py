@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netspec.emulate.fault import Place
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import FULL, SpaceAccess, check, resolved
 from netspec.emulate.memory import IN_FLIGHT, Array
@@ -152,11 +153,13 @@ def _begin(
 ) -> None:
     if (counts > size).any():
         thread = int(lanes[(counts > size).argmax()])
-        raise ins.fault(f"{frame.thread_name(thread)} copies {int(counts.max())} bytes of {size}")
+        raise ins.fault(f"copies {int(counts.max())} bytes of {size}", thread=frame.thread_name(thread))
     if ((sources & (size - 1) != 0) & (counts > 0)).any():
         place = int(((sources & (size - 1) != 0) & (counts > 0)).argmax())
         name = frame.thread_name(int(lanes[place]))
-        raise ins.fault(f"{name}: the source {int(sources[place]):#x} is no multiple of {size} bytes")
+        source = Place("global memory", int(sources[place]), size)
+        words = f"is no multiple of {size} bytes"
+        raise ins.fault(f": the source {source.address:#x} {words}", "unaligned", name, source, words=words)
     rows = check(frame, access, size, ins, reads=False)
     if frame.checked:
         frame.races.write(frame.shared, size, rows, access.lanes, ins.line)

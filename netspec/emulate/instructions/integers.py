@@ -109,7 +109,7 @@ def _checked_division(frame: Frame, ins: Instruction, compute: Any, target: Arra
         zero = np.broadcast_to(b == 0, (frame.count,))
         zero = zero if frame.lanes is None else zero & frame.mask
         if zero.any():
-            raise ins.fault(f"{frame.thread_name(int(zero.argmax()))} divides by zero")
+            raise ins.fault("divides by zero", thread=frame.thread_name(int(zero.argmax())))
         np.copyto(target, compute(a, b), where=True if frame.lanes is None else frame.mask)
 
     return run, run

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from netspec.emulate.fault import Fault
+from netspec.emulate.fault import Fault, Kind
 from netspec.emulate.frame import DTYPES, LOCAL_WINDOW, SHARED_WINDOW, Bind, Frame, Steps
-from netspec.emulate.memory import IN_FLIGHT, INITIALISED, STATES, UNINITIALISED, AddressSpace, Array
+from netspec.emulate.memory import IN_FLIGHT, INITIALISED, STATES, UNALLOCATED, UNINITIALISED, AddressSpace, Array
 from netspec.emulate.ptx.operands import Address, Operand, Vector
 from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
@@ -29,7 +29,7 @@ class SpaceAccess(NamedTuple):
     chosen: Array | None
 
 
-class Kind(NamedTuple):
+class Moved(NamedTuple):
     """What a load or store moves: state space ("" for generic), element type, vector length."""
 
     space: str
@@ -107,7 +107,7 @@ def store(ins: Instruction) -> Bind:
     return bind
 
 
-def _kind(ins: Instruction) -> Kind:
+def _kind(ins: Instruction) -> Moved:
     space, count = "", 1
     for word in ins.modifiers[:-1]:
         word = word.partition("::")[0]
@@ -120,10 +120,10 @@ def _kind(ins: Instruction) -> Kind:
     if ins.modifiers[-1] not in DTYPES:
         raise ins.fault(f"type '.{ins.modifiers[-1]}' is not known here")
     strong = bool({"volatile", "relaxed"} & set(ins.modifiers))
-    return Kind(space, ins.modifiers[-1], count, strong)
+    return Moved(space, ins.modifiers[-1], count, strong)
 
 
-def _parts(operand: Operand, kind: Kind) -> tuple[Operand, ...]:
+def _parts(operand: Operand, kind: Moved) -> tuple[Operand, ...]:
     parts = operand.parts if isinstance(operand, Vector) else (operand,)
     assert len(parts) == kind.parts
     return parts
@@ -137,7 +137,7 @@ def _register(frame: Frame, target: Operand, kind: str) -> Array:
     return frame.write(target, f"{'s' if kind[0] == 's' else 'u'}{8 * width}")
 
 
-def _load_parameter(frame: Frame, ins: Instruction, kind: Kind, targets: tuple[Operand, ...], at: Address) -> Steps:
+def _load_parameter(frame: Frame, ins: Instruction, kind: Moved, targets: tuple[Operand, ...], at: Address) -> Steps:
     if frame.is_register(at.base):
         raise ins.fault("addresses of parameters in registers are not known here")
     place = int(frame.addresses(at)()[0])
@@ -247,7 +247,7 @@ def check(frame: Frame, access: SpaceAccess, size: int, ins: Instruction, reads:
     offsets = access.offsets
     if size > 1 and int(np.bitwise_or.reduce(offsets)) & (size - 1):
         place = int((offsets % size != 0).argmax())
-        raise _bad(frame, access, place, ins, f"is no multiple of the access's {size} bytes")
+        raise _bad(frame, access, place, ins, "unaligned", f"is no multiple of the access's {size} bytes", size)
     rows: Array = offsets >> (size.bit_length() - 1)
     states = access.space.states(size)
     found = states[rows]
@@ -268,18 +268,18 @@ def _check_bytes(
     if bad.any():
         place = int(np.flatnonzero(bad.any(axis=1))[0])
         state = int(each[place][bad[place].argmax()])
-        raise _bad(frame, access, place, ins, f"is {STATES.get(state, STATES[IN_FLIGHT])}")
+        kind: Kind = "outside" if state == UNALLOCATED else "uninitialised"
+        raise _bad(frame, access, place, ins, kind, f"is {STATES.get(state, STATES[IN_FLIGHT])}", size)
 
 
-def _bad(frame: Frame, access: SpaceAccess, place: int, ins: Instruction, words: str) -> Fault:
-    thread = place if access.lanes is None else int(access.lanes[place])
-    offset = int(access.offsets[place])
-    if access.space is frame.shared:
-        offset %= frame.shared_stride
-    elif access.space is frame.local:
-        offset %= frame.local_stride
-    return ins.fault(f"{frame.thread_name(thread)}: {access.space.name} at {access.space.base + offset:#x} {words}")
+def _bad(frame: Frame, access: SpaceAccess, place: int, ins: Instruction, kind: Kind, words: str, size: int) -> Fault:
+    thread = frame.thread_name(place if access.lanes is None else int(access.lanes[place]))
+    address = frame.own_address(access.space, int(access.offsets[place]))
+    at = frame.place(access.space.name, address, size)
+    return ins.fault(f": {access.space.name} at {address:#x} {words}", kind, thread, at, words=words)
 
 
 def _outside(frame: Frame, ins: Instruction, name: str, address: int, thread: int, size: int) -> Fault:
-    return ins.fault(f"{frame.thread_name(thread)}: {size} bytes at {address:#x} are outside {name}")
+    message = f": {size} bytes at {address:#x} are outside {name}"
+    at = frame.place(name, address, size)
+    return ins.fault(message, "outside", frame.thread_name(thread), at, words="is outside every allocation")

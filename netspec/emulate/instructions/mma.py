@@ -40,7 +40,7 @@ def whole_warps(frame: Frame, ins: Instruction) -> Callable[[], Array | None]:
         some = warps.any(axis=1)
         if not warps[some].all():
             thread = int(frame.lanes[0])
-            raise ins.fault(f"{frame.thread_name(thread)}: lanes of the warp have ended")
+            raise ins.fault(": lanes of the warp have ended", "lanes", frame.thread_name(thread))
         return np.flatnonzero(some)
 
     return chosen

@@ -87,7 +87,7 @@ def converged_lanes(frame: Frame, ins: Instruction, parked: Array, alive: Array)
     lane = frame.thread % np.uint32(WARP)
     strangers = parked & ((named >> lane) & np.uint32(1) == 0)
     if strangers.any():
-        raise ins.fault(f"{frame.thread_name(int(strangers.argmax()))} is not among the lanes that it names")
+        raise ins.fault("is not among the lanes that it names", "lanes", frame.thread_name(int(strangers.argmax())))
     weights = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
     missing = ((living & ~here) * weights).sum(axis=1, dtype=np.uint32)
     absent = _per_thread(missing, frame.per_block)
@@ -158,7 +158,7 @@ def _check_sources(frame: Frame, ins: Instruction, mine: Array, sources: Array) 
     taking[mine] = True
     bad = outside | ~taking[safe] | (frame.block[safe] != frame.block[mine])
     if bad.any():
-        raise ins.fault(f"{frame.thread_name(int(mine[bad.argmax()]))} asks a lane that does not take part")
+        raise ins.fault("asks a lane that does not take part", "lanes", frame.thread_name(int(mine[bad.argmax()])))
 
 
 def vote(ins: Instruction) -> Bind:

@@ -70,7 +70,8 @@ class AsyncProducts:
         busy = groups[active] >= 0
         if busy.any():
             thread = self.frame.thread_name(int(active[busy.argmax()]))
-            raise ins.fault(f"{thread} touches {name}, to which line {product.line} ({product.opcode}) is still adding")
+            words = f"touches {name}, to which line {product.line} ({product.opcode}) is still adding"
+            raise ins.fault(words, thread=thread)
 
     def wrote(self, size: int, rows: Array, lanes: Array | None) -> None:
         """Note ordinary writes to rows of shared memory."""
@@ -223,7 +224,7 @@ def _operand(frame: Frame, ins: Instruction, operand: Operand, lines: int, group
     writers = frame.products.writers.reshape(-1, 4)[access.offsets // UNIT]
     if writers.any():
         writer = int(writers[writers != 0][0]) - 1
-        raise ins.fault(f"{frame.thread_name(writer)} has written an operand with no fence.proxy.async behind it")
+        raise ins.fault("has written an operand with no fence.proxy.async behind it", thread=frame.thread_name(writer))
     number = int(frame.products.closed[groups[0] * GROUP])
     frame.products.running.append(Product(ins, groups, access, found, number))
     return found.reshape(len(groups), lines, -1)

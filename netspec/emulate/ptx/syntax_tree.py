@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from netspec.emulate.fault import Fault
+from netspec.emulate.fault import Fault, Kind, Place, Site
 from netspec.emulate.ptx.operands import Operand
 
 SIZES = {"pred": 1, "b8": 1, "u8": 1, "s8": 1, "b16": 2, "u16": 2, "s16": 2, "f16": 2, "bf16": 2, "f16x2": 4}
@@ -50,9 +50,20 @@ class Instruction:
         """Name and modifiers as written."""
         return ".".join((self.name, *self.modifiers))
 
-    def fault(self, message: str) -> Fault:
-        """A Fault with this instruction's line and text."""
-        return Fault(f"{message}, at line {self.line} of the PTX: {self.text}")
+    def fault(
+        self,
+        message: str,
+        kind: Kind = "",
+        thread: str = "",
+        place: Place | None = None,
+        others: tuple[Site, ...] = (),
+        words: str = "",
+    ) -> Fault:
+        """A Fault with this instruction's line and text; ``message`` goes on behind the thread's name."""
+        told = f"{thread}{'' if message[0] in ':;' or not thread else ' '}{message}"
+        did = {"ld": "read", "st": "written", "atom": "changed", "red": "changed"}.get(self.name, "")
+        sites = (Site(self.line, thread, did), *others)
+        return Fault(f"{told}, at line {self.line} of the PTX: {self.text}", kind, sites, place, words or message)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,81 @@
+"""What a compiler refuses, told by file, line and text of the source instead of by the compiler's own steps."""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from netspec.contract.source_place import place_of
+from netspec.errors import KernelError, NetspecError
+
+_PLACE = re.compile(r"\b(?:at|from) (\S[^\n]*?) \((\d+)\)")
+"""Where numba says that it stood, innermost first: ``During: typing of call at /path/file.py (12)``."""
+_CALL = re.compile(r"No implementation of function \S*?<(?:built-in )?\w+ ([\w.]+).*?>>> \w+(\([^\n]+)", re.DOTALL)
+_LITERAL = re.compile(r"Literal\[\w+\]\(([^)]*)\)")
+_HINTS = {
+    "shared.array": "its shape must be a constant, a number or a name of the module, and its type one of numba's",
+    "local.array": "its shape must be a constant, a number or a name of the module, and its type one of numba's",
+    "getitem": "arrays and tuples alone have elements",
+    "setitem": "arrays alone can be stored to",
+}
+_REASON = re.compile(r"raised a specific error:\s*\n?\s*([^\n]+)")
+_STEPS = ("Failed in ", "During: ", "File ", "Enable logging ", "^")
+Place = tuple[str, int]
+
+
+@contextmanager
+def told_of(function: Callable[..., Any], kind: str, name: str = "") -> Iterator[None]:
+    """Within it a kernel is compiled: whatever the compiler raises becomes a KernelError.
+
+    ``kind`` says for what it is compiled, "CPUs" or "GPUs", ``name`` what it is called where not by its own name.
+    """
+    try:
+        yield
+    except NetspecError:
+        raise
+    except Exception as error:
+        name = name or getattr(function, "__name__", "a kernel")
+        raise _compile_error(error, function, f"{name} cannot be compiled for {kind}") from error
+
+
+def _compile_error(error: Exception, function: Callable[..., Any], what: str) -> KernelError:
+    place = _place(error)
+    where = f"{place[0]}:{place[1]}" if place else place_of(function) if hasattr(function, "__code__") else ""
+    text = linecache.getline(*place).strip().partition("  #")[0] if place else ""
+    message = f"{what}: {_reason(error)}"
+    headline = message if not where or where.startswith("<") else f"{where}: {message}"
+    return KernelError(f"{headline}\n    {text}" if text else headline, where if place else f"{where} {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """The compiler's words without its steps and candidates."""
+    text = str(error)
+    reason = _REASON.search(text)
+    if call := _CALL.search(text):
+        called = call[1] + _LITERAL.sub(r"\1", call[2])
+        remark = reason[1] if reason else _HINTS.get(call[1])
+        return f"no implementation of {called}" + (f" ({remark})" if remark else "")
+    lines = [line.strip() for line in text.partition(" Raised from ")[0].splitlines()]
+    told = [line for line in lines if line and not line.startswith(_STEPS)]
+    return told[0] if told else f"{type(error).__name__} {text}".strip()
+
+
+def _place(error: Exception) -> Place | None:
+    """Where in the source the compiler stood: as its message says, else as what it was about to do knows."""
+    places = [(file, int(line)) for file, line in _PLACE.findall(str(error))]
+    found = [*places, *reversed(list(_held(error.__traceback__)))]
+    return next(((file, line) for file, line in found if not file.startswith("<") and line), None)
+
+
+def _held(traceback: TracebackType | None) -> Iterator[Place]:
+    """Places that the frames of numba hold (``Loc``), outermost first."""
+    while traceback is not None:
+        held = traceback.tb_frame.f_locals
+        loc = getattr(held.get("self"), "loc", None) or held.get("loc")
+        if isinstance(getattr(loc, "filename", None), str) and isinstance(getattr(loc, "line", None), int):
+            yield loc.filename, loc.line
+        traceback = traceback.tb_next

@@ -1,0 +1,160 @@
+"""Mistakes of authors, of kernels for GPUs and of declarations: each is told once, with the lines that it is in.
+
+The layers are those of plugins/wrong_cuda.py; a comment "told" marks a line that the message must name.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import PLUGINS
+
+from netspec.check import run
+from netspec.device.gpus import finds_compiler
+from netspec.errors import NetspecError
+from netspec.registry import load_plugin
+
+FILE = PLUGINS / "wrong_cuda.py"
+BARRIER = "put cuda.syncthreads() between the two"
+UNDEFINED = "what a kernel writes, scratch memory and shared arrays begin undefined"
+OF_KERNELS = {
+    "cuda_race": f"has a race on tile[1] (tile is (128,)): read by thread 0 of block 0, written by thread 1 of block 0, "
+    f"with no barrier between; {BARRIER}\n",
+    "cuda_race_in_helper": "has a race on tile[0, 1] (tile is (2, 128)): read by thread 0",
+    "cuda_race_in_block": "has a race on d_x[0] (d_x is (240,)): written by thread 1 of block 0, written by thread 0",
+    "cuda_race_over_blocks": "(total is (1,)): written by thread 128 of block 1, written by thread 127 of block 0, with "
+    "no barrier between; blocks run in any order",
+    "cuda_barrier": "block 1, thread 0 waits for threads of its block that never come; all threads of a block must",
+    "cuda_barriers": "block 0, thread 0 waits for threads of its block that never come",
+    "cuda_reads_outside": "forward_cuda reads outside an array: x[240] (x is (240,)) (block 1, thread 111)",
+    "cuda_writes_outside": "forward_cuda writes outside an array: y[240] (y is (240,)) (block 1, thread 112)",
+    "cuda_writes_outside_axes": "writes outside an array: y[5, 0] (y is (5, 4))",
+    "cuda_shared_outside": "writes outside an array: tile[128] (tile is (128,)) (block 0, thread 127)",
+    "cuda_shared_next": "reads outside an array: left[128] (left is (128,))",
+    "cuda_shared_unset": f"reads tile[128] (tile is (256,)), which is never written (block 0, thread 0); {UNDEFINED}",
+    "cuda_reads_output": f"reads d_x[0] (d_x is (240,)), which is never written (block 0, thread 0); {UNDEFINED}",
+    "cuda_workspace_unset": "reads scratch[0] (scratch is (240,)), which is never written",
+    "cuda_misaligned": "an unaligned access of 16 bytes: 4 elements from x[1] (x is (240,)) (block 0, thread 1); load4",
+    "cuda_shuffle": "has a shuffle or vote that some lanes do not reach: block 1, thread 96 waits for lanes",
+    "cuda_shared_shape": "no implementation of shared.array(int64, float32) (its shape must be a constant",
+    "cuda_unknown_attribute": "cannot be compiled for GPUs: Unknown attribute 'length' of type array(float32, 1d, C)\n"
+    "    if i < x.length:",
+    "cuda_unknown_function": "cannot be compiled for GPUs: module 'numba.cuda' has no attribute 'sync'",
+    "cuda_wrong_type": "cannot be compiled for GPUs: no implementation of exp(array(float32, 1d, C))",
+    "cuda_wrong_helper": "no implementation of getitem(float32, 0) (arrays and tuples alone have elements)",
+    "cuda_unsupported": "cannot be compiled for GPUs: Use of unsupported opcode",
+    "cuda_undefined": "forward_cuda uses 'scale', which is not defined",
+    "cuda_unmarked": "forward_cuda calls unmarked(), which is not marked @device",
+    "cuda_wrong_name": "parameter 'out' is no tensor, attribute or scalar",
+    "cuda_grid": "y[6, 8] is never written (272 of 400 elements): all of 'y' is left to forward_cuda",
+    "cuda_threads": "cannot be launched: 2048 threads in a block, of at most 1024",
+    "cuda_shared_size": "cannot be launched: 280,000 bytes of shared memory, of at most 232,448",
+    "cuda_unwritten": "is never written (121 of 240 elements): all of 'd_x' is left to backward_cuda",
+    "cuda_sign": "expected -2.96802616: the CUDA kernels (plain) differ from the plain CPU kernels",
+    "cuda_changes_input": "a kernel changes 'x', which it does not name among what it writes",
+    "cuda_atomics": "bias_cuda adds floats atomically: threads come in any order",
+}
+"""Of CUDA kernels: what the check of them says."""
+OF_DECLARATIONS = {
+    "uneven": ("shards", "'shift' is (3,) and cut along axis -1, which two devices cannot halve: its size must follow"),
+    "undivided": ("shards", "if 'units' counts something of the whole layer, name it in ``divided``, or say by"),
+    "mixes": ("shards", "channels of 'y' depend on channels of the other shard: a layer that reads several channels"),
+    "mixes_narrower": ("shards", "'weight' is (4,), a half of the whole layer's is (8,)"),
+    "mixes_without_groups": ("shards", "the layer mixes channels without ``groups`` in its attributes"),
+    "channelwise_type": ("written", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float32"),
+}
+"""Of what the class declares, and of scalar functions: the check that fails and what it says."""
+needs_compiler = pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin() -> None:
+    """The layers are known while these tests run."""
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    load_plugin(FILE)
+
+
+def _marked(layer_type: str) -> Iterator[str]:
+    """The places that the message of a layer must name."""
+    lines = FILE.read_text().splitlines()
+    classes = {ast.unparse(one.decorator_list[0]): one for one in ast.parse(FILE.read_text()).body
+               if isinstance(one, ast.ClassDef) and one.decorator_list}  # fmt: skip
+    own = classes[f"register('{layer_type}')"]
+    for number, line in enumerate(lines, 1):
+        inside = own.lineno <= number <= (own.end_lineno or 0)
+        if (inside and line.endswith("# told")) or line.endswith(f"# told in {layer_type}"):
+            yield f"{FILE}:{number}: " if ":" in line else f"{FILE}:{number}"
+
+
+def _told(layer_type: str, check: str, words: str) -> None:
+    failed = [result for result in run(layer_type) if result.status == "failed"]
+    assert [result.name for result in failed] == [check], failed
+    assert words in failed[0].message
+    for place in _marked(layer_type):
+        assert place.rstrip(": ") in failed[0].message, failed[0].message
+    assert str(FILE) in failed[0].message
+
+
+@needs_compiler
+@pytest.mark.parametrize("layer_type", OF_KERNELS)
+def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str) -> None:
+    assert list(_marked(layer_type))
+    _told(layer_type, "cuda", OF_KERNELS[layer_type])
+
+
+@pytest.mark.parametrize("layer_type", OF_DECLARATIONS)
+def test_a_mistake_in_a_declaration_is_told_once(layer_type: str) -> None:
+    _told(layer_type, *OF_DECLARATIONS[layer_type])
+
+
+def test_every_layer_of_the_file_is_run() -> None:
+    types = re.findall(r'@register\("(\w+)"\)', FILE.read_text())
+    assert sorted(types) == sorted([*OF_KERNELS, *OF_DECLARATIONS])
+
+
+AT_IMPORT = {
+    "a wrong option": (
+        '@forward("cpu", over="x", writez="y")',
+        "a forward kernel has no option 'writez' (did you mean 'writes'? there are over, writes, axes, block, threads",
+    ),
+    "a missing option": ('@backward("cpu", over="x")', "a backward kernel needs the option 'writes': what it writes"),
+    "no parentheses": ("@forward", "a forward kernel is marked @forward('cpu' or 'cuda', over=..., writes=...)"),
+    "an unknown backend": ('@forward("gpu", over="x", writes="y")', "kernels are marked 'cpu' or 'cuda', not ('gpu',)"),
+    "an unknown phase": (
+        '@forward("cpu", over="x", writes="y", phases="training")',
+        "phases are train, eval, predict, not 'training'",
+    ),
+    "parameters of a CUDA kernel": (
+        '@forward("cpu", over="x", writes="y")\n    def other(x, y):\n        pass\n\n    @forward("cpu", over="y", '
+        'writes="y")',
+        "Odd.other: the first parameters of this kernel must be start, stop",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AT_IMPORT)
+def test_a_mistake_in_a_mark_names_its_line(name: str, tmp_path: Path) -> None:
+    mark, words = AT_IMPORT[name]
+    file = tmp_path / "odd.py"
+    file.write_text(
+        textwrap.dedent('''\
+        """A layer with an odd mark."""
+        from netspec.plugin import Layer, backward, forward, register
+
+        @register("odd")
+        class Odd(Layer):
+            """y = x"""
+
+            {}
+            def forward_cpu(start, stop, x, y):
+                y[start:stop] = x[start:stop]
+        ''').format(mark)
+    )
+    with pytest.raises(NetspecError) as caught:
+        load_plugin(file)
+    assert f"{file}:8: cannot be imported: TypeError: " in str(caught.value) and words in str(caught.value)
