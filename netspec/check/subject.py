@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
+from netspec.check.checked import checked_cpu
 from netspec.check.compare import Failed, Skipped
 from netspec.check.single import Array, SingleLayer, Values, gradient_of
 from netspec.contract.attrs import filled
@@ -54,7 +55,12 @@ class Case:
         return self.cls(self.attrs, phase)
 
     def on(self, device: Device, phase: Phase = "train", **options: Any) -> SingleLayer:
-        """The layer on a device, in float32 and with the plain kernels unless the options say otherwise."""
+        """The layer on a device, in float32 and with the plain kernels unless the options say otherwise.
+
+        In float64, in which the plain kernels are what others are held to, those for CPUs check each index.
+        """
+        if type(device) is CpuDevice and options.get("dtype") == "float64":
+            device = checked_cpu()
         return SingleLayer(
             self.cls.type, self.attrs, self.given(phase), device, phase=phase, keys=dict(self.keys), **options
         )

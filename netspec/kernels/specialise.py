@@ -18,6 +18,7 @@ import numpy as np
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.contract.source_place import place_of
 from netspec.errors import NetspecError
+from netspec.kernels.bounds import check_indices
 from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
 
@@ -57,17 +58,20 @@ def prepare(
     stored_through: Callable[..., Any] | None = None,
     *,
     vectorised: bool = False,
+    checked: bool = False,
 ) -> Prepared:
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
     Module-level floats that it reaches are constants of the compute dtype, as its literals are; ``max`` and ``min`` of
     numbers pass NaN on, see netspec.kernels.extrema. ``stored_through`` takes the place of ``netspec.plugin.epilogue``,
     or ``backward_epilogue``. ``vectorised``: functions of ``math`` are those of netspec.kernels.elementary in float32.
+    ``checked``: for CPUs, with a check of each index, see netspec.kernels.bounds.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
     """
-    return _Preparer(dtype, stored_through, vectorised and dtype == "float32").prepare(function)
+    vectorised = vectorised and dtype == "float32"
+    return _Preparer(dtype, stored_through, vectorised, checked).prepare(function)
 
 
 _prepared: dict[tuple[Any, ...], Prepared] = {}
@@ -75,13 +79,15 @@ _prepared: dict[tuple[Any, ...], Prepared] = {}
 
 
 class _Preparer:
-    def __init__(self, dtype: str, stored_through: Callable[..., Any] | None, vectorised: bool) -> None:
-        self.dtype, self.stored_through, self.vectorised = dtype, stored_through, vectorised
+    def __init__(
+        self, dtype: str, stored_through: Callable[..., Any] | None, vectorised: bool, checked: bool
+    ) -> None:
+        self.dtype, self.stored_through, self.vectorised, self.checked = dtype, stored_through, vectorised, checked
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
         self.open: list[Any] = []
 
     def prepare(self, function: Any) -> Prepared:
-        key = (function, self.dtype, self.stored_through, self.vectorised)
+        key = (function, self.dtype, self.stored_through, self.vectorised, self.checked)
         if key in _prepared:
             return _prepared[key]
         if function in self.open:
@@ -114,8 +120,12 @@ class _Preparer:
         ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names[_CAST] = self.cast
+        followed = _followed(function, definition, names)
+        if self.checked:
+            names |= check_indices(function, definition, file)
+        ast.fix_missing_locations(tree)
         text = ast.dump(tree, include_attributes=False)
-        digest = self._digest(function, text, _followed(function, definition, names))
+        digest = self._digest(function, text, followed)
         # numba derives symbols from the name: two cached kernels of one name would clash in a third process.
         definition.name = f"{definition.name}_{digest[:12]}"
         inlined = hasattr(function, "__netspec_scalar__") or any(map(self._is_inlined, names.values()))
