@@ -32,7 +32,8 @@ class Mark:
     """A place in a source text: file, line and column, both counted from 1.
 
     ``text`` is the source line and ``width`` the number of characters meant, so that an error can show the place
-    wherever it is found; neither takes part in comparisons.
+    wherever it is found; ``use`` is where the block that the place belongs to is used. None of them takes part in
+    comparisons.
     """
 
     file: str
@@ -40,6 +41,7 @@ class Mark:
     column: int
     text: str = field(default="", compare=False, repr=False)
     width: int = field(default=1, compare=False, repr=False)
+    use: Mark | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         """``file:line:column``"""
@@ -69,10 +71,20 @@ class Problem:
     message: str
     remedy: str | None = None
 
+    def uses(self) -> list[Mark]:
+        """Where the block that the place belongs to is used: the innermost use first, empty outside of blocks."""
+        found: list[Mark] = []
+        use = self.mark.use if self.mark else None
+        while use is not None:
+            found.append(use)
+            use = use.use
+        return found
+
     def headline(self) -> str:
         """``file:line:column: message (remedy)`` on one line."""
         place = f"{self.mark}: " if self.mark else ""
-        return place + self.message + (f" ({self.remedy})" if self.remedy else "")
+        used = "".join(f"; used at {use}" for use in self.uses())
+        return place + self.message + (f" ({self.remedy})" if self.remedy else "") + used
 
 
 class SpecError(NetspecError):

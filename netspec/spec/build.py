@@ -18,7 +18,7 @@ from netspec.spec.types import Spec
 from netspec.spec.wording import meant, show
 
 VERSION = 1
-KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "layers", "train", "data")
+KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "blocks", "layers", "train", "data")
 ONE_DEVICE = "main"
 LONGEST_NAME = 128
 _NETWORK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -37,7 +37,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
     inputs, input_marks = read_inputs(written, report) if written else ({}, {})
     train, train_marks = read_train(_section(root, "train", top), report)
     data, data_marks = read_data(_section(root, "data", top), report)
-    reader = Layers(report, devices, inputs, _defaults(root, report))
+    reader = Layers(report, devices, inputs, _defaults(root, report), _section(root, "blocks", Fields(report)).entries)
     listed = _needed(root, "layers", top)
     layers = reader.read_all(listed) if listed else ()
     if layers:
@@ -125,7 +125,9 @@ def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
     for kind, entry in _section(root, "defaults", Fields(report)).entries.items():
         fields = Fields(report, f"defaults.{kind}")
         body = fields.as_map(entry.value, f"defaults.{kind}")
-        if kind not in layer_types():
+        if kind in _section(root, "blocks", Fields(Report())).entries:
+            report.note(entry.mark, f"'{kind}' is a block", f"its defaults stand in blocks.{kind}.attributes")
+        elif kind not in layer_types():
             report.note(entry.mark, f"'defaults' for an unknown layer type '{kind}'", meant(kind, layer_types()))
         elif body is not None:
             found[kind] = _checked(body, attributes_of(kind), fields)

@@ -63,7 +63,7 @@ class Fields:
             entry = node.entries.get(key)
             name = f"{path}.{key}" if path else key
             if entry is not None:
-                self.marks[name] = entry.mark
+                self.marks[name] = entry.origin
                 values |= self.value(key, entry.value, schema, name)
             elif "default" in schema:
                 values[key] = default_of(schema)

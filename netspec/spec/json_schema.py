@@ -15,6 +15,7 @@ from netspec.registry import augmentation_types, layer_types
 from netspec.schedules import schedule_types
 from netspec.solvers import solver_types
 from netspec.spec.augment_section import OFF, ON
+from netspec.spec.blocks import BLOCK_KEYS
 from netspec.spec.build import KEYS, VERSION
 from netspec.spec.class_counts import WORD, may_follow
 from netspec.spec.connections import CONNECT
@@ -27,13 +28,16 @@ Schema = dict[str, Any]
 
 _NAME: Schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
 _REFERENCE: Schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]*(\\.[A-Za-z_][A-Za-z0-9_-]*)?$"}
+_ATTRIBUTE: Schema = {"type": "string", "pattern": "\\$"}
+"""What stands for, or holds, an attribute of a block: ``$filters``."""
 _NAMES: Schema = {"type": "array", "items": _NAME, "minItems": 1, "uniqueItems": True}
 
 
 def schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a spec as ``yaml.safe_load`` gives it.
 
-    Where ``extends`` stands layers may be partial; where it or ``defaults`` stands, attributes may be missing.
+    Where ``extends`` stands layers may be partial; where it or ``defaults`` stands, attributes may be missing; where it
+    or ``blocks`` stands, a layer's type may be a block.
     """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -45,10 +49,12 @@ def schema() -> Schema:
         "allOf": [
             _unless(["extends"], {"required": ["inputs", "layers"], **_layers_all({"$ref": "#/$defs/whole_layer"})}),
             _unless(["extends", "defaults"], _layers_all({"$ref": "#/$defs/complete_layer"})),
+            _unless(["extends", "blocks"], _layers_all({"properties": {"type": {"enum": list(layer_types())}}})),
         ],
         "$defs": {
             "initialiser": _typed(initialiser_types()),
-            "layer": _layer(),
+            "layer": _layer(_common(), _fragments),
+            "block_layer": _layer(_in_block(_common()), lambda attrs: _in_block(_fragments(attrs))),
             "whole_layer": {"required": ["name", "type"]},
             "complete_layer": {"allOf": [_when_type(name, {"required": _required(name)}) for name in layer_types()]},
         },
@@ -92,10 +98,18 @@ def _fragment(schema: Mapping[str, Any]) -> Schema:
     return dict(schema)
 
 
-def _layer() -> Schema:
-    common = _common()
-    cases = [_when_type(name, _closed({**common, **_fragments(attributes_of(name))})) for name in layer_types()]
+def _layer(common: Schema, fragments: Callable[[Attrs], Schema]) -> Schema:
+    cases = [_when_type(name, _closed({**common, **fragments(attributes_of(name))})) for name in layer_types()]
     return {"type": "object", "required": ["name"], "properties": common, "allOf": cases}
+
+
+def _in_block(values: Schema) -> Schema:
+    """The schemas of a block's layer: in place of any value the block's attributes may stand."""
+    return {key: {**_about(value), "anyOf": [value, _ATTRIBUTE]} for key, value in values.items()}
+
+
+def _about(schema: Mapping[str, Any]) -> Schema:
+    return {key: schema[key] for key in ("description", "default") if key in schema}
 
 
 def _common() -> Schema:
@@ -103,7 +117,7 @@ def _common() -> Schema:
     one_input = {"anyOf": [_REFERENCE, _closed({"from": _REFERENCE, **CONNECT}, required=["from"])]}
     kinds: Mapping[str, Schema] = {
         "name": _NAME,
-        "type": {"enum": list(layer_types())},
+        "type": {"anyOf": [{"enum": list(layer_types())}, _NAME]},
         "device": device,
         "split": {"enum": ["channels", "none"], "default": "channels"},
         "inputs": {"anyOf": [*one_input["anyOf"], {"type": "array", "items": one_input, "minItems": 1}]},
@@ -124,6 +138,18 @@ def _defaults() -> Schema:
     common = _common()
     shared = {key: common[key] for key in IN_DEFAULTS}
     return _closed({name: _closed({**_fragments(attributes_of(name)), **shared}) for name in layer_types()})
+
+
+def _blocks() -> Schema:
+    layers = {"type": "array", "items": {"$ref": "#/$defs/block_layer"}, "minItems": 1}
+    kinds: Mapping[str, Schema] = {
+        "attributes": {"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
+        "inputs": {"anyOf": [_NAME, _NAMES]},
+        "layers": layers,
+        "output": {"type": "string"},
+    }
+    block = _closed({key: {**kinds[key], "description": text} for key, text in BLOCK_KEYS.items()})
+    return {"type": "object", "propertyNames": _NAME, "additionalProperties": block}
 
 
 def _train() -> Schema:
@@ -163,6 +189,7 @@ _SECTIONS: Mapping[str, Callable[[], Schema]] = {
         "minProperties": 1,
     },
     "defaults": _defaults,
+    "blocks": _blocks,
     "layers": lambda: {"type": "array", "items": {"$ref": "#/$defs/layer"}, "minItems": 1},
     "train": _train,
     "data": _data,
@@ -174,6 +201,7 @@ _ABOUT = {
     "devices": "Logical devices; bound to real ones when the spec is run.",
     "inputs": "The network's inputs by name.",
     "defaults": "By layer type: attributes that its layers have unless they say otherwise.",
+    "blocks": "Sub-nets by name: what several places of 'layers' use, with attributes of their own.",
     "layers": "The layers in order; each reads only what stands above it.",
     "train": "How the network is trained.",
     "data": "Where images come from, and what is done to them.",

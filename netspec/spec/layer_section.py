@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class Layers:
     devices: tuple[str, ...] | None
     inputs: Mapping[str, InputSpec]
     defaults: Mapping[str, Map]
+    blocks: Iterable[str] = ()
     names: Mapping[str, Mark] = field(default_factory=dict)
     done: list[LayerSpec] = field(default_factory=list)
     by_name: dict[str, LayerSpec] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class Layers:
             return None
         kind = plain(written)
         if not isinstance(kind, str) or kind not in layer_types():
-            fields.note(written.mark, f"unknown layer type {show(kind)}", _meant_type(str(kind)))
+            fields.note(written.mark, f"unknown layer type {show(kind)}", _meant_type(str(kind), self.blocks))
             return None
         fields.marks["type"] = node.entries["type"].mark
         for key in ("after", "remove"):
@@ -214,10 +215,10 @@ class Layers:
         return str(name)
 
 
-def _meant_type(kind: str) -> str:
+def _meant_type(kind: str, blocks: Iterable[str]) -> str:
     """A remedy for an unknown type: it may be misspelt, or its plugin may not have been named."""
-    near = did_you_mean(kind, layer_types())
-    known = near or f"known: {', '.join(layer_types())}; a plugin's layer is found with --plugin FILE"
+    names = [*layer_types(), *blocks]
+    known = did_you_mean(kind, names) or f"known: {', '.join(names)}; a plugin's layer is found with --plugin FILE"
     return "; ".join([known, *installed_faults()])
 
 

@@ -52,15 +52,15 @@ def _default_name(path: Path) -> str:
 
 def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Map:
     """The text laid over the specs that it extends, and the changes over both."""
-    tree = _Trees(report).combined(text, path)
+    levels = _Levels(report).of(text, path)
     for index, assignment in enumerate(overrides):
         change = as_tree(assignment, index, report)
-        if change is not None and tree is not None:
-            tree = merge(tree, _expanded(change, Path()), report)
-    if tree is None:
+        if change is not None and levels is not None:
+            levels.append(_expanded(change, Path()))
+    if levels is None:
         report.finish()
         raise AssertionError("an unreadable spec has problems")
-    return tree
+    return merge(levels, report)
 
 
 def _expanded(root: Map, folder: Path) -> Map:
@@ -75,15 +75,15 @@ def _parsed(text: str, file: str) -> tuple[Node | None, tuple[Problem, ...]]:
     return parse(text, file, problems), tuple(problems)
 
 
-class _Trees:
+class _Levels:
     """Reads a spec and those that it extends, each once."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self.chain: list[Path] = []
 
-    def combined(self, text: str, path: Path) -> Map | None:
-        """The tree of a text laid over that of its base; None where it cannot be read."""
+    def of(self, text: str, path: Path) -> list[Map] | None:
+        """The tree of a text, above those of the specs that it extends; None where one cannot be read."""
         before = len(self.report.problems)
         root, problems = _parsed(text, str(path))
         self.report.problems.extend(problems)
@@ -99,12 +99,12 @@ class _Trees:
             return None
         root = _expanded(root, path.parent)
         if "extends" not in root.entries:
-            return root
+            return [root]
         self.chain.append(path)
         return self.extended(root, path)
 
-    def extended(self, root: Map, path: Path) -> Map | None:
-        """The root laid over the spec that it extends."""
+    def extended(self, root: Map, path: Path) -> list[Map] | None:
+        """The root above the spec that it extends."""
         node = root.entries["extends"].value
         name = node.value if isinstance(node, Scalar) else None
         if not isinstance(name, str) or not name:
@@ -114,11 +114,11 @@ class _Trees:
         if base is None:
             return None
         if path.suffix and "name" not in root.entries:
-            base = base.without("name")  # so that its runs are not mixed with those of the base
-        return merge(base, root.without("extends"), self.report)
+            base = [level.without("name") for level in base]  # so that its runs are not mixed with those of the base
+        return [*base, root.without("extends")]
 
-    def base(self, name: str, folder: Path, mark: Mark) -> Map | None:
-        """The tree of a base spec."""
+    def base(self, name: str, folder: Path, mark: Mark) -> list[Map] | None:
+        """The trees of a base spec."""
         try:
             path = files.find(name, folder)
             if path.suffix.lower() not in (".yaml", ".yml"):  # what else is read here would be shown in messages
@@ -132,7 +132,7 @@ class _Trees:
         except NetspecError as error:
             self.report.note(mark, f"cannot extend: {error}")
             return None
-        return self.combined(text, path)
+        return self.of(text, path)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -1,29 +1,63 @@
-"""Laying one spec over another: ``extends`` and ``--set``.
+"""Laying specs over one another: ``extends``, ``--set``, and the blocks that their layers use.
 
 Later wins; maps merge key by key, lists are replaced, layers merge by name. Where ``type`` changes, what belonged to
-the old type goes.
+the old type goes. Blocks are merged first and expanded last, so that a later spec changes a block, one use of it by
+its name, or one of a use's layers by that layer's name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from netspec.contract.attrs import LAYER_KEYS
 from netspec.errors import Mark
+from netspec.spec.blocks import Block, read_blocks
+from netspec.spec.expansion import Expansion, check_uses, named_outputs
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
 from netspec.spec.overlay import changes_type, overlay
 from netspec.spec.problems import Report
 from netspec.spec.wording import did_you_mean, show
 
 
-def merge(base: Map, over: Map, report: Report) -> Map:
-    """The base spec with another laid over it."""
-    entries = dict(base.entries)
-    for key, entry in over.entries.items():
-        below = base.get(key)
-        if key == "layers" and isinstance(below, List) and isinstance(entry.value, List):
-            entries[key] = Entry(entry.mark, _Layers(below, report).lay(entry.value))
-        else:
-            entries[key] = Entry(entry.mark, overlay(below, entry.value))
-    return Map(entries, over.mark)
+def merge(levels: Sequence[Map], report: Report) -> Map:
+    """Specs laid over one another, the first at the bottom, with layers in place of the uses of blocks.
+
+    Raises SpecError where a block, or a use of one, is wrong: what else is wrong cannot be told then.
+    """
+    root = levels[0]
+    for over in levels[1:]:
+        entries = {key: Entry(entry.mark, _section(key, root.get(key), entry.value, report))
+                   for key, entry in over.entries.items()}  # fmt: skip
+        root = Map({**root.entries, **entries}, over.mark)
+    blocks = read_blocks(root, report)
+    listed = [entry for level in levels if (entry := level.entries.get("layers")) is not None]
+    last = next((i for i, entry in reversed([*enumerate(listed)]) if not isinstance(entry.value, List)), -1)
+    if not listed or last == len(listed) - 1:
+        return root
+    layers = _Layers(listed[last + 1].value, report, blocks)
+    for entry in listed[last + 2 :]:
+        layers.lay(entry.value)
+    return root.replace({"layers": Entry(listed[-1].mark, layers.expanded(root, listed[-1].value.mark))})
+
+
+def _section(key: str, base: Node | None, over: Node, report: Report) -> Node:
+    """One section of a spec laid over that of another; what becomes of ``layers`` is decided later."""
+    if key != "blocks" or not isinstance(base, Map) or not isinstance(over, Map):
+        return overlay(base, over)
+    entries = {name: Entry(entry.mark, _block(base.get(name), entry.value, report))
+               for name, entry in over.entries.items()}  # fmt: skip
+    return Map({**base.entries, **entries}, over.mark)
+
+
+def _block(base: Node | None, over: Node, report: Report) -> Node:
+    """One block laid over another; its layers merge by name."""
+    laid = overlay(base, over)
+    below, above = (node.get("layers") if isinstance(node, Map) else None for node in (base, over))
+    if not isinstance(laid, Map) or not isinstance(below, List) or not isinstance(above, List):
+        return laid
+    layers = _Layers(below, report)
+    layers.lay(above)
+    return laid.replace({"layers": Entry(laid.entries["layers"].mark, List(tuple(layers.nodes), above.mark))})
 
 
 def layer_name(node: Node) -> str | None:
@@ -33,24 +67,69 @@ def layer_name(node: Node) -> str | None:
 
 
 class _Layers:
-    """The list of layers while changes are laid over it."""
+    """The list of layers while changes are laid over it.
 
-    def __init__(self, base: List, report: Report) -> None:
-        self.nodes = list(base.items)
+    A change of a layer that a use of a block will become waits in ``inner`` until it has; a list for each spec.
+    """
+
+    def __init__(self, base: Node, report: Report, blocks: Mapping[str, Block] | None = None) -> None:
+        self.nodes = list(base.items) if isinstance(base, List) else []
         self.report = report
+        self.blocks = blocks or {}
         self.placed: dict[str, str] = {}
         self.changed: dict[str, Mark] = {}
+        self.inner: dict[str, list[list[Map]]] = {}
 
-    def lay(self, over: List) -> List:
-        """Apply each change in turn; what is no layer is kept, and reported later."""
-        for node in over.items:
+    def lay(self, over: Node) -> None:
+        """Apply each change of a spec in turn; what is no layer is kept, and reported later."""
+        self.placed, self.changed = {}, {}
+        for waiting in self.inner.values():
+            waiting.append([])
+        for node in over.items if isinstance(over, List) else ():
             name = layer_name(node)
             if isinstance(node, Map) and name is not None:
                 self.refuse_second(node, name)
                 self.change(node, name)
             else:
                 self.nodes.append(node)
-        return List(tuple(self.nodes), over.mark)
+
+    def expanded(self, root: Map, mark: Mark) -> List:
+        """The layers, with those of blocks in the places of their uses."""
+        if not self.blocks:
+            return List(tuple(self.nodes), mark)
+        inputs = root.get("inputs")
+        names = list(inputs.entries) if isinstance(inputs, Map) else []
+        expansion, found = Expansion(self.blocks, self.report), list[Node]()
+        parts = expansion.sequence(self.nodes, names[0] if names else "")
+        for node, made in zip(list(self.nodes), parts, strict=True):
+            layers = _Layers(List(tuple(made), node.mark), self.report)
+            for changes in self.inner.get(layer_name(node) or "", ()):
+                layers.lay(List(tuple(changes), node.mark))
+            found += layers.nodes
+        check_uses(self.nodes, found, names, expansion)
+        return List(tuple(named_outputs(node, expansion.outputs) for node in found), mark)
+
+    def using(self, name: str) -> str | None:
+        """The use of a block that will become a layer of that name, among others."""
+        for node in self.nodes if self.blocks else ():
+            use = layer_name(node)
+            if isinstance(node, Map) and use is not None and name in self.becoming(node, use):
+                return use
+        return None
+
+    def becoming(self, node: Map, use: str) -> set[str]:
+        """The names of the layers that a use will become, with the changes that wait."""
+        expansion = Expansion(self.blocks, Report())
+        block = expansion.block_of(node)
+        names = {layer_name(layer) for layer in expansion.use(node, block, "")} if block else set()
+        for change in (change for changes in self.inner.get(use, ()) for change in changes):
+            gone = (value := change.get("remove")) is not None and plain(value) is True
+            names = names - {layer_name(change)} if gone else names | {layer_name(change)}
+        return {name for name in names if name}
+
+    def wait(self, use: str, node: Map) -> None:
+        """Let a change wait for the layers of a use."""
+        self.inner.setdefault(use, [[]])[-1].append(node)
 
     def refuse_second(self, node: Map, name: str) -> None:
         """One spec changes a layer in one place; only a removed one may be written anew."""
@@ -66,6 +145,9 @@ class _Layers:
     def change(self, node: Map, name: str) -> None:
         """Change, remove, move or add one layer."""
         index = self.find(name)
+        if index is None and (use := self.using(name)) is not None:
+            self.wait(use, node)
+            return
         removed = node.entries.get("remove")
         if removed and self.is_true(removed, name):
             self.remove(node, name, index, removed.mark)
@@ -94,8 +176,9 @@ class _Layers:
         if extra := [key for key in node.entries if key not in ("name", "remove")]:
             message = f"'{extra[0]}' beside 'remove: true'"
             self.report.note(node.entries[extra[0]].mark, message, "a layer is either changed or removed", name)
-        del self.nodes[index]
-        self.report.removed[name] = mark
+        gone = self.nodes.pop(index)
+        self.inner.pop(name, None)
+        self.report.removed |= dict.fromkeys([name, *self.becoming(gone, name)] if isinstance(gone, Map) else (), mark)
 
     def add(self, node: Map, body: Map, name: str) -> None:
         """Add a new layer at the end, or after another."""
@@ -114,6 +197,9 @@ class _Layers:
         anchor = after.value if isinstance(after, Scalar) else None
         if after is None:
             index: int | None = default - 1
+        elif isinstance(anchor, str) and isinstance(body, Map) and (use := self.using(anchor)) is not None:
+            self.wait(use, body.replace({"after": node.entries["after"]}))
+            return
         elif isinstance(anchor, str):
             index = self.find(self.placed.get(anchor, anchor))
             self.placed[anchor] = name

@@ -31,10 +31,19 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One ``key: value`` of a map; ``mark`` is the key's place."""
+    """One ``key: value`` of a map; ``mark`` is the key's place.
+
+    ``given`` is the key's place in the use of a block, where the value comes from there.
+    """
 
     mark: Mark
     value: Node
+    given: Mark | None = None
+
+    @property
+    def origin(self) -> Mark:
+        """Where the value was decided."""
+        return self.given or self.mark
 
 
 @dataclass(frozen=True, slots=True)

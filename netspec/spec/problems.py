@@ -1,4 +1,4 @@
-"""Collects the errors of a spec while it is read, so that all are reported at once."""
+"""Collects the errors of a spec while it is read, so that all are reported at once, each once a place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from netspec.errors import Mark, Problem, SpecError
 
 @dataclass(slots=True)
 class Report:
-    """The problems found so far, and the layers that were removed: somebody may still read them."""
+    """The problems found so far, and the layers that were removed: somebody may still read them.
+
+    ``uses`` has the names of the layers that each use of a block became.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     removed: dict[str, Mark] = field(default_factory=dict)
     orphans: dict[str, list[str]] = field(default_factory=dict)
+    uses: dict[str, list[str]] = field(default_factory=dict)
+    bare: dict[Problem, str] = field(default_factory=dict)
 
     def note(self, mark: Mark, message: str, remedy: str | None = None, owner: str = "") -> None:
-        """Add a problem; ``owner`` is the layer or section it belongs to."""
-        self.problems.append(Problem(mark, f"{owner}: {message}" if owner else message, remedy))
+        """Add a problem; ``owner`` is the layer or section it belongs to.
+
+        What one place says wrong of several layers, such as the uses of a block, is told of the first alone.
+        """
+        problem = Problem(mark, f"{owner}: {message}" if owner else message, remedy)
+        self.problems.append(problem)
+        self.bare[problem] = message
 
     def orphan(self, reader: str, source: str) -> bool:
         """Note that a layer needs one that was removed; False when no such layer was."""
@@ -34,7 +44,8 @@ class Report:
                 self.removed[name], f"removing '{name}' leaves {those} without it", "change or remove what reads it"
             )
         if self.problems:
-            raise SpecError(sorted(dict.fromkeys(self.problems), key=_place))
+            first = {(one.mark, self.bare.get(one, one.message)): one for one in reversed(self.problems)}
+            raise SpecError(sorted(reversed(first.values()), key=_place))
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

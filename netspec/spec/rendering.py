@@ -18,10 +18,11 @@ def render(error: SpecError, columns: int | None = None) -> str:
 def _render(problem: Problem, width: int) -> str:
     remedy = problem.remedy or ""
     question = remedy.startswith("did you mean")
-    head = problem if question else Problem(problem.mark, problem.message)
-    lines = [head.headline(), *(_excerpt(problem.mark, width) if problem.mark and problem.mark.text else [])]
+    head = f"{problem.message} ({remedy})" if question else problem.message
+    lines = [f"{problem.mark}: {head}" if problem.mark else head, *(_excerpt(problem.mark, width) if problem.mark and problem.mark.text else [])]
     if remedy and not question:
         lines.append(f"      = help: {remedy}")
+    lines += [f"      = used at {use}" for use in problem.uses()]
     return "\n".join(lines)
 
 

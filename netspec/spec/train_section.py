@@ -147,7 +147,9 @@ def check_patterns(train: TrainSpec, layers: Iterable[LayerSpec], marks: Mapping
     names = [layer.name for layer in layers]
     for where, pattern in patterns_of(train):
         if unknown(pattern, names):
-            report.note(marks[where], f"no layer is called '{pattern}'", meant(pattern.partition(".")[0], names))
+            name = pattern.partition(".")[0]
+            remedy = f"it is a block: {report.uses[name][0]} and so on" if name in report.uses else meant(name, names)
+            report.note(marks[where], f"no layer is called '{pattern}'", remedy)
 
 
 def patterns_of(train: TrainSpec) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from netspec.errors import Mark
 from netspec.spec.build import VERSION, build, check_version
 from netspec.spec.class_counts import WORD
+from netspec.spec.merge import merge
 from netspec.spec.nodes import Map, from_plain
 from netspec.spec.overrides import FILE as SET
 from netspec.spec.problems import Report
@@ -44,7 +45,7 @@ def from_canonical(data: Mapping[str, Any], file: str = "<canonical>") -> Spec:
     if not isinstance(root, Map):
         report.note(root.mark, "a spec is a map of keys")
     elif check_version(root, report):
-        return build(root, "network", report)
+        return build(merge([root], report), "network", report)
     report.finish()
     raise AssertionError("a spec of another version is a problem")
 
