@@ -46,9 +46,10 @@ parameters are asked for by name:
 - whatever ``Layer.scalars`` returns: numbers, and tuples of numbers. A named tuple is taken by a parameter that is
   annotated with its class, ``window: Window``; kernel and helpers then read ``window.stride_h``;
 - ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch;
-- ``key``, ``channel_offset``, ``channel_count``: the key of the layer's random numbers, the first channel of this
-  shard and the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in
-  the whole tensor is the same on any device count.
+- ``key``, ``channel_offset``, ``channel_count``: the key of the layer's random numbers, the number in the whole tensor
+  of this shard's first element, which is its first channel unless the batch is cut into replicas, and the channels of
+  the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in the whole tensor is the same
+  on any device count.
 
 **NaN and infinities** are never lost, or a step that is not finite could not be told from a good one. Whatever could
 change with an element of an input, a parameter or a state, backward of a gradient, is NaN where that element is: on

@@ -75,7 +75,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
         devices=spec.devices,
         batch=spec.train.batch,
         rate=rate,
-        eval_rate=spec.train.batch / iteration_seconds(evaluation, gpu) if wanted else 0.0,
+        eval_rate=spec.replica_batch / iteration_seconds(evaluation, gpu) if wanted else 0.0,
         images=images or counted[0],
         val_images=wanted,
         epochs=spec.train.epochs,
@@ -86,7 +86,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
         gpu=gpu.title,
         error=gpu.errors[len(spec.devices) > 1],
         checked=gpu.checked,
-        most=spec.train.batch / least_seconds(train, gpu, precision),
+        most=spec.replica_batch / least_seconds(train, gpu, precision),
         room=gpu.memory,
         tuned=gpu.tuned,
         changes=tuple(sorted(_changes(spec, gpu, images or counted[0], rate), key=lambda one: -one.factor)),
@@ -121,8 +121,8 @@ def _lowered(spec: Spec, gpu: Gpu, phase: Phase) -> Program:
 
 
 def _rate(train: Program, spec: Spec, gpu: Gpu) -> float:
-    """Images a second."""
-    return spec.train.batch / iteration_seconds(train, gpu)
+    """Images a second; of each replica as if it had an update of its own."""
+    return spec.replica_batch / iteration_seconds(train, gpu)
 
 
 def _stored(program: Program) -> int:

@@ -132,7 +132,7 @@ def stream(
     """
     tally, merged, count = Tally(), Views(views), 0
     phase: Phase = "eval" if views == 1 and spec is None else "predict"
-    batch = min(asked.batch or network.spec.train.batch, len(images) * views)
+    batch = min(asked.batch or network.spec.replica_batch, len(images) * views)
     what = "probabilities" if spec is None else "features"
     data, read = replace(network.spec.data, views=cast(Literal[1, 10], views)), inputs_read(network.spec)
     shown, rest = Shown(emit, len(images)), (network.spec.train.seed, asked.workers, read.more)

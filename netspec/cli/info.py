@@ -34,7 +34,8 @@ def command(
 ) -> None:
     """A network in numbers, layer by layer and device by device, before anything is allocated.
 
-    Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's. Memory is what a run, which
+    Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's, or one replica's where the spec
+    has several. Memory is what a run, which
     evaluates as well as trains, will allocate on each device: tensors that are not needed at the same time share it. It
     is stated for CPUs unless --devices says cuda. RUN is a run's folder, a folder of runs, of which the newest is
     taken, or a checkpoint.
@@ -59,4 +60,4 @@ def command(
     if as_json:
         emit_json(to_plain(summary))
     else:
-        show(f"{summary.name}, {phase}, batch {summary.batch}", *numbers(summary), memory(summary))
+        show(f"{summary.name}, {phase}, {plans[0].images}", *numbers(summary), memory(summary))

@@ -106,7 +106,7 @@ class MemoryMap(Kind):
         spec = spec_at(paths[0], tell)
         plan = build(spec, self.settings["phase"], self.settings["batch"] or None)
         program = lowered(plan, spec, self.settings["devices"])
-        title = labels[0] if labels else f"{spec.name}, {plan.phase}, batch {plan.batch}"
+        title = labels[0] if labels else f"{spec.name}, {plan.phase}, {plan.images}"
         return Memory(title, tuple(_of_device(program, device) for device in plan.devices))
 
     def lines(self, data: Memory) -> list[str]:

@@ -31,7 +31,8 @@ Lane = tuple[str, str]
 
 _KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "other": 5}
 """What bars are told apart by, with the number of their colour."""
-_OTHER = ("scalars", "feed", "prepare", "copy", "sum", "finite", "squares", "total", "clip", "agree", "commit")
+_OTHER = ("scalars", "feed", "prepare", "copy", "sum", "accumulate", "finite", "squares", "total", "clip", "agree",
+          "commit")  # fmt: skip
 _WARM, _WARM_SECONDS = 2, 1.0
 _MEASURED, _SECONDS = 7, 2.0
 """Iterations that warm up and that are measured, at most, and after how many seconds it is enough: of one at least."""
@@ -219,7 +220,19 @@ def chosen(bars: Sequence[Bar], title: str, number: int, where: str) -> Iteratio
 
 
 def _training(bars: Sequence[Bar]) -> list[list[Bar]]:
-    """The bars of each iteration that updates parameters: a new one begins with the first step that comes again."""
+    """The bars of each iteration that updates parameters, with those of the replicas before the one that ends in it."""
+    found: list[list[Bar]] = []
+    before: list[Bar] = []
+    for one in _passes(bars):
+        kinds = {bar.kind for bar in one}
+        if "update" in kinds:
+            found.append([*before, *one])
+        before = [*before, *one] if "backward" in kinds and "update" not in kinds else []
+    return found
+
+
+def _passes(bars: Sequence[Bar]) -> list[list[Bar]]:
+    """The bars of each pass through the network: a new one begins with the first step that comes again."""
     found: list[list[Bar]] = []
     seen: set[str] = set()
     for bar in bars:
@@ -228,7 +241,7 @@ def _training(bars: Sequence[Bar]) -> list[list[Bar]]:
             seen = set()
         found[-1].append(bar)
         seen.add(bar.name)
-    return [one for one in found if any(bar.kind == "update" for bar in one)]
+    return found
 
 
 def _length(bars: Sequence[Bar]) -> float:
@@ -261,7 +274,7 @@ def _measured(spec: Spec, devices: str, batch: int, tell: Tell) -> tuple[list[Ba
     with Session(spec, [devices] if devices else None, batch=batch or None, phases=("train",), trace=trace) as session:
         for line in session.notes:
             tell(line)
-        arrays = _random_batch(session.bound("train").inputs)
+        arrays = _random_batch(session.bound("train").inputs, spec.replicas)
         run = partial(session.train, arrays, 0, session.batch, NO_RATES)
         _repeat(run, _WARM, _WARM_SECONDS)
         warm = trace.now() / 1e3
@@ -281,10 +294,11 @@ def _repeat(run: Callable[[], object], most: int, enough: float) -> None:
             return
 
 
-def _random_batch(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What data would hand over, in arrays like these: random pixels; labels, and what alters colours, all 0."""
+def _random_batch(inputs: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """What data would hand over, for so many replicas with such arrays: random pixels; all else 0."""
     import numpy as np
 
     random = np.random.default_rng(0)
     highest = {name: 256 if slot.dtype == np.uint8 else 1 for name, slot in inputs.items()}
-    return {name: random.integers(0, highest[name], slot.shape).astype(slot.dtype) for name, slot in inputs.items()}
+    shapes = {name: (replicas * slot.shape[0], *slot.shape[1:]) for name, slot in inputs.items()}
+    return {name: random.integers(0, highest[name], shapes[name]).astype(slot.dtype) for name, slot in inputs.items()}

@@ -143,7 +143,11 @@ def _traffic(plan: Plan) -> str:
     moved = sum(one.bytes for one in plan.crossings)
     if not moved:
         return "" if len(plan.devices) < 2 else "nothing crosses between the devices"
-    return f"{size(moved)} cross between the devices for a batch of {plan.batch}"
+    return f"{size(moved)} cross between the devices for {_images(plan)}"
+
+
+def _images(plan: Plan) -> str:
+    return f"a batch of {plan.batch}" if plan.replicas == 1 else f"a replica of {plan.batch}"
 
 
 def _heading(plan: Plan, device: str) -> str:

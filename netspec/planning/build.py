@@ -13,8 +13,10 @@ from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
+from netspec.planning.replica_tree import check_replicable
 from netspec.planning.shards import Shard
 from netspec.planning.update import Update
+from netspec.spec.build import uneven_replicas
 from netspec.spec.types import Spec
 
 NUMBERS = "prediction"
@@ -29,14 +31,14 @@ def build(
     batch: int | None = None,
     names: Mapping[str, Alias] | None = None,
 ) -> Plan:
-    """Resolve a spec for a phase and a batch (default: the spec's own).
+    """Resolve a spec for a phase and a batch (default: the spec's own, outside training a replica's share of it).
 
     ``names`` maps layers of this spec to parts of another's: ``{"conv1b": ("conv1", 48, 96)}`` says that conv1b holds
     channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
 
     Raises SpecError with every problem that shapes, placement and connections show.
     """
-    network = Network(spec, phase, batch or spec.train.batch)
+    network = Network(spec, phase, _images(spec, phase, batch))
     builder = _built(Builder(network, names or {}))
     check_races(builder.order.steps)
     return _plan(builder)
@@ -44,7 +46,16 @@ def build(
 
 def outline(spec: Spec, phase: Phase) -> Builder:
     """The buffers and steps of a plan, without the order of the steps: no spec is at fault there. Raises as build."""
-    return _built(Builder(Network(spec, phase, spec.train.batch), {}, ordered=False))
+    return _built(Builder(Network(spec, phase, spec.replica_batch), {}, ordered=False))
+
+
+def _images(spec: Spec, phase: Phase, batch: int | None) -> int:
+    """Images that go through the network at once. Raises SpecError for a batch that the replicas do not divide."""
+    if batch is None or phase != "train":
+        return batch or spec.replica_batch
+    if problem := uneven_replicas(spec.replicas, batch):
+        raise SpecError([Problem(spec.marks.get("replicas", spec.mark), *problem)])
+    return batch // spec.replicas
 
 
 def _built(builder: Builder) -> Builder:
@@ -53,6 +64,8 @@ def _built(builder: Builder) -> Builder:
     builder.inputs()
     for shards in network.shards:
         for shard in shards:
+            if network.replicas > 1:
+                check_replicable(shard)
             builder.forward(shard)
     if network.phase == "train":
         backward = Backward(builder)
@@ -120,6 +133,7 @@ def _plan(builder: Builder) -> Plan:
         answer=answer,
         rated=builder.rates.rated if network.phase == "train" else (),
         numbers=answer is not None and answer.of.tensor == NUMBERS,
+        replicas=network.replicas,
     )
 
 

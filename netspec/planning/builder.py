@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from netspec.contract.kernel import Direction
@@ -34,6 +35,8 @@ class Builder:
         self.edges: dict[Edge, None] = {}
         self.initial: dict[TensorKey, Mapping[str, Any]] = {}
         self.rates = rate_table(network)
+        self.turns: tuple[int, ...] = ()
+        """The turns of replicas in which what is appended from now on runs; none named: in all."""
         self.latest: dict[BufferKey, BufferKey] = {}
         """State buffer -> the buffer with the value that the last layer so far, of those that share it, gives it."""
 
@@ -58,7 +61,8 @@ class Builder:
         nbytes: int = 0,
     ) -> None:
         """Append a step."""
-        self.order.add(Step(key, queue, dict(args), writes, attrs=dict(attrs or {}), flops=flops, bytes=nbytes))
+        more: dict[str, Any] = {"attrs": dict(attrs or {}), "flops": flops, "bytes": nbytes, "turns": self.turns}
+        self.order.add(Step(key, queue, dict(args), writes, **more))
 
     def operation(self, key: StepKey, writes: str | tuple[str, ...], args: Mapping[str, Region], **more: Any) -> None:
         """Append a step that is no layer's; arguments are called as its kernels call them."""
@@ -230,16 +234,18 @@ class Builder:
     # Arguments ------------------------------------------------------------------------------------------------------
 
     def keys(self, shard: Shard) -> dict[str, Any]:
-        """The key of the shard's random numbers: logical name, first channel and channels of the whole."""
+        """The key of the shard's random numbers: logical name, first channel and channels of the whole.
+
+        With replicas also how many elements of the whole tensor each of them has.
+        """
         part = next(iter(shard.outputs.values()))
         layer, first, total = self.names.get(shard.spec.name, (shard.spec.name, 0, 0))
         width = part.tensor.shape[-1]
         parts = shard.count if shard.spec.split == "channels" else 1
-        return {
-            "key": layer,
-            "channel_offset": first + (part.start if parts > 1 else 0),
-            "channel_count": total or width * parts,
-        }
+        count = total or width * parts
+        keys = {"key": layer, "channel_offset": first + (part.start if parts > 1 else 0), "channel_count": count}
+        more = {"per_replica": prod(part.tensor.shape[:-1]) * count} if self.network.replicas > 1 else {}
+        return {**keys, **more}
 
     def arguments(self, shard: Shard, direction: Direction) -> tuple[dict[Argument, Region], tuple[Argument, ...]]:
         """Every tensor that some kernel of the direction names, as a region; and those that are written.

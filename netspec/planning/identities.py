@@ -6,6 +6,7 @@ that no name that a spec may give stands for something else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,6 +29,7 @@ Role = Literal[
     "verdict",  # whether all gradients of a device are
     "overflow",  # whether an update gave numbers that are not finite
     "norm",  # sums of squares, and the factor that clips gradients
+    "subtree",  # what several replicas of a batch gave, added up: gradients, next states, reports
     "report",  # sums that cost layers hand to the runner
     "workspace",
     "derived",  # what a Program makes of stored tensors once, until they change
@@ -43,6 +45,7 @@ Op = Literal[
     "backward",
     "copy",
     "sum",
+    "accumulate",
     "finite",
     "squares",
     "total",
@@ -86,12 +89,21 @@ class TensorKey:
         return ".".join(filter(None, (self.owner, self.tensor and prefix + self.tensor, self.slot)))
 
 
+_PREFIXES: Mapping[Role, str] = {
+    "gradient": "d_",
+    "parameter gradient": "d_",
+    "next state": "next_",
+    "subtree": "sum_",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class BufferKey:
     """What a buffer holds on a device: a tensor's values, its gradient, a scratch array of that name ...
 
     ``total``: the gradient summed over all readers of one buffer. ``index`` numbers the contributions to a gradient of
-    the part that lies on ``shard``; they may come to lie on other devices. ``direction`` tells workspaces apart.
+    the part that lies on ``shard``; they may come to lie on other devices; it is also the level of a subtree.
+    ``direction`` tells workspaces apart.
     """
 
     of: TensorKey
@@ -111,10 +123,12 @@ class BufferKey:
             return f"{self.device}.{self.of}"
         if self.direction is not None:
             return f"{self.of.owner}.{self.direction}@{self.device}:{self.of.tensor}"
-        prefix = {"gradient": "d_", "parameter gradient": "d_", "next state": "next_"}.get(self.role, "")
+        prefix = _PREFIXES.get(self.role, "")
         text = f"{self.of.text(prefix)}@{self.shard or self.device}{'.total' if self.total else ''}"
         if self.index is None:
             return text
+        if self.role == "subtree":
+            return f"{text}.level{self.index}"
         return f"{text}.from{self.index}{'' if self.shard in (None, self.device) else f'@{self.device}'}"
 
 

@@ -88,7 +88,8 @@ class Pass:
     Arguments in ``flat`` are given as one axis; those in ``per_member`` have a leading axis for the team's members.
     Positions run along ``axes`` of ``over`` (None: all elements). ``then`` are passes fused into this one: each goes on
     with what a block has just written, or is the kernel's epilogue on a GPU. ``once``: it need not run again before
-    what is stored has changed.
+    what is stored has changed. ``per_replica`` is by how much its ``channel_offset`` grows from one replica of a batch
+    to the next, so that random numbers are those of elements of the whole batch.
     """
 
     kernel: str
@@ -108,6 +109,7 @@ class Pass:
     axes: tuple[int, ...] | None = None
     then: tuple[Pass, ...] = ()
     once: bool = False
+    per_replica: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class Step:
 
     ``args`` maps arguments to regions; ``writes`` says which of them are written. ``after`` names the steps that must
     have finished, beside those before it on its own queue. ``fused`` names those that run in it as well, in order.
-    ``bytes`` is what a copy between devices moves.
+    ``bytes`` is what a copy between devices moves. ``turns``: the turns of replicas in which it runs, none named: in
+    all, see netspec.planning.replica_tree.
     """
 
     key: StepKey
@@ -129,6 +132,7 @@ class Step:
     flops: int = 0
     bytes: int = 0
     passes: tuple[Pass, ...] = ()
+    turns: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -216,7 +220,7 @@ class Plan(Pictured):
     ``initial`` gives for each stored tensor how it starts: an initialiser with its fans, or a plain value. ``reports``
     names the sums of each cost layer's report. ``answer`` is what predict reads, the last cost layer's, and ``numbers``
     says that these are no scores of classes. ``rated`` are the parameters whose rates the schedule may set apart, see
-    netspec.planning.rates.
+    netspec.planning.rates. A training batch is cut into ``replicas``, of ``batch`` images each.
     """
 
     name: str
@@ -233,13 +237,21 @@ class Plan(Pictured):
     answer: BufferKey | None
     rated: tuple[TensorKey, ...] = ()
     numbers: bool = False
+    replicas: int = 1
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)
         return (
-            f"Plan({self.name}, {self.phase}, batch {self.batch}: {many(layers, 'layer')} on {devices}; "
+            f"Plan({self.name}, {self.phase}, {self.images}: {many(layers, 'layer')} on {devices}; "
             f"{many(len(self.steps), 'step')}, {many(len(self.crossings), 'crossing')})"
         )
+
+    @property
+    def images(self) -> str:
+        """How many images an iteration takes, for people."""
+        if self.replicas == 1:
+            return f"batch {self.batch}"
+        return f"batch {self.batch * self.replicas} in {self.replicas} replicas of {self.batch}"
 
     def by_place(self) -> dict[tuple[str | None, str], ShardInfo]:
         """The shards by layer and device."""

@@ -2,7 +2,7 @@
 
 They lie in one buffer a device: a row of the learning rate and the solver's other numbers (of SGD momentum and weight
 decay) for the network; such a row for each parameter whose rate the schedule may set apart; last, where parameters are
-averaged, the share that averages take on.
+averaged, the share that averages take on, and with replicas the share of the batch that the present one has.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def trainable(train: TrainSpec, shard: Shard, name: str) -> bool:
 class RateTable:
     """The layout of the buffer."""
 
-    def __init__(self, rated: Sequence[TensorKey], averaged: bool, numbers: int) -> None:
+    def __init__(self, rated: Sequence[TensorKey], averaged: bool, numbers: int, replicated: bool = False) -> None:
         self.rated, self.averaged, self.width = tuple(rated), averaged, 1 + numbers
-        self.size = self.width * (1 + len(self.rated)) + averaged
+        self._ends = self.width * (1 + len(self.rated)) + averaged
+        self.size = self._ends + replicated
 
     def row(self, key: TensorKey, device: str) -> Region:
         """The row that holds for a parameter."""
@@ -56,10 +57,17 @@ class RateTable:
 
     def share(self, device: str) -> Region:
         """What averages take on."""
-        return Region(of_device("rates", "scalar", device), 0, self.size - 1, self.size)
+        return Region(of_device("rates", "scalar", device), 0, self._ends - 1, self._ends)
+
+    def of_batch(self, device: str) -> Region:
+        """The share of the batch that the present replica has."""
+        return Region(of_device("rates", "scalar", device), 0, self._ends, self._ends + 1)
 
     def values(self, rates: Rates) -> list[float]:
-        """What the buffer holds in an iteration. Raises ValueError for another count of numbers."""
+        """What the buffer holds in an iteration, without a replica's share.
+
+        Raises ValueError for another count of numbers.
+        """
         if 1 + len(rates.numbers) != self.width:
             raise ValueError(f"the solver has {self.width - 1} numbers beside the learning rate, not {rates.numbers}")
         found: list[float] = [rates.learning_rate, *rates.numbers]
@@ -81,9 +89,10 @@ def rate_table(network: Network) -> RateTable:
         for name in shard.t.names("parameter")
         if shard.spec.share is None and any(matches(pattern, shard.spec.name, name) for pattern in patterns)
     }
-    return rate_layout(train, tuple(rated))
+    return rate_layout(train, tuple(rated), network.replicas > 1)
 
 
-def rate_layout(train: TrainSpec, rated: Sequence[TensorKey]) -> RateTable:
+def rate_layout(train: TrainSpec, rated: Sequence[TensorKey], replicated: bool = False) -> RateTable:
     """The layout for a network whose ``rated`` parameters are known."""
-    return RateTable(rated, train.ema is not None, len(solver_types()[train.solver["type"]].numeric))
+    numbers = len(solver_types()[train.solver["type"]].numeric)
+    return RateTable(rated, train.ema is not None, numbers, replicated)

@@ -13,6 +13,7 @@ from netspec.planning.builder import Builder, averages
 from netspec.planning.identities import BufferKey, StepKey, of_device
 from netspec.planning.norms import Norms
 from netspec.planning.plan import Buffer, Logical, Region
+from netspec.planning.replica_tree import Tree
 from netspec.planning.shards import Shard
 from netspec.solvers import solver_types
 
@@ -36,6 +37,8 @@ class Update:
     def run(self) -> None:
         """All steps from the last gradient to the end of the iteration."""
         gradients = self._gradients()
+        nexts = [Region(following) for following in self.builder.latest.values()]
+        Tree(self.builder).run([*gradients.values(), *nexts], self._reports())
         self.norms = Norms(self.builder, gradients.values(), self.solver.norms)
         checks: dict[str, list[Region]] = {device: [] for device in self.devices}
         for key, region in gradients.items():
@@ -44,9 +47,8 @@ class Update:
         for state, following in self.builder.latest.items():
             if self.builder.buffers[state].dtype == "float32":
                 checks[state.device].append(Region(following))
-        for shard in self.shards:
-            if "report" in shard.outputs:
-                checks[shard.device].append(Region(shard.outputs["report"].key))
+        for report in self._reports():
+            checks[report.buffer.device].append(report)
         judges = tuple(device for device in self.devices if checks[device])
         for device in self._informed(judges):
             self.builder.declare(_verdict(device), (len(judges),), "int32")
@@ -61,6 +63,9 @@ class Update:
         parameters = dict.fromkeys(key for shard in self.shards for key in shard.params.values())
         found = {key: self.backward.parameter_gradient(key) for key in parameters}
         return {key: region for key, region in found.items() if region is not None}
+
+    def _reports(self) -> list[Region]:
+        return [Region(shard.outputs["report"].key) for shard in self.shards if "report" in shard.outputs]
 
     def _check(self, device: str, judges: tuple[str, ...], regions: list[Region]) -> None:
         """Each gradient sets a flag of its own; the device's verdict is 1 where all are finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -16,6 +17,7 @@ from netspec.planning.plan import Pass
 
 KEYS = ("key", "channel_offset", "channel_count")
 """Numbers that the step's attributes give."""
+_OFFSET = "channel_offset"
 
 
 def lower(
@@ -26,13 +28,15 @@ def lower(
     variant: str,
     keys: Mapping[str, int | str],
     dtype: str = "float32",
+    per_replica: int = 0,
 ) -> tuple[Pass, ...]:
     """All passes of one direction of one shard, in order; ``each`` kernels once an input."""
-    return tuple(
+    made = (
         _lower(layer, t, kernel, index, keys, dtype)
         for kernel in layer.passes(backend, direction, variant)
         for index in (range(len(t.inputs)) if kernel.each else (None,))
     )
+    return tuple(replace(one, per_replica=per_replica if _OFFSET in one.scalars else 0) for one in made)
 
 
 def arrays_of(layer: Layer, t: Tensors, variant: str, direction: Direction) -> dict[str, Tensor]:

@@ -10,7 +10,9 @@ from netspec.contract.kernel import Backend
 from netspec.planning.identities import STORED, BufferKey, Role
 from netspec.planning.plan import Buffer, Plan, Step
 
-OWN_MEMORY: tuple[Role, ...] = (*STORED, "derived", "input", "scalar", "flag", "verdict", "overflow", "report")
+OWN_MEMORY: tuple[Role, ...] = (
+    *STORED, "derived", "input", "scalar", "flag", "verdict", "overflow", "report", "subtree",
+)  # fmt: skip
 """Roles of buffers that share no memory: stored ones, what is made of them, and the small or host-facing ones."""
 
 ALIGNMENT = 256

@@ -60,7 +60,8 @@ class Lowering:
             "channel_offset": step.attrs["channel_offset"],
             "channel_count": step.attrs["channel_count"],
         }
-        passes = _needed(lower(layer, t, kind, direction, variant, keys), set(step.writes))
+        made = lower(layer, t, kind, direction, variant, keys, per_replica=step.attrs.get("per_replica", 0))
+        passes = _needed(made, set(step.writes))
         args = self._arguments(step, layer, t, passes)
         written = {target for one in passes for target in one.writes}
         return replace(

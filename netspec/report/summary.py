@@ -32,10 +32,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A network in numbers; FLOPs and bytes are for one batch."""
+    """A network in numbers; FLOPs and bytes are for one batch, or for each of the ``replicas`` that it is cut into.
+
+    ``batch`` counts the images of all of them.
+    """
 
     name: str
     batch: int
+    replicas: int
     devices: tuple[str, ...]
     rows: tuple[Row, ...]
     parameters: int
@@ -57,7 +61,8 @@ def summarise(plan: Plan, programs: Sequence[Program]) -> Summary:
     rows = tuple(_row(shard, total, own) for shard in plan.shards)
     return Summary(
         name=plan.name,
-        batch=plan.batch,
+        batch=plan.batch * plan.replicas,
+        replicas=plan.replicas,
         devices=plan.devices,
         rows=rows,
         parameters=total,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from netspec.contract.attrs import integer
 from netspec.errors import Mark
 from netspec.registry import layer_types
 from netspec.spec.class_counts import ASSUMED, counted, stated_count
@@ -14,12 +15,19 @@ from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
 from netspec.spec.sections import expand_source, read_data, read_inputs
 from netspec.spec.train_section import check_patterns, expand_init_from, expand_solver, read_train
-from netspec.spec.types import Spec
+from netspec.spec.types import Spec, TrainSpec
 from netspec.spec.wording import meant, show
+from netspec.units import many
 
 VERSION = 1
-KEYS = ("netspec", "name", "extends", "devices", "inputs", "defaults", "blocks", "layers", "train", "data")
+KEYS = (
+    "netspec", "name", "extends", "devices", "replicas", "inputs", "defaults", "blocks", "layers", "train", "data"
+)  # fmt: skip
 ONE_DEVICE = "main"
+REPLICAS: Attrs = {
+    "replicas": integer("Parts of equal size that each training batch is cut into, a power of two; their gradients are "
+                        "added in a fixed tree.", default=1, minimum=1, maximum=4096),
+}  # fmt: skip
 LONGEST_NAME = 128
 _NETWORK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -36,6 +44,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
     written = _needed(root, "inputs", top)
     inputs, input_marks = read_inputs(written, report) if written else ({}, {})
     train, train_marks = read_train(_section(root, "train", top), report)
+    replicas = _replicas(root, train, train_marks, report)
     data, data_marks = read_data(_section(root, "data", top), report)
     reader = Layers(report, devices, inputs, _defaults(root, report), _section(root, "blocks", Fields(report)).entries)
     listed = _needed(root, "layers", top)
@@ -53,6 +62,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
         data=data,
         mark=root.mark,
         marks={**marks, **input_marks, **train_marks, **data_marks},
+        replicas=replicas,
     )
     if layers and not reader.unplaced:
         _tell_idle_devices(root, spec, report)
@@ -117,6 +127,28 @@ def _devices(root: Map, top: Fields) -> tuple[str, ...] | None:
         elif name is not None:
             found[name] = item.mark
     return tuple(found)
+
+
+def _replicas(root: Map, train: TrainSpec, marks: Mapping[str, Mark], report: Report) -> int:
+    """Into how many parts a training batch is cut; 1 where what is written cannot be."""
+    fields = Fields(report)
+    found: int = fields.read(root, REPLICAS).get("replicas", 1)
+    problem = uneven_replicas(found, train.batch)
+    if problem is not None:
+        fields.note(fields.marks.get("replicas") or marks.get("train.batch") or root.mark, *problem)
+    return 1 if problem else found
+
+
+def uneven_replicas(replicas: int, batch: int) -> tuple[str, str] | None:
+    """Why a batch cannot be cut into so many parts, and what to do; None where it can."""
+    lower = 1 << (replicas.bit_length() - 1)
+    if lower != replicas:
+        return f"'replicas' must be a power of two, got {replicas:,}", f"{lower:,} or {2 * lower:,}"
+    if batch % replicas:
+        near = [size for size in (batch // replicas * replicas, (batch // replicas + 1) * replicas) if size]
+        remedy = f"train.batch: {' or '.join(map(str, near))}"
+        return f"a batch of {many(batch, 'image')} cannot be cut into {replicas:,} replicas of equal size", remedy
+    return None
 
 
 def _defaults(root: Map, report: Report) -> Mapping[str, Map]:

@@ -16,7 +16,7 @@ from netspec.schedules import schedule_types
 from netspec.solvers import solver_types
 from netspec.spec.augment_section import OFF, ON
 from netspec.spec.blocks import BLOCK_KEYS
-from netspec.spec.build import KEYS, VERSION
+from netspec.spec.build import KEYS, REPLICAS, VERSION
 from netspec.spec.class_counts import WORD, may_follow
 from netspec.spec.connections import CONNECT
 from netspec.spec.fields import Attrs, Types, is_optional
@@ -182,6 +182,7 @@ _SECTIONS: Mapping[str, Callable[[], Schema]] = {
     "name": lambda: {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"},
     "extends": lambda: {"type": "string"},
     "devices": lambda: dict(_NAMES),
+    "replicas": lambda: dict(REPLICAS["replicas"]),
     "inputs": lambda: {
         "type": "object",
         "propertyNames": _NAME,
@@ -199,6 +200,7 @@ _ABOUT = {
     "name": "Name of the network.",
     "extends": "Path of the spec that this one changes, or a shipped one's name.",
     "devices": "Logical devices; bound to real ones when the spec is run.",
+    "replicas": REPLICAS["replicas"]["description"],
     "inputs": "The network's inputs by name.",
     "defaults": "By layer type: attributes that its layers have unless they say otherwise.",
     "blocks": "Sub-nets by name: what several places of 'layers' use, with attributes of their own.",

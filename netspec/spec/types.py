@@ -184,7 +184,8 @@ class Spec(Pictured):
     """A whole specification, resolved: what ``extends``, ``defaults`` and ``--set`` did is already in it.
 
     Two specs are equal when they describe the same network, training and data, wherever they were written.
-    ``marks`` says where by path, such as ``train.solver.learning_rate``.
+    ``replicas`` is how many parts of equal size each training batch is cut into. ``marks`` says where by path, such as
+    ``train.solver.learning_rate``.
     """
 
     name: str
@@ -195,6 +196,12 @@ class Spec(Pictured):
     data: DataSpec
     mark: Mark = field(compare=False)
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
+    replicas: int = 1
+
+    @property
+    def replica_batch(self) -> int:
+        """Images that go through the network at once: a replica's share of a training batch, and an evaluated one."""
+        return self.train.batch // self.replicas
 
     def __repr__(self) -> str:
         return f"Spec({self.name}: {many(len(self.layers), 'layer')} on {', '.join(self.devices)})"

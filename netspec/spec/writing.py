@@ -27,6 +27,7 @@ def canonical(spec: Spec) -> dict[str, Any]:
         "netspec": VERSION,
         "name": spec.name,
         "devices": list(spec.devices),
+        "replicas": spec.replicas,
         "inputs": {name: {"shape": list(one.shape), "dtype": one.dtype} for name, one in spec.inputs.items()},
         "layers": [_layer(layer) for layer in spec.layers],
         "train": _lists(asdict(spec.train)),
@@ -103,7 +104,7 @@ def _lists(value: Any) -> Any:
 def _lines(spec: Spec) -> Iterator[tuple[str, str]]:
     """The text line by line, with origins."""
     data = canonical(spec)
-    for key in ("netspec", "name", "devices"):
+    for key in ("netspec", "name", "devices", "replicas"):
         yield from _value_lines(key, data[key], spec.marks, key, "")
     yield "inputs:", ""
     for name, value in data["inputs"].items():

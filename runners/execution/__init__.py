@@ -6,6 +6,7 @@
     local.py         chooses the overlapped runner: threads or streams
     threads.py       CPUs: a thread for each queue of each device
     streams.py       GPUs: streams, events and captured graphs
+    replicas.py      a batch in several replicas, one after the other
     serial.py        one step after the other: the reference implementation
     results.py       what the host reads after an iteration: reports, verdicts, probabilities
     replay.py        finds the first bad number of an iteration that was not finite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -15,7 +15,7 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
 from netspec.planning.identities import STORED, BufferKey
-from netspec.planning.plan import Step
+from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
 from netspec.store import Store, answered
 
@@ -31,6 +31,14 @@ class BoundStep:
     call: Call
 
 
+@dataclass(slots=True)
+class Turn:
+    """Which replica of a batch is being worked on, counted from 0, and its turn, see netspec.planning.replica_tree."""
+
+    replica: int = 0
+    number: int = 0
+
+
 class BoundProgram:
     """What a runner executes: bound steps in serial order, and host arrays for what changes with each iteration."""
 
@@ -39,7 +47,7 @@ class BoundProgram:
     ) -> None:
         self.program, self.devices = program, devices
         self.gate, self.store = store.gate, store
-        self.shards = program.plan.by_place()
+        self.shards, self.turn = program.plan.by_place(), Turn()
         self.arrays = self._allocate(store, arenas)
         self.inputs: dict[str, Host] = {}
         """What a batch is put into, by network input; on CPUs the buffer of the first device that reads it.
@@ -104,6 +112,10 @@ class BoundProgram:
             for one in self.steps
         )
         return twin
+
+    def is_due(self, step: Step) -> bool:
+        """Whether a step runs in the present turn."""
+        return not step.turns or self.turn.number in step.turns
 
     def feeds(self, lane: Lane) -> tuple[BoundStep, ...]:
         """The steps that bring inputs to a device, bound to another of its queues."""
@@ -188,7 +200,12 @@ class BoundProgram:
         """The step's passes that run in each iteration, or those that run once."""
         arrays = {one: self._array(step, one, matrix=step.op == "sum") for one in step.args}
         passes = tuple(one for one in step.passes if one.once == once)
-        return self.devices[step.device].bind(passes, arrays, step.queue)
+        if not any(tail.per_replica for one in passes for tail in (one, *one.then)):
+            return self.devices[step.device].bind(passes, arrays, step.queue)
+        each = [[_of_replica(one, number) for one in passes] for number in range(self.program.plan.replicas)]
+        calls = [self.devices[step.device].bind(one, arrays, step.queue) for one in each]
+        turn = self.turn
+        return lambda: calls[turn.replica]()
 
     def _renews(self, step: Step) -> bool:
         """Whether the step writes what is stored."""
@@ -219,6 +236,15 @@ class BoundProgram:
                 one()
 
         return call
+
+
+def _of_replica(one: Pass, number: int) -> Pass:
+    """The pass where it draws the random numbers of that replica's elements, and the passes fused into it likewise."""
+    then = tuple(_of_replica(tail, number) for tail in one.then)
+    if not one.per_replica:
+        return replace(one, then=then)
+    offset = one.scalars["channel_offset"] + number * one.per_replica
+    return replace(one, then=then, scalars={**one.scalars, "channel_offset": offset})
 
 
 _UNDECLARED = ("scalar", "workspace", "derived")

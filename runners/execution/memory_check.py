@@ -19,6 +19,7 @@ def check_memory(programs: Iterable[Program], binding: Mapping[str, str]) -> Non
     ``binding`` gives the real device of each of the spec's. CPUs share the host's memory; a system that grants more
     than there is would kill the process at the first touch, long after the allocation.
     """
+    programs = tuple(programs)
     needs = {device: row["total"] for device, row in memory(programs).items()}
     for shared, devices in _by_memory(binding).items():
         need, have = sum(needs[device] for device in devices), _capacity(*shared)
@@ -27,8 +28,15 @@ def check_memory(programs: Iterable[Program], binding: Mapping[str, str]) -> Non
             where = "this machine" if shared == _HOST else binding[devices[0]]
             raise NetspecError(
                 f"the plan takes {size(need)} of memory on {where} ({parts}), which has {size(have)}; "
-                "lower train.batch (--batch), or bind to other devices"
+                f"{_remedy(programs)}, or bind to other devices"
             )
+
+
+def _remedy(programs: Iterable[Program]) -> str:
+    plan = next((program.plan for program in programs if program.plan.phase == "train"), None)
+    if plan is None or plan.batch % 2:
+        return "lower train.batch (--batch)"
+    return f"lower train.batch (--batch), cut it into more replicas (--set replicas={2 * plan.replicas})"
 
 
 _HOST: tuple[Backend, int] = ("cpu", 0)

@@ -12,6 +12,7 @@ from netspec.planning.plan import Region, Step
 from netspec.planning.rates import Rates
 from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
+from netspec.runners.execution.replicas import parts
 from netspec.runners.execution.session import NO_RATES, Session
 
 
@@ -32,9 +33,21 @@ def explain(
     before = _first_bad(bound, stored)
     if before is not None:
         return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
-    bound.fill(arrays, (iteration, valid), session.rates(rates, phase))
+    numbers = session.rates(rates, phase)
+    replicas = bound.program.plan.replicas
+    for replica in parts(arrays, valid, replicas):
+        replica.enter(bound)
+        share = [replica.share] if replicas > 1 else []
+        bound.fill(replica.arrays, (iteration, replica.valid), [*numbers, *share])
+        if told := _first_told(bound):
+            return told
+    return ""
+
+
+def _first_told(bound: BoundProgram) -> str:
+    """The first step of the present turn that gives a number that is not finite."""
     for one in bound.steps:
-        for step in split(one.step):  # fused layers one by one: each could be the first
+        for step in split(one.step) if bound.is_due(one.step) else ():  # fused layers one by one: each could be it
             (bound.call(step) if one.step.fused else one.call)()
             bound.devices[step.device].synchronise()
             found = _first_bad(bound, [step.args[argument] for argument in step.writes])

@@ -23,6 +23,8 @@ class SerialRunner(Runner):
     def run(self) -> None:
         """One iteration. Raises NetspecError naming the step that failed."""
         for step, call, device in self._work:
+            if not self.bound.is_due(step):
+                continue
             start = self.trace.now() if self.trace else 0.0
             try:
                 call()

@@ -28,6 +28,7 @@ from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
 from netspec.runners.execution.local import local_runner
 from netspec.runners.execution.memory_check import check_memory
+from netspec.runners.execution.replicas import ReplicaRunner
 from netspec.runners.execution.serial import SerialRunner
 from netspec.runners.execution.trace import Trace
 from netspec.solvers import make_solver
@@ -100,7 +101,8 @@ class Session:
         self.spec = spec
         self.seed = spec.train.seed if seed is None else seed
         self.batch = batch or spec.train.batch
-        sizes = {"train": self.batch, "eval": eval_batch or self.batch, "predict": eval_batch or self.batch}
+        whole = eval_batch or self.batch // spec.replicas
+        sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
         self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names) for phase in phases}
         bound, notes = bind(spec.devices, devices)
         self._measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
@@ -119,7 +121,7 @@ class Session:
             self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
-                phase: make(one, trace=trace, watchdog=watchdog) for phase, one in self._bound.items()
+                phase: _replicated(make(one, trace=trace, watchdog=watchdog)) for phase, one in self._bound.items()
             }
             for one_runner in self._runners.values():
                 opened.enter_context(on_exit(one_runner.close))
@@ -255,6 +257,12 @@ class Session:
             layer: {**dict(zip(names, runner.read(buffer).tolist(), strict=True)), "weight": weight}
             for buffer, layer, names, weight in self._costs[phase]
         }
+
+
+def _replicated(runner: Runner) -> Runner:
+    """The runner, or one that has it work replica by replica."""
+    replicas = runner.bound.program.plan.replicas
+    return runner if replicas == 1 else ReplicaRunner(runner, replicas)
 
 
 def _costs(plan: Plan) -> tuple[Cost, ...]:

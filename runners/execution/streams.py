@@ -80,7 +80,7 @@ class StreamRunner(Runner):
             raise RuntimeError("an iteration was started before its batch was staged")
         self._running, self._iteration = side, counters[0]
         self.bound.set(counters, rates)
-        work = side.replay or self._captured(side) or partial(self._enqueue, side)
+        work = side.replays.get(self._replica) or self._captured(side) or partial(self._enqueue, side)
         with self._named("an iteration cannot be started"):
             for event in self._uploaded.values():
                 self._origin.wait(event, "compute")
@@ -113,7 +113,7 @@ class StreamRunner(Runner):
             if not self._abandoned:
                 self._settle(_GRACE_S)
         for side in self._sides:
-            side.replay = None
+            side.replays.clear()
 
     # Enqueueing -----------------------------------------------------------------------------------------------------
 
@@ -122,12 +122,18 @@ class StreamRunner(Runner):
         if not (self._warm and self._capturable):
             return None
         try:
-            side.replay = self._origin.capture(partial(self._enqueue, side))
+            side.replays[self._replica] = self._origin.capture(partial(self._enqueue, side))
         except Exception as error:
             self._capturable = False
             self.news.append(f"the iteration cannot be captured as a graph, its steps are enqueued instead: {error}")
-        self.captured = side.replay is not None
-        return side.replay
+        replay = side.replays.get(self._replica)
+        self.captured = replay is not None
+        return replay
+
+    @property
+    def _replica(self) -> int:
+        """Each replica has steps, and random numbers, of its own."""
+        return self.bound.turn.replica
 
     def _enqueue(self, side: _Side) -> None:
         """All steps of an iteration; every queue begins after the first device's compute queue and ends before it."""
@@ -137,7 +143,8 @@ class StreamRunner(Runner):
         for one, device, awaited, ended in side.work:
             for event in awaited:
                 device.wait(event, one.step.queue)
-            self._call(one, device)
+            if self.bound.is_due(one.step):
+                self._call(one, device)
             if ended is not None:
                 device.record(ended, one.step.queue)
         self._join("copy")
@@ -229,7 +236,7 @@ class StreamRunner(Runner):
     def _overdue(self, longest: float) -> str:
         names = ", ".join(f"'{name}' ({device.name})" for name, device in self.bound.devices.items())
         message = f"iteration {self._iteration + 1:,} has not ended after {longest:g} s on {names}"
-        if self._running is None or self._running.replay is not None:
+        if self._running is None or self._replica in self._running.replays:
             return f"{message}; it was replayed as a graph, in which single steps cannot be told apart"
         open_ones = [key for key in self._step_events if not self._reached(key)]
         done = [key for key in self._step_events if key not in open_ones]
@@ -258,4 +265,5 @@ class _Side:
         self.uploads = bound.feeds("upload")
         self.steps = tuple(one for one in bound.steps if one.step.op != "feed")
         self.work: list[_Item] = []
-        self.replay: Call | None = None
+        self.replays: dict[int, Call] = {}
+        """By replica of the batch; one that is not cut into several is replica 0."""

@@ -103,7 +103,10 @@ class ThreadRunner(Runner):
             try:
                 for one in items:
                     self._wait(one)
-                    self._run(name, one)
+                    if self.bound.is_due(one.step):
+                        self._run(name, one)
+                    if one.ended is not None:
+                        one.ended.set()
             except _Aborted:
                 pass
             except BaseException as error:  # raised by the thread that called run()
@@ -123,8 +126,6 @@ class ThreadRunner(Runner):
             self._running.pop(name, None)
         if self.trace:
             self.trace.step(one.step, start)
-        if one.ended is not None:
-            one.ended.set()
 
     def _wait(self, one: _Item) -> None:
         for key, event in one.awaited:

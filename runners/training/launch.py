@@ -197,10 +197,10 @@ def open_data(
         resume.check_data(origin.record, fingerprint, source)
     read = inputs_read(spec)
     centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
-    rest = (spec.train.batch, read.shape, spec.train.seed, workers, read.more)
-    train = Pipeline(source.train, centre, "train", *rest)
+    rest = (read.shape, spec.train.seed, workers, read.more)
+    train = Pipeline(source.train, centre, "train", spec.train.batch, *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
-    val = Pipeline(source.val, centre, "val", *rest) if source.val else None
+    val = Pipeline(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None
     return Data(source, train, val, fingerprint)
 
 

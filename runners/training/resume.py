@@ -1,8 +1,8 @@
 """Going on with a run: which checkpoint, and what may differ from the run that wrote it.
 
 A resumed run has the settings that it recorded, with two kinds of changes laid over them: what has been edited in the
-spec file since, and what the command line says. Changes of ``train.*`` are taken, shown and recorded; the network, the
-images and the seed must be the same, or the run would be another one.
+spec file since, and what the command line says. Changes of ``train.*`` and of ``replicas`` are taken, shown and
+recorded; the network, the images and the seed must be the same, or the run would be another one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from netspec.spec import from_canonical
 Canonical = Mapping[str, Any]
 
 _PLACE = tuple(f"data.source.{key}" for key in ("type", "path", "train", "val"))
-_TAKEN = ("train", "data.workers", "data.views", *_PLACE)
+_TAKEN = ("train", "replicas", "data.workers", "data.views", *_PLACE)
 _FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
 _FIXED = ("train.seed", "train.init_from")

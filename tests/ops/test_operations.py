@@ -21,6 +21,23 @@ def test_average(finite):
     np.testing.assert_allclose(found["average"], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 203, 2048])
+@pytest.mark.parametrize(("subtrees", "share", "inplace"), [
+    (0, None, False), (0, 0.25, False), (0, 0.25, True), (1, None, False), (1, 0.25, False), (3, None, True),
+    (3, 0.375, True),
+])  # fmt: skip
+def test_accumulate(size, subtrees, share, inplace):
+    values = {"target": normal(size)} | ({} if inplace else {"value": normal(size)})
+    values |= {f"subtree{number}": normal(size) for number in range(subtrees)}
+    values |= {} if share is None else {"share": np.array([share], np.float32)}
+    compare("accumulate", values, ("target",))
+    found, _ = run(gpu(), "accumulate", values, ("target",))
+    wanted = values["target" if inplace else "value"] * np.float32(1.0 if share is None else share)
+    for number in range(subtrees):
+        wanted = values[f"subtree{number}"] + wanted
+    np.testing.assert_allclose(found["target"], wanted, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("flags", [(1, 1, 1), (1, 0, 1)])
 def test_agree(flags):
     values = {"flags": np.array(flags, np.int32), "verdict": np.array([7], np.int32), "overflow": np.ones(5, np.int32)}

@@ -56,6 +56,24 @@ def test_two_cards_in_one_graph(expected):
     same_bits(tensors, expected)
 
 
+@pytest.mark.parametrize("capturing", [True, False])
+def test_replicas_on_two_cards(capturing):
+    """A graph for each replica on each set of input buffers, since turns differ; images come up meanwhile."""
+    cards.refused = {} if capturing else {"cuStreamBeginCapture": NOT_SUPPORTED}
+    changed = {"train: {batch: 6": "replicas: 2\ntrain: {cuda: {precision: float32}, batch: 6"}
+    spec, found = network(TWO_TOWERS, **changed), []
+    for runner, devices in (("serial", ["cuda:0,cuda:0"]), ("local", ["cuda:0,cuda:1"])):
+        with Session(spec, devices, phases=("train",), runner=runner) as session:
+            train(session, 5)
+            found.append(session.store.tensors())
+            assert session.captured() == (capturing and runner == "local")
+    same_bits(found[1], found[0])
+    with Session(spec, ["cpu:0,cpu:1"], phases=("train",)) as session:
+        train(session, 5)
+        for name, wanted in session.store.tensors().items():
+            np.testing.assert_allclose(found[1][name], wanted, rtol=0, atol=2e-5 * np.abs(wanted).max(), err_msg=name)
+
+
 def test_two_cards_that_do_not_reach_each_other(expected):
     """Shards go through pinned memory of the host, in the graph too."""
     cards.are_peers = False

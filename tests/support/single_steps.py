@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,8 +44,9 @@ def run(device, op, values, writes, regions=None, **attrs):
 
 
 def _argument(name):
-    """Sources of sums are numbered: ``source0``."""
-    return Argument("source", index=int(name[6:])) if name.startswith("source") and name[6:] else Argument(name)
+    """Sources of sums and subtrees are numbered: ``source0``."""
+    found = re.fullmatch(r"(source|subtree)(\d+)", name)
+    return Argument(found[1], index=int(found[2])) if found else Argument(name)
 
 
 def compare(op, values, writes, **options):

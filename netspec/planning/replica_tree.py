@@ -1,0 +1,91 @@
+"""Replicas: parts of equal size of a training batch, each with its own forward and backward pass, added in one tree.
+
+The steps of forward and backward run once for each replica, those of the update once for the batch. In between lies the
+tree: replica r, counted from 0, first takes in what the replicas before it left, as a binary counter carries. With t
+ones at the end of r in binary it completes subtrees of 1, 2, 4 ... 2^t replicas, of which the largest is kept until the
+replica that completes the next one; t is the replica's ``turn``. So
+
+    R = 4:  ((g0 + g1) + (g2 + g3))
+
+needs log2 R buffers beside that of the gradient itself, and depends on R alone: whoever works a run of 2^k replicas,
+the first of which is a multiple of 2^k, holds one whole subtree.
+
+Each gradient is the mean over its replica's valid rows and counts by their share of the batch's: 1 / R where all are
+valid, a power of two, by which nothing is rounded. Running statistics take the mean of their next values likewise, and
+the sums that cost layers report are added as they are. All that follows, the finite check, norms, solvers, sees the
+batch's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from netspec.contract.naming import Argument
+from netspec.planning.builder import Builder
+from netspec.planning.connect import fail
+from netspec.planning.identities import BufferKey, StepKey
+from netspec.planning.plan import Region
+from netspec.planning.shards import Shard
+
+
+def turn_of(replica: int) -> int:
+    """How many subtrees a replica completes: the ones at the end of its number in binary."""
+    return (~replica & (replica + 1)).bit_length() - 1
+
+
+def levels(replicas: int) -> int:
+    """The depth of the tree; also the turn of the last replica."""
+    return replicas.bit_length() - 1
+
+
+class Tree:
+    """Appends the steps that add up over replicas; those added to the builder afterwards run for the batch alone."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder, self.depth = builder, levels(builder.network.replicas)
+
+    def run(self, shared: Iterable[Region], summed: Iterable[Region]) -> None:
+        """Add up means (``shared``), each by its replica's share of the batch, and sums; none of it with one replica.
+
+        In the last turn they lie where each replica's own did.
+        """
+        if not self.depth:
+            return
+        for region in shared:
+            self._append(region, self.builder.rates.of_batch(region.buffer.device))
+        for region in summed:
+            self._append(region, None)
+        self.builder.turns = (self.depth,)
+
+    def _append(self, region: Region, share: Region | None) -> None:
+        own = self.builder.buffers[region.buffer]
+        kept = [
+            self.builder.declare(_level(region.buffer, level), own.shape, own.dtype) for level in range(self.depth)
+        ]
+        for turn in range(self.depth + 1):
+            last = turn == self.depth
+            args = {Argument("value"): region} if not last else {}
+            args |= {Argument("subtree", index=level): kept[level] for level in range(turn)}
+            args |= {Argument("share"): share} if share else {}
+            args[target := Argument("target")] = region if last else kept[turn]
+            key = StepKey("accumulate", region.buffer.device, target=region.buffer, index=turn)
+            self.builder.turns = (turn,)
+            self.builder.step(key, args, (target,))
+
+
+def _level(key: BufferKey, level: int) -> BufferKey:
+    return replace(key, role="subtree", total=False, index=level)
+
+
+def check_replicable(shard: Shard) -> None:
+    """Raise SpecError for a layer whose random numbers replicas would share, or whose state has no mean."""
+    name, kind = shard.spec.name, shard.spec.type
+    kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
+    if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
+        message = f"{name}: {kind} draws random numbers without 'channel_offset', so that all replicas would draw alike"
+        raise fail(shard.spec.mark, message, "see docs/plugins.md on random numbers, or leave out 'replicas'")
+    for state in shard.t.names("state"):
+        if shard.t[state].dtype != "float32":
+            message = f"{name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over replicas"
+            raise fail(shard.spec.mark, message, "leave out 'replicas'")
