@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 Lane = tuple[str, str]
 """A device and one of its queues."""
 
-_KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "other": 5}
+_KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "accumulate": 4, "other": 5}
 """What bars are told apart by, with the number of their colour."""
-_OTHER = ("scalars", "feed", "prepare", "copy", "sum", "accumulate", "finite", "squares", "total", "clip", "agree",
-          "commit")  # fmt: skip
+_OTHER = ("scalars", "feed", "prepare", "copy", "sum", "finite", "squares", "total", "clip", "agree", "commit")
 _WARM, _WARM_SECONDS = 2, 1.0
 _MEASURED, _SECONDS = 7, 2.0
 """Iterations that warm up and that are measured, at most, and after how many seconds it is enough: of one at least."""
@@ -227,7 +226,7 @@ def _training(bars: Sequence[Bar]) -> list[list[Bar]]:
         kinds = {bar.kind for bar in one}
         if "update" in kinds:
             found.append([*before, *one])
-        before = [*before, *one] if "backward" in kinds and "update" not in kinds else []
+        before = [*before, *one] if "accumulate" in kinds and "update" not in kinds else []
     return found
 
 
