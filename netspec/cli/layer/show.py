@@ -40,7 +40,7 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 
 
 def named(given: str) -> tuple[str, ...]:
-    """What a TYPE or a plugin FILE or folder stands for, as in netspec.registry.registered; NetspecError where there is none.
+    """What a TYPE or a plugin stands for, as in netspec.registry.registered; NetspecError where there is none.
 
     What is no layer may be called by its name alone, where one thing has it.
     """
