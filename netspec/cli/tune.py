@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 @options.batch
 @options.overrides
 @options.plugins
-@options.trust
 @click.option("--forget", is_flag=True, help="Remove what was measured for these devices, and measure nothing.")
 @options.as_json
 def command(

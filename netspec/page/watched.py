@@ -34,6 +34,7 @@ class Watched:
             if not (run / RESOLVED).is_file():
                 raise NetspecError(f"{run}: no run is there (netspec runs lists them)")
         self._runs, self._labels, self._images, self._plugins = list(runs), run_labels(runs), images, plugins
+        self._trust = trust.is_asked()
         self._heading = heading(runs)
         found = parts(self._runs, self._labels, lambda line: None, images)
         self._live = [part for part in found if part.live]
@@ -93,7 +94,7 @@ class Watched:
 
     def _request(self) -> Request:
         runs = [str(run.absolute()) for run in self._runs]
-        return Request(runs, self._labels, self._training, self._images, self._plugins, trust.is_asked())
+        return Request(runs, self._labels, self._training, self._images, self._plugins, self._trust)
 
 
 def _state_of(run: Path) -> tuple[bool, int, int]:

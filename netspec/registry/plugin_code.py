@@ -262,7 +262,7 @@ def named_in_environment() -> tuple[str, ...]:
     return tuple(path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path)
 
 
-def _load_environment() -> None:
+def load_environment() -> None:
     """Load what the variable names, once. Raises NetspecError as ``load_plugin`` does, each time that it is tried."""
     value = os.environ.get(VARIABLE, "")
     if _done == [value]:
@@ -283,4 +283,4 @@ def _new(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-AFTER_INSTALLED.append(_load_environment)
+AFTER_INSTALLED.append(load_environment)

@@ -153,6 +153,24 @@ def _layers() -> Finding:
     return Finding("layers", "ok", f"{len(layer_types())} types")
 
 
+def _plugins() -> Finding:
+    """Those that the environment names, which run with every command, and where trust in runs' plugins is kept."""
+    from netspec.registry import trust
+    from netspec.registry.plugin_code import VARIABLE, load_environment, named_in_environment
+
+    folder, named = trust.trusted_folder(), named_in_environment()
+    try:
+        load_environment()
+    except NetspecError as error:
+        return Finding("plugins", "broken", str(error), f"mend it, or unset {VARIABLE}")
+    if folder is None or (folder.exists() and not trust.is_safe(folder)):
+        text = f"{folder or 'no home folder'}: what you trust cannot be kept there, since others can write to it"
+        return Finding("plugins", "remark", text, "make the folder your own, or set NETSPEC_STATE_DIR")
+    known = many(len(list(folder.iterdir())) if folder.exists() else 0, "plugin")
+    here = f"{VARIABLE} names {', '.join(named)}; " if named else ""
+    return Finding("plugins", "ok", f"{here}{known} that you have run or trusted, by {folder}")
+
+
 def _environment() -> Finding:
     from netspec.machine.environment import choosing_variables
 
@@ -172,6 +190,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "shared memory": _shared_memory,
     "disk": _disk,
     "environment": _environment,
+    "plugins": _plugins,
     "layers": _layers,
     "kernels": _kernel,
 }

@@ -41,7 +41,7 @@ def command(types: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> 
 
 
 def named(given: str) -> tuple[str, ...]:
-    """What a TYPE or a plugin FILE stands for, as in netspec.registry.registered; NetspecError where there is none.
+    """What a TYPE or a plugin stands for, as in netspec.registry.registered; NetspecError where there is none.
 
     ``-`` is a plugin on standard input. What is no layer may be called by its name alone, where one thing has it.
     """
@@ -56,7 +56,7 @@ def named(given: str) -> tuple[str, ...]:
         raise NetspecError(f"'{given}' is the name of several: {', '.join(found)}")
     if found:
         return (found[0],)
-    if Path(given).suffix == ".py" or Path(given).is_file():
+    if Path(given).suffix == ".py" or Path(given).exists():
         return types_in(given)
     remedy = meant(given, types)
     raise NetspecError(f"unknown layer type '{given}'{f' ({remedy})' if remedy else ''}")
