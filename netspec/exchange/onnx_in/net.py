@@ -19,7 +19,7 @@ from netspec.planning.network import is_image
 from netspec.planning.plan import make_layer
 from netspec.registry import layer_types
 
-_LINEAR = ("conv", "dense", "local", "scale", "layer_norm", "group_norm")
+_LINEAR = ("conv", "conv_transpose", "dense", "local", "scale", "layer_norm", "group_norm")
 """Layers that end in a product with their weights, whose last axis are the channels, and a sum with their biases."""
 
 
