@@ -185,7 +185,7 @@ def test_blocks_of_later_networks_predict_as_in_caffe(place: Path) -> None:
         "scale1": [chance.normal(0, 2, 4), chance.normal(0, 1, 4)],
         "prelu1": [chance.normal(0, 1, 4)],
         "up": [chance.normal(0, 1, (4, 3, 2, 2)), chance.normal(0, 1, 6)],
-        "fc": [chance.normal(0, 0.05, (5, 6)), chance.normal(0, 1, 5)],
+        "fc": [chance.normal(0, 0.1, (5, 6)), chance.normal(0, 1, 5)],
     }
     Path("net.prototxt").write_text(BLOCKS)
     Path("net.caffemodel").write_bytes(caffemodel({name: [one.astype("f4") for one in t[name]] for name in t}))

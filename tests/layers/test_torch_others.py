@@ -235,6 +235,7 @@ COSTS = {
     "mse": ({}, functional.mse_loss, lambda x: x),
     "l1": ({}, functional.l1_loss, lambda x: x),
     "huber": ({"delta": 0.7}, huber, lambda x: x),
+    "hinge": ({}, lambda x, target: (1 - target * x).clamp(min=0).mean(), lambda x: x),
     "sigmoid_loss": ({}, functional.binary_cross_entropy_with_logits, torch.sigmoid),
 }
 
@@ -274,3 +275,9 @@ def test_averages_that_count_padding(rounding: str) -> None:
     compare("pool", attrs, [normal(2, 6, 7, 3)], whole)
     everything = {"mode": "average", "size": "image"}
     compare("pool", everything, [normal(2, 6, 7, 3)], first(lambda x: functional.adaptive_avg_pool2d(x, 1)))
+
+
+@pytest.mark.parametrize("out", [1, (3, 4), (7, 9), (2, 3)])
+def test_averages_of_windows_as_many_as_asked_for(out: Any) -> None:
+    attrs = {"out": out if isinstance(out, int) else [*out]}
+    compare("adaptive_pool", attrs, [normal(2, 6, 7, 3)], first(lambda x: functional.adaptive_avg_pool2d(x, out)))
