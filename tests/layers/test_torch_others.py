@@ -158,6 +158,12 @@ def test_select(index: int) -> None:
     compare("select", {"index": index}, [normal(3, 4, 2, 3, 5)], lambda x: x.select(1, index))
 
 
+def test_ranges_and_orders() -> None:
+    compare("slice", {"first": 2, "count": 3}, [normal(3, 4, 2, 7)], lambda x: x.narrow(3, 2, 3))
+    compare("permute", {"order": [3, 1, 2]}, [normal(3, 4, 2, 7)], lambda x: x.permute(0, 3, 1, 2))
+    compare("permute", {"order": [2, 4, 3, 1]}, [normal(3, 4, 2, 7, 5)], lambda x: x.permute(0, 2, 4, 3, 1))
+
+
 def test_concat_in_groups() -> None:
     def reference(a: Torch, b: Torch) -> Torch:
         return torch.cat([a[:, :3], b[:, :2], a[:, 3:], b[:, 2:]], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -13,6 +14,7 @@ from netspec.exchange.onnx_in.graph_file import Node, Refused
 from netspec.exchange.onnx_in.net import Net
 from netspec.exchange.onnx_in.node_operands import Operand, Operator, constant, numbers, value, written
 from netspec.exchange.onnx_in.products import dense, grouped_rows, with_bias
+from netspec.exchange.onnx_in.rearranged import rearranged
 from netspec.exchange.onnx_in.views import Part, Value, moved, usual_places
 
 
@@ -27,6 +29,9 @@ def image(net: Net, x: Operand) -> Value:
             return sliced
         if len(example) == 3 and (part := part_of(found)) is not None:
             return part
+        if len(example) == 3:
+            with suppress(Refused):
+                return rearranged(net, found)
     raise Refused(f"what it reads, of shape {found.shape}, is no image as layers here have them")
 
 
@@ -47,7 +52,8 @@ def part_of(found: Value) -> Value | None:
         return None
     height, width, channels = found.example
     first, taken = int(found.located().flat[0]), found.shape[1]
-    if found.part is not None or found.shape[2:] != (height, width) or channels % taken or first % taken:
+    outstanding = found.part is not None or found.factor is not None or found.pad is not None
+    if outstanding or found.shape[2:] != (height, width) or channels % taken or first % taken:
         return None
     if not np.array_equal(found.located(), usual_places(found.tensor)[first : first + taken]):
         return None
