@@ -74,11 +74,11 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
             f"the input must be images of shape (batch, height, width, channels), got {x.shape}",
             "put the layer before the first dense or flatten layer",
         )
-    size = x.shape[1:3] if attrs.size == WHOLE else _pair(attrs.size)
-    stride, pad = _pair(attrs.stride), _sides(attrs.pad)
+    size = x.shape[1:3] if attrs.size == WHOLE else pair_of(attrs.size)
+    stride, pad = pair_of(attrs.stride), sides_of(attrs.pad)
     if inside and any(before >= length for before, length in zip((pad[0], pad[2]), size, strict=True)):
         raise LayerError(f"a window of {size} would lie in padding of {pad} alone", "pad by less than the size", "pad")
-    dilation = _pair(getattr(attrs, "dilation", 1))
+    dilation = pair_of(getattr(attrs, "dilation", 1))
     reach = tuple((length - 1) * apart + 1 for length, apart in zip(size, dilation, strict=True))
     out = []
     for axis, name in enumerate(("height", "width")):
@@ -96,6 +96,28 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
     return Window(*size, *stride, pad[0], pad[2], out[0], out[1], *dilation)
 
 
+def transposed_window_of(attrs: Any, x: Tensor) -> tuple[Window, tuple[int, int]]:
+    """The windows over the output of a transposed convolution, one for each pixel of x, and its height and width.
+
+    Raises LayerError where x is no image or nothing is left of the output.
+    """
+    if len(x.shape) != 4:
+        raise LayerError(f"the input must be images of shape (batch, height, width, channels), got {x.shape}")
+    size, stride, dilation, extra = (
+        pair_of(one) for one in (attrs.size, attrs.stride, attrs.dilation, attrs.output_pad)
+    )
+    if any(one >= max(step, apart) for one, step, apart in zip(extra, stride, dilation, strict=True)):
+        raise LayerError(f"output_pad of {extra} is no less than the stride of {stride}", attr="output_pad")
+    pad, out = sides_of(attrs.pad), []
+    for axis, name in enumerate(("height", "width")):
+        reach = (size[axis] - 1) * dilation[axis] + 1
+        out.append((x.shape[1 + axis] - 1) * stride[axis] + reach - sum(pad[2 * axis : 2 * axis + 2]) + extra[axis])
+        if out[axis] < 1:
+            raise LayerError(f"padding of {pad} leaves nothing of the output's {name}", "pad less", "pad")
+    window = Window(*size, *stride, pad[0], pad[2], x.shape[1], x.shape[2], *dilation)
+    return window, (out[0], out[1])
+
+
 class Counted(NamedTuple):
     """Which rows and columns an average counts, padding among them or not: [top, bottom) and [left, right)."""
 
@@ -107,7 +129,7 @@ class Counted(NamedTuple):
 
 def counted_of(attrs: Any, x: Tensor) -> Counted:
     """What averages over input x are over."""
-    top, bottom, left, right = _sides(attrs.pad) if attrs.count_include_pad else (0, 0, 0, 0)
+    top, bottom, left, right = sides_of(attrs.pad) if attrs.count_include_pad else (0, 0, 0, 0)
     return Counted(-top, x.shape[1] + bottom, -left, x.shape[2] + right)
 
 
@@ -201,11 +223,12 @@ def element(index, array):
     return pixel // image, pixel // array.shape[2] % array.shape[1], pixel % array.shape[2], c
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+def pair_of(value: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of an attribute that is one number or two."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _sides(value: int | Sequence[int]) -> tuple[int, int, int, int]:
+def sides_of(value: int | Sequence[int]) -> tuple[int, int, int, int]:
     """Padding as (top, bottom, left, right)."""
     if isinstance(value, int):
         return value, value, value, value

@@ -37,7 +37,7 @@ class Conv(Layer):
         *conv_wgmma.VARIANTS,
         conv_tiled.PLAIN,
     )
-    kernels = split_batch.KERNELS
+    kernels = (split_batch.add_bias_cpu, *split_batch.KERNELS)
     examples = (
         {"attrs": {"filters": 3, "size": 3, "pad": 1}, "inputs": [(2, 3, 4, 2)]},
         {
@@ -139,14 +139,6 @@ class Conv(Layer):
                                 value, g = x[n, top + i * apart_h, left + j * apart_w, c], c // depth
                                 for f in range(g * share, (g + 1) * share):
                                     pixel[f] += value * weight[i, j, c - g * depth, f]
-
-    @forward("cpu", over="y", axes=0, writes="y", when={"bias": True})
-    def add_bias_cpu(start, stop, bias, y):
-        for n in range(start, stop):
-            for oh in range(y.shape[1]):
-                for ow in range(y.shape[2]):
-                    for f in range(y.shape[3]):
-                        y[n, oh, ow, f] += bias[f]
 
     @backward("cpu", over="d_x", axes=0, writes="d_x")
     def d_x_cpu(start, stop, weight, dy, d_x, groups, window: Window):

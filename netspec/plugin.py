@@ -74,7 +74,7 @@ An **augmentation** is a class of its own kind, registered in the same way: see 
 **solver**, by whose scalar function parameters are trained: see netspec.contract.solver.
 """
 
-from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, number, padding, pair
+from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, integers, number, padding, pair
 from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, fraction, normals
 from netspec.contract.channelwise import Channelwise, per_channel, per_element
 from netspec.contract.elementwise import Elementwise
@@ -163,6 +163,7 @@ __all__ = [
     "fraction",
     "initialiser",
     "integer",
+    "integers",
     "intrinsic",
     "ldmatrix",
     "ldmatrix_trans",

@@ -6,7 +6,8 @@ Convolution and dense layers
     conv_direct         variants ``direct`` and ``direct_strided``, by implicit GEMM
     winograd_transforms, winograd, conv_winograd
                         variant ``winograd``: F(4x4, 3x3)
-    im2col, conv_gemm   variant ``gemm``: patches laid out, products by BLAS
+    im2col, conv_gemm, conv_transpose_gemm
+                        variant ``gemm``: patches laid out, products by BLAS
     dense_gemm          variant ``gemm``: products by BLAS
     dense_gemv          variant ``gemv``: weights streamed once, for a few rows
     bias_row, split_batch

@@ -1,7 +1,7 @@
-"""Convolution on CPUs: the reductions that end every backward pass, over chunks of the batch and over images."""
+"""Convolution on CPUs: biases, and the reductions that end every backward pass, over chunks of the batch and images."""
 
 from netspec.layers._batch_chunks import chunks
-from netspec.plugin import Workspace, backward
+from netspec.plugin import Workspace, backward, forward
 
 
 def workspace(t):
@@ -40,4 +40,14 @@ def d_bias_sum(start, stop, image_bias, d_bias):
         d_bias[f] = total
 
 
-KERNELS = (d_weight_sum, d_bias_image, d_bias_sum)
+@forward("cpu", over="y", axes=0, writes="y", when={"bias": True})
+def add_bias_cpu(start, stop, bias, y):
+    for n in range(start, stop):
+        for oh in range(y.shape[1]):
+            for ow in range(y.shape[2]):
+                for f in range(y.shape[3]):
+                    y[n, oh, ow, f] += bias[f]
+
+
+BIAS = (d_bias_image, d_bias_sum)
+KERNELS = (d_weight_sum, *BIAS)

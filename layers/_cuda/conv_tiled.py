@@ -101,16 +101,15 @@ def gradient_or_zero(dy, n, h, w, window, f):
     return pixel_or_zero(dy, n, h // window.stride_h, w // window.stride_w, f)
 
 
-@backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")
-def d_x_cuda(weight, dy, d_x, groups, window: Window):
+@device
+def spread(weight, dy, d_x, sums, groups, window):
+    """Add to this block's threads' sums what its pixels of d_x get from all windows, stage by stage, and store them."""
     a, b = cuda.shared.array(A_SHAPE, dy.dtype), cuda.shared.array(B_SHAPE, dy.dtype)
-    sums = cuda.local.array(SUMS_SHAPE, dy.dtype)
     thread, pixels, channels = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK
     size_h, size_w, depth, share = weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3] // groups
     group, row, first, c = cuda.blockIdx.z, thread // 2, thread % 2 * LOADS_PER_THREAD, channels + thread // 2
     n, ih, iw = unravel(pixels + row, d_x.shape[1], d_x.shape[2])
     h, w = ih + window.pad_top, iw + window.pad_left
-    clear(sums)
     for stage in range(0, size_h * size_w * share, BLOCK_K):
         i, j, f = unravel(stage + first, size_w, share)
         for k in range(first, first + LOADS_PER_THREAD):
@@ -127,11 +126,19 @@ def d_x_cuda(weight, dy, d_x, groups, window: Window):
         for j in range(THREAD_TILE):
             c = channels + own_column(j)
             if n < d_x.shape[0] and c < depth:
-                d_x[n, ih, iw, group * depth + c] = sums[i, j]
+                d_x[n, ih, iw, group * depth + c] = epilogue(sums[i, j])
 
 
-@backward("cuda", over="partials", grid=_d_weight_grid, threads=THREADS, writes="partials")
-def d_weight_chunk_cuda(x, dy, partials, chunk_images, groups, window: Window):
+@backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")
+def d_x_cuda(weight, dy, d_x, groups, window: Window):
+    sums = cuda.local.array(SUMS_SHAPE, dy.dtype)
+    clear(sums)
+    spread(weight, dy, d_x, sums, groups, window)
+
+
+@device
+def weigh(x, dy, partials, chunk_images, groups, window):
+    """This block's part of the weights' gradient, of a chunk of the images."""
     a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
     sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     thread, patch, filters = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK
@@ -159,6 +166,11 @@ def d_weight_chunk_cuda(x, dy, partials, chunk_images, groups, window: Window):
             f = filters + own_column(j)
             if m < window.size_h * window.size_w * depth and f < share:
                 partials[chunk, m * dy.shape[3] + group * share + f] = sums[i, j]
+
+
+@backward("cuda", over="partials", grid=_d_weight_grid, threads=THREADS, writes="partials")
+def d_weight_chunk_cuda(x, dy, partials, chunk_images, groups, window: Window):
+    weigh(x, dy, partials, chunk_images, groups, window)
 
 
 def _workspace(layer, t, direction):

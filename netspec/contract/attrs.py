@@ -35,6 +35,12 @@ def integer(
     return _schema({"type": "integer", **_bounds(minimum, maximum, None, None)}, default, description)
 
 
+def integers(description: str = "", *, default: Any = ..., minimum: int = 0) -> dict[str, Any]:
+    """A list of at least one whole number."""
+    items = {"type": "integer", "minimum": minimum}
+    return _schema({"type": "array", "items": items, "minItems": 1}, default, description)
+
+
 def channels(description: str = "") -> dict[str, Any]:
     """A number of output channels, or the word ``classes``: as many as the data has."""
     return _schema({"type": "integer", "minimum": 1, "x-netspec": "channels"}, ..., description)

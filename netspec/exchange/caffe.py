@@ -16,6 +16,7 @@ import numpy as np
 from netspec.errors import NetspecError, printable
 from netspec.exchange.caffe_net import Net, net_of
 from netspec.exchange.caffe_schema import read_binary, read_prototxt
+from netspec.exchange.filter_layout import of_conv_transpose
 from netspec.exchange.formats import Asked, Read
 from netspec.exchange.levels import with_levels
 from netspec.planning import build
@@ -72,7 +73,8 @@ def _arrays(
     arrays, taken, problems = {}, {}, []
     for name, shape in {str(one.key): one.shape for one in stored if one is not None}.items():
         layer, _, tensor = name.partition(".")
-        there, normalises = net.blobs[layer], spec.layer(layer).type == "batch_norm"
+        there, kind = net.blobs[layer], spec.layer(layer)
+        normalises = kind.type == "batch_norm"
         if normalises and tensor in _UNSCALED:
             arrays[name] = np.full(shape, _UNSCALED[tensor], np.float32)
             continue
@@ -80,7 +82,7 @@ def _arrays(
         found = _averages(blobs.get(there, [])) if normalises else blobs.get(there, [])
         if place >= len(found):
             problems.append(f"'{printable(there)}' has no {tensor}")
-        elif (array := _here(found[place], shape)) is None:
+        elif (array := _here(found[place], shape, kind.type, int(kind.attrs.get("groups") or 1))) is None:
             problems.append(f"{tensor} of '{printable(there)}' is {list(found[place].shape)}, {name} {list(shape)}")
         else:
             arrays[name], taken[name] = array, f"{there}[{place}]"
@@ -101,8 +103,11 @@ def _averages(blobs: list[Array]) -> list[Array]:
     return [one / weight if weight else np.zeros_like(one) for one in blobs[:2]]
 
 
-def _here(blob: Array, shape: tuple[int, ...]) -> Array | None:
+def _here(blob: Array, shape: tuple[int, ...], kind: str, groups: int) -> Array | None:
     """A blob in netspec's layout; None where it is not of that shape. Older files have axes of 1 before a matrix's."""
+    if kind == "conv_transpose" and len(shape) == 4:
+        there = (shape[2] * groups, shape[3] // groups, *shape[:2])
+        return of_conv_transpose(blob, groups) if blob.shape == there else None
     sizes = [size for size in blob.shape if size != 1]
     if len(shape) == 1:
         return blob.reshape(shape) if blob.size == shape[0] and len(sizes) <= 1 else None

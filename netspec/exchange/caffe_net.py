@@ -172,6 +172,11 @@ def _convolution(layer: Any) -> tuple[str, Attrs]:
     return "conv", {**attrs, **({} if param.bias_term else {"bias": False})}
 
 
+def _deconvolution(layer: Any) -> tuple[str, Attrs]:
+    _, attrs = _convolution(layer)
+    return "conv_transpose", attrs
+
+
 def _inner_product(layer: Any) -> tuple[str, Attrs]:
     param = layer.inner_product_param
     _refuse(param.axis != 1, f"axis {param.axis}")
@@ -255,6 +260,7 @@ def _prelu(layer: Any) -> tuple[str, Attrs]:
 
 LAYERS: Mapping[str, Callable[[Any], tuple[str | None, Attrs]]] = {
     "Convolution": _convolution,
+    "Deconvolution": _deconvolution,
     "InnerProduct": _inner_product,
     "Pooling": _pooling,
     "LRN": _lrn,

@@ -161,7 +161,11 @@ layer { name: "clip1" type: "Clip" bottom: "elu" top: "elu" clip_param { min: -0
 layer { name: "prod" type: "Eltwise" bottom: "leaky" bottom: "elu" top: "prod" eltwise_param { operation: PROD } }
 layer { name: "mix" type: "Eltwise" bottom: "prod" bottom: "leaky" top: "mix" eltwise_param { coeff: 0.5 coeff: -2 } }
 layer {
-  name: "pool1" type: "Pooling" bottom: "mix" top: "pool1" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }
+  name: "up" type: "Deconvolution" bottom: "mix" top: "up"
+  convolution_param { num_output: 6 kernel_size: 2 stride: 2 group: 2 }
+}
+layer {
+  name: "pool1" type: "Pooling" bottom: "up" top: "pool1" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }
 }
 layer { name: "share" type: "Softmax" bottom: "pool1" top: "share" }
 layer { name: "gate" type: "Eltwise" bottom: "share" bottom: "pool1" top: "gate" eltwise_param { operation: PROD } }
@@ -180,7 +184,8 @@ def test_blocks_of_later_networks_predict_as_in_caffe(place: Path) -> None:
         "bn1": [3 * chance.normal(0, 1, 4), 3 * chance.uniform(0.5, 4, 4), np.array([3.0])],
         "scale1": [chance.normal(0, 2, 4), chance.normal(0, 1, 4)],
         "prelu1": [chance.normal(0, 1, 4)],
-        "fc": [chance.normal(0, 0.05, (5, 4)), chance.normal(0, 1, 5)],
+        "up": [chance.normal(0, 1, (4, 3, 2, 2)), chance.normal(0, 1, 6)],
+        "fc": [chance.normal(0, 0.1, (5, 6)), chance.normal(0, 1, 5)],
     }
     Path("net.prototxt").write_text(BLOCKS)
     Path("net.caffemodel").write_bytes(caffemodel({name: [one.astype("f4") for one in t[name]] for name in t}))
@@ -200,7 +205,10 @@ def test_blocks_of_later_networks_predict_as_in_caffe(place: Path) -> None:
     x = np.where(x > 0, x, x * by_channel(t["prelu1"][0]))
     leaky, elu = np.where(x > 0, x, 0.2 * x), np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0)))
     elu = np.clip(elu, -0.25, 3)
-    padded = np.pad(0.5 * leaky * elu - 2 * leaky, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    x = 0.5 * leaky * elu - 2 * leaky
+    parts = [np.einsum("nchw,cfij->nfhiwj", x[:, g : g + 2], t["up"][0][g : g + 2]) for g in (0, 2)]
+    x = np.concatenate(parts, 1).reshape(4, 6, 2 * x.shape[2], -1) + by_channel(t["up"][1])
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
     x = pooled(padded, 3, 2, 0, np.mean)
     x = (softmax(x) * x).mean((2, 3))
     wanted = softmax(x @ t["fc"][0].T + t["fc"][1])

@@ -295,9 +295,33 @@ def dilated(m: Model, v: str) -> str:
     return str(m.add("AveragePool", v, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], count_include_pad=1))
 
 
+def channels_apart(m: Model, v: str) -> str:
+    """Two branches of some channels each, as in ShuffleNet V2, of which one is read twice."""
+    a, b = m.add("Split", v, m.constant(np.array([3, 3])), axis=1, count=2)
+    b = m.add("Relu", m.add("Conv", b, m.weight(3, 3, 1, 1)))
+    return str(m.add("Add", m.add("Concat", a, b, axis=1), m.add("Concat", b, a, axis=1)))
+
+
+def turned(m: Model, v: str) -> str:
+    v = m.add("Conv", m.add("Transpose", v, perm=[0, 1, 3, 2]), m.weight(6, 6, 2, 1))
+    some = m.add("Slice", v, m.constant(np.array([1])), m.constant(np.array([5])), m.constant(np.array([1])))
+    return str(m.add("Conv", some, m.weight(6, 4, 1, 1)))
+
+
+def upwards(m: Model, v: str) -> str:
+    shape = {"kernel_shape": [3, 3], "strides": [2, 2]}
+    v = m.add("ConvTranspose", v, m.weight(6, 4, 3, 3), m.weight(8), group=2, pads=[1, 1, 1, 1], output_padding=[1, 0],
+              **shape)
+    v = m.add("BatchNormalization", v, m.weight(8), m.weight(8), m.weight(8), m.constant(np.ones(8)))
+    return str(m.add("ConvTranspose", v, m.weight(8, 6, 3, 3), output_shape=[20, 17], auto_pad="SAME_LOWER", **shape))
+
+
 @pytest.mark.parametrize(
     ("write", "types"),
     [
+        (channels_apart, ["slice", "slice", "conv", "relu", "concat", "concat", "sum"]),
+        (turned, ["permute", "conv", "slice", "conv"]),
+        (upwards, ["conv_transpose"] * 2),
         (every_activation, ["leaky_relu", "elu", "hardswish", *["clip"] * 3, "relu", "prelu"]),
         (several_values, ["logistic", "product", "tanh", "axpby"]),
         (torch_group_norm, ["group_norm"]),

@@ -16,6 +16,7 @@ COSTS: dict[str, tuple[dict[str, Any], Callable[[Array, Array], Array]]] = {
     "mse": ({}, lambda x, t: (x - t) ** 2),
     "l1": ({}, lambda x, t: np.abs(x - t)),
     "huber": ({"delta": 0.7}, lambda x, t: np.where(abs(x - t) < 0.7, (x - t) ** 2 / 2, 0.7 * (abs(x - t) - 0.35))),
+    "hinge": ({}, lambda x, t: np.maximum(1 - t * x, 0)),
     "sigmoid_loss": ({}, lambda x, t: np.logaddexp(0, x) - x * t),
 }
 

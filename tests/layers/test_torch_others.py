@@ -158,6 +158,12 @@ def test_select(index: int) -> None:
     compare("select", {"index": index}, [normal(3, 4, 2, 3, 5)], lambda x: x.select(1, index))
 
 
+def test_ranges_and_orders() -> None:
+    compare("slice", {"first": 2, "count": 3}, [normal(3, 4, 2, 7)], lambda x: x.narrow(3, 2, 3))
+    compare("permute", {"order": [3, 1, 2]}, [normal(3, 4, 2, 7)], lambda x: x.permute(0, 3, 1, 2))
+    compare("permute", {"order": [2, 4, 3, 1]}, [normal(3, 4, 2, 7, 5)], lambda x: x.permute(0, 2, 4, 3, 1))
+
+
 def test_concat_in_groups() -> None:
     def reference(a: Torch, b: Torch) -> Torch:
         return torch.cat([a[:, :3], b[:, :2], a[:, 3:], b[:, 2:]], -1)
@@ -235,6 +241,7 @@ COSTS = {
     "mse": ({}, functional.mse_loss, lambda x: x),
     "l1": ({}, functional.l1_loss, lambda x: x),
     "huber": ({"delta": 0.7}, huber, lambda x: x),
+    "hinge": ({}, lambda x, target: (1 - target * x).clamp(min=0).mean(), lambda x: x),
     "sigmoid_loss": ({}, functional.binary_cross_entropy_with_logits, torch.sigmoid),
 }
 
@@ -274,3 +281,9 @@ def test_averages_that_count_padding(rounding: str) -> None:
     compare("pool", attrs, [normal(2, 6, 7, 3)], whole)
     everything = {"mode": "average", "size": "image"}
     compare("pool", everything, [normal(2, 6, 7, 3)], first(lambda x: functional.adaptive_avg_pool2d(x, 1)))
+
+
+@pytest.mark.parametrize("out", [1, (3, 4), (7, 9), (2, 3)])
+def test_averages_of_windows_as_many_as_asked_for(out: Any) -> None:
+    attrs = {"out": out if isinstance(out, int) else [*out]}
+    compare("adaptive_pool", attrs, [normal(2, 6, 7, 3)], first(lambda x: functional.adaptive_avg_pool2d(x, out)))

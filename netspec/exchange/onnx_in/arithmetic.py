@@ -192,12 +192,14 @@ def concat(net: Net, node: Node, *operands: Operand) -> Result:
     if axis % rank != 1:
         raise Refused(f"it joins along axis {axis}: channels are understood")
     if all(part is not None for part in parts) and all(one.places is None for one in values):
-        return net.joined([part for part in parts if part is not None])
+        if (joined := net.joined([part for part in parts if part is not None])) is not None:
+            return joined
     bare = not any(one.part or one.pad or one.factor is not None for one in values)
     if bare and len({one.source for one in values}) == 1:
         return _views(values)
     if (interleaved := _interleaved(net, values)) is not None:
         return interleaved
+    values = [net.whole(apart(one)) for one in values] if rank == 4 else values
     if all(one.is_image for one in values):
         return net.add("concat", {}, *values)
     if all(len(one.shape) == 2 for one in values):

@@ -19,7 +19,7 @@ from netspec.planning.network import is_image
 from netspec.planning.plan import make_layer
 from netspec.registry import layer_types
 
-_LINEAR = ("conv", "dense", "local", "scale", "layer_norm", "group_norm")
+_LINEAR = ("conv", "conv_transpose", "dense", "local", "scale", "layer_norm", "group_norm")
 """Layers that end in a product with their weights, whose last axis are the channels, and a sum with their biases."""
 
 
@@ -39,6 +39,7 @@ class Net:
         self.straight: dict[str, str] = {}
         """What is one layer's or input's output as it is and is read once, with that layer or input."""
         self._names: set[str] = set()
+        self._taken_apart: dict[tuple[Any, ...], Value] = {}
 
     # Inputs ---------------------------------------------------------------------------------------------------------
 
@@ -68,8 +69,8 @@ class Net:
         """
         values = tuple(self.settled(value) for value in values)
         part = values[0].part if len(values) == 1 else None
-        if part is None and any(value.part for value in values):
-            raise Refused("it reads some channels of an image apart from the others")
+        if part is None:
+            values = tuple(self.whole(value) for value in values)
         t = tensors_of(type, attrs, [*(value.tensor for value in values), *(None for _ in beside)])
         step = Step(type, attrs, arrays or {}, taken or {})
         if part is not None:
@@ -90,33 +91,47 @@ class Net:
             self.taken[f"{name}.{key}"] = constant
         return name
 
-    def joined(self, parts: Sequence[Part]) -> Value:
+    def whole(self, value: Value) -> Value:
+        """The value as a layer's output: of some channels of an image, a slice with the layers behind it."""
+        part = value.part
+        if part is None:
+            return value
+        count = part.whole.tensor.shape[-1] // part.count
+        key: tuple[Any, ...] = (part.whole.source, part.index, part.count)
+        if key not in self._taken_apart:
+            attrs = {"first": part.index * count, "count": count} if part.index else {"count": count}
+            self._taken_apart[key] = self.add("slice", attrs, part.whole)
+        made = self._taken_apart[key]
+        for step in part.steps:
+            key = (*key, id(step))
+            if key not in self._taken_apart:
+                self._taken_apart[key] = self.add(step.type, step.attrs, made, arrays=step.arrays, taken=step.taken)
+            made = self._taken_apart[key]
+        return replace(value, source=made.source, part=None)
+
+    def joined(self, parts: Sequence[Part]) -> Value | None:
         """All parts of an image, that had the same layers one by one, as one image with layers of groups.
 
-        Raises Refused where they are not all, in order, or had different layers.
+        None where they are not all, in order, or had different layers.
         """
         first = parts[0]
-        alike = {(part.whole.source, part.count) for part in parts} == {(first.whole.source, first.count)}
-        if not alike or [part.index for part in parts] != list(range(first.count)):
-            raise Refused("it joins some of the parts of an image, which had layers of their own")
+        alike = {(part.whole.source, part.count, len(part.steps)) for part in parts}
+        if len(alike) > 1 or [part.index for part in parts] != list(range(first.count)):
+            return None
+        together = [*zip(*(part.steps for part in parts), strict=True)]
+        if not all(map(_are_alike, together)):
+            return None
         value = first.whole
-        for steps in zip(*(part.steps for part in parts), strict=False):
+        for steps in together:
             value = self._grouped(value, steps, first.count)
-        if len({len(part.steps) for part in parts}) > 1:
-            raise Refused("it joins parts of an image that had different layers")
         return value
 
     def _grouped(self, value: Value, steps: Sequence[Step], count: int) -> Value:
         step = steps[0]
-        kinds = [(one.type, one.attrs, one.arrays.keys()) for one in steps]
-        if any(kind != kinds[0] for kind in kinds):
-            raise Refused("it joins parts of an image that had different layers")
         cls, attrs = layer_types()[step.type], dict(step.attrs)
         if cls.mixes_channels:
             attrs = {key: value * count if key in cls.divided else value for key, value in attrs.items()}
             attrs["groups"] = count * int(step.attrs.get("groups") or 1)
-        elif not cls.channelwise:
-            raise Refused("it joins parts of an image that had different layers")
         arrays = {key: np.concatenate([one.arrays[key] for one in steps], axis=-1) for key in step.arrays}
         taken = {key: ", ".join(one.taken[key] for one in steps) for key in step.taken}
         return self.add(step.type, attrs, value, arrays=arrays, taken=taken)
@@ -234,6 +249,13 @@ def tensors_of(type: str, attrs: Mapping[str, Any], inputs: Sequence[Tensor | No
         return make_layer(type, attrs, "predict", inputs)[1]
     except LayerError as error:
         raise Refused(error.message) from None
+
+
+def _are_alike(steps: Sequence[Step]) -> bool:
+    """Whether layers of parts of an image are one layer in groups."""
+    kinds = [(one.type, one.attrs, one.arrays.keys()) for one in steps]
+    cls = layer_types()[steps[0].type]
+    return all(kind == kinds[0] for kind in kinds) and (cls.mixes_channels or cls.channelwise)
 
 
 def by_channel(array: Array) -> Array:

@@ -25,6 +25,7 @@ from netspec.exchange.onnx_in.net import Net
 from netspec.exchange.onnx_in.node_operands import Operand
 from netspec.exchange.onnx_in.operators import OPERATORS
 from netspec.exchange.onnx_in.products import cost, rows
+from netspec.exchange.onnx_in.rearranged import rearranged
 from netspec.exchange.onnx_in.response import WHAT, WITH_SQUARES, Squares
 from netspec.exchange.onnx_in.views import Value, located, moved, usual_places, value_of
 from netspec.exchange.spec_text import clean, spec_text
@@ -221,7 +222,7 @@ def _answered(file: Path, net: Net, answer: Value, kind: str) -> None:
             if len(answer.shape) == 2 and len(answer.example) > 1 and not usual:
                 rows(net, answer)
             elif answer.part is not None or not usual:
-                raise Refused("its numbers are in another order than a layer here gives them")
+                rearranged(net, answer)
     except Refused as refused:
         raise NetspecError(f"{printable(file)}: its output '{printable(net.graph.output)}': {refused}") from None
     if not net.layers:

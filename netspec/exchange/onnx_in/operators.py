@@ -20,6 +20,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Constant": arithmetic.stored,
     "ConstantOfShape": arithmetic.filled,
     "Conv": windows.conv,
+    "ConvTranspose": windows.conv_transpose,
     "Div": arithmetic.div,
     "Dropout": arithmetic.dropout,
     "Elu": arithmetic.elementwise("elu", alpha=("alpha", 1.0)),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from netspec.exchange.filter_layout import of_conv_transpose
 from netspec.exchange.onnx_in.graph_file import Node, Refused
 from netspec.exchange.onnx_in.net import Net
 from netspec.exchange.onnx_in.node_operands import Operand, Operator, constant, numbers, value, written
 from netspec.exchange.onnx_in.products import dense, grouped_rows, with_bias
+from netspec.exchange.onnx_in.rearranged import rearranged
 from netspec.exchange.onnx_in.views import Part, Value, moved, usual_places
 
 
@@ -26,6 +29,9 @@ def image(net: Net, x: Operand) -> Value:
             return sliced
         if len(example) == 3 and (part := part_of(found)) is not None:
             return part
+        if len(example) == 3:
+            with suppress(Refused):
+                return rearranged(net, found)
     raise Refused(f"what it reads, of shape {found.shape}, is no image as layers here have them")
 
 
@@ -46,7 +52,8 @@ def part_of(found: Value) -> Value | None:
         return None
     height, width, channels = found.example
     first, taken = int(found.located().flat[0]), found.shape[1]
-    if found.part is not None or found.shape[2:] != (height, width) or channels % taken or first % taken:
+    outstanding = found.part is not None or found.factor is not None or found.pad is not None
+    if outstanding or found.shape[2:] != (height, width) or channels % taken or first % taken:
         return None
     if not np.array_equal(found.located(), usual_places(found.tensor)[first : first + taken]):
         return None
@@ -70,9 +77,14 @@ def windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
     attrs: dict[str, Any] = {"size": short(size)}
     if stride != (1, 1):
         attrs["stride"] = short(stride)
-    if any((top, bottom, left, right)):
-        attrs["pad"] = [top, bottom, left, right] if (top, left) != (bottom, right) else short((top, left))
+    attrs |= _sides(top, bottom, left, right)
     return attrs if dilation == (1, 1) else {**attrs, "dilation": short(dilation)}
+
+
+def _sides(top: int, bottom: int, left: int, right: int) -> dict[str, Any]:
+    """Padding as an attribute, where there is any."""
+    even = short((top, left)) if (top, left) == (bottom, right) else [top, bottom, left, right]
+    return {"pad": even} if any((top, bottom, left, right)) else {}
 
 
 def short(pair: tuple[int, ...]) -> int | list[int]:
@@ -118,6 +130,46 @@ def conv(net: Net, node: Node, x: Operand, weight: Operand, bias: Operand = None
     arrays, taken = {"weight": kernels.transpose(2, 3, 1, 0)}, {"weight": node.inputs[1]}
     with_bias(attrs, arrays, taken, bias, kernels.shape[0], node)
     return net.add("conv", attrs, replace(found, factor=None, pad=None), arrays=arrays, taken=taken)
+
+
+def conv_transpose(net: Net, node: Node, x: Operand, weight: Operand, bias: Operand = None) -> Value:
+    """ConvTranspose: channels first become filters last."""
+    kernels, groups = numbers(weight), node.get("group", 1)
+    found = net.padded(image(net, x))
+    if kernels.ndim != 4 or groups < 1 or kernels.shape[0] != found.shape[1] or kernels.shape[0] % groups:
+        raise Refused(f"weights of shape {kernels.shape} in {groups} groups do not fit an input of {found.shape}")
+    filters = kernels.shape[1] * groups
+    attrs: dict[str, Any] = {"filters": filters, **_transposed_windows(node, found, kernels.shape[2:])}
+    if groups > 1:
+        attrs["groups"] = groups
+    if found.factor is not None:
+        kernels = kernels * np.broadcast_to(found.factor, kernels.shape[:1])[:, None, None, None]
+    arrays, taken = {"weight": of_conv_transpose(kernels, groups)}, {"weight": node.inputs[1]}
+    with_bias(attrs, arrays, taken, bias, filters, node)
+    return net.add("conv_transpose", attrs, replace(found, factor=None), arrays=arrays, taken=taken)
+
+
+def _transposed_windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
+    """Size, stride, padding, dilation and rows besides, as attributes; an ``output_shape`` says what is padded."""
+    stride, apart, extra = (
+        node.ints(name, 2, least) for name, least in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+    )
+    auto, wanted = node.get("auto_pad", "NOTSET"), node.get("output_shape", [])
+    if wanted or auto in ("SAME_UPPER", "SAME_LOWER"):
+        given = node.ints("output_shape", 2, 1) if wanted else [a * b for a, b in zip(x.shape[2:], stride, strict=True)]
+        sides = []
+        for axis, length in enumerate(given):
+            whole = (x.shape[2 + axis] - 1) * stride[axis] + (size[axis] - 1) * apart[axis] + 1
+            low, rest = divmod(max(0, whole + extra[axis] - length), 2)
+            sides.append((low, low + rest) if auto == "SAME_UPPER" else (low + rest, low))
+            extra = (*extra[:axis], length - whole + sum(sides[axis]), *extra[axis + 1 :])
+        (top, bottom), (left, right) = sides
+    else:
+        top, left, bottom, right = node.ints("pads", 4, 0) if auto == "NOTSET" else (0, 0, 0, 0)
+    attrs: dict[str, Any] = {"size": short(size)}
+    pairs = {"stride": (stride, (1, 1)), "output_pad": (extra, (0, 0)), "dilation": (apart, (1, 1))}
+    attrs |= {name: short(pair) for name, (pair, usual) in pairs.items() if tuple(pair) != usual}
+    return attrs | _sides(top, bottom, left, right)
 
 
 def max_pool(net: Net, node: Node, x: Operand) -> Value:
