@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from cli_tools import MINI, netspec, process
+from cli_tools import MINI, ROOT, netspec, process
 
 from netspec.cli.layer.new import KINDS
 from netspec.contract.elementwise import Elementwise
@@ -251,3 +251,10 @@ class Lacking(Elementwise):
 
     def backward(dy):
         return dy
+
+
+@pytest.mark.parametrize(("name", "kind"), [("offset", "kernels"), ("log_cosh", "cost")])
+def test_the_tutorial_shows_what_is_written(name, kind, tmp_path):
+    assert netspec("layers", "new", name, "--kind", kind).code == 0
+    page = (ROOT / "docs" / "layer-tutorial.md").read_text()
+    assert f"```python\n# {name}.py\n{(tmp_path / f'{name}.py').read_text()}```\n" in page

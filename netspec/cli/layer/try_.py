@@ -161,5 +161,6 @@ def _write(out: Path, found: Mapping[str, Array]) -> None:
     from netspec.machine.atomic_files import write_whole
 
     held = io.BytesIO()
-    np.savez(held, **found)
+    arrays: dict[str, Any] = dict(found)
+    np.savez(held, **arrays)
     write_whole(out, [held.getbuffer()])
