@@ -83,7 +83,8 @@ class LoneLayer:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs; of a layer that takes any number, of two."""
-        return layer_types()[self.type].input_names(2)
+        names: tuple[str, ...] = layer_types()[self.type].input_names(2)
+        return names
 
     def __call__(self, *inputs: ArrayLike | None, **tensors: ArrayLike) -> LayerResult:
         """See the class."""

@@ -38,8 +38,7 @@ class Timed:
     """A direction's time with the kernels of a variant; the first variant of each is the one that a run takes.
 
     ``nbytes`` are those of its tensors, each read or written once, ``flops`` the operations that the layer declares.
-    ``least_ms`` is what the machine allows, None where its rates are not known; ``torch_ms`` PyTorch's time, None
-    where there is none.
+    ``least_ms`` is what the machine allows, ``torch_ms`` PyTorch's time, None where there is none.
     """
 
     backend: Backend
@@ -65,13 +64,7 @@ class LayerTimes:
     notes: list[str] = field(default_factory=list)
 
 
-def bench(
-    kind: str,
-    attrs: Mapping[str, Any],
-    inputs: Sequence[Tensor],
-    backends: Sequence[Backend],
-    tell: Callable[[Timed], None] | None = None,
-) -> LayerTimes:
+def bench(kind: str, attrs: Mapping[str, Any], inputs: Sequence[Tensor], backends: Sequence[Backend]) -> LayerTimes:
     """Time a layer in training on each backend that is there. Raises NetspecError where the inputs do not fit."""
     with layer_error(kind):
         layer, t = make_layer(kind, attrs, "train", inputs)
@@ -101,19 +94,21 @@ def _absent(layer: Layer, backend: Backend) -> str | None:
 def _timed(layer: Layer, t: Tensors, device: Device, notes: list[str]) -> list[Timed]:
     roof, line = _roof(device)
     notes.append(f"{device.kind}: {line}")
-    rows = []
+    without = TrainSpec().without[device.kind]
     with one_blas_thread():
-        for direction in DIRECTIONS:
-            without = TrainSpec().without[device.kind]
-            for variant in candidates(layer, t, device.kind, direction, without, device.capability):
-                passes = lower(layer, t, device.kind, direction, variant, _keys(layer, t))
-                call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
-                call()
-                seconds = seconds_of(device, call, math.inf)
-                nbytes, flops = _bytes(t, passes), _flops(layer, t, direction)
-                least = roof(variant).seconds(flops, nbytes)
-                rows.append(Timed(device.kind, direction, variant, seconds * 1e3, nbytes, flops, least * 1e3))
-    return rows
+        return [
+            _row(layer, t, device, direction, variant, roof(variant))
+            for direction in DIRECTIONS
+            for variant in candidates(layer, t, device.kind, direction, without, device.capability)
+        ]
+
+
+def _row(layer: Layer, t: Tensors, device: Device, direction: Direction, variant: str, roof: Roof) -> Timed:
+    passes = lower(layer, t, device.kind, direction, variant, _keys(layer, t))
+    call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
+    call()
+    seconds, nbytes, flops = seconds_of(device, call, math.inf), _bytes(t, passes), _flops(layer, t, direction)
+    return Timed(device.kind, direction, variant, seconds * 1e3, nbytes, flops, roof.seconds(flops, nbytes) * 1e3)
 
 
 def _keys(layer: Layer, t: Tensors) -> dict[str, int | str]:

@@ -3,17 +3,20 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli_tools import MINI, netspec, process
+from cli_tools import MINI, ROOT, netspec, process
 
+from netspec.check.subject import gpu
 from netspec.cli.layer.new import KINDS
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.tensor import Tensor
-from netspec.device.gpus import gpus
+from netspec.device.gpus import finds_compiler, gpus
 from netspec.machine.roofline import Roof
 from netspec.planning.plan import make_layer
+from netspec.program.gpu_model import GPUS
 from netspec.registry import layer_types
 from netspec.runners import layer_bench, torch_bench
 from netspec.spec.layer_attributes import given_attributes
@@ -193,6 +196,37 @@ def test_bench_says_where_it_cannot_time(tmp_path):
     assert "cuda: the layer has no kernels for it" in said.out and "backward" not in said.out
 
 
+class EmulatedTimes:
+    """Seconds of calls on an emulated GPU, of which each is run once."""
+
+    def __init__(self, monkeypatch, title):
+        self.device = gpu()
+        card = SimpleNamespace(name=title)
+        monkeypatch.setattr(layer_bench, "gpus", lambda: (card,))
+        monkeypatch.setattr(layer_bench, "obstacle", lambda: None)
+        monkeypatch.setattr(layer_bench, "open_device", lambda name, size: self.device)
+        monkeypatch.setattr(type(self.device), "close", lambda device: None)
+        monkeypatch.setattr(layer_bench, "COPIED", 4000)
+        monkeypatch.setattr(layer_bench, "seconds_of", self)
+
+    def __call__(self, device, call, best):
+        call()
+        return 1e-6
+
+
+@pytest.mark.skipif(bool(gpus()) or not finds_compiler(), reason="for machines with CUDA's compiler and no GPU")
+@pytest.mark.parametrize("title", [GPUS["h100"].title, "another card"])
+def test_bench_on_a_gpu(title, monkeypatch):
+    EmulatedTimes(monkeypatch, title)
+    words = ["layers", "bench", "dense", "--input", "4x16", "--set", "units=8", "--backend", "cuda", "--json"]
+    found = json.loads(netspec(*words).out)
+    assert {row["backend"] for row in found["times"]} == {"cuda"}
+    plain = next(row for row in found["times"] if (row["direction"], row["variant"]) == ("forward", "plain"))
+    by_bytes, by_flops = plain["nbytes"] / 8e9, plain["flops"] / GPUS["h100"].peak["float32"]
+    assert plain["least_ms"] == pytest.approx(1e3 * max(by_bytes, 0 if title == "another card" else by_flops))
+    assert ("is not known" in found["notes"][0]) == (title == "another card")
+
+
 def test_bench_refuses_what_no_layer_takes():
     assert "2x5.npy' is no shape" in netspec("layers", "bench", "gelu", "--input", "2x5.npy").err
     said = netspec("layers", "bench", "conv", "--input", "2x5", "--set", "size=3", "--set", "filters=2")
@@ -251,3 +285,10 @@ class Lacking(Elementwise):
 
     def backward(dy):
         return dy
+
+
+@pytest.mark.parametrize(("name", "kind"), [("offset", "kernels"), ("log_cosh", "cost")])
+def test_the_tutorial_shows_what_is_written(name, kind, tmp_path):
+    assert netspec("layers", "new", name, "--kind", kind).code == 0
+    page = (ROOT / "docs" / "layer-tutorial.md").read_text()
+    assert f"```python\n# {name}.py\n{(tmp_path / f'{name}.py').read_text()}```\n" in page

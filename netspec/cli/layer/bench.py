@@ -78,7 +78,7 @@ def command(
     tensors = [input_tensor(one, shape) for one, shape in zip(names, shapes, strict=True)]
     attributes = set_attributes(name, assignments)
     with shown():
-        found = bench(name, attributes, tensors, dict.fromkeys(backends))
+        found = bench(name, attributes, tensors, list(dict.fromkeys(backends)))
     if as_json:
         rows = [{**asdict(row), "share": row.share} for row in found.rows]
         shown_as = {one: list(shape) for one, shape in zip(names, shapes, strict=True)}

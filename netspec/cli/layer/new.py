@@ -21,7 +21,7 @@ _TYPE, _CLASS = "my_layer", "MyLayer"
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.option("--kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="What to begin with.")
-@click.option("--out", "-o", metavar="DIR", type=click.Path(path_type=Path), default=".", help="Not here but there.")
+@click.option("--out", "-o", metavar="DIR", type=click.Path(path_type=Path), default=".", help="Folder to write into.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 def command(name: str, kind: str, out: Path, force: bool) -> None:
     """Write a commented layer, NAME.py, and its test, test_NAME.py, which pass as they are and are meant to be changed.

@@ -40,7 +40,11 @@ _FIRST = 4
 )
 @inputs.attributes
 @click.option(
-    "--phase", type=click.Choice(["train", "eval", "predict"]), default="train", help="In train there are gradients."
+    "--phase",
+    type=click.Choice(["train", "eval", "predict"]),
+    default="train",
+    show_default=True,
+    help="In train there are gradients.",
 )
 @click.option("--backend", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Whose kernels.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides how weights begin.")
@@ -161,5 +165,6 @@ def _write(out: Path, found: Mapping[str, Array]) -> None:
     from netspec.machine.atomic_files import write_whole
 
     held = io.BytesIO()
-    np.savez(held, **found)
+    arrays: dict[str, Any] = dict(found)
+    np.savez(held, **arrays)
     write_whole(out, [held.getbuffer()])
