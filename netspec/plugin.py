@@ -4,7 +4,8 @@ A layer is one file with one class. Registering it makes it known to specs, give
 (``netspec layers show TYPE``) and a contract suite (``netspec layers check FILE``). There are three rungs of effort:
 
 1. ``Elementwise``: two scalar Python functions, looped over all elements on every backend. ``Channelwise``: the same
-   with numbers for each channel, and sums over the pixels of each: see netspec.contract.channelwise.
+   with numbers for each channel, and sums over the pixels of each: see netspec.contract.channelwise. ``Rowwise``: with
+   numbers for each row of channels, and sums over everything: see netspec.contract.rowwise.
 2. ``Layer`` with kernels: functions marked ``@forward("cpu", ...)``, ``@backward("cuda", ...)`` and so on.
 3. Composition: a marked function with ``host=True``, ordinary Python that calls primitives (``ops.gemm`` ...), which
    exist for both backends.
@@ -92,6 +93,7 @@ from netspec.contract.kernel import (
     store_relaxed,
 )
 from netspec.contract.layer import Layer, Tensors
+from netspec.contract.rowwise import Rowwise, per_row
 from netspec.contract.solver import Solver, learning_rate, weight_decay
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.contract.variant import Variant
@@ -136,6 +138,7 @@ __all__ = [
     "Lazy",
     "Mix",
     "Param",
+    "Rowwise",
     "Solver",
     "State",
     "Tensor",
@@ -177,6 +180,7 @@ __all__ = [
     "pair",
     "per_channel",
     "per_element",
+    "per_row",
     "quotient",
     "register",
     "rsqrt",

@@ -99,10 +99,14 @@ def _as_json(error: BaseException, code: int, message: str) -> str:
 
 
 def located(problem: Problem) -> dict[str, Any]:
-    """A problem of a spec as plain data; file, line and column are null where it has no place."""
+    """A problem of a spec as plain data; file, line and column are null where it has no place.
+
+    ``used_at`` is there for what a block says: where the block is used, the innermost use first.
+    """
     mark = problem.mark
     place = {"file": mark.file, "line": mark.line, "column": mark.column} if mark else dict.fromkeys(_PLACE)
-    return {**place, "message": problem.message, "remedy": problem.remedy}
+    used = {"used_at": [str(use) for use in uses]} if (uses := problem.uses()) else {}
+    return {**place, "message": problem.message, "remedy": problem.remedy, **used}
 
 
 def _limit() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def _sections(words: Sequence[str]) -> Mapping[str, Any]:
     return {
         "train": _train,
         "data": _data,
-        "layers": lambda: {name: _of_type(kind) for name, kind in layers_at(words).items()},
-        "defaults": lambda: {kind: _of_type(kind) for kind in dict.fromkeys(layers_at(words).values())},
+        "layers": lambda: {**{name: _of_type(kind) for name, kind in layers_at(words).items()}, **_uses(words)},
+        "defaults": lambda: {kind: _of_type(kind) for kind in dict.fromkeys(layers_at(words).values()) if _known(kind)},
     }
 
 
@@ -88,7 +89,13 @@ def _typed(types: Mapping[str, Any]) -> Mapping[str, Any]:
 def _of_type(kind: str) -> Below:
     from netspec.spec.layer_section import attributes_of
 
-    return lambda: attributes_of(kind)
+    return lambda: attributes_of(kind) if _known(kind) else {}
+
+
+def _known(kind: str) -> bool:
+    from netspec.registry import layer_types
+
+    return kind in layer_types()
 
 
 def layers_at(words: Sequence[str]) -> dict[str, str]:
@@ -112,8 +119,12 @@ def _file_of(word: str) -> Path | None:
 
 
 def _layers(path: Path) -> dict[str, str]:
-    """Layers by name, those of the specs that are extended first; a spec that does not hold may have fewer."""
+    """Layers by name, those of the specs that are extended first, and those that uses of blocks become.
+
+    A spec that does not hold may have fewer.
+    """
     from netspec.spec import files
+    from netspec.spec.loading import layers_and_uses
     from netspec.spec.nodes import plain
     from netspec.spec.reader import parse
 
@@ -132,4 +143,18 @@ def _layers(path: Path) -> dict[str, str]:
         named[layer["name"]] = str(kind)
         if layer.get("remove") is True:
             del named[layer["name"]]
+    with contextlib.suppress(NetspecError):
+        layers, uses = layers_and_uses(path)
+        named = {**{name: kind for name, kind in named.items() if name not in uses}, **layers}
     return named
+
+
+def _uses(words: Sequence[str]) -> dict[str, Below]:
+    """The uses of blocks in the spec that a line names, with the attributes of their blocks."""
+    from netspec.spec.loading import layers_and_uses
+
+    with contextlib.suppress(NetspecError, OSError, ValueError):
+        place = next(filter(None, map(_file_of, words[1:])), None)
+        uses = layers_and_uses(place)[1] if place is not None else {}
+        return {name: lambda attributes=attributes: attributes for name, attributes in uses.items()}  # type: ignore[misc]
+    return {}

@@ -4,6 +4,8 @@ Their passes are functions of single numbers, written once and compiled for CPUs
 
 - ``@per_element(direction, writes=...)`` gives a value for every element;
 - ``@per_channel(direction, writes=...)`` gives terms of every element, which are summed for each channel.
+
+Layers with numbers for each row of channels are Rowwise, see netspec.contract.rowwise.
 """
 
 from __future__ import annotations
@@ -12,8 +14,29 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from netspec.contract.channelwise_text import EACH_CPU, EACH_CUDA, PARTS_CPU, PARTS_CUDA, TOTAL_CPU, TOTAL_CUDA
-from netspec.contract.kernel import Direction, Kernel, Kernels, backward, cuda, epilogue, forward, load4, store4
+from netspec.contract.channelwise_text import (
+    EACH_CPU,
+    EACH_CUDA,
+    PARTS_CPU,
+    PARTS_CUDA,
+    ROWS_CPU,
+    ROWS_CUDA,
+    TOTAL_CPU,
+    TOTAL_CUDA,
+)
+from netspec.contract.kernel import (
+    PHASES,
+    Direction,
+    Kernel,
+    Kernels,
+    Phase,
+    backward,
+    cuda,
+    epilogue,
+    forward,
+    load4,
+    store4,
+)
 from netspec.contract.layer import Layer, Scalar, Tensors
 from netspec.contract.tensor import Tensor, Workspace
 
@@ -32,6 +55,36 @@ class Cut(NamedTuple):
     rows: int
     width: int
     parts: int
+
+
+class Rows(NamedTuple):
+    """How many rows there are, their elements, how many of them a pixel has and how many an image has."""
+
+    count: int
+    depth: int
+    groups: int
+    an_image: int
+
+
+class Pass(Kernels):
+    """The kernels of a marked function, with what a Rowwise layer asks of it: ``step`` are the arguments of its Step."""
+
+    direction: Direction
+    phases: tuple[Phase, ...]
+    when: Mapping[str, Any]
+    step: tuple[Any, ...] | None
+    rows: tuple[str, ...]
+
+
+def _pass(
+    kernels: Sequence[Kernel], direction: Direction, options: Mapping[str, Any], step: tuple[Any, ...] | None = None,
+    rows: Sequence[str] = (),
+) -> Pass:  # fmt: skip
+    made = Pass(kernels)
+    phases = options.get("phases", PHASES)
+    made.phases = (phases,) if isinstance(phases, str) else tuple(phases)
+    made.direction, made.when, made.step, made.rows = direction, options.get("when") or {}, step, tuple(rows)
+    return made
 
 
 def cut_of(x: Tensor) -> Cut:
@@ -78,15 +131,16 @@ def per_element(
     scalars, all others are elements of arrays of the input's shape. ``phases`` and ``when`` are those of a mark. On
     GPUs an elementwise layer that follows joins a pass that writes y.
     """
-    writes = _names(writes)
-    mark, options = _mark(direction), {**options, "over": writes[0], "writes": writes}
+    writes = names_of(writes)
+    mark, over = _mark(direction), {**options, "over": writes[0], "writes": writes}
 
-    def make(function: Function) -> Kernels:
+    def make(function: Function) -> Pass:
         code = _Code(function, channels, numbers)
-        on_cpu = mark("cpu", **options, block=_whole_rows)(code.kernel("cpu", EACH_CPU, writes, code.each_cpu(writes)))
+        on_cpu = mark("cpu", **over, block=_whole_rows)(code.kernel("cpu", EACH_CPU, writes, code.each_cpu(writes)))
         words = code.each_cuda(writes, direction == "forward" and writes == ("y",))
-        on_cuda = mark("cuda", **options, per_thread=4, linear=True)(code.kernel("cuda", EACH_CUDA, writes, words))
-        return Kernels((on_cpu, on_cuda))
+        on_cuda = mark("cuda", **over, per_thread=4, linear=True)(code.kernel("cuda", EACH_CUDA, writes, words))
+        step = (function, tuple(channels), tuple(numbers), (), None, 0, "sum", "", 0, writes)
+        return _pass((on_cpu, on_cuda), direction, options, step)
 
     return make
 
@@ -98,39 +152,42 @@ def per_channel(
     finish: Function | None = None,
     sums: int | None = None,
     channels: Sequence[str] = (),
+    rows: Sequence[str] = (),
     numbers: Sequence[str] = (),
     **options: Any,
-) -> Callable[[Function], Kernels]:
+) -> Callable[[Function], Pass]:
     """Mark a function in a Channelwise layer whose value, or tuple of values, is summed over all pixels.
 
     ``writes`` names arrays with a number for each channel: the sums, or what ``finish`` gives for them and for further
     numbers that it asks for; ``sums`` is then how many there are, one unless said. Parameters are as those of
-    ``per_element``. The order in which is summed depends on the shape alone, and there are no atomics.
+    ``per_element``; in a Rowwise layer those in ``rows`` are numbers of rows. The order in which is summed depends on
+    the shape alone, and there are no atomics.
     """
-    writes = _names(writes)
+    writes = names_of(writes)
     count = sums or (len(writes) if finish is None else 1)
     parts, total = (_mark(direction, **options, over=one[0], writes=one) for one in (("partials",), writes))
 
-    def make(function: Function) -> Kernels:
-        code = _Code(function, channels, numbers, summed=count)
-        end = _Code(finish or _alone(count), channels, numbers, of_sums=count, name=function.__name__)
+    def make(function: Function) -> Pass:
+        code = _Code(function, channels, numbers, rows, summed=count)
+        end = _Code(finish or alone(count), channels, numbers, of_sums=count, name=function.__name__)
         kernels = (
-            parts("cpu", axes=0)(code.kernel("parts_cpu", PARTS_CPU, (), code.sums_cpu())),
+            parts("cpu", axes=0)(code.kernel("parts_cpu", ROWS_CPU if rows else PARTS_CPU, (), code.sums_cpu())),
             total("cpu", block=64)(end.kernel("cpu", TOTAL_CPU, writes, end.total(writes))),
             parts("cuda", threads=THREADS, grid=_parts_grid, linear=True)(
-                code.kernel("parts_cuda", PARTS_CUDA, (), code.sums_cuda())
+                code.kernel("parts_cuda", ROWS_CUDA if rows else PARTS_CUDA, (), code.sums_cuda())
             ),
             total("cuda", threads=THREADS, grid=_total_grid, linear=True)(
                 end.kernel("cuda", TOTAL_CUDA, writes, end.total(writes))
             ),
         )
-        return Kernels(kernels)
+        return _pass(kernels, direction, options, rows=rows)
 
     return make
 
 
-def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else names
+def names_of(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One name, or several, as several."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _mark(direction: Direction, **options: Any) -> Callable[..., Callable[[Function], Kernel]]:
@@ -154,13 +211,16 @@ def _total_grid(t: Tensors) -> tuple[int]:
     return (_parts_grid(t)[0],)
 
 
-def _alone(count: int) -> Function:
+def alone(count: int) -> Function:
     """A function that gives its arguments."""
     names = ", ".join(f"s{n}" for n in range(count))
-    return _defined("finish", f"def finish({names}):\n    return {names}\n", {"__name__": __name__})
+    function = defined("finish", f"def finish({names}):\n    return {names}\n", {"__name__": __name__})
+    function.__netspec_scalar__ = True  # type: ignore[attr-defined]
+    return function
 
 
-def _defined(name: str, text: str, scope: dict[str, Any]) -> Function:
+def defined(name: str, text: str, scope: dict[str, Any]) -> Function:
+    """The function that a text defines."""
     exec(text, scope)  # the text is made of templates and parameter names only
     function: Function = scope[name]
     function.__netspec_source__ = text  # type: ignore[attr-defined]
@@ -178,6 +238,7 @@ class _Code:
         function: Function,
         channels: Sequence[str],
         numbers: Sequence[str],
+        rows: Sequence[str] = (),
         *,
         summed: int = 0,
         of_sums: int = 0,
@@ -189,7 +250,8 @@ class _Code:
         self.sums = {one: f"s{n}" for n, one in enumerate(names[:of_sums])}
         self.parameters = names[of_sums:]
         self.channels = [one for one in self.parameters if one in channels]
-        self.elements = [one for one in self.parameters if one not in (*channels, *numbers)]
+        self.rows = [one for one in self.parameters if one in rows]
+        self.elements = [one for one in self.parameters if one not in (*channels, *numbers, *rows)]
 
     def kernel(self, backend: str, template: str, writes: tuple[str, ...], words: Mapping[str, str]) -> Function:
         """The function that a template gives with these words."""
@@ -197,15 +259,16 @@ class _Code:
         params = ", ".join(dict.fromkeys((*self.parameters, *writes, *sums)))
         text = template.format(name=name, params=params, count=self.count, **words)
         helpers = {"scalar": self.function, "cuda": cuda, "load4": load4, "store4": store4, "epilogue": epilogue}
-        constants = {"Cut": Cut, "LANES": LANES, "THREADS": THREADS, "SHARED": self.count * THREADS}
-        kernel = _defined(name, text, {**helpers, **constants, "__name__": self.function.__module__})
+        constants = {"Cut": Cut, "Rows": Rows, "LANES": LANES, "THREADS": THREADS, "SHARED": self.count * THREADS}
+        kernel = defined(name, text, {**helpers, **constants, "__name__": self.function.__module__})
         kernel.__qualname__ = f"{self.function.__qualname__}_{backend}"
         kernel.sums = self.count  # type: ignore[attr-defined]
         return kernel
 
-    def call(self, element: str, channel: str = "{}[c]") -> str:
-        """A call of the function; the texts say how an element and a channel's number are found."""
-        places = {**dict.fromkeys(self.elements, element), **dict.fromkeys(self.channels, channel)}
+    def call(self, element: str, channel: str = "{}[c]", row: str = "row_{}") -> str:
+        """A call of the function; the texts say how an element, a channel's number and a row's are found."""
+        places = dict.fromkeys(self.elements, element) | dict.fromkeys(self.channels, channel)
+        places |= dict.fromkeys(self.rows, row)
         found = [places.get(one, "{}").format(one) for one in self.parameters]
         return f"scalar({', '.join([*self.sums.values(), *found])})"
 
@@ -246,6 +309,7 @@ class _Code:
         return {
             "totals": self.every("t{n} = partials[part, {n}]; t{n}[:] = 0"),
             "matrices": "; ".join(f"{one}_ = {one}.{rows}" for one in self.elements),
+            "rows": "; ".join(f"row_{one} = {one}[at]" for one in self.rows),
             "first": f"{self.elements[0]}_",
             "add": f"{', '.join(f'a{n}' for n in range(self.count))} = {self.call('{}_[row, c]')}; "
             + self.every("t{n}[c] += a{n}"),
@@ -256,6 +320,7 @@ class _Code:
         terms = ", ".join(f"a{n}" for n in range(self.count))
         return {
             **self._tree(),
+            "rows": "; ".join(f"row_{one} = {one}[at]" for one in self.rows),
             "add": f"{terms} = {self.call('{}[i]')}; {self.every('s{n} += a{n}')}",
             "end": self.every(f"partials[(part * {self.count} + {{n}}) * cut.width + c] = s{{n}}"),
         }

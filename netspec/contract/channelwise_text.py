@@ -76,3 +76,30 @@ def {name}({params}, cut: Cut):
         for part in range(own, cut.parts, at_once):
             {add_flat}
 """ + _MEET
+ROWS_CPU = (
+    PARTS_CPU.replace("cut: Cut", "cut: Cut, rows: Rows")
+    .replace(
+        """\
+            for c in range(cut.width):
+                {add}
+""",
+        """\
+            for group in range(rows.groups):
+                at = (part * each + row) * rows.groups + group
+                {rows}
+                for c in range(group * rows.depth, (group + 1) * rows.depth):
+                    {add}
+""",
+    )
+)
+ROWS_CUDA = PARTS_CUDA.replace("cut: Cut", "cut: Cut, rows: Rows").replace(
+    """\
+            {add}
+""",
+    """\
+            at = row * rows.groups + c // rows.depth
+            {rows}
+            {add}
+""",
+)
+"""Those of PARTS where functions ask for numbers of rows."""

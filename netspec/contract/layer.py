@@ -106,6 +106,8 @@ class Layer:
             raise TypeError(f"{cls.__name__}: mixed is {tuple(MIXED)} or nothing, not {cls.mixed!r}")
         cls.attrs_schema = {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}
         cls.attrs = cls.attrs_schema
+        if stray := [one for one in cls.__dict__.values() if hasattr(one, "__netspec_pass__")]:
+            raise TypeError(f"{cls.__name__}: {stray[0].__netspec_pass__}")
         values = [value for value in cls.__dict__.values() if isinstance(value, Kernel | Kernels)]
         marked = [kernel for value in values for kernel in (value if isinstance(value, Kernels) else (value,))]
         variants = cls.__dict__.get("variants", ())

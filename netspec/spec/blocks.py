@@ -15,7 +15,7 @@ from netspec.spec.fields import Fields
 from netspec.spec.layer_section import check_name
 from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
-from netspec.spec.wording import did_you_mean, meant, show
+from netspec.spec.wording import meant, nearest, show
 
 BLOCK_KEYS: Mapping[str, str] = {
     "attributes": "What a use of the block may say, by name, with defaults; 'required' where it must.",
@@ -89,7 +89,7 @@ def _read(name: str, entry: Entry, report: Report) -> Block | None:
     layers = _layers(body, fields)
     names = [text_of(layer, "name") for layer in layers]
     inputs = _inputs(body, names, fields)
-    if not layers or "" in names:
+    if not layers:
         return None
     _check_attributes(attributes, layers, fields)
     return Block(name, attributes, inputs, layers, _output(body, names, fields))
@@ -106,9 +106,10 @@ def _attributes(body: Map, fields: Fields) -> dict[str, Entry]:
         elif not _ATTRIBUTE_NAME.fullmatch(name):
             remedy = "letters, digits and _, beginning with a letter or _"
             fields.note(entry.mark, f"{show(name)} cannot be the name of an attribute", remedy)
+        else:
+            found[name] = entry
         for inner, scalar in attributes_in(entry.value):
             fields.note(scalar.mark, f"the default of '{name}' names an attribute, '{inner}'", "defaults are values")
-        found[name] = entry
     return found
 
 
@@ -164,8 +165,10 @@ def _check_attributes(attributes: Mapping[str, Entry], layers: tuple[Map, ...], 
         for name, scalar in attributes_in(layer):
             used[name] = None
             if name not in (NAME, *attributes):
-                known = did_you_mean(name, [NAME, *attributes])
-                fields.note(scalar.mark, f"the block has no attribute '{name}'", known or "list it in 'attributes'")
+                near = nearest(name, [NAME, *attributes])
+                remedy = f"did you mean '{near}'?" if near else "list it in 'attributes'"
+                fields.note(scalar.mark, f"the block has no attribute '{name}'", remedy)
+                used[near or NAME] = None
     for name, entry in attributes.items():
         if name not in used:
             fields.note(entry.mark, f"no layer of the block says ${name}", "take the attribute out")

@@ -1,41 +1,40 @@
 """Uses of blocks become the layers that they stand for, as if those had been written out.
 
-A layer of a block is called ``USE-LAYER``, or, where its name says an attribute (``conv$(stage)a``, ``$name``), as it says.
+A layer of a block is called ``USE-LAYER``, or as its name says where that has an attribute in it: ``conv$(stage)a``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from netspec.errors import Mark, Problem, SpecError
-from netspec.spec.blocks import ATTRIBUTE, NAME, REQUIRED, Block, text_of
+from netspec.contract.layer import Layer
+from netspec.registry import layer_types
+from netspec.spec.block_scope import Budget, Scope, marked
+from netspec.spec.blocks import REQUIRED, Block, text_of
 from netspec.spec.fields import Fields
 from netspec.spec.nodes import MAX_DEPTH, Entry, List, Map, Node, Scalar, plain
-from netspec.spec.problems import Report
-from netspec.spec.reader import MAX_NODES
-from netspec.spec.wording import show
+from netspec.spec.problems import Report, Use
+from netspec.spec.wording import meant, show
 
 PASSED_ON = ("device", "split", "rate", "decay")
 """Keys of a use that each of the block's layers has that does not write its own."""
 USE_KEYS = ("name", "type", "inputs", "share", *PASSED_ON)
-_PLAIN = 64
-"""Characters of a text that count as one value."""
 
 
 @dataclass(slots=True)
 class Expansion:
     """Replaces uses of ``blocks`` by layers.
 
-    ``outputs`` has the layer that stands for a use, ``names`` the full names of its block's layers by their own.
+    ``outputs`` has the layer that stands for a use, ``scopes`` what names meant in it.
     """
 
     blocks: Mapping[str, Block]
     report: Report
     outputs: dict[str, str] = field(default_factory=dict)
-    names: dict[str, dict[str, str]] = field(default_factory=dict)
+    scopes: dict[str, Scope] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
-    size: int = 0
+    budget: Budget = field(default_factory=Budget)
 
     def block_of(self, node: Node) -> Block | None:
         """The block that a layer uses, if it does."""
@@ -71,25 +70,28 @@ class Expansion:
         given = _given(node, block, above, fields)
         if values is None or given is None:
             return []
-        scope = _Scope(self, block, name, values, mark, given, "inputs" in node.entries)
+        scope = Scope(self.budget, block, name, values, mark, given, "inputs" in node.entries)
         layers = [scope.named(layer, fields) for layer in block.layers]
         if len(scope.full) < len(layers):
             return []
-        self.names[name] = scope.full
+        self.scopes[name] = scope
         self.outputs[name] = scope.full[scope.text(block.output)]
-        if self.outputs[name] != name and name in scope.full.values():
-            fields.note(mark, f"a layer of '{block.name}' has the name of its use, but is not the block's output")
-        common = {key: entry for key, entry in node.entries.items() if key in PASSED_ON}
-        shared = self.shared(node, scope, fields)
-        inner: list[Node] = []
-        for index, (layer, own) in enumerate(zip(layers, scope.full, strict=True)):
-            owners = {"share": shared.get(text_of(layer, "share"), shared[own])} if shared else {}
-            layer = scope.connected(layer, first=index == 0)
-            inner.append(layer.replace({**{k: e for k, e in common.items() if k not in layer.entries}, **owners}))
         self.active.append(block.name)
         first = next(iter(given.values()), None)
-        found = [layer for part in self.sequence(inner, plain_name(first)) for layer in part if isinstance(layer, Map)]
+        parts = list(self.sequence(self.inner(node, layers, scope, fields), plain_name(first)))
         self.active.pop()
+        return [layer for part in parts for layer in part if isinstance(layer, Map)]
+
+    def inner(self, node: Map, layers: Sequence[Map], scope: Scope, fields: Fields) -> list[Map]:
+        """The block's layers with what they read, and with what the use says for all of them."""
+        common = {key: entry for key, entry in node.entries.items() if key in PASSED_ON}
+        owners = self.shared(node, scope, fields)
+        found: list[Map] = []
+        for index, layer in enumerate(layers):
+            layer = scope.connected(layer, first=index == 0)
+            own = text_of(layer, "share") or text_of(layer, "name")
+            owner = {"share": owners[own]} if own in owners and _may_share(text_of(layer, "type")) else {}
+            found.append(layer.replace({**{k: e for k, e in common.items() if k not in layer.entries}, **owner}))
         return found
 
     def values(self, node: Map, block: Block, fields: Fields) -> dict[str, Entry] | None:
@@ -105,135 +107,25 @@ class Expansion:
                 fields.note(mark, f"'{key}' is missing", f"the block '{block.name}' requires it")
                 missing = True
             else:
-                values[key] = Entry(default.mark, _marked(default.value, (node.get("name") or node).mark))
+                values[key] = Entry(default.mark, marked(default.value, (node.get("name") or node).mark))
         return None if missing else values
 
-    def shared(self, node: Map, scope: _Scope, fields: Fields) -> dict[str, Entry]:
-        """The layers whose parameters those of the block use, by the names of the block's own."""
-        written = node.get("share")
-        other = self.names.get(str(plain(written))) if written is not None else None
-        if written is None or plain(written) is None:
+    def shared(self, node: Map, scope: Scope, fields: Fields) -> dict[str, Entry]:
+        """The layers whose parameters those of a use share, by the full names of its own."""
+        entry = node.entries.get("share")
+        if entry is None or plain(entry.value) is None:
             return {}
-        if other is None or set(other) != set(scope.full):
-            same = f"use of '{scope.block.name}' above"
-            fields.note(written.mark, f"'share' names no {same}: {show(plain(written))}")
+        other, mark = self.scopes.get(str(plain(entry.value))), entry.value.mark
+        if other is None or other.block is not scope.block:
+            message = f"'share' names no use of '{scope.block.name}' above: {show(plain(entry.value))}"
+            fields.note(mark, message, meant(str(plain(entry.value)), self.uses_of(scope.block, scope.use)))
             return {}
-        mark = node.entries["share"].mark
-        return {own: Entry(mark, Scalar(full, full, written.mark)) for own, full in other.items()}
+        pairs = zip(scope.full.values(), other.full.values(), strict=True)
+        return {own: Entry(entry.mark, Scalar(full, full, mark)) for own, full in pairs}
 
-    def count(self, node: Scalar) -> None:
-        """Raise SpecError where blocks in blocks become too many."""
-        self.size += 1 + len(node.text) // _PLAIN
-        if self.size > MAX_NODES:
-            raise SpecError([Problem(node.mark, f"more than {MAX_NODES} values in blocks", "they repeat too much")])
-
-
-@dataclass(slots=True)
-class _Scope:
-    """What the names of a block mean in one use of it.
-
-    ``given`` has what stands for its inputs, ``said`` whether the use says it, ``full`` the names of its layers.
-    """
-
-    expansion: Expansion
-    block: Block
-    use: str
-    values: dict[str, Entry]
-    mark: Mark
-    given: Mapping[str, Node]
-    said: bool
-    full: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.values[NAME] = Entry(self.mark, Scalar(self.use, self.use, self.mark))
-
-    def named(self, layer: Map, fields: Fields) -> Map:
-        """A layer of the block with its full name and the values of this use; what it reads is not yet found."""
-        made, written = self.filled(layer), layer.entries["name"].value
-        assert isinstance(made, Map)
-        own = self.text(text_of(layer, "name"))
-        if own in self.full:
-            fields.note(_at(written.mark, self.mark), f"two layers of '{self.block.name}' are called '{own}'")
-        full = self.full[own] = own if "$" in text_of(layer, "name") else f"{self.use}-{own}"
-        name = Entry(made.entries["name"].mark, Scalar(full, full, _at(written.mark, self.mark)))
-        return made.replace({"name": name})
-
-    def text(self, written: str) -> str:
-        """A text with the values of attributes in their places."""
-        return ATTRIBUTE.sub(lambda m: "$" if m[0] == "$$" else self.word(m[1] or m[2]), written)
-
-    def word(self, name: str) -> str:
-        """The value of an attribute within a text."""
-        value = self.values[name].value
-        return value.text if isinstance(value, Scalar) else show(plain(value))
-
-    def filled(self, node: Node) -> Node:
-        """A node of the block with the values of attributes in their places."""
-        if isinstance(node, List):
-            return List(tuple(map(self.filled, node.items)), _at(node.mark, self.mark))
-        if isinstance(node, Map):
-            entries = {key: self.entry(entry) for key, entry in node.entries.items()}
-            return Map(entries, _at(node.mark, self.mark))
-        found = self.value(node)
-        if found is not None:
-            return _counted(found.value, self.expansion)
-        text = self.text(node.value) if isinstance(node.value, str) else node.value
-        made = Scalar(text, text if isinstance(text, str) else node.text, _at(node.mark, self.mark))
-        self.expansion.count(made)
-        return made
-
-    def entry(self, entry: Entry) -> Entry:
-        """One ``key: value`` of the block."""
-        found = self.value(entry.value) if isinstance(entry.value, Scalar) else None
-        origin = found.origin if found else _at(entry.given, self.mark) if entry.given else None
-        return Entry(_at(entry.mark, self.mark), self.filled(entry.value), origin)
-
-    def value(self, node: Scalar) -> Entry | None:
-        """The attribute that a scalar is all of."""
-        match = ATTRIBUTE.fullmatch(node.value) if isinstance(node.value, str) else None
-        return self.values[match[1] or match[2]] if match and match[0] != "$$" else None
-
-    def connected(self, layer: Map, first: bool) -> Map:
-        """The layer with names of the block's layers and inputs replaced in what it reads and shares."""
-        changes: dict[str, Entry] = {}
-        if (entry := layer.entries.get("inputs")) is not None:
-            changes["inputs"] = Entry(entry.mark, self.connection(entry.value), entry.given)
-        elif first and self.said:
-            above = self.given[self.block.inputs[0]]
-            changes["inputs"] = Entry(above.mark, above)
-        if (share := layer.entries.get("share")) is not None:
-            changes["share"] = Entry(share.mark, self.renamed(share.value), share.given)
-        return layer.replace(changes)
-
-    def connection(self, node: Node) -> Node:
-        """An entry of ``inputs``, or all of them."""
-        if isinstance(node, List):
-            return List(tuple(self.connection(item) for item in node.items), node.mark)
-        if isinstance(node, Scalar):
-            return self.outer(node) or self.renamed(node)
-        source = node.get("from")
-        if source is None:
-            return node
-        outer = self.outer(source)
-        if isinstance(outer, Map):
-            return outer.replace({key: entry for key, entry in node.entries.items() if key != "from"})
-        return node.replace({"from": Entry(node.entries["from"].mark, outer or self.renamed(source))})
-
-    def outer(self, node: Node) -> Node | None:
-        """What stands for the input of the block that a name is."""
-        return self.given.get(node.text) if self.is_own(node) and isinstance(node, Scalar) else None
-
-    def renamed(self, node: Node) -> Node:
-        """A name, or ``name.output``, of one of the block's layers as it is called in this use."""
-        if not isinstance(node, Scalar) or not isinstance(node.value, str) or not self.is_own(node):
-            return node
-        name, dot, output = node.value.partition(".")
-        text = self.full.get(name, name) + dot + output
-        return Scalar(text, text, node.mark)
-
-    def is_own(self, node: Node) -> bool:
-        """Whether the block says it; a name that its use gives is none of the block's."""
-        return node.mark.use is self.mark
+    def uses_of(self, block: Block, but: str) -> list[str]:
+        """The uses of a block so far, except for one."""
+        return [name for name, scope in self.scopes.items() if scope.block is block and name != but]
 
 
 def _given(node: Map, block: Block, above: str, fields: Fields) -> dict[str, Node] | None:
@@ -250,37 +142,16 @@ def _given(node: Map, block: Block, above: str, fields: Fields) -> dict[str, Nod
     return None
 
 
+def _may_share(kind: str) -> bool:
+    """Whether layers of a type may have parameters or a state, as uses of other blocks may."""
+    cls = layer_types().get(kind)
+    return any(getattr(cls, what, None) is not getattr(Layer, what) for what in ("params", "state"))
+
+
 def plain_name(node: Node | None) -> str:
     """The name of a connection, without an output."""
     source = node.get("from") if isinstance(node, Map) else node
     return source.text if isinstance(source, Scalar) else ""
-
-
-def _at(mark: Mark, use: Mark) -> Mark:
-    """A place in a block, in one use of it."""
-    return replace(mark, use=use)
-
-
-def _marked(node: Node, use: Mark) -> Node:
-    """A node of a block with the place of the use."""
-    if isinstance(node, Scalar):
-        return replace(node, mark=_at(node.mark, use))
-    if isinstance(node, List):
-        return List(tuple(_marked(item, use) for item in node.items), _at(node.mark, use))
-    entries = {key: Entry(_at(one.mark, use), _marked(one.value, use)) for key, one in node.entries.items()}
-    return Map(entries, _at(node.mark, use))
-
-
-def _counted(node: Node, expansion: Expansion) -> Node:
-    if isinstance(node, Scalar):
-        expansion.count(node)
-    for part in () if isinstance(node, Scalar) else node.items if isinstance(node, List) else _values(node):
-        _counted(part, expansion)
-    return node
-
-
-def _values(node: Map) -> list[Node]:
-    return [entry.value for entry in node.entries.values()]
 
 
 def check_uses(written: Sequence[Node], layers: Sequence[Node], inputs: Sequence[str], expansion: Expansion) -> None:
@@ -292,9 +163,12 @@ def check_uses(written: Sequence[Node], layers: Sequence[Node], inputs: Sequence
     for node in uses:
         name, mark = text_of(node, "name"), (node.get("name") or node).mark
         if name in seen or (name in taken and expansion.outputs.get(name) != name):
-            report.note(mark, f"the name '{name}' is taken", "names of layers and of uses of blocks are unique", name)
+            own = name in expansion.scopes and name in expansion.scopes[name].full.values()
+            remedy = "only the block's output may be called as its use" if own else "names of uses are unique, too"
+            report.note(mark, f"the name '{name}' is taken", remedy, name)
         seen.add(name)
-        report.uses[name] = list(expansion.names.get(name, {}).values())
+        if (scope := expansion.scopes.get(name)) is not None:
+            report.uses[name] = Use(tuple(scope.block.attributes), tuple(scope.full.values()))
     if any(text_of(node, "name") not in expansion.outputs for node in uses):
         report.finish()
 

@@ -53,8 +53,9 @@ def schema() -> Schema:
         ],
         "$defs": {
             "initialiser": _typed(initialiser_types()),
-            "layer": _layer(_common(), _fragments),
-            "block_layer": _layer(_in_block(_common()), lambda attrs: _in_block(_fragments(attrs))),
+            "block_initialiser": _in_block(_typed(initialiser_types())),
+            "layer": (layer := _layer()),
+            "block_layer": _in_block(layer),
             "whole_layer": {"required": ["name", "type"]},
             "complete_layer": {"allOf": [_when_type(name, {"required": _required(name)}) for name in layer_types()]},
         },
@@ -98,18 +99,27 @@ def _fragment(schema: Mapping[str, Any]) -> Schema:
     return dict(schema)
 
 
-def _layer(common: Schema, fragments: Callable[[Attrs], Schema]) -> Schema:
-    cases = [_when_type(name, _closed({**common, **fragments(attributes_of(name))})) for name in layer_types()]
+def _layer() -> Schema:
+    common = _common()
+    keys: Schema = {key: {} for key in common}
+    cases = [_when_type(name, _closed({**keys, **_fragments(attributes_of(name))})) for name in layer_types()]
     return {"type": "object", "required": ["name"], "properties": common, "allOf": cases}
 
 
-def _in_block(values: Schema) -> Schema:
-    """The schemas of a block's layer: in place of any value the block's attributes may stand."""
-    return {key: {**_about(value), "anyOf": [value, _ATTRIBUTE]} for key, value in values.items()}
+def _in_block(schema: Schema) -> Schema:
+    """A schema of values in a block's layers: in place of any value, or part of one, attributes may stand."""
+    if schema.get("$ref") == "#/$defs/initialiser":
+        return _or_attribute({**schema, "$ref": "#/$defs/block_initialiser"})
+    inner = {key: [_in_block(one) for one in schema[key]] for key in ("anyOf", "allOf") if key in schema}
+    inner |= {key: _in_block(schema[key]) for key in ("items", "then", "additionalProperties") if schema.get(key)}
+    if "properties" in schema:
+        inner["properties"] = {key: _in_block(one) for key, one in schema["properties"].items()}
+    return _or_attribute({**schema, **inner}) if "if" not in schema else {**schema, **inner}
 
 
-def _about(schema: Mapping[str, Any]) -> Schema:
-    return {key: schema[key] for key in ("description", "default") if key in schema}
+def _or_attribute(schema: Schema) -> Schema:
+    about = {key: schema[key] for key in ("description", "default") if key in schema}
+    return {**about, "anyOf": [schema, _ATTRIBUTE]}
 
 
 def _common() -> Schema:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.spec import files
+from netspec.spec.blocks import text_of
 from netspec.spec.build import build, check_version, read_name
 from netspec.spec.merge import merge
-from netspec.spec.nodes import Map, Node, Scalar
+from netspec.spec.nodes import List, Map, Node, Scalar
 from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
@@ -44,6 +46,19 @@ def name_of(path_or_name: str | Path, overrides: Sequence[str] = ()) -> str:
     """The name of the network in a YAML file, whether or not its layer types are known. Raises as ``load`` does."""
     path, report = files.find(str(path_or_name)), Report()
     return read_name(_tree(files.read(path), path, overrides, report), _default_name(path), report)
+
+
+def layers_and_uses(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """The layers of a spec file with their types, and the uses of blocks with schemas of what they may say.
+
+    Raises as ``load`` does.
+    """
+    report = Report()
+    root = _tree(files.read(path), path, (), report)
+    listed = root.get("layers")
+    nodes = listed.items if isinstance(listed, List) else ()
+    layers = {text_of(node, "name"): text_of(node, "type") for node in nodes if isinstance(node, Map)}
+    return layers, {use: {key: {} for key in one.attributes} for use, one in report.uses.items()}
 
 
 def _default_name(path: Path) -> str:

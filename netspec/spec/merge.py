@@ -222,7 +222,7 @@ def _change(base: Node, over: Map) -> Map:
     if changes_type(base, over):
         base = Map({key: entry for key, entry in base.entries.items() if key in LAYER_KEYS}, base.mark)
     merged = {
-        key: entry if key in ("inputs", "type") else Entry(entry.mark, overlay(base.get(key), entry.value))
+        key: entry if key in ("inputs", "type") else Entry(entry.mark, overlay(base.get(key), entry.value), entry.given)
         for key, entry in over.entries.items()
     }
     return Map({**base.entries, **merged}, base.mark)

@@ -9,7 +9,9 @@ def overlay(base: Node | None, over: Node) -> Node:
     """One value laid over another; a map whose ``type`` changes is replaced whole."""
     if not isinstance(base, Map) or not isinstance(over, Map) or changes_type(base, over):
         return over
-    merged = {key: Entry(entry.mark, overlay(base.get(key), entry.value)) for key, entry in over.entries.items()}
+    merged = {
+        key: Entry(entry.mark, overlay(base.get(key), entry.value), entry.given) for key, entry in over.entries.items()
+    }
     return Map({**base.entries, **merged}, over.mark)
 
 

@@ -54,18 +54,19 @@ def _segments(path: str, line: str, index: int) -> list[tuple[str, Mark]]:
 
 
 def _nest(path: list[tuple[str, Mark]], value: Node, report: Report) -> Map | None:
-    """``a.b=v`` as ``{a: {b: v}}``, and ``layers.conv1.k=v`` as a list of one named layer."""
+    """``a.b=v`` as ``{a: {b: v}}``, and ``layers.conv1.k=v`` as a list of one named layer, in a block too."""
     if path[0][0] == "extends":
         report.note(path[0][1], "'extends' cannot be set", "write a spec that extends the other")
         return None
-    if path[0][0] == "layers" and len(path) > 1:
-        (_, layers), (name, mark) = path[:2]
-        body = _maps(path[2:], value)
+    at = 2 if path[0][0] == "blocks" else 0
+    if len(path) > at + 1 and path[at][0] == "layers":
+        (_, layers), (name, mark) = path[at : at + 2]
+        body = _maps(path[at + 2 :], value)
         if not isinstance(body, Map):
             report.note(body.mark, f"'layers.{name}' must be a map", f"as in layers.{name}.filters=64")
             return None
         named = Map({"name": Entry(mark, Scalar(name, name, mark)), **body.entries}, mark)
-        return Map({"layers": Entry(layers, List((named,), layers))}, layers)
+        path, value = path[: at + 1], List((named,), layers)
     tree = _maps(path, value)
     return tree if isinstance(tree, Map) else None
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from netspec.errors import Mark, Problem, SpecError
+
+
+class Use(NamedTuple):
+    """What a use of a block became; ``attributes`` are those of the block."""
+
+    attributes: tuple[str, ...]
+    layers: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Report:
     """The problems found so far, and the layers that were removed: somebody may still read them.
 
-    ``uses`` has the names of the layers that each use of a block became.
+    ``uses`` has those of blocks by name.
     """
 
     problems: list[Problem] = field(default_factory=list)
     removed: dict[str, Mark] = field(default_factory=dict)
     orphans: dict[str, list[str]] = field(default_factory=dict)
-    uses: dict[str, list[str]] = field(default_factory=dict)
+    uses: dict[str, Use] = field(default_factory=dict)
     bare: dict[Problem, str] = field(default_factory=dict)
 
     def note(self, mark: Mark, message: str, remedy: str | None = None, owner: str = "") -> None:

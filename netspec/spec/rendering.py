@@ -19,7 +19,8 @@ def _render(problem: Problem, width: int) -> str:
     remedy = problem.remedy or ""
     question = remedy.startswith("did you mean")
     head = f"{problem.message} ({remedy})" if question else problem.message
-    lines = [f"{problem.mark}: {head}" if problem.mark else head, *(_excerpt(problem.mark, width) if problem.mark and problem.mark.text else [])]
+    mark = problem.mark
+    lines = [f"{mark}: {head}" if mark else head, *(_excerpt(mark, width) if mark and mark.text else [])]
     if remedy and not question:
         lines.append(f"      = help: {remedy}")
     lines += [f"      = used at {use}" for use in problem.uses()]

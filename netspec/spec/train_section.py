@@ -148,7 +148,8 @@ def check_patterns(train: TrainSpec, layers: Iterable[LayerSpec], marks: Mapping
     for where, pattern in patterns_of(train):
         if unknown(pattern, names):
             name = pattern.partition(".")[0]
-            remedy = f"it is a block: {report.uses[name][0]} and so on" if name in report.uses else meant(name, names)
+            use = report.uses.get(name)
+            remedy = f"it uses a block, whose layers are {', '.join(use.layers)}" if use else meant(name, names)
             report.note(marks[where], f"no layer is called '{pattern}'", remedy)
 
 

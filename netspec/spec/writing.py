@@ -155,8 +155,9 @@ def _origins(value: Any, marks: Mapping[str, Mark], path: str, unwritten: str) -
 
 
 def _origin(mark: Mark) -> str:
-    """``file:line``, or the whole of a ``--set``."""
-    text = mark.text if mark.file == SET else f"{mark.file}:{mark.line}"
+    """``file:line``, with the line of its use in a block, or the whole of a ``--set``."""
+    used = f", used at {mark.use.line if mark.use.file == mark.file else mark.use}" if mark.use else ""
+    text = mark.text if mark.file == SET else f"{mark.file}:{mark.line}{used}"
     return "".join(char if char.isprintable() else "?" for char in text)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from spec_layers import TYPES
-from spec_texts import NET, PIECES
+from spec_texts import NET, NET_OF_BLOCKS, PIECES
 
 from netspec.errors import NetspecError, SpecError
 from netspec.registry.kinds import layers as registry
@@ -20,6 +20,17 @@ from netspec.spec import load, loads, render, resolved
 
 COUNT = int(os.environ.get("NETSPEC_MUTATIONS", "400"))
 SEED = int(os.environ.get("NETSPEC_SEED", "1"))
+OF_BLOCKS = """\
+netspec: 1
+extends: blocks.yaml
+blocks:
+  unit: {attributes: {filters: 8}, layers: [{name: act, type: relu}, {name: third, type: relu, after: act}]}
+layers:
+  - {name: unit2, filters: 32}
+  - {name: convunit1, size: 3}
+  - {name: unit1-act, remove: true}
+  - {name: new, type: relu, after: both-one-act}
+"""
 EXTENDING = """\
 netspec: 1
 extends: net.yaml
@@ -96,10 +107,11 @@ def judge(run: Callable[[], object]) -> bool:
 def test_mutated_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.yaml").write_text(NET)
+    Path("blocks.yaml").write_text(NET_OF_BLOCKS)
     good = 0
     for seed in range(SEED * 10**9, SEED * 10**9 + COUNT):
         rng = random.Random(seed)
-        text = mutate(rng, rng.choice([NET, EXTENDING]))
+        text = mutate(rng, rng.choice([NET, EXTENDING, NET_OF_BLOCKS, OF_BLOCKS]))
         Path("mutant.yaml").write_text(text, encoding="utf-8")
         good += judge(lambda: load("mutant.yaml"))
     assert 0 < good < COUNT

@@ -21,9 +21,29 @@ train:
   sgd: {learning_rate: 0.02}
 data: {source: generated, mirror: true, augment: {colour: {sigma: 0.2}, translate: on, cutout: off, crop: {}}}
 """
+BLOCKS = """\
+blocks:
+  unit:
+    attributes: {filters: required, act: relu}
+    inputs: x
+    layers:
+      - {name: conv$(name), type: conv, inputs: {from: x, connect: all}, filters: $filters, size: 1}
+      - {name: act, type: $act}
+  pair:
+    inputs: [a, b]
+    output: one
+    layers: [{name: one, type: unit, inputs: a, filters: 4}, {name: two, type: relu, inputs: b}]
+"""
+USES = """\
+  - {name: unit1, type: unit, filters: 16}
+  - {name: unit2, type: unit, filters: 16, act: relu, inputs: unit1, share: unit1, device: [left, right]}
+  - {name: both, type: pair, inputs: [unit2, {from: unit1, connect: same}]}
+"""
+NET_OF_BLOCKS = NET.replace("layers:\n", BLOCKS + "layers:\n").replace("  - {name: fc", USES + "  - {name: fc")
 PIECES = [
     *"[ ] { } : , - # & * ! | > ' % @ ` ~ ? << *a &a --- ... \\ null true no 0 -1 1e999 .nan .inf 1_0 0x1 é 😀".split(),
     *"name type inputs device layers extends remove after share split from connect all same batch conv relu".split(),
+    *"blocks attributes output required unit unit1 $filters $(name) $$ $( $act".split(),
     *"augment colour mirror crop translate random_resized_crop off on".split(),
     *"gaussian plateau generated image.y conv1 !!str netspec params rate [[[[ {{{{ [] {} 99999999999999999999".split(),
     *('"', " ", "\t", "\n", "\x00", "\ufeff"),

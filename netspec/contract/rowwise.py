@@ -1,0 +1,236 @@
+"""Layers with some numbers for each row of channels, such as normalisation over them, and sums over everything.
+
+A row is what one pixel has, or one image of an input (N, C): the elements along the last axis, in ``groups`` equal parts
+where the layer has that attribute. Passes are functions of single numbers, written once and compiled for CPUs and GPUs:
+
+- ``@per_row(direction, gives=...)`` gives terms of every element, whose sum (or maximum) each row has as a number;
+- ``@per_element(direction, writes=...)`` gives a value for every element;
+- ``@per_channel(direction, writes=..., rows=...)`` sums over all rows, see netspec.contract.channelwise.
+
+Passes of ``per_row`` and ``per_element`` that follow one another are one kernel, which reads a row while it is in a
+core's cache, or by one block of threads: a row's numbers go from one to the next in registers. Those that backward asks
+for are saved.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from netspec.contract.channelwise import BLOCK, Channelwise, Pass, Rows, names_of
+from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, backward, forward
+from netspec.contract.layer import Scalar, Tensors
+from netspec.contract.rowwise_text import THREADS, Program, Step
+from netspec.contract.tensor import Tensor, Workspace
+from netspec.errors import LayerError
+
+Function = Callable[..., Any]
+_WHOLE = "read all of it on one device: {from: ..., connect: all}; or give the layer an attribute 'groups'"
+
+
+@dataclass(frozen=True, slots=True)
+class RowPass:
+    """A function marked with ``per_row``; a Rowwise class makes kernels of it."""
+
+    step: Step
+    direction: Direction
+    phases: tuple[Phase, ...]
+    when: Mapping[str, Any] = field(default_factory=dict)
+    __netspec_pass__: ClassVar[str] = "per_row is for layers that derive from Rowwise"
+
+
+def per_row(
+    direction: Direction,
+    *,
+    gives: str | tuple[str, ...] = (),
+    total: str = "",
+    by: Literal["sum", "max"] = "sum",
+    finish: Function | None = None,
+    sums: int | None = None,
+    parts: int | None = None,
+    channels: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    phases: Phase | tuple[Phase, ...] = PHASES,
+    when: Mapping[str, Any] | None = None,
+) -> Callable[[Function], RowPass]:
+    """Mark a function in a Rowwise layer whose value, or tuple of values, is summed along each row.
+
+    ``gives`` names the sums, or what ``finish`` makes of them and of further numbers; ``sums`` is then how many there are,
+    one unless said. Later functions have them as parameters. ``total`` names an output instead, which has the sums of such
+    numbers over all rows of valid images: ``parts`` of them, or as many as ``reports`` names. ``by="max"`` takes maxima in place of sums. Parameters are elements of arrays of
+    the input's shape, but for those in ``channels`` (a number a channel), those in ``numbers`` (attributes and scalars),
+    rows' numbers, and
+
+    - ``width``: the elements of a row; ``images``: the valid images of the batch;
+    - ``valid``: 1 in rows of valid images, 0 in the others.
+
+    The order in which is summed depends on the shape alone, and there are no atomics.
+    """
+    given = names_of(gives)
+    if bool(given) == bool(total):
+        raise TypeError("per_row says what it gives, or the output of its total")
+    kept = (phases,) if isinstance(phases, str) else tuple(phases)
+
+    def make(function: Function) -> RowPass:
+        count = sums or (1 if finish or total else len(given))
+        made = parts or (count if finish is None else 0)
+        step = Step(function, tuple(channels), tuple(numbers), given, finish, count, by, total, made)
+        return RowPass(step, direction, kept, dict(when or {}))
+
+    return make
+
+
+class Rowwise(Channelwise):
+    """A layer made of passes ``per_row``, ``per_element`` and ``per_channel``; its output has the input's shape."""
+
+    channelwise = False
+    whole_only = _WHOLE
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Numbers of rows that forward saves for backward."""
+    totals: ClassVar[Mapping[tuple[Direction, Phase], int]] = {}
+    """How many terms of each row are summed over everything."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "groups" in {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}:
+            cls.mixes_channels, cls.divided, cls.whole_only = True, ("groups", *cls.divided), None
+        _Assembly(cls).build()
+        super().__init_subclass__(**kwargs)
+
+    def outputs(self, *inputs: Tensor) -> Tensor:
+        """The first input's shape. Raises LayerError where its channels do not divide into groups."""
+        groups = getattr(self.attrs, "groups", None) or 1
+        if inputs[0].shape[-1] % groups:
+            raise LayerError(f"{inputs[0].shape[-1]} channels do not divide into {groups} groups", attr="groups")
+        return Tensor(inputs[0].shape, inputs[0].dtype)
+
+    def rows_of(self, x: Tensor) -> Rows:
+        """How an input is cut into rows."""
+        groups = getattr(self.attrs, "groups", None) or 1
+        depth = x.shape[-1] // groups
+        return Rows(x.size // depth, depth, groups, x.size // depth // x.shape[0])
+
+    def saved(self, *inputs: Tensor) -> Mapping[str, Tensor]:
+        """What backward asks for of the rows' numbers."""
+        rows = (self.rows_of(inputs[0]).count,)
+        return {name: Tensor(rows) for name in self.kept} if self.phase == "train" else {}
+
+    def tensors(self, inputs: Sequence[Tensor | None]) -> Tensors:
+        """With them ``rows``."""
+        t = super().tensors(inputs)
+        t.rows = self.rows_of(t.inputs[0])
+        return t
+
+    def workspace(self, t: Tensors, variant: str, direction: Direction) -> Mapping[str, Workspace]:
+        """``terms``, so many numbers a row, where there are sums over everything, beside a Channelwise layer's."""
+        count = self.totals.get((direction, self.phase), 0)
+        terms = {"terms": Workspace((t.rows.count * count,))} if count else {}
+        return {**terms, **super().workspace(t, variant, direction)}
+
+    def scalars(self, t: Tensors, index: int | None = None) -> Mapping[str, Scalar]:
+        """``rows`` and ``width``, beside a Channelwise layer's."""
+        return {**super().scalars(t, index), "rows": t.rows, "width": float(t.rows.depth)}
+
+
+class _Assembly:
+    """Makes kernels of the marked functions of a class, in the places of the first of each run of them."""
+
+    def __init__(self, cls: type[Rowwise]) -> None:
+        self.cls = cls
+        self.marked = {name: one for name, one in cls.__dict__.items() if isinstance(one, RowPass | Pass)}
+        passes = [one for one in self.marked.values() if isinstance(one, RowPass)]
+        self.given = {name: one.direction for one in passes for name in one.step.gives}
+
+    def build(self) -> None:
+        """Set the class's attributes; nothing where no function is marked."""
+        if not self.marked:
+            return
+        runs = self.runs()
+        self.cls.kept = tuple(dict.fromkeys(name for run in runs for name in self.asked(run)))
+        totals: dict[tuple[Direction, Phase], int] = {}
+        for number, run in enumerate(runs):
+            if not isinstance(run[0][1], Pass) or run[0][1].step is not None:
+                kernels = Kernels(self.kernels(number, [one for _, one in run], totals))
+                for name, _ in run:
+                    setattr(self.cls, name, Kernels())
+                setattr(self.cls, run[0][0], kernels)
+        self.cls.totals = totals
+
+    def runs(self) -> list[list[tuple[str, RowPass | Pass]]]:
+        """The marked functions, those that follow one another in one direction and under one condition together."""
+        found: list[list[tuple[str, RowPass | Pass]]] = []
+        last: Any = None
+        for name, one in self.marked.items():
+            key = (one.direction, dict(one.when)) if one.step is not None else object()
+            if key != last:
+                found.append([])
+            found[-1].append((name, one))
+            last = key
+        return found
+
+    def asked(self, run: Sequence[tuple[str, RowPass | Pass]]) -> list[str]:
+        """Numbers of rows that functions of backward ask for and do not find in their own run.
+
+        Raises TypeError where forward does not give them.
+        """
+        own = {name for _, one in run if isinstance(one, RowPass) for name in one.step.gives}
+        names: list[str] = []
+        for name, one in run:
+            wanted = one.rows if isinstance(one, Pass) and one.step is None else inspect.signature(self.step(one).function).parameters
+            for number in wanted:
+                if number not in self.given or number in own:
+                    continue
+                if one.direction == "forward" or self.given[number] == "backward":
+                    raise TypeError(f"{self.cls.__name__}.{name}: '{number}' is of another pass; put both side by side")
+                names.append(number)
+        return names
+
+    def step(self, one: RowPass | Pass) -> Step:
+        """What a marked function does."""
+        step = one.step if isinstance(one, RowPass) else Step(*(one.step or ()))
+        return step if step.parts or not step.total else replace(step, parts=len(self.cls.reports))
+
+    def kernels(
+        self, number: int, run: Sequence[RowPass | Pass], totals: dict[tuple[Direction, Phase], int]
+    ) -> list[Kernel]:
+        """The kernels of one run, for each backend and for all phases with the same functions."""
+        direction = run[0].direction
+        cases: dict[tuple[Any, ...], list[Phase]] = {}
+        for phase in PHASES if direction == "forward" else PHASES[:1]:
+            steps = tuple(self.step(one) for one in run if phase in one.phases)
+            given = {name for step in steps for name in step.gives}
+            kept = tuple(n for n in self.cls.kept if n in given) if (direction, phase) == ("forward", "train") else ()
+            if steps:
+                cases.setdefault((steps, kept), []).append(phase)
+        found: list[Kernel] = []
+        for case, ((steps, kept), phases) in enumerate(cases.items()):
+            name = f"{steps[0].function.__name__}_{number}_{case}"
+            program = Program(name, steps, kept, tuple(self.given), self.cls.__module__, self.cls.__qualname__)
+            options = {"phases": tuple(phases), "when": run[0].when}
+            found += _kernels(direction, program, options)
+            totals |= dict.fromkeys([(direction, phase) for phase in phases], program.terms) if program.terms else {}
+        return found
+
+
+def _kernels(direction: Direction, program: Program, options: Mapping[str, Any]) -> list[Kernel]:
+    mark = forward if direction == "forward" else backward
+    over = {"over": program.over, "writes": program.writes, **options}
+    found = [
+        mark("cpu", **over, block=_whole_rows)(program.cpu()),
+        mark("cuda", **over, threads=THREADS, grid=_grid, linear=True)(program.cuda()),
+    ]
+    for total in program.totals:
+        own = {"over": total.output, "writes": total.output, **options}
+        found.append(mark("cpu", **own)(total.cpu()))
+        found.append(mark("cuda", **own, threads=THREADS, grid=total.grid, linear=True)(total.cuda()))
+    return found
+
+
+def _whole_rows(t: Tensors) -> int:
+    width = t.inputs[0].shape[-1]
+    return width * max(1, BLOCK // width)
+
+
+def _grid(t: Tensors) -> tuple[int]:
+    return (t.rows.count,)

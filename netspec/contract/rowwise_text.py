@@ -1,0 +1,300 @@
+"""The text of a Rowwise layer's kernels: functions of numbers, one after the other, on each row.
+
+On CPUs a call has whole rows, one after the other; on GPUs a row has a block of threads, whose sums meet in shared
+memory, always in the same order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from netspec.contract.channelwise import Rows, alone, defined
+from netspec.contract.kernel import Lazy, cuda, device
+
+Function = Callable[..., Any]
+THREADS = 128
+"""Threads of a row's block."""
+SPECIAL = ("width", "valid", "images")
+"""Numbers of rows and of the batch that functions may ask for."""
+LANES = 8
+"""Sums of a row that CPUs take side by side, so that they need not wait for one another."""
+
+
+@device
+def block_sum(shared: Any, value: Any) -> Any:
+    """The sum of the values of a block's threads."""
+    thread, half = cuda.threadIdx.x, THREADS // 2
+    shared[thread] = value
+    cuda.syncthreads()
+    while half > 0:
+        if thread < half:
+            shared[thread] += shared[thread + half]
+        cuda.syncthreads()
+        half //= 2
+    result = shared[0]
+    cuda.syncthreads()
+    return result
+
+
+@device
+def block_max(shared: Any, value: Any) -> Any:
+    """The largest of the values of a block's threads."""
+    thread, half = cuda.threadIdx.x, THREADS // 2
+    shared[thread] = value
+    cuda.syncthreads()
+    while half > 0:
+        if thread < half:
+            shared[thread] = max(shared[thread], shared[thread + half])
+        cuda.syncthreads()
+        half //= 2
+    result = shared[0]
+    cuda.syncthreads()
+    return result
+
+
+@dataclass(frozen=True)
+class Step:
+    """One function: what its parameters are; what it gives for a row, or writes for every element, or totals."""
+
+    function: Function
+    channels: tuple[str, ...]
+    numbers: tuple[str, ...]
+    gives: tuple[str, ...] = ()
+    finish: Function | None = None
+    count: int = 0
+    by: Literal["sum", "max"] = "sum"
+    total: str = ""
+    parts: int = 0
+    writes: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Of the function, and of ``finish`` behind its sums."""
+        of_finish = tuple(inspect.signature(self.finish).parameters)[self.count :] if self.finish else ()
+        return (*inspect.signature(self.function).parameters, *of_finish)
+
+
+class Program:
+    """The kernel of functions that are run on one row after the other; ``given`` names all numbers of rows."""
+
+    def __init__(
+        self, name: str, steps: tuple[Step, ...], kept: tuple[str, ...], given: tuple[str, ...], module: str,
+        owner: str,
+    ) -> None:  # fmt: skip
+        self.name, self.steps, self.kept, self.given = name, steps, kept, given
+        self.module, self.owner = module, owner
+        for function in [one for step in steps for one in (step.function, step.finish) if one is not None]:
+            function.__netspec_scalar__ = True  # type: ignore[attr-defined]
+        own = [name for step in steps for name in step.gives]
+        asked = list(dict.fromkeys(name for step in steps for name in step.parameters))
+        self.channels = [name for name in asked if any(name in step.channels for step in steps)]
+        self.numbers = [name for name in asked if any(name in step.numbers for step in steps) or name == "width"]
+        self.read = [name for name in asked if name in given and name not in own]
+        self.special = [name for name in asked if name in ("valid", "images")]
+        known = {*self.channels, *self.numbers, *given, *SPECIAL}
+        self.elements = [name for name in asked if name not in known]
+        self.results = [name for step in steps for name in step.writes]
+
+    @property
+    def over(self) -> str:
+        """The array whose rows are worked through."""
+        return self.results[0] if self.results else self.elements[0]
+
+    @cached_property
+    def totals(self) -> list[Total]:
+        """The sums over everything, each with the first of its terms."""
+        found: list[Total] = []
+        for step in self.steps:
+            if step.total:
+                values = _values_of(step)
+                found.append(Total(step.total, sum(one.count for one in found), values, self))
+        return found
+
+    @property
+    def terms(self) -> int:
+        """How many terms a row has."""
+        return sum(total.count for total in self.totals)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Every array that is written."""
+        return (*self.results, *self.kept, *(("terms",) if self.totals else ()))
+
+    def cpu(self) -> Function:
+        """The kernel for CPUs."""
+        arrays = dict.fromkeys((*self.elements, *self.results))
+        lines = [f"{one}_ = {one}[start:stop].reshape(-1, rows.depth)" for one in arrays]
+        lines += [f"{one}_ = {one}.reshape(-1, rows.depth)" for one in self.channels]
+        lines += ["first = start // rows.depth", f"for r in range({self.over}_.shape[0]):"]
+        body = ["row = first + r"]
+        body += [f"{one}_r = {one}_[r]" for one in arrays]
+        body += [f"{one}_r = {one}_[row % rows.groups]" for one in self.channels]
+        body += self.numbers_of_row()
+        for number, step in enumerate(self.steps):
+            body += self.reduced_cpu(number, step) if step.count else self.written(number, step, "{}_r[j]", "")
+            body += self.stored(step, "{}[row] = {}", f"terms[row * {self.terms} + {{}}] = {{}}")
+        return self.defined("cpu", ["start", "stop"], [*lines, *("    " + line for line in body)])
+
+    def cuda(self) -> Function:
+        """The kernel for GPUs."""
+        body = [
+            f"shared = cuda.shared.array(THREADS, {self.over}.dtype)",
+            "row, thread = cuda.blockIdx.x, cuda.threadIdx.x",
+            "base, channel = row * rows.depth, row % rows.groups * rows.depth",
+            *self.numbers_of_row(),
+        ]
+        for number, step in enumerate(self.steps):
+            place = "{}[base + j]", "{}[channel + j]"
+            body += self.reduced_cuda(number, step) if step.count else self.written(number, step, *place)
+            one = self.stored(step, "{}[row] = {}", f"terms[row * {self.terms} + {{}}] = {{}}")
+            body += ["if thread == 0:", *("    " + line for line in one)] if one else []
+        return self.defined("cuda", [], body)
+
+    def numbers_of_row(self) -> list[str]:
+        """Statements that fetch the numbers of a row which other kernels gave."""
+        lines = [f"row_{name} = {name}[row]" for name in self.read]
+        if "valid" in self.special or self.totals:
+            lines.append("row_valid = 1.0 if row // rows.an_image < counters[1] else 0.0")
+        if "images" in self.special:
+            lines.append(f"row_images = {self.over}.dtype.type(counters[1])")
+        return lines
+
+    def call(self, number: int, step: Step, element: str, channel: str) -> str:
+        """A call of a step's function for the element at j."""
+        names = inspect.signature(step.function).parameters
+        return f"f{number}({', '.join(self.place(name, step, element, channel) for name in names)})"
+
+    def place(self, name: str, step: Step, element: str = "", channel: str = "") -> str:
+        """How a parameter is found."""
+        if name in step.channels:
+            return channel.format(name)
+        if name in step.numbers or name == "width":
+            return name
+        return f"row_{name}" if name in (*self.given, *SPECIAL) else element.format(name)
+
+    def written(self, number: int, step: Step, element: str, channel: str) -> list[str]:
+        """A loop that writes every element of a row."""
+        loop = "range(rows.depth)" if not channel else "range(thread, rows.depth, THREADS)"
+        results = ", ".join(element.format(one) for one in step.writes)
+        return [f"for j in {loop}:", f"    {results} = {self.call(number, step, element, channel or element)}"]
+
+    def reduced_cpu(self, number: int, step: Step) -> list[str]:
+        """A row's sums, LANES of each side by side, and what is made of them."""
+        lanes = [[f"s{n}_{lane}" for n in range(step.count)] for lane in range(LANES)]
+        start = "-np.inf" if step.by == "max" else "0.0"
+        lines = [f"{one} = {start}" for lane in lanes for one in lane]
+        lines.append(f"for k in range(0, rows.depth - {LANES - 1}, {LANES}):")
+        for offset, lane in enumerate(lanes):
+            lines.append(f"    j = k + {offset}")
+            lines += ["    " + line for line in self.added(number, step, "{}_r[j]", "{}_r[j]", lane)]
+        lines.append(f"for j in range(rows.depth - rows.depth % {LANES}, rows.depth):")
+        lines += ["    " + line for line in self.added(number, step, "{}_r[j]", "{}_r[j]", lanes[0])]
+        lines += [f"s{n} = {_tree([lane[n] for lane in lanes], step.by)}" for n in range(step.count)]
+        return [*lines, self.finished(number, step)]
+
+    def reduced_cuda(self, number: int, step: Step) -> list[str]:
+        """A row's sums over the threads of its block, and what is made of them."""
+        names = [f"s{n}" for n in range(step.count)]
+        lines = [f"{one} = {'-np.inf' if step.by == 'max' else '0.0'}" for one in names]
+        lines.append("for j in range(thread, rows.depth, THREADS):")
+        lines += ["    " + line for line in self.added(number, step, "{}[base + j]", "{}[channel + j]", names)]
+        lines += [f"{one} = block_{step.by}(shared, {one})" for one in names]
+        return [*lines, self.finished(number, step)]
+
+    def added(self, number: int, step: Step, element: str, channel: str, sums: Iterable[str]) -> list[str]:
+        """Statements that add an element's terms to sums."""
+        terms = [f"a{n}" for n in range(step.count)]
+        add = "{0} = max({0}, {1})" if step.by == "max" else "{0} += {1}"
+        call = f"{', '.join(terms)} = {self.call(number, step, element, channel)}"
+        return [call, *(add.format(total, term) for total, term in zip(sums, terms, strict=True))]
+
+    def finished(self, number: int, step: Step) -> str:
+        """The statement that makes a row's numbers of its sums."""
+        more = tuple(inspect.signature(step.finish).parameters)[step.count :] if step.finish else ()
+        sums = [f"s{n}" for n in range(step.count)]
+        given = [f"row_{name}" for name in step.gives] or [f"term{n}" for n in range(_values_of(step))]
+        return f"{', '.join(given)} = g{number}({', '.join([*sums, *(self.place(name, step) for name in more)])})"
+
+    def stored(self, step: Step, number: str, term: str) -> list[str]:
+        """Statements that leave a row's numbers for other kernels."""
+        lines = [number.format(name, f"row_{name}") for name in step.gives if name in self.kept]
+        first = next((one.first for one in self.totals if one.output == step.total), 0)
+        values = range(_values_of(step)) if step.total else ()
+        return [*lines, *(term.format(first + n, f"term{n} if row_valid > 0.0 else 0.0") for n in values)]
+
+    def defined(self, backend: str, lead: list[str], lines: list[str]) -> Function:
+        """The function of that text."""
+        counters = ["counters"] if self.special or self.totals else []
+        arrays = [*self.elements, *self.channels, *self.read, *self.writes]
+        params = ", ".join([*lead, *dict.fromkeys([*arrays, *self.numbers, *counters])])
+        name = f"{self.name}_{backend}"
+        text = f"def {name}({params}, rows: Rows):\n" + "".join(f"    {line}\n" for line in lines)
+        scope: dict[str, Any] = {f"f{n}": step.function for n, step in enumerate(self.steps)}
+        scope |= {f"g{n}": step.finish or alone(step.count) for n, step in enumerate(self.steps) if step.count}
+        return self.made(name, text, scope)
+
+    def made(self, name: str, text: str, scope: dict[str, Any]) -> Function:
+        """A kernel of the layer, of that text."""
+        helpers = {"cuda": cuda, "np": Lazy("numpy"), "Rows": Rows, "THREADS": THREADS}
+        helpers |= {"block_sum": block_sum, "block_max": block_max}
+        kernel = defined(name, text, {**helpers, **scope, "__name__": self.module})
+        kernel.__qualname__ = f"{self.owner}.{name}"
+        return kernel
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum of ``count`` terms, from ``first`` on, over all rows."""
+
+    output: str
+    first: int
+    count: int
+    program: Program
+
+    def grid(self, t: Any) -> tuple[int]:
+        """A block a term."""
+        return (self.count,)
+
+    def cpu(self) -> Function:
+        """The kernel for CPUs: rows in their order."""
+        text = f"""
+def {self.program.name}_{self.output}_cpu(start, stop, terms, {self.output}, rows: Rows):
+    for n in range(start, stop):
+        total = 0.0
+        for row in range(rows.count):
+            total += terms[row * {self.program.terms} + {self.first} + n]
+        {self.output}[n] = total
+"""
+        return self.program.made(f"{self.program.name}_{self.output}_cpu", text, {})
+
+    def cuda(self) -> Function:
+        """The kernel for GPUs: a block a term."""
+        text = f"""
+def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
+    shared = cuda.shared.array(THREADS, terms.dtype)
+    n, thread = cuda.blockIdx.x, cuda.threadIdx.x
+    total = 0.0
+    for row in range(thread, rows.count, THREADS):
+        total += terms[row * {self.program.terms} + {self.first} + n]
+    total = block_sum(shared, total)
+    if thread == 0:
+        {self.output}[n] = total
+"""
+        return self.program.made(f"{self.program.name}_{self.output}_cuda", text, {})
+
+
+def _values_of(step: Step) -> int:
+    """How many numbers a row has of a step: what it gives, or as many as the value of ``finish`` has parts."""
+    return len(step.gives) or step.parts
+
+
+def _tree(names: list[str], by: str) -> str:
+    """The sum, or maximum, of numbers taken two by two."""
+    while len(names) > 1:
+        pairs = zip(names[::2], names[1::2], strict=True)
+        names = [f"max({a}, {b})" if by == "max" else f"({a} + {b})" for a, b in pairs]
+    return names[0]
