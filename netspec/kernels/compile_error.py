@@ -78,7 +78,7 @@ def _held(traceback: TracebackType | None) -> Iterator[Place]:
     """Places that the frames of numba hold (``Loc``), outermost first."""
     while traceback is not None:
         held = traceback.tb_frame.f_locals
-        loc = getattr(held.get("self"), "loc", None) or held.get("loc")
+        loc: Any = getattr(held.get("self"), "loc", None) or held.get("loc")
         if isinstance(getattr(loc, "filename", None), str) and isinstance(getattr(loc, "line", None), int):
             yield loc.filename, loc.line
         traceback = traceback.tb_next
