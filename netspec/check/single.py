@@ -26,7 +26,6 @@ Values = Mapping[str, Array]
 _GUARD = 256
 """Bytes before and behind each array, all ones where it is read: that gives NaN or -1. Writing to them is found."""
 _ONES, _WRITTEN = 255, 127
-DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
 
 def gradient_of(tensor: str) -> str:
@@ -99,7 +98,8 @@ class SingleLayer:
 
     def writers(self, name: str) -> str:
         """``backward_cuda (file:line)``: the kernels that write a tensor, gradient or next state."""
-        every = [one for direction in DIRECTIONS for one in self.passes(direction)]
+        directions: tuple[Direction, ...] = ("forward", "backward") if self.layer.phase == "train" else ("forward",)
+        every = [one for direction in directions for one in self.passes(direction)]
         return _places(one for one in every if self.argument(name) in one.writes)
 
     @contextmanager
@@ -157,7 +157,8 @@ class SingleLayer:
             given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
             raise Failed(f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}") from spoilt
         for one in written:
-            memory.check_written(one, self.writers(str(one)))
+            if missing := memory.unwritten_of(one):
+                raise Failed(f"{missing}: all of '{one}' is left to {self.writers(str(one))}")
         return {str(one): self.device.download(memory.arrays[one]) for one in written}
 
     def _poisoned(self, tensor: Tensor, members: tuple[int, ...] = ()) -> Array:
@@ -221,13 +222,13 @@ class _Memory:
         for name, value in unchanged.items():
             _check_unchanged(name, value, self.device.download(self.arrays[name]))
 
-    def check_written(self, name: Argument, writers: str) -> None:
-        """Raise where an emulator knows of elements that no kernel has written."""
+    def unwritten_of(self, name: Argument) -> str:
+        """Elements of which an emulator knows that no kernel has written them, in words; "" for none."""
         missing = self.unwritten(self.arrays[name]) if self.unwritten else np.zeros(0, bool)
-        if missing.any():
-            place = ", ".join(str(int(i)) for i in np.argwhere(missing)[0])
-            count = f"{int(missing.sum())} of {missing.size} elements"
-            raise Failed(f"{name}[{place}] is never written ({count}): all of '{name}' is left to {writers}")
+        if not missing.any():
+            return ""
+        place = ", ".join(str(int(i)) for i in np.argwhere(missing)[0])
+        return f"{name}[{place}] is never written ({int(missing.sum())} of {missing.size} elements)"
 
 
 def _check_unchanged(name: Argument, before: Array, after: Array) -> None:

@@ -22,8 +22,8 @@ _HINTS = {
     "getitem": "arrays and tuples alone have elements",
     "setitem": "arrays alone can be stored to",
 }
-_REASON = re.compile(r"raised a specific error:\s*\n?\s*([^\n]+)")
-_STEPS = ("Failed in ", "During: ", "File ", "Enable logging ", "^")
+_SPECIFIC = "raised a specific error:"
+_STEPS = ("Failed in ", "TypingError: Failed in ", "During: ", "File ", "Enable logging ", "^")
 Place = tuple[str, int]
 
 
@@ -54,14 +54,17 @@ def _compile_error(error: Exception, function: Callable[..., Any], what: str) ->
 def _reason(error: Exception) -> str:
     """The compiler's words without its steps and candidates."""
     text = str(error)
-    reason = _REASON.search(text)
     if call := _CALL.search(text):
         called = call[1] + _LITERAL.sub(r"\1", call[2])
-        remark = reason[1] if reason else _HINTS.get(call[1])
+        remark = _told(text.partition(_SPECIFIC)[2]) or _HINTS.get(call[1])
         return f"no implementation of {called}" + (f" ({remark})" if remark else "")
-    lines = [line.strip() for line in text.partition(" Raised from ")[0].splitlines()]
-    told = [line for line in lines if line and not line.startswith(_STEPS)]
-    return told[0] if told else f"{type(error).__name__} {text}".strip()
+    return _told(text.partition(" Raised from ")[0]) or f"{type(error).__name__} {text}".strip()
+
+
+def _told(text: str) -> str:
+    """The first line that says more than what the compiler was doing; "" where none does."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith(_STEPS)), "")
 
 
 def _place(error: Exception) -> Place | None:
@@ -75,7 +78,7 @@ def _held(traceback: TracebackType | None) -> Iterator[Place]:
     """Places that the frames of numba hold (``Loc``), outermost first."""
     while traceback is not None:
         held = traceback.tb_frame.f_locals
-        loc = getattr(held.get("self"), "loc", None) or held.get("loc")
+        loc: Any = getattr(held.get("self"), "loc", None) or held.get("loc")
         if isinstance(getattr(loc, "filename", None), str) and isinstance(getattr(loc, "line", None), int):
             yield loc.filename, loc.line
         traceback = traceback.tb_next

@@ -159,8 +159,8 @@ def test_a_variable_that_takes_the_compiler_away_is_named():
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
     said = process("layers", "check", "flatten", "--json", NUMBA_ENABLE_CUDASIM="1")
     failed = {one["check"]: one["message"] for one in json.loads(said.out) if one["status"] == "failed"}
-    assert said.code == 1 and set(failed) == {"cuda", "cuda_again", "cuda_non_finite"}
-    assert failed["cuda"].startswith("NUMBA_ENABLE_CUDASIM is set") and failed["cuda"].endswith("unset it")
+    assert said.code == 1 and set(failed) == {"cuda"}
+    assert failed["cuda"].startswith("NUMBA_ENABLE_CUDASIM is set") and "unset it" in failed["cuda"]
 
 
 WORDLESS = '''

@@ -149,7 +149,7 @@ def _element(name: str, index: Sequence[int], array: Array, count: int) -> str:
 
 def _extent(array: Array) -> int:
     """Bytes from an array's first element to behind its last one."""
-    return sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)) + array.itemsize
+    return array.itemsize + sum(int(n - 1) * int(by) for n, by in zip(array.shape, array.strides, strict=True))
 
 
 def _index(offset: int, array: Array) -> tuple[int, ...]:
