@@ -31,9 +31,9 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _
 
 
 @functools.cache
-def compile_cpu(function: Callable[..., Any], dtype: str) -> Any:
-    """The numba dispatcher of a marked kernel for a compute dtype."""
-    return _jit(prepare(function, dtype))
+def compile_cpu(function: Callable[..., Any], dtype: str, checked: bool = False) -> Any:
+    """The numba dispatcher of a marked kernel for a compute dtype; ``checked``: see netspec.kernels.bounds."""
+    return _jit(prepare(function, dtype, checked=checked))
 
 
 @functools.cache

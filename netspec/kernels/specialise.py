@@ -17,6 +17,7 @@ import numpy as np
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.contract.source_place import place_of
 from netspec.errors import NetspecError
+from netspec.kernels.bounds import check_indices
 from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
 
@@ -45,17 +46,19 @@ class Prepared:
         return scope[self.name]  # type: ignore[no-any-return]
 
 
-def prepare(function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None) -> Prepared:
+def prepare(
+    function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None, checked: bool = False
+) -> Prepared:
     """Prepare a kernel or helper for a compute dtype ("float32" or "float64").
 
     Module-level floats that it reaches are constants of the compute dtype, as its literals are; ``max`` and ``min`` of
     numbers pass NaN on, see netspec.kernels.extrema. ``stored_through`` takes the place of ``netspec.plugin.epilogue``,
-    or ``backward_epilogue``.
+    or ``backward_epilogue``. ``checked``: for CPUs, with a check of each index, see netspec.kernels.bounds.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
     """
-    return _Preparer(dtype, stored_through).prepare(function)
+    return _Preparer(dtype, stored_through, checked).prepare(function)
 
 
 _prepared: dict[tuple[Any, ...], Prepared] = {}
@@ -63,13 +66,13 @@ _prepared: dict[tuple[Any, ...], Prepared] = {}
 
 
 class _Preparer:
-    def __init__(self, dtype: str, stored_through: Callable[..., Any] | None) -> None:
-        self.dtype, self.stored_through = dtype, stored_through
+    def __init__(self, dtype: str, stored_through: Callable[..., Any] | None, checked: bool) -> None:
+        self.dtype, self.stored_through, self.checked = dtype, stored_through, checked
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
         self.open: list[Any] = []
 
     def prepare(self, function: Any) -> Prepared:
-        key = (function, self.dtype, self.stored_through)
+        key = (function, self.dtype, self.stored_through, self.checked)
         if key in _prepared:
             return _prepared[key]
         if function in self.open:
@@ -97,11 +100,14 @@ class _Preparer:
         definition.body = [*named, *definition.body]
         own = {*function.__globals__, *function.__code__.co_varnames, *function.__code__.co_freevars}
         _Numbers(self.dtype, hasattr(function, "__netspec_scalar__"), EXTREMA.keys() - own).visit(definition)
-        ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names[_CAST] = self.cast
+        followed = _followed(function, definition, names)
+        if self.checked:
+            names |= check_indices(function, definition, file)
+        ast.fix_missing_locations(tree)
         text = ast.dump(tree, include_attributes=False)
-        digest = self._digest(function, text, _followed(function, definition, names))
+        digest = self._digest(function, text, followed)
         # numba derives symbols from the name: two cached kernels of one name would clash in a third process.
         definition.name = f"{definition.name}_{digest[:12]}"
         return Prepared(definition.name, compile(tree, file, "exec"), names, digest)

@@ -33,6 +33,8 @@ class CpuDevice(SynchronousDevice):
     kind: Backend = "cpu"
     capability: tuple[int, int] | None = None
     read_beside = True
+    checked = False
+    """Whether kernels check each index."""
 
     def __init__(self, index: int, team_size: int = 1) -> None:
         """Raises NetspecError where numba is told not to compile."""
@@ -97,7 +99,7 @@ class CpuDevice(SynchronousDevice):
         if one.host:
             host = compile_host(kernel.function, one.dtype)
             return lambda start, stop, *args: host(CpuOps, start, stop, *args), arguments
-        function = compile_cpu(kernel.function, one.dtype)
+        function = compile_cpu(kernel.function, one.dtype, self.checked)
         compile_ahead(Work(one.kernel, one.dtype, function, _signature(arguments[0])))
         return function, arguments
 
