@@ -89,7 +89,7 @@ def kernels_of(loss, d_loss, d_target=None, answer=same):
     @device
     def store(rows, i, sums, counted, width):
         for r in range(3):
-            rows[i, r] = sums[r] / width if counted else 0.0
+            rows[i, r] = sums[r] / rows.dtype.type(width) if counted else 0.0
         rows[i, COUNT] = 1.0 if counted else 0.0
 
     @forward("cpu", over="x", axes=0, block=64, writes=("prediction", "rows"), phases=TRAINED)
@@ -133,7 +133,7 @@ def _gradient(slope):
 
     @device
     def element(x, target, i, j, valid, weight, delta):
-        return weight * slope(x[i, j], target[i, j], delta) / (valid * x.shape[1]) if i < valid else 0.0
+        return weight * slope(x[i, j], target[i, j], delta) / x.dtype.type(valid * x.shape[1]) if i < valid else 0.0
 
     @device
     def fill_rows(start, stop, x, target, out, valid, weight, delta):

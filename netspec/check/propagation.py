@@ -176,10 +176,11 @@ def _check_reach(exact: SingleLayer, trial: Trial, case: Case) -> None:
         lost = changed[name] & ~np.isnan(array) & _bound(exact, name) if array.dtype.kind == "f" else np.zeros(1, bool)
         if lost.any():
             where = tuple(int(i) for i in np.argwhere(lost)[0])
-            raise Failed(
-                f"{element(name, array, where)} where {trial.what}, and changes with it: NaN must be passed on, or "
-                f"``nonfinite`` say why not ({exact.layer.phase}, {trial.direction}; {case})"
-            )
+            with exact.blamed(name):
+                raise Failed(
+                    f"{element(name, array, where)} where {trial.what}, and changes with it: NaN must be passed on, or "
+                    f"``nonfinite`` say why not ({exact.layer.phase}, {trial.direction}; {case})"
+                )
 
 
 def _bound(single: SingleLayer, name: str) -> Any:
@@ -218,10 +219,11 @@ def _check_trial(single: SingleLayer, trial: Trial, wanted: Values, case: Case) 
         wrong = _wrong(single, trial, name, got[name], array) & _bound(single, name)
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise Failed(
-                f"{element(name, got[name], place)} where {trial.what}; the plain kernels in float64 give "
-                f"{array[place]:.9g} ({where})"
-            )
+            with single.blamed(name):
+                raise Failed(
+                    f"{element(name, got[name], place)} where {trial.what}; the plain kernels in float64 give "
+                    f"{array[place]:.9g} ({where})"
+                )
         _check_finite_ones(name, got[name], array, f"where {trial.what} ({where})", _error(single))
 
 

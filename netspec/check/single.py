@@ -74,6 +74,7 @@ class SingleLayer:
         self.device, self.variant, self.dtype, self.poison = device, variant, dtype, poison
         channels = self.t[self.t.output_names[0]].shape[-1]
         self.keys = {"key": key_of(0, layer_type), "channel_offset": 0, "channel_count": channels, **(keys or {})}
+        self._passes: dict[Direction, tuple[Pass, ...]] = {}
 
     def forward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, Array]:
         """Run forward on inputs, parameters and state; gives all it writes: outputs, saved, next state."""
@@ -85,6 +86,12 @@ class SingleLayer:
 
     def passes(self, direction: Direction) -> tuple[Pass, ...]:
         """The lowered passes of a direction."""
+        if direction not in self._passes:
+            self._passes[direction] = self.lowered(direction)
+        return self._passes[direction]
+
+    def lowered(self, direction: Direction) -> tuple[Pass, ...]:
+        """The same, asked of the layer anew."""
         return lower(self.layer, self.t, self.device.kind, direction, self.variant, self.keys, self.dtype)
 
     def written(self, direction: Direction) -> tuple[str, ...]:
@@ -154,8 +161,7 @@ class SingleLayer:
         try:
             memory.check(unchanged)
         except Spoilt as spoilt:
-            given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
-            raise Failed(f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}") from spoilt
+            raise Failed(_told(spoilt, passes, direction)) from spoilt
         for one in written:
             if missing := memory.unwritten_of(one):
                 raise Failed(f"{missing}: all of '{one}' is left to {self.writers(str(one))}")
@@ -176,6 +182,16 @@ class SingleLayer:
 def _places(passes: Iterable[Pass]) -> str:
     kernels = dict.fromkeys(find_kernel(one.kernel) for one in passes)
     return ", ".join(f"{one.function.__name__} ({place_of(one.function)})" for one in kernels) or "no kernel"
+
+
+def _told(spoilt: Spoilt, passes: Sequence[Pass], direction: Direction) -> str:
+    """What is spoilt, with the line that stores to it, or all kernels that could."""
+    from netspec.check.kernel_source import undeclared_store
+
+    if place := undeclared_store(passes, spoilt.array):
+        return f"{place}: {spoilt}"
+    given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
+    return f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}"
 
 
 class Spoilt(NetspecError):

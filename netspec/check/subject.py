@@ -28,6 +28,8 @@ from netspec.registry import layer_types
 _SHAPES: tuple[Shape, ...] = ((2, 5, 6, 4), (2, 8))
 _MANY: Shape = (3, 7, 9, 7)
 """More elements than a block of threads of an elementwise layer does, and not in fours."""
+INSTALL = "pip install 'netspec[cuda13]'"
+"""What brings CUDA's compiler."""
 _INITIALISER = {"type": "gaussian", "std": 0.1}
 
 
@@ -84,6 +86,8 @@ class Subject:
 
     name: str
     backends: tuple[Backend, ...] = ("cpu",)
+    required: tuple[Backend, ...] = ()
+    """Those without whose kernels, or without what runs them, the layer does not pass."""
 
     @property
     def cls(self) -> type[Layer]:
@@ -120,13 +124,30 @@ class Subject:
         return {backend for kernel in self.cls.kernels for backend in kernel.backends}
 
     @property
+    def asked(self) -> tuple[Backend, ...]:
+        """Backends to check, of those that the layer has kernels for. Raises Failed where a required one is missing."""
+        for backend in self.required:
+            if backend not in self.kernel_backends:
+                raise Failed(f'the layer has no kernels for {backend}: mark some @forward("{backend}", ...), or leave '
+                             f"out --backend {backend}")  # fmt: skip
+        return tuple(backend for backend in self.backends if backend in self.kernel_backends)
+
+    @property
     def gpu(self) -> Device:
-        """A GPU, or what stands for one; raises Skipped where there is neither or nothing to run on it."""
+        """A GPU, or what stands for one; raises Skipped where there is neither or nothing to run on it.
+
+        Failed in place of it where CUDA is required.
+        """
         if "cuda" not in self.kernel_backends:
             raise Skipped("the layer has no CUDA kernels")
         if "cuda" not in self.backends:
             raise Skipped("not asked for CUDA")
-        return gpu()
+        try:
+            return gpu()
+        except Skipped as reason:
+            if "cuda" in self.required:
+                raise Failed(str(reason)) from reason
+            raise
 
     def trips(self, phase: Phase = "train") -> Iterator[tuple[Case, Values]]:
         """All cases, edges last, with values for their tensors."""
@@ -147,11 +168,11 @@ def gpu() -> Device:
         from netspec.device.cuda.device import CudaDevice
         from netspec.kernels.numba_cuda import cuda
     except ImportError as error:
-        raise Skipped(f"numba-cuda is not installed ({error})") from error
+        raise Skipped(f"numba-cuda is not installed ({error}): {INSTALL}") from error
     if cuda.is_available():
         return CudaDevice(0)
     if not finds_compiler():
-        raise Skipped("there is no GPU, and to emulate one CUDA's compiler is missing: install netspec[cuda13]")
+        raise Skipped(f"there is no GPU, and to emulate one CUDA's compiler is missing: {INSTALL}")
     from netspec.device.emulated.device import EmulatedCuda
 
     return EmulatedCuda()

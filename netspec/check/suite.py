@@ -15,14 +15,17 @@ from typing import Any, Literal
 from netspec.check import augmentations, initialisers, schedules, solvers
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
+from netspec.check.constancy import check_constancy
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.gradient import check_gradients
 from netspec.check.initialisers import InitialiserSubject
+from netspec.check.kernel_source import check_calls, check_imports
 from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
 from netspec.check.propagation import check_cuda_non_finite, check_non_finite
 from netspec.check.schedules import ScheduleSubject
 from netspec.check.shards import check_shards
+from netspec.check.sizes import check_indices, check_sizes
 from netspec.check.solvers import SolverSubject
 from netspec.check.subject import Subject
 from netspec.check.writes import (
@@ -31,7 +34,6 @@ from netspec.check.writes import (
     check_deterministic,
     check_in_place,
     check_team,
-    check_untouched,
     check_written,
 )
 from netspec.contract.kernel import Backend
@@ -43,12 +45,16 @@ from netspec.registry import described, layer_types, registered
 Check = Callable[[Any], None]
 CHECKS: tuple[Check, ...] = (
     check_docs,
+    check_imports,
+    check_calls,
     check_schema,
     check_shapes,
+    check_constancy,
     check_shape_errors,
     check_all_outputs,
+    check_indices,
     check_written,
-    check_untouched,
+    check_sizes,
     check_in_place,
     check_deterministic,
     check_phases,
@@ -75,18 +81,28 @@ _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
 }
 """What is checked of kinds other than layers, and how."""
 
-BASIC: tuple[Check, ...] = (check_shapes, check_all_outputs, check_written, check_untouched)
+BASIC: tuple[Check, ...] = (
+    check_calls,
+    check_shapes,
+    check_all_outputs,
+    check_indices,
+    check_written,
+    check_deterministic,
+)
 """What all checks after it build on: when one of these fails they would only say the same in other words."""
 REFERENCE: tuple[Check, ...] = (check_gradients, check_float32)
 """What makes the plain kernels of CPUs a reference, for the checks in ``NEEDS``."""
 NEEDS: Mapping[Check, tuple[Check, ...]] = {
     check_variants: REFERENCE,
-    check_non_finite: REFERENCE,
-    check_team: (check_deterministic,),
+    check_non_finite: (*REFERENCE, check_variants),
+    check_team: (check_sizes,),
     check_cuda: REFERENCE,
     check_cuda_again: (*REFERENCE, check_cuda),
-    check_cuda_non_finite: (*REFERENCE, check_cuda),
+    check_cuda_non_finite: (*REFERENCE, check_cuda, check_non_finite),
 }
+
+
+BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +117,10 @@ class Result:
     """The same for all failures that one mistake in a kernel leads to, see KernelError; "" where that is not known."""
 
 
-def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterator[Result]:
+def checked(name: str, backends: Sequence[Backend] | None = None) -> Iterator[Result]:
     """Run the checks one by one on a registered layer type, an augmentation (``augmentations.mirror``), a solver.
 
+    ``backends`` are those whose kernels the layer must have, and that must be had; None checks whatever can be.
     Raises NetspecError when there is nothing of that name, or no suite for things of its kind.
     """
     kind, _, plain = name.partition(".")
@@ -117,7 +134,7 @@ def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterato
             raise NetspecError(f"{described(name)}: there is no contract suite for things of its kind")
         others = [key for key in registered() if key.partition(".")[0] in _SUITES]
         raise NetspecError(f"there is no layer type '{name}'; known are {', '.join(sorted((*layer_types(), *others)))}")
-    subject = Subject(name, tuple(backends))
+    subject = Subject(name, tuple(backends or BACKENDS), tuple(backends or ()))
     failed: list[Check] = []
     told: dict[str, str] = {}
     for check in counted(f"checking {name}", CHECKS):
@@ -131,7 +148,7 @@ def checked(name: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> Iterato
         yield result
 
 
-def run(layer_type: str, backends: Sequence[Backend] = ("cpu", "cuda")) -> list[Result]:
+def run(layer_type: str, backends: Sequence[Backend] | None = None) -> list[Result]:
     """All results of the suite, see ``checked``."""
     return list(checked(layer_type, backends))
 

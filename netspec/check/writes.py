@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from netspec.check.compare import Failed, Skipped, agree, finite, same_bits
+from netspec.check.on_paper import on_paper
 from netspec.check.shuffled import ShuffledCpu
 from netspec.check.single import Array, SingleLayer, Values, gradient_of
 from netspec.check.subject import Case, Subject, cpu, draw
@@ -53,7 +54,7 @@ def variants_on(device: Device, case: Case, phase: Phase = "train", **options: A
 
 
 def check_written(subject: Subject) -> None:
-    """Every element of what forward and backward write is written, in each phase and variant, and is finite."""
+    """In each phase and variant every element of what is written is written, finite, and nothing else is touched."""
     for phase in PHASES:
         for case, values in subject.trips(phase):
             for single in variants_on(subject.device, case, phase):
@@ -82,17 +83,23 @@ def _written_same(single: SingleLayer, case: Case, values: Values) -> None:
 
 
 def check_all_outputs(subject: Subject) -> None:
-    """Forward writes all outputs, saved tensors and next states; backward the gradients of inputs and parameters."""
-    for case in subject.cases:
-        for phase in PHASES:
-            single = case.on(subject.device, phase)
-            wanted, saved = [*single.t.output_names], single.t.names("saved")
-            if phase == "train":
-                wanted += [*saved, *(str(Argument(name, "next")) for name in single.t.names("state"))]
-            _check_named(single, "forward", wanted, f"{phase}; {case}")
-            _check_read(single, {*wanted, *saved}, f"{phase}; {case}")
-        train = case.on(subject.device)
-        _check_named(train, "backward", list(map(gradient_of, gradients_of(train, case))), str(case))
+    """On each backend forward writes all outputs, saved tensors and next states, backward the gradients it owes."""
+    for backend in subject.asked:
+        for case in subject.cases:
+            for phase in PHASES:
+                _check_direction(case.on(on_paper(backend), phase), case)
+
+
+def _check_direction(single: SingleLayer, case: Case) -> None:
+    phase = single.layer.phase
+    where = f"{single.device.kind}, {phase}; {case}"
+    wanted, saved = [*single.t.output_names], single.t.names("saved")
+    if phase == "train":
+        wanted += [*saved, *(str(Argument(name, "next")) for name in single.t.names("state"))]
+    _check_named(single, "forward", wanted, where)
+    _check_read(single, {*wanted, *saved}, where)
+    if phase == "train":
+        _check_named(single, "backward", list(map(gradient_of, gradients_of(single, case))), where)
 
 
 def gradients_of(single: SingleLayer, case: Case) -> list[str]:
@@ -108,7 +115,9 @@ def _check_named(single: SingleLayer, direction: Direction, wanted: list[str], w
     for name in wanted:
         if name not in written:
             names = ", ".join(written) or "nothing"
-            raise Failed(f"no {direction} kernel writes '{name}' (they write {names}; {where})")
+            kind = single.device.kind
+            raise Failed(f"no {direction} kernel for {kind} writes '{name}': mark one @{direction}(\"{kind}\", "
+                         f"over=..., writes=\"{name}\") (they write {names}; {where})")  # fmt: skip
 
 
 def _check_read(single: SingleLayer, made: set[str], where: str) -> None:
@@ -118,13 +127,6 @@ def _check_read(single: SingleLayer, made: set[str], where: str) -> None:
         for target in (str(target) for _, target in one.args):
             if target in made and target not in written:
                 raise Failed(f"{one.kernel} reads '{target}', which no forward kernel writes ({where})")
-
-
-def check_untouched(subject: Subject) -> None:
-    """Kernels change nothing but what they name in ``writes`` and stay inside the arrays, on every backend."""
-    for case, values in subject.trips():
-        for single in variants_on(subject.device, case):
-            trip(single, values)  # the harness itself guards the memory
 
 
 def check_in_place(subject: Subject) -> None:
@@ -152,7 +154,8 @@ def check_deterministic(subject: Subject) -> None:
         single = case.on(subject.device)
         first, again = trip(single, values, 3), trip(single, values, 3)
         for name, array in first.written.items():
-            same_bits(name, again.written[name], array, f"a second run gives other values ({case})")
+            with single.blamed(name):
+                same_bits(name, again.written[name], array, f"a second run gives other values ({case})")
     for case in subject.cases:
         _check_random(subject, case)
 
@@ -183,15 +186,18 @@ def _check_team(single: SingleLayer, case: Case, values: Values) -> None:
     where = f"{single.variant}; {case}"
     for team in _TEAMS:
         for seed in range(3):
-            result = trip(case.on(ShuffledCpu(team, seed), variant=single.variant), values)
+            device = ShuffledCpu(team, seed, apart=(team, seed) == (1, 0))
+            result = trip(case.on(device, variant=single.variant), values)
             reference = reference or result
             for name, array in result.written.items():
                 rule = f"it depends on which member of a team of {team} works on which block, and when ({where})"
-                same_bits(name, array, reference.written[name], rule)
+                with single.blamed(name):
+                    same_bits(name, array, reference.written[name], rule)
     assert reference is not None
     for name, array in trip(single, values).written.items():
         rule = f"it depends on how a pass is cut into blocks, or on scratch memory left by another block ({where})"
-        agree(name, reference.written[name], array, rule)
+        with single.blamed(name):
+            agree(name, reference.written[name], array, rule)
     _check_threads(single, case, values)
 
 
