@@ -117,6 +117,7 @@ class _Preparer:
         if self.vectorised:
             _Elementary(_modules(function)).visit(definition)
         _Numbers(self.dtype, hasattr(function, "__netspec_scalar__"), EXTREMA.keys() - own).visit(definition)
+        ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names[_CAST] = self.cast
         followed = _followed(function, definition, names)
