@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,9 +139,9 @@ def check_workers(subject: AugmentationSubject) -> None:
         data = DataSpec(_SOURCE, resize=20, augment={subject.name: subject.cls(attrs).settings})
         wanted = _batches(source, data, workers=0)
         for number, got in enumerate(_batches(source, data, workers=2)):
-            _check_same(got, wanted[number], "two workers give other bits than none")
+            check_same(got, wanted[number], "two workers give other bits than none")
         for number, got in enumerate(_batches(source, data, workers=0, start=2)):
-            _check_same(got, wanted[2 + number], "an epoch that is resumed gives other bits")
+            check_same(got, wanted[2 + number], "an epoch that is resumed gives other bits")
 
 
 def check_evaluation(subject: AugmentationSubject) -> None:
@@ -232,6 +232,7 @@ def _batches(source: Dataset, data: DataSpec, workers: int, start: int = 0) -> l
     return found
 
 
-def _check_same(got: dict[str, NDArray[Any]], wanted: dict[str, NDArray[Any]], rule: str) -> None:
+def check_same(got: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]], rule: str) -> None:
+    """Raise Failed unless the arrays of a batch have the same bits; ``rule`` says what is broken then."""
     for name, values in wanted.items():
         same_bits(name, got[name], values, rule)

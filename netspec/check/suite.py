@@ -1,6 +1,6 @@
 """The contract suite: named checks that every registered layer type gets for its declarations and kernels.
 
-Those of augmentations, initialisers, schedules and solvers are in files of their own.
+Those of augmentations, initialisers, schedules, solvers and sources are in files of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from netspec.check import augmentations, initialisers, schedules, solvers
+from netspec.check import augmentations, initialisers, schedules, solvers, sources
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
 from netspec.check.constancy import check_constancy
@@ -27,6 +27,7 @@ from netspec.check.schedules import ScheduleSubject
 from netspec.check.shards import check_shards
 from netspec.check.sizes import check_indices, check_sizes
 from netspec.check.solvers import SolverSubject
+from netspec.check.sources import SourceSubject
 from netspec.check.subject import Subject
 from netspec.check.writes import (
     check_all_outputs,
@@ -78,6 +79,7 @@ _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
     "initialisers": (InitialiserSubject, initialisers.CHECKS),
     "schedules": (ScheduleSubject, schedules.CHECKS),
     "solvers": (SolverSubject, solvers.CHECKS),
+    "sources": (SourceSubject, sources.CHECKS),
 }
 """What is checked of kinds other than layers, and how."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -180,6 +180,11 @@ class Source(ABC):
     def class_words(self) -> Mapping[str, str]:
         """What classes are called by people, by their names, where the source says so: ``tench, Tinca tinca``."""
         return {}
+
+    @classmethod
+    def samples(cls, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """Attributes of small sets for the contract suite; their files, if they need any, are written to ``folder``."""
+        return ({},)
 
     @abstractmethod
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:

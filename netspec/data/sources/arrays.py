@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -78,6 +78,19 @@ class Arrays(Source):
     type = "arrays"
     named = True
     attrs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"path": path("the folder that holds train/ and val/")}
+
+    @classmethod
+    def samples(cls, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """See Source."""
+        import numpy as np
+
+        for split, count in (("train", 8), ("val", 4)):
+            (folder / split).mkdir()
+            pixels = np.arange(count * 16 * 12 * 3).reshape(count, 16, 12, 3) * (7 if split == "train" else 5) % 251
+            arrays = {"image": pixels.astype(np.uint8), "label": np.arange(count) % 2, "more": np.ones((count, 2))}
+            for name, values in arrays.items():
+                np.save(folder / split / (name + SUFFIX), values)
+        return ({"path": str(folder)},)
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self._path = Path(attrs["path"]).expanduser().absolute()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from netspec.data.index.label_lists import class_words, listed_labels
 from netspec.data.index.listing import Listing, list_images
 from netspec.data.index.packed_names import PackedNames
 from netspec.data.index.tree import DiskTree, Walk
+from netspec.data.sample_files import class_files, write_files
 from netspec.data.source import Source, Split, SplitName, read_regular_file
 from netspec.errors import NetspecError, printable
 
@@ -58,6 +59,11 @@ class Folder(Source):
         "train": text("the training images' folder below path", default="train"),
         "val": text("the validation images' folder below path; default: val, validation, valid or test", default=""),
     }
+
+    @classmethod
+    def samples(cls, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """See Source."""
+        return ({"path": str(write_files(folder, class_files()))},)
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self._path = Path(attrs["path"]).expanduser().absolute()

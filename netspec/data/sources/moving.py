@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import integer
@@ -52,6 +53,11 @@ class Moving(Source):
     def counts(cls, attrs: Mapping[str, Any]) -> tuple[int, int, int]:
         """See Source."""
         return attrs["images"], attrs["val_images"], attrs["classes"]
+
+    @classmethod
+    def samples(cls, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """See Source."""
+        return {"classes": 3, "images": 12, "val_images": 4, "size": 20}, {"images": 8, "val_images": 0}
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self.where = "moving"

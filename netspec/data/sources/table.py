@@ -6,7 +6,7 @@ import copy
 import csv
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from netspec.contract.attrs import path, text
 from netspec.contract.values import FLOAT32_MAX
 from netspec.data.index.listing import Listing
 from netspec.data.index.packed_names import PackedNames
+from netspec.data.sample_files import image_file, write_files
 from netspec.data.source import Source, Split, SplitName, read_regular_file
 from netspec.errors import NetspecError, printable
 from netspec.units import many
@@ -70,6 +71,15 @@ class Table(Source):
         "train": text("the training images' table below path", default="train.csv"),
         "val": text("the validation images' table below path", default="val.csv"),
     }
+
+    @classmethod
+    def samples(cls, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """See Source."""
+        write_files(folder, {f"{number}.png": image_file(number) for number in range(12)})
+        for split, numbers in (("train", range(8)), ("val", range(8, 12))):
+            rows = "".join(f"{number}.png,{number / 4},{-number}\n" for number in numbers)
+            (folder / f"{split}.csv").write_text(f"file,first,second\n{rows}")
+        return ({"path": str(folder)},)
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self._path, self._attrs = Path(attrs["path"]).expanduser().absolute(), attrs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from netspec.data.index.listing import Listing, list_images
 from netspec.data.index.passed_over import PassedOver
 from netspec.data.index.tar_split import Members, TarSplit
 from netspec.data.index.tree import Walk
+from netspec.data.sample_files import class_files, write_files
 from netspec.data.shards.shard_index import INDEX, ShardIndex, read_index
 from netspec.data.shards.shard_listing import list_shards
 from netspec.data.source import Source, SplitName
@@ -44,6 +46,15 @@ class Tar(Source):
         "train": text("the training images' archives (a pattern names many), or folder in the one archive", default=""),
         "val": text("the validation images' archives, or folder; default: val, validation, valid or test", default=""),
     }
+
+    @classmethod
+    def samples(cls, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """See Source."""
+        write_files(folder / "files", class_files())
+        for split in _SPLITS:
+            with tarfile.open(folder / f"{split}.tar", "w") as archive:
+                archive.add(folder / "files" / split, split)
+        return ({"path": str(folder)},)
 
     def __init__(self, attrs: Mapping[str, Any], seed: int) -> None:
         self._path = Path(attrs["path"]).expanduser().absolute()
