@@ -246,7 +246,7 @@ def _batches(source: Dataset, data: DataSpec, workers: int, start: int = 0) -> l
         raise Skipped("its samples have no images")
     first = source.train.of_input(names[0]) if names[0] else source.train
     frames = (_FRAMES,) if isinstance(first.read(0), tuple) else ()
-    more, found = More(image=names[0]), []
+    more, found = More(image=names[0]), list[Mapping[str, NDArray[Any]]]()
     with Pipeline(source.train, data, "train", _BATCH, (*frames, *_SHAPE), 3, workers, more) as pipeline:
         for batch in pipeline.epoch(1, start):
             found.append({"image": batch.image.copy(), "label": batch.label.copy()})

@@ -87,8 +87,8 @@ class Arrays(Source):
         for split, count in (("train", 8), ("val", 4)):
             (folder / split).mkdir()
             pixels = np.arange(count * 16 * 12 * 3).reshape(count, 16, 12, 3) * (7 if split == "train" else 5) % 251
-            arrays = {"image": pixels.astype(np.uint8), "label": np.arange(count) % 2, "more": np.ones((count, 2))}
-            for name, values in arrays.items():
+            arrays: dict[str, NDArray[Any]] = {"label": np.arange(count) % 2, "more": np.ones((count, 2))}
+            for name, values in {"image": pixels.astype(np.uint8), **arrays}.items():
                 np.save(folder / split / (name + SUFFIX), values)
         return ({"path": str(folder)},)
 
