@@ -76,6 +76,7 @@ def run(
     trace: str | Path | None = None,
     workers: int | None = None,
     tensorboard: bool = False,
+    log: str | Sequence[str | Mapping[str, Any]] = (),
     checkpoint_every: float = 600.0,
     init_from: AnyPath | None = None,
     tags: Sequence[str] = (),
@@ -88,9 +89,10 @@ def run(
     ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
     ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
     place of ``train.init_from``. ``overrides`` are texts such as ``train.solver.momentum=0.8``. ``checkpoint_every``
-    is in seconds; an epoch's end has a checkpoint besides. ``tensorboard`` writes event files into the run. ``trace``
-    is for at most 200,000 spans. ``tags`` are added to those of a resumed run, ``note`` replaces its note; ``netspec
-    runs`` shows them. ``listener`` hears the events in order, on a thread of its own: each before training goes on,
+    is in seconds; an epoch's end has a checkpoint besides. ``log`` names callbacks that hear the run, or has each as a
+    map with its ``type`` and settings; ``tensorboard`` is short for the one that writes event files. ``trace`` is for
+    at most 200,000 spans. ``tags`` are added to those of a resumed run, ``note`` replaces its note; ``netspec runs``
+    shows them. ``listener`` hears the events in order, on a thread of its own: each before training goes on,
     unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it is
     told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and return; one
     that is ignored stays so. Raises NetspecError for whatever a user can mend.
@@ -108,7 +110,7 @@ def run(
         resume=None if resume is None else os.fspath(resume),
         trace=None if trace is None else Path(trace),
         workers=workers,
-        tensorboard=tensorboard,
+        log=(*([log] if isinstance(log, str) else log), *(["tensorboard"] if tensorboard else ())),
         checkpoint_every=checkpoint_every,
         init_from=None if init_from is None else os.fspath(init_from),
         tags=(tags,) if isinstance(tags, str) else tags,

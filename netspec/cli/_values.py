@@ -91,6 +91,12 @@ def _types(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
         yield file.stem, ""
 
 
+def _callbacks(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
+    """Called as their files are."""
+    for file in sorted((Path(__file__).parents[1] / "callbacks").glob("[a-z]*.py")):
+        yield file.stem, ""
+
+
 def _layers(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     from netspec.cli._set_paths import layers_at
 
@@ -135,6 +141,7 @@ _VALUES: Mapping[str, Values] = {
     "NAME": _names,
     "TAG": _tags,
     "TYPE": _types,
+    "CALLBACK": _callbacks,
     "LAYER": _layers,
     "PATH=VALUE": _assignments,
     "PATH=[V, V]": _assignments,

@@ -39,8 +39,10 @@ _TRACE = (
 @options.workers
 @options.tags
 @options.note
-@click.option("--log", type=click.Choice(["tensorboard"]), help="Also write TensorBoard event files into the run.")
-def command(spec: str | None, resume: str | None, log: str | None, overrides: tuple[str, ...], **given: Any) -> int:
+@click.option(
+    "--log", metavar="CALLBACK", multiple=True, help="What else hears the run: tensorboard, or a plugin's, by its name."
+)
+def command(spec: str | None, resume: str | None, overrides: tuple[str, ...], **given: Any) -> int:
     """Train a network, and keep the run: specs, checkpoints, metrics, log.
 
     Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
@@ -71,7 +73,6 @@ def command(spec: str | None, resume: str | None, log: str | None, overrides: tu
     from netspec.report.progress import progress
 
     with progress() as listener:
-        board = log == "tensorboard"
-        result = run(spec, resume=resume, overrides=sets, tensorboard=board, listener=listener, **rest)
+        result = run(spec, resume=resume, overrides=sets, listener=listener, **rest)
     code: int = result.exit_code
     return code

@@ -24,7 +24,14 @@ Class = TypeVar("Class", bound=type)
 PREFIX = "netspec."
 """What the groups of entry points begin with by which installed packages name modules; the kind follows."""
 
-HOMES = ("netspec.registry.kinds", "netspec.init", "netspec.schedules", "netspec.solvers", "netspec.data.sources")
+HOMES = (
+    "netspec.registry.kinds",
+    "netspec.init",
+    "netspec.schedules",
+    "netspec.solvers",
+    "netspec.data.sources",
+    "netspec.callbacks",
+)
 """Modules that make registries; a plugin's class finds its own among them."""
 
 AFTER_INSTALLED: list[Callable[[], None]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,7 +70,11 @@ def _plain_page(key: str, cls: Any) -> Page:
     kind, _, name = key.partition(".")
     needed = ", ".join(f"{attr}: ..." for attr, schema in cls.attrs.items() if "default" not in schema)
     typed = f"{{type: {', '.join(filter(None, (name, needed)))}}}"
-    example = f"augment: {{{name}: {{{needed}}}}}" if kind == "augmentations" else typed
+    examples = {
+        "augmentations": f"augment: {{{name}: {{{needed}}}}}",
+        "callbacks": f"--log {shlex.quote(typed) if needed else name}",
+    }
+    example = examples.get(kind, typed)
     facts = {"kind": kind, "file": source_of(cls)}
     attributes = tuple(attribute(attr, schema) for attr, schema in cls.attrs.items())
     return Page(name, summary(cls), text(cls), facts, attributes, (), example)
@@ -203,7 +208,8 @@ def parts(page: Page) -> Iterator[Table | str]:
         yield page.text + "\n"
     width = max(len(name) for name in page.facts)
     yield "\n".join(f"{name:<{width}}  {text}" for name, text in page.facts.items())
-    yield f"\nin a spec: {page.example}\n"
+    where = "of netspec run" if page.example.startswith("--") else "in a spec"
+    yield f"\n{where}: {page.example}\n"
     if page.attributes:
         rows = [
             (one.name, one.value, "(needed)" if one.default is None else one.default, one.meaning)

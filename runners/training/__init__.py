@@ -21,6 +21,5 @@ What these lean on:
     saver.py        writes checkpoints in a background thread, keeps the newest and the best
     journal.py      metrics, log and listeners: where events go
     outlet.py       a thread and a bounded queue for each listener
-    tensorboard.py  event files for TensorBoard
     signals.py      SIGINT, SIGTERM and SIGHUP
 """

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from netspec._types import RunResult
+from netspec.callbacks import Callback, make_callback
 from netspec.data.dataset import Dataset, unused_outputs
 from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
@@ -22,12 +23,12 @@ from netspec.device.binding import available
 from netspec.errors import NetspecError, SpecError
 from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
-from netspec.machine.cleanup import on_exit
+from netspec.machine.cleanup import on_error, on_exit
 from netspec.machine.environment import choosing_variables, code_choices, describe_environment
 from netspec.machine.tasks import hearing, task
 from netspec.planning import TensorKey, build, check
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
-from netspec.registry import installed_faults
+from netspec.registry import installed_faults, load_plugin
 from netspec.rundir.directory import MEAN, START, RunDirectory
 from netspec.rundir.tags import checked, tag
 from netspec.runners.execution.session import Session, check_binding
@@ -43,9 +44,9 @@ from netspec.runners.training.request import Request, Settled, name_of, settle
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import Data, MadeBy, Run, record_of
 from netspec.runners.training.saver import Saver, path_of, set_aside
-from netspec.runners.training.tensorboard import TensorBoard, check_installed
 from netspec.schedules import make_schedule
 from netspec.spec import resolved
+from netspec.spec.callback_settings import callback_settings
 from netspec.spec.train_section import SHORT
 from netspec.spec.types import Spec
 
@@ -59,16 +60,26 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
         if request.trace:
             Trace.prepare(request.trace)
         trace = Trace() if request.trace else None
-        if request.tensorboard:
-            check_installed()
+        callbacks = _callbacks(request)
         checked(request.tags, request.note)
         run = _open(request, journal, stack, trace)
-        if request.tensorboard:
-            board = TensorBoard(run.folder.path, run.state.iteration)
-            journal.also(board, "tensorboard", board.close)
+        for one in callbacks:
+            with on_error(one.close):
+                one.begin(run.folder.path, run.state.iteration)
+            journal.also(one, one.type, one.close)
         if trace and request.trace:
             stack.enter_context(on_exit(partial(_write_trace, trace, request.trace, journal)))
         return run.train()
+
+
+def _callbacks(request: Request) -> list[Callback]:
+    """What is asked for beside the terminal and the metrics file. Raises NetspecError where it cannot be had."""
+    for plugin in request.binding.plugins if request.log else ():
+        load_plugin(plugin)
+    made = [make_callback(settings) for settings in callback_settings(request.log)]
+    for one in made:
+        one.check()
+    return made
 
 
 def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | None) -> Run:

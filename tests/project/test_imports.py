@@ -21,7 +21,7 @@ ORDER = (
     ("units",),
     ("machine",),
     ("registry", "rundir", "evaluation"),
-    ("plugin", "init", "schedules", "ops", "data"),
+    ("plugin", "init", "schedules", "callbacks", "ops", "data"),
     ("solvers",),
     ("spec", "layers"),
     ("planning", "kernels"),
@@ -41,8 +41,8 @@ ORDER = (
 """The rooms of the package from the ground up: a room imports from itself and from those in lines above its own."""
 ALIKE = {"__init__.py", "base.py", "_base.py", "build.py", "device.py", "ops.py", "shards.py"}
 """File names that mean the same thing in each room that has one."""
-NAMED_BY_USERS = ("cli", "data/sources", "figures", "init", "layers", "ops", "runners/execution", "schedules",
-                  "solvers")  # fmt: skip
+NAMED_BY_USERS = ("callbacks", "cli", "data/sources", "figures", "init", "layers", "ops", "runners/execution",
+                  "schedules", "solvers")  # fmt: skip
 """Folders whose files are called what a spec or a command calls them."""
 
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 from training_runs import spec, train
 
+from netspec.callbacks import make_callback
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone, Note
-from netspec.runners.training.tensorboard import TensorBoard
 
 __all__ = ["spec"]
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2", reason="tensorboardX is not installed")
@@ -29,8 +29,15 @@ def scalars(event):
     return {value.tag: value.simple_value for value in event.summary.value}
 
 
+def begun(folder, iteration):
+    board = make_callback({"type": "tensorboard"})
+    board.check()
+    board.begin(folder, iteration)
+    return board
+
+
 def test_scalars_by_iteration(tmp_path):
-    board = TensorBoard(tmp_path, 0)
+    board = begun(tmp_path, 0)
     board(Note("nothing to draw"))
     board(IterationDone(1, 300, 1.5, {"top1": 0.25}, 0.125, 1e60, 0.5, 0.1))
     board(EvaluationDone(1, 300, "val", math.nan, {"top1": 0.75}, 10, 1.0))
@@ -44,7 +51,7 @@ def test_scalars_by_iteration(tmp_path):
 
 
 def test_what_lies_beyond_a_resumptions_start_is_void(tmp_path):
-    TensorBoard(tmp_path, 299).close()
+    begun(tmp_path, 299).close()
     _, session = events(tmp_path)
     assert (session.step, session.session_log.status) == (300, event_pb2.SessionLog.START)
 

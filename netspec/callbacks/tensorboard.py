@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from netspec.callbacks._base import Callback
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, Event, IterationDone
 from netspec.machine.atomic_files import told
@@ -20,15 +21,20 @@ from netspec.machine.cleanup import on_error
 _FLUSH_EVERY_S = 10.0
 
 
-class TensorBoard:
-    """A listener that writes losses, errors, rate and speed by iteration into a run directory.
+class TensorBoard(Callback):
+    """Losses, errors, rate and speed by iteration as TensorBoard's event files, in ``tensorboard/`` of the run."""
 
-    What lies there beyond ``iteration`` is void from now on. Raises NetspecError where the library is not installed and
-    where the file cannot be made.
-    """
+    _writer: Any = None
 
-    def __init__(self, folder: Path, iteration: int) -> None:
-        check_installed()
+    def check(self) -> None:
+        """Raise NetspecError, with what to type, where tensorboardX is not installed."""
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError as error:
+            raise NetspecError("--log tensorboard needs tensorboardX: pip install 'netspec[tensorboard]'") from error
+
+    def begin(self, folder: Path, iteration: int) -> None:
+        """Open a file; in a resumed run it says that what lies beyond ``iteration`` in others is void."""
         from tensorboardX.proto import event_pb2, summary_pb2
         from tensorboardX.record_writer import RecordWriter
 
@@ -37,7 +43,7 @@ class TensorBoard:
         path = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
         with told(path):
             path.parent.mkdir(exist_ok=True)
-            self._writer: Any = RecordWriter(str(path))
+            self._writer = RecordWriter(str(path))
             with on_error(self.close):
                 self._write(file_version="brain.Event:2")
                 if iteration:
@@ -55,7 +61,8 @@ class TensorBoard:
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _add(self, group: str, event: IterationDone | EvaluationDone, rest: Mapping[str, float]) -> None:
         scalars = {"loss": event.loss, **event.errors, **rest}
@@ -67,11 +74,3 @@ class TensorBoard:
         if time.monotonic() >= self._due:  # the library has the system sync the file, which takes milliseconds
             self._writer.flush()
             self._due = time.monotonic() + _FLUSH_EVERY_S
-
-
-def check_installed() -> None:
-    """Raise NetspecError, with what to type, where tensorboardX is not installed."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
-        raise NetspecError("--log tensorboard needs tensorboardX: pip install 'netspec[tensorboard]'") from error
