@@ -76,7 +76,7 @@ def run(
     trace: str | Path | None = None,
     workers: int | None = None,
     tensorboard: bool = False,
-    log: str | Sequence[str | Mapping[str, Any]] = (),
+    log: str | Sequence[str | Mapping[str, object]] = (),
     checkpoint_every: float = 600.0,
     init_from: AnyPath | None = None,
     tags: Sequence[str] = (),

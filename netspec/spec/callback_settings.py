@@ -15,7 +15,7 @@ from netspec.spec.reader import parse
 OPTION = "--log"
 
 
-def callback_settings(given: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+def callback_settings(given: Sequence[str | Mapping[str, object]]) -> list[dict[str, Any]]:
     """Each as ``{type: ..., ...}`` with all its settings. Raises SpecError with all that is wrong."""
     report, found = Report(), []
     for row, one in enumerate(given):

@@ -37,7 +37,7 @@ class Request:
     resume: str | None = None
     trace: Path | None = None
     workers: int | None = None
-    log: Sequence[str | Mapping[str, Any]] = ()
+    log: Sequence[str | Mapping[str, object]] = ()
     checkpoint_every: float = CHECKPOINT_EVERY_S
     init_from: str | Path | None = None
     tags: Sequence[str] = ()

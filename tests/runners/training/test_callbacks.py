@@ -10,6 +10,7 @@ from layer_files import forget
 from places import ROOT
 from training_runs import spec, train
 
+from netspec.api import run
 from netspec.check import checked
 from netspec.errors import NetspecError, SpecError
 from netspec.registry import load_plugin
@@ -35,12 +36,12 @@ def test_the_command_line_names_them_with_settings_as_often_as_one_likes() -> No
     pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     log = ("--log", "{type: table, every: 2}", "--log", "tensorboard")
     assert netspec("run", "mini.yaml", "--plugin", "table.py", *log, "--workers", 0, "--iterations", 5).code == 0
-    (run,) = Path("runs/mini").iterdir()
-    assert lines(run) == [["2", "train"], ["4", "train"], ["5", "val"]]
-    assert list((run / "tensorboard").iterdir())
-    again = ("run", "--resume", run, "--plugin", "table.py", "--log", "table", "--workers", 0, "--iterations", 12)
+    (folder,) = Path("runs/mini").iterdir()
+    assert lines(folder) == [["2", "train"], ["4", "train"], ["5", "val"]]
+    assert list((folder / "tensorboard").iterdir())
+    again = ("run", "--resume", folder, "--plugin", "table.py", "--log", "table", "--workers", 0, "--iterations", 12)
     assert netspec(*again).code == 0
-    assert [row for row in lines(run)[3:] if row[1] == "train"] == []  # every 100
+    assert [row for row in lines(folder)[3:] if row[1] == "train"] == []  # every 100
 
 
 def test_from_python_by_name_and_as_a_map(spec) -> None:
@@ -111,4 +112,4 @@ def test_the_page_says_how_it_is_named() -> None:
     assert "of netspec run: --log table\n" in said.out and "every" in said.out
     assert "callbacks: table, tensorboard" in netspec("layers").out
     with pytest.raises(SpecError, match="unknown callback 'gone'"):
-        train("mini.yaml", log="gone")
+        run("mini.yaml", log="gone")
