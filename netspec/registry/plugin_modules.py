@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from types import CodeType, ModuleType
@@ -107,7 +106,7 @@ def package_at(root: str, whole: bool, name: str = "") -> Package:
     return known
 
 
-class _Finder(MetaPathFinder):
+class _Finder:  # importlib.abc has a base for it, whose import costs what all of netspec's do
     """Finds modules of plugins among the files that were read, and nowhere else."""
 
     def find_spec(

@@ -87,6 +87,7 @@ def test_specs_and_runs():
 
 def test_files_folders_and_what_is_neither():
     assert words("netspec eval RUN --tr") == words("netspec run --resume RUN --tru") == ["--trust"]
+    assert words("netspec run quickstart --log ") == ["tensorboard"]
     assert asked("netspec run --plugin ") == ("files", []) and asked("netspec predict RUN ") == ("files", [])
     assert asked("netspec run --out ") == ("dirs", []) and asked("netspec run --data ") == ("files", [])
     assert asked("netspec run --note ") == ("", []) and asked("netspec run --epochs ") == ("", [])
