@@ -103,7 +103,7 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
 
 
 def _load_named(path: str | Path) -> Plugin:
-    place = Path(path).resolve()
+    place = Path(os.path.realpath(path))  # not Path.resolve, which fails where links go in a circle
     if not place.exists():
         raise NetspecError(f"{path}: no such plugin file")
     plugin = load(source_at(place))
@@ -115,7 +115,7 @@ def _load_named(path: str | Path) -> Plugin:
 
 def types_in(path: str | Path) -> tuple[str, ...]:
     """What a file registers: one that is loaded already, such as a built-in layer's, is not run again."""
-    where = str(Path(path).resolve())
+    where = os.path.realpath(path)
     known = registered().items()
     builtin = [key for key, cls in known if cls.__module__ not in _loaded and _file_of(cls) == where]
     return tuple(builtin) or load_plugin(path)
@@ -279,7 +279,7 @@ def load_environment() -> None:
 def _new(paths: Iterable[str]) -> Iterator[str]:
     """Those that another process has not handed over; it may have read other content than lies there by now."""
     for path in paths:
-        if str(Path(path).resolve()) not in {one.source.path for one in _loaded.values()}:
+        if os.path.realpath(path) not in {one.source.path for one in _loaded.values()}:
             yield path
 
 

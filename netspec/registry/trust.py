@@ -39,7 +39,7 @@ def trusted_folder() -> Path | None:
 
 def is_safe(folder: Path) -> bool:
     """Whether nobody else can have put a file there."""
-    return is_private(folder) and is_private(folder.parent.resolve())
+    return is_private(folder) and is_private(Path(os.path.realpath(folder.parent)))
 
 
 def remember(digest: str, file: str) -> None:

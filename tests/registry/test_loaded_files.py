@@ -64,6 +64,9 @@ def test_equal_code_is_the_same_wherever_it_lies(tmp_path):
 def test_what_is_no_file_is_told_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "folder.py").mkdir()
+    (tmp_path / "circle.py").symlink_to("circle.py")
+    with pytest.raises(NetspecError, match=r"circle.py: no such plugin file"):
+        load_plugin(tmp_path / "circle.py")
     (tmp_path / "large.py").write_bytes(b"#" * (4 * 2**20 + 1))
     for name, reason in (("pipe", "is a FIFO"), ("folder", "no Python file in it"), ("large", "larger than 4.00 MiB")):
         with pytest.raises(NetspecError, match=f"{name}.py: {reason}"):
