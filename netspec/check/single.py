@@ -189,7 +189,7 @@ def _told(spoilt: Spoilt, passes: Sequence[Pass], direction: Direction) -> str:
     from netspec.check.kernel_source import undeclared_store
 
     if place := undeclared_store(passes, spoilt.array):
-        return f"{place}: {spoilt}"
+        return f"{place} {str(spoilt).removeprefix('a kernel ')}"
     given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
     return f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}"
 

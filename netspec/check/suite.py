@@ -93,6 +93,7 @@ BASIC: tuple[Check, ...] = (
 REFERENCE: tuple[Check, ...] = (check_gradients, check_float32)
 """What makes the plain kernels of CPUs a reference, for the checks in ``NEEDS``."""
 NEEDS: Mapping[Check, tuple[Check, ...]] = {
+    check_gradients: (check_sizes,),
     check_variants: REFERENCE,
     check_non_finite: (*REFERENCE, check_variants),
     check_team: (check_sizes,),
