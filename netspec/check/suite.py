@@ -17,6 +17,7 @@ from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
 from netspec.check.constancy import check_constancy
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
+from netspec.check.double_precision import check_cuda_float64
 from netspec.check.gradient import check_gradients
 from netspec.check.initialisers import InitialiserSubject
 from netspec.check.kernel_source import check_calls, check_imports
@@ -69,6 +70,7 @@ CHECKS: tuple[Check, ...] = (
     check_cuda,
     check_cuda_again,
     check_cuda_non_finite,
+    check_cuda_float64,
 )
 """All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
 
