@@ -143,7 +143,8 @@ def backward_cuda(probs, label, d_x, counters, weight, spread, rest):
     if i < d_x.shape[0]:
         miss = probs[i, j] - (spread + rest if j == label[i] else spread)
         known = 0 <= label[i] < d_x.shape[1]
-        d_x[i, j] = (weight * miss / probs.dtype.type(counters[VALID]) if known else NAN) if i < counters[VALID] else 0.0
+        valid = counters[VALID]
+        d_x[i, j] = (weight * miss / probs.dtype.type(valid) if known else NAN) if i < valid else 0.0
 
 
 @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", when=MIXED, phases=("train",))

@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from netspec.check.compare import BOUND, Skipped, agree
+from netspec.check.compare import BOUND, Failed, Skipped, agree, error
 from netspec.check.single import Array, SingleLayer, Values
 from netspec.check.subject import Case, Subject, cpu
 from netspec.check.writes import trip, variants_on
 from netspec.contract.kernel import PHASES, Phase
 from netspec.device.base import Device
 from netspec.planning.plan import Pass
+
+_ULP = float(np.finfo(np.float32).eps) / 2
+_ROOM = 16
+"""How many times as far off as rounded inputs make them results may be where a case is ill-conditioned."""
 
 
 def check_float32(subject: Subject) -> None:
@@ -59,8 +63,36 @@ def _compare(single: SingleLayer, reference: Device, case: Case, values: Values,
     got = trip(single, values).written
     for name, array in wanted.written.items():
         if name in got:
-            with single.blamed(name):
-                agree(name, got[name], array, f"{what} ({phase}; {case})", bound, terms.written[name])
+            try:
+                with single.blamed(name):
+                    agree(name, got[name], array, f"{what} ({phase}; {case})", bound, terms.written[name])
+            except Failed as failed:
+                moved = error(_rounded_trip(exact, values)[name], array, terms.written[name])
+                if not _ROOM * moved > error(got[name], array, terms.written[name]):
+                    raise
+                if not case.drawn:
+                    raise Failed(_told(name, moved, case, bound)) from failed
+
+
+def _told(name: str, moved: float, case: Case, bound: float) -> str:
+    return (
+        f"an example is ill-conditioned: to round what kernels read to float32 alone moves '{name}' by {moved:.1e} of "
+        f"its size, and {bound:.0e} is allowed, so that none could pass; put larger inputs into ``examples``, such as "
+        f"12 rows where statistics are taken over rows ({case})"
+    )
+
+
+def _rounded_trip(exact: SingleLayer, values: Values) -> Mapping[str, Array]:
+    """What comes out in float64 where all that forward reads, and then all that backward reads, is a little off."""
+    rng = np.random.default_rng(0)
+
+    def rounded(given: Values) -> Values:
+        off = {name: rng.choice((-_ULP, _ULP), value.shape) for name, value in given.items()}
+        return {name: value * (1 + off[name]) if value.dtype.kind == "f" else value for name, value in given.items()}
+
+    forward = exact.forward(rounded(values))
+    trains = exact.layer.phase == "train" and exact.passes("backward")
+    return {**forward, **(exact.backward(rounded({**values, **forward})) if trains else {})}
 
 
 def _absolute(values: Values) -> Mapping[str, Array]:

@@ -72,7 +72,7 @@ class _Owners:
 
     @contextmanager
     def of(self, block: Block) -> Iterator[None]:
-        """Have the block, which runs meanwhile, find a pattern in the arrays: what is left of it, it has not written."""
+        """The block runs meanwhile and finds a pattern in the arrays: where that is left, it has not written."""
         before = {name: array.copy() for name, array in self.arrays.items()}
         for array in self.arrays.values():
             array[...] = _PATTERN
@@ -88,8 +88,8 @@ class _Owners:
         place = ", ".join(str(int(i)) for i in np.argwhere(both)[0])
         return (
             f"{place_of(find_kernel(self.kernel).function)}: {self.kernel} writes {name}[{place}] in the call for "
-            f"positions {block[0]} to {block[1] - 1} and in another one, which a team may run at once: write from start "
-            f"to stop alone; scratch memory of each member's own is Workspace(..., per=\"member\")"
+            f"positions {block[0]} to {block[1] - 1} and in another one, which a team may run at once: write from "
+            'start to stop alone; scratch memory of each member\'s own is Workspace(..., per="member")'
         )
 
 

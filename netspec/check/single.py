@@ -18,6 +18,7 @@ from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.errors import LayerError, NetspecError
 from netspec.kernels.lookup import find_kernel
+from netspec.machine.marks import mark
 from netspec.planning.plan import Pass, make_layer
 from netspec.program.passes import lower
 
@@ -156,7 +157,10 @@ class SingleLayer:
         memory.add(COUNTERS, np.array([iteration, rows], np.int64))
         self._add_workspace(memory, direction)
         passes = self.passes(direction)
-        self.device.bind(passes, memory.arrays)()
+        mark(lambda: f"compiling {self._work(direction)}")
+        call = self.device.bind(passes, memory.arrays)
+        mark(lambda: self._work(direction))
+        call()
         unchanged = {one: value for one, value in given.items() if one not in {*written, *placed.values()}}
         try:
             memory.check(unchanged)
@@ -166,6 +170,11 @@ class SingleLayer:
             if missing := memory.unwritten_of(one):
                 raise Failed(f"{missing}: all of '{one}' is left to {self.writers(str(one))}")
         return {str(one): self.device.download(memory.arrays[one]) for one in written}
+
+    def _work(self, direction: Direction) -> str:
+        """What a run does, for people."""
+        shapes = ", ".join(str(tensor.shape) for tensor in self.t.inputs)
+        return f"{_places(self.passes(direction))} on {self.device.name}, {self.layer.phase}, inputs {shapes}"
 
     def _poisoned(self, tensor: Tensor, members: tuple[int, ...] = ()) -> Array:
         dtype = self.dtype if tensor.dtype == "float32" else tensor.dtype
@@ -189,7 +198,7 @@ def _told(spoilt: Spoilt, passes: Sequence[Pass], direction: Direction) -> str:
     from netspec.check.kernel_source import undeclared_store
 
     if place := undeclared_store(passes, spoilt.array):
-        return f"{place}: {spoilt}"
+        return f"{place} {str(spoilt).removeprefix('a kernel ')}"
     given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
     return f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}"
 

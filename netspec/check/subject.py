@@ -25,7 +25,8 @@ from netspec.errors import LayerError
 from netspec.init import initialiser_types
 from netspec.registry import layer_types
 
-_SHAPES: tuple[Shape, ...] = ((2, 5, 6, 4), (2, 8))
+_SHAPES: tuple[Shape, ...] = ((2, 5, 6, 4), (12, 8))
+"""Rows enough for statistics over them: of two alone, a mean and a variance leave nothing but what was rounded."""
 _MANY: Shape = (3, 7, 9, 7)
 """More elements than a block of threads of an elementwise layer does, and not in fours."""
 INSTALL = "pip install 'netspec[cuda13]'"
@@ -41,6 +42,8 @@ class Case:
     attrs: Mapping[str, Any]
     inputs: tuple[Tensor, ...]
     keys: Mapping[str, int] = field(default_factory=dict)
+    drawn: bool = field(default=False, compare=False)
+    """Whether the suite has chosen the shapes, and not the layer's author."""
 
     def __str__(self) -> str:
         attrs = ", ".join(f"{k}: {v}" for k, v in self.attrs.items()) or "no attributes"
@@ -69,7 +72,8 @@ class Case:
 
     def reshaped(self, change: Callable[[Shape], Shape]) -> Case:
         """The same case with other input shapes."""
-        return replace(self, inputs=tuple(replace(tensor, shape=change(tensor.shape)) for tensor in self.inputs))
+        inputs = tuple(replace(tensor, shape=change(tensor.shape)) for tensor in self.inputs)
+        return replace(self, inputs=inputs, drawn=True)
 
     def fits(self) -> bool:
         """Whether the shape rule takes these inputs."""
@@ -231,7 +235,7 @@ def _guess(cls: type[Layer], shape: Shape) -> Case:
     names = cls.input_names(2)
     inputs = tuple(input_tensor(name, shape[:1] if name == "label" else shape) for name in names)
     guesses = {name: plausible(schema) for name, schema in cls.attrs_schema.items() if "default" not in schema}
-    return Case(cls, complete(cls, guesses), inputs)
+    return Case(cls, complete(cls, guesses), inputs, drawn=True)
 
 
 def input_tensor(name: str, shape: Shape) -> Tensor:

@@ -18,6 +18,7 @@ from netspec.check.callbacks import CallbackSubject
 from netspec.check.compare import Failed, Skipped
 from netspec.check.constancy import check_constancy
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
+from netspec.check.double_precision import check_cuda_float64
 from netspec.check.gradient import check_gradients
 from netspec.check.initialisers import InitialiserSubject
 from netspec.check.kernel_source import check_calls, check_imports
@@ -41,6 +42,7 @@ from netspec.check.writes import (
 from netspec.contract.kernel import Backend
 from netspec.contract.source_place import raised_at
 from netspec.errors import NetspecError
+from netspec.machine.marks import mark
 from netspec.machine.tasks import counted
 from netspec.registry import described, layer_types, registered
 
@@ -71,6 +73,7 @@ CHECKS: tuple[Check, ...] = (
     check_cuda,
     check_cuda_again,
     check_cuda_non_finite,
+    check_cuda_float64,
 )
 """All checks, cheap ones first. Each takes a Subject and returns, or raises Failed or Skipped with the reason."""
 
@@ -97,6 +100,7 @@ BASIC: tuple[Check, ...] = (
 REFERENCE: tuple[Check, ...] = (check_gradients, check_float32)
 """What makes the plain kernels of CPUs a reference, for the checks in ``NEEDS``."""
 NEEDS: Mapping[Check, tuple[Check, ...]] = {
+    check_gradients: (check_sizes,),
     check_variants: REFERENCE,
     check_non_finite: (*REFERENCE, check_variants),
     check_team: (check_sizes,),
@@ -152,6 +156,12 @@ def checked(name: str, backends: Sequence[Backend] | None = None) -> Iterator[Re
         yield result
 
 
+def check_names(name: str) -> list[str]:
+    """Names of the checks that a layer type, or what else is registered by that name, gets."""
+    kind = name.partition(".")[0]
+    return [_name(check) for check in (_SUITES[kind][1] if kind in _SUITES else CHECKS)]
+
+
 def run(layer_type: str, backends: Sequence[Backend] | None = None) -> list[Result]:
     """All results of the suite, see ``checked``."""
     return list(checked(layer_type, backends))
@@ -160,6 +170,7 @@ def run(layer_type: str, backends: Sequence[Backend] | None = None) -> list[Resu
 def outcome(check: Check, subject: Any, missing: str | None = None) -> Result:
     """The result of one check, skipped where a basic one failed; what a plugin's code raises is a failure."""
     name, about = _name(check), (check.__doc__ or "").strip()
+    mark(lambda: "")
     if missing:
         return Result(name, "skipped", f"needs what {missing} checks", about)
     try:

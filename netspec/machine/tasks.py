@@ -33,6 +33,12 @@ def hearing(listener: Listener | None) -> Iterator[None]:
         _listener.reset(token)
 
 
+def pass_on(event: TaskProgress) -> None:
+    """Tell the listener of a task that another process does."""
+    if (listener := _listener.get()) is not None:
+        listener(event)
+
+
 @contextmanager
 def task(
     what: str, total: int = 0, note: str = "", even: bool = True, clock: Callable[[], float] = time.monotonic

@@ -16,10 +16,10 @@ from netspec.cli.layer.show import named
 from netspec.exit_codes import WRONG
 
 if TYPE_CHECKING:
-    from netspec.check import Result
-    from netspec.contract.kernel import Backend
+    from netspec.cli.layer._watched_suite import Outcome
 
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+_HEADINGS = {"failed": "failed", "passed": "held", "skipped": "left out"}
 
 
 @click.command()
@@ -29,12 +29,29 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
     "backends",
     type=click.Choice(["cpu", "cuda"]),
     multiple=True,
-    default=["cpu", "cuda"],
-    help="Whose kernels to check; by default both. Without a GPU the compiled CUDA kernels run in an emulator.",
+    help="Whose kernels there must be; without it those are checked that there are. Without a GPU the compiled CUDA "
+    "kernels run in an emulator.",
 )
+@click.option(
+    "--time-limit",
+    "limit",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="What one run of a kernel may take: a loop without an end fails.",
+)
+@click.option("--html", metavar="FILE", help="Write the results as a page too.")
 @options.plugins
 @options.as_json
-def command(types: tuple[str, ...], backends: Sequence[Backend], plugins: tuple[str, ...], as_json: bool) -> int:
+def command(
+    types: tuple[str, ...],
+    backends: tuple[str, ...],
+    limit: float,
+    html: str | None,
+    plugins: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Run the contract suite: schema, shapes, float64 gradients, fast kernels against plain ones, team sizes, shards.
 
     It is what registering a layer gives: nothing has to be written for it. Augmentations and solvers have suites of
@@ -45,36 +62,78 @@ def command(types: tuple[str, ...], backends: Sequence[Backend], plugins: tuple[
     Examples:
       netspec layers check conv
       netspec layers check my_layer.py
-      netspec layers check my_layer.py --backend cpu
+      netspec layers check my_layer.py --backend cpu --html my_layer.html
     """
+    from netspec.cli.layer._watched_suite import watched
     from netspec.report.progress import shown
 
     load_plugins(plugins)
-    results = []
+    names = [name for given in types for name in named(given)]
     with shown():
-        for name in [name for given in types for name in named(given)]:
-            results += [(name, result) for result in _checked(name, backends, quiet=as_json)]
+        results = list(_told(watched(names, backends or None, limit), quiet=as_json))
+    if html is not None:
+        _write_page(html, results)
     if as_json:
-        emit_json([{"type": name, **_data(result)} for name, result in results])
+        emit_json([_data(result) for result in results])
     else:
-        counts = Counter(result.status for _, result in results)
-        click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
-    return WRONG if any(result.status == "failed" for _, result in results) else 0
+        _summarise(results)
+    return WRONG if any(result.status == "failed" for result in results) else 0
 
 
-def _checked(name: str, backends: Sequence[Backend], quiet: bool) -> Iterator[Result]:
-    """The results, each printed as it comes."""
-    from netspec.check import checked
-
-    if not quiet:
-        click.echo(f"{name}:", file=sys.stdout)  # as it is now: progress shows beneath
-    for result in checked(name, backends):
-        if not quiet:
+def _told(results: Iterator[Outcome], quiet: bool) -> Iterator[Outcome]:
+    """The results; what holds and what fails is printed as it comes, and progress shows beneath."""
+    last = None
+    for result in results:
+        if not quiet and result.type != last:
+            click.echo(f"{result.type}:", file=sys.stdout)
+            last = result.type
+        if not quiet and result.status != "skipped":
             status = click.style(f"{result.status:<7}", fg=_COLOURS[result.status])
-            text = result.message or result.about.partition("\n")[0]
-            click.echo(f"  {status}  {result.name:<15}  {text}", file=sys.stdout)
+            click.echo(f"  {status}  {result.name:<15}  {_text(result)}", file=sys.stdout)
         yield result
 
 
-def _data(result: Result) -> dict[str, str]:
-    return {"check": result.name, "status": result.status, "about": result.about, "message": result.message}
+def _text(result: Outcome) -> str:
+    """Why it failed or was left out, else what was checked."""
+    return result.message or result.about.partition("\n")[0]
+
+
+def _summarise(results: Sequence[Outcome]) -> None:
+    """What held and what did not, and what was left out for which reason; last the numbers."""
+    from netspec.report.tables import show, table
+
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    types = list(dict.fromkeys(result.type for result in results))
+    for result in sorted(results, key=lambda one: (types.index(one.type), list(_HEADINGS).index(one.status))):
+        why = result.message if result.status == "skipped" else ""
+        grouped.setdefault((result.type, _HEADINGS[result.status], why), []).append(result.name)
+    rows = [(*key[:2], ", ".join(checks), key[2]) for key, checks in grouped.items()]
+    show(table(["type", "result", "checks", "why"], rows, fold=["checks", "why"]))
+    counts = Counter(result.status for result in results)
+    click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+
+
+def _write_page(file: str, results: Sequence[Outcome]) -> None:
+    from pathlib import Path
+
+    from netspec.machine.atomic_files import told, write_text
+    from netspec.page.document import Section, document, table
+
+    sections = []
+    for name in dict.fromkeys(result.type for result in results):
+        rows = [(one.name, one.status, _text(one)) for one in results if one.type == name]
+        sections.append(Section(name, name, table(["check", "result", "what is checked, or why not"], rows)))
+    counts = Counter(result.status for result in results)
+    lead = ", ".join(f"{count} {status}" for status, count in counts.items())
+    with told(file):
+        write_text(Path(file), document("Contract suite", lead, sections))
+
+
+def _data(result: Outcome) -> dict[str, str]:
+    return {
+        "type": result.type,
+        "check": result.name,
+        "status": result.status,
+        "about": result.about,
+        "message": result.message,
+    }
