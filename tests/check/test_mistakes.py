@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from places import PLUGINS
+from places import PLUGINS, ROOT
 
 from netspec.check import run
 from netspec.device.gpus import finds_compiler
@@ -21,7 +21,7 @@ from netspec.errors import NetspecError
 from netspec.registry import load_plugin
 
 FILES = [PLUGINS / f"wrong_{name}.py" for name in ("memory", "code", "declarations")]
-UNDEFINED = "what a kernel writes, scratch memory and shared arrays begin undefined"
+UNDEFINED = "what a kernel writes (it is overwritten, not added to), scratch memory and shared arrays begin undefined"
 OF_KERNELS = {
     "cuda_race": "has a race on tile[1] (tile is (128,)): read by thread 0 of block 0, written by thread 1 of block 0, "
     "with no barrier between; put cuda.syncthreads() between the two\n",
@@ -110,6 +110,14 @@ def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str)
 @pytest.mark.parametrize("layer_type", OF_DECLARATIONS)
 def test_a_mistake_in_a_declaration_is_told_once(layer_type: str) -> None:
     _told(layer_type, *OF_DECLARATIONS[layer_type])
+
+
+@needs_compiler
+def test_the_message_in_the_docs_is_the_one_that_is_given() -> None:
+    (message,) = (result.message for result in run("cuda_race_in_helper") if result.status == "failed")
+    told = [re.sub(r"/\S*/wrong_memory\.py:\d+", "reverse.py:LINE", line) for line in message.splitlines()]
+    page = re.sub(r"reverse\.py:\d+", "reverse.py:LINE", (ROOT / "docs" / "plugins.md").read_text())
+    assert textwrap.indent("\n".join(told), "    ") in page
 
 
 def test_every_layer_of_the_files_is_run() -> None:
