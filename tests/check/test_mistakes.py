@@ -47,9 +47,12 @@ OF_KERNELS = {
     "cuda_wrong_type": "cannot be compiled for GPUs: no implementation of exp(array(float32, 1d, C))",
     "cuda_wrong_helper": "no implementation of getitem(float32, 0) (arrays and tuples alone have elements)",
     "cuda_unsupported": "cannot be compiled for GPUs: Use of unsupported opcode (IMPORT_NAME) found",
+    "cuda_axes": "(cannot index array(float32, 1d, C) with 2 indices: UniTuple(int64 x 2))",
+    "cuda_unassigned": "Variable 'total' is not defined",
+    "cuda_allocates": "no implementation of zeros(4) (kernels allocate nothing: take cuda.local.array, cuda",
+    "cuda_arguments": "cannot be compiled for GPUs: ",
     "cuda_undefined": "forward_cuda uses 'scale', which is not defined",
     "cuda_unmarked": "forward_cuda calls unmarked(), which is not marked @device",
-    "cuda_wrong_name": "parameter 'out' is no tensor, attribute or scalar",
     "cuda_grid": "y[6, 8] is never written (272 of 400 elements): all of 'y' is left to forward_cuda",
     "cuda_threads": "cannot be launched: 2048 threads in a block, of at most 1024",
     "cuda_shared_size": "cannot be launched: 280,000 bytes of shared memory, of at most 232,448",
@@ -65,9 +68,10 @@ OF_DECLARATIONS = {
     "mixes": ("shards", "channels of 'y' depend on channels of the other shard: a layer that reads several channels"),
     "mixes_narrower": ("shards", "units: 6; inputs (2, 5, 6, 4); a layer that reads several channels for one has"),
     "mixes_without_groups": ("shards", "the layer mixes channels without ``groups`` in its attributes"),
-    "channelwise_type": ("written", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float"),
+    "cuda_wrong_name": ("constancy", "parameter 'out' is no tensor, attribute or scalar"),
+    "channelwise_type": ("indices", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float"),
 }
-"""Of what the class declares, and of scalar functions: the check that fails and what it says."""
+"""Of what the class declares, of parameters and scalar functions: the check that fails and what it says."""
 needs_compiler = pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
 
 
@@ -108,7 +112,7 @@ def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str)
 
 
 @pytest.mark.parametrize("layer_type", OF_DECLARATIONS)
-def test_a_mistake_in_a_declaration_is_told_once(layer_type: str) -> None:
+def test_another_mistake_is_told_once(layer_type: str) -> None:
     _told(layer_type, *OF_DECLARATIONS[layer_type])
 
 
