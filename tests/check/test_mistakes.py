@@ -149,6 +149,14 @@ AT_IMPORT = {
 }
 
 
+@pytest.mark.parametrize("name", ["mixes_channel", "divide", "example", "in_place", "output", "kink", "param"])
+def test_a_misspelt_declaration_names_its_class(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text(f"from netspec.plugin import Layer\n\nclass Odd(Layer):\n    {name} = ()\n")
+    with pytest.raises(NetspecError, match=rf"odd.py:3: .*'{name}' is nothing that a layer declares; did you mean"):
+        load_plugin(file)
+
+
 @pytest.mark.parametrize("name", AT_IMPORT)
 def test_a_mistake_in_a_mark_names_its_line(name: str, tmp_path: Path) -> None:
     mark, words = AT_IMPORT[name]
