@@ -108,9 +108,10 @@ def _check_split(subject: Subject, split: Split) -> None:
 def _run_shard(subject: Subject, split: Split, index: int, values: Values, where: str) -> Trip:
     shard = split.shards[index]
     single = shard.on(subject.device, dtype="float64")
-    for name, tensor in single.named().items():
-        if name in values and values[name].shape != tensor.shape:
-            raise Misfit(split, name, tensor.shape, values[name].shape, where)
+    for name, value in values.items():
+        own = single.argument(name).tensor
+        if single.t[own].shape != value.shape:  # a gradient's and a next value's too
+            raise Misfit(split, own, single.t[own].shape, value.shape, where)
     return trip(single, values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
@@ -101,6 +102,7 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_spelling(cls)
         check_attrs(cls.__name__, cls.__dict__.get("attrs", {}))
         if cls.mixed not in ((), tuple(MIXED)):
             raise TypeError(f"{cls.__name__}: mixed is {tuple(MIXED)} or nothing, not {cls.mixed!r}")
@@ -258,6 +260,16 @@ class Layer:
             and (kernel.direction, kernel.variant) == (direction, variant)
             and kernel.applies(conditions, self.phase)
         )
+
+
+def _check_spelling(cls: type[Layer]) -> None:
+    """TypeError for a name that is almost one that layers declare, such as ``mixes_channel``: nobody would read it."""
+    known = [name for name in dir(Layer) if not name.startswith("_")]
+    for name, value in cls.__dict__.items():
+        if name.startswith("_") or hasattr(Layer, name) or isinstance(value, Kernel | Kernels):
+            continue
+        if meant := difflib.get_close_matches(name, known, 1, 0.88):
+            raise TypeError(f"{cls.__name__}: '{name}' is nothing that a layer declares; did you mean '{meant[0]}'?")
 
 
 def _overridden(inherited: Sequence[Kernel], own: Sequence[Kernel], owner: str) -> tuple[Kernel, ...]:

@@ -10,7 +10,8 @@ A library of its own, which imports nothing else of netspec. From text to a fini
 - ``scheduler`` runs a launch: one batch of blocks after the other, divergent threads by the lowest basic block;
 - ``memory`` is global memory, with the state of each byte (unallocated, uninitialised, initialised, in flight);
 - ``races`` detects data races with shadow memory, an epoch of last accesses for each word;
-- ``fault`` is the one exception: what the kernel did wrong, with the line of PTX, the block and the thread.
+- ``fault`` is the one exception: what the kernel did wrong, with the line of PTX, the block and the thread, as text and
+  as data; ``ptx/line_info`` finds the line of the source.
 """
 
 from netspec.emulate.fault import Fault

@@ -16,14 +16,22 @@ _PLACE = re.compile(r"\b(?:at|from) (\S[^\n]*?) \((\d+)\)")
 """Where numba says that it stood, innermost first: ``During: typing of call at /path/file.py (12)``."""
 _CALL = re.compile(r"No implementation of function \S*?<(?:built-in )?\w+ ([\w.]+).*?>>> \w+(\([^\n]+)", re.DOTALL)
 _LITERAL = re.compile(r"Literal\[\w+\]\(([^)]*)\)")
+_ALLOCATES = "kernels allocate nothing: take cuda.local.array, cuda.shared.array or workspace()"
 _HINTS = {
+    **dict.fromkeys(("zeros", "ones", "empty", "full", "array"), _ALLOCATES),
     "shared.array": "its shape must be a constant, a number or a name of the module, and its type one of numba's",
     "local.array": "its shape must be a constant, a number or a name of the module, and its type one of numba's",
     "getitem": "arrays and tuples alone have elements",
     "setitem": "arrays alone can be stored to",
 }
 _SPECIFIC = "raised a specific error:"
-_STEPS = ("Failed in ", "TypingError: Failed in ", "During: ", "File ", "Enable logging ", "^")
+_STEPS = ("Failed in ", "During: ", "File ", "Enable logging ", "^")
+_KIND = re.compile(r"(?:Numba)?(?:Typing|Type|Value)Error: ")
+_PLAIN = {
+    "NRT required but not enabled": "it allocates, which kernels for GPUs cannot: arrays of several axes take an index "
+    "for each, and numbers are stored one by one"
+}
+"""The compiler's words that mean nothing to who has not read its source, and what stands for them."""
 Place = tuple[str, int]
 
 
@@ -56,14 +64,16 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if call := _CALL.search(text):
         called = call[1] + _LITERAL.sub(r"\1", call[2])
-        remark = _told(text.partition(_SPECIFIC)[2]) or _HINTS.get(call[1])
+        specific = _told(text.partition(_SPECIFIC)[2])
+        remark = _HINTS.get(call[1]) if not specific or specific.startswith("No implementation") else specific
         return f"no implementation of {called}" + (f" ({remark})" if remark else "")
-    return _told(text.partition(" Raised from ")[0]) or f"{type(error).__name__} {text}".strip()
+    told = _told(text.partition(" Raised from ")[0]) or f"{type(error).__name__} {text}".strip()
+    return _PLAIN.get(told, told)
 
 
 def _told(text: str) -> str:
     """The first line that says more than what the compiler was doing; "" where none does."""
-    lines = (line.strip() for line in text.splitlines())
+    lines = (_KIND.sub("", line.strip(), count=1) for line in text.splitlines())
     return next((line for line in lines if line and not line.startswith(_STEPS)), "")
 
 

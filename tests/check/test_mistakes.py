@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from places import PLUGINS
+from places import PLUGINS, ROOT
 
 from netspec.check import run
 from netspec.device.gpus import finds_compiler
@@ -21,7 +21,7 @@ from netspec.errors import NetspecError
 from netspec.registry import load_plugin
 
 FILES = [PLUGINS / f"wrong_{name}.py" for name in ("memory", "code", "declarations")]
-UNDEFINED = "what a kernel writes, scratch memory and shared arrays begin undefined"
+UNDEFINED = "what a kernel writes (it is overwritten, not added to), scratch memory and shared arrays begin undefined"
 OF_KERNELS = {
     "cuda_race": "has a race on tile[1] (tile is (128,)): read by thread 0 of block 0, written by thread 1 of block 0, "
     "with no barrier between; put cuda.syncthreads() between the two\n",
@@ -47,9 +47,12 @@ OF_KERNELS = {
     "cuda_wrong_type": "cannot be compiled for GPUs: no implementation of exp(array(float32, 1d, C))",
     "cuda_wrong_helper": "no implementation of getitem(float32, 0) (arrays and tuples alone have elements)",
     "cuda_unsupported": "cannot be compiled for GPUs: Use of unsupported opcode (IMPORT_NAME) found",
+    "cuda_axes": "(cannot index array(float32, 1d, C) with 2 indices: UniTuple(int64 x 2))",
+    "cuda_unassigned": "Variable 'total' is not defined",
+    "cuda_allocates": "no implementation of zeros(4) (kernels allocate nothing: take cuda.local.array, cuda",
+    "cuda_arguments": "cannot be compiled for GPUs: ",
     "cuda_undefined": "forward_cuda uses 'scale', which is not defined",
     "cuda_unmarked": "forward_cuda calls unmarked(), which is not marked @device",
-    "cuda_wrong_name": "parameter 'out' is no tensor, attribute or scalar",
     "cuda_grid": "y[6, 8] is never written (272 of 400 elements): all of 'y' is left to forward_cuda",
     "cuda_threads": "cannot be launched: 2048 threads in a block, of at most 1024",
     "cuda_shared_size": "cannot be launched: 280,000 bytes of shared memory, of at most 232,448",
@@ -65,9 +68,10 @@ OF_DECLARATIONS = {
     "mixes": ("shards", "channels of 'y' depend on channels of the other shard: a layer that reads several channels"),
     "mixes_narrower": ("shards", "units: 6; inputs (2, 5, 6, 4); a layer that reads several channels for one has"),
     "mixes_without_groups": ("shards", "the layer mixes channels without ``groups`` in its attributes"),
-    "channelwise_type": ("written", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float"),
+    "cuda_wrong_name": ("constancy", "parameter 'out' is no tensor, attribute or scalar"),
+    "channelwise_type": ("indices", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float"),
 }
-"""Of what the class declares, and of scalar functions: the check that fails and what it says."""
+"""Of what the class declares, of parameters and scalar functions: the check that fails and what it says."""
 needs_compiler = pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
 
 
@@ -108,8 +112,16 @@ def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str)
 
 
 @pytest.mark.parametrize("layer_type", OF_DECLARATIONS)
-def test_a_mistake_in_a_declaration_is_told_once(layer_type: str) -> None:
+def test_another_mistake_is_told_once(layer_type: str) -> None:
     _told(layer_type, *OF_DECLARATIONS[layer_type])
+
+
+@needs_compiler
+def test_the_message_in_the_docs_is_the_one_that_is_given() -> None:
+    (message,) = (result.message for result in run("cuda_race_in_helper") if result.status == "failed")
+    told = [re.sub(r"/\S*/wrong_memory\.py:\d+", "reverse.py:LINE", line) for line in message.splitlines()]
+    page = re.sub(r"reverse\.py:\d+", "reverse.py:LINE", (ROOT / "docs" / "plugins.md").read_text())
+    assert textwrap.indent("\n".join(told), "    ") in page
 
 
 def test_every_layer_of_the_files_is_run() -> None:
@@ -135,6 +147,14 @@ AT_IMPORT = {
         "Odd.other: the first parameters of this kernel must be start, stop",
     ),
 }
+
+
+@pytest.mark.parametrize("name", ["mixes_channel", "divide", "example", "in_place", "output", "kink", "param"])
+def test_a_misspelt_declaration_names_its_class(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text(f"from netspec.plugin import Layer\n\nclass Odd(Layer):\n    {name} = ()\n")
+    with pytest.raises(NetspecError, match=rf"odd.py:3: .*'{name}' is nothing that a layer declares; did you mean"):
+        load_plugin(file)
 
 
 @pytest.mark.parametrize("name", AT_IMPORT)

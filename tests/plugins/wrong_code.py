@@ -126,6 +126,52 @@ class Unsupported(Copy):
             y[i] = math.exp(math.log(x[i]))
 
 
+@register("cuda_axes")
+class TooManyAxes(Copy):
+    """In a flat pass arrays have one axis."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size:
+            y[i] = x[i, 0]  # told
+
+
+@register("cuda_unassigned")
+class Unassigned(Copy):
+    """A variable that is used before it has a value."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size:
+            y[i] = total + x[i]  # noqa: F821 # told
+        total = 0.0  # noqa: F841
+
+
+@register("cuda_allocates")
+class AllocatesOnCuda(Copy):
+    """An array of the kernel's own."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size:
+            own = np.zeros(4)  # told
+            y[i] = x[i] + own[0]
+
+
+@register("cuda_arguments")
+class WrongArguments(Copy):
+    """A helper that takes one argument is given two."""
+
+    @forward("cuda", over="x", writes="y")
+    def forward_cuda(x, y):
+        i = cuda.grid(1)
+        if i < x.size:
+            y[i] = wrong_helper(x[i], y[i])  # told
+
+
 @register("cuda_undefined")
 class Undefined(Copy):
     """A name that is not defined."""
@@ -229,11 +275,11 @@ class ChangesInput(Copy):
     """The input is spoilt."""
 
     @forward("cuda", over="x", writes="y")
-    def forward_cuda(x, y):  # told
+    def forward_cuda(x, y):
         i = cuda.grid(1)
         if i < x.size:
             y[i] = x[i]
-            x[i] = 0.0
+            x[i] = 0.0  # told
 
 
 @register("cuda_atomics")

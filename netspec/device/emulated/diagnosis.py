@@ -19,7 +19,9 @@ from netspec.errors import KernelError
 _BARRIER = "all threads of a block must reach the same cuda.syncthreads(), those without an element too"
 _LANES = "all lanes of a warp must reach the same shuffle or vote, those without an element too"
 _UNALIGNED = "load4, store4 and 128-bit copies begin at an index that is a multiple of four"
-_UNINITIALISED = "what a kernel writes, scratch memory and shared arrays begin undefined"
+_UNINITIALISED = (
+    "what a kernel writes (it is overwritten, not added to), scratch memory and shared arrays begin undefined"
+)
 _MEET = "put cuda.syncthreads() between the two"
 _ONE_THREAD = "leave each element to one thread, or put cuda.syncthreads() between"
 _ORDER = (

@@ -1,1 +1,1 @@
-"""PTX parsed into data: operands, instructions, kernels; device functions are inlined. No semantics."""
+"""PTX parsed into data: operands, instructions, kernels, lines of the source; device functions are inlined."""
