@@ -14,6 +14,14 @@ def is_depthwise(layer, t):
     return t.weight.shape[2] == 1 and t.x.shape[3] == t.y.shape[3] > 1
 
 
+BLOCK = 65536
+"""Elements of y that a call works through, about."""
+
+
+def _lines(t):
+    return max(1, BLOCK // (t.y.shape[2] * t.y.shape[3]))
+
+
 @device
 def convolve_row(n, oh, x, weight, y, window):
     """Add the windows of one row of y."""
@@ -30,7 +38,7 @@ def convolve_row(n, oh, x, weight, y, window):
                     total[c] += pixel[c] * factors[c]
 
 
-@forward("cpu", over="y", axes=(0, 1), writes="y", when={"bias": True})
+@forward("cpu", over="y", axes=(0, 1), block=_lines, writes="y", when={"bias": True})
 def forward_depthwise(start, stop, x, weight, bias, y, window: Window):
     for line in range(start, stop):
         n, oh = line // y.shape[1], line % y.shape[1]
@@ -39,7 +47,7 @@ def forward_depthwise(start, stop, x, weight, bias, y, window: Window):
         convolve_row(n, oh, x, weight, y, window)
 
 
-@forward("cpu", over="y", axes=(0, 1), writes="y", when={"bias": False})
+@forward("cpu", over="y", axes=(0, 1), block=_lines, writes="y", when={"bias": False})
 def forward_depthwise_unbiased(start, stop, x, weight, y, window: Window):
     for line in range(start, stop):
         n, oh = line // y.shape[1], line % y.shape[1]
