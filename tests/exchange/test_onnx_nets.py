@@ -295,6 +295,24 @@ def dilated(m: Model, v: str) -> str:
     return str(m.add("AveragePool", v, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], count_include_pad=1))
 
 
+def gelus(m: Model, v: str) -> str:
+    """As PyTorch's two exporters write it, and netspec's."""
+    half, one = (m.constant(np.float32(number)) for number in (0.5, 1))
+    root = m.add("Constant", value=numpy_helper.from_array(np.float32([2**0.5])))
+    v = m.add("Mul", m.add("Mul", v, m.add("Add", m.add("Erf", m.add("Div", v, root)), one)), half)
+    other = m.constant(np.float32(0.5**0.5))
+    v = m.add("Mul", m.add("Mul", half, v), m.add("Add", one, m.add("Erf", m.add("Mul", v, other))))
+    return str(m.add("Mul", v, m.add("Mul", half, m.add("Add", one, m.add("Erf", m.add("Mul", other, v))))))
+
+
+def excited(m: Model, v: str) -> str:
+    """Squeeze and excitation, by convolutions and by products of rows."""
+    s = m.add("Relu", m.add("Conv", m.add("GlobalAveragePool", v), m.weight(2, 6, 1, 1)))
+    v = m.add("Mul", v, m.add("Sigmoid", m.add("Conv", s, m.weight(6, 2, 1, 1))))
+    s = m.add("Sigmoid", m.add("Gemm", m.add("Flatten", m.add("GlobalAveragePool", v)), m.weight(6, 6)))
+    return str(m.add("Mul", m.add("Reshape", s, m.constant(np.array([0, 6, 1, 1]))), v))
+
+
 def channels_apart(m: Model, v: str) -> str:
     """Two branches of some channels each, as in ShuffleNet V2, of which one is read twice."""
     a, b = m.add("Split", v, m.constant(np.array([3, 3])), axis=1, count=2)
@@ -319,6 +337,8 @@ def upwards(m: Model, v: str) -> str:
 @pytest.mark.parametrize(
     ("write", "types"),
     [
+        (gelus, ["gelu"] * 3),
+        (excited, ["pool", "conv", "relu", "conv", "logistic", "gate", "pool", "dense", "logistic", "gate"]),
         (channels_apart, ["slice", "slice", "conv", "relu", "concat", "concat", "sum"]),
         (turned, ["permute", "conv", "slice", "conv"]),
         (upwards, ["conv_transpose"] * 2),

@@ -50,8 +50,8 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         of_nodes("N", 4)(lambda m: m.add("Div", "x", m.add("Sigmoid", "x"))),
         "reads a value where layers here have a constant",
     ),
-    "a product that is repeated": (
-        of_nodes("N", 4, 3, 3)(lambda m: m.add("Mul", "x", m.add("GlobalMaxPool", "x"))),
+    "a sum that is repeated": (
+        of_nodes("N", 4, 3, 3)(lambda m: m.add("Add", "x", m.add("GlobalMaxPool", "x"))),
         "combines what has different shapes",
     ),
     "weights that are computed": (

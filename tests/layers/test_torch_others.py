@@ -101,6 +101,12 @@ def test_products_and_weighted_sums() -> None:
     compare("axpby", {"alpha": 0.5, "beta": -2.0}, pair, lambda a, b: 0.5 * a - 2 * b, names=names)
 
 
+@pytest.mark.parametrize("shape", [(3, 6), (3, 1, 1, 6)])
+def test_gates(shape: tuple[int, ...]) -> None:
+    pair = [normal(3, 4, 5, 6), normal(*shape, seed=1)]
+    compare("gate", {}, pair, lambda x, factor: x * factor.reshape(3, 1, 1, 6), names=("x", "factor"))
+
+
 def across(x: Torch, size: int, alpha: float, beta: float, k: float) -> Torch:
     """torch's normalisation works on axis 1 and divides alpha by the size."""
     rows = x.reshape(-1, x.shape[-1], 1)

@@ -17,6 +17,7 @@ from netspec.exchange.device_cut import cut_over
 from netspec.exchange.formats import Asked, Read
 from netspec.exchange.levels import levels_of
 from netspec.exchange.onnx_in.arithmetic import FLOATS
+from netspec.exchange.onnx_in.gelu_nodes import with_gelus
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Graph, Input, Node, Refused, open_graph
 from netspec.exchange.onnx_in.local_layers import OP as LOCAL
 from netspec.exchange.onnx_in.local_layers import with_local_layers
@@ -49,7 +50,7 @@ def read(file: Path, asked: Asked) -> Read:
     """The network of a file. Raises NetspecError that names each node without a layer here."""
     if asked.cost not in (None, *COSTS):
         raise NetspecError(f"--cost {printable(asked.cost or '')}: no cost layer; there are {', '.join(COSTS)}")
-    graph = with_local_layers(open_graph(file, asked.output))
+    graph = with_gelus(with_local_layers(open_graph(file, asked.output)))
     net = Net(graph)
     values = _inputs(file, net, asked)
     answer = _followed(file, net, values)
