@@ -382,3 +382,16 @@ def test_one_of_several_outputs_is_named(tmp_path: Path) -> None:
     with pytest.raises(NetspecError, match=r"has 2 outputs \(v2\.0, v1\.0\); name one by --output"):
         imported(model, tmp_path)
     assert imported(model, tmp_path, Asked(output=hidden, cost="none")).left == ("c1",)
+
+
+def test_signals_are_images_of_height_one(tmp_path: Path) -> None:
+    """Convolutions and pools of one axis, whose constants are by channel; what follows reads rows."""
+    m = Model("N", 4, 19)
+    v = m.add("Conv", "x", m.weight(6, 2, 3), m.weight(6), pads=[1, 2], strides=[2], group=2)
+    v = m.add("Relu", m.add("BatchNormalization", v, *(m.weight(6) for _ in range(3)), m.constant(np.ones(6))))
+    v = m.add("MaxPool", v, kernel_shape=[3], strides=[2], pads=[1, 1])
+    v = m.add("ConvTranspose", v, m.weight(6, 5, 4), strides=[2], pads=[1, 1], dilations=[1])
+    v = m.add("AveragePool", v, kernel_shape=[2], strides=[2])
+    v = m.add("Gemm", m.add("Flatten", v), m.weight(25, 5))
+    found = check(m.made(v), numbers(2, 4, 19), tmp_path)
+    assert found == ["conv", "relu", "pool", "conv_transpose", "pool", "dense", "softmax_loss"]
