@@ -76,10 +76,10 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
         )
     size = x.shape[1:3] if attrs.size == WHOLE else pair_of(attrs.size)
     stride, pad = pair_of(attrs.stride), sides_of(attrs.pad)
-    if inside and any(before >= length for before, length in zip((pad[0], pad[2]), size, strict=True)):
-        raise LayerError(f"a window of {size} would lie in padding of {pad} alone", "pad by less than the size", "pad")
     dilation = pair_of(getattr(attrs, "dilation", 1))
     reach = tuple((length - 1) * apart + 1 for length, apart in zip(size, dilation, strict=True))
+    if inside and any(before >= length for before, length in zip((pad[0], pad[2]), reach, strict=True)):
+        raise LayerError(f"a window of {reach} would lie in padding of {pad} alone", "pad by less than the size", "pad")
     out = []
     for axis, name in enumerate(("height", "width")):
         before, after = pad[2 * axis : 2 * axis + 2]
@@ -116,6 +116,16 @@ def transposed_window_of(attrs: Any, x: Tensor) -> tuple[Window, tuple[int, int]
             raise LayerError(f"padding of {pad} leaves nothing of the output's {name}", "pad less", "pad")
     window = Window(*size, *stride, pad[0], pad[2], x.shape[1], x.shape[2], *dilation)
     return window, (out[0], out[1])
+
+
+def reads_some(window: Window, x: Tensor) -> bool:
+    """Whether each window has a pixel inside the image: dilated ones may reach over it."""
+    axes = zip(window.out, window.stride, window.pad, window.size, window.dilation, x.shape[1:3], strict=True)
+    return all(
+        first < end
+        for out, stride, pad, size, apart, length in axes
+        for first, end in (taps(i * stride - pad, size, apart, length) for i in range(out))
+    )
 
 
 class Counted(NamedTuple):
@@ -188,6 +198,16 @@ def clip(window, oh, ow, x):
 
 
 @device
+def clip_apart(window, oh, ow, x):
+    """The same of dilated windows: every ``dilation``-th row from top on, below bottom, and column from left on."""
+    top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
+    above, below = taps(top, window.size_h, window.dilation_h, x.shape[1])
+    before, after = taps(left, window.size_w, window.dilation_w, x.shape[2])
+    apart_h, apart_w = window.dilation_h, window.dilation_w
+    return top + above * apart_h, top + below * apart_h, left + before * apart_w, left + after * apart_w
+
+
+@device
 def pixels_counted(window, oh, ow, counted):
     """How many pixels the average of window (oh, ow) is over."""
     top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
@@ -198,21 +218,29 @@ def pixels_counted(window, oh, ow, counted):
 @device
 def covering_rows(window, ih, y):
     """The rows [above, below) of the windows that row ih of the image lies in."""
-    h = ih + window.pad_top
-    return max(h - window.size_h + window.stride_h, 0) // window.stride_h, min(h // window.stride_h + 1, y.shape[1])
+    h, reach = ih + window.pad_top, (window.size_h - 1) * window.dilation_h + 1
+    return max(h - reach + window.stride_h, 0) // window.stride_h, min(h // window.stride_h + 1, y.shape[1])
 
 
 @device
 def covering_columns(window, iw, y):
     """The columns [before, after) of the windows that column iw of the image lies in."""
-    w = iw + window.pad_left
-    return max(w - window.size_w + window.stride_w, 0) // window.stride_w, min(w // window.stride_w + 1, y.shape[2])
+    w, reach = iw + window.pad_left, (window.size_w - 1) * window.dilation_w + 1
+    return max(w - reach + window.stride_w, 0) // window.stride_w, min(w // window.stride_w + 1, y.shape[2])
 
 
 @device
 def place_in(window, ih, iw, oh, ow):
     """The place of pixel (ih, iw) in window (oh, ow), row by row, the padding counted."""
     return (ih - oh * window.stride_h + window.pad_top) * window.size_w + iw - ow * window.stride_w + window.pad_left
+
+
+@device
+def place_apart(window, ih, iw, oh, ow):
+    """The same of dilated windows; -1 where the pixel lies between those of the window."""
+    h, w = ih - oh * window.stride_h + window.pad_top, iw - ow * window.stride_w + window.pad_left
+    inside = h % window.dilation_h == 0 and w % window.dilation_w == 0
+    return h // window.dilation_h * window.size_w + w // window.dilation_w if inside else -1
 
 
 @device

@@ -3,7 +3,12 @@
 from netspec.layers._window import element, pair_of
 from netspec.plugin import Flops, Layer, LayerError, Tensor, backward, cuda, device, forward, pair, register
 
-THREADS = 256
+THREADS, BLOCK = 256, 65536
+"""Threads of a block; elements of x of a call of a CPU kernel, about."""
+
+
+def _images(t):
+    return max(1, BLOCK * t.x.shape[0] // t.x.size)
 
 
 @device
@@ -67,9 +72,9 @@ class AdaptivePool(Layer):
         count = t.y.size * -(-height // high) * -(-width // wide)
         return Flops(forward=count, d_inputs=count)
 
-    @forward("cpu", over="y", axes=(0, 1), writes="y")
+    @forward("cpu", over="y", axes=0, block=_images, writes="y")
     def average_cpu(start, stop, x, y):
-        for line in range(start, stop):
+        for line in range(start * y.shape[1], stop * y.shape[1]):
             n, oh = line // y.shape[1], line % y.shape[1]
             top, bottom = first_of(oh, x.shape[1], y.shape[1]), end_of(oh, x.shape[1], y.shape[1])
             for ow in range(y.shape[2]):
@@ -84,9 +89,9 @@ class AdaptivePool(Layer):
                 for c in range(total.size):
                     total[c] /= count
 
-    @backward("cpu", over="d_x", axes=(0, 1), writes="d_x")
+    @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x")
     def spread_cpu(start, stop, dy, d_x):
-        for line in range(start, stop):
+        for line in range(start * d_x.shape[1], stop * d_x.shape[1]):
             n, h = line // d_x.shape[1], line % d_x.shape[1]
             for w in range(d_x.shape[2]):
                 total = d_x[n, h, w]

@@ -3,8 +3,8 @@
 from math import prod
 
 from netspec.layers._batch_chunks import chunk_images
-from netspec.layers._cpu import conv_direct, conv_gemm, conv_winograd, split_batch
-from netspec.layers._cuda import conv_tiled, conv_wgmma, mma_variants
+from netspec.layers._cpu import conv_depthwise, conv_direct, conv_gemm, conv_winograd, split_batch
+from netspec.layers._cuda import conv_tiled, conv_wgmma, depthwise, mma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
 from netspec.layers._window import Window, onnx_window, taps, torch_conv, torch_padding, window_of
@@ -29,10 +29,12 @@ class Conv(Layer):
     divided = ("filters", "groups")
     mixes_channels = True
     variants = (
+        conv_depthwise.VARIANT,
         conv_winograd.VARIANT,
         conv_direct.VARIANT,
         conv_direct.STRIDED,
         conv_gemm.VARIANT,
+        depthwise.VARIANT,
         *mma_variants.CONV.values(),
         *conv_wgmma.VARIANTS,
         conv_tiled.PLAIN,
@@ -48,6 +50,11 @@ class Conv(Layer):
         {
             "attrs": {"filters": 4, "size": 2, "stride": 2, "dilation": [3, 2], "groups": 2, "pad": [1, 0, 3, 1]},
             "inputs": [(2, 7, 6, 4)],
+        },
+        {"attrs": {"filters": 4, "size": 3, "stride": 2, "pad": 1, "groups": 4}, "inputs": [(3, 6, 5, 4)]},
+        {
+            "attrs": {"filters": 6, "size": [2, 3], "dilation": [2, 1], "pad": 1, "groups": 6, "bias": False},
+            "inputs": [(2, 5, 4, 6)],
         },
         {"attrs": {"filters": 2, "size": 3, "stride": 4, "rounding": "ceil", "bias": False}, "inputs": [(1, 5, 5, 3)]},
     )
@@ -69,7 +76,7 @@ class Conv(Layer):
 
     def supports(self, t, variant):
         """Dilated kernels are not those of the fastest variants."""
-        able = self.window(t).dilation == (1, 1) or variant in ("plain", "gemm")
+        able = self.window(t).dilation == (1, 1) or variant in ("plain", "gemm", "depthwise")
         return able and super().supports(t, variant)
 
     def tensors(self, inputs):

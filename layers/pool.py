@@ -7,12 +7,14 @@ from netspec.layers._window import (
     Counted,
     Window,
     clip,
+    clip_apart,
     counted_of,
     covering_columns,
     covering_rows,
     onnx_window,
     pixels_counted,
-    place_in,
+    place_apart,
+    reads_some,
     torch_count,
     window_of,
 )
@@ -49,6 +51,7 @@ class Pool(Layer):
         ),
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
+        "dilation": pair("Pixels from one of a window to the next (mode: max).", default=1, minimum=1),
         "count_include_pad": boolean("Whether an average counts the padding, as zeros.", default=False),
     }
     channelwise = True
@@ -62,6 +65,7 @@ class Pool(Layer):
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 8)]},
         {"attrs": {"mode": "average", "size": [4, 2], "stride": [2, 3], "pad": [1, 2, 0, 1]}, "inputs": [(1, 7, 5, 4)]},
         {"attrs": {"mode": "average", "size": "image"}, "inputs": [(2, 5, 3, 4)]},
+        {"attrs": {"mode": "max", "size": [2, 3], "dilation": [3, 2], "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 4)]},
         {
             "attrs": {
                 "mode": "average", "size": 3, "stride": 2, "pad": [1, 0, 1, 1], "rounding": "ceil",
@@ -75,7 +79,12 @@ class Pool(Layer):
         """(N, OH, OW, C)."""
         if self.attrs.count_include_pad and self.attrs.mode == "max":
             raise LayerError("a maximum counts no pixels", "leave it out, or mode: average", "count_include_pad")
-        return Tensor((x.shape[0], *window_of(self.attrs, x, inside=True).out, x.shape[3]), x.dtype)
+        window = window_of(self.attrs, x, inside=True)
+        if window.dilation != (1, 1) and self.attrs.mode == "average":
+            raise LayerError("averages are over neighbouring pixels", "mode: max, or a conv with groups", "dilation")
+        if not reads_some(window, x):
+            raise LayerError("a window reads padding alone", "pad by less, or make dilation smaller", "dilation")
+        return Tensor((x.shape[0], *window.out, x.shape[3]), x.dtype)
 
     def saved(self, x: Tensor) -> dict[str, Tensor]:
         """argmax: where in its window (row by row, the padding counted) each maximum was."""
@@ -109,14 +118,16 @@ class Pool(Layer):
         kind = "nn.AvgPool2d" if average else "nn.MaxPool2d"
         counted, include = counted_of(self.attrs, t.x), self.attrs.count_include_pad
         alike = not include or (counted.bottom - t.x.shape[1], counted.right - t.x.shape[2]) == window.pad
+        apart = window.dilation if window.dilation != (1, 1) else None
         small = all(pad <= size // 2 for pad, size in zip(window.pad, window.size, strict=True))
         if ceil is not None and small and (alike or not average):
             padding = window.pad if any(window.pad) else None
-            rest = {"padding": padding, "ceil_mode": ceil or None}
+            rest = {"padding": padding, "dilation": apart, "ceil_mode": ceil or None}
             rest |= {"count_include_pad": False} if average and not include and (padding or ceil) else {}
             return f"{code.module(kind, window.size, window.stride, **rest)}({x})"
         top, left, bottom, right = onnx_window(window, t.x)["pads"]
-        pads, pool = f"({left}, {right}, {top}, {bottom})", code.module(kind, window.size, window.stride)
+        pads = f"({left}, {right}, {top}, {bottom})"
+        pool = code.module(kind, window.size, window.stride, dilation=apart)
         if not average:
             return f'{pool}(F.pad({x}, {pads}, value=float("-inf")))'
         return f"{pool}(F.pad({x}, {pads})) / {pool}({_torch_counted(window, t.x, counted, x)})"
@@ -133,13 +144,13 @@ class Pool(Layer):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
                 for ow in range(y.shape[2]):
-                    top, bottom, left, right = clip(window, oh, ow, x)
+                    top, bottom, left, right = clip_apart(window, oh, ow, x)
                     best, where = y[n, oh, ow], argmax[n, oh, ow]
                     for c in range(y.shape[3]):
-                        best[c], where[c] = x[n, top, left, c], place_in(window, top, left, oh, ow)
-                    for ih in range(top, bottom):
-                        for iw in range(left, right):
-                            pixel, place = x[n, ih, iw], place_in(window, ih, iw, oh, ow)
+                        best[c], where[c] = x[n, top, left, c], place_apart(window, top, left, oh, ow)
+                    for ih in range(top, bottom, window.dilation_h):
+                        for iw in range(left, right, window.dilation_w):
+                            pixel, place = x[n, ih, iw], place_apart(window, ih, iw, oh, ow)
                             for c in range(y.shape[3]):
                                 value, old = pixel[c], best[c]
                                 better = value > old or (value != value and old == old)
@@ -151,11 +162,11 @@ class Pool(Layer):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
                 for ow in range(y.shape[2]):
-                    top, bottom, left, right = clip(window, oh, ow, x)
+                    top, bottom, left, right = clip_apart(window, oh, ow, x)
                     best = y[n, oh, ow]
                     best[:] = x[n, top, left]
-                    for ih in range(top, bottom):
-                        for iw in range(left, right):
+                    for ih in range(top, bottom, window.dilation_h):
+                        for iw in range(left, right, window.dilation_w):
                             pixel = x[n, ih, iw]
                             for c in range(y.shape[3]):
                                 value, old = pixel[c], best[c]
@@ -172,7 +183,7 @@ class Pool(Layer):
                     total[:] = 0
                     for oh in range(above, below):
                         for ow in range(before, after):
-                            place = place_in(window, ih, iw, oh, ow)
+                            place = place_apart(window, ih, iw, oh, ow)
                             gradient, where = dy[n, oh, ow], argmax[n, oh, ow]
                             for c in range(d_x.shape[3]):
                                 total[c] += gradient[c] if where[c] == place else 0.0

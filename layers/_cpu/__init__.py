@@ -4,6 +4,7 @@ Convolution and dense layers
     gemm_microkernel    the register tile of sums, written as LLVM vectors (llvm_vectors)
     implicit_gemm       packing, and products straight from the padded image
     conv_direct         variants ``direct`` and ``direct_strided``, by implicit GEMM
+    conv_depthwise      variant ``depthwise``: a filter for each channel, in vector loops over channels
     winograd_transforms, winograd, conv_winograd
                         variant ``winograd``: F(4x4, 3x3)
     im2col, conv_gemm, conv_transpose_gemm

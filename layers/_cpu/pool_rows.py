@@ -209,6 +209,8 @@ def d_max_rows(start, stop, dy, argmax, d_x, window: Window):
                     give(total, one, where, place - i * window.stride_w, oh == above and i == 0)
 
 
-VARIANT = Variant(
-    "rows", kernels=(max_rows, max_only_rows, d_max_rows), supports=lambda layer, t: layer.attrs.mode == "max"
-)
+def _supports(layer, t):
+    return layer.attrs.mode == "max" and layer.window(t).dilation == (1, 1)
+
+
+VARIANT = Variant("rows", kernels=(max_rows, max_only_rows, d_max_rows), supports=_supports)

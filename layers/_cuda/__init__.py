@@ -4,6 +4,7 @@ Convolution and dense layers without tensor cores
     gemm_block_tile     block tile of 32 x 32 in shared memory, 4 x 4 sums a thread
     conv_tiled, conv_transpose_tiled, dense_tiled, local_tiled
                         the plain kernels of conv, conv_transpose, dense and local
+    depthwise           convolution with a filter for each channel: a thread an element
     column_sums         reductions of biases' gradients and of split batches
 Convolution and dense layers on tensor cores
     implicit_gemm       the sizes by which kernels find the elements of matrices that are never laid out

@@ -309,7 +309,7 @@ def d_average_vector_cuda(dy, d_x, window: Window):
 def _supports(layer, t):
     """Channels in float4s, windows of at most two strides, and averages of the pixels that are there."""
     window = layer.window(t)
-    if layer.attrs.count_include_pad:
+    if layer.attrs.count_include_pad or window.dilation != (1, 1):
         return False
     near = window.size_h <= 2 * window.stride_h and window.size_w <= 2 * window.stride_w
     return near and float4.fits(t.x) and float4.fits(t.y)

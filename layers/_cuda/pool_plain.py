@@ -4,11 +4,12 @@ from netspec.layers._window import (
     Counted,
     Window,
     clip,
+    clip_apart,
     covering_columns,
     covering_rows,
     element,
     pixels_counted,
-    place_in,
+    place_apart,
 )
 from netspec.plugin import Variant, backward, cuda, device, forward
 
@@ -27,13 +28,13 @@ def _inputs(t):
 @device
 def largest(x, n, oh, ow, c, window):
     """The largest pixel of a window in a channel, or the first NaN, and its place in the window."""
-    top, bottom, left, right = clip(window, oh, ow, x)
-    best, where = x[n, top, left, c], place_in(window, top, left, oh, ow)
-    for ih in range(top, bottom):
-        for iw in range(left, right):
+    top, bottom, left, right = clip_apart(window, oh, ow, x)
+    best, where = x[n, top, left, c], place_apart(window, top, left, oh, ow)
+    for ih in range(top, bottom, window.dilation_h):
+        for iw in range(left, right, window.dilation_w):
             value = x[n, ih, iw, c]
             better = (not value <= best) & (best == best)
-            where = place_in(window, ih, iw, oh, ow) if better else where
+            where = place_apart(window, ih, iw, oh, ow) if better else where
             best = value if better else best
     return best, where
 
@@ -60,7 +61,7 @@ def d_max_cuda(dy, argmax, d_x, window: Window):
         total = 0.0
         for oh in range(above, below):
             for ow in range(before, after):
-                place = place_in(window, ih, iw, oh, ow)
+                place = place_apart(window, ih, iw, oh, ow)
                 if argmax[n, oh, ow, c] == place:
                     total += dy[n, oh, ow, c]
         d_x[n, ih, iw, c] = total

@@ -235,13 +235,20 @@ def _image_and_numbers(spec: Spec, numbers: int) -> Iterator[Problem]:
 
 
 def _one_of_each(spec: Spec) -> Iterator[Problem]:
-    """What sources of images with classes need."""
+    """What sources of images with classes need; a network that learns images themselves goes without the class."""
     images, labels, values, others = roles(spec)
-    if len(images) != 1 or len(labels) != 1 or values or others:
+    if len(images) != 1 or len(labels) > 1 or values or others or not (labels or _compares_layers(spec)):
         image = "an image of shape [height, width, channels], or a sequence of [frames, height, width, channels],"
         needed = f"training takes {image} in float32 and a label in int32"
         remedy = "as in alexnet.yaml; numbers to be predicted need data.source: table, other inputs arrays"
         yield Problem(_mark(spec, "inputs"), f"{needed}; there are: {_listed(spec)}", remedy)
+
+
+def _compares_layers(spec: Spec) -> bool:
+    """Whether some cost's target is what a layer gives, as an autoencoder's is."""
+    layers = {layer.name for layer in spec.layers}
+    costs = [layer for layer in spec.layers if "target" in layer_types()[layer.type].optional]
+    return any(len(cost.inputs) > 1 and cost.inputs[1].source in layers for cost in costs)
 
 
 def _listed(spec: Spec) -> str:

@@ -292,7 +292,26 @@ def padded_and_resized(m: Model, v: str) -> str:
 def dilated(m: Model, v: str) -> str:
     v = m.add("Conv", v, m.weight(6, 3, 3, 2), pads=[1, 2, 0, 1], dilations=[2, 3], group=2)
     v = m.add("Conv", v, m.weight(6, 6, 3, 3), pads=[2] * 4, dilations=[2, 2])
+    v = m.add("MaxPool", v, kernel_shape=[2, 3], pads=[1] * 4, dilations=[2, 1])
     return str(m.add("AveragePool", v, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], count_include_pad=1))
+
+
+def gelus(m: Model, v: str) -> str:
+    """As PyTorch's two exporters write it, and netspec's."""
+    half, one = (m.constant(np.float32(number)) for number in (0.5, 1))
+    root = m.add("Constant", value=numpy_helper.from_array(np.float32([2**0.5])))
+    v = m.add("Mul", m.add("Mul", v, m.add("Add", m.add("Erf", m.add("Div", v, root)), one)), half)
+    other = m.constant(np.float32(0.5**0.5))
+    v = m.add("Mul", m.add("Mul", half, v), m.add("Add", one, m.add("Erf", m.add("Mul", v, other))))
+    return str(m.add("Mul", v, m.add("Mul", half, m.add("Add", one, m.add("Erf", m.add("Mul", other, v))))))
+
+
+def excited(m: Model, v: str) -> str:
+    """Squeeze and excitation, by convolutions and by products of rows."""
+    s = m.add("Relu", m.add("Conv", m.add("GlobalAveragePool", v), m.weight(2, 6, 1, 1)))
+    v = m.add("Mul", v, m.add("Sigmoid", m.add("Conv", s, m.weight(6, 2, 1, 1))))
+    s = m.add("Sigmoid", m.add("Gemm", m.add("Flatten", m.add("GlobalAveragePool", v)), m.weight(6, 6)))
+    return str(m.add("Mul", m.add("Reshape", s, m.constant(np.array([0, 6, 1, 1]))), v))
 
 
 def channels_apart(m: Model, v: str) -> str:
@@ -319,6 +338,8 @@ def upwards(m: Model, v: str) -> str:
 @pytest.mark.parametrize(
     ("write", "types"),
     [
+        (gelus, ["gelu"] * 3),
+        (excited, ["pool", "conv", "relu", "conv", "logistic", "gate", "pool", "dense", "logistic", "gate"]),
         (channels_apart, ["slice", "slice", "conv", "relu", "concat", "concat", "sum"]),
         (turned, ["permute", "conv", "slice", "conv"]),
         (upwards, ["conv_transpose"] * 2),
@@ -328,7 +349,7 @@ def upwards(m: Model, v: str) -> str:
         (lambda m, v: m.add("InstanceNormalization", v, m.weight(6), m.weight(6)), ["group_norm"]),
         (channels_last_norm, ["layer_norm"]),
         (padded_and_resized, ["pad", "relu", "pad", "pool", "upsample"]),
-        (dilated, ["conv", "conv", "pool"]),
+        (dilated, ["conv", "conv", "pool", "pool"]),
         (lambda m, v: m.add("Softmax", v, axis=1), ["softmax"]),
     ],
 )
@@ -361,3 +382,16 @@ def test_one_of_several_outputs_is_named(tmp_path: Path) -> None:
     with pytest.raises(NetspecError, match=r"has 2 outputs \(v2\.0, v1\.0\); name one by --output"):
         imported(model, tmp_path)
     assert imported(model, tmp_path, Asked(output=hidden, cost="none")).left == ("c1",)
+
+
+def test_signals_are_images_of_height_one(tmp_path: Path) -> None:
+    """Convolutions and pools of one axis, whose constants are by channel; what follows reads rows."""
+    m = Model("N", 4, 19)
+    v = m.add("Conv", "x", m.weight(6, 2, 3), m.weight(6), pads=[1, 2], strides=[2], group=2)
+    v = m.add("Relu", m.add("BatchNormalization", v, *(m.weight(6) for _ in range(3)), m.constant(np.ones(6))))
+    v = m.add("MaxPool", v, kernel_shape=[3], strides=[2], pads=[1, 1])
+    v = m.add("ConvTranspose", v, m.weight(6, 5, 4), strides=[2], pads=[1, 1], dilations=[1])
+    v = m.add("AveragePool", v, kernel_shape=[2], strides=[2])
+    v = m.add("Gemm", m.add("Flatten", v), m.weight(25, 5))
+    found = check(m.made(v), numbers(2, 4, 19), tmp_path)
+    assert found == ["conv", "relu", "pool", "conv_transpose", "pool", "dense", "softmax_loss"]

@@ -11,6 +11,7 @@ import pytest
 from netspec.check.single import Array, SingleLayer
 from netspec.check.subject import complete, cpu
 from netspec.contract.tensor import Tensor
+from netspec.errors import LayerError
 from netspec.registry import layer_types
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference here, and is not installed")
@@ -99,6 +100,12 @@ def test_products_and_weighted_sums() -> None:
     pair, names = [normal(2, 3, 4, seed=1), normal(2, 3, 4, seed=2)], ("a", "b")
     compare("product", {}, pair, lambda a, b: a * b, names=names)
     compare("axpby", {"alpha": 0.5, "beta": -2.0}, pair, lambda a, b: 0.5 * a - 2 * b, names=names)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 1, 1, 6)])
+def test_gates(shape: tuple[int, ...]) -> None:
+    pair = [normal(3, 4, 5, 6), normal(*shape, seed=1)]
+    compare("gate", {}, pair, lambda x, factor: x * factor.reshape(3, 1, 1, 6), names=("x", "factor"))
 
 
 def across(x: Torch, size: int, alpha: float, beta: float, k: float) -> Torch:
@@ -287,3 +294,18 @@ def test_averages_that_count_padding(rounding: str) -> None:
 def test_averages_of_windows_as_many_as_asked_for(out: Any) -> None:
     attrs = {"out": out if isinstance(out, int) else [*out]}
     compare("adaptive_pool", attrs, [normal(2, 6, 7, 3)], first(lambda x: functional.adaptive_avg_pool2d(x, out)))
+
+
+@pytest.mark.parametrize(
+    ("size", "dilation", "stride", "pad"), [(3, 2, 1, 1), ([2, 3], [3, 1], 2, [1, 0]), (2, 4, 3, 0)]
+)
+def test_maxima_of_dilated_windows(size: Any, dilation: Any, stride: int, pad: Any) -> None:
+    attrs = {"mode": "max", "size": size, "dilation": dilation, "stride": stride, "pad": pad}
+    compare("pool", attrs, [normal(2, 7, 8, 3)], first(lambda x: functional.max_pool2d(x, size, stride, pad, dilation)))
+
+
+def test_dilated_windows_that_read_nothing_are_refused() -> None:
+    for attrs, told in (({"mode": "average", "size": 2, "dilation": 2}, "neighbouring pixels"),
+                        ({"mode": "max", "size": 2, "dilation": 8, "pad": 4}, "padding alone")):  # fmt: skip
+        with pytest.raises(LayerError, match=told):
+            compare("pool", attrs, [normal(1, 3, 3, 2)], lambda x: x)

@@ -38,6 +38,7 @@ def answered(file: Path, feeds: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[An
             for name, feed in zip(names, feeds, strict=True):
                 one = channels_last(feed[i : i + 1] if feed.ndim > 1 else feed[i : i + 1, None])
                 if f"{name}.mean" in found.tensors:
+                    one = one.swapaxes(1, 2)[:, None] if one.ndim == 3 else one  # a signal is an image of height 1
                     tensors[f"{name}.mean"] = found.tensors[f"{name}.mean"] - one[0]
                     one = np.zeros(one.shape, np.uint8)
                 given[name] = one

@@ -19,6 +19,7 @@ inputs:
   {label}: {{dtype: int32}}
 defaults:
   conv: {{init: {{type: gaussian, std: 0.2}}, bias_init: 0.1}}
+  conv_transpose: {{init: {{type: gaussian, std: 0.2}}, bias_init: 0.1}}
   dense: {{init: {{type: gaussian, std: 0.1}}}}
   local: {{init: {{type: gaussian, std: 0.2}}}}
 layers:
@@ -29,16 +30,18 @@ PLUGIN = PLUGINS / "centred.py"
 POINTWISE = {
     "relu": "", "tanh": "", "logistic": "", "dropout": ", keep: 0.7", "leaky_relu": ", slope: 0.2", "elu": "",
     "gelu": "", "silu": "", "hardswish": "", "prelu": "", "scale": "", "batch_norm": ", momentum: 0.4",
+    "clip": ", low: -0.2, high: 0.4",
 }  # fmt: skip
 SPATIAL = {
     "lrn": [", size: 3, alpha: 0.3, beta: 0.75, k: 2.0"], "lrn_within": [", size: 3, alpha: 0.3, beta: 0.75, k: 1.0"],
     "pool": [f", mode: {mode}, size: 3, stride: 1, pad: 1" for mode in ("max", "average")], "centred": [", keep: 0.4"],
+    "adaptive_pool": [", out: 5"],
     "layer_norm": [""], "group_norm": [", groups: 2"], "softmax": [""], "upsample": [", factor: 1"],
     "pad": [", top: 1, bottom: -1, left: -1, right: 1, value: 0.2"],
 }  # fmt: skip
-OTHERS = ("local", "sum", "concat", "eltwise")
-MIXING = ("conv", "lrn", "concat", "local", "layer_norm", "softmax")
-SHARING = ("conv", "local", "dense", "centred")
+OTHERS = ("local", "conv_transpose", "sum", "concat", "eltwise")
+MIXING = ("conv", "conv_transpose", "lrn", "concat", "local", "layer_norm", "softmax")
+SHARING = ("conv", "conv_transpose", "local", "dense", "centred")
 
 
 @dataclass
@@ -112,7 +115,7 @@ class Writer:
             self.layer(kind, [source], source.channels, self.chance.choice(rests), source.split, False)
         elif kind == "dense":
             self.flatten(source)
-        elif kind in ("conv", "local"):
+        elif kind in ("conv", "local", "conv_transpose"):
             filters = self.chance.choice([4, 8])
             every = not source.split or self.chance.random() < 0.5
             split = not every or self.chance.random() < 0.6

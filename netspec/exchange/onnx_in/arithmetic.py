@@ -151,15 +151,26 @@ def sub(net: Net, node: Node, a: Operand, b: Operand) -> Result:
 
 
 def mul(net: Net, node: Node, a: Operand, b: Operand) -> Any:
-    """Mul of values of one shape, of a value by itself, or by a constant."""
+    """Mul of values of one shape, of an image by a number for each channel, of a value by itself, or by a constant."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return fold(np.multiply, a, b)
     if a is b and isinstance(a, Value):
         return Squares(a)
     if isinstance(a, Value) and isinstance(b, Value):
-        return combined(net, "product", {}, a, b)
+        return _gated(net, a, b) or _gated(net, b, a) or combined(net, "product", {}, a, b)
     x, factor, read = _with_constant(node, a, b)
     return net.affine(x, factor, np.zeros(1), read)
+
+
+def _gated(net: Net, x: Value, factor: Value) -> Value | None:
+    """An image times a number for each of its channels, (N, C, 1, 1); None where these are other things."""
+    if len(x.shape) != 4 or factor.shape != (*x.shape[:2], 1, 1) or x.shape == factor.shape:
+        return None
+    x, factor = net.whole(apart(net.settled(x))), net.whole(net.settled(factor))
+    ordered = np.array_equal(factor.located().ravel(), np.arange(x.shape[1]))
+    if not x.is_image or not ordered or factor.example not in ((x.shape[1],), (1, 1, x.shape[1])):
+        return None
+    return net.add("gate", {}, x, replace(factor, places=None))
 
 
 def div(net: Net, node: Node, a: Operand, b: Operand) -> Result:

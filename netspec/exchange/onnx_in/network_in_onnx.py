@@ -17,6 +17,7 @@ from netspec.exchange.device_cut import cut_over
 from netspec.exchange.formats import Asked, Read
 from netspec.exchange.levels import levels_of
 from netspec.exchange.onnx_in.arithmetic import FLOATS
+from netspec.exchange.onnx_in.gelu_nodes import with_gelus
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Graph, Input, Node, Refused, open_graph
 from netspec.exchange.onnx_in.local_layers import OP as LOCAL
 from netspec.exchange.onnx_in.local_layers import with_local_layers
@@ -27,6 +28,7 @@ from netspec.exchange.onnx_in.operators import OPERATORS
 from netspec.exchange.onnx_in.products import cost, rows
 from netspec.exchange.onnx_in.rearranged import rearranged
 from netspec.exchange.onnx_in.response import WHAT, WITH_SQUARES, Squares
+from netspec.exchange.onnx_in.signals import is_signal, signal
 from netspec.exchange.onnx_in.views import Value, located, moved, usual_places, value_of
 from netspec.exchange.spec_text import clean, spec_text
 from netspec.units import many
@@ -49,7 +51,7 @@ def read(file: Path, asked: Asked) -> Read:
     """The network of a file. Raises NetspecError that names each node without a layer here."""
     if asked.cost not in (None, *COSTS):
         raise NetspecError(f"--cost {printable(asked.cost or '')}: no cost layer; there are {', '.join(COSTS)}")
-    graph = with_local_layers(open_graph(file, asked.output))
+    graph = with_gelus(with_local_layers(open_graph(file, asked.output)))
     net = Net(graph)
     values = _inputs(file, net, asked)
     answer = _followed(file, net, values)
@@ -97,6 +99,8 @@ def _value(file: Path, net: Net, one: Input, batch: int) -> Value:
     if rank == 1:
         tensor = Tensor((batch, 1))
         return moved(value_of(net.add_input(one.name, tensor), tensor), lambda places: places[:, 0])
+    if rank == 3 and is_signal(net.graph, one.name, _PASSED):
+        return signal(net, one.name, given)
     if rank not in _LAST_TO_FIRST:
         return value_of(net.add_input(one.name, Tensor(given)), Tensor(given))
     if _is_channels_last(net.graph, one.name, rank):

@@ -7,27 +7,28 @@ from collections.abc import Mapping
 from netspec.exchange.onnx_in import arithmetic, local_layers, normalisations, products, response, windows
 from netspec.exchange.onnx_in.moves import MOVES
 from netspec.exchange.onnx_in.node_operands import Operator
+from netspec.exchange.onnx_in.signals import also_of_signals
 
 OPERATORS: Mapping[str, Operator] = {
     **MOVES,
     local_layers.OP: local_layers.layer,
     "Add": arithmetic.add,
-    "AveragePool": windows.average_pool,
+    "AveragePool": also_of_signals(windows.average_pool),
     "BatchNormalization": normalisations.batch_norm,
     "Cast": arithmetic.cast,
     "Clip": arithmetic.clip,
     "Concat": arithmetic.concat,
     "Constant": arithmetic.stored,
     "ConstantOfShape": arithmetic.filled,
-    "Conv": windows.conv,
-    "ConvTranspose": windows.conv_transpose,
+    "Conv": also_of_signals(windows.conv),
+    "ConvTranspose": also_of_signals(windows.conv_transpose),
     "Div": arithmetic.div,
     "Dropout": arithmetic.dropout,
     "Elu": arithmetic.elementwise("elu", alpha=("alpha", 1.0)),
     "Gelu": arithmetic.gelu,
     "Gemm": products.gemm,
-    "GlobalAveragePool": windows.global_pool("average"),
-    "GlobalMaxPool": windows.global_pool("max"),
+    "GlobalAveragePool": also_of_signals(windows.global_pool("average")),
+    "GlobalMaxPool": also_of_signals(windows.global_pool("max")),
     "GroupNormalization": normalisations.group_norm,
     "HardSwish": arithmetic.elementwise("hardswish"),
     "Identity": arithmetic.same,
@@ -37,7 +38,7 @@ OPERATORS: Mapping[str, Operator] = {
     "LeakyRelu": arithmetic.elementwise("leaky_relu", slope=("alpha", 0.01)),
     "LogSoftmax": normalisations.softmax,
     "MatMul": products.mat_mul,
-    "MaxPool": windows.max_pool,
+    "MaxPool": also_of_signals(windows.max_pool),
     "Mul": arithmetic.mul,
     "PRelu": arithmetic.prelu,
     "Pad": windows.pad,

@@ -185,8 +185,8 @@ def average_pool(net: Net, node: Node, x: Operand) -> Value:
 def _pool(net: Net, node: Node, x: Operand, mode: str) -> Value:
     found = image(net, value(x))
     attrs = {"mode": mode, **windows(node, found, node.ints("kernel_shape", 2, 1))}
-    if "dilation" in attrs:
-        raise Refused("its windows are dilated")
+    if "dilation" in attrs and mode == "average":
+        raise Refused("its windows are dilated, which is understood of maxima")
     if node.get("ceil_mode", 0):
         attrs["rounding"] = "ceil"
     if mode == "average" and node.get("count_include_pad", 0) and "pad" in attrs:

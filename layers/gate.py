@@ -1,0 +1,103 @@
+"""Each channel of an image times a number of its own (squeeze and excitation, Hu, Shen and Sun 2018)."""
+
+from netspec.layers._window import element
+from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, forward, register
+
+THREADS, BLOCK = 256, 65536
+"""Threads of a block; elements of a call of a CPU kernel, about."""
+
+
+def _images(t):
+    return max(1, BLOCK * t.x.shape[0] // t.x.size)
+
+
+@register("gate")
+class Gate(Layer):
+    """y[n, h, w, c] = x[n, h, w, c] * factor[n, c]
+
+    The second input is a row for each image, (N, C) or (N, 1, 1, C): what a network made of the whole image.
+    """
+
+    inputs = ("x", "factor")
+    channelwise = True
+    examples = (
+        {"attrs": {}, "inputs": [(3, 4, 5, 6), (3, 1, 1, 6)]},
+        {"attrs": {}, "inputs": [(2, 3, 2, 8), (2, 8)]},
+    )
+
+    def outputs(self, x, factor):
+        if len(x.shape) != 4:
+            raise LayerError(f"the first input must be images of shape (batch, height, width, channels), got {x.shape}")
+        if factor.shape not in ((x.shape[0], x.shape[3]), (x.shape[0], 1, 1, x.shape[3])):
+            told = f"factors of shape {factor.shape} are no number for each of {x.shape[3]} channels"
+            raise LayerError(told, "read a dense layer of as many units, or a pool with size: image")
+        return Tensor(x.shape, x.dtype)
+
+    def scalars(self, t, index=None):
+        return {"channels": t.x.shape[3], "pixels": t.x.shape[1] * t.x.shape[2]}
+
+    def onnx(self, nodes, t, x, factor):
+        """Mul."""
+        row = len(t.factor.shape) == 2
+        return nodes.add("Mul", x, nodes.add("Unsqueeze", factor, nodes.constant([2, 3], "axes")) if row else factor)
+
+    def torch(self, code, t, x, factor):
+        """A product."""
+        return f"torch.mul({x}, {factor}{'[:, :, None, None]' if len(t.factor.shape) == 2 else ''})"
+
+    @forward("cpu", over="y", axes=0, block=_images, writes="y")
+    def gate_cpu(start, stop, x, factor, y):
+        rows = factor.reshape(x.shape[0], x.shape[3])
+        for n in range(start, stop):
+            factors = rows[n]
+            for h in range(x.shape[1]):
+                for w in range(x.shape[2]):
+                    pixel, result = x[n, h, w], y[n, h, w]
+                    for c in range(factors.size):
+                        result[c] = pixel[c] * factors[c]
+
+    @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x")
+    def d_x_cpu(start, stop, factor, dy, d_x):
+        rows = factor.reshape(d_x.shape[0], d_x.shape[3])
+        for n in range(start, stop):
+            factors = rows[n]
+            for h in range(d_x.shape[1]):
+                for w in range(d_x.shape[2]):
+                    gradient, result = dy[n, h, w], d_x[n, h, w]
+                    for c in range(factors.size):
+                        result[c] = gradient[c] * factors[c]
+
+    @backward("cpu", over="d_factor", axes=0, block=_images, writes="d_factor")
+    def d_factor_cpu(start, stop, x, dy, d_factor):
+        rows = d_factor.reshape(x.shape[0], x.shape[3])
+        for n in range(start, stop):
+            total = rows[n]
+            total[:] = 0
+            for h in range(x.shape[1]):
+                for w in range(x.shape[2]):
+                    pixel, gradient = x[n, h, w], dy[n, h, w]
+                    for c in range(total.size):
+                        total[c] += pixel[c] * gradient[c]
+
+    @forward("cuda", over="y", axes=(0, 1, 2, 3), threads=THREADS, writes="y")
+    def gate_cuda(x, factor, y):
+        i = cuda.grid(1)
+        if i < y.size:
+            n, h, w, c = element(i, y)
+            y[n, h, w, c] = x[n, h, w, c] * factor.flat[n * y.shape[3] + c]
+
+    @backward("cuda", over="d_x", axes=(0, 1, 2, 3), threads=THREADS, writes="d_x")
+    def d_x_cuda(factor, dy, d_x):
+        i = cuda.grid(1)
+        if i < d_x.size:
+            n, h, w, c = element(i, d_x)
+            d_x[n, h, w, c] = dy[n, h, w, c] * factor.flat[n * d_x.shape[3] + c]
+
+    @backward("cuda", over="d_factor", threads=THREADS, writes="d_factor", linear=True)
+    def d_factor_cuda(x, dy, d_factor, channels, pixels):
+        i = cuda.grid(1)
+        if i < d_factor.size:
+            first, total = i // channels * pixels * channels + i % channels, 0.0
+            for p in range(pixels):
+                total += x[first + p * channels] * dy[first + p * channels]
+            d_factor[i] = total
