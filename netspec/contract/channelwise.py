@@ -60,14 +60,14 @@ class Cut(NamedTuple):
 class Rows(NamedTuple):
     """How many rows there are, their elements, how many of them a pixel has and how many an image has."""
 
-    count: int
+    number: int
     depth: int
     groups: int
     an_image: int
 
 
 class Pass(Kernels):
-    """The kernels of a marked function, with what a Rowwise layer asks of it: ``step`` are the arguments of its Step."""
+    """The kernels of a marked function, with what a Rowwise layer asks of it; ``step`` has the arguments of a Step."""
 
     direction: Direction
     phases: tuple[Phase, ...]
@@ -81,8 +81,8 @@ def _pass(
     rows: Sequence[str] = (),
 ) -> Pass:  # fmt: skip
     made = Pass(kernels)
-    phases = options.get("phases", PHASES)
-    made.phases = (phases,) if isinstance(phases, str) else tuple(phases)
+    phases: Any = options.get("phases", PHASES)
+    made.phases = (phases,) if isinstance(phases, str) else tuple(phases)  # type: ignore[assignment]
     made.direction, made.when, made.step, made.rows = direction, options.get("when") or {}, step, tuple(rows)
     return made
 
@@ -306,13 +306,18 @@ class _Code:
     def sums_cpu(self) -> dict[str, str]:
         """The words of PARTS_CPU."""
         rows = "reshape(-1, cut.width)[part * each : (part + 1) * each]"
+        terms, own = ", ".join(f"a{n}" for n in range(self.count)), "[own : own + rows.depth]"
         return {
             "totals": self.every("t{n} = partials[part, {n}]; t{n}[:] = 0"),
             "matrices": "; ".join(f"{one}_ = {one}.{rows}" for one in self.elements),
             "rows": "; ".join(f"row_{one} = {one}[at]" for one in self.rows),
             "first": f"{self.elements[0]}_",
-            "add": f"{', '.join(f'a{n}' for n in range(self.count))} = {self.call('{}_[row, c]')}; "
-            + self.every("t{n}[c] += a{n}"),
+            "add": f"{terms} = {self.call('{}_[row, c]')}; {self.every('t{n}[c] += a{n}')}",
+            "slices": "; ".join(
+                [f"{one}_own = {one}_[row]{own}" for one in self.elements]
+                + [f"{one}_own = {one}{own}" for one in (*self.channels, *(f"t{n}" for n in range(self.count)))]
+            ),
+            "add_own": f"{terms} = {self.call('{}_own[c]', '{}_own[c]')}; {self.every('t{n}_own[c] += a{n}')}",
         }
 
     def sums_cuda(self) -> dict[str, str]:

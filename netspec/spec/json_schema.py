@@ -110,7 +110,7 @@ def _in_block(schema: Schema) -> Schema:
     """A schema of values in a block's layers: in place of any value, or part of one, attributes may stand."""
     if schema.get("$ref") == "#/$defs/initialiser":
         return _or_attribute({**schema, "$ref": "#/$defs/block_initialiser"})
-    inner = {key: [_in_block(one) for one in schema[key]] for key in ("anyOf", "allOf") if key in schema}
+    inner: Schema = {key: [_in_block(one) for one in schema[key]] for key in ("anyOf", "allOf") if key in schema}
     inner |= {key: _in_block(schema[key]) for key in ("items", "then", "additionalProperties") if schema.get(key)}
     if "properties" in schema:
         inner["properties"] = {key: _in_block(one) for key, one in schema["properties"].items()}
@@ -118,7 +118,7 @@ def _in_block(schema: Schema) -> Schema:
 
 
 def _or_attribute(schema: Schema) -> Schema:
-    about = {key: schema[key] for key in ("description", "default") if key in schema}
+    about: Schema = {key: schema[key] for key in ("description", "default") if key in schema}
     return {**about, "anyOf": [schema, _ATTRIBUTE]}
 
 
