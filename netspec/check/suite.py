@@ -1,6 +1,6 @@
 """The contract suite: named checks that every registered layer type gets for its declarations and kernels.
 
-Those of augmentations, initialisers, schedules and solvers are in files of their own.
+Those of augmentations, composites, initialisers, schedules and solvers are in files of their own.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from netspec.check import augmentations, initialisers, schedules, solvers
+from netspec.check import augmentations, composites, initialisers, schedules, solvers
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.compare import Failed, Skipped
+from netspec.check.composites import CompositeSubject
 from netspec.check.constancy import check_constancy
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.gradient import check_gradients
@@ -75,6 +76,7 @@ CHECKS: tuple[Check, ...] = (
 
 _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
     "augmentations": (AugmentationSubject, augmentations.CHECKS),
+    "composites": (CompositeSubject, composites.CHECKS),
     "initialisers": (InitialiserSubject, initialisers.CHECKS),
     "schedules": (ScheduleSubject, schedules.CHECKS),
     "solvers": (SolverSubject, solvers.CHECKS),

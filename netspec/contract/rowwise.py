@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from netspec.contract.channelwise import BLOCK, Channelwise, Pass, Rows, names_of
+from netspec.contract.channelwise import BLOCK, Channelwise, Pass, names_of
+from netspec.contract.channelwise_code import Function, Rows
 from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, backward, forward
 from netspec.contract.layer import Scalar, Tensors
 from netspec.contract.rowwise_text import THREADS, Program, Step
 from netspec.contract.tensor import Tensor, Workspace
 from netspec.errors import LayerError
 
-Function = Callable[..., Any]
 _WHOLE = "read all of it on one device: {from: ..., connect: all}; or give the layer an attribute 'groups'"
 
 

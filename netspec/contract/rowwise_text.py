@@ -7,15 +7,14 @@ memory, always in the same order.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from netspec.contract.channelwise import Rows, alone, defined
+from netspec.contract.channelwise_code import Function, Rows, alone, defined
 from netspec.contract.kernel import Lazy, cuda, device
 
-Function = Callable[..., Any]
 THREADS = 128
 """Threads of a row's block."""
 SPECIAL = ("width", "valid", "images")
