@@ -72,12 +72,14 @@ units in the last place at most: see netspec.kernels.elementary. Helpers that ke
 ``Lazy("netspec.layers._sibling", "name")``.
 
 An **augmentation** is a class of its own kind, registered in the same way: see netspec.contract.augmentation. So is a
-**solver**, by whose scalar function parameters are trained: see netspec.contract.solver.
+**solver**, by whose scalar function parameters are trained: see netspec.contract.solver; and a **composite**, a type of
+layer that is made of other layers: see netspec.contract.composite.
 """
 
 from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, integers, number, padding, pair
 from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, fraction, normals
 from netspec.contract.channelwise import Channelwise, per_channel, per_element
+from netspec.contract.composite import Composite
 from netspec.contract.elementwise import Elementwise
 from netspec.contract.kernel import (
     Lazy,
@@ -130,6 +132,7 @@ __all__ = [
     "VALID",
     "Augmentation",
     "Channelwise",
+    "Composite",
     "Elementwise",
     "Flops",
     "Frame",

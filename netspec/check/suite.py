@@ -1,6 +1,6 @@
 """The contract suite: named checks that every registered layer type gets for its declarations and kernels.
 
-Those of augmentations, callbacks, initialisers, schedules, solvers and sources are in files of their own.
+Those of augmentations, callbacks, composites, initialisers, schedules, solvers and sources are in files of their own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from netspec.check import augmentations, callbacks, initialisers, schedules, solvers, sources
+from netspec.check import augmentations, callbacks, composites, initialisers, schedules, solvers, sources
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.callbacks import CallbackSubject
 from netspec.check.compare import Failed, Skipped
+from netspec.check.composites import CompositeSubject
 from netspec.check.constancy import check_constancy
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.double_precision import check_cuda_float64
@@ -81,6 +82,7 @@ CHECKS: tuple[Check, ...] = (
 _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
     "augmentations": (AugmentationSubject, augmentations.CHECKS),
     "callbacks": (CallbackSubject, callbacks.CHECKS),
+    "composites": (CompositeSubject, composites.CHECKS),
     "initialisers": (InitialiserSubject, initialisers.CHECKS),
     "schedules": (ScheduleSubject, schedules.CHECKS),
     "solvers": (SolverSubject, solvers.CHECKS),

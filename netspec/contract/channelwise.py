@@ -10,10 +10,10 @@ Layers with numbers for each row of channels are Rowwise, see netspec.contract.r
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from netspec.contract.channelwise_code import LANES, THREADS, Code, Cut, Function, alone
 from netspec.contract.channelwise_text import (
     EACH_CPU,
     EACH_CUDA,
@@ -24,50 +24,18 @@ from netspec.contract.channelwise_text import (
     TOTAL_CPU,
     TOTAL_CUDA,
 )
-from netspec.contract.kernel import (
-    PHASES,
-    Direction,
-    Kernel,
-    Kernels,
-    Phase,
-    backward,
-    cuda,
-    epilogue,
-    forward,
-    load4,
-    store4,
-)
+from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, backward, forward
 from netspec.contract.layer import Layer, Scalar, Tensors
 from netspec.contract.tensor import Tensor, Workspace
 
-LANES, THREADS = 32, 256
-"""Channels that a block of threads sums, side by side in memory, and its threads."""
 SMALLEST, MOST = 16384, 256
 """Elements of a part that is summed for itself, at least, and parts at most: blocks enough for a GPU."""
 BLOCK = 65536
 """Elements that a call of a CPU kernel works through, about."""
-Function = Callable[..., Any]
-
-
-class Cut(NamedTuple):
-    """An input as a matrix of ``rows`` pixels and ``width`` channels, of which ``parts`` are summed for themselves."""
-
-    rows: int
-    width: int
-    parts: int
-
-
-class Rows(NamedTuple):
-    """How many rows there are, their elements, how many of them a pixel has and how many an image has."""
-
-    count: int
-    depth: int
-    groups: int
-    an_image: int
 
 
 class Pass(Kernels):
-    """The kernels of a marked function, with what a Rowwise layer asks of it: ``step`` are the arguments of its Step."""
+    """The kernels of a marked function, with what a Rowwise layer asks of it; ``step`` has the arguments of a Step."""
 
     direction: Direction
     phases: tuple[Phase, ...]
@@ -81,8 +49,8 @@ def _pass(
     rows: Sequence[str] = (),
 ) -> Pass:  # fmt: skip
     made = Pass(kernels)
-    phases = options.get("phases", PHASES)
-    made.phases = (phases,) if isinstance(phases, str) else tuple(phases)
+    phases: Any = options.get("phases", PHASES)
+    made.phases = (phases,) if isinstance(phases, str) else tuple(phases)  # type: ignore[assignment]
     made.direction, made.when, made.step, made.rows = direction, options.get("when") or {}, step, tuple(rows)
     return made
 
@@ -135,7 +103,7 @@ def per_element(
     mark, over = _mark(direction), {**options, "over": writes[0], "writes": writes}
 
     def make(function: Function) -> Pass:
-        code = _Code(function, channels, numbers)
+        code = Code(function, channels, numbers)
         on_cpu = mark("cpu", **over, block=_whole_rows)(code.kernel("cpu", EACH_CPU, writes, code.each_cpu(writes)))
         words = code.each_cuda(writes, direction == "forward" and writes == ("y",))
         on_cuda = mark("cuda", **over, per_thread=4, linear=True)(code.kernel("cuda", EACH_CUDA, writes, words))
@@ -168,8 +136,8 @@ def per_channel(
     parts, total = (_mark(direction, **options, over=one[0], writes=one) for one in (("partials",), writes))
 
     def make(function: Function) -> Pass:
-        code = _Code(function, channels, numbers, rows, summed=count)
-        end = _Code(finish or alone(count), channels, numbers, of_sums=count, name=function.__name__)
+        code = Code(function, channels, numbers, rows, summed=count)
+        end = Code(finish or alone(count), channels, numbers, of_sums=count, name=function.__name__)
         kernels = (
             parts("cpu", axes=0)(code.kernel("parts_cpu", ROWS_CPU if rows else PARTS_CPU, (), code.sums_cpu())),
             total("cpu", block=64)(end.kernel("cpu", TOTAL_CPU, writes, end.total(writes))),
@@ -209,134 +177,3 @@ def _parts_grid(t: Tensors) -> tuple[int, int]:
 
 def _total_grid(t: Tensors) -> tuple[int]:
     return (_parts_grid(t)[0],)
-
-
-def alone(count: int) -> Function:
-    """A function that gives its arguments."""
-    names = ", ".join(f"s{n}" for n in range(count))
-    function = defined("finish", f"def finish({names}):\n    return {names}\n", {"__name__": __name__})
-    function.__netspec_scalar__ = True  # type: ignore[attr-defined]
-    return function
-
-
-def defined(name: str, text: str, scope: dict[str, Any]) -> Function:
-    """The function that a text defines."""
-    exec(text, scope)  # the text is made of templates and parameter names only
-    function: Function = scope[name]
-    function.__netspec_source__ = text  # type: ignore[attr-defined]
-    return function
-
-
-class _Code:
-    """What the text of a function's kernels is made of: each parameter is an element, a channel's number or a number.
-
-    ``summed``: how many values it gives that are summed; ``of_sums``: how many sums its first parameters are.
-    """
-
-    def __init__(
-        self,
-        function: Function,
-        channels: Sequence[str],
-        numbers: Sequence[str],
-        rows: Sequence[str] = (),
-        *,
-        summed: int = 0,
-        of_sums: int = 0,
-        name: str = "",
-    ) -> None:
-        function.__netspec_scalar__ = True  # type: ignore[attr-defined]
-        self.function, self.name, self.count = function, name or function.__name__, summed or of_sums
-        names = tuple(inspect.signature(function).parameters)
-        self.sums = {one: f"s{n}" for n, one in enumerate(names[:of_sums])}
-        self.parameters = names[of_sums:]
-        self.channels = [one for one in self.parameters if one in channels]
-        self.rows = [one for one in self.parameters if one in rows]
-        self.elements = [one for one in self.parameters if one not in (*channels, *numbers, *rows)]
-
-    def kernel(self, backend: str, template: str, writes: tuple[str, ...], words: Mapping[str, str]) -> Function:
-        """The function that a template gives with these words."""
-        name, sums = f"{self.name}_{backend}", ("partials",) if self.count else ()
-        params = ", ".join(dict.fromkeys((*self.parameters, *writes, *sums)))
-        text = template.format(name=name, params=params, count=self.count, **words)
-        helpers = {"scalar": self.function, "cuda": cuda, "load4": load4, "store4": store4, "epilogue": epilogue}
-        constants = {"Cut": Cut, "Rows": Rows, "LANES": LANES, "THREADS": THREADS, "SHARED": self.count * THREADS}
-        kernel = defined(name, text, {**helpers, **constants, "__name__": self.function.__module__})
-        kernel.__qualname__ = f"{self.function.__qualname__}_{backend}"
-        kernel.sums = self.count  # type: ignore[attr-defined]
-        return kernel
-
-    def call(self, element: str, channel: str = "{}[c]", row: str = "row_{}") -> str:
-        """A call of the function; the texts say how an element, a channel's number and a row's are found."""
-        places = dict.fromkeys(self.elements, element) | dict.fromkeys(self.channels, channel)
-        places |= dict.fromkeys(self.rows, row)
-        found = [places.get(one, "{}").format(one) for one in self.parameters]
-        return f"scalar({', '.join([*self.sums.values(), *found])})"
-
-    def every(self, text: str) -> str:
-        """A statement for each sum."""
-        return "; ".join(text.format(n=n) for n in range(self.count))
-
-    def each_cpu(self, writes: tuple[str, ...]) -> dict[str, str]:
-        """The words of EACH_CPU."""
-        arrays = dict.fromkeys((*self.elements, *writes))
-        return {
-            "matrices": "; ".join(f"{one}_ = {one}[start:stop].reshape(-1, cut.width)" for one in arrays),
-            "first": f"{writes[0]}_",
-            "results": ", ".join(f"{one}_[row, c]" for one in writes),
-            "call": self.call("{}_[row, c]"),
-        }
-
-    def each_cuda(self, writes: tuple[str, ...], through: bool) -> dict[str, str]:
-        """The words of EACH_CUDA; ``through``: results are stored through the epilogue."""
-        stored = "epilogue({})" if through else "{}"
-        vectors = {**dict.fromkeys(self.elements, "i"), **dict.fromkeys(self.channels, "c")}
-        outs = [[f"{one}_out{n}" for n in range(4)] for one in writes]
-        calls = [self.call("{}_" + str(n), "{}_" + str(n)) for n in range(4)]
-        return {
-            "first": writes[0],
-            "loads": "; ".join(f"{one}_0, {one}_1, {one}_2, {one}_3 = load4({one}, {vectors[one]})" for one in vectors),
-            "calls": "; ".join(f"{', '.join(out[n] for out in outs)} = {calls[n]}" for n in range(4)),
-            "stores": "; ".join(
-                f"store4({one}, i, {', '.join(map(stored.format, out))})" for one, out in zip(writes, outs, strict=True)
-            ),
-            "results": ", ".join(f"{one}[i]" for one in writes),
-            "call": stored.format(self.call("{}[i]")),
-        }
-
-    def sums_cpu(self) -> dict[str, str]:
-        """The words of PARTS_CPU."""
-        rows = "reshape(-1, cut.width)[part * each : (part + 1) * each]"
-        return {
-            "totals": self.every("t{n} = partials[part, {n}]; t{n}[:] = 0"),
-            "matrices": "; ".join(f"{one}_ = {one}.{rows}" for one in self.elements),
-            "rows": "; ".join(f"row_{one} = {one}[at]" for one in self.rows),
-            "first": f"{self.elements[0]}_",
-            "add": f"{', '.join(f'a{n}' for n in range(self.count))} = {self.call('{}_[row, c]')}; "
-            + self.every("t{n}[c] += a{n}"),
-        }
-
-    def sums_cuda(self) -> dict[str, str]:
-        """The words of PARTS_CUDA."""
-        terms = ", ".join(f"a{n}" for n in range(self.count))
-        return {
-            **self._tree(),
-            "rows": "; ".join(f"row_{one} = {one}[at]" for one in self.rows),
-            "add": f"{terms} = {self.call('{}[i]')}; {self.every('s{n} += a{n}')}",
-            "end": self.every(f"partials[(part * {self.count} + {{n}}) * cut.width + c] = s{{n}}"),
-        }
-
-    def total(self, writes: tuple[str, ...]) -> dict[str, str]:
-        """The words of TOTAL_CPU and TOTAL_CUDA."""
-        return {
-            **self._tree(),
-            "add": self.every("s{n} += partials[part, {n}, c]"),
-            "add_flat": self.every(f"s{{n}} += partials[(part * {self.count} + {{n}}) * cut.width + c]"),
-            "end": f"{', '.join(f'{one}[c]' for one in writes)} = {self.call('{}')}",
-        }
-
-    def _tree(self) -> dict[str, str]:
-        return {
-            "clear": self.every("s{n} = 0.0"),
-            "share": self.every("shared[{n} * THREADS + thread] = s{n}"),
-            "gather": self.every("s{n} += shared[{n} * THREADS + thread + other * lanes]"),
-        }

@@ -76,21 +76,19 @@ def {name}({params}, cut: Cut):
         for part in range(own, cut.parts, at_once):
             {add_flat}
 """ + _MEET
-ROWS_CPU = (
-    PARTS_CPU.replace("cut: Cut", "cut: Cut, rows: Rows")
-    .replace(
-        """\
+ROWS_CPU = PARTS_CPU.replace("cut: Cut", "cut: Cut, rows: Rows").replace(
+    """\
             for c in range(cut.width):
                 {add}
 """,
-        """\
+    """\
             for group in range(rows.groups):
-                at = (part * each + row) * rows.groups + group
+                at, own = (part * each + row) * rows.groups + group, group * rows.depth
                 {rows}
-                for c in range(group * rows.depth, (group + 1) * rows.depth):
-                    {add}
+                {slices}
+                for c in range(rows.depth):
+                    {add_own}
 """,
-    )
 )
 ROWS_CUDA = PARTS_CUDA.replace("cut: Cut", "cut: Cut, rows: Rows").replace(
     """\

@@ -1,7 +1,7 @@
 """Layers with some numbers for each row of channels, such as normalisation over them, and sums over everything.
 
-A row is what one pixel has, or one image of an input (N, C): the elements along the last axis, in ``groups`` equal parts
-where the layer has that attribute. Passes are functions of single numbers, written once and compiled for CPUs and GPUs:
+A row is what one pixel has, or one image of an input (N, C): the elements along the last axis, in ``groups`` equal
+parts where the layer has that attribute. Passes are functions of single numbers, written once for CPUs and GPUs:
 
 - ``@per_row(direction, gives=...)`` gives terms of every element, whose sum (or maximum) each row has as a number;
 - ``@per_element(direction, writes=...)`` gives a value for every element;
@@ -14,19 +14,18 @@ for are saved.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from netspec.contract.channelwise import BLOCK, Channelwise, Pass, Rows, names_of
+from netspec.contract.channelwise import BLOCK, Channelwise, Pass, names_of
+from netspec.contract.channelwise_code import Function, Rows
 from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, backward, forward
 from netspec.contract.layer import Scalar, Tensors
 from netspec.contract.rowwise_text import THREADS, Program, Step
 from netspec.contract.tensor import Tensor, Workspace
 from netspec.errors import LayerError
 
-Function = Callable[..., Any]
 _WHOLE = "read all of it on one device: {from: ..., connect: all}; or give the layer an attribute 'groups'"
 
 
@@ -57,11 +56,11 @@ def per_row(
 ) -> Callable[[Function], RowPass]:
     """Mark a function in a Rowwise layer whose value, or tuple of values, is summed along each row.
 
-    ``gives`` names the sums, or what ``finish`` makes of them and of further numbers; ``sums`` is then how many there are,
-    one unless said. Later functions have them as parameters. ``total`` names an output instead, which has the sums of such
-    numbers over all rows of valid images: ``parts`` of them, or as many as ``reports`` names. ``by="max"`` takes maxima in place of sums. Parameters are elements of arrays of
-    the input's shape, but for those in ``channels`` (a number a channel), those in ``numbers`` (attributes and scalars),
-    rows' numbers, and
+    ``gives`` names the sums, or what ``finish`` makes of them and of further numbers; ``sums`` is then how many there
+    are, one unless said. Later functions have them as parameters. ``total`` names an output instead, which has the sums
+    of such numbers over all rows of valid images: ``parts`` of them, or as many as ``reports`` names. ``by="max"``
+    takes maxima in place of sums. Parameters are elements of arrays of the input's shape, but for those in ``channels``
+    (a number a channel), those in ``numbers`` (attributes and scalars), numbers of rows, and
 
     - ``width``: the elements of a row; ``images``: the valid images of the batch;
     - ``valid``: 1 in rows of valid images, 0 in the others.
@@ -86,7 +85,7 @@ class Rowwise(Channelwise):
     """A layer made of passes ``per_row``, ``per_element`` and ``per_channel``; its output has the input's shape."""
 
     channelwise = False
-    whole_only = _WHOLE
+    whole_only: ClassVar[str | None] = _WHOLE
     kept: ClassVar[tuple[str, ...]] = ()
     """Numbers of rows that forward saves for backward."""
     totals: ClassVar[Mapping[tuple[Direction, Phase], int]] = {}
@@ -113,7 +112,7 @@ class Rowwise(Channelwise):
 
     def saved(self, *inputs: Tensor) -> Mapping[str, Tensor]:
         """What backward asks for of the rows' numbers."""
-        rows = (self.rows_of(inputs[0]).count,)
+        rows = (self.rows_of(inputs[0]).number,)
         return {name: Tensor(rows) for name in self.kept} if self.phase == "train" else {}
 
     def tensors(self, inputs: Sequence[Tensor | None]) -> Tensors:
@@ -125,7 +124,7 @@ class Rowwise(Channelwise):
     def workspace(self, t: Tensors, variant: str, direction: Direction) -> Mapping[str, Workspace]:
         """``terms``, so many numbers a row, where there are sums over everything, beside a Channelwise layer's."""
         count = self.totals.get((direction, self.phase), 0)
-        terms = {"terms": Workspace((t.rows.count * count,))} if count else {}
+        terms = {"terms": Workspace((t.rows.number * count,))} if count else {}
         return {**terms, **super().workspace(t, variant, direction)}
 
     def scalars(self, t: Tensors, index: int | None = None) -> Mapping[str, Scalar]:
@@ -177,8 +176,7 @@ class _Assembly:
         own = {name for _, one in run if isinstance(one, RowPass) for name in one.step.gives}
         names: list[str] = []
         for name, one in run:
-            wanted = one.rows if isinstance(one, Pass) and one.step is None else inspect.signature(self.step(one).function).parameters
-            for number in wanted:
+            for number in one.rows if isinstance(one, Pass) and one.step is None else self.step(one).parameters:
                 if number not in self.given or number in own:
                     continue
                 if one.direction == "forward" or self.given[number] == "backward":
@@ -233,4 +231,4 @@ def _whole_rows(t: Tensors) -> int:
 
 
 def _grid(t: Tensors) -> tuple[int]:
-    return (t.rows.count,)
+    return (t.rows.number,)

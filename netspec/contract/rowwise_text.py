@@ -7,21 +7,18 @@ memory, always in the same order.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from netspec.contract.channelwise import Rows, alone, defined
+from netspec.contract.channelwise_code import Function, Rows, alone, defined
 from netspec.contract.kernel import Lazy, cuda, device
 
-Function = Callable[..., Any]
 THREADS = 128
 """Threads of a row's block."""
 SPECIAL = ("width", "valid", "images")
 """Numbers of rows and of the batch that functions may ask for."""
-LANES = 8
-"""Sums of a row that CPUs take side by side, so that they need not wait for one another."""
 
 
 @device
@@ -183,17 +180,11 @@ class Program:
         return [f"for j in {loop}:", f"    {results} = {self.call(number, step, element, channel or element)}"]
 
     def reduced_cpu(self, number: int, step: Step) -> list[str]:
-        """A row's sums, LANES of each side by side, and what is made of them."""
-        lanes = [[f"s{n}_{lane}" for n in range(step.count)] for lane in range(LANES)]
-        start = "-np.inf" if step.by == "max" else "0.0"
-        lines = [f"{one} = {start}" for lane in lanes for one in lane]
-        lines.append(f"for k in range(0, rows.depth - {LANES - 1}, {LANES}):")
-        for offset, lane in enumerate(lanes):
-            lines.append(f"    j = k + {offset}")
-            lines += ["    " + line for line in self.added(number, step, "{}_r[j]", "{}_r[j]", lane)]
-        lines.append(f"for j in range(rows.depth - rows.depth % {LANES}, rows.depth):")
-        lines += ["    " + line for line in self.added(number, step, "{}_r[j]", "{}_r[j]", lanes[0])]
-        lines += [f"s{n} = {_tree([lane[n] for lane in lanes], step.by)}" for n in range(step.count)]
+        """A row's sums, and what is made of them."""
+        names = [f"s{n}" for n in range(step.count)]
+        lines = [f"{one} = {'-np.inf' if step.by == 'max' else '0.0'}" for one in names]
+        lines.append("for j in range(rows.depth):")
+        lines += ["    " + line for line in self.added(number, step, "{}_r[j]", "{}_r[j]", names)]
         return [*lines, self.finished(number, step)]
 
     def reduced_cuda(self, number: int, step: Step) -> list[str]:
@@ -265,7 +256,7 @@ class Total:
 def {self.program.name}_{self.output}_cpu(start, stop, terms, {self.output}, rows: Rows):
     for n in range(start, stop):
         total = 0.0
-        for row in range(rows.count):
+        for row in range(rows.number):
             total += terms[row * {self.program.terms} + {self.first} + n]
         {self.output}[n] = total
 """
@@ -278,7 +269,7 @@ def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
     shared = cuda.shared.array(THREADS, terms.dtype)
     n, thread = cuda.blockIdx.x, cuda.threadIdx.x
     total = 0.0
-    for row in range(thread, rows.count, THREADS):
+    for row in range(thread, rows.number, THREADS):
         total += terms[row * {self.program.terms} + {self.first} + n]
     total = block_sum(shared, total)
     if thread == 0:
@@ -290,11 +281,3 @@ def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
 def _values_of(step: Step) -> int:
     """How many numbers a row has of a step: what it gives, or as many as the value of ``finish`` has parts."""
     return len(step.gives) or step.parts
-
-
-def _tree(names: list[str], by: str) -> str:
-    """The sum, or maximum, of numbers taken two by two."""
-    while len(names) > 1:
-        pairs = zip(names[::2], names[1::2], strict=True)
-        names = [f"max({a}, {b})" if by == "max" else f"({a} + {b})" for a, b in pairs]
-    return names[0]

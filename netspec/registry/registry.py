@@ -46,12 +46,14 @@ class Registry(Generic[Base]):
     """The classes of one kind by name.
 
     ``kind`` names the group of entry points, ``base`` is what the classes derive from, ``noun`` what one is called in
-    messages. Built-in ones are the public modules of ``package``: what a module does not register under a name of its
-    own is called as the file is.
+    messages. Built-in ones are the public modules of ``package``, if there is one: what a module does not register
+    under a name of its own is called as the file is. Names in ``apart`` are not free.
     """
 
-    def __init__(self, kind: str, base: type[Base], package: str, noun: str) -> None:
-        self.kind, self.base, self.package, self.noun = kind, base, package, noun
+    def __init__(
+        self, kind: str, base: type[Base], package: str, noun: str, apart: Registry[Any] | None = None
+    ) -> None:
+        self.kind, self.base, self.package, self.noun, self.apart = kind, base, package, noun, apart
         self._types: dict[str, type[Base]] = {}
         self._found = False
         _registries[kind] = self
@@ -68,6 +70,8 @@ class Registry(Generic[Base]):
             self.import_builtin()
         if name in self._types and not _is_reload(self._types[name], cls):
             raise NetspecError(self._taken(name, self._types[name], cls))
+        if self.apart is not None and (other := self.apart.types().get(name)) is not None:
+            raise NetspecError(self._taken(name, other, cls))
         cls.type = name  # type: ignore[attr-defined]  # each base declares it
         self._types[name] = cls
 
@@ -78,7 +82,7 @@ class Registry(Generic[Base]):
 
     def import_builtin(self) -> None:
         """Import the public modules of the package, once. Raises NetspecError where the system refuses to read them."""
-        if self._found:
+        if self._found or not self.package:
             return
         self._found = True
         try:

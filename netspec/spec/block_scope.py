@@ -139,7 +139,7 @@ class Scope:
 
 def _at(mark: Mark, use: Mark) -> Mark:
     """A place in a block, in one use of it."""
-    return replace(mark, use=use)
+    return Mark(mark.file, mark.line, mark.column, mark.text, mark.width, use)
 
 
 def marked(node: Node, use: Mark) -> Node:

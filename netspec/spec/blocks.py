@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from netspec.contract.attrs import LAYER_KEYS
-from netspec.registry import layer_types
+from netspec.contract.composite import Composite
+from netspec.errors import LayerError, Mark
+from netspec.registry import composite_types, layer_types
 from netspec.spec.fields import Fields
 from netspec.spec.layer_section import check_name
-from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar, from_plain, plain
 from netspec.spec.problems import Report
 from netspec.spec.wording import meant, nearest, show
 
@@ -76,10 +78,32 @@ def read_blocks(root: Map, report: Report) -> dict[str, Block]:
     return blocks
 
 
+def block_of(composite: Composite, mark: Mark, fields: Fields) -> Block | None:
+    """What a composite is for the attributes of one use, at whose place it stands; None, with a problem, if bad."""
+    try:
+        made = from_plain({"layers": list(composite.layers())}, mark)
+    except LayerError as error:
+        fields.note(mark, error.message, error.remedy)
+        return None
+    except Exception as error:  # a plugin's mistake must not look like one of netspec
+        fields.note(mark, f"the composite '{composite.type}' raises {type(error).__name__}: {error}")
+        return None
+    before = len(fields.report.problems)
+    body = made if isinstance(made, Map) else Map({}, mark)
+    layers = _layers(body, fields)
+    _check_attributes({}, layers, fields)
+    names = [text_of(layer, "name") for layer in layers]
+    output = composite.output or (names[-1] if names else "")
+    if output not in names:
+        fields.note(mark, f"the composite '{composite.type}' names no layer of its own as output: {show(output)}")
+    found = Block(composite.type, {}, composite.inputs, layers, output)
+    return found if len(fields.report.problems) == before else None
+
+
 def _read(name: str, entry: Entry, report: Report) -> Block | None:
     fields = Fields(report, f"blocks.{name}")
     check_name(Scalar(name, name, entry.mark), "block", fields)
-    if name in layer_types():
+    if name in layer_types() or name in composite_types():
         fields.note(entry.mark, f"'{name}' is a type of layer", "call the block something else")
     body = fields.as_map(entry.value, f"blocks.{name}", "as in residual: {layers: [...]}")
     if body is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from netspec.contract.attrs import integer
 from netspec.errors import Mark
-from netspec.registry import layer_types
+from netspec.registry import composite_types, layer_types
 from netspec.spec.class_counts import ASSUMED, counted, stated_count
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, Layers, attributes_of, check_name
@@ -159,6 +159,8 @@ def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
         body = fields.as_map(entry.value, f"defaults.{kind}")
         if kind in _section(root, "blocks", Fields(Report())).entries:
             report.note(entry.mark, f"'{kind}' is a block", f"its defaults stand in blocks.{kind}.attributes")
+        elif kind in composite_types():
+            report.note(entry.mark, f"'{kind}' is a composite", "write its attributes where it is used")
         elif kind not in layer_types():
             report.note(entry.mark, f"'defaults' for an unknown layer type '{kind}'", meant(kind, layer_types()))
         elif body is not None:

@@ -89,4 +89,11 @@ def _tell_unknown(source: str, mark: Mark, fields: Fields, known: Known) -> None
         where = known.all_names[source].line
         fields.note(mark, f"reads '{source}', which comes later (line {where})", f"move '{source}' above it")
     else:
-        fields.note(mark, f"reads '{source}', which does not exist", did_you_mean(source, known.names()))
+        near = did_you_mean(source, _within_block(mark, fields.owner, known)) or did_you_mean(source, known.names())
+        fields.note(mark, f"reads '{source}', which does not exist", near)
+
+
+def _within_block(mark: Mark, owner: str, known: Known) -> list[str]:
+    """The names by which a block's layers know those beside them; none outside of blocks."""
+    use = f"{owner.rpartition('-')[0]}-" if mark.use else ""
+    return [name.removeprefix(use) for name in known.by_name if use and name.startswith(use)]

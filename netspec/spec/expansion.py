@@ -1,4 +1,4 @@
-"""Uses of blocks become the layers that they stand for, as if those had been written out.
+"""Uses of blocks, and of composites, become the layers that they stand for, as if those had been written out.
 
 A layer of a block is called ``USE-LAYER``, or as its name says where that has an attribute in it: ``conv$(stage)a``.
 """
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netspec.contract.layer import Layer
-from netspec.registry import layer_types
+from netspec.registry import composite_types, layer_types
 from netspec.spec.block_scope import Budget, Scope, marked
-from netspec.spec.blocks import REQUIRED, Block, text_of
+from netspec.spec.blocks import REQUIRED, Block, block_of, text_of
 from netspec.spec.fields import Fields
 from netspec.spec.nodes import MAX_DEPTH, Entry, List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report, Use
@@ -36,9 +36,23 @@ class Expansion:
     active: list[str] = field(default_factory=list)
     budget: Budget = field(default_factory=Budget)
 
-    def block_of(self, node: Node) -> Block | None:
-        """The block that a layer uses, if it does."""
-        return self.blocks.get(text_of(node, "type")) if isinstance(node, Map) else None
+    def is_use(self, node: Node) -> bool:
+        """Whether a layer is a use of a block or of a composite."""
+        kind = text_of(node, "type") if isinstance(node, Map) else ""
+        return kind in self.blocks or kind in composite_types()
+
+    def block_of(self, node: Map, fields: Fields) -> tuple[Block, dict[str, Entry]] | None:
+        """The block of a use with the values of its attributes; None, with a problem, where one is missing or wrong."""
+        kind = text_of(node, "type")
+        if (block := self.blocks.get(kind)) is not None:
+            values = self.values(node, block, fields)
+            return None if values is None else (block, values)
+        cls, before = composite_types()[kind], len(self.report.problems)
+        place = node.entries["type"].value.mark
+        fields.refuse_unknown(node, [*cls.attrs, *USE_KEYS], hint=_known(kind, [*cls.attrs, *USE_KEYS]))
+        attrs = fields.read(node, cls.attrs, place=place)
+        made = block_of(cls(attrs), place, fields) if len(self.report.problems) == before else None
+        return None if made is None else (made, {})
 
     def sequence(self, nodes: Sequence[Node], above: str) -> Iterator[list[Node]]:
         """The layers that each node stands for; ``above`` is what the first reads unless it says otherwise.
@@ -52,24 +66,25 @@ class Expansion:
                 continue
             if not implied and "inputs" not in node.entries:
                 node = node.replace({"inputs": Entry(node.mark, Scalar(above, above, node.mark))})
-            block, name = self.block_of(node), text_of(node, "name")
-            made = [node] if block is None else self.use(node, block, above)
+            name = text_of(node, "name")
+            made = self.use(node, above) if self.is_use(node) else [node]
             if made:
-                above = self.outputs.get(name, name) if block else name
+                above = self.outputs.get(name, name)
                 implied = text_of(made[-1], "name") == above
             yield list(made)
 
-    def use(self, node: Map, block: Block, above: str) -> list[Map]:
+    def use(self, node: Map, above: str) -> list[Map]:
         """The layers of one use; none, with a problem, where it lacks something."""
         name, mark = text_of(node, "name"), (node.get("name") or node).mark
-        fields = Fields(self.report, name)
-        if block.name in self.active or len(self.active) > MAX_DEPTH:
-            fields.note(node.entries["type"].value.mark, f"the block '{block.name}' contains itself")
+        fields, kind = Fields(self.report, name), text_of(node, "type")
+        if kind in self.active or len(self.active) > MAX_DEPTH:
+            fields.note(node.entries["type"].value.mark, f"the block '{kind}' contains itself")
             return []
-        values = self.values(node, block, fields)
-        given = _given(node, block, above, fields)
-        if values is None or given is None:
+        found = self.block_of(node, fields)
+        given = _given(node, found[0], above, fields) if found is not None else None
+        if found is None or given is None:
             return []
+        block, values = found
         scope = Scope(self.budget, block, name, values, mark, given, "inputs" in node.entries)
         layers = [scope.named(layer, fields) for layer in block.layers]
         if len(scope.full) < len(layers):
@@ -97,7 +112,7 @@ class Expansion:
     def values(self, node: Map, block: Block, fields: Fields) -> dict[str, Entry] | None:
         """The attributes of a use; None where a required one is missing."""
         known = [*block.attributes, *USE_KEYS]
-        fields.refuse_unknown(node, known, hint=f"a use of '{block.name}' has {', '.join(known)}")
+        fields.refuse_unknown(node, known, hint=_known(block.name, known))
         mark, missing = node.entries["type"].value.mark, False
         values: dict[str, Entry] = {}
         for key, default in block.attributes.items():
@@ -116,7 +131,7 @@ class Expansion:
         if entry is None or plain(entry.value) is None:
             return {}
         other, mark = self.scopes.get(str(plain(entry.value))), entry.value.mark
-        if other is None or other.block is not scope.block:
+        if other is None or other.block.name != scope.block.name or len(other.full) != len(scope.full):
             message = f"'share' names no use of '{scope.block.name}' above: {show(plain(entry.value))}"
             fields.note(mark, message, meant(str(plain(entry.value)), self.uses_of(scope.block, scope.use)))
             return {}
@@ -125,7 +140,7 @@ class Expansion:
 
     def uses_of(self, block: Block, but: str) -> list[str]:
         """The uses of a block so far, except for one."""
-        return [name for name, scope in self.scopes.items() if scope.block is block and name != but]
+        return [name for name, scope in self.scopes.items() if scope.block.name == block.name and name != but]
 
 
 def _given(node: Map, block: Block, above: str, fields: Fields) -> dict[str, Node] | None:
@@ -140,6 +155,10 @@ def _given(node: Map, block: Block, above: str, fields: Fields) -> dict[str, Nod
     mark = written.mark if written is not None else node.mark
     fields.note(mark, f"the block '{block.name}' takes {wanted}, got {len(items)}")
     return None
+
+
+def _known(kind: str, keys: Sequence[str]) -> str:
+    return f"a use of '{kind}' has {', '.join(keys)}"
 
 
 def _may_share(kind: str) -> bool:
@@ -157,7 +176,7 @@ def plain_name(node: Node | None) -> str:
 def check_uses(written: Sequence[Node], layers: Sequence[Node], inputs: Sequence[str], expansion: Expansion) -> None:
     """Tell of names of uses that something else has as well; raise where a use could not be replaced."""
     report = expansion.report
-    uses = [node for node in written if isinstance(node, Map) and expansion.block_of(node)]
+    uses = [node for node in written if isinstance(node, Map) and expansion.is_use(node)]
     taken = {text_of(node, "name"): node.mark for node in layers if isinstance(node, Map)}
     seen = set(inputs)
     for node in uses:
@@ -168,7 +187,9 @@ def check_uses(written: Sequence[Node], layers: Sequence[Node], inputs: Sequence
             report.note(mark, f"the name '{name}' is taken", remedy, name)
         seen.add(name)
         if (scope := expansion.scopes.get(name)) is not None:
-            report.uses[name] = Use(tuple(scope.block.attributes), tuple(scope.full.values()))
+            kind = scope.block.name
+            attributes = composite_types()[kind].attrs if kind not in expansion.blocks else scope.block.attributes
+            report.uses[name] = Use(tuple(attributes), tuple(scope.full.values()))
     if any(text_of(node, "name") not in expansion.outputs for node in uses):
         report.finish()
 

@@ -11,7 +11,7 @@ from typing import Any
 from netspec.contract.attrs import LAYER_KEYS
 from netspec.data.sources import source_types
 from netspec.init import initialiser_types
-from netspec.registry import augmentation_types, layer_types
+from netspec.registry import augmentation_types, composite_types, layer_types
 from netspec.schedules import schedule_types
 from netspec.solvers import solver_types
 from netspec.spec.augment_section import OFF, ON
@@ -19,6 +19,7 @@ from netspec.spec.blocks import BLOCK_KEYS
 from netspec.spec.build import KEYS, REPLICAS, VERSION
 from netspec.spec.class_counts import WORD, may_follow
 from netspec.spec.connections import CONNECT
+from netspec.spec.expansion import USE_KEYS
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import DATA, INPUT
@@ -49,7 +50,7 @@ def schema() -> Schema:
         "allOf": [
             _unless(["extends"], {"required": ["inputs", "layers"], **_layers_all({"$ref": "#/$defs/whole_layer"})}),
             _unless(["extends", "defaults"], _layers_all({"$ref": "#/$defs/complete_layer"})),
-            _unless(["extends", "blocks"], _layers_all({"properties": {"type": {"enum": list(layer_types())}}})),
+            _unless(["extends", "blocks"], _layers_all({"properties": {"type": {"enum": _types()}}})),
         ],
         "$defs": {
             "initialiser": _typed(initialiser_types()),
@@ -103,14 +104,20 @@ def _layer() -> Schema:
     common = _common()
     keys: Schema = {key: {} for key in common}
     cases = [_when_type(name, _closed({**keys, **_fragments(attributes_of(name))})) for name in layer_types()]
+    uses: Schema = {key: {} for key in (*USE_KEYS, "after", "remove")}
+    cases += [_when_type(name, _closed({**uses, **_fragments(cls.attrs)})) for name, cls in composite_types().items()]
     return {"type": "object", "required": ["name"], "properties": common, "allOf": cases}
+
+
+def _types() -> list[str]:
+    return [*layer_types(), *composite_types()]
 
 
 def _in_block(schema: Schema) -> Schema:
     """A schema of values in a block's layers: in place of any value, or part of one, attributes may stand."""
     if schema.get("$ref") == "#/$defs/initialiser":
         return _or_attribute({**schema, "$ref": "#/$defs/block_initialiser"})
-    inner = {key: [_in_block(one) for one in schema[key]] for key in ("anyOf", "allOf") if key in schema}
+    inner: Schema = {key: [_in_block(one) for one in schema[key]] for key in ("anyOf", "allOf") if key in schema}
     inner |= {key: _in_block(schema[key]) for key in ("items", "then", "additionalProperties") if schema.get(key)}
     if "properties" in schema:
         inner["properties"] = {key: _in_block(one) for key, one in schema["properties"].items()}
@@ -118,7 +125,7 @@ def _in_block(schema: Schema) -> Schema:
 
 
 def _or_attribute(schema: Schema) -> Schema:
-    about = {key: schema[key] for key in ("description", "default") if key in schema}
+    about: Schema = {key: schema[key] for key in ("description", "default") if key in schema}
     return {**about, "anyOf": [schema, _ATTRIBUTE]}
 
 
@@ -127,7 +134,7 @@ def _common() -> Schema:
     one_input = {"anyOf": [_REFERENCE, _closed({"from": _REFERENCE, **CONNECT}, required=["from"])]}
     kinds: Mapping[str, Schema] = {
         "name": _NAME,
-        "type": {"anyOf": [{"enum": list(layer_types())}, _NAME]},
+        "type": {"anyOf": [{"enum": _types()}, _NAME]},
         "device": device,
         "split": {"enum": ["channels", "none"], "default": "channels"},
         "inputs": {"anyOf": [*one_input["anyOf"], {"type": "array", "items": one_input, "minItems": 1}]},

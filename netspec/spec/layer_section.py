@@ -9,7 +9,7 @@ from typing import Any
 
 from netspec.contract.attrs import LAYER_KEYS, boolean, choice, number
 from netspec.errors import Mark
-from netspec.registry import installed_faults, layer_types
+from netspec.registry import composite_types, installed_faults, layer_types
 from netspec.spec.connections import Known, read_connections
 from netspec.spec.fields import Attrs, Fields
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
@@ -217,7 +217,7 @@ class Layers:
 
 def _meant_type(kind: str, blocks: Iterable[str]) -> str:
     """A remedy for an unknown type: it may be misspelt, or its plugin may not have been named."""
-    names = [*layer_types(), *blocks]
+    names = [*layer_types(), *blocks, *composite_types()]
     known = did_you_mean(kind, names) or f"known: {', '.join(names)}; a plugin's layer is found with --plugin FILE"
     return "; ".join([known, *installed_faults()])
 

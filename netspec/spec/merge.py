@@ -75,7 +75,7 @@ class _Layers:
     def __init__(self, base: Node, report: Report, blocks: Mapping[str, Block] | None = None) -> None:
         self.nodes = list(base.items) if isinstance(base, List) else []
         self.report = report
-        self.blocks = blocks or {}
+        self.blocks = blocks
         self.placed: dict[str, str] = {}
         self.changed: dict[str, Mark] = {}
         self.inner: dict[str, list[list[Map]]] = {}
@@ -95,11 +95,9 @@ class _Layers:
 
     def expanded(self, root: Map, mark: Mark) -> List:
         """The layers, with those of blocks in the places of their uses."""
-        if not self.blocks:
-            return List(tuple(self.nodes), mark)
         inputs = root.get("inputs")
         names = list(inputs.entries) if isinstance(inputs, Map) else []
-        expansion, found = Expansion(self.blocks, self.report), list[Node]()
+        expansion, found = Expansion(self.blocks or {}, self.report), list[Node]()
         parts = expansion.sequence(self.nodes, names[0] if names else "")
         for node, made in zip(list(self.nodes), parts, strict=True):
             layers = _Layers(List(tuple(made), node.mark), self.report)
@@ -111,7 +109,7 @@ class _Layers:
 
     def using(self, name: str) -> str | None:
         """The use of a block that will become a layer of that name, among others."""
-        for node in self.nodes if self.blocks else ():
+        for node in self.nodes if self.blocks is not None else ():
             use = layer_name(node)
             if isinstance(node, Map) and use is not None and name in self.becoming(node, use):
                 return use
@@ -119,9 +117,10 @@ class _Layers:
 
     def becoming(self, node: Map, use: str) -> set[str]:
         """The names of the layers that a use will become, with the changes that wait."""
-        expansion = Expansion(self.blocks, Report())
-        block = expansion.block_of(node)
-        names = {layer_name(layer) for layer in expansion.use(node, block, "")} if block else set()
+        expansion = Expansion(self.blocks or {}, Report())
+        if not expansion.is_use(node):
+            return set()
+        names = {layer_name(layer) for layer in expansion.use(node, "")}
         for change in (change for changes in self.inner.get(use, ()) for change in changes):
             gone = (value := change.get("remove")) is not None and plain(value) is True
             names = names - {layer_name(change)} if gone else names | {layer_name(change)}

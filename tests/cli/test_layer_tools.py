@@ -35,7 +35,8 @@ def test_a_new_layer_and_its_test_pass_as_they_are(kind, tmp_path):
     text = (tmp_path / f"{name}.py").read_text() + (tmp_path / f"test_{name}.py").read_text()
     assert "my_layer" not in text and "MyLayer" not in text and f"class New{kind.capitalize()}(" in text
     checked = process("layers", "check", f"{name}.py", "--backend", "cpu")
-    assert checked.code == 0 and "passed   gradients" in checked.out, checked
+    main = "plans" if kind == "composite" else "gradients"
+    assert checked.code == 0 and f"passed   {main}" in checked.out, checked
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", f"test_{name}.py"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout

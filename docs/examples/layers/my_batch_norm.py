@@ -2,7 +2,7 @@
 
 import math
 
-from netspec.plugin import Channelwise, Param, State, Tensor, number, per_channel, per_element, register
+from netspec.plugin import Channelwise, LayerError, Param, State, Tensor, number, per_channel, per_element, register
 
 
 def mean_of(total, mean, pixels, momentum):
@@ -17,13 +17,18 @@ def spread_of(squares, variance, pixels, momentum, epsilon):
 
 @register("my_batch_norm")
 class MyBatchNorm(Channelwise):
-    """y = (x - mean[c]) / sqrt(variance[c] + epsilon) * weight[c] + bias[c], by the batch or, outside training, by states"""
+    """y = (x - mean[c]) / sqrt(variance[c] + epsilon) * weight[c] + bias[c], by the batch or, else, by states"""
 
     attrs = {
         "momentum": number("Share of the batch in the states.", default=0.1),
         "epsilon": number("Added to the variance.", default=1e-5),
     }
     examples = ({"attrs": {}, "inputs": [(3, 4, 3, 8)]}, {"attrs": {"momentum": 0.5}, "inputs": [(12, 7)]})
+
+    def outputs(self, x):
+        if self.phase == "train" and x.size == x.shape[-1]:
+            raise LayerError("a variance needs more than one value a channel", "batch: 2")
+        return super().outputs(x)
 
     def params(self, x):
         starts = {"weight": 1.0, "bias": 0.0}

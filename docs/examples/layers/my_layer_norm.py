@@ -10,6 +10,11 @@ def mean_of(total, width):
     return total / width
 
 
+def means_of(slopes, shares, width):
+    """Of two sums."""
+    return slopes / width, shares / width
+
+
 def rstd_of(squares, width, epsilon):
     """1 / the standard deviation of a row."""
     return 1 / math.sqrt(squares / width + epsilon)
@@ -41,13 +46,13 @@ class MyLayerNorm(Rowwise):
     def normalise(x, mean, rstd, weight, bias):
         return (x - mean) * rstd * weight + bias
 
-    @per_row("backward", gives=("slopes", "shares"), channels=["weight"])
+    @per_row("backward", gives=("slope", "share"), finish=means_of, sums=2, channels=["weight"])
     def sums(x, dy, mean, rstd, weight):
         return dy * weight, dy * weight * ((x - mean) * rstd)
 
     @per_element("backward", writes="d_x", channels=["weight"])
-    def d_x(x, dy, mean, rstd, weight, slopes, shares, width):
-        return rstd * (dy * weight - (slopes + (x - mean) * rstd * shares) / width)
+    def d_x(x, dy, mean, rstd, weight, slope, share):
+        return rstd * (dy * weight - slope - (x - mean) * rstd * share)
 
     @per_channel("backward", writes=("d_weight", "d_bias"), rows=["mean", "rstd"])
     def d_numbers(x, dy, mean, rstd):

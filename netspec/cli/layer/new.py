@@ -12,7 +12,7 @@ import click
 from netspec.cli._exit import NotFoundError
 from netspec.errors import NetspecError, printable
 
-KINDS = ("elementwise", "reduction", "kernels", "cost")
+KINDS = ("elementwise", "rows", "reduction", "kernels", "cost", "composite")
 _TEMPLATES = Path(__file__).parent / "templates"
 _TYPE, _CLASS = "my_layer", "MyLayer"
 """What the templates are called, as types and as classes."""
@@ -28,9 +28,11 @@ def command(name: str, kind: str, out: Path, force: bool) -> None:
 
     \b
     elementwise  a function of single numbers and its derivative: two lines, for CPUs and GPUs
+    rows         sums along each pixel's channels and what is made of them: functions of numbers too
     reduction    sums that are the same bits every time; on GPUs shared memory and barriers
     kernels      a layer with weights: a kernel for each gradient, on CPUs and on GPUs
     cost         a cost of numbers and their targets, with what it reports
+    composite    a type of layer that is made of other layers
 
     \b
     Examples:
@@ -68,9 +70,9 @@ def _check_name(name: str) -> None:
         raise NetspecError(f"'{printable(name)}' cannot be the name of a layer's file ({rule})")
     if name in sys.stdlib_module_names or name in ("netspec", "numpy", "numba"):
         raise NetspecError(f"'{name}' is a module of its own, which a file of that name would hide; take another name")
-    from netspec.registry import layer_types
+    from netspec.registry import composite_types, layer_types
     from netspec.report.layer_page import source_of
 
-    if name in layer_types():
-        where = source_of(layer_types()[name])
+    if (cls := layer_types().get(name) or composite_types().get(name)) is not None:
+        where = source_of(cls)
         raise NetspecError(f"there is a layer type '{name}' already, in {printable(where)}; take another name")

@@ -1,0 +1,107 @@
+"""The sample layers of docs/examples: short, checked like any plugin, and the same functions as the shipped ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_tools import netspec
+from places import ROOT
+
+from netspec.check.single import SingleLayer
+from netspec.contract.tensor import Tensor
+from netspec.device.cpu.device import CpuDevice
+from netspec.plugin import Layer, Rowwise, per_element, per_row
+from netspec.registry import load_plugin
+
+SAMPLES = ROOT / "docs" / "examples" / "layers"
+MOST = {"my_gelu": 12, "my_prelu": 25, "my_batch_norm": 60, "my_layer_norm": 50, "my_mse": 35}
+"""Lines that each may have, empty ones aside."""
+SHAPES = {"my_mse": [(6, 35), (6, 35)]}
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def row_softmax(tmp_path_factory) -> Path:
+    """The layer that the page on plugins shows."""
+    file = tmp_path_factory.mktemp("docs") / "row_softmax.py"
+    file.write_text(re.search(r"```python\n(# row_softmax.py\n.*?)```", PAGE, re.DOTALL)[1])
+    return file
+
+
+def lines(file: Path) -> int:
+    return sum(bool(line.strip()) for line in file.read_text().splitlines())
+
+
+def test_each_is_short() -> None:
+    assert {file.stem for file in SAMPLES.glob("*.py")} == set(MOST)
+    assert {name: lines(SAMPLES / f"{name}.py") for name in MOST if lines(SAMPLES / f"{name}.py") > MOST[name]} == {}
+
+
+@pytest.mark.parametrize("name", [*MOST, "row_softmax"])
+def test_each_passes_the_suite_on_both_backends(name, row_softmax) -> None:
+    done = netspec("layers", "check", str(SAMPLES / f"{name}.py" if name in MOST else row_softmax))
+    assert done.code == 0 and "failed" not in done.out, done.out
+    assert "passed   cuda " in done.out and "passed   gradients" in done.out, done.out
+
+
+@pytest.mark.parametrize("name", MOST)
+def test_each_is_the_shipped_layer(name) -> None:
+    load_plugin(SAMPLES / f"{name}.py")
+    shapes = SHAPES.get(name, [(3, 5, 4, 35)])
+    kinds = name, name.removeprefix("my_")
+    first, second = (SingleLayer(kind, {}, [Tensor(shape) for shape in shapes], CpuDevice(0)) for kind in kinds)
+    given = {one: drawn(first, one) for role in ("input", "parameter", "state") for one in first.t.names(role)}
+    slope = {f"d_{one}": drawn(first, one) for one in ("y",) if one in first.t.roles}
+    for direction in ("forward", "backward"):
+        ours, theirs = (done(layer, direction, given, slope) for layer in (first, second))
+        for tensor in (ours.keys() & theirs.keys()) - {"rstd"}:
+            np.testing.assert_allclose(ours[tensor], theirs[tensor], rtol=2e-5, atol=2e-6, err_msg=tensor)
+    assert "d_x" in ours and "d_x" in theirs
+
+
+def drawn(layer, name):
+    return np.abs(np.random.default_rng(len(name)).normal(size=layer.t[name].shape))
+
+
+def done(layer, direction, given, slope):
+    """What a direction writes; backward after forward."""
+    if direction == "forward":
+        return layer.forward(given)
+    values = {**given, **layer.forward(given), **slope}
+    asked = {str(one) for one in layer.writes("backward")}
+    return layer.backward({name: value for name, value in values.items() if name not in asked})
+
+
+def test_row_softmax_is_softmax(row_softmax) -> None:
+    load_plugin(row_softmax)
+    x = np.random.default_rng(2).normal(size=(7, 33)).astype(np.float32)
+    layer = SingleLayer("row_softmax", {}, [Tensor(x.shape)], CpuDevice(0))
+    assert set(layer.t.roles) == {"x", "y"}, "backward asks for no number of a row, so none is saved"
+    powers = np.exp(x.astype(float) - x.max(1, keepdims=True))
+    np.testing.assert_allclose(layer.forward({"x": x})["y"], powers / powers.sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_numbers_of_rows_that_are_not_there() -> None:
+    with pytest.raises(TypeError, match=r"Wrong\.first: 'late' is of another pass; put both side by side"):
+
+        class Wrong(Rowwise):
+            @per_element("forward", writes="y")
+            def first(x, late):
+                return x * late
+
+            @per_row("backward", gives="late")
+            def sums(x, dy):
+                return x * dy
+
+    with pytest.raises(TypeError, match="Other: per_row is for layers that derive from Rowwise"):
+
+        class Other(Layer):
+            @per_row("forward", gives="total")
+            def sums(x):
+                return x
+
+    with pytest.raises(TypeError, match="per_row says what it gives, or the output of its total"):
+        per_row("forward")
