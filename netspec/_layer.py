@@ -70,7 +70,7 @@ class LoneLayer:
 
     ``layer(x)`` gives a LayerResult. Several inputs stand in the order of ``inputs``; those that are optional (a label)
     may be left out in phase predict. Parameters and states are given by name: ``layer(x, weight=w)``. All floating
-    numbers are float32. Raises NetspecError where inputs do not fit.
+    numbers are float32; what is random is as in a run's first iteration. Raises NetspecError where inputs do not fit.
     """
 
     def __init__(self, kind: str, attrs: Mapping[str, Any], phase: Phase, backend: Backend, seed: int) -> None:
