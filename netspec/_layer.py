@@ -92,7 +92,9 @@ class LoneLayer:
         arrays = self._arrays(inputs)
         plain = self._single(arrays, device, "plain")
         given = {**{name: array for name, array in arrays.items() if array is not None}, **self._stored(plain, tensors)}
-        done = self._chosen(plain, arrays, "forward").forward(given)
+        chosen = self._chosen(plain, arrays, "forward")
+        with layer_error(self.type):
+            done = chosen.forward(given)
         backward = partial(self._gradients, plain, arrays, {**given, **done})
         names = plain.t.names
         return LayerResult(
@@ -167,7 +169,8 @@ class LoneLayer:
             raise NetspecError(f"{self.type}: no gradient can be given for '{min(unknown)}' ({those})")
         begun = {gradient_of(name): np.ones(t[name].shape, np.float32) for name in known}
         begun |= {gradient_of(name): _fitting(self.type, name, value, t[name]) for name, value in outputs.items()}
-        done = single.backward({**values, **begun})
+        with layer_error(self.type):
+            done = single.backward({**values, **begun})
         wanted = [*t.names("input"), *t.names("parameter")]
         return {name: done[gradient_of(name)] for name in wanted if gradient_of(name) in done}
 

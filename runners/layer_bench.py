@@ -105,8 +105,9 @@ def _timed(layer: Layer, t: Tensors, device: Device, notes: list[str]) -> list[T
 
 def _row(layer: Layer, t: Tensors, device: Device, direction: Direction, variant: str, roof: Roof) -> Timed:
     passes = lower(layer, t, device.kind, direction, variant, _keys(layer, t))
-    call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
-    call()
+    with layer_error(layer.type):
+        call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
+        call()
     seconds, nbytes, flops = seconds_of(device, call, math.inf), _bytes(t, passes), _flops(layer, t, direction)
     return Timed(device.kind, direction, variant, seconds * 1e3, nbytes, flops, roof.seconds(flops, nbytes) * 1e3)
 
