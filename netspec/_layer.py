@@ -118,8 +118,10 @@ class LoneLayer:
         pairs = zip(names, given, strict=True)
         arrays = {name: None if value is None else _array(self.type, name, value) for name, value in pairs}
         first = arrays[names[0]]
-        if first is not None and first.ndim > 1 and (label := arrays.get("label")) is not None:
-            _check_labels(self.type, label, first.shape[-1])
+        for name in ("label", "other"):
+            labels = arrays.get(name)
+            if labels is not None and first is not None and first.ndim > 1:
+                _check_labels(self.type, name, labels, first.shape[-1])
         return arrays
 
     def _single(self, arrays: Mapping[str, Array | None], device: Device, variant: str) -> SingleLayer:
@@ -215,10 +217,10 @@ def _array(kind: str, name: str, value: ArrayLike) -> Array:
     return array.astype(wanted)
 
 
-def _check_labels(kind: str, label: Array, classes: int) -> None:
+def _check_labels(kind: str, name: str, label: Array, classes: int) -> None:
     if label.min() < 0 or label.max() >= classes:
         found = int(label.min() if label.min() < 0 else label.max())
-        raise NetspecError(f"{kind}: 'label' must be from 0 to {classes - 1}, the number of a class, got {found}")
+        raise NetspecError(f"{kind}: '{name}' must be from 0 to {classes - 1}, the number of a class, got {found}")
 
 
 def _fitting(kind: str, name: str, value: ArrayLike, tensor: Tensor) -> Array:
