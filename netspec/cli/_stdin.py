@@ -20,7 +20,7 @@ def stdin_plugin() -> str:
 
     A run keeps a copy, as of any plugin. Raises UsageError where nothing comes.
     """
-    from netspec.registry.plugin_code import MAX_BYTES
+    from netspec.registry.plugin_source import MAX_BYTES
 
     source = sys.stdin.buffer.read(MAX_BYTES + 1)
     if not source.strip():
