@@ -27,6 +27,7 @@ from netspec.program.passes import lower
 from netspec.runners.torch_bench import NoPeer, Peer, torch_peer
 from netspec.runners.tune import drawn_values, seconds_of
 from netspec.spec.types import TrainSpec
+from netspec.units import throughput
 
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 COPIED = 1 << 28
@@ -159,7 +160,7 @@ def _roof(device: Device) -> tuple[Callable[[str], Roof], str]:
         return Roof(peak.get(variant.partition("_")[0], peak.get("float32", math.inf)), bandwidth)
 
     known = "" if model else "; its rate of arithmetic is not known, so that bytes alone are the bound"
-    return of, f"{title}; a large copy runs at {bandwidth / 1e9:,.0f} GB/s{known}"
+    return of, f"{title}; a large copy runs at {throughput(bandwidth)}{known}"
 
 
 def _copied(device: Device) -> float:
