@@ -12,10 +12,8 @@ import click
 from netspec.cli._exit import NotFoundError
 from netspec.errors import NetspecError, printable
 
-KINDS = ("elementwise", "reduction", "kernels", "cost", "composite")
+KINDS = ("elementwise", "reduction", "kernels", "cost")
 _TEMPLATES = Path(__file__).parent / "templates"
-_SUFFIXES = {"composite": ".yaml"}
-"""Of what is written, where it is no Python: a composite is a block of a spec."""
 _TYPE, _CLASS = "my_layer", "MyLayer"
 """What the templates are called, as types and as classes."""
 
@@ -30,33 +28,29 @@ def command(name: str, kind: str, out: Path, force: bool) -> None:
 
     \b
     elementwise  a function of single numbers and its derivative: two lines, for CPUs and GPUs
-    reduction    sums along rows, and functions of them: the same bits every time
+    reduction    sums that are the same bits every time; on GPUs shared memory and barriers
     kernels      a layer with weights: a kernel for each gradient, on CPUs and on GPUs
     cost         a cost of numbers and their targets, with what it reports
-    composite    layers that are there as a block: a spec, NAME.yaml, with two uses of it
 
     \b
     Examples:
       netspec layers new soft_step
       netspec layers new row_mean --kind reduction
       netspec layers check row_mean.py
-      netspec layers new bottleneck --kind composite
     """
     _check_name(name)
     if not out.is_dir():
         raise NotFoundError(f"{printable(out)}: there is no such folder")
-    layer, test = _TEMPLATES / f"{kind}{_SUFFIXES.get(kind, '.py')}", _TEMPLATES / f"test_{kind}.py"
-    made = out / f"{name}{layer.suffix}"
-    texts = {made: layer, out / f"test_{name}.py": test}
+    texts = {out / f"{name}.py": f"{kind}.py", out / f"test_{name}.py": f"test_{kind}.py"}
     for file in texts:
         if file.exists() and not force:
             raise NetspecError(f"{printable(file)}: is there already; --force writes over it")
     from netspec.machine.atomic_files import write_text
 
     for file, template in texts.items():
-        write_text(file, _named(template.read_text(encoding="utf-8"), name))
+        write_text(file, _named((_TEMPLATES / template).read_text(encoding="utf-8"), name))
         click.echo(f"{printable(file)}: written")
-    click.echo(f"next: netspec {'layers check' if made.suffix == '.py' else 'run'} {printable(made)}")
+    click.echo(f"next: netspec layers check {printable(next(iter(texts)))}")
 
 
 def _named(text: str, name: str) -> str:

@@ -1,41 +1,82 @@
-"""Rows of length one (L2 normalisation): what the layer is in a line, and where it is from (authors and year)."""
+"""Mean over an image's pixels: what the layer is in a line, and where it is from (authors and year)."""
 
-import math
+from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, forward, register
 
-from netspec.plugin import Rowwise, number, per_element, per_row, register
+CHANNELS, ROWS = 32, 8
+"""Threads of a block on GPUs: neighbours read neighbouring channels, each row of threads other pixels."""
 
 
-def length_of(squares, epsilon):
-    """Of a row, from the sum of its squares."""
-    return math.sqrt(squares + epsilon)
+def blocks(t):
+    """A block for every 32 channels of an image: how many in x, how many in y."""
+    return -(-t.y.shape[1] // CHANNELS), t.y.shape[0]
 
 
 @register("my_layer")
-class MyLayer(Rowwise):
-    """y = x / length, where length = sqrt(sum(x * x) + epsilon), over the channels of each pixel"""
+class MyLayer(Layer):
+    """y[n, c] = mean of x[n, h, w, c] over h and w"""
 
-    attrs = {"epsilon": number("Added to the sum of squares.", default=1e-6, above=0)}
-    examples = ({"attrs": {}, "inputs": [(2, 3, 2, 5)]}, {"attrs": {"epsilon": 0.1}, "inputs": [(3, 300)]})
+    channelwise = True  # channel c of y depends on channel c of x alone: each device can have some of them
+    examples = ({"attrs": {}, "inputs": [(2, 3, 5, 4)]}, {"attrs": {}, "inputs": [(3, 9, 7, 37)]})
 
-    # Functions of single numbers, without self: compiled for CPUs and for GPUs, in the order in which they stand.
-    # per_row: the value is summed along each row, the channels of a pixel, in an order that any team of threads keeps.
-    # ``gives`` names the sum, or what ``finish`` makes of it: a number of the row, which functions below may ask for,
-    # those of backward too.
+    def outputs(self, x):
+        """(N, H, W, C) becomes (N, C)."""
+        if len(x.shape) != 4:
+            raise LayerError(f"the input must be images (batch, height, width, channels), got {x.shape}")
+        return Tensor((x.shape[0], x.shape[3]), x.dtype)
 
-    @per_row("forward", gives="length", finish=length_of, numbers=["epsilon"])
-    def squares(x):
-        return x * x
+    # Numbers that kernels ask for by name. A factor is better than a count to divide by: float32 / int is float64.
+    def scalars(self, t, index=None):
+        return {"share": t.y.size / t.x.size}
 
-    # per_element: the value for each element of what ``writes`` names.
+    # Sums are taken in a fixed order, without atomics: any team of threads gives the same bits. Here a position of the
+    # pass is an image (axes=0), and a call does those from start to stop.
 
-    @per_element("forward", writes="y")
-    def divide(x, length):
-        return x / length
+    @forward("cpu", over="x", axes=0, writes="y")
+    def forward_cpu(start, stop, x, y, share):
+        for n in range(start, stop):
+            y[n] = 0.0
+            for h in range(x.shape[1]):
+                for w in range(x.shape[2]):
+                    for c in range(x.shape[3]):
+                        y[n, c] += x[n, h, w, c]
+            for c in range(x.shape[3]):
+                y[n, c] *= share
 
-    @per_row("backward", gives="along")
-    def products(y, dy):
-        return y * dy
+    # Without axes and grid a pass is flat: positions are the elements of d_x, which has one axis then.
 
-    @per_element("backward", writes="d_x")
-    def d_x(y, dy, length, along):
-        return (dy - along * y) / length
+    @backward("cpu", over="d_x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x, share):
+        channels = dy.shape[1]
+        pixels = d_x.size // dy.size
+        for i in range(start, stop):
+            d_x[i] = share * dy[i // channels // pixels, i % channels]
+
+    # A tree in shared memory. Every thread reaches every barrier, those without a channel too.
+
+    @forward("cuda", over="x", grid=blocks, threads=(CHANNELS, ROWS), writes="y")
+    def forward_cuda(x, y, share):
+        sums = cuda.shared.array((ROWS, CHANNELS), x.dtype)
+        lane, row, n = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.y
+        c = cuda.blockIdx.x * CHANNELS + lane
+        total = 0.0
+        if c < x.shape[3]:
+            for h in range(row, x.shape[1], ROWS):
+                for w in range(x.shape[2]):
+                    total += x[n, h, w, c]
+        sums[row, lane] = total
+        half = ROWS // 2
+        while half > 0:
+            cuda.syncthreads()
+            if row < half:
+                sums[row, lane] += sums[row + half, lane]
+            half //= 2
+        if row == 0 and c < x.shape[3]:
+            y[n, c] = share * sums[0, lane]
+
+    @backward("cuda", over="d_x", writes="d_x")
+    def backward_cuda(dy, d_x, share):
+        i = cuda.grid(1)
+        if i < d_x.size:
+            channels = dy.shape[1]
+            pixels = d_x.size // dy.size
+            d_x[i] = share * dy[i // channels // pixels, i % channels]
