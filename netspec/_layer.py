@@ -70,7 +70,7 @@ class LoneLayer:
 
     ``layer(x)`` gives a LayerResult. Several inputs stand in the order of ``inputs``; those that are optional (a label)
     may be left out in phase predict. Parameters and states are given by name: ``layer(x, weight=w)``. All floating
-    numbers are float32. Raises NetspecError where inputs do not fit.
+    numbers are float32; what is random is as in a run's first iteration. Raises NetspecError where inputs do not fit.
     """
 
     def __init__(self, kind: str, attrs: Mapping[str, Any], phase: Phase, backend: Backend, seed: int) -> None:
@@ -92,7 +92,9 @@ class LoneLayer:
         arrays = self._arrays(inputs)
         plain = self._single(arrays, device, "plain")
         given = {**{name: array for name, array in arrays.items() if array is not None}, **self._stored(plain, tensors)}
-        done = self._chosen(plain, arrays, "forward").forward(given)
+        chosen = self._chosen(plain, arrays, "forward")
+        with layer_error(self.type):
+            done = chosen.forward(given)
         backward = partial(self._gradients, plain, arrays, {**given, **done})
         names = plain.t.names
         return LayerResult(
@@ -116,8 +118,10 @@ class LoneLayer:
         pairs = zip(names, given, strict=True)
         arrays = {name: None if value is None else _array(self.type, name, value) for name, value in pairs}
         first = arrays[names[0]]
-        if first is not None and first.ndim > 1 and (label := arrays.get("label")) is not None:
-            _check_labels(self.type, label, first.shape[-1])
+        for name in ("label", "other"):
+            labels = arrays.get(name)
+            if labels is not None and first is not None and first.ndim > 1:
+                _check_labels(self.type, name, labels, first.shape[-1])
         return arrays
 
     def _single(self, arrays: Mapping[str, Array | None], device: Device, variant: str) -> SingleLayer:
@@ -167,7 +171,8 @@ class LoneLayer:
             raise NetspecError(f"{self.type}: no gradient can be given for '{min(unknown)}' ({those})")
         begun = {gradient_of(name): np.ones(t[name].shape, np.float32) for name in known}
         begun |= {gradient_of(name): _fitting(self.type, name, value, t[name]) for name, value in outputs.items()}
-        done = single.backward({**values, **begun})
+        with layer_error(self.type):
+            done = single.backward({**values, **begun})
         wanted = [*t.names("input"), *t.names("parameter")]
         return {name: done[gradient_of(name)] for name in wanted if gradient_of(name) in done}
 
@@ -212,10 +217,10 @@ def _array(kind: str, name: str, value: ArrayLike) -> Array:
     return array.astype(wanted)
 
 
-def _check_labels(kind: str, label: Array, classes: int) -> None:
+def _check_labels(kind: str, name: str, label: Array, classes: int) -> None:
     if label.min() < 0 or label.max() >= classes:
         found = int(label.min() if label.min() < 0 else label.max())
-        raise NetspecError(f"{kind}: 'label' must be from 0 to {classes - 1}, the number of a class, got {found}")
+        raise NetspecError(f"{kind}: '{name}' must be from 0 to {classes - 1}, the number of a class, got {found}")
 
 
 def _fitting(kind: str, name: str, value: ArrayLike, tensor: Tensor) -> Array:

@@ -27,6 +27,7 @@ from netspec.program.passes import lower
 from netspec.runners.torch_bench import NoPeer, Peer, torch_peer
 from netspec.runners.tune import drawn_values, seconds_of
 from netspec.spec.types import TrainSpec
+from netspec.units import throughput
 
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 COPIED = 1 << 28
@@ -105,8 +106,9 @@ def _timed(layer: Layer, t: Tensors, device: Device, notes: list[str]) -> list[T
 
 def _row(layer: Layer, t: Tensors, device: Device, direction: Direction, variant: str, roof: Roof) -> Timed:
     passes = lower(layer, t, device.kind, direction, variant, _keys(layer, t))
-    call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
-    call()
+    with layer_error(layer.type):
+        call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
+        call()
     seconds, nbytes, flops = seconds_of(device, call, math.inf), _bytes(t, passes), _flops(layer, t, direction)
     return Timed(device.kind, direction, variant, seconds * 1e3, nbytes, flops, roof.seconds(flops, nbytes) * 1e3)
 
@@ -158,7 +160,7 @@ def _roof(device: Device) -> tuple[Callable[[str], Roof], str]:
         return Roof(peak.get(variant.partition("_")[0], peak.get("float32", math.inf)), bandwidth)
 
     known = "" if model else "; its rate of arithmetic is not known, so that bytes alone are the bound"
-    return of, f"{title}; a large copy runs at {bandwidth / 1e9:,.0f} GB/s{known}"
+    return of, f"{title}; a large copy runs at {throughput(bandwidth)}{known}"
 
 
 def _copied(device: Device) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from netspec.kernels.lookup import find_kernel
 from netspec.machine.marks import mark
 from netspec.planning.plan import Pass, make_layer
 from netspec.program.passes import lower
+from netspec.registry import layer_types
 
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, Array]
@@ -36,7 +38,7 @@ def gradient_of(tensor: str) -> str:
 
 @contextmanager
 def layer_error(kind: str) -> Iterator[None]:
-    """Whatever a layer's own methods raise as a NetspecError that names the layer, and the line where it is a fault."""
+    """Whatever a layer's own code raises as a NetspecError that names the layer, and its line where it is a fault."""
     try:
         yield
     except LayerError as error:
@@ -44,9 +46,14 @@ def layer_error(kind: str) -> Iterator[None]:
     except NetspecError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{last.filename}:{last.lineno}"
-        raise NetspecError(f"{kind}: its code raises {type(error).__name__} at {place}: {error}") from error
+        raise NetspecError(f"{kind}: its code raises {type(error).__name__}{_place(error, kind)}: {error}") from error
+
+
+def _place(error: Exception, kind: str) -> str:
+    """Where in the layer's own file it was raised; nothing where that is not known."""
+    own = getattr(sys.modules.get(layer_types()[kind].__module__), "__file__", None)
+    lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == own]
+    return f" at {own}:{lines[-1]}" if lines else ""
 
 
 class SingleLayer:

@@ -113,9 +113,11 @@ def test_a_run_keeps_what_came_through_standard_input(tmp_path):
     (tmp_path / "mini.yaml").write_text(MINI.replace("type: relu", "type: piped"))
     done = piped("run", "mini.yaml", "--plugin", "-", "--iterations", "1")
     assert done.returncode == 0, done.stderr
-    (copy,) = tmp_path.glob("runs/mini/*/plugins/*.py")
+    (run,) = tmp_path.glob("runs/mini/*")
+    (copy,) = run.rglob("*.py")
     assert (copy.name, copy.read_text()) == ("stdin.py", PLUGIN)
-    assert process("info", copy.parent.parent, "--plugin", copy).code == 0
+    again = process("run", "--resume", run, "--iterations", "2")
+    assert again.code == 0 and "stdin.py" in again.out + again.err, again
 
 
 def test_nothing_on_standard_input_is_told():

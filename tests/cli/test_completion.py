@@ -114,6 +114,12 @@ def test_paths_of_set():
     assert words("netspec run --set nothing.at.all") == words("netspec run --set train.batch.x=") == []
 
 
+def test_attributes_of_a_layer_alone():
+    assert words("netspec layers try leaky_relu --set s") == ["slope="]
+    assert {"filters=", "size="} <= set(words("netspec layers bench conv --input 2x5x5x3 --set "))
+    assert words("netspec layers try layer.py --set ") == []
+
+
 def test_values():
     assert words("netspec run --devices cuda:0,cuda") == ["cuda:0,cuda:0", "cuda:0,cuda:1"]
     assert words("netspec run --seed=3") == ["--seed=3"]

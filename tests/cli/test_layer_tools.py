@@ -140,6 +140,34 @@ def test_a_fault_in_a_layer_s_own_code_has_its_line(tmp_path):
     assert said == (1, "", f"error: wrong_axis: its code raises IndexError at {where}:6: tuple index out of range\n")
 
 
+HOST = """
+from netspec.plugin import Layer, Tensor, backward, forward, register
+@register("host_fault")
+class HostFault(Layer):
+    def outputs(self, x):
+        return Tensor(x.shape, x.dtype)
+    @forward("cpu", over="x", axes=0, writes="y", host=True)
+    def forward_cpu(ops, start, stop, x, y):
+        ops.gemm(x[start:stop], x[start:stop], y[start:stop])
+"""
+
+
+@pytest.mark.parametrize("tool", ["try", "bench"])
+def test_a_fault_in_a_host_kernel_has_its_line(tool, tmp_path):
+    (tmp_path / f"host_{tool}.py").write_text(HOST.replace("host_fault", f"host_{tool}"))
+    said = netspec("layers", tool, f"host_{tool}.py", "--input", "2x3")
+    where = tmp_path / f"host_{tool}.py"
+    assert said.code == 1 and said.err.startswith(f"error: host_{tool}: its code raises ValueError at {where}:9: ")
+
+
+def test_an_array_of_nan_alone_has_no_range():
+    np.save("x.npy", [[np.nan]])
+    said = netspec("layers", "try", "relu", "--input", "x.npy")
+    assert said.code == 0 and "y: 1 element NaN or infinite" in said.out
+    row = rows(netspec("layers", "try", "relu", "--input", "x.npy", "--json"))["y"]
+    assert (row["min"], row["mean"], row["max"], row["first"]) == (None, None, None, [None])
+
+
 CONV = ["conv", "--set", "size=3"]
 
 

@@ -132,8 +132,8 @@ def _relative(paths: list[Path], folder: Path) -> list[Path]:
 
 ASKED = [page for page in PAGES if sessions(page)]
 assert {page.stem for page in ASKED} >= {"questions", "tutorial", *(page.stem for page in HOW_TO)}
-TAKE_LONG = {"compare", "evaluate", "paper-figures", "tutorial"}
-"""Pages that train several times."""
+TAKE_LONG = {"compare", "evaluate", "layer-tutorial", "paper-figures", "tutorial"}
+"""Pages that train several times, or check many layers."""
 
 
 def marked(page: Path) -> Any:

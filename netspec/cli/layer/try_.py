@@ -124,13 +124,15 @@ def _row(role: str, name: str, array: Array) -> dict[str, Any]:
     import numpy as np
 
     finite = array[np.isfinite(array)]
-    ends = {"min": float(finite.min()), "mean": float(finite.mean(dtype=np.float64)), "max": float(finite.max())}
+    ends: dict[str, float | None] = dict.fromkeys(("min", "mean", "max"))
+    if finite.size:
+        ends = {"min": float(finite.min()), "mean": float(finite.mean(dtype=np.float64)), "max": float(finite.max())}
     return {
         "role": role,
         "name": name,
         "shape": list(array.shape),
         "dtype": str(array.dtype),
-        **(ends if finite.size else dict.fromkeys(("min", "mean", "max"))),
+        **ends,
         "first": [float(value) if np.isfinite(value) else None for value in array.flat[:_FIRST]],
         "not_finite": int(array.size - finite.size),
     }
