@@ -36,8 +36,8 @@ def load(
 ) -> Spec:
     """The Spec of a YAML file, or of a shipped spec by its bare name, with changes such as ``train.batch=64``.
 
-    ``plugins`` are files or folders with layers that it names. Raises SpecError with all that is wrong, by line; NetspecError where a
-    file cannot be found or read.
+    ``plugins`` are files or folders with layers that it names. Raises SpecError with all that is wrong, by line;
+    NetspecError where a file cannot be found or read.
     """
     from netspec.registry import load_plugin
     from netspec.spec import load

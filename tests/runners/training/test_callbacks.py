@@ -89,8 +89,8 @@ WRONG = {
     "run": ("event.loss])", "event.loss, event.errors['top1']])", "KeyError at EvaluationDone("),
     "resumed": ('"a", newline', '"x", newline', "something else is there"),
     "not_finite": ("event.loss])", "int(event.loss)])", "ValueError at EvaluationDone("),
-    "later_events": ("        if isinstance(event, IterationDone)", "        event.iteration\n        if isinstance(event, "
-                     "IterationDone)", "no attribute 'iteration'"),
+    "later_events": ("        if isinstance(event, IterationDone)", "        event.iteration\n"
+                     "        if isinstance(event, IterationDone)", "no attribute 'iteration'"),
     "unchanged": ("        if isinstance(event, EvaluationDone):", "        if isinstance(event, EvaluationDone):\n"
                   "            event.errors.clear()", "it changes an event: EvaluationDone("),
     "closed": ("        if self.file is not None:\n", "        if True:\n", "AttributeError"),
