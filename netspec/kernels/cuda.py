@@ -9,6 +9,7 @@ from typing import Any
 
 from netspec.kernels import numba_cuda
 from netspec.kernels.cache import content_folder, kept_text
+from netspec.kernels.compile_error import told_of
 from netspec.kernels.specialise import Prepared, prepare
 from netspec.kernels.toolkit import compiler
 
@@ -32,13 +33,14 @@ def ptx_of(
 ) -> str:
     """PTX of a marked kernel for argument types and a compute capability, kept on disk by content; no GPU is needed.
 
-    Raises what the compiler raises, see ``compile_error.told_of``.
+    Raises KernelError where it cannot be compiled.
     """
     prepared = prepare(function, dtype, stored_through)
     folder = content_folder(prepared.digest, f"{types}\n{capability}\n{_target()}")
 
     def compiled() -> str:
-        return numba_cuda.compile_ptx(prepared.build(_helper), types, capability)
+        with told_of(function, "GPUs"):
+            return numba_cuda.compile_ptx(prepared.build(_helper), types, capability)
 
     return kept_text(folder and folder / "kernel.ptx", compiled)
 

@@ -58,7 +58,7 @@ OF_KERNELS = {
     "cuda_shared_size": "cannot be launched: 280,000 bytes of shared memory, of at most 232,448",
     "cuda_unwritten": "is never written (121 of 240 elements): all of 'd_x' is left to backward_cuda",
     "cuda_sign": "expected -2.96802616: the CUDA kernels (plain) differ from the plain CPU kernels",
-    "cuda_changes_input": "a kernel changes 'x', which it does not name among what it writes",
+    "cuda_changes_input": "changes 'x', which it does not name among what it writes",
     "cuda_atomics": "bias_cuda adds floats atomically: threads come in any order",
 }
 """Of CUDA kernels: what the check of them says."""

@@ -115,8 +115,8 @@ def test_what_is_wrong_is_told_once(tmp_path: Path) -> None:
     load_plugin(plugin(tmp_path, "y[i] = a[i] * b[i]", "y[i + 1] = a[i] * b[i]"))
     results = run("times", ("cpu",))
     (failed,) = (result for result in results if result.status == "failed")
-    assert failed.name == "written" and "outside the array 'y'" in failed.message
-    assert {result.message for result in results[results.index(failed) + 1 :]} == {"needs what written checks"}
+    assert failed.name == "indices" and "outside the array 'y'" in failed.message
+    assert {result.message for result in results[results.index(failed) + 1 :]} == {"needs what indices checks"}
 
 
 def test_an_elementwise_layer_has_no_self(tmp_path: Path) -> None:

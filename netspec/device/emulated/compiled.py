@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from netspec.emulate.fault import Fault, Site
 from netspec.emulate.memory import Memory
 from netspec.emulate.module import Module
+from netspec.emulate.ptx.line_info import Frames, source_lines
 from netspec.emulate.scheduler import launch
-from netspec.kernels.cuda import ptx_of
+from netspec.kernels.cuda import ptx_of, ptx_with_lines
 
 Extent = tuple[int, ...]
 _FLOAT_SUM = re.compile(r"\b(?:atom|red)\.\S*\badd\.\S*\bf(?:16|32|64)")
@@ -29,8 +30,20 @@ def module_of(
     types: tuple[Any, ...],
     capability: tuple[Any, ...],
 ) -> Module:
-    """The parsed kernel for those types of arguments; raises what the compiler raises, and Fault."""
+    """The parsed kernel for those types of arguments; raises KernelError where it cannot be compiled, and Fault."""
     return Module(ptx_of(function, dtype, stored_through, types, capability))
+
+
+def lines_of(
+    function: Callable[..., Any],
+    dtype: str,
+    stored_through: Callable[..., Any] | None,
+    types: tuple[Any, ...],
+    capability: tuple[Any, ...],
+) -> Mapping[int, Frames]:
+    """The lines of the source that a module's lines come from; the kernel is compiled once more for it."""
+    asked = (function, dtype, stored_through, types, capability)
+    return source_lines(ptx_of(*asked), ptx_with_lines(*asked))
 
 
 def run(

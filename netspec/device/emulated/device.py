@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,16 +13,14 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
-from netspec.device.emulated.compiled import check_order, module_of, run
+from netspec.device.emulated.compiled import check_order, lines_of, module_of, run
 from netspec.device.emulated.diagnosis import kernel_error
 from netspec.device.synchronous import SynchronousDevice, nbytes_of
 from netspec.emulate import Fault, Memory
 from netspec.emulate.memory import UNINITIALISED, Array
-from netspec.emulate.ptx.line_info import source_lines
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
-from netspec.kernels.compile_error import told_of
-from netspec.kernels.cuda import compile_host, ptx_with_lines
+from netspec.kernels.cuda import compile_host
 from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.lookup import find_kernel
 from netspec.planning.plan import Pass, Queue
@@ -104,15 +101,14 @@ class EmulatedCuda(SynchronousDevice):
         Raises KernelError where it cannot be compiled, and where it does what hardware leaves undefined.
         """
         types = tuple(numba_cuda.type_of(value) for value in args)
-        with told_of(kernel, "GPUs"):
-            module = module_of(kernel, dtype, epilogue, types, self._target)
-        self.launches += 1
+        asked = (kernel, dtype, epilogue, types, self._target)
         try:
+            module = module_of(*asked)
+            self.launches += 1
             check_order(module)
             run(module, self.memory, grid, threads, args)
         except Fault as fault:
-            with_lines = functools.partial(ptx_with_lines, kernel, dtype, epilogue, types, self._target)
-            raise kernel_error(fault, kernel, args, lambda: source_lines(module.text, with_lines())) from fault
+            raise kernel_error(fault, kernel, args, lambda: lines_of(*asked)) from fault
 
     def _launch(self, one: Pass, arrays: Arrays) -> Call:
         kernel = find_kernel(one.kernel)

@@ -84,7 +84,7 @@ class _Diagnosis:
             case "launch":
                 return f"cannot be launched: {fault.words}"
             case _:
-                return f"does what is undefined: {site.thread} {fault.words}" if site.thread else f": {fault}"
+                return f"does what is undefined: {site.thread} {fault.words}" if site.thread else f"is stopped: {fault}"
 
     def _race(self, one: Site, two: Site, place: Place) -> str:
         element = self._element(place, one)
