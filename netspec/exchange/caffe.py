@@ -106,8 +106,8 @@ def _averages(blobs: list[Array]) -> list[Array]:
 def _here(blob: Array, shape: tuple[int, ...], kind: str, groups: int) -> Array | None:
     """A blob in netspec's layout; None where it is not of that shape. Older files have axes of 1 before a matrix's."""
     if kind == "conv_transpose" and len(shape) == 4:
-        found = (shape[2] * groups, shape[3] // groups, *shape[:2])
-        return of_conv_transpose(blob, groups) if blob.shape == found else None
+        channels, filters = shape[2] * groups, shape[3] // groups
+        return of_conv_transpose(blob, groups) if blob.shape == (channels, filters, *shape[:2]) else None
     sizes = [size for size in blob.shape if size != 1]
     if len(shape) == 1:
         return blob.reshape(shape) if blob.size == shape[0] and len(sizes) <= 1 else None

@@ -39,7 +39,7 @@ SPATIAL = {
     "layer_norm": [""], "group_norm": [", groups: 2"], "softmax": [""], "upsample": [", factor: 1"],
     "pad": [", top: 1, bottom: -1, left: -1, right: 1, value: 0.2"],
 }  # fmt: skip
-OTHERS = ("local", "conv_transpose", "sum", "concat", "eltwise")
+OTHERS = ("local", "conv_transpose", "sum", "concat", "eltwise", "gate", "whole")
 MIXING = ("conv", "conv_transpose", "lrn", "concat", "local", "layer_norm", "softmax")
 SHARING = ("conv", "conv_transpose", "local", "dense", "centred")
 
@@ -120,6 +120,8 @@ class Writer:
             every = not source.split or self.chance.random() < 0.5
             split = not every or self.chance.random() < 0.6
             self.layer(kind, [source], filters, f", filters: {filters}, size: 3, pad: 1", split, every)
+        elif kind == "whole":
+            self.rearrange()
         else:
             self.join(self.chance.choice(["product", "axpby"]) if kind == "eltwise" else kind, source)
 
@@ -137,6 +139,18 @@ class Writer:
             source = self.values[-1]
         self.layer("dense", [source], 6, ", units: 6", self.chance.random() < 0.5, True, False)
 
+    def rearrange(self) -> None:
+        """Height and width exchanged, or half of the channels, of what lies whole."""
+        whole = [value for value in self.values if value.image and not value.split and value.channels % 4 == 0]
+        if not whole:
+            return
+        source, half = self.chance.choice(whole), self.chance.random() < 0.5
+        if half:
+            count = source.channels // 2
+            self.layer("slice", [source], count, f", first: 1, count: {count}", False, False)
+        else:
+            self.layer("permute", [source], source.channels, ", order: [2, 1, 3]", False, False)
+
     def join(self, kind: str, source: Value) -> None:
         """A sum, a product or a concatenation of two values that lie alike."""
         beside = [value for value in self.values if value.split == source.split and value.image]
@@ -144,6 +158,10 @@ class Writer:
         other = self.chance.choice(alike)
         if other is source:
             return
+        if kind == "gate":
+            self.layer("pool", [other], other.channels, ", mode: average, size: image", other.split, False, False)
+            other = self.values[-1]
+            other.lines = True
         channels = source.channels + other.channels if kind == "concat" else source.channels
         self.layer(kind, [source, other], channels, ", alpha: 0.5" if kind == "axpby" else "", source.split, False)
 

@@ -12,6 +12,7 @@ import numpy as np
 from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Node, Refused, array_of
 from netspec.exchange.onnx_in.net import Net, by_channel
 from netspec.exchange.onnx_in.node_operands import Operand, Operator, Result, constant, numbers, value, written
+from netspec.exchange.onnx_in.rearranged import as_image
 from netspec.exchange.onnx_in.response import Squares
 from netspec.exchange.onnx_in.views import Value, laid_out, located
 from netspec.exchange.onnx_in.windows import apart, part_of
@@ -108,6 +109,8 @@ def add(net: Net, node: Node, *operands: Operand) -> Result:
 def combined(net: Net, type: str, attrs: Mapping[str, float], *values: Value) -> Value:
     """Values of one shape, element by element."""
     settled = [net.settled(one) for one in values]
+    if any(not np.array_equal(one.located(), settled[0].located()) for one in settled[1:]):
+        settled = [as_image(net, one) for one in settled]
     first = settled[0]
     for one in settled[1:]:
         if one.shape != first.shape or one.example != first.example:
@@ -166,7 +169,7 @@ def _gated(net: Net, x: Value, factor: Value) -> Value | None:
     """An image times a number for each of its channels, (N, C, 1, 1); None where these are other things."""
     if len(x.shape) != 4 or factor.shape != (*x.shape[:2], 1, 1) or x.shape == factor.shape:
         return None
-    x, factor = net.whole(apart(net.settled(x))), net.whole(net.settled(factor))
+    x, factor = as_image(net, apart(net.settled(x))), net.whole(net.settled(factor))
     ordered = np.array_equal(factor.located().ravel(), np.arange(x.shape[1]))
     if not x.is_image or not ordered or factor.example not in ((x.shape[1],), (1, 1, x.shape[1])):
         return None
@@ -210,7 +213,7 @@ def concat(net: Net, node: Node, *operands: Operand) -> Result:
         return _views(values)
     if (interleaved := _interleaved(net, values)) is not None:
         return interleaved
-    values = [net.whole(apart(one)) for one in values] if rank == 4 else values
+    values = [as_image(net, apart(one)) for one in values]
     if all(one.is_image for one in values):
         return net.add("concat", {}, *values)
     if all(len(one.shape) == 2 for one in values):

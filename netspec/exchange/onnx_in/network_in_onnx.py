@@ -28,7 +28,7 @@ from netspec.exchange.onnx_in.operators import OPERATORS
 from netspec.exchange.onnx_in.products import cost, rows
 from netspec.exchange.onnx_in.rearranged import rearranged
 from netspec.exchange.onnx_in.response import WHAT, WITH_SQUARES, Squares
-from netspec.exchange.onnx_in.signals import is_signal, signal
+from netspec.exchange.onnx_in.signal_windows import is_signal, signal
 from netspec.exchange.onnx_in.views import Value, located, moved, usual_places, value_of
 from netspec.exchange.spec_text import clean, spec_text
 from netspec.units import many

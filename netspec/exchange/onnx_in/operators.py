@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from netspec.exchange.onnx_in import arithmetic, local_layers, normalisations, products, response, windows
 from netspec.exchange.onnx_in.moves import MOVES
 from netspec.exchange.onnx_in.node_operands import Operator
-from netspec.exchange.onnx_in.signals import also_of_signals
+from netspec.exchange.onnx_in.signal_windows import also_of_signals
 
 OPERATORS: Mapping[str, Operator] = {
     **MOVES,

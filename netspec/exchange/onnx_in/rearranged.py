@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import permutations
 from math import prod
@@ -26,6 +27,15 @@ def rearranged(net: Net, x: Value) -> Value:
         attrs = {"first": first, "count": lying.shape[-1]} if first else {"count": lying.shape[-1]}
         return net.add("slice", attrs, plain)
     raise Refused("its numbers are in another order than a layer here gives them")
+
+
+def as_image(net: Net, x: Value) -> Value:
+    """The same where that is an image, else the value as it is."""
+    if len(x.shape) != 4 or (x.is_image and x.part is None):
+        return x
+    with suppress(Refused):
+        return rearranged(net, x)
+    return x
 
 
 def _order(lying: Places, example: tuple[int, ...]) -> tuple[int, ...] | None:
