@@ -58,7 +58,7 @@ OF_KERNELS = {
     "cuda_shared_size": "cannot be launched: 280,000 bytes of shared memory, of at most 232,448",
     "cuda_unwritten": "is never written (121 of 240 elements): all of 'd_x' is left to backward_cuda",
     "cuda_sign": "expected -2.96802616: the CUDA kernels (plain) differ from the plain CPU kernels",
-    "cuda_changes_input": "a kernel changes 'x', which it does not name among what it writes",
+    "cuda_changes_input": "forward_cuda changes 'x', which it does not name among what it writes",
     "cuda_atomics": "bias_cuda adds floats atomically: threads come in any order",
 }
 """Of CUDA kernels: what the check of them says."""
@@ -68,7 +68,7 @@ OF_DECLARATIONS = {
     "mixes": ("shards", "channels of 'y' depend on channels of the other shard: a layer that reads several channels"),
     "mixes_narrower": ("shards", "units: 6; inputs (2, 5, 6, 4); a layer that reads several channels for one has"),
     "mixes_without_groups": ("shards", "the layer mixes channels without ``groups`` in its attributes"),
-    "cuda_wrong_name": ("constancy", "parameter 'out' is no tensor, attribute or scalar"),
+    "cuda_wrong_name": ("all_outputs", "parameter 'out' is no tensor, attribute or scalar"),
     "channelwise_type": ("indices", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float"),
 }
 """Of what the class declares, of parameters and scalar functions: the check that fails and what it says."""
