@@ -65,8 +65,8 @@ def marked(layer_type: str) -> list[str]:
     """The lines that a message on a layer must name."""
     lines = FILE.read_text().splitlines()
     first = lines.index(f'@register("{layer_type}")')
-    last = next((number for number in range(first + 1, len(lines)) if lines[number].startswith("@register")), len(lines))
-    inside = [number for number in range(first, last) if lines[number].endswith("# told")]
+    after = [number for number, line in enumerate(lines) if number > first and line.startswith("@register")]
+    inside = [number for number in range(first, min([*after, len(lines)])) if lines[number].endswith("# told")]
     elsewhere = [number for number, line in enumerate(lines) if line.endswith(f"# told in {layer_type}")]
     return [f"{FILE}:{number + 1}" for number in inside + elsewhere]
 
@@ -178,7 +178,8 @@ def test_what_never_ends_or_ends_the_process_is_a_failure(
     """The types after it are checked all the same."""
     file = source(name, **options)
     page = file.with_suffix(".html")
-    said = process("layers", "check", file, "flatten", "--time-limit", "4", "--backend", "cpu", "--html", page, "--json")
+    options_given = ("--time-limit", "4", "--backend", "cpu", "--html", page, "--json")
+    said = process("layers", "check", file, "flatten", *options_given)
     results = json.loads(said.out)
     (failed,) = (result for result in results if result["status"] == "failed")
     assert said.code == 1 and (failed["type"], failed["check"]) == (name, check)
