@@ -18,9 +18,9 @@ import numpy as np
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.contract.source_place import place_of
 from netspec.errors import NetspecError
-from netspec.kernels.index_checks import check_indices
 from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
+from netspec.kernels.index_checks import check_indices
 
 _CAST = "_netspec_cast"
 """What a kernel finds the compute dtype under."""
