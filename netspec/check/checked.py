@@ -11,7 +11,7 @@ import numpy as np
 from netspec.device.base import Arrays
 from netspec.device.cpu.device import CpuDevice
 from netspec.errors import NetspecError
-from netspec.kernels.bounds import outside
+from netspec.kernels.index_checks import outside
 from netspec.planning.plan import Pass
 
 

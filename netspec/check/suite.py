@@ -54,9 +54,9 @@ CHECKS: tuple[Check, ...] = (
     check_calls,
     check_schema,
     check_shapes,
-    check_constancy,
     check_shape_errors,
     check_all_outputs,
+    check_constancy,
     check_indices,
     check_written,
     check_sizes,
@@ -109,6 +109,7 @@ NEEDS: Mapping[Check, tuple[Check, ...]] = {
     check_cuda: REFERENCE,
     check_cuda_again: (*REFERENCE, check_cuda),
     check_cuda_non_finite: (*REFERENCE, check_cuda, check_non_finite),
+    check_cuda_float64: (check_cuda,),
 }
 
 

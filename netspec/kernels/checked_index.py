@@ -1,4 +1,4 @@
-"""What kernels with checked indices call, see netspec.kernels.bounds."""
+"""What kernels with checked indices call, see netspec.kernels.index_checks."""
 
 from __future__ import annotations
 

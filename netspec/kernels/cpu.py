@@ -32,7 +32,7 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _
 
 @functools.cache
 def compile_cpu(function: Callable[..., Any], dtype: str, checked: bool = False) -> Any:
-    """The numba dispatcher of a marked kernel for a compute dtype; ``checked``: see netspec.kernels.bounds."""
+    """The numba dispatcher of a marked kernel for a compute dtype; ``checked``: see netspec.kernels.index_checks."""
     return _jit(prepare(function, dtype, vectorised=True, checked=checked))
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
 from netspec.contract.source_place import place_of
 from netspec.errors import NetspecError
-from netspec.kernels.bounds import check_indices
 from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.identity import Unidentified, digest_of, follow, is_library
+from netspec.kernels.index_checks import check_indices
 
 _CAST = "_netspec_cast"
 """What a kernel finds the compute dtype under."""
@@ -65,7 +65,7 @@ def prepare(
     Module-level floats that it reaches are constants of the compute dtype, as its literals are; ``max`` and ``min`` of
     numbers pass NaN on, see netspec.kernels.extrema. ``stored_through`` takes the place of ``netspec.plugin.epilogue``,
     or ``backward_epilogue``. ``vectorised``: functions of ``math`` are those of netspec.kernels.elementary in float32.
-    ``checked``: for CPUs, with a check of each index, see netspec.kernels.bounds.
+    ``checked``: for CPUs, with a check of each index, see netspec.kernels.index_checks.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.

@@ -68,7 +68,7 @@ OF_DECLARATIONS = {
     "mixes": ("shards", "channels of 'y' depend on channels of the other shard: a layer that reads several channels"),
     "mixes_narrower": ("shards", "units: 6; inputs (2, 5, 6, 4); a layer that reads several channels for one has"),
     "mixes_without_groups": ("shards", "the layer mixes channels without ``groups`` in its attributes"),
-    "cuda_wrong_name": ("constancy", "parameter 'out' is no tensor, attribute or scalar"),
+    "cuda_wrong_name": ("all_outputs", "parameter 'out' is no tensor, attribute or scalar"),
     "channelwise_type": ("indices", "scaled_cpu cannot be compiled for CPUs: Unknown attribute 'value' of type float"),
 }
 """Of what the class declares, of parameters and scalar functions: the check that fails and what it says."""

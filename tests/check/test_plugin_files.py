@@ -53,7 +53,7 @@ WRONG = {
         "shapes",
         "outputs() must give a Tensor, or Tensors",
     ),
-    "phase left out": ('"eval", "predict")', '"eval")', "all_outputs", "no forward kernel writes 'y' (they write noth"),
+    "phase left out": ('"eval", "predict")', '"eval")', "all_outputs", "no forward kernel for cpu writes 'y'"),
 }
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_written_in_a_phase_but_read_there(tmp_path: Path) -> None:
     file.write_text(text)
     load_plugin(file)
     failed = [result.message for result in run("times", ("cpu",)) if result.status == "failed"]
-    assert len(failed) == 1 and "times:copy reads 'kept', which no forward kernel writes (eval;" in failed[0]
+    assert len(failed) == 1 and "times:copy reads 'kept', which no forward kernel writes (cpu, eval;" in failed[0]
 
 
 def test_right_as_it_stands(tmp_path: Path) -> None:

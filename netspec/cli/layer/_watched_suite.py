@@ -19,7 +19,7 @@ from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_exit
 from netspec.machine.marks import MarksFile
 from netspec.machine.tasks import pass_on
-from netspec.registry import plugin_files
+from netspec.registry.plugin_code import plugin_files, portable
 
 _START = "import sys; from netspec.check.suite_process import main; main(int(sys.argv[1]), sys.argv[2])"
 _POLL_S = 0.2
@@ -82,7 +82,7 @@ def _start(types: Sequence[str], backends: Sequence[str] | None, limit: float, f
     except OSError as error:
         raise NetspecError(f"the contract suite's process cannot be started: {error}") from error
     theirs.close()
-    ours.send((plugin_files(), list(types), backends))
+    ours.send((portable(), list(types), backends))
     return _Suite(limit, process, ours, folder, list(types))
 
 

@@ -1,0 +1,201 @@
+"""Mistakes in kernels for CPUs, of methods, and of files: each is told once, with its line.
+
+The layers are those of plugins/wrong_on_cpus.py, where a comment "told" marks a line that the message must name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_tools import process
+from places import PLUGINS
+
+from netspec.check import run, subject
+from netspec.check.suite import Result
+from netspec.device.gpus import finds_compiler
+from netspec.registry import load_plugin
+
+FILE = PLUGINS / "wrong_on_cpus.py"
+ON_CPUS = {
+    "cpu_reads_outside": ("indices", "x[i + 1] is outside the array 'x': index 240, where 0 to 239 are inside"),
+    "cpu_writes_outside": ("indices", "y[i + 1] is outside the array 'y': index 240, where"),
+    "cpu_far_outside": ("indices", "is outside the array 'y': index 10000000000, where"),
+    "cpu_wraps_round": ("indices", "x[i - 1] is outside the array 'x': index -1, where"),
+    "cpu_helper_outside": ("indices", "values[place + 1] is outside the array 'values': index 240, where"),
+    "cpu_literal_outside": ("indices", "row[1000] is outside the array 'row': index 1000, where 0 to 119 are inside"),
+    "cpu_large": ("sizes", "y[stop] is outside the array 'y': index"),
+    "cpu_second_block": ("sizes", "elements): it is not written"),
+    "cpu_odd_groups": ("sizes", "y[0, 0, 0, 4] is nan, expected a finite number (60 of 300 elements): it is not wri"),
+    "cpu_allocates": ("indices", "np.empty(stop - start, x.dtype): forward_cpu allocates memory in each call"),
+    "cpu_allocates_by_arithmetic": ("indices", "2 * x[start:stop]: forward_cpu allocates memory in each call"),
+    "cpu_prints": ("calls", "forward_cpu prints"),
+    "cpu_random": ("calls", "forward_cpu calls np.random.random(), whose numbers depend on who asked before"),
+    "cpu_changes_input": ("indices", "forward_cpu changes 'x', which it does not name among what it writes"),
+    "cpu_adds": ("written", "d_x[0, 0, 0, 0] is nan, expected a finite number (240 of 240 elements)"),
+    "cpu_beyond_its_block": ("team", "and in another one, which a team may run at once: write from start to stop"),
+    "cpu_shared_scratch": ("team", "writes scratch[0] in the call for positions"),
+    "cpu_parameter_of_the_batch": ("constancy", "parameter 'w' is (2, 4) in training and (4, 4) with twice the batch"),
+    "cpu_parameter_in_training": ("constancy", "parameter 'w' is (4,) in training and not there in eval"),
+    "cpu_flops_of_an_image": ("constancy", "flops().forward is 120 for 2 images, and 120 for 4"),
+    "cpu_asked_twice": ("constancy", "scalars() gives 'many' otherwise when asked twice"),
+    "cpu_word": ("gradients", "but the difference quotient of forward is"),
+    "cpu_flag": ("gradients", "(double: False; inputs"),
+    "cpu_hard_coded": ("gradients", "(factor: 3.25; inputs"),
+    "cpu_no_backward": ("all_outputs", "no backward kernel for cpu writes 'd_x': mark one @backward(\"cpu\""),
+    "cuda_no_backward": ("all_outputs", "no backward kernel for cuda writes 'd_x': mark one @backward(\"cuda\""),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def layers() -> None:
+    """They are known while these tests run."""
+    load_plugin(FILE)
+
+
+def failures(layer_type: str) -> list[Result]:
+    """What the whole suite finds."""
+    return [result for result in run(layer_type) if result.status == "failed"]
+
+
+def marked(layer_type: str) -> list[str]:
+    """The lines that a message on a layer must name."""
+    lines = FILE.read_text().splitlines()
+    first = lines.index(f'@register("{layer_type}")')
+    after = [number for number, line in enumerate(lines) if number > first and line.startswith("@register")]
+    inside = [number for number in range(first, min([*after, len(lines)])) if lines[number].endswith("# told")]
+    elsewhere = [number for number, line in enumerate(lines) if line.endswith(f"# told in {layer_type}")]
+    return [f"{FILE}:{number + 1}" for number in inside + elsewhere]
+
+
+def told(layer_type: str, check: str, words: str) -> None:
+    """Assert that one check fails, with these words and the marked lines."""
+    (failed,) = failures(layer_type)
+    assert failed.name == check and words in failed.message, failed
+    assert [place for place in marked(layer_type) if not re.search(rf"{place}\b", failed.message)] == [], failed
+    assert f"{FILE}:" in failed.message or layer_type == "cpu_asked_twice"
+
+
+@pytest.mark.parametrize("layer_type", ON_CPUS)
+def test_a_mistake_is_told_once_with_its_line(layer_type: str) -> None:
+    told(layer_type, *ON_CPUS[layer_type])
+
+
+@pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
+def test_double_precision_in_a_cuda_kernel_is_told() -> None:
+    told("cuda_double", "cuda_float64", "forward_cuda computes in float64 on GPUs (")
+
+
+def test_every_layer_of_the_file_is_run() -> None:
+    assert sorted(re.findall(r'@register\("(\w+)"\)', FILE.read_text())) == sorted([*ON_CPUS, "cuda_double"])
+
+
+def test_a_backend_that_is_asked_for_must_have_kernels() -> None:
+    (failed,) = (result for result in run("cpu_changes_input", ("cuda",)) if result.status == "failed")
+    assert failed.name == "all_outputs" and "the layer has no kernels for cuda: mark some" in failed.message
+
+
+def test_a_backend_that_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    from netspec.kernels.numba_cuda import cuda
+
+    monkeypatch.setattr(cuda, "is_available", lambda: False)
+    monkeypatch.setattr(subject, "finds_compiler", lambda: False)
+    subject.gpu.cache_clear()
+    results = {result.name: result for result in run("cuda_double", ("cuda",))}
+    assert results["cuda"].status == "failed" and "pip install 'netspec[cuda13]'" in results["cuda"].message
+    assert {result.name for result in run("cuda_double") if result.status == "failed"} == set()
+    subject.gpu.cache_clear()
+
+
+SOURCE = '''
+"""A layer."""
+{imports}
+from netspec.plugin import Layer, Tensor, backward, forward, register
+
+
+@register("{name}")
+class Own(Layer):
+    """y = x"""
+
+    {extra}
+
+    def outputs(self, x):
+        return Tensor(x.shape, x.dtype)
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        i = start
+        while i < stop:
+            y[i] = x[i]
+            i += {step}
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = dy[i]
+'''
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a file like SOURCE."""
+
+    def write(name: str, imports: str = "", step: str = "1", extra: str = "") -> Path:
+        file = tmp_path / f"{name}.py"
+        file.write_text(SOURCE.format(name=name, imports=imports, step=step, extra=extra))
+        return file
+
+    return write
+
+
+def test_numba_imported_at_the_top_is_told(source: Callable[..., Path], tmp_path: Path) -> None:
+    file = source("own_numba", imports="from numba import njit")
+    load_plugin(file)
+    (failed,) = failures("own_numba")
+    assert failed.name == "imports" and f"{file}:3: imports numba when the file is loaded" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "check", "words"),
+    [
+        ("own_endless", {"step": "0 if x[0] < 99 else 1"}, "indices", r"forward_cpu \(.*own_endless.py:\d+\) on cpu:0"),
+        ("own_rule", {"extra": "def params(self, x):\n        while True: pass"}, "shapes", r"own_rule.py:\d+: "),
+        (
+            "own_death",
+            {"imports": "import os, signal", "extra": "def params(self, x): os.kill(os.getpid(), signal.SIGKILL)"},
+            "shapes",
+            "the process has ended of SIGKILL",
+        ),
+    ],
+)
+def test_what_never_ends_or_ends_the_process_is_a_failure(
+    source: Callable[..., Path], name: str, options: dict[str, str], check: str, words: str
+) -> None:
+    """The types after it are checked all the same."""
+    file = source(name, **options)
+    page = file.with_suffix(".html")
+    options_given = ("--time-limit", "4", "--backend", "cpu", "--html", page, "--json")
+    said = process("layers", "check", file, "flatten", *options_given)
+    results = json.loads(said.out)
+    (failed,) = (result for result in results if result["status"] == "failed")
+    assert said.code == 1 and (failed["type"], failed["check"]) == (name, check)
+    assert re.search(words, failed["message"]), failed
+    assert "passed" in {result["status"] for result in results if result["type"] == "flatten"}
+    assert f'<h2 id="{name}">' in page.read_text() and failed["check"] in page.read_text()
+
+
+def test_ill_conditioned_examples_are_told_as_such(tmp_path: Path) -> None:
+    """Statistics of two rows: what backward has to give cancels, and float32 leaves its rounding."""
+    text = (PLUGINS / "normalised.py").read_text()
+    for name, examples in (("normalised_rows", "()"), ("normalised_two", '({"attrs": {}, "inputs": [(2, 8)]},)')):
+        file = tmp_path / f"{name}.py"
+        file.write_text(text.replace("normalised_rows", name).replace("examples = ()", f"examples = {examples}"))
+        load_plugin(file)
+    assert failures("normalised_rows") == []
+    (failed,) = failures("normalised_two")
+    assert failed.name == "float32" and "an example is ill-conditioned" in failed.message
+    assert "put larger inputs into ``examples``" in failed.message
