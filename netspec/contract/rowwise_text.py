@@ -7,12 +7,13 @@ memory, always in the same order.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from netspec.contract.channelwise_code import Function, Rows, alone, defined
-from netspec.contract.kernel import Lazy, cuda, device
+from netspec.contract.kernel import cuda, device
 
 THREADS = 128
 """Threads of a row's block."""
@@ -191,7 +192,7 @@ class Program:
     def looped(self, numbers: list[int], over: str, element: str, channel: str) -> list[str]:
         """A loop over a row in which some functions are called: their values are added up or written."""
         steps = [(number, self.steps[number]) for number in numbers]
-        lines = [f"{one} = {'-np.inf' if step.by == 'max' else '0.0'}" for n, step in steps for one in _sums(n, step)]
+        lines = [f"{one} = {'LOWEST' if step.by == 'max' else '0.0'}" for n, step in steps for one in _sums(n, step)]
         lines.append(f"for j in {over}:")
         for number, step in steps:
             call, sums = self.call(number, step, element, channel), _sums(number, step)
@@ -231,7 +232,7 @@ class Program:
 
     def made(self, name: str, text: str, scope: dict[str, Any]) -> Function:
         """A kernel of the layer, of that text."""
-        helpers = {"cuda": cuda, "np": Lazy("numpy"), "Rows": Rows, "THREADS": THREADS}
+        helpers = {"cuda": cuda, "Rows": Rows, "THREADS": THREADS, "LOWEST": -math.inf}
         helpers |= {"block_sum": block_sum, "block_max": block_max}
         kernel = defined(name, text, {**helpers, **scope, "__name__": self.module})
         kernel.__qualname__ = f"{self.owner}.{name}"
