@@ -7,13 +7,13 @@ memory, always in the same order.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from netspec.contract.channelwise_code import Function, Rows, alone, defined
-from netspec.contract.kernel import Lazy, cuda, device
+from netspec.contract.kernel import cuda, device
 
 THREADS = 128
 """Threads of a row's block."""
@@ -107,8 +107,7 @@ class Program:
         found: list[Total] = []
         for step in self.steps:
             if step.total:
-                values = _values_of(step)
-                found.append(Total(step.total, sum(one.count for one in found), values, self))
+                found.append(Total(step.total, sum(one.count for one in found), step.parts, self))
         return found
 
     @property
@@ -131,9 +130,10 @@ class Program:
         body += [f"{one}_r = {one}_[r]" for one in arrays]
         body += [f"{one}_r = {one}_[row % rows.groups]" for one in self.channels]
         body += self.numbers_of_row()
-        for number, step in enumerate(self.steps):
-            body += self.reduced_cpu(number, step) if step.count else self.written(number, step, "{}_r[j]", "")
-            body += self.stored(step, "{}[row] = {}", f"terms[row * {self.terms} + {{}}] = {{}}")
+        for loop in self.loops:
+            body += self.looped(loop, "range(rows.depth)", "{}_r[j]", "{}_r[j]")
+            for number in loop:
+                body += [*self.finished(number), *self.stored(self.steps[number])]
         return self.defined("cpu", ["start", "stop"], [*lines, *("    " + line for line in body)])
 
     def cuda(self) -> Function:
@@ -144,12 +144,28 @@ class Program:
             "base, channel = row * rows.depth, row % rows.groups * rows.depth",
             *self.numbers_of_row(),
         ]
-        for number, step in enumerate(self.steps):
-            place = "{}[base + j]", "{}[channel + j]"
-            body += self.reduced_cuda(number, step) if step.count else self.written(number, step, *place)
-            one = self.stored(step, "{}[row] = {}", f"terms[row * {self.terms} + {{}}] = {{}}")
-            body += ["if thread == 0:", *("    " + line for line in one)] if one else []
+        for loop in self.loops:
+            body += self.looped(loop, "range(thread, rows.depth, THREADS)", "{}[base + j]", "{}[channel + j]")
+            for number in loop:
+                step = self.steps[number]
+                body += [f"{one} = block_{step.by}(shared, {one})" for one in _sums(number, step)]
+                stored = self.stored(step)
+                body += [*self.finished(number), *(["if thread == 0:"] if stored else [])]
+                body += ["    " + line for line in stored]
         return self.defined("cuda", [], body)
+
+    @property
+    def loops(self) -> list[list[int]]:
+        """Numbers of the steps that share a loop over a row: none asks for what another one of them gives."""
+        found: list[list[int]] = []
+        given: set[str] = set()
+        for number, step in enumerate(self.steps):
+            if not found or given & set(inspect.signature(step.function).parameters):
+                found.append([])
+                given = set()
+            found[-1].append(number)
+            given |= set(step.gives)
+        return found
 
     def numbers_of_row(self) -> list[str]:
         """Statements that fetch the numbers of a row which other kernels gave."""
@@ -173,49 +189,35 @@ class Program:
             return name
         return f"row_{name}" if name in (*self.given, *SPECIAL) else element.format(name)
 
-    def written(self, number: int, step: Step, element: str, channel: str) -> list[str]:
-        """A loop that writes every element of a row."""
-        loop = "range(rows.depth)" if not channel else "range(thread, rows.depth, THREADS)"
-        results = ", ".join(element.format(one) for one in step.writes)
-        return [f"for j in {loop}:", f"    {results} = {self.call(number, step, element, channel or element)}"]
+    def looped(self, numbers: list[int], over: str, element: str, channel: str) -> list[str]:
+        """A loop over a row in which some functions are called: their values are added up or written."""
+        steps = [(number, self.steps[number]) for number in numbers]
+        lines = [f"{one} = {'LOWEST' if step.by == 'max' else '0.0'}" for n, step in steps for one in _sums(n, step)]
+        lines.append(f"for j in {over}:")
+        for number, step in steps:
+            call, sums = self.call(number, step, element, channel), _sums(number, step)
+            terms = [f"a{n}" for n in range(step.count)] or [element.format(one) for one in step.writes]
+            add = "{0} = max({0}, {1})" if step.by == "max" else "{0} += {1}"
+            added = [add.format(total, term) for total, term in zip(sums, terms, strict=False)]
+            lines += [f"    {line}" for line in (f"{', '.join(terms)} = {call}", *added)]
+        return lines
 
-    def reduced_cpu(self, number: int, step: Step) -> list[str]:
-        """A row's sums, and what is made of them."""
-        names = [f"s{n}" for n in range(step.count)]
-        lines = [f"{one} = {'-np.inf' if step.by == 'max' else '0.0'}" for one in names]
-        lines.append("for j in range(rows.depth):")
-        lines += ["    " + line for line in self.added(number, step, "{}_r[j]", "{}_r[j]", names)]
-        return [*lines, self.finished(number, step)]
-
-    def reduced_cuda(self, number: int, step: Step) -> list[str]:
-        """A row's sums over the threads of its block, and what is made of them."""
-        names = [f"s{n}" for n in range(step.count)]
-        lines = [f"{one} = {'-np.inf' if step.by == 'max' else '0.0'}" for one in names]
-        lines.append("for j in range(thread, rows.depth, THREADS):")
-        lines += ["    " + line for line in self.added(number, step, "{}[base + j]", "{}[channel + j]", names)]
-        lines += [f"{one} = block_{step.by}(shared, {one})" for one in names]
-        return [*lines, self.finished(number, step)]
-
-    def added(self, number: int, step: Step, element: str, channel: str, sums: Iterable[str]) -> list[str]:
-        """Statements that add an element's terms to sums."""
-        terms = [f"a{n}" for n in range(step.count)]
-        add = "{0} = max({0}, {1})" if step.by == "max" else "{0} += {1}"
-        call = f"{', '.join(terms)} = {self.call(number, step, element, channel)}"
-        return [call, *(add.format(total, term) for total, term in zip(sums, terms, strict=True))]
-
-    def finished(self, number: int, step: Step) -> str:
-        """The statement that makes a row's numbers of its sums."""
+    def finished(self, number: int) -> list[str]:
+        """The statement that makes a row's numbers of its sums; none for a function that writes."""
+        step = self.steps[number]
+        if not step.count:
+            return []
         more = tuple(inspect.signature(step.finish).parameters)[step.count :] if step.finish else ()
-        sums = [f"s{n}" for n in range(step.count)]
-        given = [f"row_{name}" for name in step.gives] or [f"term{n}" for n in range(_values_of(step))]
-        return f"{', '.join(given)} = g{number}({', '.join([*sums, *(self.place(name, step) for name in more)])})"
+        given = [f"row_{name}" for name in step.gives] or [f"term{n}" for n in range(step.parts)]
+        arguments = [*_sums(number, step), *(self.place(name, step) for name in more)]
+        return [f"{', '.join(given)} = g{number}({', '.join(arguments)})"]
 
-    def stored(self, step: Step, number: str, term: str) -> list[str]:
+    def stored(self, step: Step) -> list[str]:
         """Statements that leave a row's numbers for other kernels."""
-        lines = [number.format(name, f"row_{name}") for name in step.gives if name in self.kept]
+        lines = [f"{name}[row] = row_{name}" for name in step.gives if name in self.kept]
         first = next((one.first for one in self.totals if one.output == step.total), 0)
-        values = range(_values_of(step)) if step.total else ()
-        return [*lines, *(term.format(first + n, f"term{n} if row_valid > 0.0 else 0.0") for n in values)]
+        term = f"terms[row * {self.terms} + {{}}] = term{{}} if row_valid > 0.0 else 0.0"
+        return [*lines, *(term.format(first + n, n) for n in range(step.parts if step.total else 0))]
 
     def defined(self, backend: str, lead: list[str], lines: list[str]) -> Function:
         """The function of that text."""
@@ -230,7 +232,7 @@ class Program:
 
     def made(self, name: str, text: str, scope: dict[str, Any]) -> Function:
         """A kernel of the layer, of that text."""
-        helpers = {"cuda": cuda, "np": Lazy("numpy"), "Rows": Rows, "THREADS": THREADS}
+        helpers = {"cuda": cuda, "Rows": Rows, "THREADS": THREADS, "LOWEST": -math.inf}
         helpers |= {"block_sum": block_sum, "block_max": block_max}
         kernel = defined(name, text, {**helpers, **scope, "__name__": self.module})
         kernel.__qualname__ = f"{self.owner}.{name}"
@@ -278,6 +280,6 @@ def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
         return self.program.made(f"{self.program.name}_{self.output}_cuda", text, {})
 
 
-def _values_of(step: Step) -> int:
-    """How many numbers a row has of a step: what it gives, or as many as the value of ``finish`` has parts."""
-    return len(step.gives) or step.parts
+def _sums(number: int, step: Step) -> list[str]:
+    """What a step's sums are called."""
+    return [f"s{number}_{n}" for n in range(step.count)]

@@ -14,7 +14,7 @@ from netspec.check.single import SingleLayer
 from netspec.contract.tensor import Tensor
 from netspec.device.cpu.device import CpuDevice
 from netspec.plugin import Layer, Rowwise, per_element, per_row
-from netspec.registry import load_plugin
+from netspec.registry import layer_types, load_plugin
 
 SAMPLES = ROOT / "docs" / "examples" / "layers"
 MOST = {"my_gelu": 12, "my_prelu": 25, "my_batch_norm": 60, "my_layer_norm": 50, "my_mse": 35}
@@ -73,6 +73,13 @@ def done(layer, direction, given, slope):
     values = {**given, **layer.forward(given), **slope}
     asked = {str(one) for one in layer.writes("backward")}
     return layer.backward({name: value for name, value in values.items() if name not in asked})
+
+
+@pytest.mark.parametrize(("name", "loops"), [("my_mse", 1), ("my_layer_norm", 3)])
+def test_functions_share_a_loop_unless_one_needs_what_the_other_gives(name, loops) -> None:
+    load_plugin(SAMPLES / f"{name}.py")
+    forward = [one for one in layer_types()[name].kernels if one.direction == "forward" and "train" in one.phases]
+    assert [one.function.__netspec_source__.count("for j in") for one in forward[:2]] == [loops, loops]
 
 
 def test_row_softmax_is_softmax(row_softmax) -> None:
