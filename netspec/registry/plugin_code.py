@@ -108,6 +108,7 @@ def _load_named(path: str | Path) -> Plugin:
         raise NetspecError(f"{path}: no such plugin file")
     plugin = load(source_at(place))
     if not plugin.types:
+        _discard(next(name for name, one in _loaded.items() if one.plugin is plugin))
         raise NetspecError(f"{path}: registers no layer nor anything else; decorate the class with @register('name')")
     trust.remember(plugin.digest, plugin.file)
     return plugin

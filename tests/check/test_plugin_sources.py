@@ -9,6 +9,9 @@ import sys
 import pytest
 from cli_tools import MINI, process
 
+from netspec.errors import NetspecError
+from netspec.registry import load_plugin, plugin_files
+
 CELL = '''
 import numpy as np
 import netspec
@@ -129,3 +132,10 @@ def test_a_fault_of_one_is_told_by_its_line():
     done = piped("layers", "check", "-", text="import netspec\n\nnonsense(\n")
     assert done.returncode == 1 and "stdin.py: cannot be imported: SyntaxError" in done.stderr
     assert "line 3" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_file_that_registers_nothing_is_not_kept(tmp_path):
+    (tmp_path / "odd.py").write_text("x = 1\n")
+    with pytest.raises(NetspecError, match="registers no layer"):
+        load_plugin("odd.py")
+    assert str(tmp_path / "odd.py") not in plugin_files()
