@@ -2,6 +2,7 @@
 
     execution/            a Program on open devices, one batch a call
     training/             a training run, from its request to its run directory
+    transport/            what the processes of a run move between them
     trained.py            a checkpoint opened: its spec, plugins, and sessions with its parameters
     streaming.py          a set of images streamed through it
     scoring.py            evaluation of one network or several, image by image

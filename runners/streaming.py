@@ -162,7 +162,8 @@ def _checked(
 ) -> tuple[Indices, Rows | None]:
     """The places of a batch's images and what the network gives for them, which is finite."""
     valid = fetched.batch.valid
-    nonfinite.check_reports(outcome.reports, partial(explained, partial(explain, session), fetched))
+    finite = nonfinite.are_finite(outcome.reports)
+    nonfinite.check_reports(outcome.reports, "" if finite else explained(partial(explain, session), fetched))
     indices, rows = fetched.batch.indices[:valid], session.answer(phase, valid)
     if phase == "predict" and rows is not None:
         for row, reason in rows_not_finite(session, fetched.arrays, rows, what).items():

@@ -10,6 +10,7 @@ import click
 from netspec.cli._exit import NotFoundError
 from netspec.errors import NetspecError, printable
 from netspec.machine.names import shell_word
+from netspec.machine.ranks import launched
 from netspec.units import many
 
 OUT = "runs"
@@ -31,7 +32,7 @@ def newest_run(given: str, trained: bool = False) -> str:
     """
     runs = _runs_in(given)
     kept = [run for run in runs if not trained or _has_checkpoint(run)] or runs
-    if len(runs) > 1:
+    if len(runs) > 1 and launched().number == 0:
         what = "newest with a checkpoint" if kept[0] != runs[0] else "newest"
         click.echo(f"note: {printable(kept[0])}: the {what} of {many(len(runs), 'run')}", err=True)
     return kept[0] if kept else given

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -15,7 +17,19 @@ _TRACE = (
 )
 
 
-@click.command()
+class _Command(click.Command):
+    """Keeps the words of the command line, which --processes hands on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+_WORDS = "netspec.words"
+
+
+@click.command(cls=_Command)
 @click.argument("spec", metavar="[SPEC]", required=False)
 @options.data
 @options.devices
@@ -40,9 +54,17 @@ _TRACE = (
 @options.tags
 @options.note
 @click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Start N processes by mpiexec, which share the replicas of each batch.",
+)
+@click.option(
     "--log", metavar="CALLBACK", multiple=True, help="What else hears the run: tensorboard, or a plugin's, by its name."
 )
-def command(spec: str | None, resume: str | None, overrides: tuple[str, ...], **given: Any) -> int:
+def command(
+    spec: str | None, resume: str | None, processes: int | None, overrides: tuple[str, ...], **given: Any
+) -> int:
     """Train a network, and keep the run: specs, checkpoints, metrics, log.
 
     Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
@@ -56,6 +78,7 @@ def command(spec: str | None, resume: str | None, overrides: tuple[str, ...], **
       netspec run mine.yaml --plugin my_layer.py --lr 0.02 --epochs 5
       netspec run mine.yaml --init-from runs/alexnet/2026-01-31_12-00-00 --set 'train.freeze=["conv*"]'
       netspec run alexnet --resume latest
+      netspec run alexnet --set replicas=4 --processes 4
       netspec run --resume runs/alexnet/2026-01-31_12-00-00 --epochs 20
       netspec run alexnet --seed 3 --tag paper --note "without warm-up"
     """
@@ -63,6 +86,10 @@ def command(spec: str | None, resume: str | None, overrides: tuple[str, ...], **
         raise click.UsageError("name a SPEC, such as quickstart, or a run's folder with --resume")
     if spec is not None:
         find(spec)
+    if processes is not None and processes > 1:
+        from netspec.runners.transport.launcher import run_processes
+
+        return run_processes(processes, _without_processes(click.get_current_context().meta[_WORDS]))
     if resume not in (None, "latest"):
         resume = newest_run(resume)
     if given["init_from"] is not None:
@@ -70,9 +97,21 @@ def command(spec: str | None, resume: str | None, overrides: tuple[str, ...], **
     sets = changes(overrides, given)
     rest = {name: value for name, value in given.items() if name not in options.SHORT}
     from netspec.api import run
+    from netspec.machine.ranks import launched
     from netspec.report.progress import progress
 
-    with progress() as listener:
+    with progress() if launched().number == 0 else nullcontext() as listener:
         result = run(spec, resume=resume, overrides=sets, listener=listener, **rest)
     code: int = result.exit_code
     return code
+
+
+def _without_processes(words: Sequence[str]) -> list[str]:
+    """The words without the option that starts the processes."""
+    kept, left = [], iter(words)
+    for word in left:
+        if word == "--processes":
+            next(left, None)
+        elif not word.startswith("--processes="):
+            kept.append(word)
+    return kept

@@ -101,17 +101,20 @@ class Pipeline:
         seed: int,
         workers: int | None = None,
         more: More | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         """``split`` says how the images are read: shuffled and cropped at random ("train"), or in order ("val").
 
         ``image_shape`` is the network's (height, width, channels), of sequences (frames, height, width, channels);
-        ``workers`` None: as the spec says; ``more`` is what the network reads beside. Raises NetspecError where the
+        ``workers`` None: as the spec says; ``more`` is what the network reads beside. ``part`` (k, n): of n batches
+        that follow each other this pipeline reads the k-th, and others the others. Raises NetspecError where the
         workers cannot be started or do not get their memory.
         """
         self.training = split == "train"
-        if self.training and len(images) < batch:
+        together = batch * part[1]
+        if self.training and len(images) < together:
             count = many(len(images), "training image")
-            raise NetspecError(f"{count} cannot fill a batch of {batch:,}; lower train.batch")
+            raise NetspecError(f"{count} cannot fill a batch of {together:,}; lower train.batch")
         geometry = geometry_for(data, image_shape) if image_shape else None
         self.more = more = more or More()
         some = images.of_input(more.image) if more.image else images
@@ -120,7 +123,8 @@ class Pipeline:
         self.batch, self.seed = batch, seed
         self.views = 1 if self.training else data.views
         self._crops = len(images) * self.views
-        self.batches = self._crops // batch if self.training else -(-self._crops // batch)
+        self._offset, self._step, self._parts = batch * part[0], together, part[1]
+        self.batches = self._crops // together if self.training else -(-self._crops // together)
         self.workers = worker_count(data.workers if workers is None else workers)
         self.tint_strength: Callable[[int], float] = lambda epoch: 1.0
         """How much there is of what alters colours on the device, from 0 to 1, in an epoch counted from 0."""
@@ -195,8 +199,8 @@ class Pipeline:
         """Put free buffers to work on the next batches."""
         while self._free and self._next is not None:
             key, slot, ticket = self._next, self._free.popleft(), self._tickets
-            first = key.number * self.batch
-            count = min(self.batch, self._crops - first)
+            first = key.number * self._step + self._offset
+            count = max(min(self.batch, self._crops - first), 0)
             indices = np.full(self.batch, -1, np.int64)
             for values in self._ring.batches[slot].values():
                 values[count:] = 0
@@ -291,8 +295,9 @@ class Pipeline:
         if broken == images:
             every = f"none of the {many(images, 'image')} in {self.split.where}"
             raise NetspecError(f"{every} can be read{self._examples()}")
-        if broken > max(MOST_BROKEN, MOST_BROKEN_SHARE * images):
-            share = f"{broken:,} of {many(images, 'image')} in {self.split.where} are broken"
+        if broken > max(MOST_BROKEN, MOST_BROKEN_SHARE * images) / self._parts:
+            some = f"{broken:,} of {many(images, 'image')} in {self.split.where} are broken"
+            share = some if self._parts == 1 else f"{some}, as far as one of {self._parts} processes has seen"
             raise NetspecError(f"{share}, more than {percent(MOST_BROKEN_SHARE, 0)}{self._examples()}")
 
     def _examples(self) -> str:

@@ -13,7 +13,7 @@ from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
-from netspec.planning.replica_tree import check_replicable
+from netspec.planning.replica_tree import check_replicable, uneven_processes
 from netspec.planning.shards import Shard
 from netspec.planning.update import Update
 from netspec.spec.build import uneven_replicas
@@ -30,15 +30,19 @@ def build(
     phase: Phase = "train",
     batch: int | None = None,
     names: Mapping[str, Alias] | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Resolve a spec for a phase and a batch (default: the spec's own, outside training a replica's share of it).
 
     ``names`` maps layers of this spec to parts of another's: ``{"conv1b": ("conv1", 48, 96)}`` says that conv1b holds
     channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
+    ``processes`` share out the replicas of a training batch: the plan is that of any of them.
 
     Raises SpecError with every problem that shapes, placement and connections show.
     """
-    network = Network(spec, phase, _images(spec, phase, batch))
+    if problem := uneven_processes(processes, spec.replicas):
+        raise SpecError([Problem(spec.marks.get("replicas", spec.mark), *problem)])
+    network = Network(spec, phase, _images(spec, phase, batch), processes)
     builder = _built(Builder(network, names or {}))
     check_races(builder.order.steps)
     return _plan(builder)
@@ -134,6 +138,7 @@ def _plan(builder: Builder) -> Plan:
         rated=builder.rates.rated if network.phase == "train" else (),
         numbers=answer is not None and answer.of.tensor == NUMBERS,
         replicas=network.replicas,
+        processes=network.processes,
     )
 
 

@@ -46,6 +46,7 @@ Op = Literal[
     "copy",
     "sum",
     "accumulate",
+    "all_reduce",
     "finite",
     "squares",
     "total",

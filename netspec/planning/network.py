@@ -26,9 +26,9 @@ Values = dict[str, dict[str, Value]]
 class Network:
     """All shards of a spec in one phase, in order, and the values between them; of a replica's images in training."""
 
-    def __init__(self, spec: Spec, phase: Phase, batch: int) -> None:
+    def __init__(self, spec: Spec, phase: Phase, batch: int, processes: int = 1) -> None:
         self.spec, self.phase, self.batch = spec, phase, batch
-        self.replicas = spec.replicas if phase == "train" else 1
+        self.replicas, self.processes = (spec.replicas, processes) if phase == "train" else (1, 1)
         self.mixes = phase == "train" and mix_of(spec.data) is not None
         self.values: Values = {name: self._fed(name) for name in spec.inputs}
         self.shards: list[list[Shard]] = []

@@ -17,7 +17,7 @@ from netspec.planning.json_form import NOT_PLAIN
 from netspec.registry import layer_types
 from netspec.units import many
 
-Queue = Literal["compute", "copy"]
+Queue = Literal["compute", "copy", "net"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,8 @@ class Plan(Pictured):
     ``initial`` gives for each stored tensor how it starts: an initialiser with its fans, or a plain value. ``reports``
     names the sums of each cost layer's report. ``answer`` is what predict reads, the last cost layer's, and ``numbers``
     says that these are no scores of classes. ``rated`` are the parameters whose rates the schedule may set apart, see
-    netspec.planning.rates. A training batch is cut into ``replicas``, of ``batch`` images each.
+    netspec.planning.rates. A training batch is cut into ``replicas``, of ``batch`` images each; of as many
+    ``processes`` each works a run of them.
     """
 
     name: str
@@ -238,6 +239,7 @@ class Plan(Pictured):
     rated: tuple[TensorKey, ...] = ()
     numbers: bool = False
     replicas: int = 1
+    processes: int = 1
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)

@@ -8,7 +8,8 @@ replica that completes the next one; t is the replica's ``turn``. So
     R = 4:  ((g0 + g1) + (g2 + g3))
 
 needs log2 R buffers beside that of the gradient itself, and depends on R alone: whoever works a run of 2^k replicas,
-the first of which is a multiple of 2^k, holds one whole subtree.
+the first of which is a multiple of 2^k, holds one whole subtree. So do p processes with R / p replicas each, numbered
+from 0 in each; the rest of the tree, over processes, is the step ``all_reduce``, see netspec.runners.transport.
 
 Each gradient is the mean over its replica's valid rows and counts by their share of the batch's: 1 / R where all are
 valid, a power of two, by which nothing is rounded. Running statistics take the mean of their next values likewise, and
@@ -18,7 +19,7 @@ batch's alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from netspec.contract.naming import Argument
@@ -39,24 +40,46 @@ def levels(replicas: int) -> int:
     return replicas.bit_length() - 1
 
 
+def uneven_processes(processes: int, replicas: int) -> tuple[str, str] | None:
+    """Why so many processes cannot share the replicas, and what to do; None where they can."""
+    if processes & (processes - 1):
+        return f"{processes:,} processes: it must be a power of two", f"{1 << (processes.bit_length() - 1):,}"
+    if processes > replicas:
+        have = "one replica" if replicas == 1 else f"{replicas:,} replicas"
+        return f"{processes:,} processes for {have}: each works at least one", f"--set replicas={processes}"
+    return None
+
+
 class Tree:
     """Appends the steps that add up over replicas; those added to the builder afterwards run for the batch alone."""
 
     def __init__(self, builder: Builder) -> None:
-        self.builder, self.depth = builder, levels(builder.network.replicas)
+        self.builder, network = builder, builder.network
+        self.depth, self.processes = levels(network.replicas // network.processes), network.processes
+        self.replicated = network.replicas > 1
 
     def run(self, shared: Iterable[Region], summed: Iterable[Region]) -> None:
         """Add up means (``shared``), each by its replica's share of the batch, and sums; none of it with one replica.
 
         In the last turn they lie where each replica's own did.
         """
-        if not self.depth:
+        if not self.replicated:
             return
-        for region in shared:
+        means, sums = list(shared), list(summed)
+        for region in means:
             self._append(region, self.builder.rates.of_batch(region.buffer.device))
-        for region in summed:
+        for region in sums if self.depth else ():
             self._append(region, None)
         self.builder.turns = (self.depth,)
+        if self.processes > 1:
+            self._over_processes([*means, *sums])
+
+    def _over_processes(self, regions: Sequence[Region]) -> None:
+        """One step for all of them and all devices: the processes then call the transport in the same order."""
+        args = {Argument("value", index=number): region for number, region in enumerate(regions)}
+        key = StepKey("all_reduce", regions[0].buffer.device)
+        nbytes = sum(self.builder.buffers[region.buffer].nbytes for region in regions)
+        self.builder.step(key, args, tuple(args), queue="net", nbytes=nbytes)
 
     def _append(self, region: Region, share: Region | None) -> None:
         own = self.builder.buffers[region.buffer]

@@ -39,10 +39,10 @@ class Lowering:
         self.buffers: dict[BufferKey, Buffer] = dict(plan.buffers)
 
     def lower(self, step: Step) -> Step:
-        """The step with its passes; feeds, copies and scalars have none."""
+        """The step with its passes; feeds, scalars and what moves between devices or processes have none."""
         if step.op in ("forward", "backward"):
             return self._layer_step(step)
-        if step.op in ("feed", "copy", "scalars"):
+        if step.op in ("feed", "copy", "scalars", "all_reduce"):
             return step
         return replace(step, passes=tuple(self._operation(step)))
 

@@ -6,6 +6,7 @@
     classes.txt           one name a line             checkpoints/    iteration-00000123.safetensors
     mean.npy              the mean image, float32     lock            held while a process trains here
     start.json            what a run without a checkpoint starts again from
+    log.rank1.txt         lines of the other processes of a run of several, see netspec.rundir.rank_log
     broken-images.txt     images that could not be read, where there are any
     plugins/              copies of the plugin files that the run was started with, where there are any
     tags.json             tags and a note, where it was given any
@@ -73,6 +74,10 @@ class RunDirectory:
         write_text(self.path / GIVEN, given)
         write_text(self.path / RESOLVED, resolved)
 
+    def metrics(self) -> Lines:
+        """The file of measurements, to append to."""
+        return Lines(self.path / METRICS)
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Keep the environment record."""
         write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
@@ -83,9 +88,7 @@ class RunDirectory:
 
     def log(self, text: str) -> None:
         """Append lines to the log, with the time."""
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        for line in text.splitlines():
-            self._log.write(f"{stamp}  {line}")
+        log_lines(self._log, text)
 
     def record(self, what: str, **details: Any) -> None:
         """Append one entry to the run's history."""
@@ -103,6 +106,13 @@ class RunDirectory:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         close_after(error, self.close)
+
+
+def log_lines(log: Lines, text: str) -> None:
+    """Append lines to a log, with the time."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    for line in text.splitlines():
+        log.write(f"{stamp}  {line}")
 
 
 def _make_new(parent: Path, stamp: str) -> Path:

@@ -17,6 +17,8 @@ from netspec.errors import NetspecError
 from netspec.planning.identities import STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
+from netspec.runners.transport.base import Transport
+from netspec.runners.transport.exchange import summing
 from netspec.store import Store, answered
 
 Host = np.ndarray[Any, Any]
@@ -43,9 +45,14 @@ class BoundProgram:
     """What a runner executes: bound steps in serial order, and host arrays for what changes with each iteration."""
 
     def __init__(
-        self, program: Program, devices: Mapping[str, Device], store: Store, arenas: Mapping[str, Array]
+        self,
+        program: Program,
+        devices: Mapping[str, Device],
+        store: Store,
+        arenas: Mapping[str, Array],
+        transport: Transport | None = None,
     ) -> None:
-        self.program, self.devices = program, devices
+        self.program, self.devices, self.transport = program, devices, transport
         self.gate, self.store = store.gate, store
         self.shards, self.turn = program.plan.by_place(), Turn()
         self.arrays = self._allocate(store, arenas)
@@ -189,6 +196,9 @@ class BoundProgram:
             return self._feed(step, device, step.queue)
         if step.op == "scalars":
             return self._scalars(step, device)
+        if step.op == "all_reduce":
+            assert self.transport is not None
+            return _named(step, summing(self.transport, [self._array(step, one) for one in step.args]))
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
             origin = self.devices[step.args[SOURCE].buffer.device]
@@ -236,6 +246,18 @@ class BoundProgram:
                 one()
 
         return call
+
+
+def _named(step: Step, call: Call) -> Call:
+    """The call, whose errors name the step."""
+
+    def named() -> None:
+        try:
+            call()
+        except NetspecError as error:
+            raise NetspecError(f"step '{step.name}': {error}") from error
+
+    return named
 
 
 def _of_replica(one: Pass, number: int) -> Pass:

@@ -12,7 +12,7 @@ from netspec.planning.plan import Region, Step
 from netspec.planning.rates import Rates
 from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
-from netspec.runners.execution.replicas import parts
+from netspec.runners.execution.replicas import assigned
 from netspec.runners.execution.session import NO_RATES, Session
 
 
@@ -34,10 +34,10 @@ def explain(
     if before is not None:
         return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
     numbers = session.rates(rates, phase)
-    replicas = bound.program.plan.replicas
-    for replica in parts(arrays, valid, replicas):
+    plan = bound.program.plan
+    for replica in assigned(plan, session.transport.rank).cut(arrays, session.counted(valid, phase)):
         replica.enter(bound)
-        share = [replica.share] if replicas > 1 else []
+        share = [replica.share] if plan.replicas > 1 else []
         bound.fill(replica.arrays, (iteration, replica.valid), [*numbers, *share])
         if told := _first_told(bound):
             return told
@@ -45,8 +45,10 @@ def explain(
 
 
 def _first_told(bound: BoundProgram) -> str:
-    """The first step of the present turn that gives a number that is not finite."""
+    """The first step of the present turn that gives a number that is not finite, before processes meet."""
     for one in bound.steps:
+        if one.step.op == "all_reduce":
+            return ""
         for step in split(one.step) if bound.is_due(one.step) else ():  # fused layers one by one: each could be it
             (bound.call(step) if one.step.fused else one.call)()
             bound.devices[step.device].synchronise()

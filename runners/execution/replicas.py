@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from netspec.planning.identities import BufferKey
+from netspec.planning.plan import Plan
 from netspec.planning.replica_tree import turn_of
 from netspec.runners.execution.base import Counters, Runner
 from netspec.runners.execution.bound import BoundProgram, Host
@@ -15,27 +17,42 @@ class Replica(NamedTuple):
     """A part of a batch: its rows of the batch, how many of them count, and their share of all that count."""
 
     number: int
+    turn: int
     arrays: Mapping[str, Host]
     valid: int
     share: float
 
     def enter(self, bound: BoundProgram) -> None:
         """Have the program's steps be those of this replica's turn."""
-        bound.turn.replica, bound.turn.number = self.number, turn_of(self.number)
+        bound.turn.replica, bound.turn.number = self.number, self.turn
 
 
-def parts(arrays: Mapping[str, Host], valid: int, replicas: int) -> Iterator[Replica]:
-    """A batch cut into replicas; its first ``valid`` rows count."""
-    for number in range(replicas):
-        rows = {name: _rows(array, number, replicas) for name, array in arrays.items()}
-        size = max((len(array) for array in rows.values()), default=0)
-        counted = min(max(valid - number * size, 0), size)
-        yield Replica(number, rows, counted, counted / valid if valid else 0.0)
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The replicas that a process works: ``count`` of them, from number ``first`` on."""
+
+    first: int
+    count: int
+
+    def cut(self, arrays: Mapping[str, Host], valid: int) -> Iterator[Replica]:
+        """The process's rows of a batch, replica by replica; of the whole batch the first ``valid`` rows count."""
+        for place in range(self.count):
+            rows = {name: _rows(array, place, self.count) for name, array in arrays.items()}
+            size = max((len(array) for array in rows.values()), default=0)
+            number = self.first + place
+            counted = min(max(valid - number * size, 0), size)
+            yield Replica(number, turn_of(place), rows, counted, counted / valid if valid else 0.0)
 
 
-def _rows(array: Host, number: int, replicas: int) -> Host:
-    size = len(array) // replicas
-    return array[number * size : (number + 1) * size]
+def assigned(plan: Plan, rank: int) -> Assigned:
+    """The replicas of a process, which has the plan's steps."""
+    count = plan.replicas // plan.processes
+    return Assigned(rank * count if plan.processes > 1 else 0, count)
+
+
+def _rows(array: Host, place: int, count: int) -> Host:
+    size = len(array) // count
+    return array[place * size : (place + 1) * size]
 
 
 class ReplicaRunner(Runner):
@@ -44,7 +61,7 @@ class ReplicaRunner(Runner):
     ``stage`` keeps what it is given: the arrays must hold until ``finish``.
     """
 
-    def __init__(self, inner: Runner, replicas: int) -> None:
+    def __init__(self, inner: Runner, replicas: Assigned) -> None:
         super().__init__(inner.bound)
         self.inner, self.replicas = inner, replicas
         self.ahead = inner.ahead
@@ -68,9 +85,9 @@ class ReplicaRunner(Runner):
             raise RuntimeError("an iteration was started before its batch was staged")
         iteration, valid = counters
         self._seconds = None
-        for replica in parts(arrays, valid, self.replicas):
+        for replica in self.replicas.cut(arrays, valid):
             self.inner.stage(replica.arrays)
-            if replica.number:
+            if replica.number > self.replicas.first:
                 self._ended()
             replica.enter(self.bound)
             self.inner.start((iteration, replica.valid), [*rates, replica.share])

@@ -28,9 +28,11 @@ from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
 from netspec.runners.execution.local import local_runner
 from netspec.runners.execution.memory_check import check_memory
-from netspec.runners.execution.replicas import ReplicaRunner
+from netspec.runners.execution.replicas import ReplicaRunner, assigned
 from netspec.runners.execution.serial import SerialRunner
 from netspec.runners.execution.trace import Trace
+from netspec.runners.transport.alone import ALONE
+from netspec.runners.transport.base import Transport
 from netspec.solvers import make_solver
 from netspec.spec.types import Spec
 from netspec.store import Store
@@ -77,7 +79,8 @@ class Session:
     """Programs of one or more phases over one Store, on open devices.
 
     ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
-    netspec.planning.build.
+    netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch:
+    each has its own rows of one.
 
     Raises SpecError for a spec that cannot be planned, NetspecError for devices that cannot be had.
     """
@@ -96,16 +99,21 @@ class Session:
         watchdog: float = 300.0,
         names: Mapping[str, Alias] | None = None,
         opener: Opener = open_devices,
+        transport: Transport = ALONE,
     ) -> None:
         make = _maker(runner)
         self.spec = spec
+        self.transport = transport
         self.seed = spec.train.seed if seed is None else seed
         self.batch = batch or spec.train.batch
         whole = eval_batch or self.batch // spec.replicas
         sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
-        self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names) for phase in phases}
+        size = self.transport.size
+        self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names, size) for phase in phases}
         bound, notes = bind(spec.devices, devices)
-        self._measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
+        _check_processes(bound, size)
+        measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
+        self._measured = self.transport.broadcast(measured)
         with ExitStack() as opened:  # what is open by then is closed again where a later step fails
             opened.enter_context(one_blas_thread())
             self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
@@ -113,7 +121,7 @@ class Session:
                 opened.enter_context(on_exit(device.close))
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
             self.notes = (*notes, *self._told(tuple(self.programs.values())))
-            check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)))
+            check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)), self._neighbours)
             self.store = Store(self.plans.values(), self.devices)
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
@@ -121,7 +129,8 @@ class Session:
             self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
-                phase: _replicated(make(one, trace=trace, watchdog=watchdog)) for phase, one in self._bound.items()
+                phase: self._replicated(make(one, trace=trace, watchdog=watchdog))
+                for phase, one in self._bound.items()
             }
             for one_runner in self._runners.values():
                 opened.enter_context(on_exit(one_runner.close))
@@ -163,8 +172,8 @@ class Session:
         self._runner(phase).stage(arrays)
 
     def start(self, iteration: int, valid: int, rates: Rates = NO_RATES, phase: Phase = "train") -> None:
-        """Begin an iteration on the batch staged last."""
-        self._runner(phase).start((iteration, valid), self.rates(rates, phase))
+        """Begin an iteration on the batch staged last, of whose rows in this process the first ``valid`` count."""
+        self._runner(phase).start((iteration, self.counted(valid, phase)), self.rates(rates, phase))
 
     def finish(self, phase: Phase = "train") -> Outcome:
         """Wait for the end of what was started."""
@@ -172,6 +181,10 @@ class Session:
         seconds = runner.finish()
         finite = all(all(runner.read(key).tolist()) for key in self._verdicts.get(phase, ()))
         return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
+
+    def counted(self, valid: int, phase: Phase) -> int:
+        """Rows that count in a batch of all processes, where so many do in this one's: training has no others."""
+        return self.batch if phase == "train" and self.transport.size > 1 else valid
 
     def rates(self, rates: Rates, phase: Phase = "train") -> Sequence[float]:
         """What the phase's program is given of the solver's numbers."""
@@ -240,7 +253,18 @@ class Session:
         """All phases on one arena a device, as they never run at the same time."""
         sizes = {name: max(program.arenas.get(name, 0) for program in self.programs.values()) for name in self.devices}
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
-        return {phase: BoundProgram(one, self.devices, self.store, arenas) for phase, one in self.programs.items()}
+        rest = (self.devices, self.store, arenas, self.transport)
+        return {phase: BoundProgram(one, *rest) for phase, one in self.programs.items()}
+
+    def _replicated(self, runner: Runner) -> Runner:
+        """The runner, or one that has it work replica by replica."""
+        plan = runner.bound.program.plan
+        return runner if plan.replicas == 1 else ReplicaRunner(runner, assigned(plan, self.transport.rank))
+
+    @property
+    def _neighbours(self) -> int:
+        """How many of the run's processes share this machine."""
+        return self.transport.hosts.count(self.transport.hosts[self.transport.rank])
 
     def _runner(self, phase: Phase) -> Runner:
         if phase not in self._runners:
@@ -259,10 +283,10 @@ class Session:
         }
 
 
-def _replicated(runner: Runner) -> Runner:
-    """The runner, or one that has it work replica by replica."""
-    replicas = runner.bound.program.plan.replicas
-    return runner if replicas == 1 else ReplicaRunner(runner, replicas)
+def _check_processes(bound: Sequence[str], processes: int) -> None:
+    if processes > 1 and any(name.startswith("cuda") for name in bound):
+        told = f"{processes} processes work on CPUs only, and {', '.join(bound)} was bound"
+        raise NetspecError(f"{told}: --devices cpu, or one process for the GPUs")
 
 
 def _costs(plan: Plan) -> tuple[Cost, ...]:

@@ -17,12 +17,16 @@ from netspec.runners.training.saver import listed
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Commands for a run directory; ``devices`` as they were asked for, None where they were not."""
+    """Commands for a run directory; ``devices`` as they were asked for, None where they were not.
+
+    So many ``processes`` have trained it.
+    """
 
     folder: Path
     settled: Settled
     devices: Sequence[str] | None
     has_validation: bool
+    processes: int = 1
 
     @property
     def is_there(self) -> bool:
@@ -77,7 +81,8 @@ class Advice:
         return {self._resume() + more + (twice if limited and not cut_short else "") + again: "go on training"}
 
     def _resume(self) -> str:
-        return f"netspec run --resume {argument(self.folder)}{self._options()}"
+        several = f" --processes {self.processes}" if self.processes > 1 else ""
+        return f"netspec run --resume {argument(self.folder)}{several}{self._options()}"
 
     def _options(self) -> str:
         """What the run does not know by itself."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -18,9 +17,12 @@ from netspec.runners.execution.session import NO_RATES, Host, Outcome, Session
 from netspec.runners.training import nonfinite
 from netspec.runners.training.nonfinite import Explain
 from netspec.runners.training.prefetch import Arrays, Batches, Fetched, Prefetcher, SessionLike
-from netspec.runners.training.tally import Tally
+from netspec.runners.training.tally import Reports, Tally
 
 _SHOW_EVERY_S = 0.1
+Told = tuple[Reports, str]
+"""The reports of an evaluated batch, and what more is known where they are not finite."""
+Merged = Callable[[Told | None], list[Told]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Measured:
     seconds: float
 
 
+def own(told: Told | None) -> list[Told]:
+    """What one process has told, where it is the only one."""
+    return [] if told is None else [told]
+
+
 def evaluate(
     session: SessionLike,
     batches: Batches,
@@ -41,17 +48,20 @@ def evaluate(
     emit: Listener,
     stop: Callable[[], bool],
     explain: Explain | None = None,
+    merged: Merged = own,
 ) -> Measured | None:
     """What the cost layers report of the central crops; None when told to stop.
+
+    ``merged`` gives the reports of all processes that evaluate, batch by batch, in the order of the batches.
 
     Raises NotFinite where a sum is not finite, NetspecError where no image could be read.
     """
     began, tally, shown = time.perf_counter(), Tally(), Shown(emit, len(batches.split))
     with closing(forward(session, batches, names, "eval")) as steps:
         for fetched, outcome in steps:
-            if outcome is not None:
-                nonfinite.check_reports(outcome.reports, partial(explained, explain, fetched))
-                tally.add(outcome.reports)
+            for reports, why in merged(_told(outcome, fetched, explain)):
+                nonfinite.check_reports(reports, why)
+                tally.add(reports)
             if stop():
                 return None
             shown(tally.count)
@@ -59,6 +69,14 @@ def evaluate(
         raise nonfinite.none_readable(len(batches.split), batches.broken)
     emit(EvaluationProgress(tally.count, tally.count))
     return Measured(tally.loss, tally.errors, tally.count, 1, time.perf_counter() - began)
+
+
+def _told(outcome: Outcome | None, fetched: Fetched, explain: Explain | None) -> Told | None:
+    """A batch's reports, and where they ceased to be finite; None for a batch without images."""
+    if outcome is None:
+        return None
+    finite = nonfinite.are_finite(outcome.reports)
+    return outcome.reports, "" if finite else explained(explain, fetched)
 
 
 def forward(

@@ -14,7 +14,8 @@ from netspec.events import Event, Listener
 from netspec.machine.cleanup import on_exit
 from netspec.rundir.directory import RunDirectory
 from netspec.rundir.json_lines import Lines
-from netspec.rundir.metrics import FILE, as_line
+from netspec.rundir.metrics import as_line
+from netspec.rundir.rank_log import RankLog
 from netspec.runners.training.outlet import MOST_WAITING, PATIENCE_S, Outlet
 
 _LOG_EVERY_S = 10.0
@@ -34,14 +35,14 @@ class Journal:
         self._late: list[Outlet] = []
         if listener is not None:
             self.also(listener, "the listener")
-        self._folder: RunDirectory | None = None
+        self._folder: RunDirectory | RankLog | None = None
         self._lines: Lines | None = None
         self._early: list[Event] = []
         self._logged_at = 0.0
 
-    def keep_in(self, folder: RunDirectory) -> None:
+    def keep_in(self, folder: RunDirectory | RankLog) -> None:
         """Write to that run directory from now on, first of all what has been heard."""
-        self._folder, self._lines = folder, Lines(folder.path / FILE)
+        self._folder, self._lines = folder, folder.metrics()
         for event in self._early:
             self._write(event)
         self._early.clear()
@@ -102,9 +103,8 @@ class Journal:
 
     def _write(self, event: Event) -> None:
         assert self._folder is not None
-        assert self._lines is not None
         line = as_line(event)
-        if line is not None:
+        if line is not None and self._lines is not None:
             self._lines.write(line)
         if isinstance(event, events.IterationDone):
             if time.monotonic() - self._logged_at < _LOG_EVERY_S:

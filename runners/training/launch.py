@@ -20,21 +20,24 @@ from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
 from netspec.data.workers.pool import workers_note
 from netspec.device.binding import available
-from netspec.errors import NetspecError, SpecError
+from netspec.errors import NetspecError, Problem, SpecError
 from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
 from netspec.machine.cleanup import on_error, on_exit
 from netspec.machine.environment import choosing_variables, code_choices, describe_environment
 from netspec.machine.tasks import hearing, task
 from netspec.planning import TensorKey, build, check
+from netspec.planning.replica_tree import uneven_processes
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults, load_plugin
 from netspec.rundir.directory import MEAN, START, RunDirectory
+from netspec.rundir.rank_log import RankLog
 from netspec.rundir.tags import checked, tag
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import keep_copies, load_again, run_of, used_by
 from netspec.runners.training import resume
+from netspec.runners.training.agreement import compared
 from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors, record_text, write
 from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.init_from import Start, read_start
@@ -43,7 +46,10 @@ from netspec.runners.training.loop import State
 from netspec.runners.training.request import Request, Settled, name_of, settle
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import Data, MadeBy, Run, record_of
-from netspec.runners.training.saver import Saver, path_of, set_aside
+from netspec.runners.training.saver import NoSaver, Saver, path_of, set_aside
+from netspec.runners.transport.alone import ALONE
+from netspec.runners.transport.base import Transport
+from netspec.runners.transport.opened import tell_folder, transport_of
 from netspec.schedules import make_schedule
 from netspec.spec import resolved
 from netspec.spec.callback_settings import callback_settings
@@ -52,17 +58,23 @@ from netspec.spec.types import Spec
 
 
 def launch(request: Request, listener: Listener | None) -> RunResult:
-    """Train as requested. Raises NetspecError; a run directory, where one was made, then says that it failed."""
+    """Train as requested. Raises NetspecError; a run directory, where one was made, then says that it failed.
+
+    Where mpiexec or srun started several processes, all of them call this with the same request; one that fails ends
+    all, and what rank 0 writes is the run.
+    """
     with ExitStack() as stack:
-        journal = Journal(listener)
+        transport = stack.enter_context(transport_of())
+        journal = Journal(listener if transport.rank == 0 else None)
         stack.enter_context(on_exit(journal.close))
         stack.enter_context(hearing(journal))
         if request.trace:
             Trace.prepare(request.trace)
-        trace = Trace() if request.trace else None
-        callbacks = _callbacks(request)
+        is_first = transport.rank == 0
+        trace = Trace() if request.trace and is_first else None
+        callbacks = _callbacks(request) if is_first else []
         checked(request.tags, request.note)
-        run = _open(request, journal, stack, trace)
+        run = _open(request, journal, stack, trace, transport)
         for one in callbacks:
             with on_error(one.close):
                 one.begin(run.folder.path, run.state.iteration)
@@ -82,25 +94,35 @@ def _callbacks(request: Request) -> list[Callback]:
     return made
 
 
-def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | None) -> Run:
+def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | None, transport: Transport) -> Run:
     """Open all that a run consists of; what is wrong is found before a new directory is made."""
-    origin, folder = _origin(request, journal, stack)
-    network = open_network(request, journal, stack, origin, trace)
+    is_first = transport.rank == 0
+    origin, folder = _origin(request, journal, stack) if is_first else (None, None)
+    origin = transport.broadcast(origin)
+    network = open_network(request, journal, stack, origin, trace, transport)
     settled, data, session, start, _ = network
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
     made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned, started)
     for note in _other_code(origin, made_by):
         journal.note(note)
-    if origin is not None and origin.tensors is not None:
+    if is_first and origin is not None and origin.tensors is not None:
         _go_on(session, origin, origin.tensors, journal)
-    else:
+    elif is_first:
         begin(network)
+    if transport.size > 1:
+        session.store.load(transport.broadcast(session.store.tensors() if is_first else {}))
+        for note in compared(transport, data.fingerprint, made_by.environment):
+            journal.note(note)
     state = _state(origin)
+    if not is_first:
+        return _follow(network, journal, stack, state, made_by, request)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
         _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
         journal.keep_in(folder)
+    transport.broadcast(folder.path)
+    tell_folder(folder.path)
     _record_start(folder, settled, origin, session, made_by, journal)
     if request.tags or request.note is not None:
         tag(folder.path, request.tags, note=request.note)
@@ -108,10 +130,22 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
 
 
+def _follow(
+    network: Network, journal: Journal, stack: ExitStack, state: State, made_by: MadeBy, request: Request
+) -> Run:
+    """The run of another process than rank 0: it writes its log alone."""
+    settled, data, session, *_ = network
+    path: Path = session.transport.broadcast(Path())
+    folder = stack.enter_context(RankLog(path, session.transport.rank))
+    journal.keep_in(folder)
+    return Run(settled, folder, journal, session, data, NoSaver(), state, made_by, request)
+
+
 class Network(NamedTuple):
     """A network that is ready to be trained, but for its parameters; ``start`` is another run that it starts from.
 
-    ``constants`` are found out about the images of each input that has some, unless the run goes on with a checkpoint.
+    ``constants`` are found out about the images of each input that has some, unless the run goes on with a checkpoint;
+    rank 0 has them.
     """
 
     settled: Settled
@@ -122,7 +156,12 @@ class Network(NamedTuple):
 
 
 def open_network(
-    request: Request, journal: Journal, stack: ExitStack, origin: Origin | None = None, trace: Trace | None = None
+    request: Request,
+    journal: Journal,
+    stack: ExitStack,
+    origin: Origin | None = None,
+    trace: Trace | None = None,
+    transport: Transport = ALONE,
 ) -> Network:
     """Open the images and the devices of a run, which ``stack`` closes, once all that is asked has been checked.
 
@@ -143,15 +182,15 @@ def open_network(
         journal.note(note)
     spec = opened.spec
     settled = replace(settled, spec=spec)
-    start = read_start(spec) if origin is None else None
+    start = read_start(spec) if origin is None and transport.rank == 0 else None
     for note in start.notes if start else ():
         journal.note(note)
-    data = open_data(spec, opened.source, request.workers, journal, origin)
+    data = open_data(spec, opened.source, request.workers, journal, origin, (transport.rank, transport.size))
     stack.enter_context(on_exit(data.close))
-    known = origin is not None and origin.tensors is not None
+    known = transport.rank > 0 or (origin is not None and origin.tensors is not None)
     constants = {} if known else _constants(spec, data, request.workers, stack)
     _read_ahead(data.train, origin)
-    session = stack.enter_context(_open_session(spec, request, trace))
+    session = stack.enter_context(_open_session(spec, request, trace, transport))
     for note in (*session.notes, *_set_variables()):
         journal.note(note)
     return Network(settled, data, session, start, constants)
@@ -190,9 +229,20 @@ def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origi
 
 
 def open_data(
-    spec: Spec, source: Dataset, workers: int | None, journal: Journal, origin: Origin | None
+    spec: Spec,
+    source: Dataset,
+    workers: int | None,
+    journal: Journal,
+    origin: Origin | None,
+    part: tuple[int, int] = (0, 1),
 ) -> Data:
-    """Check that the images suit the network and, in a resumed run, are the same, and have them read."""
+    """Check that the images suit the network and, in a resumed run, are the same, and have them read.
+
+    ``part`` is this process's number, counted from 0, and how many there are, each of which reads its own images.
+    Raises SpecError for a number that cannot share the batch.
+    """
+    if problem := uneven_processes(part[1], spec.replicas):
+        raise SpecError([Problem(spec.marks.get("replicas", spec.mark), *problem)])
     outputs = count_outputs(build(spec, "predict", 1))
     journal.note(workers_note(spec.data.workers if workers is None else workers))
     found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)
@@ -208,16 +258,16 @@ def open_data(
         resume.check_data(origin.record, fingerprint, source)
     read = inputs_read(spec)
     centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
-    rest = (read.shape, spec.train.seed, workers, read.more)
-    train = Pipeline(source.train, centre, "train", spec.train.batch, *rest)
+    rest = (read.shape, spec.train.seed, workers, read.more, part)
+    train = Pipeline(source.train, centre, "train", spec.train.batch // part[1], *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
     val = Pipeline(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None
     return Data(source, train, val, fingerprint)
 
 
-def _open_session(spec: Spec, request: Request, trace: Trace | None) -> Session:
-    binding = request.binding
-    return Session(spec, binding.names, runner=binding.runner, seed=spec.train.seed, trace=trace)
+def _open_session(spec: Spec, request: Request, trace: Trace | None, transport: Transport) -> Session:
+    names, runner = request.binding.names, request.binding.runner
+    return Session(spec, names, runner=runner, seed=spec.train.seed, trace=trace, transport=transport)
 
 
 def begin(network: Network) -> None:

@@ -20,7 +20,7 @@ from netspec.planning.trainable import inputs_read
 from netspec.runners.execution.session import Outcome
 from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
-from netspec.runners.training.evaluation import evaluate
+from netspec.runners.training.evaluation import Merged, evaluate, own
 from netspec.runners.training.nonfinite import Explain, NotFinite
 from netspec.runners.training.prefetch import Batches, Fetched, InFlight, Prefetcher, SessionLike
 from netspec.runners.training.request import CHECKPOINT_EVERY_S
@@ -45,7 +45,9 @@ class Hooks(NamedTuple):
     """The loop's callbacks: events, checkpoints, and whether to stop.
 
     ``save`` is given the state (None: it has been saved) and whether the checkpoint must lie on disk when it returns.
-    ``poll`` is called after each iteration. ``explain`` looks into an iteration that was not finite.
+    ``poll`` is called after each iteration. ``explain`` looks into an iteration that was not finite. ``agree`` is asked
+    at each iteration's end whether it is time for a checkpoint, and told what this process's clock says; from then on
+    ``stop`` answers alike in all processes. ``merged`` has all processes' reports of an evaluated batch.
     """
 
     emit: Listener
@@ -53,6 +55,8 @@ class Hooks(NamedTuple):
     poll: Callable[[], None]
     stop: Callable[[], bool]
     explain: Explain | None = None
+    agree: Callable[[bool], bool] = lambda due: due
+    merged: Merged = own
 
 
 class TrainingLoop:
@@ -77,7 +81,7 @@ class TrainingLoop:
         left = (spec.train.epochs - state.epoch) * self.per_epoch - state.position
         self.planned = state.iteration + max(left, 0)
         self.total = min(self.planned, spec.train.iterations or self.planned)
-        self.saved, self.saved_at = state if state.iteration else None, time.monotonic()
+        self.saved, self.saved_at, self._due = state if state.iteration else None, time.monotonic(), False
         self.errors: Mapping[str, float] = state.evaluated.errors if state.evaluated else {}
 
     def started(self, folder: str) -> RunStarted:
@@ -135,7 +139,7 @@ class TrainingLoop:
             following = None if self.state.iteration + 1 >= self.total else prefetcher.prefetch()
             finished, outcome = in_flight, self._finish(in_flight)
             ended = time.perf_counter()
-            in_flight = self._start(prefetcher) if following and not (self._is_due() or self.hooks.stop()) else None
+            in_flight = self._start(prefetcher) if following and not (self._due or self.hooks.stop()) else None
             finished.fetched.batch.release()
             self._tell_iteration(finished, outcome, following, ended - began)
             began = ended if in_flight else time.perf_counter()
@@ -145,12 +149,8 @@ class TrainingLoop:
             if self.state.iteration >= self.total or self.hooks.stop():
                 prefetcher.release()
                 return
-            if self._is_due() and self.state.position < self.per_epoch:
+            if self._due and self.state.position < self.per_epoch:
                 self._save()
-
-    def _is_due(self) -> bool:
-        """Whether it is time for a checkpoint inside an epoch."""
-        return time.monotonic() - self.saved_at >= self.checkpoint_every
 
     def _prefetcher(self) -> Prefetcher:
         """Over the rest of the epoch's batches."""
@@ -182,12 +182,13 @@ class TrainingLoop:
         if not outcome.finite or outcome.overflowed:
             raise self._not_finite(in_flight, outcome)
         self.state = replace(self.state, iteration=self.state.iteration + 1, position=self.state.position + 1)
+        self._due = self.hooks.agree(time.monotonic() - self.saved_at >= self.checkpoint_every)
         return outcome
 
     def _tell_iteration(self, done: InFlight, outcome: Outcome, following: Fetched | None, seconds: float) -> None:
         tally, place = Tally(outcome.reports), (self.state.epoch + 1, self.state.iteration)
         self.errors = self.errors if self.validation else tally.errors
-        speed, rate = done.fetched.batch.valid / seconds, done.rates.learning_rate
+        speed, rate = tally.count / seconds, done.rates.learning_rate
         waited = min(done.idle(following, outcome.seconds) / seconds, 1.0)
         self.hooks.emit(IterationDone(*place, tally.loss, tally.errors, rate, speed, waited, seconds, True))
 
@@ -238,13 +239,14 @@ class TrainingLoop:
         """A checkpoint of the present state, unless there is one already."""
         if self.saved != self.state or last:
             self.hooks.save(self.state if self.saved != self.state else None, last)
-            self.saved, self.saved_at = self.state, time.monotonic()
+            self.saved, self.saved_at, self._due = self.state, time.monotonic(), False
 
     def _evaluate(self, epoch: int) -> Evaluated | None:
         """Loss and errors over the validation images; None without any, and when told to stop."""
         if self.validation is None:
             return None
-        parts = (self.session, self.validation, self.names, self.hooks.emit, self.hooks.stop, self.hooks.explain)
+        hooks = self.hooks
+        parts = (self.session, self.validation, self.names, hooks.emit, hooks.stop, hooks.explain, hooks.merged)
         try:
             with self._saved_on_error():
                 done = evaluate(*parts)

@@ -24,10 +24,15 @@ class NotFinite(NetspecError):
     """Numbers are not finite where a run or an evaluation needs them: it ends, and nothing is saved."""
 
 
-def check_reports(reports: Reports, more: Callable[[], str]) -> None:
+def are_finite(reports: Reports) -> bool:
+    """Whether all sums of a batch are finite."""
+    return all(math.isfinite(value) for sums in reports.values() for value in sums.values())
+
+
+def check_reports(reports: Reports, more: str) -> None:
     """Raise NotFinite where a batch of an evaluation has a sum that is not finite; ``more`` says where it began."""
-    if not all(math.isfinite(value) for sums in reports.values() for value in sums.values()):
-        raise NotFinite(_joined(f"the loss of an evaluated batch is {Tally(reports).loss}", more()))
+    if not are_finite(reports):
+        raise NotFinite(_joined(f"the loss of an evaluated batch is {Tally(reports).loss}", more))
 
 
 def step(place: str, loss: float, rates: Rates, more: str) -> NotFinite:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,16 +18,18 @@ from netspec.events import RunFinished
 from netspec.machine.atomic_files import write_text
 from netspec.registry import Plugin
 from netspec.rundir.directory import BROKEN, RunDirectory
+from netspec.rundir.rank_log import RankLog
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.runners.execution.trace import Trace
 from netspec.runners.training.advice import Advice
+from netspec.runners.training.agreement import Agreement
 from netspec.runners.training.checkpoint import Record
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import Hooks, State, TrainingLoop
 from netspec.runners.training.prefetch import Batches, TracedBatches
 from netspec.runners.training.request import Request, Settled
-from netspec.runners.training.saver import Saver
+from netspec.runners.training.saver import NoSaver, Saver
 from netspec.runners.training.signals import Interrupts
 from netspec.schedules import make_schedule
 from netspec.spec import canonical
@@ -71,27 +73,29 @@ class Run:
     """All that a run consists of."""
 
     settled: Settled
-    folder: RunDirectory
+    folder: RunDirectory | RankLog
     journal: Journal
     session: Session
     data: Data
-    saver: Saver
+    saver: Saver | NoSaver
     state: State
     made_by: MadeBy
     request: Request
     trace: Trace | None = None
+    agreement: Agreement = field(init=False)
 
     def train(self) -> RunResult:
         """Train to the end, and have the end told and recorded whatever it is."""
         began = time.perf_counter()
         with Interrupts() as interrupts:
-            loop = self._loop(interrupts)
+            self.agreement = Agreement(self.session.transport, interrupts)
+            loop = self._loop(self.agreement)
             try:
                 self.journal.note(interrupts.advice())
                 self.journal(loop.started(str(self.folder.path)))
                 status = loop.run()
-                self._tell_broken()
-                return self._finish(loop, status, began, interrupts.exit_code if status == "interrupted" else 0)
+                self._tell_broken(self.session.transport.gather(self.data.broken))
+                return self._finish(loop, status, began, self.agreement.exit_code if status == "interrupted" else 0)
             except KeyboardInterrupt as error:
                 self._end("interrupted", loop, str(error) or "KeyboardInterrupt", began)
                 raise
@@ -106,12 +110,13 @@ class Run:
                 self._end("failed", loop, f"{type(error).__name__}: {error}", began)
                 raise
 
-    def _loop(self, interrupts: Interrupts) -> TrainingLoop:
+    def _loop(self, agreement: Agreement) -> TrainingLoop:
         spec, data = self.settled.spec, self.data
         train = self._traced(data.train, "training")
         val = self._traced(data.val, "validation") if data.val else None
-        replayed = partial(explain, self.session)
-        hooks = Hooks(self.journal, self.save, self.poll, lambda: bool(interrupts), replayed)
+        replayed = agreement.explain(partial(explain, self.session))
+        told = (self.journal, self.save, self.poll, agreement.stop, replayed)
+        hooks = Hooks(*told, agree=agreement.due, merged=agreement.merged)
         schedule = make_schedule(spec.train.schedule)
         return TrainingLoop(spec, self.session, schedule, train, val, hooks, self.state, self.request.checkpoint_every)
 
@@ -120,9 +125,16 @@ class Run:
 
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""
+        if state is not None and not state.position:
+            self._check_same()
         events = [] if state is None else self.saver.save(record_of(self.settled, self.data, self.made_by, state))
         for event in [*events, *(self.saver.wait() if wait else [])]:
             self.journal(event)
+
+    def _check_same(self) -> None:
+        """At an epoch's end, where there are several processes: they have learned the same."""
+        if self.session.transport.size > 1:
+            self.agreement.check_same(self.session.store.tensors())
 
     def poll(self) -> None:
         """Tell of a checkpoint that has been written meanwhile, and of the session's news."""
@@ -146,7 +158,7 @@ class Run:
             for event in self.saver.wait():
                 self.journal.last_words(event)
         with contextlib.suppress(Exception):
-            self._tell_broken()
+            self._tell_broken([self.data.broken])
 
     def _end(self, status: str, loop: TrainingLoop, message: str, began: float) -> None:
         """Tell and record an end that was not to be, as far as a full disk lets one."""
@@ -166,11 +178,12 @@ class Run:
 
     def _advice(self) -> Advice:
         devices, validated = self.request.binding.names, self.data.val is not None
-        return Advice(self.folder.path, self.settled, devices, validated)
+        return Advice(self.folder.path, self.settled, devices, validated, self.session.transport.size)
 
-    def _tell_broken(self) -> None:
-        broken = self.data.broken
-        if broken:
+    def _tell_broken(self, found: Sequence[Sequence[str]]) -> None:
+        """List the images that could not be read, as the processes have found them."""
+        broken = list(dict.fromkeys(line for lines in found for line in lines))
+        if broken and self.session.transport.rank == 0:
             write_text(self.folder.path / BROKEN, "".join(f"{line}\n" for line in broken))
             self.journal.note(f"{many(len(broken), 'image')} could not be read: left out; {BROKEN} lists them")
 

@@ -98,6 +98,24 @@ class Copied(Protocol):
         """See netspec.store."""
 
 
+class NoSaver:
+    """The Saver of a process that writes no checkpoints, since rank 0 does."""
+
+    last = None
+
+    def save(self, record: Record) -> list[CheckpointWritten]:
+        """See Saver."""
+        return []
+
+    def poll(self) -> list[CheckpointWritten]:
+        """See Saver."""
+        return []
+
+    def wait(self) -> list[CheckpointWritten]:
+        """See Saver."""
+        return []
+
+
 class Saver:
     """Copies and writes one checkpoint at a time in a thread of its own.
 

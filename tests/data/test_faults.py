@@ -85,6 +85,15 @@ def test_the_mean_image_leaves_broken_images_out(broken):
     assert np.allclose(image_constants(broken.train, DATA, SHAPE, 0, 0)["mean"], expected, rtol=1e-6)
 
 
+def test_a_process_that_reads_half_of_the_images_takes_half_as_many_broken_ones(tmp_path):
+    content = {f"{part}/a/{i:02}.jpg": jpeg(i) if i % 2 else b"" for part in ("train", "val") for i in range(40)}
+    source = folder_source(write_folder(tmp_path, content))
+    with Pipeline(source.val, DATA, "val", 2, SHAPE, 0, 0, None, (1, 2)) as pipeline:
+        with pytest.raises(NetspecError, match=r"6 of 40 images in .*, as far as one of 2 processes has seen"):
+            for batch in pipeline.epoch(0):
+                batch.release()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_too_many_broken_images_are_an_error(tmp_path, workers, split):

@@ -127,6 +127,27 @@ def test_evaluation_shows_each_image_once_and_masks_the_last_batch(source):
     assert batches[-1][2:4] == ([2, 2, 0, 0, 0], 0)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_batch_are_its_rows(source, split, parts):
+    """What processes that share a batch read; a validation set's last batch may leave some of them without an image."""
+    images = source.train if split == "train" else source.val
+
+    def rows(batch, part):
+        with Pipeline(images, DATA, split, batch, SHAPE, 7, 0, None, part) as pipeline:
+            for one in pipeline.epoch(0):
+                yield one.valid, [one.image[i].tobytes() for i in range(one.valid)], one.label[: one.valid].tolist()
+                one.release()
+
+    whole = list(rows(4, (0, 1)))
+    shares = [list(rows(4 // parts, (part, parts))) for part in range(parts)]
+    for number, (valid, pictures, labels) in enumerate(whole):
+        each = [share[number] for share in shares]
+        assert sum(one[0] for one in each) == valid
+        assert [row for one in each for row in one[1]] == pictures and [row for one in each for row in one[2]] == labels
+    assert {len(share) for share in shares} == {len(whole)}
+
+
 def test_ten_views_are_centre_corners_and_mirrors(tmp_path):
     source = folder_source(write_folder(tmp_path, {"train/a/1.jpg": jpeg(1), "val/a/1.jpg": jpeg(2, 32, 32)}))
     data = DataSpec(resize=32, views=10)

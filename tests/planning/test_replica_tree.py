@@ -91,6 +91,30 @@ def test_there_are_as_many_sets_of_gradients_as_the_tree_is_deep_and_one() -> No
     assert "subtree" not in sizes[0] and sizes[3]["subtree"] == 3 * sizes[1]["subtree"]
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_meet_in_one_step_between_the_tree_s_levels_and_the_update(processes: int) -> None:
+    plan = build(cut(TWO_TOWERS, 4), processes=processes)
+    assert (plan.batch, plan.replicas, plan.processes) == (2, 4, processes)
+    ops = [step.op for step in plan.steps]
+    meeting = next(step for step in plan.steps if step.op == "all_reduce")
+    assert ops.count("all_reduce") == 1 and meeting.queue == "net"
+    assert meeting.turns == (levels(4 // processes),)
+    moved = {region.buffer for region in meeting.args.values()}
+    assert moved == set(plan.keys("parameter gradient", "report")) and len(meeting.writes) == len(moved)
+    assert meeting.bytes == sum(plan.buffers[key].nbytes for key in moved)
+    place = ops.index("all_reduce")
+    assert "accumulate" not in ops[place:] and not {"finite", "update", "agree"} & set(ops[:place])
+    assert len(plan.keys("subtree")) == levels(4 // processes) * len(moved)
+    assert from_plain(Plan, to_plain(plan)) == plan
+    assert not build(cut(TWO_TOWERS, 4), "eval", processes=processes).processes > 1
+
+
+def test_processes_that_cannot_share_the_replicas_are_refused() -> None:
+    for processes, told in ((3, "it must be a power of two"), (8, "8 processes for 4 replicas")):
+        with pytest.raises(SpecError, match=told):
+            build(cut(TWO_TOWERS, 4), processes=processes)
+
+
 def test_one_replica_is_the_plan_without() -> None:
     assert build(cut(TWO_TOWERS, 1)) == build(network(TWO_TOWERS, **{"batch: 6": "batch: 8"}))
 

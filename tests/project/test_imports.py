@@ -168,7 +168,7 @@ def loaded_by(*command: str) -> set[str]:
 def test_looking_at_a_network_loads_neither_numba_nor_pillow(command: list[str]) -> None:
     if command[0] == "validate":
         command = ["validate", str(ROOT / "specs" / "alexnet.yaml")]
-    assert not {"numba", "PIL", "torch"} & loaded_by(*command)
+    assert not {"numba", "PIL", "torch", "mpi4py"} & loaded_by(*command)
 
 
 def test_help_loads_nothing_that_takes_time() -> None:

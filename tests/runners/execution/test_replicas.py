@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from chaos import chaos, teams
 from compiled import EmulatedCuda, needs_compiler
 from nets import ONE_DEVICE, TWO_TOWERS, network, same_bits
 from random_nets import SIDE, write
+from rank_threads import InThreads, Meeting
 
 from netspec.planning.rates import Rates
 from netspec.runners.execution.replay import explain
@@ -137,6 +141,39 @@ def test_one_bad_replica_and_the_whole_step_changes_nothing(replica, runner):
         assert "forward pass of 'loss' on left" in explain(session, bad, 1, BATCH)
         assert session.train(drawn(2), 2, BATCH, Rates(0.05, (0.9, 0.001))).finite
         assert any(not np.array_equal(one, before[name]) for name, one in session.store.tensors().items())
+
+
+def shared_out(spec, processes, seed, **options):
+    """What each of so many processes holds in the end; threads stand for them, each of which is late at times."""
+    meeting, chance = Meeting(processes), random.Random(seed)
+    transports = [InThreads(meeting, rank, chance) for rank in range(processes)]
+    work = partial(_in_process, spec, options)
+    with ThreadPoolExecutor(processes) as pool:
+        found = list(pool.map(work, transports))
+    assert all(transport.calls == transports[0].calls for transport in transports) and transports[0].calls
+    return found
+
+
+def _in_process(spec, options, transport):
+    rates = Rates(0.05, make_solver(spec.train.solver).numbers)
+    with Session(spec, CPUS, phases=("train",), transport=transport, **options) as session:
+        for number in range(2):
+            size = BATCH // transport.size
+            rows = slice(transport.rank * size, (transport.rank + 1) * size)
+            arrays = {name: array[rows] for name, array in drawn(number, (SIDE, SIDE, 3)).items()}
+            assert session.train(arrays, number, size, rates).finite
+        return session.store.tensors()
+
+
+@pytest.mark.parametrize("runner", ["local", "serial"])
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_processes_that_share_the_replicas_change_no_bit(seed, runner):
+    """On random networks: dropout, shared parameters, state."""
+    spec = loads(write(seed)[0], "random.yaml", [f"train.batch={BATCH}", "replicas=4", "train.clip_norm=1"])
+    oracle = learned(spec, runner="serial", shape=(SIDE, SIDE, 3), iterations=2)
+    for processes in (2, 4):
+        for found in shared_out(spec, processes, seed, runner=runner):
+            same_bits(found, oracle)
 
 
 @needs_compiler

@@ -1,0 +1,40 @@
+"""Whether this process is one of several that mpiexec or srun started; read from the environment, without MPI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_VARIABLES: Sequence[tuple[str, str]] = (
+    ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, srun --mpi=pmi2
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # Open MPI
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun, whatever the MPI; not set in a batch script itself
+)
+LAUNCH = "NETSPEC_LAUNCH"
+"""The variable with the folder in which ranks tell the netspec that started them what happened."""
+
+
+class Rank(NamedTuple):
+    """A process's number, counted from 0, and how many there are."""
+
+    number: int
+    of: int
+
+
+def launched() -> Rank:
+    """This process among those that were started together; rank 0 of 1 where it was started by itself."""
+    for number, count in _VARIABLES:
+        values = os.environ.get(number, ""), os.environ.get(count, "")
+        if all(value.isdecimal() for value in values):
+            return Rank(*map(int, values))
+    return Rank(0, 1)
+
+
+def share_cores(place: int, count: int) -> None:
+    """Keep this process, and its threads to come, to its share of the cores that ``count`` of this machine share."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    first, stop = place * len(cores) // count, (place + 1) * len(cores) // count
+    os.sched_setaffinity(0, cores[first:stop] or [cores[first]])

@@ -1,0 +1,45 @@
+"""One process: nothing moves."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+
+from netspec.runners.transport.base import Array, Counts, Value
+
+
+class Alone:
+    """See Transport."""
+
+    def __init__(self) -> None:
+        self.rank, self.size, self.patience = 0, 1, 0.0
+        self.hosts: Sequence[str] = (platform.node(),)
+
+    def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
+        """See Transport."""
+        receive[0] = send
+
+    def allgather(self, values: Array, counts: Counts) -> None:
+        """See Transport: all is there."""
+
+    def greatest(self, values: Sequence[int]) -> list[int]:
+        """See Transport."""
+        return list(values)
+
+    def gather(self, value: Value) -> list[Value]:
+        """See Transport."""
+        return [value]
+
+    def broadcast(self, value: Value) -> Value:
+        """See Transport."""
+        return value
+
+    def end_all(self, code: int) -> None:
+        """See Transport: whoever has failed ends by itself."""
+
+    def close(self) -> None:
+        """See Transport."""
+
+
+ALONE = Alone()
+"""The transport of whoever has not been started together with others."""

@@ -1,0 +1,47 @@
+"""What a run asks of its transport. All processes, whose ``rank`` counts from 0, make the same calls in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Value = TypeVar("Value")
+Counts = Sequence[int]
+"""Elements that belong to each rank, in the order of ranks."""
+
+
+class Transport(Protocol):
+    """Moves values between the processes of a run; none of it is summed on the way.
+
+    Whatever waits for other ranks raises NetspecError, naming those that do not answer, after ``patience`` seconds.
+    """
+
+    rank: int
+    size: int
+    hosts: Sequence[str]
+    """Where each rank runs."""
+    patience: float
+
+    def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
+        """Hand each rank its part of ``send``, cut by ``counts``; ``receive`` gets a row of each one's for this one."""
+
+    def allgather(self, values: Array, counts: Counts) -> None:
+        """Complete ``values``, cut by ``counts``, of which each rank holds its own part."""
+
+    def greatest(self, values: Sequence[int]) -> list[int]:
+        """The greatest of all ranks' values, place by place."""
+
+    def gather(self, value: Value) -> list[Value]:
+        """All ranks' values, on every rank."""
+
+    def broadcast(self, value: Value) -> Value:
+        """Rank 0's value."""
+
+    def end_all(self, code: int) -> None:
+        """End the processes of all ranks when this one ends, which has failed, with that exit code."""
+
+    def close(self) -> None:
+        """The run is over on all ranks."""

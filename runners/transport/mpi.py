@@ -1,0 +1,133 @@
+"""MPI: mpi4py on whatever MPI it finds, a wheel's or the cluster's own.
+
+A rank that waits asks now and then instead of spinning, so that it takes no core from one that works, and knows when
+to give up. Whoever has failed ends all by MPI_Abort as the process ends, since the others would wait for ever.
+"""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from netspec.errors import NetspecError
+from netspec.runners.transport.base import Array, Counts, Value
+
+_SPIN_S, _NAP_S = 0.001, 0.0002
+_ROLL_CALL_S = 1.5
+_TAG = 7
+
+
+class Mpi:
+    """See Transport; the ranks of MPI_COMM_WORLD, in a communicator of our own."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self._comm = MPI.COMM_WORLD.Dup()
+        self._roll = MPI.COMM_WORLD.Dup()
+        self.rank, self.size = self._comm.rank, self._comm.size
+        self.hosts: Sequence[str] = [""] * self.size
+        self.hosts = self.gather(MPI.Get_processor_name())
+        self._ending = False
+
+    def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
+        """See Transport."""
+        own = [counts[self.rank]] * self.size
+        given, taken = _cut(send, counts), _cut(receive, own)
+        self._meet()
+        self._await(self._comm.Ialltoallv(given, taken), 0.0)
+
+    def allgather(self, values: Array, counts: Counts) -> None:
+        """See Transport."""
+        self._await(self._comm.Iallgatherv(MPI.IN_PLACE, _cut(values, counts)), 0.0)
+
+    def greatest(self, values: Sequence[int]) -> list[int]:
+        """See Transport."""
+        found = np.array(values, np.int64)
+        self._meet()
+        self._await(self._comm.Iallreduce(MPI.IN_PLACE, found, MPI.MAX), 0.0)
+        return [int(value) for value in found]
+
+    def gather(self, value: Value) -> list[Value]:
+        """See Transport."""
+        own = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self._meet()
+        self._await(self._comm.Iallgather(np.array([own.size], np.int64), sizes), 0.0)
+        found, counts = np.empty(int(sizes.sum()), np.uint8), [int(size) for size in sizes]
+        self._await(self._comm.Iallgatherv([own, MPI.BYTE], _cut(found, counts)), 0.0)
+        starts = [sum(counts[:rank]) for rank in range(self.size)]
+        return [pickle.loads(found[first : first + count].data) for first, count in zip(starts, counts, strict=True)]
+
+    def broadcast(self, value: Value) -> Value:
+        """See Transport."""
+        own = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", np.uint8)
+        size = np.array([own.size], np.int64)
+        self._meet()
+        self._await(self._comm.Ibcast(size, 0), 0.0)
+        found = own.copy() if self.rank == 0 else np.empty(int(size[0]), np.uint8)
+        self._await(self._comm.Ibcast([found, MPI.BYTE], 0), 0.0)
+        return value if self.rank == 0 else pickle.loads(found.data)
+
+    def end_all(self, code: int) -> None:
+        """See Transport."""
+        if not self._ending:
+            self._ending = True
+            atexit.register(self._abort, code)
+
+    def close(self) -> None:
+        """See Transport."""
+        self._meet()
+
+    # Waiting --------------------------------------------------------------------------------------------------------
+
+    def _meet(self) -> None:
+        """Wait until all ranks are here: what follows then only moves data."""
+        self._await(self._comm.Ibarrier(), _NAP_S)
+
+    def _await(self, request: Any, nap: float) -> None:
+        """Wait for a request, with a ``nap`` between two looks after a while."""
+        began = time.monotonic()
+        while not request.Test():
+            waited = time.monotonic() - began
+            if waited > self.patience:
+                raise NetspecError(self._missing(waited))
+            if waited > _SPIN_S:
+                time.sleep(nap)
+
+    def _missing(self, waited: float) -> str:
+        silent = self._silent()
+        if not silent:
+            return f"all ranks answer, but have not come to one point within {waited:.0f} s: this is a fault of netspec"
+        told = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in silent)
+        return f"no answer for {waited:.0f} s from {told}, which may be stopped, or its machine gone"
+
+    def _silent(self) -> list[int]:
+        """Ranks that do not answer a roll call; all who wait for one of them call it at about the same time."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        token, buffers = bytearray(1), {rank: bytearray(1) for rank in others}
+        calls = {rank: self._roll.Irecv(buffers[rank], rank, _TAG) for rank in others}
+        sent = [self._roll.Isend(token, rank, _TAG) for rank in others]
+        until = time.monotonic() + min(_ROLL_CALL_S, self.patience)
+        while time.monotonic() < until and not all([each.Test() for each in (*sent, *calls.values())]):
+            time.sleep(0.01)
+        return [rank for rank in others if not calls[rank].Test()]
+
+    def _abort(self, code: int) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        MPI.COMM_WORLD.Abort(code)
+
+
+def _cut(values: Array, counts: Iterable[int]) -> list[Any]:
+    counts = list(counts)
+    starts = [sum(counts[:rank]) for rank in range(len(counts))]
+    return [values, counts, starts, MPI._typedict[values.dtype.char]]

@@ -1,0 +1,73 @@
+"""Sums over ranks: the bits of the tree, whatever the buckets, the ranks' order of arrival, and their number."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from rank_threads import InThreads, Meeting
+
+from netspec.runners.transport.exchange import summing, tree_sum
+
+
+def summed(size, each, bucket, chance=None):
+    """Each rank's arrays after the sum, and its calls."""
+    meeting = Meeting(size)
+    transports = [InThreads(meeting, rank, chance) for rank in range(size)]
+
+    def work(rank):
+        arrays = [array.copy() for array in each[rank]]
+        call = summing(transports[rank], arrays, bucket)
+        for _ in range(2):  # the second time with what the first has left
+            before = [array.copy() for array in arrays]
+            call()
+        return before, arrays
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(work, range(size))), [one.calls for one in transports]
+
+
+def tree(values):
+    while len(values) > 1:
+        values = [left + right for left, right in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
+
+
+def _drawn(rng, shape):
+    return (rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 6)).astype(np.float32)
+
+
+SHAPES = [(7,), (31, 17), (1,), (3, 3, 5, 8), (4096,), (2,)]
+
+
+@pytest.mark.parametrize("bucket", [64, 4096, 1 << 24])
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_it_is_the_tree_for_any_bucket(size, bucket):
+    rng = np.random.default_rng(size)
+    each = [[_drawn(rng, shape) for shape in SHAPES] for _ in range(size)]
+    found, calls = summed(size, each, bucket, random.Random(bucket))
+    for place in range(len(SHAPES)):
+        wanted = tree([arrays[place] for arrays in each])
+        for once, twice in found:
+            np.testing.assert_array_equal(once[place], wanted)
+            np.testing.assert_array_equal(twice[place], tree([wanted] * size))
+    assert all(one == calls[0] for one in calls)
+    assert all(sum(counts) * 4 <= max(bucket, 4) for _, counts in calls[0])
+
+
+def test_a_number_that_is_not_finite_reaches_all_ranks():
+    each = [[np.ones(9, np.float32)] for _ in range(4)]
+    each[2][0][5] = np.nan
+    found, _ = summed(4, each, 16)
+    for once, _ in found:
+        assert np.isnan(once[0][5]) and (np.delete(once[0], 5) == 4).all()
+
+
+def test_halves_of_the_tree_are_trees():
+    """What makes the number of processes without effect: two ranks that hold sums of two go on where four would be."""
+    rows = np.random.default_rng(0).standard_normal((8, 100)).astype(np.float32)
+    halves = np.stack([tree_sum(rows[:4].copy()), tree_sum(rows[4:].copy())])
+    np.testing.assert_array_equal(tree_sum(halves), tree_sum(rows.copy()))
+    assert not np.array_equal(rows.sum(axis=0), tree_sum(rows.copy()))
