@@ -138,6 +138,7 @@ def _of_operations() -> Iterator[Signature]:
 
     for phase in PHASES:
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2))
+    yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
     for name in solver_types():
         for clip in ("null", "1.0"):
             yield from _of_plan(build(load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"]), "train", 2))

@@ -13,7 +13,7 @@ from netspec.check.shards import check_shards
 from netspec.check.single import SingleLayer
 from netspec.check.subject import Subject, cpu
 from netspec.check.suite import Check
-from netspec.check.writes import check_team, check_untouched, check_written
+from netspec.check.writes import check_team, check_written
 from netspec.contract.tensor import Shape, Tensor
 from netspec.layers._cpu import dense_gemv as gemv
 from netspec.registry import layer_types
@@ -48,7 +48,7 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize(
     "check",
-    [check_written, check_untouched, check_variants, check_team, check_shards],
+    [check_written, check_variants, check_team, check_shards],
     ids=lambda check: check.__name__,
 )
 def test_contract(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
