@@ -125,13 +125,15 @@ _MEANT = {"all": "all of them, in the order in which they began", "newest": "the
 
 
 def _runs_of(kind: str, of: tuple[str, ...]) -> tuple[str, ...]:
-    """What is named, with folders of runs as the kind takes them."""
+    """What is named, with folders of runs as the kind takes them; a shipped spec's name is that, where it takes one."""
     from netspec.figures import figure_kinds
+    from netspec.spec import files
 
     cls = figure_kinds()[kind]
     if cls.of_folder == "all":
         return all_runs(of)
-    return tuple(newest_run(one, trained=cls.takes == "RUN") for one in of)
+    specs = files.shipped() if cls.takes.startswith("SPEC") else ()
+    return tuple(one if one in specs else newest_run(one, trained=cls.takes == "RUN") for one in of)
 
 
 def draw(kind: str, of: tuple[str, ...], output: str | None, as_json: bool, **given: Any) -> None:

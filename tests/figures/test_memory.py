@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from cli_tools import MINI
+from cli_tools import MINI, netspec
 
 from netspec.figures import picture
 from netspec.planning import build
@@ -59,3 +59,15 @@ def test_reuse_by_hand(tmp_path):
     text = made.render().decode()
     assert text.count('id="buffer.') == sum(len(one.held) for one in made.data.devices)
     assert f"left: {len(left.held)} buffers of" in text
+
+
+def test_a_shipped_spec_is_drawn_where_runs_of_it_lie(tmp_path, monkeypatch):
+    """Of kinds that take specs its name is not a mistyped folder of runs."""
+    run = tmp_path / "runs" / "quickstart" / "2026-01-31_12-00-00"
+    run.mkdir(parents=True)
+    (run / "spec.resolved.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = netspec("figure", "memory", "quickstart", "-o", "memory.svg", "--batch", "8")
+    assert (code, err) == (0, "")
+    assert out.endswith("wrote memory.svg\n")
+    assert netspec("figure", "curves", "quickstart", "-o", "curves.svg")[0] == 2
