@@ -44,7 +44,7 @@ def measure(run: netspec.Run, images: int, seconds: float, devices: str | None) 
     with netspec.predictor(run, batch=images, devices=devices, progress=False) as model:
         batch = np.random.default_rng(0).integers(0, 256, (images, *model.shape), np.uint8)
         model(batch)
-        session, inside = model._session(images), Stopwatch()
+        session, inside = model._session(images, None), Stopwatch()
         session.start = inside.around(session.start)  # type: ignore[method-assign]
         runner = session._runner("predict")
         runner.finish = inside.around(runner.finish)  # type: ignore[method-assign]

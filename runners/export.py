@@ -96,8 +96,9 @@ def _images(trained: Trained) -> Iterator[str]:
     """How images become inputs, in lines."""
     for name, how in _about(trained)["images"].items():
         height, width = how["crop"]
-        resized = f"short side resized to {how['resize']} pixels, then " if how["resize"] else ""
-        yield f"{name}: {resized}the central {height} x {width} of {how['channels']} images, levels from 0 to 255."
+        more = "" if height == width else " or more, so that it covers what is cut"
+        resized = f"short side resized to {how['resize']} pixels{more}, then the central {height} x {width}"
+        yield f"{name}: {resized} of {how['channels']} images, levels from 0 to 255."
     yield "Names of classes are in the metadata of the weights, as JSON."
 
 
@@ -114,4 +115,5 @@ def _about(trained: Trained) -> dict[str, Any]:
 def _image(geometry: Geometry) -> dict[str, Any]:
     """How an image becomes the network's input."""
     crop = [geometry.height, geometry.width]
-    return {"resize": geometry.resize, "crop": crop, "channels": "RGB" if geometry.channels == 3 else "grey"}
+    resize = max(geometry.resize, min(crop))  # a picture is never cut from less than covers the crop
+    return {"resize": resize, "crop": crop, "channels": "RGB" if geometry.channels == 3 else "grey"}

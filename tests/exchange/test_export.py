@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_a_run_becomes_a_file_that_says_what_predict_says(run: Path, tmp_path: P
     for row, seen in zip(probs, ns.predict(run, list(images), top=3), strict=True):
         expected = [dict(seen.top)[name] for name in about["classes"]]
         np.testing.assert_allclose(row, expected, rtol=0, atol=1e-5)
-    assert about["images"] == {"image": {"resize": 0, "crop": [8, 8], "channels": "RGB"}}
+    assert about["images"] == {"image": {"resize": 8, "crop": [8, 8], "channels": "RGB"}}
     assert about["iteration"] == 12
 
 
@@ -80,17 +81,26 @@ def test_no_run_no_file(tmp_path: Path) -> None:
 
 def test_the_page_on_exports_holds(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ns.export(run, tmp_path / "net.onnx")
-    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "photo.png")
+    coarse = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
+    Image.fromarray(coarse).resize((48, 32), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
     use, _, plugin = blocks("export.md")
-    classes = ns.predict(run, "photo.png")[0].top
-    assert said_by(use).strip() == classes[0][0]
+    seen, scope = ns.predict(run, "photo.png", top=3)[0].top, dict[str, Any]()
+    assert said_by(use, scope).strip() == seen[0][0]
+    expected = [dict(seen)[name] for name in scope["classes"]]
+    np.testing.assert_allclose(scope["probs"][0], expected, rtol=0, atol=5e-3)  # Pillow rounds at the edges of a box
+    (of_centre,) = scope["session"].run(None, {"image": cut_at_centre("photo.png")})
+    assert np.abs(of_centre[0] - expected).max() > 0.02  # what a crop without resizing would give
     (tmp_path / "scaled.py").write_text(PLUGIN + plugin)
     (tmp_path / "scaled.yaml").write_text(MINI.replace("{name: relu1, type: relu}", "{name: relu1, type: scaled}"))
     own = ns.run(tmp_path / "scaled.yaml", out=tmp_path, devices="cpu:0,cpu:1", plugins=["scaled.py"]).folder
     ns.export(own, tmp_path / "scaled.onnx", plugins=["scaled.py"])
     nodes = onnx.load(tmp_path / "scaled.onnx").graph.node
     assert [node.name for node in nodes if node.op_type == "Mul"][1:] == ["relu1.Mul"]
+
+
+def cut_at_centre(file: str) -> np.ndarray[Any, Any]:
+    return np.asarray(Image.open(file))[None, 12:20, 20:28]
 
 
 PLUGIN = '''
