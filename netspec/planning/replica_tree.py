@@ -56,14 +56,13 @@ class Tree:
     def __init__(self, builder: Builder) -> None:
         self.builder, network = builder, builder.network
         self.depth, self.processes = levels(network.replicas // network.processes), network.processes
-        self.replicated = network.replicas > 1
 
     def run(self, shared: Iterable[Region], summed: Iterable[Region]) -> None:
         """Add up means (``shared``), each by its replica's share of the batch, and sums; none of it with one replica.
 
         In the last turn they lie where each replica's own did.
         """
-        if not self.replicated:
+        if self.builder.network.replicas == 1:
             return
         means, sums = list(shared), list(summed)
         for region in means:

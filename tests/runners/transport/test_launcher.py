@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from cli_tools import python
+from cli_tools import netspec, python
 
 from netspec.errors import NetspecError
 from netspec.machine import ranks
@@ -74,6 +74,16 @@ def test_what_cannot_be_started_is_refused(monkeypatch):
     monkeypatch.setattr(launcher, "find_spec", lambda name: None)
     with pytest.raises(NetspecError, match=r"pip install 'netspec\[mpi\]'"):
         launcher.refuse(2)
+
+
+@pytest.mark.parametrize("command", ["estimate", "lr-find", "sweep"])
+def test_what_is_for_one_process_refuses_several(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    said = netspec(command, "quickstart")
+    assert said.code == 1 and "is for one process, and this is one of 2: start it without mpiexec or srun" in said.err
+    assert not any(tmp_path.iterdir())
 
 
 def test_without_a_launcher_the_extra_is_named(monkeypatch):
