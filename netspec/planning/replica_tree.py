@@ -28,6 +28,7 @@ from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.planning.plan import Region
 from netspec.planning.shards import Shard
+from netspec.spec.types import Spec
 
 
 def turn_of(replica: int) -> int:
@@ -48,6 +49,12 @@ def uneven_processes(processes: int, replicas: int) -> tuple[str, str] | None:
         have = "one replica" if replicas == 1 else f"{replicas:,} replicas"
         return f"{processes:,} processes for {have}: each works at least one", f"--set replicas={processes}"
     return None
+
+
+def check_processes(spec: Spec, processes: int) -> None:
+    """Raise SpecError where so many processes cannot share the replicas."""
+    if problem := uneven_processes(processes, spec.replicas):
+        raise fail(spec.marks.get("replicas", spec.mark), *problem)
 
 
 class Tree:

@@ -11,12 +11,12 @@ from netspec.data.dataset import Dataset, unused_outputs
 from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
 from netspec.data.workers.pool import workers_note
-from netspec.errors import NetspecError, Problem, SpecError
+from netspec.errors import NetspecError, SpecError
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import choosing_variables
 from netspec.machine.tasks import task
 from netspec.planning import TensorKey, build, check
-from netspec.planning.replica_tree import uneven_processes
+from netspec.planning.replica_tree import check_processes
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
 from netspec.runners.execution.session import Session, check_binding
@@ -126,8 +126,7 @@ def open_data(
     ``part`` is this process's number, counted from 0, and how many there are, each of which reads its own images.
     Raises SpecError for a number that cannot share the batch.
     """
-    if problem := uneven_processes(part[1], spec.replicas):
-        raise SpecError([Problem(spec.marks.get("replicas", spec.mark), *problem)])
+    check_processes(spec, part[1])
     outputs = count_outputs(build(spec, "predict", 1))
     journal.note(workers_note(spec.data.workers if workers is None else workers))
     found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)

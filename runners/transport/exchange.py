@@ -1,4 +1,4 @@
-"""Sums over processes: the upper levels of the tree over replicas. The engine moves, and numpy adds.
+"""Sums over processes: the upper levels of the tree over replicas. MPI moves, and numpy adds.
 
 An all-reduce of a library adds in an order of its own, which may depend on counts, on how data are cut into buckets and
 on the network; here each rank gets all ranks' values of its own part of a bucket, adds them in the tree, and hands the

@@ -63,6 +63,14 @@ def test_codes_that_a_run_ends_with_are_handed_on(fake, code):
     assert launcher.run_processes(2, ["quickstart"]) == code
 
 
+@pytest.mark.parametrize("option", [["--processes", "2"], ["--processes=2"]])
+def test_processes_get_the_same_words_but_for_their_number(option, monkeypatch):
+    given = []
+    monkeypatch.setattr(launcher, "run_processes", lambda count, words: given.append((count, words)) or 0)
+    assert netspec("run", "--epochs", "2", *option, "quickstart").code == 0
+    assert given == [(2, ["--epochs", "2", "quickstart"])]
+
+
 def test_what_cannot_be_started_is_refused(monkeypatch):
     with pytest.raises(NetspecError, match=r"6 processes: it must be a power of two \(4\)"):
         launcher.refuse(6)
