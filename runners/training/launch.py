@@ -52,12 +52,12 @@ def launch(request: Request, listener: Listener | None) -> RunResult:
     """
     with ExitStack() as stack:
         transport = stack.enter_context(transport_of())
-        journal = Journal(listener if transport.rank == 0 else None)
+        is_first = transport.rank == 0
+        journal = Journal(listener if is_first else None)
         stack.enter_context(on_exit(journal.close))
         stack.enter_context(hearing(journal))
         if request.trace:
             Trace.prepare(request.trace)
-        is_first = transport.rank == 0
         trace = Trace() if request.trace and is_first else None
         callbacks = _callbacks(request) if is_first else []
         checked(request.tags, request.note)
