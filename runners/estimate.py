@@ -11,13 +11,14 @@ from netspec.data.pipeline import Pipeline
 from netspec.errors import NetspecError
 from netspec.events import EvaluationProgress, Event, IterationDone, Listener
 from netspec.machine.cleanup import on_exit
+from netspec.machine.ranks import refuse_several
 from netspec.planning.trainable import inputs_read
 from netspec.program import memory
 from netspec.runners.execution.session import Session
 from netspec.runners.training.evaluation import evaluate
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.launch import open_network
 from netspec.runners.training.loop import Hooks, TrainingLoop
+from netspec.runners.training.opening import open_network
 from netspec.runners.training.request import Request
 from netspec.runners.training.saver import KEEP
 from netspec.schedules import make_schedule
@@ -97,10 +98,11 @@ def estimate(
     ``images`` and ``val_images`` say how many there will be; without them it is those of the spec's source. Everything
     is opened as a run opens it, and nothing is written. Raises NetspecError and SpecError as a run would.
     """
+    refuse_several("an estimate")
     with ExitStack() as stack:
         journal = Journal(listener)
         stack.enter_context(on_exit(journal.close))
-        network = open_network(request, journal, stack)
+        network = open_network(request, journal, stack, begins=False)
         spec, data, session = network.settled.spec, network.data, network.session
         told = _train(spec, session, data.train, seconds)[_WARM_UP:]
         low, middle, high = statistics.quantiles([done.seconds for done in told], n=4)

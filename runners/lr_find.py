@@ -10,12 +10,13 @@ from typing import Any
 
 from netspec.events import Event, IterationDone, Listener
 from netspec.machine.cleanup import on_exit
+from netspec.machine.ranks import refuse_several
 from netspec.report.rate_range import RateRange
 from netspec.runners.execution.replay import explain
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.launch import begin, open_network
 from netspec.runners.training.loop import Hooks, TrainingLoop
 from netspec.runners.training.nonfinite import NotFinite
+from netspec.runners.training.opening import begin, open_network
 from netspec.runners.training.request import Request
 from netspec.runners.training.signals import Interrupts
 from netspec.schedules import Factors, Progress, Schedule, make_schedule
@@ -75,6 +76,7 @@ def find_rates(request: Request, ramp: Ramp, listener: Listener | None) -> RateR
     Everything is opened as a run opens it, and refused where a run would be, but no run directory is made. Raises
     NetspecError.
     """
+    refuse_several("a learning-rate range test")
     with ExitStack() as stack:
         journal = Journal(listener)
         stack.enter_context(on_exit(journal.close))

@@ -161,9 +161,8 @@ def _checked(
     session: Session, phase: Phase, fetched: Fetched, outcome: Outcome, images: Split, what: str
 ) -> tuple[Indices, Rows | None]:
     """The places of a batch's images and what the network gives for them, which is finite."""
-    valid = fetched.batch.valid
-    finite = nonfinite.are_finite(outcome.reports)
-    nonfinite.check_reports(outcome.reports, "" if finite else explained(partial(explain, session), fetched))
+    valid, reports = fetched.batch.valid, outcome.reports
+    nonfinite.check_reports(reports, explained(partial(explain, session), fetched, reports))
     indices, rows = fetched.batch.indices[:valid], session.answer(phase, valid)
     if phase == "predict" and rows is not None:
         for row, reason in rows_not_finite(session, fetched.arrays, rows, what).items():

@@ -17,6 +17,7 @@ from typing import Any
 from netspec._types import Trial
 from netspec.errors import NetspecError, Problem, SpecError
 from netspec.events import Listener, Note
+from netspec.machine.ranks import refuse_several
 from netspec.planning import check
 from netspec.registry import load_plugin
 from netspec.rundir.differences import differences
@@ -55,6 +56,7 @@ def plan_sweep(
     Without seeds each has that of its spec. ``request`` has what is common to them. Raises SpecError with all that is
     wrong in any of them, before anything is trained.
     """
+    refuse_several("a sweep")
     for plugin in request.binding.plugins:
         load_plugin(plugin)
     problems: list[Problem] = []

@@ -57,14 +57,13 @@ _WORDS = "netspec.words"
     "--processes",
     metavar="N",
     type=click.IntRange(min=1),
+    default=1,
     help="Start N processes by mpiexec, which share the replicas of each batch.",
 )
 @click.option(
     "--log", metavar="CALLBACK", multiple=True, help="What else hears the run: tensorboard, or a plugin's, by its name."
 )
-def command(
-    spec: str | None, resume: str | None, processes: int | None, overrides: tuple[str, ...], **given: Any
-) -> int:
+def command(spec: str | None, resume: str | None, processes: int, overrides: tuple[str, ...], **given: Any) -> int:
     """Train a network, and keep the run: specs, checkpoints, metrics, log.
 
     Without --data it trains on what the spec names, and without that on images it draws itself. Without GPUs it trains
@@ -86,7 +85,7 @@ def command(
         raise click.UsageError("name a SPEC, such as quickstart, or a run's folder with --resume")
     if spec is not None:
         find(spec)
-    if processes is not None and processes > 1:
+    if processes > 1:
         from netspec.runners.transport.launcher import run_processes
 
         return run_processes(processes, _without_processes(click.get_current_context().meta[_WORDS]))

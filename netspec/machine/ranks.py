@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from netspec.errors import NetspecError
+
 _VARIABLES: Sequence[tuple[str, str]] = (
     ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, srun --mpi=pmi2
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # Open MPI
@@ -29,6 +31,12 @@ def launched() -> Rank:
         if all(value.isdecimal() for value in values):
             return Rank(*map(int, values))
     return Rank(0, 1)
+
+
+def refuse_several(what: str) -> None:
+    """Raise NetspecError where this process is one of several: each would do the same."""
+    if (count := launched().of) > 1:
+        raise NetspecError(f"{what} is for one process, and this is one of {count}: start it without mpiexec or srun")
 
 
 def share_cores(place: int, count: int) -> None:

@@ -9,11 +9,12 @@ from netspec.contract.kernel import Phase
 from netspec.errors import Problem, SpecError
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Alias, Builder
+from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
-from netspec.planning.replica_tree import check_replicable, uneven_processes
+from netspec.planning.replica_tree import check_processes, check_replicable
 from netspec.planning.shards import Shard
 from netspec.planning.update import Update
 from netspec.spec.build import uneven_replicas
@@ -40,8 +41,7 @@ def build(
 
     Raises SpecError with every problem that shapes, placement and connections show.
     """
-    if problem := uneven_processes(processes, spec.replicas):
-        raise SpecError([Problem(spec.marks.get("replicas", spec.mark), *problem)])
+    check_processes(spec, processes)
     network = Network(spec, phase, _images(spec, phase, batch), processes)
     builder = _built(Builder(network, names or {}))
     check_races(builder.order.steps)
@@ -58,7 +58,7 @@ def _images(spec: Spec, phase: Phase, batch: int | None) -> int:
     if batch is None or phase != "train":
         return batch or spec.replica_batch
     if problem := uneven_replicas(spec.replicas, batch):
-        raise SpecError([Problem(spec.marks.get("replicas", spec.mark), *problem)])
+        raise fail(spec.marks.get("replicas", spec.mark), *problem)
     return batch // spec.replicas
 
 

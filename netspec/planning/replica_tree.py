@@ -28,6 +28,7 @@ from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.planning.plan import Region
 from netspec.planning.shards import Shard
+from netspec.spec.types import Spec
 
 
 def turn_of(replica: int) -> int:
@@ -50,20 +51,25 @@ def uneven_processes(processes: int, replicas: int) -> tuple[str, str] | None:
     return None
 
 
+def check_processes(spec: Spec, processes: int) -> None:
+    """Raise SpecError where so many processes cannot share the replicas."""
+    if problem := uneven_processes(processes, spec.replicas):
+        raise fail(spec.marks.get("replicas", spec.mark), *problem)
+
+
 class Tree:
     """Appends the steps that add up over replicas; those added to the builder afterwards run for the batch alone."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder, network = builder, builder.network
         self.depth, self.processes = levels(network.replicas // network.processes), network.processes
-        self.replicated = network.replicas > 1
 
     def run(self, shared: Iterable[Region], summed: Iterable[Region]) -> None:
         """Add up means (``shared``), each by its replica's share of the batch, and sums; none of it with one replica.
 
         In the last turn they lie where each replica's own did.
         """
-        if not self.replicated:
+        if self.builder.network.replicas == 1:
             return
         means, sums = list(shared), list(summed)
         for region in means:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec.machine.cleanup import close_after
-from netspec.rundir.directory import CHECKPOINTS, log_lines
+from netspec.rundir.directory import log_lines
 from netspec.rundir.json_lines import Lines
 
 LOG = "log.rank{}.txt"
@@ -16,7 +16,7 @@ class RankLog:
     """A run directory as such a rank sees it; all but the log is rank 0's."""
 
     def __init__(self, path: Path, rank: int) -> None:
-        self.path, self.checkpoints = path, path / CHECKPOINTS
+        self.path = path
         self._log = Lines(path / LOG.format(rank))
 
     def log(self, text: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from netspec.errors import Mark, Problem, SpecError
 from netspec.spec.blocks import ATTRIBUTE, NAME, Block, text_of
 from netspec.spec.fields import Fields
-from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain, scalars
 from netspec.spec.reader import MAX_NODES
 from netspec.spec.wording import show
 
@@ -77,7 +77,9 @@ class Scope:
             return Map(entries, _at(node.mark, self.mark))
         found = self.value(node)
         if found is not None:
-            return _counted(found.value, self.budget)
+            for scalar in scalars(found.value):
+                self.budget.take(scalar)
+            return found.value
         text = self.text(node.value) if isinstance(node.value, str) else node.value
         made = Scalar(text, text if isinstance(text, str) else node.text, _at(node.mark, self.mark))
         self.budget.take(made)
@@ -150,15 +152,3 @@ def marked(node: Node, use: Mark) -> Node:
         return List(tuple(marked(item, use) for item in node.items), _at(node.mark, use))
     entries = {key: Entry(_at(one.mark, use), marked(one.value, use)) for key, one in node.entries.items()}
     return Map(entries, _at(node.mark, use))
-
-
-def _counted(node: Node, budget: Budget) -> Node:
-    if isinstance(node, Scalar):
-        budget.take(node)
-    for part in () if isinstance(node, Scalar) else node.items if isinstance(node, List) else _values(node):
-        _counted(part, budget)
-    return node
-
-
-def _values(node: Map) -> list[Node]:
-    return [entry.value for entry in node.entries.values()]

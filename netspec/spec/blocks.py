@@ -15,7 +15,7 @@ from netspec.errors import LayerError, Mark
 from netspec.registry import composite_types, layer_types
 from netspec.spec.fields import Fields
 from netspec.spec.layer_section import check_name
-from netspec.spec.nodes import Entry, List, Map, Node, Scalar, from_plain, plain
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar, from_plain, plain, scalars
 from netspec.spec.problems import Report
 from netspec.spec.wording import meant, nearest, show
 
@@ -56,12 +56,9 @@ def text_of(node: Map, key: str) -> str:
 
 def attributes_in(node: Node) -> Iterator[tuple[str, Scalar]]:
     """The attributes that the values below a node name, and where."""
-    if isinstance(node, Scalar):
-        if isinstance(node.value, str):
-            yield from ((m[1] or m[2], node) for m in ATTRIBUTE.finditer(node.value) if m[0] != "$$")
-        return
-    for value in node.items if isinstance(node, List) else [entry.value for entry in node.entries.values()]:
-        yield from attributes_in(value)
+    for one in scalars(node):
+        if isinstance(one.value, str):
+            yield from ((m[1] or m[2], one) for m in ATTRIBUTE.finditer(one.value) if m[0] != "$$")
 
 
 def read_blocks(root: Map, report: Report) -> dict[str, Block]:

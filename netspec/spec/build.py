@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from netspec.contract.attrs import integer
 from netspec.errors import Mark
@@ -46,7 +46,8 @@ def build(root: Map, name: str, report: Report) -> Spec:
     train, train_marks = read_train(_section(root, "train", top), report)
     replicas = _replicas(root, train, train_marks, report)
     data, data_marks = read_data(_section(root, "data", top), report)
-    reader = Layers(report, devices, inputs, _defaults(root, report), _section(root, "blocks", Fields(report)).entries)
+    blocks = _section(root, "blocks", Fields(report)).entries
+    reader = Layers(report, devices, inputs, _defaults(root, blocks, report), blocks)
     listed = _needed(root, "layers", top)
     layers = reader.read_all(listed) if listed else ()
     if layers:
@@ -151,13 +152,13 @@ def uneven_replicas(replicas: int, batch: int) -> tuple[str, str] | None:
     return None
 
 
-def _defaults(root: Map, report: Report) -> Mapping[str, Map]:
+def _defaults(root: Map, blocks: Iterable[str], report: Report) -> Mapping[str, Map]:
     """The checked ``defaults`` by layer type; wrong keys are reported once, not once a layer, and left out."""
     found: dict[str, Map] = {}
     for kind, entry in _section(root, "defaults", Fields(report)).entries.items():
         fields = Fields(report, f"defaults.{kind}")
         body = fields.as_map(entry.value, f"defaults.{kind}")
-        if kind in _section(root, "blocks", Fields(Report())).entries:
+        if kind in blocks:
             report.note(entry.mark, f"'{kind}' is a block", f"its defaults stand in blocks.{kind}.attributes")
         elif kind in composite_types():
             report.note(entry.mark, f"'{kind}' is a composite", "write its attributes where it is used")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,15 @@ def plain(node: Node) -> Any:
     if isinstance(node, List):
         return [plain(item) for item in node.items]
     return {key: plain(entry.value) for key, entry in node.entries.items()}
+
+
+def scalars(node: Node) -> Iterator[Scalar]:
+    """All scalars of a node, in the order written."""
+    if isinstance(node, Scalar):
+        yield node
+        return
+    for part in node.items if isinstance(node, List) else [entry.value for entry in node.entries.values()]:
+        yield from scalars(part)
 
 
 def from_plain(data: Any, mark: Mark, depth: int = 0) -> Node:

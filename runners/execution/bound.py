@@ -17,6 +17,7 @@ from netspec.errors import NetspecError
 from netspec.planning.identities import STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
+from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport
 from netspec.runners.transport.exchange import summing
 from netspec.store import Store, answered
@@ -50,7 +51,7 @@ class BoundProgram:
         devices: Mapping[str, Device],
         store: Store,
         arenas: Mapping[str, Array],
-        transport: Transport | None = None,
+        transport: Transport = ALONE,
     ) -> None:
         self.program, self.devices, self.transport = program, devices, transport
         self.gate, self.store = store.gate, store
@@ -197,7 +198,6 @@ class BoundProgram:
         if step.op == "scalars":
             return self._scalars(step, device)
         if step.op == "all_reduce":
-            assert self.transport is not None
             return _named(step, summing(self.transport, [self._array(step, one) for one in step.args]))
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))

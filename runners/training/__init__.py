@@ -3,7 +3,8 @@
 The path of a run:
 
     request.py      what is asked: spec, data, overrides, devices, what to resume -> the settled spec
-    launch.py       opens run directory, images, devices and session
+    launch.py       opens the run directory, and all that a run consists of
+    opening.py      opens images, devices and session; loads what the parameters begin with
     run.py          the run: trains, saves, tells and records its end
     loop.py         iterations, evaluations, when to save
     checkpoint.py   the file that evaluates, predicts and trains on

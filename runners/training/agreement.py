@@ -10,13 +10,13 @@ from netspec.contract.kernel import Phase
 from netspec.errors import NetspecError
 from netspec.planning.rates import Rates
 from netspec.rundir.differences import changes
-from netspec.runners.training.checkpoint import Tensors
 from netspec.runners.training.evaluation import Told, own
 from netspec.runners.training.nonfinite import Explain
 from netspec.runners.training.prefetch import Arrays
 from netspec.runners.training.resume import shown
 from netspec.runners.training.signals import Interrupts
 from netspec.runners.transport.base import Transport
+from netspec.store import Store
 
 
 class Agreement:
@@ -64,11 +64,11 @@ class Agreement:
 
         return explained
 
-    def check_same(self, tensors: Tensors) -> None:
+    def check_same(self, store: Store) -> None:
         """Raise NetspecError, in all processes, where one holds other tensors than rank 0."""
         if self._alone:
             return
-        sums: Mapping[str, int] = {name: zlib.crc32(array.data) for name, array in tensors.items()}
+        sums: Mapping[str, int] = {name: zlib.crc32(array.data) for name, array in store.tensors().items()}
         found = self._transport.gather(sums)
         for rank, theirs in enumerate(found):
             differing = [name for name in found[0] if theirs.get(name) != found[0][name]]

@@ -59,7 +59,8 @@ def evaluate(
     began, tally, shown = time.perf_counter(), Tally(), Shown(emit, len(batches.split))
     with closing(forward(session, batches, names, "eval")) as steps:
         for fetched, outcome in steps:
-            for reports, why in merged(_told(outcome, fetched, explain)):
+            told = (outcome.reports, explained(explain, fetched, outcome.reports)) if outcome is not None else None
+            for reports, why in merged(told):
                 nonfinite.check_reports(reports, why)
                 tally.add(reports)
             if stop():
@@ -69,14 +70,6 @@ def evaluate(
         raise nonfinite.none_readable(len(batches.split), batches.broken)
     emit(EvaluationProgress(tally.count, tally.count))
     return Measured(tally.loss, tally.errors, tally.count, 1, time.perf_counter() - began)
-
-
-def _told(outcome: Outcome | None, fetched: Fetched, explain: Explain | None) -> Told | None:
-    """A batch's reports, and where they ceased to be finite; None for a batch without images."""
-    if outcome is None:
-        return None
-    finite = nonfinite.are_finite(outcome.reports)
-    return outcome.reports, "" if finite else explained(explain, fetched)
 
 
 def forward(
@@ -121,6 +114,8 @@ def rows_not_finite(session: Session, arrays: Arrays, probs: Host, what: str = "
     return dict.fromkeys(map(int, rows), reason)
 
 
-def explained(explain: Explain | None, fetched: Fetched) -> str:
-    """Where the numbers of a batch ceased to be finite."""
-    return explain(fetched.arrays, 0, fetched.batch.valid, NO_RATES, "eval") if explain else ""
+def explained(explain: Explain | None, fetched: Fetched, reports: Reports) -> str:
+    """Where the numbers of a batch ceased to be finite, if its reports did."""
+    if explain is None or nonfinite.are_finite(reports):
+        return ""
+    return explain(fetched.arrays, 0, fetched.batch.valid, NO_RATES, "eval")

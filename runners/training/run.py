@@ -126,15 +126,10 @@ class Run:
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""
         if state is not None and not state.position:
-            self._check_same()
+            self.agreement.check_same(self.session.store)
         events = [] if state is None else self.saver.save(record_of(self.settled, self.data, self.made_by, state))
         for event in [*events, *(self.saver.wait() if wait else [])]:
             self.journal(event)
-
-    def _check_same(self) -> None:
-        """At an epoch's end, where there are several processes: they have learned the same."""
-        if self.session.transport.size > 1:
-            self.agreement.check_same(self.session.store.tensors())
 
     def poll(self) -> None:
         """Tell of a checkpoint that has been written meanwhile, and of the session's news."""

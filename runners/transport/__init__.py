@@ -1,4 +1,4 @@
-"""Transport: what the processes of a run move between them; the engine is a library's, MPI's.
+"""Transport: what the processes of a run move between them, by MPI.
 
     base.py         what a run asks of it
     alone.py        one process: nothing moves

@@ -12,7 +12,7 @@ class Alone:
     """See Transport."""
 
     def __init__(self) -> None:
-        self.rank, self.size, self.patience = 0, 1, 0.0
+        self.rank, self.size = 0, 1
         self.hosts: Sequence[str] = (platform.node(),)
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:

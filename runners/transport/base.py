@@ -16,14 +16,13 @@ Counts = Sequence[int]
 class Transport(Protocol):
     """Moves values between the processes of a run; none of it is summed on the way.
 
-    Whatever waits for other ranks raises NetspecError, naming those that do not answer, after ``patience`` seconds.
+    Whatever waits for other ranks for too long raises NetspecError, which names those that do not answer.
     """
 
     rank: int
     size: int
     hosts: Sequence[str]
     """Where each rank runs."""
-    patience: float
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
         """Hand each rank its part of ``send``, cut by ``counts``; ``receive`` gets a row of each one's for this one."""

@@ -1,4 +1,4 @@
-"""Sums over processes: the upper levels of the tree over replicas. The engine moves, and numpy adds.
+"""Sums over processes: the upper levels of the tree over replicas. MPI moves, and numpy adds.
 
 An all-reduce of a library adds in an order of its own, which may depend on counts, on how data are cut into buckets and
 on the network; here each rank gets all ranks' values of its own part of a bucket, adds them in the tree, and hands the
@@ -26,6 +26,8 @@ class Bucket:
         self._parts, total = tuple(parts), sum(part.size for part in parts)
         self._values = parts[0] if len(parts) == 1 else np.empty(total, parts[0].dtype)
         self._counts = [total * (rank + 1) // size - total * rank // size for rank in range(size)]
+        self.received = size * max(self._counts)
+        """How many elements at most a rank receives."""
 
     def exchange(self, transport: Transport, received: Array) -> None:
         """Sum over the ranks; ``received`` is memory for at least as many elements."""
@@ -56,8 +58,7 @@ def summing(transport: Transport, arrays: Sequence[Array], bucket: int = BUCKET)
     """A call that replaces arrays, of one dtype, by their sums over all ranks."""
     flat = [array.reshape(-1) for array in arrays]
     buckets = [Bucket(parts, transport.size) for parts in _packed(flat, max(1, bucket // flat[0].itemsize))]
-    most = max(transport.size * -(-sum(p.size for p in one._parts) // transport.size) for one in buckets)
-    received = np.empty(most, flat[0].dtype)
+    received = np.empty(max(one.received for one in buckets), flat[0].dtype)
 
     def call() -> None:
         for one in buckets:

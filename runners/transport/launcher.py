@@ -43,7 +43,7 @@ _SIGNAL = re.compile(r"EXIT CODE: (\d+)")
 
 def refuse(processes: int) -> None:
     """Raise NetspecError where so many processes cannot be started."""
-    problem = uneven_processes(processes, max(processes, 1))
+    problem = uneven_processes(processes, processes)
     if problem is not None:
         raise NetspecError(f"{problem[0]} ({problem[1]})")
     if launched().of > 1:

@@ -29,6 +29,7 @@ class Mpi:
     """See Transport; the ranks of MPI_COMM_WORLD, in a communicator of our own."""
 
     def __init__(self, patience: float) -> None:
+        """``patience``: seconds that any rank waits for the others."""
         self.patience = patience
         self._comm = MPI.COMM_WORLD.Dup()
         self._roll = MPI.COMM_WORLD.Dup()
@@ -61,10 +62,9 @@ class Mpi:
         sizes = np.empty(self.size, np.int64)
         self._meet()
         self._await(self._comm.Iallgather(np.array([own.size], np.int64), sizes), 0.0)
-        found, counts = np.empty(int(sizes.sum()), np.uint8), [int(size) for size in sizes]
-        self._await(self._comm.Iallgatherv([own, MPI.BYTE], _cut(found, counts)), 0.0)
-        starts = [sum(counts[:rank]) for rank in range(self.size)]
-        return [pickle.loads(found[first : first + count].data) for first, count in zip(starts, counts, strict=True)]
+        found = np.empty(int(sizes.sum()), np.uint8)
+        self._await(self._comm.Iallgatherv([own, MPI.BYTE], _cut(found, sizes.tolist())), 0.0)
+        return [pickle.loads(part.data) for part in np.split(found, sizes.cumsum()[:-1])]
 
     def broadcast(self, value: Value) -> Value:
         """See Transport."""

@@ -91,7 +91,7 @@ def _told(transport: Transport) -> Iterator[None]:
         code = _code(error)
         transport.end_all(code)
         where = f"rank {transport.rank} on {transport.hosts[transport.rank]}"
-        _note("fault", transport.rank, message=f"{type(error).__name__}: {error}", code=code)
+        _note("fault", transport.rank, code=code)
         if transport.rank:
             time.sleep(_FIRST_WORD_S)
         if type(error) is NetspecError:

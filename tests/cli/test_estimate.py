@@ -9,6 +9,7 @@ import pytest
 from cli_tools import MINI, netspec
 
 from netspec.runners.estimate import Estimate
+from netspec.runners.training import opening
 
 
 @pytest.fixture
@@ -36,6 +37,12 @@ def test_the_figures_go_together(mini: Path) -> None:
     parameters = 8 * 8 * 3 * 8 + 8 + 8 * 3 + 3
     assert found["checkpoint"] == 4 * (2 * parameters + 8 * 8 * 3)
     assert found["dearest"][0][0] == "fc1"
+
+
+def test_no_mean_image_is_computed(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(opening, "ImageConstants")
+    said = netspec("estimate", "mini.yaml", "--seconds", "0.1", "--devices", "cpu:0,cpu:1")
+    assert said.code == 0, said.err
 
 
 def test_only_whole_batches_count() -> None:

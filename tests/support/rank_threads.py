@@ -19,7 +19,7 @@ class InThreads:
 
     def __init__(self, meeting, rank, chance=None):
         self.meeting, self.rank, self.size, self.chance = meeting, rank, meeting.size, chance
-        self.hosts, self.patience = ["here"] * meeting.size, 30.0
+        self.hosts = ["here"] * meeting.size
         self.calls = []
 
     def _swap(self, value):

@@ -22,7 +22,7 @@ from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import Session
 from netspec.runners.execution.streams import StreamRunner
 from netspec.runners.execution.trace import Trace
-from netspec.runners.training import launch
+from netspec.runners.training import opening
 from netspec.store import Store
 
 ITERATIONS = 5
@@ -310,7 +310,7 @@ def test_a_card_that_disappears_is_one_message_and_the_last_checkpoint_is_named(
     real, seconds = Store.begin_copy, time.monotonic()
     monkeypatch.setattr(Store, "begin_copy", begin_copy)
     options = {"opener": lambda names: devices, "watchdog": 0.3}
-    monkeypatch.setattr(launch, "Session", lambda *args, **given: Session(*args, **{**given, **options}))
+    monkeypatch.setattr(opening, "Session", lambda *args, **given: Session(*args, **{**given, **options}))
     monkeypatch.setitem(session_module.RUNNERS, "local", StreamRunner)
     with pytest.raises(NetspecError) as caught:
         runs.train(spec, listener=listen)

@@ -21,7 +21,7 @@ from netspec.events import CheckpointWritten, IterationDone, RunFinished
 from netspec.machine import atomic_files
 from netspec.rundir.directory import runs
 from netspec.runners.execution.session import Session
-from netspec.runners.training import checkpoint, launch
+from netspec.runners.training import checkpoint, opening
 from netspec.runners.training.saver import listed
 from netspec.store import Store
 
@@ -220,7 +220,7 @@ def test_a_device_that_disappears_is_one_message_and_the_last_checkpoint_is_name
 
     real = Store.begin_copy
     monkeypatch.setattr(Store, "begin_copy", begin_copy)
-    monkeypatch.setattr(launch, "Session", opened)
+    monkeypatch.setattr(opening, "Session", opened)
     with pytest.raises(NetspecError) as caught:
         train(spec, listener=listen)
     monkeypatch.undo()

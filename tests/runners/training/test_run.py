@@ -9,7 +9,7 @@ from training_runs import SPEC, final, same, spec, told, train, whole
 from netspec.errors import NetspecError, SpecError
 from netspec.events import CheckpointWritten, EvaluationDone, IterationDone, Note, RunFinished, RunStarted
 from netspec.rundir.directory import read_history, runs
-from netspec.runners.training import checkpoint, launch
+from netspec.runners.training import checkpoint, opening
 
 __all__ = ["spec", "whole"]
 
@@ -106,6 +106,6 @@ def test_devices_and_runner_are_checked_before_images_are_opened(spec, monkeypat
     def opened(*args):
         raise AssertionError("the images were opened")
 
-    monkeypatch.setattr(launch, "open_data", opened)
+    monkeypatch.setattr(opening, "open_data", opened)
     with pytest.raises(NetspecError, match=message):
         train(spec, **options)

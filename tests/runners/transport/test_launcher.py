@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from cli_tools import python
+from cli_tools import netspec, python
 
 from netspec.errors import NetspecError
 from netspec.machine import ranks
@@ -63,6 +63,14 @@ def test_codes_that_a_run_ends_with_are_handed_on(fake, code):
     assert launcher.run_processes(2, ["quickstart"]) == code
 
 
+@pytest.mark.parametrize("option", [["--processes", "2"], ["--processes=2"]])
+def test_processes_get_the_same_words_but_for_their_number(option, monkeypatch):
+    given = []
+    monkeypatch.setattr(launcher, "run_processes", lambda count, words: given.append((count, words)) or 0)
+    assert netspec("run", "--epochs", "2", *option, "quickstart").code == 0
+    assert given == [(2, ["--epochs", "2", "quickstart"])]
+
+
 def test_what_cannot_be_started_is_refused(monkeypatch):
     with pytest.raises(NetspecError, match=r"6 processes: it must be a power of two \(4\)"):
         launcher.refuse(6)
@@ -74,6 +82,16 @@ def test_what_cannot_be_started_is_refused(monkeypatch):
     monkeypatch.setattr(launcher, "find_spec", lambda name: None)
     with pytest.raises(NetspecError, match=r"pip install 'netspec\[mpi\]'"):
         launcher.refuse(2)
+
+
+@pytest.mark.parametrize("command", ["estimate", "lr-find", "sweep"])
+def test_what_is_for_one_process_refuses_several(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    said = netspec(command, "quickstart")
+    assert said.code == 1 and "is for one process, and this is one of 2: start it without mpiexec or srun" in said.err
+    assert not any(tmp_path.iterdir())
 
 
 def test_without_a_launcher_the_extra_is_named(monkeypatch):

@@ -1,0 +1,69 @@
+"""What the processes of a run hold, and decide, alike; threads stand for them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rank_threads import InThreads, Meeting
+
+from netspec.errors import NetspecError
+from netspec.runners.training.agreement import Agreement, compared
+
+
+def in_each(size, work):
+    """What each of so many ranks returns, or raises."""
+    meeting = Meeting(size)
+
+    def of(rank):
+        try:
+            return work(InThreads(meeting, rank))
+        except NetspecError as error:
+            return error
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(of, range(size)))
+
+
+def holding(values):
+    """A store, as far as it is asked."""
+    return SimpleNamespace(tensors=lambda: {name: np.float32([value]) for name, value in values.items()})
+
+
+def interrupts(code=0):
+    return SimpleNamespace(exit_code=code)
+
+
+def test_a_rank_that_has_learned_something_else_is_named_on_all():
+    def work(transport):
+        changed = {"a": 1.5, "b": 7.0} if transport.rank == 2 else {}
+        Agreement(transport, interrupts()).check_same(holding({"a": 1.0, "b": 2.0, "c": 3.0} | changed))
+
+    for error in in_each(4, work):
+        assert "rank 2 on here has other numbers than rank 0 on here in a, b: " in str(error)
+
+
+def test_ranks_that_have_learned_the_same_go_on():
+    same = holding({"a": 1.0, "b": float("nan")})
+    assert in_each(2, lambda transport: Agreement(transport, interrupts()).check_same(same)) == [None, None]
+
+
+def test_a_signal_to_any_rank_stops_all_and_rank_0_says_when_to_save():
+    def work(transport):
+        agreement = Agreement(transport, interrupts(143 if transport.rank == 1 else 0))
+        before = agreement.stop()
+        return before, agreement.due(transport.rank == 3), agreement.stop(), agreement.exit_code, agreement.due(True)
+
+    assert in_each(4, work) == [(False, False, True, 143, True)] * 4
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_rank_with_other_images_is_named_on_all(rank):
+    found = in_each(4, lambda transport: compared(transport, {"train": int(transport.rank == rank)}, {}))
+    assert {str(error) for error in found} == {f"rank {rank} on here has other images than rank 0 on here"}
+
+
+def test_a_rank_with_other_machine_code_is_told():
+    told = in_each(2, lambda transport: compared(transport, {}, {"BLAS": "ab"[transport.rank]}))
+    assert told[0] == told[1] and "rank 1 on here has other machine code than rank 0: BLAS" in told[0][0]
+    assert told[0][1:] == ["2 processes on here"]
