@@ -6,6 +6,7 @@ Forward keeps the normalised input, so that backward does not read the input its
 import math
 from typing import NamedTuple
 
+from netspec.layers._batch_chunks import block_of_images
 from netspec.layers._cuda.softmax_plain import fold
 from netspec.plugin import (
     Channelwise,
@@ -35,11 +36,6 @@ class Groups(NamedTuple):
     pixels: int
     groups: int
     depth: int
-
-
-def _block(t):
-    """Images of a call."""
-    return max(1, 65536 // max(1, t.x.size // t.groups.images))
 
 
 def _grid(t):
@@ -220,20 +216,20 @@ class GroupNorm(Channelwise):
         norm = code.module("nn.GroupNorm", t.groups.groups, t.x.shape[-1], eps=self.attrs.epsilon)
         return f"{norm}({x}.transpose(1, 2)).transpose(1, 2)" if len(t.x.shape) == 5 else f"{norm}({x})"
 
-    @forward("cpu", over="rstd", axes=0, block=_block, writes=("y", "normal", "rstd"), phases=TRAIN)
+    @forward("cpu", over="rstd", axes=0, block=block_of_images, writes=("y", "normal", "rstd"), phases=TRAIN)
     def normalise_cpu(start, stop, x, weight, bias, y, normal, rstd, sums, epsilon, shape: Groups):
         images, results = x.reshape(shape.images, -1, bias.size), y.reshape(shape.images, -1, bias.size)
         kept = normal.reshape(shape.images, -1, bias.size)
         for n in range(start, stop):
             normalise_image(images[n], weight, bias, kept[n], results[n], rstd[n], sums, epsilon, shape)
 
-    @forward("cpu", over="rstd", axes=0, block=_block, writes=("y", "rstd"), phases=REST)
+    @forward("cpu", over="rstd", axes=0, block=block_of_images, writes=("y", "rstd"), phases=REST)
     def normalise_only_cpu(start, stop, x, weight, bias, y, rstd, sums, epsilon, shape: Groups):
         images, results = x.reshape(shape.images, -1, bias.size), y.reshape(shape.images, -1, bias.size)
         for n in range(start, stop):
             normalise_image(images[n], weight, bias, results[n], results[n], rstd[n], sums, epsilon, shape)
 
-    @backward("cpu", over="rstd", axes=0, block=_block, writes="d_x")
+    @backward("cpu", over="rstd", axes=0, block=block_of_images, writes="d_x")
     def d_x_cpu(start, stop, normal, weight, rstd, dy, d_x, sums, shape: Groups):
         kept, above = normal.reshape(shape.images, -1, weight.size), dy.reshape(shape.images, -1, weight.size)
         results = d_x.reshape(shape.images, -1, weight.size)
