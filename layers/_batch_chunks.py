@@ -15,3 +15,8 @@ def chunk_images(batch: int) -> int:
 def chunks(batch: int) -> int:
     """Chunks of a batch."""
     return -(-batch // chunk_images(batch))
+
+
+def block_of_images(t) -> int:
+    """Images of a call of a CPU kernel: about 65536 elements of x."""
+    return max(1, 65536 * t.x.shape[0] // t.x.size)

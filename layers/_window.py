@@ -64,16 +64,21 @@ class Window(NamedTuple):
         return self.size_h * self.size_w
 
 
-def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
-    """The windows over input x. ``inside`` drops those that start beyond its far edges, as pooling does.
-
-    Raises LayerError where x is no image or no window fits.
-    """
+def check_images(x: Tensor) -> None:
+    """Raises LayerError where x is no image."""
     if len(x.shape) != 4:
         raise LayerError(
             f"the input must be images of shape (batch, height, width, channels), got {x.shape}",
             "put the layer before the first dense or flatten layer",
         )
+
+
+def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
+    """The windows over input x. ``inside`` drops those that start beyond its far edges, as pooling does.
+
+    Raises LayerError where x is no image or no window fits.
+    """
+    check_images(x)
     size = x.shape[1:3] if attrs.size == WHOLE else pair_of(attrs.size)
     stride, pad = pair_of(attrs.stride), sides_of(attrs.pad)
     dilation = pair_of(getattr(attrs, "dilation", 1))
@@ -101,8 +106,7 @@ def transposed_window_of(attrs: Any, x: Tensor) -> tuple[Window, tuple[int, int]
 
     Raises LayerError where x is no image or nothing is left of the output.
     """
-    if len(x.shape) != 4:
-        raise LayerError(f"the input must be images of shape (batch, height, width, channels), got {x.shape}")
+    check_images(x)
     size, stride, dilation, extra = (
         pair_of(one) for one in (attrs.size, attrs.stride, attrs.dilation, attrs.output_pad)
     )

@@ -1,14 +1,10 @@
 """Averages over a number of windows, whatever the image's size (He et al. 2014, Spatial Pyramid Pooling)."""
 
-from netspec.layers._window import element, pair_of
-from netspec.plugin import Flops, Layer, LayerError, Tensor, backward, cuda, device, forward, pair, register
+from netspec.layers._batch_chunks import block_of_images
+from netspec.layers._window import check_images, element, pair_of
+from netspec.plugin import Flops, Layer, Tensor, backward, cuda, device, forward, pair, register
 
-THREADS, BLOCK = 256, 65536
-"""Threads of a block; elements of x of a call of a CPU kernel, about."""
-
-
-def _images(t):
-    return max(1, BLOCK * t.x.shape[0] // t.x.size)
+THREADS = 256
 
 
 @device
@@ -49,8 +45,7 @@ class AdaptivePool(Layer):
     )
 
     def outputs(self, x):
-        if len(x.shape) != 4:
-            raise LayerError(f"the input must be images of shape (batch, height, width, channels), got {x.shape}")
+        check_images(x)
         return Tensor((x.shape[0], *pair_of(self.attrs.out), x.shape[3]), x.dtype)
 
     def onnx(self, nodes, t, x):
@@ -72,7 +67,7 @@ class AdaptivePool(Layer):
         count = t.y.size * -(-height // high) * -(-width // wide)
         return Flops(forward=count, d_inputs=count)
 
-    @forward("cpu", over="y", axes=0, block=_images, writes="y")
+    @forward("cpu", over="y", axes=0, block=block_of_images, writes="y")
     def average_cpu(start, stop, x, y):
         for line in range(start * y.shape[1], stop * y.shape[1]):
             n, oh = line // y.shape[1], line % y.shape[1]
@@ -89,7 +84,7 @@ class AdaptivePool(Layer):
                 for c in range(total.size):
                     total[c] /= count
 
-    @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x")
+    @backward("cpu", over="d_x", axes=0, block=block_of_images, writes="d_x")
     def spread_cpu(start, stop, dy, d_x):
         for line in range(start * d_x.shape[1], stop * d_x.shape[1]):
             n, h = line // d_x.shape[1], line % d_x.shape[1]

@@ -1,14 +1,28 @@
 """Each channel of an image times a number of its own (squeeze and excitation, Hu, Shen and Sun 2018)."""
 
-from netspec.layers._window import element
-from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, forward, register
+from netspec.layers._batch_chunks import block_of_images
+from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, register
 
-THREADS, BLOCK = 256, 65536
-"""Threads of a block; elements of a call of a CPU kernel, about."""
+THREADS = 256
 
 
-def _images(t):
-    return max(1, BLOCK * t.x.shape[0] // t.x.size)
+@device
+def scale_images(start, stop, source, factor, target):
+    """Fill images [start, stop) of the target: each channel of the source times its factor."""
+    rows = factor.reshape(source.shape[0], source.shape[3])
+    for n in range(start, stop):
+        factors = rows[n]
+        for h in range(source.shape[1]):
+            for w in range(source.shape[2]):
+                pixel, result = source[n, h, w], target[n, h, w]
+                for c in range(factors.size):
+                    result[c] = pixel[c] * factors[c]
+
+
+@device
+def scaled(i, source, factor, channels, pixels):
+    """Element i times its factor."""
+    return source[i] * factor[i // (pixels * channels) * channels + i % channels]
 
 
 @register("gate")
@@ -45,29 +59,15 @@ class Gate(Layer):
         """A product."""
         return f"torch.mul({x}, {factor}{'[:, :, None, None]' if len(t.factor.shape) == 2 else ''})"
 
-    @forward("cpu", over="y", axes=0, block=_images, writes="y")
+    @forward("cpu", over="y", axes=0, block=block_of_images, writes="y")
     def gate_cpu(start, stop, x, factor, y):
-        rows = factor.reshape(x.shape[0], x.shape[3])
-        for n in range(start, stop):
-            factors = rows[n]
-            for h in range(x.shape[1]):
-                for w in range(x.shape[2]):
-                    pixel, result = x[n, h, w], y[n, h, w]
-                    for c in range(factors.size):
-                        result[c] = pixel[c] * factors[c]
+        scale_images(start, stop, x, factor, y)
 
-    @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x")
+    @backward("cpu", over="d_x", axes=0, block=block_of_images, writes="d_x")
     def d_x_cpu(start, stop, factor, dy, d_x):
-        rows = factor.reshape(d_x.shape[0], d_x.shape[3])
-        for n in range(start, stop):
-            factors = rows[n]
-            for h in range(d_x.shape[1]):
-                for w in range(d_x.shape[2]):
-                    gradient, result = dy[n, h, w], d_x[n, h, w]
-                    for c in range(factors.size):
-                        result[c] = gradient[c] * factors[c]
+        scale_images(start, stop, dy, factor, d_x)
 
-    @backward("cpu", over="d_factor", axes=0, block=_images, writes="d_factor")
+    @backward("cpu", over="d_factor", axes=0, block=block_of_images, writes="d_factor")
     def d_factor_cpu(start, stop, x, dy, d_factor):
         rows = d_factor.reshape(x.shape[0], x.shape[3])
         for n in range(start, stop):
@@ -79,19 +79,17 @@ class Gate(Layer):
                     for c in range(total.size):
                         total[c] += pixel[c] * gradient[c]
 
-    @forward("cuda", over="y", axes=(0, 1, 2, 3), threads=THREADS, writes="y")
-    def gate_cuda(x, factor, y):
+    @forward("cuda", over="y", threads=THREADS, writes="y", linear=True)
+    def gate_cuda(x, factor, y, channels, pixels):
         i = cuda.grid(1)
         if i < y.size:
-            n, h, w, c = element(i, y)
-            y[n, h, w, c] = x[n, h, w, c] * factor.flat[n * y.shape[3] + c]
+            y[i] = scaled(i, x, factor, channels, pixels)
 
-    @backward("cuda", over="d_x", axes=(0, 1, 2, 3), threads=THREADS, writes="d_x")
-    def d_x_cuda(factor, dy, d_x):
+    @backward("cuda", over="d_x", threads=THREADS, writes="d_x", linear=True)
+    def d_x_cuda(factor, dy, d_x, channels, pixels):
         i = cuda.grid(1)
         if i < d_x.size:
-            n, h, w, c = element(i, d_x)
-            d_x[n, h, w, c] = dy[n, h, w, c] * factor.flat[n * d_x.shape[3] + c]
+            d_x[i] = scaled(i, dy, factor, channels, pixels)
 
     @backward("cuda", over="d_factor", threads=THREADS, writes="d_factor", linear=True)
     def d_factor_cuda(x, dy, d_factor, channels, pixels):

@@ -1,5 +1,6 @@
 """Rows and columns added round an image, or cut off: padding, cropping and slices."""
 
+from netspec.layers._window import check_images
 from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, integer, number, register
 
 THREADS = 256
@@ -63,8 +64,7 @@ class Pad(Layer):
     )
 
     def outputs(self, x):
-        if len(x.shape) != 4:
-            raise LayerError(f"the input must be images of shape (batch, height, width, channels), got {x.shape}")
+        check_images(x)
         own = self.attrs
         for what, length, first, last in (("rows", 1, "top", "bottom"), ("columns", 2, "left", "right")):
             if min(getattr(own, first), 0) + min(getattr(own, last), 0) <= -x.shape[length]:

@@ -2,14 +2,11 @@
 
 from typing import NamedTuple
 
+from netspec.layers._batch_chunks import block_of_images
 from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, integers, register
 
-THREADS, MOST, BLOCK = 256, 4, 65536
-"""Threads of a block; axes behind the batch; elements of a call of a CPU kernel, about."""
-
-
-def _images(t):
-    return max(1, BLOCK * t.x.shape[0] // t.x.size)
+THREADS, MOST = 256, 4
+"""Threads of a block; axes behind the batch."""
 
 
 class Axes(NamedTuple):
@@ -105,11 +102,11 @@ class Permute(Layer):
         back = [order.index(i) for i in range(len(order))]
         return {"axes": axes_of(t.x.shape[1:], order), "back": axes_of(t.y.shape[1:], back)}
 
-    @forward("cpu", over="y", axes=0, block=_images, writes="y")
+    @forward("cpu", over="y", axes=0, block=block_of_images, writes="y")
     def permute_cpu(start, stop, x, y, axes: Axes):
         move_images(start, stop, x.reshape(x.size), y.reshape(y.size), axes)
 
-    @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x")
+    @backward("cpu", over="d_x", axes=0, block=block_of_images, writes="d_x")
     def back_cpu(start, stop, dy, d_x, back: Axes):
         move_images(start, stop, dy.reshape(dy.size), d_x.reshape(d_x.size), back)
 

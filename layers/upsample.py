@@ -1,6 +1,7 @@
 """Images made larger by whole factors, each pixel repeated (nearest neighbour)."""
 
-from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, pair, register
+from netspec.layers._window import check_images, pair_of
+from netspec.plugin import Layer, Tensor, backward, cuda, device, forward, pair, register
 
 THREADS = 256
 
@@ -36,16 +37,14 @@ class Upsample(Layer):
     )
 
     def outputs(self, x):
-        if len(x.shape) != 4:
-            raise LayerError(f"the input must be images of shape (batch, height, width, channels), got {x.shape}")
+        check_images(x)
         factor_h, factor_w = self.factors
         return Tensor((x.shape[0], x.shape[1] * factor_h, x.shape[2] * factor_w, x.shape[3]), x.dtype)
 
     @property
     def factors(self):
         """Of height and of width."""
-        factor = self.attrs.factor
-        return (factor, factor) if isinstance(factor, int) else tuple(factor)
+        return pair_of(self.attrs.factor)
 
     def onnx(self, nodes, t, x):
         """Resize to the nearest."""

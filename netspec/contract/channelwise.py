@@ -11,6 +11,7 @@ Layers with numbers for each row of channels are Rowwise, see netspec.contract.r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from netspec.contract.channelwise_code import LANES, THREADS, Code, Cut, Function, alone
@@ -24,34 +25,29 @@ from netspec.contract.channelwise_text import (
     TOTAL_CPU,
     TOTAL_CUDA,
 )
-from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, backward, forward
+from netspec.contract.kernel import DEFAULT_BLOCK, Direction, Kernel, Kernels, Phase, marker_of
 from netspec.contract.layer import Layer, Scalar, Tensors
+from netspec.contract.rowwise_text import Step
 from netspec.contract.tensor import Tensor, Workspace
 
 SMALLEST, MOST = 16384, 256
 """Elements of a part that is summed for itself, at least, and parts at most: blocks enough for a GPU."""
-BLOCK = 65536
-"""Elements that a call of a CPU kernel works through, about."""
 
 
 class Pass(Kernels):
-    """The kernels of a marked function, with what a Rowwise layer asks of it; ``step`` has the arguments of a Step."""
+    """The kernels of a marked function, and what a Rowwise layer asks of it: a ``step`` where it is ``per_element``."""
 
     direction: Direction
     phases: tuple[Phase, ...]
     when: Mapping[str, Any]
-    step: tuple[Any, ...] | None
+    step: Step | None
     rows: tuple[str, ...]
 
 
-def _pass(
-    kernels: Sequence[Kernel], direction: Direction, options: Mapping[str, Any], step: tuple[Any, ...] | None = None,
-    rows: Sequence[str] = (),
-) -> Pass:  # fmt: skip
+def _pass(kernels: Sequence[Kernel], step: Step | None = None, rows: Sequence[str] = ()) -> Pass:
     made = Pass(kernels)
-    phases: Any = options.get("phases", PHASES)
-    made.phases = (phases,) if isinstance(phases, str) else tuple(phases)  # type: ignore[assignment]
-    made.direction, made.when, made.step, made.rows = direction, options.get("when") or {}, step, tuple(rows)
+    made.direction, made.phases, made.when = made[0].direction, made[0].phases, made[0].when
+    made.step, made.rows = step, tuple(rows)
     return made
 
 
@@ -100,15 +96,14 @@ def per_element(
     GPUs an elementwise layer that follows joins a pass that writes y.
     """
     writes = names_of(writes)
-    mark, over = _mark(direction), {**options, "over": writes[0], "writes": writes}
+    mark, over = marker_of(direction), {**options, "over": writes[0], "writes": writes}
 
     def make(function: Function) -> Pass:
         code = Code(function, channels, numbers)
-        on_cpu = mark("cpu", **over, block=_whole_rows)(code.kernel("cpu", EACH_CPU, writes, code.each_cpu(writes)))
+        on_cpu = mark("cpu", **over, block=whole_rows)(code.kernel("cpu", EACH_CPU, writes, code.each_cpu(writes)))
         words = code.each_cuda(writes, direction == "forward" and writes == ("y",))
         on_cuda = mark("cuda", **over, per_thread=4, linear=True)(code.kernel("cuda", EACH_CUDA, writes, words))
-        step = (function, tuple(channels), tuple(numbers), (), None, 0, "sum", "", 0, writes)
-        return _pass((on_cpu, on_cuda), direction, options, step)
+        return _pass((on_cpu, on_cuda), Step(function, tuple(channels), tuple(numbers), writes=writes))
 
     return make
 
@@ -133,7 +128,9 @@ def per_channel(
     """
     writes = names_of(writes)
     count = sums or (len(writes) if finish is None else 1)
-    parts, total = (_mark(direction, **options, over=one[0], writes=one) for one in (("partials",), writes))
+    parts, total = (
+        partial(marker_of(direction), **options, over=one[0], writes=one) for one in (("partials",), writes)
+    )
 
     def make(function: Function) -> Pass:
         code = Code(function, channels, numbers, rows, summed=count)
@@ -148,7 +145,7 @@ def per_channel(
                 end.kernel("cuda", TOTAL_CUDA, writes, end.total(writes))
             ),
         )
-        return _pass(kernels, direction, options, rows=rows)
+        return _pass(kernels, rows=rows)
 
     return make
 
@@ -158,16 +155,10 @@ def names_of(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _mark(direction: Direction, **options: Any) -> Callable[..., Callable[[Function], Kernel]]:
-    def mark(*backends: Any, **more: Any) -> Callable[[Function], Kernel]:
-        return (forward if direction == "forward" else backward)(*backends, **options, **more)
-
-    return mark
-
-
-def _whole_rows(t: Tensors) -> int:
+def whole_rows(t: Tensors) -> int:
+    """Elements of a call of a CPU kernel: all channels of some pixels."""
     width = t.inputs[0].shape[-1]
-    return width * max(1, BLOCK // width)
+    return width * max(1, DEFAULT_BLOCK // width)
 
 
 def _parts_grid(t: Tensors) -> tuple[int, int]:

@@ -100,6 +100,21 @@ def backward(*backends: Backend, **options: Any) -> Callable[[Callable[..., Any]
     return _marker(backends, "backward", **options)
 
 
+def marker_of(direction: Direction) -> Callable[..., Callable[[Callable[..., Any]], Kernel]]:
+    """``forward`` or ``backward``. Raises TypeError for another direction."""
+    if direction not in ("forward", "backward"):
+        raise TypeError(f"a pass is 'forward' or 'backward', not {direction!r}")
+    return forward if direction == "forward" else backward
+
+
+def phases_of(phases: Phase | tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """One phase, or several, as several. Raises TypeError for what is none."""
+    chosen = (phases,) if isinstance(phases, str) else tuple(phases)
+    if not chosen or set(chosen) - set(PHASES):
+        raise TypeError(f"phases are {', '.join(PHASES)}, not {phases!r}")
+    return chosen
+
+
 def _check_options(direction: Direction, backends: tuple[Any, ...], options: Mapping[str, Any]) -> None:
     """TypeError for an option that there is not, for one that is missing, and for a mark without parentheses."""
     if any(map(callable, backends)):
@@ -139,10 +154,7 @@ def _marker(
         raise TypeError(f"kernels are marked 'cpu' or 'cuda', not {backends!r}")
     if len(backends) > 1 and not host:
         raise TypeError("only host=True functions, made of primitives, serve several backends")
-    chosen = (phases,) if isinstance(phases, str) else phases
-    if not chosen or set(chosen) - set(PHASES):
-        raise TypeError(f"phases are {', '.join(PHASES)}, not {phases!r}")
-    axes = (axes,) if isinstance(axes, int) else axes
+    axes, chosen = (axes,) if isinstance(axes, int) else axes, phases_of(phases)
     return lambda function: Kernel(
         function=function,
         backends=backends,

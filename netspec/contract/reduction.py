@@ -36,7 +36,7 @@ def in_order(values: Any) -> Any:
 @device
 def over_block(total: Any, sums: Any) -> Any:
     """On GPUs: the sum over a block's threads of what each has; ``sums`` is shared memory, an element a thread."""
-    thread, half = cuda.threadIdx.x, THREADS // 2
+    thread, half = cuda.threadIdx.x, sums.size // 2
     sums[thread] = total
     cuda.syncthreads()
     while half > 0:

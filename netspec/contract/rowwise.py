@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from netspec.contract.channelwise import BLOCK, Channelwise, Pass, names_of
+from netspec.contract.channelwise import Channelwise, Pass, names_of, whole_rows
 from netspec.contract.channelwise_code import Function, Rows
-from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, backward, forward
+from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, marker_of, phases_of
 from netspec.contract.layer import Scalar, Tensors
 from netspec.contract.rowwise_text import THREADS, Program, Step
 from netspec.contract.tensor import Tensor, Workspace
@@ -37,6 +37,7 @@ class RowPass:
     direction: Direction
     phases: tuple[Phase, ...]
     when: Mapping[str, Any] = field(default_factory=dict)
+    rows: ClassVar[tuple[str, ...]] = ()
     __netspec_pass__: ClassVar[str] = "per_row is for layers that derive from Rowwise"
 
 
@@ -70,13 +71,16 @@ def per_row(
     given = names_of(gives)
     if bool(given) == bool(total):
         raise TypeError("per_row says what it gives, or the output of its total")
-    kept = (phases,) if isinstance(phases, str) else tuple(phases)
+    if by not in ("sum", "max"):
+        raise TypeError(f"per_row takes a sum or a max, not {by!r}")
+    marker_of(direction)  # which refuses another direction
+    chosen = phases_of(phases)
 
     def make(function: Function) -> RowPass:
         count = sums or (1 if finish or total else len(given))
         made = parts or (count if finish is None else 0)
         step = Step(function, tuple(channels), tuple(numbers), given, finish, count, by, total, made)
-        return RowPass(step, direction, kept, dict(when or {}))
+        return RowPass(step, direction, chosen, dict(when or {}))
 
     return make
 
@@ -149,7 +153,7 @@ class _Assembly:
         self.cls.kept = tuple(dict.fromkeys(name for run in runs for name in self.asked(run)))
         totals: dict[tuple[Direction, Phase], int] = {}
         for number, run in enumerate(runs):
-            if not isinstance(run[0][1], Pass) or run[0][1].step is not None:
+            if run[0][1].step:
                 kernels = Kernels(self.kernels(number, [one for _, one in run], totals))
                 for name, _ in run:
                     setattr(self.cls, name, Kernels())
@@ -161,7 +165,7 @@ class _Assembly:
         found: list[list[tuple[str, RowPass | Pass]]] = []
         last: Any = None
         for name, one in self.marked.items():
-            key = (one.direction, dict(one.when)) if one.step is not None else object()
+            key = (one.direction, dict(one.when)) if one.step else object()
             if key != last:
                 found.append([])
             found[-1].append((name, one))
@@ -176,7 +180,7 @@ class _Assembly:
         own = {name for _, one in run if isinstance(one, RowPass) for name in one.step.gives}
         names: list[str] = []
         for name, one in run:
-            for number in one.rows if isinstance(one, Pass) and one.step is None else self.step(one).parameters:
+            for number in one.step.parameters if one.step else one.rows:
                 if number not in self.given or number in own:
                     continue
                 if one.direction == "forward" or self.given[number] == "backward":
@@ -184,9 +188,8 @@ class _Assembly:
                 names.append(number)
         return names
 
-    def step(self, one: RowPass | Pass) -> Step:
-        """What a marked function does."""
-        step = one.step if isinstance(one, RowPass) else Step(*(one.step or ()))
+    def counted(self, step: Step) -> Step:
+        """With the number of its terms, which is that of the reports where nothing else is said."""
         return step if step.parts or not step.total else replace(step, parts=len(self.cls.reports))
 
     def kernels(
@@ -196,7 +199,7 @@ class _Assembly:
         direction = run[0].direction
         cases: dict[tuple[Any, ...], list[Phase]] = {}
         for phase in PHASES if direction == "forward" else PHASES[:1]:
-            steps = tuple(self.step(one) for one in run if phase in one.phases)
+            steps = tuple(self.counted(one.step) for one in run if one.step and phase in one.phases)
             given = {name for step in steps for name in step.gives}
             kept = tuple(n for n in self.cls.kept if n in given) if (direction, phase) == ("forward", "train") else ()
             if steps:
@@ -212,10 +215,10 @@ class _Assembly:
 
 
 def _kernels(direction: Direction, program: Program, options: Mapping[str, Any]) -> list[Kernel]:
-    mark = forward if direction == "forward" else backward
+    mark = marker_of(direction)
     over = {"over": program.over, "writes": program.writes, **options}
     found = [
-        mark("cpu", **over, block=_whole_rows)(program.cpu()),
+        mark("cpu", **over, block=whole_rows)(program.cpu()),
         mark("cuda", **over, threads=THREADS, grid=_grid, linear=True)(program.cuda()),
     ]
     for total in program.totals:
@@ -223,11 +226,6 @@ def _kernels(direction: Direction, program: Program, options: Mapping[str, Any])
         found.append(mark("cpu", **own)(total.cpu()))
         found.append(mark("cuda", **own, threads=THREADS, grid=total.grid, linear=True)(total.cuda()))
     return found
-
-
-def _whole_rows(t: Tensors) -> int:
-    width = t.inputs[0].shape[-1]
-    return width * max(1, BLOCK // width)
 
 
 def _grid(t: Tensors) -> tuple[int]:

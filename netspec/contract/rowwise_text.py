@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from netspec.contract.channelwise_code import Function, Rows, alone, defined
 from netspec.contract.kernel import cuda, device
+from netspec.contract.reduction import over_block
 
 THREADS = 128
 """Threads of a row's block."""
@@ -22,25 +23,9 @@ SPECIAL = ("width", "valid", "images")
 
 
 @device
-def block_sum(shared: Any, value: Any) -> Any:
-    """The sum of the values of a block's threads."""
-    thread, half = cuda.threadIdx.x, THREADS // 2
-    shared[thread] = value
-    cuda.syncthreads()
-    while half > 0:
-        if thread < half:
-            shared[thread] += shared[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    result = shared[0]
-    cuda.syncthreads()
-    return result
-
-
-@device
-def block_max(shared: Any, value: Any) -> Any:
+def block_max(value: Any, shared: Any) -> Any:
     """The largest of the values of a block's threads."""
-    thread, half = cuda.threadIdx.x, THREADS // 2
+    thread, half = cuda.threadIdx.x, shared.size // 2
     shared[thread] = value
     cuda.syncthreads()
     while half > 0:
@@ -125,16 +110,17 @@ class Program:
         arrays = dict.fromkeys((*self.elements, *self.results))
         lines = [f"{one}_ = {one}[start:stop].reshape(-1, rows.depth)" for one in arrays]
         lines += [f"{one}_ = {one}.reshape(-1, rows.depth)" for one in self.channels]
-        lines += ["first = start // rows.depth", f"for r in range({self.over}_.shape[0]):"]
-        body = ["row = first + r"]
+        lines += ["first = start // rows.depth", f"for pixel in range({self.over}_.shape[0] // rows.groups):"]
+        lines += ["    for g in range(rows.groups):"]
+        body = ["r = pixel * rows.groups + g", "row = first + r"]
         body += [f"{one}_r = {one}_[r]" for one in arrays]
-        body += [f"{one}_r = {one}_[row % rows.groups]" for one in self.channels]
+        body += [f"{one}_r = {one}_[g]" for one in self.channels]
         body += self.numbers_of_row()
         for loop in self.loops:
             body += self.looped(loop, "range(rows.depth)", "{}_r[j]", "{}_r[j]")
             for number in loop:
                 body += [*self.finished(number), *self.stored(self.steps[number])]
-        return self.defined("cpu", ["start", "stop"], [*lines, *("    " + line for line in body)])
+        return self.defined("cpu", ["start", "stop"], [*lines, *("        " + line for line in body)])
 
     def cuda(self) -> Function:
         """The kernel for GPUs."""
@@ -148,7 +134,7 @@ class Program:
             body += self.looped(loop, "range(thread, rows.depth, THREADS)", "{}[base + j]", "{}[channel + j]")
             for number in loop:
                 step = self.steps[number]
-                body += [f"{one} = block_{step.by}(shared, {one})" for one in _sums(number, step)]
+                body += [f"{one} = block_{step.by}({one}, shared)" for one in _sums(number, step)]
                 stored = self.stored(step)
                 body += [*self.finished(number), *(["if thread == 0:"] if stored else [])]
                 body += ["    " + line for line in stored]
@@ -233,7 +219,7 @@ class Program:
     def made(self, name: str, text: str, scope: dict[str, Any]) -> Function:
         """A kernel of the layer, of that text."""
         helpers = {"cuda": cuda, "Rows": Rows, "THREADS": THREADS, "LOWEST": -math.inf}
-        helpers |= {"block_sum": block_sum, "block_max": block_max}
+        helpers |= {"block_sum": over_block, "block_max": block_max}
         kernel = defined(name, text, {**helpers, **scope, "__name__": self.module})
         kernel.__qualname__ = f"{self.owner}.{name}"
         return kernel
@@ -273,7 +259,7 @@ def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
     total = 0.0
     for row in range(thread, rows.number, THREADS):
         total += terms[row * {self.program.terms} + {self.first} + n]
-    total = block_sum(shared, total)
+    total = block_sum(total, shared)
     if thread == 0:
         {self.output}[n] = total
 """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FROM_METHODS = {"outputs": "outputs", "params": "parameters", "state": "state", "saved": "keeps for backward"}
 
 
-_CONTRACT = ("layer", "elementwise", "channelwise", "augmentation", "solver")
+_CONTRACT = ("layer", "elementwise", "channelwise", "rowwise", "augmentation", "solver")
 _BASES = ("._base", "netspec.data.source", *(f"netspec.contract.{name}" for name in _CONTRACT), "abc")
 """Ends of the names of modules whose classes plugins derive from."""
 

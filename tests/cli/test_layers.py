@@ -199,3 +199,5 @@ def test_a_page_has_the_author_s_words_and_not_the_framework_s(tmp_path):
     assert worded["facts"]["outputs"] == "As the input."
     told = netspec("layers", "show", "wordless").out
     assert "Subclass it" not in told and "scalar" not in told
+    facts = json.loads(netspec("layers", "show", "layer_norm", "--json").out)[0]["facts"]
+    assert "outputs" not in facts and "keeps for backward" not in facts, "Rowwise says them, not the layer"

@@ -13,7 +13,7 @@ from places import ROOT
 from netspec.check.single import SingleLayer
 from netspec.contract.tensor import Tensor
 from netspec.device.cpu.device import CpuDevice
-from netspec.plugin import Layer, Rowwise, per_element, per_row
+from netspec.plugin import Layer, Rowwise, per_channel, per_element, per_row
 from netspec.registry import layer_types, load_plugin
 
 SAMPLES = ROOT / "docs" / "examples" / "layers"
@@ -57,7 +57,7 @@ def test_each_is_the_shipped_layer(name) -> None:
     slope = {f"d_{one}": drawn(first, one) for one in ("y",) if one in first.t.roles}
     for direction in ("forward", "backward"):
         ours, theirs = (done(layer, direction, given, slope) for layer in (first, second))
-        for tensor in (ours.keys() & theirs.keys()) - {"rstd"}:
+        for tensor in ours.keys() & theirs.keys():
             np.testing.assert_allclose(ours[tensor], theirs[tensor], rtol=2e-5, atol=2e-6, err_msg=tensor)
     assert "d_x" in ours and "d_x" in theirs
 
@@ -110,5 +110,18 @@ def test_numbers_of_rows_that_are_not_there() -> None:
             def sums(x):
                 return x
 
-    with pytest.raises(TypeError, match="per_row says what it gives, or the output of its total"):
-        per_row("forward")
+
+@pytest.mark.parametrize(
+    ("mark", "told"),
+    [
+        (lambda: per_row("forward"), "per_row says what it gives, or the output of its total"),
+        (lambda: per_row("forward", gives="a", by="mean"), "per_row takes a sum or a max, not 'mean'"),
+        (lambda: per_row("forward", gives="a", phases="trian"), "phases are train, eval, predict, not 'trian'"),
+        (lambda: per_row("forwards", gives="a"), "a pass is 'forward' or 'backward', not 'forwards'"),
+        (lambda: per_element("forwards", writes="y"), "a pass is 'forward' or 'backward', not 'forwards'"),
+        (lambda: per_channel("forwards", writes="y"), "a pass is 'forward' or 'backward', not 'forwards'"),
+    ],
+)
+def test_marks_that_mean_nothing(mark, told) -> None:
+    with pytest.raises(TypeError, match=told):
+        mark()
