@@ -5,18 +5,22 @@ The layers are those of plugins/wrong_on_cpus.py, where a comment "told" marks a
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from cli_tools import process
+from cli_tools import netspec
 from places import PLUGINS
 
 from netspec.check import run, subject
 from netspec.check.suite import Result
+from netspec.cli.layer import _watched_suite
 from netspec.device.gpus import finds_compiler
+from netspec.machine.marks import MarksFile
 from netspec.registry import load_plugin
 
 FILE = PLUGINS / "wrong_on_cpus.py"
@@ -159,33 +163,85 @@ def test_numba_imported_at_the_top_is_told(source: Callable[..., Path], tmp_path
     assert failed.name == "imports" and f"{file}:3: imports numba when the file is loaded" in failed.message
 
 
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets time pass only while the suite's process does what a pattern says: no machine is too slow for that."""
+
+    def at(pattern: str) -> None:
+        doing, clock = "", itertools.count()
+
+        class Marks(MarksFile):
+            def read(self) -> tuple[int, str]:
+                nonlocal doing
+                count, doing = super().read()
+                return count, doing
+
+        def monotonic() -> int:
+            return next(clock) if re.match(pattern, doing) else 0
+
+        monkeypatch.setattr(_watched_suite, "MarksFile", Marks)
+        monkeypatch.setattr(_watched_suite, "time", SimpleNamespace(monotonic=monotonic))
+
+    return at
+
+
+KERNEL = r"forward_cpu \(.*own_endless.py:\d+\) on cpu:0"
+ENDLESS = "def params(self, x):\n        mark(lambda: 'the shapes')\n        while True: pass"
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "check", "words"),
+    ("name", "options", "at", "check", "words"),
     [
-        ("own_endless", {"step": "0 if x[0] < 99 else 1"}, "indices", r"forward_cpu \(.*own_endless.py:\d+\) on cpu:0"),
-        ("own_rule", {"extra": "def params(self, x):\n        while True: pass"}, "shapes", r"own_rule.py:\d+: "),
+        ("own_endless", {"step": "0 if x[0] < 99 else 1"}, KERNEL, "indices", f"^{KERNEL}.* not ended within 4 s"),
+        (
+            "own_rule",
+            {"imports": "from netspec.machine.marks import mark", "extra": ENDLESS},
+            "the shapes",
+            "shapes",
+            r"own_rule.py:\d+: the shapes: it has not ended within 4 s",
+        ),
         (
             "own_death",
             {"imports": "import os, signal", "extra": "def params(self, x): os.kill(os.getpid(), signal.SIGKILL)"},
+            "never",
             "shapes",
-            "the process has ended of SIGKILL",
+            "^a method of the layer: the process has ended of SIGKILL",
         ),
     ],
 )
 def test_what_never_ends_or_ends_the_process_is_a_failure(
-    source: Callable[..., Path], name: str, options: dict[str, str], check: str, words: str
+    source: Callable[..., Path],
+    stuck: Callable[[str], None],
+    name: str,
+    options: dict[str, str],
+    at: str,
+    check: str,
+    words: str,
 ) -> None:
     """The types after it are checked all the same."""
     file = source(name, **options)
     page = file.with_suffix(".html")
+    stuck(at)
     options_given = ("--time-limit", "4", "--backend", "cpu", "--html", page, "--json")
-    said = process("layers", "check", file, "flatten", *options_given)
+    said = netspec("layers", "check", file, "flatten", *options_given)
     results = json.loads(said.out)
     (failed,) = (result for result in results if result["status"] == "failed")
     assert said.code == 1 and (failed["type"], failed["check"]) == (name, check)
     assert re.search(words, failed["message"]), failed
     assert "passed" in {result["status"] for result in results if result["type"] == "flatten"}
     assert f'<h2 id="{name}">' in page.read_text() and failed["check"] in page.read_text()
+
+
+def test_a_process_that_never_starts_is_a_failure(
+    stuck: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its start has a minute, whatever the limit."""
+    monkeypatch.setattr(_watched_suite, "_START", "import signal; signal.pause()")
+    monkeypatch.setattr(_watched_suite, "_POLL_S", 0.001)
+    stuck("")
+    (failed,) = _watched_suite.watched(["flatten"], None, 4)
+    assert (failed.name, failed.status) == ("start", "failed")
+    assert failed.message.startswith("a method of the layer: it has not ended within 60 s")
 
 
 def test_ill_conditioned_examples_are_told_as_such(tmp_path: Path) -> None:
