@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +22,11 @@ def place_of(function: Callable[..., Any]) -> str:
         if lines[number - 1].lstrip().startswith("def "):
             return f"{code.co_filename}:{number}"
     raise AssertionError
+
+
+def file_of(cls: type) -> str | None:
+    """The file that a class stands in; None where there is none, as for a notebook's."""
+    return getattr(sys.modules.get(cls.__module__), "__file__", None)
 
 
 def raised_at(error: BaseException, file: str | None) -> str:

@@ -71,7 +71,7 @@ def test_cuda_gives_what_cpus_give():
 
 PLUGIN = '''
 """Twice."""
-from netspec.plugin import Elementwise, Solver, learning_rate, register
+from netspec.plugin import Elementwise, register
 @register("{name}")
 class Twice(Elementwise):
     """y = 2 x"""

@@ -109,8 +109,13 @@ def _summarise(results: Sequence[Outcome]) -> None:
         grouped.setdefault((result.type, _HEADINGS[result.status], why), []).append(result.name)
     rows = [(*key[:2], ", ".join(checks), key[2]) for key, checks in grouped.items()]
     show(table(["type", "result", "checks", "why"], rows, fold=["checks", "why"]))
+    click.echo(_counted(results))
+
+
+def _counted(results: Sequence[Outcome]) -> str:
+    """``12 passed, 3 skipped``"""
     counts = Counter(result.status for result in results)
-    click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def _write_page(file: str, results: Sequence[Outcome]) -> None:
@@ -123,10 +128,8 @@ def _write_page(file: str, results: Sequence[Outcome]) -> None:
     for name in dict.fromkeys(result.type for result in results):
         rows = [(one.name, one.status, _text(one)) for one in results if one.type == name]
         sections.append(Section(name, name, table(["check", "result", "what is checked, or why not"], rows)))
-    counts = Counter(result.status for result in results)
-    lead = ", ".join(f"{count} {status}" for status, count in counts.items())
     with told(file):
-        write_text(Path(file), document("Contract suite", lead, sections))
+        write_text(Path(file), document("Contract suite", _counted(results), sections))
 
 
 def _data(result: Outcome) -> dict[str, str]:
