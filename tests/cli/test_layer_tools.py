@@ -176,6 +176,7 @@ CONV = ["conv", "--set", "size=3"]
     [
         (["gelu", "--input", "gone.npy"], 2, "error: gone.npy: no such file; --input takes a .npy file, or a shape"),
         (["gelu", "--input", "0x3"], 2, "'0x3' is no shape"),
+        (["gelu", "--input", "00x3"], 2, "'00x3' is no shape"),
         (["gelu", "--input", "99999x99999x9"], 2, "has more than 2,147,483,648 elements"),
         (["gelu", "--input", "text.npy"], 1, "error: text.npy: not an array of NumPy's"),
         (["gelu", "--input", "words.npy"], 1, "error: gelu: 'x' must be an array of float32, got <U3"),

@@ -51,9 +51,9 @@ def only_layer(given: str) -> str:
 
 def shape_of(text: str) -> Shape:
     """``128x27x27x256`` as a shape; UsageError for what is none."""
-    if not SHAPE.fullmatch(text) or "0" in text.split("x"):
+    shape = tuple(map(int, text.split("x"))) if SHAPE.fullmatch(text) else (0,)
+    if 0 in shape:
         raise click.UsageError(f"'{printable(text)}' is no shape: write 128x27x27x256, the batch first, channels last")
-    shape = tuple(map(int, text.split("x")))
     if prod(shape) > _MOST:
         raise click.UsageError(f"an input of shape {text} has more than {_MOST:,} elements")
     return shape

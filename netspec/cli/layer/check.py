@@ -71,12 +71,12 @@ def command(
     names = [name for given in types for name in named(given)]
     with shown():
         results = list(_told(watched(names, backends or None, limit), quiet=as_json))
-    if html is not None:
-        _write_page(html, results)
     if as_json:
         emit_json([_data(result) for result in results])
     else:
         _summarise(results)
+    if html is not None:  # last: what took minutes is told even where the page cannot be written
+        _write_page(html, results)
     return WRONG if any(result.status == "failed" for result in results) else 0
 
 
