@@ -1,6 +1,6 @@
 """Mistakes in kernels for CPUs, of methods, and of files: each is told once, with its line.
 
-The layers are those of plugins/wrong_on_cpus.py, where a comment "told" marks a line that the message must name.
+The layers are those of plugins/wrong_on_cpus.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from cli_tools import netspec
 from places import PLUGINS
+from told_lines import assert_told, layers_of
 
 from netspec.check import run, subject
 from netspec.check.suite import Result
@@ -23,7 +24,7 @@ from netspec.device.gpus import finds_compiler
 from netspec.machine.marks import MarksFile
 from netspec.registry import load_plugin
 
-FILE = PLUGINS / "wrong_on_cpus.py"
+FILE = "wrong_on_cpus"
 ON_CPUS = {
     "cpu_reads_outside": ("indices", "x[i + 1] is outside the array 'x': index 240, where 0 to 239 are inside"),
     "cpu_writes_outside": ("indices", "y[i + 1] is outside the array 'y': index 240, where"),
@@ -57,7 +58,7 @@ ON_CPUS = {
 @pytest.fixture(scope="module", autouse=True)
 def layers() -> None:
     """They are known while these tests run."""
-    load_plugin(FILE)
+    load_plugin(PLUGINS / f"{FILE}.py")
 
 
 def failures(layer_type: str) -> list[Result]:
@@ -65,36 +66,18 @@ def failures(layer_type: str) -> list[Result]:
     return [result for result in run(layer_type) if result.status == "failed"]
 
 
-def marked(layer_type: str) -> list[str]:
-    """The lines that a message on a layer must name."""
-    lines = FILE.read_text().splitlines()
-    first = lines.index(f'@register("{layer_type}")')
-    after = [number for number, line in enumerate(lines) if number > first and line.startswith("@register")]
-    inside = [number for number in range(first, min([*after, len(lines)])) if lines[number].endswith("# told")]
-    elsewhere = [number for number, line in enumerate(lines) if line.endswith(f"# told in {layer_type}")]
-    return [f"{FILE}:{number + 1}" for number in inside + elsewhere]
-
-
-def told(layer_type: str, check: str, words: str) -> None:
-    """Assert that one check fails, with these words and the marked lines."""
-    (failed,) = failures(layer_type)
-    assert failed.name == check and words in failed.message, failed
-    assert [place for place in marked(layer_type) if not re.search(rf"{place}\b", failed.message)] == [], failed
-    assert f"{FILE}:" in failed.message or layer_type == "cpu_asked_twice"
-
-
 @pytest.mark.parametrize("layer_type", ON_CPUS)
 def test_a_mistake_is_told_once_with_its_line(layer_type: str) -> None:
-    told(layer_type, *ON_CPUS[layer_type])
+    assert_told(FILE, layer_type, *ON_CPUS[layer_type])
 
 
 @pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
 def test_double_precision_in_a_cuda_kernel_is_told() -> None:
-    told("cuda_double", "cuda_float64", "forward_cuda computes in float64 on GPUs (")
+    assert_told(FILE, "cuda_double", "cuda_float64", "forward_cuda computes in float64 on GPUs (")
 
 
 def test_every_layer_of_the_file_is_run() -> None:
-    assert sorted(re.findall(r'@register\("(\w+)"\)', FILE.read_text())) == sorted([*ON_CPUS, "cuda_double"])
+    assert sorted(layers_of(FILE)) == sorted([*ON_CPUS, "cuda_double"])
 
 
 def test_a_backend_that_is_asked_for_must_have_kernels() -> None:
