@@ -1,4 +1,4 @@
-"""Where a function stands in its file, and where in a file something was raised, for messages."""
+"""Where things stand in their files: functions, classes, what was raised; for messages."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def place_of(function: Callable[..., Any]) -> str:
         if lines[number - 1].lstrip().startswith("def "):
             return f"{code.co_filename}:{number}"
     raise AssertionError
+
+
+def text_at(file: str, line: int) -> str:
+    """A line's text, without indentation and comment; "" where the file cannot be read."""
+    return linecache.getline(file, line).strip().partition("  #")[0]
 
 
 def file_of(cls: type) -> str | None:

@@ -54,8 +54,9 @@ def command(
 ) -> int:
     """Run the contract suite: schema, shapes, float64 gradients, fast kernels against plain ones, team sizes, shards.
 
-    It is what registering a layer gives: nothing has to be written for it. Augmentations and solvers have suites of
-    their own: draws, means, the same bits for any number of workers; the formula, what is kept, GPUs against CPUs.
+    It is what registering a layer gives: nothing has to be written for it. What else a plugin registers has a
+    suite of its kind, such as an augmentation (draws, means, the same bits for any number of workers), a solver (the
+    formula, what is kept, GPUs against CPUs), a source or a callback.
     Exits with 1 when a check fails.
 
     \b
