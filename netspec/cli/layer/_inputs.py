@@ -81,7 +81,8 @@ def arrays(kind: str, given: Sequence[str], phase: Phase) -> list[Array]:
     found: list[Array] = []
     for name, text in zip(names, given, strict=True):
         if SHAPE.fullmatch(text):
-            found.append(drawn_input(name, input_tensor(name, shape_of(text)), found[0].shape[-1] if found else 1))
+            classes = max((1, *found[0].shape[-1:])) if found else 1
+            found.append(drawn_input(name, input_tensor(name, shape_of(text)), classes))
         else:
             found.append(read_array(text))
     return found
