@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from netspec.check.single import SingleLayer, gradient_of, layer_error
 from netspec.check.subject import cpu, gpu, input_tensor
-from netspec.contract.kernel import Backend, Direction, Phase
+from netspec.contract.kernel import PHASES, Backend, Direction, Phase
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.errors import NetspecError
@@ -192,6 +192,9 @@ def layer(
     ``seed``, unless they are given in the call. Kernels are those that a run would take; ``backend="cuda"`` without a
     GPU runs them in an emulator, which is slow. Raises NetspecError, also for wrong attributes.
     """
+    for given, known in ((phase, PHASES), (backend, get_args(Backend))):
+        if given not in known:
+            raise NetspecError(f"{given!r} is none of {', '.join(known)}")
     for plugin in plugins:
         load_plugin(plugin)
     name = str(kind)
@@ -212,6 +215,8 @@ def _array(kind: str, name: str, value: ArrayLike) -> Array:
     wanted = input_tensor(name, array.shape).dtype
     if array.dtype.kind not in ("iub" if wanted == "int32" else "fiub"):
         raise NetspecError(f"{kind}: '{name}' must be an array of {wanted}, got {array.dtype}")
+    if not array.ndim:
+        raise NetspecError(f"{kind}: '{name}' must be an array, its first axis the batch, got a single number")
     if not array.size:
         raise NetspecError(f"{kind}: '{name}' has no elements, its shape is {array.shape}")
     return array.astype(wanted)

@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from netspec.check.single import layer_error
+from netspec.check.single import layer_error, whole_keys
 from netspec.contract.kernel import Backend, Direction
-from netspec.contract.keys import key_of
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Tensor, itemsize
@@ -105,16 +104,12 @@ def _timed(layer: Layer, t: Tensors, device: Device, notes: list[str]) -> list[T
 
 
 def _row(layer: Layer, t: Tensors, device: Device, direction: Direction, variant: str, roof: Roof) -> Timed:
-    passes = lower(layer, t, device.kind, direction, variant, _keys(layer, t))
+    passes = lower(layer, t, device.kind, direction, variant, whole_keys(layer, t))
     with layer_error(layer.type):
         call = device.bind(passes, dict(_arrays(layer, t, device, passes, variant, direction)))
         call()
     seconds, nbytes, flops = seconds_of(device, call, math.inf), _bytes(t, passes), _flops(layer, t, direction)
     return Timed(device.kind, direction, variant, seconds * 1e3, nbytes, flops, roof.seconds(flops, nbytes) * 1e3)
-
-
-def _keys(layer: Layer, t: Tensors) -> dict[str, int | str]:
-    return {"key": key_of(0, layer.type), "channel_offset": 0, "channel_count": t[t.output_names[0]].shape[-1]}
 
 
 def _arrays(

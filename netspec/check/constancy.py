@@ -57,7 +57,7 @@ def _check_flops(case: Case, larger: Case) -> None:
 def _check_pure(case: Case, backend: Any) -> None:
     for phase in PHASES:
         single = case.on(on_paper(backend), phase)
-        for direction in ("forward", "backward") if phase == "train" else ("forward",):
+        for direction in single.directions:
             first, again = single.lowered(direction), single.lowered(direction)
             for one, other in zip(first, again, strict=True):
                 if one != other:

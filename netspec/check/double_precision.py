@@ -15,7 +15,7 @@ from netspec.check.kernel_source import reached
 from netspec.check.single import SingleLayer
 from netspec.check.subject import Subject
 from netspec.check.writes import variants_on
-from netspec.contract.kernel import PHASES, Direction, Kernel
+from netspec.contract.kernel import PHASES, Kernel
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.source_place import place_of
 from netspec.device.cuda.arguments import arguments
@@ -24,8 +24,6 @@ from netspec.planning.plan import Pass
 from netspec.program.passes import arrays_of
 
 _DOUBLE = re.compile(r"^\s*(?:@!?%\w+\s+)?((?:add|sub|mul|div|fma|rcp|sqrt|neg|min|max|setp)\S*\.f64)\b", re.MULTILINE)
-_FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"]*)"', re.MULTILINE)
-_LOC = re.compile(r"^\s*\.loc\s+(\d+)\s+(\d+)", re.MULTILINE)
 _COMPUTED_FOR = (9, 0)
 
 
@@ -43,8 +41,7 @@ def check_cuda_float64(subject: Subject) -> None:
 
 
 def _compiled(single: SingleLayer) -> Iterator[tuple[Pass, Kernel]]:
-    directions: tuple[Direction, ...] = ("forward", "backward") if single.layer.phase == "train" else ("forward",)
-    for one in (one for direction in directions for one in single.passes(direction)):
+    for one in (one for direction in single.directions for one in single.passes(direction)):
         if not one.host:
             yield one, find_kernel(one.kernel)
 
@@ -74,10 +71,10 @@ def _check(single: SingleLayer, one: Pass, kernel: Kernel) -> None:
 
 def _place(text: str) -> str:
     """Where in the source the first such instruction comes from."""
-    first = _DOUBLE.search(text)
-    before = [loc for loc in _LOC.finditer(text, 0, first.start() if first else 0) if loc[2] != "0"]
-    files = dict(_FILE.findall(text))
-    return f"{files[before[-1][1]]}:{before[-1][2]}" if before and before[-1][1] in files else ""
+    from netspec.emulate.ptx.line_info import located
+
+    _, frames = next(located(text, _DOUBLE), ("", ()))
+    return f"{frames[0].file}:{frames[0].line}" if frames else ""
 
 
 class _Arrays(dict[Argument, Any]):

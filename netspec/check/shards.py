@@ -93,12 +93,7 @@ def _check_split(subject: Subject, split: Split) -> None:
     ]
     for index, part in enumerate(parts):
         for name, wanted in _cut_all(_compared(whole, split), axes, index).items():
-            try:
-                _check_part(name, part.written[name], wanted, split, f"shard {index} {kind}")
-            except Misfit:
-                raise
-            except Failed as failed:
-                raise Failed(f"{failed}{_mixing(subject, split)}") from failed
+            _check_part(subject, split, name, part.written[name], wanted, f"shard {index} {kind}")
     if split.joined:
         for name in _input_gradients(split, whole):
             total = np.sum([part.backward[name] for part in parts], axis=0)
@@ -111,14 +106,17 @@ def _run_shard(subject: Subject, split: Split, index: int, values: Values, where
     for name, value in values.items():
         own = single.argument(name).tensor
         if single.t[own].shape != value.shape:  # a gradient's and a next value's too
-            raise Misfit(split, own, single.t[own].shape, value.shape, where)
+            raise _misfit(split, own, single.t[own].shape, value.shape, where)
     return trip(single, values)
 
 
-def _check_part(name: str, got: Array, wanted: Array, split: Split, where: str) -> None:
+def _check_part(subject: Subject, split: Split, name: str, got: Array, wanted: Array, where: str) -> None:
     if got.shape != wanted.shape:
-        raise Misfit(split, name, got.shape, wanted.shape, where)
-    agree(name, got, wanted, f"it differs from the whole layer's: {where}")
+        raise _misfit(split, name, got.shape, wanted.shape, where)
+    try:
+        agree(name, got, wanted, f"it differs from the whole layer's: {where}")
+    except Failed as failed:
+        raise Failed(f"{failed}{_mixing(subject, split)}") from failed
 
 
 def _first_half(array: Array) -> Array:
@@ -126,21 +124,19 @@ def _first_half(array: Array) -> Array:
     return array[..., : array.shape[-1] // _WAYS]
 
 
-class Misfit(Failed):
+def _misfit(split: Split, name: str, got: Shape, wanted: Shape, where: str) -> Failed:
     """A tensor of a shard is no half of the whole one; the message names the attribute that may be why."""
-
-    def __init__(self, split: Split, name: str, got: Shape, wanted: Shape, where: str) -> None:
-        counts = {one: value for one, value in split.whole.attrs.items() if type(value) is int}
-        sizes = {size for size, half in zip(got, wanted, strict=False) if size != half}
-        meant = [one for one, value in counts.items() if value in sizes and one not in split.whole.cls.divided]
-        fewer = any(size * _WAYS == half for size, half in zip(got, wanted, strict=False))
-        whole = "or say by ``whole_only`` that the layer is not cut"
-        remedy = f"a size follows from the inputs or from an attribute in ``divided``, {whole}"
-        if meant:
-            remedy = f"if '{meant[0]}' counts something of the whole layer, name it in ``divided``, {whole}"
-        elif fewer and not split.whole.cls.mixes_channels:
-            remedy = _MIXES
-        super().__init__(f"'{name}' is {got}, a half of the whole layer's is {wanted}: {where}; {remedy}")
+    counts = {one: value for one, value in split.whole.attrs.items() if type(value) is int}
+    sizes = {size for size, half in zip(got, wanted, strict=False) if size != half}
+    meant = [one for one, value in counts.items() if value in sizes and one not in split.whole.cls.divided]
+    fewer = any(size * _WAYS == half for size, half in zip(got, wanted, strict=False))
+    whole = "or say by ``whole_only`` that the layer is not cut"
+    remedy = f"a size follows from the inputs or from an attribute in ``divided``, {whole}"
+    if meant:
+        remedy = f"if '{meant[0]}' counts something of the whole layer, name it in ``divided``, {whole}"
+    elif fewer and not split.whole.cls.mixes_channels:
+        remedy = _MIXES
+    return Failed(f"'{name}' is {got}, a half of the whole layer's is {wanted}: {where}; {remedy}")
 
 
 def _mixing(subject: Subject, split: Split) -> str:

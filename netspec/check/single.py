@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +11,9 @@ import numpy as np
 from netspec.check.compare import Failed
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.keys import key_of
+from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument, argument
-from netspec.contract.source_place import place_of
+from netspec.contract.source_place import file_of, place_of, raised_at
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
 from netspec.errors import LayerError, NetspecError
@@ -46,14 +45,14 @@ def layer_error(kind: str) -> Iterator[None]:
     except NetspecError:
         raise
     except Exception as error:
-        raise NetspecError(f"{kind}: its code raises {type(error).__name__}{_place(error, kind)}: {error}") from error
+        where = raised_at(error, file_of(layer_types()[kind]))
+        place = f" at {where}" if where else ""
+        raise NetspecError(f"{kind}: its code raises {type(error).__name__}{place}: {error}") from error
 
 
-def _place(error: Exception, kind: str) -> str:
-    """Where in the layer's own file it was raised; nothing where that is not known."""
-    own = getattr(sys.modules.get(layer_types()[kind].__module__), "__file__", None)
-    lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == own]
-    return f" at {own}:{lines[-1]}" if lines else ""
+def whole_keys(layer: Layer, t: Tensors) -> dict[str, int]:
+    """The keys of a whole layer: of its random numbers, and which channels it has."""
+    return {"key": key_of(0, layer.type), "channel_offset": 0, "channel_count": t[t.output_names[0]].shape[-1]}
 
 
 class SingleLayer:
@@ -80,8 +79,7 @@ class SingleLayer:
         self.layer, self.t = make_layer(layer_type, attrs, phase, inputs)
         self.input_names = self.layer.input_names(len(inputs))
         self.device, self.variant, self.dtype, self.poison = device, variant, dtype, poison
-        channels = self.t[self.t.output_names[0]].shape[-1]
-        self.keys = {"key": key_of(0, layer_type), "channel_offset": 0, "channel_count": channels, **(keys or {})}
+        self.keys = {**whole_keys(self.layer, self.t), **(keys or {})}
         self._passes: dict[Direction, tuple[Pass, ...]] = {}
 
     def forward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, Array]:
@@ -91,6 +89,11 @@ class SingleLayer:
     def backward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, Array]:
         """Run backward on whatever its kernels name (``x``, ``y``, ``dy`` ...); gives the gradients it writes."""
         return self.run("backward", values, iteration, valid)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Those of the phase."""
+        return ("forward", "backward") if self.layer.phase == "train" else ("forward",)
 
     def passes(self, direction: Direction) -> tuple[Pass, ...]:
         """The lowered passes of a direction."""
@@ -113,8 +116,7 @@ class SingleLayer:
 
     def writers(self, name: str) -> str:
         """``backward_cuda (file:line)``: the kernels that write a tensor, gradient or next state."""
-        directions: tuple[Direction, ...] = ("forward", "backward") if self.layer.phase == "train" else ("forward",)
-        every = [one for direction in directions for one in self.passes(direction)]
+        every = [one for direction in self.directions for one in self.passes(direction)]
         return _places(one for one in every if self.argument(name) in one.writes)
 
     @contextmanager
@@ -124,10 +126,6 @@ class SingleLayer:
             yield
         except Failed as failed:
             raise Failed(f"{failed}; '{name}' is written by {self.writers(name)}") from failed
-
-    def named(self) -> dict[str, Tensor]:
-        """All tensors by name."""
-        return {name: self.t[name] for name in self.t.roles}
 
     def argument(self, name: str) -> Argument:
         """What a name stands for, as kernels use it; a NetspecError where it is none of the layer's."""

@@ -44,7 +44,7 @@ def _once(subject: Subject, change: Callable[[Case], Iterator[Case]]) -> Iterato
     seen = set()
     for case in subject.cases:
         single = case.on(subject.device)
-        kernels = tuple(one.kernel for direction in ("forward", "backward") for one in single.passes(direction))
+        kernels = tuple(one.kernel for direction in single.directions for one in single.passes(direction))
         if kernels not in seen:
             seen.add(kernels)
             yield from change(case)

@@ -6,7 +6,6 @@ Those of augmentations, callbacks, composites, initialisers, schedules, solvers 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from netspec.check.writes import (
     check_written,
 )
 from netspec.contract.kernel import Backend
-from netspec.contract.source_place import raised_at
+from netspec.contract.source_place import file_of, raised_at
 from netspec.errors import NetspecError
 from netspec.machine.marks import mark
 from netspec.machine.tasks import counted
@@ -199,7 +198,7 @@ def _noun(subject: Any) -> str:
 
 def _owner(message: str, subject: Any) -> str:
     """Where the class stands, for a message that names no line of its file."""
-    file = getattr(sys.modules.get(subject.cls.__module__), "__file__", None)
+    file = file_of(subject.cls)
     if file is None or f"{file}:" in message:
         return ""
     with suppress(OSError):
@@ -209,5 +208,5 @@ def _owner(message: str, subject: Any) -> str:
 
 def _place(error: Exception, subject: Any) -> str:
     """Where in the layer's own file it was raised; nothing where it was raised by who called the layer."""
-    where = raised_at(error, getattr(sys.modules.get(subject.cls.__module__), "__file__", None))
+    where = raised_at(error, file_of(subject.cls))
     return f" at {where}" if where else ""

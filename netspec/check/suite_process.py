@@ -27,7 +27,7 @@ def main(answers: int, folder: str) -> None:
     connection = Connection(answers)
     mark_in(MarksFile(Path(folder) / "mark"))
     with open(Path(folder) / "stack", "w") as stack, suppress(BrokenPipeError):
-        faulthandler.register(signal.SIGUSR1, stack)  # asked for where it hangs
+        faulthandler.register(signal.SIGUSR1, stack, chain=True)  # where it hangs: the stack, then the end
         plugins, names, backends = connection.recv()
         for plugin in plugins:
             with suppress(NetspecError):  # one that nobody asks for; else its types are missing below

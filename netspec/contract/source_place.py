@@ -1,8 +1,9 @@
-"""Where a function stands in its file, and where in a file something was raised, for messages."""
+"""Where things stand in their files: functions, classes, what was raised; for messages."""
 
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +22,16 @@ def place_of(function: Callable[..., Any]) -> str:
         if lines[number - 1].lstrip().startswith("def "):
             return f"{code.co_filename}:{number}"
     raise AssertionError
+
+
+def text_at(file: str, line: int) -> str:
+    """A line's text, without indentation and comment; "" where the file cannot be read."""
+    return linecache.getline(file, line).strip().partition("  #")[0]
+
+
+def file_of(cls: type) -> str | None:
+    """The file that a class stands in; None where there is none, as for a notebook's."""
+    return getattr(sys.modules.get(cls.__module__), "__file__", None)
 
 
 def raised_at(error: BaseException, file: str | None) -> str:

@@ -29,7 +29,6 @@ class Place:
     space: str
     address: int
     nbytes: int
-    variable: str = ""
     room: int = 0
 
 

@@ -246,7 +246,7 @@ class Frame:
         if not before:
             return Place(space, address, nbytes)
         own = max(before)
-        return Place(space, address - own.start, nbytes, own.name, own.nbytes)
+        return Place(space, address - own.start, nbytes, own.nbytes)
 
     def active(self) -> Array:
         """Indices of the active threads."""

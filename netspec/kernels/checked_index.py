@@ -15,8 +15,8 @@ def index(array: Any, place: Any, axis: Any, site: Any) -> Any:
     raise NotImplementedError  # an overload's Python face, which is never called
 
 
-def within(array: Any, place: Any, site: Any) -> Any:
-    """The array as it is; raises IndexError(site, place, 0, size) where a literal index lies outside of it."""
+def within(array: Any, place: Any, axis: Any, site: Any) -> Any:
+    """The array as it is; raises IndexError(site, place, axis, size) where a literal index lies outside of it."""
     raise NotImplementedError
 
 
@@ -41,13 +41,13 @@ def _index(array: Any, place: Any, axis: Any, site: Any) -> Any:
 
 
 @overload(within)  # type: ignore[untyped-decorator]
-def _within(array: Any, place: Any, site: Any) -> Any:
-    def checked(array: Any, place: Any, site: Any) -> Any:
-        if place < -array.shape[0] or place >= array.shape[0]:
-            raise IndexError(site, place, 0, array.shape[0])
+def _within(array: Any, place: Any, axis: Any, site: Any) -> Any:
+    def checked(array: Any, place: Any, axis: Any, site: Any) -> Any:
+        if place < -array.shape[axis] or place >= array.shape[axis]:
+            raise IndexError(site, place, axis, array.shape[axis])
         return array
 
-    def unchecked(array: Any, place: Any, site: Any) -> Any:
+    def unchecked(array: Any, place: Any, axis: Any, site: Any) -> Any:
         return array
 
     return checked if isinstance(array, types.Array) else unchecked

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import linecache
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from netspec.contract.source_place import place_of
+from netspec.contract.source_place import place_of, text_at
 from netspec.errors import KernelError, NetspecError
 
 _PLACE = re.compile(r"\b(?:at|from) (\S[^\n]*?) \((\d+)\)")
@@ -53,7 +52,7 @@ def told_of(function: Callable[..., Any], kind: str, name: str = "") -> Iterator
 def _compile_error(error: Exception, function: Callable[..., Any], what: str) -> KernelError:
     place = _place(error)
     where = f"{place[0]}:{place[1]}" if place else place_of(function) if hasattr(function, "__code__") else ""
-    text = linecache.getline(*place).strip().partition("  #")[0] if place else ""
+    text = text_at(*place) if place else ""
     message = f"{what}: {_reason(error)}"
     headline = message if not where or where.startswith("<") else f"{where}: {message}"
     return KernelError(f"{headline}\n    {text}" if text else headline, where if place else f"{where} {_reason(error)}")

@@ -2,7 +2,8 @@
 
 numba's own check (``boundscheck=True``) names neither array nor line. So the source is rewritten: ``y[n, i + 1]``
 becomes ``y[_netspec_index(y, n, 0, site), _netspec_index(y, i + 1, 1, site)]``. An index that is computed must not be
-negative either: Python counts it from the end, which is seldom meant. Slices are cut off at the end, as in Python.
+negative either: Python counts it from the end, which is seldom meant; of a literal, ``y[n, -1]``, it is. Slices are cut
+off at the end, as in Python.
 """
 
 from __future__ import annotations
@@ -61,36 +62,26 @@ class _Subscripts(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         whole, base = ast.unparse(node), ast.unparse(node.value)
         self.generic_visit(node)
-        if not _is_named(node.value) or self.count >= _MOST:
+        several = isinstance(node.slice, ast.Tuple)
+        parts: list[ast.expr] = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if not _is_named(node.value) or self.count >= _MOST or any(map(_is_no_place, parts)):
             return node
         site = self.first + self.count
         self.count += 1
         _sites[site] = Site(f"{self.file}:{node.lineno}", whole, base, self.function)
-        if isinstance(node.slice, ast.Tuple):
-            self._check_each(node, node.slice.elts, site)
-        elif _is_number(node.slice):
-            if isinstance(node.value, ast.Name):  # tuples are given back as they are
-                node.value = _call(_WITHIN, node.value, node.slice, site)
-        elif not isinstance(node.slice, ast.Slice):
-            node.slice = _call(_INDEX, node.value, node.slice, ast.Constant(0), site)
+        array = node.value
+        for axis, part in enumerate(parts):
+            if _is_number(part):
+                if several or isinstance(array, ast.Name):  # tuples are given back as they are
+                    node.value = _call(_WITHIN, node.value, part, axis, site)
+            elif not isinstance(part, ast.Slice | ast.Starred):
+                parts[axis] = _call(_INDEX, array, part, axis, site)
+        node.slice = node.slice if several else parts[0]
         return node
 
-    def _check_each(self, node: ast.Subscript, parts: list[ast.expr], site: int) -> None:
-        if any(isinstance(part, ast.Constant) and not _is_number(part) for part in parts):
-            return  # an ellipsis or a new axis
-        for axis, part in enumerate(parts):
-            if not isinstance(part, ast.Slice | ast.Starred):
-                parts[axis] = _call(_INDEX, node.value, part, ast.Constant(axis), site)
 
-
-def _call(name: str, array: ast.expr, *others: ast.expr | int) -> ast.Call:
-    function = ast.Name(name, ast.Load())
-    arguments = [ast.Constant(one) if isinstance(one, int) else one for one in others]
-    return ast.Call(function, [_loaded(array), *arguments], [])
-
-
-def _loaded(node: ast.expr) -> ast.expr:
-    return deepcopy(node)
+def _call(name: str, array: ast.expr, place: ast.expr, axis: int, site: int) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), [deepcopy(array), place, ast.Constant(axis), ast.Constant(site)], [])
 
 
 def _is_named(node: ast.AST) -> bool:
@@ -106,3 +97,6 @@ def _is_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) is int
 
 
+def _is_no_place(node: ast.AST) -> bool:
+    """An ellipsis or a new axis."""
+    return isinstance(node, ast.Constant) and not _is_number(node)

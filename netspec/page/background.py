@@ -32,7 +32,8 @@ _LATER = "measured once the run has ended: until then the training has the proce
 class Request:
     """What is to be made: the sections that are not live, of these runs; ``training`` says that one of them goes on.
 
-    ``trust`` is ``--trust``."""
+    ``trust`` is ``--trust``.
+    """
 
     runs: Sequence[str]
     labels: Sequence[str]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from netspec.contract.source_place import file_of
 from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def text(cls: type) -> str:
 
 def source_of(cls: type) -> str:
     """The file that a class stands in; a notebook has none."""
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    file = file_of(cls)
     return nearer(file) if file else "a notebook"
 
 
@@ -122,8 +123,7 @@ def authored(cls: type) -> list[type]:
 
 def _own_module(cls: type) -> str:
     """The docstring of the file that a class stands in; nothing for a notebook, which has one for all."""
-    module = sys.modules.get(cls.__module__)
-    return inspect.cleandoc(getattr(module, "__doc__", None) or "") if getattr(module, "__file__", None) else ""
+    return inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "") if file_of(cls) else ""
 
 
 def backends(cls: type[Layer]) -> list[str]:

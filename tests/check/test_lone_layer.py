@@ -71,7 +71,7 @@ def test_cuda_gives_what_cpus_give():
 
 PLUGIN = '''
 """Twice."""
-from netspec.plugin import Elementwise, Solver, learning_rate, register
+from netspec.plugin import Elementwise, register
 @register("{name}")
 class Twice(Elementwise):
     """y = 2 x"""
@@ -100,6 +100,9 @@ def test_a_plugin_by_its_file_or_by_its_type(tmp_path):
         (lambda: netspec.layer("leaky_relu", {"slop": 1}), "leaky_relu: unknown key 'slop' (did you mean 'slope'?)"),
         (lambda: netspec.layer("dense", {"units": 0}), "dense: 'units' must be a whole number of at least 1"),
         (lambda: netspec.layer("dense", {"units": "classes"}), "dense: 'units' must be a number here"),
+        (lambda: netspec.layer("gelu", phase="training"), "'training' is none of train, eval, predict"),
+        (lambda: netspec.layer("gelu", backend="gpu"), "'gpu' is none of cpu, cuda"),
+        (lambda: netspec.layer("gelu")(3.0), "gelu: 'x' must be an array, its first axis the batch"),
         (lambda: netspec.layer("gelu")(), "gelu: it reads x, got 0 of them"),
         (lambda: netspec.layer("softmax_loss")(X[0, 0]), "softmax_loss: it reads x, label, got 1 of them"),
         (lambda: netspec.layer("softmax_loss")(X[0, 0], [9] * 6), "'label' must be from 0 to 3"),

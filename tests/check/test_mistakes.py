@@ -1,26 +1,25 @@
 """Mistakes of authors, of kernels for GPUs and of declarations: each is told once, with the lines that it is in.
 
-The layers are those of plugins/wrong_memory.py, wrong_code.py and wrong_declarations.py; a comment "told" marks a line
-that the message must name.
+The layers are those of plugins/wrong_memory.py, wrong_code.py and wrong_declarations.py.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from places import PLUGINS, ROOT
+from told_lines import assert_told, layers_of, marked
 
 from netspec.check import run
 from netspec.device.gpus import finds_compiler
 from netspec.errors import NetspecError
 from netspec.registry import load_plugin
 
-FILES = [PLUGINS / f"wrong_{name}.py" for name in ("memory", "code", "declarations")]
+FILES = {layer: name for name in ("wrong_memory", "wrong_code", "wrong_declarations") for layer in layers_of(name)}
+"""The file of each layer."""
 UNDEFINED = "what a kernel writes (it is overwritten, not added to), scratch memory and shared arrays begin undefined"
 OF_KERNELS = {
     "cuda_race": "has a race on tile[1] (tile is (128,)): read by thread 0 of block 0, written by thread 1 of block 0, "
@@ -79,41 +78,20 @@ needs_compiler = pytest.mark.skipif(not finds_compiler(), reason="the CUDA compi
 def plugin() -> None:
     """The layers are known while these tests run."""
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
-    for file in FILES:
-        load_plugin(file)
-
-
-def _marked(layer_type: str) -> Iterator[str]:
-    """The places that the message of a layer must name."""
-    file = next(file for file in FILES if f'@register("{layer_type}")' in file.read_text())
-    text = file.read_text()
-    classes = [one for one in ast.parse(text).body if isinstance(one, ast.ClassDef) and one.decorator_list]
-    own = next(one for one in classes if ast.unparse(one.decorator_list[0]) == f"register('{layer_type}')")
-    for number, line in enumerate(text.splitlines(), 1):
-        inside = own.lineno <= number <= (own.end_lineno or 0)
-        if (inside and line.endswith("# told")) or line.endswith(f"# told in {layer_type}"):
-            yield f"{file}:{number}"
-
-
-def _told(layer_type: str, check: str, words: str) -> None:
-    failed = [result for result in run(layer_type) if result.status == "failed"]
-    assert [result.name for result in failed] == [check], failed
-    (message,) = (result.message for result in failed)
-    assert words in message
-    assert [place for place in _marked(layer_type) if not re.search(rf"{re.escape(place)}\b", message)] == [], message
-    assert re.search(r"plugins/wrong_\w+\.py:\d+", message), message
+    for name in dict.fromkeys(FILES.values()):
+        load_plugin(PLUGINS / f"{name}.py")
 
 
 @needs_compiler
 @pytest.mark.parametrize("layer_type", OF_KERNELS)
 def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str) -> None:
-    assert list(_marked(layer_type))
-    _told(layer_type, "cuda", OF_KERNELS[layer_type])
+    assert list(marked(PLUGINS / f"{FILES[layer_type]}.py", layer_type))
+    assert_told(FILES[layer_type], layer_type, "cuda", OF_KERNELS[layer_type])
 
 
 @pytest.mark.parametrize("layer_type", OF_DECLARATIONS)
 def test_another_mistake_is_told_once(layer_type: str) -> None:
-    _told(layer_type, *OF_DECLARATIONS[layer_type])
+    assert_told(FILES[layer_type], layer_type, *OF_DECLARATIONS[layer_type])
 
 
 @needs_compiler
@@ -125,8 +103,7 @@ def test_the_message_in_the_docs_is_the_one_that_is_given() -> None:
 
 
 def test_every_layer_of_the_files_is_run() -> None:
-    types = [name for file in FILES for name in re.findall(r'@register\("(\w+)"\)', file.read_text())]
-    assert sorted(types) == sorted([*OF_KERNELS, *OF_DECLARATIONS])
+    assert sorted(FILES) == sorted([*OF_KERNELS, *OF_DECLARATIONS])
 
 
 AT_IMPORT = {

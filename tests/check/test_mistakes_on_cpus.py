@@ -1,25 +1,30 @@
 """Mistakes in kernels for CPUs, of methods, and of files: each is told once, with its line.
 
-The layers are those of plugins/wrong_on_cpus.py, where a comment "told" marks a line that the message must name.
+The layers are those of plugins/wrong_on_cpus.py.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from cli_tools import process
+from cli_tools import netspec
 from places import PLUGINS
+from told_lines import assert_told, layers_of
 
 from netspec.check import run, subject
 from netspec.check.suite import Result
+from netspec.cli.layer import _watched_suite
 from netspec.device.gpus import finds_compiler
+from netspec.machine.marks import MarksFile
 from netspec.registry import load_plugin
 
-FILE = PLUGINS / "wrong_on_cpus.py"
+FILE = "wrong_on_cpus"
 ON_CPUS = {
     "cpu_reads_outside": ("indices", "x[i + 1] is outside the array 'x': index 240, where 0 to 239 are inside"),
     "cpu_writes_outside": ("indices", "y[i + 1] is outside the array 'y': index 240, where"),
@@ -53,7 +58,7 @@ ON_CPUS = {
 @pytest.fixture(scope="module", autouse=True)
 def layers() -> None:
     """They are known while these tests run."""
-    load_plugin(FILE)
+    load_plugin(PLUGINS / f"{FILE}.py")
 
 
 def failures(layer_type: str) -> list[Result]:
@@ -61,36 +66,18 @@ def failures(layer_type: str) -> list[Result]:
     return [result for result in run(layer_type) if result.status == "failed"]
 
 
-def marked(layer_type: str) -> list[str]:
-    """The lines that a message on a layer must name."""
-    lines = FILE.read_text().splitlines()
-    first = lines.index(f'@register("{layer_type}")')
-    after = [number for number, line in enumerate(lines) if number > first and line.startswith("@register")]
-    inside = [number for number in range(first, min([*after, len(lines)])) if lines[number].endswith("# told")]
-    elsewhere = [number for number, line in enumerate(lines) if line.endswith(f"# told in {layer_type}")]
-    return [f"{FILE}:{number + 1}" for number in inside + elsewhere]
-
-
-def told(layer_type: str, check: str, words: str) -> None:
-    """Assert that one check fails, with these words and the marked lines."""
-    (failed,) = failures(layer_type)
-    assert failed.name == check and words in failed.message, failed
-    assert [place for place in marked(layer_type) if not re.search(rf"{place}\b", failed.message)] == [], failed
-    assert f"{FILE}:" in failed.message or layer_type == "cpu_asked_twice"
-
-
 @pytest.mark.parametrize("layer_type", ON_CPUS)
 def test_a_mistake_is_told_once_with_its_line(layer_type: str) -> None:
-    told(layer_type, *ON_CPUS[layer_type])
+    assert_told(FILE, layer_type, *ON_CPUS[layer_type])
 
 
 @pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
 def test_double_precision_in_a_cuda_kernel_is_told() -> None:
-    told("cuda_double", "cuda_float64", "forward_cuda computes in float64 on GPUs (")
+    assert_told(FILE, "cuda_double", "cuda_float64", "forward_cuda computes in float64 on GPUs (")
 
 
 def test_every_layer_of_the_file_is_run() -> None:
-    assert sorted(re.findall(r'@register\("(\w+)"\)', FILE.read_text())) == sorted([*ON_CPUS, "cuda_double"])
+    assert sorted(layers_of(FILE)) == sorted([*ON_CPUS, "cuda_double"])
 
 
 def test_a_backend_that_is_asked_for_must_have_kernels() -> None:
@@ -159,33 +146,85 @@ def test_numba_imported_at_the_top_is_told(source: Callable[..., Path], tmp_path
     assert failed.name == "imports" and f"{file}:3: imports numba when the file is loaded" in failed.message
 
 
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets time pass only while the suite's process does what a pattern says: no machine is too slow for that."""
+
+    def at(pattern: str) -> None:
+        doing, clock = "", itertools.count()
+
+        class Marks(MarksFile):
+            def read(self) -> tuple[int, str]:
+                nonlocal doing
+                count, doing = super().read()
+                return count, doing
+
+        def monotonic() -> int:
+            return next(clock) if re.match(pattern, doing) else 0
+
+        monkeypatch.setattr(_watched_suite, "MarksFile", Marks)
+        monkeypatch.setattr(_watched_suite, "time", SimpleNamespace(monotonic=monotonic))
+
+    return at
+
+
+KERNEL = r"forward_cpu \(.*own_endless.py:\d+\) on cpu:0"
+ENDLESS = "def params(self, x):\n        mark(lambda: 'the shapes')\n        while True: pass"
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "check", "words"),
+    ("name", "options", "at", "check", "words"),
     [
-        ("own_endless", {"step": "0 if x[0] < 99 else 1"}, "indices", r"forward_cpu \(.*own_endless.py:\d+\) on cpu:0"),
-        ("own_rule", {"extra": "def params(self, x):\n        while True: pass"}, "shapes", r"own_rule.py:\d+: "),
+        ("own_endless", {"step": "0 if x[0] < 99 else 1"}, KERNEL, "indices", f"^{KERNEL}.* not ended within 4 s"),
+        (
+            "own_rule",
+            {"imports": "from netspec.machine.marks import mark", "extra": ENDLESS},
+            "the shapes",
+            "shapes",
+            r"own_rule.py:\d+: the shapes: it has not ended within 4 s",
+        ),
         (
             "own_death",
             {"imports": "import os, signal", "extra": "def params(self, x): os.kill(os.getpid(), signal.SIGKILL)"},
+            "never",
             "shapes",
-            "the process has ended of SIGKILL",
+            "^a method of the layer: the process has ended of SIGKILL",
         ),
     ],
 )
 def test_what_never_ends_or_ends_the_process_is_a_failure(
-    source: Callable[..., Path], name: str, options: dict[str, str], check: str, words: str
+    source: Callable[..., Path],
+    stuck: Callable[[str], None],
+    name: str,
+    options: dict[str, str],
+    at: str,
+    check: str,
+    words: str,
 ) -> None:
     """The types after it are checked all the same."""
     file = source(name, **options)
     page = file.with_suffix(".html")
+    stuck(at)
     options_given = ("--time-limit", "4", "--backend", "cpu", "--html", page, "--json")
-    said = process("layers", "check", file, "flatten", *options_given)
+    said = netspec("layers", "check", file, "flatten", *options_given)
     results = json.loads(said.out)
     (failed,) = (result for result in results if result["status"] == "failed")
     assert said.code == 1 and (failed["type"], failed["check"]) == (name, check)
     assert re.search(words, failed["message"]), failed
     assert "passed" in {result["status"] for result in results if result["type"] == "flatten"}
     assert f'<h2 id="{name}">' in page.read_text() and failed["check"] in page.read_text()
+
+
+def test_a_process_that_never_starts_is_a_failure(
+    stuck: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its start has a minute, whatever the limit."""
+    monkeypatch.setattr(_watched_suite, "_START", "import signal; signal.pause()")
+    monkeypatch.setattr(_watched_suite, "_POLL_S", 0.001)
+    stuck("")
+    (failed,) = _watched_suite.watched(["flatten"], None, 4)
+    assert (failed.name, failed.status) == ("start", "failed")
+    assert failed.message.startswith("a method of the layer: it has not ended within 60 s")
 
 
 def test_ill_conditioned_examples_are_told_as_such(tmp_path: Path) -> None:

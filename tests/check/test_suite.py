@@ -42,7 +42,7 @@ EXPECTED = {
     "wrong_state": ("state", "'next_mean' is written in eval"),
     "wrong_cut_size": ("shards", "'scale' is (8,), a half of the whole layer's is (4,)"),
     "wrong_cost": ("valid_rows", "rows that are not valid change it"),
-    "wrong_python": ("shapes", "wrong.py:296: 'Tensor' object has no attribute 'shapes'"),
+    "wrong_python": ("shapes", "wrong.py:281: 'Tensor' object has no attribute 'shapes'"),
     "wrong_kink": ("gradients", "say where in ``kinks``"),
     "wrong_nan_forward": ("non_finite", "is NaN, and changes with it: NaN must be passed on, or ``nonfinite`` say why"),
     "wrong_nan_backward": ("non_finite", "is 100 where d_y[0, "),

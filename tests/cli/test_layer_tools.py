@@ -176,10 +176,13 @@ CONV = ["conv", "--set", "size=3"]
     [
         (["gelu", "--input", "gone.npy"], 2, "error: gone.npy: no such file; --input takes a .npy file, or a shape"),
         (["gelu", "--input", "0x3"], 2, "'0x3' is no shape"),
+        (["gelu", "--input", "00x3"], 2, "'00x3' is no shape"),
         (["gelu", "--input", "99999x99999x9"], 2, "has more than 2,147,483,648 elements"),
         (["gelu", "--input", "text.npy"], 1, "error: text.npy: not an array of NumPy's"),
         (["gelu", "--input", "words.npy"], 1, "error: gelu: 'x' must be an array of float32, got <U3"),
         (["gelu", "--input", "empty.npy"], 1, "error: gelu: 'x' has no elements"),
+        (["softmax_loss", "--input", "empty.npy", "--input", "3"], 1, "error: softmax_loss: 'x' has no elements"),
+        (["softmax_loss", "--input", "one.npy", "--input", "3"], 1, "'x' must be an array, its first axis the batch"),
         (["softmax_loss", "--input", "4x3", "--input", "labels.npy"], 1, "'label' must be from 0 to 2"),
         (["softmax_loss", "--input", "labels.npy"], 2, "softmax_loss reads x, label: give --input for each"),
         ([*CONV, "--input", "2x5x5x3"], 1, "conv: 'filters' is missing"),
@@ -193,7 +196,8 @@ CONV = ["conv", "--set", "size=3"]
 def test_what_cannot_be_tried_is_told(words, code, message, tmp_path):
     (tmp_path / "text.npy").write_text("no array")
     np.save("words.npy", ["one", "two"])
-    np.save("empty.npy", np.zeros((0, 3)))
+    np.save("empty.npy", np.zeros((3, 0)))
+    np.save("one.npy", 1.0)
     np.save("labels.npy", [0, 1, 2, 3])
     said = netspec("layers", "try", *words)
     assert said.code == code and message in said.err and "Traceback" not in said.err

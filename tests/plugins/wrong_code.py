@@ -6,11 +6,10 @@ A message must name the lines that end with the comment "told".
 import math
 
 import numpy as np
+from right_copy import CopyOnBoth
 
 from netspec.plugin import (
-    Layer,
     Param,
-    Tensor,
     backward,
     cuda,
     device,
@@ -21,37 +20,8 @@ from netspec.plugin import (
 TILE = 128
 
 
-class Copy(Layer):
-    """y = x, rightly: the wrong layers change one thing."""
-
-    def outputs(self, x):
-        return Tensor(x.shape)
-
-    @forward("cpu", over="x", writes="y")
-    def forward_cpu(start, stop, x, y):
-        for i in range(start, stop):
-            y[i] = x[i]
-
-    @backward("cpu", over="x", writes="d_x")
-    def backward_cpu(start, stop, dy, d_x):
-        for i in range(start, stop):
-            d_x[i] = dy[i]
-
-    @forward("cuda", over="x", writes="y")
-    def forward_cuda(x, y):
-        i = cuda.grid(1)
-        if i < x.size:
-            y[i] = x[i]
-
-    @backward("cuda", over="x", writes="d_x")
-    def backward_cuda(dy, d_x):
-        i = cuda.grid(1)
-        if i < d_x.size:
-            d_x[i] = dy[i]
-
-
 @register("cuda_shared_shape")
-class SharedShape(Copy):
+class SharedShape(CopyOnBoth):
     """A shared array whose shape is worked out in the kernel."""
 
     @forward("cuda", over="x", writes="y")
@@ -64,7 +34,7 @@ class SharedShape(Copy):
 
 
 @register("cuda_unknown_attribute")
-class UnknownAttribute(Copy):
+class UnknownAttribute(CopyOnBoth):
     """Arrays have no such attribute."""
 
     @forward("cuda", over="x", writes="y")
@@ -75,7 +45,7 @@ class UnknownAttribute(Copy):
 
 
 @register("cuda_unknown_function")
-class UnknownFunction(Copy):
+class UnknownFunction(CopyOnBoth):
     """A function that numba.cuda does not have."""
 
     @forward("cuda", over="x", writes="y")
@@ -86,7 +56,7 @@ class UnknownFunction(Copy):
 
 
 @register("cuda_wrong_type")
-class WrongType(Copy):
+class WrongType(CopyOnBoth):
     """An array where a number is meant."""
 
     @forward("cuda", over="x", writes="y")
@@ -103,7 +73,7 @@ def wrong_helper(value):
 
 
 @register("cuda_wrong_helper")
-class WrongHelper(Copy):
+class WrongHelper(CopyOnBoth):
     """The mistake is in a helper."""
 
     @forward("cuda", over="x", writes="y")
@@ -114,7 +84,7 @@ class WrongHelper(Copy):
 
 
 @register("cuda_unsupported")
-class Unsupported(Copy):
+class Unsupported(CopyOnBoth):
     """Python that numba does not compile."""
 
     @forward("cuda", over="x", writes="y")
@@ -127,7 +97,7 @@ class Unsupported(Copy):
 
 
 @register("cuda_axes")
-class TooManyAxes(Copy):
+class TooManyAxes(CopyOnBoth):
     """In a flat pass arrays have one axis."""
 
     @forward("cuda", over="x", writes="y")
@@ -138,7 +108,7 @@ class TooManyAxes(Copy):
 
 
 @register("cuda_unassigned")
-class Unassigned(Copy):
+class Unassigned(CopyOnBoth):
     """A variable that is used before it has a value."""
 
     @forward("cuda", over="x", writes="y")
@@ -150,7 +120,7 @@ class Unassigned(Copy):
 
 
 @register("cuda_allocates")
-class AllocatesOnCuda(Copy):
+class AllocatesOnCuda(CopyOnBoth):
     """An array of the kernel's own."""
 
     @forward("cuda", over="x", writes="y")
@@ -162,7 +132,7 @@ class AllocatesOnCuda(Copy):
 
 
 @register("cuda_arguments")
-class WrongArguments(Copy):
+class WrongArguments(CopyOnBoth):
     """A helper that takes one argument is given two."""
 
     @forward("cuda", over="x", writes="y")
@@ -173,7 +143,7 @@ class WrongArguments(Copy):
 
 
 @register("cuda_undefined")
-class Undefined(Copy):
+class Undefined(CopyOnBoth):
     """A name that is not defined."""
 
     @forward("cuda", over="x", writes="y")
@@ -184,7 +154,7 @@ class Undefined(Copy):
 
 
 @register("cuda_unmarked")
-class Unmarked(Copy):
+class Unmarked(CopyOnBoth):
     """A helper without its mark."""
 
     @forward("cuda", over="x", writes="y")
@@ -200,7 +170,7 @@ def unmarked(value):
 
 
 @register("cuda_wrong_name")
-class WrongName(Copy):
+class WrongName(CopyOnBoth):
     """A parameter that nothing is called by."""
 
     @forward("cuda", over="x", writes="y")
@@ -211,7 +181,7 @@ class WrongName(Copy):
 
 
 @register("cuda_grid")
-class WrongGrid(Copy):
+class WrongGrid(CopyOnBoth):
     """Half of the blocks that are needed."""
 
     examples = ({"attrs": {}, "inputs": [(20, 20)]},)
@@ -225,7 +195,7 @@ class WrongGrid(Copy):
 
 
 @register("cuda_threads")
-class TooManyThreads(Copy):
+class TooManyThreads(CopyOnBoth):
     """A block has at most 1024 threads."""
 
     @forward("cuda", over="x", writes="y", threads=2048)
@@ -236,7 +206,7 @@ class TooManyThreads(Copy):
 
 
 @register("cuda_shared_size")
-class TooMuchShared(Copy):
+class TooMuchShared(CopyOnBoth):
     """More shared memory than a block has."""
 
     @forward("cuda", over="x", writes="y")
@@ -249,7 +219,7 @@ class TooMuchShared(Copy):
 
 
 @register("cuda_unwritten")
-class Unwritten(Copy):
+class Unwritten(CopyOnBoth):
     """Negative gradients are forgotten."""
 
     @backward("cuda", over="x", writes="d_x")
@@ -260,7 +230,7 @@ class Unwritten(Copy):
 
 
 @register("cuda_sign")
-class WrongSign(Copy):
+class WrongSign(CopyOnBoth):
     """The gradient has the wrong sign."""
 
     @backward("cuda", over="x", writes="d_x")
@@ -271,7 +241,7 @@ class WrongSign(Copy):
 
 
 @register("cuda_changes_input")
-class ChangesInput(Copy):
+class ChangesInput(CopyOnBoth):
     """The input is spoilt."""
 
     @forward("cuda", over="x", writes="y")
@@ -283,7 +253,7 @@ class ChangesInput(Copy):
 
 
 @register("cuda_atomics")
-class Atomics(Copy):
+class Atomics(CopyOnBoth):
     """Sums of floats in the order in which threads come."""
 
     def params(self, x):

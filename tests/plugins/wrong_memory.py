@@ -3,9 +3,9 @@
 A message must name the lines that end with the comment "told".
 """
 
+from right_copy import CopyOnBoth
+
 from netspec.plugin import (
-    Layer,
-    Tensor,
     Workspace,
     backward,
     cuda,
@@ -19,37 +19,8 @@ from netspec.plugin import (
 TILE, TWICE = 128, 256
 
 
-class Copy(Layer):
-    """y = x, rightly: the wrong layers change one thing."""
-
-    def outputs(self, x):
-        return Tensor(x.shape)
-
-    @forward("cpu", over="x", writes="y")
-    def forward_cpu(start, stop, x, y):
-        for i in range(start, stop):
-            y[i] = x[i]
-
-    @backward("cpu", over="x", writes="d_x")
-    def backward_cpu(start, stop, dy, d_x):
-        for i in range(start, stop):
-            d_x[i] = dy[i]
-
-    @forward("cuda", over="x", writes="y")
-    def forward_cuda(x, y):
-        i = cuda.grid(1)
-        if i < x.size:
-            y[i] = x[i]
-
-    @backward("cuda", over="x", writes="d_x")
-    def backward_cuda(dy, d_x):
-        i = cuda.grid(1)
-        if i < d_x.size:
-            d_x[i] = dy[i]
-
-
 @register("cuda_race")
-class Race(Copy):
+class Race(CopyOnBoth):
     """No barrier between what a thread writes and its neighbour reads."""
 
     @forward("cuda", over="x", writes="y")
@@ -68,7 +39,7 @@ def neighbour(values, t):
 
 
 @register("cuda_race_in_helper")
-class RaceInHelper(Copy):
+class RaceInHelper(CopyOnBoth):
     """The same, where a helper reads; the array has two axes."""
 
     @forward("cuda", over="x", writes="y")
@@ -81,7 +52,7 @@ class RaceInHelper(Copy):
 
 
 @register("cuda_race_in_block")
-class RaceInBlock(Copy):
+class RaceInBlock(CopyOnBoth):
     """Every thread writes the first element."""
 
     @backward("cuda", over="x", writes="d_x")
@@ -93,7 +64,7 @@ class RaceInBlock(Copy):
 
 
 @register("cuda_race_over_blocks")
-class RaceOverBlocks(Copy):
+class RaceOverBlocks(CopyOnBoth):
     """The last thread of each block writes one element."""
 
     def workspace(self, t, variant, direction):
@@ -109,7 +80,7 @@ class RaceOverBlocks(Copy):
 
 
 @register("cuda_barrier")
-class DivergentBarrier(Copy):
+class DivergentBarrier(CopyOnBoth):
     """Threads beyond the end return before the barrier."""
 
     @forward("cuda", over="x", writes="y")
@@ -124,7 +95,7 @@ class DivergentBarrier(Copy):
 
 
 @register("cuda_barriers")
-class TwoBarriers(Copy):
+class TwoBarriers(CopyOnBoth):
     """Odd and even threads wait at barriers of their own, and the even ones once more."""
 
     @forward("cuda", over="x", writes="y")
@@ -137,7 +108,7 @@ class TwoBarriers(Copy):
 
 
 @register("cuda_reads_outside")
-class ReadsOutside(Copy):
+class ReadsOutside(CopyOnBoth):
     """The neighbour of the last element."""
 
     @forward("cuda", over="x", writes="y")
@@ -148,7 +119,7 @@ class ReadsOutside(Copy):
 
 
 @register("cuda_writes_outside")
-class WritesOutside(Copy):
+class WritesOutside(CopyOnBoth):
     """No check whether a thread has an element."""
 
     @forward("cuda", over="x", writes="y")
@@ -159,7 +130,7 @@ class WritesOutside(Copy):
 
 
 @register("cuda_writes_outside_axes")
-class WritesOutsideAxes(Copy):
+class WritesOutsideAxes(CopyOnBoth):
     """A row too many, in an array of two axes."""
 
     examples = ({"attrs": {}, "inputs": [(5, 4)]},)
@@ -173,7 +144,7 @@ class WritesOutsideAxes(Copy):
 
 
 @register("cuda_shared_outside")
-class SharedOutside(Copy):
+class SharedOutside(CopyOnBoth):
     """One element too many of a shared array."""
 
     @forward("cuda", over="x", writes="y")
@@ -187,7 +158,7 @@ class SharedOutside(Copy):
 
 
 @register("cuda_shared_unset")
-class SharedUnset(Copy):
+class SharedUnset(CopyOnBoth):
     """A shared array of which half is written."""
 
     @forward("cuda", over="x", writes="y")
@@ -201,7 +172,7 @@ class SharedUnset(Copy):
 
 
 @register("cuda_shared_next")
-class SharedNext(Copy):
+class SharedNext(CopyOnBoth):
     """An index that leads from one shared array into the next."""
 
     @forward("cuda", over="x", writes="y")
@@ -216,7 +187,7 @@ class SharedNext(Copy):
 
 
 @register("cuda_reads_output")
-class ReadsOutput(Copy):
+class ReadsOutput(CopyOnBoth):
     """The gradient is added to, not overwritten."""
 
     @backward("cuda", over="x", writes="d_x")
@@ -227,7 +198,7 @@ class ReadsOutput(Copy):
 
 
 @register("cuda_workspace_unset")
-class WorkspaceUnset(Copy):
+class WorkspaceUnset(CopyOnBoth):
     """Scratch memory is taken for zeros."""
 
     def workspace(self, t, variant, direction):
@@ -241,7 +212,7 @@ class WorkspaceUnset(Copy):
 
 
 @register("cuda_misaligned")
-class Misaligned(Copy):
+class Misaligned(CopyOnBoth):
     """Four neighbours from an index that is no multiple of four."""
 
     @forward("cuda", over="x", writes="y")
@@ -255,7 +226,7 @@ class Misaligned(Copy):
 
 
 @register("cuda_shuffle")
-class PartialShuffle(Copy):
+class PartialShuffle(CopyOnBoth):
     """Lanes read from lanes that are not there."""
 
     @forward("cuda", over="x", writes="y")

@@ -51,9 +51,9 @@ def only_layer(given: str) -> str:
 
 def shape_of(text: str) -> Shape:
     """``128x27x27x256`` as a shape; UsageError for what is none."""
-    if not SHAPE.fullmatch(text) or "0" in text.split("x"):
+    shape = tuple(map(int, text.split("x"))) if SHAPE.fullmatch(text) else (0,)
+    if 0 in shape:
         raise click.UsageError(f"'{printable(text)}' is no shape: write 128x27x27x256, the batch first, channels last")
-    shape = tuple(map(int, text.split("x")))
     if prod(shape) > _MOST:
         raise click.UsageError(f"an input of shape {text} has more than {_MOST:,} elements")
     return shape
@@ -81,7 +81,8 @@ def arrays(kind: str, given: Sequence[str], phase: Phase) -> list[Array]:
     found: list[Array] = []
     for name, text in zip(names, given, strict=True):
         if SHAPE.fullmatch(text):
-            found.append(drawn_input(name, input_tensor(name, shape_of(text)), found[0].shape[-1] if found else 1))
+            classes = max((1, *found[0].shape[-1:])) if found else 1
+            found.append(drawn_input(name, input_tensor(name, shape_of(text)), classes))
         else:
             found.append(read_array(text))
     return found

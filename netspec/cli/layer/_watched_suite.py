@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
@@ -23,6 +24,10 @@ from netspec.registry.plugin_code import plugin_files, portable
 
 _START = "import sys; from netspec.check.suite_process import main; main(int(sys.argv[1]), sys.argv[2])"
 _POLL_S = 0.2
+_START_S = 60.0
+"""What its start may take, whatever the limit: it runs no kernel, and takes seconds on a busy machine."""
+_STACK_S = 10.0
+"""What writing its stack may take."""
 _FRAME = re.compile(r'^\s*File "([^"]*)", line (\d+)', re.MULTILINE)
 
 
@@ -44,7 +49,8 @@ class _Suite:
     limit: float
     process: subprocess.Popen[bytes]
     connection: Any
-    folder: Path
+    marks: MarksFile
+    stack: Path
     left: list[str]
     """Types that it has not finished."""
     checks: list[str] = field(default_factory=list)
@@ -68,7 +74,8 @@ def watched(types: Sequence[str], backends: Sequence[str] | None, limit: float) 
 
 
 def _start(types: Sequence[str], backends: Sequence[str] | None, limit: float, folder: Path) -> _Suite:
-    MarksFile(folder / "mark")
+    marks, stack = MarksFile(folder / "mark"), folder / "stack"
+    stack.touch()
     ours, theirs = Pipe()
     path = os.pathsep.join(entry for entry in sys.path if entry)
     try:
@@ -83,7 +90,7 @@ def _start(types: Sequence[str], backends: Sequence[str] | None, limit: float, f
         raise NetspecError(f"the contract suite's process cannot be started: {error}") from error
     theirs.close()
     ours.send((portable(), list(types), backends))
-    return _Suite(limit, process, ours, folder, list(types))
+    return _Suite(limit, process, ours, marks, stack, list(types))
 
 
 def _results(suite: _Suite) -> Generator[Outcome, None, str]:
@@ -110,14 +117,14 @@ def _results(suite: _Suite) -> Generator[Outcome, None, str]:
 
 def _answer(suite: _Suite) -> tuple[str, Any]:
     """The next one; ``("fault", words)`` where the process is gone, or has done one thing for too long."""
-    marks = MarksFile(suite.folder / "mark")
-    last, since = marks.read()[0], time.monotonic()
+    limit = suite.limit if suite.checks else max(suite.limit, _START_S)
+    last, since = suite.marks.read()[0], time.monotonic()
     while not suite.connection.poll(_POLL_S):
-        count, now = marks.read()[0], time.monotonic()
+        count, now = suite.marks.read()[0], time.monotonic()
         if count != last:
             last, since = count, now
-        elif now - since > suite.limit:
-            return "fault", f"{_hanging(suite)}: it has not ended within {suite.limit:g} s (--time-limit)"
+        elif now - since > limit:
+            return "fault", f"{_hanging(suite)}: it has not ended within {limit:g} s (--time-limit)"
     try:
         answer: tuple[str, Any] = suite.connection.recv()
         return answer
@@ -126,17 +133,15 @@ def _answer(suite: _Suite) -> tuple[str, Any]:
 
 
 def _doing(suite: _Suite) -> str:
-    return MarksFile(suite.folder / "mark").read()[1] or "a method of the layer"
+    return suite.marks.read()[1] or "a method of the layer"
 
 
 def _hanging(suite: _Suite) -> str:
     """What the process does, after the innermost line of a plugin that its Python is in."""
-    stack = suite.folder / "stack"
-    os.kill(suite.process.pid, signal.SIGUSR1)
-    end = time.monotonic() + 1
-    while not stack.stat().st_size and time.monotonic() < end:
-        time.sleep(_POLL_S / 10)
-    frames = [(file, line) for file, line in _FRAME.findall(stack.read_text()) if file in plugin_files()]
+    suite.process.send_signal(signal.SIGUSR1)  # upon which it writes its stack, and ends
+    with suppress(subprocess.TimeoutExpired):
+        suite.process.wait(_STACK_S)
+    frames = [(file, line) for file, line in _FRAME.findall(suite.stack.read_text()) if file in plugin_files()]
     return f"{frames[0][0]}:{frames[0][1]}: {_doing(suite)}" if frames else _doing(suite)
 
 

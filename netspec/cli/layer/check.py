@@ -54,8 +54,9 @@ def command(
 ) -> int:
     """Run the contract suite: schema, shapes, float64 gradients, fast kernels against plain ones, team sizes, shards.
 
-    It is what registering a layer gives: nothing has to be written for it. Augmentations and solvers have suites of
-    their own: draws, means, the same bits for any number of workers; the formula, what is kept, GPUs against CPUs.
+    It is what registering a layer gives: nothing has to be written for it. What else a plugin registers has a
+    suite of its kind, such as an augmentation (draws, means, the same bits for any number of workers), a solver (the
+    formula, what is kept, GPUs against CPUs), a source or a callback.
     Exits with 1 when a check fails.
 
     \b
@@ -71,12 +72,12 @@ def command(
     names = [name for given in types for name in named(given)]
     with shown():
         results = list(_told(watched(names, backends or None, limit), quiet=as_json))
-    if html is not None:
-        _write_page(html, results)
     if as_json:
         emit_json([_data(result) for result in results])
     else:
         _summarise(results)
+    if html is not None:  # last: what took minutes is told even where the page cannot be written
+        _write_page(html, results)
     return WRONG if any(result.status == "failed" for result in results) else 0
 
 
@@ -109,8 +110,13 @@ def _summarise(results: Sequence[Outcome]) -> None:
         grouped.setdefault((result.type, _HEADINGS[result.status], why), []).append(result.name)
     rows = [(*key[:2], ", ".join(checks), key[2]) for key, checks in grouped.items()]
     show(table(["type", "result", "checks", "why"], rows, fold=["checks", "why"]))
+    click.echo(_counted(results))
+
+
+def _counted(results: Sequence[Outcome]) -> str:
+    """``12 passed, 3 skipped``"""
     counts = Counter(result.status for result in results)
-    click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def _write_page(file: str, results: Sequence[Outcome]) -> None:
@@ -123,10 +129,8 @@ def _write_page(file: str, results: Sequence[Outcome]) -> None:
     for name in dict.fromkeys(result.type for result in results):
         rows = [(one.name, one.status, _text(one)) for one in results if one.type == name]
         sections.append(Section(name, name, table(["check", "result", "what is checked, or why not"], rows)))
-    counts = Counter(result.status for result in results)
-    lead = ", ".join(f"{count} {status}" for status, count in counts.items())
     with told(file):
-        write_text(Path(file), document("Contract suite", lead, sections))
+        write_text(Path(file), document("Contract suite", _counted(results), sections))
 
 
 def _data(result: Outcome) -> dict[str, str]:

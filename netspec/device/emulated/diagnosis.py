@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from netspec.contract.source_place import place_of
-from netspec.device.emulated.source_text import arrays_on, shared_arrays, text_of
+from netspec.contract.source_place import place_of, text_at
+from netspec.device.emulated.source_text import arrays_on, shared_arrays
 from netspec.emulate.fault import Fault, Place, Site
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.line_info import Frames
@@ -97,12 +97,12 @@ class _Diagnosis:
         """The source line of each site, with the calls that led there; its text alone where it is the only one."""
         every = [line for site in self.fault.sites for line in self._frames(site)]
         if len(every) == 1:
-            yield text_of(every[0])
+            yield text_at(*every[0])
             return
         for site in self.fault.sites:
             for depth, line in enumerate(self._frames(site)):
                 did = (f"{site.did} at " if site.did else "") if depth == 0 else "called at "
-                yield f"{did}{line.file}:{line.line}: {text_of(line)}"
+                yield f"{did}{line.file}:{line.line}: {text_at(*line)}"
 
     def _element(self, place: Place, site: Site) -> str:
         """``x[3, 4] (x is (5, 6))``"""

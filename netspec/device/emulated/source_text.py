@@ -1,4 +1,4 @@
-"""The source of kernels for messages: the text of a line, the arrays that it names, the shared arrays of a function."""
+"""The source of kernels for messages: the arrays that a line names, the shared arrays of a function."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ class SharedShape(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-
-
-def text_of(line: SourceLine) -> str:
-    """The line's text, without indentation and comment; "" where the file cannot be read."""
-    text = linecache.getline(line.file, line.line).strip()
-    return text.partition("  #")[0]
 
 
 def arrays_on(line: SourceLine, stored: bool) -> list[str]:

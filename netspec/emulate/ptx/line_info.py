@@ -39,7 +39,7 @@ def source_lines(text: str, with_lines: str) -> Mapping[int, Frames]:
     Instructions that compute and move between registers are left out, and what the other text does not have.
     """
     own = list(_markers(text))
-    others = list(_located(with_lines))
+    others = list(located(with_lines, _MARKER))
     match = SequenceMatcher(None, [name for _, name in own], [name for name, _ in others], autojunk=False)
     found = {}
     for first, second, count in match.get_matching_blocks():
@@ -57,7 +57,8 @@ def _markers(text: str) -> Iterator[tuple[int, str]]:
                 yield number, marker[1]
 
 
-def _located(text: str) -> Iterator[tuple[str, Frames]]:
+def located(text: str, wanted: re.Pattern[str]) -> Iterator[tuple[str, Frames]]:
+    """The instructions of a text with line information that match, by their names, and their sources."""
     files = {int(number): name for number, name in _FILE.findall(text)}
     calls: dict[Position, Position | None] = {}
     here: Position | None = None
@@ -70,7 +71,7 @@ def _located(text: str) -> Iterator[tuple[str, Frames]]:
                 calls[here] = (numbers[3], numbers[4], numbers[5]) if len(numbers) > 3 else None
             continue
         for part in line.partition("//")[0].split(";"):
-            if marker := _MARKER.match(part):
+            if marker := wanted.match(part):
                 yield marker[1], tuple(_frames(here, calls, files))
 
 
