@@ -52,7 +52,6 @@ class Run(RunResult, Shown):
 
         return Predictor(self.folder)
 
-
     def activations(
         self, images: NDArray[np.uint8] | AnyImage | Iterable[AnyImage], layer: str
     ) -> NDArray[np.float32]:

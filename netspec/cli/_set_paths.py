@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from netspec.errors import NetspecError
 
 Below = Callable[[], Mapping[str, Any]]
 """What lies below a key: schemas of values by key, and what lies below others."""
-
-_MOST_BASES = 16
 
 
 def assignments(word: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -47,7 +44,7 @@ def _sections(words: Sequence[str]) -> Mapping[str, Any]:
     return {
         "train": _train,
         "data": _data,
-        "layers": lambda: {**{name: _of_type(kind) for name, kind in layers_at(words).items()}, **_uses(words)},
+        "layers": lambda: _layers(words),
         "defaults": lambda: {kind: _of_type(kind) for kind in dict.fromkeys(layers_at(words).values()) if _known(kind)},
     }
 
@@ -98,13 +95,27 @@ def _known(kind: str) -> bool:
     return kind in layer_types()
 
 
+def _layers(words: Sequence[str]) -> Mapping[str, Any]:
+    """The layers of the spec at hand, and its uses of blocks, which have the attributes of their blocks."""
+    layers, uses = _listed(words)
+    below = {use: (lambda attributes=attributes: attributes) for use, attributes in uses.items()}
+    return {**{name: _of_type(kind) for name, kind in layers.items()}, **below}
+
+
 def layers_at(words: Sequence[str]) -> dict[str, str]:
     """The layers of the first spec or run that a line names, with their types; none where there are none to read."""
+    return _listed(words)[0]
+
+
+def _listed(words: Sequence[str]) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Those layers, and the uses of blocks with schemas of what they may say."""
+    from netspec.spec.loading import layers_and_uses
+
     try:
         place = next(filter(None, map(_file_of, words[1:])), None)
-        return _layers(place) if place is not None else {}
+        return layers_and_uses(place) if place is not None else ({}, {})
     except (NetspecError, OSError, ValueError):
-        return {}
+        return {}, {}
 
 
 def _file_of(word: str) -> Path | None:
@@ -116,45 +127,3 @@ def _file_of(word: str) -> Path | None:
     if word in files.shipped() or (path.suffix in (".yaml", ".yml") and path.is_file()):
         return files.find(word)
     return runs_at(path)[0] / RESOLVED if path.is_dir() and runs_at(path) else None
-
-
-def _layers(path: Path) -> dict[str, str]:
-    """Layers by name, those of the specs that are extended first, and those that uses of blocks become.
-
-    A spec that does not hold may have fewer.
-    """
-    from netspec.spec import files
-    from netspec.spec.loading import layers_and_uses
-    from netspec.spec.nodes import plain
-    from netspec.spec.reader import parse
-
-    place: Path | None = path
-    found, bases = list[Any](), 0
-    while place is not None and bases < _MOST_BASES:
-        node = parse(files.read(place), str(place), [])
-        spec = plain(node) if node is not None else None
-        spec = spec if isinstance(spec, dict) else {}
-        listed, base = spec.get("layers"), spec.get("extends")
-        found = [*(listed if isinstance(listed, list) else ()), *found]
-        place, bases = (files.find(base, place.parent) if isinstance(base, str) else None), bases + 1
-    named: dict[str, str] = {}
-    for layer in (layer for layer in found if isinstance(layer, dict) and isinstance(layer.get("name"), str)):
-        kind = layer.get("type", named.get(layer["name"], ""))
-        named[layer["name"]] = str(kind)
-        if layer.get("remove") is True:
-            del named[layer["name"]]
-    with contextlib.suppress(NetspecError):
-        layers, uses = layers_and_uses(path)
-        named = {**{name: kind for name, kind in named.items() if name not in uses}, **layers}
-    return named
-
-
-def _uses(words: Sequence[str]) -> dict[str, Below]:
-    """The uses of blocks in the spec that a line names, with the attributes of their blocks."""
-    from netspec.spec.loading import layers_and_uses
-
-    with contextlib.suppress(NetspecError, OSError, ValueError):
-        place = next(filter(None, map(_file_of, words[1:])), None)
-        uses = layers_and_uses(place)[1] if place is not None else {}
-        return {name: lambda attributes=attributes: attributes for name, attributes in uses.items()}  # type: ignore[misc]
-    return {}

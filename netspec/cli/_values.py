@@ -17,6 +17,7 @@ Completer = Callable[[click.Context, str], list[Item]]
 Values = Callable[[click.Context, str], Iterable[tuple[str, str]]]
 """Values with what they are; of those that do not go on from the word none are offered."""
 
+_PACKAGE = Path(__file__).parents[1]
 FILES, DIRS = Item("", type="file"), Item("", type="dir")
 
 
@@ -86,15 +87,16 @@ def _types(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     """Layer types and augmentations are called as their files are."""
     from netspec._paths import layers_folder
 
-    places = (layers_folder(), Path(__file__).parents[1] / "data" / "augment")
-    for file in (file for place in places for file in sorted(place.glob("[a-z]*.py"))):
-        yield file.stem, ""
+    yield from ((name, "") for name in _named_by_files(layers_folder(), _PACKAGE / "data" / "augment"))
 
 
 def _callbacks(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     """Called as their files are."""
-    for file in sorted((Path(__file__).parents[1] / "callbacks").glob("[a-z]*.py")):
-        yield file.stem, ""
+    yield from ((name, "") for name in _named_by_files(_PACKAGE / "callbacks"))
+
+
+def _named_by_files(*folders: Path) -> list[str]:
+    return [file.stem for folder in folders for file in sorted(folder.glob("[a-z]*.py"))]
 
 
 def _layers(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
@@ -113,10 +115,10 @@ def _attributes(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     """The attributes of the first layer type in the line, each with an equals sign behind it; built-in types alone."""
     from netspec._paths import layers_folder
 
-    if any((layers_folder() / f"{given}.py").is_file() for given in ctx.obj[2:] if given.isidentifier()):
+    known = _named_by_files(layers_folder())
+    if kind := next((given for given in ctx.obj[2:] if given in known), None):
         from netspec.registry import layer_types
 
-        kind = next(given for given in ctx.obj[2:] if given in layer_types())
         attrs = layer_types()[kind].attrs
         yield from ((f"{name}=", str(schema.get("description", ""))) for name, schema in attrs.items())
 

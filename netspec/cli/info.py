@@ -35,10 +35,9 @@ def command(
     """A network in numbers, layer by layer and device by device, before anything is allocated.
 
     Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's, or one replica's where the spec
-    has several. Memory is what a run, which
-    evaluates as well as trains, will allocate on each device: tensors that are not needed at the same time share it. It
-    is stated for CPUs unless --devices says cuda. RUN is a run's folder, a folder of runs, of which the newest is
-    taken, or a checkpoint.
+    has several. Memory is what a run, which evaluates as well as trains, will allocate on each device: tensors that
+    are not needed at the same time share it. It is stated for CPUs unless --devices says cuda. RUN is a run's folder, a
+    folder of runs, of which the newest is taken, or a checkpoint.
 
     \b
     Examples:

@@ -321,6 +321,16 @@ def channels_apart(m: Model, v: str) -> str:
     return str(m.add("Add", m.add("Concat", a, b, axis=1), m.add("Concat", b, a, axis=1)))
 
 
+def padded_apart(m: Model, v: str) -> str:
+    """Some channels with zeros at other sides each time, combined with what has all of them."""
+    some, _ = m.add("Split", v, m.constant(np.array([3, 3])), axis=1, count=2)
+    v = m.add("ConvTranspose", v, m.weight(6, 3, 2, 2))
+    sides = ((1, 1, 0, 0), (0, 0, 1, 1), (1, 0, 0, 1), (0, 1, 1, 0))
+    for one in [m.add("Pad", some, m.constant(np.array([0, 0, *at[:2], 0, 0, *at[2:]]))) for at in sides]:
+        v = m.add("Mul", one, v)
+    return str(m.add("Conv", v, m.weight(6, 3, 1, 1)))
+
+
 def turned(m: Model, v: str) -> str:
     v = m.add("Conv", m.add("Transpose", v, perm=[0, 1, 3, 2]), m.weight(6, 6, 2, 1))
     some = m.add("Slice", v, m.constant(np.array([1])), m.constant(np.array([5])), m.constant(np.array([1])))
@@ -341,6 +351,7 @@ def upwards(m: Model, v: str) -> str:
         (gelus, ["gelu"] * 3),
         (excited, ["pool", "conv", "relu", "conv", "logistic", "gate", "pool", "dense", "logistic", "gate"]),
         (channels_apart, ["slice", "slice", "conv", "relu", "concat", "concat", "sum"]),
+        (padded_apart, ["conv_transpose", "slice", *["pad", "product"] * 4, "conv"]),
         (turned, ["permute", "conv", "slice", "conv"]),
         (upwards, ["conv_transpose"] * 2),
         (every_activation, ["leaky_relu", "elu", "hardswish", *["clip"] * 3, "relu", "prelu"]),

@@ -103,7 +103,7 @@ class Net:
             self._taken_apart[key] = self.add("slice", attrs, part.whole)
         made = self._taken_apart[key]
         for step in part.steps:
-            key = (*key, id(step))
+            key = (*key, step)
             if key not in self._taken_apart:
                 self._taken_apart[key] = self.add(step.type, step.attrs, made, arrays=step.arrays, taken=step.taken)
             made = self._taken_apart[key]

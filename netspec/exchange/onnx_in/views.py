@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from netspec.exchange.onnx_in.graph_file import MOST_ELEMENTS, Array, Refused
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Step:
     """A layer that is not written yet: its type, attributes and arrays, and the constants that these are from."""
 
     type: str
