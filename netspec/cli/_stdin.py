@@ -18,10 +18,14 @@ STDIN = "-"
 def stdin_plugin() -> str:
     """A file with what standard input brings; kernels are compiled from their text. Gone when the process ends.
 
-    A run keeps a copy, as of any plugin. Raises UsageError where nothing comes.
+    A run keeps a copy, as of any plugin. Raises UsageError where nothing comes, and in one of several processes, of
+    which mpiexec and srun hand standard input to one at most.
     """
+    from netspec.machine.ranks import launched
     from netspec.registry.plugin_source import MAX_BYTES
 
+    if launched().of > 1:
+        raise click.UsageError("'-' is standard input, which several processes do not share: name the plugin's file")
     source = sys.stdin.buffer.read(MAX_BYTES + 1)
     if not source.strip():
         raise click.UsageError("'-' stands for a plugin on standard input, and nothing came")

@@ -134,6 +134,12 @@ for text in sys.argv[2:]:
     assert python("script.py", file, *reversed(texts), **cache).out.split() == ["-6.0", "-1.5", "-1.0"]
 
 
+def test_standard_input_is_no_plugin_of_several_processes() -> None:
+    for rank in range(2):
+        said = process("run", "mini.yaml", "--plugin", "-", PMI_RANK=str(rank), PMI_SIZE="2")
+        assert said.code == 2 and "name the plugin's file" in said.err
+
+
 # The environment ------------------------------------------------------------------------------------------------------
 
 

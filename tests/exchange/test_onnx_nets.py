@@ -385,16 +385,6 @@ def test_a_network_of_numbers(tmp_path: Path) -> None:
     assert check(model, numbers(4, 6), tmp_path, Asked(cost="none"), logits=False)[-1] == "dense"
 
 
-def test_one_of_several_outputs_is_named(tmp_path: Path) -> None:
-    m = Model("N", 6)
-    hidden = m.add("Relu", m.add("Gemm", "x", m.weight(6, 8)))
-    model = m.made(m.add("Gemm", hidden, m.weight(8, 3)))
-    model.graph.output.append(helper.make_tensor_value_info(hidden, FLOAT, None))
-    with pytest.raises(NetspecError, match=r"has 2 outputs \(v2\.0, v1\.0\); name one by --output"):
-        imported(model, tmp_path)
-    assert imported(model, tmp_path, Asked(output=hidden, cost="none")).left == ("c1",)
-
-
 def test_signals_are_images_of_height_one(tmp_path: Path) -> None:
     """Convolutions and pools of one axis, whose constants are by channel; what follows reads rows."""
     m = Model("N", 4, 19)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx", reason="onnx is not installed")
-from onnx_graphs import Model, torchvision_alexnet
+from onnx import helper
+from onnx_graphs import FLOAT, Model, torchvision_alexnet
 from onnx_nets import imported
 
 from netspec.errors import NetspecError
@@ -147,3 +148,13 @@ def test_what_has_no_layer_is_told_with_its_node(case: str, tmp_path: Path) -> N
 def test_options_that_do_not_fit(asked: Asked, reason: str, tmp_path: Path) -> None:
     with pytest.raises(NetspecError, match=reason):
         imported(torchvision_alexnet(), tmp_path, asked)
+
+
+def test_one_of_several_outputs_is_named(tmp_path: Path) -> None:
+    m = Model("N", 6)
+    hidden = m.add("Relu", m.add("Gemm", "x", m.weight(6, 8)))
+    model = m.made(m.add("Gemm", hidden, m.weight(8, 3)))
+    model.graph.output.append(helper.make_tensor_value_info(hidden, FLOAT, None))
+    with pytest.raises(NetspecError, match=r"has 2 outputs \(v2\.0, v1\.0\); name one by --output"):
+        imported(model, tmp_path)
+    assert imported(model, tmp_path, Asked(output=hidden, cost="none")).left == ("c1",)
