@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 from typing import Literal
@@ -167,7 +168,7 @@ class _Layout:
     def inner_width(self) -> float:
         """The width that boxes share: the widest row decides."""
         cells = self.rows.cells.values()
-        widest = max((fsum(_least(node) for node in cell) + SPACE * (len(cell) - 1) for cell in cells), default=0.0)
+        widest = max((_least_of_row(cell) for cell in cells), default=0.0)
         headings = [width(text, 11.5) for text in self.shown.headings.values()]
         return max(float(BOX), widest, *headings)
 
@@ -237,6 +238,13 @@ class _Layout:
             return start, stop
         first, last = self.span(link)
         return start, (x, self.tops[first + 1]), (x, self.tops[last - 1] + self.heights[last - 1]), stop
+
+
+def _least_of_row(cell: Sequence[Node]) -> float:
+    """The least width of a row of boxes, which are of one width but for inputs."""
+    inputs = [_least(node) for node in cell if node.kind == "input"]
+    others = [_least(node) for node in cell if node.kind != "input"]
+    return fsum(inputs) + len(others) * max(others, default=0.0) + SPACE * (len(cell) - 1)
 
 
 def _least(node: Node) -> float:

@@ -12,7 +12,7 @@ from places import ROOT
 
 from netspec.errors import NetspecError
 from netspec.graph import FORMATS, draw
-from netspec.graph.labels import attribute_text, shape_text
+from netspec.graph.labels import attribute_text, shape_text, width
 from netspec.graph.placement import Box, lay_out
 from netspec.graph.view import view
 from netspec.planning import Plan, build
@@ -65,6 +65,14 @@ def test_boxes_lie_in_their_lanes_and_apart(plan: Plan) -> None:
         assert lane.x < box.x and box.x + box.width < lane.x + lane.width
         assert lane.y < box.y and box.bottom < lane.y + lane.height
     assert not [(a.node.key, b.node.key) for a, b in combinations(layout.boxes, 2) if overlap(a, b)]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "resnet18"])
+def test_settings_and_parameters_fit_side_by_side(name: str) -> None:
+    for box in lay_out(view(plan_of(name))).boxes:
+        if box.node.parameters:
+            told = (", ".join(box.node.details), f"{box.node.parameters:,} parameters")
+            assert sum(width(text, 11) for text in told) < box.width - 26, box.node.key
 
 
 def test_wires_go_down_and_end_at_boxes(plan: Plan) -> None:
