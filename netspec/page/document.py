@@ -95,9 +95,11 @@ def image(
     return f'<figure><img{look} src="{source}" alt="{text(alt)}">{below}</figure>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> str:
-    """A table that scrolls by itself where a screen is narrow; ``right`` are aligned right."""
-    aligned = [' class="right"' if name in set(right) else "" for name in columns]
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = (), fold: Sequence[str] = ()
+) -> str:
+    """A table that scrolls by itself where a screen is narrow; ``right`` are aligned right, ``fold`` take lines."""
+    aligned = [' class="right"' if name in right else ' class="fold"' if name in fold else "" for name in columns]
     head = "".join(f'<th scope="col"{look}>{text(name)}</th>' for name, look in zip(columns, aligned, strict=True))
     body = "".join(
         f"<tr>{''.join(f'<td{look}>{text(cell)}</td>' for cell, look in zip(row, aligned, strict=True))}</tr>\n"

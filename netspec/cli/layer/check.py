@@ -128,7 +128,8 @@ def _write_page(file: str, results: Sequence[Outcome]) -> None:
     sections = []
     for name in dict.fromkeys(result.type for result in results):
         rows = [(one.name, one.status, _text(one)) for one in results if one.type == name]
-        sections.append(Section(name, name, table(["check", "result", "what is checked, or why not"], rows)))
+        columns = ["check", "result", "what is checked, or why not"]
+        sections.append(Section(name, name, table(columns, rows, fold=columns[2:])))
     with told(file):
         write_text(Path(file), document("Contract suite", _counted(results), sections))
 
