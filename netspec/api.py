@@ -50,12 +50,15 @@ def load(
 def plan(spec: Spec | str | Path, phase: Phase = "train", batch: int | None = None) -> Plan:
     """Resolve a spec (a Spec, a path, or the name of a shipped one) for a phase and a batch (default: the spec's own).
 
-    Raises SpecError with every problem that shapes, placement and connections show.
+    Raises SpecError with every problem that shapes, placement and connections show, NetspecError for no phase.
     """
+    from netspec.contract.kernel import PHASES
     from netspec.planning import build
     from netspec.spec import load
     from netspec.spec.types import Spec
 
+    if phase not in PHASES:
+        raise NetspecError(f"there is no '{phase}': one of {', '.join(PHASES)}")
     return build(spec if isinstance(spec, Spec) else load(spec), phase, batch)
 
 

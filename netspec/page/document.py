@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from html import escape
@@ -96,7 +96,7 @@ def image(
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = (), fold: Sequence[str] = ()
+    columns: Sequence[str], rows: Iterable[Sequence[object]], right: Collection[str] = (), fold: Collection[str] = ()
 ) -> str:
     """A table that scrolls by itself where a screen is narrow; ``right`` are aligned right, ``fold`` take lines."""
     aligned = [' class="right"' if name in right else ' class="fold"' if name in fold else "" for name in columns]

@@ -137,3 +137,8 @@ def test_help_shows_the_functions_as_they_are_called() -> None:
     told = pydoc.plain(pydoc.render_doc(netspec))
     assert "plan(spec: 'Spec | str | Path', phase: 'Phase' = 'train', batch: 'int | None' = None) -> 'Plan'" in told
     assert all(re.search(rf"^    {name}\(", told, re.MULTILINE) for name in FUNCTIONS)
+
+
+def test_a_plan_is_of_a_phase_that_there_is() -> None:
+    with pytest.raises(netspec.NetspecError, match="there is no 'trian': one of train, eval, predict"):
+        netspec.plan("quickstart", "trian")  # type: ignore[arg-type]
