@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from netspec.contract.tensor_map import TensorMap
+
 Backend = Literal["cpu", "cuda"]
 Direction = Literal["forward", "backward"]
 Phase = Literal["train", "eval", "predict"]
@@ -46,6 +48,10 @@ class Kernel:
     when: Mapping[str, Any] = field(hash=False)
     phases: tuple[Phase, ...]
     linear: bool = False
+    shared: Count = 0
+    """Bytes of dynamic shared memory of a block on CUDA."""
+    maps: Callable[[Any], Mapping[str, TensorMap]] | None = None
+    """Parameters that take tensor maps, and what each describes."""
     args: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +155,8 @@ def _marker(
     when: Mapping[str, Any] | None = None,
     phases: Phase | tuple[Phase, ...] = PHASES,
     linear: bool = False,
+    shared: Count = 0,
+    maps: Callable[[Any], Mapping[str, TensorMap]] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     if not backends or set(backends) - {"cpu", "cuda"}:
         raise TypeError(f"kernels are marked 'cpu' or 'cuda', not {backends!r}")
@@ -172,6 +180,8 @@ def _marker(
         when=dict(when or {}),
         phases=chosen,
         linear=linear,
+        shared=shared,
+        maps=maps,
     )
 
 

@@ -34,7 +34,7 @@ class Tensor:
 
 def itemsize(dtype: str) -> int:
     """Bytes an element of the dtype takes."""
-    return {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4, "uint8": 1}[dtype]
+    return {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4, "bfloat16": 2, "uint8": 1}[dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Param:
 
     ``axis`` is cut when the layer is split over devices (None: it cannot be). ``fan_in`` and ``fan_out`` count the
     connections of one output and of one input within the shard; xavier and he read them, the plan sees to it that they
-    are those of the whole layer.
+    are those of the whole layer. ``factor``: it is a factor of matrix products, which read it in bfloat16 where the
+    layer's input is; the parameter itself, its gradient and what a solver keeps of it are float32 always.
     """
 
     shape: Shape
@@ -52,6 +53,7 @@ class Param:
     fan_in: int = 0
     fan_out: int = 0
     dtype: str = "float32"
+    factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

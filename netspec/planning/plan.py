@@ -12,6 +12,7 @@ from netspec.contract.kernel import Phase
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape, Tensor, itemsize
+from netspec.contract.tensor_map import TensorMap
 from netspec.planning.identities import BufferKey, Op, Role, StepKey, TensorKey
 from netspec.planning.json_form import NOT_PLAIN
 from netspec.registry import layer_types
@@ -88,7 +89,9 @@ class Pass:
     Arguments in ``flat`` are given as one axis; those in ``per_member`` have a leading axis for the team's members.
     Positions run along ``axes`` of ``over`` (None: all elements). ``then`` are passes fused into this one: each goes on
     with what a block has just written, or is the kernel's epilogue on a GPU. ``once``: it need not run again before
-    what is stored has changed. ``per_replica`` is by how much its ``channel_offset`` grows from one replica of a batch
+    what is stored has changed. ``shared`` is a block's
+    bytes of dynamic shared memory; ``maps`` has, by parameter, the tensor maps that it takes, each of the array that another
+    parameter takes. ``per_replica`` is by how much its ``channel_offset`` grows from one replica of a batch
     to the next, so that random numbers are those of elements of the whole batch.
     """
 
@@ -110,6 +113,8 @@ class Pass:
     then: tuple[Pass, ...] = ()
     once: bool = False
     per_replica: int = 0
+    shared: int = 0
+    maps: Mapping[str, TensorMap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ def _lower(
     layer: Layer, t: Tensors, kernel: Kernel, index: int | None, keys: Mapping[str, int | str], dtype: str
 ) -> Pass:
     scope = _Scope(layer, t, kernel, index)
-    numbers = {**_attributes(layer), **layer.scalars(t, index), **keys}
+    maps = dict(kernel.maps(t)) if kernel.maps else {}
+    numbers = {**_attributes(layer), **layer.scalars(t, index), **keys, **maps}
     args = tuple((name, scope.parameter(name, numbers)) for name in kernel.args)
     place = scope.array(kernel.over, f"over='{kernel.over}'")
     over = scope.arrays[place.tensor]
@@ -62,7 +63,7 @@ def _lower(
         kernel=f"{layer.type}:{kernel.function.__name__}",
         variant=kernel.variant,
         args=args,
-        scalars={name: numbers[name] for name, target in args if target is None},
+        scalars={name: numbers[name] for name, target in args if target is None and name not in maps},
         writes=tuple(scope.array(name, f"writes='{name}'") for name in kernel.writes),
         extent=extent,
         block=min(block, extent),
@@ -74,6 +75,8 @@ def _lower(
         dtype=dtype,
         over=place,
         axes=kernel.axes,
+        shared=kernel.shared(t) if callable(kernel.shared) else kernel.shared,
+        maps=maps,
     )
 
 
