@@ -90,9 +90,9 @@ class Pass:
     Positions run along ``axes`` of ``over`` (None: all elements). ``then`` are passes fused into this one: each goes on
     with what a block has just written, or is the kernel's epilogue on a GPU. ``once``: it need not run again before
     what is stored has changed. ``shared`` is a block's
-    bytes of dynamic shared memory; ``maps`` has, by parameter, the tensor maps that it takes, each of the array that another
-    parameter takes. ``per_replica`` is by how much its ``channel_offset`` grows from one replica of a batch
-    to the next, so that random numbers are those of elements of the whole batch.
+    bytes of dynamic shared memory; ``maps`` has, by parameter, the tensor maps that it takes, each of the array that
+    another parameter takes. ``per_replica`` is by how much its ``channel_offset`` grows from one replica of a batch to
+    the next, so that random numbers are those of elements of the whole batch.
     """
 
     kernel: str
