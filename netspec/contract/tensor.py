@@ -8,6 +8,10 @@ from math import prod
 from typing import Any, Literal
 
 Shape = tuple[int, ...]
+_ITEMSIZES = {
+    **dict.fromkeys(("float64", "int64", "uint64"), 8), **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    "bfloat16": 2, "uint8": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Tensor:
 
 def itemsize(dtype: str) -> int:
     """Bytes an element of the dtype takes."""
-    return {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4, "bfloat16": 2, "uint8": 1}[dtype]
+    return _ITEMSIZES[dtype]
 
 
 @dataclass(frozen=True, slots=True)
