@@ -31,12 +31,13 @@ _CORNERS = {1: 1 << 15, 2: 1 << 7, 3: 1 << 4}
 
 def put(device: Device, one: TensorMap, array: Array, encode: Callable[[TensorMap, Array], Encoded]) -> Array:
     """A map in a device's memory, as a kernel takes it. Raises ValueError for a map that there cannot be."""
-    for problem in problems(one, str(array.dtype)):
+    problem = next(problems(one, str(array.dtype)), None)
+    if problem is not None:
         raise ValueError(problem)
     if address(array) % 16:
         raise ValueError(f"'{one.array}' does not begin at a multiple of 16 bytes")
-    held = device.empty((NBYTES,), "uint8")
-    device.upload(held, encode(one, array))
+    encoded, held = encode(one, array), device.empty((NBYTES,), "uint8")
+    device.upload(held, encoded)
     return held
 
 
