@@ -9,8 +9,8 @@ n % 2. An operand lies in shared memory as TMA writes it, in lines of 128, 64 or
 
 How it lies is a tuple, see ``Operand``.
 
-- ``multiply(columns, steps, left, right)`` makes ``multiply(left, right, sums, add)``: start the products of
-  ``steps`` times 16 terms, at those addresses (uint32), as one group; ``add`` 0 instead of 1 forgets the sums;
+- ``multiply(columns, left, right)`` makes ``multiply(left, right, sums, add)``: start the products of all terms of
+  both operands, at those addresses (uint32), as one group; ``add`` 0 forgets the sums that were before;
 - ``settle(pending)`` makes ``settle()``: wait until at most so many groups are under way. Operands of the others may
   be overwritten; sums may not be touched;
 - ``finish(columns)`` makes ``finish(sums)``: the sums, when all groups are done;
@@ -37,14 +37,14 @@ class Operand(NamedTuple):
     """How an operand lies; sizes in bytes.
 
     ``swizzle``: of a line. ``stride``: from eight lines to the next eight. ``leading``: turned, from a box to the next
-    one. ``step``: from 16 terms to the next 16. ``turned``: 0 or 1.
+    one. ``turned``: 0 or 1. ``steps``: where each 16 terms begin.
     """
 
     swizzle: int
     stride: int
     leading: int
-    step: int
     turned: int
+    steps: tuple[int, ...]
 
     @property
     def layout(self) -> int:
@@ -53,9 +53,10 @@ class Operand(NamedTuple):
 
 
 @cache
-def multiply(columns: int, steps: int, left: tuple[int, ...], right: tuple[int, ...]) -> Any:
-    """See above; ``left`` and ``right`` are what ``Operand`` is made of."""
+def multiply(columns: int, left: tuple[Any, ...], right: tuple[Any, ...]) -> Any:
+    """See above; ``left`` and ``right`` are what ``Operand`` is made of, of as many steps."""
     count, operands = columns // 2, (Operand(*left), Operand(*right))
+    steps = len(operands[0].steps)
     text = _text(columns, steps, *operands)
     constraints = _tied(count, ["l"] * (2 * steps) + ["r", "~{memory}"])
 
@@ -63,20 +64,24 @@ def multiply(columns: int, steps: int, left: tuple[int, ...], right: tuple[int, 
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             values = unpack(builder, args[2], count)
             for start, operand in zip(args, operands, strict=False):
-                values += _descriptors(builder, start, operand, steps)
+                values += _descriptors(builder, start, operand)
             results = asm(builder, text, [float32] * count, [*values, args[3]], constraints, moves=False)
             return pack(context, builder, signature, results)
 
         whole = types.UniTuple(types.float32, count)
         return whole(types.uint32, types.uint32, whole, types.uint32), generate
 
-    return named_intrinsic(define, "multiply", columns, steps, *left, *right)
+    return named_intrinsic(define, "multiply", columns, *map(_word, (*left, *right)))
 
 
-def _descriptors(builder: Any, start: Any, operand: Operand, steps: int) -> list[Any]:
+def _word(value: Any) -> str:
+    return "_".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _descriptors(builder: Any, start: Any, operand: Operand) -> list[Any]:
     near = builder.lshr(builder.and_(start, uint32(0x3FFFF)), uint32(4))
     first = builder.or_(builder.zext(near, _WORD), _WORD(operand.layout))
-    return [builder.add(first, _WORD(step * operand.step >> 4)) for step in range(steps)]
+    return [builder.add(first, _WORD(step >> 4)) for step in operand.steps]
 
 
 def _text(columns: int, steps: int, left: Operand, right: Operand) -> str:
