@@ -1,4 +1,7 @@
-"""The only place that imports numba.cuda, so that another package with the same surface can take its place."""
+"""The place that imports numba.cuda, so that another package with the same surface can take its place.
+
+stored_bfloat16 beside it extends numba.cuda.
+"""
 
 from __future__ import annotations
 
@@ -93,14 +96,36 @@ def _as_if_on(capability: tuple[Any, ...]) -> Iterator[None]:
 
 
 def type_of(value: Any) -> Any:
-    """The compiler's type of an argument."""
+    """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_bfloat16."""
     from numba.cuda.typing.typeof import Purpose, typeof
 
-    return typeof(value, Purpose.argument)
+    kind = typeof(value, Purpose.argument)
+    stored = isinstance(kind, types.Array) and value.dtype.name == "bfloat16"
+    return array_type("bfloat16", kind.ndim, kind.layout) if stored else kind
+
+
+def launcher(dispatcher: Any, types_: tuple[Any, ...], grid: Any, threads: Any, stream: Any) -> Callable[..., None]:
+    """A call that launches a kernel on values of those types.
+
+    numba-cuda would take an array of bfloat16 for one of its own: such kernels are launched by their types.
+    """
+    configured = dispatcher[grid, threads, stream]
+    if not any(str(one).startswith("array(stored_bfloat16") for one in types_):
+        return configured  # type: ignore[no-any-return]
+
+    def launch(*values: Any) -> None:
+        kernel = dispatcher.compile(types_)
+        kernel.launch(values, configured.griddim, configured.blockdim, configured.stream)
+
+    return launch
 
 
 def array_type(dtype: str, axes: int, layout: str = "C") -> Any:
     """The compiler's type of an array: C-contiguous, or "A" for any strides."""
+    if dtype == "bfloat16":
+        from netspec.kernels.stored_bfloat16 import StoredArray
+
+        return StoredArray(axes, layout)
     return types.Array(getattr(types, dtype), axes, layout)
 
 

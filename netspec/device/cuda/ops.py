@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from netspec.contract.kernel import cuda, quotient
+from netspec.device.dtypes import compute_dtype
 from netspec.errors import NetspecError
+from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda
 
 Matrix = Any
@@ -46,7 +48,9 @@ class CudaOps:
         self._launch(add_row, (-(-a.size // THREADS),), (THREADS,), a, row)
 
     def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:
-        compile_cuda(kernel, str(args[0].dtype))[grid, threads, self._stream](*args)
+        types = tuple(map(numba_cuda.type_of, args))
+        dispatcher = compile_cuda(kernel, compute_dtype(args[0]))
+        numba_cuda.launcher(dispatcher, types, grid, threads, self._stream)(*args)
 
 
 def gemm(a, b, out, depth, trans_a, trans_b):  # type: ignore[no-untyped-def]
