@@ -167,6 +167,39 @@ def test_copies_from_and_to_staging(card):
     np.testing.assert_array_equal(back, values[:, :, 4:])
 
 
+def test_slices_and_staging_of_bfloat16(card):
+    values = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
+    array, other = card.empty(values.shape, "bfloat16"), card.empty((4, 6, 4), "bfloat16")
+    card.upload(array, values)
+    staging, into = card.staging((4, 6, 4), "bfloat16"), np.zeros((4, 6, 4), np.float32)
+    card.copier(other, card.slice(array, 2, 4, 8), card, "copy")()
+    card.synchronise()
+    card.copier(staging, other, card, "copy")()
+    card.synchronise()
+    rounded = values.astype(staging.dtype).astype(np.float32)
+    np.testing.assert_array_equal(card.download(array), rounded)
+    np.testing.assert_array_equal(card.download(other, into), rounded[:, :, 4:])
+    np.testing.assert_array_equal(staging.astype(np.float32), rounded[:, :, 4:])
+
+
+def test_primitives_of_bfloat16_slices(card):
+    """Kernels are launched on such arrays: gemm computes in float32 and rounds what it writes."""
+    random = np.random.default_rng(1)
+    a, b = random.integers(-4, 5, (5, 7)).astype(np.float32), random.integers(-4, 5, (7, 6)).astype(np.float32)
+    out, sums = card.empty((5, 6), "bfloat16"), card.empty((6,), "float32")
+    left, right = card.empty((5, 7), "bfloat16"), card.empty((7, 6), "bfloat16")
+    card.upload(left, a)
+    card.upload(right, b)
+    from netspec.device.cuda.ops import CudaOps
+
+    with card._card:
+        ops = CudaOps(card._streams["compute"])
+        ops.gemm(left, right, out)
+        ops.sum_rows(out, sums)
+    np.testing.assert_array_equal(card.download(out), a @ b)
+    np.testing.assert_array_equal(card.download(sums), (a @ b).sum(axis=0))
+
+
 def test_a_captured_call_is_replayed(card):
     source, target = _put(card, np.arange(1000, dtype=np.float32)), card.empty((1000,), "float32")
     staged = card.staging((1000,), "float32")
