@@ -1,7 +1,7 @@
 """How the gradient of the weights is cut for Hopper's matrix instruction, and the tensor maps of its operands.
 
 A block's tile is ROWS weights of a filter (channels of one tap after another) by some filters, from boxes of 64, 32 or
-16 channels; its terms are positions of the window, SLAB at a time. Where a group's channels fill no box, it holds what
+16 channels; its terms are positions of the window, TERMS at a time. Where a group's channels fill no box, it holds what
 lies behind them; such rows are not stored.
 """
 
@@ -11,15 +11,8 @@ from typing import NamedTuple
 
 from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
+from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, turned
 
-ROWS, SLAB = 128, 64
-"""Rows of a block's tile, and terms of a slab."""
-BOX = 64 * SLAB * 2
-"""Bytes of 64 channels or filters of a slab."""
-THREADS = 384
-"""Three warpgroups: one brings operands, two multiply."""
-_SHARED = 227 * 1024
-"""Bytes of shared memory that a block may have."""
 _MOST_CHUNKS = 128
 _SLAB_SECONDS, _COLUMN_SECONDS, _LINE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-9
 """What a slab takes on an H100: at least, for each column of the tile, and for each line of a box above 256 lines."""
@@ -35,30 +28,16 @@ class GradientTile:
     unit: int = 64
 
     @property
-    def boxes(self) -> int:
-        """Boxes of filters of a slab."""
-        return -(-self.columns // 64)
-
-    @property
-    def stage(self) -> int:
-        """Bytes of a slab of both operands."""
-        return ROWS * SLAB * 2 + self.boxes * BOX
-
-    @property
-    def stages(self) -> int:
-        """Slabs in shared memory."""
-        return min((_SHARED - 1024) // self.stage, 6)
-
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory of a block: slabs, and two barriers for each."""
-        return self.stages * (self.stage + 16)
-
-    @property
     def slab_seconds(self) -> float:
         """What a slab takes on an H100."""
-        lines = (ROWS // self.unit + self.boxes) * SLAB
+        lines = (ROWS // self.unit + tiles(self.columns, 64)) * TERMS
         return _SLAB_SECONDS + _COLUMN_SECONDS * self.columns + _LINE_SECONDS * max(lines - 256, 0)
+
+
+def gradient_ring(tile):
+    """The stages: both operands lie along rows and columns."""
+    box = 2 * 64 * TERMS
+    return Ring(tile.columns, turned(tile.unit, 2 * tile.unit * TERMS), turned(64, box), tiles(tile.columns, 64) * box)
 
 
 class WeightTiles(NamedTuple):
@@ -96,7 +75,7 @@ def tiles_of_group(g, tile):
 
 def _seconds(g, tile, slabs):
     """What chunks of so many slabs take: products, and the sums of chunks written and read again."""
-    chunks = tiles(tiles(g.positions, SLAB), slabs)
+    chunks = tiles(tiles(g.positions, TERMS), slabs)
     waves = tiles(prod(tiles_of_group(g, tile)) * g.groups * chunks, PROCESSORS)
     weights = prod(g.size) * g.depth * g.filters
     sums = 4 * weights * (2 * chunks + 1 if chunks > 1 else 1)
@@ -105,31 +84,31 @@ def _seconds(g, tile, slabs):
 
 def chunk_slabs(g, tile):
     """Slabs of a chunk: as many chunks as take the least time."""
-    all_slabs = tiles(g.positions, SLAB)
+    all_slabs = tiles(g.positions, TERMS)
     choices = {tiles(all_slabs, chunks) for chunks in range(1, min(all_slabs, _MOST_CHUNKS) + 1)}
     return min(sorted(choices), key=lambda slabs: _seconds(g, tile, slabs))
 
 
 def chunks(g, tile):
     """Chunks of positions, whose sums are apart."""
-    return tiles(tiles(g.positions, SLAB), chunk_slabs(g, tile))
+    return tiles(tiles(g.positions, TERMS), chunk_slabs(g, tile))
 
 
 def d_weight_seconds(g, tile, whole):
     """What the gradient takes on an H100, a guess; ``whole``: in one chunk."""
-    return _seconds(g, tile, tiles(g.positions, SLAB) if whole else chunk_slabs(g, tile))
+    return _seconds(g, tile, tiles(g.positions, TERMS) if whole else chunk_slabs(g, tile))
 
 
 def weight_tiles(g, tile, whole):
     """See WeightTiles."""
-    slabs = tiles(g.positions, SLAB) if whole else chunk_slabs(g, tile)
+    slabs = tiles(g.positions, TERMS) if whole else chunk_slabs(g, tile)
     down, across = tiles_of_group(g, tile)
     per_group = down * across
     per_chunk = per_group * g.groups
-    count = per_chunk * tiles(tiles(g.positions, SLAB), slabs)
+    count = per_chunk * tiles(tiles(g.positions, TERMS), slabs)
     blocks = tiles(g.depth, tile.unit)
     rows = prod(g.size) * g.depth
-    cut = (count, per_chunk, per_group, across, slabs * SLAB, g.positions, blocks, g.depth, g.share, g.filters, rows)
+    cut = (count, per_chunk, per_group, across, slabs * TERMS, g.positions, blocks, g.depth, g.share, g.filters, rows)
     return WeightTiles(*cut, g.size[1], *g.out, *g.stride, *g.pad)
 
 
@@ -140,14 +119,14 @@ def d_weight_grid(g, tile, whole):
 
 def d_weight_maps(g, tile, windows):
     """Tensor maps of x, read by ``windows`` or as a matrix, and of its gradients' matrix."""
-    filters = TensorMap("dy", (g.filters, g.positions), (2 * g.filters,), (64, SLAB))
+    filters = TensorMap("dy", (g.filters, g.positions), (2 * g.filters,), (64, TERMS))
     swizzle = 2 * tile.unit
     if not windows:
-        return {"x_map": TensorMap("x", (g.channels, g.batch), (2 * g.channels,), (tile.unit, SLAB), None, swizzle), "dy_map": filters}
+        return {"x_map": TensorMap("x", (g.channels, g.batch), (2 * g.channels,), (tile.unit, TERMS), None, swizzle), "dy_map": filters}
     height, width = g.image
     dims, pixel = (g.channels, width, height, g.batch), 2 * g.channels
     strides = (pixel, pixel * width, pixel * width * height)
-    return {"x_map": TensorMap("x", dims, strides, None, im2col(g, tile.unit, SLAB), swizzle), "dy_map": filters}
+    return {"x_map": TensorMap("x", dims, strides, None, im2col(g, tile.unit, TERMS), swizzle), "dy_map": filters}
 
 
 def im2col(g, channels, pixels):
@@ -159,7 +138,7 @@ def im2col(g, channels, pixels):
 
 def takes_windows(g):
     """Whether a tensor map can describe a convolution's windows: the corners of their pixels are bytes."""
-    corners = (*im2col(g, 64, SLAB).lower, *im2col(g, 64, SLAB).upper)
+    corners = (*im2col(g, 64, TERMS).lower, *im2col(g, 64, TERMS).upper)
     return all(-128 <= one <= 127 for one in corners) and max(g.size) <= 256 and max(g.stride) <= 8
 
 
