@@ -98,6 +98,7 @@ from netspec.contract.layer import Layer, Tensors
 from netspec.contract.rowwise import Rowwise, per_row
 from netspec.contract.solver import Solver, learning_rate, weight_decay
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
+from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.contract.variant import Variant
 from netspec.errors import LayerError
 from netspec.registry import register
@@ -136,6 +137,7 @@ __all__ = [
     "Elementwise",
     "Flops",
     "Frame",
+    "Im2col",
     "Layer",
     "LayerError",
     "Lazy",
@@ -145,6 +147,7 @@ __all__ = [
     "Solver",
     "State",
     "Tensor",
+    "TensorMap",
     "Tensors",
     "Tint",
     "Variant",
