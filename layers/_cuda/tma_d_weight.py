@@ -108,8 +108,18 @@ def make_produce(ring, unit, find, slabs_of, load):
     return produce
 
 
-def make_put(columns, unit, find):
-    """A device function that stores a thread's sums of two rows 8 apart, as far as there are such weights."""
+@device
+def line_of(tap, channel, tiles):
+    """The row of the weights that is a channel of a tap; -1 where there is none."""
+    line = int32(tap * int32(tiles.depth) + channel)
+    return line if channel < tiles.depth and line < tiles.rows else int32(-1)
+
+
+def make_put(columns, unit, find, line_of):
+    """A device function that stores a thread's sums of two rows 8 apart, as far as there are such weights.
+
+    ``line_of(tap, channel, tiles)`` tells where they are.
+    """
     boxes, store = ROWS // unit, Lazy("netspec.kernels.wgmma_sums", "store_float32", (columns,))
 
     @device
@@ -118,26 +128,23 @@ def make_put(columns, unit, find):
         chunk, group, row, column = find(tile, tiles)
         thread = int32(cuda.threadIdx.x % 128)
         own = int32(half * 64 + thread // 32 * 16 + thread % 32 // 4)
-        box, depth = int32(boxes * row + own // unit), int32(tiles.depth)
+        box = int32(boxes * row + own // unit)
         tap = quotient(box, tiles.blocks)
         channel = int32((box - tap * int32(tiles.blocks)) * unit + own % unit)
-        inside = tap * depth < tiles.rows
-        first = uint32(1) if inside and channel < depth else uint32(0)
-        second = uint32(1) if inside and channel + 8 < depth else uint32(0)
-        line = uint64(chunk) * uint64(tiles.rows) + uint64(tap * depth + channel)
-        f = int32(group * int32(tiles.share) + column + thread % 4 * 2)
-        place = global_address(result) + (line * uint64(tiles.filters) + uint64(f)) * uint64(4)
-        store(place, uint64(32) * uint64(tiles.filters), sums, first, second, int32(tiles.share - column))
+        first, second = line_of(tap, channel, tiles), line_of(tap, int32(channel + 8), tiles)
+        place = global_address(result) + uint64(group * int32(tiles.share) + column + thread % 4 * 2) * uint64(4)
+        pitch, lines = uint64(tiles.filters) * uint64(4), uint64(chunk) * uint64(tiles.rows)
+        upper, lower = place + (lines + uint64(first)) * pitch, place + (lines + uint64(second)) * pitch
+        store(upper, lower, sums, first >= 0, second >= 0, int32(tiles.share - column))
 
     return put
 
 
-def make_gradient(tile, load):
+def make_gradient(tile, load, line_of):
     """A device function ``gradient(x_map, dy_map, result, tiles)``."""
     ring, find = gradient_ring(tile), make_find(tile.columns)
-    slabs_of = make_slabs_of(find)
-    produce, put = make_produce(ring, tile.unit, find, slabs_of, load), make_put(tile.columns, tile.unit, find)
-    pipeline = make_pipeline(ring, produce, slabs_of, put)
+    slabs_of, put = make_slabs_of(find), make_put(tile.columns, tile.unit, find, line_of)
+    pipeline = make_pipeline(ring, make_produce(ring, tile.unit, find, slabs_of, load), slabs_of, put)
 
     @device
     def gradient(x_map, dy_map, result, tiles):
@@ -148,7 +155,7 @@ def make_gradient(tile, load):
 
 def make_d_weight_chunk(tile):
     """The kernel of a convolution's gradient, of chunks of positions apart."""
-    gradient = make_gradient(tile, load_window)
+    gradient = make_gradient(tile, load_window, line_of)
 
     def d_weight_chunk(x, dy, x_map, dy_map, partials, weight_tiles: WeightTiles):
         gradient(x_map, dy_map, partials, weight_tiles)
@@ -158,7 +165,7 @@ def make_d_weight_chunk(tile):
 
 def make_d_weight(tile):
     """The kernel of a dense layer's gradient, of all the batch at once."""
-    gradient = make_gradient(tile, load_rows)
+    gradient = make_gradient(tile, load_rows, line_of)
 
     def d_weight(x, dy, x_map, dy_map, d_weight, weight_tiles: WeightTiles):
         gradient(x_map, dy_map, d_weight, weight_tiles)
