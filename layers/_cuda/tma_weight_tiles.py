@@ -10,6 +10,7 @@ from math import prod
 from typing import NamedTuple
 
 from netspec.contract.tensor_map import Im2col, TensorMap
+from netspec.layers._cuda.implicit_gemm import INDEX_LIMIT
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
 from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, turned
 
@@ -40,24 +41,17 @@ def gradient_ring(tile):
     return Ring(tile.columns, turned(tile.unit, 2 * tile.unit * TERMS), turned(64, box), tiles(tile.columns, 64) * box)
 
 
-class WeightTiles(NamedTuple):
-    """The tiles of a launch, and what kernels find a tile's operands by.
+class WeightSizes(NamedTuple):
+    """The gradient's sizes: positions, groups, channels and filters of one, all filters, and weights of a filter; then
+    the windows, as (height, width)."""
 
-    ``tiles`` in all, of which so many are a chunk's and a group's; of positions ``chunk`` make a chunk; a tap has
-    ``blocks`` boxes of its ``depth`` channels; of the filters ``share`` are a group's; ``rows`` weights are a filter's.
-    """
-
-    tiles: int
-    per_chunk: int
-    per_group: int
-    column_tiles: int
-    chunk: int
     positions: int
-    blocks: int
+    groups: int
     depth: int
     share: int
     filters: int
     rows: int
+    size_h: int
     size_w: int
     out_h: int
     out_w: int
@@ -65,6 +59,12 @@ class WeightTiles(NamedTuple):
     stride_w: int
     pad_h: int
     pad_w: int
+
+
+def weight_sizes(g):
+    """A convolution's, or a dense layer's."""
+    own = g.positions, g.groups, g.depth, g.share, g.filters, prod(g.size) * g.depth
+    return WeightSizes(*own, *g.size, *g.out, *g.stride, *g.pad)
 
 
 def tiles_of_group(g, tile):
@@ -83,9 +83,10 @@ def _seconds(g, tile, slabs):
 
 
 def chunk_slabs(g, tile):
-    """Slabs of a chunk: as many chunks as take the least time."""
-    all_slabs = tiles(g.positions, TERMS)
-    choices = {tiles(all_slabs, chunks) for chunks in range(1, min(all_slabs, _MOST_CHUNKS) + 1)}
+    """Slabs of a chunk: as many chunks as take the least time, whose sums have indices of 31 bits."""
+    all_slabs, weights = tiles(g.positions, TERMS), prod(g.size) * g.depth * g.filters
+    most = max(min(all_slabs, _MOST_CHUNKS, (INDEX_LIMIT - 1) // weights), 1)
+    choices = {tiles(all_slabs, chunks) for chunks in range(1, most + 1)}
     return min(sorted(choices), key=lambda slabs: _seconds(g, tile, slabs))
 
 
@@ -99,34 +100,24 @@ def d_weight_seconds(g, tile, whole):
     return _seconds(g, tile, tiles(g.positions, TERMS) if whole else chunk_slabs(g, tile))
 
 
-def weight_tiles(g, tile, whole):
-    """See WeightTiles."""
-    slabs = tiles(g.positions, TERMS) if whole else chunk_slabs(g, tile)
-    down, across = tiles_of_group(g, tile)
-    per_group = down * across
-    per_chunk = per_group * g.groups
-    count = per_chunk * tiles(tiles(g.positions, TERMS), slabs)
-    blocks = tiles(g.depth, tile.unit)
-    rows = prod(g.size) * g.depth
-    cut = (count, per_chunk, per_group, across, slabs * TERMS, g.positions, blocks, g.depth, g.share, g.filters, rows)
-    return WeightTiles(*cut, g.size[1], *g.out, *g.stride, *g.pad)
-
-
 def d_weight_grid(g, tile, whole):
-    """Blocks: one a multiprocessor, which compute tiles in turn."""
-    return (min(weight_tiles(g, tile, whole).tiles, PROCESSORS),)
+    """Blocks: one a multiprocessor at most, which compute tiles in turn."""
+    count = prod(tiles_of_group(g, tile)) * g.groups * (1 if whole else chunks(g, tile))
+    return (min(count, PROCESSORS),)
 
 
 def d_weight_maps(g, tile, windows):
     """Tensor maps of x, read by ``windows`` or as a matrix, and of its gradients' matrix."""
     filters = TensorMap("dy", (g.filters, g.positions), (2 * g.filters,), (64, TERMS))
-    swizzle = 2 * tile.unit
-    if not windows:
-        return {"x_map": TensorMap("x", (g.channels, g.batch), (2 * g.channels,), (tile.unit, TERMS), None, swizzle), "dy_map": filters}
-    height, width = g.image
-    dims, pixel = (g.channels, width, height, g.batch), 2 * g.channels
-    strides = (pixel, pixel * width, pixel * width * height)
-    return {"x_map": TensorMap("x", dims, strides, None, im2col(g, tile.unit, TERMS), swizzle), "dy_map": filters}
+    rows = TensorMap("x", (g.channels, g.batch), (2 * g.channels,), (tile.unit, TERMS), swizzle=2 * tile.unit)
+    return {"x_map": window_map("x", g, tile.unit) if windows else rows, "dy_map": filters}
+
+
+def window_map(name, g, unit):
+    """The map of an image's windows, 64 positions of so many channels."""
+    (height, width), pixel = g.image, 2 * g.channels
+    dims, strides = (g.channels, width, height, g.batch), (pixel, pixel * width, pixel * width * height)
+    return TensorMap(name, dims, strides, im2col=im2col(g, unit, TERMS), swizzle=2 * unit)
 
 
 def im2col(g, channels, pixels):
@@ -134,14 +125,3 @@ def im2col(g, channels, pixels):
     ends = [(out - 1) * stride - pad - (length - 1) for out, stride, pad, length in zip(g.out, g.stride, g.pad, g.image, strict=True)]
     lower, upper = (-g.pad[1], -g.pad[0]), (ends[1], ends[0])
     return Im2col(lower, upper, (g.stride[1], g.stride[0]), channels, pixels)
-
-
-def takes_windows(g):
-    """Whether a tensor map can describe a convolution's windows: the corners of their pixels are bytes."""
-    corners = (*im2col(g, 64, TERMS).lower, *im2col(g, 64, TERMS).upper)
-    return all(-128 <= one <= 127 for one in corners) and max(g.size) <= 256 and max(g.stride) <= 8
-
-
-def takes_matrices(g):
-    """Whether rows of the operands are whole parts of 16 bytes, and tiles of filters whole parts of 8."""
-    return g.channels % 8 == 0 and g.depth % 8 == 0 and g.filters % 8 == 0 and g.share % 8 == 0
