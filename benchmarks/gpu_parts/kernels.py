@@ -44,9 +44,9 @@ def compile_all(device: Device, card: int = 0, within: float = 75.0) -> dict[str
 
 def _work(one: Signature, card: int) -> together.Work:
     tails: tuple[tuple[str, dict[str, Any]], ...] = tuple((name, {}) for name in one.then)
-    dispatcher = compile_cuda(function_of(one.kernel), "float32", epilogue_of(tails))
+    dispatcher = compile_cuda(function_of(one.kernel), "float32", epilogue_of(tails), one.bound)
     types = tuple(ptx.type_named(text) for text in one.types)
-    return together.Work(one.kernel, "float32", dispatcher, types, card, tails)
+    return together.Work(one.kernel, "float32", dispatcher, types, card, tails, one.bound)
 
 
 def _is_for(one: Signature, card: int) -> bool:

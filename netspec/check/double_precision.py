@@ -57,11 +57,13 @@ def _check(single: SingleLayer, one: Pass, kernel: Kernel) -> None:
     from netspec.kernels.cuda import ptx_of, ptx_with_lines
 
     card = single.device.capability or _COMPUTED_FOR
-    types = tuple(map(numba_cuda.type_of, arguments(one, _Arrays(single, one, kernel))))
+    values = arguments(one, _Arrays(single, one, kernel), lambda *_: np.zeros(128, np.uint8))
+    types = tuple(map(numba_cuda.type_of, values))
     target = (*card, "a") if card >= _COMPUTED_FOR else card
-    found = Counter(_DOUBLE.findall(ptx_of(kernel.function, one.dtype, None, types, target)))
+    asked = (kernel.function, one.dtype, None, types, target, one.bound)
+    found = Counter(_DOUBLE.findall(ptx_of(*asked)))
     if found:
-        place = _place(ptx_with_lines(kernel.function, one.dtype, None, types, target)) or place_of(kernel.function)
+        place = _place(ptx_with_lines(*asked)) or place_of(kernel.function)
         kinds = ", ".join(f"{count} {name}" for name, count in found.most_common(3))
         raise Failed(
             f"{place}: {kernel.function.__name__} computes in float64 on GPUs ({kinds}): a float divided by or "

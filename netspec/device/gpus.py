@@ -59,17 +59,18 @@ def driver_version() -> str | None:
 
 def fault() -> str | None:
     """Why there are no cards although the driver's library is there; None where it starts, or is not there at all."""
-    cuda = _library()
+    cuda = library()
     code = cuda.cuInit(0) if cuda is not None else 0
     return f"the driver's library does not start: cuInit answers {code}" if code else None
 
 
 def _driver() -> ctypes.CDLL | None:
-    cuda = _library()
+    cuda = library()
     return cuda if cuda is not None and cuda.cuInit(0) == 0 else None
 
 
-def _library() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
+    """The driver's library; None where there is none."""
     try:
         return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["", "race", "outside", "unaligned", "uninitialised", "barrier", "lanes", "launch", "order"]
+Kind = Literal["", "race", "outside", "unaligned", "uninitialised", "barrier", "lanes", "launch", "order", "mbarrier"]
 """What was found; "" for all that has no kind of its own."""
 
 

@@ -14,7 +14,11 @@ from netspec.emulate.ptx.operands import Address, Immediate, Operand, Register, 
 from netspec.emulate.ptx.syntax_tree import SIZES, Instruction
 
 if TYPE_CHECKING:
+    from netspec.emulate.instructions.bulk_copies import BulkCopies
     from netspec.emulate.instructions.cp_async import AsyncCopies
+    from netspec.emulate.instructions.mbarrier import MBarriers
+    from netspec.emulate.instructions.named_barriers import NamedBarriers
+    from netspec.emulate.instructions.register_pool import RegisterPool
     from netspec.emulate.instructions.wgmma import AsyncProducts
     from netspec.emulate.module import Kernel
     from netspec.emulate.races import RaceDetector
@@ -77,11 +81,18 @@ class Frame:
         self._special: dict[str, Array] = {}
         self.bound: dict[int, tuple[list[Step], list[Step]]] = {}
         """Bound basic blocks by number: steps for all threads, and for those of the mask."""
+        self.dynamic_shared = dynamic_shared
         self.shared_arrays = kernel.shared_arrays(dynamic_shared)
         self._clear()
         self.races: RaceDetector
         self.copies: AsyncCopies
         self.products: AsyncProducts
+        self.bulk_copies: BulkCopies
+        self.mbarriers: MBarriers
+        self.named_barriers: NamedBarriers
+        self.register_pool: RegisterPool
+        self.woken = False
+        """Whether something has happened that parked threads may wait for."""
         self.checked = False
         """Whether races are detected."""
 
@@ -205,6 +216,8 @@ class Frame:
         word, _, axis = name.partition(".")
         if axis in ("x", "y", "z") and word in ("%tid", "%ntid", "%ctaid", "%nctaid"):
             return self._place(word, "xyz".index(axis))
+        if name == "%dynamic_smem_size":
+            return np.full(self.count, self.dynamic_shared, np.uint32)
         lane = self.thread % np.uint32(32)
         one = np.uint32(1)
         values: dict[str, Array] = {

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from netspec.emulate.fault import Fault
 from netspec.emulate.frame import SHARED_BASE, SHARED_GAP, Bind, SharedArray, predicated
 from netspec.emulate.instructions.dispatch import binding
+from netspec.emulate.instructions.parking import may_park
 from netspec.emulate.instructions.warp import group_size, is_block_barrier, is_collective, is_full
 from netspec.emulate.memory import Memory
 from netspec.emulate.ptx.inlining import inline
@@ -26,10 +27,15 @@ class BasicBlock:
     """Instructions with one entry and one exit; collective instructions and barriers start one too."""
 
     instructions: list[tuple[Instruction, Bind]] = field(default_factory=list)
+    names: list[frozenset[str]] = field(default_factory=list)
+    """The registers that each instruction names, where products of matrices may be adding to them."""
     terminator: Instruction | None = None
     """A branch or exit; None where control falls through to the next block."""
     collective: Instruction | None = None
-    """The collective instruction it starts with: lanes of a warp must have converged before it runs."""
+    """The collective instruction it starts with: lanes of a warp must have converged before it runs.
+
+    Or one for which threads may have to wait: for a barrier object, or for registers.
+    """
     barrier: Instruction | None = None
     """A barrier of the thread block (bar.sync), which is then all that the basic block holds."""
 
@@ -50,11 +56,13 @@ class Kernel:
     symbols: Mapping[str, int]
     """Offsets of its shared, local and parameter variables."""
     max_threads: int
+    limits: Mapping[str, tuple[int, ...]]
+    """Its launch bounds: ``maxntid`` and the like."""
     basic_blocks: list[BasicBlock]
     targets: Mapping[str, int]
     lines: list[str]
     asynchronous: bool
-    """Whether it uses asynchronous matrix products (wgmma)."""
+    """Whether it uses asynchronous matrix products (wgmma) or copies of boxes (TMA)."""
 
     def shared_arrays(self, dynamic_nbytes: int) -> tuple[SharedArray, ...]:
         """All arrays in a block's shared memory, for a launch with so many bytes of dynamic ones."""
@@ -117,10 +125,11 @@ def _kernel(body: Body, source: Source, lines: list[str]) -> Kernel:
         body.registers,
         symbols,
         threads,
+        body.limits,
         splitter.basic_blocks,
         targets,
         lines,
-        any(one.name == "wgmma" for one in body.instructions),
+        any(one.name == "wgmma" or "bulk" in one.modifiers for one in body.instructions),
     )
 
 
@@ -182,6 +191,10 @@ class _Splitter:
     def _take(self, place: int, ins: Instruction) -> None:
         if ins.name in _ENDS:
             self.basic_blocks[-1].terminator = ins
+            self._start(place + 1)
+        elif may_park(ins):
+            self._start(place).collective = ins
+            self.basic_blocks[-1].instructions.append((ins, binding(ins)))
             self._start(place + 1)
         elif is_block_barrier(ins):
             self._start(place).barrier = ins

@@ -8,7 +8,7 @@ another thread, and its last atomic operation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -83,11 +83,15 @@ class RaceDetector:
         self.oldest_epoch = self.start
         """The earliest of the blocks' last barriers."""
         self.cells = self.threads + (clock.now << _CLOCK)
+        warps = -(-frame.per_block // 32)
+        self.seen = np.full((len(frame.blocks), warps, warps), start << _CLOCK, np.int64)
+        """By block: accesses of a warp (the last axis) before this are ordered before what another warp does next."""
 
     def barrier(self, threads: Array) -> None:
         """These threads, whole blocks, have passed a barrier."""
         now = self.clock.tick() << _CLOCK
         self.block_epoch[threads] = self.warp_epoch[threads] = now
+        self.seen[np.unique(threads // self.per_block)] = now
         self.oldest_epoch = int(self.block_epoch.min())
         np.add(self.threads, now, out=self.cells)
 
@@ -96,6 +100,50 @@ class RaceDetector:
         now = self.clock.tick() << _CLOCK
         self.warp_epoch[threads] = now
         np.add(self.threads, now, out=self.cells)
+
+    def group_barrier(self, threads: Array) -> None:
+        """These threads of one block have passed a barrier of theirs."""
+        now = self.clock.tick() << _CLOCK
+        block, warps = threads[0] // self.per_block, np.unique(threads % self.per_block // 32)
+        row = self.seen[block, warps].max(axis=0)
+        row[warps] = now
+        self.seen[block, warps] = row
+        self.warp_epoch[threads] = now
+        np.add(self.threads, now, out=self.cells)
+
+    def release(self, thread: int, before: Array | None) -> Array:
+        """What a thread's arrival at a barrier object orders before those that wait: by warp, as ``seen``.
+
+        ``before`` is what other arrivals have released there.
+        """
+        block, warp = self._warp(thread)
+        row: Array = self.seen[block, warp].copy()
+        row[warp] = self.clock.tick() << _CLOCK
+        np.add(self.threads, row[warp], out=self.cells)
+        return row if before is None else np.maximum(row, before)
+
+    def acquire(self, thread: int, released: Array | None) -> None:
+        """A thread has waited for what others have released."""
+        if released is not None:
+            block, warp = self._warp(thread)
+            np.maximum(self.seen[block, warp], released, out=self.seen[block, warp])
+
+    def follows(self, thread: int, other: int, released: Array) -> bool:
+        """Whether another thread of its block released that before what the thread does next."""
+        (block, warp), (_, theirs) = self._warp(thread), self._warp(other)
+        return bool(warp == theirs or self.seen[block, warp, theirs] >= released[theirs])
+
+    def sees(self, thread: int, warps: Array, epochs: Array) -> Any:
+        """Whether what warps of its block did up to those epochs is ordered before what the thread does next."""
+        block, warp = self._warp(thread)
+        return self.seen[block, warp, warps] > epochs
+
+    def epoch(self) -> int:
+        """The epoch of what is done now."""
+        return self.clock.now << _CLOCK
+
+    def _warp(self, thread: int) -> tuple[int, int]:
+        return thread // self.per_block, thread % self.per_block // 32
 
     def read(
         self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int, strong: bool = False
@@ -191,6 +239,8 @@ class RaceDetector:
         same_block = block == their // self.per_block
         same_warp = same_block & (warp == their % self.per_block // 32)
         ordered = same_block & (theirs < self.block_epoch[index]) | same_warp & (theirs < self.warp_epoch[index])
+        if not ordered.all():
+            ordered |= same_block & (theirs < self.seen[index // self.per_block, warp, their % self.per_block // 32])
         if not ordered.all():
             bad = int(ordered.argmin())
             raise self._fault(access, int(places[bad]), int(theirs[bad]), did, other)

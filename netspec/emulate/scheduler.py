@@ -12,9 +12,14 @@ import numpy as np
 from netspec.emulate.fault import Fault, Kind, Site
 from netspec.emulate.frame import Frame, Step
 from netspec.emulate.frame_cache import frame_for
+from netspec.emulate.instructions.bulk_copies import BulkCopies
 from netspec.emulate.instructions.cp_async import AsyncCopies
+from netspec.emulate.instructions.mbarrier import MBarriers
+from netspec.emulate.instructions.named_barriers import NamedBarriers
+from netspec.emulate.instructions.parking import deadlock, going_lanes, may_park
+from netspec.emulate.instructions.register_pool import RegisterPool
 from netspec.emulate.instructions.warp import barrier_name, converged_lanes
-from netspec.emulate.instructions.wgmma import AsyncProducts
+from netspec.emulate.instructions.wgmma import AsyncProducts, registers
 from netspec.emulate.memory import Array, Memory
 from netspec.emulate.module import BasicBlock, Kernel, Module
 from netspec.emulate.ptx.operands import Symbol
@@ -83,10 +88,18 @@ def _launch(
             part = range(first, min(first + step, blocks))
             with frame_for(kernel, memory, part, grid, block, packed, symbols, dynamic_shared) as frame:
                 frame.checked = check
-                frame.copies, frame.products = AsyncCopies(frame), AsyncProducts(frame)
                 if check:
                     frame.races = RaceDetector(clock, frame, start)
+                _begin(frame)
                 _Scheduler(kernel, frame).run()
+
+
+def _begin(frame: Frame) -> None:
+    """Nothing is under way, nobody waits."""
+    frame.copies, frame.products, frame.bulk_copies = AsyncCopies(frame), AsyncProducts(frame), BulkCopies(frame)
+    frame.mbarriers, frame.named_barriers = MBarriers(frame), NamedBarriers(frame)
+    frame.register_pool = RegisterPool(frame)
+    frame.woken = False
 
 
 def _check_shape(kernel: Kernel, grid: Extent, block: Extent, shared: int) -> None:
@@ -124,8 +137,12 @@ class _Scheduler:
         self.alive = np.ones(frame.count, bool)
 
     def run(self) -> None:
-        """Run all threads; Fault on deadlock."""
-        while self.ready:
+        """Run all threads; Fault on deadlock. Asynchronous loads land only when no thread can go on."""
+        while self.ready or self.frame.bulk_copies.land():
+            if self.frame.woken:
+                self._wake()
+            if not self.ready:
+                continue
             number = min(self.ready)
             mask = self.ready.pop(number)
             code = self.kernel.basic_blocks[number]
@@ -137,6 +154,15 @@ class _Scheduler:
                 self._execute(number, code, mask)
         if self.waiting:
             self._deadlock()
+        self.frame.bulk_copies.finish()
+
+    def _wake(self) -> None:
+        """What parked threads wait for may have come."""
+        self.frame.woken = False
+        for number in sorted(self.waiting):
+            code = self.kernel.basic_blocks[number]
+            if code.collective is not None and may_park(code.collective):
+                self._park(number, code, self.waiting.pop(number))
 
     def _execute(self, number: int, code: BasicBlock, mask: _Mask) -> None:
         frame = self.frame
@@ -155,12 +181,15 @@ class _Scheduler:
             for step in steps:
                 step()
             return
-        for (ins, _), step in zip(code.instructions, steps, strict=True):
-            self.frame.products.use(ins)
+        self.frame.products.enter()
+        for (ins, _), names, step in zip(code.instructions, code.names, steps, strict=True):
+            self.frame.products.use(ins, names)
             step()
 
     def _bind(self, number: int, code: BasicBlock) -> tuple[list[Step], list[Step]]:
         steps = []
+        if self.kernel.asynchronous and not code.names:
+            code.names = [registers(ins) for ins, _ in code.instructions]
         for ins, bind in code.instructions:
             try:
                 steps.append(bind(self.frame))
@@ -267,12 +296,22 @@ class _Scheduler:
 
     def _converge(self, number: int, code: BasicBlock, mask: _Mask) -> None:
         """Run a collective instruction with the lanes that have converged."""
+        assert code.collective is not None
+        if may_park(code.collective):
+            self._park(number, code, self._arrive(number, mask))
+            return
         if mask is None:
             self._execute(number, code, mask)
             return
         parked = self._arrive(number, mask)
+        self._split_parked(number, code, parked, converged_lanes(self.frame, code.collective, parked, self.alive))
+
+    def _park(self, number: int, code: BasicBlock, parked: Array) -> None:
+        """Run an instruction with those of its threads that need not wait."""
         assert code.collective is not None
-        going = converged_lanes(self.frame, code.collective, parked, self.alive)
+        self._split_parked(number, code, parked, going_lanes(self.frame, code.collective, parked))
+
+    def _split_parked(self, number: int, code: BasicBlock, parked: Array, going: Array) -> None:
         staying = parked & ~going
         if staying.any():
             self.waiting[number] = staying
@@ -287,6 +326,8 @@ class _Scheduler:
         code = self.kernel.basic_blocks[number]
         ins = code.barrier or code.collective
         assert ins is not None
+        if may_park(ins):
+            raise deadlock(self.frame, ins, self.waiting[number])
         thread = int(np.flatnonzero(self.waiting[number])[0])
         whom = "threads of its block" if code.barrier else "lanes of its warp"
         elsewhere = [place for place in self.waiting if place != number]

@@ -222,7 +222,8 @@ def listing_of(job: Job) -> Path:
 def _content(job: Job) -> str:
     one, capability = job
     source = prepare(function_of(one.kernel), "float32", _epilogue(one)).digest
-    content = f"{source}\n{one.types}\n{capability}\n{toolchain()}\n{compiler()}"
+    bound = f", blocks of {one.bound} threads at most" if one.bound else ""
+    content = f"{source}\n{one.types}\n{capability}{bound}\n{toolchain()}\n{compiler()}"
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
@@ -231,7 +232,8 @@ def ptx_of(signature: Signature, capability: Target) -> str:
     from netspec.kernels import cuda
 
     types = tuple(type_named(text) for text in signature.types)
-    return cuda.ptx_of(function_of(signature.kernel), "float32", _epilogue(signature), types, capability)
+    function, epilogue = function_of(signature.kernel), _epilogue(signature)
+    return cuda.ptx_of(function, "float32", epilogue, types, capability, signature.bound)
 
 
 def _epilogue(signature: Signature) -> Callable[..., Any] | None:

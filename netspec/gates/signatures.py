@@ -40,13 +40,14 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
 class Signature:
     """A kernel, and the types of its arguments: ``float32[2C]`` for a C-contiguous matrix, ``A`` for any strides.
 
-    ``then`` names the kernels of elementwise layers that are its epilogue.
+    ``then`` names the kernels of elementwise layers that are its epilogue; ``bound`` as in Pass.
     """
 
     kernel: str
     variant: str
     types: tuple[str, ...]
     then: tuple[str, ...] = ()
+    bound: int = 0
 
     @property
     def name(self) -> str:
@@ -165,12 +166,15 @@ def _of_plan(plan: Plan) -> Iterator[Signature]:
 def _signature(one: Pass, declared: Callable[[Argument], tuple[str, int, str]]) -> Signature:
     types = []
     for name, target in one.args:
+        if name in one.maps:
+            types.append("uint8[1C]")
+            continue
         if target is None:
             types.append(_scalar(name, one.scalars[name]))
             continue
         dtype, axes, layout = declared(target)
         types.append(f"{dtype}[{1 if target in one.flat else axes}{layout}]")
-    return Signature(one.kernel, one.variant, tuple(types))
+    return Signature(one.kernel, one.variant, tuple(types), bound=one.bound)
 
 
 def _scalar(name: str, value: Any) -> str:

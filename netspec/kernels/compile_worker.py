@@ -37,6 +37,7 @@ def compile_one(
     signature: tuple[Any, ...],
     card: int | None,
     tails: Sequence[tuple[str, Mapping[str, Any]]],
+    bound: int,
 ) -> None:
     """Compile a kernel for a signature into the cache: for CPUs, or for a card by its index."""
     function = find_kernel(kernel).function
@@ -52,4 +53,4 @@ def compile_one(
 
     finds_compiler()  # a library that numba-cuda would not look for is loaded by that
     with cuda.gpus[card]:
-        compile_cuda(function, dtype, epilogue_of(tails)).compile(signature)
+        compile_cuda(function, dtype, epilogue_of(tails), bound).compile(signature)

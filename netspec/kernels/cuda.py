@@ -15,13 +15,16 @@ from netspec.kernels.toolkit import compiler
 
 
 @functools.cache
-def compile_cuda(function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None) -> Any:
-    """The numba.cuda dispatcher of a marked kernel for a compute dtype: ``dispatcher[grid, threads, stream](...)``.
+def compile_cuda(
+    function: Callable[..., Any], dtype: str, stored_through: Callable[..., Any] | None = None, bound: int = 0
+) -> Any:
+    """The numba.cuda dispatcher of a marked kernel for a compute dtype: ``dispatcher.compile(types)``.
 
-    ``stored_through`` is its epilogue, see netspec.kernels.epilogue.
+    ``stored_through`` is its epilogue, see netspec.kernels.epilogue; ``bound`` as in Pass.
     """
     prepared = prepare(function, dtype, stored_through)
-    return numba_cuda.jit(prepared.build(_helper), folder=content_folder(prepared.digest, _target()))
+    folder = content_folder(prepared.digest, _target(bound))
+    return numba_cuda.jit(prepared.build(_helper), folder=folder, bound=bound)
 
 
 def ptx_of(
@@ -30,17 +33,18 @@ def ptx_of(
     stored_through: Callable[..., Any] | None,
     types: tuple[Any, ...],
     capability: tuple[Any, ...],
+    bound: int = 0,
 ) -> str:
     """PTX of a marked kernel for argument types and a compute capability, kept on disk by content; no GPU is needed.
 
-    Raises KernelError where it cannot be compiled.
+    ``bound`` as in Pass. Raises KernelError where it cannot be compiled.
     """
     prepared = prepare(function, dtype, stored_through)
-    folder = content_folder(prepared.digest, f"{types}\n{capability}\n{_target()}")
+    folder = content_folder(prepared.digest, f"{types}\n{capability}\n{_target(bound)}")
 
     def compiled() -> str:
         with told_of(function, "GPUs"):
-            return numba_cuda.compile_ptx(prepared.build(_helper), types, capability)
+            return numba_cuda.compile_ptx(prepared.build(_helper), types, capability, bound=bound)
 
     return kept_text(folder and folder / "kernel.ptx", compiled)
 
@@ -51,6 +55,7 @@ def ptx_with_lines(
     stored_through: Callable[..., Any] | None,
     types: tuple[Any, ...],
     capability: tuple[Any, ...],
+    bound: int = 0,
 ) -> str:
     """What ``ptx_of`` gives, compiled anew with line information: for messages, nothing runs it or keeps it."""
 
@@ -58,7 +63,7 @@ def ptx_with_lines(
         return numba_cuda.device_function_with_lines(prepared.build(helper))
 
     kernel = prepare(function, dtype, stored_through).build(helper)
-    return numba_cuda.compile_ptx(kernel, types, capability, lines=True)
+    return numba_cuda.compile_ptx(kernel, types, capability, lines=True, bound=bound)
 
 
 @functools.cache
@@ -81,6 +86,7 @@ def _plain(prepared: Prepared) -> Any:
 
 
 @functools.cache
-def _target() -> str:
+def _target(bound: int) -> str:
     """Everything beside the source and the card that decides the machine code; numba-cuda's index adds the card."""
-    return f"cuda, from PTX\n{numba_cuda.versions()}\n{compiler()}\n{sys.version}"
+    threads = f", blocks of {bound} threads at most" if bound else ""
+    return f"cuda, from PTX{threads}\n{numba_cuda.versions()}\n{compiler()}\n{sys.version}"

@@ -47,31 +47,44 @@ def named_intrinsic(define: Callable[..., Any], *names: Any) -> Any:
     return intrinsic(define)
 
 
-def jit(function: Callable[..., Any], *, device: bool = False, folder: Path | None = None) -> Any:
+def jit(
+    function: Callable[..., Any], *, device: bool = False, folder: Path | None = None, bound: int = 0
+) -> Any:
     """Compile a kernel, or a device function, when it is first called with a kind of arguments.
 
-    Kernels are kept in ``folder``, whose name must stand for all that decides their machine code. They are assembled
-    from the PTX that the compile gate and the emulator see: at link time, which numba-cuda would do by itself, they
-    would be compiled once more, otherwise, and in twice the time.
+    ``bound``: the most threads of a block that it is launched with; 0: any number. Kernels are kept in ``folder``,
+    whose name must stand for all that decides their machine code. They are assembled from the PTX that the compile gate
+    and the emulator see: at link time, which numba-cuda would do by itself, they would be compiled once more,
+    otherwise, and in twice the time.
     """
-    dispatcher = _module.jit(function, device=device, lto=False)
+    dispatcher = _module.jit(function, device=device, lto=False, launch_bounds=_bounds(bound))
     if folder is not None and not device:
         dispatcher._cache = _content_cache(function, folder)
     return dispatcher
 
 
 def compile_ptx(
-    function: Callable[..., Any], args: tuple[Any, ...], capability: tuple[Any, ...], lines: bool = False
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    capability: tuple[Any, ...],
+    lines: bool = False,
+    bound: int = 0,
 ) -> str:
     """PTX of a kernel for argument types and a compute capability such as (9, 0); needs neither GPU nor driver.
 
-    ``lines``: with line information (``.loc``), which may change the order of instructions.
+    ``lines``: with line information (``.loc``), which may change the order of instructions. ``bound``: see ``jit``.
     """
     with _as_if_on(capability), warnings.catch_warnings():
         if lines:  # of functions made by exec numba does not find the source: it needs the lines alone
             warnings.simplefilter("ignore")
-        text, _ = _module.compile_ptx(function, types.void(*args), cc=capability, lineinfo=lines)
+        options = {"cc": capability, "lineinfo": lines, "launch_bounds": _bounds(bound)}
+        text, _ = _module.compile_ptx(function, types.void(*args), **options)
     return str(text)
+
+
+def _bounds(bound: int) -> tuple[int, int] | None:
+    """At least one block of so many threads on a multiprocessor: setmaxnreg asks for both to be known."""
+    return (bound, 1) if bound else None
 
 
 def device_function_with_lines(function: Callable[..., Any]) -> Any:
@@ -112,6 +125,18 @@ def scalar_type(dtype: str) -> Any:
 def tuple_type(*dtypes: str) -> Any:
     """The compiler's type of a tuple of numbers."""
     return types.BaseTuple.from_types([getattr(types, dtype) for dtype in dtypes])
+
+
+def loaded(dispatcher: Any, signature: tuple[Any, ...]) -> tuple[Any, int, bool]:
+    """A compiled kernel on the current card: its CUkernel, the card's number, whether to launch it cooperatively.
+
+    Rests on what numba-cuda, 0.30.4 for one, has no public name for: _Kernel.bind, _codelibrary.get_cufunc(), whose
+    ``handle`` and ``device`` are these, and _Kernel.cooperative.
+    """
+    kernel = dispatcher.compile(signature)
+    kernel.bind()
+    function = kernel._codelibrary.get_cufunc()
+    return function.handle, int(function.device.id), bool(kernel.cooperative)
 
 
 def driver_error() -> type[Exception]:

@@ -42,11 +42,13 @@ class Work(NamedTuple):
     card: int | None = None
     tails: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """What it stores its results through, see netspec.kernels.epilogue."""
+    bound: int = 0
+    """As in Pass."""
 
     def compile(self) -> None:
         """Compile, or load from the cache. Raises KernelError with the source's line and the compiler's words."""
         function = getattr(self.dispatcher, "py_func", self.dispatcher)
-        with told_of(function, "CPUs" if self.card is None else "GPUs", self.kernel), self._place():
+        with told_of(function, "CPUs" if self.card is None else "GPUs", self.kernel), self.place():
             self.dispatcher.compile(self.signature)
 
     def is_missing(self) -> bool:
@@ -55,10 +57,11 @@ class Work(NamedTuple):
             from netspec.kernels.cpu import is_stored
         else:
             from netspec.kernels.numba_cuda import is_stored
-        with self._place():
+        with self.place():
             return is_stored(self.dispatcher, self.signature) is False
 
-    def _place(self) -> AbstractContextManager[Any]:
+    def place(self) -> AbstractContextManager[Any]:
+        """Within it the card is numba-cuda's current one."""
         if self.card is None:
             return nullcontext()
         from netspec.kernels.numba_cuda import cuda
@@ -174,7 +177,8 @@ class _Helper:
                 self.busy = False
                 work = left.popleft()
                 self.busy = True
-                pickle.dump((work.kernel, work.dtype, work.signature, work.card, work.tails), self.process.stdin)
+                asked = (work.kernel, work.dtype, work.signature, work.card, work.tails, work.bound)
+                pickle.dump(asked, self.process.stdin)
                 self.process.stdin.flush()
 
     def close(self) -> None:

@@ -116,6 +116,11 @@ class Pass:
     shared: int = 0
     maps: Mapping[str, TensorMap] = field(default_factory=dict)
 
+    @property
+    def bound(self) -> int:
+        """The most threads of a block that its machine code is made for on CUDA; 0: any number."""
+        return prod(self.threads) if self.shared else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -12,6 +12,7 @@ from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument, argument, check_names
 from netspec.contract.source_place import place_of
 from netspec.contract.tensor import Tensor
+from netspec.contract.tensor_map import TensorMap
 from netspec.errors import NetspecError
 from netspec.planning.plan import Pass
 
@@ -53,6 +54,8 @@ def _lower(
     maps = dict(kernel.maps(t)) if kernel.maps else {}
     numbers = {**_attributes(layer), **layer.scalars(t, index), **keys, **maps}
     args = tuple((name, scope.parameter(name, numbers)) for name in kernel.args)
+    for name, one in maps.items():
+        scope.check_map(name, one, dict(args))
     place = scope.array(kernel.over, f"over='{kernel.over}'")
     over = scope.arrays[place.tensor]
     extent = over.size if kernel.axes is None else prod(over.shape[axis] for axis in kernel.axes)
@@ -105,6 +108,13 @@ class _Scope:
                 f"attribute or scalar of layer type '{self.layer.type}' (tensors: {names})"
             )
         return found
+
+    def check_map(self, name: str, one: TensorMap, args: Mapping[str, Argument | None]) -> None:
+        """NetspecError where a tensor map, or the array that it describes, is no parameter of the kernel."""
+        what = f"maps='{name}'" if name not in args else f"the array '{one.array}' of the tensor map '{name}'"
+        if name not in args or args.get(one.array) is None:
+            place = place_of(self.kernel.function)
+            raise NetspecError(f"{place}: {self.kernel.function.__qualname__}: {what} is no parameter of the kernel")
 
     def is_flat(self, one: Argument, over: Tensor) -> bool:
         """Whether the kernel gets it as one axis."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_stand_in import stand_in
+from cuda_stand_in import stand_in, stand_in_kernels
 
 from netspec.device.cuda import device as device_module
 from netspec.device.cuda import driver
@@ -52,7 +54,7 @@ def card(monkeypatch):
         event=lambda timing: SimpleNamespace(handle=11),
     )
     monkeypatch.setattr(device_module, "cuda", module)
-    monkeypatch.setattr(parallel.Work, "_place", lambda self: nullcontext())
+    monkeypatch.setattr(parallel.Work, "place", lambda self: nullcontext())
     for name in ("cuEventRecord", "cuStreamWaitEvent"):
         monkeypatch.setattr(cu, name, lambda *_: (cu.CUresult.CUDA_SUCCESS,))
     stand_in(monkeypatch)
@@ -131,23 +133,20 @@ def test_no_room_names_bytes_asked_and_free(card, monkeypatch, code, error, word
 
 def test_a_pass_is_compiled_once_and_launched_as_it_says(card, monkeypatch):
     seen = []
-
-    class Dispatcher:
-        def compile(self, types):
-            seen.append(("compile", [str(one) for one in types]))
-
-        def __getitem__(self, configuration):
-            return lambda *args: seen.append((configuration, args))
-
-    monkeypatch.setattr(device_module, "compile_cuda", lambda function, dtype, *_: Dispatcher())
+    compiled = stand_in_kernels(monkeypatch, lambda config, places: seen.append((config, _words(places, 15))))
     arrays = {name: card.empty((2, 3), "float32") for name in ("x", "y")}
     call = card.bind([_pass("dropout:scale_cuda", ("x", "y"), {"factor": 0.5})], arrays)
-    assert seen == [("compile", ["array(float32, 1d, C)", "array(float32, 1d, C)", "float32"])]
+    assert compiled == [(["array(float32, 1d, C)", "array(float32, 1d, C)", "float32"], 0)] and not seen
     call()
-    (grid, threads, stream), args = seen[1]
-    assert (grid, threads, stream.number) == ((2,), (3,), 7)
-    assert [one.shape for one in args[:2]] == [(6,), (6,)] and args[2] == np.float32(0.5)
-    assert args[0].device_ctypes_pointer.value == arrays["x"].device_ctypes_pointer.value
+    call()
+    config, words = seen[1]
+    assert (config.gridDimX, config.gridDimY, config.blockDimX, config.sharedMemBytes) == (2, 1, 3, 0)
+    assert (int(config.hStream), config.numAttrs, len(compiled)) == (7, 0, 1)
+    for begin, name in ((0, "x"), (7, "y")):
+        at = arrays[name].device_ctypes_pointer.value
+        assert words[begin : begin + 7] == [0, 0, 6, 4, at, 6, 4]
+    assert struct.pack("<q", words[14])[:4] == struct.pack("<f", 0.5)
+    assert seen[0][1][:14] == words[:14]
 
 
 def test_a_kernel_that_cannot_be_compiled_is_named(card, monkeypatch):
@@ -161,6 +160,12 @@ def test_a_kernel_that_cannot_be_compiled_is_named(card, monkeypatch):
     arrays = {name: card.empty((6,), "float32") for name in ("x", "y")}
     with pytest.raises(NetspecError, match=r"dropout:.*scale_cuda cannot be compiled for GPUs: .*no such type"):
         card.bind([_pass("dropout:scale_cuda", ("x", "y"), {"factor": 0.5})], arrays)
+
+
+def _words(places, count):
+    """What the addresses of a launch's arguments hold, read as numbers of eight bytes each."""
+    found = (ctypes.c_void_p * count).from_address(places)
+    return [ctypes.c_int64.from_address(one).value for one in found]
 
 
 def _pass(kernel, names, scalars):

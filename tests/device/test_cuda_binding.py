@@ -172,9 +172,9 @@ def test_the_drivers_version_is_told(driver, monkeypatch):
 @pytest.mark.parametrize("code", [0, 803])
 def test_a_driver_that_does_not_start_is_told(monkeypatch, code):
     said = f"the driver's library does not start: cuInit answers {code}" if code else None
-    monkeypatch.setattr(gpu_module, "_library", lambda: SimpleNamespace(cuInit=lambda flags: code))
+    monkeypatch.setattr(gpu_module, "library", lambda: SimpleNamespace(cuInit=lambda flags: code))
     assert gpu_module.fault() == said and (gpu_module._driver() is None) == bool(code)
-    monkeypatch.setattr(gpu_module, "_library", lambda: None)
+    monkeypatch.setattr(gpu_module, "library", lambda: None)
     assert gpu_module.fault() is None and gpu_module._driver() is None
 
 

@@ -310,7 +310,7 @@ def test_a_guard_holds_back_what_it_does_not_hold_for():
         "add.cc.u64 %rd2, %rd1, 1;",
         "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};",
         "cvt.rn.f16x2.f32.extra %r1, %f1;",
-        "bar.sync 0, 64;",
+        "bar.red.popc.u32 %r2, 0, %p1;",
         "ld.weird.u32 %r2, [%rd1];",
         "call (%r1), f, (%r2);",
     ],

@@ -31,6 +31,45 @@ def stand_in(monkeypatch):
     return names
 
 
+def stand_in_kernels(monkeypatch, launched):
+    """A compiler whose kernels do nothing; ``launched`` is called with CUlaunchConfig and the arguments' addresses.
+
+    Gives the list of what it was asked to compile: the types of arguments, and the threads of a block.
+    """
+    from types import SimpleNamespace
+
+    from cuda.bindings import driver as cu
+
+    from netspec.device.cuda import device
+
+    compiled, done = [], cu.CUresult.CUDA_SUCCESS
+    function = SimpleNamespace(handle=cu.CUkernel(1), device=SimpleNamespace(id=0))
+    library = SimpleNamespace(get_cufunc=lambda: function)
+    kernel = SimpleNamespace(bind=lambda: None, _codelibrary=library, cooperative=False)
+
+    class Dispatcher:
+        _cache = None
+
+        def __init__(self, bound):
+            self.bound, self.known = bound, set()
+
+        def compile(self, types):
+            if types not in self.known:
+                compiled.append(([str(one) for one in types], self.bound))
+            self.known.add(types)
+            return kernel
+
+    def launch(config, entry, places, extra):
+        launched(config, places)
+        return (done,)
+
+    monkeypatch.setattr(cu, "cuKernelGetFunction", lambda kernel: (done, cu.CUfunction(2)))
+    monkeypatch.setattr(cu, "cuKernelGetAttribute", lambda *_: (done, 48 << 10))
+    monkeypatch.setattr(cu, "cuLaunchKernelEx", launch)
+    monkeypatch.setattr(device, "compile_cuda", lambda function, dtype, tails, bound: Dispatcher(bound))
+    return compiled
+
+
 class Numbered:
     """A stream or an event of numba's, known by a number."""
 
@@ -88,15 +127,6 @@ def stand_in_cards(monkeypatch, count=1):
     class Card(nullcontext):
         compute_capability = (9, 0)
 
-    class Dispatcher:
-        _cache = None
-
-        def compile(self, types):
-            pass
-
-        def __getitem__(self, configuration):
-            return lambda *args: calls.append("kernel")
-
     monkeypatch.setattr(devices._runtime, "ensure_context", nullcontext)
     module = SimpleNamespace(
         gpus=[Card()] * count,
@@ -108,7 +138,7 @@ def stand_in_cards(monkeypatch, count=1):
     )
     for place in (device, numba_cuda):
         monkeypatch.setattr(place, "cuda", module)
-    monkeypatch.setattr(device, "compile_cuda", lambda *args: Dispatcher())
+    stand_in_kernels(monkeypatch, lambda *_: calls.append("kernel"))
     card = Gpu("a card that is not there", 80 << 30, (9, 0))
     for place in (binding, memory):
         monkeypatch.setattr(place, "gpus", lambda: (card,) * count)

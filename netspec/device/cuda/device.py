@@ -9,9 +9,11 @@ import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
+from netspec.contract.tensor_map import TensorMap
 from netspec.device.base import Arrays, Call, Device, Event, Lane
-from netspec.device.cuda import deferred_free, driver
+from netspec.device.cuda import deferred_free, driver, tensor_maps
 from netspec.device.cuda.arguments import arguments
+from netspec.device.cuda.launcher import Launch
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.synchronous import nbytes_of
 from netspec.errors import NetspecError
@@ -102,8 +104,8 @@ class CudaDevice:
     def bind(self, passes: Sequence[Pass], arrays: Arrays, queue: Queue = "compute") -> Call:
         """See Device."""
         with self._card:
-            calls = [self._launch(one, arrays, self._streams[queue]) for one in passes]
-        return _within(self._card, *calls)
+            calls = [self._launch(one, arrays, queue) for one in passes]
+        return _within(self._current, *calls)
 
     def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """See Device."""
@@ -192,18 +194,21 @@ class CudaDevice:
         room = f"{size(free)} of {size(total)} are free"
         return f"{self.name}: no room for {size(nbytes)}, {room}; a smaller batch needs less"
 
-    def _launch(self, one: Pass, arrays: Arrays, stream: Any) -> Call:
-        kernel = find_kernel(one.kernel)
-        values = arguments(one, arrays)
+    def _launch(self, one: Pass, arrays: Arrays, queue: Queue) -> Call:
+        kernel, stream = find_kernel(one.kernel), self._handles[queue]
+        values = arguments(one, arrays, self._described)
         if one.host:
-            host, ops = compile_host(kernel.function, one.dtype), CudaOps(stream)
+            host, ops = compile_host(kernel.function, one.dtype), CudaOps(self.index, stream)
             return lambda: host(ops, 0, one.extent, *values)
         tails = tuple((tail.kernel, tail.scalars) for tail in one.then)
-        dispatcher = compile_cuda(kernel.function, one.dtype, epilogue_of(tails))
-        types = tuple(map(numba_cuda.type_of, values))  # a kernel that cannot be compiled is told before the first run
-        compile_ahead(Work(one.kernel, one.dtype, dispatcher, types, self.index, tails))
-        configured = dispatcher[one.grid, one.threads, stream]
-        return lambda: configured(*values)
+        dispatcher = compile_cuda(kernel.function, one.dtype, epilogue_of(tails), one.bound)
+        types = tuple(map(numba_cuda.type_of, values))
+        work = Work(one.kernel, one.dtype, dispatcher, types, self.index, tails, one.bound)
+        compile_ahead(work)  # a kernel that cannot be compiled is told before the first run
+        return Launch(work, one.grid, one.threads, stream, values, one.shared)
+
+    def _described(self, one: TensorMap, array: Array) -> Array:
+        return tensor_maps.put(self, one, array, tensor_maps.encode)
 
 
 def _within(card: Any, *calls: Call) -> Call:

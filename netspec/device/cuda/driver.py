@@ -14,6 +14,7 @@ from weakref import finalize
 import numpy as np
 from cuda.bindings import driver as cu
 
+from netspec.device.cuda.arguments import address
 from netspec.device.cuda.pitch import Pitched, common, pitched
 from netspec.errors import NetspecError
 
@@ -143,7 +144,7 @@ def _linear(target: Any, source: Any, nbytes: int, stream: int) -> Callable[[], 
         function = cu.cuMemcpyHtoDAsync
     elif _on_host(target):
         function = cu.cuMemcpyDtoHAsync
-    return partial(function, _address(target), _address(source), nbytes, stream)
+    return partial(function, address(target), address(source), nbytes, stream)
 
 
 def _rows(target: Any, source: Any, to: Pitched, of: Pitched) -> Any:
@@ -152,13 +153,13 @@ def _rows(target: Any, source: Any, to: Pitched, of: Pitched) -> Any:
     copy.dstPitch, copy.srcPitch = to.pitch, of.pitch
     kinds = cu.CUmemorytype
     if _on_host(target):
-        copy.dstMemoryType, copy.dstHost = kinds.CU_MEMORYTYPE_HOST, _address(target)
+        copy.dstMemoryType, copy.dstHost = kinds.CU_MEMORYTYPE_HOST, address(target)
     else:
-        copy.dstMemoryType, copy.dstDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(_address(target))
+        copy.dstMemoryType, copy.dstDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(address(target))
     if _on_host(source):
-        copy.srcMemoryType, copy.srcHost = kinds.CU_MEMORYTYPE_HOST, _address(source)
+        copy.srcMemoryType, copy.srcHost = kinds.CU_MEMORYTYPE_HOST, address(source)
     else:
-        copy.srcMemoryType, copy.srcDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(_address(source))
+        copy.srcMemoryType, copy.srcDevice = kinds.CU_MEMORYTYPE_DEVICE, cu.CUdeviceptr(address(source))
     return copy
 
 
@@ -168,9 +169,3 @@ def _layout(array: Any) -> Pitched:
 
 def _on_host(array: Any) -> bool:
     return isinstance(array, np.ndarray)
-
-
-def _address(array: Any) -> int:
-    if _on_host(array):
-        return int(array.ctypes.data)
-    return int(array.__cuda_array_interface__["data"][0])

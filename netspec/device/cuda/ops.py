@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from netspec.contract.kernel import cuda, quotient
+from netspec.device.cuda.launcher import Launch
 from netspec.errors import NetspecError
+from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda
+from netspec.kernels.parallel import Work
 
 Matrix = Any
 TILE, TILE_ROW = 16, 17
@@ -24,8 +27,8 @@ THREADS = 256
 class CudaOps:
     """The primitives of netspec.device.cpu.ops on device arrays or slices of them, in one queue of one device."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, card: int, stream: int) -> None:
+        self._card, self._stream = card, stream
 
     def gemm(self, a: Matrix, b: Matrix, out: Matrix, *, trans_a: bool = False, trans_b: bool = False) -> None:
         """out = op(a) @ op(b) for matrices (M, K) and (K, N), op transposing where asked."""
@@ -46,7 +49,9 @@ class CudaOps:
         self._launch(add_row, (-(-a.size // THREADS),), (THREADS,), a, row)
 
     def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:
-        compile_cuda(kernel, str(args[0].dtype))[grid, threads, self._stream](*args)
+        dtype, types = str(args[0].dtype), tuple(map(numba_cuda.type_of, args))
+        work = Work(f"primitive:{kernel.__name__}", dtype, compile_cuda(kernel, dtype), types, self._card)
+        Launch(work, grid, threads, self._stream, args)()
 
 
 def gemm(a, b, out, depth, trans_a, trans_b):  # type: ignore[no-untyped-def]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from netspec.device.cuda.arguments import flattened
 from netspec.emulate.fault import Fault, Site
 from netspec.emulate.memory import Memory
 from netspec.emulate.module import Module
@@ -19,7 +17,6 @@ from netspec.kernels.cuda import ptx_of, ptx_with_lines
 
 Extent = tuple[int, ...]
 _FLOAT_SUM = re.compile(r"\b(?:atom|red)\.\S*\badd\.\S*\bf(?:16|32|64)")
-_PACKED = {"bool": "<?", "int64": "<q", "uint64": "<Q", "float32": "<f", "float64": "<d"}
 
 
 @functools.cache
@@ -29,9 +26,10 @@ def module_of(
     stored_through: Callable[..., Any] | None,
     types: tuple[Any, ...],
     capability: tuple[Any, ...],
+    bound: int = 0,
 ) -> Module:
     """The parsed kernel for those types of arguments; raises KernelError where it cannot be compiled, and Fault."""
-    return Module(ptx_of(function, dtype, stored_through, types, capability))
+    return Module(ptx_of(function, dtype, stored_through, types, capability, bound))
 
 
 def lines_of(
@@ -40,19 +38,27 @@ def lines_of(
     stored_through: Callable[..., Any] | None,
     types: tuple[Any, ...],
     capability: tuple[Any, ...],
+    bound: int = 0,
 ) -> Mapping[int, Frames]:
     """The lines of the source that a module's lines come from; the kernel is compiled once more for it."""
-    asked = (function, dtype, stored_through, types, capability)
+    asked = (function, dtype, stored_through, types, capability, bound)
     return source_lines(ptx_of(*asked), ptx_with_lines(*asked))
 
 
 def run(
-    module: Module, memory: Memory, grid: Extent, threads: Extent, args: Sequence[Any], *, check: bool = True
+    module: Module,
+    memory: Memory,
+    grid: Extent,
+    threads: Extent,
+    args: Sequence[Any],
+    shared: int = 0,
+    *,
+    check: bool = True,
 ) -> None:
-    """Launch a module's only kernel as numba-cuda would: ``args`` are arrays in the memory, numbers and tuples."""
+    """Launch a module's only kernel: ``args`` are arrays in the memory, numbers and tuples; see Pass for ``shared``."""
     (name,) = module.kernels
     values = [value for arg in args for value in flattened(arg)]
-    launch(module, name, _three(grid), _three(threads), 0, values, memory, check=check)
+    launch(module, name, _three(grid), _three(threads), shared, values, memory, check=check)
 
 
 def check_order(module: Module) -> None:
@@ -66,22 +72,6 @@ def _float_sum(module: Module) -> int:
     """The line of PTX with the first one; 0 where there is none."""
     found = _FLOAT_SUM.search(module.text)
     return module.text.count("\n", 0, found.start()) + 1 if found else 0
-
-
-def flattened(value: Any) -> Iterator[bytes]:
-    """A kernel's argument as numba-cuda passes it: an array as its struct's seven kinds of field."""
-    if isinstance(value, np.ndarray):
-        yield from map(_word, (0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides))
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from flattened(part)
-    else:
-        number = np.asarray(value)
-        yield struct.pack(_PACKED[number.dtype.name], number.item())
-
-
-def _word(number: int) -> bytes:
-    return struct.pack("<q", number)
 
 
 def _three(extent: Extent) -> tuple[int, int, int]:

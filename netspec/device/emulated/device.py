@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
+from netspec.contract.tensor_map import TensorMap
 from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
@@ -94,30 +96,41 @@ class EmulatedCuda(SynchronousDevice):
         return call
 
     def execute(
-        self, kernel: Callable[..., Any], dtype: str, epilogue: Any, grid: Any, threads: Any, args: Sequence[Any]
+        self,
+        kernel: Callable[..., Any],
+        dtype: str,
+        epilogue: Any,
+        grid: Any,
+        threads: Any,
+        args: Sequence[Any],
+        shared: int = 0,
     ) -> None:
-        """Compile a kernel for these arguments, unless that is done, and run it.
+        """Compile a kernel for these arguments, unless that is done, and run it with ``shared`` dynamic bytes a block.
 
         Raises KernelError where it cannot be compiled, and where it does what hardware leaves undefined.
         """
         types = tuple(numba_cuda.type_of(value) for value in args)
-        asked = (kernel, dtype, epilogue, types, self._target)
+        asked = (kernel, dtype, epilogue, types, self._target, prod(threads) if shared else 0)
         try:
             module = module_of(*asked)
             self.launches += 1
             check_order(module)
-            run(module, self.memory, grid, threads, args)
+            run(module, self.memory, grid, threads, args, shared)
         except Fault as fault:
             raise kernel_error(fault, kernel, args, lambda: lines_of(*asked)) from fault
 
     def _launch(self, one: Pass, arrays: Arrays) -> Call:
         kernel = find_kernel(one.kernel)
-        values = arguments(one, arrays)
+        values = arguments(one, arrays, self._described)
         if one.host:
             host, ops = compile_host(kernel.function, one.dtype), CardOps(self)
             return lambda: host(ops, 0, one.extent, *values)
         epilogue = epilogue_of([(tail.kernel, tail.scalars) for tail in one.then])
-        return lambda: self.execute(kernel.function, one.dtype, epilogue, one.grid, one.threads, values)
+        how = (one.grid, one.threads, values, one.shared)
+        return lambda: self.execute(kernel.function, one.dtype, epilogue, *how)
+
+    def _described(self, one: TensorMap, array: Array) -> Array:
+        raise NetspecError(f"{self.name}: tensor maps are not emulated")
 
     def _owns(self, array: Array) -> bool:
         main = self.memory.main
@@ -145,7 +158,7 @@ class CardOps(CudaOps):
     """The primitives, launched on the emulator."""
 
     def __init__(self, device: EmulatedCuda) -> None:
-        super().__init__(None)
+        super().__init__(0, 0)
         self._device = device
 
     def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:

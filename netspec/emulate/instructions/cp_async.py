@@ -13,6 +13,7 @@ import numpy as np
 
 from netspec.emulate.fault import Place
 from netspec.emulate.frame import Bind, Frame, Steps
+from netspec.emulate.instructions.bulk_copies import Landing, bulk
 from netspec.emulate.instructions.load_store import FULL, SpaceAccess, check, resolved
 from netspec.emulate.memory import IN_FLIGHT, Array
 from netspec.emulate.ptx.operands import Address, Immediate
@@ -107,6 +108,10 @@ def _subset(one: AsyncCopy, which: Array) -> AsyncCopy:
 def asynchronous(ins: Instruction) -> Bind:
     """``cp.async...``: copy, commit_group, wait_group or wait_all."""
     words = [word.partition("::")[0] for word in ins.modifiers]
+    if words[:2] == ["async", "bulk"]:
+        return bulk(ins)
+    if words[:2] == ["async", "mbarrier"]:
+        return _arrive(ins)
     if words == ["async", "commit_group"]:
         return _commit
     if words == ["async", "wait_group"]:
@@ -118,6 +123,32 @@ def asynchronous(ins: Instruction) -> Bind:
     if words[:2] not in (["async", "ca"], ["async", "cg"]) or words[2:4] != ["shared", "global"]:
         raise ValueError(ins.opcode)
     return _start(ins, words[1])
+
+
+def _arrive(ins: Instruction) -> Bind:
+    """``cp.async.mbarrier.arrive.noinc [mbarrier]``: an arrival of each thread, when all its copies have landed."""
+    (place,) = ins.operands
+    assert isinstance(place, Address) and "noinc" in ins.modifiers
+
+    def bind(frame: Frame) -> Steps:
+        addresses = frame.addresses(place)
+
+        def run() -> None:
+            for lane, address in zip(frame.active().tolist(), addresses().tolist(), strict=True):
+                frame.mbarriers.at(ins, lane, address)
+                _arrive_later(frame, ins, lane, address, int(frame.copies.group[lane]))
+
+        return run, run
+
+    return bind
+
+
+def _arrive_later(frame: Frame, ins: Instruction, lane: int, address: int, group: int) -> None:
+    def land() -> None:
+        frame.copies.complete(np.array([lane]), np.array([group + 1]))
+        frame.mbarriers.arrive(ins, lane, address)
+
+    frame.bulk_copies.landing.append(Landing(int(frame.block[lane]), address, 0, land))
 
 
 def _start(ins: Instruction, cache: str) -> Bind:

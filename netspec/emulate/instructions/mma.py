@@ -144,12 +144,49 @@ def load_matrices(ins: Instruction) -> Bind:
     return bind
 
 
-def _matrix_rows(frame: Frame, ins: Instruction, addresses: Array, count: int) -> Any:
+def store_matrices(ins: Instruction) -> Bind:
+    """``stmatrix.sync.aligned.m8n8.x4.shared.b16 [a], {values}``: lane 8 i + r has the address of row r of matrix i."""
+    words = [word.partition("::")[0] for word in ins.modifiers]
+    trans = "trans" in words
+    address, source = ins.operands
+    assert isinstance(address, Address)
+    parts = source.parts if isinstance(source, Vector) else (source,)
+    assert [word for word in words if word != "trans"] == ["sync", "aligned", "m8n8", f"x{len(parts)}", "shared", "b16"]
+
+    def bind(frame: Frame) -> Steps:
+        values = [frame.read(one, "b32") for one in parts]
+        addresses = frame.addresses(address)
+        chosen = whole_warps(frame, ins)
+
+        def run() -> None:
+            warps = chosen()
+            pairs = np.stack([_by_warp(one, warps, frame.count) for one in values], axis=1)  # (warps, matrices, g, q)
+            halves = np.ascontiguousarray(pairs).view(np.uint16)
+            if trans:
+                halves = np.ascontiguousarray(halves.transpose(0, 1, 3, 2))
+            access = _named_rows(frame, ins, addresses(), len(parts))
+            rows = check(frame, access, 16, ins, reads=False)
+            if frame.checked:
+                frame.races.write(access.space, 16, rows, access.lanes, ins.line)
+            if frame.kernel.asynchronous:
+                frame.products.wrote(16, rows, access.lanes)
+            access.space.words(16, np.uint16)[rows] = halves.reshape(-1, 8)
+
+        return run, run
+
+    return bind
+
+
+def _named_rows(frame: Frame, ins: Instruction, addresses: Array, count: int) -> SpaceAccess:
     """The rows of 16 bytes that the first lanes of each warp name."""
     used = np.arange(len(addresses)) % WARP < 8 * count
-    lanes = frame.active()[used]
-    (access,) = resolved(frame, "shared", addresses[used], lanes, 16, ins)
-    return shared_rows(frame, ins, access)
+    (access,) = resolved(frame, "shared", addresses[used], frame.active()[used], 16, ins)
+    return access
+
+
+def _matrix_rows(frame: Frame, ins: Instruction, addresses: Array, count: int) -> Any:
+    """What lies in the rows that the first lanes of each warp name."""
+    return shared_rows(frame, ins, _named_rows(frame, ins, addresses, count))
 
 
 def shared_rows(frame: Frame, ins: Instruction, access: SpaceAccess) -> Any:

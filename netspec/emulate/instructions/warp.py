@@ -13,10 +13,10 @@ from netspec.emulate.ptx.syntax_tree import Instruction
 
 WARP = 32
 _FULL = 0xFFFFFFFF
-_MASKED = {"shfl", "vote", "match", "redux"}
+_MASKED = {"shfl", "vote", "match", "redux", "elect"}
 GROUP = 128
 """Threads of a warpgroup."""
-_ALIGNED = {"mma", "ldmatrix", "stmatrix", "wgmma"}
+_ALIGNED = {"mma", "ldmatrix", "stmatrix", "wgmma", "setmaxnreg"}
 
 
 def is_block_barrier(ins: Instruction) -> bool:
@@ -24,6 +24,8 @@ def is_block_barrier(ins: Instruction) -> bool:
     if ins.name not in ("bar", "barrier") or "warp" in ins.modifiers or "cluster" in ins.modifiers:
         return False
     words = [word for word in ins.modifiers if word not in ("cta", "aligned")]
+    if words == ["arrive"]:
+        return False
     if words != ["sync"] or len(ins.operands) != 1 or ins.guard is not None:
         raise ins.fault("a barrier of this kind is not known here")
     if not isinstance(ins.operands[0], Immediate):
@@ -56,7 +58,7 @@ def is_full(ins: Instruction) -> bool:
 
 def group_size(ins: Instruction) -> int:
     """Threads that must have converged: a warp or a warpgroup."""
-    return GROUP if ins.name == "wgmma" else WARP
+    return GROUP if ins.name in ("wgmma", "setmaxnreg") else WARP
 
 
 def by_warp(mask: Array, per_block: int, size: int = WARP) -> Array:
@@ -159,6 +161,26 @@ def _check_sources(frame: Frame, ins: Instruction, mine: Array, sources: Array) 
     bad = outside | ~taking[safe] | (frame.block[safe] != frame.block[mine])
     if bad.any():
         raise ins.fault("asks a lane that does not take part", "lanes", frame.thread_name(int(mine[bad.argmax()])))
+
+
+def elect(ins: Instruction) -> Bind:
+    """``elect.sync d|p, members``: the first of a warp's active lanes."""
+    lane, chosen = (ins.operands[0].first, ins.operands[0].second) if isinstance(ins.operands[0], Pair) else (None, None)
+    assert ins.modifiers == ("sync",) and lane is not None and chosen is not None
+
+    def bind(frame: Frame) -> Steps:
+        leader, is_leader = frame.write(lane, "u32"), frame.write(chosen, "pred")
+
+        def run() -> None:
+            mine = frame.active()
+            warps = frame.block[mine] * frame.per_block + frame.thread[mine] // WARP
+            _, first, which = np.unique(warps, return_index=True, return_inverse=True)
+            leader[mine] = (frame.thread[mine] % WARP)[first][which]
+            is_leader[mine] = np.isin(np.arange(len(mine)), first)
+
+        return run, run
+
+    return bind
 
 
 def vote(ins: Instruction) -> Bind:

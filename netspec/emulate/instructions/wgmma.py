@@ -15,7 +15,7 @@ import numpy as np
 
 from netspec.emulate.frame import SHARED_BASE, Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import SpaceAccess, check
-from netspec.emulate.instructions.matrix_descriptors import UNIT, units
+from netspec.emulate.instructions.matrix_descriptors import TERMS, UNIT, turned_units, units
 from netspec.emulate.instructions.mma import elements, left_matrix
 from netspec.emulate.memory import Array
 from netspec.emulate.ptx.operands import Immediate, Operand, Register, Vector
@@ -24,6 +24,8 @@ from netspec.emulate.ptx.syntax_tree import Instruction
 GROUP = 128
 """Threads of a warpgroup."""
 _ROWS = 64
+_RUNNING = 1 << 62
+"""Later than any epoch."""
 _TYPES = {"tf32": (8, 1), "bf16": (16, 2)}
 """K of an instruction, and elements packed into a register of 32 bits, by type."""
 
@@ -49,20 +51,47 @@ class AsyncProducts:
         self.pending: dict[str, tuple[Array, Array, Instruction]] = {}
         """By register: results, the group of each thread that they belong to (-1 for none), and the instruction."""
         self.running: list[Product] = []
-        self.fenced = False
-        self.touched: set[str] = set()
-        """Registers that other instructions have accessed since the last fence."""
+        groups = -(-frame.count // GROUP)
+        self.fenced = np.zeros(groups, bool)
+        """Warpgroups that have passed a fence."""
+        self.touched: list[set[str]] = [set() for _ in range(groups)]
+        """By warpgroup: registers that other instructions have accessed since its last fence."""
+        self.groups: list[int] = []
+        """Warpgroups at work."""
+        self.last_read = np.zeros((-(-frame.per_block // GROUP), -(-frame.shared.nbytes // UNIT)), np.int64)
+        """By warpgroup of a block and 16 bytes of shared memory: the epoch in which its last product had read them."""
         self.writers = np.zeros(-(-frame.shared.nbytes // UNIT) * UNIT // 4, np.int32)
         """By word of shared memory the thread, counted from 1, whose write no fence has followed; 0 for none."""
 
-    def use(self, ins: Instruction) -> None:
-        """Check an instruction before it runs; Fault where it accesses accumulators in flight."""
-        if ins.name == "wgmma":
+    def enter(self) -> None:
+        """The active threads run some instructions."""
+        self.groups = np.unique(self.frame.active()[::32] // GROUP).tolist()
+
+    def use(self, ins: Instruction, names: frozenset[str]) -> None:
+        """Check an instruction, which names these registers, before it runs; Fault where sums in flight are accessed.
+
+        A move of sums in flight renames them: ptxas makes no instruction of it.
+        """
+        if ins.name == "wgmma" or (ins.name == "mov" and self._rename(ins)):
             return
-        names = registers(ins)
-        self.touched |= names
-        for name in names & self.pending.keys():
-            self._check_free(name, ins)
+        for group in self.groups:
+            self.touched[group] |= names
+        if self.pending:
+            for name in names & self.pending.keys():
+                self._check_free(name, ins)
+
+    def _rename(self, ins: Instruction) -> bool:
+        target, source = ins.operands
+        if not (isinstance(source, Register) and isinstance(target, Register) and source.name in self.pending):
+            return False
+        values, groups, by = self.pending[source.name]
+        active = self.frame.active()
+        if (groups[active] < 0).any():
+            return False
+        own, before, _ = self.pending.get(target.name) or (np.zeros_like(values), np.full_like(groups, -1), by)
+        own[active], before[active] = values[active], groups[active]
+        self.pending[target.name] = own, before, by
+        return True
 
     def _check_free(self, name: str, ins: Instruction) -> None:
         _, groups, product = self.pending[name]
@@ -80,6 +109,33 @@ class AsyncProducts:
             self.writers[rows * size // 4] = threads
         else:
             self.writers.reshape(-1, size // 4)[rows] = threads[:, None]
+
+    def check_fenced(self, ins: Instruction, rows: Array) -> None:
+        """Fault where rows of 16 bytes have been written with no fence.proxy.async behind."""
+        found = self.writers.reshape(-1, UNIT // 4)[rows]
+        if found.any():
+            writer = int(found[found != 0][0]) - 1
+            raise ins.fault("has written an operand with no fence.proxy.async behind it", thread=self.frame.thread_name(writer))
+
+    def overwritten(self, ins: Instruction, lane: int, rows: Array) -> None:
+        """Fault where rows of 16 bytes are to be overwritten that products may still read."""
+        last = self.last_read[:, rows].max(axis=1)
+        own = np.arange(len(last)) * (GROUP // 32)
+        if self.frame.checked:
+            late = (last > 0) & ~self.frame.races.sees(lane, own, last)
+        else:
+            late = last == _RUNNING
+        if late.any():
+            group = int(late.argmax())
+            running = " is still reading" if last[group] == _RUNNING else " has read with nothing that orders the two"
+            words = f"overwrites shared memory that a product of warpgroup {group} of its block{running}"
+            raise ins.fault(words, thread=self.frame.thread_name(lane))
+
+    def note_read(self, groups: Array, rows: Array, epoch: int) -> None:
+        """Products of warpgroups have read rows of 16 bytes, (groups, ...), or are about to."""
+        here = groups % len(self.last_read)
+        for group, own in zip(here, rows.reshape(len(groups), -1), strict=True):
+            self.last_read[group, own] = epoch
 
     def fence_proxy(self) -> None:
         """Make the active threads' writes visible to the tensor cores."""
@@ -104,16 +160,18 @@ class AsyncProducts:
         for one in ended:
             if (_read(self.frame, one.ins, one.access) != one.found).any():
                 raise one.ins.fault("shared memory has changed under a product of matrices that was under way")
-            self.running.remove(one)
+            epoch = self.frame.races.epoch() if self.frame.checked else 1
+            self.note_read(one.groups, one.access.offsets // UNIT, epoch)
+        self.running = [one for one in self.running if all(one is not other for other in ended)]
 
 
-def registers(ins: Instruction) -> set[str]:
+def registers(ins: Instruction) -> frozenset[str]:
     """Names of the registers that an instruction names."""
     found = {ins.guard[0]} if ins.guard else set()
     for operand in ins.operands:
         parts: tuple[Any, ...] = getattr(operand, "parts", None) or (operand, getattr(operand, "base", None))
         found |= {one.name for one in parts if isinstance(one, Register)}
-    return found
+    return frozenset(found)
 
 
 def asynchronous(ins: Instruction) -> Bind:
@@ -137,8 +195,9 @@ def _both(frame: Frame, run: Any) -> Steps:
 
 def _fence(frame: Frame) -> Steps:
     def run() -> None:
-        frame.products.fenced = True
-        frame.products.touched.clear()
+        for group in frame.products.groups:
+            frame.products.fenced[group] = True
+            frame.products.touched[group].clear()
 
     return run, run
 
@@ -159,8 +218,7 @@ def _product(ins: Instruction, shape: str, out: str, left: str, right: str) -> B
     negations = [one.value for one in signs[:2] if isinstance(one, Immediate)]
     if len(negations) != 2 or any(one not in (1, -1) for one in negations):
         raise ValueError("scales of the operands")
-    if any(one != Immediate(0) for one in signs[2:]):
-        raise ValueError("transposed operands")
+    turns = _turns(a, signs[2:], packed)
     sign = float(negations[0] * negations[1])
 
     def bind(frame: Frame) -> Steps:
@@ -175,9 +233,9 @@ def _product(ins: Instruction, shape: str, out: str, left: str, right: str) -> B
             keep = np.full(frame.count, always) if added is None else np.broadcast_to(added(), (frame.count,))
             if (keep.reshape(-1, GROUP)[groups] != keep.reshape(-1, GROUP)[groups][:, :1]).any():
                 raise ins.fault("the threads of a warpgroup do not agree whether to add to the sums")
-            one = _rows(frame, ins, a, groups, packed)
-            other = _operand(frame, ins, b, columns, groups)
-            result = sign * np.matmul(one, _values(other, packed).transpose(0, 2, 1))
+            one = _rows(frame, ins, a, groups, packed, turns[0])
+            other = _operand(frame, ins, b, columns, groups, packed, turns[1])
+            result = sign * np.matmul(one, other.transpose(0, 2, 1))
             _begin(frame, ins, sums, result, groups, keep)
 
         return run, run
@@ -185,57 +243,70 @@ def _product(ins: Instruction, shape: str, out: str, left: str, right: str) -> B
     return bind
 
 
+def _turns(a: Operand, flags: list[Operand], packed: int) -> tuple[bool, bool]:
+    """Which operands lie along their rows or columns; ValueError where none may, or a lies in registers."""
+    given = [bool(one.value) for one in flags if isinstance(one, Immediate)]
+    if len(given) != len(flags) or (packed == 1 and flags) or len(flags) > (1 if isinstance(a, Vector) else 2):
+        raise ValueError("transposed operands")
+    left, right = ([False] * (2 - len(given)) + given) if isinstance(a, Vector) else (given or [False, False])
+    return left, right
+
+
 def _check_registers(frame: Frame, ins: Instruction, sums: Vector, a: Operand) -> None:
     products = frame.products
     fragments = {one.name for one in getattr(a, "parts", ()) if isinstance(one, Register)}
     names = {one.name for one in sums.parts if isinstance(one, Register)} | fragments
-    if not products.fenced:
-        raise ins.fault("no wgmma.fence comes before")
-    if names & products.touched:
-        raise ins.fault(f"{min(names & products.touched)} was used after the last wgmma.fence")
+    for group in products.groups:
+        if not products.fenced[group]:
+            raise ins.fault("no wgmma.fence comes before")
+        if names & products.touched[group]:
+            raise ins.fault(f"{min(names & products.touched[group])} was used after the last wgmma.fence")
     for name in fragments & products.pending.keys():
         products._check_free(name, ins)
 
 
-def _rows(frame: Frame, ins: Instruction, a: Operand, groups: Array, packed: int) -> Any:
+def _rows(frame: Frame, ins: Instruction, a: Operand, groups: Array, packed: int, turned: bool) -> Any:
     """The left operand of each warpgroup, (groups, 64, terms)."""
     if not isinstance(a, Vector):
-        return _values(_operand(frame, ins, a, _ROWS, groups), packed)
+        return _operand(frame, ins, a, _ROWS, groups, packed, turned)
     parts = [frame.read(one, "b32").reshape(-1, 8, 4) for one in a.parts]
     matrix = left_matrix(parts, packed)
     return matrix.reshape(-1, _ROWS, matrix.shape[-1])[groups]
 
 
-def _operand(frame: Frame, ins: Instruction, operand: Operand, lines: int, groups: Array) -> Array:
-    """An operand's values in shared memory, (groups, lines, words); the read is recorded."""
+def _operand(
+    frame: Frame, ins: Instruction, operand: Operand, lines: int, groups: Array, packed: int, turned: bool
+) -> Any:
+    """An operand's values in shared memory, (groups, lines, terms); the read is recorded."""
     words = np.broadcast_to(frame.read(operand, "u64"), (frame.count,)).reshape(-1, GROUP)[groups]
     if (words != words[:, :1]).any():
         raise ins.fault("the threads of a warpgroup name different operands")
     try:
-        places = np.stack([units(int(word), lines) for word in words[:, 0]])
+        places = np.stack([(turned_units if turned else units)(int(word), lines) for word in words[:, 0]])
     except ValueError as error:
         raise ins.fault(str(error)) from error
     if places.min() < SHARED_BASE or places.max() + UNIT > frame.shared_stride:
         raise ins.fault("an operand is outside shared memory")
     offsets = places + frame.block[groups * GROUP][:, None, None] * frame.shared_stride
-    lanes = np.repeat(groups * GROUP, lines * 2)
+    lanes = np.repeat(groups * GROUP, places[0].size)
     access = SpaceAccess(frame.shared, offsets.reshape(-1), lanes, None)
     found = _read(frame, ins, access)
-    writers = frame.products.writers.reshape(-1, 4)[access.offsets // UNIT]
-    if writers.any():
-        writer = int(writers[writers != 0][0]) - 1
-        raise ins.fault("has written an operand with no fence.proxy.async behind it", thread=frame.thread_name(writer))
-    number = int(frame.products.closed[groups[0] * GROUP])
-    frame.products.running.append(Product(ins, groups, access, found, number))
-    return found.reshape(len(groups), lines, -1)
+    products = frame.products
+    products.check_fenced(ins, access.offsets // UNIT)
+    products.note_read(groups, access.offsets // UNIT, _RUNNING)
+    number = int(products.closed[groups[0] * GROUP])
+    products.running.append(Product(ins, groups, access, found, number))
+    if turned:
+        return _values(found.reshape(len(groups), 2 * TERMS, -1), packed).transpose(0, 2, 1)
+    return _values(found.reshape(len(groups), lines, -1), packed)
 
 
 def _read(frame: Frame, ins: Instruction, access: SpaceAccess) -> Array:
-    """The words there, recorded as reads of two warps: an early writer is a thread of at most one of them."""
+    """The words there, as a read of each warpgroup's first thread, which its second warp must be ordered with too."""
     rows = check(frame, access, UNIT, ins, reads=True)
     if frame.checked and access.lanes is not None:
-        for lanes in (access.lanes, access.lanes + 32):
-            frame.races.read(access.space, UNIT, rows, lanes, ins.line)
+        frame.races.read(access.space, UNIT, rows, access.lanes, ins.line)
+        frame.races.read(access.space, UNIT, rows, access.lanes + 32, ins.line, strong=True)
     return access.space.words(UNIT, np.uint32)[rows].copy()
 
 
@@ -260,12 +331,3 @@ def _begin(frame: Frame, ins: Instruction, sums: Vector, result: Any, groups: Ar
         pending[threads] = products.closed[threads]
         products.pending[name] = values, pending, ins
         register[threads] = np.nan
-
-
-def fence(ins: Instruction) -> Bind:
-    """``fence...``: a no-op, but for ``fence.proxy.async``."""
-    if ins.modifiers[:2] != ("proxy", "async"):
-        if ins.modifiers[0] == "proxy":
-            raise ValueError(ins.opcode)
-        return lambda frame: (int, int)
-    return lambda frame: _both(frame, lambda: frame.products.fence_proxy() if frame.kernel.asynchronous else None)

@@ -66,7 +66,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """``d|p``: two results."""
+    """``d|p``: two results; ``[a, {b, c}]``: an address and coordinates."""
 
     first: Operand
     second: Operand
@@ -97,7 +97,7 @@ def _operand(text: str, own: Callable[[str], str]) -> Operand:
     if text.startswith("("):
         return Vector(parse_operands(text[1:].removesuffix(")"), own))
     if text.startswith("["):
-        return _address(text[1:].removesuffix("]").strip(), own)
+        return _place(text[1:].removesuffix("]"), own)
     if "|" in text:
         first, second = text.split("|")
         return Pair(_operand(first.strip(), own), _operand(second.strip(), own))
@@ -132,6 +132,13 @@ def _address(text: str, own: Callable[[str], str]) -> Address:
     name, offset = _offset(text)
     base = _named(name, own)
     return Address(base, offset)
+
+
+def _place(text: str, own: Callable[[str], str]) -> Address | Pair:
+    """An address; with coordinates behind it a pair."""
+    base, *coordinates = _split(text)
+    address = _address(base, own)
+    return Pair(address, _operand(coordinates[0], own)) if coordinates else address
 
 
 def _number(text: str) -> Immediate | None:

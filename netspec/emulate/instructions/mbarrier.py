@@ -1,0 +1,272 @@
+"""mbarrier objects in shared memory (PTX ISA 9.7.13.15): phases of arrivals and of bytes that copies bring.
+
+Whoever waits for a phase is parked until it completes. Accesses before an arrival are ordered before whatever follows
+a wait for its phase, for all lanes of the two warps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netspec.emulate.fault import Fault
+from netspec.emulate.frame import Bind, Frame, Steps
+from netspec.emulate.instructions.load_store import check, resolved
+from netspec.emulate.memory import Array
+from netspec.emulate.ptx.operands import Address, Operand, Register
+from netspec.emulate.ptx.syntax_tree import Instruction
+
+SIZE = 8
+
+
+@dataclass(slots=True)
+class MBarrier:
+    """One of a block: ``pending`` arrivals of ``count`` and ``missing`` bytes until the current phase completes."""
+
+    address: int
+    count: int
+    pending: int
+    initialiser: int
+    """The thread that has initialised it, whose fence makes that visible to asynchronous copies."""
+    visible: bool = False
+    missing: int = 0
+    phase: int = 0
+    coming: Any = None
+    """What arrivals of the current phase have released, see RaceDetector.release; None for nothing."""
+    released: Any = None
+
+    def told(self) -> str:
+        """What its current phase lacks."""
+        lacks = [f"{self.pending} of {self.count} arrivals"] if self.pending else []
+        if self.missing:
+            more = f"{self.missing:,} bytes that it expects" if self.missing > 0 else "expect_tx of bytes that have come"
+            lacks.append(more if self.missing > 0 else f"{more} ({-self.missing:,})")
+        return f"phase {self.phase} of the mbarrier at {self.address:#x} lacks {' and '.join(lacks)}"
+
+
+class MBarriers:
+    """The mbarriers of a frame's blocks, by block and address."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self._all: dict[tuple[int, int], MBarrier] = {}
+
+    def init(self, ins: Instruction, lane: int, address: int, count: int) -> None:
+        """Begin phase 0 of so many arrivals."""
+        if not 0 < count < 1 << 20:
+            raise ins.fault(f"initialises an mbarrier of {count} arrivals", thread=self.frame.thread_name(lane))
+        one = MBarrier(address, count, count, lane)
+        if self.frame.checked:
+            one.released = self.frame.races.release(lane, None)
+        self._all[int(self.frame.block[lane]), address] = one
+
+    def at(self, ins: Instruction, lane: int, address: int) -> MBarrier:
+        """The mbarrier there, for a thread; Fault where none is, or its initialisation is not visible to the thread."""
+        one = self._all.get((int(self.frame.block[lane]), address))
+        if one is None:
+            raise ins.fault(f"names {address:#x}, where no mbarrier is", "mbarrier", self.frame.thread_name(lane))
+        if one.phase == 0 and self.frame.checked and not self.frame.races.follows(lane, one.initialiser, one.released):
+            words = f"uses the mbarrier at {address:#x}, with no barrier of the block behind its initialisation"
+            raise ins.fault(words, "mbarrier", self.frame.thread_name(lane))
+        return one
+
+    def for_copies(self, ins: Instruction, lane: int, address: int) -> MBarrier:
+        """The same for an asynchronous copy, which sees what a fence of the initialising thread lets it see."""
+        one = self.at(ins, lane, address)
+        if not one.visible:
+            words = f"names the mbarrier at {address:#x}, with no fence.mbarrier_init behind its initialisation"
+            raise ins.fault(words, "mbarrier", self.frame.thread_name(lane))
+        return one
+
+    def fence(self) -> None:
+        """The active threads make what they have initialised visible to asynchronous copies."""
+        active = set(self.frame.active().tolist())
+        for one in self._all.values():
+            one.visible = one.visible or one.initialiser in active
+
+    def arrive(self, ins: Instruction, lane: int, address: int, expected: int = 0) -> None:
+        """An arrival of a thread, with so many bytes more to wait for."""
+        one = self.at(ins, lane, address)
+        if not one.pending:
+            words = f"arrives at the mbarrier at {address:#x}, all of whose {one.count} arrivals have come"
+            raise ins.fault(f"{words}: {one.told()}", "mbarrier", self.frame.thread_name(lane))
+        one.missing += expected
+        one.pending -= 1
+        self._release(one, lane)
+        self._turn(ins, one, int(self.frame.block[lane]))
+
+    def expect(self, ins: Instruction, lane: int, address: int, expected: int) -> None:
+        """So many bytes more to wait for."""
+        self.at(ins, lane, address).missing += expected
+
+    def complete_bytes(self, ins: Instruction, lane: int, address: int, nbytes: int) -> None:
+        """A copy that a thread has issued has brought so many bytes."""
+        one = self.at(ins, lane, address)
+        one.missing -= nbytes
+        self._release(one, lane)
+        self._turn(ins, one, int(self.frame.block[lane]))
+
+    def _release(self, one: MBarrier, lane: int) -> None:
+        if self.frame.checked:
+            one.coming = self.frame.races.release(lane, one.coming)
+
+    def _turn(self, ins: Instruction, one: MBarrier, block: int) -> None:
+        """Go on to the next phase, where this one is complete."""
+        if one.pending or one.missing:
+            return
+        late = self.frame.bulk_copies.on_the_way(block, one.address)
+        if late:
+            words = (
+                f"completes phase {one.phase} of the mbarrier at {one.address:#x} while copies that name it have still "
+                f"{late:,} bytes to bring: expect_tx says too few"
+            )
+            raise ins.fault(words, "mbarrier")
+        one.phase, one.pending = one.phase + 1, one.count
+        one.released, one.coming = one.coming, None
+        self.frame.woken = True
+
+
+def _lanes(frame: Frame, ins: Instruction, place: Operand) -> tuple[Array, Array]:
+    """The active threads and the addresses that they name."""
+    assert isinstance(place, Address)
+    addresses, lanes = frame.addresses(place)(), frame.active()
+    if (addresses % SIZE).any():
+        at = int((addresses % SIZE != 0).argmax())
+        raise ins.fault(f"names {int(addresses[at]):#x}, no multiple of {SIZE}", thread=frame.thread_name(lanes[at]))
+    return lanes, addresses
+
+
+def mbarrier(ins: Instruction) -> Bind:
+    """``mbarrier...``: init, inval, arrive, arrive.expect_tx, expect_tx or try_wait.parity."""
+    words = [word for word in ins.modifiers if word not in ("shared", "shared::cta", "release", "acquire", "cta")]
+    assert words[-1] == "b64" and ins.guard is None or words[0] != "try_wait"
+    define = {"init": _init, "inval": _invalidate, "arrive": _arrive, "expect_tx": _expect, "try_wait": _try_wait}
+    return define[words[0]](ins, words[1:-1])
+
+
+def _init(ins: Instruction, words: list[str]) -> Bind:
+    place, count = ins.operands
+    assert not words and isinstance(place, Address)
+
+    def bind(frame: Frame) -> Steps:
+        counts, addresses = frame.read(count, "u32"), frame.addresses(place)
+
+        def run() -> None:
+            (access,) = resolved(frame, "shared", addresses(), frame.lanes, SIZE, ins)
+            check(frame, access, SIZE, ins, reads=False)
+            lanes, places = _lanes(frame, ins, place)
+            numbers = np.broadcast_to(counts, (frame.count,))[lanes]
+            for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
+                frame.mbarriers.init(ins, lane, address, number)
+
+        return run, run
+
+    return bind
+
+
+def _invalidate(ins: Instruction, words: list[str]) -> Bind:
+    assert not words
+
+    def bind(frame: Frame) -> Steps:
+        def run() -> None:
+            for lane, address in zip(*_lanes(frame, ins, ins.operands[0]), strict=True):
+                frame.mbarriers.at(ins, int(lane), int(address))
+                del frame.mbarriers._all[int(frame.block[lane]), int(address)]
+
+        return run, run
+
+    return bind
+
+
+def _arrive(ins: Instruction, words: list[str]) -> Bind:
+    assert words in ([], ["expect_tx"])
+    _, place, *expected = ins.operands  # the state of the phase is read by waits of another kind
+    assert len(expected) == len(words)
+
+    def bind(frame: Frame) -> Steps:
+        nbytes = frame.read(expected[0], "u32") if expected else np.zeros(1, np.uint32)
+
+        def run() -> None:
+            lanes, places = _lanes(frame, ins, place)
+            numbers = np.broadcast_to(nbytes, (frame.count,))[lanes]
+            for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
+                frame.mbarriers.arrive(ins, lane, address, number)
+
+        return run, run
+
+    return bind
+
+
+def _expect(ins: Instruction, words: list[str]) -> Bind:
+    assert words in ([], ["relaxed"])
+    place, expected = ins.operands
+
+    def bind(frame: Frame) -> Steps:
+        nbytes = frame.read(expected, "u32")
+
+        def run() -> None:
+            lanes, places = _lanes(frame, ins, place)
+            numbers = np.broadcast_to(nbytes, (frame.count,))[lanes]
+            for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
+                frame.mbarriers.expect(ins, lane, address, number)
+
+        return run, run
+
+    return bind
+
+
+def _try_wait(ins: Instruction, words: list[str]) -> Bind:
+    """Only threads whose phase has completed come to it, see ``lanes_awaited``."""
+    assert words == ["parity"]
+    result, place, _ = ins.operands
+
+    def bind(frame: Frame) -> Steps:
+        done = frame.write(result, "pred")
+
+        def run() -> None:
+            lanes, places = _lanes(frame, ins, place)
+            done[lanes] = True
+            if frame.checked:
+                for lane, address in zip(lanes.tolist(), places.tolist(), strict=True):
+                    frame.races.acquire(lane, frame.mbarriers.at(ins, lane, address).released)
+
+        return run, run
+
+    return bind
+
+
+def is_wait(ins: Instruction) -> bool:
+    """Whether it waits for a phase."""
+    return ins.name == "mbarrier" and "try_wait" in ins.modifiers
+
+
+def lanes_awaited(frame: Frame, ins: Instruction, parked: Array) -> Any:
+    """Which of the waiting threads find their phase complete: a phase of a parity is, once the next one is under way."""
+    frame.lanes = np.flatnonzero(parked)
+    going = np.zeros(frame.count, bool)
+    for lane, one, parity in _awaited(frame, ins):
+        going[lane] = one.phase & 1 != parity
+    return going
+
+
+def _awaited(frame: Frame, ins: Instruction) -> list[tuple[int, MBarrier, int]]:
+    """The active threads with the mbarriers and parities that they wait for."""
+    lanes, places = _lanes(frame, ins, ins.operands[1])
+    parities = np.broadcast_to(frame.read(ins.operands[2], "u32"), (frame.count,))[lanes]
+    given = zip(lanes.tolist(), places.tolist(), (parities & 1).tolist(), strict=True)
+    return [(lane, frame.mbarriers.at(ins, lane, address), parity) for lane, address, parity in given]
+
+
+def never_completes(frame: Frame, ins: Instruction, parked: Array) -> Fault:
+    """The fault of waiting for a phase that nobody can complete any more."""
+    frame.lanes = np.flatnonzero(parked)
+    lane, one, _ = _awaited(frame, ins)[0]
+    words = f"waits for {one.told()}, and nobody that could bring it goes on"
+    return ins.fault(words, "mbarrier", frame.thread_name(lane), words=words)
+
+
+def is_state(operand: object) -> bool:
+    """Whether it is a register for the state of a phase."""
+    return isinstance(operand, Register)
