@@ -15,7 +15,7 @@ from typing import NamedTuple
 from netspec.layers._cuda.implicit_gemm import INDEX_LIMIT, Geometry
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
 from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, int32
-from netspec.layers._cuda.tma_weight_tiles import GradientTile, d_weight_seconds
+from netspec.layers._cuda.tma_weight_tiles import TILE_SECONDS, GradientTile, d_weight_seconds
 from netspec.plugin import cuda, device, load4, quotient, store4
 
 THREADS = 128
@@ -82,13 +82,13 @@ class Cut:
         inner = self.geometry
         return inner.batch * prod(inner.image) * inner.channels
 
-    def seconds(self, tile) -> float:
-        """What forward and backward pass take on an H100, a guess by which cuts are ranked."""
+    def seconds(self, tile) -> tuple[float, float]:
+        """What the forward and the backward pass take on an H100, a guess."""
         inner = self.geometry
         blocks = tiles(inner.positions, ROWS) * tiles(inner.share, tile.columns)
-        slabs = prod(inner.size) * tiles(inner.depth, TERMS)
-        forward = tiles(blocks, PROCESSORS) * slabs * tile.slab_seconds
-        return forward + d_weight_seconds(inner, tile, False) + 8 * self.count / _COPY_BYTES
+        slabs, copied = prod(inner.size) * tiles(inner.depth, TERMS), 4 * self.count / _COPY_BYTES
+        forward = tiles(blocks, PROCESSORS) * (slabs * tile.slab_seconds + TILE_SECONDS)
+        return copied + forward, copied + d_weight_seconds(inner, tile, False)
 
     @property
     def cells(self) -> Cells:
@@ -105,9 +105,9 @@ class Cut:
 @cache
 def cut_of(g: Geometry) -> Cut:
     """The fastest cut of a convolution, by the model."""
-    ways = [{stride, size} if size > stride else {stride} for size, stride in zip(g.size, g.stride, strict=True)]
+    ways = [sorted({step, max(size, step)}) for size, step in zip(g.size, g.stride, strict=True)]
     tile = GradientTile(min(tiles(g.filters, 32) * 32, 128))
-    return min((Cut(g, cell) for cell in product(*map(sorted, ways))), key=lambda one: one.seconds(tile))
+    return min((Cut(g, cell) for cell in product(*ways)), key=lambda one: sum(one.seconds(tile)))
 
 
 def fits(cut: Cut) -> bool:
@@ -162,23 +162,27 @@ def four_aligned(x, image, top, left, row, place, cells):
     return 0.0, 0.0, 0.0, 0.0
 
 
-def fill_cells(x, cells, cell_sizes: Cells):
-    """A row of an image's cells."""
-    line, image = int32(cuda.blockIdx.x), int32(cuda.blockIdx.y)
-    fours, span = int32(cell_sizes.depth // 4), int32(cell_sizes.span)
-    top, count = int32(line * cell_sizes.step_h - cell_sizes.pad_h), int32(cell_sizes.across * fours)
-    step = int32(cell_sizes.step_w * cell_sizes.channels)
-    start, first = int32((image * cell_sizes.down + line) * count), int32(cell_sizes.pad_w * cell_sizes.channels)
-    for item in range(cuda.threadIdx.x, count, THREADS):
-        cell = quotient(item, fours)
-        element = int32(4 * (item - cell * fours))
-        row, left = quotient(element, span), int32(cell * step - first)
-        place = int32(element - row * span)
-        if cell_sizes.aligned:
-            a, b, c, d = four_aligned(x, image, top, left, row, place, cell_sizes)
-        else:
-            a, b, c, d = four_elements(x, image, top, left, row, place, cell_sizes)
-        store4(cells, 4 * int32(start + item), a, b, c, d)
+def make_fill():
+    """The kernel that lays out a row of an image's cells."""
+
+    def fill_cells(x, cells, cell_sizes: Cells):
+        line, image = int32(cuda.blockIdx.x), int32(cuda.blockIdx.y)
+        fours, span = int32(cell_sizes.depth // 4), int32(cell_sizes.span)
+        top, count = int32(line * cell_sizes.step_h - cell_sizes.pad_h), int32(cell_sizes.across * fours)
+        step = int32(cell_sizes.step_w * cell_sizes.channels)
+        start, first = int32((image * cell_sizes.down + line) * count), int32(cell_sizes.pad_w * cell_sizes.channels)
+        for item in range(cuda.threadIdx.x, count, THREADS):
+            cell = quotient(item, fours)
+            element = int32(4 * (item - cell * fours))
+            row, left = quotient(element, span), int32(cell * step - first)
+            place = int32(element - row * span)
+            if cell_sizes.aligned:
+                a, b, c, d = four_aligned(x, image, top, left, row, place, cell_sizes)
+            else:
+                a, b, c, d = four_elements(x, image, top, left, row, place, cell_sizes)
+            store4(cells, 4 * int32(start + item), a, b, c, d)
+
+    return fill_cells
 
 
 @device

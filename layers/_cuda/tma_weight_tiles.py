@@ -17,7 +17,7 @@ from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, turned
 _MOST_CHUNKS = 128
 _SLAB_SECONDS, _COLUMN_SECONDS, _LINE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-9
 """What a slab takes on an H100: at least, for each column of the tile, and for each line of a box above 256 lines."""
-_TILE_SECONDS, _PARTIAL_BYTES = 1.0e-6, 3.0e12
+TILE_SECONDS, _PARTIAL_BYTES = 1.0e-6, 3.0e12
 """What a tile takes besides, and at what rate partial sums are written and read."""
 
 
@@ -79,7 +79,7 @@ def _seconds(g, tile, slabs):
     waves = tiles(prod(tiles_of_group(g, tile)) * g.groups * chunks, PROCESSORS)
     weights = prod(g.size) * g.depth * g.filters
     sums = 4 * weights * (2 * chunks + 1 if chunks > 1 else 1)
-    return waves * (slabs * tile.slab_seconds + _TILE_SECONDS) + sums / _PARTIAL_BYTES
+    return waves * (slabs * tile.slab_seconds + TILE_SECONDS) + sums / _PARTIAL_BYTES
 
 
 def chunk_slabs(g, tile):
