@@ -4,7 +4,7 @@ from math import prod
 
 from netspec.layers._batch_chunks import chunk_images
 from netspec.layers._cpu import conv_depthwise, conv_direct, conv_gemm, conv_winograd, split_batch
-from netspec.layers._cuda import conv_tiled, conv_wgmma, depthwise, mma_variants
+from netspec.layers._cuda import conv_tiled, conv_wgmma, depthwise, mma_variants, tma_cells_variants, tma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
 from netspec.layers._window import Window, onnx_window, taps, torch_conv, torch_padding, window_of
@@ -37,6 +37,8 @@ class Conv(Layer):
         depthwise.VARIANT,
         *mma_variants.CONV.values(),
         *conv_wgmma.VARIANTS,
+        *tma_variants.CONV,
+        *tma_cells_variants.VARIANTS,
         conv_tiled.PLAIN,
     )
     kernels = (split_batch.add_bias_cpu, *split_batch.KERNELS)

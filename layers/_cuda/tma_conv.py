@@ -12,24 +12,22 @@ from netspec.layers._cuda.implicit_gemm import Classes
 from netspec.layers._cuda.mma_block_tile import tiles
 from netspec.layers._cuda.mma_operand_copies import below
 from netspec.layers._cuda.tma_pipeline import (
+    BOX,
     ROWS,
     TERMS,
-    Ring,
     int32,
-    lines,
     make_pipeline,
     make_ring,
     make_spread_four,
+    right_along_columns,
+    right_along_terms,
     row_of,
-    turned,
     uint32,
 )
 from netspec.plugin import Im2col, Lazy, TensorMap, backward_epilogue, device, epilogue, load4, quotient, store4
 
 uint16 = Lazy("numpy", "uint16")
 load_3d, load_4d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in ("load_3d", "load_4d", "load_im2col"))
-BOX = 64
-"""Columns of a box of weights that lie along the filters."""
 CORNERS, LONGEST_STEP = range(-128, 128), 8
 """What a tensor map may say in im2col mode."""
 
@@ -107,17 +105,6 @@ def back_weight_map(g, columns):
     dims = g.share, g.groups, g.depth, g.size[0] * g.size[1]
     strides = 2 * g.share, 2 * g.filters, 2 * g.filters * g.depth
     return TensorMap("weight", dims, strides, (TERMS, 1, columns, 1))
-
-
-def forward_ring(columns):
-    """Weights lie along the filters."""
-    boxes = tiles(columns, BOX)
-    return Ring(columns, lines(TERMS, ROWS), turned(BOX, 2 * BOX * TERMS), 2 * boxes * BOX * TERMS)
-
-
-def d_x_ring(columns):
-    """Weights lie along the filters, which are the terms."""
-    return Ring(columns, lines(TERMS, ROWS), lines(TERMS, columns), 2 * columns * TERMS)
 
 
 @device
@@ -231,7 +218,7 @@ def no_biases(bias, f):
 
 def make_convolve(columns, biases):
     """A device function ``convolve(x_map, weight_map, y, bias, product, windows)``: y's tiles of a block."""
-    ring, boxes = forward_ring(columns), tiles(columns, BOX)
+    ring, boxes = right_along_columns(columns), tiles(columns, BOX)
 
     @device
     def load_weights(place, weight_map, barrier, group, c, tap, column, product):
@@ -295,7 +282,7 @@ def pixel_at(row, number, product, windows, classes):
 
 def make_d_x(columns):
     """The kernel of the gradient with respect to the image, whose pixels it stores through ``backward_epilogue``."""
-    ring = d_x_ring(columns)
+    ring = right_along_terms(columns)
 
     @device
     def load_weights(place, weight_map, barrier, group, f, tap, column, product):

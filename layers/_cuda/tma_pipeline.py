@@ -17,11 +17,13 @@ shared_address, global_address, init, fence_init, expect, arrive, wait, elected,
         "shared_address", "global_address", "init", "fence_init", "expect", "arrive", "wait", "elected", "of_warp",
     )
 )  # fmt: skip
-acquire = Lazy("netspec.kernels.tma", "acquire")
+acquire, load_2d = (Lazy("netspec.kernels.tma", name) for name in ("acquire", "load_2d"))
 shuffle_xor = Lazy("netspec.kernels.instructions", "shuffle_xor")
 THREADS = 384
 ROWS, TERMS = 128, 64
 """Rows of a tile, and terms of a stage."""
+BOX = 64
+"""Columns of a box of a right operand that lies along them."""
 MOST_STAGES = 6
 _SHARED = 231424
 """Bytes of shared memory that stages and barriers may take: 227 KiB less what their alignment may cost."""
@@ -64,6 +66,17 @@ class Ring:
     def shared(self) -> int:
         """Bytes of shared memory, those of the mbarriers among them."""
         return self.stages * (self.stage + 16)
+
+
+def right_along_columns(columns):
+    """Stages whose left operand lies along the terms, the right one along the columns in boxes of 64."""
+    box = 2 * BOX * TERMS
+    return Ring(columns, lines(TERMS, ROWS), turned(BOX, box), -(-columns // BOX) * box)
+
+
+def right_along_terms(columns):
+    """Stages both of whose operands lie along the terms."""
+    return Ring(columns, lines(TERMS, ROWS), lines(TERMS, columns), 2 * columns * TERMS)
 
 
 def make_ring(ring):

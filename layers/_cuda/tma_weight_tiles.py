@@ -1,0 +1,127 @@
+"""How the gradient of the weights is cut for Hopper's matrix instruction, and the tensor maps of its operands.
+
+A block's tile is ROWS weights of a filter (channels of one tap after another) by some filters, from boxes of 64, 32 or
+16 channels; its terms are positions of the window, TERMS at a time. Where a group's channels fill no box, it holds what
+lies behind them; such rows are not stored.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from netspec.contract.tensor_map import Im2col, TensorMap
+from netspec.layers._cuda.implicit_gemm import INDEX_LIMIT
+from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
+from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, turned
+
+_MOST_CHUNKS = 128
+_SLAB_SECONDS, _COLUMN_SECONDS, _LINE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-9
+"""What a slab takes on an H100: at least, for each column of the tile, and for each line of a box above 256 lines."""
+TILE_SECONDS, _PARTIAL_BYTES = 1.0e-6, 3.0e12
+"""What a tile takes besides, and at what rate partial sums are written and read."""
+
+
+@dataclass(frozen=True)
+class GradientTile:
+    """A tile of ROWS weights by ``columns`` filters, from boxes of ``unit`` channels."""
+
+    columns: int
+    unit: int = 64
+
+    @property
+    def slab_seconds(self) -> float:
+        """What a slab takes on an H100."""
+        lines = (ROWS // self.unit + tiles(self.columns, 64)) * TERMS
+        return _SLAB_SECONDS + _COLUMN_SECONDS * self.columns + _LINE_SECONDS * max(lines - 256, 0)
+
+
+def gradient_ring(tile):
+    """The stages: both operands lie along rows and columns."""
+    box = 2 * 64 * TERMS
+    return Ring(tile.columns, turned(tile.unit, 2 * tile.unit * TERMS), turned(64, box), tiles(tile.columns, 64) * box)
+
+
+class WeightSizes(NamedTuple):
+    """The gradient's sizes: positions, groups, channels and filters of one, all filters, and weights of a filter; then
+    the windows, as (height, width)."""
+
+    positions: int
+    groups: int
+    depth: int
+    share: int
+    filters: int
+    rows: int
+    size_h: int
+    size_w: int
+    out_h: int
+    out_w: int
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+
+
+def weight_sizes(g):
+    """A convolution's, or a dense layer's."""
+    own = g.positions, g.groups, g.depth, g.share, g.filters, prod(g.size) * g.depth
+    return WeightSizes(*own, *g.size, *g.out, *g.stride, *g.pad)
+
+
+def tiles_of_group(g, tile):
+    """Rows and columns of tiles that cover a group's weights."""
+    boxes = prod(g.size) * tiles(g.depth, tile.unit)
+    return tiles(boxes, ROWS // tile.unit), tiles(g.share, tile.columns)
+
+
+def _seconds(g, tile, slabs):
+    """What chunks of so many slabs take: products, and the sums of chunks written and read again."""
+    chunks = tiles(tiles(g.positions, TERMS), slabs)
+    waves = tiles(prod(tiles_of_group(g, tile)) * g.groups * chunks, PROCESSORS)
+    weights = prod(g.size) * g.depth * g.filters
+    sums = 4 * weights * (2 * chunks + 1 if chunks > 1 else 1)
+    return waves * (slabs * tile.slab_seconds + TILE_SECONDS) + sums / _PARTIAL_BYTES
+
+
+def chunk_slabs(g, tile):
+    """Slabs of a chunk: as many chunks as take the least time, whose sums have indices of 31 bits."""
+    all_slabs, weights = tiles(g.positions, TERMS), prod(g.size) * g.depth * g.filters
+    most = max(min(all_slabs, _MOST_CHUNKS, (INDEX_LIMIT - 1) // weights), 1)
+    choices = {tiles(all_slabs, chunks) for chunks in range(1, most + 1)}
+    return min(sorted(choices), key=lambda slabs: _seconds(g, tile, slabs))
+
+
+def chunks(g, tile):
+    """Chunks of positions, whose sums are apart."""
+    return tiles(tiles(g.positions, TERMS), chunk_slabs(g, tile))
+
+
+def d_weight_seconds(g, tile, whole):
+    """What the gradient takes on an H100, a guess; ``whole``: in one chunk."""
+    return _seconds(g, tile, tiles(g.positions, TERMS) if whole else chunk_slabs(g, tile))
+
+
+def d_weight_grid(g, tile, whole):
+    """Blocks: one a multiprocessor at most, which compute tiles in turn."""
+    count = prod(tiles_of_group(g, tile)) * g.groups * (1 if whole else chunks(g, tile))
+    return (min(count, PROCESSORS),)
+
+
+def d_weight_maps(g, tile, windows):
+    """Tensor maps of x, read by ``windows`` or as a matrix, and of its gradients' matrix."""
+    filters = TensorMap("dy", (g.filters, g.positions), (2 * g.filters,), (64, TERMS))
+    rows = TensorMap("x", (g.channels, g.batch), (2 * g.channels,), (tile.unit, TERMS), swizzle=2 * tile.unit)
+    return {"x_map": window_map("x", g, tile.unit) if windows else rows, "dy_map": filters}
+
+
+def window_map(name, g, unit):
+    """The map of an image's windows, 64 positions of so many channels."""
+    (height, width), pixel = g.image, 2 * g.channels
+    dims, strides = (g.channels, width, height, g.batch), (pixel, pixel * width, pixel * width * height)
+    return TensorMap(name, dims, strides, im2col=im2col(g, unit, TERMS), swizzle=2 * unit)
+
+
+def im2col(g, channels, pixels):
+    """The boxes of a convolution's windows."""
+    ends = [(out - 1) * stride - pad - (length - 1) for out, stride, pad, length in zip(g.out, g.stride, g.pad, g.image, strict=True)]
+    lower, upper = (-g.pad[1], -g.pad[0]), (ends[1], ends[0])
+    return Im2col(lower, upper, (g.stride[1], g.stride[0]), channels, pixels)
