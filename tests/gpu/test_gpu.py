@@ -1,4 +1,7 @@
-"""What only a GPU can show: kernels' numbers, streams, graphs, copies between cards. Run with ``pytest -m gpu``."""
+"""What only a GPU can show: kernels' numbers, streams, graphs, copies between cards.
+
+``pytest -m gpu``; ``-k "not contract"`` leaves out what compiles every layer's kernels.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
 
-from netspec.check import run
+from netspec.check.subject import Subject
+from netspec.check.suite import CHECKS, outcome
 from netspec.device.gpus import gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.registry import layer_types
@@ -43,12 +47,6 @@ def _trained(devices, iterations=3, **options):
     with Session(network(TWO_TOWERS), [devices], phases=("train",), **options) as session:
         outcomes = train(session, iterations)
         return session.store.tensors(), [outcome.reports["loss"]["loss"] for outcome in outcomes]
-
-
-@pytest.mark.parametrize("name", WITH_KERNELS)
-def test_contract(name):
-    failed = [f"{result.name}: {result.message}" for result in run(name, ("cpu", "cuda")) if result.status == "failed"]
-    assert not failed, "\n".join(failed)
 
 
 @pytest.mark.parametrize("runner", ["local", "serial"])
@@ -254,3 +252,12 @@ def test_averages_and_rates_of_single_parameters():
     assert np.array_equal(got["conv1.weight"], got["conv1.weight.average"])
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-4 * max(1, np.abs(value).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("name", WITH_KERNELS)
+def test_contract(name):
+    """The checks of CUDA kernels; the suite's others need no GPU. What compiles most comes last."""
+    subject = Subject(name, ("cpu", "cuda"), ("cuda",))
+    results = [outcome(check, subject) for check in CHECKS if check.__name__.startswith("check_cuda")]
+    failed = [f"{result.name}: {result.message}" for result in results if result.status == "failed"]
+    assert len(results) > 2 and not failed, "\n".join(failed)
