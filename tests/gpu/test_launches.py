@@ -76,7 +76,7 @@ def test_100_kb_of_shared_memory(card):
     y = card.empty((FLOATS,), "float32")
     prepared(card, turn, (x, y), shared=4 * FLOATS)()
     np.testing.assert_array_equal(card.download(y), np.arange(FLOATS)[::-1])
-    with pytest.raises(NetspecError, match="test:turn, asked for 1 MiB of shared memory a block"):
+    with pytest.raises(NetspecError, match=r"test:turn, asked for 1\.00 MiB of shared memory a block"):
         prepared(card, turn, (x, y), shared=1 << 20)()
 
 
