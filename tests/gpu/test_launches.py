@@ -11,10 +11,13 @@ from math import prod
 import numpy as np
 import pytest
 
-from netspec.contract.kernel import cuda
+from netspec.check.subject import Case, draw
+from netspec.contract.kernel import Lazy, cuda
+from netspec.contract.tensor import Tensor
 from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.device.gpus import gpus, obstacle
 from netspec.errors import NetspecError
+from netspec.registry import layer_types, load_plugin
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,6 +27,53 @@ pytestmark = [
 hopper = pytest.mark.skipif(not gpus() or gpus()[0].capability[0] < 9, reason="tensor maps are read from Hopper on")
 FLOATS = 25 << 10
 """Of 100 KB."""
+uint64 = Lazy("numpy", "uint64")
+shared_address, global_address, init, fence_init, expect, wait = (
+    Lazy("netspec.kernels.mbarriers", name)
+    for name in ("shared_address", "global_address", "init", "fence_init", "expect", "wait")
+)
+acquire, load_2d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in ("acquire", "load_2d", "load_im2col"))
+LAYER = '''
+from netspec.plugin import Layer, Lazy, Tensor, TensorMap, cuda, forward, register
+
+uint64 = Lazy("numpy", "uint64")
+shared_address, global_address, init, fence_init, expect, wait = (
+    Lazy("netspec.kernels.mbarriers", name)
+    for name in ("shared_address", "global_address", "init", "fence_init", "expect", "wait")
+)
+acquire, load_2d = (Lazy("netspec.kernels.tma", name) for name in ("acquire", "load_2d"))
+
+
+def maps(t):
+    rows, columns = t.x.shape
+    return {"x_map": TensorMap("x", (columns, rows), (4 * columns,), (32, rows), swizzle=0)}
+
+
+@register("gpu_columns")
+class Columns(Layer):
+    """y = x, brought by a block in boxes of 32 columns."""
+
+    def outputs(self, x):
+        return Tensor(x.shape)
+
+    @forward("cuda", over="x", writes="y", shared=lambda t: 100 << 10, grid=lambda t: (1,), maps=maps)
+    def forward_cuda(x, x_map, y):
+        held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, uint64)
+        barrier = shared_address(barriers)
+        if cuda.threadIdx.x == 0:
+            acquire(global_address(x_map))
+            init(barrier, 1)
+            fence_init()
+        cuda.syncthreads()
+        for number in range(x.shape[1] // 32):
+            if cuda.threadIdx.x == 0:
+                expect(barrier, x.shape[0] * 128)
+                load_2d(shared_address(held), global_address(x_map), barrier, 32 * number, 0)
+            wait(barrier, number % 2)
+            for i in range(cuda.threadIdx.x, x.shape[0] * 32, cuda.blockDim.x):
+                y[i // 32, 32 * number + i % 32] = held[i]
+            cuda.syncthreads()
+'''
 
 
 @pytest.fixture(scope="module")
@@ -122,99 +172,36 @@ def test_the_hosts_time_of_a_launch_is_told(card):
 # Tensor maps ----------------------------------------------------------------------------------------------------------
 
 
-def _asm(name, kinds, text, letters, convert=None):
-    """An intrinsic of one piece of PTX; ``convert`` gives the address of the first argument, an array."""
-    from llvmlite import ir
-    from numba.cuda import types
-    from numba.cuda.extending import intrinsic
-
-    def define(_, *args):
-        def generate(context, builder, signature, values):
-            if convert:
-                data = context.make_array(signature.args[0])(context, builder, values[0]).data
-                space = {"shared": 3, "global": 1}[convert]
-                near = builder.addrspacecast(data, ir.PointerType(data.type.pointee, space))
-                return builder.ptrtoint(near, ir.IntType(32 if space == 3 else 64))
-            kind = ir.FunctionType(ir.VoidType(), [one.type for one in values])
-            code = ir.InlineAsm(kind, text, f"{letters},~{{memory}}", side_effect=True)
-            builder.call(code, values, attrs=("convergent",))
-            return context.get_dummy_value()
-
-        result = {"shared": types.uint32, "global": types.uint64, None: types.void}[convert]
-        return result(*(args if convert else kinds(types))), generate
-
-    names = ", ".join(f"a{number}" for number in range(1 if convert else len(letters.split(","))))
-    space = {"define": define}
-    exec(f"def {name}(_, {names}):\n    return define(_, {names})", space)
-    return intrinsic(space[name])
+def box_of_matrix(x, x_map, out, nbytes, column, row):
+    """The box from that column and row on, as it lies in shared memory."""
+    held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, uint64)
+    box, barrier, place = shared_address(held), shared_address(barriers), global_address(x_map)
+    if cuda.threadIdx.x == 0:
+        acquire(place)
+        init(barrier, 1)
+        fence_init()
+        expect(barrier, nbytes)
+        load_2d(box, place, barrier, column, row)
+    cuda.syncthreads()
+    wait(barrier, 0)
+    for i in range(cuda.threadIdx.x, out.size, cuda.blockDim.x):
+        out[i] = held[i]
 
 
-def _u32(count):
-    return lambda types: [types.uint32] * count
-
-
-def _copy(axes, offsets=0):
-    mode = "im2col" if offsets else "tile"
-    places = ", ".join(f"${3 + number}" for number in range(axes))
-    more = ", {" + ", ".join(f"${3 + axes + number}" for number in range(offsets)) + "}" if offsets else ""
-    text = (
-        f"cp.async.bulk.tensor.{axes}d.shared::cluster.global.{mode}.mbarrier::complete_tx::bytes "
-        f"[$0], [$1, {{{places}}}], [$2]{more};"
-    )
-    letters = ",".join(["r", "l", "r"] + ["r"] * axes + ["h"] * offsets)
-
-    def kinds(types):
-        return [types.uint32, types.uint64, types.uint32] + [types.int32] * axes + [types.uint16] * offsets
-
-    return _asm(f"copy_{mode}_{axes}d", kinds, text, letters)
-
-
-def _kernels():
-    """Kernels that bring one box to shared memory and write it out as it lies there."""
-    shared_at, global_at = _asm("shared_at", None, "", "", "shared"), _asm("global_at", None, "", "", "global")
-    acquire = _asm(
-        "acquire", lambda types: [types.uint64], "fence.proxy.tensormap::generic.acquire.gpu [$0], 128;", "l"
-    )
-    init = _asm(
-        "init", _u32(2), "mbarrier.init.shared::cta.b64 [$0], $1; fence.mbarrier_init.release.cluster;", "r,r"
-    )
-    expect = _asm(
-        "expect", _u32(2), "{ .reg .b64 t; mbarrier.arrive.expect_tx.shared::cta.b64 t, [$0], $1; }", "r,r"
-    )
-    await_ = _asm(
-        "await_", _u32(2),
-        "{ .reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [$0], $1; @done bra over; "
-        "bra again; over: }", "r,r",
-    )  # fmt: skip
-    tiled, windows = _copy(2), _copy(4, 2)
-
-    def box_of_matrix(x, x_map, out, nbytes, column, row):
-        held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, "uint64")
-        box, barrier, place = shared_at(held), shared_at(barriers), global_at(x_map)
-        if cuda.threadIdx.x == 0:
-            acquire(place)
-            init(barrier, 1)
-            expect(barrier, nbytes)
-            tiled(box, place, barrier, column, row)
-        cuda.syncthreads()
-        await_(barrier, 0)
-        for i in range(cuda.threadIdx.x, out.size, cuda.blockDim.x):
-            out[i] = held[i]
-
-    def box_of_windows(x, x_map, out, nbytes, channel, column, row, image, tap_column, tap_row):
-        held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, "uint64")
-        box, barrier, place = shared_at(held), shared_at(barriers), global_at(x_map)
-        if cuda.threadIdx.x == 0:
-            acquire(place)
-            init(barrier, 1)
-            expect(barrier, nbytes)
-            windows(box, place, barrier, channel, column, row, image, tap_column, tap_row)
-        cuda.syncthreads()
-        await_(barrier, 0)
-        for i in range(cuda.threadIdx.x, out.size, cuda.blockDim.x):
-            out[i] = held[i]
-
-    return box_of_matrix, box_of_windows
+def box_of_windows(x, x_map, out, nbytes, channel, column, row, image, tap_column, tap_row):
+    """The same of windows, from the one on whose first tap is there, each at one tap."""
+    held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, uint64)
+    box, barrier, place = shared_address(held), shared_address(barriers), global_address(x_map)
+    if cuda.threadIdx.x == 0:
+        acquire(place)
+        init(barrier, 1)
+        fence_init()
+        expect(barrier, nbytes)
+        load_im2col(box, place, barrier, channel, column, row, image, tap_column, tap_row)
+    cuda.syncthreads()
+    wait(barrier, 0)
+    for i in range(cuda.threadIdx.x, out.size, cuda.blockDim.x):
+        out[i] = held[i]
 
 
 def brought(card, kernel, values, one, lines, places):
@@ -245,7 +232,7 @@ def test_a_box_of_a_matrix(card, swizzle):
     """With an edge that lies outside, where there are zeros."""
     values, width = np.random.default_rng(1).normal(size=(100, 64)).astype(np.float32), (swizzle or 64) // 4
     one = TensorMap("x", (64, 100), (256,), (width, 48), swizzle=swizzle)
-    found = brought(card, _kernels()[0], values, one, (48, width), (16, 80))
+    found = brought(card, box_of_matrix, values, one, (48, width), (16, 80))
     wanted = np.zeros((48, width), np.float32)
     wanted[:20] = values[80:100, 16 : 16 + width]
     np.testing.assert_array_equal(found, wanted)
@@ -265,6 +252,18 @@ def test_windows_of_an_image(card, swizzle):
     for tap_row, tap_column, first in ((0, 0, 0), (1, 2, 0), (1, 1, 10)):
         image, row, column = 0, first // width, first % width
         places = (32, column - 1, row, image, tap_column, tap_row)
-        found = brought(card, _kernels()[1], values, one, (pixels, 32), places)
+        found = brought(card, box_of_windows, values, one, (pixels, 32), places)
         taps = around[:, tap_row : tap_row + out_height, tap_column : tap_column + width, 32:]
         np.testing.assert_array_equal(found, taps.reshape(-1, 32)[first : first + pixels])
+
+
+@hopper
+def test_a_layer_names_shared_memory_and_maps(card, tmp_path):
+    """From the mark in a plugin to the launch: more than 48 KB, and more than one box."""
+    (tmp_path / "columns.py").write_text(LAYER)
+    load_plugin(tmp_path / "columns.py")
+    case = Case(layer_types()["gpu_columns"], {}, (Tensor((200, 128), "float32"),))
+    values, single = draw(case), case.on(card)
+    for _ in range(2):
+        np.testing.assert_array_equal(single.forward(values)["y"], values["x"])
+        values = {key: 2 * value for key, value in values.items()}
