@@ -14,15 +14,17 @@ from typing import Any, ClassVar
 from netspec.contract.attrs import Attr, check_attrs, filled, number
 from netspec.contract.kernel import Kernel
 from netspec.contract.naming import Argument
-from netspec.contract.solver_kernels import made_of
+from netspec.contract.solver_kernels import made_of, update_name
 
 NORMS = ("w_norm", "g_norm")
 """What ``scale`` may ask for: the Euclidean norms of a parameter and of its gradient, as a device holds them."""
 SCALES = "scales"
 """The name in checkpoints of the numbers beside a parameter."""
+SHADOW = "shadow"
+"""What an update writes beside a parameter that products read in bfloat16: its new value, rounded."""
 _TAKEN = (
     *("param", "gradient", "rates", "finite", "overflow", "clip", "rate", "decay", "start", "stop"),
-    *(SCALES, "average", "param_squares", "gradient_squares"),
+    *(SCALES, SHADOW, "average", "param_squares", "gradient_squares"),
 )
 """What a kernel's other arguments are called, and averages in checkpoints."""
 
@@ -114,7 +116,7 @@ class Solver:
         """The pass of a step with these arguments: an update, or the scales before it."""
         clipped = Argument("clip") in args
         if Argument("param") in args:
-            return [("clipped" if clipped else "update", {})]
+            return [(update_name(clipped, Argument(SHADOW) in args), {})]
         return [("clipped_scale" if clipped else "scale", {})]
 
 

@@ -91,19 +91,26 @@ NORM_SOURCES = {"w_norm": "param_squares", "g_norm": "gradient_squares"}
 
 
 def made_of(cls: Any) -> Iterator[Kernel]:
-    """All kernels of a solver class: with and without clipped gradients."""
+    """All kernels of a solver class: with and without clipped gradients, on GPUs also with shadows."""
     for clipped in (False, True):
-        yield from _updates(cls, clipped)
+        yield from _updates(cls, clipped, shadowed=False)
+        yield from _updates(cls, clipped, shadowed=True)
         if cls.scales and (not clipped or "g_norm" in cls.norms):
             yield from _scales(cls, clipped)
 
 
-def _updates(cls: Any, clipped: bool) -> Iterator[Kernel]:
+def update_name(clipped: bool, shadowed: bool) -> str:
+    """What an update's kernels are called, before their backend."""
+    return ("clipped" if clipped else "update") + ("_shadow" if shadowed else "")
+
+
+def _updates(cls: Any, clipped: bool, shadowed: bool) -> Iterator[Kernel]:
     names = _parameters(cls.scalar_update)[2 + len(cls.state) :]
-    extra = [*(["scales"] if cls.scales else []), *(["clip"] if clipped else [])]
+    extra = [*(["scales"] if cls.scales else []), *(["clip"] if clipped else []), *(["shadow"] if shadowed else [])]
     params = ["param", "gradient", *cls.state, "rates", "finite", "overflow", *extra, "rate", "decay"]
     local, arrays = ["w", "g", *(f"s{n}" for n in range(len(cls.state)))], ["param", "gradient", *cls.state]
     new = ["w", *local[2:]]
+    targets = [*zip(new, ["param", *cls.state], strict=True), *([("w", "shadow")] if shadowed else [])]
     factor = " * factor" if clipped else ""
 
     def call(values: Sequence[str], end: str = "") -> str:
@@ -127,17 +134,16 @@ def _updates(cls: Any, clipped: bool) -> Iterator[Kernel]:
         "calls": "; ".join(call(places(f"_{n}"), f"_{n}") for n in range(4)),
         "stores": "; ".join(
             f"store4({array}, i, {', '.join(f'new_{one}_{n}' for n in range(4))})"
-            for one, array in zip(new, ["param", *cls.state], strict=True)
+            for one, array in targets
         ),
         "finite_4": _finite(f"new_{one}_{n}" for one in new for n in range(4)),
         "call_array": call([f"{one}[i]" for one in arrays]),
-        "store_array": "; ".join(
-            f"{array}[i] = new_{one}" for one, array in zip(new, ["param", *cls.state], strict=True)
-        ),
+        "store_array": "; ".join(f"{array}[i] = new_{one}" for one, array in targets),
     }
-    writes, name = ("param", *cls.state, "overflow"), "clipped" if clipped else "update"
-    function = _compile(cls, _UPDATE_CPU, cls.scalar_update, f"{name}_cpu", words)
-    yield forward("cpu", over="param", writes=writes)(function)
+    writes, name = ("param", *cls.state, *(["shadow"] if shadowed else []), "overflow"), update_name(clipped, shadowed)
+    if not shadowed:
+        function = _compile(cls, _UPDATE_CPU, cls.scalar_update, f"{name}_cpu", words)
+        yield forward("cpu", over="param", writes=writes)(function)
     function = _compile(cls, _UPDATE_CUDA, cls.scalar_update, f"{name}_cuda", words)
     yield forward("cuda", over="param", writes=writes, threads=256, per_thread=4)(function)
 

@@ -36,7 +36,9 @@ Role = Literal[
     "derived",  # what a Program makes of stored tensors once, until they change
 ]
 STORED: tuple[Role, ...] = ("constant", "parameter", "solver state", "average", "state")
-"""Roles whose buffers live in the Store and outlast an iteration."""
+"""Roles whose buffers live in the Store and outlast an iteration; what has a name in checkpoints."""
+SHARED: tuple[Role, ...] = (*STORED, "shadow")
+"""Roles of the buffers that the programs of a Session share: those, and what is made of them for all programs."""
 
 Op = Literal[
     "scalars",

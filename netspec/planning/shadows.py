@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Shadows:
-    """The shadows of a plan, each made by a step before the first one that reads it."""
+    """The shadows of a plan, each made by a step before the first one that reads it, and renewed by updates."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
@@ -42,6 +42,10 @@ class Shadows:
         """The precision of the factors of a layer's products: that of its shadows."""
         read = (shard.t[name].dtype for name in shard.t.names("parameter") if self.is_read(shard, name))
         return next(read, "float32")
+
+    def of(self, key: BufferKey) -> Region | None:
+        """The shadow of a parameter, where some layer reads it."""
+        return self._made.get(key)
 
     def _make(self, shard: Shard, name: str, key: BufferKey) -> Region:
         tensor, shadow = shard.t[name], replace(key, role="shadow")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from netspec.contract.solver import SCALES
+from netspec.contract.solver import SCALES, SHADOW
 from netspec.contract.tensor import Shape
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Builder, averages
@@ -131,7 +131,10 @@ class Update:
             **({} if scales is None else {"scales": scales}),
             "overflow": Region(_overflow(shard.device), 0, self.places[key], self.places[key] + 1),
         }
-        step, writes = StepKey("update", shard.device, shard.spec.name, target=key), ("param", *self.solver.state)
+        step, writes = StepKey("update", shard.device, shard.spec.name, target=key), ["param", *self.solver.state]
+        if (shadow := self.builder.shadows.of(key)) is not None:
+            args[SHADOW] = shadow
+            writes.append(SHADOW)
         flops = self.solver.flops * prod(param.shape)
         self.builder.operation(step, (*writes, "overflow"), args, attrs=attrs, flops=flops)
         if self.builder.rates.averaged:

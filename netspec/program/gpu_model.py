@@ -7,7 +7,7 @@ and each kernel a little besides. Steps of the compute queue follow each other; 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -67,14 +67,14 @@ GPUS: Mapping[str, Gpu] = {
 def iteration_seconds(program: Program, gpu: Gpu) -> float:
     """What an iteration of the program takes where all its devices are one such GPU."""
     queues = defaultdict[str, float](float)
-    for step in program.steps:
+    for step in _recurring(program):
         queues[step.queue] += _seconds(program, step, gpu)
     return max(queues.values(), default=0.0) + gpu.host
 
 
 def least_seconds(program: Program, gpu: Gpu, precision: str) -> float:
     """What it takes at least, whatever the kernels: the roofline (Williams, Waterman and Patterson 2009)."""
-    steps = (step for step in program.steps if step.queue == "compute")
+    steps = (step for step in _recurring(program) if step.queue == "compute")
     return sum(max(step.flops / gpu.peak[precision], step_bytes(program, step) / gpu.copy) for step in steps)
 
 
@@ -87,6 +87,11 @@ def layer_shares(program: Program, gpu: Gpu) -> dict[str, float]:
     total = sum(found.values()) or 1.0
     longest = sorted(found.items(), key=lambda one: -one[1])
     return {name: seconds / total for name, seconds in longest}
+
+
+def _recurring(program: Program) -> Iterator[Step]:
+    """The steps that each iteration runs: not those that run again only when what is stored was changed from outside."""
+    return (step for step in program.steps if not step.passes or not all(one.once for one in step.passes))
 
 
 def step_bytes(program: Program, step: Step) -> int:

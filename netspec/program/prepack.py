@@ -1,6 +1,7 @@
 """Passes that read only what is stored (packing filters, rounding them) run once, and again when that has changed.
 
-A program that renews what is stored itself, as training does, has none.
+A program that renews what is stored itself, as training does, has none but the steps that make shadows: its updates
+renew these with the parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def hoist(
     A shadow is stored as far as other passes go: the step that makes it comes before them.
     """
     if any(writes and region.buffer.role in STORED for step in steps for region, writes in step.accesses):
-        return list(steps), dict(buffers)
+        return [_shadow_once(step) for step in steps], dict(buffers)
     hoisted: list[Step] = []
     renamed: dict[BufferKey, BufferKey] = {}
     for step in steps:
@@ -36,6 +37,12 @@ def hoist(
         hoisted.append(replace(step, passes=passes, args=args, writes=tuple(w for w in step.writes if w not in made)))
     found = {renamed.get(key, key): buffer for key, buffer in buffers.items()}
     return hoisted, {key: buffer if buffer.key == key else replace(buffer, key=key) for key, buffer in found.items()}
+
+
+def _shadow_once(step: Step) -> Step:
+    if step.op != "shadow":
+        return step
+    return replace(step, passes=tuple(replace(one, once=True) for one in step.passes), writes=())
 
 
 def _once(step: Step) -> tuple[set[int], set[Argument]]:

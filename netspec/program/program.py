@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
-from netspec.planning.identities import STORED, BufferKey, Role
+from netspec.planning.identities import SHARED, BufferKey, Role
 from netspec.planning.plan import Buffer, Plan, Step
 
 OWN_MEMORY: tuple[Role, ...] = (
-    *STORED, "derived", "shadow", "input", "scalar", "flag", "verdict", "overflow", "report", "subtree",
+    *SHARED, "derived", "input", "scalar", "flag", "verdict", "overflow", "report", "subtree",
 )  # fmt: skip
 """Roles of buffers that share no memory: stored ones, what is made of them, and the small or host-facing ones."""
 
@@ -37,7 +37,7 @@ class Program:
 
     def arrays(self) -> Iterator[tuple[Buffer, int]]:
         """What a Session allocates for it, each buffer with how many arrays stand for it; stored ones all count."""
-        stored = {key: buffer for key, buffer in self.plan.buffers.items() if key.role in STORED}
+        stored = {key: buffer for key, buffer in self.plan.buffers.items() if key.role in SHARED}
         for buffer in {**self.buffers, **stored}.values():
             twice = buffer.role == "input" and self.kinds[buffer.device] == "cuda"
             yield buffer, 2 if twice else 1
@@ -46,7 +46,7 @@ class Program:
 def memory(programs: Iterable[Program]) -> dict[str, dict[str, int]]:
     """What a Session of these programs allocates, in bytes by device: a row by role before reuse, ``arena``, ``total``.
 
-    What is stored is shared by all programs, and so are the arenas, as no two of them run at the same time; all else is
+    What is stored, and shadows, are shared by all programs, and so are the arenas, as no two of them run at the same time; all else is
     each program's own. On GPUs inputs count twice: a batch comes up while the one before it is worked on.
     """
     table: dict[str, Counter[str]] = {}
@@ -60,7 +60,7 @@ def memory(programs: Iterable[Program]) -> dict[str, dict[str, int]]:
                 row = table[buffer.device]
                 row[buffer.role] += count * buffer.nbytes
                 row["own"] += 0 if buffer.key in program.offsets else count * aligned(buffer.nbytes)
-            if buffer.role in STORED:
+            if buffer.role in SHARED:
                 stored.add(buffer.key)
     return {device: _totalled(row) for device, row in table.items()}
 

@@ -1,4 +1,7 @@
-"""The Store: parameters, momentum, state and constants of a network, shared by its train, eval and predict Programs."""
+"""The Store: parameters, momentum, state and constants of a network, shared by its train, eval and predict Programs.
+
+Shadows of parameters lie here too, as all Programs read the same; they belong to no logical tensor.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from netspec.errors import NetspecError
 from netspec.init import initial, pieces
 from netspec.machine import start_threads
 from netspec.machine.environment import cores
-from netspec.planning.identities import STORED, BufferKey, TensorKey
+from netspec.planning.identities import SHARED, BufferKey, TensorKey
 from netspec.planning.plan import Buffer, Logical, Plan
 from netspec.store.write_gate import Gate
 
@@ -37,14 +40,15 @@ class Store:
         self.buffers: dict[BufferKey, Buffer] = {}
         self.initials: dict[TensorKey, Mapping[str, Any]] = {}
         for plan in plans:
-            self.buffers.update({key: buffer for key, buffer in plan.buffers.items() if key.role in STORED})
+            self.buffers.update({key: buffer for key, buffer in plan.buffers.items() if key.role in SHARED})
             self.initials.update(plan.initial)
         self.arrays: dict[BufferKey, Array] = {
             key: devices[key.device].empty(buffer.shape, buffer.dtype) for key, buffer in self.buffers.items()
         }
         self._parts: dict[TensorKey, list[BufferKey]] = {}
         for key, buffer in self.buffers.items():
-            self._parts.setdefault(_logical(buffer).key, []).append(key)
+            if buffer.logical is not None:
+                self._parts.setdefault(buffer.logical.key, []).append(key)
         self._keys = {str(key): key for key in self._parts}
         """The logical tensors by the names they have in checkpoints."""
 

@@ -14,7 +14,7 @@ from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
-from netspec.planning.identities import STORED, BufferKey
+from netspec.planning.identities import SHARED, STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
 from netspec.runners.transport.alone import ALONE
@@ -96,13 +96,13 @@ class BoundProgram:
         self.scalars["counters"][:] = counters
         if "rates" in self.scalars:
             self.scalars["rates"][:] = rates
-        self.store.version += self._trains
         if self._once and self._made_of != self.store.version:
             for step, call in self._once:
                 with answered(step.device, self.devices[step.device], step.name):
                     call()
                     self.devices[step.device].synchronise()
-            self._made_of = self.store.version
+        self.store.version += self._trains
+        self._made_of = self.store.version  # what training makes once it keeps up with its own updates
 
     def twin(self) -> BoundProgram:
         """The same program with input buffers of its own: one takes a batch while the other's is worked on.
@@ -140,7 +140,7 @@ class BoundProgram:
     def _allocate(self, store: Store, arenas: Mapping[str, Array]) -> dict[BufferKey, Array]:
         arrays: dict[BufferKey, Array] = {}
         for key, buffer in self.program.buffers.items():
-            if key.role in STORED:
+            if key.role in SHARED:
                 arrays[key] = store.arrays[key]
             elif key in self.program.offsets:
                 offset, device = self.program.offsets[key], self.devices[key.device]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from nets import TWO_TOWERS, network
 
+from netspec.contract.naming import Argument
 from netspec.errors import SpecError
 from netspec.planning import Plan, build, check, from_plain, to_plain
 from netspec.planning.identities import of_layer
@@ -79,20 +80,25 @@ def test_weights_are_read_in_their_shadows_and_trained_themselves() -> None:
     made, update = steps[f"{shadow}.shadow"], steps[f"{weight}.update"]
     assert [region.buffer for region in made.args.values()] == [weight, shadow]
     assert list(steps).index(made.name) < list(steps).index("conv1.forward@left") < list(steps).index(update.name)
-    assert shadow not in {region.buffer for region in update.args.values()}
+    assert update.args[Argument("shadow")].buffer == shadow and Argument("shadow") in update.writes
     assert len([step for step in plan.steps if step.op == "shadow"]) == len(plan.keys("shadow")) == 9
     assert plan.buffers[shadow].logical is None  # checkpoints hold logical tensors
 
 
-@pytest.mark.parametrize("phase", ["eval", "predict"])
-def test_outside_training_shadows_are_made_once(phase: Any) -> None:
+@pytest.mark.parametrize("phase", ["train", "eval", "predict"])
+def test_steps_make_shadows_once(phase: Any) -> None:
     program = lowered("quickstart", phase, "bfloat16")
     made = [step for step in program.steps if step.op == "shadow"]
     assert made and all(one.once for step in made for one in step.passes)
     assert not any(step.writes for step in made)
     assert not {key for key in program.offsets if key.role == "shadow"}
-    trained = [step for step in lowered("quickstart", "train", "bfloat16").steps if step.op == "shadow"]
-    assert trained and not any(one.once for step in trained for one in step.passes)
+    written = [step.op for step in program.steps if "shadow" in map(str, step.writes)]
+    assert written == (["update"] * len(made) if phase == "train" else [])
+
+
+def test_programs_share_shadows() -> None:
+    every = [lowered("quickstart", phase, "bfloat16") for phase in ("train", "eval", "predict")]
+    assert memory(every)["left"]["shadow"] == memory(every[:1])["left"]["shadow"]
 
 
 def test_averages_that_are_evaluated_have_shadows_of_their_own() -> None:
