@@ -140,9 +140,9 @@ def _of_operations() -> Iterator[Signature]:
     for phase in PHASES:
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
-    for name in solver_types():
-        for clip in ("null", "1.0"):
-            yield from _of_plan(build(load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"]), "train", 2))
+    for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
+        spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
+        yield from _of_plan(build(spec, "train", 2, storage=storage))
 
 
 def _of_plan(plan: Plan) -> Iterator[Signature]:

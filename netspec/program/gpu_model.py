@@ -90,7 +90,7 @@ def layer_shares(program: Program, gpu: Gpu) -> dict[str, float]:
 
 
 def _recurring(program: Program) -> Iterator[Step]:
-    """The steps that each iteration runs: not those that run again only when what is stored was changed from outside."""
+    """The steps that each iteration runs: not those all of which is marked to run once."""
     return (step for step in program.steps if not step.passes or not all(one.once for one in step.passes))
 
 

@@ -46,8 +46,9 @@ class Program:
 def memory(programs: Iterable[Program]) -> dict[str, dict[str, int]]:
     """What a Session of these programs allocates, in bytes by device: a row by role before reuse, ``arena``, ``total``.
 
-    What is stored, and shadows, are shared by all programs, and so are the arenas, as no two of them run at the same time; all else is
-    each program's own. On GPUs inputs count twice: a batch comes up while the one before it is worked on.
+    What is stored, and shadows, are shared by all programs, and so are the arenas, as no two of them run at the same
+    time; all else is each program's own. On GPUs inputs count twice: a batch comes up while the one before it is worked
+    on.
     """
     table: dict[str, Counter[str]] = {}
     stored: set[BufferKey] = set()

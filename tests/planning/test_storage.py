@@ -25,10 +25,11 @@ NETS = ("alexnet", "quickstart", "resnet18")
 
 
 def lowered(name: str, phase: Any, storage: Any) -> Program:
+    """On GPUs with plain kernels."""
     spec = load(name, ["train.precision=bf16"])
     devices, plan = spec.devices, build(spec, phase, storage=storage)
-    every = [dict.fromkeys(devices, one) for one in ("cuda", 1, HOPPER)]
-    return lower(plan, every[0], every[1], without=spec.train.without, capabilities=every[2])
+    kinds, teams = dict.fromkeys(devices, "cuda"), dict.fromkeys(devices, 1)
+    return lower(plan, kinds, teams, without={"cuda": {"tf32", "bf16"}})  # the workspace of those is their own affair
 
 
 def dtypes_by_role(plan: Plan) -> dict[str, set[str]]:
