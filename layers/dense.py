@@ -3,7 +3,7 @@
 from math import prod
 
 from netspec.layers._cpu import dense_gemm, dense_gemv
-from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants
+from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants, tma_dense_variants
 from netspec.layers._cuda.implicit_gemm import of_dense
 from netspec.layers._dense_sizes import Sizes, sizes_of
 from netspec.layers._filters import BIAS_INIT, INIT, image_groups, initial_bias
@@ -44,6 +44,7 @@ class Dense(Layer):
         dense_gemm.VARIANT,
         *mma_variants.DENSE.values(),
         *dense_split_k.VARIANTS,
+        *tma_dense_variants.DENSE,
         dense_tiled.PLAIN,
     )
     kernels = dense_gemm.BIAS

@@ -22,6 +22,8 @@ from netspec.plugin import Flops, Layer, LayerError, Tensor, backward, boolean, 
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
 TRAIN, REST = ("train",), ("eval", "predict")
+_BYTE = 256
+"""Places that a byte tells apart."""
 
 
 def _torch_counted(window, x, counted, value):
@@ -87,10 +89,11 @@ class Pool(Layer):
         return Tensor((x.shape[0], *window.out, x.shape[3]), x.dtype)
 
     def saved(self, x: Tensor) -> dict[str, Tensor]:
-        """argmax: where in its window (row by row, the padding counted) each maximum was."""
+        """argmax: where in its window (row by row, the padding counted) each maximum was; bytes beside bfloat16."""
         if self.attrs.mode != "max" or self.phase != "train":
             return {}
-        return {"argmax": Tensor(self.outputs(x).shape, "int32")}
+        few = x.dtype == "bfloat16" and window_of(self.attrs, x, inside=True).area <= _BYTE
+        return {"argmax": Tensor(self.outputs(x).shape, "uint8" if few else "int32")}
 
     def window(self, t) -> Window:
         """The windows over the input."""

@@ -50,7 +50,7 @@ def matrix_of(t):
 def workspace(t):
     """The bias's gradients of chunks of dy's rows."""
     matrix = matrix_of(t)
-    return {"bias_partials": Workspace((-(-matrix.rows // matrix.chunk_rows), matrix.columns), t.x.dtype)}
+    return {"bias_partials": Workspace((-(-matrix.rows // matrix.chunk_rows), matrix.columns), "float32")}
 
 
 def scalars(layer, t):

@@ -1,12 +1,12 @@
 """Convolution by wgmma and TMA where activations are bfloat16: variants such as ``bf16_wgmma_128_64``.
 
 The numbers are columns of tiles: of filters (forward and the gradient of the weights), and of channels (the gradient
-of the image). What a tile takes is an H100's: 16 and 36 stages of 64 to 256 columns were measured.
+of the image).
 """
 
 from itertools import product
 
-from netspec.layers._cuda import column_sums, conv_tiled
+from netspec.layers._cuda import tma_weight_variants
 from netspec.layers._cuda.mma_block_tile import BOUNDS, PROCESSORS, tiles
 from netspec.layers._cuda.mma_variants import marked
 from netspec.layers._cuda.tma_conv import (
@@ -26,6 +26,8 @@ COLUMNS = (64, 96, 128, 192, 256)
 _CORNERS, _LARGEST_STEP, _LARGEST_SIZE = range(-128, 128), 8, 256
 """What a tensor map can say of windows."""
 _STAGE_SECONDS, _COLUMN_SECONDS, _TILE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-6
+"""What a stage takes on an H100, and for each of its tile's columns more; what a tile takes besides. From figures of
+products of 4096 x 4096 and of AlexNet's convolutions."""
 
 
 def suits(columns, count):
@@ -99,8 +101,10 @@ def _supports(filters, channels):
 
 def _cost(filters, channels):
     def cost(layer, t, direction):
-        columns = filters if direction == "forward" else channels
-        return seconds(columns, *_tiles_of(t.geometry, columns, direction))
+        if direction == "forward":
+            return seconds(filters, *_tiles_of(t.geometry, filters, direction))
+        d_x = seconds(channels, *_tiles_of(t.geometry, channels, direction))
+        return d_x + tma_weight_variants.seconds(t.geometry, filters)
 
     return cost
 
@@ -109,22 +113,27 @@ def _scalars(layer, t):
     """What the kernels take beside tensors."""
     g = t.geometry
     forwards = {"product": product_of(g), "windows": windows_of(g), "classes": g.scalars()["classes"]}
-    return {**forwards, "back_product": product_of(g, True), "back_windows": windows_of(g, True)}
+    backwards = {"back_product": product_of(g, True), "back_windows": windows_of(g, True)}
+    return {**forwards, **backwards, **tma_weight_variants.scalars(layer, t)}
 
 
 _FORWARD, _D_X = ({columns: make(columns) for columns in COLUMNS} for make in (_forward_kernels, _d_x_kernel))
-_D_WEIGHT = tuple(
-    kernel for kernel in conv_tiled.PLAIN.kernels if kernel.direction == "backward" and kernel.writes == ("partials",)
-)
+_D_WEIGHT = {columns: tma_weight_variants.conv_kernels(columns) for columns in COLUMNS}
+
+
+def _workspace(filters):
+    def workspace(layer, t, direction):
+        return tma_weight_variants.conv_workspace(t, filters) if direction == "backward" else {}
+
+    return workspace
 
 
 def _variant(filters, channels):
-    kernels = (*_FORWARD[filters], _D_X[channels], *_D_WEIGHT, *column_sums.KERNELS)
     return Variant(
         f"bf16_wgmma_{filters}_{channels}",
-        kernels,
+        (*_FORWARD[filters], _D_X[channels], *_D_WEIGHT[filters]),
         _supports(filters, channels),
-        conv_tiled.PLAIN.workspace,
+        _workspace(filters),
         _scalars,
         _cost(filters, channels),
         BOUNDS["bf16"],

@@ -50,6 +50,13 @@ _PRODUCT = {
     "128-bit copies from global to shared memory": r"\bLDGSTS(\.\w+)*\.128\b",
     "128-bit stores to global memory": r"\bSTG(\.\w+)*\.128\b",
 }
+_PIPELINE = {
+    "instruction of tensor cores": r"\bHGMMA\.",
+    "copies by the tensor memory accelerator": r"\bUTMALDG\.",
+    "64-bit stores to global memory": r"\bSTG(\.\w+)*\.64\b",
+}
+_SERIAL = re.compile(r"Potential Performance Loss.*|setmaxnreg.* ignored.*")
+"""What ptxas says where products wait for each other, or where registers stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ def _assembled(text: str, target: str, cubin: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
+    if serial := _SERIAL.search(done.stderr):
+        raise RuntimeError(serial[0])
     return done.stderr
 
 
@@ -124,9 +133,12 @@ def _listed(cubin: Path) -> str:
     return done.stdout
 
 
-def check_machine_code(listing: str) -> None:
-    """RuntimeError where a product of matrices does not run on tensor cores or does not use 128-bit accesses."""
-    for what, pattern in _PRODUCT.items():
+def check_machine_code(listing: str, pipeline: bool = False) -> None:
+    """RuntimeError where a product of matrices does not run on tensor cores or does not use wide accesses.
+
+    ``pipeline``: its operands are copied by the tensor memory accelerator.
+    """
+    for what, pattern in (_PIPELINE if pipeline else _PRODUCT).items():
         if not re.search(pattern, listing):
             raise RuntimeError(f"the machine code has no {what}")
 
@@ -196,7 +208,8 @@ def _resources(job: Job) -> Resources:
         cubin = Path(folder) / "kernel.cubin"
         found = _read(_assembled(text, _arch(capability), cubin))
         if "mma.sync" in text or "wgmma.mma" in text:
-            check_machine_code(kept_text(listing_of(job), lambda: _listed(cubin)))
+            pipeline = "cp.async.bulk.tensor" in text
+            check_machine_code(kept_text(listing_of(job), lambda: _listed(cubin)), pipeline)
     return found
 
 

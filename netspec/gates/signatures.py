@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from netspec.check.single import SingleLayer
-from netspec.check.subject import Subject
+from netspec.check.subject import Case, Subject, complete
 from netspec.contract.kernel import PHASES, Direction
 from netspec.contract.layer import Layer
 from netspec.contract.naming import COUNTERS, Argument
@@ -34,6 +34,17 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }
 """The primitives, and what AlexNet has no use for."""
+_WIDE = {"filters": 768, "size": 3, "pad": 1}
+_STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], tuple[int, ...]], ...]] = {
+    "conv": (
+        (_WIDE, (2, 5, 5, 768)),
+        ({**_WIDE, "bias": False}, (2, 5, 5, 768)),
+        (_WIDE, (2, 5, 5, 3)),
+        ({**_WIDE, "bias": False}, (2, 5, 5, 3)),
+    ),
+    "dense": (({"units": 768}, (128, 6144)), ({"units": 768, "bias": False}, (128, 6144))),
+}
+"""Attributes and inputs in bfloat16 that kernels of all tiles support, those for products in that dtype among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +116,15 @@ def _of_layers() -> Iterator[Signature]:
     for name, cls in layer_types().items():
         if not any("cuda" in kernel.backends for kernel in cls.kernels):
             continue
-        for variant, case, phase in product(_variants(cls), Subject(name).cases, PHASES):
+        for variant, case, phase in product(_variants(cls), (*Subject(name).cases, *_stored_bfloat16(cls)), PHASES):
             one = case.on(compiler, phase, variant=variant)
             if variant == "plain" or one.layer.supports(one.t, variant):
                 yield from _of_single(one)
+
+
+def _stored_bfloat16(cls: type[Layer]) -> Iterator[Case]:
+    for attrs, shape in _STORED_BFLOAT16.get(cls.type, ()):
+        yield Case(cls, complete(cls, attrs), (Tensor(shape, "bfloat16"),))
 
 
 def _variants(cls: type[Layer]) -> list[str]:
