@@ -1,13 +1,14 @@
-"""netspec on a GPU, in one command of under nine minutes, from a bare checkout and without the network.
+"""netspec on a GPU, in one command of under eight minutes, from a bare checkout and without the network.
 
     PYTHONPATH=. python benchmarks/gpu.py OUT                    # writes OUT/report.json, OUT/report.md, OUT/log.txt
-    PYTHONPATH=. python benchmarks/gpu.py OUT --sections graphs launches steps
+    PYTHONPATH=. python benchmarks/gpu.py OUT --minutes 3        # the most telling of it
+    PYTHONPATH=. python benchmarks/gpu.py OUT --sections "training, bf16" "torch, bf16" steps
     PYTHONPATH=. python benchmarks/gpu.py OUT --data CIFAR10     # folders of images, as specs/cifar10-quick.yaml says
 
 Data is generated. Sections run in a process of their own, which is ended when it has not answered in time and made anew
 after a fault: what goes wrong is recorded with the end of its log, and the next section goes on. The report is written
-after each. Where PyTorch is installed its figures, taken in the same run, stand beside ours. Where specs know
-``train.cuda.precision``, sections are run once for each precision.
+after each. Where PyTorch is installed its best modes, measured in the same run, stand beside ours: they compile while
+our kernels do, and stand still while anything is timed.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from importlib.util import find_spec
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -33,93 +33,12 @@ GRACE_S = 40.0
 """How long the section may take that runs when the time is up."""
 
 
-class Section(NamedTuple):
-    """What is measured; where: in a worker of ours, in PyTorch's, or here, what touches no card in its own process."""
-
-    measure: Callable[[], Found]
-    seconds: float = 90.0
-    """The longest that its worker is waited for."""
-    where: Literal["ours", "torch", "here"] = "ours"
-
-
-def sections(options: argparse.Namespace, done: Mapping[str, Mapping[str, Any]], end: float) -> dict[str, Section]:
-    """What is measured, in order; a later section may use what an earlier one found."""
-    from gpu_parts import compare, kernels, learning, machine, network, outside, questions, rivals
-    from gpu_parts.network import iterations as train
-
-    batch, large, one, two = options.batch, options.large_batch, options.one_device, options.two_devices
-    modes = network.precisions(one)
-    tf32 = "tf32" if "tf32" in modes else None
-
-    def left(share: float) -> float:
-        return share * max(0.0, end - time.perf_counter())
-
-    def ceilings() -> network.Ceilings:
-        found = {key.removesuffix("_TFLOPs"): value for key, value in done.get("torch, products", {}).items()}
-        products = {key: value for key, value in found.items() if key in network.PRECISIONS}
-        return network.Ceilings(done.get("ceilings", {}).get("copy_GBs"), products)
-
-    def steps(mode: str | None) -> Found:
-        return network.steps(one, batch, mode, ceilings(), time.perf_counter() + left(0.15))
-
-    def learn() -> Found:
-        name, target = ("cifar10-quick", 0.26) if options.data else (options.learns, options.target)
-        return learning.to_an_error(name, target, min(60.0, left(0.5)), options.data, modes[-1])
-
-    def here(measure: Callable[[], Found]) -> Section:
-        return Section(measure, where="here")
-
-    found = {
-        "machine": here(machine.describe),
-        "architecture": Section(lambda: questions.architecture(_card())),
-        "graphs": Section(lambda: questions.graphs(_card())),
-        "launches": Section(lambda: questions.launches(_card())),
-        "kernels": Section(lambda: kernels.compile_all(_card()), 110.0),
-        "iteration": Section(lambda: questions.iteration(train(options.check, 16, "cuda", None))),
-        "ceilings": Section(lambda: questions.ceilings(_card())),
-        "torch, products": Section(rivals.products, where="torch"),
-        **{_named("right", mode): Section(partial(network.right, options.check, 16, mode)) for mode in modes},
-        **{_named("training", mode): Section(partial(train, one, batch, "cuda:0", mode)) for mode in modes},
-        "training, two devices on one card": Section(lambda: train(two, batch, "cuda:0,cuda:0", modes[-1])),
-        "torch, training": here(lambda: outside.torch_training(batch, min(150.0, left(0.3)))),
-        "against PyTorch": here(lambda: compare.training(done, one)),
-        "tests": here(lambda: outside.tests(min(150.0, left(0.45)))),
-        **{_named("steps", mode): Section(partial(steps, mode), 120.0) for mode in modes},
-        "torch, convolutions": Section(lambda: rivals.convolutions(batch), where="torch"),
-        "convolutions": here(lambda: compare.convolutions(done)),
-        _named("tuned", tf32): Section(lambda: network.tuned(one, batch, "cuda:0", tf32, min(90.0, left(0.35))), 180.0),
-        "training, large batch": Section(lambda: train(one, large, "cuda:0", modes[-1])),
-        "torch, training, large batch": here(
-            lambda: outside.torch_training(large, min(30.0, left(0.3)), "channels last")
-        ),
-        "against PyTorch, both batches": here(lambda: compare.training(done, one)),
-        "training, two devices, serial": Section(
-            lambda: train(two, batch, "cuda:0,cuda:0", modes[-1], runner="serial")
-        ),
-        "learns": Section(learn, 120.0),
-        "curves": Section(lambda: network.curves(options.check, 16)),
-        "sanitizer": here(lambda: outside.sanitizer(min(60.0, left(0.9)))),
-    }
-    return {name: one for name, one in found.items() if find_spec("torch") or not name.startswith("torch")}
-
-
-@cache
-def _card() -> Any:
-    from netspec.device.binding import open_device
-
-    return open_device("cuda:0")
-
-
-def _named(section: str, mode: str | None) -> str:
-    return section if mode is None else f"{section}, {mode}"
-
-
 def main(arguments: Sequence[str]) -> int:
     """Parse the command line, run the sections, write the report; 1 where something failed or cannot be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=Path, default=Path("gpu-report"), help="folder of the report")
     parser.add_argument("--sections", nargs="*", help="only those whose names begin so, and the machine")
-    parser.add_argument("--seconds", type=float, default=480.0, help="no section begins later than this")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no section begins later than this")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--large-batch", type=int, default=1024)
     parser.add_argument("--one-device", default="alexnet-one-device", help="spec whose steps are timed")
@@ -141,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from gpu_parts.sections import sections
     from gpu_parts.worker import serve
 
     def answer(name: str, done: Mapping[str, Found], left: float) -> Found:
@@ -167,45 +87,74 @@ def _obstacle() -> str | None:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from gpu_parts import report
-    from gpu_parts.worker import Worker
+    from gpu_parts import machine, report
 
     options.out.mkdir(parents=True, exist_ok=True)
-    end, done = time.perf_counter() + options.seconds, {}
     if (remark := _obstacle()) is not None:
-        from gpu_parts import machine
-
         report.write(options.out, {"machine": {"failed": remark, **machine.describe()}})
         print(f"{remark}\nwhat there is: {options.out}/report.md")
         return 1
-    command = [sys.executable, str(Path(__file__).resolve()), *arguments, "--worker"]
-    workers = {where: Worker(command, options.out / "log.txt") for where in ("ours", "torch")}
-    try:
-        for name, section in sections(options, done, end).items():
-            if name == "machine" or not options.sections or name.startswith(tuple(options.sections)):
-                done[name] = _measured(name, section, workers, done, end)
-                report.write(options.out, done)
-                print(f"{name}: {done[name].get('answer') or done[name].get('failed') or 'done'}", flush=True)
-    finally:
-        for worker in workers.values():
-            worker.close()
+    done = _measured(options, [sys.executable, str(Path(__file__).resolve()), *arguments, "--worker"])
     print("\n".join(report.answers(done)), f"report: {options.out}/report.md", sep="\n")
     return 1 if any("failed" in section for section in done.values()) else 0
 
 
-def _measured(name: str, section: Section, workers: Mapping[str, Any], done: dict[str, Found], end: float) -> Found:
+def _measured(options: argparse.Namespace, command: Sequence[str]) -> dict[str, Found]:
+    from gpu_parts import compare, report
+    from gpu_parts.sections import sections
+
+    end, done = time.perf_counter() + 60 * options.minutes, {}
+    wanted = {
+        name: section
+        for name, section in sections(options, done, end).items()
+        if name == "machine" or not options.sections or name.startswith(tuple(options.sections))
+    }
+    places = _Places(options, command, [name for name, section in wanted.items() if section.where == "rival"])
+    try:
+        for name, section in wanted.items():
+            done[name] = _timed(name, section, places, done, end)
+            report.write(options.out, {**done, **compare.all_of(done, options.one_device)})
+            print(f"{name}: {done[name].get('answer') or done[name].get('failed') or 'done'}", flush=True)
+    finally:
+        places.close()
+    return {**done, **compare.all_of(done, options.one_device)}
+
+
+class _Places:
+    """The processes in which sections run."""
+
+    def __init__(self, options: argparse.Namespace, command: Sequence[str], rivals: Sequence[str]) -> None:
+        from gpu_parts.rivals import Rivals
+        from gpu_parts.sections import rivals as modes
+        from gpu_parts.worker import Worker
+
+        log = options.out / "log.txt"
+        self._workers = {where: Worker(command, log) for where in ("ours", "torch")}
+        chosen = {name: mode for name, mode in modes(options).items() if name in rivals}
+        self._rivals = Rivals(chosen, log.with_name("rivals.txt"))
+
+    def measure(self, name: str, section: Any, done: Mapping[str, Found], left: float) -> Found:
+        limit = min(section.seconds, left + GRACE_S)
+        if section.where == "rival":
+            return self._rivals.measure(name, limit)
+        with self._rivals.paused() if section.timed else nullcontext():
+            if section.where == "here":
+                return _attempt(section.measure)
+            return self._workers[section.where].ask(name, done, left, limit)
+
+    def close(self) -> None:
+        for one in (self._rivals, *self._workers.values()):
+            one.close()
+
+
+def _timed(name: str, section: Any, places: _Places, done: Mapping[str, Found], end: float) -> Found:
     start = time.perf_counter()
     if start >= end:
         return {"failed": "no time left"}
     if all("failed" in done.get(first, {}) for first in ("architecture", "graphs")):
         return {"failed": "not tried, as no kernel ran before: see the first sections"}
-    if section.where == "here":
-        found = _attempt(section.measure)
-    else:
-        limit = min(section.seconds, end - start + GRACE_S)
-        found = workers[section.where].ask(name, done, end - start, limit)
-    found["seconds"] = round(time.perf_counter() - start, 1)
-    return found
+    found = places.measure(name, section, done, end - start)
+    return {**found, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def _attempt(measure: Callable[[], Found]) -> Found:

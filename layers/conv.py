@@ -71,7 +71,7 @@ class Conv(Layer):
         window, filters = window_of(self.attrs, x), self.attrs.filters
         depth = image_groups(x.shape[3], filters, self._groups, "filters")
         fans = {"fan_in": window.area * depth, "fan_out": window.area * filters // self._groups}
-        result = {"weight": Param((*window.size, depth, filters), self.attrs.init, axis=3, **fans)}
+        result = {"weight": Param((*window.size, depth, filters), self.attrs.init, axis=3, factor=True, **fans)}
         if self.attrs.bias:
             result["bias"] = Param((filters,), initial_bias(self.attrs), axis=0, **fans)
         return result

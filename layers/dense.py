@@ -69,7 +69,7 @@ class Dense(Layer):
         depth = image_groups(x.shape[-1], units, self._groups, "units")
         shape = (*x.shape[1:-1], depth, units)
         fans = {"fan_in": prod(shape[:-1]), "fan_out": units // self._groups}
-        result = {"weight": Param(shape, self.attrs.init, axis=len(shape) - 1, **fans)}
+        result = {"weight": Param(shape, self.attrs.init, axis=len(shape) - 1, factor=True, **fans)}
         if self.attrs.bias:
             result["bias"] = Param((units,), initial_bias(self.attrs), axis=0, **fans)
         return result

@@ -11,6 +11,7 @@ from netspec.contract.kernel import Phase
 from netspec.contract.tensor import itemsize
 from netspec.planning import build, check
 from netspec.planning.identities import STORED
+from netspec.planning.storage import storage_of
 from netspec.planning.trainable import drawn_images
 from netspec.program import lower, memory
 from netspec.program.gpu_model import GPUS, Gpu, iteration_seconds, layer_shares, least_seconds
@@ -20,7 +21,7 @@ from netspec.runners.estimate import Estimate
 from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.request import Request, settle
 from netspec.spec.class_counts import settled
-from netspec.spec.types import CudaSpec, Spec
+from netspec.spec.types import Precision, Spec
 
 _GAIN = 1.03
 """How much faster a training must be with a change for it to be told: less is within the model's error."""
@@ -69,7 +70,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
     spec, counted, where = _counted(spec, request, images)
     train, evaluation = programs = _programs(spec, gpu)
     wanted = counted[1] if val_images is None else val_images
-    rate, precision = _rate(train, spec, gpu), spec.train.cuda.precision
+    rate, precision = _rate(train, spec, gpu), spec.train.precision
     return Modelled(
         name=spec.name,
         devices=spec.devices,
@@ -111,7 +112,7 @@ def _programs(spec: Spec, gpu: Gpu) -> tuple[Program, Program]:
 
 def _lowered(spec: Spec, gpu: Gpu, phase: Phase) -> Program:
     return lower(
-        build(spec, phase),
+        build(spec, phase, storage=storage_of(spec.train.precision, [gpu.capability])),
         dict.fromkeys(spec.devices, "cuda"),
         dict.fromkeys(spec.devices, 1),
         without=spec.train.without,
@@ -134,7 +135,8 @@ def _stored(program: Program) -> int:
 def _changes(spec: Spec, gpu: Gpu, images: int, now: float) -> Iterator[Change]:
     """What would be faster than ``now`` by the model: other precisions of the products, a batch of twice the size."""
     train = spec.train
-    others = [(f"train.cuda.precision={one}", replace(train, cuda=CudaSpec(one))) for one in ("tf32", "bf16")]
+    precisions: tuple[Precision, ...] = ("tf32", "bf16")
+    others = [(f"train.precision={one}", replace(train, precision=one)) for one in precisions]
     if 2 * train.batch <= images:
         others.append((f"train.batch={2 * train.batch}", replace(train, batch=2 * train.batch)))
     for text, changed in others:

@@ -213,7 +213,7 @@ def _batch(found: Found, base: Base) -> tuple[int, int, int | None]:
 def _needed(base: Base, found: Found, batch: int) -> int:
     """Bytes of a run on CPUs."""
     spec = settled(base.spec, len(found.dataset.classes))
-    programs = [lowered(build(spec, phase, batch), spec, None) for phase in ("train", "eval")]
+    programs = [lowered(build(spec, phase, batch), spec, "cpu") for phase in ("train", "eval")]
     return sum(row["total"] for row in memory(programs).values())
 
 

@@ -31,6 +31,7 @@ from netspec.machine.environment import cores
 from netspec.machine.tasks import counted
 from netspec.planning import Plan, build
 from netspec.planning.plan import Region, Step
+from netspec.planning.storage import storage_of
 from netspec.program import tuning_table
 from netspec.program.choice import candidates, question
 from netspec.program.steps import Lowering
@@ -143,8 +144,9 @@ def tune(
         devices = dict(zip(spec.devices, open_devices(names), strict=True))
         for device in devices.values():
             opened.enter_context(on_exit(device.close))
+        storage = storage_of(spec.train.precision, [device.capability for device in devices.values()])
         for phase in phases:
-            bench = Bench(build(spec, phase), devices, spec.train.without)
+            bench = Bench(build(spec, phase, storage=storage), devices, spec.train.without)
             questions: dict[tuple[str, str], Question] = {}
             for asked in bench.questions():
                 questions.setdefault((model[asked.step.device], asked.text), asked)
@@ -243,7 +245,7 @@ def _tensor(lowering: Lowering, region: Region) -> tuple[tuple[int, ...], str]:
 
 def drawn_values(argument: Argument, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     """Random numbers, the same for each argument; whole ones are 0, which is a valid index, label and count."""
-    if np.dtype(dtype).kind != "f":
+    if "float" not in dtype:
         return np.zeros(shape, dtype)
     random = np.random.default_rng(crc32(str(argument).encode()))
     return np.resize(random.standard_normal(min(math.prod(shape), DRAWN), np.float32), shape)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Done = Mapping[str, Mapping[str, Any]]
 
 
+def all_of(done: Done, network: str) -> dict[str, dict[str, Any]]:
+    """Every comparison for which there are figures."""
+    found = {"against PyTorch": training(done, network), "against cuDNN": convolutions(done)}
+    return {name: section for name, section in found.items() if section["answer"]}
+
+
 def convolutions(done: Done) -> dict[str, Any]:
     """AlexNet's convolutions, ours (with what is fused into them) and cuDNN's; the share is cuDNN's time by ours."""
-    theirs = {(row["layer"], row["mode"]): row for row in done.get("torch, convolutions", {}).get("rows", ())}
+    theirs = {
+        (row["layer"], section["precision"]): row
+        for name, section in done.items()
+        for row in section.get("rows", ())
+        if name.startswith("torch, convolutions")
+    }
     rows = []
     for name, section in done.items():
         if not name.startswith("steps"):
@@ -31,21 +42,36 @@ def convolutions(done: Done) -> dict[str, Any]:
                         "share_of_cudnn": rival / row["ms"],
                     }
                 )
-    return {"rows": sorted(rows, key=lambda row: (row["layer"], row["pass"], row["precision"]))}
+    rows.sort(key=lambda row: (row["precision"], row["layer"], row["pass"]))
+    return {"answer": "; ".join(_ranges(rows)), "rows": rows}
+
+
+def _ranges(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for precision in sorted({row["precision"] for row in rows}):
+        shares = [row["share_of_cudnn"] for row in rows if row["precision"] == precision]
+        yield f"{precision}: {min(shares):.2f} to {max(shares):.2f} times as fast as cuDNN"
 
 
 def training(done: Done, network: str) -> dict[str, Any]:
-    """The best of ours and of PyTorch's by batch size."""
+    """The best of ours and of PyTorch's by batch size and precision."""
+    ours = _best(section for name, section in done.items() if section.get("network") == network)
+    theirs = _best(section for name, section in done.items() if name.startswith("torch"))
     rows, answers = [], []
-    ours: dict[int, float] = {}
-    for section in done.values():
-        if "images_per_second" in section and section["network"] == network:
-            ours[section["batch"]] = max(ours.get(section["batch"], 0.0), section["images_per_second"])
-    for batch, best in sorted(ours.items()):
-        rivals = [section for name, section in done.items() if name.startswith("torch, training")]
-        theirs = next((one["best_images_per_second"] for one in rivals if one.get("batch") == batch), None)
-        rows.append({"batch": batch, "netspec_img_s": best, "torch_best_img_s": theirs})
-        if theirs:
-            rows[-1]["ratio"] = best / theirs
-            answers.append(f"batch {batch}: {best:,.0f} images a second, {best / theirs:.2f} times PyTorch's best")
-    return {"answer": "; ".join(answers) or "nothing to compare", "rows": rows}
+    for (batch, precision), best in sorted(ours.items()):
+        rival = theirs.get((batch, precision))
+        rows.append({"batch": batch, "precision": precision, "netspec_img_s": best, "torch_best_img_s": rival})
+        if rival:
+            rows[-1]["ratio"] = best / rival
+            told = f"{precision or 'training'}, batch {batch}: {best:,.0f} images a second"
+            answers.append(f"{told}, {best / rival:.2f} times PyTorch's best")
+    return {"answer": "; ".join(answers), "rows": rows}
+
+
+def _best(sections: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], float]:
+    """Images a second by batch size and precision."""
+    found: dict[tuple[int, str], float] = {}
+    for section in sections:
+        if "images_per_second" in section:
+            key = section["batch"], section["precision"]
+            found[key] = max(found.get(key, 0.0), section["images_per_second"])
+    return found

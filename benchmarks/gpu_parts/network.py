@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from netspec.contract.tensor import itemsize
 from netspec.errors import SpecError
 from netspec.planning.plan import Region, Step
 from netspec.program import tuning_table as tables
-from netspec.program.program import Program
+from netspec.program.program import Program, memory
 from netspec.runners.execution.session import Outcome, Rates, Session
 from netspec.runners.tune import tune
 from netspec.spec import load
@@ -105,12 +106,12 @@ def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, unti
             if step.op in ("scalars", "agree", "commit", "finite") or time.perf_counter() > until:
                 continue
             taken = seconds_of(session.devices[step.device], bound.call, graph=step.queue == "compute")
-            rows.append(_row(program, step, taken, ceilings))
+            rows.append(_row(program, step, taken, precision, ceilings))
     rows.sort(key=lambda row: -row["ms"])
-    total = sum(row["ms"] for row in rows)
+    total, floor = (sum(row[key] for row in rows) for key in ("ms", "floor_ms"))
     slowest = ", ".join(f"{row['step']} {row['ms']:.3f}" for row in rows[:5])
-    answer = f"{total:.2f} ms in {len(rows)} steps; the slowest: {slowest}"
-    head = {"network": name, "batch": batch, "precision": precision or "", "total_ms": total}
+    answer = f"{total:.2f} ms in {len(rows)} steps, their floor {floor:.2f} ms; the slowest: {slowest}"
+    head = {"network": name, "batch": batch, "precision": precision or "", "total_ms": total, "floor_ms": floor}
     return {"answer": answer, **head, "rows": rows}
 
 
@@ -136,10 +137,12 @@ def iterations(
             walls.append(time.perf_counter() - began)
             works.append(outcome.seconds or 0.0)
         captured, news = session.captured(), session.news()
+        taken = _mebibytes(session)
         assert outcome.finite
     wall, work = statistics.median(walls), statistics.median(works)
     how = "replayed as a graph" if captured else "NOT captured"
-    answer = f"{batch / wall:,.0f} images a second, {wall * 1e3:.2f} ms ({work * 1e3:.2f} ms of the card), {how}"
+    speed = f"{batch / wall:,.0f} images a second, {wall * 1e3:.2f} ms ({work * 1e3:.2f} ms of the card)"
+    answer = f"{speed}, {how}, {taken:,.0f} MiB"
     return {
         "answer": f"{answer}; opened in {opening:.0f} s",
         "network": name,
@@ -154,9 +157,29 @@ def iterations(
         "us_of_start": statistics.median(starts) * 1e6,
         "captured": captured,
         "news": news,
+        "MiB": taken,
         "iterations": len(walls),
         "seconds_to_open": opening,
     }
+
+
+def memory_by_precision(name: str, batches: Sequence[int], modes: Sequence[str | None]) -> dict[str, Any]:
+    """MiB that training allocates on the card."""
+    rows, answers = [], []
+    for batch in batches:
+        row: dict[str, Any] = {"batch": batch}
+        for mode in modes:
+            with Session(spec_of(name, batch, mode), ["cuda:0"], phases=("train",)) as session:
+                row[f"{mode} MiB"] = _mebibytes(session)
+        taken = [row[f"{mode} MiB"] for mode in modes]
+        row["share"] = taken[0] / taken[-1]
+        answers.append(f"batch {batch}: {taken[0]:,.0f} MiB in {modes[0]}, {row['share']:.2f} of {modes[-1]}'s")
+        rows.append(row)
+    return {"answer": "; ".join(answers), "rows": rows}
+
+
+def _mebibytes(session: Session) -> float:
+    return sum(row["total"] for row in memory(session.programs.values()).values()) / 2**20
 
 
 def tuned(name: str, batch: int, devices: str, precision: str | None, seconds: float) -> dict[str, Any]:
@@ -192,19 +215,19 @@ def _trained(spec: Spec, kind: str, batch: int) -> tuple[dict[str, Any], Outcome
         return session.store.tensors(), outcome
 
 
-def _row(program: Program, step: Step, taken: float, ceilings: Ceilings) -> dict[str, Any]:
-    moved = sum(_bytes(program, region) for region in step.args.values())
-    bandwidth, rate, variant = moved / taken / 1e9, step.flops / taken / 1e12, str(step.attrs.get("variant", ""))
-    kind = next((precision for precision in PRECISIONS if variant.startswith(precision)), "float32")
-    product = ceilings.products.get(kind)
-    bounds = [share for share in (ceilings.copy and bandwidth / ceilings.copy, product and rate / product) if share]
+def _row(program: Program, step: Step, taken: float, precision: str | None, ceilings: Ceilings) -> dict[str, Any]:
+    moved, variant = sum(_bytes(program, region) for region in step.args.values()), str(step.attrs.get("variant", ""))
+    kind = next((one for one in PRECISIONS if one in variant), precision or "float32")
+    floors = [moved / 1e9 / ceilings.copy if ceilings.copy else 0.0]
+    floors.append(step.flops / 1e12 / ceilings.products[kind] if kind in ceilings.products else 0.0)
     return {
         "step": " + ".join((step.name, *(str(key.layer) for key in step.fused))),
         "variant": variant,
         "ms": taken * 1e3,
-        "TFLOPs": rate,
-        "GBs": bandwidth,
-        "share_of_roofline": max(bounds, default=None),
+        "TFLOPs": step.flops / taken / 1e12,
+        "GBs": moved / taken / 1e9,
+        "floor_ms": max(floors) * 1e3,
+        "share_of_roofline": max(floors) / taken or None,
         "kernels": len(step.passes),
     }
 

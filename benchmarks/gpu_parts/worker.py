@@ -30,30 +30,49 @@ class Worker:
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._command, self._log = command, log
         self._process: subprocess.Popen[bytes] | None = None
+        self._logged = 0
 
     def ask(self, section: str, done: Mapping[str, Found], left: float, limit: float) -> Found:
         """What the section found, or how it ended; ``left`` seconds are left to all, ``limit`` to this one."""
-        written = self._log.stat().st_size if self._log.exists() else 0
+        limit += 0.0 if self._process else _START_S
+        self.begin(section, done, left)
+        return self.finish(limit)
+
+    def begin(self, section: str, done: Mapping[str, Found], left: float) -> None:
+        """Ask without waiting for the answer."""
+        self._logged = self._log.stat().st_size if self._log.exists() else 0
         if self._process is None:
-            limit += _START_S
             self._process = self._started()
-        deadline, found = time.perf_counter() + limit, None
         with suppress(BrokenPipeError):
             _send(self._process.stdin, {"section": section, "done": done, "left": left})
-            found = _received(self._process, deadline)
+
+    def finish(self, limit: float) -> Found:
+        """The answer to what was begun."""
+        process = self._process
+        if process is None:
+            return {"failed": "closed"}
+        deadline = time.perf_counter() + limit
+        found = _received(process, deadline)
         if found is None or "failed" in found:
-            found = found or {"failed": self._how_it_ended(deadline, limit)}
+            found = found or {"failed": _how_it_ended(process, deadline, limit)}
             self.close()
-            found["log"] = _tail(self._log, written)
+            found["log"] = _tail(self._log, self._logged)
         return found
+
+    def pause(self) -> None:
+        """Stop the process where it is; what it has given the card ends by itself."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End the process, whatever it is at."""
+        self._signal(signal.SIGKILL)
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):  # the driver may take its time to end a kernel
             process.wait(timeout=20)
         for pipe in (process.stdin, process.stdout):
@@ -66,16 +85,21 @@ class Worker:
         with self._log.open("ab") as log:
             return subprocess.Popen(self._command, **pipes, stderr=log, start_new_session=True)
 
-    def _how_it_ended(self, deadline: float, limit: float) -> str:
-        """In words; a process that did not answer says in the log where its threads are."""
-        assert self._process is not None
-        if time.perf_counter() >= deadline:
-            self._process.send_signal(signal.SIGUSR1)
-            time.sleep(1)
-            return f"no answer in {limit:.0f} s: ended (the end of its log says where it was)"
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
-        return f"its process ended by itself, with status {self._process.returncode}"
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+def _how_it_ended(process: subprocess.Popen[bytes], deadline: float, limit: float) -> str:
+    """In words; a process that did not answer says in the log where its threads are."""
+    if time.perf_counter() >= deadline:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        return f"no answer in {limit:.0f} s: ended (the end of its log says where it was)"
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+    return f"its process ended by itself, with status {process.returncode}"
 
 
 def serve(answer: Callable[[str, Mapping[str, Found], float], Found]) -> None:

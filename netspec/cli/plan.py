@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,10 @@ from netspec.cli._specs import load
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
-    from netspec.planning.plan import Pass, Step
+    from netspec.planning import Plan
+    from netspec.planning.identities import BufferKey
+    from netspec.planning.plan import Buffer, Pass, Step
+    from netspec.program import Program
 
 
 @click.command()
@@ -36,7 +39,8 @@ def command(
 ) -> None:
     """Print the steps of one iteration in order: device, queue, and the steps each has to wait for.
 
-    Steps of one queue run one after the other; "after" names those of other queues that must have finished. With
+    Steps of one queue run one after the other; "after" names those of other queues that must have finished; "writes"
+    has the dtypes of what a step writes, "products" the precision of its products where it is not float32. With
     --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
     after a "+" the layers that run in it as well (train.fuse). Kernels marked "once" run again only when parameters
     have changed. RUN is a run's folder, a folder of runs, of which the newest is taken, or a checkpoint.
@@ -48,19 +52,18 @@ def command(
       netspec plan alexnet --devices cpu:0,cpu:1 --json
     """
     from netspec.planning import build
+    from netspec.report.lowered import lowered, storage_at
 
     loaded = load(spec, overrides, plugins, batch)
-    plan = build(loaded, phase)
+    plan = build(loaded, phase, storage=storage_at(loaded, devices))
     if devices is None:
-        _show(plan, plan.steps, as_json)
+        _show(plan, as_json)
         return
-    from netspec.report.lowered import lowered
-
     program = lowered(plan, loaded, devices)
-    _show(program, program.steps, as_json, with_kernels=True)
+    _show(program, as_json, with_kernels=True)
 
 
-def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool = False) -> None:
+def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False) -> None:
     if as_json:
         from netspec.planning import to_plain
 
@@ -69,22 +72,30 @@ def _show(data: object, steps: Sequence[Step], as_json: bool, with_kernels: bool
     from netspec.report.tables import show, table
     from netspec.units import many
 
-    columns = ["step", "device", "queue", "after", "FLOP", "moves"] + ["kernels"] * with_kernels
-    rows = [_row(step, with_kernels) for step in steps]
+    columns = ["step", "device", "queue", "after", "FLOP", "moves", "writes", "products"] + ["kernels"] * with_kernels
+    steps = data.steps
+    rows = [_row(step, data.buffers, with_kernels) for step in steps]
     queues = len({(step.device, step.queue) for step in steps})
-    drop = ("FLOP", "moves", "queue", "device")
+    drop = ("products", "writes", "FLOP", "moves", "queue", "device")
     made = table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels"), drop=drop)
     show(made, f"{many(len(steps), 'step')} on {many(queues, 'queue')}")
 
 
-def _row(step: Step, with_kernels: bool) -> list[str]:
+def _row(step: Step, buffers: Mapping[BufferKey, Buffer], with_kernels: bool) -> list[str]:
     from netspec.units import scaled, size
 
     name = " + ".join((step.name, *(str(key.layer) for key in step.fused)))
     row = [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]
+    row += [", ".join(dict.fromkeys(buffers[step.args[one].buffer].dtype for one in step.writes)), _products(step)]
     if with_kernels:
         row.append(", ".join(" + ".join(map(_kernel, (one, *one.then))) for one in step.passes))
     return row
+
+
+def _products(step: Step) -> str:
+    """The precision of factors and that of their sums, where one is not float32."""
+    different = (step.compute, step.accumulate) != ("float32", "float32")
+    return f"{step.compute} to {step.accumulate}" if different else ""
 
 
 def _kernel(one: Pass) -> str:

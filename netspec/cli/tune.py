@@ -56,7 +56,7 @@ def command(
     \b
     Examples:
       netspec tune alexnet
-      netspec tune alexnet --devices cuda:0,cuda:0 --set train.cuda.precision=bf16
+      netspec tune alexnet --devices cuda:0,cuda:0 --set train.precision=bf16
       netspec tune alexnet --phase predict --batch 1
       netspec tune alexnet --forget
     """

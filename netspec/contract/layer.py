@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -35,6 +36,11 @@ class Tensors(SimpleNamespace):
     def names(self, role: TensorRole) -> tuple[str, ...]:
         """Names of the tensors of that role, in order."""
         return tuple(name for name, one in self.roles.items() if one == role)
+
+    def gradient(self, name: str) -> Tensor:
+        """The gradient of a tensor: of its shape and dtype, but that of a parameter is float32 always."""
+        tensor = self[name]
+        return replace(tensor, dtype="float32") if self.roles.get(name) == "parameter" else tensor
 
     def __getitem__(self, name: str) -> Tensor:
         return getattr(self, name)  # type: ignore[no-any-return]
@@ -228,7 +234,7 @@ class Layer:
         groups: dict[TensorRole, Mapping[str, Tensor]] = {
             "input": {name: tensor for name, tensor in zip(names, inputs, strict=True) if tensor is not None},
             "output": self.named_outputs(*inputs),
-            "parameter": {name: Tensor(p.shape, p.dtype) for name, p in self.params(*args).items()},
+            "parameter": {name: Tensor(p.shape, p.read_as(inputs)) for name, p in self.params(*args).items()},
             "state": {name: Tensor(s.shape, s.dtype) for name, s in self.state(*args).items()},
             "saved": self.saved(*args),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -58,6 +58,11 @@ class Param:
     fan_out: int = 0
     dtype: str = "float32"
     factor: bool = False
+
+    def read_as(self, inputs: Iterable[Tensor | None]) -> str:
+        """The dtype in which kernels of a layer with these inputs read it."""
+        is_narrow = self.factor and any(one is not None and one.dtype == "bfloat16" for one in inputs)
+        return "bfloat16" if is_narrow else self.dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,13 @@ class Device(Protocol):
         """The array that lies at a byte offset of an arena."""
 
     def upload(self, array: Array, values: np.ndarray[Any, Any]) -> None:
-        """Copy host values into an array; finished on return."""
+        """Copy host values into an array, rounded to its dtype; finished on return."""
 
     def download(self, array: Array, into: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
-        """The array's values on the host, after all work enqueued so far; ``into`` may be a slice along an axis."""
+        """The array's values on the host, after all work enqueued so far; ``into`` may be a slice along an axis.
+
+        bfloat16 comes as float32; ``into`` may have either dtype.
+        """
 
     def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
         """A view of ``[start, stop)`` along an axis."""

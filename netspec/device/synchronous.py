@@ -8,6 +8,7 @@ import numpy as np
 
 from netspec.contract.tensor import Shape
 from netspec.device.base import Call, Event, Lane
+from netspec.device.dtypes import numpy_dtype, widened
 
 Array = np.ndarray[Any, Any]
 
@@ -19,13 +20,13 @@ class SynchronousDevice:
 
     def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
         """See Device."""
-        cut: Array = arena[offset : offset + nbytes_of(shape, dtype)].view(dtype).reshape(tuple(shape))
+        cut: Array = arena[offset : offset + nbytes_of(shape, dtype)].view(numpy_dtype(dtype)).reshape(tuple(shape))
         return cut
 
     def download(self, array: Array, into: Array | None = None) -> Array:
         """See Device."""
         if into is None:
-            return array.copy()
+            return widened(array.copy())
         np.copyto(into, array)
         return into
 
@@ -68,4 +69,4 @@ class SynchronousDevice:
 
 def nbytes_of(shape: Shape, dtype: str) -> int:
     """Bytes of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize

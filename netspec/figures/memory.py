@@ -101,10 +101,11 @@ class MemoryMap(Kind):
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Memory:
         """See Kind."""
         from netspec.planning import build
-        from netspec.report.lowered import lowered
+        from netspec.report.lowered import lowered, storage_at
 
         spec = spec_at(paths[0], tell)
-        plan = build(spec, self.settings["phase"], self.settings["batch"] or None)
+        storage = storage_at(spec, self.settings["devices"])
+        plan = build(spec, self.settings["phase"], self.settings["batch"] or None, storage=storage)
         program = lowered(plan, spec, self.settings["devices"])
         title = labels[0] if labels else f"{spec.name}, {plan.phase}, {plan.images}"
         return Memory(title, tuple(_of_device(program, device) for device in plan.devices))

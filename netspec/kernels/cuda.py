@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from netspec.kernels import numba_cuda
+from netspec.kernels import numba_cuda, stored_bfloat16
 from netspec.kernels.cache import content_folder, kept_text
 from netspec.kernels.compile_error import told_of
 from netspec.kernels.specialise import Prepared, prepare
@@ -89,4 +89,4 @@ def _plain(prepared: Prepared) -> Any:
 def _target(bound: int) -> str:
     """Everything beside the source and the card that decides the machine code; numba-cuda's index adds the card."""
     threads = f", blocks of {bound} threads at most" if bound else ""
-    return f"cuda, from PTX{threads}\n{numba_cuda.versions()}\n{compiler()}\n{sys.version}"
+    return f"cuda, from PTX{threads}\n{numba_cuda.versions()}\n{compiler()}\n{sys.version}\n{stored_bfloat16.SOURCE}"

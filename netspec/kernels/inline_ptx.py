@@ -12,14 +12,23 @@ _GLOBAL, _SHARED, _CONSTANT = 1, 3, 4
 """Address spaces."""
 
 
-def asm(builder: Any, text: str, result: Any, args: Sequence[Any], constraints: str, moves: bool = True) -> Any:
+def asm(
+    builder: Any,
+    text: str,
+    result: Any,
+    args: Sequence[Any],
+    constraints: str,
+    moves: bool = True,
+    convergent: bool = True,
+) -> Any:
     """A call of inline PTX; ``result`` is a type, or several for a list of values. ``moves`` False keeps its place.
 
-    It is convergent: the compiler may not make it depend on conditions that it did not depend on before.
+    ``convergent``: the compiler may not make it depend on conditions that it did not depend on before.
     """
     several = isinstance(result, list)
     kind = ir.FunctionType(ir.LiteralStructType(result) if several else result, [arg.type for arg in args])
-    given = builder.call(ir.InlineAsm(kind, text, constraints, side_effect=not moves), args, attrs=("convergent",))
+    attributes = ("convergent",) if convergent else ()
+    given = builder.call(ir.InlineAsm(kind, text, constraints, side_effect=not moves), args, attrs=attributes)
     return unpack(builder, given, len(result)) if several else given
 
 
@@ -38,6 +47,11 @@ def architecture(builder: Any) -> Any:
     reflect = module.globals.get("__nvvm_reflect") or ir.Function(module, kind, "__nvvm_reflect")
     generic = builder.addrspacecast(name, ir.PointerType(name.value_type))
     return builder.call(reflect, [builder.bitcast(generic, ir.PointerType(ir.IntType(8)))])
+
+
+def convert_bf16x2(builder: Any, low: Any, high: Any) -> Any:
+    """Generate the rounding of two float32 to bfloat16, side by side."""
+    return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, [low, high], "=r,f,f", convergent=False)
 
 
 def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:

@@ -4,7 +4,8 @@ Arrays have elements of 4 bytes unless said otherwise; an ``index`` counts eleme
 whatever its shape. 128-bit accesses need an address that is a multiple of 16 bytes.
 
 Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, ``store4(array, index, a, b, c, d)``
-writes them; in global or shared memory, for elements of any size, which decides the access's.
+writes them; in global or shared memory, for elements of any size, which decides the access's. Of an array that is
+stored as bfloat16 they are four float32, and 8 bytes of memory.
 
 ``store_relaxed(array, index, value)`` writes an int32 that other threads write too, at any time: one of them is last,
 which without it nothing promises. In global memory.
@@ -42,6 +43,7 @@ from netspec.kernels.inline_ptx import (
     address,
     architecture,
     asm,
+    convert_bf16x2,
     float32,
     pack,
     pointer,
@@ -51,6 +53,7 @@ from netspec.kernels.inline_ptx import (
     void,
 )
 from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
+from netspec.kernels.stored_bfloat16 import holds_bfloat16, load_four, read_as, refuse_bfloat16, store_four
 
 
 def _alignment(array: Any) -> int:
@@ -63,10 +66,14 @@ def load4(_, array, index):  # type: ignore[no-untyped-def]
     """Four neighbouring elements at once."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        place = vector_pointer(context, builder, signature.args[0], *args)
-        return pack(context, builder, signature, unpack(builder, builder.load(place, align=_alignment(array)), 4))
+        if holds_bfloat16(array):
+            parts = load_four(builder, pointer(context, builder, signature.args[0], *args))
+        else:
+            place = vector_pointer(context, builder, signature.args[0], *args)
+            parts = unpack(builder, builder.load(place, align=_alignment(array)), 4)
+        return pack(context, builder, signature, parts)
 
-    return types.UniTuple(array.dtype, 4)(array, types.int64), generate
+    return types.UniTuple(read_as(array), 4)(array, types.int64), generate
 
 
 @intrinsic
@@ -74,6 +81,9 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
     """Write four neighbouring elements at once."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if holds_bfloat16(array):
+            store_four(builder, pointer(context, builder, signature.args[0], *args[:2]), args[2:])
+            return context.get_dummy_value()
         place = vector_pointer(context, builder, signature.args[0], *args[:2])
         value = place.type.pointee(None)
         for number, part in enumerate(args[2:]):
@@ -81,12 +91,13 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
         builder.store(value, place, align=_alignment(array))
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, *[array.dtype] * 4), generate
+    return types.void(array, types.int64, *[read_as(array)] * 4), generate
 
 
 @intrinsic
 def store_relaxed(_, array, index, value):  # type: ignore[no-untyped-def]
     """A relaxed store: no race with other threads' stores to the element."""
+    refuse_bfloat16("store_relaxed", array)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         place = address(builder, pointer(context, builder, signature.args[0], *args[:2]))
@@ -173,6 +184,7 @@ def async_copy(size: int, cache: str, name: str) -> Any:
             asm(builder, text, void, [shared, data, given], "r,l,r,~{memory}", moves=False)
             return context.get_dummy_value()
 
+        refuse_bfloat16(name, target, source)
         whole = isinstance(count, types.Boolean)
         return types.void(target, types.int64, source, types.int64, count if whole else types.int32), generate
 
@@ -222,11 +234,6 @@ def to_tf32(_, value):  # type: ignore[no-untyped-def]
         return convert_tf32(builder, *args)
 
     return types.uint32(types.float32), generate
-
-
-def convert_bf16x2(builder: Any, low: Any, high: Any) -> Any:
-    """Generate the rounding of two float32 to bfloat16, side by side."""
-    return asm(builder, "cvt.rn.bf16x2.f32 $0, $2, $1;", uint32, [low, high], "=r,f,f")
 
 
 @intrinsic

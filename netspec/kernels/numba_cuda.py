@@ -1,4 +1,7 @@
-"""The only place that imports numba.cuda, so that another package with the same surface can take its place."""
+"""The place that imports numba.cuda, so that another package with the same surface can take its place.
+
+stored_bfloat16 beside it extends numba.cuda.
+"""
 
 from __future__ import annotations
 
@@ -106,14 +109,20 @@ def _as_if_on(capability: tuple[Any, ...]) -> Iterator[None]:
 
 
 def type_of(value: Any) -> Any:
-    """The compiler's type of an argument."""
+    """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_bfloat16."""
     from numba.cuda.typing.typeof import Purpose, typeof
 
-    return typeof(value, Purpose.argument)
+    kind = typeof(value, Purpose.argument)
+    stored = isinstance(kind, types.Array) and value.dtype.name == "bfloat16"
+    return array_type("bfloat16", kind.ndim, kind.layout) if stored else kind
 
 
 def array_type(dtype: str, axes: int, layout: str = "C") -> Any:
     """The compiler's type of an array: C-contiguous, or "A" for any strides."""
+    if dtype == "bfloat16":
+        from netspec.kernels.stored_bfloat16 import StoredArray
+
+        return StoredArray(axes, layout)
     return types.Array(getattr(types, dtype), axes, layout)
 
 

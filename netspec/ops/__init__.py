@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from netspec.ops.base import Operation
 
-_NAMES = ("prepare", "sum", "accumulate", "finite", "squares", "total", "clip", "agree", "average", "commit")
+_NAMES = ("prepare", "shadow", "sum", "accumulate", "finite", "squares", "total", "clip", "agree", "average", "commit")
 
 
 def operation(name: str) -> type[Operation]:

@@ -65,11 +65,12 @@ class Backward:
         data = flops.d_inputs if any(one.tensor in shard.gathers for one in wanted) else 0
         params = flops.d_params if any(one.tensor in shard.params for one in wanted) else 0
         key = StepKey("backward", shard.device, shard.spec.name)
-        self.builder.step(key, args, wanted, attrs=self.builder.keys(shard), flops=data + params)
+        compute = self.builder.shadows.compute(shard)
+        self.builder.step(key, args, wanted, attrs=self.builder.keys(shard), flops=data + params, compute=compute)
 
     def _written(self, shard: Shard, one: Argument) -> Region:
         """The buffer a backward step writes, noted where its readers will look for it."""
-        name, tensor = one.tensor, shard.t[one.tensor]
+        name, tensor = one.tensor, shard.t.gradient(one.tensor)
         is_input = name in shard.gathers
         key = of_layer(shard.spec.name, name, "gradient" if is_input else "parameter gradient", shard.device)
         region = self.builder.declare(key, tensor.shape, tensor.dtype)

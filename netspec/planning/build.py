@@ -16,6 +16,7 @@ from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
 from netspec.planning.replica_tree import check_processes, check_replicable
 from netspec.planning.shards import Shard
+from netspec.planning.storage import Storage, storage_of
 from netspec.planning.update import Update
 from netspec.spec.build import uneven_replicas
 from netspec.spec.types import Spec
@@ -32,25 +33,31 @@ def build(
     batch: int | None = None,
     names: Mapping[str, Alias] | None = None,
     processes: int = 1,
+    storage: Storage = "float32",
 ) -> Plan:
     """Resolve a spec for a phase and a batch (default: the spec's own, outside training a replica's share of it).
 
     ``names`` maps layers of this spec to parts of another's: ``{"conv1b": ("conv1", 48, 96)}`` says that conv1b holds
     channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
-    ``processes`` share out the replicas of a training batch: the plan is that of any of them.
+    ``processes`` share out the replicas of a training batch: the plan is that of any of them. ``storage`` is how
+    activations are stored, see netspec.planning.storage.
 
     Raises SpecError with every problem that shapes, placement and connections show.
     """
     check_processes(spec, processes)
-    network = Network(spec, phase, _images(spec, phase, batch), processes)
+    network = Network(spec, phase, _images(spec, phase, batch), processes, storage)
     builder = _built(Builder(network, names or {}))
     check_races(builder.order.steps)
     return _plan(builder)
 
 
 def outline(spec: Spec, phase: Phase) -> Builder:
-    """The buffers and steps of a plan, without the order of the steps: no spec is at fault there. Raises as build."""
-    return _built(Builder(Network(spec, phase, spec.replica_batch), {}, ordered=False))
+    """The buffers and steps of a plan, without the order of the steps: no spec is at fault there. Raises as build.
+
+    With bf16 they are those of devices that store it, where less is allowed than elsewhere.
+    """
+    storage = storage_of(spec.train.precision, ())
+    return _built(Builder(Network(spec, phase, spec.replica_batch, storage=storage), {}, ordered=False))
 
 
 def _images(spec: Spec, phase: Phase, batch: int | None) -> int:
@@ -139,6 +146,7 @@ def _plan(builder: Builder) -> Plan:
         numbers=answer is not None and answer.of.tensor == NUMBERS,
         replicas=network.replicas,
         processes=network.processes,
+        storage=network.storage,
     )
 
 

@@ -18,6 +18,7 @@ from netspec.planning.network import Network, is_image
 from netspec.planning.order import SerialSteps, StepList
 from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
 from netspec.planning.rates import rate_table, trainable
+from netspec.planning.shadows import Shadows
 from netspec.planning.shards import Gather, Part, Piece, Shard
 
 Alias = tuple[str, int, int]
@@ -34,7 +35,7 @@ class Builder:
         self.crossings: list[Crossing] = []
         self.edges: dict[Edge, None] = {}
         self.initial: dict[TensorKey, Mapping[str, Any]] = {}
-        self.rates = rate_table(network)
+        self.rates, self.shadows = rate_table(network), Shadows(self)
         self.turns: tuple[int, ...] = ()
         """The turns of replicas in which what is appended from now on runs; none named: in all."""
         self.latest: dict[BufferKey, BufferKey] = {}
@@ -59,10 +60,11 @@ class Builder:
         attrs: Mapping[str, Any] | None = None,
         flops: int = 0,
         nbytes: int = 0,
+        **dtypes: str,
     ) -> None:
-        """Append a step."""
+        """Append a step; ``dtypes`` are ``compute`` and ``accumulate`` where they are not float32."""
         more: dict[str, Any] = {"attrs": dict(attrs or {}), "flops": flops, "bytes": nbytes, "turns": self.turns}
-        self.order.add(Step(key, queue, dict(args), writes, **more))
+        self.order.add(Step(key, queue, dict(args), writes, **more | dtypes))
 
     def operation(self, key: StepKey, writes: str | tuple[str, ...], args: Mapping[str, Region], **more: Any) -> None:
         """Append a step that is no layer's; arguments are called as its kernels call them."""
@@ -125,7 +127,7 @@ class Builder:
         args, writes = self.arguments(shard, "forward")
         self.latest |= {shard.params[one.tensor]: args[one].buffer for one in writes if one.role == "next"}
         key, flops = StepKey("forward", shard.device, shard.spec.name), shard.layer.flops(shard.t).forward
-        self.step(key, args, writes, attrs=self.keys(shard), flops=flops)
+        self.step(key, args, writes, attrs=self.keys(shard), flops=flops, compute=self.shadows.compute(shard))
 
     def _gather(self, shard: Shard, gather: Gather) -> None:
         for piece in gather.pieces:
@@ -272,7 +274,7 @@ class Builder:
             return Region(shard.outputs[name].key)
         if role == "saved":
             return self._made(shard, name, "saved")
-        return Region(shard.renewed.get(name, shard.params[name]))
+        return Region(shard.renewed[name]) if name in shard.renewed else self.shadows.read(shard, name)
 
     def _made(self, shard: Shard, name: str, role: Role) -> Region:
         """What forward leaves behind: declared by the first step that names it, the same for those that follow."""

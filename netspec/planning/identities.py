@@ -19,6 +19,7 @@ Role = Literal[
     "saved",  # what forward leaves for backward beyond inputs and outputs
     "gradient",  # of activations
     "parameter",
+    "shadow",  # of a parameter: its values in bfloat16, which products read
     "parameter gradient",
     "solver state",  # what the solver keeps beside a parameter: momentum
     "average",  # of a parameter over the updates so far
@@ -41,6 +42,7 @@ Op = Literal[
     "scalars",
     "feed",
     "prepare",
+    "shadow",
     "forward",
     "backward",
     "copy",
@@ -95,6 +97,7 @@ _PREFIXES: Mapping[Role, str] = {
     "parameter gradient": "d_",
     "next state": "next_",
     "subtree": "sum_",
+    "shadow": "bf16_",
 }
 
 

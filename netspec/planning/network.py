@@ -17,6 +17,7 @@ from netspec.planning.connect import Reading, fail, find_value, groups_of, join,
 from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
 from netspec.planning.plan import make_layer
 from netspec.planning.shards import Gather, Part, Piece, Shard, Value
+from netspec.planning.storage import Storage
 from netspec.registry import layer_types
 from netspec.spec.types import Connection, InputSpec, LayerSpec, Spec
 
@@ -26,8 +27,10 @@ Values = dict[str, dict[str, Value]]
 class Network:
     """All shards of a spec in one phase, in order, and the values between them; of a replica's images in training."""
 
-    def __init__(self, spec: Spec, phase: Phase, batch: int, processes: int = 1) -> None:
-        self.spec, self.phase, self.batch = spec, phase, batch
+    def __init__(
+        self, spec: Spec, phase: Phase, batch: int, processes: int = 1, storage: Storage = "float32"
+    ) -> None:
+        self.spec, self.phase, self.batch, self.storage = spec, phase, batch, storage
         self.replicas, self.processes = (spec.replicas, processes) if phase == "train" else (1, 1)
         self.mixes = phase == "train" and mix_of(spec.data) is not None
         self.values: Values = {name: self._fed(name) for name in spec.inputs}
@@ -136,6 +139,7 @@ class Network:
         one, name = self.spec.inputs[connection.source], connection.source
         dtype = MIXED[value.key.tensor] if value.key.tensor else one.dtype
         tensor = Tensor((self.batch, *one.shape), dtype, differentiable=False)
+        tensor = replace(tensor, dtype=self.storage) if is_image(tensor) else tensor
         role: Role = "activation" if is_image(tensor) else "input"
         channels = tensor.shape[-1] if one.shape else 1
         part = Part(BufferKey(value.key, role, device), tensor, 0, channels)
@@ -222,7 +226,7 @@ def label_of(spec: Spec, layer: LayerSpec) -> Connection | None:
 
 def is_image(tensor: Tensor) -> bool:
     """Whether a network input, of images or of sequences of them, comes as bytes: the device subtracts the mean."""
-    return tensor.dtype == "float32" and len(tensor.shape) in (4, 5)
+    return tensor.dtype in ("float32", "bfloat16") and len(tensor.shape) in (4, 5)
 
 
 def _output_values(spec: LayerSpec, shards: list[Shard]) -> dict[str, Value]:
@@ -250,6 +254,10 @@ def _new_gather(spec: LayerSpec, device: str, name: str, pieces: tuple[Piece, ..
         if piece.part.tensor.shape[:-1] != first.shape[:-1]:
             shapes = " and ".join(str(p.part.tensor.shape) for p in (pieces[0], piece))
             raise LayerError(f"inputs joined along channels must have the same other axes, got {shapes}")
+        if piece.part.tensor.dtype != first.dtype:
+            stored = " and ".join(f"{p.part.key.of} in {p.part.tensor.dtype}" for p in (pieces[0], piece))
+            remedy = "join them by a concat layer, or write train.precision: tf32"
+            raise LayerError(f"with train.precision bf16 {stored} are stored apart", remedy)
     alone = pieces[0]
     if len(pieces) == 1 and alone.part.device == device and alone.channels == alone.part.stop - alone.part.start:
         return Gather(pieces, alone.part.key, first)

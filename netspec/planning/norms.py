@@ -44,7 +44,8 @@ class Norms:
         found = self._parts("parameter_squares", [Region(key) for key in keys])
         for key, partials in found.items():
             args, flops = {"source": Region(key), "partials": partials}, 2 * prod(self.builder.buffers[key].shape)
-            self.builder.operation(StepKey("squares", key.device, target=key), "partials", args, flops=flops)
+            step = StepKey("squares", key.device, target=key)
+            self.builder.operation(step, "partials", args, flops=flops, accumulate="float64")
         return found
 
     def clip(self) -> dict[str, Region]:
@@ -55,7 +56,7 @@ class Norms:
             self.builder.declare(_norms(device), (len(self.devices),), "float64")
             partials = Region(of_device("gradient_squares", "norm", device))
             args = {"partials": partials, "total": self._own(device, device)}
-            self.builder.operation(StepKey("total", device), "total", args)
+            self.builder.operation(StepKey("total", device), "total", args, accumulate="float64")
         for target in self.devices:
             for place, source in enumerate(self.devices):
                 if source != target:
@@ -70,7 +71,7 @@ class Norms:
     def _factor(self, device: str, limit: float) -> Region:
         factor = self.builder.declare(of_device("clip", "norm", device), (1,), "float32")
         args = {"norms": Region(_norms(device)), "factor": factor}
-        self.builder.operation(StepKey("clip", device), "factor", args, attrs={"limit": limit})
+        self.builder.operation(StepKey("clip", device), "factor", args, attrs={"limit": limit}, accumulate="float64")
         return factor
 
 

@@ -129,7 +129,8 @@ class Step:
     ``args`` maps arguments to regions; ``writes`` says which of them are written. ``after`` names the steps that must
     have finished, beside those before it on its own queue. ``fused`` names those that run in it as well, in order.
     ``bytes`` is what a copy between devices moves. ``turns``: the turns of replicas in which it runs, none named: in
-    all, see netspec.planning.replica_tree.
+    all, see netspec.planning.replica_tree. ``compute`` is the precision of the factors of its products, which are
+    summed in ``accumulate``; all other arithmetic is in float32.
     """
 
     key: StepKey
@@ -143,6 +144,8 @@ class Step:
     bytes: int = 0
     passes: tuple[Pass, ...] = ()
     turns: tuple[int, ...] = ()
+    compute: str = "float32"
+    accumulate: str = "float32"
 
     @property
     def name(self) -> str:
@@ -231,7 +234,7 @@ class Plan(Pictured):
     names the sums of each cost layer's report. ``answer`` is what predict reads, the last cost layer's, and ``numbers``
     says that these are no scores of classes. ``rated`` are the parameters whose rates the schedule may set apart, see
     netspec.planning.rates. A training batch is cut into ``replicas``, of ``batch`` images each; of as many
-    ``processes`` each works a run of them.
+    ``processes`` each works a run of them. ``storage`` is the dtype of images, activations and their gradients.
     """
 
     name: str
@@ -250,6 +253,7 @@ class Plan(Pictured):
     numbers: bool = False
     replicas: int = 1
     processes: int = 1
+    storage: str = "float32"
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)

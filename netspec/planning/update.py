@@ -77,7 +77,7 @@ class Update:
                 self.builder.operation(StepKey("finite", device, target=region.buffer), "flag", args)
             else:
                 key, args = StepKey("squares", device, target=region.buffer), {**args, "partials": partials}
-                self.builder.operation(key, ("partials", "flag"), args)
+                self.builder.operation(key, ("partials", "flag"), args, accumulate="float64")
         place = judges.index(device)
         verdict = Region(_verdict(device), 0, place, place + 1)
         overflow = self.builder.declare(_overflow(device), (len(regions),), "int32")

@@ -76,7 +76,8 @@ def _inplace(
     for position, step in enumerate(steps):
         for source, target in _candidates(step, layers):
             fits = source.axis is None and target.axis is None and source.buffer not in taken
-            same = buffers[source.buffer].nbytes == buffers[target.buffer].nbytes
+            read, written = buffers[source.buffer], buffers[target.buffer]
+            same = (read.nbytes, read.dtype) == (written.nbytes, written.dtype)
             free = not {region.buffer.role for region in (source, target)} & set(OWN_MEMORY)
             once = [region.buffer for region in step.args.values()].count(source.buffer) == 1
             done = all(clocks.precedes(p, position) for p in touching[source.buffer] if p != position)

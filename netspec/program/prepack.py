@@ -1,4 +1,4 @@
-"""Passes that read only what is stored (packing filters, transforming them) run once, and again when that has changed.
+"""Passes that read only what is stored (packing filters, rounding them) run once, and again when that has changed.
 
 A program that renews what is stored itself, as training does, has none.
 """
@@ -16,7 +16,10 @@ from netspec.planning.plan import Buffer, Step
 def hoist(
     steps: Sequence[Step], buffers: Mapping[BufferKey, Buffer]
 ) -> tuple[list[Step], dict[BufferKey, Buffer]]:
-    """Mark such passes as ``once``; what they make is then ``derived`` and keeps memory of its own."""
+    """Mark such passes as ``once``; what they make, but for shadows, is then ``derived`` and has memory of its own.
+
+    A shadow is stored as far as other passes go: the step that makes it comes before them.
+    """
     if any(writes and region.buffer.role in STORED for step in steps for region, writes in step.accesses):
         return list(steps), dict(buffers)
     hoisted: list[Step] = []
@@ -27,8 +30,9 @@ def hoist(
         args = dict(step.args)
         for one in made:
             old = args[one].buffer
-            renamed[old] = replace(old, role="derived")
-            args[one] = replace(args[one], buffer=renamed[old])
+            if old.role == "workspace":
+                renamed[old] = replace(old, role="derived")
+                args[one] = replace(args[one], buffer=renamed[old])
         hoisted.append(replace(step, passes=passes, args=args, writes=tuple(w for w in step.writes if w not in made)))
     found = {renamed.get(key, key): buffer for key, buffer in buffers.items()}
     return hoisted, {key: buffer if buffer.key == key else replace(buffer, key=key) for key, buffer in found.items()}
@@ -36,8 +40,9 @@ def hoist(
 
 def _once(step: Step) -> tuple[set[int], set[Argument]]:
     """Positions of the passes that touch only stored tensors and what such passes make of them; and that."""
-    stored = {one for one, region in step.args.items() if region.buffer.role in STORED}
-    usable = {one for one, region in step.args.items() if region.buffer.role == "workspace"}
+    roles = {one: region.buffer.role for one, region in step.args.items()}
+    stored = {one for one, role in roles.items() if role in (*STORED, "shadow")}
+    usable = {one for one, role in roles.items() if role in ("workspace", "shadow")}
     while True:
         numbers: set[int] = set()
         made: set[Argument] = set()

@@ -11,7 +11,7 @@ from netspec.planning.identities import STORED, BufferKey, Role
 from netspec.planning.plan import Buffer, Plan, Step
 
 OWN_MEMORY: tuple[Role, ...] = (
-    *STORED, "derived", "input", "scalar", "flag", "verdict", "overflow", "report", "subtree",
+    *STORED, "derived", "shadow", "input", "scalar", "flag", "verdict", "overflow", "report", "subtree",
 )  # fmt: skip
 """Roles of buffers that share no memory: stored ones, what is made of them, and the small or host-facing ones."""
 

@@ -19,6 +19,9 @@ from netspec.program.choice import Capability, Measured, choose
 from netspec.program.passes import lower
 from netspec.solvers import Solver, solver_types
 
+_FACTORS = {"tf32": "tf32", "bf16": "bfloat16"}
+"""How variants called so, or so with more behind it, round the factors of products."""
+
 
 class Lowering:
     """Turns a plan's steps into steps with passes; collects the workspace they need."""
@@ -70,6 +73,7 @@ class Lowering:
             writes=tuple(one for one in args if one in written),
             attrs={**step.attrs, "variant": variant, **({"tuned": True} if by_measurement else {})},
             passes=passes,
+            compute=_FACTORS.get(variant.partition("_")[0], "float32"),
         )
 
     def _arguments(self, step: Step, layer: Layer, t: Tensors, passes: Sequence[Pass]) -> dict[Argument, Region]:
@@ -89,7 +93,7 @@ class Lowering:
                 members = (self.team_sizes[step.device],) if space.per == "member" else ()
                 args[taken] = self._workspace(step, taken, (*members, *space.shape), space.dtype)
             else:
-                tensor = t[taken.tensor]
+                tensor = t.gradient(taken.tensor) if taken.role == "gradient" else t[taken.tensor]
                 args[taken] = self._workspace(step, taken, tensor.shape, tensor.dtype)
         return args
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from netspec.errors import NetspecError
+from netspec.planning.storage import STORING, Capabilities, Storage, storage_of, told
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Backend
@@ -16,12 +17,25 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(cpu|cuda):\d{1,3}")
 
 
+def storage_at(spec: Spec, devices: str | None) -> Storage:
+    """How activations are stored on the devices named, as ``lowered`` takes them."""
+    return storage_of(spec.train.precision, _capabilities(spec, _names(devices, spec)).values())
+
+
+def told_of(spec: Spec, devices: str | None) -> tuple[str, ...]:
+    """What the spec's precision comes to there, see netspec.planning.storage."""
+    return told(spec.train.precision, _capabilities(spec, _names(devices, spec)).values())
+
+
 def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
-    """The spec's plan for the devices named, as ``run --devices`` takes them; for CPUs where none are."""
-    from netspec.device.binding import capabilities, models, team_size
+    """The spec's plan for the devices named, as ``run --devices`` takes them.
+
+    Where none are it is for CPUs, with bf16 for the GPUs that store it, as a GPU that is not there is then taken to be.
+    """
+    from netspec.device.binding import models, team_size
     from netspec.program import lower, tuning_table
 
-    names = _names(devices or "cpu", plan.devices)
+    names = _names(devices, spec)
     kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in zip(plan.devices, names, strict=True)}
     teams = {device: team_size(name, names) for device, name in zip(plan.devices, names, strict=True)}
     bound = dict(zip(plan.devices, names, strict=True))
@@ -32,11 +46,23 @@ def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
         without=spec.train.without,
         measured=tuning_table.measured(models(bound)),
         fused=spec.train.fuse,
-        capabilities=capabilities(bound),
+        capabilities=_capabilities(spec, names),
     )
 
 
-def _names(request: str, devices: tuple[str, ...]) -> list[str]:
+def _capabilities(spec: Spec, names: list[str]) -> Capabilities:
+    """By the spec's devices; of a GPU that is not there where bf16 asks for one."""
+    from netspec.device.binding import capabilities
+
+    found = capabilities(dict(zip(spec.devices, names, strict=True)))
+    if spec.train.precision != "bf16":
+        return found
+    absent = {device for device, name in zip(spec.devices, names, strict=True) if name.startswith("cuda")}
+    return {device: one or (STORING if device in absent else None) for device, one in found.items()}
+
+
+def _names(asked: str | None, spec: Spec) -> list[str]:
+    request, devices = asked or ("cuda" if spec.train.precision == "bf16" else "cpu"), spec.devices
     names = [name.strip() for name in request.split(",")]
     if names in (["cpu"], ["cuda"]):
         return [f"{names[0]}:{index}" for index in range(len(devices))]
@@ -44,6 +70,6 @@ def _names(request: str, devices: tuple[str, ...]) -> list[str]:
         if not _NAME.fullmatch(name):
             raise NetspecError(f"unknown device '{name}': write cpu, cuda, or a name for each, as in cpu:0,cpu:1")
     if len(names) != len(devices):
-        spec = f"the spec has {len(devices)} ({', '.join(devices)})"
-        raise NetspecError(f"--devices names {len(names)} ({request}), {spec}")
+        has = f"the spec has {len(devices)} ({', '.join(devices)})"
+        raise NetspecError(f"--devices names {len(names)} ({request}), {has}")
     return names

@@ -27,19 +27,20 @@ def _listed(shares: Mapping[str, float]) -> str:
 
 
 def _layers(summary: Summary) -> Table:
-    columns = ["layer", "type", "device", "output", "parameters", "share", "forward", "backward", "memory"]
+    columns = ["layer", "type", "device", "output", "dtype", "parameters", "share", "forward", "backward", "memory"]
     rows = []
     for _, shards in groupby(summary.rows, key=lambda row: row.layer):
         for index, row in enumerate(shards):
             name = (row.layer, row.type) if index == 0 else ("", "")
             numbers = count(row.parameters), percent(row.share) if row.parameters else ""
             work = scaled(row.forward_flops), scaled(row.backward_flops), size(row.bytes)
-            rows.append((*name, row.device, shape(row.output), *numbers, *work))
+            rows.append((*name, row.device, shape(row.output), row.dtype, *numbers, *work))
     flops = scaled(summary.forward_flops), scaled(summary.backward_flops)
     held = size(sum(row.bytes for row in summary.rows))
-    total = ("total", "", "", "", count(summary.parameters), "", *flops, held)
-    title, drop = "layers (forward and backward in FLOP)", ("share", "backward", "forward", "parameters", "type")
-    return table(columns, rows, right=columns[4:], drop=drop, total=total, title=title)
+    total = ("total", "", "", "", "", count(summary.parameters), "", *flops, held)
+    drop = ("dtype", "share", "backward", "forward", "parameters", "type")
+    title = "layers (forward and backward in FLOP)"
+    return table(columns, rows, right=columns[5:], drop=drop, total=total, title=title)
 
 
 def _crossings(summary: Summary) -> Table:

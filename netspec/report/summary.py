@@ -22,6 +22,7 @@ class Row:
     type: str
     device: str
     output: tuple[int, ...]
+    dtype: str
     parameters: int
     share: float
     neurons: int
@@ -34,12 +35,13 @@ class Row:
 class Summary:
     """A network in numbers; FLOPs and bytes are for one batch, or for each of the ``replicas`` that it is cut into.
 
-    ``batch`` counts the images of all of them.
+    ``batch`` counts the images of all of them. ``storage`` is the dtype of activations and of their gradients.
     """
 
     name: str
     batch: int
     replicas: int
+    storage: str
     devices: tuple[str, ...]
     rows: tuple[Row, ...]
     parameters: int
@@ -63,6 +65,7 @@ def summarise(plan: Plan, programs: Sequence[Program]) -> Summary:
         name=plan.name,
         batch=plan.batch * plan.replicas,
         replicas=plan.replicas,
+        storage=plan.storage,
         devices=plan.devices,
         rows=rows,
         parameters=total,
@@ -85,12 +88,13 @@ def _trained(plan: Plan) -> int:
 
 
 def _row(shard: ShardInfo, total: int, own: Mapping[tuple[str | None, str], int]) -> Row:
-    output = next(iter(shard.outputs.values()), ())
+    name, output = next(iter(shard.outputs.items()), ("", ()))
     return Row(
         layer=shard.layer,
         type=shard.type,
         device=shard.device,
         output=tuple(output[1:]),
+        dtype=shard.dtypes[name] if name else "",
         parameters=shard.parameters,
         share=shard.parameters / total if total else 0.0,
         neurons=prod(output[1:]) if shard.params else 0,

@@ -14,7 +14,7 @@ from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, Layers, attribu
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
 from netspec.spec.sections import expand_source, read_data, read_inputs
-from netspec.spec.train_section import check_patterns, expand_init_from, expand_solver, read_train
+from netspec.spec.train_section import check_patterns, expand_init_from, expand_precision, expand_solver, read_train
 from netspec.spec.types import Spec, TrainSpec
 from netspec.spec.wording import meant, show
 from netspec.units import many
@@ -37,7 +37,7 @@ def build(root: Map, name: str, report: Report) -> Spec:
 
     Raises SpecError with every problem found.
     """
-    root = expand_solver(expand_init_from(expand_source(root)))
+    root = expand_precision(expand_solver(expand_init_from(expand_source(root))))
     top = Fields(report)
     top.refuse_unknown(root, KEYS)
     devices = _devices(root, top)

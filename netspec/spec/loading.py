@@ -17,7 +17,7 @@ from netspec.spec.overrides import as_tree
 from netspec.spec.problems import Report
 from netspec.spec.reader import parse
 from netspec.spec.sections import anchored, expand_source
-from netspec.spec.train_section import anchor_init_from, expand_init_from, expand_solver
+from netspec.spec.train_section import anchor_init_from, expand_init_from, expand_precision, expand_solver
 from netspec.spec.types import Spec
 from netspec.spec.wording import show
 
@@ -80,7 +80,8 @@ def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Ma
 
 def _expanded(root: Map, folder: Path) -> Map:
     """The tree with short forms written out and paths made absolute."""
-    return anchor_init_from(anchored(expand_init_from(expand_solver(expand_source(root))), folder), folder)
+    whole = expand_precision(expand_init_from(expand_solver(expand_source(root))))
+    return anchor_init_from(anchored(whole, folder), folder)
 
 
 @functools.lru_cache(64)

@@ -11,20 +11,24 @@ from netspec.errors import Mark
 from netspec.schedules import make_schedule, schedule_types
 from netspec.solvers import solver_types
 from netspec.spec.fields import Attrs, Fields, complete
-from netspec.spec.nodes import Entry, Map, Scalar
+from netspec.spec.nodes import Entry, Map, Scalar, plain
 from netspec.spec.patterns import unknown
 from netspec.spec.problems import Report
 from netspec.spec.sections import absolute
-from netspec.spec.types import CpuSpec, CudaSpec, EmaSpec, InitSpec, LayerSpec, StopSpec, TrainSpec
-from netspec.spec.wording import meant
+from netspec.spec.types import CpuSpec, EmaSpec, InitSpec, LayerSpec, StopSpec, TrainSpec
+from netspec.spec.wording import meant, show
 
-_train, _cpu, _cuda, _ema, _stop = TrainSpec(), CpuSpec(), CudaSpec(), EmaSpec(), StopSpec()
+_train, _cpu, _ema, _stop = TrainSpec(), CpuSpec(), EmaSpec(), StopSpec()
+PRECISIONS = ("float32", "tf32", "bf16")
 
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),
     "epochs": integer("Passes over the training images.", default=_train.epochs, minimum=1),
     "iterations": integer("Stop after that many iterations; null: after the epochs.", default=None, minimum=1),
     "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
+    "precision": choice(*PRECISIONS, default=_train.precision, description=(
+        "Factors of matrix products on GPUs have 23 bits of mantissa, 10 or 7; with bf16 GPUs of compute capability "
+        "9.0 store activations in it too. CPUs compute in float32.")),
     "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
     "freeze": texts("Layers, or parameters such as conv1.weight, that stay as they are; * stands for any letters.",
                     default=[]),
@@ -37,8 +41,7 @@ CPU: Attrs = {
     "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
 }
 CUDA: Attrs = {
-    "precision": choice("tf32", "float32", "bf16", default=_cuda.precision, description=(
-        "How exactly the factors of matrix products on GPUs are kept: 10 bits of mantissa, all 23, or 7.")),
+    "precision": choice(*PRECISIONS, default=None, description="The same as train.precision."),
 }
 EMA: Attrs = {
     "decay": number("Share of the average that is kept at each update.", default=_ema.decay, above=0, below=1),
@@ -72,13 +75,44 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     values = fields.read(node.without(*PARTS, SHORT, "solver", "schedule"), TRAIN, "train")
     values["solver"] = _solver(node, fields)
     values["cpu"] = CpuSpec(**(_part(node, "cpu", fields) or {}))
-    values["cuda"] = CudaSpec(**(_part(node, "cuda", fields) or {}))
+    _refuse_second_precision(node, fields)
     ema, stop, start = (_part(node, key, fields) for key in OPTIONAL)
     values["ema"] = None if ema is None else EmaSpec(**ema)
     values["early_stopping"] = None if stop is None else StopSpec(**stop)
     values["init_from"] = None if start is None else InitSpec(**start)
     values["schedule"] = _schedule(node, fields)
     return TrainSpec(**values), fields.marks
+
+
+def expand_precision(root: Map) -> Map:
+    """``cuda: {precision: bf16}`` is another way to write ``precision: bf16``; both may say the same."""
+    train, cuda = root.get("train"), None
+    if isinstance(train, Map):
+        cuda = train.get("cuda")
+    if not isinstance(train, Map) or not isinstance(cuda, Map) or not _is_precision(cuda.get("precision")):
+        return root
+    entry, other = cuda.entries["precision"], train.get("precision")
+    if other is not None and plain(other) != plain(entry.value):
+        return root
+    rest = cuda.without("precision")
+    found = train.without("cuda").replace({"precision": entry} if other is None else {})
+    if rest.entries:
+        found = found.replace({"cuda": Entry(train.entries["cuda"].mark, rest)})
+    return root.replace({"train": Entry(root.entries["train"].mark, found)})
+
+
+def _is_precision(node: Any) -> bool:
+    return isinstance(node, Scalar) and node.value in PRECISIONS
+
+
+def _refuse_second_precision(node: Map, fields: Fields) -> None:
+    """Tell of what could not be written out, see expand_precision: a word that is none, or two that differ."""
+    before, second = len(fields.report.problems), (_part(node, "cuda", fields) or {}).get("precision")
+    first = node.get("precision")
+    if second is None or first is None or len(fields.report.problems) > before:
+        return
+    told = f"'train.cuda.precision' is {show(second)}, but 'train.precision' is {show(plain(first))}"
+    fields.note(fields.marks["train.cuda.precision"], f"{told}: they mean the same", "leave train.cuda.precision out")
 
 
 def _part(node: Map, key: str, fields: Fields) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from netspec.units import many
 
 Split = Literal["channels", "none"]
 Connect = Literal["same", "all"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,6 @@ class CpuSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class CudaSpec:
-    """``precision`` of the factors in matrix products on GPUs: tf32 and bf16 run on tensor cores; sums are float32."""
-
-    precision: Literal["tf32", "float32", "bf16"] = "tf32"
-
-    @property
-    def without(self) -> frozenset[str]:
-        """Names of the variants that are switched off."""
-        return frozenset({"tf32", "bf16"} - {self.precision})
-
-
-@dataclass(frozen=True, slots=True)
 class EmaSpec:
     """Exponential moving averages of the parameters: a <- a + (1 - decay) (w - a) after each update.
 
@@ -154,20 +143,22 @@ class InitSpec:
 class TrainSpec:
     """How the network is trained and run; ``batch`` counts images over all devices.
 
-    ``fuse``: elementwise layers run in the step before where they can, see netspec.program.fuse. ``freeze`` has
-    patterns of layers, or of parameters, that stay as they are. ``clip_norm`` bounds the norm of the whole gradient.
+    ``precision`` is that of the factors of products, and with bf16 of what is stored where devices can, see
+    netspec.planning.storage. ``fuse``: elementwise layers run in the step before where they can, see
+    netspec.program.fuse. ``freeze`` has patterns of layers, or of parameters, that stay as they are. ``clip_norm``
+    bounds the norm of the whole gradient.
     """
 
     batch: int = 128
     epochs: int = 90
     iterations: int | None = None
     seed: int = 0
+    precision: Precision = "tf32"
     fuse: bool = True
     freeze: tuple[str, ...] = ()
     solver: Mapping[str, Any] = field(default_factory=lambda: {"type": "sgd"})
     clip_norm: float | None = None
     cpu: CpuSpec = CpuSpec()
-    cuda: CudaSpec = CudaSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
     ema: EmaSpec | None = None
     early_stopping: StopSpec | None = None
@@ -176,7 +167,7 @@ class TrainSpec:
     @property
     def without(self) -> dict[Backend, frozenset[str]]:
         """Variants of kernels that are switched off, by kind of device; a name stands for all that begin with it."""
-        return {"cpu": self.cpu.without, "cuda": self.cuda.without}
+        return {"cpu": self.cpu.without, "cuda": frozenset({"tf32", "bf16"} - {self.precision})}
 
 
 @dataclass(frozen=True, slots=True)

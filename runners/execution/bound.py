@@ -181,7 +181,8 @@ class BoundProgram:
         region, layer = step.args[argument], argument.layer or step.layer
         if layer is None or step.op not in ("forward", "backward") or region.buffer.role in _UNDECLARED:
             return None
-        tensor = self.shards[layer, step.device].tensors[argument.tensor]
+        tensors = self.shards[layer, step.device].tensors
+        tensor = tensors.gradient(argument.tensor) if argument.role == "gradient" else tensors[argument.tensor]
         return tensor.shape, tensor.dtype
 
     # Steps ----------------------------------------------------------------------------------------------------------

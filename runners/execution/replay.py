@@ -66,7 +66,7 @@ def _first_bad(bound: BoundProgram, regions: list[Region]) -> BufferKey | None:
     """
     for region in regions:
         buffer = bound.program.buffers[region.buffer]
-        if np.dtype(buffer.dtype).kind == "f" and buffer.role != "workspace":
+        if "float" in buffer.dtype and buffer.role != "workspace":
             part = () if region.axis is None else (*(slice(None),) * region.axis, slice(region.start, region.stop))
             if not np.isfinite(bound.download(buffer.key)[part]).all():
                 return buffer.key

@@ -23,6 +23,7 @@ from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
 from netspec.planning.identities import BufferKey
 from netspec.planning.rates import Rates, rate_layout
+from netspec.planning.storage import storage_of, told
 from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
@@ -109,7 +110,6 @@ class Session:
         whole = eval_batch or self.batch // spec.replicas
         sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
         size = self.transport.size
-        self.plans: dict[Phase, Plan] = {phase: build(spec, phase, sizes[phase], names, size) for phase in phases}
         bound, notes = bind(spec.devices, devices)
         _check_processes(bound, size)
         measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
@@ -119,8 +119,14 @@ class Session:
             self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
             for device in self.devices.values():
                 opened.enter_context(on_exit(device.close))
+            capabilities = [device.capability for device in self.devices.values()]
+            self.storage = storage_of(spec.train.precision, capabilities)
+            """How activations are stored: see netspec.planning.storage."""
+            self.plans: dict[Phase, Plan] = {
+                phase: build(spec, phase, sizes[phase], names, size, self.storage) for phase in phases
+            }
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
-            self.notes = (*notes, *self._told(tuple(self.programs.values())))
+            self.notes = (*notes, *told(spec.train.precision, capabilities), *self._told())
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)), self._neighbours)
             self.store = Store(self.plans.values(), self.devices)
             with self.store.initialising(self.seed), compiled_together(cores()):
@@ -237,9 +243,10 @@ class Session:
     ) -> None:
         close_after(error, self.close)
 
-    def _told(self, programs: Sequence[Program]) -> tuple[str, ...]:
+    def _told(self) -> tuple[str, ...]:
         """Lines for people on the kernels that were chosen."""
-        slow = () if self.spec.train.cuda.precision == "float32" else plain_products(programs)
+        programs = tuple(self.programs.values())
+        slow = () if self.spec.train.precision == "float32" else plain_products(programs)
         return (*declared_bounds(programs), *slow, *measured_choices(programs))
 
     def _lower(self, plan: Plan) -> Program:

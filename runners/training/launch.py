@@ -91,7 +91,7 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     settled, data, session, start, _ = network
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
-    made_by = MadeBy(used_by(spec), code_choices(_models(session)), session.tuned, started)
+    made_by = MadeBy(used_by(spec), _code_choices(session), session.tuned, started)
     if origin is not None and tensors is not None:
         for note in _other_code(origin.record, made_by):
             journal.note(note)
@@ -154,6 +154,12 @@ def _state(origin: Origin | None) -> State:
     return State(*place, validation_errors=record.validation_errors, evaluated=record.evaluated)
 
 
+def _code_choices(session: Session) -> dict[str, str]:
+    """What decides the last bits, and how activations are stored where that is not as always."""
+    storage = {} if session.storage == "float32" else {"storage": session.storage}
+    return {**code_choices(_models(session)), **storage}
+
+
 def _models(session: Session) -> list[str]:
     """Kinds of the devices, GPUs with their compute capability."""
     capabilities = {name: device.capability or () for name, device in session.devices.items()}
@@ -196,6 +202,7 @@ def _record_start(
     details = {
         "found": [f"{each.name}: {each.description}" for each in available()],
         "BLAS": made_by.environment["BLAS"],
+        "storage": session.storage,
         "plugins": [asdict(plugin) for plugin in made_by.plugins],
     }
     folder.write_environment(describe_environment(session.notes, details))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -71,6 +73,54 @@ def test_after_a_fault_the_process_is_made_anew(asked):
     assert asked("one")["pid"] != first["pid"]
 
 
+MODE = """
+import os, sys
+sys.path.insert(0, {folder!r})
+from gpu_parts.worker import serve
+
+def answer(name, done, left):
+    if name == "compile":
+        os.read(os.open({gate!r}, os.O_RDONLY), 1)  # until a test lets it go on
+    return {{"failed": "no such mode"}} if sys.argv[2] == "bad" else {{name: sys.argv[1:], "pid": os.getpid()}}
+
+serve(answer)
+"""
+
+
+@pytest.fixture
+def rivals(parts, monkeypatch, tmp_path):
+    """Modes by name, and what lets the next one compile."""
+    from gpu_parts import rivals
+
+    gate, program = tmp_path / "gate", tmp_path / "mode.py"
+    os.mkfifo(gate)
+    program.write_text(MODE.format(folder=str(BENCHMARKS), gate=str(gate)))
+    monkeypatch.setattr(rivals, "PROGRAM", program)
+    started = rivals.Rivals({"first": rivals.Mode("good", 2), "second": rivals.Mode("bad", 2)}, tmp_path / "log.txt")
+    yield started, lambda: gate.write_text("x")
+    started.close()
+
+
+def test_modes_compile_one_after_the_other_and_are_timed_when_asked(rivals):
+    modes, compile_next = rivals
+    assert modes.measure("first", 0.0)["failed"].startswith("not compiled")
+    compile_next()
+    found = modes.measure("first", 30.0)
+    assert found["compile"] == found["time"] == ["cuda", "good", "2"]
+    compile_next()
+    assert modes.measure("second", 30.0)["failed"] == "no such mode"
+
+
+def test_nothing_compiles_while_something_is_timed(rivals):
+    modes, compile_next = rivals
+    with modes.paused():
+        process = modes._workers["first"]._process
+        assert process is None or os.waitid(os.P_PID, process.pid, os.WSTOPPED).si_status == signal.SIGSTOP
+        assert modes._workers["second"]._process is None
+    compile_next()
+    assert "time" in modes.measure("first", 30.0)
+
+
 def test_the_report_shows_the_end_of_a_failed_sections_log(parts, tmp_path):
     done = {"graphs": {"failed": "no answer", "log": "line one\nline two", "seconds": 3}}
     parts[2].write(tmp_path, done)
@@ -112,7 +162,7 @@ def test_where_no_kernel_runs_nothing_else_is_tried(parts, monkeypatch, tmp_path
     assert gpu.main([str(tmp_path)]) == 1
     assert asked == ["architecture", "graphs"]
     assert "tests on the card: not tried, as no kernel ran before" in capsys.readouterr().out
-    assert gpu.main([str(tmp_path), "--sections", "ceilings", "--seconds", "0"]) == 1
+    assert gpu.main([str(tmp_path), "--sections", "ceilings", "--minutes", "0"]) == 1
     assert "ceilings: no time left" in capsys.readouterr().out
 
 
@@ -167,7 +217,32 @@ def test_sections_run_on_the_stand_in_for_a_card(tmp_path):
 def test_convolutions_are_compared_with_cudnns(parts):
     from gpu_parts import compare
 
-    step = {"step": "conv1.forward@card", "variant": "plain", "ms": 2.0}
-    rival = {"layer": "conv1", "mode": "float32", "forward_ms": 1.0}
-    (row,) = compare.convolutions({"steps": {"rows": [step]}, "torch, convolutions": {"rows": [rival]}})["rows"]
-    assert row["share_of_cudnn"] == 0.5
+    ours = {"steps": {"rows": [{"step": "conv1.forward@card", "variant": "plain", "ms": 2.0}]}}
+    theirs = {"precision": "float32", "rows": [{"layer": "conv1", "forward_ms": 1.0}]}
+    found = compare.convolutions({**ours, "torch, convolutions, float32": theirs})
+    assert found["rows"][0]["share_of_cudnn"] == 0.5
+    assert found["answer"] == "float32: 0.50 to 0.50 times as fast as cuDNN"
+
+
+def test_the_best_of_each_batch_size_and_precision_are_compared(parts):
+    from gpu_parts import compare
+
+    def section(rate, batch=128, precision="bf16", **more):
+        return {"images_per_second": rate, "batch": batch, "precision": precision, **more}
+
+    ours = {"training": section(30.0, network="net"), "tuned": section(40.0, network="net")}
+    theirs = {"torch, bf16": section(20.0), "torch, tf32": section(50.0, precision="tf32"), "torch, x": section(10.0)}
+    found = compare.training({**ours, **theirs, "large": section(9.0, 1024, network="net")}, "net")
+    assert found["answer"] == "bf16, batch 128: 40 images a second, 2.00 times PyTorch's best"
+    assert [row["batch"] for row in found["rows"]] == [128, 1024]
+
+
+def test_the_sanitizer_says_which_tests_it_has_seen(parts, monkeypatch):
+    outside = parts[1]
+    text = "========= COMPUTE-SANITIZER\n.....\n5 passed, 57 deselected in 9s\n========= ERROR SUMMARY: 0 errors\n"
+    monkeypatch.setattr(outside.shutil, "which", lambda *_, **__: "compute-sanitizer")
+    monkeypatch.setattr(outside, "_run", lambda *_: (0, text))
+    found = outside.sanitizer(10.0)
+    assert found["answer"] == "ERROR SUMMARY: 0 errors; 5 passed, 57 deselected in 9s" and not found["said"]
+    monkeypatch.setattr(outside, "_run", lambda *_: (124, "========= COMPUTE-SANITIZER\n"))
+    assert outside.sanitizer(10.0)["answer"] == "COMPUTE-SANITIZER; no test ended (ended after 10 s)"

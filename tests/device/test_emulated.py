@@ -45,6 +45,18 @@ def _put(card, values):
     return array
 
 
+def test_bfloat16_is_rounded_on_the_way_in_and_widened_on_the_way_out(card):
+    values = np.array([[1.0, 1.00390625, 1.01171875], [np.inf, -0.0, 3.0]], np.float32)
+    rounded = np.array([[1.0, 1.0, 1.015625], [np.inf, -0.0, 3.0]], np.float32)
+    array, other = card.empty((2, 3), "bfloat16"), card.empty((2, 3), "bfloat16")
+    card.upload(array, values)
+    card.copier(other, array, card, "compute")()
+    got, into = card.download(other), np.zeros((2, 3), np.float32)
+    assert (array.nbytes, str(card.staging((2,), "bfloat16").dtype), str(got.dtype)) == (12, "bfloat16", "float32")
+    np.testing.assert_array_equal(got, rounded)
+    np.testing.assert_array_equal(card.download(other, into), rounded)
+
+
 def test_arrays_of_an_arena_share_its_memory(card):
     arena = card.arena(1024)
     first = card.carve(arena, 256, (3, 5), "float32")

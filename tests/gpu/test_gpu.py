@@ -1,4 +1,7 @@
-"""What only a GPU can show: kernels' numbers, streams, graphs, copies between cards. Run with ``pytest -m gpu``."""
+"""What only a GPU can show: kernels' numbers, streams, graphs, copies between cards.
+
+``pytest -m gpu``; ``-k "not contract"`` leaves out what compiles every layer's kernels.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
 
-from netspec.check import run
+from netspec.check.subject import Subject
+from netspec.check.suite import CHECKS, outcome
 from netspec.device.gpus import gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.registry import layer_types
@@ -43,12 +47,6 @@ def _trained(devices, iterations=3, **options):
     with Session(network(TWO_TOWERS), [devices], phases=("train",), **options) as session:
         outcomes = train(session, iterations)
         return session.store.tensors(), [outcome.reports["loss"]["loss"] for outcome in outcomes]
-
-
-@pytest.mark.parametrize("name", WITH_KERNELS)
-def test_contract(name):
-    failed = [f"{result.name}: {result.message}" for result in run(name, ("cpu", "cuda")) if result.status == "failed"]
-    assert not failed, "\n".join(failed)
 
 
 @pytest.mark.parametrize("runner", ["local", "serial"])
@@ -167,6 +165,39 @@ def test_copies_from_and_to_staging(card):
     np.testing.assert_array_equal(back, values[:, :, 4:])
 
 
+def test_slices_and_staging_of_bfloat16(card):
+    values = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
+    array, other = card.empty(values.shape, "bfloat16"), card.empty((4, 6, 4), "bfloat16")
+    card.upload(array, values)
+    staging, into = card.staging((4, 6, 4), "bfloat16"), np.zeros((4, 6, 4), np.float32)
+    card.copier(other, card.slice(array, 2, 4, 8), card, "copy")()
+    card.synchronise()
+    card.copier(staging, other, card, "copy")()
+    card.synchronise()
+    rounded = values.astype(staging.dtype).astype(np.float32)
+    np.testing.assert_array_equal(card.download(array), rounded)
+    np.testing.assert_array_equal(card.download(other, into), rounded[:, :, 4:])
+    np.testing.assert_array_equal(staging.astype(np.float32), rounded[:, :, 4:])
+
+
+def test_primitives_of_bfloat16_slices(card):
+    """Kernels are launched on such arrays: gemm computes in float32 and rounds what it writes."""
+    random = np.random.default_rng(1)
+    a, b = random.integers(-4, 5, (5, 7)).astype(np.float32), random.integers(-4, 5, (7, 6)).astype(np.float32)
+    out, sums = card.empty((5, 6), "bfloat16"), card.empty((6,), "float32")
+    left, right = card.empty((5, 7), "bfloat16"), card.empty((7, 6), "bfloat16")
+    card.upload(left, a)
+    card.upload(right, b)
+    from netspec.device.cuda.ops import CudaOps
+
+    with card._card:
+        ops = CudaOps(card._streams["compute"])
+        ops.gemm(left, right, out)
+        ops.sum_rows(out, sums)
+    np.testing.assert_array_equal(card.download(out), a @ b)
+    np.testing.assert_array_equal(card.download(sums), (a @ b).sum(axis=0))
+
+
 def test_a_captured_call_is_replayed(card):
     source, target = _put(card, np.arange(1000, dtype=np.float32)), card.empty((1000,), "float32")
     staged = card.staging((1000,), "float32")
@@ -221,3 +252,12 @@ def test_averages_and_rates_of_single_parameters():
     assert np.array_equal(got["conv1.weight"], got["conv1.weight.average"])
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-4 * max(1, np.abs(value).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("name", WITH_KERNELS)
+def test_contract(name):
+    """The checks of CUDA kernels; the suite's others need no GPU. What compiles most comes last."""
+    subject = Subject(name, ("cpu", "cuda"), ("cuda",))
+    results = [outcome(check, subject) for check in CHECKS if check.__name__.startswith("check_cuda")]
+    failed = [f"{result.name}: {result.message}" for result in results if result.status == "failed"]
+    assert len(results) > 2 and not failed, "\n".join(failed)

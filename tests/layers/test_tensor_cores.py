@@ -9,7 +9,7 @@ from netspec.layers._cuda.mma_block_tile import PROCESSORS, TILES, tiles
 from netspec.layers._cuda.mma_variants import chunks as chunks_of
 from netspec.program.choice import candidates
 from netspec.registry import layer_types
-from netspec.spec.types import CudaSpec
+from netspec.spec.types import TrainSpec
 
 INIT = {"init": {"type": "gaussian", "std": 0.1}, "bias_init": 0.0, "bias": True, "groups": 1}
 CONV3 = {**INIT, "filters": 384, "size": 3, "pad": 1, "stride": 1, "rounding": "floor"}
@@ -19,7 +19,7 @@ def chosen(layer_type, attrs, shape, direction="forward", precision="tf32", capa
     case = Case(layer_types()[layer_type], attrs, (Tensor(shape, "float32"),))
     layer = case.layer()
     t = layer.tensors(case.given("train"))
-    return candidates(layer, t, "cuda", direction, CudaSpec(precision).without, capability)
+    return candidates(layer, t, "cuda", direction, TrainSpec(precision=precision).without["cuda"], capability)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 def install(number: int = 1, seed: int = 0, nbytes: int = 1 << 30) -> None:
     """Let this process find a driver with so many cards; before it has looked for one."""
-    from stand_in import code, contexts, images, library, memory, streams  # noqa: F401  they declare the functions
+    from stand_in import code, contexts, images, library, memory, streams, tensor_maps  # noqa: F401  they declare the functions
     from stand_in.cards import FUNCTIONS, cards
 
     cards.open(number, seed, nbytes)

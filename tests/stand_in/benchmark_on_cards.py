@@ -47,8 +47,16 @@ def test_whole_iterations_are_measured_and_compared(spec):
     found = network.iterations(spec, 2, "cuda", None, budget=0.0)
     assert found["seconds_to_open"] > 0 and found["captured"] and found["iterations"] == 3 and not found["news"]
     assert questions.iteration(found)["answer"].startswith("replayed as a graph")
-    told = compare.training({"training": found, "torch, training": {"batch": 2, "best_images_per_second": 1.0}}, spec)
-    assert told["answer"].startswith("batch 2: ") and told["rows"][0]["ratio"] > 0
+    rival = {"batch": 2, "precision": "", "images_per_second": 1.0}
+    told = compare.training({"training": found, "torch, training": rival}, spec)
+    assert told["answer"].startswith("training, batch 2: ") and told["rows"][0]["ratio"] > 0
+
+
+def test_memory_is_that_of_an_iteration(spec):
+    found = network.memory_by_precision(spec, [2], ["bf16", "tf32"])
+    (row,) = found["rows"]
+    assert row["tf32 MiB"] == network.iterations(spec, 2, "cuda", "tf32", budget=0.0)["MiB"]
+    assert row["share"] == row["bf16 MiB"] / row["tf32 MiB"] <= 1
 
 
 @pytest.mark.parametrize("seconds", [0.0, pytest.param(1000.0, marks=pytest.mark.slow)])

@@ -13,6 +13,7 @@ from stand_in.queues import DriverError
 
 NOT_FOUND, INVALID_IMAGE = 500, 200
 _KERNEL_ATTRIBUTES = {0: 1024, 1: 0, 2: 0, 3: 0, 4: 64, 5: 90, 6: 90, 7: 0, 8: 49152, 9: -1}
+_DYNAMIC = 8
 
 
 class Library:
@@ -29,6 +30,8 @@ class Kernel:
 
     def __init__(self, library: Library, name: str) -> None:
         self.library, self.name = library, name
+        self.dynamic: dict[int, int] = {}
+        """The most dynamic shared memory of a block, by card, where more is allowed than every kernel has."""
 
     def described(self) -> Any:
         """The emulator's description."""
@@ -76,7 +79,8 @@ def _start(kernel: Kernel, grid: Any, block: Any, shared: int, handle: int | Non
     from netspec.emulate import launch
 
     stream, described = cards.stream(handle), kernel.described()
-    if shared > 48 << 10 or min(*grid, *block) < 1 or block[0] * block[1] * block[2] > 1024:
+    too_much = shared > kernel.dynamic.get(stream.device, 48 << 10)
+    if too_much or min(*grid, *block) < 1 or block[0] * block[1] * block[2] > 1024:
         raise DriverError(INVALID_VALUE, f"grid {grid}, block {block}, {shared} bytes of shared memory")
     if stream.device != cards.device():
         raise DriverError(INVALID_HANDLE, "a stream of another context")
@@ -118,8 +122,16 @@ def cuLaunchKernelEx(config, kernel, params, extra):
 
 @function("pipi")
 def cuKernelGetAttribute(value, attribute, kernel, device):
-    cards.get(kernel, Kernel)
-    put(value, c_int, _KERNEL_ATTRIBUTES.get(attribute, 0))
+    known = cards.get(kernel, Kernel)
+    found = known.dynamic.get(device) if attribute == _DYNAMIC else None
+    put(value, c_int, _KERNEL_ATTRIBUTES.get(attribute, 0) if found is None else found)
+
+
+@function("iipi")
+def cuKernelSetAttribute(attribute, value, kernel, device):
+    if attribute != _DYNAMIC or not 0 <= value <= 227 << 10:
+        raise DriverError(INVALID_VALUE, f"attribute {attribute} of a kernel cannot be {value}")
+    cards.get(kernel, Kernel).dynamic[device] = value
 
 
 _TEXTS: dict[int, ctypes.Array[Any]] = {}

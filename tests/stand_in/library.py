@@ -10,16 +10,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_HEAD = """
+_MOST = 15
+"""Arguments of a function."""
+_WORDS = ", ".join(f"word a{number}" for number in range(_MOST))
+_GIVEN = ", ".join(f"a{number}" for number in range(_MOST))
+_HEAD = f"""
 #include <string.h>
 typedef long word;
-typedef int (*function)(word, word, word, word, word, word, word, word, word, word, word, word);
-int gone(word a, word b, word c, word d, word e, word f, word g, word h, word i, word j, word k, word l) { return 0; }
+typedef int (*function)({_WORDS});
+int gone({_WORDS}) {{ return 0; }}
 """
-_FUNCTION = """
-function slot_{name};
-int {name}(word a, word b, word c, word d, word e, word f, word g, word h, word i, word j, word k, word l)
-{{ return slot_{name}(a, b, c, d, e, f, g, h, i, j, k, l); }}
+_FUNCTION = f"""
+function slot_{{name}};
+int {{name}}({_WORDS}) {{{{ return slot_{{name}}({_GIVEN}); }}}}
 """
 _FIND = """
 int cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long flags, int *status)

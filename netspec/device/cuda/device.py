@@ -15,6 +15,7 @@ from netspec.device.cuda import deferred_free, driver, tensor_maps
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.launcher import Launch
 from netspec.device.cuda.ops import CudaOps
+from netspec.device.dtypes import numpy_dtype, widened
 from netspec.device.synchronous import nbytes_of
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
@@ -74,12 +75,12 @@ class CudaDevice:
     def staging(self, shape: Shape, dtype: str) -> Host:
         """See Device."""
         with self._card:
-            return cuda.pinned_array(tuple(shape), np.dtype(dtype))  # type: ignore[no-any-return]
+            return cuda.pinned_array(tuple(shape), numpy_dtype(dtype))  # type: ignore[no-any-return]
 
     def carve(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
         """See Device."""
         with self._card:
-            return arena[offset : offset + nbytes_of(shape, dtype)].view(np.dtype(dtype)).reshape(tuple(shape))
+            return arena[offset : offset + nbytes_of(shape, dtype)].view(numpy_dtype(dtype)).reshape(tuple(shape))
 
     def upload(self, array: Array, values: Host) -> None:
         """See Device."""
@@ -90,11 +91,14 @@ class CudaDevice:
 
     def download(self, array: Array, into: Host | None = None) -> Host:
         """See Device."""
+        if into is not None and into.dtype != array.dtype:  # bfloat16 into float32
+            np.copyto(into, self.download(array))
+            return into
         host = np.empty(tuple(array.shape), array.dtype) if into is None else into
         self.synchronise()
         self.copier(host, array, self, "compute")()
         self.synchronise()
-        return host
+        return host if into is not None else widened(host)
 
     def slice(self, array: Array, axis: int, start: int, stop: int) -> Array:
         """See Device."""

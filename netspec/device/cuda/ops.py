@@ -10,6 +10,7 @@ from typing import Any
 
 from netspec.contract.kernel import cuda, quotient
 from netspec.device.cuda.launcher import Launch
+from netspec.device.dtypes import compute_dtype
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda
@@ -49,7 +50,7 @@ class CudaOps:
         self._launch(add_row, (-(-a.size // THREADS),), (THREADS,), a, row)
 
     def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:
-        dtype, types = str(args[0].dtype), tuple(map(numba_cuda.type_of, args))
+        dtype, types = compute_dtype(args[0]), tuple(map(numba_cuda.type_of, args))
         work = Work(f"primitive:{kernel.__name__}", dtype, compile_cuda(kernel, dtype), types, self._card)
         Launch(work, grid, threads, self._stream, args)()
 

@@ -15,6 +15,7 @@ from netspec.contract.tensor_map import TensorMap
 from netspec.device.base import Arrays, Call, Device, Lane
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
+from netspec.device.dtypes import compute_dtype, numpy_dtype
 from netspec.device.emulated.compiled import check_order, lines_of, module_of, run
 from netspec.device.emulated.diagnosis import kernel_error
 from netspec.device.synchronous import SynchronousDevice, nbytes_of
@@ -60,7 +61,7 @@ class EmulatedCuda(SynchronousDevice):
 
     def staging(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
-        return np.empty(tuple(shape), dtype)
+        return np.empty(tuple(shape), numpy_dtype(dtype))
 
     def upload(self, array: Array, values: Array) -> None:
         """See Device."""
@@ -162,4 +163,4 @@ class CardOps(CudaOps):
         self._device = device
 
     def _launch(self, kernel: Callable[..., Any], grid: tuple[int, ...], threads: tuple[int, ...], *args: Any) -> None:
-        self._device.execute(kernel, str(args[0].dtype), None, grid, threads, args)
+        self._device.execute(kernel, compute_dtype(args[0]), None, grid, threads, args)
