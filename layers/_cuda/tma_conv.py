@@ -227,13 +227,17 @@ def make_convolve(columns, biases):
             load_3d(place + box * (2 * BOX * TERMS), weight_map, barrier, int32(first + box * BOX), c, tap)
 
     @device
-    def four(column, a, b, c, d, state):
-        y, bias, first, index = state
-        p, q, r, s = biases(bias, first + column)
-        if index >= 0:
-            store4(y, index + column, epilogue(a + p), epilogue(b + q), epilogue(c + r), epilogue(d + s))
+    def ready(column, a, b, c, d, state):
+        p, q, r, s = biases(state[1], state[2] + column)
+        return epilogue(a + p), epilogue(b + q), epilogue(c + r), epilogue(d + s)
 
-    spread = make_spread_four(columns, four)
+    @device
+    def store(column, a, b, c, d, state):
+        y, _, _, index = state
+        if index >= 0:
+            store4(y, index + column, a, b, c, d)
+
+    spread = make_spread_four(columns, ready, store)
 
     @device
     def put(sums, tile, half, state):
@@ -289,22 +293,25 @@ def make_d_x(columns):
         load_4d(place, weight_map, barrier, f, group, column, tap)
 
     @device
-    def four(column, a, b, c, d, state):
-        d_x, residual, first = state
-        if first >= 0:
-            index = int32(first + column)
-            a, b, c, d = backward_epilogue(a, b, c, d, residual, index, int32(4), True)
-            store4(d_x, index, a, b, c, d)
+    def ready(column, a, b, c, d, state):
+        _, residual, first, _ = state
+        return backward_epilogue(a, b, c, d, residual, int32(first + column), int32(4), True)
 
-    spread = make_spread_four(columns, four)
+    @device
+    def store(column, a, b, c, d, state):
+        d_x, _, first, inside = state
+        if inside:
+            store4(d_x, int32(first + column), a, b, c, d)
+
+    spread = make_spread_four(columns, ready, store)
 
     @device
     def put(sums, tile, half, state):
         product, windows, d_x, residual, classes = state
         number, row, group, column = find_tile(tile, product, windows, columns)
         pixel = pixel_at(int32(row + row_of(half)), number, product, windows, classes)
-        first = int32(pixel * product.pitch + group * product.share) if pixel >= 0 else int32(-1)
-        spread(sums, column, product.share, (d_x, residual, first))
+        first = int32(max(pixel, 0) * product.pitch + group * product.share)
+        spread(sums, column, product.share, (d_x, residual, first, pixel >= 0))
 
     produce = make_produce(ring, tap_backward, load_weights)
     pipeline = make_pipeline(ring, produce, make_slabs_of(columns), put)

@@ -101,35 +101,40 @@ def make_produce(ring, load_weights):
     return produce
 
 
-def make_product(ring, load_weights, four):
-    """A device function ``product(left_map, right_map, factors, chunks, state)``.
+def make_product(ring, load_weights, ready):
+    """A device function ``product(left_map, right_map, factors, chunks, result, other)``.
 
-    ``four(index, column, a, b, c, d, state)`` takes four neighbours of the results of all chunks.
+    ``ready(index, column, a, b, c, d, other)`` makes of four neighbouring sums of all chunks what is stored.
     """
     columns = ring.columns
 
     @device
-    def pass_on(column, a, b, c, d, state):
-        line, inner = state
-        if line >= 0:
-            four(line + column, column, a, b, c, d, inner)
+    def of_row(column, a, b, c, d, state):
+        line, _, _, other = state
+        return ready(line + column, column, a, b, c, d, other)
 
-    spread = make_spread_four(columns, pass_on)
+    @device
+    def store(column, a, b, c, d, state):
+        line, inside, result, _ = state
+        if inside:
+            store4(result, line + column, a, b, c, d)
+
+    spread = make_spread_four(columns, of_row, store)
 
     @device
     def put(sums, tile, half, state):
-        factors, _, inner = state
+        factors, _, result, other = state
         chunk, row, column = find_tile(tile, factors, columns)
         row = int32(row + row_of(half))
-        line = (chunk * factors.rows + row) * factors.columns if row < factors.rows else -1
-        spread(sums, column, factors.columns, (line, inner))
+        line = (chunk * factors.rows + min(row, factors.rows - 1)) * factors.columns
+        spread(sums, column, factors.columns, (line, row < factors.rows, result, other))
 
     produce, slabs_of = make_produce(ring, load_weights), make_slabs_of(columns)
     pipeline = make_pipeline(ring, produce, slabs_of, put)
 
     @device
-    def product(left_map, right_map, factors, chunks, state):
-        pipeline(left_map, right_map, tiles_of(factors, chunks, columns), (factors, int32(chunks), state))
+    def product(left_map, right_map, factors, chunks, result, other):
+        pipeline(left_map, right_map, tiles_of(factors, chunks, columns), (factors, int32(chunks), result, other))
 
     return product
 
@@ -153,47 +158,44 @@ def load_terms(place, weight_map, barrier, term, column):
 
 
 @device
-def put_biased(index, column, a, b, c, d, state):
+def with_bias(index, column, a, b, c, d, bias):
     """y = epilogue(product + bias)."""
-    y, bias = state
     p, q, r, s = load4(bias, column)
-    store4(y, index, epilogue(a + p), epilogue(b + q), epilogue(c + r), epilogue(d + s))
+    return epilogue(a + p), epilogue(b + q), epilogue(c + r), epilogue(d + s)
 
 
 @device
-def put_unbiased(index, column, a, b, c, d, state):
+def without_bias(index, column, a, b, c, d, other):
     """y = epilogue(product)."""
-    store4(state[0], index, epilogue(a), epilogue(b), epilogue(c), epilogue(d))
+    return epilogue(a), epilogue(b), epilogue(c), epilogue(d)
 
 
 @device
-def put_sums(index, column, a, b, c, d, state):
+def as_they_are(index, column, a, b, c, d, other):
     """A chunk's sums."""
-    store4(state[0], index, a, b, c, d)
+    return a, b, c, d
 
 
 @device
-def put_gradients(index, column, a, b, c, d, state):
+def as_gradients(index, column, a, b, c, d, residual):
     """d_x, through ``backward_epilogue``."""
-    d_x, residual = state
-    a, b, c, d = backward_epilogue(a, b, c, d, residual, index, int32(4), True)
-    store4(d_x, index, a, b, c, d)
+    return backward_epilogue(a, b, c, d, residual, index, int32(4), True)
 
 
 def make_forward(columns):
     """Kernels of y for a batch of many rows, with a bias and without, and of chunks' sums."""
     ring, load = right_along_columns(columns), make_load_columns(columns)
-    biased, plain, partly = (make_product(ring, load, four) for four in (put_biased, put_unbiased, put_sums))
+    biased, plain, partly = (make_product(ring, load, ready) for ready in (with_bias, without_bias, as_they_are))
 
     def forward(x_map, weight_map, x, weight, bias, y, factors: Factors):
-        biased(x_map, weight_map, factors, 1, (y, bias))
+        biased(x_map, weight_map, factors, 1, y, bias)
 
     def forward_unbiased(x_map, weight_map, x, weight, y, factors: Factors):
-        plain(x_map, weight_map, factors, 1, (y, y))
+        plain(x_map, weight_map, factors, 1, y, y)
 
     def forward_chunks(x_map, weight_map, x, weight, products, factors: Factors):
         chunks = quotient(products.size, factors.rows * factors.columns)
-        partly(x_map, weight_map, factors, chunks, (products, products))
+        partly(x_map, weight_map, factors, chunks, products, products)
 
     return forward, forward_unbiased, forward_chunks
 
@@ -201,14 +203,14 @@ def make_forward(columns):
 def make_d_x(columns):
     """Kernels of the gradient of x, and of chunks' sums of it."""
     ring = right_along_terms(columns)
-    whole, partly = (make_product(ring, load_terms, four) for four in (put_gradients, put_sums))
+    whole, partly = (make_product(ring, load_terms, ready) for ready in (as_gradients, as_they_are))
 
     def d_x(dy_map, weight_map, weight, dy, d_x, residual, back_factors: Factors):
-        whole(dy_map, weight_map, back_factors, 1, (d_x, residual))
+        whole(dy_map, weight_map, back_factors, 1, d_x, residual)
 
     def d_x_chunks(dy_map, weight_map, weight, dy, back_products, back_factors: Factors):
         chunks = quotient(back_products.size, back_factors.rows * back_factors.columns)
-        partly(dy_map, weight_map, back_factors, chunks, (back_products, back_products))
+        partly(dy_map, weight_map, back_factors, chunks, back_products, back_products)
 
     return d_x, d_x_chunks
 

@@ -25,20 +25,20 @@ def _factors(g, direction):
     return Factors(rows, g.channels, units) if direction == "forward" else Factors(rows, units, g.channels)
 
 
-def _seconds(factors, columns, chunks):
-    """How long a product takes in so many chunks."""
+def _seconds(factors, columns, chunks, split=True):
+    """How long a product takes in so many chunks, which are summed by themselves where it is ``split``."""
     count = tiles(factors.rows, ROWS) * tiles(factors.columns, columns) * chunks
     product = seconds(columns, count, tiles(tiles(factors.terms, TERMS), chunks))
     product = max(product, 2 * factors.terms * factors.columns / _BYTES)
     sums = 8 * chunks * factors.rows * factors.columns / _BYTES + _SUM_SECONDS
-    return product + (sums if chunks > 1 else 0.0)
+    return product + (sums if split else 0.0)
 
 
 def _chunks(factors, columns):
     """Chunks of the terms: as many as take the least time, none of them empty."""
     stages = tiles(factors.terms, TERMS)
     most = max(min(_MOST_CHUNKS, stages // _FEWEST_STAGES), 1)
-    chunks = min(range(1, most + 1), key=lambda count: _seconds(factors, columns, count))
+    chunks = min(range(1, most + 1), key=lambda count: _seconds(factors, columns, count, count > 1))
     return tiles(stages, tiles(stages, chunks))
 
 
@@ -125,7 +125,7 @@ def _scalars(layer, t):
 def _cost(columns, split):
     def cost(layer, t, direction):
         factors = _factors(t.geometry, direction)
-        product = _seconds(factors, columns, _chunks(factors, columns) if split else 1)
+        product = _seconds(factors, columns, _chunks(factors, columns) if split else 1, split)
         whole = direction == "backward"
         return product + (tma_weight_variants.seconds(t.geometry, columns, whole=True) if whole else 0.0)
 

@@ -197,20 +197,27 @@ def exchange(a, b, c, d):
     return (p, q, c, d) if odd else (a, b, p, q)
 
 
-def make_spread_four(columns, four):
+def make_spread_four(columns, ready, put):
     """A device function ``spread(sums, column, count, state)`` for a thread's sums of one row of a tile.
 
-    It calls ``four(column, a, b, c, d, state)`` for each four neighbours, of those columns that are less than
-    ``count``, a multiple of 8; ``column`` is the tile's first.
+    ``column`` is the tile's first; of the columns those less than ``count``, a multiple of 8, are there. For each four
+    neighbours it calls ``ready(column, a, b, c, d, state)``, which gives what ``put(column, a, b, c, d, state)`` is to
+    store: first for 64 columns the one, so that what that reads is under way together, and then the other. Where
+    there is no such column, ``ready`` gets another one, of the same row.
     """
-    body = [
-        f"    if column + {8 * n} < count:\n"
-        f"        four(column + {8 * n} + own, *exchange({', '.join(f'sums[{4 * n + m}]' for m in range(4))}), state)"
-        for n in range(columns // 8)
-    ]
-    head = ["def spread(sums, column, count, state):", "    own = cuda.threadIdx.x % 4 // 2 * 4"]
-    source = "\n".join([*head, *body])
-    scope = {"cuda": cuda, "exchange": exchange, "four": four, "__name__": __name__}
+    lines = ["def spread(sums, column, count, state):", "    own = column + cuda.threadIdx.x % 4 // 2 * 4"]
+    for first in range(0, columns, BOX):
+        starts = range(first, min(first + BOX, columns), 8)
+        lines.append(f"    if column + {first} < count:")
+        for at in starts:
+            values = ", ".join(f"sums[{at // 2 + number}]" for number in range(4))
+            lines.append(f"        place = own + {at} if column + {at} < count else own + {first}")
+            lines.append(f"        four{at} = ready(place, *exchange({values}), state)")
+        for at in starts:
+            lines.append(f"        if column + {at} < count:")
+            lines.append(f"            put(own + {at}, *four{at}, state)")
+    source = "\n".join(lines)
+    scope = {"cuda": cuda, "exchange": exchange, "ready": ready, "put": put, "__name__": __name__}
     exec(source, scope)  # the text is made of this function's words only
     spread = device(scope["spread"])
     spread.__netspec_source__ = source
