@@ -133,6 +133,7 @@ class Session:
                 self._bound = self._bind()
             self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
             self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
+            self._rates = rate_layout(spec.train, self.plans["train"].rated if "train" in self.plans else ())
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
                 phase: self._replicated(make(one, trace=trace, watchdog=watchdog))
@@ -198,7 +199,7 @@ class Session:
             return ()
         if rates is NO_RATES:
             rates = Rates(0.0, make_solver(self.spec.train.solver).numbers)
-        return rate_layout(self.spec.train, self.plans[phase].rated).values(rates)
+        return self._rates.values(rates)
 
     def answer(self, phase: Phase, valid: int) -> Host | None:
         """The network's answer to the batch that has been finished, one row an example; None in training, and where
@@ -280,8 +281,8 @@ class Session:
 
     def _overflowed(self, runner: Runner, phase: Phase) -> tuple[str, ...]:
         """Parameters that the update made infinite or NaN."""
-        flags = {key: np.flatnonzero(runner.read(key)) for key in self._updates[phase]}
-        return tuple(dict.fromkeys(self._updates[phase][key][int(i)] for key in flags for i in flags[key]))
+        flags = ((names, runner.read(key).tolist()) for key, names in self._updates[phase].items())
+        return tuple(dict.fromkeys(names[i] for names, values in flags for i, value in enumerate(values) if value))
 
     def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
         return {

@@ -13,7 +13,7 @@ import pytest
 
 from netspec.check.subject import Case, draw
 from netspec.contract.kernel import Lazy, cuda
-from netspec.contract.tensor import Tensor
+from netspec.contract.tensor import Tensor, itemsize
 from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.device.gpus import gpus, obstacle
 from netspec.errors import NetspecError
@@ -174,7 +174,7 @@ def test_the_hosts_time_of_a_launch_is_told(card):
 
 def box_of_matrix(x, x_map, out, nbytes, column, row):
     """The box from that column and row on, as it lies in shared memory."""
-    held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, uint64)
+    held, barriers = cuda.shared.array(0, out.dtype, alignment=1024), cuda.shared.array(1, uint64)
     box, barrier, place = shared_address(held), shared_address(barriers), global_address(x_map)
     if cuda.threadIdx.x == 0:
         acquire(place)
@@ -190,7 +190,7 @@ def box_of_matrix(x, x_map, out, nbytes, column, row):
 
 def box_of_windows(x, x_map, out, nbytes, channel, column, row, image, tap_column, tap_row):
     """The same of windows, from the one on whose first tap is there, each at one tap."""
-    held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, uint64)
+    held, barriers = cuda.shared.array(0, out.dtype, alignment=1024), cuda.shared.array(1, uint64)
     box, barrier, place = shared_address(held), shared_address(barriers), global_address(x_map)
     if cuda.threadIdx.x == 0:
         acquire(place)
@@ -204,22 +204,22 @@ def box_of_windows(x, x_map, out, nbytes, channel, column, row, image, tap_colum
         out[i] = held[i]
 
 
-def brought(card, kernel, values, one, lines, places):
+def brought(card, kernel, values, dtype, one, lines, places):
     """What a box holds, chunks of 16 bytes as they lie in shared memory put back where they belong."""
     from netspec.device.cuda import tensor_maps
 
-    x = put(card, values)
-    out = card.empty((prod(lines),), "float32")
+    x, bits = put(card, values, dtype), {"float32": "uint32", "bfloat16": "uint16"}[dtype]
+    out, nbytes = card.empty((prod(lines),), bits), prod(lines) * itemsize(dtype)
     described = tensor_maps.put(card, one, x, tensor_maps.encode)
-    nbytes = 4 * prod(lines)
     numbers = (np.uint32(nbytes), *map(np.int32, places))
     prepared(card, kernel, (x, described, out, *numbers), shared=nbytes + 1024)()
-    return unswizzled(card.download(out).reshape(lines), one.swizzle)
+    found = unswizzled(card.download(out).reshape(lines), one.swizzle)
+    return (found.astype(np.uint32) << (32 - 8 * itemsize(dtype))).view(np.float32)
 
 
 def unswizzled(lines, swizzle):
     """Chunk c of line r lies at c ^ (r's number of 128 bytes mod 8, 4 or 2), so that 8 lines cover all banks."""
-    chunks = lines.reshape(len(lines), -1, 4)
+    chunks = lines.reshape(len(lines), -1, 16 // lines.itemsize)
     number = np.arange(chunks.shape[0]) * chunks.shape[1] // 8
     mask = {0: 0, 32: 1, 64: 3, 128: 7}[swizzle]
     at = np.arange(chunks.shape[1]) ^ (number & mask)[:, None]
@@ -227,34 +227,37 @@ def unswizzled(lines, swizzle):
 
 
 @hopper
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("swizzle", [0, 32, 64, 128])
-def test_a_box_of_a_matrix(card, swizzle):
+def test_a_box_of_a_matrix(card, swizzle, dtype):
     """With an edge that lies outside, where there are zeros."""
-    values, width = np.random.default_rng(1).normal(size=(100, 64)).astype(np.float32), (swizzle or 64) // 4
-    one = TensorMap("x", (64, 100), (256,), (width, 48), swizzle=swizzle)
-    found = brought(card, box_of_matrix, values, one, (48, width), (16, 80))
+    values, nbytes = np.random.default_rng(1).integers(-99, 99, (100, 96)).astype(np.float32), itemsize(dtype)
+    width = (swizzle or 64) // nbytes
+    one = TensorMap("x", (96, 100), (96 * nbytes,), (width, 48), swizzle=swizzle)
+    found = brought(card, box_of_matrix, values, dtype, one, (48, width), (16, 80))
     wanted = np.zeros((48, width), np.float32)
     wanted[:20] = values[80:100, 16 : 16 + width]
     np.testing.assert_array_equal(found, wanted)
 
 
 @hopper
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("swizzle", [0, 128])
-def test_windows_of_an_image(card, swizzle):
+def test_windows_of_an_image(card, swizzle, dtype):
     """Of 3 x 3 by 1 with a pad of 1 in x, of 1 x 2 in y: pixels from one on, over rows and images."""
-    images, height, width, depth, pixels = 3, 5, 7, 64, 60
-    values = np.random.default_rng(2).normal(size=(images, height, width, depth)).astype(np.float32)
-    strides = (4 * depth, 4 * depth * width, 4 * depth * width * height)
-    windows = Im2col((-1, 0), (-1, -1), (1, 1), 32, pixels)
+    images, height, width, depth, pixels, channels = 3, 5, 7, 128, 60, 128 // itemsize(dtype)
+    values = np.random.default_rng(2).integers(-99, 99, (images, height, width, depth)).astype(np.float32)
+    strides = tuple(itemsize(dtype) * depth * count for count in (1, width, width * height))
+    windows = Im2col((-1, 0), (-1, -1), (1, 1), channels, pixels)
     one = TensorMap("x", (depth, width, height, images), strides, im2col=windows, swizzle=swizzle)
     around = np.pad(values, ((0, 0), (0, 1), (1, 1), (0, 0)))
     out_height = height - 1
     for tap_row, tap_column, first in ((0, 0, 0), (1, 2, 0), (1, 1, 10)):
         image, row, column = 0, first // width, first % width
         places = (32, column - 1, row, image, tap_column, tap_row)
-        found = brought(card, box_of_windows, values, one, (pixels, 32), places)
-        taps = around[:, tap_row : tap_row + out_height, tap_column : tap_column + width, 32:]
-        np.testing.assert_array_equal(found, taps.reshape(-1, 32)[first : first + pixels])
+        found = brought(card, box_of_windows, values, dtype, one, (pixels, channels), places)
+        taps = around[:, tap_row : tap_row + out_height, tap_column : tap_column + width, 32 : 32 + channels]
+        np.testing.assert_array_equal(found, taps.reshape(-1, channels)[first : first + pixels])
 
 
 @hopper
