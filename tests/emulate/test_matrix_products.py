@@ -116,7 +116,7 @@ def test_the_left_operand_in_registers():
         ((FENCE, MEET, ORDER, "mov.f32 %f3, 0f00000000;", "PRODUCT", COMMIT, WAIT), r"%f3 was used after"),
         ((FENCE, MEET, ORDER, "PRODUCT", WAIT), "still adding"),
         ((FENCE, MEET, ORDER, "PRODUCT", COMMIT, "wgmma.wait_group.sync.aligned 1;"), "still adding"),
-        ((FENCE, MEET, ORDER, "PRODUCT", COMMIT, "mov.f32 %f20, %f1;", WAIT), "touches %f1, to which line"),
+        ((FENCE, MEET, ORDER, "PRODUCT", COMMIT, "add.f32 %f20, %f1, %f1;", WAIT), "touches %f1, to which line"),
         ((*GOOD[:5], MEET, "st.shared.u32 [tile], 7;", WAIT), "race|has changed under"),
         ((*GOOD, "st.shared.u32 [tile], 7;"), "race: shared memory"),
         ((*GOOD, MEET, "setp.eq.u32 %p3, %r1, 0; @%p3 st.shared.u32 [tile], 7;"), None),

@@ -32,12 +32,12 @@ def get(memory, address, shape, dtype):
     return memory.view(address, nbytes).view(dtype).reshape(shape).copy()
 
 
-def kernel(body, parameters=1, before=""):
-    """The text of a kernel ``k`` whose parameters are addresses, in %rd1 and on."""
+def kernel(body, parameters=1, before="", bounds=""):
+    """The text of a kernel ``k`` whose parameters are addresses, in %rd1 and on; ``bounds`` such as .maxntid."""
     names = [f"p{number}" for number in range(parameters)]
     given = ", ".join(f".param .u64 {name}" for name in names)
     loads = " ".join(f"ld.param.u64 %rd{number + 1}, [{name}];" for number, name in enumerate(names))
-    start = f"{HEAD}{before}\n.visible .entry k({given})\n{{\n{REGISTERS}\n{loads}"
+    start = f"{HEAD}{before}\n.visible .entry k({given}) {bounds}\n{{\n{REGISTERS}\n{loads}"
     return f"{start}\nmov.u32 %r1, %tid.x;\n{body}\nret;\n}}\n"
 
 

@@ -13,6 +13,7 @@ from netspec.contract.kernel import Backend
 from netspec.contract.tensor import Shape
 from netspec.contract.tensor_map import TensorMap
 from netspec.device.base import Arrays, Call, Device, Lane
+from netspec.device.cuda import tensor_maps
 from netspec.device.cuda.arguments import arguments
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.dtypes import compute_dtype, numpy_dtype
@@ -20,6 +21,7 @@ from netspec.device.emulated.compiled import check_order, lines_of, module_of, r
 from netspec.device.emulated.diagnosis import kernel_error
 from netspec.device.synchronous import SynchronousDevice, nbytes_of
 from netspec.emulate import Fault, Memory
+from netspec.emulate.map_encoding import encode
 from netspec.emulate.memory import UNINITIALISED, Array
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
@@ -131,7 +133,8 @@ class EmulatedCuda(SynchronousDevice):
         return lambda: self.execute(kernel.function, one.dtype, epilogue, *how)
 
     def _described(self, one: TensorMap, array: Array) -> Array:
-        raise NetspecError(f"{self.name}: tensor maps are not emulated")
+        held: Array = tensor_maps.put(self, one, array, _encoded)
+        return held
 
     def _owns(self, array: Array) -> bool:
         main = self.memory.main
@@ -144,6 +147,16 @@ class EmulatedCuda(SynchronousDevice):
         whole = main.state(start, main.nbytes)
         shape, strides = (*array.shape, array.itemsize), (*array.strides, 1)
         return np.lib.stride_tricks.as_strided(whole, shape, strides)
+
+
+def _encoded(one: TensorMap, array: Array) -> Array:
+    """The map as the emulated card has it."""
+    place = (array.ctypes.data, array.itemsize, one.dims, one.strides)
+    if one.im2col is None:
+        return encode(*place, one.box or (), one.swizzle)
+    windows = one.im2col
+    corners = (windows.lower, windows.upper, windows.stride)
+    return encode(*place, (windows.channels, windows.pixels), one.swizzle, *corners)
 
 
 class _Block:

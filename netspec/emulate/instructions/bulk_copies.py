@@ -163,9 +163,13 @@ def _map(frame: Frame, ins: Instruction, lane: int, address: int, rank: int, man
     except ValueError as error:
         raise ins.fault(f": what lies at {address:#x} {error}", thread=thread) from error
     if found.rank != rank or found.im2col != many:
-        is_one = f"{found.rank} axes{' for im2col' if found.im2col else ''}"
-        raise ins.fault(f"takes a tensor map of {rank} axes{' for im2col' if many else ''}, this one has {is_one}", thread=thread)
+        wanted, given = _kind(rank, many), _kind(found.rank, found.im2col)
+        raise ins.fault(f"takes a tensor map of {wanted}, this one is of {given}", thread=thread)
     return found
+
+
+def _kind(rank: int, many: bool) -> str:
+    return f"{rank} axes{' for im2col' if many else ''}"
 
 
 def _units(frame: Frame, ins: Instruction, lane: int, start: int, one: Map) -> SpaceAccess:
@@ -195,7 +199,8 @@ def _load(ins: Instruction, rank: int, many: bool) -> Bind:
             for lane, place, where, bar in given:
                 one = _map(frame, ins, lane, where, rank, many)
                 frame.mbarriers.for_copies(ins, lane, bar)
-                _begin_load(frame, ins, lane, one, _units(frame, ins, lane, place, one), bar, coordinates(lane), taps(lane))
+                access = _units(frame, ins, lane, place, one)
+                _begin_load(frame, ins, lane, one, access, bar, coordinates(lane), taps(lane))
 
         return run, run
 

@@ -1,4 +1,4 @@
-"""Fences (PTX ISA 9.7.13.4): between threads they are no-ops in lockstep, what they mean for asynchronous units is not."""
+"""Fences (PTX ISA 9.7.13.4): between threads no-ops, as they run in lockstep; for asynchronous units they count."""
 
 from __future__ import annotations
 

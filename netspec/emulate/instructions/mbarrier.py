@@ -15,7 +15,7 @@ from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import check, resolved
 from netspec.emulate.memory import Array
-from netspec.emulate.ptx.operands import Address, Operand, Register
+from netspec.emulate.ptx.operands import Address, Operand
 from netspec.emulate.ptx.syntax_tree import Instruction
 
 SIZE = 8
@@ -40,9 +40,10 @@ class MBarrier:
     def told(self) -> str:
         """What its current phase lacks."""
         lacks = [f"{self.pending} of {self.count} arrivals"] if self.pending else []
-        if self.missing:
-            more = f"{self.missing:,} bytes that it expects" if self.missing > 0 else "expect_tx of bytes that have come"
-            lacks.append(more if self.missing > 0 else f"{more} ({-self.missing:,})")
+        if self.missing > 0:
+            lacks.append(f"{self.missing:,} bytes that it expects")
+        elif self.missing:
+            lacks.append(f"expect_tx of {-self.missing:,} bytes that have come")
         return f"phase {self.phase} of the mbarrier at {self.address:#x} lacks {' and '.join(lacks)}"
 
 
@@ -141,7 +142,7 @@ def _lanes(frame: Frame, ins: Instruction, place: Operand) -> tuple[Array, Array
 def mbarrier(ins: Instruction) -> Bind:
     """``mbarrier...``: init, inval, arrive, arrive.expect_tx, expect_tx or try_wait.parity."""
     words = [word for word in ins.modifiers if word not in ("shared", "shared::cta", "release", "acquire", "cta")]
-    assert words[-1] == "b64" and ins.guard is None or words[0] != "try_wait"
+    assert words[-1] == "b64"
     define = {"init": _init, "inval": _invalidate, "arrive": _arrive, "expect_tx": _expect, "try_wait": _try_wait}
     return define[words[0]](ins, words[1:-1])
 
@@ -243,7 +244,7 @@ def is_wait(ins: Instruction) -> bool:
 
 
 def lanes_awaited(frame: Frame, ins: Instruction, parked: Array) -> Any:
-    """Which of the waiting threads find their phase complete: a phase of a parity is, once the next one is under way."""
+    """Which of the waiting threads find their phase complete: that of a parity is, once the next is under way."""
     frame.lanes = np.flatnonzero(parked)
     going = np.zeros(frame.count, bool)
     for lane, one, parity in _awaited(frame, ins):
@@ -265,8 +266,3 @@ def never_completes(frame: Frame, ins: Instruction, parked: Array) -> Fault:
     lane, one, _ = _awaited(frame, ins)[0]
     words = f"waits for {one.told()}, and nobody that could bring it goes on"
     return ins.fault(words, "mbarrier", frame.thread_name(lane), words=words)
-
-
-def is_state(operand: object) -> bool:
-    """Whether it is a register for the state of a phase."""
-    return isinstance(operand, Register)

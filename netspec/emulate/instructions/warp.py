@@ -165,11 +165,11 @@ def _check_sources(frame: Frame, ins: Instruction, mine: Array, sources: Array) 
 
 def elect(ins: Instruction) -> Bind:
     """``elect.sync d|p, members``: the first of a warp's active lanes."""
-    lane, chosen = (ins.operands[0].first, ins.operands[0].second) if isinstance(ins.operands[0], Pair) else (None, None)
-    assert ins.modifiers == ("sync",) and lane is not None and chosen is not None
+    result = ins.operands[0]
+    assert ins.modifiers == ("sync",) and isinstance(result, Pair)
 
     def bind(frame: Frame) -> Steps:
-        leader, is_leader = frame.write(lane, "u32"), frame.write(chosen, "pred")
+        leader, is_leader = frame.write(result.first, "u32"), frame.write(result.second, "pred")
 
         def run() -> None:
             mine = frame.active()

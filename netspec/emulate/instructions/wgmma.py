@@ -115,7 +115,8 @@ class AsyncProducts:
         found = self.writers.reshape(-1, UNIT // 4)[rows]
         if found.any():
             writer = int(found[found != 0][0]) - 1
-            raise ins.fault("has written an operand with no fence.proxy.async behind it", thread=self.frame.thread_name(writer))
+            words = "has written an operand with no fence.proxy.async behind it"
+            raise ins.fault(words, thread=self.frame.thread_name(writer))
 
     def overwritten(self, ins: Instruction, lane: int, rows: Array) -> None:
         """Fault where rows of 16 bytes are to be overwritten that products may still read."""
