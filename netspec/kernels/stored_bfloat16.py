@@ -158,11 +158,11 @@ class _Read(AbstractTemplate):  # type: ignore[misc]
         return signature(types.float32, array, types.intp) if flat and isinstance(index, types.Integer) else None
 
 
-@lower_cast(StoredBfloat16, types.Any)
+@lower_cast(StoredBfloat16, types.Any)  # type: ignore[untyped-decorator]
 def _from_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
     return context.cast(builder, value, types.float32, target)
 
 
-@lower_cast(types.Any, StoredBfloat16)
+@lower_cast(types.Any, StoredBfloat16)  # type: ignore[untyped-decorator]
 def _to_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
     return context.cast(builder, value, source, types.float32)

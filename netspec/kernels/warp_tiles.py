@@ -23,8 +23,18 @@ from functools import cache
 from itertools import product as combinations
 from typing import Any, Literal
 
-from netspec.kernels.inline_ptx import as_vector, float32, int64, pack, pointer, uint32, unpack, vector_pointer
-from netspec.kernels.instructions import convert_bf16x2, convert_tf32, load_matrices, multiply_add
+from netspec.kernels.inline_ptx import (
+    as_vector,
+    convert_bf16x2,
+    float32,
+    int64,
+    pack,
+    pointer,
+    uint32,
+    unpack,
+    vector_pointer,
+)
+from netspec.kernels.instructions import convert_tf32, load_matrices, multiply_add
 from netspec.kernels.numba_cuda import named_intrinsic, types
 
 Order = Literal["lines", "terms"]
