@@ -24,10 +24,10 @@ class TargetCost(Layer):
     def outputs(self, x, target):
         if len(x.shape) != 2:
             raise LayerError(f"predictions must have the shape (batch, numbers), got {x.shape}", "read a dense layer")
-        prediction = Tensor(x.shape, x.dtype, differentiable=False)
+        prediction = Tensor(x.shape, differentiable=False)
         if target is None:
             return {"prediction": prediction}
-        if target.dtype != "float32":
+        if target.dtype not in ("float32", "bfloat16"):
             raise LayerError(f"targets must be float32, got {target.dtype}", "softmax_loss learns classes from labels")
         if target.shape != x.shape:
             shapes = f"{x.shape[1]} numbers are predicted, and the target has the shape {list(target.shape[1:])}"

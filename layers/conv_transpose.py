@@ -68,7 +68,7 @@ class ConvTranspose(Layer):
         depth = image_groups(x.shape[3], filters, self._groups, "filters")
         reached = max(1, window.area // (window.stride_h * window.stride_w))
         fans = {"fan_in": reached * depth, "fan_out": window.area * filters // self._groups}
-        result = {"weight": Param((*window.size, depth, filters), self.attrs.init, axis=3, **fans)}
+        result = {"weight": Param((*window.size, depth, filters), self.attrs.init, axis=3, factor=True, **fans)}
         if self.attrs.bias:
             result["bias"] = Param((filters,), initial_bias(self.attrs), axis=0, **fans)
         return result

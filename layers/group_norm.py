@@ -178,7 +178,7 @@ class GroupNorm(Channelwise):
 
     def saved(self, x):
         shape = self.shape_of(x)
-        kept = {"normal": Tensor(x.shape), "rstd": Tensor((shape.images, shape.groups))}
+        kept = {"normal": Tensor(x.shape, x.dtype), "rstd": Tensor((shape.images, shape.groups))}
         return kept if self.phase == "train" else {}
 
     def tensors(self, inputs):

@@ -73,7 +73,8 @@ class Local(Layer):
         window, filters = window_of(self.attrs, x), self.attrs.filters
         depth = image_groups(x.shape[3], filters, self._groups, "filters")
         fans = {"fan_in": window.area * depth, "fan_out": window.area * filters // self._groups}
-        result = {"weight": Param((*window.out, *window.size, depth, filters), self.attrs.init, axis=5, **fans)}
+        shape = (*window.out, *window.size, depth, filters)
+        result = {"weight": Param(shape, self.attrs.init, axis=5, factor=True, **fans)}
         if self.attrs.bias:
             shape = (filters,) if self.attrs.shared_bias else (*window.out, filters)
             result["bias"] = Param(shape, initial_bias(self.attrs), axis=len(shape) - 1, **fans)

@@ -123,7 +123,7 @@ class SoftmaxLoss(Layer):
     def outputs(self, x, label, other=None, share=None):
         if len(x.shape) != 2:
             raise LayerError(f"scores must have the shape (batch, classes), got {x.shape}", "read a dense layer")
-        probs = Tensor(x.shape, x.dtype, differentiable=False)
+        probs = Tensor(x.shape, differentiable=False)
         if label is None:
             return {"probs": probs}
         if label.shape != x.shape[:1] or label.dtype != "int32":

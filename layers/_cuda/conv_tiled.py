@@ -176,7 +176,7 @@ def d_weight_chunk_cuda(x, dy, partials, chunk_images, groups, window: Window):
 def _workspace(layer, t, direction):
     if direction == "forward":
         return {}
-    partials = Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype)
+    partials = Workspace((chunks(t.x.shape[0]), t.weight.size))
     return {"partials": partials, **column_sums.workspace(t)}
 
 

@@ -89,7 +89,7 @@ def d_weight_turned_cuda(partials, d_weight, groups):
 def _workspace(layer, t, direction):
     if direction == "forward":
         return turned_workspace(t)
-    partials = Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype)
+    partials = Workspace((chunks(t.x.shape[0]), t.weight.size))
     return {"partials": partials, **turned_workspace(t), **column_sums.workspace(t)}
 
 

@@ -87,7 +87,7 @@ def d_weight_depthwise_cuda(x, dy, partials, chunk_images, window: Window):
 def _workspace(layer, t, direction):
     if direction == "forward":
         return {}
-    return {"partials": Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype), **column_sums.workspace(t)}
+    return {"partials": Workspace((chunks(t.x.shape[0]), t.weight.size)), **column_sums.workspace(t)}
 
 
 VARIANT = Variant(

@@ -50,7 +50,7 @@ def workspace(layer, t, direction):
     """The weight gradients of chunks, and the bias's."""
     if direction == "forward":
         return {}
-    partials = Workspace((chunks(t.geometry), t.weight.size), t.x.dtype)
+    partials = Workspace((chunks(t.geometry), t.weight.size))
     return {"partials": partials, **column_sums.workspace(t)}
 
 

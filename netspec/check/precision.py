@@ -67,7 +67,7 @@ def _compare(single: SingleLayer, reference: Device, case: Case, values: Values,
                 with single.blamed(name):
                     agree(name, got[name], array, f"{what} ({phase}; {case})", bound, terms.written[name])
             except Failed as failed:
-                moved = error(_rounded_trip(exact, values)[name], array, terms.written[name])
+                moved = error(rounded_trip(exact, values)[name], array, terms.written[name])
                 if not _ROOM * moved > error(got[name], array, terms.written[name]):
                     raise
                 if not case.drawn:
@@ -82,12 +82,12 @@ def _told(name: str, moved: float, case: Case, bound: float) -> str:
     )
 
 
-def _rounded_trip(exact: SingleLayer, values: Values) -> Mapping[str, Array]:
-    """What comes out in float64 where all that forward reads, and then all that backward reads, is a little off."""
+def rounded_trip(exact: SingleLayer, values: Values, unit: float = _ULP) -> Mapping[str, Array]:
+    """What comes out in float64 where all that forward reads, and then all that backward reads, is off by that."""
     rng = np.random.default_rng(0)
 
     def rounded(given: Values) -> Values:
-        off = {name: rng.choice((-_ULP, _ULP), value.shape) for name, value in given.items()}
+        off = {name: rng.choice((-unit, unit), value.shape) for name, value in given.items()}
         return {name: value * (1 + off[name]) if value.dtype.kind == "f" else value for name, value in given.items()}
 
     forward = exact.forward(rounded(values))

@@ -16,6 +16,7 @@ from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.source_place import file_of, place_of, raised_at
 from netspec.contract.tensor import Tensor
 from netspec.device.base import Device
+from netspec.device.dtypes import numpy_dtype
 from netspec.errors import LayerError, NetspecError
 from netspec.kernels.lookup import find_kernel
 from netspec.machine.marks import mark
@@ -58,9 +59,9 @@ def whole_keys(layer: Layer, t: Tensors) -> dict[str, int]:
 class SingleLayer:
     """A layer instance with the tensors of given inputs, run by name.
 
-    ``inputs`` are tensors (None for an absent optional one); floating tensors are held in ``dtype``, in which the
-    kernels also compute. ``keys`` stands for a shard's place in the whole layer. Arrays that a direction writes, and
-    workspace, start as ``poison``, so that an element left out shows.
+    ``inputs`` are tensors (None for an absent optional one); tensors of float32 are held in ``dtype``, in which the
+    kernels also compute, those of bfloat16 as such. ``keys`` stands for a shard's place in the whole layer. Arrays that
+    a direction writes, and workspace, start as ``poison``, so that an element left out shows.
     """
 
     def __init__(
@@ -146,13 +147,13 @@ class SingleLayer:
 
         Raises NetspecError where a kernel changes what it does not declare to write, or writes outside an array.
         """
-        given = {self.argument(name): np.asarray(value) for name, value in values.items()}
+        given = {self.argument(name): np.asarray(value) for name, value in self.rounded(values).items()}
         placed = {self.argument(name): self.argument(source) for name, source in (alias or {}).items()}
         written = self.writes(direction)
         memory = _Memory(self.device, self.dtype)
         for one in written:
             if one not in placed:
-                memory.add(one, self._poisoned(self.t[one.tensor]), _WRITTEN, undefined=True)
+                memory.add(one, self._poisoned(self.t.of(one)), _WRITTEN, undefined=True)
         for one, value in given.items():
             if one not in written:
                 memory.add(one, value)
@@ -176,6 +177,14 @@ class SingleLayer:
                 raise Failed(f"{missing}: all of '{one}' is left to {self.writers(str(one))}")
         return {str(one): self.device.download(memory.arrays[one]) for one in written}
 
+    def rounded(self, values: Values) -> dict[str, Array]:
+        """The values as the layer is given them: rounded where its tensors are bfloat16."""
+        narrow = {name for name in values if self.t.of(self.argument(name)).dtype == "bfloat16"}
+        return {
+            name: np.asarray(value).astype(numpy_dtype("bfloat16")) if name in narrow else value
+            for name, value in values.items()
+        }
+
     def _work(self, direction: Direction) -> str:
         """What a run does, for people."""
         shapes = ", ".join(str(tensor.shape) for tensor in self.t.inputs)
@@ -184,8 +193,8 @@ class SingleLayer:
     def _poisoned(self, tensor: Tensor, members: tuple[int, ...] = ()) -> Array:
         dtype = self.dtype if tensor.dtype == "float32" else tensor.dtype
         whole = -1 if np.isnan(self.poison) else int(self.poison) % 128
-        fill: float = self.poison if dtype.startswith("float") else whole
-        return np.full((*members, *tensor.shape), fill).astype(dtype)
+        fill: float = self.poison if "float" in dtype else whole
+        return np.full((*members, *tensor.shape), fill).astype(numpy_dtype(dtype))
 
     def _add_workspace(self, memory: _Memory, direction: Direction) -> None:
         for name, space in self.layer.workspace(self.t, self.variant, direction).items():

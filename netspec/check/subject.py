@@ -75,6 +75,15 @@ class Case:
         inputs = tuple(replace(tensor, shape=change(tensor.shape)) for tensor in self.inputs)
         return replace(self, inputs=inputs, drawn=True)
 
+    def stored_as_bfloat16(self) -> Case:
+        """The same case as networks whose activations are bfloat16 have it; shares of mixed labels stay float32."""
+        names = self.cls.input_names(len(self.inputs))
+        inputs = tuple(
+            replace(one, dtype="bfloat16") if one.dtype == "float32" and name not in self.cls.mixed else one
+            for name, one in zip(names, self.inputs, strict=True)
+        )
+        return replace(self, inputs=inputs)
+
     def fits(self) -> bool:
         """Whether the shape rule takes these inputs."""
         try:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from netspec.contract.attrs import Attr, check_attrs, filled
 from netspec.contract.augmentation import MIXED
 from netspec.contract.kernel import Backend, Direction, Kernel, Kernels, Phase
-from netspec.contract.naming import check_names
+from netspec.contract.naming import Argument, check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
 from netspec.contract.variant import Variant, by_cost, names_by_backend
 from netspec.errors import LayerError
@@ -41,6 +41,10 @@ class Tensors(SimpleNamespace):
         """The gradient of a tensor: of its shape and dtype, but that of a parameter is float32 always."""
         tensor = self[name]
         return replace(tensor, dtype="float32") if self.roles.get(name) == "parameter" else tensor
+
+    def of(self, one: Argument) -> Tensor:
+        """What an argument of a kernel stands for."""
+        return self.gradient(one.tensor) if one.role == "gradient" else self[one.tensor]
 
     def __getitem__(self, name: str) -> Tensor:
         return getattr(self, name)  # type: ignore[no-any-return]

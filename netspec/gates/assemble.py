@@ -30,6 +30,7 @@ from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.specialise import prepare
 from netspec.kernels.toolkit import compiler
 from netspec.machine.environment import cores
+from netspec.planning.storage import STORING
 from netspec.registry import layer_types
 
 Resources = Mapping[str, int]
@@ -182,6 +183,8 @@ def targets(signature: Signature) -> tuple[Target, ...]:
     alone = layer.needs.get(signature.variant) if layer is not None else None
     if alone is not None:
         return ((*alone, "a"),)
+    if any(text.startswith("bfloat16") for text in signature.types):
+        return (STORING,)
     return PLAIN if signature.variant == "plain" else FAST
 
 

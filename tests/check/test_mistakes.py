@@ -1,6 +1,6 @@
 """Mistakes of authors, of kernels for GPUs and of declarations: each is told once, with the lines that it is in.
 
-The layers are those of plugins/wrong_memory.py, wrong_code.py and wrong_declarations.py.
+The layers are those of plugins/wrong_memory.py, wrong_code.py, wrong_storage.py and wrong_declarations.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from netspec.device.gpus import finds_compiler
 from netspec.errors import NetspecError
 from netspec.registry import load_plugin
 
-FILES = {layer: name for name in ("wrong_memory", "wrong_code", "wrong_declarations") for layer in layers_of(name)}
+NAMES = ("wrong_memory", "wrong_code", "wrong_storage", "wrong_declarations")
+FILES = {layer: name for name in NAMES for layer in layers_of(name)}
 """The file of each layer."""
 UNDEFINED = "what a kernel writes (it is overwritten, not added to), scratch memory and shared arrays begin undefined"
 OF_KERNELS = {
@@ -61,6 +62,11 @@ OF_KERNELS = {
     "cuda_atomics": "bias_cuda adds floats atomically: threads come in any order",
 }
 """Of CUDA kernels: what the check of them says."""
+OF_STORAGE = {
+    "cuda_narrow_sums": ": with activations of bfloat16 the CUDA kernels (plain) differ from the plain CPU kernels",
+    "cuda_narrow_copies": "cp_async4 moves elements of 4 bytes: it takes no array that is stored as bfloat16",
+}
+"""Of CUDA kernels that are right in float32: what the check with bfloat16 says."""
 OF_DECLARATIONS = {
     "uneven": ("shards", "'shift' is (3,) and cut along axis -1, which two devices cannot halve: its size must follow"),
     "undivided": ("shards", "if 'units' counts something of the whole layer, name it in ``divided``, or say by"),
@@ -89,6 +95,12 @@ def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str)
     assert_told(FILES[layer_type], layer_type, "cuda", OF_KERNELS[layer_type])
 
 
+@needs_compiler
+@pytest.mark.parametrize("layer_type", OF_STORAGE)
+def test_a_mistake_that_shows_in_bfloat16_is_told_once(layer_type: str) -> None:
+    assert_told(FILES[layer_type], layer_type, "cuda_bfloat16", OF_STORAGE[layer_type])
+
+
 @pytest.mark.parametrize("layer_type", OF_DECLARATIONS)
 def test_another_mistake_is_told_once(layer_type: str) -> None:
     assert_told(FILES[layer_type], layer_type, *OF_DECLARATIONS[layer_type])
@@ -103,7 +115,7 @@ def test_the_message_in_the_docs_is_the_one_that_is_given() -> None:
 
 
 def test_every_layer_of_the_files_is_run() -> None:
-    assert sorted(FILES) == sorted([*OF_KERNELS, *OF_DECLARATIONS])
+    assert sorted(FILES) == sorted([*OF_KERNELS, *OF_STORAGE, *OF_DECLARATIONS])
 
 
 AT_IMPORT = {

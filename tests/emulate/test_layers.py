@@ -10,8 +10,10 @@ from compiled import EmulatedCuda, needs_compiler
 from nets import same_bits
 
 from netspec.check.compare import agree
+from netspec.check.half_storage import check_cuda_bfloat16
 from netspec.check.propagation import hold_to_plain
 from netspec.check.subject import Case, Subject, complete, cpu, draw
+from netspec.check.suite import outcome
 from netspec.check.writes import trip, variants_on
 from netspec.contract.kernel import PHASES
 from netspec.contract.tensor import Tensor
@@ -60,6 +62,12 @@ def test_kernels(name, variant, card):
 def test_double_precision_is_the_kernels_own_dtype(card):
     case = Subject("relu").cases[0]
     assert case.on(card, dtype="float64").forward(draw(case))["y"].dtype == "float64"
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(kind.values[0] for kind in KINDS))
+def test_activations_stored_as_bfloat16(name):
+    result = outcome(check_cuda_bfloat16, Subject(name, ("cpu", "cuda")))
+    assert result.status == "passed", result.message
 
 
 def _compare(case, single, host, values, *counters):
