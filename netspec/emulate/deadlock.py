@@ -13,13 +13,12 @@ from netspec.emulate.memory import Array
 from netspec.emulate.module import BasicBlock
 from netspec.emulate.ptx.syntax_tree import Instruction
 
-
 _ROOTS = {"setmaxnreg": 0, "mbarrier": 1}
 """What is told first, as others wait because of it."""
 
 
 def deadlock(frame: Frame, basic_blocks: list[BasicBlock], waiting: Mapping[int, Array]) -> Fault:
-    """The fault of the first threads that wait, by preference for registers or at an mbarrier, and where all others are.
+    """The fault of threads that wait, by preference for registers or at an mbarrier, and where all others are.
 
     ``waiting`` maps basic blocks to the threads that wait at them.
     """
