@@ -171,6 +171,10 @@ class Session:
         """Whether devices work by themselves once started, so that the next batch can be staged meanwhile."""
         return any(runner.ahead for runner in self._runners.values())
 
+    def depth(self, phase: Phase = "train") -> int:
+        """How many iterations may be under way at once, started and not finished: the host's work is then hidden."""
+        return self._runner(phase).depth
+
     def stage(self, arrays: Mapping[str, Host], phase: Phase = "train") -> None:
         """Take the batch that ``start`` will work on; ``arrays`` can be overwritten when this returns.
 
@@ -183,11 +187,19 @@ class Session:
         self._runner(phase).start((iteration, self.counted(valid, phase)), self.rates(rates, phase))
 
     def finish(self, phase: Phase = "train") -> Outcome:
-        """Wait for the end of what was started."""
+        """Wait for the end of what was started first.
+
+        Where it was not finite, what was started after it has changed nothing, and is waited for too.
+        """
         runner = self._runner(phase)
         seconds = runner.finish()
         finite = all(all(runner.read(key).tolist()) for key in self._verdicts.get(phase, ()))
-        return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
+        overflowed = self._overflowed(runner, phase) if finite else ()
+        outcome = Outcome(self._reports(runner, phase), finite, seconds, overflowed)
+        if not finite:
+            runner.drain()
+            runner.bound.trust()
+        return outcome
 
     def counted(self, valid: int, phase: Phase) -> int:
         """Rows that count in a batch of all processes, where so many do in this one's: training has no others."""

@@ -18,11 +18,12 @@ from netspec.schedules import make_schedule
 START = State()
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["in turn", "ahead"])
+@pytest.fixture(autouse=True, params=[(False, 1), (True, 1), (True, 2)], ids=["in turn", "ahead", "two at once"])
 def ahead(request, monkeypatch):
-    """Everything holds for devices that work by themselves too."""
-    monkeypatch.setattr(FakeSession, "ahead", request.param)
-    return request.param
+    """Everything holds for devices that work by themselves too, and for those that take two iterations at once."""
+    monkeypatch.setattr(FakeSession, "ahead", request.param[0])
+    monkeypatch.setattr(FakeSession, "most", request.param[1])
+    return request.param[0]
 
 
 class Harness:
