@@ -160,7 +160,8 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.planning import build
     from netspec.spec import load
 
-    for phase, storage in product(PHASES, get_args(Storage)):
+    storages: tuple[Storage, ...] = get_args(Storage)
+    for phase, storage in product(PHASES, storages):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
     for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
