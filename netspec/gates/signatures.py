@@ -160,9 +160,9 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.planning import build
     from netspec.spec import load
 
-    storages: tuple[Storage, ...] = get_args(Storage)
-    for phase, storage in product(PHASES, storages):
-        yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
+    for storage in get_args(Storage):
+        for phase in PHASES:
+            yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
     for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
