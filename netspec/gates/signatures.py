@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from types import SimpleNamespace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }
 """The primitives, and what AlexNet has no use for."""
+_STORAGES: tuple[Storage, ...] = ("float32", "bfloat16")
 _WIDE, _BIASES = {"filters": 768, "size": 3, "pad": 1}, (True, False)
 STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
     "conv": tuple(({**_WIDE, "bias": bias}, (2, 5, 5, depth)) for depth in (768, 3) for bias in _BIASES),
@@ -160,7 +161,7 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.planning import build
     from netspec.spec import load
 
-    for storage in get_args(Storage):
+    for storage in _STORAGES:
         for phase in PHASES:
             yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
