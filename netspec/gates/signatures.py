@@ -161,11 +161,10 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.planning import build
     from netspec.spec import load
 
-    for storage in _STORAGES:
-        for phase in PHASES:
-            yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
+    for phase, storage in product(PHASES, _STORAGES):
+        yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
-    for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
+    for name, clip, storage in product(solver_types(), ("null", "1.0"), _STORAGES):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
 
