@@ -3,12 +3,22 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netspec.device.gpus import finds_compiler
-from netspec.gates.assemble import Outcome, assemble, check_machine_code, differences, find_ptxas, ptx_of, toolchain
+from netspec.gates.assemble import (
+    Outcome,
+    assemble,
+    check_machine_code,
+    differences,
+    find_ptxas,
+    ptx_of,
+    record_of,
+    toolchain,
+)
 from netspec.gates.signatures import cuda_signatures, uncovered
 
 TABLE = Path(__file__).parent / "cuda_resources.json"
@@ -42,6 +52,14 @@ def test_an_elementwise_layer_is_in_the_code_of_the_kernel_before():
     relu, alone = (ptx_of(kernels[then], (9, 0)) for then in (("relu:forward_cuda",), ()))
     assert "selp.f32" in relu and "selp.f32" not in alone
     assert "max.f32" not in relu  # it loses NaN
+
+
+@needs_ptxas
+def test_a_bound_of_threads_is_in_the_code_and_in_the_name_of_what_is_kept():
+    free = next(one for one in cuda_signatures() if one.kernel == "relu:forward_cuda")
+    bound = replace(free, bound=384)
+    assert ".maxntid 384" in ptx_of(bound, (9, 0)) and ".maxntid" not in ptx_of(free, (9, 0))
+    assert record_of((free, (9, 0))) != record_of((bound, (9, 0)))
 
 
 @needs_ptxas
