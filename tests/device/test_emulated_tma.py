@@ -85,8 +85,8 @@ def test_windows_of_images():
 @pytest.mark.parametrize(
     ("expected", "words"),
     [
-        (BYTES + 16, r"copy_box cannot go on: block 0, thread 0 waits forever for phase 0 of the mbarrier at byte 8,192 "
-                     r"of shared memory, which lacks 16 bytes that it expects\n.*wait\(base"),
+        (BYTES + 16, "copy_box cannot go on: block 0, thread 0 waits forever for phase 0 of the mbarrier at byte "
+                     r"8,192 of shared memory, which lacks 16 bytes that it expects\n.*wait\(base"),
         (16, r"copy_box cannot go on: .* lacks expect_tx of 8,176 bytes that have come"),
     ],
 )  # fmt: skip
