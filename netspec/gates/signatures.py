@@ -20,6 +20,7 @@ from netspec.contract.tensor import Tensor
 from netspec.kernels.lookup import find_kernel
 from netspec.ops import operations
 from netspec.planning.plan import Pass, Plan
+from netspec.planning.storage import Storage
 from netspec.program.passes import arrays_of
 from netspec.registry import layer_types
 from netspec.solvers import solver_types
@@ -156,7 +157,8 @@ def _of_operations() -> Iterator[Signature]:
     for phase in PHASES:
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
-    for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
+    storages: tuple[Storage, ...] = ("float32", "bfloat16")
+    for name, clip, storage in product(solver_types(), ("null", "1.0"), storages):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
 

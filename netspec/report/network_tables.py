@@ -38,7 +38,7 @@ def _layers(summary: Summary) -> Table:
     flops = scaled(summary.forward_flops), scaled(summary.backward_flops)
     held = size(sum(row.bytes for row in summary.rows))
     total = ("total", "", "", "", "", count(summary.parameters), "", *flops, held)
-    drop = ("dtype", "share", "backward", "forward", "parameters", "type")
+    drop = ("share", "dtype", "backward", "forward", "parameters", "type")
     title = "layers (forward and backward in FLOP)"
     return table(columns, rows, right=columns[5:], drop=drop, total=total, title=title)
 
