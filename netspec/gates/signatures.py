@@ -12,11 +12,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from netspec.check.single import SingleLayer
-<<<<<<< HEAD
-from netspec.check.subject import Case, Subject, complete
-=======
 from netspec.check.subject import Case, Subject
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
 from netspec.contract.kernel import PHASES, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
@@ -39,33 +35,19 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }
 """The primitives, and what AlexNet has no use for."""
-<<<<<<< HEAD
-_WIDE = {"filters": 768, "size": 3, "pad": 1}
-_STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], tuple[int, ...]], ...]] = {
-    "conv": (
-        (_WIDE, (2, 5, 5, 768)),
-        ({**_WIDE, "bias": False}, (2, 5, 5, 768)),
-        (_WIDE, (2, 5, 5, 3)),
-        ({**_WIDE, "bias": False}, (2, 5, 5, 3)),
-    ),
-    "dense": (({"units": 768}, (128, 6144)), ({"units": 768, "bias": False}, (128, 6144))),
-}
-"""Attributes and inputs in bfloat16 that kernels of all tiles support, those for products in that dtype among them."""
-=======
 _BOTH = (True, False)
 NARROW: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
-    "conv": (
-        *(({"filters": n, "size": 3, "pad": 1, "bias": bias}, (1, 13, 13, n)) for n in (192, 256) for bias in _BOTH),
-        *(({"filters": 96, "size": 11, "stride": 4, "pad": 0, "bias": bias}, (1, 51, 51, 3)) for bias in _BOTH),
+    "conv": tuple(
+        ({"filters": 768, "size": 3, "pad": 1, "bias": bias}, (2, 5, 5, channels))
+        for channels, bias in product((768, 48, 3), _BOTH)
     ),
-    "dense": tuple(({"units": 4096, "bias": bias}, (128, 4096)) for bias in _BOTH),
+    "dense": tuple(({"units": 768, "bias": bias}, (128, 6144)) for bias in _BOTH),
     **dict.fromkeys(("concat", "dropout", "lrn", "pool", "relu", "softmax_loss"), ()),
 }
 """AlexNet's layers, whose kernels come once more with activations that are stored as bfloat16.
 
 By type attributes and inputs that suit Hopper's products, which no example is large enough for.
 """
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +119,12 @@ def _of_layers() -> Iterator[Signature]:
     for name, cls in layer_types().items():
         if not any("cuda" in kernel.backends for kernel in cls.kernels):
             continue
-<<<<<<< HEAD
-        for variant, case, phase in product(_variants(cls), (*Subject(name).cases, *_stored_bfloat16(cls)), PHASES):
-=======
         for variant, case, phase in product(_variants(cls), _cases(name), PHASES):
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
             one = case.on(compiler, phase, variant=variant)
             if variant == "plain" or one.layer.supports(one.t, variant):
                 yield from _of_single(one)
 
 
-<<<<<<< HEAD
-def _stored_bfloat16(cls: type[Layer]) -> Iterator[Case]:
-    for attrs, shape in _STORED_BFLOAT16.get(cls.type, ()):
-        yield Case(cls, complete(cls, attrs), (Tensor(shape, "bfloat16"),))
-=======
 def _cases(name: str) -> Iterator[Case]:
     """A layer's examples, and for some with bfloat16."""
     cases = Subject(name).cases
@@ -160,7 +133,6 @@ def _cases(name: str) -> Iterator[Case]:
         first = cases[0]
         sized = (replace(first, attrs={**first.attrs, **own}, inputs=(Tensor(shape),)) for own, shape in NARROW[name])
         yield from (case.stored_as_bfloat16() for case in (*cases, *sized))
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
 
 
 def _variants(cls: type[Layer]) -> list[str]:

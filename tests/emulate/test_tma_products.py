@@ -1,0 +1,152 @@
+"""Products by wgmma and TMA: edges of tiles, windows and groups beside the plain kernels in float64, and epilogues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from compiled import CONV, DEFAULTS, EmulatedCuda, needs_compiler
+from nets import network, train
+
+from netspec.check.subject import Case, cpu
+from netspec.check.writes import trip
+from netspec.contract.tensor import Tensor
+from netspec.program.choice import candidates
+from netspec.registry import layer_types
+from netspec.runners.execution.session import Session
+
+pytestmark = needs_compiler
+NEAR = 4e-3
+"""Errors against the largest result: results are rounded to 8 bits, factors are as they are stored."""
+CONVOLUTIONS: dict[str, tuple[dict[str, Any], tuple[int, ...], str]] = {
+    "two tiles of rows, the last one in part, and more stages than the ring has": (
+        {"filters": 16, "size": 3, "pad": 1}, (2, 9, 8, 16), "64_64",
+    ),
+    "two boxes of channels a tap, tiles of columns beyond the filters": (
+        {"filters": 72, "size": [1, 2]}, (1, 3, 4, 136), "64_96",
+    ),
+    "groups whose channels and filters fill no box": (
+        {"filters": 144, "size": 3, "pad": 1, "groups": 2, "bias": False}, (1, 4, 5, 96), "96_48",
+    ),
+    "strides, windows that hang over the edge, padding that is not the same everywhere": (
+        {"filters": 40, "size": [3, 2], "stride": [2, 3], "pad": [1, 0, 2, 1], "rounding": "ceil"},
+        (3, 9, 8, 8),
+        "64_64",
+    ),
+    "pixels in no window": ({"filters": 8, "size": 1, "stride": 2}, (2, 5, 5, 8), "64_64"),
+    "wide tiles": ({"filters": 256, "size": 1}, (1, 3, 3, 192), "256_192"),
+    "others": ({"filters": 128, "size": 1}, (1, 3, 3, 256), "128_256"),
+    "and others": ({"filters": 192, "size": 1}, (1, 3, 3, 128), "192_128"),
+}  # fmt: skip
+DENSE: dict[str, tuple[dict[str, Any], tuple[int, ...], str]] = {
+    "images, and columns beyond the units": ({"units": 72}, (5, 3, 4, 24), "64"),
+    "two tiles of rows, in chunks": ({"units": 136, "bias": False}, (130, 648), "128_split"),
+    "fewer of all than a box": ({"units": 8}, (3, 8), "64"),
+    "gradients in chunks": ({"units": 520}, (4, 72), "96_split"),
+    "wide tiles": ({"units": 256}, (4, 72), "256"),
+    "others": ({"units": 192}, (4, 72), "192"),
+}  # fmt: skip
+SHAPE = (7, 6, 8)
+NET = """
+    netspec: 1
+    devices: [main]
+    inputs:
+      image: {shape: [7, 6, 8]}
+      label: {dtype: int32}
+    layers:
+      - {name: conv1, type: conv, inputs: image, filters: 16, size: 3, pad: 1, init: {type: gaussian, std: 0.1}}
+      - {name: relu1, type: relu}
+      - {name: conv2, type: conv, filters: 32, size: 3, stride: 2, pad: 1, groups: 2, init: {type: gaussian, std: 0.1}}
+      - {name: relu2, type: relu}
+      - {name: fc1, type: dense, units: 40, init: {type: gaussian, std: 0.1}}
+      - {name: relu3, type: relu}
+      - {name: fc2, type: dense, units: 8, init: {type: gaussian, std: 0.1}}
+      - {name: loss, type: softmax_loss, inputs: [fc2, label]}
+    train: {precision: bf16, batch: 6, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
+
+
+def check(layer_type: str, attrs: dict[str, Any], shape: tuple[int, ...], variant: str) -> None:
+    """A variant's results beside those of the plain CPU kernels of the same numbers."""
+    case = Case(layer_types()[layer_type], attrs, (Tensor(shape, "float32"),))
+    card = case.stored_as_bfloat16().on(EmulatedCuda(), variant=variant)
+    assert card.layer.supports(card.t, variant)
+    random, names = np.random.default_rng(3), [name for name in card.t.roles if name != "y"]
+    drawn = {name: random.standard_normal(card.t[name].shape) for name in names}
+    values = card.rounded({**drawn, "dy": random.standard_normal(card.t.y.shape)})
+    exact = {name: np.asarray(value, np.float64) for name, value in values.items()}
+    got = trip(card, values).written
+    for name, wanted in trip(case.on(cpu(), dtype="float64"), exact).written.items():
+        assert np.abs(got[name].astype(np.float64) - wanted).max() <= NEAR * np.abs(wanted).max(), name
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name: str) -> None:
+    attrs, shape, variant = CONVOLUTIONS[name]
+    check("conv", {**CONV, **attrs}, shape, f"bf16_wgmma_{variant}")
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense_layers(name: str) -> None:
+    attrs, shape, variant = DENSE[name]
+    check("dense", {**DEFAULTS, **attrs}, shape, f"bf16_wgmma_{variant}")
+
+
+def learned(monkeypatch: pytest.MonkeyPatch, off: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Parameters after an iteration without variants of such names, and the variants by step."""
+    for name in ("conv", "dense"):
+        cls = layer_types()[name]
+        supports = cls.supports
+
+        def able(self: Any, t: Any, variant: str, supports: Any = supports) -> bool:
+            return not variant.startswith(off) and bool(supports(self, t, variant))
+
+        monkeypatch.setattr(cls, "supports", able)
+    spec = network(NET)
+    with Session(
+        spec, ["cpu"], phases=("train",), runner="serial", opener=lambda names: [EmulatedCuda() for _ in names]
+    ) as card:
+        steps = {step.name: step.attrs["variant"] for step in card.programs["train"].steps if "variant" in step.attrs}
+        train(card, 1, shape=SHAPE)
+        return dict(card.store.tensors()), steps
+
+
+def test_with_relu_as_their_epilogue_they_learn_what_plain_kernels_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of the same factors in another order, rounded to the same numbers, but for a few."""
+    got, steps = learned(monkeypatch, "bf16_cells")
+    assert steps["conv2.backward@main"] == "bf16_wgmma_64_64" and steps["fc1.forward@main"] == "bf16_wgmma_64"
+    assert not [name for name in steps if name.startswith("relu")]
+    wanted, steps = learned(monkeypatch, "bf16_")
+    assert set(steps.values()) >= {"plain"} and not [one for one in steps.values() if one.startswith("bf16")]
+    for name, value in wanted.items():
+        if "momentum" in name:
+            assert np.abs(got[name] - value).max() <= 0.02 * np.abs(value).max(), name
+
+
+def best(layer_type: str, attrs: dict[str, Any], shape: tuple[int, ...], direction: Any) -> str:
+    """The variant that is taken on Hopper."""
+    case = Case(layer_types()[layer_type], attrs, (Tensor(shape, "bfloat16"),))
+    layer = case.layer()
+    return candidates(layer, layer.tensors(case.given("train")), "cuda", direction, (), (9, 0))[0]
+
+
+@pytest.mark.parametrize(
+    ("filters", "size", "shape", "forward", "backward"),
+    [
+        (128, 5, (128, 27, 27, 48), "128_48", "128_48"),
+        (384, 3, (128, 13, 13, 256), "192_64", "128_128"),
+        (192, 3, (128, 13, 13, 192), "96_64", "192_96"),
+    ],
+)
+def test_tiles_by_the_shapes_of_alexnet(filters, size, shape, forward, backward) -> None:  # type: ignore[no-untyped-def]
+    attrs = {**CONV, "filters": filters, "size": size, "pad": size // 2}
+    for direction, columns in (("forward", forward), ("backward", backward)):
+        assert best("conv", attrs, shape, direction) == f"bf16_wgmma_{columns}"
+
+
+def test_small_batches_of_dense_layers_are_split() -> None:
+    attrs = {**DEFAULTS, "units": 4096}
+    assert best("dense", attrs, (128, 9216), "forward").endswith("_split")
+    assert not best("dense", attrs, (1024, 9216), "forward").endswith("_split")
