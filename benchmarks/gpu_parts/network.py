@@ -221,7 +221,7 @@ def _row(program: Program, step: Step, taken: float, precision: str | None, ceil
     floors = [moved / 1e9 / ceilings.copy if ceilings.copy else 0.0]
     floors.append(step.flops / 1e12 / ceilings.products[kind] if kind in ceilings.products else 0.0)
     return {
-        "step": " + ".join((step.name, *(str(key.layer) for key in step.fused))),
+        "step": " + ".join((step.name, *step.others)),
         "variant": variant,
         "ms": taken * 1e3,
         "TFLOPs": step.flops / taken / 1e12,

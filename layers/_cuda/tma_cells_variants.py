@@ -10,6 +10,7 @@ from math import prod
 from netspec.layers._cuda import column_sums, conv_tiled
 from netspec.layers._cuda.mma_block_tile import BOUNDS, PROCESSORS, tiles
 from netspec.layers._cuda.mma_variants import marked
+from netspec.layers._cuda.tma_cells import THREADS as COPY_THREADS
 from netspec.layers._cuda.tma_cells import (
     Cells,
     cut_of,
@@ -20,7 +21,6 @@ from netspec.layers._cuda.tma_cells import (
     pack_grid,
     pack_weights,
 )
-from netspec.layers._cuda.tma_cells import THREADS as COPY_THREADS
 from netspec.layers._cuda.tma_conv import (
     Product,
     Windows,

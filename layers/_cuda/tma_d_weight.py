@@ -1,4 +1,4 @@
-"""The gradient of the weights by wgmma and TMA on bfloat16, for a tile's filters: see netspec.layers._cuda.tma_pipeline.
+"""The gradient of the weights by wgmma and TMA on bfloat16, for a tile's filters (netspec.layers._cuda.tma_pipeline).
 
 Rows of the product are the weights of a filter, channels of one tap after another, its columns filters, its terms
 positions of the window. Both operands lie along rows and columns in memory (MN-major), as they are. What TMA brings

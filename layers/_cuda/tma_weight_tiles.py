@@ -6,13 +6,15 @@ lies behind them; such rows are not stored.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import NamedTuple
 
-from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.layers._cuda.implicit_gemm import INDEX_LIMIT
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
+from netspec.layers._cuda.tma_conv import corners
 from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, turned
+from netspec.plugin import Im2col, TensorMap
 
 _MOST_CHUNKS = 128
 _SLAB_SECONDS, _COLUMN_SECONDS, _LINE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-9
@@ -82,6 +84,7 @@ def _seconds(g, tile, slabs):
     return waves * (slabs * tile.slab_seconds + TILE_SECONDS) + sums / _PARTIAL_BYTES
 
 
+@cache
 def chunk_slabs(g, tile):
     """Slabs of a chunk: as many chunks as take the least time, whose sums have indices of 31 bits."""
     all_slabs, weights = tiles(g.positions, TERMS), prod(g.size) * g.depth * g.filters
@@ -117,11 +120,5 @@ def window_map(name, g, unit):
     """The map of an image's windows, 64 positions of so many channels."""
     (height, width), pixel = g.image, 2 * g.channels
     dims, strides = (g.channels, width, height, g.batch), (pixel, pixel * width, pixel * width * height)
-    return TensorMap(name, dims, strides, im2col=im2col(g, unit, TERMS), swizzle=2 * unit)
-
-
-def im2col(g, channels, pixels):
-    """The boxes of a convolution's windows."""
-    ends = [(out - 1) * stride - pad - (length - 1) for out, stride, pad, length in zip(g.out, g.stride, g.pad, g.image, strict=True)]
-    lower, upper = (-g.pad[1], -g.pad[0]), (ends[1], ends[0])
-    return Im2col(lower, upper, (g.stride[1], g.stride[0]), channels, pixels)
+    windows = Im2col(*corners(g), (g.stride[1], g.stride[0]), unit, TERMS)
+    return TensorMap(name, dims, strides, im2col=windows, swizzle=2 * unit)

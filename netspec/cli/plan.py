@@ -84,7 +84,7 @@ def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False) -> No
 def _row(step: Step, buffers: Mapping[BufferKey, Buffer], with_kernels: bool) -> list[str]:
     from netspec.units import scaled, size
 
-    name = " + ".join((step.name, *(str(key.layer) for key in step.fused)))
+    name = " + ".join((step.name, *step.others))
     row = [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]
     row += [", ".join(dict.fromkeys(buffers[step.args[one].buffer].dtype for one in step.writes)), _products(step)]
     if with_kernels:

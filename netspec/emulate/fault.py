@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["", "race", "outside", "unaligned", "uninitialised", "barrier", "lanes", "launch", "order", "mbarrier"]
+Kind = Literal[
+    "", "race", "outside", "unaligned", "uninitialised", "barrier", "lanes", "launch", "order", "mbarrier", "registers"
+]  # fmt: skip
 """What was found; "" for all that has no kind of its own."""
 
 

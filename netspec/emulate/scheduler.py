@@ -9,14 +9,15 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from netspec.emulate.fault import Fault, Kind, Site
+from netspec.emulate.deadlock import deadlock
+from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Frame, Step
 from netspec.emulate.frame_cache import frame_for
 from netspec.emulate.instructions.bulk_copies import BulkCopies
 from netspec.emulate.instructions.cp_async import AsyncCopies
 from netspec.emulate.instructions.mbarrier import MBarriers
 from netspec.emulate.instructions.named_barriers import NamedBarriers
-from netspec.emulate.instructions.parking import deadlock, going_lanes, may_park
+from netspec.emulate.instructions.parking import going_lanes, may_park
 from netspec.emulate.instructions.register_pool import RegisterPool
 from netspec.emulate.instructions.warp import barrier_name, converged_lanes
 from netspec.emulate.instructions.wgmma import AsyncProducts, registers
@@ -153,7 +154,7 @@ class _Scheduler:
             else:
                 self._execute(number, code, mask)
         if self.waiting:
-            self._deadlock()
+            raise deadlock(self.frame, self.kernel.basic_blocks, self.waiting)
         self.frame.bulk_copies.finish()
 
     def _wake(self) -> None:
@@ -320,22 +321,3 @@ class _Scheduler:
 
     def _first(self, mask: Any) -> int:
         return 0 if mask is None else int(np.flatnonzero(mask)[0])
-
-    def _deadlock(self) -> None:
-        number = min(self.waiting)
-        code = self.kernel.basic_blocks[number]
-        ins = code.barrier or code.collective
-        assert ins is not None
-        if may_park(ins):
-            raise deadlock(self.frame, ins, self.waiting[number])
-        thread = int(np.flatnonzero(self.waiting[number])[0])
-        whom = "threads of its block" if code.barrier else "lanes of its warp"
-        elsewhere = [place for place in self.waiting if place != number]
-        other = self.kernel.basic_blocks[elsewhere[0]] if elsewhere else None
-        at = (other.barrier or other.collective) if other else None
-        words = f"waits for {whom} that never come"
-        tail = f"; others are at line {at.line}: {at.text}" if at else "; others have ended"
-        name = self.frame.thread_name(thread)
-        others = (Site(at.line),) if at else ()
-        kind: Kind = "barrier" if code.barrier else "lanes"
-        raise ins.fault(words + tail, kind, name, others=others, words=words)

@@ -153,6 +153,11 @@ class Step:
         return str(self.key)
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """What else runs in it, for people: layers, or the tensors that it checks or updates too."""
+        return tuple(str(key.target or key.layer) for key in self.fused)
+
+    @property
     def op(self) -> Op:
         """What it does."""
         return self.key.op

@@ -10,6 +10,7 @@ from netspec.planning.race import check_races
 from netspec.program.arena import lay_out, places
 from netspec.program.choice import Capability, Measured
 from netspec.program.fuse import fuse
+from netspec.program.merge import merge
 from netspec.program.prepack import hoist
 from netspec.program.program import Program
 from netspec.program.steps import Lowering
@@ -25,12 +26,12 @@ def lower(
     fused: bool = True,
     capabilities: Mapping[str, Capability | None] | None = None,
 ) -> Program:
-    """Choose kernels, add workspace, fuse elementwise layers, lay out memory; race-checked again with memory in place.
+    """Choose kernels, add workspace, fuse elementwise layers, merge checks and updates, lay out memory.
 
-    Passes that make something of stored tensors alone are marked to run once.
+    Race-checked again with memory in place. Passes that make something of stored tensors alone are marked to run once.
 
     ``without`` names variants of kernels that are not to be chosen, ``measured`` gives for each device what was found
-    best there, ``capabilities`` what its GPU is; ``fused`` False leaves each layer a step of its own. Raises
+    best there, ``capabilities`` what its GPU is; ``fused`` False leaves each step what it is. Raises
     NetspecError where a layer has no kernel for its device's kind.
     """
     lowering = Lowering(plan, kinds, team_sizes, seed, without, measured, capabilities)
@@ -39,6 +40,7 @@ def lower(
     kept = plan.answer if plan.phase != "train" else None
     if fused:
         steps = fuse(steps, lowering.buffers, layers, kinds, kept)
+        steps = merge(steps, lowering.buffers, kinds)
     used = {region.buffer for step in steps for region in step.args.values()}
     steps, buffers = hoist(steps, {key: buffer for key, buffer in lowering.buffers.items() if key in used})
     layout = lay_out(steps, buffers, layers, kept)

@@ -123,4 +123,4 @@ class Trace:
 def _details(step: Step) -> dict[str, Any]:
     details: dict[str, Any] = {"op": step.op, "layer": step.layer, "after": list(map(str, step.after))}
     details |= {"flops": step.flops, "bytes": step.bytes}
-    return {**details, "fused": [key.layer for key in step.fused]} if step.fused else details
+    return {**details, "fused": list(step.others)} if step.fused else details

@@ -85,7 +85,7 @@ def card():
 
 def prepared(card, kernel, values, grid=1, threads=128, shared=0):
     """A launch of a function on arrays and numbers of the card."""
-    from netspec.device.cuda.launcher import Launch
+    from netspec.device.cuda.kernel_launch import Launch
     from netspec.kernels import numba_cuda
     from netspec.kernels.cuda import compile_cuda
     from netspec.kernels.parallel import Work

@@ -13,7 +13,7 @@ from netspec.contract.tensor_map import TensorMap
 from netspec.device.base import Arrays, Call, Device, Event, Lane
 from netspec.device.cuda import deferred_free, driver, tensor_maps
 from netspec.device.cuda.arguments import arguments
-from netspec.device.cuda.launcher import Launch
+from netspec.device.cuda.kernel_launch import Launch
 from netspec.device.cuda.ops import CudaOps
 from netspec.device.dtypes import numpy_dtype, widened
 from netspec.device.synchronous import nbytes_of

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netspec.contract.kernel import cuda, quotient
-from netspec.device.cuda.launcher import Launch
+from netspec.device.cuda.kernel_launch import Launch
 from netspec.device.dtypes import compute_dtype
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import check, resolved
 from netspec.emulate.memory import Array
@@ -37,14 +36,14 @@ class MBarrier:
     """What arrivals of the current phase have released, see RaceDetector.release; None for nothing."""
     released: Any = None
 
-    def told(self) -> str:
-        """What its current phase lacks."""
+    def lacks(self) -> str:
+        """What its current phase lacks, in words."""
         lacks = [f"{self.pending} of {self.count} arrivals"] if self.pending else []
         if self.missing > 0:
             lacks.append(f"{self.missing:,} bytes that it expects")
         elif self.missing:
             lacks.append(f"expect_tx of {-self.missing:,} bytes that have come")
-        return f"phase {self.phase} of the mbarrier at {self.address:#x} lacks {' and '.join(lacks)}"
+        return " and ".join(lacks)
 
 
 class MBarriers:
@@ -53,6 +52,16 @@ class MBarriers:
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self._all: dict[tuple[int, int], MBarrier] = {}
+        self.tried = np.zeros(frame.count, bool)
+        """Threads that have been told once that their phase is not complete: they wait now."""
+
+    def told(self, one: MBarrier) -> str:
+        """That somebody waits for an mbarrier, and what its phase lacks."""
+        return f"waits forever for phase {one.phase} of {self.named(one.address)}, which lacks {one.lacks()}"
+
+    def named(self, address: int) -> str:
+        """The mbarrier at an address, by its place in the array that it lies in."""
+        return f"the mbarrier at byte {self.frame.place('shared memory', address, SIZE).address:,} of shared memory"
 
     def init(self, ins: Instruction, lane: int, address: int, count: int) -> None:
         """Begin phase 0 of so many arrivals."""
@@ -67,9 +76,9 @@ class MBarriers:
         """The mbarrier there, for a thread; Fault where none is, or its initialisation is not visible to the thread."""
         one = self._all.get((int(self.frame.block[lane]), address))
         if one is None:
-            raise ins.fault(f"names {address:#x}, where no mbarrier is", "mbarrier", self.frame.thread_name(lane))
+            raise ins.fault(f"names {self.named(address)}, and there is none", "mbarrier", self.frame.thread_name(lane))
         if one.phase == 0 and self.frame.checked and not self.frame.races.follows(lane, one.initialiser, one.released):
-            words = f"uses the mbarrier at {address:#x}, with no barrier of the block behind its initialisation"
+            words = f"uses {self.named(address)}, with no barrier of the block behind its initialisation"
             raise ins.fault(words, "mbarrier", self.frame.thread_name(lane))
         return one
 
@@ -77,7 +86,7 @@ class MBarriers:
         """The same for an asynchronous copy, which sees what a fence of the initialising thread lets it see."""
         one = self.at(ins, lane, address)
         if not one.visible:
-            words = f"names the mbarrier at {address:#x}, with no fence.mbarrier_init behind its initialisation"
+            words = f"names {self.named(address)}, with no fence.mbarrier_init behind its initialisation"
             raise ins.fault(words, "mbarrier", self.frame.thread_name(lane))
         return one
 
@@ -91,12 +100,12 @@ class MBarriers:
         """An arrival of a thread, with so many bytes more to wait for."""
         one = self.at(ins, lane, address)
         if not one.pending:
-            words = f"arrives at the mbarrier at {address:#x}, all of whose {one.count} arrivals have come"
-            raise ins.fault(f"{words}: {one.told()}", "mbarrier", self.frame.thread_name(lane))
+            words = f"arrives at {self.named(address)} once more than the {one.count} of its phase {one.phase}"
+            raise ins.fault(f"{words}, which lacks {one.lacks()}", "mbarrier", self.frame.thread_name(lane))
         one.missing += expected
         one.pending -= 1
         self._release(one, lane)
-        self._turn(ins, one, int(self.frame.block[lane]))
+        self._turn(ins, one, lane)
 
     def expect(self, ins: Instruction, lane: int, address: int, expected: int) -> None:
         """So many bytes more to wait for."""
@@ -107,23 +116,23 @@ class MBarriers:
         one = self.at(ins, lane, address)
         one.missing -= nbytes
         self._release(one, lane)
-        self._turn(ins, one, int(self.frame.block[lane]))
+        self._turn(ins, one, lane)
 
     def _release(self, one: MBarrier, lane: int) -> None:
         if self.frame.checked:
             one.coming = self.frame.races.release(lane, one.coming)
 
-    def _turn(self, ins: Instruction, one: MBarrier, block: int) -> None:
+    def _turn(self, ins: Instruction, one: MBarrier, lane: int) -> None:
         """Go on to the next phase, where this one is complete."""
         if one.pending or one.missing:
             return
-        late = self.frame.bulk_copies.on_the_way(block, one.address)
+        late = self.frame.bulk_copies.on_the_way(int(self.frame.block[lane]), one.address)
         if late:
             words = (
-                f"completes phase {one.phase} of the mbarrier at {one.address:#x} while copies that name it have still "
+                f": phase {one.phase} of {self.named(one.address)} is complete while copies that name it have still "
                 f"{late:,} bytes to bring: expect_tx says too few"
             )
-            raise ins.fault(words, "mbarrier")
+            raise ins.fault(words, "mbarrier", self.frame.thread_name(lane))
         one.phase, one.pending = one.phase + 1, one.count
         one.released, one.coming = one.coming, None
         self.frame.woken = True
@@ -156,7 +165,9 @@ def _init(ins: Instruction, words: list[str]) -> Bind:
 
         def run() -> None:
             (access,) = resolved(frame, "shared", addresses(), frame.lanes, SIZE, ins)
-            check(frame, access, SIZE, ins, reads=False)
+            rows = check(frame, access, SIZE, ins, reads=False)
+            if frame.checked:
+                frame.races.write(access.space, SIZE, rows, access.lanes, ins.line)
             lanes, places = _lanes(frame, ins, place)
             numbers = np.broadcast_to(counts, (frame.count,))[lanes]
             for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
@@ -219,19 +230,19 @@ def _expect(ins: Instruction, words: list[str]) -> Bind:
 
 
 def _try_wait(ins: Instruction, words: list[str]) -> Bind:
-    """Only threads whose phase has completed come to it, see ``lanes_awaited``."""
+    """It may give up before the phase completes, and does so once for each wait; then ``lanes_awaited`` parks."""
     assert words == ["parity"]
-    result, place, _ = ins.operands
+    result = ins.operands[0]
 
     def bind(frame: Frame) -> Steps:
         done = frame.write(result, "pred")
 
         def run() -> None:
-            lanes, places = _lanes(frame, ins, place)
-            done[lanes] = True
-            if frame.checked:
-                for lane, address in zip(lanes.tolist(), places.tolist(), strict=True):
-                    frame.races.acquire(lane, frame.mbarriers.at(ins, lane, address).released)
+            for lane, one, parity in _awaited(frame, ins):
+                done[lane] = one.phase & 1 != parity
+                frame.mbarriers.tried[lane] = not done[lane]
+                if done[lane] and frame.checked:
+                    frame.races.acquire(lane, one.released)
 
         return run, run
 
@@ -244,11 +255,11 @@ def is_wait(ins: Instruction) -> bool:
 
 
 def lanes_awaited(frame: Frame, ins: Instruction, parked: Array) -> Any:
-    """Which of the waiting threads find their phase complete: that of a parity is, once the next is under way."""
+    """Which of the waiting threads may go on: their phase is complete when one of another parity is under way."""
     frame.lanes = np.flatnonzero(parked)
     going = np.zeros(frame.count, bool)
     for lane, one, parity in _awaited(frame, ins):
-        going[lane] = one.phase & 1 != parity
+        going[lane] = one.phase & 1 != parity or not frame.mbarriers.tried[lane]
     return going
 
 
@@ -260,9 +271,7 @@ def _awaited(frame: Frame, ins: Instruction) -> list[tuple[int, MBarrier, int]]:
     return [(lane, frame.mbarriers.at(ins, lane, address), parity) for lane, address, parity in given]
 
 
-def never_completes(frame: Frame, ins: Instruction, parked: Array) -> Fault:
-    """The fault of waiting for a phase that nobody can complete any more."""
-    frame.lanes = np.flatnonzero(parked)
-    lane, one, _ = _awaited(frame, ins)[0]
-    words = f"waits for {one.told()}, and nobody that could bring it goes on"
-    return ins.fault(words, "mbarrier", frame.thread_name(lane), words=words)
+def lacking(frame: Frame, ins: Instruction) -> str:
+    """What the active threads wait for, of the first of them."""
+    _, one, _ = _awaited(frame, ins)[0]
+    return frame.mbarriers.told(one)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.warp import barrier as warp_barrier
 from netspec.emulate.memory import Array
@@ -73,11 +72,9 @@ def lanes_released(frame: Frame, ins: Instruction, parked: Array) -> Any:
     return going
 
 
-def never_released(frame: Frame, ins: Instruction, parked: Array) -> Fault:
-    """The fault of waiting at a barrier to which too few threads come."""
-    lane = int(np.flatnonzero(parked)[0])
-    words = f"waits at {frame.named_barriers.told(ins, lane)}, and nobody else goes on"
-    return ins.fault(words, "barrier", frame.thread_name(lane), words=words)
+def lacking(frame: Frame, ins: Instruction) -> str:
+    """What the active threads wait for, of the first of them."""
+    return f"waits forever at {frame.named_barriers.told(ins, int(frame.active()[0]))}"
 
 
 def barrier(ins: Instruction) -> Bind:

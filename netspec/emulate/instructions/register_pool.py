@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from netspec.emulate.fault import Fault
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.warp import GROUP, by_warp
 from netspec.emulate.memory import Array
@@ -74,28 +73,28 @@ def is_increase(ins: Instruction) -> bool:
 
 def lanes_served(frame: Frame, ins: Instruction, parked: Array) -> Any:
     """Which of the waiting threads, whole warpgroups, can have the registers that they ask for, the first first."""
-    pool, count = frame.register_pool, int(ins.operands[0].value)  # type: ignore[union-attr]
+    (number,) = ins.operands
+    assert isinstance(number, Immediate)
+    pool, count = frame.register_pool, int(number.value)
     going = np.zeros(frame.count, bool)
     free = pool.free.copy()
     for group in np.flatnonzero(by_warp(parked, frame.per_block, GROUP).all(axis=1)).tolist():
         block = group // (frame.per_block // GROUP)
-        more = (count - int(pool.held[group]))
+        more = count - int(pool.held[group])
         if more <= free[block] or not pool.each:
             free[block] -= max(more, 0)
             going[group * GROUP : (group + 1) * GROUP] = True
     return going
 
 
-def never_served(frame: Frame, ins: Instruction, parked: Array) -> Fault:
-    """The fault of asking for registers that nobody gives up."""
-    lane = int(np.flatnonzero(parked)[0])
-    pool, group = frame.register_pool, lane // GROUP
-    groups = frame.per_block // GROUP
-    block = group // groups
-    held = [int(one) for one in pool.held[block * groups : (block + 1) * groups]]
-    words = (
-        f"waits forever for {int(ins.operands[0].value)} registers a thread: "  # type: ignore[union-attr]
-        f"the block's {pool.each * groups} (warpgroups times {pool.each} at launch) are held as {held}, "
-        f"{int(pool.free[block])} are free"
+def lacking(frame: Frame, ins: Instruction) -> str:
+    """What the active threads wait for, of the first warpgroup of them."""
+    pool, groups = frame.register_pool, frame.per_block // GROUP
+    block = int(frame.active()[0]) // GROUP // groups
+    held = ", ".join(str(one) for one in pool.held[block * groups : (block + 1) * groups])
+    (number,) = ins.operands
+    assert isinstance(number, Immediate)
+    return (
+        f"waits forever for {number.value} registers: of {pool.each} a thread at launch, times {groups} warpgroups, "
+        f"these hold {held}, and {pool.free[block]} are free"
     )
-    return ins.fault(words, "lanes", frame.thread_name(lane), words=words)

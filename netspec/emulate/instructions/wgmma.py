@@ -77,7 +77,7 @@ class AsyncProducts:
         for group in self.groups:
             self.touched[group] |= names
         if self.pending:
-            for name in names & self.pending.keys():
+            for name in sorted(names & self.pending.keys()):
                 self._check_free(name, ins)
 
     def _rename(self, ins: Instruction) -> bool:

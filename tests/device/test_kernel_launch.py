@@ -17,7 +17,7 @@ from cuda.bindings import driver as cu
 
 from netspec.contract.kernel import cuda as gpu
 from netspec.device.cuda.arguments import flattened
-from netspec.device.cuda.launcher import Launch, configuration
+from netspec.device.cuda.kernel_launch import Launch, configuration
 from netspec.errors import NetspecError
 from netspec.kernels import numba_cuda
 from netspec.kernels.cuda import compile_cuda, ptx_of
