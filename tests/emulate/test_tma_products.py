@@ -41,9 +41,9 @@ CONVOLUTIONS: dict[str, tuple[dict[str, Any], tuple[int, ...], str]] = {
 }  # fmt: skip
 DENSE: dict[str, tuple[dict[str, Any], tuple[int, ...], str]] = {
     "images, and columns beyond the units": ({"units": 72}, (5, 3, 4, 24), "64"),
-    "two tiles of rows, in chunks": ({"units": 136, "bias": False}, (130, 648), "128_split"),
+    "two tiles of rows, in chunks": ({"units": 120, "bias": False}, (130, 904), "128_split"),
     "fewer of all than a box": ({"units": 8}, (3, 8), "64"),
-    "gradients in chunks": ({"units": 520}, (4, 72), "96_split"),
+    "gradients in chunks": ({"units": 904}, (4, 72), "64_split"),
     "wide tiles": ({"units": 256}, (4, 72), "256"),
     "others": ({"units": 192}, (4, 72), "192"),
 }  # fmt: skip
