@@ -210,7 +210,8 @@ def brought(card, kernel, values, dtype, one, lines, places):
 
     x, bits = put(card, values, dtype), {"float32": "uint32", "bfloat16": "uint16"}[dtype]
     out, nbytes = card.empty((prod(lines),), bits), prod(lines) * itemsize(dtype)
-    described = tensor_maps.put(card, one, x, tensor_maps.encode)
+    with card._card:  # the driver is asked within a context, as it is where passes are bound
+        described = tensor_maps.put(card, one, x, tensor_maps.encode)
     numbers = (np.uint32(nbytes), *map(np.int32, places))
     prepared(card, kernel, (x, described, out, *numbers), shared=nbytes + 1024)()
     found = unswizzled(card.download(out).reshape(lines), one.swizzle)
