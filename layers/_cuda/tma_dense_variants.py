@@ -124,6 +124,8 @@ def _scalars(layer, t):
 
 def _cost(columns, split):
     def cost(layer, t, direction):
+        if t.x.dtype != "bfloat16":
+            return 0.0
         factors = _factors(t.geometry, direction)
         product = _seconds(factors, columns, _chunks(factors, columns) if split else 1, split)
         whole = direction == "backward"

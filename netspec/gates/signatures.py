@@ -37,11 +37,11 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
 """The primitives, and what AlexNet has no use for."""
 _BOTH = (True, False)
 NARROW: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
-    "conv": (
-        *(({"filters": n, "size": 3, "pad": 1, "bias": bias}, (1, 13, 13, n)) for n in (192, 256) for bias in _BOTH),
-        *(({"filters": 96, "size": 11, "stride": 4, "pad": 0, "bias": bias}, (1, 51, 51, 3)) for bias in _BOTH),
+    "conv": tuple(
+        ({"filters": 768, "size": 3, "pad": 1, "bias": bias}, (2, 5, 5, channels))
+        for channels, bias in product((768, 48, 3), _BOTH)
     ),
-    "dense": tuple(({"units": 4096, "bias": bias}, (128, 4096)) for bias in _BOTH),
+    "dense": tuple(({"units": 768, "bias": bias}, (128, 6144)) for bias in _BOTH),
     **dict.fromkeys(("concat", "dropout", "lrn", "pool", "relu", "softmax_loss"), ()),
 }
 """AlexNet's layers, whose kernels come once more with activations that are stored as bfloat16.
