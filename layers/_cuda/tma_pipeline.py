@@ -158,8 +158,7 @@ def make_pipeline(ring, produce, slabs_of, put, compute=None):
 
     Device functions: ``produce(base, at, phase, tile, left_map, right_map, state)`` fetches a tile's stages and gives
     ``at`` and ``phase`` behind the last one; ``slabs_of(tile, state)`` tells how many they are; ``put(sums, tile, half,
-    state)`` stores a thread's sums of the tile's upper or lower half. ``compute`` is in place of what ``make_tile`` makes
-    of them.
+    state)`` stores a thread's sums of the tile's upper or lower half. ``compute`` takes the place of ``make_tile``'s.
     """
     stages, barriers = ring.stages, ring.stages * ring.stage
     give = Lazy("netspec.kernels.mbarriers", "give_registers", (_GIVEN,))
