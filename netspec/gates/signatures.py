@@ -38,7 +38,7 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
 _STORAGES: tuple[Storage, ...] = ("float32", "bfloat16")
 _WIDE, _BIASES = {"filters": 768, "size": 3, "pad": 1}, (True, False)
 STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
-    "conv": tuple(({**_WIDE, "bias": bias}, (2, 5, 5, depth)) for depth in (768, 3) for bias in _BIASES),
+    "conv": tuple(({**_WIDE, "bias": bias}, (2, 5, 5, depth)) for depth in (768, 48, 3) for bias in _BIASES),
     "dense": tuple(({"units": 768, "bias": bias}, (128, 6144)) for bias in _BIASES),
     **dict.fromkeys(("concat", "dropout", "lrn", "pool", "relu", "softmax_loss"), ()),
 }

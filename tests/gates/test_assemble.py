@@ -93,3 +93,11 @@ def test_products_of_matrices_need_tensor_cores_and_wide_accesses():
     for number, words in enumerate(("tensor cores", "128-bit loads", "128-bit copies", "128-bit stores")):
         with pytest.raises(RuntimeError, match=words):
             check_machine_code("\n".join(lines[:number] + lines[number + 1 :]))
+
+
+def test_pipelines_need_tensor_cores_and_their_copies():
+    lines = "HGMMA.64x96x16.F32.BF16 R24\nUTMALDG.4D.IM2COL [UR8], [UR4]\nSTG.E.64 desc[UR6][R2.64], R4".splitlines()
+    check_machine_code("\n".join(lines), pipeline=True)
+    for number, words in enumerate(("tensor cores", "memory accelerator", "64 bits and more")):
+        with pytest.raises(RuntimeError, match=words):
+            check_machine_code("\n".join(lines[:number] + lines[number + 1 :]), pipeline=True)
