@@ -13,7 +13,7 @@ import numpy as np
 
 from netspec.check.single import SingleLayer
 from netspec.check.subject import Case, Subject, complete
-from netspec.contract.kernel import PHASES, Direction
+from netspec.contract.kernel import PHASES, Backend, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Shape, Tensor
@@ -164,19 +164,23 @@ def _of_operations() -> Iterator[Signature]:
     for phase, storage in product(PHASES, _STORAGES):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
+    for storage in _STORAGES:
+        yield from _of_plan(build(load("alexnet-one-device", ["train.ema={}"]), "train", 2, storage=storage), merged=True)
     for name, clip, storage in product(solver_types(), ("null", "1.0"), _STORAGES):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
 
 
-def _of_plan(plan: Plan) -> Iterator[Signature]:
+def _of_plan(plan: Plan, merged: bool = False) -> Iterator[Signature]:
+    """Those of the operations of a plan; ``merged``: where several steps are one."""
+    from netspec.program.merge import merge
     from netspec.program.steps import Lowering
 
-    lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
-    for step in plan.steps:
-        if step.op in ("forward", "backward"):
-            continue
-        for item in lowering.lower(step).passes:
+    kinds: dict[str, Backend] = dict.fromkeys(plan.devices, "cuda")
+    lowering = Lowering(plan, kinds, dict.fromkeys(plan.devices, 1), 0)
+    steps = [lowering.lower(step) for step in plan.steps if step.op not in ("forward", "backward")]
+    for step in merge(steps, plan.buffers, kinds) if merged else steps:
+        for item in step.passes:
 
             def declared(target: Argument, step: Any = step) -> tuple[str, int, str]:
                 region = step.args[target]
