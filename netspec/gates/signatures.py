@@ -164,8 +164,9 @@ def _of_operations() -> Iterator[Signature]:
     for phase, storage in product(PHASES, _STORAGES):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
+    one = load("alexnet-one-device", ["train.ema={}"])
     for storage in _STORAGES:
-        yield from _of_plan(build(load("alexnet-one-device", ["train.ema={}"]), "train", 2, storage=storage), merged=True)
+        yield from _of_plan(build(one, "train", 2, storage=storage), merged=True)
     for name, clip, storage in product(solver_types(), ("null", "1.0"), _STORAGES):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
