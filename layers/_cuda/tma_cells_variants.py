@@ -40,9 +40,9 @@ from netspec.layers._cuda.tma_weight_tiles import (
     chunks,
     d_weight_grid,
     d_weight_maps,
-    gradient_ring,
     weight_sizes,
 )
+from netspec.layers._cuda.tma_weight_variants import bias_workspace, marked_gradients
 from netspec.plugin import Variant, Workspace, backward, forward
 
 COLUMNS = (64, 96, 128)
@@ -92,17 +92,24 @@ def _forward_kernels(columns):
     )
 
 
-def _gradient_kernel(tile):
-    gradient = make_gradient(tile, load_window, line_of_cell)
+def _gradient_kernels(tile):
+    both, alone = (make_gradient(tile, load_window, line_of_cell, has_bias) for has_bias in (True, False))
 
-    def d_weight_cells(cells_map, dy_map, cells, dy, partials, cells_weights: WeightSizes, cell_sizes: Cells):
-        gradient(cells_map, dy_map, partials, cells_weights, cell_sizes)
+    def d_weight_cells(
+        cells_map, dy_map, cells, dy, partials, bias_partials, cells_weights: WeightSizes, cell_sizes: Cells
+    ):  # fmt: skip
+        both(cells_map, dy_map, partials, cells_weights, cell_sizes, bias_partials)
+
+    def d_weight_cells_unbiased(
+        cells_map, dy_map, cells, dy, partials, cells_weights: WeightSizes, cell_sizes: Cells
+    ):  # fmt: skip
+        alone(cells_map, dy_map, partials, cells_weights, cell_sizes, partials)
 
     def grid(t):
         return d_weight_grid(_cut(t).geometry, tile, False)
 
-    options = {"shared": gradient_ring(tile).shared, "maps": _gradient_maps(tile)}
-    return marked(backward, d_weight_cells, f"{tile.columns}", "partials", grid, THREADS, **options)
+    functions = d_weight_cells, d_weight_cells_unbiased
+    return tuple(marked_gradients(functions, tile, f"{tile.columns}", "partials", grid, _gradient_maps(tile)))
 
 
 _FILL, _FILL_AGAIN = (
@@ -118,8 +125,9 @@ def _workspace(tile):
         cells = {"cells": Workspace((cut.count,), "bfloat16")}
         if direction == "forward":
             return {**cells, "packed": Workspace((prod(cut.taps) * cut.depth * cut.g.filters,), "bfloat16")}
-        partials = Workspace((chunks(cut.geometry, tile), t.weight.size), "float32")
-        return {**cells, "partials": partials, **column_sums.workspace(t)}
+        count = chunks(cut.geometry, tile)
+        partials = Workspace((count, t.weight.size), "float32")
+        return {**cells, "partials": partials, **bias_workspace(cut.g, tile.columns, count)}
 
     return workspace
 
@@ -130,7 +138,7 @@ def _scalars(layer, t):
     g = cut.geometry
     weights = weight_sizes(g)._replace(rows=t.weight.size // cut.g.filters)
     own = {"cells_product": product_of(g), "cells_windows": windows_of(g), "cells_weights": weights}
-    return {**own, "cell_sizes": cut.cells, **column_sums.scalars(layer, t)}
+    return {**own, "cell_sizes": cut.cells}
 
 
 def _supports(layer, t):
@@ -153,8 +161,9 @@ def _variant(columns):
         *_forward_kernels(columns),
         conv_tiled.d_x_cuda,
         _FILL_AGAIN,
-        _gradient_kernel(tile),
-        *column_sums.KERNELS,
+        *_gradient_kernels(tile),
+        column_sums.d_weight_sum_cuda,
+        column_sums.d_bias_sum_cuda,
     )
     name, workspace, cost = f"bf16_cells_{columns}", _workspace(tile), _cost(tile)
     return Variant(name, kernels, _supports, workspace, _scalars, cost, BOUNDS["bf16"], (9, 0))

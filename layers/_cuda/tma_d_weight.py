@@ -8,16 +8,20 @@ beside a group's channels and filters is not stored.
 from netspec.layers._cuda.tma_pipeline import (
     ROWS,
     TERMS,
+    arrive,
     global_address,
+    half_of,
     int32,
     make_pipeline,
     make_ring,
     uint32,
+    wait,
 )
-from netspec.layers._cuda.tma_weight_tiles import WeightSizes, gradient_ring
+from netspec.layers._cuda.tma_weight_tiles import WeightSizes, bias_parts, gradient_ring
 from netspec.plugin import Lazy, cuda, device, quotient
 
 uint16, uint64 = (Lazy("numpy", name) for name in ("uint16", "uint64"))
+sync_warpgroups = Lazy("netspec.kernels.mbarriers", "sync_warpgroups")
 load_2d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in ("load_2d", "load_im2col"))
 
 
@@ -92,7 +96,7 @@ def make_produce(ring, unit, find, load):
 
     @device
     def produce(base, at, phase, tile, left_map, right_map, state):
-        _, sizes, cut, _ = state
+        _, sizes, cut, _, _ = state
         channels, taps = cuda.local.array(left_boxes, int32), cuda.local.array(left_boxes, int32)
         chunk, group, row, column = find(tile, cut)
         find_boxes(channels, taps, group, row, sizes)
@@ -138,7 +142,7 @@ def make_put(columns, unit, find, line_of):
 
     @device
     def put(sums, tile, half, state):
-        result, sizes, cut, cells = state
+        result, sizes, cut, cells, _ = state
         chunk, group, row, column = find(tile, cut)
         thread, blocks = int32(cuda.threadIdx.x % 128), int32((sizes.depth + unit - 1) // unit)
         own = int32(half * 64 + thread // 32 * 16 + thread % 32 // 4)
@@ -154,36 +158,104 @@ def make_put(columns, unit, find, line_of):
     return put
 
 
-def make_gradient(tile, load, line_of):
-    """A device function ``gradient(x_map, dy_map, result, sizes, cells)``; ``cells`` is for ``line_of``."""
+def make_compute(ring, find, put):
+    """A device function for a consumer's work on a tile, as tma_pipeline.make_tile makes it, beside which the tiles of
+    a chunk's first row sum up dy: that is the bias's gradient.
+
+    Threads side by side have two filters each, ``parts`` of them the same two and other positions.
+    """
+    columns, stages, stage, left_bytes = ring.columns, ring.stages, ring.stage, ring.left_bytes
+    half_bytes = half_of(ring)
+    full, empty, next_stage = stages * stage, stages * (stage + 8), make_ring(ring)[1]
+    pairs, parts = columns // 2, bias_parts(columns)
+    lines, box = TERMS // parts, 2 * 64 * TERMS
+    multiply = Lazy("netspec.kernels.wgmma", "multiply", (columns, ring.left, ring.right))
+    zeros, finish = (Lazy("netspec.kernels.wgmma", name, (columns,)) for name in ("zeros", "finish"))
+    settle = Lazy("netspec.kernels.wgmma", "settle", (1,))
+    add_lines = Lazy("netspec.kernels.wgmma_sums", "add_lines", (lines,))
+
+    @device
+    def own_part(half):
+        """A thread's part of the positions, and its pair of filters."""
+        thread = int32(128 * half + cuda.threadIdx.x % 128)
+        return int32(thread // pairs), int32(thread % pairs)
+
+    @device
+    def put_bias(a, b, tile, half, state):
+        _, sizes, cut, _, biases = state
+        chunk, group, _, column = find(tile, cut)
+        part, pair = own_part(half)
+        f = int32(column + 2 * pair)
+        if part < parts and f < sizes.share:
+            index = int32((chunk * parts + part) * int32(sizes.filters) + group * int32(sizes.share) + f)
+            biases[index], biases[index + 1] = a, b
+
+    @device
+    def compute(base, half, tile, at, phase, state):
+        part, pair = own_part(half)
+        own = uint32(left_bytes + pair // 32 * box + part * lines * 128 + pair % 32 * 4)
+        is_first = find(tile, state[2])[2] == 0
+        sums, leads, before, a, b = zeros(), cuda.threadIdx.x % 128 == 0, at, 0.0, 0.0
+        for slab in range(slabs_of(tile, state)):
+            wait(base + full + at * 8, phase)
+            place = uint32(base + at * stage)
+            sums = multiply(place + half * half_bytes, place + left_bytes, sums, slab)
+            if is_first:
+                if part < parts:
+                    a, b = add_lines(place + own, a, b)
+                sync_warpgroups(uint32(half + 1), 128)  # who leads tells for all that they have read
+            settle()
+            if leads and slab > 0:
+                arrive(base + empty + before * 8)
+            before = at
+            at, phase = next_stage(at, phase)
+        sums = finish(sums)
+        if leads:
+            arrive(base + empty + before * 8)
+        put(sums, tile, half, state)
+        if is_first:
+            put_bias(a, b, tile, half, state)
+        return at, phase
+
+    return compute
+
+
+def make_gradient(tile, load, line_of, has_bias):
+    """A device function ``gradient(x_map, dy_map, result, sizes, cells, biases)``; ``cells`` is for ``line_of``."""
     columns, unit, ring = tile.columns, tile.unit, gradient_ring(tile)
     find, cut_into_tiles = make_find(columns), make_cut(columns, unit)
     produce, put = make_produce(ring, unit, find, load), make_put(columns, unit, find, line_of)
-    pipeline = make_pipeline(ring, produce, slabs_of, put)
+    pipeline = make_pipeline(ring, produce, slabs_of, put, make_compute(ring, find, put) if has_bias else None)
 
     @device
-    def gradient(x_map, dy_map, result, sizes, cells):
+    def gradient(x_map, dy_map, result, sizes, cells, biases):
         cut = cut_into_tiles(result, sizes)
-        pipeline(x_map, dy_map, int32(cut[0] * cut[4]), (result, sizes, cut, cells))
+        pipeline(x_map, dy_map, int32(cut[0] * cut[4]), (result, sizes, cut, cells, biases))
 
     return gradient
 
 
 def make_d_weight_chunk(tile):
-    """The kernel of a convolution's gradient, of chunks of positions apart."""
-    gradient = make_gradient(tile, load_window, line_of)
+    """Kernels of a convolution's gradient, of chunks of positions apart: with that of the bias, and without."""
+    both, alone = (make_gradient(tile, load_window, line_of, has_bias) for has_bias in (True, False))
 
-    def d_weight_chunk(x, dy, x_map, dy_map, partials, weight_sizes: WeightSizes):
-        gradient(x_map, dy_map, partials, weight_sizes, weight_sizes)
+    def d_weight_chunk(x, dy, x_map, dy_map, partials, bias_partials, weight_sizes: WeightSizes):
+        both(x_map, dy_map, partials, weight_sizes, weight_sizes, bias_partials)
 
-    return d_weight_chunk
+    def d_weight_chunk_unbiased(x, dy, x_map, dy_map, partials, weight_sizes: WeightSizes):
+        alone(x_map, dy_map, partials, weight_sizes, weight_sizes, partials)
+
+    return d_weight_chunk, d_weight_chunk_unbiased
 
 
 def make_d_weight(tile):
-    """The kernel of a dense layer's gradient, of all the batch at once."""
-    gradient = make_gradient(tile, load_rows, line_of)
+    """Kernels of a dense layer's gradient, of all the batch at once: with that of the bias, and without."""
+    both, alone = (make_gradient(tile, load_rows, line_of, has_bias) for has_bias in (True, False))
 
-    def d_weight(x, dy, x_map, dy_map, d_weight, weight_sizes: WeightSizes):
-        gradient(x_map, dy_map, d_weight, weight_sizes, weight_sizes)
+    def d_weight(x, dy, x_map, dy_map, d_weight, bias_partials, weight_sizes: WeightSizes):
+        both(x_map, dy_map, d_weight, weight_sizes, weight_sizes, bias_partials)
 
-    return d_weight
+    def d_weight_unbiased(x, dy, x_map, dy_map, d_weight, weight_sizes: WeightSizes):
+        alone(x_map, dy_map, d_weight, weight_sizes, weight_sizes, d_weight)
+
+    return d_weight, d_weight_unbiased

@@ -4,7 +4,7 @@ The number is columns of tiles: of units (forward and the gradient of the weight
 x). In those that end in ``_split`` the terms are cut into chunks for both, see netspec.layers._cuda.tma_dense.
 """
 
-from netspec.layers._cuda import column_sums, dense_split_k, tma_weight_variants
+from netspec.layers._cuda import dense_split_k, tma_weight_variants
 from netspec.layers._cuda.mma_block_tile import BOUNDS, PROCESSORS, tiles
 from netspec.layers._cuda.mma_variants import marked
 from netspec.layers._cuda.tma_dense import Factors, d_x_sum, make_d_x, make_forward, rows_map, weight_map
@@ -110,7 +110,7 @@ def _workspace(columns, split):
         result, name = (t.y, "products") if direction == "forward" else (t.x, "back_products")
         chunks = Workspace((_chunks_of(t, columns, direction), result.size), "float32")
         spaces = {name: chunks} if split else {}
-        return spaces if direction == "forward" else {**spaces, **column_sums.workspace(t)}
+        return spaces if direction == "forward" else {**spaces, **tma_weight_variants.dense_workspace(t, columns)}
 
     return workspace
 
@@ -124,6 +124,8 @@ def _scalars(layer, t):
 
 def _cost(columns, split):
     def cost(layer, t, direction):
+        if t.x.dtype != "bfloat16":
+            return 0.0
         factors = _factors(t.geometry, direction)
         product = _seconds(factors, columns, _chunks(factors, columns) if split else 1, split)
         whole = direction == "backward"

@@ -140,17 +140,30 @@ def half_of(ring):
     return 64 // (swizzle // 2) * leading if is_turned else 64 * swizzle
 
 
-def make_pipeline(ring, produce, slabs_of, put):
+def make_tile(ring, slabs_of, put):
+    """A device function ``compute(base, half, tile, at, phase, state)``: a consumer's work for a tile."""
+    consume = make_consume(ring, make_ring(ring)[1])
+
+    @device
+    def compute(base, half, tile, at, phase, state):
+        sums, at, phase = consume(base, half, slabs_of(tile, state), at, phase)
+        put(sums, tile, half, state)
+        return at, phase
+
+    return compute
+
+
+def make_pipeline(ring, produce, slabs_of, put, compute=None):
     """A device function ``pipeline(left_map, right_map, tiles, state)``: a kernel's work.
 
     Device functions: ``produce(base, at, phase, tile, left_map, right_map, state)`` fetches a tile's stages and gives
     ``at`` and ``phase`` behind the last one; ``slabs_of(tile, state)`` tells how many they are; ``put(sums, tile, half,
-    state)`` stores a thread's sums of the tile's upper or lower half.
+    state)`` stores a thread's sums of the tile's upper or lower half. ``compute`` takes the place of ``make_tile``'s.
     """
     stages, barriers = ring.stages, ring.stages * ring.stage
     give = Lazy("netspec.kernels.mbarriers", "give_registers", (_GIVEN,))
     take = Lazy("netspec.kernels.mbarriers", "take_registers", (_TAKEN,))
-    consume = make_consume(ring, make_ring(ring)[1])
+    compute = compute or make_tile(ring, slabs_of, put)
 
     @device
     def pipeline(left_map, right_map, tiles, state):
@@ -175,8 +188,7 @@ def make_pipeline(ring, produce, slabs_of, put):
         else:
             take()
             while tile < tiles:
-                sums, at, phase = consume(base, int32(group - 1), slabs_of(tile, state), at, phase)
-                put(sums, tile, int32(group - 1), state)
+                at, phase = compute(base, int32(group - 1), tile, at, phase, state)
                 tile = int32(tile + cuda.gridDim.x)
 
     return pipeline

@@ -23,6 +23,8 @@ from netspec.layers._cuda.tma_pipeline import ROWS, THREADS, right_along_columns
 from netspec.plugin import Variant, backward, forward
 
 COLUMNS = (64, 96, 128, 192, 256)
+_CHANNELS = (48, *COLUMNS)
+"""Columns of tiles; AlexNet's towers have 48 channels."""
 _CORNERS, _LARGEST_STEP, _LARGEST_SIZE = range(-128, 128), 8, 256
 """What a tensor map can say of windows."""
 _STAGE_SECONDS, _COLUMN_SECONDS, _TILE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-6
@@ -32,6 +34,8 @@ products of 4096 x 4096 and of AlexNet's convolutions."""
 
 def suits(columns, count):
     """Whether tiles of so many columns waste little of a result that has ``count``."""
+    if columns < COLUMNS[0]:
+        return count <= columns
     return columns == COLUMNS[0] or 4 * tiles(count, columns) * columns <= 5 * tiles(count, COLUMNS[0]) * COLUMNS[0]
 
 
@@ -101,6 +105,8 @@ def _supports(filters, channels):
 
 def _cost(filters, channels):
     def cost(layer, t, direction):
+        if t.x.dtype != "bfloat16":  # costs are asked for before it is that the variant does not support this
+            return 0.0
         if direction == "forward":
             return seconds(filters, *_tiles_of(t.geometry, filters, direction))
         d_x = seconds(channels, *_tiles_of(t.geometry, channels, direction))
@@ -117,7 +123,8 @@ def _scalars(layer, t):
     return {**forwards, **backwards, **tma_weight_variants.scalars(layer, t)}
 
 
-_FORWARD, _D_X = ({columns: make(columns) for columns in COLUMNS} for make in (_forward_kernels, _d_x_kernel))
+_FORWARD = {columns: _forward_kernels(columns) for columns in COLUMNS}
+_D_X = {columns: _d_x_kernel(columns) for columns in _CHANNELS}
 _D_WEIGHT = {columns: tma_weight_variants.conv_kernels(columns) for columns in COLUMNS}
 
 
@@ -141,4 +148,4 @@ def _variant(filters, channels):
     )
 
 
-CONV = tuple(_variant(filters, channels) for filters, channels in product(COLUMNS, COLUMNS))
+CONV = tuple(_variant(filters, channels) for filters, channels in product(COLUMNS, _CHANNELS))

@@ -43,6 +43,11 @@ def gradient_ring(tile):
     return Ring(tile.columns, turned(tile.unit, 2 * tile.unit * TERMS), turned(64, box), tiles(tile.columns, 64) * box)
 
 
+def bias_parts(columns):
+    """Parts of a stage's positions whose sums of dy, the bias's gradients, are apart: as threads suffice, 8 at most."""
+    return 1 << min(2 * 128 // (columns // 2), 8).bit_length() - 1
+
+
 class WeightSizes(NamedTuple):
     """The gradient's sizes: positions, groups, channels and filters of one, all filters, and weights of a filter; then
     the windows, as (height, width)."""

@@ -54,7 +54,7 @@ _PRODUCT = {
 _PIPELINE = {
     "instruction of tensor cores": r"\bHGMMA\.",
     "copies by the tensor memory accelerator": r"\bUTMALDG\.",
-    "64-bit stores to global memory": r"\bSTG(\.\w+)*\.64\b",
+    "stores of 64 bits and more to global memory": r"\bSTG(\.\w+)*\.(64|128)\b",
 }
 _SERIAL = re.compile(r"Potential Performance Loss.*|setmaxnreg.* ignored.*")
 """What ptxas says where products wait for each other, or where registers stay as they are."""

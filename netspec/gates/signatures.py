@@ -7,17 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from types import SimpleNamespace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 
 from netspec.check.single import SingleLayer
-<<<<<<< HEAD
 from netspec.check.subject import Case, Subject, complete
-=======
-from netspec.check.subject import Case, Subject
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
-from netspec.contract.kernel import PHASES, Direction
+from netspec.contract.kernel import PHASES, Backend, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Shape, Tensor
@@ -39,33 +35,15 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }
 """The primitives, and what AlexNet has no use for."""
-<<<<<<< HEAD
-_WIDE = {"filters": 768, "size": 3, "pad": 1}
-_STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], tuple[int, ...]], ...]] = {
-    "conv": (
-        (_WIDE, (2, 5, 5, 768)),
-        ({**_WIDE, "bias": False}, (2, 5, 5, 768)),
-        (_WIDE, (2, 5, 5, 3)),
-        ({**_WIDE, "bias": False}, (2, 5, 5, 3)),
-    ),
-    "dense": (({"units": 768}, (128, 6144)), ({"units": 768, "bias": False}, (128, 6144))),
-}
-"""Attributes and inputs in bfloat16 that kernels of all tiles support, those for products in that dtype among them."""
-=======
-_BOTH = (True, False)
-NARROW: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
-    "conv": (
-        *(({"filters": n, "size": 3, "pad": 1, "bias": bias}, (1, 13, 13, n)) for n in (192, 256) for bias in _BOTH),
-        *(({"filters": 96, "size": 11, "stride": 4, "pad": 0, "bias": bias}, (1, 51, 51, 3)) for bias in _BOTH),
-    ),
-    "dense": tuple(({"units": 4096, "bias": bias}, (128, 4096)) for bias in _BOTH),
+_STORAGES: tuple[Storage, ...] = ("float32", "bfloat16")
+_WIDE, _BIASES = {"filters": 768, "size": 3, "pad": 1}, (True, False)
+STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
+    "conv": tuple(({**_WIDE, "bias": bias}, (2, 5, 5, depth)) for depth in (768, 48, 3) for bias in _BIASES),
+    "dense": tuple(({"units": 768, "bias": bias}, (128, 6144)) for bias in _BIASES),
     **dict.fromkeys(("concat", "dropout", "lrn", "pool", "relu", "softmax_loss"), ()),
 }
-"""AlexNet's layers, whose kernels come once more with activations that are stored as bfloat16.
-
-By type attributes and inputs that suit Hopper's products, which no example is large enough for.
-"""
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
+"""AlexNet's layers, whose kernels come once more with bfloat16: with their examples, and attributes and inputs that
+kernels of all tiles support, those for products in that dtype among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,30 +115,20 @@ def _of_layers() -> Iterator[Signature]:
     for name, cls in layer_types().items():
         if not any("cuda" in kernel.backends for kernel in cls.kernels):
             continue
-<<<<<<< HEAD
-        for variant, case, phase in product(_variants(cls), (*Subject(name).cases, *_stored_bfloat16(cls)), PHASES):
-=======
         for variant, case, phase in product(_variants(cls), _cases(name), PHASES):
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
             one = case.on(compiler, phase, variant=variant)
             if variant == "plain" or one.layer.supports(one.t, variant):
                 yield from _of_single(one)
 
 
-<<<<<<< HEAD
-def _stored_bfloat16(cls: type[Layer]) -> Iterator[Case]:
-    for attrs, shape in _STORED_BFLOAT16.get(cls.type, ()):
-        yield Case(cls, complete(cls, attrs), (Tensor(shape, "bfloat16"),))
-=======
 def _cases(name: str) -> Iterator[Case]:
     """A layer's examples, and for some with bfloat16."""
-    cases = Subject(name).cases
+    cls, cases = layer_types()[name], Subject(name).cases
     yield from cases
-    if name in NARROW:
-        first = cases[0]
-        sized = (replace(first, attrs={**first.attrs, **own}, inputs=(Tensor(shape),)) for own, shape in NARROW[name])
-        yield from (case.stored_as_bfloat16() for case in (*cases, *sized))
->>>>>>> 7a77295 (A check of kernels on activations stored as bfloat16; the compile gate has AlexNet's kernels so)
+    if name in STORED_BFLOAT16:
+        yield from (case.stored_as_bfloat16() for case in cases)
+        for attrs, shape in STORED_BFLOAT16[name]:
+            yield Case(cls, complete(cls, attrs), (Tensor(shape, "bfloat16"),))
 
 
 def _variants(cls: type[Layer]) -> list[str]:
@@ -193,22 +161,27 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.planning import build
     from netspec.spec import load
 
-    for phase, storage in product(PHASES, get_args(Storage)):
+    for phase, storage in product(PHASES, _STORAGES):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
-    for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
+    one = load("alexnet-one-device", ["train.ema={}"])
+    for storage in _STORAGES:
+        yield from _of_plan(build(one, "train", 2, storage=storage), merged=True)
+    for name, clip, storage in product(solver_types(), ("null", "1.0"), _STORAGES):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
 
 
-def _of_plan(plan: Plan) -> Iterator[Signature]:
+def _of_plan(plan: Plan, merged: bool = False) -> Iterator[Signature]:
+    """Those of the operations of a plan; ``merged``: where several steps are one."""
+    from netspec.program.merge import merge
     from netspec.program.steps import Lowering
 
-    lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
-    for step in plan.steps:
-        if step.op in ("forward", "backward"):
-            continue
-        for item in lowering.lower(step).passes:
+    kinds: dict[str, Backend] = dict.fromkeys(plan.devices, "cuda")
+    lowering = Lowering(plan, kinds, dict.fromkeys(plan.devices, 1), 0)
+    steps = [lowering.lower(step) for step in plan.steps if step.op not in ("forward", "backward")]
+    for step in merge(steps, plan.buffers, kinds) if merged else steps:
+        for item in step.passes:
 
             def declared(target: Argument, step: Any = step) -> tuple[str, int, str]:
                 region = step.args[target]

@@ -80,6 +80,7 @@ class StreamRunner(Runner):
                 self._call(one, self.bound.devices[one.step.device])
             for device, event in self._uploaded.items():
                 device.record(event, "upload")
+                self._origin.wait(event, "compute")  # behind an iteration that still runs: the next one starts sooner
         self._staged = side
 
     def start(self, counters: Counters, rates: Sequence[float]) -> None:
@@ -92,8 +93,6 @@ class StreamRunner(Runner):
         self.bound.renew()
         work = side.replays.get(self._replica) or self._captured(side) or partial(self._enqueue, side)
         with self._named("an iteration cannot be started"):
-            for event in self._uploaded.values():
-                self._origin.wait(event, "compute")
             self._origin.record(side.began, "compute")
             work()
             self._origin.record(side.ended, "compute")

@@ -3,12 +3,22 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netspec.device.gpus import finds_compiler
-from netspec.gates.assemble import Outcome, assemble, check_machine_code, differences, find_ptxas, ptx_of, toolchain
+from netspec.gates.assemble import (
+    Outcome,
+    assemble,
+    check_machine_code,
+    differences,
+    find_ptxas,
+    ptx_of,
+    record_of,
+    toolchain,
+)
 from netspec.gates.signatures import cuda_signatures, uncovered
 
 TABLE = Path(__file__).parent / "cuda_resources.json"
@@ -45,6 +55,14 @@ def test_an_elementwise_layer_is_in_the_code_of_the_kernel_before():
 
 
 @needs_ptxas
+def test_a_bound_of_threads_is_in_the_code_and_in_the_name_of_what_is_kept():
+    free = next(one for one in cuda_signatures() if one.kernel == "relu:forward_cuda")
+    bound = replace(free, bound=384)
+    assert ".maxntid 384" in ptx_of(bound, (9, 0)) and ".maxntid" not in ptx_of(free, (9, 0))
+    assert record_of((free, (9, 0))) != record_of((bound, (9, 0)))
+
+
+@needs_ptxas
 def test_the_gate_finds_spills_changes_and_strangers():
     table = {"toolchain": toolchain(), "kernels": {"a": {"sm_90": _resources(10)}, "gone": {}}}
     outcome = Outcome({"a": {"sm_90": _resources(12)}, "b": {"sm_90": _resources(9, spills=8)}}, ("c: refused",))
@@ -75,3 +93,11 @@ def test_products_of_matrices_need_tensor_cores_and_wide_accesses():
     for number, words in enumerate(("tensor cores", "128-bit loads", "128-bit copies", "128-bit stores")):
         with pytest.raises(RuntimeError, match=words):
             check_machine_code("\n".join(lines[:number] + lines[number + 1 :]))
+
+
+def test_pipelines_need_tensor_cores_and_their_copies():
+    lines = "HGMMA.64x96x16.F32.BF16 R24\nUTMALDG.4D.IM2COL [UR8], [UR4]\nSTG.E.64 desc[UR6][R2.64], R4".splitlines()
+    check_machine_code("\n".join(lines), pipeline=True)
+    for number, words in enumerate(("tensor cores", "memory accelerator", "64 bits and more")):
+        with pytest.raises(RuntimeError, match=words):
+            check_machine_code("\n".join(lines[:number] + lines[number + 1 :]), pipeline=True)

@@ -74,6 +74,24 @@ def test_replicas_on_two_cards(capturing):
             np.testing.assert_allclose(found[1][name], wanted, rtol=0, atol=2e-5 * np.abs(wanted).max(), err_msg=name)
 
 
+def test_two_cards_that_store_bfloat16():
+    """Activations cross as they are stored; shadows are made before the graph, and anew when others are loaded."""
+    cards.are_peers = False
+    spec, found = network(TWO_TOWERS, **{"train: {": "train: {precision: bf16, "}), []
+    for runner, devices in (("serial", ["cuda:0,cuda:0"]), ("local", ["cuda:0,cuda:1"])):
+        with Session(spec, devices, phases=("train",), runner=runner) as session:
+            assert session.storage == "bfloat16"
+            first = session.store.tensors()
+            train(session, 3)
+            found.append(session.store.tensors())
+            session.store.load(first)
+            train(session, 3)
+            found.append(session.store.tensors())
+            assert session.captured() == (runner == "local") and not session.news()
+    for other in found[1:]:
+        same_bits(other, found[0])
+
+
 def test_two_cards_that_do_not_reach_each_other(expected):
     """Shards go through pinned memory of the host, in the graph too."""
     cards.are_peers = False

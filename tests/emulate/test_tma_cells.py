@@ -1,0 +1,64 @@
+"""Convolutions of few channels from cells of pixels, by wgmma and TMA, beside the plain kernels in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from compiled import CONV, EmulatedCuda, needs_compiler
+
+from netspec.check.subject import Case, cpu
+from netspec.check.writes import trip
+from netspec.contract.tensor import Tensor
+from netspec.layers._cuda import tma_cells_variants
+from netspec.layers._cuda.implicit_gemm import Geometry
+from netspec.layers._cuda.tma_cells import Cut, cut_of
+from netspec.registry import layer_types
+
+NEAR = 4e-3
+"""Errors against the largest result: results are rounded to 8 bits, factors are as they are stored."""
+CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, int]]] = {
+    "as conv1 of AlexNet: cells of 4 x 4 pixels, four elements at a time": (
+        {"filters": 8, "size": 7, "stride": 4, "rounding": "ceil"}, (2, 13, 8, 3), (4, 4),
+    ),
+    "rows of whole windows, padding that is not the same everywhere": (
+        {"filters": 8, "size": [3, 5], "stride": 1, "pad": [1, 2, 0, 3], "bias": False}, (2, 5, 4, 3), (1, 5),
+    ),
+    "strides that differ, windows that hang over the edge, tiles beyond the filters": (
+        {"filters": 136, "size": [3, 4], "stride": [3, 2], "pad": [1, 0, 2, 3], "rounding": "ceil"},
+        (2, 8, 9, 5),
+        (3, 4),
+    ),
+    "a window smaller than its stride": ({"filters": 8, "size": 2, "stride": 3}, (2, 8, 7, 4), (3, 3)),
+    "channels that are no whole parts of 16 bytes": ({"filters": 24, "size": 1}, (2, 3, 5, 20), (1, 1)),
+}  # fmt: skip
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "columns"), [*((name, 64) for name in CASES), ("a window smaller than its stride", 96)]
+)
+def test_they_are_convolutions(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    attrs, shape, cell = CASES[name]
+    monkeypatch.setattr(tma_cells_variants, "cut_of", lambda g: Cut(g, cell))
+    case = Case(layer_types()["conv"], {**CONV, **attrs}, (Tensor(shape, "float32"),))
+    card = case.stored_as_bfloat16().on(EmulatedCuda(), variant=f"bf16_cells_{columns}")
+    assert card.layer.supports(card.t, card.variant)
+    random, names = np.random.default_rng(3), [name for name in card.t.roles if name != "y"]
+    drawn = {name: random.standard_normal(card.t[name].shape) for name in names}
+    values = card.rounded({**drawn, "dy": random.standard_normal(card.t.y.shape)})
+    exact = {name: np.asarray(value, np.float64) for name, value in values.items()}
+    got = trip(card, values).written
+    for name, wanted in trip(case.on(cpu(), dtype="float64"), exact).written.items():
+        assert np.abs(got[name].astype(np.float64) - wanted).max() <= NEAR * np.abs(wanted).max(), name
+
+
+def test_layers_are_cut_as_takes_least_time() -> None:
+    def cell(side: int, filters: int, size: int, stride: int, out: int) -> tuple[int, int]:
+        sizes = (side, side), 3, filters, 1, (size, size), (stride, stride), (0, 0), (out, out)
+        return cut_of(Geometry(128, *sizes)).cell
+
+    assert cell(224, 96, 11, 4, 55) == (4, 4)  # to the last channel as they are needed
+    assert cell(230, 64, 7, 2, 112) == (2, 7)  # cells of 2 x 2 pixels are a quarter of a box
+    assert cell(226, 64, 3, 1, 224) == (3, 3)  # as much of a box as there is of a window
