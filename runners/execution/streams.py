@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.dtypes import widened
 from netspec.errors import NetspecError
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.runners.execution.base import Counters, Runner
@@ -95,7 +96,7 @@ class StreamRunner(Runner):
 
     def read(self, buffer: BufferKey) -> Host:
         """See Runner."""
-        return self._results.hosts[buffer]
+        return widened(self._results.hosts[buffer])
 
     def run(self) -> None:
         """One iteration on the batch staged last and the scalars set last."""
