@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.dtypes import widened
 from netspec.errors import NetspecError
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.runners.execution.base import Counters, Runner
@@ -114,7 +115,7 @@ class StreamRunner(Runner):
 
     def read(self, buffer: BufferKey) -> Host:
         """See Runner."""
-        return self._finished.results.hosts[buffer]
+        return widened(self._finished.results.hosts[buffer])
 
     def run(self) -> None:
         """One iteration on the batch staged last and the scalars set last."""
