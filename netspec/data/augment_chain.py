@@ -8,10 +8,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View
-from netspec.data.shuffle import random_words
+from netspec.contract.augmentation import PLACE, Augmentation, Frame, Mix, Tint, View
+from netspec.data.shuffle import random_words, words_of_many
 from netspec.errors import NetspecError
 
 Words = Sequence[Sequence[int]]
@@ -28,7 +29,8 @@ class Chain:
         self._seed = seed
         self._parts = [_place(name, one.words) for name, one in augmentations.items()]
         self._lanes = {lane: max(stop for other, _, stop in self._parts if other == lane) for lane, *_ in self._parts}
-        numbered = list(enumerate(augmentations.values()))
+        self._all = tuple(augmentations.values())
+        numbered = list(enumerate(self._all))
         self._views = [(i, one) for i, one in numbered if _overrides(one, "view")]
         self._pixels = [(i, one) for i, one in numbered if _overrides(one, "pixels")]
         self._mixes = [(i, one) for i, one in numbered if isinstance(one, Mix)]
@@ -39,6 +41,30 @@ class Chain:
         lanes = self._lanes.items()
         drawn = {lane: random_words(self._seed, epoch, image, count, lane=lane) for lane, count in lanes if count}
         return [drawn[lane][start:stop] if stop else () for lane, start, stop in self._parts]
+
+    def places(
+        self, epoch: int, images: NDArray[np.int64], spare: tuple[int, int], channels: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """What the augmentations make of many images in an epoch, for a device that holds these; see ``unplaced``.
+
+        A row of PLACE for each image, int32 (N, 7), and a tint's numbers, float32 (N, channels); without one (N, 0).
+        """
+        table = centred(images, spare)
+        rows = dict(zip(PLACE, table.T, strict=True))
+        words = self._drawn(epoch, images)
+        for one, drawn in zip(self._all, words, strict=True):
+            try:
+                one.place(drawn, rows, spare)
+            except Exception as error:
+                raise _failed(one, error) from error
+        numbers = [tint.numbers(drawn, channels) for i, tint in self._tints for drawn in words[i].tolist()]
+        return table, np.array(numbers, np.float32).reshape(len(images), -1)
+
+    def _drawn(self, epoch: int, images: NDArray[np.int64]) -> list[NDArray[np.uint64]]:
+        """The random numbers of many images, uint64 (N, words) for each augmentation."""
+        lanes = self._lanes.items()
+        drawn = {lane: words_of_many(self._seed, epoch, images, count, lane) for lane, count in lanes}
+        return [drawn[lane][:, start:stop] for lane, start, stop in self._parts]
 
     def view(self, words: Words, frame: Frame) -> View:
         """What is shown of a picture; its centre where nothing else is chosen."""
@@ -88,6 +114,25 @@ class Chain:
         except Exception as error:
             raise _failed(one, error) from error
         return share
+
+
+def centred(images: NDArray[np.int64], spare: tuple[int, int]) -> NDArray[np.int32]:
+    """Rows of PLACE, int32 (N, 7), that show the centre of each image; see Frame.spare."""
+    table = np.zeros((len(images), len(PLACE)), np.int32)
+    table[:, :3] = np.stack([images, *(np.full(len(images), each // 2) for each in spare)], axis=1)
+    return table
+
+
+def unplaced(augmentations: Mapping[str, Augmentation]) -> str | None:
+    """The first augmentation that ``places`` cannot make, by name; None where it makes all."""
+    moved = ""
+    for name, one in augmentations.items():
+        alters = _overrides(one, "pixels")
+        shown = alters or _overrides(one, "view") or isinstance(one, Mix)
+        if (shown and not _overrides(one, "place")) or (alters and moved):
+            return name
+        moved = name if alters else moved
+    return None
 
 
 def _place(name: str, words: int) -> tuple[int, int, int]:
