@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netspec.contract.augmentation import PLACE, Augmentation, Frame, Mix, Tint, View
+from netspec.data.augment import overrides
 from netspec.data.shuffle import random_words, words_of_many
 from netspec.errors import NetspecError
 
@@ -31,8 +32,8 @@ class Chain:
         self._lanes = {lane: max(stop for other, _, stop in self._parts if other == lane) for lane, *_ in self._parts}
         self._all = tuple(augmentations.values())
         numbered = list(enumerate(self._all))
-        self._views = [(i, one) for i, one in numbered if _overrides(one, "view")]
-        self._pixels = [(i, one) for i, one in numbered if _overrides(one, "pixels")]
+        self._views = [(i, one) for i, one in numbered if overrides(one, "view")]
+        self._pixels = [(i, one) for i, one in numbered if overrides(one, "pixels")]
         self._mixes = [(i, one) for i, one in numbered if isinstance(one, Mix)]
         self._tints = [(i, one) for i, one in numbered if isinstance(one, Tint)]
 
@@ -45,9 +46,10 @@ class Chain:
     def places(
         self, epoch: int, images: NDArray[np.int64], spare: tuple[int, int], channels: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """What the augmentations make of many images in an epoch, for a device that holds these; see ``unplaced``.
+        """What the augmentations make of many images in an epoch, for a device that holds these.
 
         A row of PLACE for each image, int32 (N, 7), and a tint's numbers, float32 (N, channels); without one (N, 0).
+        Each must be such that ``netspec.data.augment.unplaced`` does not name it.
         """
         table = centred(images, spare)
         rows = dict(zip(PLACE, table.T, strict=True))
@@ -123,27 +125,11 @@ def centred(images: NDArray[np.int64], spare: tuple[int, int]) -> NDArray[np.int
     return table
 
 
-def unplaced(augmentations: Mapping[str, Augmentation]) -> str | None:
-    """The first augmentation that ``places`` cannot make, by name; None where it makes all."""
-    moved = ""
-    for name, one in augmentations.items():
-        alters = _overrides(one, "pixels")
-        shown = alters or _overrides(one, "view") or isinstance(one, Mix)
-        if (shown and not _overrides(one, "place")) or (alters and moved):
-            return name
-        moved = name if alters else moved
-    return None
-
-
 def _place(name: str, words: int) -> tuple[int, int, int]:
     """The lane that an augmentation draws from, and the range of its words there."""
     if name in _SHARED:
         return 0, _SHARED[name], _SHARED[name] + words
     return 1 + zlib.crc32(name.encode()), 0, words
-
-
-def _overrides(one: Augmentation, method: str) -> bool:
-    return getattr(type(one), method) is not getattr(Augmentation, method)
 
 
 def _check(view: View, frame: Frame) -> None:

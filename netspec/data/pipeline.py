@@ -45,11 +45,11 @@ class Batch:
 
     ``image`` is uint8 (N, H, W, C), of sequences (N, F, H, W, C), contiguous, ``label`` int32 (N,); where devices hold
     the images it is what they are told of each row, int32 (N, 7), see netspec.contract.augmentation.PLACE. The first
-    ``valid`` rows count; the others are black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept
-    waiting. ``beside`` has what belongs to each image beside its pixels, by name: ``tint``, float32 (N, 1 + C), see
-    netspec.ops.prepare. ``mixed`` has what belongs to the labels of images that are mixed: ``other``, int32 (N,), those
-    of the images mixed in, and ``share``, float32 (N,), what they count. ``named`` has what other network inputs read:
-    uint8 images, float32 numbers. A network without images has none in each row, (N, 0).
+    ``valid`` rows count; the others are black and have label 0 and index -1. ``waited`` is how many seconds the
+    consumer was kept waiting. ``beside`` has what belongs to each image beside its pixels, by name: ``tint``, float32
+    (N, 1 + C), see netspec.ops.prepare. ``mixed`` has what belongs to the labels of images that are mixed: ``other``,
+    int32 (N,), those of the images mixed in, and ``share``, float32 (N,), what they count. ``named`` has what other
+    network inputs read: uint8 images, float32 numbers. A network without images has none in each row, (N, 0).
     """
 
     image: NDArray[Any]
