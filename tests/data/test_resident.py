@@ -103,7 +103,7 @@ def test_a_set_without_a_readable_image_is_refused(tmp_path):
 
 
 def test_too_few_images_for_a_batch(folder):
-    with pytest.raises(NetspecError, match="lower train.batch"):
+    with pytest.raises(NetspecError, match=r"lower train\.batch"):
         both(data_of(folder), "train", 50)
 
 
