@@ -196,6 +196,7 @@ def _of_operations() -> Iterator[Signature]:
     for phase, storage in product(PHASES, get_args(Storage)):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
+    yield from _of_plan(build(load("alexnet"), "eval", 2, resident={"image": (1000, 256, 256, 3)}))
     for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
