@@ -110,7 +110,7 @@ def check_place(subject: AugmentationSubject) -> None:
             table = centred(np.zeros(len(words), np.int64), frame.spare)
             one.place(words, dict(zip(PLACE, table.T, strict=True)), frame.spare)
             for row, own in zip(table.tolist(), words.tolist(), strict=True):
-                wanted = _shown(picture, one.view(own, frame.at(*(each // 2 for each in frame.spare)), frame))
+                wanted = _shown(picture, one.view(own, frame.at(frame.spare[0] // 2, frame.spare[1] // 2), frame))
                 one.pixels(own, wanted)
                 same_bits("image", placed(picture, row, frame.crop), wanted, f"place() gives {row} for the words {own}")
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from netspec.data.dataset import Dataset, unused_outputs
 from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
 from netspec.data.resident import Held, ResidentPipeline
-from netspec.data.settings import More
 from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError, SpecError
 from netspec.machine.cleanup import on_exit
@@ -31,6 +30,7 @@ from netspec.runners.training.checkpoint import Record, Tensors
 from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.init_from import Start, read_start
 from netspec.runners.training.journal import Journal
+from netspec.runners.training.prefetch import Batches
 from netspec.runners.training.request import Request, Settled, settle
 from netspec.runners.training.residency import held_images
 from netspec.runners.training.resume import Origin
@@ -108,7 +108,7 @@ def _constants(spec: Spec, data: Data, workers: int | None, stack: ExitStack) ->
     return found
 
 
-def _read_ahead(train: Pipeline, origin: Origin | None) -> None:
+def _read_ahead(train: Batches, origin: Origin | None) -> None:
     """Have the first batches of the training read while the devices are opened."""
     record = origin.record if origin else None
     train.epoch(*(record.epoch, record.position) if record else (0, 0))
@@ -159,19 +159,12 @@ def _pipelines(
     spec: Spec, source: Dataset, workers: int | None, part: tuple[int, int], held: Held | None = None
 ) -> tuple[AnyPipeline, AnyPipeline | None]:
     """What batches to train and to validate with come from."""
-    read, make = inputs_read(spec), partial(_pipeline, workers=workers, part=part, held=held)
-    centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
-    rest = (read.shape, spec.train.seed)
-    train = make(source.train, centre, "train", spec.train.batch // part[1], *rest, more=read.more)
+    read, centre = inputs_read(spec), replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
+    rest = (read.shape, spec.train.seed, held or workers, read.more, part)
+    make: Callable[..., AnyPipeline] = ResidentPipeline if held else Pipeline
+    train = make(source.train, centre, "train", spec.train.batch // part[1], *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
-    val = make(source.val, centre, "val", spec.replica_batch, *rest, more=read.more) if source.val else None
-    return train, val
-
-
-def _pipeline(*what: Any, workers: int | None, part: tuple[int, int], held: Held | None, more: More) -> AnyPipeline:
-    if held is not None:
-        return ResidentPipeline(*what, held=held, more=more, part=part)
-    return Pipeline(*what, workers=workers, more=more, part=part)
+    return train, make(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None
 
 
 def _open_session(
