@@ -53,8 +53,10 @@ def _splits(source: Dataset) -> list[Split]:
 
 
 def _by_itself(spec: Spec, source: Dataset, bound: Sequence[str]) -> bool:
-    """Whether the images are to stay on devices of which nothing is said."""
-    if {parsed(name)[0] for name in bound} != {"cuda"} or any(obstacles(spec, roles(spec).images)):
+    """Whether the images are to stay on the devices although nothing is said: where each is shown again and again."""
+    shown = min(spec.train.epochs * len(source.train), (spec.train.iterations or 2**63) * spec.train.batch)
+    are_cards = {parsed(name)[0] for name in bound} == {"cuda"}
+    if shown < 2 * len(source.train) or not are_cards or any(obstacles(spec, roles(spec).images)):
         return False
     nbytes = prod(held_shape(spec.data, inputs_read(spec).shape, sum(map(len, _splits(source)))))
     if SHARE * nbytes > (host_memory() or 0):
