@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from netspec.data.shuffle import permutation
 from netspec.data.source import Split, SplitName
 from netspec.errors import NetspecError
 from netspec.machine.tasks import task
-from netspec.units import many
+from netspec.units import many, size
 
 _BATCH = 64
 _ROWS_AHEAD = 8192
@@ -59,7 +60,7 @@ def hold(splits: Sequence[Split], data: DataSpec, image_shape: Sequence[int], wo
     try:
         images = np.zeros(shape, np.uint8)
     except MemoryError as error:
-        raise NetspecError(f"no room for {shape[0]:,} decoded images in host memory") from error
+        raise NetspecError(f"no host memory for {many(shape[0], 'decoded image')}, {size(prod(shape))}") from error
     first = [sum(map(len, splits[:number])) for number in range(len(splits))]
     centre, is_cut = replace(data, crop=None, views=1), shape[1:] != tuple(image_shape)
     broken = []

@@ -28,11 +28,11 @@ from netspec.runners.recorded_plugins import load_again, run_of
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record, Tensors
 from netspec.runners.training.follow_data import open_images
+from netspec.runners.training.hold_data import held_images
 from netspec.runners.training.init_from import Start, read_start
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.prefetch import Batches
 from netspec.runners.training.request import Request, Settled, settle
-from netspec.runners.training.residency import held_images
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import AnyPipeline, Data
 from netspec.runners.transport.alone import ALONE

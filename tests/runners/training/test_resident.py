@@ -20,7 +20,7 @@ from netspec.planning.trainable import inputs_read
 from netspec.rundir.directory import BROKEN
 from netspec.runners.execution import memory_check
 from netspec.runners.execution.session import Session
-from netspec.runners.training import residency
+from netspec.runners.training import hold_data
 from netspec.spec import loads
 
 __all__ = ["spec"]
@@ -96,11 +96,11 @@ def test_only_cards_keep_images_by_themselves(spec, monkeypatch):
     one = loads(SPEC, "tiny.yaml", [])
     source = open_dataset(one.data, 5)
     nbytes, free, lines = (44 + 13) * 8 * 8 * 3, [0], []
-    monkeypatch.setattr(residency, "bind", lambda devices, names: (tuple(names), ()))
-    monkeypatch.setattr(residency, "free_memory", lambda index: free[0])
+    monkeypatch.setattr(hold_data, "bind", lambda devices, names: (tuple(names), ()))
+    monkeypatch.setattr(hold_data, "free_memory", lambda index: free[0])
 
     def held(names, spec=one):
-        return residency.held_images(spec, source, 0, lines.append, names) is not None
+        return hold_data.held_images(spec, source, 0, lines.append, names) is not None
 
     free[0] = 8 * nbytes
     assert held(["cuda:0", "cuda:0"]) and held(["cuda:0", "cuda:1"]) and not held(["cpu:0", "cpu:1"])
@@ -114,7 +114,7 @@ def test_only_cards_keep_images_by_themselves(spec, monkeypatch):
 
 def test_images_that_leave_no_room_for_the_network_stay_with_workers(spec, monkeypatch):
     """By themselves; asked for, the run ends with what is missing."""
-    monkeypatch.setattr(residency, "_by_itself", lambda *_: True)
+    monkeypatch.setattr(hold_data, "_by_itself", lambda *_: True)
     needs = []
 
     def short(programs, binding, processes):
