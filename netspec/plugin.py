@@ -82,7 +82,7 @@ layer that is made of other layers: see netspec.contract.composite.
 """
 
 from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, integers, number, padding, pair
-from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, fraction, normals
+from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, each_below, fraction, normals
 from netspec.contract.channelwise import Channelwise, per_channel, per_element
 from netspec.contract.composite import Composite
 from netspec.contract.elementwise import Elementwise
@@ -172,6 +172,7 @@ __all__ = [
     "cp_async_wait",
     "cuda",
     "device",
+    "each_below",
     "epilogue",
     "forward",
     "fraction",

@@ -81,7 +81,8 @@ class Session:
 
     ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
     netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch:
-    each has its own rows of one.
+    each has its own rows of one. ``resident`` has all images, uint8 (M, H, W, C), of network inputs: the devices hold
+    them, and batches have rows of PLACE in place of images, see netspec.contract.augmentation.
 
     Raises SpecError for a spec that cannot be planned, NetspecError for devices that cannot be had.
     """
@@ -101,6 +102,7 @@ class Session:
         names: Mapping[str, Alias] | None = None,
         opener: Opener = open_devices,
         transport: Transport = ALONE,
+        resident: Mapping[str, Host] | None = None,
     ) -> None:
         make = _maker(runner)
         self.spec = spec
@@ -110,6 +112,7 @@ class Session:
         whole = eval_batch or self.batch // spec.replicas
         sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
         size = self.transport.size
+        held = {name: images.shape for name, images in (resident or {}).items()}
         bound, notes = bind(spec.devices, devices)
         _check_processes(bound, size)
         measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
@@ -123,12 +126,13 @@ class Session:
             self.storage = storage_of(spec.train.precision, capabilities)
             """How activations are stored: see netspec.planning.storage."""
             self.plans: dict[Phase, Plan] = {
-                phase: build(spec, phase, sizes[phase], names, size, self.storage) for phase in phases
+                phase: build(spec, phase, sizes[phase], names, size, self.storage, held) for phase in phases
             }
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
             self.notes = (*notes, *told(spec.train.precision, capabilities), *self._told())
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)), self._neighbours)
             self.store = Store(self.plans.values(), self.devices)
+            self._hold(resident or {})
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
             self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
@@ -275,6 +279,12 @@ class Session:
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
         rest = (self.devices, self.store, arenas, self.transport)
         return {phase: BoundProgram(one, *rest) for phase, one in self.programs.items()}
+
+    def _hold(self, resident: Mapping[str, Host]) -> None:
+        """Bring the images to each device that reads them."""
+        for key, array in self.store.arrays.items():
+            if key.role == "resident":
+                self.devices[key.device].upload(array, resident[key.of.owner or ""])
 
     def _replicated(self, runner: Runner) -> Runner:
         """The runner, or one that has it work replica by replica."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, train
+from training_runs import SPEC, final, told
+from training_runs import train as trained
 
 from netspec.device.cuda.device import CudaDevice
 from netspec.errors import NetspecError
+from netspec.events import Note
 from netspec.registry import load_plugin
 from netspec.runners.execution.session import Session
 from stand_in.cards import ILLEGAL_ADDRESS, cards
@@ -54,6 +57,19 @@ def test_two_cards_in_one_graph(expected):
     tensors, captured, news = _trained("cuda:0,cuda:1")
     assert captured and not news
     same_bits(tensors, expected)
+
+
+def test_images_that_stay_on_cards_give_the_bits_of_those_that_come_up(tmp_path):
+    """A run as a user starts it: gathered inside the graph, from one array a card, in training and evaluation."""
+    (tmp_path / "tiny.yaml").write_text(SPEC.replace("batch: 8", "batch: 16"))
+    found, lines = [], []
+    for resident in ("auto", "false"):
+        sets = ["data.resize=10", f"data.resident={resident}", "train.epochs=2", "data.augment={colour: on}"]
+        run, events = trained(tmp_path / "tiny.yaml", devices="cuda:0,cuda:1", overrides=sets, out=tmp_path / resident)
+        found.append(final(run))
+        lines.append("\n".join(event.text for event in told(events, Note)))
+    same_bits(*found)
+    assert "57 images" in lines[0] and "stay on cuda:0, cuda:1" in lines[0] and "stay on" not in lines[1]
 
 
 @pytest.mark.parametrize("capturing", [True, False])
