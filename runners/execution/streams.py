@@ -2,8 +2,8 @@
 
 From the second iteration on the host does not enqueue steps: the whole iteration, all devices' streams and what they
 hand to the host, is captured once as a graph and replayed by one call. Images come up beside it: each of two sets of
-input buffers takes a batch while the iteration on the other runs, so there are two graphs, used in turn. Each has places
-of its own on the host too, so that the next iteration may be enqueued before the host has read what came of this one:
+input buffers takes a batch while the iteration on the other runs, so there are two graphs, used in turn. Each has its
+own places on the host too, so that the next iteration may be enqueued before the host has read what came of this one:
 devices go from one to the next without waiting for it.
 """
 
