@@ -65,6 +65,11 @@ differentiates numerically in float64, compares float32, other variants and CUDA
 and infinities, deals blocks out in any order, cuts the layer in two and compares the halves with the whole. ``kinks``
 says where there is no derivative, ``whole_only`` that the layer cannot be cut, ``bounds`` how far a variant may be off.
 
+**Storage**: with ``train.precision: bf16`` some GPUs hold activations, their gradients and parameters that are a
+``factor`` in bfloat16. In kernels such arrays give float32 (``x[i]``, ``load4``) and round what is written (``y[i] =
+v``, ``store4``); ``x.dtype`` is float32's. Sums are kept in variables, which are not rounded; ``outputs`` hand on
+``x.dtype``. The network's answer (``probs``, ``prediction``) and reports are float32.
+
 A kernel writes only what ``writes`` names, never allocates, prints or synchronises. Float literals are cast to the
 compute dtype. ``math.exp``, ``expm1``, ``tanh`` and ``erf`` of float32 are vectorised on CPUs, where they are off by 2
 units in the last place at most: see netspec.kernels.elementary. Helpers that kernels call are plain functions marked
@@ -77,7 +82,7 @@ layer that is made of other layers: see netspec.contract.composite.
 """
 
 from netspec.contract.attrs import boolean, channels, choice, initialiser, integer, integers, number, padding, pair
-from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, fraction, normals
+from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, each_below, fraction, normals
 from netspec.contract.channelwise import Channelwise, per_channel, per_element
 from netspec.contract.composite import Composite
 from netspec.contract.elementwise import Elementwise
@@ -167,6 +172,7 @@ __all__ = [
     "cp_async_wait",
     "cuda",
     "device",
+    "each_below",
     "epilogue",
     "forward",
     "fraction",

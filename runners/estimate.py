@@ -7,7 +7,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from netspec.data.pipeline import Pipeline
 from netspec.errors import NetspecError
 from netspec.events import EvaluationProgress, Event, IterationDone, Listener
 from netspec.machine.cleanup import on_exit
@@ -19,6 +18,7 @@ from netspec.runners.training.evaluation import evaluate
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import Hooks, TrainingLoop
 from netspec.runners.training.opening import open_network
+from netspec.runners.training.prefetch import Batches
 from netspec.runners.training.request import Request
 from netspec.runners.training.saver import KEEP
 from netspec.schedules import make_schedule
@@ -127,7 +127,7 @@ def estimate(
         )
 
 
-def _train(spec: Spec, session: Session, images: Pipeline, seconds: float) -> list[IterationDone]:
+def _train(spec: Spec, session: Session, images: Batches, seconds: float) -> list[IterationDone]:
     """Iterations as a run makes them, until the seconds have passed; at a rate that changes nothing."""
     told: list[IterationDone] = []
     until: list[float] = []
@@ -148,7 +148,7 @@ def _train(spec: Spec, session: Session, images: Pipeline, seconds: float) -> li
     return told
 
 
-def _evaluate(spec: Spec, session: Session, images: Pipeline, seconds: float) -> float:
+def _evaluate(spec: Spec, session: Session, images: Batches, seconds: float) -> float:
     """Images a second of an evaluation, from its first batches."""
     seen: list[tuple[float, int]] = []
     until = time.monotonic() + seconds

@@ -128,14 +128,23 @@ def iterations(
         walls, works, starts = [], [], []
         end = time.perf_counter() + budget
         session.stage(arrays[0])
+        session.start(0, batch, RATES)
+        began = time.perf_counter()
         while len(walls) < 3 or (time.perf_counter() < end and len(walls) < 200):
-            began = time.perf_counter()
-            session.start(len(walls), batch, RATES)
-            starts.append(time.perf_counter() - began)
             session.stage(arrays[len(walls) % 2])
-            outcome = session.finish()
+            ready = time.perf_counter()
+            if session.depth() > 1:  # as a run does, see netspec.runners.training.loop
+                session.start(len(walls), batch, RATES)
+                starts.append(time.perf_counter() - ready)
+                outcome = session.finish()
+            else:
+                outcome, ready = session.finish(), time.perf_counter()
+                session.start(len(walls), batch, RATES)
+                starts.append(time.perf_counter() - ready)
             walls.append(time.perf_counter() - began)
             works.append(outcome.seconds or 0.0)
+            began += walls[-1]
+        session.finish()
         captured, news = session.captured(), session.news()
         taken = _mebibytes(session)
         assert outcome.finite

@@ -27,7 +27,7 @@ def architecture(device: Device) -> dict[str, Any]:
     x, y = _put(device, values), device.empty(values.shape, "float32")
     device.bind([_relu(1000)], {X: x, Y: y})()
     right = bool(np.array_equal(device.download(y), np.maximum(values, 0)))
-    dispatcher = compile_cuda(find_kernel("relu:forward_cuda").function, "float32", None)
+    dispatcher = compile_cuda(find_kernel("relu:forward_cuda").function, "float32", None, 0)
     kernels = getattr(dispatcher, "overloads", {}).values()
     texts = [kernel._codelibrary.get_asm_str() for kernel in kernels]
     targets = sorted({line.split()[1] for text in texts for line in text.splitlines() if line.startswith(".target")})

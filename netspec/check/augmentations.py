@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from netspec.check.compare import Failed, Skipped, same_bits
 from netspec.check.declared import check_docs
 from netspec.check.setting_schema import check_schema
-from netspec.contract.augmentation import Augmentation, Mix, Tint, View
+from netspec.contract.augmentation import PLACE, Augmentation, Mix, Tint, View
+from netspec.data.augment_chain import centred
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.decode import Geometry
 from netspec.data.pipeline import Pipeline
@@ -99,6 +100,35 @@ def check_mean(subject: AugmentationSubject) -> None:
         _check_zero("the mean of an even picture", np.array(means), one)
 
 
+def check_place(subject: AugmentationSubject) -> None:
+    """The numbers that place() gives a device lead to the same bytes as view() and pixels()."""
+    for one in _with(subject, "place"):
+        for geometry in (Geometry(*SHAPE, 20), Geometry(*SHAPE), Geometry(1, 1, 3)):
+            frame = geometry.frame(*geometry.square)
+            picture = _ramp((frame.height, frame.width, 3))
+            words = np.array(list(subject.draws()), np.uint64)
+            table = centred(np.zeros(len(words), np.int64), frame.spare)
+            one.place(words, dict(zip(PLACE, table.T, strict=True)), frame.spare)
+            for row, own in zip(table.tolist(), words.tolist(), strict=True):
+                wanted = _shown(picture, one.view(own, frame.at(frame.spare[0] // 2, frame.spare[1] // 2), frame))
+                one.pixels(own, wanted)
+                same_bits("image", placed(picture, row, frame.crop), wanted, f"place() gives {row} for the words {own}")
+
+
+def placed(picture: NDArray[np.uint8], row: Sequence[int], crop: tuple[int, int]) -> NDArray[np.uint8]:
+    """What a device shows of a picture (H, W, C), uint8 (*crop, C), for a row of PLACE, worked out with a margin."""
+    top, left, mirrored, down, right, edge = row[1:]
+    part = _shown(picture, View(top, left, *crop, bool(mirrored)))
+    margin = max(abs(down), abs(right))
+    around = np.pad(part, ((margin, margin), (margin, margin), (0, 0)), "edge" if edge else "constant")
+    return around[margin + down : margin + down + crop[0], margin + right : margin + right + crop[1]]
+
+
+def _shown(picture: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+    part = picture[view.top : view.top + view.height, view.left : view.left + view.width]
+    return (part[:, ::-1] if view.mirrored else part).copy()
+
+
 def check_tint(subject: AugmentationSubject) -> None:
     """What runs on the device has mean 0, is finite, of the right shape, and nothing where its strength is 0."""
     if not issubclass(subject.cls, Tint):
@@ -166,6 +196,7 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     check_pixels,
     check_draws,
     check_mean,
+    check_place,
     check_tint,
     check_mix,
     check_workers,

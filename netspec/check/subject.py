@@ -76,10 +76,10 @@ class Case:
         return replace(self, inputs=inputs, drawn=True)
 
     def stored_as_bfloat16(self) -> Case:
-        """The same case as networks whose activations are bfloat16 have it; shares of mixed labels stay float32."""
-        names = self.cls.input_names(len(self.inputs))
+        """The same case as networks whose activations are bfloat16 have it; targets and shares stay float32."""
+        names, given = self.cls.input_names(len(self.inputs)), (*self.cls.optional, *self.cls.mixed)
         inputs = tuple(
-            replace(one, dtype="bfloat16") if one.dtype == "float32" and name not in self.cls.mixed else one
+            replace(one, dtype="bfloat16") if one.dtype == "float32" and name not in given else one
             for name, one in zip(names, self.inputs, strict=True)
         )
         return replace(self, inputs=inputs)

@@ -39,8 +39,8 @@ def command(
 ) -> None:
     """Print the steps of one iteration in order: device, queue, and the steps each has to wait for.
 
-    Steps of one queue run one after the other; "after" names those of other queues that must have finished; "writes"
-    has the dtypes of what a step writes, "products" the precision of its products where it is not float32. With
+    Steps of one queue run one after the other; "after" names those of other queues that must have finished. Where any
+    products are not of float32, "products" has their precision and "writes" the dtypes of what a step writes. With
     --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
     after a "+" the layers that run in it as well (train.fuse). Kernels marked "once" run again only when parameters
     have changed. RUN is a run's folder, a folder of runs, of which the newest is taken, or a checkpoint.
@@ -72,24 +72,30 @@ def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False) -> No
     from netspec.report.tables import show, table
     from netspec.units import many
 
-    columns = ["step", "device", "queue", "after", "FLOP", "moves", "writes", "products"] + ["kernels"] * with_kernels
     steps = data.steps
-    rows = [_row(step, data.buffers, with_kernels) for step in steps]
+    with_dtypes = any(map(_products, steps))
+    dtypes = ["writes", "products"] * with_dtypes
+    columns = ["step", "device", "queue", "after", "FLOP", "moves", *dtypes, *["kernels"] * with_kernels]
+    rows = [[*_row(step), *_dtypes(step, data.buffers) * with_dtypes, *_kernels(step) * with_kernels] for step in steps]
     queues = len({(step.device, step.queue) for step in steps})
-    drop = ("products", "writes", "FLOP", "moves", "queue", "device")
+    drop = (*reversed(dtypes), "FLOP", "moves", "queue", "device")
     made = table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels"), drop=drop)
     show(made, f"{many(len(steps), 'step')} on {many(queues, 'queue')}")
 
 
-def _row(step: Step, buffers: Mapping[BufferKey, Buffer], with_kernels: bool) -> list[str]:
+def _row(step: Step) -> list[str]:
     from netspec.units import scaled, size
 
     name = " + ".join((step.name, *step.others))
-    row = [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]
-    row += [", ".join(dict.fromkeys(buffers[step.args[one].buffer].dtype for one in step.writes)), _products(step)]
-    if with_kernels:
-        row.append(", ".join(" + ".join(map(_kernel, (one, *one.then))) for one in step.passes))
-    return row
+    return [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]
+
+
+def _dtypes(step: Step, buffers: Mapping[BufferKey, Buffer]) -> list[str]:
+    return [", ".join(dict.fromkeys(buffers[step.args[one].buffer].dtype for one in step.writes)), _products(step)]
+
+
+def _kernels(step: Step) -> list[str]:
+    return [", ".join(" + ".join(map(_kernel, (one, *one.then))) for one in step.passes)]
 
 
 def _products(step: Step) -> str:

@@ -19,6 +19,15 @@ if TYPE_CHECKING:  # a spec is validated without numpy
 _WORD_BITS = 64
 
 
+PLACE = ("image", "top", "left", "mirrored", "down", "right", "edge")
+"""What a device is told of each row of a batch whose images it holds: int32 each.
+
+Which image, -1: none, a black row; the row and the column of its central square at which the crop begins, and whether
+it is mirrored, 0 or 1; then by how many pixels what is shown is moved: row r shows row r + down, column c column
+c + right. Beyond the picture lies black, or the nearest pixel of its edge where ``edge`` is 1.
+"""
+
+
 class View(NamedTuple):
     """What is shown of a picture: rows and columns of the resized picture, and whether they are mirrored.
 
@@ -84,6 +93,13 @@ class Augmentation:
     def pixels(self, words: Sequence[int], pixels: NDArray[np.uint8]) -> None:
         """Alter the pixels, uint8 (height, width, channels), in place."""
 
+    def place(self, words: NDArray[np.uint64], rows: Mapping[str, NDArray[np.int32]], spare: tuple[int, int]) -> None:
+        """What ``view`` and ``pixels`` do to many images, in numbers, from which a device does the same: see PLACE.
+
+        ``words`` is uint64 (N, words), ``rows`` has columns (N,) to alter in place, ``spare`` is as in ``Frame``. An
+        augmentation that overrides ``view`` or ``pixels`` and not this keeps a data set from staying on the device.
+        """
+
 
 class Tint(Augmentation):
     """An augmentation that adds to all pixels of an image a multiple of each principal component of the colours.
@@ -141,6 +157,13 @@ class Mix(Augmentation):
 def below(word: int, count: int) -> int:
     """Map 64 random bits to 0 ... count - 1."""
     return word * count >> _WORD_BITS
+
+
+def each_below(words: NDArray[np.uint64], count: int) -> NDArray[np.int32]:
+    """``below`` of many words, for a count below 2^31: int32 of their shape."""
+    half = _WORD_BITS // 2
+    low, high = words & 0xFFFFFFFF, words >> half  # their products with the count have less than 64 bits
+    return ((high * count + (low * count >> half)) >> half).astype("int32")
 
 
 def fraction(word: int) -> float:

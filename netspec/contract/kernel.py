@@ -256,7 +256,7 @@ class Lazy:
 cuda = Lazy("netspec.kernels.numba_cuda", "cuda")
 """``numba.cuda``, imported when the first CUDA kernel is compiled."""
 
-load4, store4, store_relaxed, quotient = (
-    Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4", "store_relaxed", "quotient")
+load4, store4, copy16, store_relaxed, quotient = (
+    Lazy("netspec.kernels.instructions", name) for name in ("load4", "store4", "copy16", "store_relaxed", "quotient")
 )
 """Instructions that operations use too, see netspec.kernels.instructions."""

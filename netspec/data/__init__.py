@@ -5,5 +5,6 @@
     their pixels   decode, colours, jpeg (the fast path), generated/ (synthetic pictures)
     over a set     statistics, mean
     augmentation   augment/ by name, augment_chain (at work, with their random numbers)
-    batches        pipeline (the data loader), workers/, shuffle (order and random numbers)
+    batches        pipeline (the data loader), workers/, shuffle (order and random numbers), resident (of images that
+                   the devices hold)
 """

@@ -8,10 +8,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View
-from netspec.data.shuffle import random_words
+from netspec.contract.augmentation import PLACE, Augmentation, Frame, Mix, Tint, View
+from netspec.data.augment import overrides
+from netspec.data.shuffle import random_words, words_of_many
 from netspec.errors import NetspecError
 
 Words = Sequence[Sequence[int]]
@@ -28,9 +30,10 @@ class Chain:
         self._seed = seed
         self._parts = [_place(name, one.words) for name, one in augmentations.items()]
         self._lanes = {lane: max(stop for other, _, stop in self._parts if other == lane) for lane, *_ in self._parts}
-        numbered = list(enumerate(augmentations.values()))
-        self._views = [(i, one) for i, one in numbered if _overrides(one, "view")]
-        self._pixels = [(i, one) for i, one in numbered if _overrides(one, "pixels")]
+        self._all = tuple(augmentations.values())
+        numbered = list(enumerate(self._all))
+        self._views = [(i, one) for i, one in numbered if overrides(one, "view")]
+        self._pixels = [(i, one) for i, one in numbered if overrides(one, "pixels")]
         self._mixes = [(i, one) for i, one in numbered if isinstance(one, Mix)]
         self._tints = [(i, one) for i, one in numbered if isinstance(one, Tint)]
 
@@ -39,6 +42,31 @@ class Chain:
         lanes = self._lanes.items()
         drawn = {lane: random_words(self._seed, epoch, image, count, lane=lane) for lane, count in lanes if count}
         return [drawn[lane][start:stop] if stop else () for lane, start, stop in self._parts]
+
+    def places(
+        self, epoch: int, images: NDArray[np.int64], spare: tuple[int, int], channels: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """What the augmentations make of many images in an epoch, for a device that holds these.
+
+        A row of PLACE for each image, int32 (N, 7), and a tint's numbers, float32 (N, channels); without one (N, 0).
+        Each must be such that ``netspec.data.augment.unplaced`` does not name it.
+        """
+        table = centred(images, spare)
+        rows = dict(zip(PLACE, table.T, strict=True))
+        words = self._drawn(epoch, images)
+        for one, drawn in zip(self._all, words, strict=True):
+            try:
+                one.place(drawn, rows, spare)
+            except Exception as error:
+                raise _failed(one, error) from error
+        numbers = [tint.numbers(drawn, channels) for i, tint in self._tints for drawn in words[i].tolist()]
+        return table, np.array(numbers, np.float32).reshape(len(images), -1)
+
+    def _drawn(self, epoch: int, images: NDArray[np.int64]) -> list[NDArray[np.uint64]]:
+        """The random numbers of many images, uint64 (N, words) for each augmentation."""
+        lanes = self._lanes.items()
+        drawn = {lane: words_of_many(self._seed, epoch, images, count, lane) for lane, count in lanes}
+        return [drawn[lane][:, start:stop] for lane, start, stop in self._parts]
 
     def view(self, words: Words, frame: Frame) -> View:
         """What is shown of a picture; its centre where nothing else is chosen."""
@@ -90,15 +118,18 @@ class Chain:
         return share
 
 
+def centred(images: NDArray[np.int64], spare: tuple[int, int]) -> NDArray[np.int32]:
+    """Rows of PLACE, int32 (N, 7), that show the centre of each image; see Frame.spare."""
+    table = np.zeros((len(images), len(PLACE)), np.int32)
+    table[:, :3] = np.stack([images, *(np.full(len(images), each // 2) for each in spare)], axis=1)
+    return table
+
+
 def _place(name: str, words: int) -> tuple[int, int, int]:
     """The lane that an augmentation draws from, and the range of its words there."""
     if name in _SHARED:
         return 0, _SHARED[name], _SHARED[name] + words
     return 1 + zlib.crc32(name.encode()), 0, words
-
-
-def _overrides(one: Augmentation, method: str) -> bool:
-    return getattr(type(one), method) is not getattr(Augmentation, method)
 
 
 def _check(view: View, frame: Frame) -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_PIXELS = 100_000_000
+RESIZED = "{} x {} pixels, to be resized to {} x {}"
+"""Why a picture that would be resized counts as broken, where that is asked for."""
 _NEEDED = (TiffImagePlugin, WebPImagePlugin)
 """Imported for their side effect: Pillow knows these two formats only once their modules are loaded."""
 
@@ -65,12 +67,16 @@ Placement = Callable[[int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The crop's height and width, its channels (1 or 3), and the short side to resize to (0: as the crop needs)."""
+    """The crop's height and width, its channels (1 or 3), and the short side to resize to (0: as the crop needs).
+
+    ``unscaled``: a picture that would be resized counts as broken.
+    """
 
     height: int
     width: int
     channels: int
     resize: int = 0
+    unscaled: bool = False
 
     @property
     def square(self) -> tuple[int, int]:
@@ -84,8 +90,11 @@ class Geometry:
         return max(round(height * scale), least_h), max(round(width * scale), least_w)
 
     def frame(self, height: int, width: int) -> Frame:
-        """What can be shown of a picture of that height and width."""
-        return Frame(*self.scaled(height, width), self.square, (self.height, self.width))
+        """What can be shown of a picture of that height and width. Raises BrokenImage, see ``unscaled``."""
+        scaled = self.scaled(height, width)
+        if self.unscaled and scaled != (height, width):
+            raise BrokenImage(RESIZED.format(height, width, *scaled))
+        return Frame(*scaled, self.square, (self.height, self.width))
 
 
 def geometry_for(data: DataSpec, image_shape: Sequence[int]) -> Geometry:

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -43,15 +43,16 @@ _MOST_TASKS_PER_BATCH = 250
 class Batch:
     """Images on a shared buffer, which the next batches overwrite after ``release()``.
 
-    ``image`` is uint8 (N, H, W, C), of sequences (N, F, H, W, C), contiguous, ``label`` int32 (N,). The first ``valid``
-    rows count; the others are black and have label 0 and index -1. ``waited`` is how many seconds the consumer was kept
-    waiting. ``beside`` has what belongs to each image beside its pixels, by name: ``tint``, float32 (N, 1 + C), see
-    netspec.ops.prepare. ``mixed`` has what belongs to the labels of images that are mixed: ``other``, int32 (N,), those
-    of the images mixed in, and ``share``, float32 (N,), what they count. ``named`` has what other network inputs read:
-    uint8 images, float32 numbers. A network without images has none in each row, (N, 0).
+    ``image`` is uint8 (N, H, W, C), of sequences (N, F, H, W, C), contiguous, ``label`` int32 (N,); where devices hold
+    the images it is what they are told of each row, int32 (N, 7), see netspec.contract.augmentation.PLACE. The first
+    ``valid`` rows count; the others are black and have label 0 and index -1. ``waited`` is how many seconds the
+    consumer was kept waiting. ``beside`` has what belongs to each image beside its pixels, by name: ``tint``, float32
+    (N, 1 + C), see netspec.ops.prepare. ``mixed`` has what belongs to the labels of images that are mixed: ``other``,
+    int32 (N,), those of the images mixed in, and ``share``, float32 (N,), what they count. ``named`` has what other
+    network inputs read: uint8 images, float32 numbers. A network without images has none in each row, (N, 0).
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     label: NDArray[np.int32]
     indices: NDArray[np.int64]
     valid: int
@@ -102,20 +103,19 @@ class Pipeline:
         workers: int | None = None,
         more: More | None = None,
         part: tuple[int, int] = (0, 1),
+        unscaled: bool = False,
     ) -> None:
         """``split`` says how the images are read: shuffled and cropped at random ("train"), or in order ("val").
 
         ``image_shape`` is the network's (height, width, channels), of sequences (frames, height, width, channels);
         ``workers`` None: as the spec says; ``more`` is what the network reads beside. ``part`` (k, n): of n batches
-        that follow each other this pipeline reads the k-th, and others the others. Raises NetspecError where the
-        workers cannot be started or do not get their memory.
+        that follow each other this pipeline reads the k-th, and others the others. ``unscaled``: images that would be
+        resized count as broken. Raises NetspecError where the workers cannot be started or do not get their memory.
         """
         self.training = split == "train"
         together = batch * part[1]
-        if self.training and len(images) < together:
-            count = many(len(images), "training image")
-            raise NetspecError(f"{count} cannot fill a batch of {together:,}; lower train.batch")
-        geometry = geometry_for(data, image_shape) if image_shape else None
+        check_enough(images, split, together)
+        geometry = replace(geometry_for(data, image_shape), unscaled=unscaled) if image_shape else None
         self.more = more = more or More()
         some = images.of_input(more.image) if more.image else images
         some = some.of_frames(image_shape[0]) if len(image_shape) == 4 else some
@@ -154,6 +154,11 @@ class Pipeline:
     def broken(self) -> list[tuple[str, str]]:
         """Name and reason of each broken image met so far, by index."""
         return [(self.split.name(i), reason) for i, reason in sorted(self._broken.items())]
+
+    @property
+    def broken_by_index(self) -> dict[int, str]:
+        """The reason of each broken image met so far."""
+        return dict(self._broken)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number ``start`` on.
@@ -326,6 +331,13 @@ class Pipeline:
                     self._dispatch()
 
         return release
+
+
+def check_enough(images: Split, split: SplitName, batch: int) -> None:
+    """Raise NetspecError where training images do not fill a batch."""
+    if split == "train" and len(images) < batch:
+        count = many(len(images), "training image")
+        raise NetspecError(f"{count} cannot fill a batch of {batch:,}; lower train.batch")
 
 
 def _start(setup: Setup, ring: Ring, count: int) -> Workers:

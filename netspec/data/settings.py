@@ -20,7 +20,8 @@ class DataSpec:
 
     ``split`` is the share of each class that is held out for validation where the source has no validation images, None
     where nothing is said, and 0 for none; ``split_seed`` decides which images. ``classes`` is how many there are, for
-    layers that follow it, as long as the images have not been looked at.
+    layers that follow it, as long as the images have not been looked at. ``resident``: whether the decoded images stay
+    on the devices; auto: where these are GPUs, and the images take a small part of their memory.
     """
 
     source: Mapping[str, Any] = field(default_factory=lambda: {"type": "generated"})
@@ -35,6 +36,7 @@ class DataSpec:
     split_seed: int = 0
     classes: int | None = None
     workers: int | None = None
+    resident: Literal["auto"] | bool = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ there are nor where a run was resumed.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,39 @@ def random_words(seed: int, epoch: int, index: int, count: int, stream: int = AU
     """``count`` numbers of 64 random bits that belong to an image; each ``lane`` below 2^64 has others."""
     words: list[int] = _philox(seed, epoch, stream, index, lane).random_raw(count).tolist()
     return words
+
+
+def words_of_many(
+    seed: int, epoch: int, images: NDArray[np.int64], count: int, lane: int = 0
+) -> NDArray[np.uint64]:
+    """``random_words`` of many images for their augmentation, uint64 (N, count)."""
+    key = np.uint64(seed & _WORD), np.uint64(epoch & _WORD)
+    found = np.empty((len(images), -(-count // 4), 4), np.uint64)
+    for block in range(found.shape[1]):  # a Generator counts on before it draws
+        counter = np.uint64(block + 1), images.astype(np.uint64), np.uint64(AUGMENT), np.uint64(lane)
+        found[:, block] = np.stack(_philox4x64(np.broadcast_arrays(*counter), key), axis=1)
+    return found.reshape(len(images), -1)[:, :count]
+
+
+def _philox4x64(counter: Sequence[NDArray[np.uint64]], key: tuple[np.uint64, np.uint64]) -> list[NDArray[np.uint64]]:
+    """Ten rounds on counters of four words each, as numpy's Philox does with one."""
+    a, b, c, d = counter
+    for number in range(10):
+        first, second = (np.uint64((int(own) + number * step) & _WORD) for own, step in zip(key, _WEYL, strict=True))
+        (high, low), (upper, lower) = _product(a, _FACTORS[0]), _product(c, _FACTORS[1])
+        a, b, c, d = upper ^ b ^ first, lower, high ^ d ^ second, low
+    return [a, b, c, d]
+
+
+_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_FACTORS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+
+
+def _product(values: NDArray[np.uint64], factor: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The upper and the lower 64 bits of products of 64-bit numbers, from those of their halves."""
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    low, high = values & mask, values >> half
+    other_low, other_high = np.uint64(factor & 0xFFFFFFFF), np.uint64(factor >> 32)
+    cross = high * other_low + (low * other_low >> half)
+    middle = low * other_high + (cross & mask)
+    return high * other_high + (cross >> half) + (middle >> half), values * np.uint64(factor)

@@ -13,6 +13,7 @@ from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
 from netspec.machine.environment import cores, processor
+from netspec.planning.storage import bf16_on
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
 _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"
@@ -20,12 +21,16 @@ _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """A real device: its name, what it is, and its bytes of memory where it has its own."""
+    """A real device: its name, what it is, and its bytes of memory where it has its own.
+
+    ``bf16`` is what ``train.precision: bf16`` comes to there.
+    """
 
     name: str
     kind: Backend
     description: str
     memory: int | None = None
+    bf16: str = ""
 
 
 def available() -> list[DeviceInfo]:
@@ -36,11 +41,12 @@ def available() -> list[DeviceInfo]:
             "cuda",
             f"{card.name}, compute capability {card.capability[0]}.{card.capability[1]}",
             card.memory,
+            bf16_on(card.capability),
         )
         for index, card in enumerate(gpus())
         if obstacle() is None
     ]
-    return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"))]
+    return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"), bf16=bf16_on(None))]
 
 
 def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -47,6 +47,24 @@ def obstacle() -> str | None:
     return None
 
 
+def free_memory(index: int) -> int:
+    """Bytes of a card's memory that nobody has taken; all of it where the driver does not say.
+
+    The card's primary context, which this process is about to use, is made for it and kept.
+    """
+    cuda, whole = _driver(), gpus()[index].memory
+    if cuda is None:
+        return whole
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    if cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device) or cuda.cuCtxPushCurrent_v2(context):
+        return whole
+    code = cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    cuda.cuCtxPopCurrent_v2(ctypes.byref(context))
+    return whole if code else free.value
+
+
 def driver_version() -> str | None:
     """The newest CUDA that the driver knows, such as "13.0"; None without a driver."""
     cuda = _driver()

@@ -9,7 +9,9 @@ A library of its own, which imports nothing else of netspec. From text to a fini
   keeps frames between launches);
 - ``scheduler`` runs a launch: one batch of blocks after the other, divergent threads by the lowest basic block;
 - ``memory`` is global memory, with the state of each byte (unallocated, uninitialised, initialised, in flight);
+- ``map_encoding`` is tensor maps, and the boxes of arrays that TMA reads and writes by them;
 - ``races`` detects data races with shadow memory, an epoch of last accesses for each word;
+- ``deadlock`` tells of threads that wait in vain;
 - ``fault`` is the one exception: what the kernel did wrong, with the line of PTX, the block and the thread, as text and
   as data; ``ptx/line_info`` finds the line of the source.
 """

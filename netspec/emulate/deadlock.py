@@ -29,8 +29,9 @@ def deadlock(frame: Frame, basic_blocks: list[BasicBlock], waiting: Mapping[int,
     told = [_told(frame, one, mask) for one, mask in others]
     tail = f"; others wait too: {'; '.join(told)}" if told else "; others have ended"
     thread = frame.thread_name(int(np.flatnonzero(mask)[0]))
-    sites = tuple(Site(one.line) for one, _ in others)
-    return ins.fault(words + tail, kind, thread, others=sites, words=words)
+    sites = tuple(Site(one.line, _threads(frame, mask)) for one, mask in others)
+    parked = [f"{_threads(frame, mask)}: {missing(frame, one, mask)[0]}" for one, mask in others if may_park(one)]
+    return ins.fault(words + tail, kind, thread, others=sites, words="; ".join((words, *parked)))
 
 
 def _instruction(code: BasicBlock) -> Instruction:

@@ -31,8 +31,8 @@ Lane = tuple[str, str]
 
 _KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "accumulate": 4, "other": 5}
 """What bars are told apart by, with the number of their colour."""
-_OTHER = ("scalars", "feed", "prepare", "copy", "sum", "all_reduce", "finite", "squares", "total", "clip", "agree",
-          "commit")  # fmt: skip
+_OTHER = ("scalars", "feed", "gather", "prepare", "copy", "sum", "all_reduce", "finite", "squares", "total", "clip",
+          "agree", "commit")  # fmt: skip
 _WARM, _WARM_SECONDS = 2, 1.0
 _MEASURED, _SECONDS = 7, 2.0
 """Iterations that warm up and that are measured, at most, and after how many seconds it is enough: of one at least."""

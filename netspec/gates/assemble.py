@@ -56,7 +56,7 @@ _PIPELINE = {
     "copies by the tensor memory accelerator": r"\bUTMALDG\.",
     "stores of 64 bits and more to global memory": r"\bSTG(\.\w+)*\.(64|128)\b",
 }
-_SERIAL = re.compile(r"Potential Performance Loss.*|setmaxnreg.* ignored.*")
+_SERIAL = re.compile(r"Potential Performance Loss.*|setmaxnreg.* ignored.*|warpgroup\.\w+ is injected.*")
 """What ptxas says where products wait for each other, or where registers stay as they are."""
 
 
@@ -212,6 +212,8 @@ def _resources(job: Job) -> Resources:
         found = _read(_assembled(text, _arch(capability), cubin))
         if "mma.sync" in text or "wgmma.mma" in text:
             pipeline = "cp.async.bulk.tensor" in text
+            if pipeline and found["stack"]:
+                raise RuntimeError(f"{found['stack']} bytes of local memory: arrays must lie in registers")
             check_machine_code(kept_text(listing_of(job), lambda: _listed(cubin)), pipeline)
     return found
 

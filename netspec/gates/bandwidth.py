@@ -20,7 +20,7 @@ from typing import Any, cast
 from netspec.check.single import SingleLayer
 from netspec.contract.kernel import PHASES, Direction, Phase
 from netspec.contract.naming import COUNTERS, Argument
-from netspec.contract.tensor import Tensor
+from netspec.contract.tensor import Tensor, itemsize
 from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, resources_of
 from netspec.gates.hot_path import HotPath, hot_path
 from netspec.gates.signatures import Signature, cuda_signatures
@@ -153,7 +153,7 @@ def _declared(item: Pass, arrays: Mapping[str, Tensor]) -> Iterator[tuple[Argume
         if target is not None and target != COUNTERS:
             source = item.over if item.over and target == _PARTS.get(item.kernel) else target
             tensor = arrays[source.tensor]
-            yield target, prod(tensor.shape) * _size(tensor.dtype)
+            yield target, prod(tensor.shape) * itemsize(tensor.dtype)
 
 
 def _of_operations() -> Iterator[Case]:
@@ -178,7 +178,7 @@ def _of_operations() -> Iterator[Case]:
                 if target is not None:
                     region = step.args[target]
                     buffer = plan.buffers[region.buffer]
-                    arrays[target] = prod(region.shape_in(buffer.shape)) * _size(buffer.dtype)
+                    arrays[target] = prod(region.shape_in(buffer.shape)) * itemsize(buffer.dtype)
             case = _case(item, arrays, (item.extent,))
             if case.read > found.get(item.kernel, case).read or item.kernel not in found:
                 found[item.kernel] = case
@@ -190,10 +190,6 @@ def _case(item: Pass, arrays: Mapping[Argument, int], shape: tuple[int, ...]) ->
     read = sum(size for target, size in arrays.items() if target not in item.writes or (again and size > _FLAG))
     written = sum(size for target, size in arrays.items() if target in item.writes)
     return Case(item.kernel, shape, read, written, prod(item.grid), prod(item.threads), _TRIPS.get(item.kernel, ()))
-
-
-def _size(dtype: str) -> int:
-    return {"uint8": 1, "int64": 8, "float64": 8}.get(dtype, 4)
 
 
 def examine(case: Case, card: Card) -> Row:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from types import SimpleNamespace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 
 from netspec.check.single import SingleLayer
-from netspec.check.subject import Case, Subject
-from netspec.contract.kernel import PHASES, Direction
+from netspec.check.subject import Case, Subject, complete
+from netspec.contract.kernel import PHASES, Backend, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Shape, Tensor
@@ -35,19 +35,15 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "ops.commit:commit_cuda": ("float32[1C]", "float32[1C]", "int32[1C]"),
 }
 """The primitives, and what AlexNet has no use for."""
-_BOTH = (True, False)
-NARROW: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
-    "conv": tuple(
-        ({"filters": 768, "size": 3, "pad": 1, "bias": bias}, (2, 5, 5, channels))
-        for channels, bias in product((768, 48, 3), _BOTH)
-    ),
-    "dense": tuple(({"units": 768, "bias": bias}, (128, 6144)) for bias in _BOTH),
+_STORAGES: tuple[Storage, ...] = ("float32", "bfloat16")
+_WIDE, _BIASES = {"filters": 768, "size": 3, "pad": 1}, (True, False)
+STORED_BFLOAT16: Mapping[str, tuple[tuple[Mapping[str, Any], Shape], ...]] = {
+    "conv": tuple(({**_WIDE, "bias": bias}, (2, 5, 5, depth)) for depth in (768, 48, 3) for bias in _BIASES),
+    "dense": tuple(({"units": 768, "bias": bias}, (128, 6144)) for bias in _BIASES),
     **dict.fromkeys(("concat", "dropout", "lrn", "pool", "relu", "softmax_loss"), ()),
 }
-"""AlexNet's layers, whose kernels come once more with activations that are stored as bfloat16.
-
-By type attributes and inputs that suit Hopper's products, which no example is large enough for.
-"""
+"""AlexNet's layers, whose kernels come once more with bfloat16: with their examples, and attributes and inputs that
+kernels of all tiles support, those for products in that dtype among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +123,12 @@ def _of_layers() -> Iterator[Signature]:
 
 def _cases(name: str) -> Iterator[Case]:
     """A layer's examples, and for some with bfloat16."""
-    cases = Subject(name).cases
+    cls, cases = layer_types()[name], Subject(name).cases
     yield from cases
-    if name in NARROW:
-        first = cases[0]
-        sized = (replace(first, attrs={**first.attrs, **own}, inputs=(Tensor(shape),)) for own, shape in NARROW[name])
-        yield from (case.stored_as_bfloat16() for case in (*cases, *sized))
+    if name in STORED_BFLOAT16:
+        yield from (case.stored_as_bfloat16() for case in cases)
+        for attrs, shape in STORED_BFLOAT16[name]:
+            yield Case(cls, complete(cls, attrs), (Tensor(shape, "bfloat16"),))
 
 
 def _variants(cls: type[Layer]) -> list[str]:
@@ -165,22 +161,28 @@ def _of_operations() -> Iterator[Signature]:
     from netspec.planning import build
     from netspec.spec import load
 
-    for phase, storage in product(PHASES, get_args(Storage)):
+    for phase, storage in product(PHASES, _STORAGES):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
-    for name, clip, storage in product(solver_types(), ("null", "1.0"), ("float32", "bfloat16")):
+    yield from _of_plan(build(load("alexnet"), "eval", 2, resident={"image": (1000, 256, 256, 3)}))
+    one = load("alexnet-one-device", ["train.ema={}"])
+    for storage in _STORAGES:
+        yield from _of_plan(build(one, "train", 2, storage=storage), merged=True)
+    for name, clip, storage in product(solver_types(), ("null", "1.0"), _STORAGES):
         spec = load("alexnet", [f"train.solver={name}", f"train.clip_norm={clip}"])
         yield from _of_plan(build(spec, "train", 2, storage=storage))
 
 
-def _of_plan(plan: Plan) -> Iterator[Signature]:
+def _of_plan(plan: Plan, merged: bool = False) -> Iterator[Signature]:
+    """Those of the operations of a plan; ``merged``: where several steps are one."""
+    from netspec.program.merge import merge
     from netspec.program.steps import Lowering
 
-    lowering = Lowering(plan, dict.fromkeys(plan.devices, "cuda"), dict.fromkeys(plan.devices, 1), 0)
-    for step in plan.steps:
-        if step.op in ("forward", "backward"):
-            continue
-        for item in lowering.lower(step).passes:
+    kinds: dict[str, Backend] = dict.fromkeys(plan.devices, "cuda")
+    lowering = Lowering(plan, kinds, dict.fromkeys(plan.devices, 1), 0)
+    steps = [lowering.lower(step) for step in plan.steps if step.op not in ("forward", "backward")]
+    for step in merge(steps, plan.buffers, kinds) if merged else steps:
+        for item in step.passes:
 
             def declared(target: Argument, step: Any = step) -> tuple[str, int, str]:
                 region = step.args[target]

@@ -25,7 +25,8 @@ def epilogue_of(tails: Sequence[tuple[str, Mapping[str, Any]]]) -> Callable[...,
     """The composition of elementwise layers that replaces ``epilogue`` in a kernel; None for none.
 
     ``tails`` names their kernels, with their scalars: forward ones, or a single backward one. Attributes are constants
-    of its code. Each result is rounded to the compute dtype, as if it had been stored.
+    of its code. Each result is rounded to the compute dtype, as if it had been stored; what is stored as bfloat16 is
+    rounded to it after the last one.
     """
     if tails and find_kernel(tails[0][0]).direction == "backward":
         (tail,) = tails

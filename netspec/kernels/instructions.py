@@ -5,7 +5,8 @@ whatever its shape. 128-bit accesses need an address that is a multiple of 16 by
 
 Vectors: ``load4(array, index)`` gives elements index ... index + 3 as a tuple, ``store4(array, index, a, b, c, d)``
 writes them; in global or shared memory, for elements of any size, which decides the access's. Of an array that is
-stored as bfloat16 they are four float32, and 8 bytes of memory.
+stored as bfloat16 they are four float32, and 8 bytes of memory. ``copy16(target, place, source, index)`` copies 16
+bytes between arrays of bytes.
 
 ``store_relaxed(array, index, value)`` writes an int32 that other threads write too, at any time: one of them is last,
 which without it nothing promises. In global memory.
@@ -38,6 +39,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from llvmlite import ir
 
 from netspec.kernels.inline_ptx import (
     address,
@@ -92,6 +95,20 @@ def store4(_, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(array, types.int64, *[read_as(array)] * 4), generate
+
+
+@intrinsic
+def copy16(_, target, place, source, index):  # type: ignore[no-untyped-def]
+    """Sixteen bytes from one array of bytes to another."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        arrays = signature.args
+        kind = ir.PointerType(ir.VectorType(uint32, 4))
+        to, of = (builder.bitcast(pointer(context, builder, arrays[k], *args[k : k + 2]), kind) for k in (0, 2))
+        builder.store(builder.load(of, align=16), to, align=16)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), generate
 
 
 @intrinsic

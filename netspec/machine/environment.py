@@ -14,7 +14,7 @@ from typing import Any
 from netspec._version import __version__
 from netspec.errors import NetspecError
 
-_PACKAGES = "numpy numba llvmlite numba-cuda pillow simplejpeg pyyaml threadpoolctl".split()
+_PACKAGES = "numpy numba llvmlite numba-cuda ml-dtypes pillow simplejpeg pyyaml threadpoolctl".split()
 _COMPILING = ("numpy", "numba", "llvmlite")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _VARIABLES = re.compile("(ATLAS|BLIS|CUDA|GOTO|JSIMD|KMP|MKL|NPY|NUMBA|NVIDIA|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+")

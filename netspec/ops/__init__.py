@@ -8,7 +8,10 @@ from types import MappingProxyType
 
 from netspec.ops.base import Operation
 
-_NAMES = ("prepare", "shadow", "sum", "accumulate", "finite", "squares", "total", "clip", "agree", "average", "commit")
+_NAMES = (
+    "gather", "prepare", "shadow", "sum", "accumulate", "finite", "squares", "total", "clip", "agree", "average",
+    "commit",
+)  # fmt: skip
 
 
 def operation(name: str) -> type[Operation]:

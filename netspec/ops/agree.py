@@ -1,11 +1,15 @@
-"""A device's verdict on an iteration: whether all of its checks passed; and the flags of its updates cleared."""
+"""A device's verdict: whether all of its checks passed, in the iterations before too; its updates' flags cleared."""
 
 from netspec.contract.kernel import cuda, forward
 from netspec.ops.base import Operation
 
 
 class Agree(Operation):
-    """verdict[0] = the minimum of flags; overflow = 0, which updates raise, see netspec.contract.solver."""
+    """verdict[0] = the minimum of itself and of flags; overflow = 0, which updates raise, see netspec.contract.solver.
+
+    An iteration may have been enqueued before the host knows that the one before it was not finite: it changes nothing
+    either. Whoever goes on after that sets verdicts to 1 again, as they are at first.
+    """
 
     @staticmethod
     def bindings(args):
@@ -14,7 +18,7 @@ class Agree(Operation):
 
     @forward("cpu", over="verdict", writes=("verdict", "overflow"))
     def agree_cpu(start, stop, flags, verdict, overflow):
-        low = 1
+        low = verdict[0]
         for i in range(flags.size):
             low = min(low, flags[i])
         verdict[0] = low
@@ -23,7 +27,7 @@ class Agree(Operation):
     @forward("cuda", over="verdict", writes=("verdict", "overflow"))
     def agree_cuda(flags, verdict, overflow):
         if cuda.grid(1) == 0:
-            low = 1
+            low = verdict[0]
             for i in range(flags.size):
                 low = min(low, flags[i])
             verdict[0] = low

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import prod
 
 from netspec.contract.kernel import Phase
+from netspec.contract.tensor import Shape
 from netspec.errors import Problem, SpecError
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Alias, Builder
@@ -34,18 +35,20 @@ def build(
     names: Mapping[str, Alias] | None = None,
     processes: int = 1,
     storage: Storage = "float32",
+    resident: Mapping[str, Shape] | None = None,
 ) -> Plan:
     """Resolve a spec for a phase and a batch (default: the spec's own, outside training a replica's share of it).
 
     ``names`` maps layers of this spec to parts of another's: ``{"conv1b": ("conv1", 48, 96)}`` says that conv1b holds
     channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
     ``processes`` share out the replicas of a training batch: the plan is that of any of them. ``storage`` is how
-    activations are stored, see netspec.planning.storage.
+    activations are stored, see netspec.planning.storage. ``resident`` has the network inputs whose images, of that
+    shape (M, H, W, C), the devices hold: they are fed rows of PLACE.
 
     Raises SpecError with every problem that shapes, placement and connections show.
     """
     check_processes(spec, processes)
-    network = Network(spec, phase, _images(spec, phase, batch), processes, storage)
+    network = Network(spec, phase, _images(spec, phase, batch), processes, storage, resident)
     builder = _built(Builder(network, names or {}))
     check_races(builder.order.steps)
     return _plan(builder)

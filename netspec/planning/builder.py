@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from netspec.contract.augmentation import PLACE
 from netspec.contract.kernel import Direction
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
@@ -92,15 +93,28 @@ class Builder:
             target = self.declare(part.key, tensor.shape, tensor.dtype)
             self.operation(feed, "target", {"target": target}, queue="copy")
             return
-        raw = self.declare(BufferKey(TensorKey("uint8", input=name), "input", device), tensor.shape, "uint8")
+        held = self.network.resident.get(name)
+        role: Role = "input" if held is None else "activation"
+        raw = self.declare(BufferKey(TensorKey("uint8", input=name), role, device), tensor.shape, "uint8")
         whole, shape = TensorKey("mean", input=name), tensor.shape[1:]
         mean = self.declare(BufferKey(whole, "constant", device), shape, "float32", Logical(whole, shape))
         self.initial.setdefault(whole, {"type": "constant", "value": 0.0})
         image = self.declare(part.key, tensor.shape, tensor.dtype)
-        self.operation(feed, "target", {"target": raw}, queue="copy")
+        if held is None:
+            self.operation(feed, "target", {"target": raw}, queue="copy")
+        else:
+            self._gather_images(feed, held, raw, name)
         prepare, scale = StepKey("prepare", device, input=name), {"scale": self.network.spec.data.scale}
         tint = self._tint(name, tensor, device)
         self.operation(prepare, "image", {"raw": raw, "mean": mean, **tint, "image": image}, attrs=scale)
+
+    def _gather_images(self, feed: StepKey, held: Shape, raw: Region, name: str) -> None:
+        """Feed which images are shown and how, and have a device that holds them all gather them."""
+        device, rows = feed.device, self.buffers[raw.buffer].shape[0]
+        places = self.declare(BufferKey(TensorKey("places", input=name), "input", device), (rows, len(PLACE)), "int32")
+        images = self.declare(BufferKey(TensorKey("images", input=name), "resident", device), held, "uint8")
+        self.operation(feed, "target", {"target": places}, queue="copy")
+        self.operation(StepKey("gather", device, input=name), "raw", {"images": images, "places": places, "raw": raw})
 
     def _tint(self, name: str, tensor: Tensor, device: str) -> dict[str, Region]:
         """What prepare needs to alter colours, in training where the spec asks for it: see netspec.ops.prepare."""

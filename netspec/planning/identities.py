@@ -14,6 +14,7 @@ from netspec.contract.kernel import Direction
 
 Role = Literal[
     "input",  # what data hands over, uint8 images and int32 labels
+    "resident",  # a data set that stays on the device, uint8 images
     "constant",  # what is known of the images: their mean, the components of their colours
     "activation",  # what layers read and write
     "saved",  # what forward leaves for backward beyond inputs and outputs
@@ -37,12 +38,13 @@ Role = Literal[
 ]
 STORED: tuple[Role, ...] = ("constant", "parameter", "solver state", "average", "state")
 """Roles whose buffers live in the Store and outlast an iteration; what has a name in checkpoints."""
-SHARED: tuple[Role, ...] = (*STORED, "shadow")
-"""Roles of the buffers that the programs of a Session share: those, and what is made of them for all programs."""
+SHARED: tuple[Role, ...] = (*STORED, "shadow", "resident")
+"""Roles of the buffers that the programs of a Session share: those, what is made of them for all programs, images."""
 
 Op = Literal[
     "scalars",
     "feed",
+    "gather",
     "prepare",
     "shadow",
     "forward",

@@ -10,7 +10,7 @@ from typing import Any
 from netspec.contract.augmentation import MIXED
 from netspec.contract.kernel import Phase
 from netspec.contract.layer import Layer
-from netspec.contract.tensor import Param, State, Tensor
+from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.data.augment import mix_of
 from netspec.errors import LayerError, Problem, SpecError
 from netspec.planning.connect import Reading, fail, find_value, groups_of, join, read
@@ -28,9 +28,17 @@ class Network:
     """All shards of a spec in one phase, in order, and the values between them; of a replica's images in training."""
 
     def __init__(
-        self, spec: Spec, phase: Phase, batch: int, processes: int = 1, storage: Storage = "float32"
+        self,
+        spec: Spec,
+        phase: Phase,
+        batch: int,
+        processes: int = 1,
+        storage: Storage = "float32",
+        resident: Mapping[str, Shape] | None = None,
     ) -> None:
         self.spec, self.phase, self.batch, self.storage = spec, phase, batch, storage
+        self.resident = resident or {}
+        """Network inputs whose images the devices hold, all of them, and the shape of these."""
         self.replicas, self.processes = (spec.replicas, processes) if phase == "train" else (1, 1)
         self.mixes = phase == "train" and mix_of(spec.data) is not None
         self.values: Values = {name: self._fed(name) for name in spec.inputs}

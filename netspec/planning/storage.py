@@ -33,6 +33,11 @@ def storage_of(precision: Precision, capabilities: Collection[tuple[int, int] | 
     return "bfloat16" if precision == "bf16" and able else "float32"
 
 
+def bf16_on(capability: tuple[int, int] | None) -> str:
+    """What bf16 comes to on one device, in a word or two."""
+    return "computes in float32" if capability is None else "stored" if capability == STORING else "in products"
+
+
 def told(precision: Precision, capabilities: Collection[tuple[int, int] | None]) -> tuple[str, ...]:
     """One line for people where the spec asks for bf16: what became of it."""
     return (f"train.precision bf16: {_meaning(precision, capabilities)}",) if precision == "bf16" else ()

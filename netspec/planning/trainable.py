@@ -17,6 +17,7 @@ from netspec.planning.builder import Builder
 from netspec.planning.identities import BufferKey
 from netspec.planning.network import label_of
 from netspec.planning.plan import Buffer, Plan
+from netspec.planning.residency import obstacles
 from netspec.registry import layer_types
 from netspec.schedules import schedule_types
 from netspec.spec.patterns import matches
@@ -55,6 +56,7 @@ def check(spec: Spec) -> tuple[str, ...]:
         outputs = _classes_in(builder.buffers, answer_of(builder.network)) if phase == "predict" else outputs
         problems += _parameters(spec, builder) if phase == "train" else ()
     problems += _inputs(spec)
+    problems += obstacles(spec, roles(spec).images) if spec.data.resident is True else ()
     drawn = drawn_images(spec)
     pictures = () if _named(spec) else _what_source_has(spec)
     unsuited = list(problems_with(spec, drawn, outputs) if drawn else pictures)

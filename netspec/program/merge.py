@@ -18,6 +18,9 @@ from netspec.program.fuse import conflict
 OPS: tuple[Op, ...] = ("shadow", "finite", "scale", "update", "average", "commit")
 """Operations of which a step depends on none of its like, in their order; their kernels are such that
 netspec.kernels.multi_tensor can take them."""
+LARGE = 1 << 20
+"""Elements from which a kernel takes longer than its launch: it has one of its own, as each thread of a merged one runs
+some 300 instructions that choose its arrays."""
 PARAMETER_BYTES = 4096
 """What a kernel's parameters may take, of which an array is seven words with one axis and two more with each other."""
 
@@ -83,8 +86,9 @@ class _Order:
 
 
 def _is_mergeable(step: Step, kinds: Mapping[str, Backend]) -> bool:
-    """Whether it runs on a GPU, and on elements side by side: slices of rows have another type in kernels."""
-    return kinds[step.device] == "cuda" and all(not region.axis for region in step.args.values())
+    """Whether it is little work on a GPU, on elements side by side: slices of rows have another type in kernels."""
+    little = all(one.extent < LARGE for one in step.passes)
+    return little and kinds[step.device] == "cuda" and all(not region.axis for region in step.args.values())
 
 
 def _likeness(step: Step, buffers: Mapping[BufferKey, Buffer]) -> Any:

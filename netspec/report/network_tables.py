@@ -27,20 +27,21 @@ def _listed(shares: Mapping[str, float]) -> str:
 
 
 def _layers(summary: Summary) -> Table:
-    columns = ["layer", "type", "device", "output", "dtype", "parameters", "share", "forward", "backward", "memory"]
+    dtype = ["dtype"] if summary.storage != "float32" else []
+    columns = ["layer", "type", "device", "output", *dtype, "parameters", "share", "forward", "backward", "memory"]
     rows = []
     for _, shards in groupby(summary.rows, key=lambda row: row.layer):
         for index, row in enumerate(shards):
             name = (row.layer, row.type) if index == 0 else ("", "")
             numbers = count(row.parameters), percent(row.share) if row.parameters else ""
             work = scaled(row.forward_flops), scaled(row.backward_flops), size(row.bytes)
-            rows.append((*name, row.device, shape(row.output), row.dtype, *numbers, *work))
+            rows.append((*name, row.device, shape(row.output), *([row.dtype] if dtype else []), *numbers, *work))
     flops = scaled(summary.forward_flops), scaled(summary.backward_flops)
     held = size(sum(row.bytes for row in summary.rows))
-    total = ("total", "", "", "", "", count(summary.parameters), "", *flops, held)
-    drop = ("dtype", "share", "backward", "forward", "parameters", "type")
+    total = ("total", *[""] * (3 + len(dtype)), count(summary.parameters), "", *flops, held)
+    drop = ("share", *dtype, "backward", "forward", "parameters", "type")
     title = "layers (forward and backward in FLOP)"
-    return table(columns, rows, right=columns[5:], drop=drop, total=total, title=title)
+    return table(columns, rows, right=columns[4 + len(dtype) :], drop=drop, total=total, title=title)
 
 
 def _crossings(summary: Summary) -> Table:

@@ -45,6 +45,9 @@ DATA: Attrs = {
                           minimum=0),
     "classes": integer("How many there are, for layers with 'units: classes', until the images are looked at.",
                        default=None, minimum=1),
+    "resident": {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["auto"]}], "default": _data.resident,
+                 "description": "Keep the decoded images on the devices. auto: on GPUs, where they take at most a "
+                                "quarter of the free memory and the batches come out the same to the byte."},
     "workers": integer("Processes that decode; null: by the number of cores.", default=None, minimum=0),
 }  # fmt: skip
 

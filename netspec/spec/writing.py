@@ -59,7 +59,7 @@ def resolved(spec: Spec) -> str:
     return "\n".join(lines) + "\n"
 
 
-_LATER = ("augment", "split", "split_seed", "classes")
+_LATER = ("augment", "split", "split_seed", "classes", "resident")
 """Keys of ``data`` that version 0.1 does not have: not written where nothing is said, so that its runs go on."""
 
 

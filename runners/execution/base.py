@@ -19,6 +19,11 @@ class Runner:
     captured = False
     """Whether iterations are replayed as a graph."""
 
+    @property
+    def depth(self) -> int:
+        """How many iterations may be under way at once: started, and not finished."""
+        return 1
+
     def __init__(self, bound: BoundProgram) -> None:
         self.bound = bound
         self.news: list[str] = []
@@ -34,14 +39,20 @@ class Runner:
         self.run()
 
     def finish(self) -> float | None:
-        """Wait for the iteration's end; the seconds that devices worked on it, where they can tell.
+        """Wait for the end of the iteration that was started first; the seconds that devices worked on it, if known.
 
         Raises NetspecError as ``start`` does.
         """
         return None
 
+    def drain(self) -> None:
+        """Wait for whatever is under way still."""
+
     def read(self, buffer: BufferKey) -> Host:
-        """What the iteration left in a report, a verdict or the network's answer; holds until the next ``start``."""
+        """What the iteration left in a report, a verdict or the network's answer; holds until the next ``start``.
+
+        Of several under way it is the one that was finished last, until its input buffers take another batch.
+        """
         return self.bound.download(buffer)
 
     def run(self) -> None:

@@ -68,6 +68,7 @@ class BoundProgram:
         self.steps = tuple(map(self._bound, program.steps))
         self._trains = any(map(self._renews, program.steps))
         self._once = [(step, self._bind(step, once=True)) for step in program.steps if _has_once(step)]
+        self.trust()
         self._made_of = 0
         """The Store's version of which passes that run once have been run."""
 
@@ -93,9 +94,17 @@ class BoundProgram:
 
     def set(self, counters: tuple[int, int], rates: Sequence[float]) -> None:
         """Put an iteration's scalars in place; renew what is made of stored tensors that have changed."""
+        self.count(counters, rates)
+        self.renew()
+
+    def count(self, counters: tuple[int, int], rates: Sequence[float]) -> None:
+        """Put an iteration's scalars in place."""
         self.scalars["counters"][:] = counters
         if "rates" in self.scalars:
             self.scalars["rates"][:] = rates
+
+    def renew(self) -> None:
+        """Make anew what is made of stored tensors, where these have changed."""
         if self._once and self._made_of != self.store.version:
             for step, call in self._once:
                 with answered(step.device, self.devices[step.device], step.name):
@@ -107,19 +116,24 @@ class BoundProgram:
     def twin(self) -> BoundProgram:
         """The same program with input buffers of its own: one takes a batch while the other's is worked on.
 
-        All else is shared, scalars too.
+        The scalars' places on the host are its own too; all else is shared.
         """
         inputs = {key for key in self.program.buffers if key.role == "input"}
         twin = copy.copy(self)
         twin.arrays = {**self.arrays, **{key: self._own(key) for key in self.arrays if key in inputs}}
-        twin.inputs = {}
+        twin.inputs, twin.scalars = {}, {}
         twin.steps = tuple(
             twin._bound(one.step)
-            if any(region.buffer in inputs for region in one.step.args.values())
+            if one.step.op == "scalars" or any(region.buffer in inputs for region in one.step.args.values())
             else one
             for one in self.steps
         )
         return twin
+
+    def trust(self) -> None:
+        """Have devices take what they compute for finite, until one of their checks says otherwise."""
+        for key in self.program.plan.keys("verdict"):
+            self.devices[key.device].upload(self.arrays[key], np.ones((), np.int32))
 
     def is_due(self, step: Step) -> bool:
         """Whether a step runs in the present turn."""
@@ -233,7 +247,7 @@ class BoundProgram:
     def _brought(self, hosts: dict[str, Host], name: str, target: Array, device: Device, lane: Lane) -> Call:
         """A call that brings a host array to a buffer; on CPUs the first device's buffer is the host array."""
         if name not in hosts:
-            hosts[name] = target if device.kind == "cpu" else device.staging(tuple(target.shape), str(target.dtype))
+            hosts[name] = device.staging(tuple(target.shape), str(target.dtype)) if device.enqueues else target
         return _nothing if hosts[name] is target else device.copier(target, hosts[name], None, lane)
 
     def _scalars(self, step: Step, device: Device) -> Call:

@@ -13,8 +13,12 @@ from netspec.program import Program, memory
 from netspec.units import size
 
 
+class NoRoomError(NetspecError):
+    """A network that does not fit."""
+
+
 def check_memory(programs: Iterable[Program], binding: Mapping[str, str], processes: int = 1) -> None:
-    """Raise NetspecError where the devices bound to one memory need more than it has.
+    """Raise NoRoomError where the devices bound to one memory need more than it has.
 
     ``binding`` gives the real device of each of the spec's. CPUs share the host's memory; a system that grants more
     than there is would kill the process at the first touch, long after the allocation. ``processes`` of the run share
@@ -28,7 +32,7 @@ def check_memory(programs: Iterable[Program], binding: Mapping[str, str], proces
             parts = ", ".join(f"{size(needs[device])} for '{device}'" for device in devices)
             parts += f", {processes} times" if processes > 1 else ""
             where = "this machine" if shared == _HOST else binding[devices[0]]
-            raise NetspecError(
+            raise NoRoomError(
                 f"the plan takes {size(need)} of memory on {where} ({parts}), which has {size(have)}; "
                 f"{_remedy(programs)}, or bind to other devices"
             )

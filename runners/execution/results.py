@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from netspec.device.base import Call, Device
+from netspec.device.dtypes import numpy_dtype
 from netspec.planning.identities import BufferKey
 from netspec.planning.plan import Buffer
 from netspec.program.program import aligned
@@ -42,6 +43,6 @@ def _carved(device: Device, buffers: list[Buffer]) -> Mapping[BufferKey, Host]:
     block = device.staging((sum(aligned(buffer.nbytes) for buffer in buffers),), "uint8")
     offset, found = 0, {}
     for buffer in buffers:
-        found[buffer.key] = block[offset : offset + buffer.nbytes].view(buffer.dtype).reshape(buffer.shape)
+        found[buffer.key] = block[offset : offset + buffer.nbytes].view(numpy_dtype(buffer.dtype)).reshape(buffer.shape)
         offset += aligned(buffer.nbytes)
     return found

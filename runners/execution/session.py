@@ -81,7 +81,8 @@ class Session:
 
     ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
     netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch:
-    each has its own rows of one.
+    each has its own rows of one. ``resident`` has all images, uint8 (M, H, W, C), of network inputs: the devices hold
+    them, and batches have rows of PLACE in place of images, see netspec.contract.augmentation.
 
     Raises SpecError for a spec that cannot be planned, NetspecError for devices that cannot be had.
     """
@@ -101,6 +102,7 @@ class Session:
         names: Mapping[str, Alias] | None = None,
         opener: Opener = open_devices,
         transport: Transport = ALONE,
+        resident: Mapping[str, Host] | None = None,
     ) -> None:
         make = _maker(runner)
         self.spec = spec
@@ -110,6 +112,7 @@ class Session:
         whole = eval_batch or self.batch // spec.replicas
         sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
         size = self.transport.size
+        held = {name: images.shape for name, images in (resident or {}).items()}
         bound, notes = bind(spec.devices, devices)
         _check_processes(bound, size)
         measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
@@ -123,12 +126,13 @@ class Session:
             self.storage = storage_of(spec.train.precision, capabilities)
             """How activations are stored: see netspec.planning.storage."""
             self.plans: dict[Phase, Plan] = {
-                phase: build(spec, phase, sizes[phase], names, size, self.storage) for phase in phases
+                phase: build(spec, phase, sizes[phase], names, size, self.storage, held) for phase in phases
             }
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
             self.notes = (*notes, *told(spec.train.precision, capabilities), *self._told())
             check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)), self._neighbours)
             self.store = Store(self.plans.values(), self.devices)
+            self._hold(resident or {})
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
             self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
@@ -171,6 +175,10 @@ class Session:
         """Whether devices work by themselves once started, so that the next batch can be staged meanwhile."""
         return any(runner.ahead for runner in self._runners.values())
 
+    def depth(self, phase: Phase = "train") -> int:
+        """How many iterations may be under way at once, started and not finished: the host's work is then hidden."""
+        return self._runner(phase).depth
+
     def stage(self, arrays: Mapping[str, Host], phase: Phase = "train") -> None:
         """Take the batch that ``start`` will work on; ``arrays`` can be overwritten when this returns.
 
@@ -183,11 +191,19 @@ class Session:
         self._runner(phase).start((iteration, self.counted(valid, phase)), self.rates(rates, phase))
 
     def finish(self, phase: Phase = "train") -> Outcome:
-        """Wait for the end of what was started."""
+        """Wait for the end of what was started first.
+
+        Where it was not finite, what was started after it has changed nothing, and is waited for too.
+        """
         runner = self._runner(phase)
         seconds = runner.finish()
         finite = all(all(runner.read(key).tolist()) for key in self._verdicts.get(phase, ()))
-        return Outcome(self._reports(runner, phase), finite, seconds, self._overflowed(runner, phase) if finite else ())
+        overflowed = self._overflowed(runner, phase) if finite else ()
+        outcome = Outcome(self._reports(runner, phase), finite, seconds, overflowed)
+        if not finite:
+            runner.drain()
+            runner.bound.trust()
+        return outcome
 
     def counted(self, valid: int, phase: Phase) -> int:
         """Rows that count in a batch of all processes, where so many do in this one's: training has no others."""
@@ -263,6 +279,12 @@ class Session:
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
         rest = (self.devices, self.store, arenas, self.transport)
         return {phase: BoundProgram(one, *rest) for phase, one in self.programs.items()}
+
+    def _hold(self, resident: Mapping[str, Host]) -> None:
+        """Bring the images to each device that reads them."""
+        for key, array in self.store.arrays.items():
+            if key.role == "resident":
+                self.devices[key.device].upload(array, resident[key.of.owner or ""])
 
     def _replicated(self, runner: Runner) -> Runner:
         """The runner, or one that has it work replica by replica."""

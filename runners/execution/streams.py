@@ -2,18 +2,22 @@
 
 From the second iteration on the host does not enqueue steps: the whole iteration, all devices' streams and what they
 hand to the host, is captured once as a graph and replayed by one call. Images come up beside it: each of two sets of
-input buffers takes a batch while the iteration on the other runs, so there are two graphs, used in turn.
+input buffers takes a batch while the iteration on the other runs, so there are two graphs, used in turn. Each has its
+own places on the host too, so that the next iteration may be enqueued before the host has read what came of this one:
+devices go from one to the next without waiting for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.dtypes import widened
 from netspec.errors import NetspecError
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.runners.execution.base import Counters, Runner
@@ -40,9 +44,8 @@ class StreamRunner(Runner):
         super().__init__(bound)
         self.trace, self.watchdog = trace, watchdog
         self.devices = tuple(dict.fromkeys(bound.devices.values()))
-        self._sides = tuple(_Side(one) for one in (bound, bound.twin()))
-        self._results = Results(bound)
         self._origin = self.devices[0]
+        self._sides = tuple(_Side(one, self._origin) for one in (bound, bound.twin()))
         self._lanes = self._used_lanes()
         self._forked = self._origin.event()
         self._joined = {lane: lane[0].event() for lane in self._lanes[1:]}
@@ -51,26 +54,34 @@ class StreamRunner(Runner):
         self._step_events = self._make_step_events()
         for side in self._sides:
             side.work = [self._item(one) for one in side.steps]
-        self._began, self._ended = self._origin.event(timing=True), self._origin.event(timing=True)
         self._staged: _Side | None = None
-        self._running: _Side | None = None
-        self._iteration, self._enqueued_at = -1, 0.0
+        self._under_way: deque[_Side] = deque()
+        self._started = self._finished = self._sides[1]
         self._warm, self._capturable, self._abandoned = False, trace is None, False
 
     # An iteration ---------------------------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """See Runner: two, once both sets of buffers have a graph."""
+        return 2 if all(self._replica in side.replays for side in self._sides) else 1
 
     def stage(self, arrays: Mapping[str, Host]) -> None:
         """See Runner; the batch is on its way up when this returns, while an iteration runs on the other buffers.
 
         It may take the place of one that nobody wanted, since uploads follow each other.
         """
-        side = self._sides[self._running is self._sides[0]]
+        free = [one for one in self._sides if one not in self._under_way]
+        if not free:
+            raise RuntimeError("a batch was staged while iterations run on both sets of buffers")
+        side = min(free, key=lambda one: one is self._started)  # by turns
         side.bound.put(arrays)
         with self._named("a batch cannot be uploaded"):
             for one in side.uploads:
                 self._call(one, self.bound.devices[one.step.device])
             for device, event in self._uploaded.items():
                 device.record(event, "upload")
+                self._origin.wait(event, "compute")  # behind an iteration that still runs: the next one starts sooner
         self._staged = side
 
     def start(self, counters: Counters, rates: Sequence[float]) -> None:
@@ -78,25 +89,33 @@ class StreamRunner(Runner):
         side, self._staged = self._staged, None
         if side is None:
             raise RuntimeError("an iteration was started before its batch was staged")
-        self._running, self._iteration = side, counters[0]
-        self.bound.set(counters, rates)
+        side.iteration = counters[0]
+        side.bound.count(counters, rates)
+        self.bound.renew()
         work = side.replays.get(self._replica) or self._captured(side) or partial(self._enqueue, side)
         with self._named("an iteration cannot be started"):
-            for event in self._uploaded.values():
-                self._origin.wait(event, "compute")
-            self._origin.record(self._began, "compute")
+            self._origin.record(side.began, "compute")
             work()
-            self._origin.record(self._ended, "compute")
+            self._origin.record(side.ended, "compute")
+        self._under_way.append(side)
+        self._started = side
 
     def finish(self) -> float:
         """See Runner."""
-        self._await(self._origin, self._ended, self.watchdog)
+        side = self._under_way[0]
+        self._await(self._origin, side.ended, self.watchdog)
+        self._finished = self._under_way.popleft()
         self._warm = True
-        return self._origin.seconds(self._began, self._ended)
+        return self._origin.seconds(side.began, side.ended)
+
+    def drain(self) -> None:
+        """See Runner."""
+        while self._under_way:
+            self.finish()
 
     def read(self, buffer: BufferKey) -> Host:
         """See Runner."""
-        return self._results.hosts[buffer]
+        return widened(self._finished.results.hosts[buffer])
 
     def run(self) -> None:
         """One iteration on the batch staged last and the scalars set last."""
@@ -119,7 +138,7 @@ class StreamRunner(Runner):
 
     def _captured(self, side: _Side) -> Call | None:
         """The iteration as a graph, once everything has run; None where the driver refuses, which is told once."""
-        if not (self._warm and self._capturable):
+        if not (self._warm and self._capturable) or self._under_way:
             return None
         try:
             side.replays[self._replica] = self._origin.capture(partial(self._enqueue, side))
@@ -148,7 +167,7 @@ class StreamRunner(Runner):
             if ended is not None:
                 device.record(ended, one.step.queue)
         self._join("copy")
-        for _, call in self._results.calls:
+        for _, call in side.results.calls:
             call()
         self._join("compute")
 
@@ -235,8 +254,10 @@ class StreamRunner(Runner):
 
     def _overdue(self, longest: float) -> str:
         names = ", ".join(f"'{name}' ({device.name})" for name, device in self.bound.devices.items())
-        message = f"iteration {self._iteration + 1:,} has not ended after {longest:g} s on {names}"
-        if self._running is None or self._replica in self._running.replays:
+        running = self._under_way[0] if self._under_way else None
+        of = f"iteration {(running or self._finished).iteration + 1:,}"
+        message = f"{of} has not ended after {longest:g} s on {names}"
+        if running is None or self._replica in running.replays:
             return f"{message}; it was replayed as a graph, in which single steps cannot be told apart"
         open_ones = [key for key in self._step_events if not self._reached(key)]
         done = [key for key in self._step_events if key not in open_ones]
@@ -260,8 +281,9 @@ class _Item(NamedTuple):
 class _Side:
     """One of two sets of input buffers: what brings a batch there, the steps that work on it, and their graph."""
 
-    def __init__(self, bound: BoundProgram) -> None:
-        self.bound = bound
+    def __init__(self, bound: BoundProgram, origin: Device) -> None:
+        self.bound, self.results, self.iteration = bound, Results(bound), -1
+        self.began, self.ended = origin.event(timing=True), origin.event(timing=True)
         self.uploads = bound.feeds("upload")
         self.steps = tuple(one for one in bound.steps if one.step.op != "feed")
         self.work: list[_Item] = []

@@ -13,6 +13,7 @@ What these lean on:
 
     resume.py       which checkpoint to go on from, and what may differ from the run that wrote it
     follow_data.py  what of a spec follows the images: the number of classes, images that are held out
+    hold_data.py    which data sets stay on the devices, and their decoded images
     init_from.py    starting from the parameters of another run
     agreement.py    what the processes of a run decide alike
     prefetch.py     fetches and stages the next batch while devices work

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -131,20 +132,26 @@ class TrainingLoop:
     def _train_epoch(self) -> None:
         """Iterations to the end of the epoch or of the run, or until told to stop.
 
-        Where devices work ahead, an iteration is told and what else the host has to do is done while the next one runs.
+        Where devices work ahead, an iteration is told and what else the host has to do is done while the next one runs;
+        where they take two, the next one is enqueued before the first has ended.
         """
         prefetcher, began = self._prefetcher(), time.perf_counter()
-        in_flight: InFlight | None = None
-        while in_flight or (in_flight := self._start(prefetcher)):
+        under_way: deque[InFlight] = deque()
+        while under_way or self._start(prefetcher, under_way):
             following = None if self.state.iteration + 1 >= self.total else prefetcher.prefetch()
-            finished, outcome = in_flight, self._finish(in_flight)
-            ended = time.perf_counter()
-            in_flight = self._start(prefetcher) if following and not (self._due or self.hooks.stop()) else None
+            if following and self.session.depth() > 1 and self._goes_on:
+                self._start(prefetcher, under_way)
+            finished = under_way.popleft()
+            outcome, ended = self._finish(finished), time.perf_counter()
+            if under_way:
+                under_way[0].started = max(under_way[0].started, ended)
+            elif following and self._goes_on:
+                self._start(prefetcher, under_way)
             finished.fetched.batch.release()
             self._tell_iteration(finished, outcome, following, ended - began)
-            began = ended if in_flight else time.perf_counter()
+            began = ended if under_way else time.perf_counter()
             self.hooks.poll()
-            if in_flight:
+            if under_way:
                 continue
             if self.state.iteration >= self.total or self.hooks.stop():
                 prefetcher.release()
@@ -170,11 +177,19 @@ class TrainingLoop:
                 self._save(last=True)
             raise
 
-    def _start(self, prefetcher: Prefetcher) -> InFlight | None:
-        """Begin an iteration on the next batch; None at the end of the epoch."""
+    def _start(self, prefetcher: Prefetcher, under_way: deque[InFlight]) -> bool:
+        """Begin an iteration on the next batch; False at the end of the epoch."""
         with self._saved_on_error():
             fetched = prefetcher.next()
-        return prefetcher.start(fetched, self.state.iteration, self._rates()) if fetched else None
+        if fetched:
+            number = self.state.iteration + len(under_way)
+            under_way.append(prefetcher.start(fetched, number, self._rates(number), bool(under_way)))
+        return fetched is not None
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether another iteration may begin before a checkpoint or the end."""
+        return not (self._due or self.hooks.stop())
 
     def _finish(self, in_flight: InFlight) -> Outcome:
         """Wait for the end of an iteration, which then counts. Raises NotFinite where it was not finite."""
@@ -192,11 +207,12 @@ class TrainingLoop:
         waited = min(done.idle(following, outcome.seconds) / seconds, 1.0)
         self.hooks.emit(IterationDone(*place, tally.loss, tally.errors, rate, speed, waited, seconds, True))
 
-    def _rates(self) -> Rates:
+    def _rates(self, iteration: int) -> Rates:
+        """Of an iteration of this epoch."""
         state, solver, ema = self.state, self.solver, self.spec.train.ema
-        progress = Progress(state.iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
+        progress = Progress(iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
         rate, factors = solver.learning_rate * self.schedule.rate(progress), self.schedule.factors(progress)
-        return Rates(rate, solver.numbers, factors, ema.share(state.iteration) if ema else 0.0)
+        return Rates(rate, solver.numbers, factors, ema.share(iteration) if ema else 0.0)
 
     def _not_finite(self, in_flight: InFlight, outcome: Outcome) -> NotFinite:
         """What happened and what to do.
@@ -252,7 +268,7 @@ class TrainingLoop:
                 done = evaluate(*parts)
         except NotFinite as error:
             place = f"iteration {self.state.iteration:,} (epoch {epoch})"
-            raise nonfinite.evaluation(place, error, self._rates()) from error
+            raise nonfinite.evaluation(place, error, self._rates(self.state.iteration)) from error
         if done is None:
             return None
         self.errors, iteration = done.errors, self.state.iteration

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from netspec.data.dataset import Dataset, unused_outputs
 from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
+from netspec.data.resident import Held, ResidentPipeline
 from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError, SpecError
 from netspec.machine.cleanup import on_exit
@@ -19,17 +21,20 @@ from netspec.planning import TensorKey, build, check
 from netspec.planning.replica_tree import check_processes
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
+from netspec.runners.execution.memory_check import NoRoomError
 from netspec.runners.execution.session import Session, check_binding
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import load_again, run_of
 from netspec.runners.training import resume
 from netspec.runners.training.checkpoint import Record, Tensors
 from netspec.runners.training.follow_data import open_images
+from netspec.runners.training.hold_data import held_images
 from netspec.runners.training.init_from import Start, read_start
 from netspec.runners.training.journal import Journal
+from netspec.runners.training.prefetch import Batches
 from netspec.runners.training.request import Request, Settled, settle
 from netspec.runners.training.resume import Origin
-from netspec.runners.training.run import Data
+from netspec.runners.training.run import AnyPipeline, Data
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport
 from netspec.schedules import make_schedule
@@ -82,11 +87,12 @@ def open_network(
     start = read_start(spec) if origin is None and transport.rank == 0 else None
     for note in start.notes if start else ():
         journal.note(note)
-    data = open_data(spec, opened.source, request.workers, journal, origin, (transport.rank, transport.size))
+    part = (transport.rank, transport.size)
+    data = open_data(spec, opened.source, request.workers, journal, origin, part, request.binding.names)
     stack.enter_context(on_exit(data.close))
     constants = _constants(spec, data, request.workers, stack) if begins else {}
     _read_ahead(data.train, origin)
-    session = stack.enter_context(_open_session(spec, request, trace, transport))
+    session = stack.enter_context(_open_session(spec, request, trace, transport, data, journal))
     for note in (*session.notes, *_set_variables()):
         journal.note(note)
     return Network(settled, data, session, start, constants)
@@ -102,7 +108,7 @@ def _constants(spec: Spec, data: Data, workers: int | None, stack: ExitStack) ->
     return found
 
 
-def _read_ahead(train: Pipeline, origin: Origin | None) -> None:
+def _read_ahead(train: Batches, origin: Origin | None) -> None:
     """Have the first batches of the training read while the devices are opened."""
     record = origin.record if origin else None
     train.epoch(*(record.epoch, record.position) if record else (0, 0))
@@ -120,8 +126,11 @@ def open_data(
     journal: Journal,
     origin: Origin | None,
     part: tuple[int, int] = (0, 1),
+    names: Sequence[str] | None = None,
 ) -> Data:
     """Check that the images suit the network and, in a resumed run, are the same, and have them read.
+
+    Where they will stay on the devices bound by ``names``, they are all decoded now.
 
     ``part`` is this process's number, counted from 0, and how many there are, each of which reads its own images.
     Raises SpecError for a number that cannot share the batch.
@@ -140,18 +149,41 @@ def open_data(
     fingerprint = resume.fingerprint(source)
     if origin is not None:
         resume.check_data(origin.record, fingerprint, source)
-    read = inputs_read(spec)
-    centre = replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
-    rest = (read.shape, spec.train.seed, workers, read.more, part)
-    train = Pipeline(source.train, centre, "train", spec.train.batch // part[1], *rest)
+    held = held_images(spec, source, workers, journal.note, names)
+    pipelines = _pipelines(spec, source, workers, part, held)
+    image = inputs_read(spec).image
+    return Data(source, *pipelines, fingerprint, {image: held.images} if held and image else {})
+
+
+def _pipelines(
+    spec: Spec, source: Dataset, workers: int | None, part: tuple[int, int], held: Held | None = None
+) -> tuple[AnyPipeline, AnyPipeline | None]:
+    """What batches to train and to validate with come from."""
+    read, centre = inputs_read(spec), replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
+    rest = (read.shape, spec.train.seed, held or workers, read.more, part)
+    make: Callable[..., AnyPipeline] = ResidentPipeline if held else Pipeline
+    train = make(source.train, centre, "train", spec.train.batch // part[1], *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
-    val = Pipeline(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None
-    return Data(source, train, val, fingerprint)
+    return train, make(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None
 
 
-def _open_session(spec: Spec, request: Request, trace: Trace | None, transport: Transport) -> Session:
-    names, runner = request.binding.names, request.binding.runner
-    return Session(spec, names, runner=runner, seed=spec.train.seed, trace=trace, transport=transport)
+def _open_session(
+    spec: Spec, request: Request, trace: Trace | None, transport: Transport, data: Data, journal: Journal
+) -> Session:
+    """The session, which then holds the images that are to stay on its devices, if the network leaves room for them."""
+    make = partial(Session, spec, request.binding.names, runner=request.binding.runner, seed=spec.train.seed)
+    try:
+        session = make(trace=trace, transport=transport, resident=data.held)
+    except NoRoomError:
+        if not data.held or spec.data.resident is True:
+            raise
+        journal.note("data: workers make the batches: the network and its images do not fit in the devices' memory")
+        data.close()
+        part = (transport.rank, transport.size)
+        data.train, data.val = _pipelines(spec, data.source, request.workers, part)
+        session = make(trace=trace, transport=transport)
+    data.held = {}
+    return session
 
 
 def begin(network: Network) -> None:

@@ -33,7 +33,7 @@ from netspec.spec import from_canonical
 Canonical = Mapping[str, Any]
 
 _PLACE = tuple(f"data.source.{key}" for key in ("type", "path", "train", "val"))
-_TAKEN = ("train", "replicas", "data.workers", "data.views", *_PLACE)
+_TAKEN = ("train", "replicas", "data.workers", "data.resident", "data.views", *_PLACE)
 _FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
 _FIXED = ("train.seed", "train.init_from")

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from netspec._types import RunResult
 from netspec._version import __version__
 from netspec.data.dataset import Dataset
 from netspec.data.pipeline import Pipeline
+from netspec.data.resident import ResidentPipeline
 from netspec.errors import NetspecError
 from netspec.events import RunFinished
 from netspec.machine.atomic_files import write_text
@@ -35,15 +39,21 @@ from netspec.schedules import make_schedule
 from netspec.spec import canonical
 from netspec.units import many
 
+AnyPipeline = Pipeline | ResidentPipeline
+
 
 @dataclass(slots=True)
 class Data:
-    """The images of a run, and what tells them from others (see resume.fingerprint)."""
+    """The images of a run, and what tells them from others (see resume.fingerprint).
+
+    ``held`` has all images of a network input, uint8 (M, H, W, C), until the devices hold them; see ``resident``.
+    """
 
     source: Dataset
-    train: Pipeline
-    val: Pipeline | None
+    train: AnyPipeline
+    val: AnyPipeline | None
     fingerprint: Mapping[str, Any]
+    held: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[str]:
@@ -120,7 +130,7 @@ class Run:
         schedule = make_schedule(spec.train.schedule)
         return TrainingLoop(spec, self.session, schedule, train, val, hooks, self.state, self.request.checkpoint_every)
 
-    def _traced(self, pipeline: Pipeline, name: str) -> Batches:
+    def _traced(self, pipeline: AnyPipeline, name: str) -> Batches:
         return TracedBatches(pipeline, self.trace, name) if self.trace else pipeline
 
     def save(self, state: State | None, wait: bool) -> None:

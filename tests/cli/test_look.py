@@ -55,6 +55,33 @@ def test_info_of_another_phase_batch_and_binding():
     assert four["forward_flops"] == 4 * one["forward_flops"]
 
 
+BF16 = ("--set", "train.precision=bf16")
+
+
+def test_bf16_shows_dtypes_and_memory_of_gpus_that_store_it():
+    said, plain = netspec("info", "alexnet", *BF16), netspec("info", "alexnet")
+    assert said.out.splitlines()[1].endswith("stored in bfloat16, all else in float32")
+    assert re.search(r"^ conv1 +conv +left +55 x 55 x 48 +bfloat16 +17,472 ", said.out, re.MULTILINE)
+    assert re.search(r"^ loss +softmax_loss +left +1000 +float32 ", said.out, re.MULTILINE)
+    assert "dtype" not in plain.out and "precision" not in plain.out
+    narrow, wide = (json.loads(netspec("info", "alexnet", "--json", *more).out) for more in (BF16, ()))
+    assert (narrow["storage"], wide["storage"]) == ("bfloat16", "float32")
+    for device in ("left", "right"):
+        assert 2 * narrow["memory"][device]["activation"] == pytest.approx(wide["memory"][device]["activation"], 0.01)
+    assert 2 * narrow["crossing_bytes"] == wide["crossing_bytes"]
+    on_cpus = netspec("info", "alexnet", "--devices", "cpu", *BF16).out
+    assert "CPUs compute in float32" in on_cpus and "bfloat16" not in on_cpus
+
+
+def test_a_plan_in_bf16_shows_what_steps_write_and_their_products():
+    said = netspec("plan", "quickstart", *BF16).out
+    assert re.search(r"^ conv1.forward@left .* bfloat16 +bfloat16 to float32 *$", said, re.MULTILINE)
+    assert re.search(r"^ relu1.forward@left .* bfloat16 *$", said, re.MULTILINE)
+    assert re.search(r"^ conv1.weight@left.update .* float32, bfloat16, int32 *$", said, re.MULTILINE)
+    assert json.loads(netspec("plan", "quickstart", "--json", *BF16).out)["storage"] == "bfloat16"
+    assert "writes" not in netspec("plan", "quickstart").out
+
+
 def test_rules_in_a_pipe_are_no_wider_than_a_page():
     lines = netspec("plan", "alexnet", "--devices", "cpu").out.splitlines()
     assert max(len(line) for line in lines if "─" in line) <= 100 < max(map(len, lines))

@@ -12,7 +12,10 @@ from places import TESTS
 
 from netspec.device.gpus import gpus
 
-QUICK = "bfloat16 or slices or staging or captured or rates or too_much_memory or serial and iteration_on_a_gpu"
+QUICK = (
+    "launches or bfloat16 or slices or staging or captured or rates or too_much_memory or serial and "
+    "iteration_on_a_gpu"
+)
 pytestmark = [
     pytest.mark.skipif(bool(gpus()), reason="the driver's library is this machine's own"),
     *needs_stand_in,

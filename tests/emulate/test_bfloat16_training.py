@@ -111,8 +111,8 @@ def test_frozen_parameters_and_replicas_have_shadows_too() -> None:
         for one in (host, card):
             one.train(batch(0, SMALL), 0, BATCH, RATES)
         check_shadows(card)
-        assert {step.name for step in card.programs["train"].steps if step.op == "shadow"} == {
-            "fc1.bf16_weight@main.shadow", "fc2.bf16_weight@main.shadow"
+        assert {str(key) for key in card.plans["train"].keys("shadow")} == {
+            "fc1.bf16_weight@main", "fc2.bf16_weight@main"
         }  # fmt: skip
         change = host.store.tensor("fc2.weight.momentum")
         assert np.abs(card.store.tensor("fc2.weight.momentum") - change).max() < 0.02 * np.abs(change).max()

@@ -74,10 +74,10 @@ def plugin(tmp_path_factory):
     load_plugin(file)
 
 
-def trained(text, fuse):
+def trained(text, fuse, precision="tf32"):
     """Tensors and results after an iteration, how many kernels were launched, and the programs."""
     spec, cards = network(text), []
-    spec = replace(spec, train=replace(spec.train, fuse=fuse))
+    spec = replace(spec, train=replace(spec.train, fuse=fuse, precision=precision))
     arrays = batch(0, spec.inputs["image"].shape, 2)
 
     def opener(names):
@@ -103,6 +103,20 @@ def test_gradients_through_an_epilogue_have_the_same_bits():
     assert dict(one.args)[RESIDUAL] == Argument("y", layer="relu1") and one.writes == (D_X,)
     plain = split(steps[name])[0]
     assert {dict(each.args).get(RESIDUAL, D_X) for each in plain.passes} == {D_X}
+
+
+def test_activations_of_bfloat16_are_fused_too():
+    """What is fused is the same; ReLU has the same bits, since rounding before it is rounding after it."""
+    text = ONE.replace("tanh2, type: tanh", "tanh2, type: relu")
+    fused, launches, programs = trained(text, True, "bf16")
+    apart, more, _ = trained(text, False, "bf16")
+    same_bits(fused, apart)
+    assert launches <= more - 4
+    for phase in ("train", "predict"):
+        stored = {one.dtype for one in programs[phase].buffers.values() if one.role == "activation"}
+        steps = {step.name: [key.layer for key in step.fused] for step in programs[phase].steps}
+        assert stored == {"bfloat16", "float32"}  # the answer is float32
+        assert (steps["conv1.forward@main"], steps["conv2.forward@main"]) == (["relu1"], ["tanh2"])
 
 
 def test_layers_of_two_devices_have_the_same_bits():

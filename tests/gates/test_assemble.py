@@ -3,12 +3,24 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pipeline_ptx import WHOLE, bent
 
 from netspec.device.gpus import finds_compiler
-from netspec.gates.assemble import Outcome, assemble, check_machine_code, differences, find_ptxas, ptx_of, toolchain
+from netspec.gates import assemble as gate
+from netspec.gates.assemble import (
+    Outcome,
+    assemble,
+    check_machine_code,
+    differences,
+    find_ptxas,
+    ptx_of,
+    record_of,
+    toolchain,
+)
 from netspec.gates.signatures import cuda_signatures, uncovered
 
 TABLE = Path(__file__).parent / "cuda_resources.json"
@@ -45,6 +57,14 @@ def test_an_elementwise_layer_is_in_the_code_of_the_kernel_before():
 
 
 @needs_ptxas
+def test_a_bound_of_threads_is_in_the_code_and_in_the_name_of_what_is_kept():
+    free = next(one for one in cuda_signatures() if one.kernel == "relu:forward_cuda")
+    bound = replace(free, bound=384)
+    assert ".maxntid 384" in ptx_of(bound, (9, 0)) and ".maxntid" not in ptx_of(free, (9, 0))
+    assert record_of((free, (9, 0))) != record_of((bound, (9, 0)))
+
+
+@needs_ptxas
 def test_the_gate_finds_spills_changes_and_strangers():
     table = {"toolchain": toolchain(), "kernels": {"a": {"sm_90": _resources(10)}, "gone": {}}}
     outcome = Outcome({"a": {"sm_90": _resources(12)}, "b": {"sm_90": _resources(9, spills=8)}}, ("c: refused",))
@@ -58,6 +78,39 @@ def test_the_gate_finds_spills_changes_and_strangers():
 def test_ptxas_words_are_passed_on():
     with pytest.raises(RuntimeError, match="ptxas"):
         assemble("no ptx", "sm_90")
+
+
+WAIT = "wgmma.wait_group.sync.aligned 1;"
+
+
+@needs_ptxas
+def test_a_pipeline_assembles():
+    assert assemble(WHOLE, "sm_90a") == {"registers": 168, "shared": 0, "stack": 0, "spills": 0}
+
+
+@needs_ptxas
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (bent(WAIT, f"{WAIT} st.global.f32 [%rd3], %f0;"), "Potential Performance Loss: wgmma.mma_async"),
+        (bent(WAIT, f"add.f32 %f0, %f0, %f0; {WAIT}"), "warpgroup.wait is injected"),
+        (bent("wgmma.fence.sync.aligned;"), "warpgroup.arrive is injected"),
+        (WHOLE.replace(".minnctapersm 1", ""), "'setmaxnreg' ignored"),
+    ],
+)
+def test_products_that_wait_for_each_other_are_refused(text, words):
+    with pytest.raises(RuntimeError, match=words):
+        assemble(text, "sm_90a")
+
+
+@needs_ptxas
+def test_a_pipeline_with_local_memory_is_refused(monkeypatch):
+    lines = "cvt.u64.u32 %rd9, %r1; mov.u64 %rd8, own; add.u64 %rd9, %rd8, %rd9; st.local.f32 [%rd9], %f3;"
+    text = bent("DONE:", f"{lines} ld.local.f32 %f4, [%rd9 + 4]; st.global.f32 [%rd3], %f4; DONE:")
+    text = text.replace(".reg .pred", ".local .align 4 .b8 own[64]; .reg .pred", 1)
+    monkeypatch.setattr(gate, "ptx_of", lambda *_: text)
+    with pytest.raises(RuntimeError, match="64 bytes of local memory"):
+        gate._resources((None, (9, 0, "a")))
 
 
 def test_the_table_is_readable():

@@ -191,7 +191,7 @@ def test_primitives_of_bfloat16_slices(card):
     from netspec.device.cuda.ops import CudaOps
 
     with card._card:
-        ops = CudaOps(card._streams["compute"])
+        ops = CudaOps(card.index, card._handles["compute"])
         ops.gemm(left, right, out)
         ops.sum_rows(out, sums)
     np.testing.assert_array_equal(card.download(out), a @ b)

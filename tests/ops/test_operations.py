@@ -7,6 +7,7 @@ import pytest
 from compiled import needs_compiler
 from single_steps import RNG, compare, cpu, gpu, normal, run
 
+from netspec.check.augmentations import placed
 from netspec.data.augment import tinted
 
 pytestmark = needs_compiler
@@ -159,3 +160,22 @@ def test_clip(norms, factor):
     for device in (cpu(), gpu()):
         found, _ = run(device, "clip", values, ("factor",), limit=2.0)
         np.testing.assert_allclose(found["factor"], factor, rtol=1e-6)
+
+
+PLACES = [(2, 0, 0, 0, 0, 0, 0), (0, 1, 1, 1, 0, 0, 0), (1, 0, 1, 0, -2, 1, 0), (1, 1, 0, 1, 1, -3, 1), (-1, *6 * [0])]
+
+
+@pytest.mark.parametrize("held", [(3, 4, 4, 3), (3, 5, 5, 3), (3, 9, 5, 1), (3, 4, 3, 3), (3, 5, 9, 4)])
+def test_gather(held):
+    """Cut, mirrored, moved beyond each edge, black; rows of multiples of four elements and others."""
+    shape = (len(PLACES), min(held[1], 4 + 4 * (held[1] == 9)), {3: 3, 4: 4, 5: 4, 9: 8}[held[2]], held[3])
+    values = {"images": RNG.integers(0, 256, held, np.uint8), "places": np.array(PLACES, np.int32)}
+    spare = held[1] - shape[1], held[2] - shape[2]
+    values["places"][:, 1:3] = np.minimum(values["places"][:, 1:3], spare)
+    values["raw"] = RNG.integers(0, 256, shape, np.uint8)
+    rows = values["places"].tolist()
+    wanted = np.stack([placed(values["images"][row[0]], row, shape[1:3]) * (row[0] >= 0) for row in rows])
+    for device in (cpu(), gpu()):
+        found, _ = run(device, "gather", values, ("raw",))
+        np.testing.assert_array_equal(found["raw"], wanted)
+

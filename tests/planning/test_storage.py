@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from nets import TWO_TOWERS, network
 
 from netspec.contract.naming import Argument
 from netspec.errors import SpecError
-from netspec.planning import Plan, build, check, from_plain, to_plain
-from netspec.planning.identities import of_layer
+from netspec.planning import Plan, Region, build, check, from_plain, to_plain
+from netspec.planning.identities import BufferKey, of_layer
 from netspec.planning.storage import storage_of, told
 from netspec.program import Program, lower, memory
 from netspec.spec import load, loads
@@ -32,10 +33,11 @@ def lowered(name: str, phase: Any, storage: Any) -> Program:
     return lower(plan, kinds, teams, without={"cuda": {"tf32", "bf16"}})  # the workspace of those is their own affair
 
 
-def dtypes_by_role(plan: Plan) -> dict[str, set[str]]:
+def floats_by_role(plan: Plan) -> dict[str, set[str]]:
+    """The floating-point dtypes of each role's buffers."""
     found: dict[str, set[str]] = defaultdict(set)
     for key, buffer in plan.buffers.items():
-        if key.of.tensor not in ALSO_WIDE:
+        if key.of.tensor not in ALSO_WIDE and "float" in buffer.dtype:
             found[key.role].add(buffer.dtype)
     return found
 
@@ -44,7 +46,7 @@ def dtypes_by_role(plan: Plan) -> dict[str, set[str]]:
 @pytest.mark.parametrize("phase", ["train", "eval", "predict"])
 def test_activations_gradients_and_shadows_alone_are_bfloat16(name: str, phase: Any) -> None:
     spec = load(name)
-    narrow, wide = (dtypes_by_role(build(spec, phase, storage=one)) for one in ("bfloat16", "float32"))
+    narrow, wide = (floats_by_role(build(spec, phase, storage=one)) for one in ("bfloat16", "float32"))
     assert narrow.pop("shadow") == {"bfloat16"}
     assert narrow.keys() == wide.keys()
     for role, found in narrow.items():
@@ -86,6 +88,10 @@ def test_weights_are_read_in_their_shadows_and_trained_themselves() -> None:
     assert plan.buffers[shadow].logical is None  # checkpoints hold logical tensors
 
 
+def shadows_among(regions: Iterable[Region]) -> set[BufferKey]:
+    return {region.buffer for region in regions if region.buffer.role == "shadow"}
+
+
 @pytest.mark.parametrize("phase", ["train", "eval", "predict"])
 def test_steps_make_shadows_once(phase: Any) -> None:
     program = lowered("quickstart", phase, "bfloat16")
@@ -93,8 +99,10 @@ def test_steps_make_shadows_once(phase: Any) -> None:
     assert made and all(one.once for step in made for one in step.passes)
     assert not any(step.writes for step in made)
     assert not {key for key in program.offsets if key.role == "shadow"}
-    written = [step.op for step in program.steps if "shadow" in map(str, step.writes)]
-    assert written == (["update"] * len(made) if phase == "train" else [])
+    shadows = set(program.plan.keys("shadow"))
+    assert shadows_among(region for step in made for region in step.args.values()) == shadows
+    written = (step.args[one] for step in program.steps if step.op == "update" for one in step.writes)
+    assert shadows_among(written) == (shadows if phase == "train" else set())
 
 
 def test_programs_share_shadows() -> None:

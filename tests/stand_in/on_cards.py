@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, train
+from training_runs import SPEC, final, told
+from training_runs import train as trained
 
 from netspec.device.cuda.device import CudaDevice
 from netspec.errors import NetspecError
+from netspec.events import Note
 from netspec.registry import load_plugin
 from netspec.runners.execution.session import Session
 from stand_in.cards import ILLEGAL_ADDRESS, cards
@@ -56,6 +59,19 @@ def test_two_cards_in_one_graph(expected):
     same_bits(tensors, expected)
 
 
+def test_images_that_stay_on_cards_give_the_bits_of_those_that_come_up(tmp_path):
+    """A run as a user starts it: gathered inside the graph, from one array a card, in training and evaluation."""
+    (tmp_path / "tiny.yaml").write_text(SPEC.replace("batch: 8", "batch: 16"))
+    found, lines = [], []
+    for resident in ("auto", "false"):
+        sets = ["data.resize=10", f"data.resident={resident}", "train.epochs=2", "data.augment={colour: on}"]
+        run, events = trained(tmp_path / "tiny.yaml", devices="cuda:0,cuda:1", overrides=sets, out=tmp_path / resident)
+        found.append(final(run))
+        lines.append("\n".join(event.text for event in told(events, Note)))
+    same_bits(*found)
+    assert "57 images" in lines[0] and "stay on cuda:0, cuda:1" in lines[0] and "stay on" not in lines[1]
+
+
 @pytest.mark.parametrize("capturing", [True, False])
 def test_replicas_on_two_cards(capturing):
     """A graph for each replica on each set of input buffers, since turns differ; images come up meanwhile."""
@@ -72,6 +88,24 @@ def test_replicas_on_two_cards(capturing):
         train(session, 5)
         for name, wanted in session.store.tensors().items():
             np.testing.assert_allclose(found[1][name], wanted, rtol=0, atol=2e-5 * np.abs(wanted).max(), err_msg=name)
+
+
+def test_two_cards_that_store_bfloat16():
+    """Activations cross as they are stored; shadows are made before the graph, and anew when others are loaded."""
+    cards.are_peers = False
+    spec, found = network(TWO_TOWERS, **{"train: {": "train: {precision: bf16, "}), []
+    for runner, devices in (("serial", ["cuda:0,cuda:0"]), ("local", ["cuda:0,cuda:1"])):
+        with Session(spec, devices, phases=("train",), runner=runner) as session:
+            assert session.storage == "bfloat16"
+            first = session.store.tensors()
+            train(session, 3)
+            found.append(session.store.tensors())
+            session.store.load(first)
+            train(session, 3)
+            found.append(session.store.tensors())
+            assert session.captured() == (runner == "local") and not session.news()
+    for other in found[1:]:
+        same_bits(other, found[0])
 
 
 def test_two_cards_that_do_not_reach_each_other(expected):

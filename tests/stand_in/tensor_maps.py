@@ -19,6 +19,7 @@ def _numbers(kind, place, count):
 def _encode(place, kind, rank, address, dims, strides, box, swizzle, **windows):
     from netspec.emulate.map_encoding import encode
 
+    cards.device()  # one is asked for what it can do
     if place % 64 or kind not in _SIZES or cards.where(address) is None:
         raise DriverError(INVALID_VALUE, f"a map at {place:#x} of type {kind} for {address:#x}")
     sizes = _numbers(ctypes.c_uint64, dims, rank), _numbers(ctypes.c_uint64, strides, rank - 1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from netspec.emulate import Memory, Module, launch
 
-HEAD = ".version 8.0\n.target sm_90\n.address_size 64\n"
+HEAD = ".version 8.7\n.target sm_90a\n.address_size 64\n"
 REGISTERS = (
     ".reg .pred %p<9>; .reg .b16 %h<9>; .reg .b32 %r<40>; .reg .f32 %f<40>; .reg .b64 %rd<20>; .reg .f64 %fd<9>;"
 )

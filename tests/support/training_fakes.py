@@ -80,36 +80,42 @@ class FakeSession:
     """
 
     ahead = False
+    most = 1
+    """How many iterations may be under way."""
 
     def __init__(
         self, bad_at: int | None = None, overflow_at: int | None = None, bad_evaluation_at: int | None = None
     ) -> None:
         self.staged: dict | None = None
-        self.flying: tuple | None = None
+        self.flying: list[tuple] = []
         self.weight = np.zeros((PIXELS, CLASSES), np.float32)
         self.momentum = np.zeros_like(self.weight)
         self.bad_at, self.overflow_at, self.bad_evaluation_at = bad_at, overflow_at, bad_evaluation_at
         self.seen: list[tuple[int, float]] = []
         self.store = self
 
+    def depth(self, phase="train") -> int:
+        return self.most
+
     def stage(self, arrays, phase="train") -> None:
-        assert self.ahead or self.flying is None
+        assert self.ahead or not self.flying
+        assert len(self.flying) < 2, "both sets of buffers are in use"
         self.staged = {name: array.copy() for name, array in arrays.items()}
 
     def start(self, iteration, valid, rates, phase="train") -> None:
-        assert self.flying is None and self.staged is not None
-        self.flying, self.staged = (phase, self.staged, iteration, valid, rates), None
+        assert len(self.flying) < self.most and self.staged is not None
+        self.flying.append((phase, self.staged, iteration, valid, rates))
+        self.staged = None
 
     def finish(self, phase="train") -> Outcome:
-        begun, arrays, iteration, valid, rates = self.flying
+        begun, arrays, iteration, valid, rates = self.flying.pop(0)
         assert begun == phase
-        self.flying = None
         if phase == "eval":
             return self.evaluate(arrays, valid)
         return self.train(arrays, iteration, valid, rates)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        assert self.flying is None, "read while an iteration is under way"
+        assert not self.flying, "read while an iteration is under way"
         return {"fc.weight": self.weight.copy(), "fc.weight.momentum": self.momentum.copy()}
 
     def load(self, tensors: dict[str, np.ndarray], strict: bool = True) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["augmentations", "mix_of", "tint_of", "tinted", "used"]
+__all__ = ["augmentations", "mix_of", "overrides", "tint_of", "tinted", "unplaced", "used"]
 
 DEFAULT = "crop"
 """What is on unless it is turned off, or another one of its group is on."""
@@ -48,6 +48,23 @@ def tint_of(data: DataSpec) -> Tint | None:
 def mix_of(data: DataSpec) -> str | None:
     """The name of the augmentation that mixes images, where there is one."""
     return next((name for name, one in augmentations(data).items() if isinstance(one, Mix)), None)
+
+
+def unplaced(augmentations: Mapping[str, Augmentation]) -> str | None:
+    """The first augmentation that workers alone can apply, by name; None where a device can apply all."""
+    moved = ""
+    for name, one in augmentations.items():
+        alters = overrides(one, "pixels")
+        shown = alters or overrides(one, "view") or isinstance(one, Mix)
+        if (shown and not overrides(one, "place")) or (alters and moved):
+            return name
+        moved = name if alters else moved
+    return None
+
+
+def overrides(one: Augmentation, method: str) -> bool:
+    """Whether an augmentation has a method of its own."""
+    return getattr(type(one), method) is not getattr(Augmentation, method)
 
 
 def tinted(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import choice, integer
-from netspec.contract.augmentation import Augmentation, below
+from netspec.contract.augmentation import Augmentation, below, each_below
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,3 +43,10 @@ class Translate(Augmentation):
             source[rows != places[0]] = 0
             source[:, columns != places[1]] = 0
         pixels[...] = source
+
+    def place(self, words: NDArray[np.uint64], rows: Mapping[str, NDArray[np.int32]], spare: tuple[int, int]) -> None:
+        """The same distances."""
+        most = self.settings["pixels"]
+        for name, drawn in zip(("down", "right"), words.T, strict=True):
+            rows[name][:] = each_below(drawn, 2 * most + 1) - most
+        rows["edge"][:] = self.settings["fill"] == "edge"

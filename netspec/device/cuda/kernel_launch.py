@@ -23,9 +23,8 @@ class Launch:
     """A compiled kernel with its arguments: a call enqueues it in a stream of the card whose context is current.
 
     Arguments are arrays of the card, numbers and tuples of numbers, none of which changes from call to call; it holds
-    them, so that their memory stays. The first call prepares them, and compiles what is not compiled yet: it may not be
-    the one that is captured. ``shared`` is a block's bytes of dynamic shared memory. Raises Refused, which names the
-    kernel, where the driver refuses.
+    them, so that their memory stays. The first call prepares them, and compiles what is not compiled yet. ``shared`` is
+    a block's bytes of dynamic shared memory. Raises Refused, which names the kernel, where the driver refuses.
     """
 
     def __init__(

@@ -79,6 +79,8 @@ class _Diagnosis:
                 return f"has a barrier that some threads do not reach: {site.thread} {fault.words}; {_BARRIER}"
             case "lanes":
                 return f"has a shuffle or vote that some lanes do not reach: {site.thread} {fault.words}; {_LANES}"
+            case "mbarrier" | "registers":
+                return f"cannot go on: {site.thread} {fault.words}"
             case "order":
                 return f"adds floats atomically: {_ORDER}"
             case "launch":

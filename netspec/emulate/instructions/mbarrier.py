@@ -238,11 +238,12 @@ def _try_wait(ins: Instruction, words: list[str]) -> Bind:
         done = frame.write(result, "pred")
 
         def run() -> None:
-            for lane, one, parity in _awaited(frame, ins):
-                done[lane] = one.phase & 1 != parity
-                frame.mbarriers.tried[lane] = not done[lane]
-                if done[lane] and frame.checked:
-                    frame.races.acquire(lane, one.released)
+            for lanes, one, parity in _awaited(frame, ins):
+                complete = one.phase & 1 != parity
+                done[lanes] = complete
+                frame.mbarriers.tried[lanes] = not complete
+                if complete and frame.checked:
+                    frame.races.acquire(int(lanes[0]), one.released)
 
         return run, run
 
@@ -258,17 +259,22 @@ def lanes_awaited(frame: Frame, ins: Instruction, parked: Array) -> Any:
     """Which of the waiting threads may go on: their phase is complete when one of another parity is under way."""
     frame.lanes = np.flatnonzero(parked)
     going = np.zeros(frame.count, bool)
-    for lane, one, parity in _awaited(frame, ins):
-        going[lane] = one.phase & 1 != parity or not frame.mbarriers.tried[lane]
+    for lanes, one, parity in _awaited(frame, ins):
+        going[lanes] = one.phase & 1 != parity or ~frame.mbarriers.tried[lanes]
     return going
 
 
-def _awaited(frame: Frame, ins: Instruction) -> list[tuple[int, MBarrier, int]]:
-    """The active threads with the mbarriers and parities that they wait for."""
+def _awaited(frame: Frame, ins: Instruction) -> list[tuple[Array, MBarrier, int]]:
+    """Active threads of a warp with the mbarrier and parity that they wait for, the first warp first."""
     lanes, places = _lanes(frame, ins, ins.operands[1])
-    parities = np.broadcast_to(frame.read(ins.operands[2], "u32"), (frame.count,))[lanes]
-    given = zip(lanes.tolist(), places.tolist(), (parities & 1).tolist(), strict=True)
-    return [(lane, frame.mbarriers.at(ins, lane, address), parity) for lane, address, parity in given]
+    parities = np.broadcast_to(frame.read(ins.operands[2], "u32"), (frame.count,))[lanes] & 1
+    warps = frame.block[lanes] * frame.per_block + frame.thread[lanes] // 32
+    keys = warps << 32 | places << 1 | parities
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    return [
+        (lanes[which == number], frame.mbarriers.at(ins, int(lanes[at]), int(places[at])), int(parities[at]))
+        for number, at in enumerate(first)
+    ]
 
 
 def lacking(frame: Frame, ins: Instruction) -> str:

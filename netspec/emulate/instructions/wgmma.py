@@ -70,12 +70,14 @@ class AsyncProducts:
     def use(self, ins: Instruction, names: frozenset[str]) -> None:
         """Check an instruction, which names these registers, before it runs; Fault where sums in flight are accessed.
 
-        A move of sums in flight renames them: ptxas makes no instruction of it.
+        A move of sums in flight renames them, as ptxas makes no instruction of it; a fence is due behind it.
         """
-        if ins.name == "wgmma" or (ins.name == "mov" and self._rename(ins)):
+        if ins.name == "wgmma":
             return
         for group in self.groups:
             self.touched[group] |= names
+        if ins.name == "mov" and self._rename(ins):
+            return
         if self.pending:
             for name in sorted(names & self.pending.keys()):
                 self._check_free(name, ins)

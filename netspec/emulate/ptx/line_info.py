@@ -15,7 +15,8 @@ from typing import NamedTuple
 _LOC = re.compile(r"\s*\.loc\s+(\d+)\s+(\d+)\s+(\d+)(?:.*\binlined_at\s+(\d+)\s+(\d+)\s+(\d+))?")
 _FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"]*)"', re.MULTILINE)
 _MARKER = re.compile(
-    r"\s*(?:@!?%\w+\s+)?((?:(?:ld|st)\.(?!param)|bar|atom|red|shfl|vote|match|cp\.|mma|wgmma|ldmatrix|div|rem|fence)\S*)"
+    r"[\s{]*(?:[\w$]+:\s*)?(?:@!?%\w+\s+)?((?:(?:ld|st)\.(?!param)|bar|atom|red|shfl|vote|match|elect|cp\.|mbarrier|"
+    r"mma|wgmma|setmaxnreg|[ls][dt]matrix|div|rem|fence)\S*)"
 )
 """Instructions at which a kernel can be stopped."""
 

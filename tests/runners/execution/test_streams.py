@@ -70,6 +70,39 @@ def test_a_batch_comes_up_while_the_one_before_it_is_worked_on(oracle, seed):
         same_bits(session.store.tensors(), oracle)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_next_iteration_is_enqueued_before_the_host_has_seen_the_end_of_this_one(oracle, seed):
+    with opened(World(seed)) as session:
+        outcomes = train(session, 3)
+        assert session.depth() == 2
+        for iteration in range(3, ITERATIONS):
+            session.stage(batch(iteration))
+            session.start(iteration, BATCH, RATES)
+        with pytest.raises(RuntimeError, match="both sets of buffers"):
+            session.stage(batch(ITERATIONS))
+        outcomes += [session.finish() for _ in range(3, ITERATIONS)]
+        same_bits(session.store.tensors(), oracle)
+    with opened(World(seed)) as session:
+        assert [one.reports for one in outcomes] == [one.reports for one in train(session, ITERATIONS)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_enqueued_behind_an_iteration_that_is_not_finite_changes_nothing(seed):
+    white, black = ({**batch(0), "image": np.full_like(batch(0)["image"], level)} for level in (255, 0))
+    with opened(World(seed)) as session:
+        train(session, 3)
+        huge = {**session.store.tensors()}
+        huge = {name: np.full_like(value, 3e38) if name == "conv1.weight" else value for name, value in huge.items()}
+        session.store.load(huge)
+        for iteration, arrays in enumerate((white, black), 3):
+            session.stage(arrays)
+            session.start(iteration, BATCH, RATES)
+        assert not session.finish().finite
+        same_bits(session.store.tensors(), huge)
+        assert session.train(black, 4, BATCH, RATES).finite
+        assert any((value != huge[name]).any() for name, value in session.store.tensors().items())
+
+
 def test_a_batch_that_was_staged_and_not_used_is_replaced(oracle):
     with opened(World(7)) as session:
         for iteration in range(ITERATIONS):

@@ -25,11 +25,11 @@ class MyLayer(Rowwise):
         """prediction (N, K): x as it is; report: the sums."""
         if len(x.shape) != 2:
             raise LayerError(f"predictions must have the shape (batch, numbers), got {x.shape}", "read a dense layer")
-        prediction = Tensor(x.shape, x.dtype, differentiable=False)
+        prediction = Tensor(x.shape, differentiable=False)  # float32, however x is stored
         if target is None:
             return {"prediction": prediction}
-        if target.shape != x.shape or target.dtype != x.dtype:
-            raise LayerError(f"targets must be as predictions, {x.dtype} {x.shape}, got {target.dtype} {target.shape}")
+        if target.shape != x.shape or "float" not in target.dtype:
+            raise LayerError(f"targets must be floats of shape {x.shape}, got {target.dtype} of {target.shape}")
         return {"prediction": prediction, "report": Tensor((len(self.reports),), differentiable=False)}
 
     # Functions of single numbers, without self: compiled for CPUs and for GPUs.
