@@ -45,7 +45,7 @@ from netspec.layers._cuda.tma_weight_tiles import (
 from netspec.layers._cuda.tma_weight_variants import bias_workspace, marked_gradients
 from netspec.plugin import Variant, Workspace, backward, forward
 
-COLUMNS = (64, 96, 128)
+COLUMNS = (48, 64, 96, 128)
 _MOST_CHANNELS = 15
 """Channels up to which cells are taken where the image's channels would do too."""
 
