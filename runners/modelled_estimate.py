@@ -37,14 +37,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modelled(Estimate):
-    """What the model says: ``error`` is its measured error for the networks ``checked``, ``most`` the rate that no
-    kernels could exceed.
+    """What the model says: ``error`` is its measured error for the networks ``checked``, None where activations are
+    stored as none was checked; ``most`` is the rate that no kernels could exceed.
 
     ``room`` has the bytes of the GPU, on which all of the spec's devices lie; ``dearest`` are shares of time.
     """
 
     gpu: str
-    error: float
+    error: float | None
     checked: str
     most: float
     room: int
@@ -85,7 +85,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
         checkpoint=_stored(train),
         dearest=tuple(islice(layer_shares(train, gpu).items(), 3)),
         gpu=gpu.title,
-        error=gpu.errors[len(spec.devices) > 1],
+        error=gpu.errors[len(spec.devices) > 1] if train.plan.storage == "float32" else None,
         checked=gpu.checked,
         most=spec.replica_batch / least_seconds(train, gpu, precision),
         room=gpu.memory,

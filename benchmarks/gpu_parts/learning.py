@@ -18,7 +18,7 @@ def to_an_error(name: str, target: float, seconds: float, data: Path | None, pre
     Without ``data`` the pictures are drawn, and easier than photographs: the time stands for the machinery alone.
     """
     watch = _Watch(target, time.perf_counter() + seconds)
-    overrides = () if precision is None else (f"train.cuda.precision={precision}",)
+    overrides = () if precision is None else (f"train.precision={precision}",)
     with tempfile.TemporaryDirectory() as folder:
         netspec.run(name, data=data, devices="cuda", out=folder, overrides=overrides, listener=watch)
     told = {

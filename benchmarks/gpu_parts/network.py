@@ -34,12 +34,12 @@ WATCHDOG_S = 30.0
 
 def spec_of(name: str, batch: int, precision: str | None = None) -> Spec:
     """A spec by name or file, for a batch size and, where the specs of this version know it, a precision on GPUs."""
-    chosen = () if precision is None else (f"train.cuda.precision={precision}",)
+    chosen = () if precision is None else (f"train.precision={precision}",)
     return load(name, (f"train.batch={batch}", *chosen))
 
 
 def precisions(name: str) -> tuple[str | None, ...]:
-    """What ``train.cuda.precision`` may be; None alone where there is no such key."""
+    """What ``train.precision`` may be; None alone where there is no such key."""
     found = []
     for precision in PRECISIONS:
         try:

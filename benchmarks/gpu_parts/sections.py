@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
@@ -49,13 +49,16 @@ def sections(options: argparse.Namespace, done: Done, end: float) -> dict[str, S
 
 
 def _card_sections(options: argparse.Namespace, done: Done, left: Callable[[float], float]) -> dict[str, Section]:
-    """What the card can do, and everything compiled."""
-    check, modes = options.check, network.precisions(options.one_device)
+    """What the card can do, and the network compiled."""
+    check, one, sizes = options.check, options.one_device, (options.batch, options.large_batch)
+    modes = network.precisions(one)
+    fast = _fast(modes)
     return {
         "machine": _here(machine.describe),
         "architecture": Section(lambda: questions.architecture(_card()), timed=False),
         "graphs": Section(lambda: questions.graphs(_card()), timed=False),
-        "kernels": Section(lambda: kernels.compile_all(_card(), within=left(0.3)), 150.0, timed=False),
+        # this compiles all that AlexNet needs, by all cores; and PyTorch compiles its modes meanwhile
+        "memory": Section(lambda: network.memory_by_precision(one, sizes, fast), 120.0, timed=False),
         **{_named("right", mode): Section(partial(network.right, check, 16, mode), timed=False) for mode in modes},
         "launches": Section(lambda: questions.launches(_card())),
         "ceilings": Section(lambda: questions.ceilings(_card())),
@@ -66,7 +69,7 @@ def _training_sections(options: argparse.Namespace, done: Done, left: Callable[[
     """AlexNet's iterations and its steps, ours and PyTorch's."""
     one, two, batch, large = options.one_device, options.two_devices, options.batch, options.large_batch
     modes, theirs = network.precisions(one), rivals(options)
-    first, fast = modes[-1], [mode for mode in reversed(modes) if mode != "float32"]
+    first, fast = modes[-1], _fast(modes)
 
     def steps(mode: str | None) -> Found:
         return network.steps(one, batch, mode, _ceilings(done), time.perf_counter() + left(0.15))
@@ -79,7 +82,6 @@ def _training_sections(options: argparse.Namespace, done: Done, left: Callable[[
         **_steps_and_convolutions(batch, fast[:1], steps),
         "training, large batch": Section(lambda: train(one, large, "cuda:0", first)),
         "torch, bf16, large batch": _rival(theirs["torch, bf16, large batch"]),
-        "memory": Section(lambda: network.memory_by_precision(one, (batch, large), fast), timed=False),
         "iteration": Section(lambda: questions.iteration(train(options.check, 16, "cuda", first, budget=2.0))),
         "torch, tf32": _rival(theirs["torch, tf32"]),
         "torch, bf16, large batch, shifted norm": _rival(theirs["torch, bf16, large batch, shifted norm"]),
@@ -98,6 +100,7 @@ def _other_sections(options: argparse.Namespace, done: Done, left: Callable[[flo
         return network.steps(one, batch, mode, _ceilings(done), time.perf_counter() + left(0.15))
 
     return {
+        "kernels": Section(lambda: kernels.compile_all(_card(), within=left(0.4)), 180.0, timed=False),
         "tests": _here(lambda: outside.tests(min(90.0, left(0.5))), timed=False),
         "sanitizer": _here(lambda: outside.sanitizer(min(60.0, left(0.5))), timed=False),
         _named("tuned", first): Section(
@@ -111,6 +114,10 @@ def _other_sections(options: argparse.Namespace, done: Done, left: Callable[[flo
         ),
         "curves": Section(lambda: network.curves(options.check, 16), timed=False),
     }
+
+
+def _fast(modes: Sequence[str | None]) -> list[str | None]:
+    return [mode for mode in reversed(modes) if mode != "float32"]
 
 
 def _steps_and_convolutions(

@@ -136,8 +136,7 @@ def _lines_modelled(found: Modelled) -> Iterator[str]:
     yield ""
     yield f"  training     {rate(found.rate)} img/s by a model, at most {rate(found.most)} with any kernels (roofline)"
     yield from _totals(found)
-    off = percent(found.error, 0)
-    yield f"a model's figures: iterations of {found.checked} were measured on the card, and are within {off} of it"
+    yield f"a model's figures: {_checked(found)}"
     yield f"most time: {_dearest(found)}"
     if not found.fits:
         yield f"too large: the GPU has {size(found.room)}; a smaller train.batch needs less"
@@ -145,6 +144,12 @@ def _lines_modelled(found: Modelled) -> Iterator[str]:
     for one in found.changes:
         yield f"--set {one.set} would be {one.factor:.2f} times as fast"
     yield f"netspec tune on the card may help: {found.tuned:.2f} times as fast for AlexNet"
+
+
+def _checked(found: Modelled) -> str:
+    if found.error is None:
+        return "single kernels were timed on the card, but no iteration that stores activations in bfloat16"
+    return f"iterations of {found.checked} were measured on the card, and are within {percent(found.error, 0)} of it"
 
 
 def _totals(found: Estimate) -> Iterator[str]:

@@ -23,14 +23,16 @@ from netspec.data.pipeline import Batch, Pipeline, check_enough
 from netspec.data.settings import DataSpec, More
 from netspec.data.shuffle import permutation
 from netspec.data.source import Split, SplitName
+from netspec.data.workers.fetch import MOST_TRIES
 from netspec.errors import NetspecError
+from netspec.machine import start_threads
 from netspec.machine.tasks import task
 from netspec.units import many, size
 
 _BATCH = 64
 _ROWS_AHEAD = 8192
 """So many rows of the tables are made at once, while those before them are used."""
-_MOST_TRIES = 64
+_THREAD = "netspec-data"
 
 
 class ResizedError(NetspecError):
@@ -132,7 +134,7 @@ class ResidentPipeline:
         self._tint = next((one for one in used.values() if isinstance(one, Tint)), None)
         self._chain = Chain(used, seed)
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.arange(len(images)))
-        self._thread = ThreadPoolExecutor(1, "netspec-data")
+        self._thread = ThreadPoolExecutor(1, _THREAD)
         self._next: tuple[tuple[int, int], Future[_Chunk]] | None = None
 
     @property
@@ -190,7 +192,8 @@ class ResidentPipeline:
 
     def _begin(self, epoch: int, number: int) -> Future[_Chunk]:
         if self._next is None or self._next[0] != (epoch, number):
-            self._next = (epoch, number), self._thread.submit(self._made, epoch, number)
+            with start_threads.starting(_THREAD):
+                self._next = (epoch, number), self._thread.submit(self._made, epoch, number)
         return self._next[1]
 
     def _made(self, epoch: int, number: int) -> _Chunk:
@@ -216,7 +219,7 @@ class ResidentPipeline:
         return found
 
     def _readable(self, order: NDArray[np.int64], place: int) -> int:
-        tries = min(_MOST_TRIES, len(order))
+        tries = min(MOST_TRIES, len(order))
         candidates = (int(order[(place + number) % len(order)]) for number in range(tries))
         found = next((image for image in candidates if image not in self._broken), None)
         if found is None:

@@ -10,7 +10,7 @@ from netspec.planning.race import check_races
 from netspec.program.arena import lay_out, places
 from netspec.program.choice import Capability, Measured
 from netspec.program.fuse import fuse
-from netspec.program.merge import merge
+from netspec.program.multi_tensor_steps import merge
 from netspec.program.prepack import hoist
 from netspec.program.program import Program
 from netspec.program.steps import Lowering

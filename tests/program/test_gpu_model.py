@@ -48,6 +48,17 @@ def steps(precision: str) -> list[tuple[Any, float]]:
     return found
 
 
+def test_with_bfloat16_in_memory_the_model_keeps_to_the_roofline() -> None:
+    spec = load("alexnet-one-device", ["train.precision=bf16"])
+    kinds, capabilities = dict.fromkeys(spec.devices, "cuda"), dict.fromkeys(spec.devices, H100.capability)
+    plan = build(spec, storage="bfloat16")
+    stored = lower(plan, kinds, {"main": 1}, without=spec.train.without, capabilities=capabilities)
+    least = least_seconds(stored, H100, "bf16")
+    now = iteration_seconds(program("alexnet-one-device", "bf16", 128), H100)
+    assert least < iteration_seconds(stored, H100) < now / 1.5
+    assert 1.3 * least < least_seconds(program("alexnet-one-device", "bf16", 128), H100, "bf16")
+
+
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_the_rate_of_products_is_the_measured_one(precision: str) -> None:
     units = seconds = 0.0

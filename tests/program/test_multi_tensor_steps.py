@@ -13,7 +13,7 @@ from netspec.contract.naming import Argument
 from netspec.kernels.lookup import find_kernel
 from netspec.planning import build
 from netspec.program import lower
-from netspec.program.merge import PARAMETER_BYTES, merge
+from netspec.program.multi_tensor_steps import PARAMETER_BYTES, merge
 from netspec.program.steps import Lowering
 from netspec.runners.execution.session import Rates, Session
 from netspec.solvers import make_solver
