@@ -122,7 +122,7 @@ _PACK = marked(forward, pack_weights, "forward", "packed", lambda t: pack_grid(_
 def _workspace(tile):
     def workspace(layer, t, direction):
         cut = _cut(t)
-        cells = {"cells": Workspace((cut.count,), "bfloat16")}
+        cells = {"cells": Workspace((cut.count,), "bfloat16", per="iteration")}
         if direction == "forward":
             return {**cells, "packed": Workspace((prod(cut.taps) * cut.depth * cut.g.filters,), "bfloat16")}
         count = chunks(cut.geometry, tile)

@@ -83,12 +83,14 @@ class Workspace:
     """Scratch memory of a kernel, undefined when a step starts.
 
     ``step``: one array shared by all passes and blocks of the step. ``member``: one for each member of a CPU team,
-    undefined when a block starts (on CUDA there is one member).
+    undefined when a block starts (on CUDA there is one member). ``iteration``: a step's too, but where the forward step
+    of an iteration has the same one, the backward step takes it as it was left, and its passes that would write it, and
+    nothing else, do not run.
     """
 
     shape: Shape
     dtype: str = "float32"
-    per: Literal["step", "member"] = "step"
+    per: Literal["step", "member", "iteration"] = "step"
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ class Lowering:
             "channel_count": step.attrs["channel_count"],
         }
         made = lower(layer, t, kind, direction, variant, keys, per_replica=step.attrs.get("per_replica", 0))
-        passes = _needed(made, set(step.writes))
-        args = self._arguments(step, layer, t, passes)
+        kept = self._kept(step, layer, t, variant)
+        passes = _needed([one for one in made if not kept.keys() >= set(one.writes)], set(step.writes))
+        args = self._arguments(step, layer, t, passes, kept)
         written = {target for one in passes for target in one.writes}
         return replace(
             step,
@@ -76,7 +77,19 @@ class Lowering:
             compute=_FACTORS.get(variant.partition("_")[0], "float32"),
         )
 
-    def _arguments(self, step: Step, layer: Layer, t: Tensors, passes: Sequence[Pass]) -> dict[Argument, Region]:
+    def _kept(self, step: Step, layer: Layer, t: Tensors, variant: str) -> dict[Argument, Region]:
+        """Workspace that the forward step has filled for the backward step too."""
+        assert step.layer is not None
+        found = {}
+        for name, space in layer.workspace(t, variant, "backward").items() if step.op == "backward" else ():
+            key = of_layer(step.layer, name, "workspace", step.device, "forward")
+            if space.per == "iteration" and self.buffers.get(key) == Buffer(key, space.shape, space.dtype):
+                found[Argument(name)] = Region(key)
+        return found
+
+    def _arguments(
+        self, step: Step, layer: Layer, t: Tensors, passes: Sequence[Pass], kept: Mapping[Argument, Region]
+    ) -> dict[Argument, Region]:
         """Regions of what the passes take: the plan's, workspace, and a place for results nobody needs."""
         direction = cast(Direction, step.op)
         spaces = {
@@ -86,8 +99,8 @@ class Lowering:
         }
         args: dict[Argument, Region] = {}
         for taken in dict.fromkeys(target for one in passes for _, target in one.args if target is not None):
-            if taken in step.args:
-                args[taken] = step.args[taken]
+            if taken in step.args or taken in kept:
+                args[taken] = step.args.get(taken) or kept[taken]
             elif taken.tensor in spaces:
                 space = spaces[taken.tensor]
                 members = (self.team_sizes[step.device],) if space.per == "member" else ()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compiled import CONV, EmulatedCuda, needs_compiler
+from nets import network, train
 
 from netspec.check.subject import Case, cpu
 from netspec.check.writes import trip
@@ -15,6 +16,7 @@ from netspec.layers._cuda import tma_cells_variants
 from netspec.layers._cuda.implicit_gemm import Geometry
 from netspec.layers._cuda.tma_cells import Cut, cut_of
 from netspec.registry import layer_types
+from netspec.runners.execution.session import Session
 
 NEAR = 4e-3
 """Errors against the largest result: results are rounded to 8 bits, factors are as they are stored."""
@@ -62,3 +64,43 @@ def test_layers_are_cut_as_takes_least_time() -> None:
     assert cell(224, 96, 11, 4, 55) == (4, 4)  # to the last channel as they are needed
     assert cell(230, 64, 7, 2, 112) == (2, 7)  # cells of 2 x 2 pixels are a quarter of a box
     assert cell(226, 64, 3, 1, 224) == (3, 3)  # as much of a box as there is of a window
+
+
+NET = """
+    netspec: 1
+    devices: [main]
+    inputs:
+      image: {shape: [6, 7, 3]}
+      label: {dtype: int32}
+    layers:
+      - {name: conv1, type: conv, inputs: image, filters: 8, size: 3, pad: 1, init: {type: gaussian, std: 0.1}}
+      - {name: relu1, type: relu}
+      - {name: fc1, type: dense, units: 5, init: {type: gaussian, std: 0.1}}
+      - {name: loss, type: softmax_loss, inputs: [fc1, label]}
+    train: {precision: bf16, batch: 6, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
+
+
+def learned() -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What an iteration changes, and the kernels of each step."""
+    opener: Any = lambda names: [EmulatedCuda() for _ in names]  # noqa: E731
+    with Session(network(NET), ["cpu"], phases=("train",), runner="serial", opener=opener) as card:
+        steps = {step.name: [one.kernel for one in step.passes] for step in card.programs["train"].steps}
+        before = card.store.tensors()
+        train(card, 1, shape=(6, 7, 3))
+        return {name: one - before[name] for name, one in card.store.tensors().items()}, steps
+
+
+@needs_compiler
+def test_backward_finds_the_cells_of_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    got, steps = learned()
+    assert "conv:fill_cells_forward" in steps["conv1.forward@main"]
+    assert "conv:d_weight_cells_48" in steps["conv1.backward@main"]
+    assert "conv:fill_cells_backward" not in steps["conv1.backward@main"]
+    conv = layer_types()["conv"]
+    monkeypatch.setattr(conv, "supports", lambda self, t, variant: not variant.startswith("bf16"))
+    wanted, steps = learned()
+    assert "conv:d_weight_chunk_cuda" in steps["conv1.backward@main"]
+    for name in ("conv1.weight", "conv1.bias"):
+        assert np.abs(got[name] - wanted[name]).max() <= 0.01 * np.abs(wanted[name]).max(), name
