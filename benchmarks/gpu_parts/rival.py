@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.pop(0)  # this folder: nothing that PyTorch imports may be found here
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import nn
 from torch_alexnet import alexnet

@@ -169,9 +169,9 @@ def make_compute(ring, find, put):
     full, empty, next_stage = stages * stage, stages * (stage + 8), make_ring(ring)[1]
     pairs, parts = columns // 2, bias_parts(columns)
     lines, box = TERMS // parts, 2 * 64 * TERMS
-    multiply = Lazy("netspec.kernels.wgmma", "multiply", (columns, ring.left, ring.right))
-    zeros, finish = (Lazy("netspec.kernels.wgmma", name, (columns,)) for name in ("zeros", "finish"))
-    settle = Lazy("netspec.kernels.wgmma", "settle", (1,))
+    multiply = Lazy("netspec.kernels.wgmma_products", "multiply", (columns, ring.left, ring.right))
+    zeros, finish = (Lazy("netspec.kernels.wgmma_products", name, (columns,)) for name in ("zeros", "finish"))
+    settle = Lazy("netspec.kernels.wgmma_products", "settle", (1,))
     add_lines = Lazy("netspec.kernels.wgmma_sums", "add_lines", (lines,))
 
     @device

@@ -110,9 +110,9 @@ def make_consume(ring, next_stage):
     stages, stage, left_bytes, half_bytes = ring.stages, ring.stage, ring.left_bytes, half_of(ring)
     full = stages * stage
     empty = full + 8 * stages
-    multiply = Lazy("netspec.kernels.wgmma", "multiply", (ring.columns, ring.left, ring.right))
-    zeros, finish = (Lazy("netspec.kernels.wgmma", name, (ring.columns,)) for name in ("zeros", "finish"))
-    settle = Lazy("netspec.kernels.wgmma", "settle", (1,))
+    multiply = Lazy("netspec.kernels.wgmma_products", "multiply", (ring.columns, ring.left, ring.right))
+    zeros, finish = (Lazy("netspec.kernels.wgmma_products", name, (ring.columns,)) for name in ("zeros", "finish"))
+    settle = Lazy("netspec.kernels.wgmma_products", "settle", (1,))
 
     @device
     def consume(base, half, slabs, at, phase):

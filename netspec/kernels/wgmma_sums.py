@@ -1,4 +1,4 @@
-"""Intrinsics beside Hopper's matrix instruction (netspec.kernels.wgmma): stores of its sums, and sums of an operand.
+"""Intrinsics beside Hopper's matrix instruction (wgmma_products.py): stores of its sums, and sums of an operand.
 
 ``store_float32(columns)`` makes ``store(first, second, sums, in_first, in_second, inside)``: a thread's sums of two
 rows, each with the address (uint64) of its first one; four threads write 32 bytes of a row together. ``in_first`` and

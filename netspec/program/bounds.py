@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from netspec.contract.layer import Layer
 from netspec.program.program import Program
@@ -23,17 +23,27 @@ def declared_bounds(programs: Iterable[Program]) -> tuple[str, ...]:
     )
 
 
-def plain_products(programs: Iterable[Program]) -> tuple[str, ...]:
-    """One line where a GPU multiplies by plain kernels, tensor cores' being there but not for such sizes."""
-    layers: dict[str, None] = {}
-    for program in programs:
-        types = {shard.layer: type(shard.instance) for shard in program.plan.shards}
-        for step in program.steps:
-            is_plain = step.attrs.get("variant") == "plain" and program.kinds[step.device] == "cuda"
-            if is_plain and step.layer in types and _uses_tensor_cores(types[step.layer]):
-                layers[step.layer] = None
-    told = "plain kernels, many times slower: with so many elements tensor cores are not used; take a smaller --batch"
-    return (f"{', '.join(layers)}: {told}",) if layers else ()
+def plain_products(programs: Sequence[Program]) -> tuple[str, ...]:
+    """One line where a GPU multiplies by plain kernels, as those of tensor cores are not for such sizes.
+
+    Layers of less than a hundredth of a program's operations are not worth one.
+    """
+    layers = dict.fromkeys(layer for program in programs for layer in _plain_layers(program))
+    stored = any(program.plan.storage == "bfloat16" for program in programs)
+    told = _WIDTHS if stored else "with so many elements tensor cores are not used; take a smaller --batch"
+    return (f"{', '.join(layers)}: plain kernels, many times slower: {told}",) if layers else ()
+
+
+def _plain_layers(program: Program) -> Iterator[str]:
+    types = {shard.layer: type(shard.instance) for shard in program.plan.shards}
+    least = sum(step.flops for step in program.steps) / 100
+    for step in program.steps:
+        is_plain = step.attrs.get("variant") == "plain" and program.kinds[step.device] == "cuda"
+        if is_plain and step.layer in types and _uses_tensor_cores(types[step.layer]) and step.flops >= least:
+            yield str(step.layer)
+
+
+_WIDTHS = "tensor cores take bfloat16 where channels, of a group too, are multiples of 8"
 
 
 def _uses_tensor_cores(cls: type[Layer]) -> bool:
