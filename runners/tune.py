@@ -49,6 +49,8 @@ DRAWN = 1_000_003
 """Random numbers of an array, which are repeated: to draw hundreds of millions takes longer than all else."""
 LEAST_BOUND = 1e-4
 """Error, against the largest result, that every variant may have: sums of many float32 differ by their order."""
+STORED_BOUND = 2.0**-7
+"""The same where tensors are stored as bfloat16: what is rounded on the way, and once more at the end."""
 
 Values = Mapping[Argument, np.ndarray[Any, Any]]
 Without = Mapping[Backend, Collection[str]]
@@ -57,13 +59,14 @@ Without = Mapping[Backend, Collection[str]]
 class Question(NamedTuple):
     """A step that several variants can run; ``text`` is the same for all steps with the same answer.
 
-    ``bounds`` are the error bounds that variants declare.
+    ``bounds`` are the error bounds that variants declare, ``least`` is what every one may have.
     """
 
     text: str
     step: Step
     able: tuple[str, ...]
     bounds: Mapping[str, float]
+    least: float = LEAST_BOUND
 
     @property
     def reference(self) -> str:
@@ -97,7 +100,9 @@ class Bench:
                 without = self.without.get(device.kind, ())
                 able = candidates(layer, t, device.kind, direction, without, device.capability)
                 if len(able) > 1:
-                    yield Question(question(layer, t, direction, able), step, able, layer.bounds)
+                    stored = any(self.plan.buffers[one.buffer].dtype == "bfloat16" for one in step.args.values())
+                    least = STORED_BOUND if stored else LEAST_BOUND
+                    yield Question(question(layer, t, direction, able), step, able, layer.bounds, least)
 
     def compile(self, questions: Sequence[Question]) -> None:
         """Compile what will be timed, in several processes; what cannot be compiled is met again, and told then."""
@@ -227,7 +232,7 @@ def check(asked: Question, variant: str, got: Values, wanted: Values) -> None:
     for one, array in wanted.items():
         defined = np.isfinite(array)
         here, there = (np.where(defined, values, 0).astype(array.dtype) for values in (got[one], array))
-        agree(str(one), here, there, f"that is what the {asked.reference} kernels give", max(bound, LEAST_BOUND))
+        agree(str(one), here, there, f"that is what the {asked.reference} kernels give", max(bound, asked.least))
 
 
 def _check_alive(device: Device, asked: Question, variant: str) -> None:
