@@ -1,4 +1,4 @@
-"""Dense layers of few rows on tensor cores by split-K: a block sums a part of the terms, to occupy all multiprocessors.
+"""Dense layers of few rows by split-K: a block sums a part of the terms, to occupy all multiprocessors.
 
 A batch of 128 and 2048 units are 16 tiles of 128 x 128, for 132 multiprocessors. The terms are cut into as many chunks
 as give each of these two blocks; the sums of chunks are summed in turn, always in the same order, and only then go
@@ -7,7 +7,7 @@ through bias and epilogue.
 
 from typing import NamedTuple
 
-from netspec.layers._cuda import mma_variants
+from netspec.layers._cuda import fma_block_tile, mma_variants
 from netspec.layers._cuda.implicit_gemm import Columns, Image, Positions, Runs
 from netspec.layers._cuda.mma_block_tile import BLOCK_K, BOUNDS, PROCESSORS, Tile, cost, tiles
 from netspec.layers._cuda.mma_kernels import ALIGNMENT, make_write, stages_of, tile_at
@@ -23,6 +23,7 @@ from netspec.layers._cuda.mma_variants import forward_grid, marked
 from netspec.plugin import Variant, Workspace, cuda, device, epilogue, forward, load4, quotient, store4
 
 TILE = Tile(128, 128, 1.0)
+_TILES = {**dict.fromkeys(BOUNDS, TILE), "float32": fma_block_tile.TILES[0]}
 _THREADS = 256
 _FEWEST = 16
 """Stages of a chunk, where there are enough."""
@@ -69,7 +70,7 @@ def make_chunk(precision, tile):
         index = (first + row) * columns.pitch + group * columns.share + f
         put_four(products, index, int32(columns.share - f), columns.alignment, a, b, c, d)
 
-    main_loop, (place, write) = tile.main_loop(precision, "lines", "terms", fill), make_write(tile, "lines", put)
+    main_loop, (place, write) = tile.main_loop(precision, "lines", "terms", fill), make_write(tile, "lines", "terms", put)
 
     def forward_chunk(
         x, weight, products, image: Image, runs: Runs, positions: Positions, columns: Columns, split: Split
@@ -170,17 +171,17 @@ def _sum_grid(t):
     return (tiles(t.y.size, 4 * _THREADS),)
 
 
-def _variant(precision):
-    whole = mma_variants.DENSE[f"{precision}_{TILE}"]
+def _variant(precision, tile):
+    whole = mma_variants.DENSE[f"{precision}_{tile}"]
     name = f"{whole.name}_split"
     biased, unbiased = make_sums()
     kernels = (
-        marked(forward, make_chunk(precision, TILE), name, "products", _chunk_grid, TILE.threads),
+        marked(forward, make_chunk(precision, tile), name, "products", _chunk_grid, tile.threads),
         marked(forward, biased, name, "y", _sum_grid, _THREADS, when={"bias": True}),
         marked(forward, unbiased, name, "y", _sum_grid, _THREADS, when={"bias": False}),
         *(kernel for kernel in whole.kernels if kernel.direction == "backward"),
     )
-    return Variant(name, kernels, _supports, _workspace, _scalars, _cost, BOUNDS[precision])
+    return Variant(name, kernels, _supports, _workspace, _scalars, _cost, BOUNDS.get(precision))
 
 
-VARIANTS = tuple(map(_variant, BOUNDS))
+VARIANTS = tuple(_variant(precision, tile) for precision, tile in _TILES.items())

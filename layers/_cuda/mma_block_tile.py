@@ -58,6 +58,11 @@ class Tile:
         return max(self.rows // 64, WARPS_N)
 
     @property
+    def parts(self) -> int:
+        """Parts of the rows that are stored one after the other."""
+        return self.warps_m
+
+    @property
     def threads(self) -> int:
         """Threads of a block."""
         return 32 * WARPS_N * self.warps_m
@@ -76,8 +81,8 @@ class Tile:
         """See make_main_loop."""
         return make_main_loop(self, precision, left, right, fill)
 
-    def spread(self, order):
-        """See make_spread."""
+    def spread(self, order, right):
+        """See make_spread; ``right`` is the order of the right operand, for tiles whose columns lie by it."""
         return make_spread(self, order)
 
     def row_functions(self):
@@ -225,7 +230,7 @@ def make_spread(tile, order):
 
 def make_rows(tile):
     """Device functions for a part of the sums, spread: where a thread's rows and columns begin, how many rows."""
-    float4s, height = tile.columns // 4, tile.rows // tile.warps_m
+    float4s, height = tile.columns // 4, tile.rows // tile.parts
 
     @device
     def place():

@@ -59,15 +59,15 @@ def no_biases(bias, f, share, group):
     return 0.0, 0.0, 0.0, 0.0
 
 
-def make_write(tile, order, put):
+def make_write(tile, order, right, put):
     """Device functions ``place()``, a thread's first row and column, and ``write``, which stores a block's sums.
 
     ``write(shared, sums, place, rows, inside, state)`` calls ``put(row, shared, at, state)`` for four neighbouring sums
     at a time of each of the tile's first ``rows`` rows, if its columns are ``inside``: they lie in shared memory from
     ``at`` on.
     """
-    spread, (place, count_of), pitch = tile.spread(order), tile.row_functions(), tile.pitch(order)
-    at_once, parts, height = tile.threads // (tile.columns // 4), tile.warps_m, tile.rows // tile.warps_m
+    spread, (place, count_of), pitch = tile.spread(order, right), tile.row_functions(), tile.pitch(order)
+    at_once, parts, height = tile.threads // (tile.columns // 4), tile.parts, tile.rows // tile.parts
 
     @device
     def write(shared, sums, place, rows, inside, state):
@@ -122,7 +122,7 @@ def make_convolve(precision, tile, copy_weights, order, biases):
         index = int32((first + row) * columns.pitch + group * columns.share + f)
         put_four(y, index, int32(columns.share - f), columns.alignment, a, b, c, d)
 
-    main_loop, (place, write) = tile.main_loop(precision, "lines", order, fill), make_write(tile, "lines", put)
+    main_loop, (place, write) = tile.main_loop(precision, "lines", order, fill), make_write(tile, "lines", order, put)
 
     @device
     def convolve(shared, places, x, weight, bias, y, image, runs, positions, columns, packing):
@@ -179,7 +179,7 @@ def make_d_x(precision, tile):
             e, f, g, h = backward_epilogue(e, f, g, h, residual, index, count, aligned)
             put_four(d_x, index, count, columns.alignment, e, f, g, h)
 
-    main_loop, (place, write) = tile.main_loop(precision, "lines", "lines", fill), make_write(tile, "lines", put)
+    main_loop, (place, write) = tile.main_loop(precision, "lines", "lines", fill), make_write(tile, "lines", "lines", put)
 
     def d_x(
         weight, dy, d_x, residual, back_image: Image, back_runs: Runs, back_positions: Positions, back_columns: Columns,
@@ -234,7 +234,7 @@ def make_d_weight(precision, tile):
             index = line * columns.pitch + group * columns.share + f
             put_four(result, index, int32(columns.share - f), columns.alignment, a, b, c, d)
 
-    main_loop, (place, write) = tile.main_loop(precision, "terms", "terms", fill), make_write(tile, "terms", put)
+    main_loop, (place, write) = tile.main_loop(precision, "terms", "terms", fill), make_write(tile, "terms", "terms", put)
 
     @device
     def gradient(shared, x, dy, result, chunk, pixels, group, image, runs, positions, columns):

@@ -1,10 +1,15 @@
-"""Convolutions and dense layers on tensor cores: variants such as ``tf32_128x64``, one a precision and block tile."""
+"""Convolutions and dense layers by implicit GEMM: variants such as ``tf32_128x64``, one a precision and block tile.
 
-from netspec.layers._cuda import column_sums
-from netspec.layers._cuda.mma_block_tile import BOUNDS, CONFIGURATIONS, PROCESSORS, cost, tiles
+Those of float32 do without tensor cores.
+"""
+
+from netspec.layers._cuda import column_sums, fma_block_tile, mma_block_tile
+from netspec.layers._cuda.mma_block_tile import BOUNDS, PROCESSORS, cost, tiles
 from netspec.layers._cuda.mma_kernels import make_d_weight, make_d_x, make_forward
 from netspec.plugin import Variant, Workspace, backward, forward
 
+CONFIGURATIONS = {**mma_block_tile.CONFIGURATIONS, **fma_block_tile.CONFIGURATIONS}
+"""Precision and tile by the name of the variant."""
 _MOST_CHUNKS = 128
 _IMAGE_CHANNELS = 4
 """Channels up to which a layer is taken to read the network's images, whose gradient nobody wants."""
@@ -108,7 +113,7 @@ def _variant(name, reductions, whole):
         marked(backward, *d_weight, of_weights, tile.threads),
         *reductions,
     )
-    return Variant(name, kernels, supports, workspace, scalars, cost_of, BOUNDS[precision])
+    return Variant(name, kernels, supports, workspace, scalars, cost_of, BOUNDS.get(precision))
 
 
 CONV = {name: _variant(name, column_sums.KERNELS, whole=False) for name in CONFIGURATIONS}

@@ -46,7 +46,7 @@ class WarpgroupTile(Tile):
         """See Tile."""
         return make_main_loop(self, fill)
 
-    def spread(self, order):
+    def spread(self, order, right):
         """See Tile."""
         return make_spread(self)
 

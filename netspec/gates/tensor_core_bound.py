@@ -6,7 +6,7 @@ cycles a stage takes of each of the units that all warps of a quarter or of a wh
     python -m netspec.gates.tensor_core_bound            # the largest tiles, tf32
     python -m netspec.gates.tensor_core_bound PATTERN    # kernels whose names contain it, such as d_x or wgmma
 
-A kernel cannot be faster than the busiest of these: the tensor cores, the issue of instructions (one a cycle for each
+A kernel cannot be faster than the busiest of these: the tensor cores (of float32_... the units of float32), the issue of instructions (one a cycle for each
 quarter of a multiprocessor) and shared memory (128 bytes a cycle). Waiting for memory, barriers, edges and the last
 wave of blocks come on top, so that what is measured lies below.
 """
@@ -34,7 +34,8 @@ QUARTERS, BLOCK_K = 4, 16
 class Card:
     """What a GPU has: multiprocessors, clock in GHz, and of each multiprocessor registers, shared bytes and warps.
 
-    ``cycles`` of one m16n8k8 (tf32) or m16n8k16 (bf16) instruction of mma.sync on a quarter's tensor core.
+    ``cycles`` of one m16n8k8 (tf32) or m16n8k16 (bf16) instruction of mma.sync on a quarter's tensor core, and
+    ``fma_cycles`` of a warp's multiply-add in float32 on a quarter's units.
     """
 
     name: str
@@ -44,20 +45,25 @@ class Card:
     shared: int
     warps: int
     cycles: float
+    fma_cycles: float
 
 
 CARDS = {
-    (8, 0): Card("A100", 108, 1.41, 65536, 164 << 10, 64, 8.0),
-    (9, 0): Card("H100", 132, 1.755, 65536, 228 << 10, 64, 4.0 / 0.62),
+    (8, 0): Card("A100", 108, 1.41, 65536, 164 << 10, 64, 8.0, 2.0),
+    (9, 0): Card("H100", 132, 1.755, 65536, 228 << 10, 64, 4.0 / 0.62, 1.0),
 }
 """By compute capability; figures of NVIDIA's white papers (A100 SXM, H100 SXM). A100: 156 TFLOP/s of tf32 are 512
 multiply-adds a cycle and multiprocessor, so 8 cycles for the 1024 of an instruction on a quarter. H100: twice as many,
-but only wgmma reaches that; mma.sync was measured at 62 % of it on average (Luo et al., arXiv 2402.13499)."""
+but only wgmma reaches that; mma.sync was measured at 62 % of it on average (Luo et al., arXiv 2402.13499). Units of
+float32 are 64 and 128 a multiprocessor."""
 _WGMMA = 1024
 """Multiply-adds of tf32 a cycle and multiprocessor where Hopper's own instruction is used."""
 _SHARED_READS = {"LDSM": 4, "LDS.128": 4, "LDS.64": 2, "LDS": 1, "LDGSTS.CACHED": 4}
 """Rounds of 128 bytes of a load of a warp; tests/gates/test_bank_conflicts.py holds it. The first-level
 cache is in the same memory."""
+_SHARED_WITH_NEIGHBOURS = 2
+"""Rounds of a 128-bit load where lanes side by side load the same: half a warp at once."""
+_PRODUCTS = ("HMMA", "HGMMA", "FFMA")
 _TILE = re.compile(r"_(\d+)x(\d+)")
 
 
@@ -97,6 +103,9 @@ def stage_of(signature: Signature, target: Target) -> Stage:
     if mix["HGMMA"]:  # of the operands, each instruction reads 64 rows and all columns, 8 terms
         reads += mix["HGMMA"] * (64 + columns) * 32 // 128
         tensor = rows * columns * BLOCK_K / _WGMMA
+    if signature.variant.startswith("float32"):
+        reads = mix["LDS.128"] * _SHARED_WITH_NEIGHBOURS * warps
+        tensor = mix["FFMA"] * card.fma_cycles * warps / QUARTERS
     cycles = {
         "tensor cores": tensor,
         "issue": sum(mix.values()) * warps / QUARTERS,
@@ -124,12 +133,12 @@ def resident(card: Card, registers: int, shared: int, threads: int) -> int:
 
 
 def main_loop(text: str) -> Counter[str]:
-    """Instructions of the loop with the products, by kind. Copies to shared memory count as the loads that they are."""
-    found = hot_path(_FAR_JUMP.sub(r"@\1 BRA", text.replace("LDGSTS.", "LDG.COPY.")))
-    loops = [found.blocks[first : last + 1] for first, last in found.loops]
+    """Instructions of the loop with the products, by kind: on tensor cores, else multiply-adds. Copies to shared memory count as the loads that they are."""
+    path = hot_path(_FAR_JUMP.sub(r"@\1 BRA", text.replace("LDGSTS.", "LDG.COPY.")))
+    loops = [path.blocks[first : last + 1] for first, last in path.loops]
     codes = [[one for block in loop for one in block.code] for loop in loops]
-    code = min((code for code in codes if any(one.name.startswith(("HMMA", "HGMMA")) for one in code)), key=len)
-    return Counter(map(_kind, code))
+    found = ([code for code in codes if any(one.name.startswith(name) for one in code)] for name in _PRODUCTS)
+    return Counter(map(_kind, min(next(filter(None, found)), key=len)))
 
 
 def _kind(one: Instruction) -> str:
@@ -158,7 +167,7 @@ def products(pattern: str = "") -> Iterator[Signature]:
 
 
 _HEAD = (
-    "registers blocks | issued HMMA convert LDS LDGSTS other | tensor  issue shared cycles | L2 TB/s | TFLOP/s at most"
+    "registers blocks | issued  MMA convert LDS LDGSTS other | tensor  issue shared cycles | L2 TB/s | TFLOP/s at most"
 )
 
 
@@ -166,7 +175,7 @@ def _line(found: Stage) -> str:
     mix = found.mix
     convert = mix["F2FP"] + mix["FSETP"]
     loads, copies = (sum(n for name, n in mix.items() if name.startswith(kind)) for kind in (("LDS",), ("LDGSTS",)))
-    matrix = mix["HMMA"] + mix["HGMMA"]
+    matrix = mix["HMMA"] + mix["HGMMA"] or mix["FFMA"]
     other = found.issued - matrix - convert - loads - copies
     counts = f"{found.issued:6} {matrix:4} {convert:7} {loads:3} {copies:6} {other:5}"
     spent = f"{found.cycles['tensor cores']:6.0f} {found.cycles['issue']:6.0f} {found.cycles['shared memory']:6.0f}"

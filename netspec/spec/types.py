@@ -167,7 +167,7 @@ class TrainSpec:
     @property
     def without(self) -> dict[Backend, frozenset[str]]:
         """Variants of kernels that are switched off, by kind of device; a name stands for all that begin with it."""
-        return {"cpu": self.cpu.without, "cuda": frozenset({"tf32", "bf16"} - {self.precision})}
+        return {"cpu": self.cpu.without, "cuda": frozenset({"float32", "tf32", "bf16"} - {self.precision})}
 
 
 @dataclass(frozen=True, slots=True)

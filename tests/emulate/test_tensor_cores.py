@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from compiled import PRODUCTS, needs_compiler, product
 
-from netspec.layers._cuda.mma_block_tile import CONFIGURATIONS
+from netspec.layers._cuda.mma_variants import CONFIGURATIONS
 
 pytestmark = needs_compiler
 LARGER = {

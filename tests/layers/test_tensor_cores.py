@@ -4,6 +4,7 @@ import pytest
 
 from netspec.check.subject import Case
 from netspec.contract.tensor import Tensor
+from netspec.layers._cuda.fma_block_tile import TILES as FMA_TILES
 from netspec.layers._cuda.implicit_gemm import divisor, of_dense
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, TILES, tiles
 from netspec.layers._cuda.mma_variants import chunks as chunks_of
@@ -23,12 +24,13 @@ def chosen(layer_type, attrs, shape, direction="forward", precision="tf32", capa
 
 
 @pytest.mark.parametrize(
-    ("precision", "first"), [("tf32", "tf32_256x128"), ("bf16", "bf16_256x128"), ("float32", "plain")]
+    ("precision", "first"), [("tf32", "tf32_256x128"), ("bf16", "bf16_256x128"), ("float32", "float32_128x64")]
 )
 def test_the_spec_says_the_precision(precision, first):
     found = chosen("conv", CONV3, (128, 13, 13, 256), precision=precision)
     assert found[0] == first and found[-1] == "plain"
-    assert len(found) == (1 if precision == "float32" else 1 + len(TILES))
+    assert len(found) == 1 + len(FMA_TILES if precision == "float32" else TILES)
+    assert all(name.startswith(f"{precision}_") for name in found[:-1])
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -54,7 +56,8 @@ def test_a_small_product_takes_small_tiles_so_that_all_processors_have_work():
 def test_few_rows_of_many_terms_are_split():
     units = {**INIT, "units": 2048}
     assert chosen("dense", units, (128, 9216))[:2] == ("tf32_128x128_split", "tf32_64x64")
-    assert "bf16_128x128_split" in chosen("dense", units, (128, 9216), precision="bf16")
+    for precision in ("bf16", "float32"):
+        assert f"{precision}_128x128_split" in chosen("dense", units, (128, 9216), precision=precision)
     assert "tf32_128x128_split" not in chosen("dense", units, (16384, 4096))
     assert "tf32_128x128_split" not in chosen("dense", units, (128, 40))
 

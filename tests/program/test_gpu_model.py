@@ -28,13 +28,14 @@ def measured() -> Mapping[str, Any]:
 
 @cache
 def program(network: str, precision: str, batch: int) -> Program:
-    """As what was measured: each check and each update launched by itself."""
+    """As what was measured: each check and each update launched by itself, in float32 by the plain kernels."""
     spec = load(network, (f"train.cuda.precision={precision}", f"train.batch={batch}"))
     kinds, teams = dict.fromkeys(spec.devices, "cuda"), dict.fromkeys(spec.devices, 1)
     capabilities = dict.fromkeys(spec.devices, H100.capability)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netspec.program.build.merge", lambda steps, *_: steps)
-        return lower(build(spec, "train"), kinds, teams, without=spec.train.without, capabilities=capabilities)
+        without = {"cuda": spec.train.without["cuda"] | {"float32"}}
+        return lower(build(spec, "train"), kinds, teams, without=without, capabilities=capabilities)
 
 
 def steps(precision: str) -> list[tuple[Any, float]]:

@@ -46,7 +46,7 @@ def product(name, variant, products=PRODUCTS):
     terms = trip(host, {key: np.abs(value) for key, value in values.items()}).written
     got = trip(card, values).written
     for key, value in expected.items():
-        assert np.abs(got[key] - value).max() <= card.layer.bounds[variant] * terms[key].max(), key
+        assert np.abs(got[key] - value).max() <= card.layer.bounds.get(variant, 1e-5) * terms[key].max(), key
 
 
 def launched(kernel, *args, threads=32, blocks=1, capability=(9, 0)):
