@@ -12,7 +12,7 @@ from netspec.check.single import layer_error, whole_keys
 from netspec.contract.kernel import Backend, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
-from netspec.contract.tensor import Tensor, itemsize
+from netspec.contract.tensor import Tensor
 from netspec.device.base import Array, Device
 from netspec.device.binding import open_device, team_size
 from netspec.device.gpus import fault, gpus, obstacle
@@ -20,12 +20,13 @@ from netspec.machine.blas_threads import one_blas_thread
 from netspec.machine.cleanup import on_exit
 from netspec.machine.roofline import Roof, measured
 from netspec.planning.plan import Pass, make_layer
+from netspec.planning.storage import storage_of, told
 from netspec.program.choice import candidates
 from netspec.program.gpu_model import GPUS
 from netspec.program.passes import lower
 from netspec.runners.torch_bench import NoPeer, Peer, torch_peer
 from netspec.runners.tune import drawn_values, seconds_of
-from netspec.spec.types import TrainSpec
+from netspec.spec.types import Precision, TrainSpec
 from netspec.units import throughput
 
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
@@ -64,8 +65,17 @@ class LayerTimes:
     notes: list[str] = field(default_factory=list)
 
 
-def bench(kind: str, attrs: Mapping[str, Any], inputs: Sequence[Tensor], backends: Sequence[Backend]) -> LayerTimes:
-    """Time a layer in training on each backend that is there. Raises NetspecError where the inputs do not fit."""
+def bench(
+    kind: str,
+    attrs: Mapping[str, Any],
+    inputs: Sequence[Tensor],
+    backends: Sequence[Backend],
+    precision: Precision = "tf32",
+) -> LayerTimes:
+    """Time a layer in training on each backend that is there. Raises NetspecError where the inputs do not fit.
+
+    ``precision`` is what ``train.precision`` may be, and decides how inputs are stored as that does.
+    """
     with layer_error(kind):
         layer, t = make_layer(kind, attrs, "train", inputs)
     found = LayerTimes()
@@ -77,9 +87,20 @@ def bench(kind: str, attrs: Mapping[str, Any], inputs: Sequence[Tensor], backend
             name = f"{backend}:0"
             device = open_device(name, team_size(name, [name]))
             opened.enter_context(on_exit(device.close))
-            rows = _timed(layer, t, device, found.notes)
+            found.notes.extend(told(precision, [device.capability]))
+            if storage_of(precision, [device.capability]) == "bfloat16":
+                stored = make_layer(kind, attrs, "train", [_stored(layer, *each) for each in enumerate(inputs)])
+                found.rows.extend(_timed(*stored, device, precision, found.notes))
+                continue
+            rows = _timed(layer, t, device, precision, found.notes)
             found.rows.extend(_beside_torch(layer, t, device, rows, found.notes))
     return found
+
+
+def _stored(layer: Layer, place: int, one: Tensor) -> Tensor:
+    """An input as networks that store bfloat16 have it: the targets of costs stay float32."""
+    narrow = one.dtype == "float32" and (place == 0 or not layer.reports)
+    return replace(one, dtype="bfloat16") if narrow else one
 
 
 def _absent(layer: Layer, backend: Backend) -> str | None:
@@ -91,10 +112,10 @@ def _absent(layer: Layer, backend: Backend) -> str | None:
     return obstacle() or fault() or "there is no GPU here, and the emulator that checks kernels says nothing of time"
 
 
-def _timed(layer: Layer, t: Tensors, device: Device, notes: list[str]) -> list[Timed]:
+def _timed(layer: Layer, t: Tensors, device: Device, precision: Precision, notes: list[str]) -> list[Timed]:
     roof, line = _roof(device)
     notes.append(f"{device.kind}: {line}")
-    without = TrainSpec().without[device.kind]
+    without = TrainSpec(precision=precision).without[device.kind]
     with one_blas_thread():
         return [
             _row(layer, t, device, direction, variant, roof(variant))
@@ -123,7 +144,7 @@ def _arrays(
             members = (device.team_size,) if space.per == "member" else ()
             yield one, device.empty((*members, *space.shape), space.dtype)
             continue
-        shape, dtype = ((2,), "int64") if one == COUNTERS else (t[one.tensor].shape, t[one.tensor].dtype)
+        shape, dtype = ((2,), "int64") if one == COUNTERS else (t.of(one).shape, t.of(one).dtype)
         array, values = device.empty(shape, dtype), drawn_values(one, shape, dtype)
         if one == COUNTERS:
             values[1] = t.inputs[0].shape[0]
@@ -134,7 +155,7 @@ def _arrays(
 def _bytes(t: Tensors, passes: Sequence[Pass]) -> int:
     """What a direction must read and write: its tensors once each, scratch memory left out."""
     asked = {target for one in passes for _, target in one.args if target is not None and target.tensor in t.roles}
-    return sum(t[one.tensor].size * itemsize(t[one.tensor].dtype) for one in asked)
+    return sum(t.of(one).nbytes for one in asked)
 
 
 def _flops(layer: Layer, t: Tensors, direction: Direction) -> int:

@@ -247,7 +247,8 @@ class BoundProgram:
     def _brought(self, hosts: dict[str, Host], name: str, target: Array, device: Device, lane: Lane) -> Call:
         """A call that brings a host array to a buffer; on CPUs the first device's buffer is the host array."""
         if name not in hosts:
-            hosts[name] = device.staging(tuple(target.shape), str(target.dtype)) if device.enqueues else target
+            staged = device.enqueues or device.kind != "cpu"
+            hosts[name] = device.staging(tuple(target.shape), str(target.dtype)) if staged else target
         return _nothing if hosts[name] is target else device.copier(target, hosts[name], None, lane)
 
     def _scalars(self, step: Step, device: Device) -> Call:

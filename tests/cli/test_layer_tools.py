@@ -260,6 +260,21 @@ def test_bench_on_a_gpu(title, monkeypatch):
     assert ("is not known" in found["notes"][0]) == (title == "another card")
 
 
+@pytest.mark.skipif(bool(gpus()) or not finds_compiler(), reason="for machines with CUDA's compiler and no GPU")
+def test_bench_of_activations_stored_as_bfloat16(monkeypatch):
+    EmulatedTimes(monkeypatch, GPUS["h100"].title)
+    words = ["layers", "bench", "dense", "--input", "4x16", "--set", "units=8", "--backend", "cuda", "--json"]
+    wide, narrow = (json.loads(netspec(*words, *more).out) for more in ((), ("--precision", "bf16")))
+    plain = [
+        next(row for row in found["times"] if (row["direction"], row["variant"]) == ("forward", "plain"))["nbytes"]
+        for found in (wide, narrow)
+    ]
+    bias = 4 * 8
+    assert plain[0] - bias == 2 * (plain[1] - bias)
+    assert any(row["variant"].startswith("bf16_wgmma") for row in narrow["times"])
+    assert any("stored in bfloat16" in note for note in narrow["notes"])
+
+
 def test_bench_refuses_what_no_layer_takes():
     assert "2x5.npy' is no shape" in netspec("layers", "bench", "gelu", "--input", "2x5.npy").err
     said = netspec("layers", "bench", "conv", "--input", "2x5", "--set", "size=3", "--set", "filters=2")

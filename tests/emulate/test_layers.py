@@ -29,13 +29,13 @@ def _kind(name, variant):
     return pytest.param(name, variant, marks=[pytest.mark.slow] if large else [])
 
 
-ON_BFLOAT16 = "bf16_wgmma_", "bf16_cells_"
-"""Kernels of activations that are stored as bfloat16 alone: test_tma_products.py and test_tma_cells.py run them."""
+PIPELINES = "bf16_wgmma", "bf16_cells"
+"""Variants for activations that are stored as bfloat16 alone: see test_tma_products and test_tma_cells."""
 KINDS = [
     _kind(name, variant)
     for name, cls in sorted(layer_types().items())
     for variant in dict.fromkeys(kernel.variant for kernel in cls.kernels if "cuda" in kernel.backends)
-    if not variant.startswith(ON_BFLOAT16)
+    if not variant.startswith(PIPELINES)
 ]
 
 

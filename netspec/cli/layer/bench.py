@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netspec.contract.kernel import Backend
     from netspec.report.tables import Table
     from netspec.runners.layer_bench import Timed
+    from netspec.spec.types import Precision
 
 
 @click.command()
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
     default=["cpu", "cuda"],
     help="Where; by default on a CPU and on a GPU, if there is one.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "tf32", "bf16"]),
+    default="tf32",
+    help="As train.precision in a spec; with bf16 in memory there is no time of PyTorch's.",
+)
 @options.plugins
 @options.as_json
 def command(
@@ -48,6 +55,7 @@ def command(
     given: tuple[str, ...],
     assignments: tuple[str, ...],
     backends: Sequence[Backend],
+    precision: Precision,
     plugins: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -63,6 +71,7 @@ def command(
     Examples:
       netspec layers bench lrn --input 128x27x27x96
       netspec layers bench conv --input 16x27x27x96 --set filters=256 --set size=5 --set pad=2
+      netspec layers bench conv --input 128x13x13x256 --set filters=384 --set size=3 --set pad=1 --precision bf16
       netspec layers bench my_layer.py --input 128x27x27x256 --backend cpu
     """
     from netspec.check.subject import input_tensor
@@ -78,7 +87,7 @@ def command(
     tensors = [input_tensor(one, shape) for one, shape in zip(names, shapes, strict=True)]
     attributes = set_attributes(name, assignments)
     with shown():
-        found = bench(name, attributes, tensors, list(dict.fromkeys(backends)))
+        found = bench(name, attributes, tensors, list(dict.fromkeys(backends)), precision)
     if as_json:
         rows = [{**asdict(row), "share": row.share} for row in found.rows]
         shown_as = {one: list(shape) for one, shape in zip(names, shapes, strict=True)}
