@@ -28,6 +28,11 @@ ORDER = re.compile(
 )
 
 
+def no_lines(*asked):
+    """In place of the source's lines, to find which a kernel is compiled once more each time that it is stopped."""
+    return {}
+
+
 @pytest.mark.parametrize(
     ("variant", "kinds"),
     [
@@ -44,6 +49,7 @@ def test_forward(variant, kinds, monkeypatch):
     monkeypatch.setattr(
         device, "module_of", lambda kernel, *rest: texts.setdefault(kernel.__name__, real(kernel, *rest))
     )
+    monkeypatch.setattr(device, "lines_of", no_lines)
     wanted = single.forward(values)["y"]
     name = f"forward_{variant}"
     whole = texts[name].text
@@ -66,7 +72,7 @@ def test_a_pipeline_by_tma(monkeypatch):
     single = case.stored_as_bfloat16().on(EmulatedCuda(), variant="bf16_wgmma_64")
     values, texts, real = single.rounded(draw(case)), {}, device.module_of
     monkeypatch.setattr(device, "module_of", lambda *asked: texts.setdefault(asked[0].__name__, real(*asked)))
-    monkeypatch.setattr(device, "lines_of", lambda *asked: {})  # to find lines kernels are compiled once more
+    monkeypatch.setattr(device, "lines_of", no_lines)
     wanted = single.forward(values)["y"]
     (name,) = (name for name, module in texts.items() if "cp.async.bulk.tensor" in module.text)
     whole, missed = texts[name].text, set()
