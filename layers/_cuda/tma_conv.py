@@ -28,8 +28,6 @@ from netspec.plugin import Im2col, Lazy, TensorMap, backward_epilogue, device, e
 
 uint16 = Lazy("numpy", "uint16")
 load_3d, load_4d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in ("load_3d", "load_4d", "load_im2col"))
-CORNERS, LONGEST_STEP = range(-128, 128), 8
-"""What a tensor map may say in im2col mode."""
 
 
 class Product(NamedTuple):
