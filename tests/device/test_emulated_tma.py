@@ -34,6 +34,21 @@ def copy_box(x_map, y, expected):
         y[i] = shared[i]
 
 
+def copy_box_beside(x_map, y, expected):
+    shared, other = cuda.shared.array(0, y.dtype, alignment=1024), cuda.shared.array(2, y.dtype)
+    base, place = shared_address(shared), global_address(x_map)
+    if cuda.threadIdx.x == 0:
+        other[0] = y.size
+        acquire(place)
+        init(base + BYTES, 1)
+        fence_init()
+        expect(base + BYTES, expected)
+        load_2d(base, place, base + BYTES, 8, -2)
+    cuda.syncthreads()
+    wait(base + BYTES, 0)
+    y[cuda.threadIdx.x] = shared[cuda.threadIdx.x] + other[0]
+
+
 def copy_windows(x_map, y):
     shared = cuda.shared.array(0, y.dtype, alignment=1024)
     base, place = shared_address(shared), global_address(x_map)
@@ -94,6 +109,13 @@ def test_wrong_counts_of_bytes_are_told_with_the_line(expected, words):
     x = np.zeros((70, 36), np.float32)
     with pytest.raises(KernelError, match=words):
         _launched(copy_box, TensorMap("x", (36, 70), (144,), (32, 64)), x, BYTES // 4, expected)
+
+
+def test_dynamic_memory_behind_other_arrays_is_aligned_to_16_bytes_alone():
+    """As the linker lays it out, whatever the kernel asks for: an H100 answers with a misaligned address."""
+    x = np.zeros((70, 36), np.float32)
+    with pytest.raises(KernelError, match="copy_box_beside .*multiple of"):
+        _launched(copy_box_beside, TensorMap("x", (36, 70), (144,), (32, 64)), x, BYTES // 4, BYTES)
 
 
 def test_maps_that_the_driver_would_refuse():

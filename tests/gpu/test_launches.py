@@ -27,7 +27,6 @@ pytestmark = [
 hopper = pytest.mark.skipif(not gpus() or gpus()[0].capability[0] < 9, reason="tensor maps are read from Hopper on")
 FLOATS = 25 << 10
 """Of 100 KB."""
-uint64 = Lazy("numpy", "uint64")
 shared_address, global_address, init, fence_init, expect, wait = (
     Lazy("netspec.kernels.mbarriers", name)
     for name in ("shared_address", "global_address", "init", "fence_init", "expect", "wait")
@@ -36,7 +35,6 @@ acquire, load_2d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in (
 LAYER = '''
 from netspec.plugin import Layer, Lazy, Tensor, TensorMap, cuda, forward, register
 
-uint64 = Lazy("numpy", "uint64")
 shared_address, global_address, init, fence_init, expect, wait = (
     Lazy("netspec.kernels.mbarriers", name)
     for name in ("shared_address", "global_address", "init", "fence_init", "expect", "wait")
@@ -58,8 +56,8 @@ class Columns(Layer):
 
     @forward("cuda", over="x", writes="y", shared=lambda t: 100 << 10, grid=lambda t: (1,), maps=maps)
     def forward_cuda(x, x_map, y):
-        held, barriers = cuda.shared.array(0, x.dtype, alignment=1024), cuda.shared.array(1, uint64)
-        barrier = shared_address(barriers)
+        held = cuda.shared.array(0, x.dtype, alignment=1024)  # with no other beside it, which would spoil that
+        barrier = shared_address(held) + x.shape[0] * 128
         if cuda.threadIdx.x == 0:
             acquire(global_address(x_map))
             init(barrier, 1)
@@ -174,8 +172,9 @@ def test_the_hosts_time_of_a_launch_is_told(card):
 
 def box_of_matrix(x, x_map, out, nbytes, column, row):
     """The box from that column and row on, as it lies in shared memory."""
-    held, barriers = cuda.shared.array(0, out.dtype, alignment=1024), cuda.shared.array(1, uint64)
-    box, barrier, place = shared_address(held), shared_address(barriers), global_address(x_map)
+    held, place = cuda.shared.array(0, out.dtype, alignment=1024), global_address(x_map)
+    box = shared_address(held)
+    barrier = box + nbytes
     if cuda.threadIdx.x == 0:
         acquire(place)
         init(barrier, 1)
@@ -190,8 +189,9 @@ def box_of_matrix(x, x_map, out, nbytes, column, row):
 
 def box_of_windows(x, x_map, out, nbytes, channel, column, row, image, tap_column, tap_row):
     """The same of windows, from the one on whose first tap is there, each at one tap."""
-    held, barriers = cuda.shared.array(0, out.dtype, alignment=1024), cuda.shared.array(1, uint64)
-    box, barrier, place = shared_address(held), shared_address(barriers), global_address(x_map)
+    held, place = cuda.shared.array(0, out.dtype, alignment=1024), global_address(x_map)
+    box = shared_address(held)
+    barrier = box + nbytes
     if cuda.threadIdx.x == 0:
         acquire(place)
         init(barrier, 1)
