@@ -14,6 +14,7 @@ from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
+from netspec.machine import copies
 from netspec.planning.identities import SHARED, STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
@@ -90,7 +91,7 @@ class BoundProgram:
             if values is None or values.shape != slot.shape:
                 got = "nothing" if values is None else f"{values.dtype} {values.shape}"
                 raise NetspecError(f"the batch's '{name}' must be {slot.dtype} {slot.shape}, got {got}")
-            np.copyto(slot, values, casting="same_kind")
+            copies.copy(slot, values)
 
     def set(self, counters: tuple[int, int], rates: Sequence[float]) -> None:
         """Put an iteration's scalars in place; renew what is made of stored tensors that have changed."""
