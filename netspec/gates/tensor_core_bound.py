@@ -142,7 +142,8 @@ def main_loop(text: str) -> Counter[str]:
     loops = [path.blocks[first : last + 1] for first, last in path.loops]
     codes = [[one for block in loop for one in block.code] for loop in loops]
     found = ([code for code in codes if any(one.name.startswith(name) for one in code)] for name in _PRODUCTS)
-    return Counter(map(_kind, min(next(filter(None, found)), key=len)))
+    code = min(next(filter(None, found)), key=len)
+    return Counter(map(_kind, code))
 
 
 def _kind(one: Instruction) -> str:
