@@ -1,5 +1,6 @@
 """Bank conflicts in shared memory of the kernels on tensor cores, from the places that their threads compute."""
 
+from itertools import chain
 from types import SimpleNamespace
 
 import pytest
@@ -110,15 +111,17 @@ def test_loads_without_tensor_cores(tile, order, side, monkeypatch):
         for swizzle, offset, values in register_tiles.loads(order, tile.counts[side], tile.grid[side], width, step):
             assert rounds([(start ^ swizzle) + offset for start in starts], 4) == 2
             term, line = values[0]
-            line = places[0] + tile.grid[side] * line if order == "lines" else 4 * (places[0] + tile.grid[side] * line // 4)
-            at = line_at(line, step) if order == "lines" else term_at(4 * step + term, line // 4, width)
+            if order == "lines":
+                at = line_at(places[0] + tile.grid[side] * line, step)
+            else:
+                at = term_at(4 * step + term, places[0] + tile.grid[side] * line // 4, width)
             assert (starts[0] ^ swizzle) + offset == at
 
 
 @pytest.mark.parametrize("tile", FMA_TILES, ids=str)
 def test_sums_of_threads_without_tensor_cores(tile, monkeypatch):
     lanes = [fma_lanes(tile, monkeypatch, warp) for warp in range(tile.threads // 32)]
-    assert sorted(sum(lanes, [])) == [(down, across) for down in range(tile.grid[0]) for across in range(tile.grid[1])]
+    assert sorted(chain(*lanes)) == [(down, across) for down in range(tile.grid[0]) for across in range(tile.grid[1])]
     for order, apart in (("lines", 1), ("terms", 4)):
         pitch = tile.pitch(order)
         starts = [down * apart * pitch + 4 * across for down, across in lanes[0]]
