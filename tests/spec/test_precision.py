@@ -30,7 +30,7 @@ def test_both_names_mean_the_same(train: str) -> None:
     found = spec(train)
     assert found.train.precision == "bf16"
     assert found == spec("{precision: bf16}")
-    assert found.train.without["cuda"] == {"tf32"}
+    assert found.train.without["cuda"] == {"float32", "tf32"}
     assert found.marks["train.precision"].line == 6
     assert "precision: bf16 " in resolved(found) and "net.yaml:6" in resolved(found) and "cuda" not in resolved(found)
 
