@@ -5,13 +5,14 @@ Convolution and dense layers without tensor cores
     conv_tiled, conv_transpose_tiled, dense_tiled, local_tiled
                         the plain kernels of conv, conv_transpose, dense and local
     depthwise           convolution with a filter for each channel: a thread an element
+    fma_block_tile      block tiles of the kernels for tensor cores (below) whose threads multiply and add in float32
     column_sums         reductions of biases' gradients and of split batches
 Convolution and dense layers on tensor cores
     implicit_gemm       the sizes by which kernels find the elements of matrices that are never laid out
     mma_block_tile      block tiles, main loop over stages in shared memory (cp.async, mma.sync), cost model
     mma_operand_copies  global to shared memory
     mma_kernels         forward and both gradients, for a precision and block tile
-    mma_variants        variants ``tf32_128x64`` and so on
+    mma_variants        variants ``tf32_128x64`` and so on, ``float32_...`` of fma_block_tile among them
     dense_split_k       variants ``..._split``: split-K for few rows
     wgmma_block_tile, wgmma_kernels, conv_wgmma
                         variants ``tf32_wgmma_...``: Hopper's own matrix instruction

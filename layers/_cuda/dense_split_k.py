@@ -70,7 +70,8 @@ def make_chunk(precision, tile):
         index = (first + row) * columns.pitch + group * columns.share + f
         put_four(products, index, int32(columns.share - f), columns.alignment, a, b, c, d)
 
-    main_loop, (place, write) = tile.main_loop(precision, "lines", "terms", fill), make_write(tile, "lines", "terms", put)
+    main_loop = tile.main_loop(precision, "lines", "terms", fill)
+    place, write = make_write(tile, "lines", "terms", put)
 
     def forward_chunk(
         x, weight, products, image: Image, runs: Runs, positions: Positions, columns: Columns, split: Split

@@ -12,19 +12,19 @@ from netspec.plugin import Lazy, cp_async_commit, cp_async_wait, cuda, device
 
 int32 = Lazy("numpy", "int32")
 opaque = Lazy("netspec.kernels.instructions", "opaque")
-EDGE = 8
-"""Rows and columns of a thread."""
-_COUNTS = (EDGE, EDGE)
 
 
 @dataclass(frozen=True)
 class FmaTile(Tile):
     """A tile without tensor cores."""
 
+    counts: tuple[int, int] = (8, 8)
+    """Rows and columns of a thread."""
+
     @property
     def grid(self) -> tuple[int, int]:
         """Threads along rows and columns."""
-        return self.rows // EDGE, self.columns // EDGE
+        return self.rows // self.counts[0], self.columns // self.counts[1]
 
     @property
     def threads(self) -> int:
@@ -34,7 +34,7 @@ class FmaTile(Tile):
     @property
     def parts(self) -> int:
         """See Tile; four rows of each thread."""
-        return EDGE // 4
+        return self.counts[0] // 4
 
     def pitch(self, order):
         """See Tile."""
@@ -49,7 +49,7 @@ class FmaTile(Tile):
         return make_spread(self, order, right)
 
 
-TILES = (FmaTile(128, 128, 0.95, 1), FmaTile(128, 64, 1.0, 3), FmaTile(64, 64, 0.9, 6))
+TILES = (FmaTile(128, 128, 0.95, 2, (8, 16)), FmaTile(128, 64, 1.0, 3), FmaTile(64, 64, 0.9, 6))
 CONFIGURATIONS = {f"float32_{tile}": ("float32", tile) for tile in TILES}
 """Precision and tile by the name of the variant."""
 
@@ -75,8 +75,8 @@ def make_main_loop(tile, left, right, fill):
     """A device function ``main_loop(shared, count, state)``, see mma_block_tile."""
     size, stages, right_at = tile.stage, tile.stages, tile.rows * BLOCK_K
     ahead, pending, last = stages - 1, stages - 2, (stages - 1) * size
-    zeros = Lazy("netspec.kernels.warp_tiles", "zeros", (EDGE * EDGE,))
-    add_products = _registers("add_products", left, right, _COUNTS, tile.grid)
+    zeros = Lazy("netspec.kernels.warp_tiles", "zeros", (tile.counts[0] * tile.counts[1],))
+    add_products = _registers("add_products", left, right, tile.counts, tile.grid)
     places, left_origin, right_origin = make_places(tile), _make_origin(left), _make_origin(right)
 
     @device
@@ -122,7 +122,7 @@ def _make_origin(order):
 def make_spread(tile, order, right):
     """A device function ``spread(shared, part, sums)``: four rows of each thread, ``tile.pitch`` apart."""
     pitch, rows, columns = tile.pitch(order), 1 if order == "lines" else 4, 1 if right == "lines" else 4
-    store, places = _registers("store", order, right, _COUNTS, tile.grid, pitch), make_places(tile)
+    store, places = _registers("store", order, right, tile.counts, tile.grid, pitch), make_places(tile)
 
     @device
     def spread(shared, part, sums):

@@ -179,7 +179,8 @@ def make_d_x(precision, tile):
             e, f, g, h = backward_epilogue(e, f, g, h, residual, index, count, aligned)
             put_four(d_x, index, count, columns.alignment, e, f, g, h)
 
-    main_loop, (place, write) = tile.main_loop(precision, "lines", "lines", fill), make_write(tile, "lines", "lines", put)
+    main_loop = tile.main_loop(precision, "lines", "lines", fill)
+    place, write = make_write(tile, "lines", "lines", put)
 
     def d_x(
         weight, dy, d_x, residual, back_image: Image, back_runs: Runs, back_positions: Positions, back_columns: Columns,
@@ -234,7 +235,8 @@ def make_d_weight(precision, tile):
             index = line * columns.pitch + group * columns.share + f
             put_four(result, index, int32(columns.share - f), columns.alignment, a, b, c, d)
 
-    main_loop, (place, write) = tile.main_loop(precision, "terms", "terms", fill), make_write(tile, "terms", "terms", put)
+    main_loop = tile.main_loop(precision, "terms", "terms", fill)
+    place, write = make_write(tile, "terms", "terms", put)
 
     @device
     def gradient(shared, x, dy, result, chunk, pixels, group, image, runs, positions, columns):

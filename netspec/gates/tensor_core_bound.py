@@ -6,9 +6,10 @@ cycles a stage takes of each of the units that all warps of a quarter or of a wh
     python -m netspec.gates.tensor_core_bound            # the largest tiles, tf32
     python -m netspec.gates.tensor_core_bound PATTERN    # kernels whose names contain it, such as d_x or wgmma
 
-A kernel cannot be faster than the busiest of these: the tensor cores (of float32_... the units of float32), the issue of instructions (one a cycle for each
-quarter of a multiprocessor) and shared memory (128 bytes a cycle). Waiting for memory, barriers, edges and the last
-wave of blocks come on top, so that what is measured lies below.
+A kernel cannot be faster than the busiest of these: the tensor cores (for ``float32_...`` the units that multiply and
+add in float32), the issue of instructions (one a cycle for each quarter of a multiprocessor) and shared memory (128
+bytes a cycle). Waiting for memory, barriers, edges and the last wave of blocks come on top, so that what is measured
+lies below.
 """
 
 from __future__ import annotations
@@ -133,12 +134,16 @@ def resident(card: Card, registers: int, shared: int, threads: int) -> int:
 
 
 def main_loop(text: str) -> Counter[str]:
-    """Instructions of the loop with the products, by kind: on tensor cores, else multiply-adds. Copies to shared memory count as the loads that they are."""
+    """Instructions of the loop with the products, by kind: on tensor cores, or else multiply-adds.
+
+    Copies to shared memory count as the loads that they are.
+    """
     path = hot_path(_FAR_JUMP.sub(r"@\1 BRA", text.replace("LDGSTS.", "LDG.COPY.")))
     loops = [path.blocks[first : last + 1] for first, last in path.loops]
     codes = [[one for block in loop for one in block.code] for loop in loops]
     found = ([code for code in codes if any(one.name.startswith(name) for one in code)] for name in _PRODUCTS)
-    return Counter(map(_kind, min(next(filter(None, found)), key=len)))
+    code = min(next(filter(None, found)), key=len)
+    return Counter(map(_kind, code))
 
 
 def _kind(one: Instruction) -> str:
@@ -158,7 +163,7 @@ def _rounds(name: str) -> int:
 
 
 def products(pattern: str = "") -> Iterator[Signature]:
-    """Signatures of the kernels on tensor cores, without epilogues of their own."""
+    """Signatures of the kernels for matrix products, without epilogues of their own."""
     for one in cuda_signatures():
         chosen = pattern in one.kernel if pattern else one.variant == "tf32_128x128"
         own = one.variant in one.kernel and "_sum_" not in one.kernel

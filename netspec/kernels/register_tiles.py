@@ -39,9 +39,9 @@ def loads(order: Order, count: int, apart: int, width: int, step: int) -> tuple[
     )
 
 
-def sum_places(order: Order, right: Order, rows: int, columns: int, grid: tuple[int, int], pitch: int) -> tuple[int, ...]:
-    """Offsets of sums in rows of ``pitch`` elements, of four rows of a thread."""
-    down = [grid[0] * i if order == "lines" else i for i in range(rows)]
+def sum_places(order: Order, right: Order, columns: int, grid: tuple[int, int], pitch: int) -> tuple[int, ...]:
+    """Offsets of the sums of four rows of a thread in rows of ``pitch`` elements."""
+    down = [grid[0] * i if order == "lines" else i for i in range(4)]
     across = [grid[1] * j if right == "lines" else 4 * grid[1] * (j // 4) + j % 4 for j in range(columns)]
     return tuple(row * pitch + column for row, column in combinations(down, across))
 
@@ -57,7 +57,8 @@ def add_products(left: Order, right: Order, counts: tuple[int, int], grid: tuple
     def define(_, array, a, b, sums):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             def load(side: int, order: Order, step: int) -> dict[tuple[int, int], Any]:
-                return _load(context, builder, signature, args, side, loads(order, counts[side], grid[side], width[side], step))
+                found = loads(order, counts[side], grid[side], width[side], step)
+                return _load(context, builder, signature, args, side, found)
 
             total = unpack(builder, args[3], counts[0] * counts[1])
             for step in range(BLOCK_K // 4):
@@ -73,9 +74,11 @@ def add_products(left: Order, right: Order, counts: tuple[int, int], grid: tuple
     return named_intrinsic(define, "add_products", left, right, *counts, *grid)
 
 
-def _load(context: Any, builder: Any, signature: Any, args: Any, side: int, found: tuple[_Load, ...]) -> Any:
+def _load(
+    context: Any, builder: Any, signature: Any, args: Any, side: int, found: tuple[_Load, ...]
+) -> dict[tuple[int, int], Any]:
     """Generate loads of an operand: values by term and line."""
-    values = {}
+    values: dict[tuple[int, int], Any] = {}
     for swizzle, offset, parts in found:
         start = builder.sext(builder.xor(args[1 + side], uint32(swizzle)), int64)
         place = builder.gep(pointer(context, builder, signature.args[0], args[0], start), [int64(offset)])
@@ -86,7 +89,7 @@ def _load(context: Any, builder: Any, signature: Any, args: Any, side: int, foun
 @cache
 def store(order: Order, right: Order, counts: tuple[int, int], grid: tuple[int, int], pitch: int) -> Any:
     """``store(array, index, part, sums)``: four rows of a thread, those from 4 * part on, to rows of ``pitch``."""
-    places = sum_places(order, right, 4, counts[1], grid, pitch)
+    places = sum_places(order, right, counts[1], grid, pitch)
 
     def define(_, array, index, part, sums):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def copy(target: Host, source: Host, threads: int | None = None) -> None:
         np.copyto(target, source, casting="same_kind")
         return
     ends = [len(target) * number // count for number in range(count + 1)]
-    parts = [slice(first, last) for first, last in zip(ends, ends[1:], strict=False)]
+    parts = [slice(first, last) for first, last in pairwise(ends)]
     for done in [_pool().submit(np.copyto, target[part], source[part], casting="same_kind") for part in parts]:
         done.result()
 

@@ -114,7 +114,7 @@ def test_wrong_counts_of_bytes_are_told_with_the_line(expected, words):
 def test_dynamic_memory_behind_other_arrays_is_aligned_to_16_bytes_alone():
     """As the linker lays it out, whatever the kernel asks for: an H100 answers with a misaligned address."""
     x = np.zeros((70, 36), np.float32)
-    with pytest.raises(KernelError, match="copy_box_beside .*multiple of"):
+    with pytest.raises(KernelError, match=r"copy_box_beside .*multiple of"):
         _launched(copy_box_beside, TensorMap("x", (36, 70), (144,), (32, 64)), x, BYTES // 4, BYTES)
 
 

@@ -1,12 +1,16 @@
 """Bank conflicts in shared memory of the kernels on tensor cores, from the places that their threads compute."""
 
+from itertools import chain
 from types import SimpleNamespace
 
 import pytest
 
 from netspec.gates.bank_conflicts import rounds
+from netspec.kernels import register_tiles
 from netspec.kernels.warp_tiles import BLOCK_K, bases, line_at, reads, sum_places, term_at
+from netspec.layers._cuda import fma_block_tile as _fma_tile
 from netspec.layers._cuda import mma_block_tile as _mma_tile
+from netspec.layers._cuda.fma_block_tile import TILES as FMA_TILES
 from netspec.layers._cuda.mma_block_tile import TILES, WARPS_N
 
 SIDES = [(order, side, tile) for tile in TILES for order in ("lines", "terms") for side in ("left", "right")]
@@ -27,6 +31,8 @@ def test_rounds():
     assert rounds([4 * lane for lane in range(32)], 4) == 4
     assert rounds([32 * lane for lane in range(32)], 4) == 32
     assert rounds([2 * lane for lane in range(32)], 2) == 2
+    assert rounds([4 * (lane // 2) for lane in range(32)], 4) == 2
+    assert rounds([64 * (lane // 2) for lane in range(32)], 4) == 16
 
 
 @pytest.mark.parametrize(("order", "side", "tile"), SIDES)
@@ -81,3 +87,44 @@ def test_kernels_compute_these_places(order, side, tile, monkeypatch):
             start = 1000 + warp * (width // warps) * (BLOCK_K if order == "lines" else 1)
             expected = tuple(start + place for place in bases(order, side, thread % 32, width))
             assert _mma_tile._make_bases(order, side, width, warps)(1000, warp) == expected
+
+
+def fma_lanes(tile, monkeypatch, warp=0):
+    """Places along rows and columns of a warp's threads, as kernels without tensor cores compute them."""
+    monkeypatch.setattr(_fma_tile, "int32", int)
+    found = []
+    for thread in range(32 * warp, 32 * warp + 32):
+        monkeypatch.setattr(_fma_tile, "cuda", SimpleNamespace(threadIdx=SimpleNamespace(x=thread)))
+        found.append(_fma_tile.make_places(tile)())
+    return found
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("order", ["lines", "terms"])
+@pytest.mark.parametrize("tile", FMA_TILES, ids=str)
+def test_loads_without_tensor_cores(tile, order, side, monkeypatch):
+    width = (tile.rows, tile.columns)[side]
+    places = [one[side] for one in fma_lanes(tile, monkeypatch)]
+    starts = [register_tiles.origin(order, place) for place in places]
+    assert starts == [_fma_tile._make_origin(order)(place) for place in places]
+    for step in range(BLOCK_K // 4):
+        for swizzle, offset, values in register_tiles.loads(order, tile.counts[side], tile.grid[side], width, step):
+            assert rounds([(start ^ swizzle) + offset for start in starts], 4) == 2
+            term, line = values[0]
+            if order == "lines":
+                at = line_at(places[0] + tile.grid[side] * line, step)
+            else:
+                at = term_at(4 * step + term, places[0] + tile.grid[side] * line // 4, width)
+            assert (starts[0] ^ swizzle) + offset == at
+
+
+@pytest.mark.parametrize("tile", FMA_TILES, ids=str)
+def test_sums_of_threads_without_tensor_cores(tile, monkeypatch):
+    lanes = [fma_lanes(tile, monkeypatch, warp) for warp in range(tile.threads // 32)]
+    assert sorted(chain(*lanes)) == [(down, across) for down in range(tile.grid[0]) for across in range(tile.grid[1])]
+    for order, apart in (("lines", 1), ("terms", 4)):
+        pitch = tile.pitch(order)
+        starts = [down * apart * pitch + 4 * across for down, across in lanes[0]]
+        for offset in register_tiles.sum_places(order, "terms", tile.counts[1], tile.grid, pitch)[::4]:
+            assert rounds([start + offset for start in starts], 4) == 4
+        assert tile.rows // tile.parts * pitch <= tile.stages * tile.stage

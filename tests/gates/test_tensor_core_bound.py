@@ -47,6 +47,17 @@ def test_tensor_cores_are_the_busiest_unit(kernel):
 
 
 @needs_tools
+@pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_", "conv:d_weight_chunk_"])
+def test_without_tensor_cores_little_but_products_is_issued(kernel):
+    (one,) = products(f"{kernel}float32_128x128")
+    found = stage_of(one, (9, 0))
+    assert found.bound == "issue" and found.resident == 2 and found.tflops > 50
+    assert found.mix["FFMA"] == 2048 and found.issued <= 2420
+    assert found.mix["LDS.128"] == 96 and not found.mix["LDS"] and not found.mix["LDL"]
+    assert stage_of(one, (8, 0)).bound == "tensor cores"
+
+
+@needs_tools
 @pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_"])
 def test_hoppers_own_instruction_leaves_shared_memory_the_busiest(kernel):
     (one,) = products(f"{kernel}tf32_wgmma_128x128_uncached")
