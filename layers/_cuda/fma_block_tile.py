@@ -1,8 +1,9 @@
-"""The main loop without tensor cores: block tiles whose threads have 8 x 8 sums in registers (fused multiply-adds).
+"""The main loop without tensor cores: block tiles whose threads have 64 or 128 sums in registers.
 
-Stages come to shared memory as for tensor cores (mma_block_tile); there is no rounding but that of float32 sums. Four
-terms of 16 lines are 16 loads of 128 bits for 256 multiply-adds of a thread. Lanes of a warp lie so in the tile that
-those side by side load the same 16 bytes of one operand: half a warp reads 64 bytes of either at once.
+Stages come to shared memory as for tensor cores (mma_block_tile); there is no rounding but that of float32 sums. With 8
+x 8 sums 16 loads of 128 bits bring the factors of 256 multiply-adds of a thread, with 8 x 16 it is 24 for 512. Lanes of
+a warp lie so in the tile that those side by side load the same 16 bytes of one operand: half a warp reads 64 bytes of
+either at once.
 """
 
 from dataclasses import dataclass

@@ -50,7 +50,8 @@ def sum_places(order: Order, right: Order, columns: int, grid: tuple[int, int], 
 def add_products(left: Order, right: Order, counts: tuple[int, int], grid: tuple[int, int]) -> Any:
     """``add_products(array, a, b, sums)``: the sums with the products of one stage added.
 
-    ``a`` and ``b`` are where the operands' loads begin, ``counts`` a thread's rows and columns.
+    ``a`` and ``b`` are where the operands' loads begin: their origins and a multiple of 32, which swizzles leave as it
+    is. ``counts`` are a thread's rows and columns.
     """
     width = counts[0] * grid[0], counts[1] * grid[1]
 

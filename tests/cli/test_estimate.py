@@ -82,6 +82,12 @@ def test_a_larger_batch_is_advised_where_it_gains(mini: Path) -> None:
     assert other["rate"] / found["rate"] == pytest.approx(gains[doubled])
 
 
+def test_what_no_card_was_asked_is_told(mini: Path) -> None:
+    given = ("estimate", "mini.yaml", "--device", "h100", "--set", "train.precision=float32")
+    assert "measured in tf32, not in this precision" in netspec(*given).out
+    assert json.loads(netspec(*given, "--json").out)["error"] is None
+
+
 def test_images_are_not_looked_for_where_their_number_is_given(mini: Path) -> None:
     source = ("--set", "data.source={type: folder, path: nowhere}")
     said = netspec("estimate", "mini.yaml", "--device", "h100", "--images", "1000", *source)
