@@ -37,9 +37,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modelled(Estimate):
-    """What the model says: ``error`` is its measured error for the networks ``checked``, None where it was not
-    measured with these kernels, those on bfloat16 in memory or of float32; ``most`` is the rate that no kernels could
-    exceed.
+    """What the model says: ``error`` is its measured error for the networks ``checked``, None in float32,
+    whose kernels were not measured; ``most`` is the rate that no kernels could exceed.
 
     ``room`` has the bytes of the GPU, on which all of the spec's devices lie; ``dearest`` are shares of time.
     """
@@ -72,7 +71,6 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
     train, evaluation = programs = _programs(spec, gpu)
     wanted = counted[1] if val_images is None else val_images
     rate, precision = _rate(train, spec, gpu), spec.train.precision
-    is_measured = train.plan.storage == "float32" and precision != "float32"
     return Modelled(
         name=spec.name,
         devices=spec.devices,
@@ -87,7 +85,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
         checkpoint=_stored(train),
         dearest=tuple(islice(layer_shares(train, gpu).items(), 3)),
         gpu=gpu.title,
-        error=gpu.errors[len(spec.devices) > 1] if is_measured else None,
+        error=gpu.errors[len(spec.devices) > 1] if precision != "float32" else None,
         checked=gpu.checked,
         most=spec.replica_batch / least_seconds(train, gpu, precision),
         room=gpu.memory,

@@ -148,7 +148,7 @@ def _lines_modelled(found: Modelled) -> Iterator[str]:
 
 def _checked(found: Modelled) -> str:
     if found.error is None:
-        return "how far they are off was measured in tf32, not in this precision"
+        return "how far they are off was measured in tf32 and bf16, not in this precision"
     return f"iterations of {found.checked} were measured on the card, and are within {percent(found.error, 0)} of it"
 
 

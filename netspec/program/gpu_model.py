@@ -56,12 +56,13 @@ GPUS: Mapping[str, Gpu] = {
         plain=3.42e12,
         cost={"float32": 1.35e11, "tf32": 4.65e11, "bf16": 5.50e11},
         tuned=1.25,
-        errors=(0.03, 0.15),
+        errors=(0.04, 0.15),
         checked="AlexNet and cifar10-quick",
     ),
 }
-"""By name. Figures are those of benchmarks/results/gpu-h100.json: rates of the steps of AlexNet on one device at batch
-128, errors of whole iterations, of other batches, networks and numbers of devices too; a test derives them again."""
+"""By name. Figures are those of benchmarks/results/gpu-h100.json, of bfloat16 in memory gpu-h100-bf16.json: rates of
+the steps of AlexNet on one device at batch 128, errors of whole iterations, of other batches, networks and numbers of
+devices too; a test derives them again."""
 
 
 _PEAKS = {"float32": "float32", "tf32": "tf32", "bfloat16": "bf16"}

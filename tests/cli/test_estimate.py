@@ -84,7 +84,7 @@ def test_a_larger_batch_is_advised_where_it_gains(mini: Path) -> None:
 
 def test_what_no_card_was_asked_is_told(mini: Path) -> None:
     given = ("estimate", "mini.yaml", "--device", "h100", "--set", "train.precision=float32")
-    assert "measured in tf32, not in this precision" in netspec(*given).out
+    assert "measured in tf32 and bf16, not in this precision" in netspec(*given).out
     assert json.loads(netspec(*given, "--json").out)["error"] is None
 
 

@@ -21,8 +21,8 @@ ONE, SEVERAL = 0, 1
 
 
 @cache
-def measured() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads((ROOT / "benchmarks/results/gpu-h100.json").read_text())
+def measured(report: str = "gpu-h100") -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((ROOT / f"benchmarks/results/{report}.json").read_text())
     return found
 
 
@@ -100,6 +100,20 @@ def test_iterations_take_what_was_measured(section: str, network: str, precision
     assert (row["network"], row["batch"]) == (network, batch)
     modelled = iteration_seconds(program(network, precision, batch), H100) * 1e3
     assert modelled == pytest.approx(row["ms"], rel=H100.errors[bound])
+
+
+@pytest.mark.parametrize(
+    ("section", "bound"),
+    [("training, bf16", ONE), ("training, large batch", ONE), ("training, two devices on one card", SEVERAL)],
+)
+def test_with_bfloat16_in_memory_iterations_take_the_card_what_was_measured(section: str, bound: int) -> None:
+    row = measured("gpu-h100-bf16")[section]
+    spec = load(row["network"], ["train.precision=bf16", f"train.batch={row['batch']}"])
+    kinds, teams = dict.fromkeys(spec.devices, "cuda"), dict.fromkeys(spec.devices, 1)
+    capabilities = dict.fromkeys(spec.devices, H100.capability)
+    plan = build(spec, storage="bfloat16")
+    stored = lower(plan, kinds, teams, without=spec.train.without, capabilities=capabilities)
+    assert iteration_seconds(stored, H100) * 1e3 == pytest.approx(row["ms_of_devices"], rel=H100.errors[bound])
 
 
 def test_the_bound_is_below_whatever_was_measured() -> None:
