@@ -1,0 +1,67 @@
+"""What numba-cuda-mlir, 0.6.0 for one, does in another way than numba-cuda, see netspec.kernels.numba_cuda."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from netspec.errors import NetspecError
+from netspec.kernels.frontend import VARIABLE
+
+try:
+    from numba_cuda_mlir import __version__ as version
+    from numba_cuda_mlir import cuda, extending, tools, types
+    from numba_cuda_mlir.numba_cuda.typing.typeof import Purpose, typeof
+except ImportError as error:
+    raise NetspecError(
+        f"{VARIABLE} asks for numba-cuda-mlir, which cannot be imported ({error}): pip install numba-cuda-mlir"
+    ) from error
+
+__all__ = ["Lacking", "compile_ptx", "cuda", "helper", "intrinsic", "type_of", "types", "version"]
+
+
+class Lacking(TypeError):
+    """What a kernel needs and numba-cuda-mlir has not."""
+
+
+def intrinsic(define: Callable[..., Any]) -> Any:
+    """An intrinsic that can be typed: its code, which llvmlite generates, is refused where a kernel calls it."""
+
+    @functools.wraps(define)
+    def typed(*args: Any) -> Any:
+        given = define(*args)
+        return given and (given[0], functools.partial(_refuse, define.__name__))
+
+    return extending.intrinsic(typed)
+
+
+def _refuse(name: str, *_: Any) -> None:
+    raise Lacking(f"the intrinsic {name} is LLVM IR by llvmlite, which numba-cuda-mlir does not take")
+
+
+def helper(function: Callable[..., Any], lines: bool = False) -> Any:
+    """A device function, which is compiled with the kernel that calls it."""
+    return cuda.jit(function, device=True, lto=False, lineinfo=lines)
+
+
+def compile_ptx(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    capability: tuple[Any, ...],
+    lines: bool,
+    bounds: tuple[int, int] | None,
+) -> str:
+    """See netspec.kernels.numba_cuda. ``compile_ptx(cc=)`` drops the "a" of sm_90a, ``jit(chip=)`` does not."""
+    if strange := [kind for kind in args if not isinstance(kind, types.Type)]:
+        raise Lacking(f"{strange[0]} extends numba-cuda's types, which numba-cuda-mlir does not take")
+    tools._cached_cc = capability[:2]  # else it asks the current card, even where the target is named
+    chip = f"sm_{''.join(map(str, capability))}"
+    kernel = cuda.jit(function, chip=chip, lto=False, lineinfo=lines, launch_bounds=bounds)
+    text, _ = cuda.compile_ptx(kernel, types.void(*args))
+    return str(text)
+
+
+def type_of(value: Any) -> Any:
+    """The compiler's type of an argument."""
+    return typeof(value, Purpose.argument)
