@@ -175,7 +175,7 @@ def _of_operations() -> Iterator[Signature]:
 
 def _of_plan(plan: Plan, merged: bool = False) -> Iterator[Signature]:
     """Those of the operations of a plan; ``merged``: where several steps are one."""
-    from netspec.program.merge import merge
+    from netspec.program.multi_tensor_steps import merge
     from netspec.program.steps import Lowering
 
     kinds: dict[str, Backend] = dict.fromkeys(plan.devices, "cuda")
