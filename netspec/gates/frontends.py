@@ -80,10 +80,11 @@ def table(before: Answers, after: Answers) -> Iterator[str]:
     for why, names in sorted(refused.items(), key=lambda one: -len(one[1])):
         yield f"{len(names):4} refused: {why}; for one {names[0]}"
     if both:
-        yield "registers / instructions by both"
-        yield from (f"{old[0]:4} -> {new[0]:3} {old[1]:6} -> {new[1]:5} {job[0].name}" for job, (old, new) in both.items())
+        yield "registers and instructions by both"
+        for job, (old, new) in both.items():
+            yield f"{old[0]:4} -> {new[0]:3} {old[1]:6} -> {new[1]:5} {job[0].name}"
         shares = [[new[k] / old[k] for old, new in both.values()] for k in (0, 1)]
-        yield "median, smallest, largest share: " + ", ".join(
+        yield "median, smallest and largest share: " + ", ".join(
             f"{what} {median(each):.2f}, {min(each):.2f}, {max(each):.2f}"
             for what, each in zip(("registers", "instructions"), shares, strict=True)
         )

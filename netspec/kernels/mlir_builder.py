@@ -201,9 +201,12 @@ class Builder:
         return Value(llvm.extractvalue(_mlir(kind), whole.value, [number]), kind)
 
     def call(self, code: Any, args: Sequence[Any], attrs: Sequence[str]) -> Value | None:
-        """Inline PTX; MLIR's knows no "convergent": what must be keeps its place as one with side effects."""
+        """Inline PTX; MLIR's knows no "convergent": what is one keeps its place as if it had side effects.
+
+        Not so conversions, which need no other threads: one that the card does not have must be dropped.
+        """
         kind = code.type.pointee.return_type if hasattr(code.type, "pointee") else code.function_type.return_type
-        effects = bool(code.side_effect or attrs)
+        effects = bool(code.side_effect or (attrs and not code.asm.startswith("cvt.")))
         result = None if isinstance(kind, ir.VoidType) else _mlir(kind)
         found = llvm.inline_asm(result, list(map(_raw, args)), code.asm, code.constraint, has_side_effects=effects)
         return Value(found, kind) if result else None

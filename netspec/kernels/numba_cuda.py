@@ -1,6 +1,7 @@
 """The place that imports numba.cuda, or numba-cuda-mlir in its place where NETSPEC_CUDA_FRONTEND says so.
 
-stored_bfloat16 beside it extends numba.cuda, and inline_ptx generates its code: the other has neither.
+stored_bfloat16 beside it extends numba.cuda: the other has no such arrays. It compiles, for the emulator and the gates;
+what cards are driven with, below and in netspec.device.cuda, is numba.cuda's (netspec.device.gpus.obstacle says so).
 """
 
 from __future__ import annotations
