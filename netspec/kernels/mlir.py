@@ -11,7 +11,8 @@ from netspec.kernels.frontend import VARIABLE
 
 try:
     from numba_cuda_mlir import __version__ as version
-    from numba_cuda_mlir import cuda, extending, tools, types
+    from numba_cuda_mlir import cuda as _module
+    from numba_cuda_mlir import extending, tools, types
     from numba_cuda_mlir.errors import UserFacingInternalCompilerError
     from numba_cuda_mlir.numba_cuda.typing.typeof import Purpose, typeof
 except ImportError as error:
@@ -19,6 +20,7 @@ except ImportError as error:
         f"{VARIABLE} asks for numba-cuda-mlir, which cannot be imported ({error}): pip install numba-cuda-mlir"
     ) from error
 
+cuda: Any = _module
 __all__ = ["Lacking", "compile_ptx", "cuda", "helper", "intrinsic", "type_of", "types", "version"]
 
 
