@@ -46,7 +46,6 @@ def named_tuples(function: Callable[..., Any]) -> None:
         if isinstance(kind, type) and hasattr(kind, "_fields") and kind not in _known:
             extending.lower_builtin(kind, types.VarArg(types.Any))(_make_tuple)
             _known.add(kind)
-            extending.refresh_registries()
 
 
 _known: set[type] = set()
@@ -76,6 +75,7 @@ def compile_ptx(
     tools._cached_cc = capability[:2]  # else it asks the current card, even where the target is named
     chip = f"sm_{''.join(map(str, capability))}"
     kernel = cuda.jit(function, chip=chip, lto=False, lineinfo=lines, launch_bounds=bounds)
+    extending.refresh_registries()  # intrinsics and named tuples that are new since it compiled last
     try:
         text, _ = cuda.compile_ptx(kernel, types.void(*args))
     except UserFacingInternalCompilerError as error:  # says only that there is a bug

@@ -25,7 +25,7 @@ from numba_cuda_mlir._mlir.ir import (
     Type,
     VectorType,
 )
-from numba_cuda_mlir.lowering_utilities import GEP_DYNAMIC_INDEX, convert, index_of, memref_to_llvm_ptr
+from numba_cuda_mlir.lowering_utilities import GEP_DYNAMIC_INDEX, convert, memref_data_pointer
 
 _PREDICATES = {"==": (0, 0), "!=": (1, 1), "<": (2, 6), "<=": (3, 7), ">": (4, 8), ">=": (5, 9)}
 """Numbers of llvm.icmp's predicates, signed and unsigned."""
@@ -112,10 +112,8 @@ class Context:
         """A function of (context, builder, array) whose result has the address of the first element as ``data``."""
 
         def made(_: Any, builder: Any, array: Any) -> Any:
-            element = _type(kind.dtype, stored=True)
-            place = memref_to_llvm_ptr(array, [index_of(0)] * kind.ndim, _mlir(element))
-            space = llvm.PointerType(place.type).address_space
-            return SimpleNamespace(data=Value(place, ir.PointerType(element, space)))
+            place = memref_data_pointer(array)  # memref_to_llvm_ptr takes a device function's arrays for global memory
+            return SimpleNamespace(data=Value(place, ir.PointerType(_type(kind.dtype, stored=True))))
 
         return made
 
