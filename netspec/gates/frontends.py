@@ -30,8 +30,10 @@ Figures = tuple[int, int]
 Answers = Mapping[Job, Figures | str]
 """What came of each kernel: figures, or the words of a refusal."""
 _PLACE = re.compile(r"^.*?cannot be compiled for GPUs[\w -]*: ")
-_NAMES = re.compile(r"'\$[^']*', defined at.*|<class '[\w.]+\.(?=\w+')|_[0-9a-f]{12}\b")
-"""What tells one refusal from another of its kind: variables, places, modules and the hash in a kernel's name."""
+_NAMES = re.compile(
+    r"(?<=lowering getitem).*|'\$[^']*', defined at.*|\"-\":\d+:\d+: |(?<=memory)_\d+|, \dd, [CA](?=\))"
+)
+"""What tells one refusal from another of its kind: variables, places, numbers and axes."""
 
 
 def answers(signatures: Sequence[Signature], frontend: str, workers: int | None = None) -> Answers:
@@ -54,6 +56,7 @@ def _content(job: Job) -> tuple[object, ...]:
 
 def _choose(frontend: str, folder: str) -> None:
     os.environ[VARIABLE], tempfile.tempdir = frontend, folder
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the successor prints modules that it finds wrong
 
 
 def _answer(job: Job) -> Figures | str:

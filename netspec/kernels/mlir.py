@@ -79,7 +79,7 @@ def compile_ptx(
     try:
         text, _ = cuda.compile_ptx(kernel, types.void(*args))
     except UserFacingInternalCompilerError as error:  # says only that there is a bug
-        raise Lacking(str(error.__context__).partition("\n")[0]) from error
+        raise Lacking(" ".join(str(error.__context__).splitlines()[:2])) from error
     return str(text)
 
 
