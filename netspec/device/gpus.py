@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from netspec.kernels.frontend import FRONTENDS, VARIABLE, is_mlir
 from netspec.kernels.toolkit import finds_compiler as finds_compiler
 
 _COMPUTE_CAPABILITY = (75, 76)
@@ -40,6 +41,8 @@ def obstacle() -> str | None:
     cuda = _driver()
     if cuda is None or not gpus():
         return None
+    if is_mlir():
+        return f"{VARIABLE}={FRONTENDS[1]} compiles kernels for the emulator and the gates only: unset it"
     extra = "cuda13" if float(driver_version() or 0) >= 13 else "cuda12"
     if find_spec("numba_cuda") is None or not finds_compiler():
         count = "a GPU" if len(gpus()) == 1 else f"{len(gpus())} GPUs"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from netspec.gates.assemble import disassembled
+from netspec.gates.assemble import Target, disassembled
 from netspec.gates.signatures import Signature
 
 _INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
 
 
-def instructions(signature: Signature, capability: tuple[int, int]) -> Counter[str]:
+def instructions(signature: Signature, capability: Target) -> Counter[str]:
     """How often each opcode, such as LDG.E.128, occurs in a kernel compiled for those argument types.
 
     Raises RuntimeError where the assembler refuses.

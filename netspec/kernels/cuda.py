@@ -43,7 +43,7 @@ def ptx_of(
     folder = content_folder(prepared.digest, f"{types}\n{capability}\n{_target(bound)}")
 
     def compiled() -> str:
-        with told_of(function, "GPUs"):
+        with told_of(function, numba_cuda.TARGET):
             return numba_cuda.compile_ptx(prepared.build(_helper), types, capability, bound=bound)
 
     return kept_text(folder and folder / "kernel.ptx", compiled)

@@ -31,7 +31,7 @@ import numpy as np
 
 from netspec.contract.kernel import Lazy
 
-LIBRARIES = frozenset({*sys.stdlib_module_names, "numpy", "numba", "numba_cuda", "llvmlite", "cuda"})
+LIBRARIES = frozenset({*sys.stdlib_module_names, "numpy", "numba", "numba_cuda", "numba_cuda_mlir", "llvmlite", "cuda"})
 """Top-level packages whose contents are told by name and version."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, slice, range, type(...), np.dtype)
 _CONTAINERS = (tuple, list, set, frozenset)

@@ -37,6 +37,8 @@ def architecture(builder: Any) -> Any:
 
     Helpers are compiled once in a process, for whichever kernel needs them first; so they must not ask themselves.
     """
+    if hasattr(builder, "architecture"):  # that of netspec.kernels.mlir_builder
+        return builder.architecture
     module, text = builder.module, bytearray(b"__CUDA_ARCH\0")
     name = module.globals.get("netspec_architecture")
     if name is None:

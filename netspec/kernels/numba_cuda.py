@@ -1,6 +1,7 @@
-"""The place that imports numba.cuda, so that another package with the same surface can take its place.
+"""The place that imports numba.cuda, or numba-cuda-mlir in its place where NETSPEC_CUDA_FRONTEND says so.
 
-stored_bfloat16 beside it extends numba.cuda.
+stored_bfloat16 beside it extends numba.cuda: the other has no such arrays. It compiles, for the emulator and the gates;
+what cards are driven with, below and in netspec.device.cuda, is numba.cuda's (netspec.device.gpus.obstacle says so).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numba import config
 
 from netspec.errors import NetspecError
 from netspec.kernels.cache import Locator, SharedFiles
+from netspec.kernels.frontend import frontend, is_mlir
 
 if config.ENABLE_CUDASIM:  # numba.cuda is then another module, without a compiler
     raise NetspecError("NUMBA_ENABLE_CUDASIM is set, and GPU kernels do not run in numba's simulator: unset it")
@@ -27,18 +29,28 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "", DeprecationWarning, r"numba\.cuda\.np\.npdatetime_helpers")
     from numba import cuda as _module
 
-from numba.cuda import types as types
+MLIR = is_mlir()
+if MLIR:
+    from netspec.kernels import mlir
+    from netspec.kernels.mlir import cuda as _module
+    from netspec.kernels.mlir import types as types
+else:
+    from numba.cuda import types as types
 
 # numba-cuda, 0.30.4 for one, names this when it first compiles; NumPy has it no more from 2.5 on
 vars(np).setdefault("row_stack", np.vstack)
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small networks have small grids: nothing to warn of
 
 cuda: Any = _module
-"""The module ``numba.cuda``."""
+"""The module ``numba.cuda``, or its like."""
+TARGET = f"GPUs by {frontend()}" if MLIR else "GPUs"
+"""What messages say that a kernel is compiled for."""
 
 
 def intrinsic(define: Callable[..., Any]) -> Any:
     """A function that generates its own code in kernels, see numba's extending.intrinsic."""
+    if MLIR:
+        return mlir.intrinsic(define)
     from numba.cuda import extending
 
     return extending.intrinsic(define)
@@ -60,6 +72,8 @@ def jit(
     and the emulator see: at link time, which numba-cuda would do by itself, they would be compiled once more,
     otherwise, and in twice the time.
     """
+    if MLIR:
+        return mlir.helper(function)
     dispatcher = _module.jit(function, device=device, lto=False, launch_bounds=_bounds(bound))
     if folder is not None and not device:
         dispatcher._cache = _content_cache(function, folder)
@@ -77,6 +91,8 @@ def compile_ptx(
 
     ``lines``: with line information (``.loc``), which may change the order of instructions. ``bound``: see ``jit``.
     """
+    if MLIR:
+        return mlir.compile_ptx(function, args, capability, lines, _bounds(bound))
     with _as_if_on(capability), warnings.catch_warnings():
         if lines:  # of functions made by exec numba does not find the source: it needs the lines alone
             warnings.simplefilter("ignore")
@@ -92,6 +108,8 @@ def _bounds(bound: int) -> tuple[int, int] | None:
 
 def device_function_with_lines(function: Callable[..., Any]) -> Any:
     """A helper of kernels that are compiled with line information."""
+    if MLIR:
+        return mlir.helper(function, lines=True)
     return _module.jit(function, device=True, lto=False, lineinfo=True)
 
 
@@ -112,7 +130,7 @@ def type_of(value: Any) -> Any:
     """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_bfloat16."""
     from numba.cuda.typing.typeof import Purpose, typeof
 
-    kind = typeof(value, Purpose.argument)
+    kind = mlir.type_of(value) if MLIR else typeof(value, Purpose.argument)
     stored = isinstance(kind, types.Array) and value.dtype.name == "bfloat16"
     return array_type("bfloat16", kind.ndim, kind.layout) if stored else kind
 
@@ -159,6 +177,8 @@ def versions() -> str:
     """Names and versions of what turns Python into machine code."""
     import numba
 
+    if MLIR:
+        return f"numba-cuda-mlir {mlir.version}"
     own = getattr(_module, "__version__", "")
     return f"numba {numba.__version__}, numba-cuda {own or _package_version()}"
 

@@ -13,6 +13,7 @@ from netspec.contract.tensor_map import TensorMap
 from netspec.device.base import Array, Arrays
 from netspec.device.kernel_scalars import scalar
 from netspec.errors import NetspecError
+from netspec.kernels.frontend import is_mlir
 from netspec.planning.plan import Pass
 
 Describe = Callable[[TensorMap, Array], Array]
@@ -60,6 +61,7 @@ def flattened(value: Any) -> Iterator[bytes]:
     """A kernel's argument as numba-cuda's kernels take it, one parameter of PTX after the other.
 
     An array is its struct's seven kinds of field: meminfo, parent, items, item size, data, shape, strides in bytes.
+    Of numba-cuda-mlir it is MLIR's memref: data twice, an offset, shape, strides in elements.
     """
     if isinstance(value, tuple):
         for part in value:
@@ -68,7 +70,10 @@ def flattened(value: Any) -> Iterator[bytes]:
         number = np.asarray(value)
         yield struct.pack(_PACKED[number.dtype.name], number.item())
     else:
-        words = (0, 0, value.size, value.dtype.itemsize, address(value), *value.shape, *value.strides)
+        place, size = address(value), value.dtype.itemsize
+        words = (0, 0, value.size, size, place, *value.shape, *value.strides)
+        if is_mlir():
+            words = (place, place, 0, *value.shape, *(stride // size for stride in value.strides))
         yield from (struct.pack("<q", word) for word in words)
 
 
