@@ -25,8 +25,9 @@ def may_follow(schema: Attr) -> bool:
 
 def stated_count(data: DataSpec) -> int | None:
     """How many classes a source draws, or the spec says; None where only the images can tell."""
-    kind = str(data.source.get("type"))
-    counts = source_types()[kind].counts(data.source) if kind in source_types() else None
+    cls = source_types().get(str(data.source.get("type")))
+    whole = cls is not None and cls.attrs.keys() <= data.source.keys()  # what is wrong was told, and is not there
+    counts = cls.counts(data.source) if cls is not None and whole else None
     return counts[2] if counts else data.classes
 
 
