@@ -193,9 +193,9 @@ def _written(node: Node) -> str:
 
 
 def _wanted(schema: Attr, data: Any) -> str:
-    """What the schema asks of such a value: of several possible types the one that was written."""
+    """What the schema asks of such a value: of several possible types the one that was written, unless by a word."""
     options = [option for option in schema.get("anyOf", ()) if fits({"type": option.get("type", [])}, data)]
-    wanted = describe(options[0] if len(options) == 1 else schema)
+    wanted = describe(options[0] if len(options) == 1 and "enum" not in options[0] else schema)
     is_too_large = isinstance(data, int | float) and not abs(data) <= FLOAT32_MAX
     return wanted.replace("a number", "a finite number of float32") if is_too_large else wanted
 
@@ -205,7 +205,7 @@ def _hint(schema: Attr, node: Node) -> str | None:
         return did_you_mean(node.value, [WORD])
     if (
         isinstance(node, Scalar)
-        and schema.get("type") == "boolean"
+        and any(option.get("type") == "boolean" for option in schema.get("anyOf", [schema]))
         and str(node.value).lower() in ("yes", "no", "on", "off")
     ):
         return "YAML 1.2 knows only true and false"
