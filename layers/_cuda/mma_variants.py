@@ -15,10 +15,11 @@ _IMAGE_CHANNELS = 4
 """Channels up to which a layer is taken to read the network's images, whose gradient nobody wants."""
 
 
-def marked(direction, function, name, writes, grid, threads, **options):
-    """A kernel of the variant of that name, all of whose tensors are given as one axis."""
+def marked(direction, function, name, over, grid, threads, also=(), **options):
+    """A kernel of the variant of that name, all of whose tensors are given as one axis; it writes ``also`` besides."""
     function.__name__ = f"{function.__name__}_{name}"
-    return direction("cuda", over=writes, writes=writes, grid=grid, threads=threads, linear=True, **options)(function)
+    given = {"over": over, "writes": (over, *also), "grid": grid, "threads": threads, "linear": True}
+    return direction("cuda", **given, **options)(function)
 
 
 def forward_grid(t, tile):

@@ -13,9 +13,9 @@ from math import prod
 from typing import NamedTuple
 
 from netspec.layers._cuda.implicit_gemm import INDEX_LIMIT, Geometry
-from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
-from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, int32
-from netspec.layers._cuda.tma_weight_tiles import TILE_SECONDS, GradientTile, d_weight_seconds
+from netspec.layers._cuda.mma_block_tile import tiles
+from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, int32, seconds
+from netspec.layers._cuda.tma_weight_tiles import GradientTile, d_weight_seconds
 from netspec.plugin import cuda, device, load4, quotient, store4
 
 THREADS = 128
@@ -86,9 +86,8 @@ class Cut:
         """What the forward and the backward pass take on an H100, a guess."""
         inner = self.geometry
         blocks = tiles(inner.positions, ROWS) * tiles(inner.share, tile.columns)
-        slabs, copied = prod(inner.size) * tiles(inner.depth, TERMS), 4 * self.count / _COPY_BYTES
-        forward = tiles(blocks, PROCESSORS) * (slabs * tile.slab_seconds + TILE_SECONDS)
-        return copied + forward, copied + d_weight_seconds(inner, tile, False)
+        stages, copied = prod(inner.size) * tiles(inner.depth, TERMS), 4 * self.count / _COPY_BYTES
+        return copied + seconds(tile.stage_seconds, blocks, stages), copied + d_weight_seconds(inner, tile, False)
 
     @property
     def cells(self) -> Cells:

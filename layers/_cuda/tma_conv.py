@@ -44,7 +44,7 @@ class Product(NamedTuple):
 
 class Windows(NamedTuple):
     """The rows of a product: positions of an image and of a row, pixels from one to the next and before the first one;
-    the window's size, and stride classes along both axes, which have each so-manieth tap."""
+    the window's size, and stride classes along both axes, which have every n-th tap."""
 
     per_image: int
     per_row: int
@@ -106,7 +106,7 @@ def back_weight_map(g, columns):
 
 
 @device
-def find_tile(tile, product, windows, columns):
+def find_tile(tile, product, columns):
     """Stride class, first row, group and first column of it, of tiles with so many columns."""
     across = int32((product.share + columns - 1) // columns)
     row_tiles = int32((product.rows + ROWS - 1) // ROWS)
@@ -144,16 +144,16 @@ def pixel_of(row, windows):
     return n, int32(h * windows.step_h - windows.lead_h), int32(w * windows.step_w - windows.lead_w)
 
 
-def make_slabs_of(columns):
+def make_stages_of(columns):
     """A device function for the stages of a tile."""
 
     @device
-    def slabs_of(tile, state):
+    def stages_of(tile, state):
         product, windows = state[0], state[1]
-        _, _, count_h, count_w = taps_of(find_tile(tile, product, windows, columns)[0], windows)
+        _, _, count_h, count_w = taps_of(find_tile(tile, product, columns)[0], windows)
         return int32(count_h * count_w * product.blocks)
 
-    return slabs_of
+    return stages_of
 
 
 @device
@@ -181,7 +181,7 @@ def make_produce(ring, tap_at, load_weights):
     @device
     def produce(base, at, phase, tile, left_map, right_map, state):
         product, windows = state[0], state[1]
-        number, row, group, column = find_tile(tile, product, windows, columns)
+        number, row, group, column = find_tile(tile, product, columns)
         tap_h, tap_w, count_h, count_w = taps_of(number, windows)
         n, h, w = pixel_of(row, windows)
         # A class's taps are the last ones of the windows over dy, so that one map serves all classes.
@@ -239,14 +239,14 @@ def make_convolve(columns, biases):
 
     @device
     def put(sums, tile, half, state):
-        product, windows, y, bias = state
-        _, row, group, column = find_tile(tile, product, windows, columns)
+        product, _, y, bias = state
+        _, row, group, column = find_tile(tile, product, columns)
         row, first = int32(row + row_of(half)), int32(group * product.share)
         index = int32(row * product.pitch + first) if row < product.rows else int32(-1)
         spread(sums, column, product.share, (y, bias, first, index))
 
     produce = make_produce(ring, tap_forward, load_weights)
-    pipeline = make_pipeline(ring, produce, make_slabs_of(columns), put)
+    pipeline = make_pipeline(ring, produce, make_stages_of(columns), put)
 
     @device
     def convolve(x_map, weight_map, y, bias, product, windows):
@@ -306,13 +306,13 @@ def make_d_x(columns):
     @device
     def put(sums, tile, half, state):
         product, windows, d_x, residual, classes = state
-        number, row, group, column = find_tile(tile, product, windows, columns)
+        number, row, group, column = find_tile(tile, product, columns)
         pixel = pixel_at(int32(row + row_of(half)), number, product, windows, classes)
         first = int32(max(pixel, 0) * product.pitch + group * product.share)
         spread(sums, column, product.share, (d_x, residual, first, pixel >= 0))
 
     produce = make_produce(ring, tap_backward, load_weights)
-    pipeline = make_pipeline(ring, produce, make_slabs_of(columns), put)
+    pipeline = make_pipeline(ring, produce, make_stages_of(columns), put)
 
     def d_x(
         dy_map, weight_map, weight, dy, d_x, residual, back_product: Product, back_windows: Windows, classes: Classes

@@ -36,8 +36,8 @@ def make_cut(columns, unit):
         across = int32((sizes.share + columns - 1) // columns)
         of_group = int32(int32((parts + boxes - 1) // boxes) * across)
         chunks = quotient(result.size, sizes.rows * sizes.filters)
-        slabs = quotient(int32((sizes.positions + TERMS - 1) // TERMS) + chunks - 1, chunks)
-        return int32(of_group * sizes.groups), of_group, across, slabs, chunks
+        stages = quotient(int32((sizes.positions + TERMS - 1) // TERMS) + chunks - 1, chunks)
+        return int32(of_group * sizes.groups), of_group, across, stages, chunks
 
     return cut_into_tiles
 
@@ -59,7 +59,7 @@ def make_find(columns):
 
 
 @device
-def slabs_of(tile, state):
+def stages_of(tile, state):
     """Stages of a tile, those of its chunk."""
     sizes, cut = state[1], state[2]
     left = int32((sizes.positions + TERMS - 1) // TERMS - quotient(tile, cut[0]) * cut[3])
@@ -108,7 +108,7 @@ def make_produce(ring, unit, find, load):
         oh = int32(line - image * out_h)
         down = quotient(TERMS, out_w)
         right = int32(TERMS - down * out_w)
-        for _ in range(slabs_of(tile, state)):
+        for _ in range(stages_of(tile, state)):
             barrier, place = open_stage(base, at, phase), uint32(base + at * stage_bytes)
             w, h = int32(ow * int32(sizes.stride_w) - sizes.pad_w), int32(oh * int32(sizes.stride_h) - sizes.pad_h)
             for n in range(left_boxes):
@@ -170,7 +170,8 @@ def make_compute(ring, find, put):
     pairs, parts = columns // 2, bias_parts(columns)
     lines, box = TERMS // parts, 2 * 64 * TERMS
     multiply = Lazy("netspec.kernels.wgmma_products", "multiply", (columns, ring.left, ring.right))
-    zeros, finish = (Lazy("netspec.kernels.wgmma_products", name, (columns,)) for name in ("zeros", "finish"))
+    zeros = Lazy("netspec.kernels.warp_tiles", "zeros", (columns // 2,))
+    finish = Lazy("netspec.kernels.warpgroup", "wait", (1, columns))
     settle = Lazy("netspec.kernels.wgmma_products", "settle", (1,))
     add_lines = Lazy("netspec.kernels.wgmma_sums", "add_lines", (lines,))
 
@@ -196,16 +197,16 @@ def make_compute(ring, find, put):
         own = uint32(left_bytes + pair // 32 * box + part * lines * 128 + pair % 32 * 4)
         is_first = find(tile, state[2])[2] == 0
         sums, leads, before, a, b = zeros(), cuda.threadIdx.x % 128 == 0, at, 0.0, 0.0
-        for slab in range(slabs_of(tile, state)):
+        for number in range(stages_of(tile, state)):
             wait(base + full + at * 8, phase)
             place = uint32(base + at * stage)
-            sums = multiply(place + half * half_bytes, place + left_bytes, sums, slab)
+            sums = multiply(place + half * half_bytes, place + left_bytes, sums, number)
             if is_first:
                 if part < parts:
                     a, b = add_lines(place + own, a, b)
                 sync_warpgroups(uint32(half + 1), 128)  # who leads tells for all that they have read
             settle()
-            if leads and slab > 0:
+            if leads and number > 0:
                 arrive(base + empty + before * 8)
             before = at
             at, phase = next_stage(at, phase)
@@ -225,7 +226,7 @@ def make_gradient(tile, load, line_of, has_bias):
     columns, unit, ring = tile.columns, tile.unit, gradient_ring(tile)
     find, cut_into_tiles = make_find(columns), make_cut(columns, unit)
     produce, put = make_produce(ring, unit, find, load), make_put(columns, unit, find, line_of)
-    pipeline = make_pipeline(ring, produce, slabs_of, put, make_compute(ring, find, put) if has_bias else None)
+    pipeline = make_pipeline(ring, produce, stages_of, put, make_compute(ring, find, put) if has_bias else None)
 
     @device
     def gradient(x_map, dy_map, result, sizes, cells, biases):

@@ -6,6 +6,7 @@ tiles: the terms are cut into chunks, whose float32 sums other kernels sum in tu
 
 from typing import NamedTuple
 
+from netspec.layers._cuda.dense_split_k import sums_of
 from netspec.layers._cuda.tma_pipeline import (
     BOX,
     ROWS,
@@ -42,10 +43,10 @@ def weight_map(rows, units, box):
 
 
 @device
-def slabs_of_chunk(factors, chunks):
+def stages_of_chunk(factors, chunks):
     """Stages of a chunk of the terms, but for the last one's."""
-    slabs = int32((factors.terms + TERMS - 1) // TERMS)
-    return int32((slabs + chunks - 1) // chunks)
+    stages = int32((factors.terms + TERMS - 1) // TERMS)
+    return int32((stages + chunks - 1) // chunks)
 
 
 @device
@@ -65,16 +66,16 @@ def tiles_of(factors, chunks, columns):
     return int32(chunks * down * int32((factors.columns + columns - 1) // columns))
 
 
-def make_slabs_of(columns):
+def make_stages_of(columns):
     """A device function for the stages of a tile."""
 
     @device
-    def slabs_of(tile, state):
+    def stages_of(tile, state):
         factors, chunks = state[0], state[1]
-        slabs, most = int32((factors.terms + TERMS - 1) // TERMS), slabs_of_chunk(factors, chunks)
-        return int32(max(min(slabs - find_tile(tile, factors, columns)[0] * most, most), 0))
+        stages, most = int32((factors.terms + TERMS - 1) // TERMS), stages_of_chunk(factors, chunks)
+        return int32(max(min(stages - find_tile(tile, factors, columns)[0] * most, most), 0))
 
-    return slabs_of
+    return stages_of
 
 
 def make_produce(ring, load_weights):
@@ -83,14 +84,14 @@ def make_produce(ring, load_weights):
     ``load_weights(place, map, barrier, term, column)`` fetches a stage's weights.
     """
     (open_stage, next_stage), stage_bytes, left_bytes = make_ring(ring), ring.stage, ring.left_bytes
-    columns, slabs_of = ring.columns, make_slabs_of(ring.columns)
+    columns, stages_of = ring.columns, make_stages_of(ring.columns)
 
     @device
     def produce(base, at, phase, tile, left_map, right_map, state):
         factors, chunks = state[0], state[1]
         chunk, row, column = find_tile(tile, factors, columns)
-        term = int32(chunk * slabs_of_chunk(factors, chunks) * TERMS)
-        for _ in range(slabs_of(tile, state)):
+        term = int32(chunk * stages_of_chunk(factors, chunks) * TERMS)
+        for _ in range(stages_of(tile, state)):
             barrier, place = open_stage(base, at, phase), uint32(base + at * stage_bytes)
             load_2d(place, left_map, barrier, term, row)
             load_weights(uint32(place + left_bytes), right_map, barrier, term, column)
@@ -129,8 +130,8 @@ def make_product(ring, load_weights, ready):
         line = (chunk * factors.rows + min(row, factors.rows - 1)) * factors.columns
         spread(sums, column, factors.columns, (line, row < factors.rows, result, other))
 
-    produce, slabs_of = make_produce(ring, load_weights), make_slabs_of(columns)
-    pipeline = make_pipeline(ring, produce, slabs_of, put)
+    produce, stages_of = make_produce(ring, load_weights), make_stages_of(columns)
+    pipeline = make_pipeline(ring, produce, stages_of, put)
 
     @device
     def product(left_map, right_map, factors, chunks, result, other):
@@ -149,12 +150,6 @@ def make_load_columns(columns):
             load_2d(uint32(place + box * (2 * BOX * TERMS)), weight_map, barrier, int32(column + box * BOX), term)
 
     return load_columns
-
-
-@device
-def load_terms(place, weight_map, barrier, term, column):
-    """Weights that lie along the terms, of all columns of a tile."""
-    load_2d(place, weight_map, barrier, term, column)
 
 
 @device
@@ -203,7 +198,7 @@ def make_forward(columns):
 def make_d_x(columns):
     """Kernels of the gradient of x, and of chunks' sums of it."""
     ring = right_along_terms(columns)
-    whole, partly = (make_product(ring, load_terms, ready) for ready in (as_gradients, as_they_are))
+    whole, partly = (make_product(ring, load_2d, ready) for ready in (as_gradients, as_they_are))
 
     def d_x(dy_map, weight_map, weight, dy, d_x, residual, back_factors: Factors):
         whole(dy_map, weight_map, back_factors, 1, d_x, residual)
@@ -219,9 +214,6 @@ def d_x_sum(back_products, d_x, residual):
     """Sum the chunks' gradients."""
     i = 4 * cuda.grid(1)
     if i < d_x.size:
-        a, b, c, d = load4(back_products, i)
-        for place in range(i + d_x.size, back_products.size, d_x.size):
-            p, q, r, s = load4(back_products, place)
-            a, b, c, d = a + p, b + q, c + r, d + s
+        a, b, c, d = sums_of(back_products, i, d_x.size)
         a, b, c, d = backward_epilogue(a, b, c, d, residual, i, 4, True)
         store4(d_x, i, a, b, c, d)

@@ -8,8 +8,17 @@ from netspec.layers._cuda import dense_split_k, tma_weight_variants
 from netspec.layers._cuda.mma_block_tile import BOUNDS, PROCESSORS, tiles
 from netspec.layers._cuda.mma_variants import marked
 from netspec.layers._cuda.tma_dense import Factors, d_x_sum, make_d_x, make_forward, rows_map, weight_map
-from netspec.layers._cuda.tma_pipeline import BOX, ROWS, TERMS, THREADS, right_along_columns, right_along_terms
-from netspec.layers._cuda.tma_variants import COLUMNS, seconds, suits, takes_matrices
+from netspec.layers._cuda.tma_pipeline import (
+    BOX,
+    ROWS,
+    TERMS,
+    THREADS,
+    right_along_columns,
+    right_along_terms,
+    seconds,
+    stage_seconds,
+)
+from netspec.layers._cuda.tma_variants import COLUMNS, suits, takes_matrices
 from netspec.plugin import Variant, Workspace, backward, forward
 
 _SUM_THREADS = 256
@@ -28,7 +37,7 @@ def _factors(g, direction):
 def _seconds(factors, columns, chunks, split=True):
     """How long a product takes in so many chunks, which are summed by themselves where it is ``split``."""
     count = tiles(factors.rows, ROWS) * tiles(factors.columns, columns) * chunks
-    product = seconds(columns, count, tiles(tiles(factors.terms, TERMS), chunks))
+    product = seconds(stage_seconds(columns), count, tiles(tiles(factors.terms, TERMS), chunks))
     product = max(product, 2 * factors.terms * factors.columns / _BYTES)
     sums = 8 * chunks * factors.rows * factors.columns / _BYTES + _SUM_SECONDS
     return product + (sums if split else 0.0)

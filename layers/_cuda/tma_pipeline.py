@@ -8,6 +8,7 @@ stage has two mbarriers: ``full``, which the copies' bytes complete, and ``empty
 
 from dataclasses import dataclass
 
+from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
 from netspec.plugin import Lazy, cuda, device
 
 uint8, int32, uint32 = (Lazy("numpy", name) for name in ("uint8", "int32", "uint32"))
@@ -29,6 +30,20 @@ _SHARED = 231424
 """Bytes of shared memory that stages and barriers may take: 227 KiB less what their alignment may cost."""
 _GIVEN, _TAKEN = 40, 232
 """Registers of the producers' and of the consumers' threads: of 168 for each of 384, as the launch bounds have it."""
+
+_STAGE_SECONDS, _COLUMN_SECONDS, _TILE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-6
+"""What a stage takes on an H100, and for each of its tile's columns more; what a tile takes besides. From figures of
+products of 4096 x 4096 and of AlexNet's convolutions."""
+
+
+def stage_seconds(columns):
+    """How long a stage of a tile of so many columns takes."""
+    return _STAGE_SECONDS + _COLUMN_SECONDS * columns
+
+
+def seconds(of_stage, count, stages):
+    """How long so many tiles take, each of so many stages of so many seconds."""
+    return tiles(count, PROCESSORS) * (stages * of_stage + _TILE_SECONDS)
 
 
 def lines(unit, rows):
@@ -106,28 +121,29 @@ def make_ring(ring):
 
 
 def make_consume(ring, next_stage):
-    """A device function ``consume(base, half, slabs, at, phase)``: a consumer's sums over so many stages."""
+    """A device function ``consume(base, half, count, at, phase)``: a consumer's sums over so many stages."""
     stages, stage, left_bytes, half_bytes = ring.stages, ring.stage, ring.left_bytes, half_of(ring)
     full = stages * stage
     empty = full + 8 * stages
     multiply = Lazy("netspec.kernels.wgmma_products", "multiply", (ring.columns, ring.left, ring.right))
-    zeros, finish = (Lazy("netspec.kernels.wgmma_products", name, (ring.columns,)) for name in ("zeros", "finish"))
+    zeros = Lazy("netspec.kernels.warp_tiles", "zeros", (ring.columns // 2,))
+    finish = Lazy("netspec.kernels.warpgroup", "wait", (1, ring.columns))
     settle = Lazy("netspec.kernels.wgmma_products", "settle", (1,))
 
     @device
-    def consume(base, half, slabs, at, phase):
+    def consume(base, half, count, at, phase):
         sums, first, before = zeros(), cuda.threadIdx.x % 128 == 0, at
-        for slab in range(slabs):
+        for number in range(count):
             wait(base + full + at * 8, phase)
             place = uint32(base + at * stage)
-            sums = multiply(place + half * half_bytes, place + left_bytes, sums, slab)
+            sums = multiply(place + half * half_bytes, place + left_bytes, sums, number)
             settle()
-            if first and slab > 0:
+            if first and number > 0:
                 arrive(base + empty + before * 8)
             before = at
             at, phase = next_stage(at, phase)
         sums = finish(sums)
-        if first and slabs > 0:
+        if first and count > 0:
             arrive(base + empty + before * 8)
         return sums, at, phase
 
@@ -140,30 +156,31 @@ def half_of(ring):
     return 64 // (swizzle // 2) * leading if is_turned else 64 * swizzle
 
 
-def make_tile(ring, slabs_of, put):
+def make_tile(ring, stages_of, put):
     """A device function ``compute(base, half, tile, at, phase, state)``: a consumer's work for a tile."""
     consume = make_consume(ring, make_ring(ring)[1])
 
     @device
     def compute(base, half, tile, at, phase, state):
-        sums, at, phase = consume(base, half, slabs_of(tile, state), at, phase)
+        sums, at, phase = consume(base, half, stages_of(tile, state), at, phase)
         put(sums, tile, half, state)
         return at, phase
 
     return compute
 
 
-def make_pipeline(ring, produce, slabs_of, put, compute=None):
+def make_pipeline(ring, produce, stages_of, put, compute=None):
     """A device function ``pipeline(left_map, right_map, tiles, state)``: a kernel's work.
 
     Device functions: ``produce(base, at, phase, tile, left_map, right_map, state)`` fetches a tile's stages and gives
-    ``at`` and ``phase`` behind the last one; ``slabs_of(tile, state)`` tells how many they are; ``put(sums, tile, half,
-    state)`` stores a thread's sums of the tile's upper or lower half. ``compute`` takes the place of ``make_tile``'s.
+    ``at`` and ``phase`` behind the last one; ``stages_of(tile, state)`` tells how many they are; ``put(sums, tile,
+    half, state)`` stores a thread's sums of the tile's upper or lower half. ``compute`` takes the place of
+    ``make_tile``'s.
     """
     stages, barriers = ring.stages, ring.stages * ring.stage
     give = Lazy("netspec.kernels.mbarriers", "give_registers", (_GIVEN,))
     take = Lazy("netspec.kernels.mbarriers", "take_registers", (_TAKEN,))
-    compute = compute or make_tile(ring, slabs_of, put)
+    compute = compute or make_tile(ring, stages_of, put)
 
     @device
     def pipeline(left_map, right_map, tiles, state):

@@ -19,7 +19,14 @@ from netspec.layers._cuda.tma_conv import (
     windows_map,
     windows_of,
 )
-from netspec.layers._cuda.tma_pipeline import ROWS, THREADS, right_along_columns, right_along_terms
+from netspec.layers._cuda.tma_pipeline import (
+    ROWS,
+    THREADS,
+    right_along_columns,
+    right_along_terms,
+    seconds,
+    stage_seconds,
+)
 from netspec.plugin import Variant, backward, forward
 
 COLUMNS = (64, 96, 128, 192, 256)
@@ -27,9 +34,6 @@ _CHANNELS = (48, *COLUMNS)
 """Columns of tiles; AlexNet's towers have 48 channels."""
 _CORNERS, _LARGEST_STEP, _LARGEST_SIZE = range(-128, 128), 8, 256
 """What a tensor map can say of windows."""
-_STAGE_SECONDS, _COLUMN_SECONDS, _TILE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-6
-"""What a stage takes on an H100, and for each of its tile's columns more; what a tile takes besides. From figures of
-products of 4096 x 4096 and of AlexNet's convolutions."""
 
 
 def suits(columns, count):
@@ -37,11 +41,6 @@ def suits(columns, count):
     if columns < COLUMNS[0]:
         return count <= columns
     return columns == COLUMNS[0] or 4 * tiles(count, columns) * columns <= 5 * tiles(count, COLUMNS[0]) * COLUMNS[0]
-
-
-def seconds(columns, count, stages):
-    """How long so many tiles take, each of so many stages."""
-    return tiles(count, PROCESSORS) * (stages * (_STAGE_SECONDS + _COLUMN_SECONDS * columns) + _TILE_SECONDS)
 
 
 def _tiles_of(g, columns, direction):
@@ -108,8 +107,8 @@ def _cost(filters, channels):
         if t.x.dtype != "bfloat16":  # costs are asked for before it is that the variant does not support this
             return 0.0
         if direction == "forward":
-            return seconds(filters, *_tiles_of(t.geometry, filters, direction))
-        d_x = seconds(channels, *_tiles_of(t.geometry, channels, direction))
+            return seconds(stage_seconds(filters), *_tiles_of(t.geometry, filters, direction))
+        d_x = seconds(stage_seconds(channels), *_tiles_of(t.geometry, channels, direction))
         return d_x + tma_weight_variants.seconds(t.geometry, filters)
 
     return cost

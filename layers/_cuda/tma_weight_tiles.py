@@ -13,14 +13,13 @@ from typing import NamedTuple
 from netspec.layers._cuda.implicit_gemm import INDEX_LIMIT
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
 from netspec.layers._cuda.tma_conv import corners
-from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, turned
+from netspec.layers._cuda.tma_pipeline import ROWS, TERMS, Ring, seconds, stage_seconds, turned
 from netspec.plugin import Im2col, TensorMap
 
 _MOST_CHUNKS = 128
-_SLAB_SECONDS, _COLUMN_SECONDS, _LINE_SECONDS = 1.56e-7, 2.74e-9, 1.0e-9
-"""What a slab takes on an H100: at least, for each column of the tile, and for each line of a box above 256 lines."""
-TILE_SECONDS, _PARTIAL_BYTES = 1.0e-6, 3.0e12
-"""What a tile takes besides, and at what rate partial sums are written and read."""
+_LINE_SECONDS, _PARTIAL_BYTES = 1.0e-9, 3.0e12
+"""What a stage takes more on an H100 for each line of a box above 256 lines; at what rate partial sums are written and
+read."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,10 @@ class GradientTile:
     unit: int = 64
 
     @property
-    def slab_seconds(self) -> float:
-        """What a slab takes on an H100."""
+    def stage_seconds(self) -> float:
+        """What a stage takes on an H100."""
         lines = (ROWS // self.unit + tiles(self.columns, 64)) * TERMS
-        return _SLAB_SECONDS + _COLUMN_SECONDS * self.columns + _LINE_SECONDS * max(lines - 256, 0)
+        return stage_seconds(self.columns) + _LINE_SECONDS * max(lines - 256, 0)
 
 
 def gradient_ring(tile):
@@ -80,32 +79,32 @@ def tiles_of_group(g, tile):
     return tiles(boxes, ROWS // tile.unit), tiles(g.share, tile.columns)
 
 
-def _seconds(g, tile, slabs):
-    """What chunks of so many slabs take: products, and the sums of chunks written and read again."""
-    chunks = tiles(tiles(g.positions, TERMS), slabs)
-    waves = tiles(prod(tiles_of_group(g, tile)) * g.groups * chunks, PROCESSORS)
+def _seconds(g, tile, stages):
+    """What chunks of so many stages take: products, and the sums of chunks written and read again."""
+    chunks = tiles(tiles(g.positions, TERMS), stages)
+    count = prod(tiles_of_group(g, tile)) * g.groups * chunks
     weights = prod(g.size) * g.depth * g.filters
     sums = 4 * weights * (2 * chunks + 1 if chunks > 1 else 1)
-    return waves * (slabs * tile.slab_seconds + TILE_SECONDS) + sums / _PARTIAL_BYTES
+    return seconds(tile.stage_seconds, count, stages) + sums / _PARTIAL_BYTES
 
 
 @cache
-def chunk_slabs(g, tile):
-    """Slabs of a chunk: as many chunks as take the least time, whose sums have indices of 31 bits."""
-    all_slabs, weights = tiles(g.positions, TERMS), prod(g.size) * g.depth * g.filters
-    most = max(min(all_slabs, _MOST_CHUNKS, (INDEX_LIMIT - 1) // weights), 1)
-    choices = {tiles(all_slabs, chunks) for chunks in range(1, most + 1)}
-    return min(sorted(choices), key=lambda slabs: _seconds(g, tile, slabs))
+def chunk_stages(g, tile):
+    """Stages of a chunk: as many chunks as take the least time, whose sums have indices of 31 bits."""
+    all_stages, weights = tiles(g.positions, TERMS), prod(g.size) * g.depth * g.filters
+    most = max(min(all_stages, _MOST_CHUNKS, (INDEX_LIMIT - 1) // weights), 1)
+    choices = {tiles(all_stages, chunks) for chunks in range(1, most + 1)}
+    return min(sorted(choices), key=lambda stages: _seconds(g, tile, stages))
 
 
 def chunks(g, tile):
     """Chunks of positions, whose sums are apart."""
-    return tiles(tiles(g.positions, TERMS), chunk_slabs(g, tile))
+    return tiles(tiles(g.positions, TERMS), chunk_stages(g, tile))
 
 
 def d_weight_seconds(g, tile, whole):
     """What the gradient takes on an H100, a guess; ``whole``: in one chunk."""
-    return _seconds(g, tile, tiles(g.positions, TERMS) if whole else chunk_slabs(g, tile))
+    return _seconds(g, tile, tiles(g.positions, TERMS) if whole else chunk_stages(g, tile))
 
 
 def d_weight_grid(g, tile, whole):

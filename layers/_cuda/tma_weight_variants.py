@@ -1,6 +1,7 @@
 """The gradient of the weights as variants by wgmma and TMA take it: kernels, workspace, scalars and cost."""
 
 from netspec.layers._cuda import column_sums
+from netspec.layers._cuda.mma_variants import marked
 from netspec.layers._cuda.tma_d_weight import make_d_weight, make_d_weight_chunk
 from netspec.layers._cuda.tma_pipeline import THREADS
 from netspec.layers._cuda.tma_weight_tiles import (
@@ -18,11 +19,9 @@ from netspec.plugin import Workspace, backward
 
 def marked_gradients(functions, tile, name, writes, grid, maps):
     """The kernels of a gradient with that of the bias, and without; ``grid`` and ``maps`` are functions of tensors."""
-    options = {"grid": grid, "maps": maps, "shared": gradient_ring(tile).shared, "threads": THREADS, "linear": True}
+    options = {"maps": maps, "shared": gradient_ring(tile).shared}
     for function, also in zip(functions, (("bias_partials",), ()), strict=True):
-        function.__name__ = f"{function.__name__}_{name}"
-        mark = backward("cuda", over=writes, writes=(writes, *also), when={"bias": bool(also)}, **options)
-        yield mark(function)
+        yield marked(backward, function, name, writes, grid, THREADS, also, when={"bias": bool(also)}, **options)
 
 
 def _kernels(make, columns, writes, whole):

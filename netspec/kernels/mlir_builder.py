@@ -165,6 +165,11 @@ class Builder:
         """One or the other."""
         return Value(llvm.select(_raw(condition), _raw(a), _raw(b)), a.type)
 
+    def fma(self, a: Any, b: Any, c: Any) -> Value:
+        """a * b + c of float32, rounded once; in PTX, as the successor's translation to LLVM 7 has no llvm.intr.fma."""
+        parts, text = [_raw(a), _raw(b), _raw(c)], "fma.rn.f32 $0, $1, $2, $3;"
+        return Value(llvm.inline_asm(_mlir(a.type), parts, text, "=f,f,f,f"), a.type)
+
     def gep(self, place: Value, indices: Sequence[Any]) -> Value:
         """The address of another element."""
         (index,) = indices

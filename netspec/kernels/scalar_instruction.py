@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
-from netspec.kernels.inline_ptx import asm, float32, uint32, void
+from netspec.kernels.inline_ptx import asm, uint32, void
 from netspec.kernels.numba_cuda import named_intrinsic, types
 
-_LETTERS = {"r": "uint32", "i": "int32", "l": "uint64", "h": "uint16", "f": "float32"}
+_LETTERS = {"r": "uint32", "i": "int32", "l": "uint64", "h": "uint16"}
 """Types by letter, those of PTX's constraints; "i" is a number with a sign in a register of 32 bits."""
-_RESULTS = {"r": uint32, "i": uint32, "l": ir.IntType(64), "f": float32}
 
 
-def scalar_instruction(name: str, text: str, inputs: str, result: str = "", moves: bool = False) -> Any:
+def scalar_instruction(name: str, text: str, inputs: str, result: str = "") -> Any:
     """An intrinsic that is ``text``, with its parameters' types and its result's as letters.
 
-    In the text a result is $0, with the parameters behind it. ``moves`` True: the compiler may move it, and drop it
-    where nobody wants the result; else it keeps its place, and other accesses of memory theirs around it.
+    In the text a result, of 32 bits, is $0, with the parameters behind it. The compiler leaves it where it is, and
+    accesses of memory on their side of it.
     """
     constraints = [*([f"={_register(result)}"] if result else []), *map(_register, inputs)]
-    joined = ",".join([*constraints, *([] if moves else ["~{memory}"])])
+    joined = ",".join([*constraints, "~{memory}"])
 
     def define(_, *args):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            given = asm(builder, text, _RESULTS.get(result, void), args, joined, moves=moves)
+            given = asm(builder, text, uint32 if result else void, args, joined, moves=False)
             return given if result else context.get_dummy_value()
 
         kinds = [getattr(types, _LETTERS[letter]) for letter in inputs]

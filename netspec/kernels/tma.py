@@ -9,10 +9,7 @@ A tensor map (netspec.contract.tensor_map) tells of array and box; it lies in gl
   at (w, h) of image n, over rows and images, each at that tap, and channels from c on.
 
 Target and mbarrier are addresses in shared memory (uint32); the box's bytes, those outside the array among them, which
-are zeros, count on the barrier. ``prefetch(map)`` brings a map near.
-
-Back to memory: ``fence()`` by each thread behind its writes to shared memory and before the barrier; then one thread's
-``store_2d(map, source, x, y)``, ``commit()``, and ``wait_read()`` until the sources may be written again.
+are zeros, count on the barrier.
 """
 
 from __future__ import annotations
@@ -39,11 +36,3 @@ def _load(name: str, axes: int, offsets: int = 0) -> Any:
 load_2d, load_3d, load_4d = (_load(f"load_{axes}d", axes) for axes in (2, 3, 4))
 load_im2col = _load("load_im2col", 4, 2)
 acquire = scalar_instruction("acquire", "fence.proxy.tensormap::generic.acquire.gpu [$0], 128;", "l")
-prefetch = scalar_instruction("prefetch", "prefetch.tensormap [$0];", "l")
-
-fence = scalar_instruction("fence", "fence.proxy.async.shared::cta;", "")
-store_2d = scalar_instruction(
-    "store_2d", "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [$0, {$2, $3}], [$1];", "lrii"
-)
-commit = scalar_instruction("commit", "cp.async.bulk.commit_group;", "")
-wait_read = scalar_instruction("wait_read", "cp.async.bulk.wait_group.read 0;", "")

@@ -30,9 +30,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from netspec.kernels.inline_ptx import address, asm, float32, pack, pointer, uint32, unpack, void
+from netspec.kernels.inline_ptx import address, asm, float32, pack, pointer, uint32, unpack
 from netspec.kernels.instructions import async_copy
 from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
+from netspec.kernels.scalar_instruction import scalar_instruction
 
 BLOCK_K = 16
 """Terms of a line."""
@@ -55,7 +56,7 @@ def sum_places(columns: int) -> tuple[tuple[int, int], ...]:
     return tuple((8 * (number // 2 % 2), 8 * (number // 4) + number % 2) for number in range(columns // 2))
 
 
-def _tied(count: int, others: str) -> str:
+def tied(count: int, others: str) -> str:
     """Constraints of so many in-out float32 registers, and of further inputs."""
     return ",".join([*["=f"] * count, *map(str, range(count)), others])
 
@@ -72,7 +73,7 @@ def multiply(blocks: int, columns: int) -> Any:
             starts = [builder.add(word, word.type(offset >> 4)) for word, offset in _shares(left, right, blocks)]
             values, constraints = [*unpack(builder, args[3], count), *starts], "l," * len(starts) + "~{memory}"
             text = _text(blocks, columns)
-            results = asm(builder, text, [float32] * count, values, _tied(count, constraints), moves=False)
+            results = asm(builder, text, [float32] * count, values, tied(count, constraints), moves=False)
             return pack(context, builder, signature, results)
 
         whole = types.UniTuple(types.float32, count)
@@ -116,7 +117,7 @@ def wait(blocks: int, columns: int) -> Any:
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             values = unpack(builder, args[0], count)
             text = "wgmma.wait_group.sync.aligned 0;"
-            results = asm(builder, text, [float32] * count, values, _tied(count, "~{memory}"), moves=False)
+            results = asm(builder, text, [float32] * count, values, tied(count, "~{memory}"), moves=False)
             return pack(context, builder, signature, results)
 
         whole = types.UniTuple(types.float32, count)
@@ -154,17 +155,7 @@ def _store_pair(builder: Any, place: Any, values: Sequence[Any]) -> None:
     builder.store(pair, builder.bitcast(place, ir.PointerType(kind, place.type.addrspace)), align=8)
 
 
-@intrinsic
-def fence(_):  # type: ignore[no-untyped-def]
-    """See above."""
-
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        asm(builder, "fence.proxy.async.shared::cta;", void, [], "~{memory}", moves=False)
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
+fence = scalar_instruction("fence", "fence.proxy.async.shared::cta;", "")
 cp_async16_cached = async_copy(16, "ca", "cp_async16_cached")
 
 

@@ -12,9 +12,9 @@ How it lies is a tuple, see ``Operand``.
 - ``multiply(columns, left, right)`` makes ``multiply(left, right, sums, add)``: start the products of all terms of
   both operands, at those addresses (uint32), as one group; ``add`` 0 forgets the sums that were before;
 - ``settle(pending)`` makes ``settle()``: wait until at most so many groups are under way. Operands of the others may
-  be overwritten; sums may not be touched;
-- ``finish(columns)`` makes ``finish(sums)``: the sums, when all groups are done;
-- ``zeros(columns)`` makes ``zeros()``.
+  be overwritten; sums may not be touched.
+
+Sums begin as warp_tiles.zeros, and are done where warpgroup.wait gives them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from llvmlite import ir
 from netspec.kernels.inline_ptx import asm, float32, pack, uint32, unpack
 from netspec.kernels.numba_cuda import named_intrinsic, types
 from netspec.kernels.scalar_instruction import scalar_instruction
+from netspec.kernels.warpgroup import tied
 
 _WORD = ir.IntType(64)
 _MODES = {128: 1, 64: 2, 32: 3}
@@ -58,7 +59,7 @@ def multiply(columns: int, left: tuple[Any, ...], right: tuple[Any, ...]) -> Any
     count, operands = columns // 2, (Operand(*left), Operand(*right))
     steps = len(operands[0].steps)
     text = _text(columns, steps, *operands)
-    constraints = _tied(count, ["l"] * (2 * steps) + ["r", "~{memory}"])
+    constraints = tied(count, "l," * (2 * steps) + "r,~{memory}")
 
     def define(_, left, right, sums, add):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -97,43 +98,7 @@ def _text(columns: int, steps: int, left: Operand, right: Operand) -> str:
     return "\n".join([*lines, "wgmma.commit_group.sync.aligned;", "}"])
 
 
-def _tied(count: int, others: list[str]) -> str:
-    """Constraints of so many in-out float32 registers, and of further inputs."""
-    return ",".join([*["=f"] * count, *map(str, range(count)), *others])
-
-
 @cache
 def settle(pending: int) -> Any:
     """See above."""
     return scalar_instruction(f"settle_{pending}", f"wgmma.wait_group.sync.aligned {pending};", "")
-
-
-@cache
-def finish(columns: int) -> Any:
-    """See above."""
-    count = columns // 2
-
-    def define(_, sums):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            values, text = unpack(builder, args[0], count), "wgmma.wait_group.sync.aligned 0;"
-            results = asm(builder, text, [float32] * count, values, _tied(count, ["~{memory}"]), moves=False)
-            return pack(context, builder, signature, results)
-
-        whole = types.UniTuple(types.float32, count)
-        return whole(whole), generate
-
-    return named_intrinsic(define, "finish", columns)
-
-
-@cache
-def zeros(columns: int) -> Any:
-    """See above."""
-    count = columns // 2
-
-    def define(_):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            return pack(context, builder, signature, [float32(0.0)] * count)
-
-        return types.UniTuple(types.float32, count)(), generate
-
-    return named_intrinsic(define, "zeros", columns)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -68,6 +70,20 @@ def test_refusals_are_grouped_by_reason():
     assert told[0].startswith("1 of 3 kernels taken")
     assert told[1].split() == f"2 refused: no loops for; for one {one.name}".split()
     assert told[-1].endswith("registers 1.50, 1.50, 1.50, instructions 0.50, 0.50, 0.50")
+
+
+def test_what_intrinsics_build_with_is_there_for_both() -> None:
+    """By their texts, as mlir_builder cannot be imported where numba-cuda-mlir is not installed."""
+    folder = ROOT / "netspec" / "kernels"
+    called = {name for file in folder.glob("*.py") for name in re.findall(r"builder\.(\w+)\(", file.read_text())}
+    (builder,) = (
+        node
+        for node in ast.parse((folder / "mlir_builder.py").read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "Builder"
+    )
+    there = {node.name for node in builder.body if isinstance(node, ast.FunctionDef)}
+    there |= {one.id for one in ast.walk(builder) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    assert len(called) > 20 and not called - there
 
 
 @needs_both
