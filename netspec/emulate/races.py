@@ -91,7 +91,7 @@ class RaceDetector:
         """These threads, whole blocks, have passed a barrier."""
         now = self.clock.tick() << _CLOCK
         self.block_epoch[threads] = self.warp_epoch[threads] = now
-        self.seen[np.unique(threads // self.per_block)] = now
+        self.seen[threads[:: self.per_block] // self.per_block] = now
         self.oldest_epoch = int(self.block_epoch.min())
         np.add(self.threads, now, out=self.cells)
 

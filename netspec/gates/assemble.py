@@ -323,7 +323,7 @@ def main(arguments: Sequence[str]) -> int:
     if find_ptxas() is None:
         print("ptxas is not installed: pip install 'netspec[gates]'")
         return 2
-    outcome, path = gate(list(cuda_signatures())), Path(arguments[0])
+    outcome, path = gate(cuda_signatures()), Path(arguments[0])
     if arguments[1:]:
         path.write_text(_dump({"toolchain": toolchain(), "kernels": outcome.resources}))
         lines = [*outcome.failures]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import groupby, product
 from types import SimpleNamespace
 from typing import Any, cast
@@ -65,7 +65,8 @@ class Signature:
         return " + ".join((f"{self.kernel}({', '.join(self.types)})", *self.then))
 
 
-def cuda_signatures() -> Iterator[Signature]:
+@cache
+def cuda_signatures() -> tuple[Signature, ...]:
     """Every kernel of every registered layer, operation and primitive, once for each set of types.
 
     Those that store through an epilogue come once more, with a fused ReLU.
@@ -74,14 +75,13 @@ def cuda_signatures() -> Iterator[Signature]:
     others = (Signature(name, "plain", types) for name, types in _OTHERS.items())
     for one in (*_of_layers(), *_of_operations(), *others):
         found.setdefault(one.name, one)  # several variants may share a kernel
-    yield from found.values()
     first = {one.kernel: one for one in reversed(found.values()) if not one.kernel.startswith("primitive:")}
     several: dict[tuple[str, bool, tuple[str, ...]], Signature] = {}
     for name, one in first.items():
         if find_kernel(name).has_epilogue:  # one of a layer's fast variants stands for all
             several[name.partition(":")[0], one.variant == "plain", one.types] = one
-    for one in several.values():
-        yield replace(one, then=(f"relu:{find_kernel(one.kernel).direction}_cuda",))
+    fused = (replace(one, then=(f"relu:{find_kernel(one.kernel).direction}_cuda",)) for one in several.values())
+    return (*found.values(), *fused)
 
 
 def uncovered() -> list[str]:

@@ -8,7 +8,7 @@ from compiled import EmulatedCuda, needs_compiler
 
 from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.errors import KernelError
-from netspec.plugin import Lazy, cuda
+from netspec.plugin import Lazy, cuda, device
 
 pytestmark = needs_compiler
 BYTES, MORE = 8192, 8208
@@ -19,9 +19,9 @@ shared_address, global_address, init, fence_init, expect, wait = (
 acquire, load_2d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in ("acquire", "load_2d", "load_im2col"))
 
 
-def copy_box(x_map, y, expected):
-    shared = cuda.shared.array(0, y.dtype, alignment=1024)
-    base, place = shared_address(shared), global_address(x_map)
+@device
+def fetch(x_map, base, expected):
+    place = global_address(x_map)
     if cuda.threadIdx.x == 0:
         acquire(place)
         init(base + BYTES, 1)
@@ -30,22 +30,20 @@ def copy_box(x_map, y, expected):
         load_2d(base, place, base + BYTES, 8, -2)
     cuda.syncthreads()
     wait(base + BYTES, 0)
+
+
+def copy_box(x_map, y, expected):
+    shared = cuda.shared.array(0, y.dtype, alignment=1024)
+    fetch(x_map, shared_address(shared), expected)
     for i in range(cuda.threadIdx.x, BYTES // 4, 128):
         y[i] = shared[i]
 
 
 def copy_box_beside(x_map, y, expected):
     shared, other = cuda.shared.array(0, y.dtype, alignment=1024), cuda.shared.array(2, y.dtype)
-    base, place = shared_address(shared), global_address(x_map)
     if cuda.threadIdx.x == 0:
         other[0] = y.size
-        acquire(place)
-        init(base + BYTES, 1)
-        fence_init()
-        expect(base + BYTES, expected)
-        load_2d(base, place, base + BYTES, 8, -2)
-    cuda.syncthreads()
-    wait(base + BYTES, 0)
+    fetch(x_map, shared_address(shared), expected)
     y[cuda.threadIdx.x] = shared[cuda.threadIdx.x] + other[0]
 
 

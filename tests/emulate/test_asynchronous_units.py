@@ -51,7 +51,7 @@ def test_threads_may_arrive_and_go_on():
     ("barrier", "words"),
     [
         ("", "race: shared memory"),
-        ("bar.sync %r1, %r6;", "names barrier 16 of 64 threads|waits forever at barrier"),
+        ("bar.sync %r1, %r6;", "thread 16 names barrier 16 of 64 threads"),
         ("bar.sync %r5, 96;", "waits forever at barrier 1 of 96 threads, of which 64 have come"),
         ("bar.sync %r5, 32;", "race: shared memory"),
         ("bar.sync 1, 40;", "names barrier 1 of 40 threads"),

@@ -70,7 +70,7 @@ TARGETS = [(8, 0), (9, 0)]
 @cache
 def signatures():
     """By kernel, as compiled for float32, which comes before bfloat16."""
-    return {one.kernel: one for one in reversed(tuple(cuda_signatures()))}
+    return {one.kernel: one for one in reversed(cuda_signatures())}
 
 
 @pytest.mark.parametrize("target", TARGETS)

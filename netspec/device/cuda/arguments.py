@@ -18,11 +18,6 @@ from netspec.planning.plan import Pass
 
 Describe = Callable[[TensorMap, Array], Array]
 """Gives an array of the device that holds the encoded map of one of its arrays; ValueError for what no map can say."""
-_PACKED = {
-    **{"bool": "<?", "float32": "<f", "float64": "<d"},
-    **{"int8": "<b", "int16": "<h", "int32": "<i", "int64": "<q"},
-    **{"uint8": "<B", "uint16": "<H", "uint32": "<I", "uint64": "<Q"},
-}
 
 
 def arguments(one: Pass, arrays: Arrays, describe: Describe) -> tuple[Any, ...]:
@@ -67,8 +62,7 @@ def flattened(value: Any) -> Iterator[bytes]:
         for part in value:
             yield from flattened(part)
     elif isinstance(value, bool | int | float | np.generic):
-        number = np.asarray(value)
-        yield struct.pack(_PACKED[number.dtype.name], number.item())
+        yield np.asarray(value).tobytes()
     else:
         place, size = address(value), value.dtype.itemsize
         words = (0, 0, value.size, size, place, *value.shape, *value.strides)

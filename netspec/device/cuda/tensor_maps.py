@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from netspec.contract.tensor import itemsize
 from netspec.contract.tensor_map import Im2col, TensorMap
 from netspec.device.base import Array, Device
 from netspec.device.cuda.arguments import address
@@ -61,7 +62,7 @@ def problems(one: TensorMap, dtype: str) -> Iterator[str]:
         yield from _of_box(one.box, axes)
     elif one.im2col is not None:
         yield from _of_windows(one.im2col, axes)
-    yield from _of_lines(one, {"float32": 4, "bfloat16": 2}[dtype])
+    yield from _of_lines(one, itemsize(dtype))
 
 
 def _of_box(box: Sequence[int], axes: int) -> Iterator[str]:
@@ -84,9 +85,9 @@ def _of_windows(one: Im2col, axes: int) -> Iterator[str]:
         yield f"a box has 1 to 256 channels and 1 to 1024 pixels, not {one.channels} and {one.pixels}"
 
 
-def _of_lines(one: TensorMap, itemsize: int) -> Iterator[str]:
-    """A line is what lies densely in a box."""
-    line = itemsize * (one.box[0] if one.box else one.im2col.channels if one.im2col else 0)
+def _of_lines(one: TensorMap, size: int) -> Iterator[str]:
+    """A line is what lies densely in a box, of elements of so many bytes."""
+    line = size * (one.box[0] if one.box else one.im2col.channels if one.im2col else 0)
     if line % 16:
         yield f"a box's innermost axis is a multiple of 16 bytes, not {line}"
     if one.swizzle and line > one.swizzle:

@@ -9,9 +9,8 @@ when it is issued and again when it is waited for.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,13 +76,12 @@ class BulkCopies:
         active = self.frame.active()
         limit = np.full(self.frame.count, -1, np.int64)
         limit[active] = self.groups[active] - pending
-        for one in self.storing:
-            if one.group < limit[one.lane]:
-                self._read(one)
+        due = [one for one in self.storing if one.group < limit[one.lane]]
+        for one in due:
+            self._read(one)
         if not read_only:
-            for one in self.storing:
-                if one.group < limit[one.lane]:
-                    one.store()
+            for one in due:
+                one.store()
             self.storing = [one for one in self.storing if one.group >= limit[one.lane]]
 
     def _read(self, one: Storing) -> None:
@@ -150,21 +148,21 @@ def _parts(frame: Frame, operand: Operand, kind: str, count: int) -> Callable[[i
 
 def _map(frame: Frame, ins: Instruction, lane: int, address: int, rank: int, many: bool) -> Map:
     """The tensor map at an address, as a thread of the block finds it."""
-    thread = frame.thread_name(lane)
     (access,) = resolved(frame, "global", np.array([address]), np.array([lane]), 16, ins)
     check(frame, access, 16, ins, reads=True)
     if address % 64:
-        raise ins.fault(f"names a tensor map at {address:#x}, no multiple of 64", thread=thread)
+        words = f"names a tensor map at {address:#x}, no multiple of 64"
+        raise ins.fault(words, thread=frame.thread_name(lane))
     if (int(frame.block[lane]), address) not in frame.bulk_copies.acquired:
         words = f"uses the tensor map at {address:#x}, with no fence.proxy.tensormap of its block before"
-        raise ins.fault(words, thread=thread)
+        raise ins.fault(words, thread=frame.thread_name(lane))
     try:
         found = Map(frame.memory.view(address, _MAP))
     except ValueError as error:
-        raise ins.fault(f": what lies at {address:#x} {error}", thread=thread) from error
+        raise ins.fault(f": what lies at {address:#x} {error}", thread=frame.thread_name(lane)) from error
     if found.rank != rank or found.im2col != many:
-        wanted, given = _kind(rank, many), _kind(found.rank, found.im2col)
-        raise ins.fault(f"takes a tensor map of {wanted}, this one is of {given}", thread=thread)
+        words = f"takes a tensor map of {_kind(rank, many)}, this one is of {_kind(found.rank, found.im2col)}"
+        raise ins.fault(words, thread=frame.thread_name(lane))
     return found
 
 
@@ -229,26 +227,33 @@ def _begin_load(
     frame.bulk_copies.landing.append(Landing(int(frame.block[lane]), bar, one.nbytes, land))
 
 
-def _accesses(frame: Frame, ins: Instruction, lane: int, box: Box) -> tuple[int, Array, Array]:
-    """The widest unit that all runs of a box are made of, with its global addresses and its places in the box."""
-    bits = int(np.bitwise_or.reduce(box.addresses, initial=0)) | box.run | UNIT
+def _accessed(
+    frame: Frame, ins: Instruction, lane: int, box: Box, reads: bool
+) -> Iterator[tuple[Array, Array, Array]]:
+    """A box's accesses to global memory: words, rows of them, and places of their bytes in the box.
+
+    They are of the widest unit that all runs of the box are made of.
+    """
+    if not box.addresses.size:
+        return
+    bits = int(np.bitwise_or.reduce(box.addresses)) | box.run | UNIT
     unit = bits & -bits
     steps = np.arange(0, box.run, unit)
-    return unit, (box.addresses[:, None] + steps).reshape(-1), (box.places[:, None] + steps).reshape(-1)
+    addresses, places = ((one[:, None] + steps).reshape(-1) for one in (box.addresses, box.places))
+    for access in resolved(frame, "global", addresses, np.full(len(addresses), lane), unit, ins):
+        rows = check(frame, access, unit, ins, reads=reads)
+        if frame.checked:
+            note = frame.races.read if reads else frame.races.write
+            note(access.space, unit, rows, access.lanes, ins.line)
+        where = places if access.chosen is None else places[access.chosen]
+        yield access.space.words(unit, np.uint8), rows, where[:, None] + np.arange(unit)
 
 
 def _fetch(frame: Frame, ins: Instruction, lane: int, box: Box) -> Array:
     """A box's bytes from global memory; zeros outside the array."""
     data = np.zeros(box.shape, np.uint8).reshape(-1)
-    if not box.run or not box.addresses.size:
-        return data
-    unit, addresses, places = _accesses(frame, ins, lane, box)
-    for access in resolved(frame, "global", addresses, np.full(len(addresses), lane), unit, ins):
-        rows = check(frame, access, unit, ins, reads=True)
-        if frame.checked:
-            frame.races.read(access.space, unit, rows, access.lanes, ins.line)
-        where = places if access.chosen is None else places[access.chosen]
-        data[where[:, None] + np.arange(unit)] = access.space.words(unit, np.uint8)[rows].reshape(-1, unit)
+    for words, rows, places in _accessed(frame, ins, lane, box, reads=True):
+        data[places] = words[rows].reshape(places.shape)
     return data
 
 
@@ -281,21 +286,13 @@ def _begin_store(frame: Frame, ins: Instruction, lane: int, one: Map, access: Sp
 
     def store() -> None:
         box = one.read(at, np.zeros(0, np.int64))
-        if box.run and box.addresses.size:
-            _put(frame, ins, lane, box, found.view(np.uint8).reshape(-1))
+        _put(frame, ins, lane, box, found.view(np.uint8).reshape(-1))
 
     copies = frame.bulk_copies
     copies.storing.append(Storing(ins, lane, int(copies.groups[lane]), rows, found, store))
 
 
-def _put(frame: Frame, ins: Instruction, lane: int, box: Box, data: Any) -> None:
+def _put(frame: Frame, ins: Instruction, lane: int, box: Box, data: Array) -> None:
     """A box's bytes into global memory, but for those outside the array."""
-    unit, addresses, places = _accesses(frame, ins, lane, box)
-    for access in resolved(frame, "global", addresses, np.full(len(addresses), lane), unit, ins):
-        rows = check(frame, access, unit, ins, reads=False)
-        if frame.checked:
-            frame.races.write(access.space, unit, rows, access.lanes, ins.line)
-        where = places if access.chosen is None else places[access.chosen]
-        words = access.space.words(unit, np.uint8)
-        values = data[where[:, None] + np.arange(unit)]
-        words[rows] = values if words.ndim > 1 else values[:, 0]
+    for words, rows, places in _accessed(frame, ins, lane, box, reads=False):
+        words[rows] = data[places].reshape(-1, *words.shape[1:])

@@ -49,8 +49,6 @@ _BY_NAME: Mapping[str, Define] = {
     "wgmma": wgmma.asynchronous,
     "setmaxnreg": register_pool.set_registers,
     "fence": fences.fence,
-    "prefetch": fences.nothing,
-    "griddepcontrol": fences.nothing,
 }
 
 

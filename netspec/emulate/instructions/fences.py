@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from netspec.emulate.frame import Bind, Frame, Steps
+from netspec.emulate.instructions.logic import nothing
 from netspec.emulate.ptx.operands import Address
 from netspec.emulate.ptx.syntax_tree import Instruction
-
-
-def nothing(_: Instruction) -> Bind:
-    """An instruction without effect here, such as a prefetch."""
-    return lambda frame: (int, int)
 
 
 def fence(ins: Instruction) -> Bind:

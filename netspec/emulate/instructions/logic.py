@@ -247,7 +247,7 @@ def _set(ins: Instruction) -> Bind:
     return bind
 
 
-def _nothing(ins: Instruction) -> Bind:
+def nothing(ins: Instruction) -> Bind:
     """No-ops: fences and hints."""
     idle: Step = int
     return lambda frame: (idle, idle)
@@ -256,7 +256,7 @@ def _nothing(ins: Instruction) -> Bind:
 DEFINITIONS: dict[str, Callable[[Instruction], Bind]] = {
     **dict.fromkeys(_LOGIC, _logic),
     **dict.fromkeys(("shl", "shr"), _shift),
-    **dict.fromkeys(("membar", "nanosleep", "prefetch", "prefetchu"), _nothing),
+    **dict.fromkeys(("membar", "nanosleep", "prefetch", "prefetchu"), nothing),
     "lop3": _lop3,
     "shf": _funnel,
     "mov": _move,

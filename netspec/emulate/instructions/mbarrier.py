@@ -6,6 +6,7 @@ a wait for its phase, for all lanes of the two warps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 from netspec.emulate.frame import Bind, Frame, Steps
 from netspec.emulate.instructions.load_store import check, resolved
 from netspec.emulate.memory import Array
-from netspec.emulate.ptx.operands import Address, Operand
+from netspec.emulate.ptx.operands import Address, Immediate, Operand
 from netspec.emulate.ptx.syntax_tree import Instruction
 
 SIZE = 8
+_ZERO = Immediate(0)
 
 
 @dataclass(slots=True)
@@ -71,6 +73,11 @@ class MBarriers:
         if self.frame.checked:
             one.released = self.frame.races.release(lane, None)
         self._all[int(self.frame.block[lane]), address] = one
+
+    def invalidate(self, ins: Instruction, lane: int, address: int, _: int) -> None:
+        """There is none there any more."""
+        self.at(ins, lane, address)
+        del self._all[int(self.frame.block[lane]), address]
 
     def at(self, ins: Instruction, lane: int, address: int) -> MBarrier:
         """The mbarrier there, for a thread; Fault where none is, or its initialisation is not visible to the thread."""
@@ -159,19 +166,17 @@ def mbarrier(ins: Instruction) -> Bind:
 def _init(ins: Instruction, words: list[str]) -> Bind:
     place, count = ins.operands
     assert not words and isinstance(place, Address)
+    begin = _each(ins, MBarriers.init, place, count)
 
     def bind(frame: Frame) -> Steps:
-        counts, addresses = frame.read(count, "u32"), frame.addresses(place)
+        addresses, (run_each, _) = frame.addresses(place), begin(frame)
 
         def run() -> None:
             (access,) = resolved(frame, "shared", addresses(), frame.lanes, SIZE, ins)
             rows = check(frame, access, SIZE, ins, reads=False)
             if frame.checked:
                 frame.races.write(access.space, SIZE, rows, access.lanes, ins.line)
-            lanes, places = _lanes(frame, ins, place)
-            numbers = np.broadcast_to(counts, (frame.count,))[lanes]
-            for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
-                frame.mbarriers.init(ins, lane, address, number)
+            run_each()
 
         return run, run
 
@@ -180,49 +185,31 @@ def _init(ins: Instruction, words: list[str]) -> Bind:
 
 def _invalidate(ins: Instruction, words: list[str]) -> Bind:
     assert not words
-
-    def bind(frame: Frame) -> Steps:
-        def run() -> None:
-            for lane, address in zip(*_lanes(frame, ins, ins.operands[0]), strict=True):
-                frame.mbarriers.at(ins, int(lane), int(address))
-                del frame.mbarriers._all[int(frame.block[lane]), int(address)]
-
-        return run, run
-
-    return bind
+    return _each(ins, MBarriers.invalidate, ins.operands[0])
 
 
 def _arrive(ins: Instruction, words: list[str]) -> Bind:
     assert words in ([], ["expect_tx"])
     _, place, *expected = ins.operands  # the state of the phase is read by waits of another kind
     assert len(expected) == len(words)
-
-    def bind(frame: Frame) -> Steps:
-        nbytes = frame.read(expected[0], "u32") if expected else np.zeros(1, np.uint32)
-
-        def run() -> None:
-            lanes, places = _lanes(frame, ins, place)
-            numbers = np.broadcast_to(nbytes, (frame.count,))[lanes]
-            for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
-                frame.mbarriers.arrive(ins, lane, address, number)
-
-        return run, run
-
-    return bind
+    return _each(ins, MBarriers.arrive, place, *expected)
 
 
 def _expect(ins: Instruction, words: list[str]) -> Bind:
     assert words in ([], ["relaxed"])
-    place, expected = ins.operands
+    return _each(ins, MBarriers.expect, *ins.operands)
+
+
+def _each(ins: Instruction, do: Callable[..., None], place: Operand, number: Operand = _ZERO) -> Bind:
+    """``do`` for one active thread after the other, with the address that it names and its value of an operand."""
 
     def bind(frame: Frame) -> Steps:
-        nbytes = frame.read(expected, "u32")
+        values = np.broadcast_to(frame.read(number, "u32"), (frame.count,))
 
         def run() -> None:
             lanes, places = _lanes(frame, ins, place)
-            numbers = np.broadcast_to(nbytes, (frame.count,))[lanes]
-            for lane, address, number in zip(lanes.tolist(), places.tolist(), numbers.tolist(), strict=True):
-                frame.mbarriers.expect(ins, lane, address, number)
+            for lane, address, value in zip(lanes.tolist(), places.tolist(), values[lanes].tolist(), strict=True):
+                do(frame.mbarriers, ins, lane, address, value)
 
         return run, run
 

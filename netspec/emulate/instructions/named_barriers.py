@@ -27,7 +27,7 @@ class NamedBarriers:
     def arrive(self, ins: Instruction, lanes: Array) -> None:
         """Threads have arrived; where a barrier is complete, its waiting threads are released."""
         frame = self.frame
-        numbers, counts = (np.broadcast_to(frame.read(one, "u32"), (frame.count,)) for one in ins.operands)
+        numbers, counts = self._named(ins)
         for lane in lanes.tolist():
             number, count = int(numbers[lane]), int(counts[lane])
             if number >= _MOST or not 0 < count <= frame.per_block or count % 32:
@@ -39,6 +39,11 @@ class NamedBarriers:
             if len(here) == count:
                 self._complete(self._arrived.pop(key))
 
+    def _named(self, ins: Instruction) -> tuple[Array, Array]:
+        """By thread: a barrier's number, and of how many threads it is."""
+        number, count = (np.broadcast_to(self.frame.read(one, "u32"), (self.frame.count,)) for one in ins.operands)
+        return number, count
+
     def _complete(self, lanes: list[int]) -> None:
         here = np.array(lanes)
         self.released[here] = self.waits[here]
@@ -49,7 +54,7 @@ class NamedBarriers:
 
     def told(self, ins: Instruction, lane: int) -> str:
         """What a thread's barrier lacks."""
-        numbers, counts = (np.broadcast_to(self.frame.read(one, "u32"), (self.frame.count,)) for one in ins.operands)
+        numbers, counts = self._named(ins)
         here = self._arrived.get((int(self.frame.block[lane]), int(numbers[lane])), [])
         return f"barrier {int(numbers[lane])} of {int(counts[lane])} threads, of which {len(here)} have come"
 

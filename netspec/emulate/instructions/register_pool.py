@@ -33,10 +33,8 @@ class RegisterPool:
 
 def set_registers(ins: Instruction) -> Bind:
     """``setmaxnreg.inc.sync.aligned.u32 n`` or ``.dec``: the active warpgroups' change is made."""
-    word, *rest = ins.modifiers
-    (number,) = ins.operands
-    assert word in ("inc", "dec") and rest == ["sync", "aligned", "u32"] and isinstance(number, Immediate)
-    count = int(number.value)
+    (word, *rest), count = ins.modifiers, _asked(ins)
+    assert word in ("inc", "dec") and rest == ["sync", "aligned", "u32"]
     if count % _STEP or not 24 <= count <= 256:
         raise ins.fault(f"{count} registers are no multiple of {_STEP} between 24 and 256")
 
@@ -55,6 +53,12 @@ def set_registers(ins: Instruction) -> Bind:
     return bind
 
 
+def _asked(ins: Instruction) -> int:
+    (number,) = ins.operands
+    assert isinstance(number, Immediate)
+    return int(number.value)
+
+
 def _check(frame: Frame, ins: Instruction, word: str, count: int, groups: Array) -> None:
     pool = frame.register_pool
     if not pool.each:
@@ -62,8 +66,8 @@ def _check(frame: Frame, ins: Instruction, word: str, count: int, groups: Array)
     wrong = pool.held[groups] > count if word == "inc" else pool.held[groups] < count
     if wrong.any():
         group = int(groups[wrong.argmax()])
-        words = f"asks for {count} registers, {'more' if word == 'inc' else 'fewer'} than the {pool.held[group]} it has"
-        raise ins.fault(words.replace("asks for", f"{word}reases to"), thread=frame.thread_name(group * GROUP))
+        than = f"{'more' if word == 'inc' else 'fewer'} than the {pool.held[group]} it has"
+        raise ins.fault(f"{word}reases to {count} registers, {than}", thread=frame.thread_name(group * GROUP))
 
 
 def is_increase(ins: Instruction) -> bool:
@@ -73,9 +77,7 @@ def is_increase(ins: Instruction) -> bool:
 
 def lanes_served(frame: Frame, ins: Instruction, parked: Array) -> Any:
     """Which of the waiting threads, whole warpgroups, can have the registers that they ask for, the first first."""
-    (number,) = ins.operands
-    assert isinstance(number, Immediate)
-    pool, count = frame.register_pool, int(number.value)
+    pool, count = frame.register_pool, _asked(ins)
     going = np.zeros(frame.count, bool)
     free = pool.free.copy()
     for group in np.flatnonzero(by_warp(parked, frame.per_block, GROUP).all(axis=1)).tolist():
@@ -92,9 +94,7 @@ def lacking(frame: Frame, ins: Instruction) -> str:
     pool, groups = frame.register_pool, frame.per_block // GROUP
     block = int(frame.active()[0]) // GROUP // groups
     held = ", ".join(str(one) for one in pool.held[block * groups : (block + 1) * groups])
-    (number,) = ins.operands
-    assert isinstance(number, Immediate)
     return (
-        f"waits forever for {number.value} registers: of {pool.each} a thread at launch, times {groups} warpgroups, "
+        f"waits forever for {_asked(ins)} registers: of {pool.each} a thread at launch, times {groups} warpgroups, "
         f"these hold {held}, and {pool.free[block]} are free"
     )

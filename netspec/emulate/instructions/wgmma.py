@@ -187,12 +187,14 @@ def asynchronous(ins: Instruction) -> Bind:
     if word == "wait_group":
         (pending,) = ins.operands
         assert isinstance(pending, Immediate)
-        count = int(pending.value)
-        return lambda frame: _both(frame, lambda: frame.products.complete(count))
+        return lambda frame: _wait(frame, int(pending.value))
     return {"fence": _fence, "commit_group": _commit}[word]
 
 
-def _both(frame: Frame, run: Any) -> Steps:
+def _wait(frame: Frame, pending: int) -> Steps:
+    def run() -> None:
+        frame.products.complete(pending)
+
     return run, run
 
 
