@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netspec.check.single import layer_error, whole_keys
+from netspec.check.subject import as_bfloat16
 from netspec.contract.kernel import Backend, Direction
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument
@@ -89,18 +90,12 @@ def bench(
             opened.enter_context(on_exit(device.close))
             found.notes.extend(told(precision, [device.capability]))
             if storage_of(precision, [device.capability]) == "bfloat16":
-                stored = make_layer(kind, attrs, "train", [_stored(layer, *each) for each in enumerate(inputs)])
+                stored = make_layer(kind, attrs, "train", as_bfloat16(type(layer), inputs))
                 found.rows.extend(_timed(*stored, device, precision, found.notes))
                 continue
             rows = _timed(layer, t, device, precision, found.notes)
             found.rows.extend(_beside_torch(layer, t, device, rows, found.notes))
     return found
-
-
-def _stored(layer: Layer, place: int, one: Tensor) -> Tensor:
-    """An input as networks that store bfloat16 have it: the targets of costs stay float32."""
-    narrow = one.dtype == "float32" and (place == 0 or not layer.reports)
-    return replace(one, dtype="bfloat16") if narrow else one
 
 
 def _absent(layer: Layer, backend: Backend) -> str | None:

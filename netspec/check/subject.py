@@ -76,13 +76,8 @@ class Case:
         return replace(self, inputs=inputs, drawn=True)
 
     def stored_as_bfloat16(self) -> Case:
-        """The same case as networks whose activations are bfloat16 have it; targets and shares stay float32."""
-        names, given = self.cls.input_names(len(self.inputs)), (*self.cls.optional, *self.cls.mixed)
-        inputs = tuple(
-            replace(one, dtype="bfloat16") if one.dtype == "float32" and name not in given else one
-            for name, one in zip(names, self.inputs, strict=True)
-        )
-        return replace(self, inputs=inputs)
+        """The same case as networks whose activations are bfloat16 have it."""
+        return replace(self, inputs=as_bfloat16(self.cls, self.inputs))
 
     def fits(self) -> bool:
         """Whether the shape rule takes these inputs."""
@@ -91,6 +86,15 @@ class Case:
         except LayerError:
             return False
         return True
+
+
+def as_bfloat16(cls: type[Layer], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """A layer's inputs as networks whose activations are bfloat16 have them; targets and shares stay float32."""
+    wide = (*cls.optional, *cls.mixed)
+    return tuple(
+        replace(one, dtype="bfloat16") if one.dtype == "float32" and name not in wide else one
+        for name, one in zip(cls.input_names(len(inputs)), inputs, strict=True)
+    )
 
 
 @dataclass(frozen=True)

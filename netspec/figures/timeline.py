@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median_low
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from netspec.contract.attrs import integer, text
 from netspec.errors import NetspecError
@@ -17,6 +17,7 @@ from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import spec_at
 from netspec.machine.names import nearer
+from netspec.planning.identities import Op
 from netspec.report.run_labels import Tell
 from netspec.units import percent
 
@@ -30,9 +31,7 @@ Lane = tuple[str, str]
 """A device and one of its queues."""
 
 _KINDS = {"forward": 0, "backward": 1, "update": 2, "transfer": 3, "accumulate": 4, "other": 5}
-"""What bars are told apart by, with the number of their colour."""
-_OTHER = ("scalars", "feed", "gather", "prepare", "copy", "sum", "all_reduce", "finite", "squares", "total", "clip",
-          "agree", "commit")  # fmt: skip
+"""What bars are told apart by, with the number of their colour; other steps than these are ``other``."""
 _WARM, _WARM_SECONDS = 2, 1.0
 _MEASURED, _SECONDS = 7, 2.0
 """Iterations that warm up and that are measured, at most, and after how many seconds it is enough: of one at least."""
@@ -195,7 +194,7 @@ def bars_of(events: Iterable[Mapping[str, Any]]) -> list[Bar]:
         if event.get("ph") == "M":
             names = devices if event["name"] == "process_name" else queues
             names[event["pid" if names is devices else "tid"]] = event["args"]["name"]
-        elif event.get("cat") in (*_KINDS, *_OTHER):
+        elif event.get("cat") in (*_KINDS, *get_args(Op)):
             kind = event["cat"] if event["cat"] in _KINDS else "other"
             lane = devices[event["pid"]], queues[event["tid"]]
             layer = event["args"].get("layer") or ""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from netspec.contract.naming import Argument
+from netspec.planning import shadows
 from netspec.planning.builder import Builder, channels
 from netspec.planning.identities import BufferKey, Role, StepKey, of_layer
 from netspec.planning.kernel_arguments import named
@@ -65,8 +66,8 @@ class Backward:
         data = flops.d_inputs if any(one.tensor in shard.gathers for one in wanted) else 0
         params = flops.d_params if any(one.tensor in shard.params for one in wanted) else 0
         key = StepKey("backward", shard.device, shard.spec.name)
-        compute = self.builder.shadows.compute(shard)
-        self.builder.step(key, args, wanted, attrs=self.builder.keys(shard), flops=data + params, compute=compute)
+        attrs, compute = self.builder.keys(shard), shadows.compute(shard)
+        self.builder.step(key, args, wanted, attrs=attrs, flops=data + params, compute=compute)
 
     def _written(self, shard: Shard, one: Argument) -> Region:
         """The buffer a backward step writes, noted where its readers will look for it."""

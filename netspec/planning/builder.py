@@ -12,6 +12,7 @@ from netspec.contract.kernel import Direction
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.data.augment import tint_of
+from netspec.planning import shadows
 from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_device, of_layer
 from netspec.planning.kernel_arguments import named
@@ -19,7 +20,6 @@ from netspec.planning.network import Network, is_image
 from netspec.planning.order import SerialSteps, StepList
 from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
 from netspec.planning.rates import rate_table, trainable
-from netspec.planning.shadows import Shadows
 from netspec.planning.shards import Gather, Part, Piece, Shard
 
 Alias = tuple[str, int, int]
@@ -36,7 +36,7 @@ class Builder:
         self.crossings: list[Crossing] = []
         self.edges: dict[Edge, None] = {}
         self.initial: dict[TensorKey, Mapping[str, Any]] = {}
-        self.rates, self.shadows = rate_table(network), Shadows(self)
+        self.rates = rate_table(network)
         self.turns: tuple[int, ...] = ()
         """The turns of replicas in which what is appended from now on runs; none named: in all."""
         self.latest: dict[BufferKey, BufferKey] = {}
@@ -141,7 +141,7 @@ class Builder:
         args, writes = self.arguments(shard, "forward")
         self.latest |= {shard.params[one.tensor]: args[one].buffer for one in writes if one.role == "next"}
         key, flops = StepKey("forward", shard.device, shard.spec.name), shard.layer.flops(shard.t).forward
-        self.step(key, args, writes, attrs=self.keys(shard), flops=flops, compute=self.shadows.compute(shard))
+        self.step(key, args, writes, attrs=self.keys(shard), flops=flops, compute=shadows.compute(shard))
 
     def _gather(self, shard: Shard, gather: Gather) -> None:
         for piece in gather.pieces:
@@ -288,7 +288,7 @@ class Builder:
             return Region(shard.outputs[name].key)
         if role == "saved":
             return self._made(shard, name, "saved")
-        return Region(shard.renewed[name]) if name in shard.renewed else self.shadows.read(shard, name)
+        return Region(shard.renewed[name]) if name in shard.renewed else shadows.read(self, shard, name)
 
     def _made(self, shard: Shard, name: str, role: Role) -> Region:
         """What forward leaves behind: declared by the first step that names it, the same for those that follow."""

@@ -1,7 +1,7 @@
 """Shadow weights: parameters that are factors of products, as those read them where activations are bfloat16.
 
 A shadow is made of the parameter, its master, which alone is trained, checked and kept in checkpoints (Micikevicius et
-al. 2018, section 3.1).
+al. 2018, section 3.1). A step makes it before the first one that reads it, and updates renew it.
 """
 
 from __future__ import annotations
@@ -17,39 +17,28 @@ if TYPE_CHECKING:
     from netspec.planning.builder import Builder
 
 
-class Shadows:
-    """The shadows of a plan, each made by a step before the first one that reads it, and renewed by updates."""
+def shadow_of(key: BufferKey) -> BufferKey:
+    """What the shadow of a parameter is called, if it has one: then a plan has such a buffer."""
+    return replace(key, role="shadow")
 
-    def __init__(self, builder: Builder) -> None:
-        self.builder = builder
-        self._made: dict[BufferKey, Region] = {}
 
-    def read(self, shard: Shard, name: str) -> Region:
-        """Where a layer reads a parameter: in its shadow, if the layer says so of the tensor, or in itself."""
-        key = shard.params[name]
-        if not self.is_read(shard, name):
-            return Region(key)
-        if key not in self._made:
-            self._made[key] = self._make(shard, name, key)
-        return self._made[key]
+def read(builder: Builder, shard: Shard, name: str) -> Region:
+    """Where a layer reads a parameter or a state: in its shadow, if the layer takes bfloat16, or in itself."""
+    key = shard.params[name]
+    if not _is_narrow(shard, name):
+        return Region(key)
+    shadow, tensor = shadow_of(key), shard.t[name]
+    if shadow not in builder.buffers:
+        target = builder.declare(shadow, tensor.shape, tensor.dtype)
+        args = {"source": Region(key), "target": target}
+        builder.operation(StepKey("shadow", shard.device, target=shadow), "target", args)
+    return Region(shadow)
 
-    def is_read(self, shard: Shard, name: str) -> bool:
-        """Whether a layer reads the shadow of a parameter."""
-        master = self.builder.buffers[shard.params[name]]
-        return shard.t.roles[name] == "parameter" and shard.t[name].dtype != master.dtype
 
-    def compute(self, shard: Shard) -> str:
-        """The precision of the factors of a layer's products: that of its shadows."""
-        read = (shard.t[name].dtype for name in shard.t.names("parameter") if self.is_read(shard, name))
-        return next(read, "float32")
+def compute(shard: Shard) -> str:
+    """The precision of the factors of a layer's products: that of its shadows."""
+    return "bfloat16" if any(_is_narrow(shard, name) for name in shard.params) else "float32"
 
-    def of(self, key: BufferKey) -> Region | None:
-        """The shadow of a parameter, where some layer reads it."""
-        return self._made.get(key)
 
-    def _make(self, shard: Shard, name: str, key: BufferKey) -> Region:
-        tensor, shadow = shard.t[name], replace(key, role="shadow")
-        target = self.builder.declare(shadow, tensor.shape, tensor.dtype)
-        step = StepKey("shadow", shard.device, target=shadow)
-        self.builder.operation(step, "target", {"source": Region(key), "target": target})
-        return target
+def _is_narrow(shard: Shard, name: str) -> bool:
+    return shard.t.roles[name] == "parameter" and shard.t[name].dtype == "bfloat16"

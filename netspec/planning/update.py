@@ -14,6 +14,7 @@ from netspec.planning.identities import BufferKey, StepKey, of_device
 from netspec.planning.norms import Norms
 from netspec.planning.plan import Buffer, Logical, Region
 from netspec.planning.replica_tree import Tree
+from netspec.planning.shadows import shadow_of
 from netspec.planning.shards import Shard
 from netspec.solvers import solver_types
 
@@ -132,8 +133,8 @@ class Update:
             "overflow": Region(_overflow(shard.device), 0, self.places[key], self.places[key] + 1),
         }
         step, writes = StepKey("update", shard.device, shard.spec.name, target=key), ["param", *self.solver.state]
-        if (shadow := self.builder.shadows.of(key)) is not None:
-            args[SHADOW] = shadow
+        if (shadow := shadow_of(key)) in self.builder.buffers:
+            args[SHADOW] = Region(shadow)
             writes.append(SHADOW)
         flops = self.solver.flops * prod(param.shape)
         self.builder.operation(step, (*writes, "overflow"), args, attrs=attrs, flops=flops)

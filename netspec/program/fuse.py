@@ -173,7 +173,7 @@ class _Fusion:
             return False
         for region, writes in step.accesses:
             near = [key for key in self.touching[region.buffer] if first <= self.position[key] < last]
-            if region != source and any(conflict(region, writes, self.steps[key]) for key in near):
+            if region != source and any(_conflict(region, writes, self.steps[key]) for key in near):
                 return False
         return True
 
@@ -237,8 +237,7 @@ def _last_write(step: Step, between: Argument) -> int | None:
     return taking[-1] if taking and between in step.passes[taking[-1]].writes else None
 
 
-def conflict(region: Region, writes: bool, other: Step) -> bool:
-    """Whether a step touches a region that one of the two writes."""
+def _conflict(region: Region, writes: bool, other: Step) -> bool:
     return any((writes or wrote) and region.meets(place) for place, wrote in other.accesses)
 
 

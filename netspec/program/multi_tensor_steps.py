@@ -12,8 +12,7 @@ from netspec.contract.naming import Argument
 from netspec.kernels.lookup import multi_tensor_name
 from netspec.kernels.multi_tensor import SHARED, first_block, of_set
 from netspec.planning.identities import BufferKey, Op, StepKey
-from netspec.planning.plan import Buffer, Pass, Step
-from netspec.program.fuse import conflict
+from netspec.planning.plan import Buffer, Pass, Region, Step
 
 OPS: tuple[Op, ...] = ("shadow", "finite", "scale", "update", "average", "commit")
 """Operations of which a step depends on none of its like, in their order; their kernels are such that
@@ -40,9 +39,12 @@ def _merge(likes: Iterable[Step], steps: list[Step], buffers: Mapping[BufferKey,
     groups: dict[Any, list[Step]] = defaultdict(list)
     for step in likes:
         groups[step.device, step.queue, _likeness(step, buffers)].append(step)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return steps
     order = _Order(steps)
     merged: dict[StepKey, Step] = {}
-    for group in groups.values():
+    for group in several:
         for few in _that_fit([one for one in group if order.may_move(one, group[0])], buffers):
             if len(few) > 1:
                 merged[few[0].key] = _merged(few)
@@ -52,20 +54,22 @@ def _merge(likes: Iterable[Step], steps: list[Step], buffers: Mapping[BufferKey,
 
 
 class _Order:
-    """Where steps stand, in all and in their queues, and which are gone."""
+    """Where steps stand, in all and in their queues, what they touch, and which are gone."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps, self.places = steps, {step.key: place for place, step in enumerate(steps)}
+        self.places = {step.key: place for place, step in enumerate(steps)}
         self.before: dict[StepKey, StepKey] = {}
-        self.touching: dict[BufferKey, list[Step]] = defaultdict(list)
+        self.touching: dict[BufferKey, list[tuple[int, Region]]] = defaultdict(list)
+        self.writing: dict[BufferKey, list[tuple[int, Region]]] = defaultdict(list)
         self.gone: set[StepKey] = set()
         last: dict[tuple[str, str], StepKey] = {}
-        for step in steps:
+        for place, step in enumerate(steps):
             if (step.device, step.queue) in last:
                 self.before[step.key] = last[step.device, step.queue]
             last[step.device, step.queue] = step.key
-            for buffer in {region.buffer for region in step.args.values()}:
-                self.touching[buffer].append(step)
+            for region, writes in step.accesses:
+                for found in (self.touching, self.writing)[: 1 + writes]:
+                    found[region.buffer].append((place, region))
 
     def may_move(self, step: Step, host: Step) -> bool:
         """Whether it may run with the host: nothing from there on touches what it does, and it waits for none of it."""
@@ -73,9 +77,9 @@ class _Order:
         if any(self.places[key] >= first for key in step.after):
             return False
         return not any(
-            first <= self.places[other.key] < last and conflict(region, writes, other)
+            first <= place < last and region.meets(other)
             for region, writes in step.accesses
-            for other in self.touching[region.buffer]
+            for place, other in (self.touching if writes else self.writing)[region.buffer]
         )
 
     def present(self, key: StepKey) -> StepKey:
@@ -107,18 +111,15 @@ def _type(step: Step, one: Argument, buffers: Mapping[BufferKey, Buffer]) -> tup
 
 def _that_fit(group: Sequence[Step], buffers: Mapping[BufferKey, Buffer]) -> Iterator[list[Step]]:
     """As many steps at a time as the parameters of their kernels allow."""
-    if not group:
-        return
     count = min(_sets(one, group[0], buffers) for one in group[0].passes)
     yield from (list(group[start : start + count]) for start in range(0, len(group), count))
 
 
 def _sets(one: Pass, step: Step, buffers: Mapping[BufferKey, Buffer]) -> int:
     """How many sets of a kernel's arguments its parameters can be, with a number that says where each begins."""
-    words = {False: 1, True: 0}
-    for name, target in one.args:
-        words[name in SHARED] += 1 if target is None else 5 + 2 * _type(step, target, buffers)[1]
-    return (PARAMETER_BYTES // 8 - words[True]) // words[False]
+    words = {name: 1 if target is None else 5 + 2 * _type(step, target, buffers)[1] for name, target in one.args}
+    shared = sum(words[name] for name in words if name in SHARED)
+    return (PARAMETER_BYTES // 8 - shared) // (1 + sum(words.values()) - shared)
 
 
 def _merged(steps: Sequence[Step]) -> Step:

@@ -106,7 +106,7 @@ class Lowering:
                 members = (self.team_sizes[step.device],) if space.per == "member" else ()
                 args[taken] = self._workspace(step, taken, (*members, *space.shape), space.dtype)
             else:
-                tensor = t.gradient(taken.tensor) if taken.role == "gradient" else t[taken.tensor]
+                tensor = t.of(taken)
                 args[taken] = self._workspace(step, taken, tensor.shape, tensor.dtype)
         return args
 

@@ -15,11 +15,10 @@ from netspec.spec.nodes import Entry, Map, Scalar, plain
 from netspec.spec.patterns import unknown
 from netspec.spec.problems import Report
 from netspec.spec.sections import absolute
-from netspec.spec.types import CpuSpec, EmaSpec, InitSpec, LayerSpec, StopSpec, TrainSpec
+from netspec.spec.types import PRECISIONS, CpuSpec, EmaSpec, InitSpec, LayerSpec, StopSpec, TrainSpec
 from netspec.spec.wording import meant, show
 
 _train, _cpu, _ema, _stop = TrainSpec(), CpuSpec(), EmaSpec(), StopSpec()
-PRECISIONS = ("float32", "tf32", "bf16")
 
 TRAIN: Attrs = {
     "batch": integer("Images an iteration, over all devices.", default=_train.batch, minimum=1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from netspec._shown import Pictured
 from netspec.contract.kernel import Backend
@@ -16,6 +16,7 @@ from netspec.units import many
 Split = Literal["channels", "none"]
 Connect = Literal["same", "all"]
 Precision = Literal["float32", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class TrainSpec:
     @property
     def without(self) -> dict[Backend, frozenset[str]]:
         """Variants of kernels that are switched off, by kind of device; a name stands for all that begin with it."""
-        return {"cpu": self.cpu.without, "cuda": frozenset({"float32", "tf32", "bf16"} - {self.precision})}
+        return {"cpu": self.cpu.without, "cuda": frozenset(PRECISIONS) - {self.precision}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
 from netspec.errors import NetspecError
 from netspec.figures import picture
 from netspec.figures.timeline import bars_of, chosen
+from netspec.planning.identities import Op
 
 
 def events(*steps, lanes=(("left", "compute"), ("left", "copy"), ("right", "compute"))):
@@ -51,6 +53,11 @@ def test_the_median_iteration_is_shown_and_evaluations_are_not():
     assert [round(chosen(bars, "net", n, "trace").milliseconds) for n in (1, 2, 3)] == [1000, 25, 75]
     with pytest.raises(NetspecError, match=r"trace: no training iteration 4 in the trace; it has 3"):
         chosen(bars, "net", 4, "trace")
+
+
+def test_steps_of_all_operations_are_shown():
+    bars = bars_of(events(*((0, op, f"{op}@left", at, 1) for at, op in enumerate(get_args(Op)))))
+    assert [bar.name for bar in bars] == [f"{op}@left" for op in get_args(Op)]
 
 
 def test_transfers_may_be_missing():
