@@ -136,6 +136,13 @@ def test_a_run_goes_on_to_the_same_bits_and_is_evaluated(spec):
     assert said.code == 1 and "named does not read one image alone; there are: front [8, 8, 3] float32," in said.err
 
 
+def test_images_that_stay_on_devices_have_their_numbers_beside_them(spec):
+    lines = [line for line in SPEC.splitlines() if not any(word in line for word in ("back", "name: frame", "name: fc2"))]
+    spec.write_text("\n".join(lines).replace(" {from: fc2, connect: all},", ""))
+    workers, devices = (train(spec, overrides=[f"data.resident={where}"])[0] for where in ("false", "true"))
+    assert same(final(workers), final(devices))
+
+
 def test_a_network_of_numbers_alone_learns(spec):
     out = spec.parent / "runs"
     said = netspec("run", spec.parent / "numbers.yaml", "--out", out, "--devices", "cpu")
