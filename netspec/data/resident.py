@@ -24,7 +24,6 @@ from netspec.data.pipeline import Batch, Pipeline, check_enough
 from netspec.data.settings import DataSpec, More
 from netspec.data.shuffle import permutation
 from netspec.data.source import Split, SplitName
-from netspec.data.workers.fetch import MOST_TRIES
 from netspec.errors import NetspecError
 from netspec.machine import start_threads
 from netspec.machine.environment import host_memory
@@ -228,12 +227,8 @@ class ResidentPipeline:
         return found
 
     def _readable(self, order: NDArray[np.int64], place: int) -> int:
-        tries = min(MOST_TRIES, len(order))
-        candidates = (int(order[(place + number) % len(order)]) for number in range(tries))
-        found = next((image for image in candidates if image not in self._broken), None)
-        if found is None:
-            raise NetspecError(f"images cannot be read: {many(tries, 'image')} in a row cannot be read")
-        return found
+        following = (int(order[(place + number) % len(order)]) for number in range(len(order)))
+        return next(image for image in following if image not in self._broken)  # where none is, ``hold`` has said so
 
     def _evaluated(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The images at places of the set, those that cannot be read left out of their batch: -1 at its end."""

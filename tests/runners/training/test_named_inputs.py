@@ -170,6 +170,7 @@ def test_a_folder_of_arrays_is_known_by_what_is_in_it(spec):
         (["inputs.pose={shape: [5], dtype: int32}"], "'pose' is of whole numbers, as labels are"),
         (["inputs.back.shape=[2, 6, 6, 4]"], "images have 1 or 3 channels, and 'back' asks for 4"),
         (["data.augment={colour: {}}"], "colours are altered of one image, and the network reads 2"),
+        (["data.resident=true"], "'data.resident' needs one image to be read, and the network reads 2"),
         (["inputs.other={dtype: int32}"], "training takes one label in int32; there are: front"),
         (["data.crop=7"], "'data.crop' is 7, but the network's input is 8 x 8"),
     ],
