@@ -104,7 +104,7 @@ def test_a_set_without_a_readable_image_is_refused(tmp_path):
 
 def test_more_images_than_the_host_has_memory_for_are_refused_before_they_are_decoded(folder, monkeypatch):
     monkeypatch.setattr("netspec.data.resident.host_memory", lambda: 53 * 8 * 8 * 3 - 1)
-    with pytest.raises(NetspecError, match="no host memory for 53 decoded images, 9.94 KiB"):
+    with pytest.raises(NetspecError, match=r"no host memory for 53 decoded images, 9\.94 KiB"):
         both(data_of(folder), "train", 6)
 
 

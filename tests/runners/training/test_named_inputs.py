@@ -137,7 +137,8 @@ def test_a_run_goes_on_to_the_same_bits_and_is_evaluated(spec):
 
 
 def test_images_that_stay_on_devices_have_their_numbers_beside_them(spec):
-    lines = [line for line in SPEC.splitlines() if not any(word in line for word in ("back", "name: frame", "name: fc2"))]
+    left_out = ("back", "name: frame", "name: fc2")
+    lines = [line for line in SPEC.splitlines() if not any(word in line for word in left_out)]
     spec.write_text("\n".join(lines).replace(" {from: fc2, connect: all},", ""))
     workers, devices = (train(spec, overrides=[f"data.resident={where}"])[0] for where in ("false", "true"))
     assert same(final(workers), final(devices))

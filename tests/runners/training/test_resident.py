@@ -83,7 +83,7 @@ def test_other_augmentations_of_workers(spec, augment):
         train(spec, overrides=[RESIDENT, f"data.augment={augment}"])
 
 
-def test_images_that_are_resized_and_then_cut_are_refused_with_the_place_or_left_to_workers(tmp_path, spec, monkeypatch):
+def test_images_that_are_resized_and_then_cut_are_refused_or_left_to_workers(tmp_path, spec, monkeypatch):
     files = {f"{part}/{name}/{i}.jpg": jpeg(10 * c + i, 14, 12) for part in ("train", "val")
              for c, name in enumerate(("ant", "bee", "cat")) for i in range(8)}  # fmt: skip
     data = write_folder(tmp_path / "data", files)
