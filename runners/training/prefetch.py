@@ -25,8 +25,8 @@ class SessionLike(Protocol):
     def ahead(self) -> bool:
         """Whether devices work asynchronously once started."""
 
-    def depth(self, phase: Phase = "train") -> int:
-        """How many iterations may be started before the first of them is finished."""
+    def depth(self) -> int:
+        """How many iterations of training may be started before the first of them is finished."""
 
     def stage(self, arrays: Arrays, phase: Phase = "train") -> None:
         """Copy a batch to where ``start`` will read it."""

@@ -94,7 +94,7 @@ class FakeSession:
         self.seen: list[tuple[int, float]] = []
         self.store = self
 
-    def depth(self, phase="train") -> int:
+    def depth(self) -> int:
         return self.most
 
     def stage(self, arrays, phase="train") -> None:
