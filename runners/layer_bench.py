@@ -89,7 +89,8 @@ def bench(
             opened.enter_context(on_exit(device.close))
             found.notes.extend(told(precision, [device.capability]))
             if storage_of(precision, [device.capability]) == "bfloat16":
-                stored = make_layer(kind, attrs, "train", [_stored(layer, *each) for each in enumerate(inputs)])
+                with layer_error(kind):
+                    stored = make_layer(kind, attrs, "train", [_stored(layer, *each) for each in enumerate(inputs)])
                 found.rows.extend(_timed(*stored, device, precision, found.notes))
                 continue
             rows = _timed(layer, t, device, precision, found.notes)
