@@ -90,7 +90,8 @@ def bench(
             opened.enter_context(on_exit(device.close))
             found.notes.extend(told(precision, [device.capability]))
             if storage_of(precision, [device.capability]) == "bfloat16":
-                stored = make_layer(kind, attrs, "train", as_bfloat16(type(layer), inputs))
+                with layer_error(kind):
+                    stored = make_layer(kind, attrs, "train", as_bfloat16(type(layer), inputs))
                 found.rows.extend(_timed(*stored, device, precision, found.notes))
                 continue
             rows = _timed(layer, t, device, precision, found.notes)

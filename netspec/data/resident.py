@@ -5,6 +5,7 @@ The tables are functions of the seed, the epoch and the images, as what workers 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,9 +24,9 @@ from netspec.data.pipeline import Batch, Pipeline, check_enough
 from netspec.data.settings import DataSpec, More
 from netspec.data.shuffle import permutation
 from netspec.data.source import Split, SplitName
-from netspec.data.workers.fetch import MOST_TRIES
 from netspec.errors import NetspecError
 from netspec.machine import start_threads
+from netspec.machine.environment import host_memory
 from netspec.machine.tasks import task
 from netspec.units import many, size
 
@@ -59,19 +60,26 @@ def held_shape(data: DataSpec, image_shape: Sequence[int], images: int) -> tuple
 def hold(splits: Sequence[Split], data: DataSpec, image_shape: Sequence[int], workers: int | None, more: More) -> Held:
     """Decode all images. Raises ResizedError, and NetspecError as reading them does."""
     shape = held_shape(data, image_shape, sum(map(len, splits)))
-    try:
-        images = np.zeros(shape, np.uint8)
-    except MemoryError as error:
-        raise NetspecError(f"no host memory for {many(shape[0], 'decoded image')}, {size(prod(shape))}") from error
+    images = _black(shape)
     first = [sum(map(len, splits[:number])) for number in range(len(splits))]
     centre, is_cut = replace(data, crop=None, views=1), shape[1:] != tuple(image_shape)
     broken = []
     with task("decoding the images", len(images)) as tell:
         for split, start in zip(splits, first, strict=True):
-            target, rest = images[start : start + len(split)], (0, workers, replace(more, images={}))
+            target, rest = images[start : start + len(split)], (0, workers, More(more.image))
             with Pipeline(split, centre, "val", min(_BATCH, len(split)), shape[1:], *rest, unscaled=is_cut) as pipeline:
                 broken.append(_fill(target, pipeline, tell))
     return Held(images, first, broken)
+
+
+def _black(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Memory for images; a system that grants more than there is would kill the process while they are decoded."""
+    try:
+        if prod(shape) > (host_memory() or sys.maxsize):
+            raise MemoryError
+        return np.zeros(shape, np.uint8)
+    except MemoryError as error:
+        raise NetspecError(f"no host memory for {many(shape[0], 'decoded image')}, {size(prod(shape))}") from error
 
 
 def _fill(target: NDArray[np.uint8], pipeline: Pipeline, tell: Callable[[int], None]) -> dict[int, str]:
@@ -219,12 +227,8 @@ class ResidentPipeline:
         return found
 
     def _readable(self, order: NDArray[np.int64], place: int) -> int:
-        tries = min(MOST_TRIES, len(order))
-        candidates = (int(order[(place + number) % len(order)]) for number in range(tries))
-        found = next((image for image in candidates if image not in self._broken), None)
-        if found is None:
-            raise NetspecError(f"images cannot be read: {many(tries, 'image')} in a row cannot be read")
-        return found
+        following = (int(order[(place + number) % len(order)]) for number in range(len(order)))
+        return next(image for image in following if image not in self._broken)  # where none is, ``hold`` has said so
 
     def _evaluated(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The images at places of the set, those that cannot be read left out of their batch: -1 at its end."""

@@ -175,9 +175,9 @@ class Session:
         """Whether devices work by themselves once started, so that the next batch can be staged meanwhile."""
         return any(runner.ahead for runner in self._runners.values())
 
-    def depth(self, phase: Phase = "train") -> int:
-        """How many iterations may be under way at once, started and not finished: the host's work is then hidden."""
-        return self._runner(phase).depth
+    def depth(self) -> int:
+        """How many iterations of training may be under way at once, started and not finished: hides the host's work."""
+        return self._runner("train").depth
 
     def stage(self, arrays: Mapping[str, Host], phase: Phase = "train") -> None:
         """Take the batch that ``start`` will work on; ``arrays`` can be overwritten when this returns.

@@ -138,7 +138,7 @@ class StreamRunner(Runner):
 
     def _captured(self, side: _Side) -> Call | None:
         """The iteration as a graph, once everything has run; None where the driver refuses, which is told once."""
-        if not (self._warm and self._capturable) or self._under_way:
+        if not (self._warm and self._capturable):
             return None
         try:
             side.replays[self._replica] = self._origin.capture(partial(self._enqueue, side))

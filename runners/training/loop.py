@@ -183,7 +183,7 @@ class TrainingLoop:
             fetched = prefetcher.next()
         if fetched:
             number = self.state.iteration + len(under_way)
-            under_way.append(prefetcher.start(fetched, number, self._rates(number), bool(under_way)))
+            under_way.append(prefetcher.start(fetched, number, self._rates(number)))
         return fetched is not None
 
     @property

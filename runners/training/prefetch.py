@@ -25,8 +25,8 @@ class SessionLike(Protocol):
     def ahead(self) -> bool:
         """Whether devices work asynchronously once started."""
 
-    def depth(self, phase: Phase = "train") -> int:
-        """How many iterations may be started before the first of them is finished."""
+    def depth(self) -> int:
+        """How many iterations of training may be started before the first of them is finished."""
 
     def stage(self, arrays: Arrays, phase: Phase = "train") -> None:
         """Copy a batch to where ``start`` will read it."""
@@ -146,11 +146,10 @@ class Prefetcher:
         prefetched, self._next = self._next, None
         return prefetched or self._fetch(staged=False)
 
-    def start(self, fetched: Fetched, iteration: int, rates: Rates, beside: bool = False) -> InFlight:
-        """Begin an iteration on a batch; ``beside`` another one, so that devices do not wait for the batch."""
+    def start(self, fetched: Fetched, iteration: int, rates: Rates) -> InFlight:
+        """Begin an iteration on a batch."""
         if not fetched.staged:
             self._session.stage(fetched.arrays, self._phase)
-            fetched.staged = beside
         started = time.perf_counter()
         self._session.start(iteration, fetched.batch.valid, rates, self._phase)
         return InFlight(fetched, rates, started)

@@ -275,6 +275,14 @@ def test_bench_of_activations_stored_as_bfloat16(monkeypatch):
     assert any("stored in bfloat16" in note for note in narrow["notes"])
 
 
+def test_bench_of_a_layer_that_takes_no_bfloat16_names_its_line(tmp_path, monkeypatch):
+    where = tmp_path / "only.py"
+    where.write_text(FORWARD.format(name="wide_alone", axis=1).replace("x.dtype)", '{"float32": x.dtype}[x.dtype])'))
+    monkeypatch.setattr(layer_bench, "storage_of", lambda *_: "bfloat16")
+    said = netspec("layers", "bench", "only.py", "--input", "2x3", "--backend", "cpu", "--precision", "bf16")
+    assert said == (1, "", f"error: wide_alone: its code raises KeyError at {where}:6: 'bfloat16'\n")
+
+
 def test_bench_refuses_what_no_layer_takes():
     assert "2x5.npy' is no shape" in netspec("layers", "bench", "gelu", "--input", "2x5.npy").err
     said = netspec("layers", "bench", "conv", "--input", "2x5", "--set", "size=3", "--set", "filters=2")

@@ -102,6 +102,12 @@ def test_a_set_without_a_readable_image_is_refused(tmp_path):
         both(data_of(folder), "train", 2)
 
 
+def test_more_images_than_the_host_has_memory_for_are_refused_before_they_are_decoded(folder, monkeypatch):
+    monkeypatch.setattr("netspec.data.resident.host_memory", lambda: 53 * 8 * 8 * 3 - 1)
+    with pytest.raises(NetspecError, match=r"no host memory for 53 decoded images, 9\.94 KiB"):
+        both(data_of(folder), "train", 6)
+
+
 def test_too_few_images_for_a_batch(folder):
     with pytest.raises(NetspecError, match=r"lower train\.batch"):
         both(data_of(folder), "train", 50)

@@ -2,13 +2,14 @@
 
 import threading
 
+import numpy as np
 import pytest
 from nets import BATCH, TWO_TOWERS, network
 
 from netspec.device.cpu.team import Team
 from netspec.errors import NetspecError
 from netspec.kernels import parallel
-from netspec.machine import start_threads
+from netspec.machine import copies, start_threads
 from netspec.runners.execution.session import Session
 
 SAID = r"no thread can be started \({}.*\): no more processes or threads may be started \(limits: ulimit -u"
@@ -60,6 +61,14 @@ def test_a_session_that_is_not_complete_leaves_no_thread(refused, monkeypatch, n
     for thread in running() - before:
         thread.join(10)
     assert running() == before
+
+
+def test_a_copy_that_gets_no_thread_says_so(refused):
+    copies._pool.cache_clear()
+    refused("netspec-copy")
+    with pytest.raises(NetspecError, match=SAID.format("netspec-copy")):
+        copies.copy(np.empty(copies.LEAST, np.uint8), np.zeros(copies.LEAST, np.uint8), 4)
+    copies._pool.cache_clear()
 
 
 def test_a_process_without_a_thread_to_feed_it_is_ended(refused, monkeypatch):

@@ -40,7 +40,6 @@ class FakeBatches:
     held: int = 0
     broken: tuple = ()
     taken: list = field(default_factory=list)
-    broken: tuple = ()
 
     @property
     def split(self) -> range:
@@ -88,13 +87,14 @@ class FakeSession:
     ) -> None:
         self.staged: dict | None = None
         self.flying: list[tuple] = []
+        self.deepest = 0
         self.weight = np.zeros((PIXELS, CLASSES), np.float32)
         self.momentum = np.zeros_like(self.weight)
         self.bad_at, self.overflow_at, self.bad_evaluation_at = bad_at, overflow_at, bad_evaluation_at
         self.seen: list[tuple[int, float]] = []
         self.store = self
 
-    def depth(self, phase="train") -> int:
+    def depth(self) -> int:
         return self.most
 
     def stage(self, arrays, phase="train") -> None:
@@ -105,7 +105,7 @@ class FakeSession:
     def start(self, iteration, valid, rates, phase="train") -> None:
         assert len(self.flying) < self.most and self.staged is not None
         self.flying.append((phase, self.staged, iteration, valid, rates))
-        self.staged = None
+        self.staged, self.deepest = None, max(self.deepest, len(self.flying))
 
     def finish(self, phase="train") -> Outcome:
         begun, arrays, iteration, valid, rates = self.flying.pop(0)

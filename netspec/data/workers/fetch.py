@@ -21,7 +21,7 @@ from netspec.errors import NetspecError
 from netspec.machine.limits import cause, is_limit
 from netspec.units import many
 
-MOST_TRIES = 64
+_MOST_TRIES = 64
 """So many unreadable images in a row are no accident."""
 
 
@@ -93,7 +93,7 @@ class Fetcher:
         """
         result = Result(task.ticket, task.row)
         order, views = self._order_of(task.epoch), self._transform.views
-        tries = min(MOST_TRIES if self._transform.training else 1, len(order))
+        tries = min(_MOST_TRIES if self._transform.training else 1, len(order))
         while (done := len(result.images)) < task.rows and not cancelled():
             first, view = divmod(task.first + done, views)
             some = {name: values[done : done + views - view] for name, values in rows.items()}

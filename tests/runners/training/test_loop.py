@@ -1,6 +1,7 @@
 """The training loop: what is counted, when it evaluates and saves, and that resuming changes nothing."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_counts_and_learns():
     iterations = harness.told(IterationDone)
     assert [event.iteration for event in iterations] == list(range(1, 61))  # 22 images: 5 batches of 4, two dropped
     assert [event.epoch for event in iterations[3:7]] == [1, 1, 2, 2]
-    assert harness.train.held == 0
+    assert harness.train.held == 0 and harness.session.deepest == FakeSession.most
     evaluations = harness.told(EvaluationDone)
     assert [(event.epoch, event.iteration, event.images) for event in evaluations[:2]] == [(1, 5, 10), (2, 10, 10)]
     assert evaluations[-1].errors["top1"] <= 0.1 < evaluations[0].loss
@@ -206,6 +207,33 @@ def test_waiting_counts_from_the_moment_when_devices_are_done(seconds, share):
     assert math.isclose(flight.idle(taken, seconds), 0.04 * share, abs_tol=1e-9)
     assert flight.idle(None, seconds) == 0.0
     assert InFlight(Fetched(SimpleNamespace(waited=9.0), {}, 99.0, staged=False), None, 100.0).idle(None, None) == 9.0
+
+
+def test_devices_that_are_never_done_before_the_next_batch_is_there_have_not_waited(ahead, monkeypatch):
+    """Batches take up to 8 s to make and iterations 10 s, which begin when the one before has ended."""
+    now, free = [0.0], [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], monotonic=lambda: 0.0)
+    monkeypatch.setattr("netspec.runners.training.loop.time", clock)
+    monkeypatch.setattr("netspec.runners.training.prefetch.time", clock)
+    harness = Harness("train.epochs=1", val=0)
+    take, finish = harness.train._batch, harness.session.finish
+
+    def made(rows):
+        seconds = (2.0, 8.0)[len(harness.train.taken) % 2]
+        now[0] += seconds
+        return SimpleNamespace(**{**vars(take(rows)), "waited": seconds})
+
+    def finished(phase="train"):
+        free[0] = max(begun.pop(0), free[0]) + 10.0
+        now[0] = max(now[0], free[0])
+        return replace(finish(phase), seconds=10.0)
+
+    begun, start = [], harness.session.start
+    harness.session.start = lambda *of: (begun.append(now[0]), start(*of))
+    harness.train._batch, harness.session.finish = made, finished
+    harness.run()
+    waited = [event.waited for event in harness.told(IterationDone)]
+    assert all(share > 0 for share in waited[: 1 if ahead else None]) and (not ahead or not any(waited[1:]))
 
 
 def test_evaluation_counts_every_image_once():

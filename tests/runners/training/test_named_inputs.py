@@ -136,6 +136,14 @@ def test_a_run_goes_on_to_the_same_bits_and_is_evaluated(spec):
     assert said.code == 1 and "named does not read one image alone; there are: front [8, 8, 3] float32," in said.err
 
 
+def test_images_that_stay_on_devices_have_their_numbers_beside_them(spec):
+    left_out = ("back", "name: frame", "name: fc2")
+    lines = [line for line in SPEC.splitlines() if not any(word in line for word in left_out)]
+    spec.write_text("\n".join(lines).replace(" {from: fc2, connect: all},", ""))
+    workers, devices = (train(spec, overrides=[f"data.resident={where}"])[0] for where in ("false", "true"))
+    assert same(final(workers), final(devices))
+
+
 def test_a_network_of_numbers_alone_learns(spec):
     out = spec.parent / "runs"
     said = netspec("run", spec.parent / "numbers.yaml", "--out", out, "--devices", "cpu")
@@ -163,6 +171,7 @@ def test_a_folder_of_arrays_is_known_by_what_is_in_it(spec):
         (["inputs.pose={shape: [5], dtype: int32}"], "'pose' is of whole numbers, as labels are"),
         (["inputs.back.shape=[2, 6, 6, 4]"], "images have 1 or 3 channels, and 'back' asks for 4"),
         (["data.augment={colour: {}}"], "colours are altered of one image, and the network reads 2"),
+        (["data.resident=true"], "'data.resident' needs one image to be read, and the network reads 2"),
         (["inputs.other={dtype: int32}"], "training takes one label in int32; there are: front"),
         (["data.crop=7"], "'data.crop' is 7, but the network's input is 8 x 8"),
     ],

@@ -83,12 +83,15 @@ def test_other_augmentations_of_workers(spec, augment):
         train(spec, overrides=[RESIDENT, f"data.augment={augment}"])
 
 
-def test_images_that_are_resized_and_then_cut_are_refused_with_the_place(tmp_path, spec):
+def test_images_that_are_resized_and_then_cut_are_refused_or_left_to_workers(tmp_path, spec, monkeypatch):
     files = {f"{part}/{name}/{i}.jpg": jpeg(10 * c + i, 14, 12) for part in ("train", "val")
              for c, name in enumerate(("ant", "bee", "cat")) for i in range(8)}  # fmt: skip
     data = write_folder(tmp_path / "data", files)
     with pytest.raises(SpecError, match=r"--set:2:12: .*has 14 x 12 pixels, to be resized to .* before it is cut"):
         train(spec, data=data, overrides=["data.resize=10", RESIDENT])
+    monkeypatch.setattr(hold_data, "_by_itself", lambda *_: True)
+    _, events = train(spec, data=data, overrides=["data.resize=10", "train.epochs=1"])
+    assert "workers make the batches: " in notes(events) and "has 14 x 12 pixels, to be resized to" in notes(events)
 
 
 def test_only_cards_keep_images_by_themselves(spec, monkeypatch):
@@ -107,6 +110,9 @@ def test_only_cards_keep_images_by_themselves(spec, monkeypatch):
     assert lines == ["data: 57 images, 10.7 KiB, stay on cuda:0", "data: 57 images, 10.7 KiB, stay on cuda:0, cuda:1"]
     free[0] -= 1
     assert held(["cuda:0", "cuda:1"]) and not held(["cuda:0", "cuda:0"])
+    monkeypatch.setattr(hold_data, "host_memory", lambda: 4 * nbytes - 1)
+    assert not held(["cuda:0", "cuda:1"])
+    monkeypatch.setattr(hold_data, "host_memory", lambda: 4 * nbytes)
     few = ("train.epochs=1", "train.iterations=10")  # the images are decoded once, and shown hardly more often
     for text in ("data.resident=false", "data.augment={cutout: on}", *few):
         assert not held(["cuda:0", "cuda:1"], loads(SPEC, "tiny.yaml", [text]))

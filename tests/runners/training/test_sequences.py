@@ -71,6 +71,11 @@ def test_a_frame_that_is_not_there_is_refused_at_its_place(spec):
     assert said.code == 1 and "--set:1:21: frame3: there is no slice 3 among 3, counted from 0" in said.err
 
 
+def test_sequences_do_not_stay_on_devices(spec):
+    said = netspec("validate", spec, "--set", "data.resident=true")
+    assert said.code == 1 and "'data.resident' is for single images, and 'video' takes sequences" in said.err
+
+
 def test_it_is_evaluated_and_predicts_arrays_and_animations(spec, whole, tmp_path):
     frames = open_dataset(load(spec).data, 3).val.of_frames(3)
     sequences = [frames.read(i) for i in range(len(frames))]
