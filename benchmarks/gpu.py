@@ -1,4 +1,4 @@
-"""netspec on a GPU, in one command of under eight minutes, from a bare checkout and without the network.
+"""netspec on a GPU, in one command of under nine minutes, from a bare checkout and without the network.
 
     PYTHONPATH=. python benchmarks/gpu.py OUT                    # writes OUT/report.json, OUT/report.md, OUT/log.txt
     PYTHONPATH=. python benchmarks/gpu.py OUT --minutes 3        # the most telling of it

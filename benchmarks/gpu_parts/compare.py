@@ -22,28 +22,27 @@ def convolutions(done: Done) -> dict[str, Any]:
         for row in section.get("rows", ())
         if name.startswith("torch, convolutions")
     }
-    rows = []
-    for name, section in done.items():
-        if not name.startswith("steps"):
-            continue
-        precision = section.get("precision") or "float32"
-        for row in section.get("rows", ()):
-            layer, _, direction = row["step"].partition("@")[0].partition(".")
-            rival = theirs.get((layer, precision), {}).get(f"{direction}_ms")
-            if rival is not None:
-                rows.append(
-                    {
-                        "layer": layer,
-                        "pass": direction,
-                        "precision": precision,
-                        "kernels": row["variant"],
-                        "ms": row["ms"],
-                        "cudnn_ms": rival,
-                        "share_of_cudnn": rival / row["ms"],
-                    }
-                )
+    ours = [
+        (section["precision"], row)
+        for name, section in done.items()
+        for row in section.get("rows", ())
+        if name.startswith("steps")
+    ]
+    rows = [pair for precision, row in ours if (pair := _pair(precision, row, theirs))]
     rows.sort(key=lambda row: (row["precision"], row["layer"], row["pass"]))
     return {"answer": "; ".join(_ranges(rows)), "rows": rows}
+
+
+def _pair(
+    precision: str, row: Mapping[str, Any], theirs: Mapping[tuple[str, str], Mapping[str, float]]
+) -> dict[str, Any] | None:
+    """A step of ours and cuDNN's time for the same; None where there is none."""
+    layer, _, direction = row["step"].partition("@")[0].partition(".")
+    rival = theirs.get((layer, precision), {}).get(f"{direction}_ms")
+    if rival is None:
+        return None
+    who = {"layer": layer, "pass": direction, "precision": precision, "kernels": row["variant"]}
+    return {**who, "ms": row["ms"], "cudnn_ms": rival, "share_of_cudnn": rival / row["ms"]}
 
 
 def _ranges(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -62,7 +61,7 @@ def training(done: Done, network: str) -> dict[str, Any]:
         rows.append({"batch": batch, "precision": precision, "netspec_img_s": best, "torch_best_img_s": rival})
         if rival:
             rows[-1]["ratio"] = best / rival
-            told = f"{precision or 'training'}, batch {batch}: {best:,.0f} images a second"
+            told = f"{precision}, batch {batch}: {best:,.0f} images a second"
             answers.append(f"{told}, {best / rival:.2f} times PyTorch's best")
     return {"answer": "; ".join(answers), "rows": rows}
 

@@ -12,15 +12,15 @@ import netspec
 from netspec.events import EvaluationDone, IterationDone, RunStarted
 
 
-def to_an_error(name: str, target: float, seconds: float, data: Path | None, precision: str | None) -> dict[str, Any]:
+def to_an_error(name: str, target: float, seconds: float, data: Path | None, precision: str) -> dict[str, Any]:
     """Train until the validation error is ``target`` or less; the run is stopped then, or after so many seconds.
 
     Without ``data`` the pictures are drawn, and easier than photographs: the time stands for the machinery alone.
     """
     watch = _Watch(target, time.perf_counter() + seconds)
-    overrides = () if precision is None else (f"train.precision={precision}",)
+    chosen = (f"train.precision={precision}",)
     with tempfile.TemporaryDirectory() as folder:
-        netspec.run(name, data=data, devices="cuda", out=folder, overrides=overrides, listener=watch)
+        netspec.run(name, data=data, devices="cuda", out=folder, overrides=chosen, listener=watch)
     told = {
         "network": name,
         "images": str(data) if data else "generated",

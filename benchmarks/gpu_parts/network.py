@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -15,10 +14,9 @@ import numpy as np
 
 from gpu_parts.timing import seconds as seconds_of
 from netspec._types import Binding, Tuned
-from netspec.contract.tensor import itemsize
-from netspec.errors import SpecError
-from netspec.planning.plan import Region, Step
+from netspec.planning.plan import Step
 from netspec.program import tuning_table as tables
+from netspec.program.gpu_model import step_bytes
 from netspec.program.program import Program, memory
 from netspec.runners.execution.session import Outcome, Rates, Session
 from netspec.runners.tune import tune
@@ -32,22 +30,9 @@ WATCHDOG_S = 30.0
 """No iteration here takes a second: one that takes this long hangs, and says in which step."""
 
 
-def spec_of(name: str, batch: int, precision: str | None = None) -> Spec:
-    """A spec by name or file, for a batch size and, where the specs of this version know it, a precision on GPUs."""
-    chosen = () if precision is None else (f"train.precision={precision}",)
-    return load(name, (f"train.batch={batch}", *chosen))
-
-
-def precisions(name: str) -> tuple[str | None, ...]:
-    """What ``train.precision`` may be; None alone where there is no such key."""
-    found = []
-    for precision in PRECISIONS:
-        try:
-            spec_of(name, 2, precision)
-        except SpecError:
-            continue
-        found.append(precision)
-    return tuple(found) or (None,)
+def spec_of(name: str, batch: int, precision: str) -> Spec:
+    """A spec by name or file, for a batch size and a precision on GPUs."""
+    return load(name, (f"train.batch={batch}", f"train.precision={precision}"))
 
 
 def images(spec: Spec, batch: int, seed: int = 0) -> dict[str, Any]:
@@ -60,9 +45,9 @@ def images(spec: Spec, batch: int, seed: int = 0) -> dict[str, Any]:
     return arrays
 
 
-def right(name: str, batch: int, precision: str | None) -> dict[str, Any]:
+def right(name: str, batch: int, precision: str) -> dict[str, Any]:
     """One iteration on the card and on CPUs from the same start: the worst tensor's difference."""
-    expected, on_cpu = _trained(spec_of(name, batch), "cpu", batch)
+    expected, on_cpu = _trained(spec_of(name, batch, "float32"), "cpu", batch)
     got, outcome = _trained(spec_of(name, batch, precision), "cuda", batch)
     errors = {key: _error(expected[key], got[key]) for key in expected}
     worst = max(errors, key=lambda key: math.inf if math.isnan(errors[key]) else errors[key])
@@ -70,18 +55,18 @@ def right(name: str, batch: int, precision: str | None) -> dict[str, Any]:
     answer = f"{worst} is off by {errors[worst]:.1e} of its largest value; {losses}"
     if not outcome.finite:
         answer += "; NOT FINITE"
-    return {"answer": answer, "network": name, "precision": precision or "", "worst_error": errors[worst]}
+    return {"answer": answer, "network": name, "precision": precision, "worst_error": errors[worst]}
 
 
 def curves(name: str, batch: int, iterations: int = 30) -> dict[str, Any]:
     """The loss of the first iterations on CPUs and on the card, from one start and on the same batches."""
     losses: dict[str, list[float]] = {}
-    runs = [("cpu", None), *(("cuda", precision) for precision in precisions(name))]
-    for kind, precision in runs:
-        spec = spec_of(name, batch, precision)
+    runs = {"cpu": "float32", **{f"cuda {precision}": precision for precision in PRECISIONS}}
+    for run, precision in runs.items():
+        spec, kind = spec_of(name, batch, precision), run.partition(" ")[0]
         with Session(spec, [kind], phases=("train",), watchdog=WATCHDOG_S) as session:
             steps = (session.train(images(spec, batch, i % 5), i, batch, LEARNING) for i in range(iterations))
-            losses[f"{kind} {precision or ''}".strip()] = [_loss(outcome) / batch for outcome in steps]
+            losses[run] = [_loss(outcome) / batch for outcome in steps]
     rows = [{"iteration": i + 1, **{key: curve[i] for key, curve in losses.items()}} for i in range(0, iterations, 5)]
     apart = {key: max(map(_apart, losses["cpu"], curve)) for key, curve in losses.items() if key != "cpu"}
     answer = ", ".join(f"{key} differs from CPUs by up to {most:.1e}" for key, most in apart.items())
@@ -95,15 +80,18 @@ class Ceilings(NamedTuple):
     products: dict[str, float]
 
 
-def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, until: float) -> dict[str, Any]:
-    """Every step of a training iteration, alone: milliseconds, TFLOP/s, GB/s and the share of what bounds it."""
+def steps(name: str, batch: int, precision: str, ceilings: Ceilings, until: float) -> dict[str, Any]:
+    """Every step of a training iteration, alone: milliseconds, TFLOP/s, GB/s and the share of what bounds it.
+
+    But for those that do nothing when they are repeated, or whose repetition means nothing.
+    """
     rows, spec = [], spec_of(name, batch, precision)
     with Session(spec, ["cuda"], phases=("train",), watchdog=WATCHDOG_S) as session:
         session.train(images(spec, batch), 0, batch, RATES)
         program = session.programs["train"]
         for bound in session.bound("train").steps:
             step = bound.step
-            if step.op in ("scalars", "agree", "commit", "finite") or time.perf_counter() > until:
+            if step.op in ("scalars", "agree", "commit", "finite", "shadow") or time.perf_counter() > until:
                 continue
             taken = seconds_of(session.devices[step.device], bound.call, graph=step.queue == "compute")
             rows.append(_row(program, step, taken, precision, ceilings))
@@ -111,12 +99,20 @@ def steps(name: str, batch: int, precision: str | None, ceilings: Ceilings, unti
     total, floor = (sum(row[key] for row in rows) for key in ("ms", "floor_ms"))
     slowest = ", ".join(f"{row['step']} {row['ms']:.3f}" for row in rows[:5])
     answer = f"{total:.2f} ms in {len(rows)} steps, their floor {floor:.2f} ms; the slowest: {slowest}"
-    head = {"network": name, "batch": batch, "precision": precision or "", "total_ms": total, "floor_ms": floor}
+    head = {"network": name, "batch": batch, "precision": precision, "total_ms": total, "floor_ms": floor}
     return {"answer": answer, **head, "rows": rows}
 
 
+class Times(NamedTuple):
+    """Seconds of whole iterations: by the clock, of the devices, and of the call that starts one."""
+
+    walls: list[float]
+    works: list[float]
+    starts: list[float]
+
+
 def iterations(
-    name: str, batch: int, devices: str, precision: str | None, runner: str = "local", budget: float = 5.0
+    name: str, batch: int, devices: str, precision: str, runner: str = "local", budget: float = 5.0
 ) -> dict[str, Any]:
     """Images a second of training as runs do it, batches coming up meanwhile, and the host's share of an iteration."""
     spec, opened = spec_of(name, batch, precision), time.perf_counter()
@@ -125,30 +121,10 @@ def iterations(
         arrays = [images(spec, batch, seed) for seed in (0, 1)]
         for iteration in range(4):  # compiling, and a graph for each set of input buffers
             session.train(arrays[iteration % 2], iteration, batch, RATES)
-        walls, works, starts = [], [], []
-        end = time.perf_counter() + budget
-        session.stage(arrays[0])
-        session.start(0, batch, RATES)
-        began = time.perf_counter()
-        while len(walls) < 3 or (time.perf_counter() < end and len(walls) < 200):
-            session.stage(arrays[len(walls) % 2])
-            ready = time.perf_counter()
-            if session.depth() > 1:  # as a run does, see netspec.runners.training.loop
-                session.start(len(walls), batch, RATES)
-                starts.append(time.perf_counter() - ready)
-                outcome = session.finish()
-            else:
-                outcome, ready = session.finish(), time.perf_counter()
-                session.start(len(walls), batch, RATES)
-                starts.append(time.perf_counter() - ready)
-            walls.append(time.perf_counter() - began)
-            works.append(outcome.seconds or 0.0)
-            began += walls[-1]
-        session.finish()
+        times = _times(session, arrays, batch, budget)
         captured, news = session.captured(), session.news()
         taken = _mebibytes(session)
-        assert outcome.finite
-    wall, work = statistics.median(walls), statistics.median(works)
+    wall, work, start = map(statistics.median, times)
     how = "replayed as a graph" if captured else "NOT captured"
     speed = f"{batch / wall:,.0f} images a second, {wall * 1e3:.2f} ms ({work * 1e3:.2f} ms of the card)"
     answer = f"{speed}, {how}, {taken:,.0f} MiB"
@@ -157,22 +133,51 @@ def iterations(
         "network": name,
         "devices": devices,
         "runner": runner,
-        "precision": precision or "",
+        "precision": precision,
         "batch": batch,
         "images_per_second": batch / wall,
         "ms": wall * 1e3,
         "ms_of_devices": work * 1e3,
         "us_of_the_host_alone": (wall - work) * 1e6 if work else None,
-        "us_of_start": statistics.median(starts) * 1e6,
+        "us_of_start": start * 1e6,
         "captured": captured,
         "news": news,
         "MiB": taken,
-        "iterations": len(walls),
+        "iterations": len(times.walls),
         "seconds_to_open": opening,
     }
 
 
-def memory_by_precision(name: str, batches: Sequence[int], modes: Sequence[str | None]) -> dict[str, Any]:
+def _times(session: Session, arrays: Sequence[dict[str, Any]], batch: int, budget: float) -> Times:
+    """Of 3 to 200 iterations in so many seconds, as a run makes them: see netspec.runners.training.loop."""
+    times = Times([], [], [])
+
+    def start() -> None:
+        ready = time.perf_counter()
+        session.start(len(times.walls), batch, RATES)
+        times.starts.append(time.perf_counter() - ready)
+
+    end = time.perf_counter() + budget
+    session.stage(arrays[0])
+    session.start(0, batch, RATES)
+    began = time.perf_counter()
+    while len(times.walls) < 3 or (time.perf_counter() < end and len(times.walls) < 200):
+        session.stage(arrays[len(times.walls) % 2])
+        if session.depth() > 1:
+            start()
+            outcome = session.finish()
+        else:
+            outcome = session.finish()
+            start()
+        assert outcome.finite
+        times.walls.append(time.perf_counter() - began)
+        times.works.append(outcome.seconds or 0.0)
+        began += times.walls[-1]
+    session.finish()
+    return times
+
+
+def memory_by_precision(name: str, batches: Sequence[int], modes: Sequence[str]) -> dict[str, Any]:
     """MiB that training allocates on the card."""
     rows, answers = [], []
     for batch in batches:
@@ -191,7 +196,7 @@ def _mebibytes(session: Session) -> float:
     return sum(row["total"] for row in memory(session.programs.values()).values()) / 2**20
 
 
-def tuned(name: str, batch: int, devices: str, precision: str | None, seconds: float) -> dict[str, Any]:
+def tuned(name: str, batch: int, devices: str, precision: str, seconds: float) -> dict[str, Any]:
     """Every variant of kernels timed and compared with the plain ones, as ``netspec tune`` does; then training by them.
 
     What was found is used here alone: the user's own tables stay as they are.
@@ -224,9 +229,9 @@ def _trained(spec: Spec, kind: str, batch: int) -> tuple[dict[str, Any], Outcome
         return session.store.tensors(), outcome
 
 
-def _row(program: Program, step: Step, taken: float, precision: str | None, ceilings: Ceilings) -> dict[str, Any]:
-    moved, variant = sum(_bytes(program, region) for region in step.args.values()), str(step.attrs.get("variant", ""))
-    kind = next((one for one in PRECISIONS if one in variant), precision or "float32")
+def _row(program: Program, step: Step, taken: float, precision: str, ceilings: Ceilings) -> dict[str, Any]:
+    moved, variant = step_bytes(program, step), str(step.attrs.get("variant", ""))
+    kind = next((one for one in PRECISIONS if one in variant), precision)
     floors = [moved / 1e9 / ceilings.copy if ceilings.copy else 0.0]
     floors.append(step.flops / 1e12 / ceilings.products[kind] if kind in ceilings.products else 0.0)
     return {
@@ -239,11 +244,6 @@ def _row(program: Program, step: Step, taken: float, precision: str | None, ceil
         "share_of_roofline": max(floors) / taken or None,
         "kernels": len(step.passes),
     }
-
-
-def _bytes(program: Program, region: Region) -> int:
-    buffer = program.buffers[region.buffer]
-    return prod(region.shape_in(buffer.shape)) * itemsize(buffer.dtype)
 
 
 def _loss(outcome: Outcome) -> float:

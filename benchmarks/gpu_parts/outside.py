@@ -23,7 +23,7 @@ _ENDED = 124
 _PYTEST = (sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--no-header", "-p", "no:cacheprovider")
 
 
-def tests(seconds: float, at_once: int | None = None) -> dict[str, Any]:
+def tests(seconds: float) -> dict[str, Any]:
     """``pytest -m gpu``: the contract suite on the card, streams, graphs, copies.
 
     Each test in a process of its own: one that hangs, or spoils its card's context, costs no other its result.
@@ -35,7 +35,7 @@ def tests(seconds: float, at_once: int | None = None) -> dict[str, Any]:
     names = [line for line in text.splitlines() if "::" in line]
     if status or not names:
         return {"failed": f"pytest cannot collect the tests (exit {status})", "log": text[-4000:]}
-    with ThreadPoolExecutor(at_once or min(16, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         rows = list(pool.map(lambda name: _test(name, end), names))
     counts = Counter(str(row["outcome"]) for row in rows)
     rows = [row for row in rows if row["outcome"] != "passed"]

@@ -36,7 +36,8 @@ class Rivals:
         self._changed = threading.Condition()
         self._nobody_times = threading.RLock()
         self._closed = False
-        threading.Thread(target=self._warm_up, daemon=True).start()
+        self._warming = threading.Thread(target=self._warm_up, daemon=True)
+        self._warming.start()
 
     def measure(self, name: str, limit: float) -> Found:
         """What the mode reaches, once it has compiled and with the card to itself."""
@@ -68,7 +69,10 @@ class Rivals:
         with self._nobody_times:
             self._closed = True
             for worker in self._workers.values():
-                worker.close()
+                worker.kill()
+        self._warming.join(30)  # it reads from one of them, and must have done so when pipes are closed
+        for worker in self._workers.values():
+            worker.close()
 
     def _warm_up(self) -> None:
         for name, worker in self._workers.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
@@ -14,6 +14,8 @@ from gpu_parts.network import iterations as train
 from gpu_parts.rivals import Mode
 
 Found = dict[str, Any]
+BEST, FAST = "bf16", ("bf16", "tf32")
+"""Of what ``train.precision`` may be: what sections of one precision have, and those of tensor cores."""
 Done = Mapping[str, Mapping[str, Any]]
 
 
@@ -42,24 +44,31 @@ def rivals(options: argparse.Namespace) -> dict[str, Mode]:
 
 def sections(options: argparse.Namespace, done: Done, end: float) -> dict[str, Section]:
     """By name; a later section may use what an earlier one found. ``end``: of the whole run, by the clock."""
-    found: dict[str, Section] = {}
-    for part in (_card_sections, _training_sections, _other_sections):
-        found.update(part(options, done, lambda share: share * max(0.0, end - time.perf_counter())))
+
+    def left(share: float) -> float:
+        return share * max(0.0, end - time.perf_counter())
+
+    found = {
+        **_card_sections(options),
+        **_training_sections(options, done, left),
+        **_other_sections(options, done, left),
+    }
     return {name: one for name, one in found.items() if find_spec("torch") or not name.startswith("torch")}
 
 
-def _card_sections(options: argparse.Namespace, done: Done, left: Callable[[float], float]) -> dict[str, Section]:
+def _card_sections(options: argparse.Namespace) -> dict[str, Section]:
     """What the card can do, and the network compiled."""
     check, one, sizes = options.check, options.one_device, (options.batch, options.large_batch)
-    modes = network.precisions(one)
-    fast = _fast(modes)
     return {
         "machine": _here(machine.describe),
         "architecture": Section(lambda: questions.architecture(_card()), timed=False),
         "graphs": Section(lambda: questions.graphs(_card()), timed=False),
         # this compiles all that AlexNet needs, by all cores; and PyTorch compiles its modes meanwhile
-        "memory": Section(lambda: network.memory_by_precision(one, sizes, fast), 120.0, timed=False),
-        **{_named("right", mode): Section(partial(network.right, check, 16, mode), timed=False) for mode in modes},
+        "memory": Section(lambda: network.memory_by_precision(one, sizes, FAST), 120.0, timed=False),
+        **{
+            f"right, {mode}": Section(partial(network.right, check, 16, mode), timed=False)
+            for mode in network.PRECISIONS
+        },
         "launches": Section(lambda: questions.launches(_card())),
         "ceilings": Section(lambda: questions.ceilings(_card())),
     }
@@ -68,75 +77,60 @@ def _card_sections(options: argparse.Namespace, done: Done, left: Callable[[floa
 def _training_sections(options: argparse.Namespace, done: Done, left: Callable[[float], float]) -> dict[str, Section]:
     """AlexNet's iterations and its steps, ours and PyTorch's."""
     one, two, batch, large = options.one_device, options.two_devices, options.batch, options.large_batch
-    modes, theirs = network.precisions(one), rivals(options)
-    first, fast = modes[-1], _fast(modes)
-
-    def steps(mode: str | None) -> Found:
-        return network.steps(one, batch, mode, _ceilings(done), time.perf_counter() + left(0.15))
-
+    theirs, steps = rivals(options), partial(_steps_and_convolutions, options, done, left)
     return {
-        **{_named("training", mode): Section(partial(train, one, batch, "cuda:0", mode)) for mode in fast},
-        "training, two devices on one card": Section(lambda: train(two, batch, "cuda:0,cuda:0", first)),
+        **{f"training, {mode}": Section(partial(train, one, batch, "cuda:0", mode)) for mode in FAST},
+        "training, two devices on one card": Section(lambda: train(two, batch, "cuda:0,cuda:0", BEST)),
         "torch, bf16": _rival(theirs["torch, bf16"]),
         "torch, products": Section(libraries.products, where="torch"),
-        **_steps_and_convolutions(batch, fast[:1], steps),
-        "training, large batch": Section(lambda: train(one, large, "cuda:0", first)),
+        **steps(BEST),
+        "training, large batch": Section(lambda: train(one, large, "cuda:0", BEST)),
         "torch, bf16, large batch": _rival(theirs["torch, bf16, large batch"]),
-        "iteration": Section(lambda: questions.iteration(train(options.check, 16, "cuda", first, budget=2.0))),
+        "iteration": Section(lambda: questions.iteration(train(options.check, 16, "cuda", BEST, budget=2.0))),
         "torch, tf32": _rival(theirs["torch, tf32"]),
         "torch, bf16, large batch, shifted norm": _rival(theirs["torch, bf16, large batch, shifted norm"]),
-        **_steps_and_convolutions(batch, fast[1:], steps),
-        "learns": Section(lambda: _learns(options, first, min(60.0, left(0.5))), 120.0),
+        **steps("tf32"),
+        "learns": Section(lambda: _learns(options, min(60.0, left(0.5))), 120.0),
     }
 
 
 def _other_sections(options: argparse.Namespace, done: Done, left: Callable[[float], float]) -> dict[str, Section]:
     """What takes longer than it tells."""
     one, two, batch = options.one_device, options.two_devices, options.batch
-    modes, theirs = network.precisions(one), rivals(options)
-    first = modes[-1]
-
-    def steps(mode: str | None) -> Found:
-        return network.steps(one, batch, mode, _ceilings(done), time.perf_counter() + left(0.15))
-
     return {
         "kernels": Section(lambda: kernels.compile_all(_card(), within=left(0.4)), 180.0, timed=False),
         "tests": _here(lambda: outside.tests(min(90.0, left(0.5))), timed=False),
         "sanitizer": _here(lambda: outside.sanitizer(min(60.0, left(0.5))), timed=False),
-        _named("tuned", first): Section(
-            lambda: network.tuned(one, batch, "cuda:0", first, min(60.0, left(0.4))), 150.0
-        ),
+        f"tuned, {BEST}": Section(lambda: network.tuned(one, batch, "cuda:0", BEST, min(60.0, left(0.4))), 150.0),
         "training, float32": Section(lambda: train(one, batch, "cuda:0", "float32", budget=2.0)),
-        **_steps_and_convolutions(batch, [mode for mode in modes if mode == "float32"], steps),
-        "torch, bf16, not compiled": _rival(theirs["torch, bf16, not compiled"]),
+        **_steps_and_convolutions(options, done, left, "float32"),
+        "torch, bf16, not compiled": _rival(rivals(options)["torch, bf16, not compiled"]),
         "training, two devices, serial": Section(
-            lambda: train(two, batch, "cuda:0,cuda:0", first, runner="serial", budget=2.0)
+            lambda: train(two, batch, "cuda:0,cuda:0", BEST, runner="serial", budget=2.0)
         ),
         "curves": Section(lambda: network.curves(options.check, 16), timed=False),
     }
 
 
-def _fast(modes: Sequence[str | None]) -> list[str | None]:
-    return [mode for mode in reversed(modes) if mode != "float32"]
-
-
 def _steps_and_convolutions(
-    batch: int, modes: list[str | None], steps: Callable[[str | None], Found]
+    options: argparse.Namespace, done: Done, left: Callable[[float], float], mode: str
 ) -> dict[str, Section]:
     """Our steps, and the same convolutions by cuDNN."""
+    batch = options.batch
 
-    def both() -> Iterator[tuple[str, Section]]:
-        for mode in modes:
-            yield _named("steps", mode), Section(partial(steps, mode), 120.0)
-            theirs = partial(libraries.convolutions, batch, mode or "float32")
-            yield _named("torch, convolutions", mode), Section(theirs, where="torch")
+    def steps() -> Found:
+        until = time.perf_counter() + left(0.15)
+        return network.steps(options.one_device, batch, mode, _ceilings(done), until)
 
-    return dict(both())
+    return {
+        f"steps, {mode}": Section(steps, 120.0),
+        f"torch, convolutions, {mode}": Section(partial(libraries.convolutions, batch, mode), where="torch"),
+    }
 
 
-def _learns(options: argparse.Namespace, precision: str | None, seconds: float) -> Found:
+def _learns(options: argparse.Namespace, seconds: float) -> Found:
     name, target = ("cifar10-quick", 0.26) if options.data else (options.learns, options.target)
-    return learning.to_an_error(name, target, seconds, options.data, precision)
+    return learning.to_an_error(name, target, seconds, options.data, BEST)
 
 
 def _ceilings(done: Done) -> network.Ceilings:
@@ -158,7 +152,3 @@ def _card() -> Any:
     from netspec.device.binding import open_device
 
     return open_device("cuda:0")
-
-
-def _named(section: str, mode: str | None) -> str:
-    return section if mode is None else f"{section}, {mode}"

@@ -67,9 +67,13 @@ class Worker:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
-    def close(self) -> None:
-        """End the process, whatever it is at."""
+    def kill(self) -> None:
+        """End the process, whatever it is at; another thread may be waiting for its answer."""
         self._signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the process and close its pipes."""
+        self.kill()
         process, self._process = self._process, None
         if process is None:
             return

@@ -176,12 +176,12 @@ def test_each_test_on_the_card_has_a_process_of_its_own(parts, monkeypatch):
         "tests/gpu/t.py::d": (124, "Current thread"),
     }
     monkeypatch.setattr(outside, "_run", lambda command, _: next(answers[one] for one in command if one in answers))
-    found = outside.tests(60.0, 2)
+    found = outside.tests(60.0)
     assert found["answer"] == "1 passed, 1 failed, 1 skipped, 1 ended"
     rows = [(row["test"], row["outcome"]) for row in found["rows"]]
     assert rows == [("b", "failed"), ("c", "skipped"), ("d", "ended")]
     assert found["rows"][0]["said"] == "E   ValueError: no"
-    late = outside.tests(0.5, 1)
+    late = outside.tests(0.5)
     assert late["answer"] == "4 not run"
 
 
@@ -217,7 +217,7 @@ def test_sections_run_on_the_stand_in_for_a_card(tmp_path):
 def test_convolutions_are_compared_with_cudnns(parts):
     from gpu_parts import compare
 
-    ours = {"steps": {"rows": [{"step": "conv1.forward@card", "variant": "plain", "ms": 2.0}]}}
+    ours = {"steps": {"precision": "float32", "rows": [{"step": "conv1.forward@card", "variant": "plain", "ms": 2.0}]}}
     theirs = {"precision": "float32", "rows": [{"layer": "conv1", "forward_ms": 1.0}]}
     found = compare.convolutions({**ours, "torch, convolutions, float32": theirs})
     assert found["rows"][0]["share_of_cudnn"] == 0.5

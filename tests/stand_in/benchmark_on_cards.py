@@ -44,12 +44,12 @@ def test_every_step_is_timed(spec):
 
 
 def test_whole_iterations_are_measured_and_compared(spec):
-    found = network.iterations(spec, 2, "cuda", None, budget=0.0)
+    found = network.iterations(spec, 2, "cuda", "float32", budget=0.0)
     assert found["seconds_to_open"] > 0 and found["captured"] and found["iterations"] == 3 and not found["news"]
     assert questions.iteration(found)["answer"].startswith("replayed as a graph")
-    rival = {"batch": 2, "precision": "", "images_per_second": 1.0}
+    rival = {"batch": 2, "precision": "float32", "images_per_second": 1.0}
     told = compare.training({"training": found, "torch, training": rival}, spec)
-    assert told["answer"].startswith("training, batch 2: ") and told["rows"][0]["ratio"] > 0
+    assert told["answer"].startswith("float32, batch 2: ") and told["rows"][0]["ratio"] > 0
 
 
 def test_memory_is_that_of_an_iteration(spec):
