@@ -90,6 +90,7 @@ def _training_sections(options: argparse.Namespace, done: Done, left: Callable[[
         "torch, tf32": _rival(theirs["torch, tf32"]),
         "torch, bf16, large batch, shifted norm": _rival(theirs["torch, bf16, large batch, shifted norm"]),
         **steps("tf32"),
+        "from JPEGs": Section(lambda: learning.from_jpegs(one, BEST), 120.0),
         "learns": Section(lambda: _learns(options, min(60.0, left(0.5))), 120.0),
     }
 
