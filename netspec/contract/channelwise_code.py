@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from netspec.contract.kernel import cuda, epilogue, load4, store4
+from netspec.contract.parameter_names import parameter_names
 
 LANES, THREADS = 32, 256
 """Channels that a block of threads sums, side by side in memory, and its threads."""
@@ -65,7 +65,7 @@ class Code:
     ) -> None:
         function.__netspec_scalar__ = True  # type: ignore[attr-defined]
         self.function, self.name, self.count = function, name or function.__name__, summed or of_sums
-        names = tuple(inspect.signature(function).parameters)
+        names = parameter_names(function)
         self.sums = {one: f"s{n}" for n, one in enumerate(names[:of_sums])}
         self.parameters = names[of_sums:]
         self.channels = [one for one in self.parameters if one in channels]

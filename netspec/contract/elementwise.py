@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from netspec.contract.kernel import Direction, Kernel, backward, cuda, forward, load4, store4
 from netspec.contract.layer import Layer
+from netspec.contract.parameter_names import parameter_names
 from netspec.contract.tensor import Flops, Tensor
 from netspec.errors import LayerError
 
@@ -72,11 +73,11 @@ def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., A
     for function in (fwd, bwd):
         function.__netspec_scalar__ = True  # type: ignore[attr-defined]
     cls.scalar_forward, cls.scalar_backward = staticmethod(fwd), staticmethod(bwd)
-    parameters = tuple(inspect.signature(fwd).parameters)
+    parameters = parameter_names(fwd)
     if "self" in parameters:
         raise TypeError(f"{cls.__name__}.forward: a function of numbers; leave out self")
     cls.inputs = tuple(name for name in parameters if name not in cls.attrs_schema)
-    needs = tuple(inspect.signature(bwd).parameters)
+    needs = parameter_names(bwd)
     unknown = set(needs) - set(cls.inputs) - set(cls.attrs_schema) - {"y", "dy"}
     if unknown:
         raise TypeError(f"{cls.__name__}.backward: {sorted(unknown)} are neither inputs, y, dy nor attributes")

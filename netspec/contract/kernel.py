@@ -9,8 +9,10 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
+from netspec.contract.parameter_names import parameter_names
 from netspec.contract.tensor_map import TensorMap
 
 Backend = Literal["cpu", "cuda"]
@@ -55,7 +57,7 @@ class Kernel:
     args: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = tuple(inspect.signature(self.function).parameters)
+        names = parameter_names(self.function)
         lead = (("ops",) if self.host else ()) + (("start", "stop") if self.host or "cpu" in self.backends else ())
         if names[: len(lead)] != lead:
             raise TypeError(f"{self.name}: the first parameters of this kernel must be {', '.join(lead)}")
@@ -125,17 +127,22 @@ def _check_options(direction: Direction, backends: tuple[Any, ...], options: Map
     """TypeError for an option that there is not, for one that is missing, and for a mark without parentheses."""
     if any(map(callable, backends)):
         raise TypeError(f"a {direction} kernel is marked @{direction}('cpu' or 'cuda', over=..., writes=...)")
-    known = [one for one in inspect.signature(_marker).parameters.values() if one.kind == one.KEYWORD_ONLY]
-    names = [one.name for one in known]
+    names = {one.name: one for one in _options()}
     for name in options:
         if name not in names:
             meant = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean '{meant[0]}'? " if meant else ""
             raise TypeError(f"a {direction} kernel has no option '{name}' ({hint}there are {', '.join(names)})")
-    for one in known:
-        if one.default is one.empty and one.name not in options:
-            what = {"over": "the tensor whose positions are worked through", "writes": "what it writes"}[one.name]
-            raise TypeError(f"a {direction} kernel needs the option '{one.name}': {what}")
+    for name, one in names.items():
+        if one.default is one.empty and name not in options:
+            what = {"over": "the tensor whose positions are worked through", "writes": "what it writes"}[name]
+            raise TypeError(f"a {direction} kernel needs the option '{name}': {what}")
+
+
+@cache
+def _options() -> tuple[inspect.Parameter, ...]:
+    """Those that marks take."""
+    return tuple(one for one in inspect.signature(_marker).parameters.values() if one.kind == one.KEYWORD_ONLY)
 
 
 def _marker(

@@ -6,7 +6,6 @@ memory, always in the same order.
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from netspec.contract.channelwise_code import Function, Rows, alone, defined
 from netspec.contract.kernel import cuda, device
+from netspec.contract.parameter_names import parameter_names
 from netspec.contract.reduction import over_block
 
 THREADS = 128
@@ -56,8 +56,8 @@ class Step:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Of the function, and of ``finish`` behind its sums."""
-        of_finish = tuple(inspect.signature(self.finish).parameters)[self.count :] if self.finish else ()
-        return (*inspect.signature(self.function).parameters, *of_finish)
+        of_finish = parameter_names(self.finish)[self.count :] if self.finish else ()
+        return (*parameter_names(self.function), *of_finish)
 
 
 class Program:
@@ -146,7 +146,7 @@ class Program:
         found: list[list[int]] = []
         given: set[str] = set()
         for number, step in enumerate(self.steps):
-            if not found or given & set(inspect.signature(step.function).parameters):
+            if not found or given & set(parameter_names(step.function)):
                 found.append([])
                 given = set()
             found[-1].append(number)
@@ -164,7 +164,7 @@ class Program:
 
     def call(self, number: int, step: Step, element: str, channel: str) -> str:
         """A call of a step's function for the element at j."""
-        names = inspect.signature(step.function).parameters
+        names = parameter_names(step.function)
         return f"f{number}({', '.join(self.place(name, step, element, channel) for name in names)})"
 
     def place(self, name: str, step: Step, element: str = "", channel: str = "") -> str:
@@ -193,7 +193,7 @@ class Program:
         step = self.steps[number]
         if not step.count:
             return []
-        more = tuple(inspect.signature(step.finish).parameters)[step.count :] if step.finish else ()
+        more = parameter_names(step.finish)[step.count :] if step.finish else ()
         given = [f"row_{name}" for name in step.gives] or [f"term{n}" for n in range(step.parts)]
         arguments = [*_sums(number, step), *(self.place(name, step) for name in more)]
         return [f"{', '.join(given)} = g{number}({', '.join(arguments)})"]

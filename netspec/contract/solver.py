@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from netspec.contract.attrs import Attr, check_attrs, filled, number
 from netspec.contract.kernel import Kernel
 from netspec.contract.naming import Argument
+from netspec.contract.parameter_names import parameter_names
 from netspec.contract.solver_kernels import made_of, update_name
 
 NORMS = ("w_norm", "g_norm")
@@ -94,7 +95,7 @@ class Solver:
         cls.scalar_update = staticmethod(_function(cls, "update", ("w", "g", *cls.state)))
         if cls.scales:
             cls.scalar_scale = staticmethod(_function(cls, "scale", ()))
-            cls.norms = tuple(name for name in _named(cls.scalar_scale) if name in NORMS)
+            cls.norms = tuple(name for name in parameter_names(cls.scalar_scale) if name in NORMS)
         elif "scale" in cls.__dict__:
             raise TypeError(f"{cls.__name__}.scale gives nothing: name what it gives, scales = (...)")
 
@@ -137,7 +138,7 @@ def _function(cls: type[Solver], name: str, first: tuple[str, ...]) -> Callable[
     function = getattr(function, "__func__", function)
     if not inspect.isfunction(function):
         raise TypeError(f"{cls.__name__}: a solver defines the function {name}({', '.join(first)}, ...)")
-    names = _named(function)
+    names = parameter_names(function)
     if names[:1] == ("self",):
         raise TypeError(f"{cls.__name__}.{name}: a function of numbers; leave out self")
     if len(names) < len(first):
@@ -148,7 +149,3 @@ def _function(cls: type[Solver], name: str, first: tuple[str, ...]) -> Callable[
         raise TypeError(f"{cls.__name__}.{name}: '{unknown[0]}' is none of {', '.join(known)}")
     function.__netspec_scalar__ = True  # type: ignore[attr-defined]
     return function
-
-
-def _named(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)

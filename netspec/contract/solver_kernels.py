@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from typing import Any
 
 from netspec.contract.kernel import Kernel, Lazy, cuda, device, forward, load4, store4, store_relaxed
+from netspec.contract.parameter_names import parameter_names
 from netspec.contract.reduction import THREADS, by_block, in_order
 
 np = Lazy("numpy")
@@ -105,7 +105,7 @@ def update_name(clipped: bool, shadowed: bool) -> str:
 
 
 def _updates(cls: Any, clipped: bool, shadowed: bool) -> Iterator[Kernel]:
-    names = _parameters(cls.scalar_update)[2 + len(cls.state) :]
+    names = parameter_names(cls.scalar_update)[2 + len(cls.state) :]
     extra = [*(["scales"] if cls.scales else []), *(["clip"] if clipped else []), *(["shadow"] if shadowed else [])]
     params = ["param", "gradient", *cls.state, "rates", "finite", "overflow", *extra, "rate", "decay"]
     local, arrays = ["w", "g", *(f"s{n}" for n in range(len(cls.state)))], ["param", "gradient", *cls.state]
@@ -149,7 +149,7 @@ def _updates(cls: Any, clipped: bool, shadowed: bool) -> Iterator[Kernel]:
 
 
 def _scales(cls: Any, clipped: bool) -> Iterator[Kernel]:
-    names = _parameters(cls.scalar_scale)
+    names = parameter_names(cls.scalar_scale)
     norms = [name for name in names if name in NORM_SOURCES]
     params = ["scales", *(NORM_SOURCES[name] for name in norms), "rates", "finite", *(["clip"] if clipped else [])]
     words = {
@@ -192,10 +192,6 @@ def _number(name: str) -> str:
 
 def _finite(names: Iterator[str]) -> str:
     return " & ".join(f"is_finite({name})" for name in names)
-
-
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)
 
 
 def _compile(

@@ -88,8 +88,12 @@ def kept_text(file: Path | None, make: Callable[[], str]) -> str:
     return text
 
 
+_UNREADABLE = (EOFError, UnpicklingError, ImportError, AttributeError)
+"""What reading a file raises that is torn, or was written by a netspec that has other modules or classes."""
+
+
 class SharedFiles:
-    """A mix-in for numba's cache files: safe for concurrent processes; a torn file counts as a miss.
+    """A mix-in for numba's cache files: safe for concurrent processes; a file that cannot be read counts as a miss.
 
     numba numbers data files by the index it has read: two processes that compile for two signatures then write one
     file, and one signature is given the other's code.
@@ -109,13 +113,13 @@ class SharedFiles:
     def _load_index(self) -> Any:
         try:
             return super()._load_index()  # type: ignore[misc]
-        except (EOFError, UnpicklingError):
+        except _UNREADABLE:
             return {}
 
     def _load_data(self, name: str) -> Any:
         try:
             return super()._load_data(name)  # type: ignore[misc]
-        except (EOFError, UnpicklingError, ImportError) as error:  # torn, or of a package that has other modules now
+        except _UNREADABLE as error:
             raise FileNotFoundError(name) from error  # what numba knows as absent
 
 

@@ -46,8 +46,8 @@ class Registry(Generic[Base]):
     """The classes of one kind by name.
 
     ``kind`` names the group of entry points, ``base`` is what the classes derive from, ``noun`` what one is called in
-    messages. Built-in ones are the public modules of ``package``, if there is one: what a module does not register
-    under a name of its own is called as the file is. Names in ``apart`` are not free.
+    messages. Built-in ones are the public modules of ``package``, if there is one: a file holds one, called as the
+    file is, and is imported when its class is asked for. Names in ``apart`` are not free.
     """
 
     def __init__(
@@ -55,21 +55,36 @@ class Registry(Generic[Base]):
     ) -> None:
         self.kind, self.base, self.package, self.noun, self.apart = kind, base, package, noun, apart
         self._types: dict[str, type[Base]] = {}
-        self._found = False
+        self._files: tuple[str, ...] | None = None
         _registries[kind] = self
 
     def types(self) -> Mapping[str, type[Base]]:
-        """All registered classes by name; the first call imports the built-in and the installed ones."""
-        self.import_builtin()
+        """All registered classes by name; the first call imports the installed ones."""
         import_installed()
-        return MappingProxyType(self._types)
+        return _Types(self)
+
+    def names(self) -> tuple[str, ...]:
+        """Of built-in classes, then of others. Raises NetspecError where the system refuses to list the package."""
+        return tuple(dict.fromkeys((*self._builtin(), *self._types)))
+
+    def has(self, name: object) -> bool:
+        """Whether there is a class of that name."""
+        return name in self._types or name in self._builtin()
+
+    def find(self, name: str) -> type[Base] | None:
+        """The class of a name. Raises NetspecError where the system refuses to read a built-in one."""
+        if name not in self._types and name in self._builtin():
+            module = self._imported(f"{self.package}.{name}")
+            if name not in self._types:
+                self.add(name, _only_class(module, self.base))
+        return self._types.get(name)
 
     def add(self, name: str, cls: type[Base]) -> None:
         """Make a class known. Raises NetspecError where another one has the name."""
-        if not cls.__module__.startswith(f"{self.package}."):
-            self.import_builtin()
-        if name in self._types and not _is_reload(self._types[name], cls):
-            raise NetspecError(self._taken(name, self._types[name], cls))
+        own = cls.__module__ == f"{self.package}.{name}"
+        old = self._types.get(name) if own else self.find(name)
+        if old is not None and not _is_reload(old, cls):
+            raise NetspecError(self._taken(name, old, cls))
         if self.apart is not None and (other := self.apart.types().get(name)) is not None:
             raise NetspecError(self._taken(name, other, cls))
         cls.type = name  # type: ignore[attr-defined]  # each base declares it
@@ -80,19 +95,26 @@ class Registry(Generic[Base]):
         for name in [name for name, cls in self._types.items() if cls.__module__ == module]:
             del self._types[name]
 
-    def import_builtin(self) -> None:
-        """Import the public modules of the package, once. Raises NetspecError where the system refuses to read them."""
-        if self._found or not self.package:
-            return
-        self._found = True
+    def known(self) -> Mapping[str, type[Base]]:
+        """The classes that have been imported."""
+        return MappingProxyType(self._types)
+
+    def _builtin(self) -> tuple[str, ...]:
+        if self._files is None:
+            try:
+                self._files = _public_modules(importlib.import_module(self.package)) if self.package else ()
+            except OSError as error:
+                raise self._unreadable(error) from error
+        return self._files
+
+    def _imported(self, module: str) -> ModuleType:
         try:
-            for name in _public_modules(importlib.import_module(self.package)):
-                module = importlib.import_module(f"{self.package}.{name}")
-                if all(cls.__module__ != module.__name__ for cls in self._types.values()):
-                    self.add(name, _only_class(module, self.base))
+            return importlib.import_module(module)
         except OSError as error:
-            self._found = False
-            raise NetspecError(f"{self.package} cannot be read: {cause(error)}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> NetspecError:
+        return NetspecError(f"{self.package} cannot be read: {cause(error)}")
 
     def _taken(self, name: str, old: type, new: type) -> str:
         if old.__module__ != new.__module__ and _file(old) == _file(new):
@@ -101,6 +123,27 @@ class Registry(Generic[Base]):
                 remedy = f"import built-in {self.kind} as {self.package}.{Path(_file(new)).stem} only"
             return f"{_file(new)} was imported twice, as {old.__module__} and as {new.__module__}; {remedy}"
         return f"{self.noun} '{name}' is registered twice: by {_file(old)} and by {_file(new)}; rename one of them"
+
+
+class _Types(Mapping[str, type[Base]]):
+    """What a registry holds, each class imported when it is asked for."""
+
+    def __init__(self, registry: Registry[Base]) -> None:
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> type[Base]:
+        if (found := self._registry.find(name)) is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return self._registry.has(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry.names())
+
+    def __len__(self) -> int:
+        return len(self._registry.names())
 
 
 def register(name: str) -> Callable[[Class], Class]:
@@ -139,7 +182,7 @@ def registered(complete: bool = True) -> dict[str, type]:
     import_homes()
     found: dict[str, type] = {}
     for kind, registry in _registries.items():
-        known = registry.types() if complete else registry._types
+        known = registry.types() if complete else registry.known()
         found |= {name if kind == "layers" else f"{kind}.{name}": cls for name, cls in known.items()}
     return found
 
@@ -211,10 +254,10 @@ def _with_plugins() -> list[Distribution]:
     return [found[name] for name in sorted(found)]
 
 
-def _public_modules(package: ModuleType) -> list[str]:
+def _public_modules(package: ModuleType) -> tuple[str, ...]:
     """Names of the modules in a package's folder, sorted; raises OSError where it cannot be listed."""
     names = {name for folder in package.__path__ for name in os.listdir(folder)}
-    return sorted(Path(name).stem for name in names if name.endswith(".py") and not name.startswith("_"))
+    return tuple(sorted(Path(name).stem for name in names if name.endswith(".py") and not name.startswith("_")))
 
 
 def _only_class(module: ModuleType, base: type[Base]) -> type[Base]:

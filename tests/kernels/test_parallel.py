@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from cards_apart import environment, needs_stand_in
@@ -226,12 +228,18 @@ def test_a_torn_file_of_the_cache_is_as_good_as_none(tmp_path: Path, torn: str, 
     assert files.load(("float32",)) == "code again"
 
 
-def test_code_of_a_module_that_is_gone_is_as_good_as_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", ["netspec.kernels.no_such_module\nname", "netspec.kernels.cache\nno_such_class"])
+def test_code_of_what_netspec_has_no_more_is_as_good_as_none(tmp_path: Path, gone: str) -> None:
     files = _ContentCache(outcome, tmp_path)._cache_file
     files.save(("float32",), "code")
-    (path,) = tmp_path.glob("*.nbc")
-    path.write_bytes(b"cnetspec.kernels.no_such_module\nname\n.")
+    (data,), (index,) = tmp_path.glob("*.nbc"), tmp_path.glob("*.nbi")
+    data.write_bytes(f"c{gone}\n.".encode())
     assert files.load(("float32",)) is None
+    foreign = f"(V{tmp_path.name}\nc{gone}\nt."  # an index with a type of arrays that there is no more
+    index.write_bytes(pickle.dumps(numba.__version__) + foreign.encode())
+    assert files.load(("float32",)) is None
+    files.save(("float32",), "code again")
+    assert files.load(("float32",)) == "code again"
 
 
 def test_a_full_disk_costs_the_cache_only(tmp_path: Path, monkeypatch) -> None:
