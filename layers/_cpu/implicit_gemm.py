@@ -46,24 +46,34 @@ def pack_weights(weight, packed, group, groups, flip):
 
 
 @device
+def copy(source, target, count):
+    """The first ``count`` elements."""
+    for i in range(count):
+        target[i] = source[i]
+
+
+@device
 def pad_image(x, n, first, depth, padded, shape, pad):
     """Copy channels [first, first + depth) of image n, behind ``pad`` rows and columns of zeros, into ``padded``.
 
     ``shape`` is the padded image's (height, width).
     """
-    (height, width), (top, left) = shape, pad
-    image = padded[: height * width * depth].reshape(height, width, depth)
+    (height, width), (top, left), channels = shape, pad, x.shape[3]
+    begin, end = min(max(left, 0), width), max(min(x.shape[2] + left, width), 0)
+    lines = x.reshape(x.shape[0] * x.shape[1], x.shape[2] * channels)
     for h in range(height):
-        row = h - top
+        row, target = h - top, padded[h * width * depth : (h + 1) * width * depth]
         if row < 0 or row >= x.shape[1]:
-            image[h] = 0
+            target[:] = 0
             continue
-        begin, end = min(max(left, 0), width), max(min(x.shape[2] + left, width), 0)
-        image[h, :begin] = 0
-        for w in range(begin, end):
-            for c in range(depth):
-                image[h, w, c] = x[n, row, w - left, first + c]
-        image[h, max(begin, end) :] = 0
+        line = lines[n * x.shape[1] + row, max(begin - left, 0) * channels + first :]
+        target[: begin * depth] = 0
+        target[max(begin, end) * depth :] = 0
+        if depth == channels:  # a row lies in one piece, which few channels are not
+            copy(line, target[begin * depth :], (end - begin) * depth)
+            continue
+        for w in range(end - begin):
+            copy(line[w * channels :], target[(begin + w) * depth :], depth)
 
 
 @device
