@@ -9,7 +9,9 @@ from netspec.plugin import Lazy, device
 
 _MICRO = "netspec.layers._cpu.gemm_microkernel"
 MR, NARROW, WIDE = (Lazy(_MICRO, name) for name in ("MR", "NARROW", "WIDE"))
-multiply, multiply_strided = Lazy(_MICRO, "multiply"), Lazy(_MICRO, "multiply_strided")
+multiply, multiply_strided, multiply_neighbours = (
+    Lazy(_MICRO, name) for name in ("multiply", "multiply_strided", "multiply_neighbours")
+)
 
 MAX_MR, MAX_NR = 8, 48
 """The largest register tile of any CPU: what packed arrays leave room for."""
@@ -156,19 +158,23 @@ def multiply_image(padded, packed, start_row, y, first, offsets, tile, sizes):
 
 
 @device
-def add_tile(a, b, total, offsets, tile, first, shape, terms):
+def add_tile(a, b, total, offsets, row, tile, first, shape, terms):
     """Add one register tile of products to the weight gradient, ``shape`` (rows, columns, NR) of which it covers.
 
     ``first`` are the places in a, b and total, ``terms`` those of the micro-kernel but for the last. ``offsets`` are
-    those of rows in ``tile`` and in ``total``; behind a tile's last row are zeros to start from.
+    those of rows in ``tile``, in ``total`` and, from ``row`` on, in ``a``, whose rows are neighbours where ``row`` is
+    negative; behind a tile's last row are zeros to start from.
     """
     (height, width, columns), (runs, run, jump, step) = shape, terms
     whole = height == MR and width == columns
     c, rows, origin = total, offsets[1], first[2]
     if not whole:
         c, rows, origin = tile, offsets[0], 0
-    at = (first[0], first[1], origin, MAX_MR * MAX_NR)
-    multiply_strided(columns, a, rows, b, c, rows, tile, at, (runs, run, jump, step, 1 if whole else 0))
+    at, more = (first[0], first[1], origin, MAX_MR * MAX_NR), (runs, run, jump, step, 1 if whole else 0)
+    if row < 0:
+        multiply_neighbours(columns, a, rows, b, c, rows, tile, at, more)
+    else:
+        multiply_strided(columns, a, offsets[2, row:], b, c, rows, tile, at, more)
     if not whole:
         for i in range(height):
             for f in range(width):
