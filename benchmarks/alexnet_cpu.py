@@ -7,6 +7,8 @@
 
 Each round every system runs its iterations in turn; the table shows medians, and ratios are taken round by round. One
 more process, in turn with the others, finds what the machine can do: a large matrix product, and reading memory.
+Where the CPU multiplies bfloat16 (AVX512-BF16 or AMX) both are measured in bf16 as well: netspec's train.precision,
+PyTorch's autocast, and for inference its weights converted once.
 """
 
 from __future__ import annotations
@@ -28,9 +30,19 @@ from typing import Any
 import tables
 
 HERE = Path(__file__).resolve().parent
+NETSPEC = ("netspec", "netspec one device")
 TORCH = ("torch eager", "torch channels_last", "torch fused SGD", "torch compiled, fused SGD")
-SYSTEMS = ("netspec", "netspec one device", *TORCH)
-QUICK = ("netspec", "netspec one device", "torch eager", "torch compiled, fused SGD")
+NETSPEC_BF16 = ("netspec bf16", "netspec bf16 one device")
+TORCH_BF16 = ("torch bf16 eager", "torch bf16 channels_last, fused SGD", "torch bf16 compiled, fused SGD")
+INFERENCE_ALONE, TRAINING_ALONE = ("torch bf16 weights, compiled",), ("torch fused SGD",)
+SYSTEMS = (*NETSPEC, *TORCH, *NETSPEC_BF16, *TORCH_BF16, *INFERENCE_ALONE)
+QUICK = (*NETSPEC, "torch eager", "torch compiled, fused SGD", "netspec bf16", "torch bf16 compiled, fused SGD")
+REFERENCES = ("netspec", "netspec bf16")
+"""Whose times all others' are divided by, round by round, where they run."""
+CHOOSING = ("NETSPEC_CPU_BF16", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+"""Variables that take features away or add some."""
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Of an x86 CPU, as Linux names them; the last two multiply bfloat16."""
 MACHINE = "machine"
 TRAINING_FLOPS = 6 * 724_406_816 - 2 * 105_415_200
 """An image's, forwards and backwards, without the image's gradient; convolutions counted as if done directly."""
@@ -46,6 +58,9 @@ def serve(system: str, what: str, batch: int, threads: int) -> None:
     start = time.perf_counter()
     make = _machine if system == MACHINE else _netspec if system.startswith("netspec") else _torch
     job = make(system, what, batch, threads)
+    if isinstance(job, str):
+        _tell({"absent": job})
+        return
     ready = time.perf_counter()
     job()
     _tell({"setup": ready - start, "first": time.perf_counter() - ready})
@@ -58,7 +73,7 @@ def serve(system: str, what: str, batch: int, threads: int) -> None:
         _tell({"seconds": seconds, "peak": peak, **(found if system == MACHINE else {})})
 
 
-def _tell(answer: dict[str, float]) -> None:
+def _tell(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
@@ -70,12 +85,15 @@ def _netspec(system: str, what: str, batch: int, threads: int) -> Any:
     from netspec.spec import load
 
     one = system.endswith("one device") or threads == 1
-    spec = load("alexnet-one-device" if one else "alexnet")
+    precision = "bf16" if system in NETSPEC_BF16 else "float32"
+    spec = load("alexnet-one-device" if one else "alexnet", (f"train.precision={precision}",))
     teams = [threads] if one else [threads // 2] * 2
     opener = lambda names: [CpuDevice(i, teams[i]) for i, _ in enumerate(names)]  # noqa: E731
     phase = "train" if what == "training" else "predict"
     devices = ["cpu:0"] if one else ["cpu:0", "cpu:1"]
     session = Session(spec, devices, batch=batch, eval_batch=batch, phases=(phase,), opener=opener)
+    if precision == "bf16" and session.storage != "bfloat16":
+        return "; ".join(session.notes)
     random = np.random.default_rng(0)
     arrays = {
         "image": random.integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8),
@@ -148,11 +166,13 @@ class System:
         command = [sys.executable, __file__, "--serve", name, "--what", arguments.what]
         command += ["--batch", str(arguments.batch), "--threads", str(arguments.threads)]
         limit = str(arguments.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": limit, "PYTHONPATH": f"{HERE.parent}:{HERE}", **variables}
+        environment = {**os.environ, "OMP_NUM_THREADS": limit, **variables}
+        paths = (str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.start = self._answer()
+        self.start: dict[str, Any] = self._answer()
         self.answers: list[dict[str, float]] = []
 
     def measure(self, iterations: int) -> None:
@@ -185,12 +205,26 @@ class System:
         self.process.wait()
 
 
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """The systems asked for, or all that have something to show for this work on this CPU."""
+    if arguments.systems:
+        return list(arguments.systems)
+    left_out = TRAINING_ALONE if arguments.what == "inference" else INFERENCE_ALONE
+    if not {"avx512_bf16", "amx_bf16"} & set(features()):
+        left_out += (*NETSPEC_BF16, *TORCH_BF16, *INFERENCE_ALONE)
+    return [name for name in (QUICK if arguments.quick else SYSTEMS) if name not in left_out]
+
+
 def measure(arguments: argparse.Namespace) -> list[System]:
-    """Start every system, then let them take turns."""
+    """Start every system, then let them take turns; one that cannot do what it is named for is left out."""
     systems = []
     for name in (*arguments.systems, MACHINE):
         print(f"starting {name}", file=sys.stderr, flush=True)
-        systems.append(System(name, arguments))
+        system = System(name, arguments)
+        if "absent" in system.start:
+            print(f"{name} is left out: {system.start['absent']}", file=sys.stderr, flush=True)
+        else:
+            systems.append(system)
     for number in range(arguments.rounds):
         for system in systems:
             system.measure(1 if system.name == MACHINE else arguments.iterations)
@@ -200,10 +234,14 @@ def measure(arguments: argparse.Namespace) -> list[System]:
     return systems
 
 
-def report(systems: list[System], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Rows for people and for a file: medians, and ratios of the first system round by round."""
+def report(systems: list[System], arguments: argparse.Namespace, load: float = 0.0) -> dict[str, Any]:
+    """Rows for people and for a file: medians, and ratios of the references round by round.
+
+    ``load`` is the machine's load average before the systems were started.
+    """
     *systems, bounds = systems
-    first, training = systems[0], arguments.what == "training"
+    references = [system for system in systems if system.name in REFERENCES] or systems[:1]
+    training = arguments.what == "training"
     least = [
         arguments.batch * TRAINING_FLOPS / answer["flops"] if training else WEIGHTS / answer["read"]
         for answer in bounds.answers
@@ -214,41 +252,51 @@ def report(systems: list[System], arguments: argparse.Namespace) -> dict[str, An
             "system": system.name,
             "images_per_second": arguments.batch / statistics.median(system.times),
             "best": arguments.batch / min(system.times),
-            "ratio": by_round(system.times, first.times),
+            "ratios": {one.name: by_round(system.times, one.times) for one in references},
             "peak_bytes": system.peak,
             "setup_seconds": system.start["setup"],
             "first_iteration_seconds": system.start["first"],
         }
         if training or arguments.batch == 1:
-            row["share"] = by_round(least, system.times)
+            row["share"] = statistics.median(by_round(least, system.times))
         rows.append(row)
     rates = {rate: statistics.median(answer[rate] for answer in bounds.answers) for rate in ("flops", "read")}
-    date = time.strftime("%Y-%m-%d")
-    return {"date": date, "machine": machine(), "arguments": vars(arguments), "rates": rates, "rows": rows}
+    variables = {name: os.environ[name] for name in CHOOSING if name in os.environ}
+    found = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "variables": variables, "load": load}
+    return {**found, "arguments": vars(arguments), "rates": rates, "rows": rows}
 
 
-def by_round(above: list[float], below: list[float]) -> float:
-    """The median over rounds of one's figure over another's."""
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+def by_round(above: list[float], below: list[float]) -> list[float]:
+    """One's figure over another's, a ratio a round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    names = _cpuinfo("model name")
     versions = {}
     for package in ("numpy", "numba", "torch"):
         try:
             versions[package] = __import__(package).__version__
         except ImportError:
             versions[package] = "absent"
-    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), **versions}
+    cpu = names[0] if names else platform.processor()
+    return {"cpu": cpu, "cores": os.cpu_count(), "features": features(), **versions}
 
 
-def _cpuinfo() -> list[str]:
+def features() -> list[str]:
+    """Those of FEATURES that the CPU has."""
+    found = set(" ".join(_cpuinfo("flags")[:1]).split())
+    return [name for name in FEATURES if name in found]
+
+
+def _cpuinfo(name: str) -> list[str]:
+    """What Linux says of each core."""
     try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return []
+    return [line.split(":")[1].strip() for line in lines if line.startswith(name)]
 
 
 def main() -> None:
@@ -269,8 +317,8 @@ def main() -> None:
         return
     if arguments.quick:
         arguments.rounds = 1
-    arguments.systems = arguments.systems or (QUICK if arguments.quick else SYSTEMS)
-    result = report(measure(arguments), arguments)
+    arguments.systems, load = chosen(arguments), os.getloadavg()[0]
+    result = report(measure(arguments), arguments, load)
     print("\n".join(tables.alexnet(result)))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2, default=str) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ def measured(result: Result, *more: str) -> list[str]:
     """The line that says when and on what."""
     found = dict(result["machine"])
     machine = f"{found.pop('cores', '?')} cores of {found.pop('cpu', 'an unknown CPU')}"
+    if features := found.pop("features", ()):
+        machine += f" ({', '.join(features)})"
     versions = [f"{name} {version}" for name, version in found.items()]
     return [f"Measured {', '.join((result.get('date', '2026-11-21'), machine, *versions, *more))}.", ""]
 
@@ -32,24 +35,33 @@ def alexnet(result: Result) -> list[str]:
     training = arguments["what"] == "training"
     share = "share of sgemm" if training else "share of reading the weights"
     shares = any("share" in row for row in rows)
-    first = rows[0]["system"]
-    head = ["system", "img/s, median", "best", f"{first} is faster by", *([share] if shares else []), "peak memory"]
+    ratios = [row.get("ratios") or {rows[0]["system"]: [row["ratio"]]} for row in rows]
+    faster = [f"{name} is faster by" for name in ratios[0]]
+    head = ["system", "img/s, median", "best", *faster, *([share] if shares else []), "peak memory"]
     lines = [
         [
             row["system"],
             f"{row['images_per_second']:.1f}",
             f"{row['best']:.1f}",
-            f"{row['ratio']:.2f}",
+            *map(_of_rounds, by_name.values()),
             *([f"{row['share']:.0%}"] if shares else []),
             f"{row['peak_bytes'] / 2**30:.2f} GiB",
         ]
-        for row in rows
+        for row, by_name in zip(rows, ratios, strict=True)
     ]
     threads = f"{arguments['threads']} thread{'s' if arguments['threads'] > 1 else ''}"
     more = [f"batch {arguments['batch']}", threads, f"{arguments['rounds']} rounds of {arguments['iterations']}"]
     if rates:
+        more += [f"load average {result['load']:.1f} before"] if "load" in result else []
         more += [f"sgemm {rates['flops'] / 1e9:.0f} GFLOP/s", f"reading {rates['read'] / 1e9:.1f} GB/s"]
     return [*measured(result, *more), *table(head, lines)]
+
+
+def _of_rounds(ratios: list[float]) -> str:
+    """The median, and between what the rounds lay."""
+    if len(ratios) == 1:
+        return f"{ratios[0]:.2f}"
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def start(result: Result) -> list[str]:

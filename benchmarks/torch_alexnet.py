@@ -5,15 +5,23 @@ No command of its own: alexnet_cpu.py, and gpu.py on a GPU, measure it beside ne
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any, Literal
+
 import torch
 from torch import nn
 
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "torch eager": {},
     "torch channels_last": {"channels_last": True},
     "torch fused SGD": {"fused": True},
     "torch compiled, fused SGD": {"fused": True, "compiled": True},
+    "torch bf16 eager": {"bf16": "autocast"},
+    "torch bf16 channels_last, fused SGD": {"bf16": "autocast", "channels_last": True, "fused": True},
+    "torch bf16 compiled, fused SGD": {"bf16": "autocast", "fused": True, "compiled": True},
+    "torch bf16 weights, compiled": {"bf16": "weights", "compiled": True},
 }
+"""bf16: autocast is PyTorch's mixed precision; weights converted once are how a net is run, not trained."""
 
 
 def alexnet(classes: int = 1000) -> nn.Sequential:
@@ -34,24 +42,40 @@ def alexnet(classes: int = 1000) -> nn.Sequential:
 class TorchTrainer:
     """Trains on one random batch; ``step`` is a whole iteration."""
 
-    def __init__(self, batch: int, *, channels_last: bool = False, fused: bool = False, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        batch: int,
+        *,
+        channels_last: bool = False,
+        fused: bool = False,
+        compiled: bool = False,
+        bf16: Literal["autocast", "weights"] | None = None,
+    ) -> None:
         torch.manual_seed(0)
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.net = alexnet().to(memory_format=layout)
-        self.images = torch.randn(batch, 3, 227, 227).to(memory_format=layout)
+        dtype = torch.bfloat16 if bf16 == "weights" else torch.float32
+        self.net = alexnet().to(memory_format=layout, dtype=dtype)
+        self.images = torch.randn(batch, 3, 227, 227).to(memory_format=layout, dtype=dtype)
         self.labels = torch.randint(0, 1000, (batch,))
         self.solver = torch.optim.SGD(self.net.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4, fused=fused)
         self.forward = torch.compile(self.net) if compiled else self.net
+        self.autocast = bf16 == "autocast"
+
+    def precision(self) -> Any:
+        """What the forward pass and the loss run in."""
+        return torch.autocast("cpu", torch.bfloat16) if self.autocast else nullcontext()
 
     def step(self) -> None:
         """Forward, backward, update."""
         self.solver.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(self.forward(self.images), self.labels).backward()
+        with self.precision():
+            loss = nn.functional.cross_entropy(self.forward(self.images), self.labels)
+        loss.backward()
         self.solver.step()
 
     def infer(self) -> None:
         """Forward alone, without gradients."""
-        with torch.no_grad():
+        with torch.no_grad(), self.precision():
             self.forward(self.images)
 
 

@@ -43,7 +43,8 @@ def _workspace(layer, t, direction):
         member["padded"] = max(height * width * depth, flipped) + MAX_MR
         member["channels"] = height * width * (depth + MAX_MR)
         member["panels"] = pixels * (share + MAX_NR)
-        packed, pixels = taps * share * (depth + MAX_NR), max(pixels, t.x.shape[1] * t.x.shape[2])
+        packed, rows = taps * share * (depth + MAX_NR), taps * depth if depth < DEEP else 0
+        pixels = max(pixels, t.x.shape[1] * t.x.shape[2], rows)
     spaces = {
         "packed": Workspace((groups, packed), t.x.dtype),
         "start_row": Workspace((groups, max(depth, share) + MAX_NR), t.x.dtype),
@@ -106,23 +107,63 @@ def d_x_direct(start, stop, dy, d_x, packed, start_row, padded, offsets, tile, g
 
 
 @device
-def add_image(a, panels, total, first, offsets, tile, sizes, window):
-    """Add one image's products to the weight gradient of a group, whose filters begin at ``first``.
+def add_channels(channels, panel, total, first, offsets, tile, sizes, window):
+    """Add one image's products with one panel of dy to the weight gradient, tap by tap.
 
-    ``sizes``: filters of the group and of all; channels that are rows of one product; elements from one register tile
-    to the next, from one pixel to the next, from one row of pixels to the next; windows' columns counted one by one.
+    ``first``: the panel's first element in ``panel``, the gradient's in ``total``. ``sizes``: filters of the panel, NR,
+    all filters; channels; elements of a row of the padded image and of one of its panels.
     """
-    share, filters, run, apart, lane, line, taps_w = sizes
-    columns = panel_width(share)
-    terms = (window.out_h, window.out_w, window.stride_h * line, window.stride_w * lane)
+    (begin, target), (width, columns, filters, depth, line, apart) = first, sizes
+    terms = (window.out_h, window.out_w, window.stride_h * line, window.stride_w * MR)
+    for m in range(0, depth, MR):
+        for tap in range(window.size_h * window.size_w):
+            source = m // MR * apart + tap // window.size_w * line + tap % window.size_w * MR
+            at, shape = (source, begin, target + (tap * depth + m) * filters), (min(MR, depth - m), width, columns)
+            add_tile(channels, panel, total, offsets, -1, tile, at, shape, terms)
+
+
+@device
+def add_taps(padded, panel, total, first, offsets, tile, sizes, window):
+    """The same where channels are few: the rows of a register tile are those of any taps, or it were half empty.
+
+    ``offsets[2]`` are the places of all taps' channels in ``padded``, see ``locate_taps``.
+    """
+    (begin, target), (width, columns, filters, depth, line, _) = first, sizes
+    rows = window.size_h * window.size_w * depth
+    terms = (window.out_h, window.out_w, window.stride_h * line, window.stride_w * depth)
+    for m in range(0, rows, MR):
+        at, shape = (0, begin, target + m * filters), (min(MR, rows - m), width, columns)
+        add_tile(padded, panel, total, offsets, m, tile, at, shape, terms)
+
+
+@device
+def locate_taps(places, rows, run, line):
+    """Where the channels of all taps lie in a padded image: ``run`` of them side by side, the next a ``line`` further.
+
+    The last is repeated to fill its register tile.
+    """
+    for r in range(rows + MR):
+        row = min(r, rows - 1)
+        places[r] = row // run * line + row % run
+
+
+@device
+def add_image(padded, channels, panels, total, first, offsets, tile, sizes, window):
+    """Add one image's products to the weight gradient of a group.
+
+    ``first``: the gradient's first element in ``panels``, the group's first filter. ``sizes``: its filters and all;
+    channels; height and width of the padded image.
+    """
+    (begin, group), (share, filters, depth, height, width) = first, sizes
+    columns, pixels = panel_width(share), window.out_h * window.out_w
     for f in range(0, share, columns):
-        for m in range(0, run, MR):
-            for tap in range(window.size_h * taps_w):
-                i, j = tap // taps_w, tap % taps_w
-                shape = (min(MR, run - m), min(columns, share - f), columns)
-                source, target = m * apart + i * line + j * lane, (tap * run + m) * filters + first + f
-                at = (source, f * window.out_h * window.out_w, target)
-                add_tile(a, panels, total, offsets, tile, at, shape, terms)
+        outputs, at = min(columns, share - f), (begin + f * pixels, group + f)
+        if depth >= DEEP:
+            layout = (outputs, columns, filters, depth, width * MR, height * width * MR)
+            add_channels(channels, panels, total, at, offsets, tile, layout, window)
+        else:
+            layout = (outputs, columns, filters, depth, width * depth, 0)
+            add_taps(padded, panels, total, at, offsets, tile, layout, window)
 
 
 @backward("cpu", over="partials", axes=0, writes="partials")
@@ -130,24 +171,27 @@ def d_weight_chunk_direct(
     start, stop, x, dy, partials, padded, channels, panels, offsets, tile, chunk_images, groups, window: Window
 ):
     depth, filters, share = x.shape[3] // groups, dy.shape[3], dy.shape[3] // groups
-    shape, columns, deep = padded_shape(window), panel_width(share), depth >= DEEP
+    shape, columns, run = padded_shape(window), panel_width(share), window.size_w * depth
+    sizes, gradients = (share, filters, depth, shape[0], shape[1]), dy.reshape(dy.size)
     locate_tile(offsets[0], columns)
     locate_tile(offsets[1], filters)
+    if depth < DEEP:
+        locate_taps(offsets[2], window.size_h * run, run, shape[1] * depth)
     tile[MAX_MR * MAX_NR :] = 0
-    if deep:
-        sizes = (share, filters, depth, shape[0] * shape[1], MR, shape[1] * MR, window.size_w)
-    else:  # rows of windows lie side by side in the weights as in the image
-        sizes = (share, filters, window.size_w * depth, 1, depth, shape[1] * depth, 1)
     for chunk in range(start, stop):
         total = partials[chunk]
         total[:] = 0
         for n in range(chunk * chunk_images, min((chunk + 1) * chunk_images, x.shape[0])):
             for g in range(groups):
                 pad_image(x, n, g * depth, depth, padded, shape, (window.pad_top, window.pad_left))
-                pack_gradient(dy, n, g * share, share, columns, panels)
-                if deep:
+                if depth >= DEEP:
                     pack_channels(padded, shape[0] * shape[1], depth, channels)
-                add_image(channels if deep else padded, panels, total, g * share, offsets, tile, sizes, window)
+                if columns == filters:  # an image of dy is one panel
+                    first = (n * window.out_h * window.out_w * filters, 0)
+                    add_image(padded, channels, gradients, total, first, offsets, tile, sizes, window)
+                else:
+                    pack_gradient(dy, n, g * share, share, columns, panels)
+                    add_image(padded, channels, panels, total, (0, g * share), offsets, tile, sizes, window)
 
 
 def _scalars(layer, t):

@@ -30,13 +30,15 @@ _ARGUMENTS = (
 class _Writer(VectorWriter):
     """Writes ``c (+)= a b`` over ``runs`` runs of ``run`` terms."""
 
-    def __init__(self, context: Any, builder: Any, sig: Any, args: Any, columns: int, step: int | None) -> None:
+    def __init__(
+        self, context: Any, builder: Any, sig: Any, args: Any, columns: int, step: int | None, neighbours: bool
+    ) -> None:
         super().__init__(context, builder, sig, args, _ARGUMENTS)
-        self.columns, self.vectors, self.step = columns, columns // LANES, step
+        self.columns, self.vectors, self.step, self.neighbours = columns, columns // LANES, step, neighbours
 
     def write(self) -> None:
         sums = self.start()
-        rows = [self.whole(i) for i in range(MR)] if self.step is None else self.offsets("a_rows")
+        rows = [self.whole(i) for i in range(MR)] if self.neighbours else self.offsets("a_rows")
         a = [self.at(self.at(self.args["a"], self.args["a_first"]), row) for row in rows]
         sums = self.loop(self.args["runs"], [self.whole(0), self.b(), *sums], lambda s: self.run(a, s))[2:]
         for value, target in zip(sums, self.targets(), strict=True):
@@ -124,14 +126,14 @@ class _Writer(VectorWriter):
         return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), zeros)
 
 
-def _micro_kernel(step: int | None) -> Any:
+def _micro_kernel(step: int | None, neighbours: bool = False) -> Any:
     @intrinsic
     def multiply(typing, width, a, a_rows, b, c, c_rows, start, first, terms):  # type: ignore[no-untyped-def]
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             with builder.if_else(builder.icmp_signed("==", args[0], LONG(WIDE))) as branches:
                 for branch, columns in zip(branches, (WIDE, NARROW), strict=True):
                     with branch:
-                        _Writer(context, builder, sig, args, columns, step).write()
+                        _Writer(context, builder, sig, args, columns, step, neighbours).write()
             return context.get_dummy_value()
 
         return types.void(types.intp, *operand_types((a, a_rows, b, c, c_rows, start, first, terms))), code
@@ -146,7 +148,8 @@ a[a_first + a_rows[i] + r * jump + k] b[b_first + (r * run + k) * width + j], fo
 All arrays are flat; ``first`` is (a_first, b_first, c_first, s_first), ``terms`` (runs, run, jump, step, accumulate).
 With ``accumulate`` sums are added to what c holds, and start is not read; ``step`` is not looked at."""
 multiply_strided = _micro_kernel(None)
-"""The same with a[a_first + i + r * jump + k * step]: rows that are neighbours, for weight gradients; ``a_rows`` are
-not looked at."""
+"""The same with a[a_first + a_rows[i] + r * jump + k * step], for weight gradients."""
+multiply_neighbours = _micro_kernel(None, neighbours=True)
+"""The same with a[a_first + i + r * jump + k * step], which is faster; ``a_rows`` are not looked at."""
 multiply_blocked = _micro_kernel(LANES)
 """The same with a[a_first + a_rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""

@@ -9,7 +9,9 @@ from netspec.plugin import Lazy, device
 
 _MICRO = "netspec.layers._cpu.gemm_microkernel"
 MR, NARROW, WIDE = (Lazy(_MICRO, name) for name in ("MR", "NARROW", "WIDE"))
-multiply, multiply_strided = Lazy(_MICRO, "multiply"), Lazy(_MICRO, "multiply_strided")
+multiply, multiply_strided, multiply_neighbours = (
+    Lazy(_MICRO, name) for name in ("multiply", "multiply_strided", "multiply_neighbours")
+)
 
 MAX_MR, MAX_NR = 8, 48
 """The largest register tile of any CPU: what packed arrays leave room for."""
@@ -46,24 +48,34 @@ def pack_weights(weight, packed, group, groups, flip):
 
 
 @device
+def copy(source, target, count):
+    """The first ``count`` elements."""
+    for i in range(count):
+        target[i] = source[i]
+
+
+@device
 def pad_image(x, n, first, depth, padded, shape, pad):
     """Copy channels [first, first + depth) of image n, behind ``pad`` rows and columns of zeros, into ``padded``.
 
     ``shape`` is the padded image's (height, width).
     """
-    (height, width), (top, left) = shape, pad
-    image = padded[: height * width * depth].reshape(height, width, depth)
+    (height, width), (top, left), channels = shape, pad, x.shape[3]
+    begin, end = min(max(left, 0), width), max(min(x.shape[2] + left, width), 0)
+    lines = x.reshape(x.shape[0] * x.shape[1], x.shape[2] * channels)
     for h in range(height):
-        row = h - top
+        row, target = h - top, padded[h * width * depth : (h + 1) * width * depth]
         if row < 0 or row >= x.shape[1]:
-            image[h] = 0
+            target[:] = 0
             continue
-        begin, end = min(max(left, 0), width), max(min(x.shape[2] + left, width), 0)
-        image[h, :begin] = 0
-        for w in range(begin, end):
-            for c in range(depth):
-                image[h, w, c] = x[n, row, w - left, first + c]
-        image[h, max(begin, end) :] = 0
+        line = lines[n * x.shape[1] + row, max(begin - left, 0) * channels + first :]
+        target[: begin * depth] = 0
+        target[max(begin, end) * depth :] = 0
+        if depth == channels:  # a row lies in one piece, which few channels are not
+            copy(line, target[begin * depth :], (end - begin) * depth)
+            continue
+        for w in range(end - begin):
+            copy(line[w * channels :], target[(begin + w) * depth :], depth)
 
 
 @device
@@ -146,19 +158,23 @@ def multiply_image(padded, packed, start_row, y, first, offsets, tile, sizes):
 
 
 @device
-def add_tile(a, b, total, offsets, tile, first, shape, terms):
+def add_tile(a, b, total, offsets, row, tile, first, shape, terms):
     """Add one register tile of products to the weight gradient, ``shape`` (rows, columns, NR) of which it covers.
 
     ``first`` are the places in a, b and total, ``terms`` those of the micro-kernel but for the last. ``offsets`` are
-    those of rows in ``tile`` and in ``total``; behind a tile's last row are zeros to start from.
+    those of rows in ``tile``, in ``total`` and, from ``row`` on, in ``a``, whose rows are neighbours where ``row`` is
+    negative; behind a tile's last row are zeros to start from.
     """
     (height, width, columns), (runs, run, jump, step) = shape, terms
     whole = height == MR and width == columns
     c, rows, origin = total, offsets[1], first[2]
     if not whole:
         c, rows, origin = tile, offsets[0], 0
-    at = (first[0], first[1], origin, MAX_MR * MAX_NR)
-    multiply_strided(columns, a, rows, b, c, rows, tile, at, (runs, run, jump, step, 1 if whole else 0))
+    at, more = (first[0], first[1], origin, MAX_MR * MAX_NR), (runs, run, jump, step, 1 if whole else 0)
+    if row < 0:
+        multiply_neighbours(columns, a, rows, b, c, rows, tile, at, more)
+    else:
+        multiply_strided(columns, a, offsets[2, row:], b, c, rows, tile, at, more)
     if not whole:
         for i in range(height):
             for f in range(width):

@@ -38,22 +38,74 @@ def test_a_section_that_is_not_there(report) -> None:
         report.filled("", "y", [])
 
 
-@pytest.mark.parametrize("what", ["training", "inference"])
-def test_rows_of_all_rounds(monkeypatch, what: str) -> None:
+@pytest.fixture
+def alexnet(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import alexnet_cpu
+
+    return alexnet_cpu
+
+
+class Done:
+    """A system that has run."""
+
+    start = {"setup": 1.0, "first": 2.0}
+    peak = 2.0**30
+
+    def __init__(self, name: str, times: list[float]) -> None:
+        self.name, self.times = name, times
+        self.answers = [{"seconds": t, "flops": 2e11, "read": 2e10} for t in times]
+
+
+@pytest.mark.parametrize("what", ["training", "inference"])
+def test_rows_of_all_rounds(alexnet, what: str) -> None:
     import tables
 
-    class Done:
-        start = {"setup": 1.0, "first": 2.0}
-        peak = 2.0**30
+    arguments = alexnet.argparse.Namespace(what=what, batch=1, threads=2, rounds=2, iterations=1)
+    systems = [Done("ours", [1.0, 2.0]), Done("theirs", [2.0, 5.0]), Done("machine", [1.0, 1.0])]
+    result = alexnet.report(systems, arguments, 0.5)
+    assert [row["ratios"] for row in result["rows"]] == [{"ours": [1.0, 1.0]}, {"ours": [2.0, 2.5]}]
+    text = "\n".join(tables.alexnet(result))
+    assert "| theirs | 0.3 | 0.5 | 2.25 (2.00-2.50) |" in text and "load average 0.5 before" in text
 
-        def __init__(self, name: str, times: list[float]) -> None:
-            self.name, self.times = name, times
-            self.answers = [{"seconds": t, "flops": 2e11, "read": 2e10} for t in times]
 
-    arguments = alexnet_cpu.argparse.Namespace(what=what, batch=1, threads=2, rounds=2, iterations=1)
-    systems = [Done("ours", [1.0, 2.0]), Done("theirs", [2.0, 4.0]), Done("machine", [1.0, 1.0])]
-    result = alexnet_cpu.report(systems, arguments)
-    assert [row["ratio"] for row in result["rows"]] == [1.0, 2.0]
-    assert "| theirs | 0.3 | 0.5 | 2.00 |" in "\n".join(tables.alexnet(result))
+def test_ratios_of_both_precisions(alexnet) -> None:
+    import tables
+
+    arguments = alexnet.argparse.Namespace(what="inference", batch=32, threads=2, rounds=1, iterations=1)
+    names = {"netspec": 4.0, "netspec bf16": 2.0, "torch bf16 eager": 6.0, "machine": 1.0}
+    result = alexnet.report([Done(name, [time]) for name, time in names.items()], arguments)
+    head, _, *rows = (line for line in tables.alexnet(result) if line.startswith("|"))
+    assert "| netspec is faster by | netspec bf16 is faster by |" in head
+    assert rows[2].startswith("| torch bf16 eager | 5.3 | 5.3 | 1.50 | 3.00 |")
+
+
+FLAGS = {
+    "avx2": "fpu avx2",
+    "amd": "fpu avx2 avx512f avx512_bf16",
+    "intel": "fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile",
+}
+
+
+@pytest.mark.parametrize("cpu", FLAGS)
+@pytest.mark.parametrize("what", ["training", "inference"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_rivals_in_bf16_where_the_cpu_multiplies_it(alexnet, monkeypatch, cpu: str, what: str, quick: bool) -> None:
+    monkeypatch.setattr(alexnet, "_cpuinfo", lambda name: [FLAGS[cpu]] * 2 if name == "flags" else ["An X"] * 2)
+    systems = alexnet.chosen(alexnet.argparse.Namespace(systems=None, what=what, quick=quick))
+    assert {"netspec", "torch compiled, fused SGD"} <= set(systems)
+    in_bf16 = {name for name in systems if "bf16" in name}
+    assert bool(in_bf16) == (cpu != "avx2")
+    if in_bf16:
+        assert {"netspec bf16", "torch bf16 compiled, fused SGD"} <= in_bf16
+    if not quick:
+        assert ("torch bf16 weights, compiled" in systems) == (what == "inference" and cpu != "avx2")
+        assert ("torch fused SGD" in systems) == (what == "training")
+
+
+def test_what_the_cpu_has_is_told(alexnet, monkeypatch) -> None:
+    import tables
+
+    monkeypatch.setattr(alexnet, "_cpuinfo", lambda name: [FLAGS["amd"]] if name == "flags" else ["An X"])
+    assert alexnet.machine()["features"] == ["avx2", "avx512f", "avx512_bf16"]
+    assert "cores of An X (avx2, avx512f, avx512_bf16)" in tables.measured({"machine": alexnet.machine()})[0]
