@@ -68,7 +68,8 @@ class Sum(Layer):
         if number == 0:
             total[:] = source
         else:
-            total += source
+            for i in range(total.size):
+                total[i] += source[i]
 
     @backward("cpu", over="d_x", writes="d_x", each="x")
     def backward_cpu(start, stop, dy, d_x):

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.tensor import Workspace
 
-
 CpuUnit = Literal["avx512_bf16", "emulated"]
 """By what a CPU that stores bfloat16 multiplies it: instructions of its own, or those for float32."""
 Capability = tuple[int, int] | CpuUnit

@@ -65,6 +65,7 @@ class Entry:
         self._code: Any = None
 
     def __call__(self, *args: Any) -> Any:
+        """What the kernel gives."""
         if self._code is None:
             self.dispatcher.compile(self.signature)
             self._code = self.dispatcher.overloads[self.signature].entry_point

@@ -1,10 +1,10 @@
 """What ``train.precision`` comes to on the devices at hand: the dtype in which activations are stored, in words too.
 
-| precision | GPUs of compute capability 9.0 | CPUs that multiply bfloat16 faster | other GPUs | other CPUs |
+| precision | GPUs of capability 9.0 | other GPUs | CPUs that multiply bfloat16 faster | other CPUs |
 |---|---|---|---|---|
 | float32 | float32 | float32 | float32 | float32 |
-| tf32 | factors of products rounded to tf32 | float32 | factors rounded to tf32 | float32 |
-| bf16 | activations, their gradients and factors stored in bfloat16 | likewise | factors rounded to bfloat16 | float32 |
+| tf32 | factors of products rounded to tf32 | likewise | float32 | float32 |
+| bf16 | activations, gradients and factors stored in bfloat16 | factors rounded to bfloat16 | stored too | float32 |
 
 Sums, parameters, what solvers keep, statistics, losses and reports are float32 always. bfloat16 has the exponents of
 float32: gradients do not underflow as in float16, and losses are not scaled.

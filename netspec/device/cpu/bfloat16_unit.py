@@ -1,4 +1,4 @@
-"""What the processor does with bfloat16, decided once a process: whether CPU devices store it, and by what they multiply.
+"""What the processor does with bfloat16, decided once a process: whether CPU devices store it, and what multiplies it.
 
 A processor may multiply bfloat16 slower than float32, as Intel's vdpbf16ps does: so the two are timed, and what came
 out is kept for the model, beside the compiled kernels.
@@ -86,9 +86,10 @@ def _seconds(call: Callable[[], None]) -> float:
 
 
 _PRODUCTS = {
-    "float32": "call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %a, <16 x float> {0})",
-    "bfloat16": "call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float> {0}, <32 x bfloat> %b, <32 x bfloat> %b)",
+    "float32": "@llvm.fma.v16f32(<16 x float> %a, <16 x float> %a, <16 x float> {})",
+    "bfloat16": "@llvm.x86.avx512bf16.dpbf16ps.512(<16 x float> {}, <32 x bfloat> %b, <32 x bfloat> %b)",
 }
+"""What is timed, in LLVM's words."""
 _MODULE = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
 declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
@@ -112,7 +113,7 @@ def _compiled() -> Any:
 def _loop(name: str, product: str) -> str:
     sums = range(_SUMS)
     begun = "\n".join(f"  %s{n} = phi <16 x float> [ %a, %entry ], [ %n{n}, %loop ]" for n in sums)
-    steps = "\n".join(f"  %n{n} = {product.format(f'%s{n}')}" for n in sums)
+    steps = "\n".join(f"  %n{n} = call <16 x float> {product.format(f'%s{n}')}" for n in sums)
     ends = "\n".join(f"  store volatile <16 x float> %n{n}, ptr @taken" for n in sums)
     return f"""
 define void @{name}() {{
