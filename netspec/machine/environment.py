@@ -17,8 +17,8 @@ from netspec.errors import NetspecError
 _PACKAGES = "numpy numba llvmlite numba-cuda ml-dtypes pillow simplejpeg pyyaml threadpoolctl".split()
 _COMPILING = ("numpy", "numba", "llvmlite")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_VARIABLES = re.compile("(ATLAS|BLIS|CUDA|GOTO|JSIMD|KMP|MKL|NPY|NUMBA|NVIDIA|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+")
-"""Environment variables of libraries that compute."""
+_VARIABLES = re.compile("(ATLAS|BLIS|CUDA|GOTO|JSIMD|KMP|MKL|NPY|NUMBA|NVIDIA|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+|NETSPEC_CPU_BF16")
+"""Environment variables of libraries that compute, and of ours that decides how."""
 BF16_VARIABLE = "NETSPEC_CPU_BF16"
 """Says how CPUs do ``train.precision: bf16``, see netspec.device.cpu.bfloat16_unit."""
 _CHOOSING = re.compile(
