@@ -68,8 +68,7 @@ class Sum(Layer):
         if number == 0:
             total[:] = source
         else:
-            for i in range(total.size):
-                total[i] += source[i]
+            total += source
 
     @backward("cpu", over="d_x", writes="d_x", each="x")
     def backward_cpu(start, stop, dy, d_x):

@@ -14,23 +14,28 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.boxing import unbox_array
 from numba.core.datamodel.models import ArrayModel, PrimitiveModel
-from numba.core.imputils import lower_cast
 from numba.core.typing.arraydecl import get_array_index_type
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global, signature
-from numba.extending import register_model
+from numba.extending import register_model, unbox
 
 _SOURCE = blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
+_NAME = f"stored_bfloat16_{_SOURCE}"
+"""This file decides machine code: so its hash is in the keys of caches."""
 _BITS, _WORD, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
 
 
-class StoredBfloat16(types.Type):  # type: ignore[misc]
+class StoredBfloat16(types.Float):
     """An element: bfloat16 in memory, a float32 in registers. It converts as a float32 does."""
 
-    bitwidth = 16
+    bitwidth = 32  # type: ignore[misc]
 
     def __init__(self) -> None:
-        super().__init__(name=f"stored_bfloat16_{_SOURCE}")  # this file decides machine code: its hash is in cache keys
+        types.Number.__init__(self, _NAME)
+
+    def __str__(self) -> str:
+        return "single"  # NumPy's other name for float32, which numba asks it for in expressions of arrays
 
     def can_convert_to(self, context: Any, other: Any) -> Any:
         """As float32."""
@@ -41,13 +46,14 @@ class StoredBfloat16(types.Type):  # type: ignore[misc]
         return None if other is self else context.can_convert(other, types.float32)
 
 
-class StoredArray(types.Array):  # type: ignore[misc]
+class StoredArray(types.Array):
     """An array of such elements."""
 
-    def __init__(self, axes: int, layout: str, readonly: bool = False) -> None:
-        super().__init__(StoredBfloat16(), axes, layout, readonly)
+    def __init__(self, axes: int, layout: Any, readonly: bool = False) -> None:
+        access = "readonly" if readonly else "mutable"
+        super().__init__(StoredBfloat16(), axes, layout, readonly, f"array({_NAME}, {axes}d, {layout}, {access})")
 
-    def copy(self, dtype: Any = None, ndim: int | None = None, layout: str | None = None, readonly: Any = None) -> Any:
+    def copy(self, dtype: Any = None, ndim: int | None = None, layout: Any = None, readonly: Any = None) -> Any:
         """The type of a view, or of an array of another dtype."""
         if dtype not in (None, StoredBfloat16()):
             return super().copy(dtype, ndim, layout, readonly)
@@ -106,7 +112,7 @@ def _rounded(builder: Any, value: Any) -> Any:
 register_model(StoredArray)(ArrayModel)
 
 
-@infer_getattr  # type: ignore[untyped-decorator]
+@infer_getattr
 class _ArrayAttributes(AttributeTemplate):  # type: ignore[misc]
     key = StoredArray
 
@@ -114,7 +120,7 @@ class _ArrayAttributes(AttributeTemplate):  # type: ignore[misc]
         return types.DType(types.float32)
 
 
-@infer_global(operator.getitem)  # type: ignore[untyped-decorator]
+@infer_global(operator.getitem)
 class _Read(AbstractTemplate):  # type: ignore[misc]
     """An element is a float32 where it is read; how it is read is numba's."""
 
@@ -126,11 +132,7 @@ class _Read(AbstractTemplate):  # type: ignore[misc]
         return read_as_float32(signature, array, index, found)
 
 
-@lower_cast(StoredBfloat16, types.Any)  # type: ignore[untyped-decorator]
-def _from_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return context.cast(builder, value, types.float32, target)
-
-
-@lower_cast(types.Any, StoredBfloat16)  # type: ignore[untyped-decorator]
-def _to_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return context.cast(builder, value, source, types.float32)
+@unbox(StoredArray)  # type: ignore[untyped-decorator]
+def _from_python(kind: Any, value: Any, c: Any) -> Any:
+    words = types.Array(types.uint16, kind.ndim, kind.layout, not kind.mutable)
+    return unbox_array(words, value, c)

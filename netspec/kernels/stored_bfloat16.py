@@ -16,7 +16,6 @@ from llvmlite import ir
 from numba.cuda import types
 from numba.cuda.core.errors import TypingError
 from numba.cuda.cudadecl import registry as declarations
-from numba.cuda.cudaimpl import lower_cast
 from numba.cuda.datamodel import PrimitiveModel
 from numba.cuda.datamodel.models import ArrayModel
 from numba.cuda.models import register_model
@@ -115,13 +114,3 @@ class _Read(AbstractTemplate):  # type: ignore[misc]
         array, index = args
         found = get_array_index_type(array, index) if holds_bfloat16(array) else None
         return read_as_float32(signature, array, index, found)
-
-
-@lower_cast(StoredBfloat16, types.Any)  # type: ignore[untyped-decorator]
-def _from_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return context.cast(builder, value, types.float32, target)
-
-
-@lower_cast(types.Any, StoredBfloat16)  # type: ignore[untyped-decorator]
-def _to_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return context.cast(builder, value, source, types.float32)

@@ -1,4 +1,4 @@
-"""Trainings that store activations in bfloat16, on CPUs and the emulated GPU, beside the same ones in float32 on CPUs."""
+"""Trainings that store activations in bfloat16, on CPUs and the emulated GPU, beside the same ones in float32."""
 
 from __future__ import annotations
 

@@ -81,6 +81,18 @@ def test_views_and_arithmetic_are_those_of_float32():
     np.testing.assert_allclose(z, np.array(expected, np.float32), rtol=1e-6)
 
 
+def by_arrays(start, stop, x, y):
+    y[start:stop] += x[start:stop]
+    y[start:stop] = 2 * y[start:stop] + x[start:stop] * x.dtype.type(0.5)
+
+
+def test_expressions_of_arrays_are_those_of_float32():
+    x, y = np.arange(8).astype(BF16) / 3, np.ones(8, BF16)
+    run(by_arrays, x, y)
+    sums = (x.astype(np.float32) + 1).astype(BF16).astype(np.float32)
+    np.testing.assert_array_equal(y, (2 * sums + x.astype(np.float32) * np.float32(0.5)).astype(BF16))
+
+
 def test_rows_that_lie_apart_are_arrays_too():
     stored, read = np.arange(12).astype(BF16).reshape(6, 2), np.zeros(6, np.float32)
     run(copied, stored[:, 1], read)

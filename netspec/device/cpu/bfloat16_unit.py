@@ -75,8 +75,9 @@ def _timed() -> float:
     """The same, timed: products and sums in registers alone, in turns."""
     engine = _compiled()
     calls = [ctypes.CFUNCTYPE(None)(engine.get_function_address(name)) for name in _PRODUCTS]
-    seconds = [min(times) for times in zip(*([_seconds(call) for call in calls] for _ in range(_TRIES)), strict=True)]
-    return 2 * seconds[0] / seconds[1]  # an instruction multiplies two bfloat16 for each sum
+    tries = [[_seconds(call) for call in calls] for _ in range(_TRIES)]
+    seconds = [min(times) for times in zip(*tries, strict=True)]
+    return 2.0 * seconds[0] / seconds[1]  # an instruction multiplies two bfloat16 for each sum
 
 
 def _seconds(call: Callable[[], None]) -> float:
