@@ -77,7 +77,7 @@ def _timed() -> float:
     calls = [ctypes.CFUNCTYPE(None)(engine.get_function_address(name)) for name in _PRODUCTS]
     tries = [[_seconds(call) for call in calls] for _ in range(_TRIES)]
     seconds = [min(times) for times in zip(*tries, strict=True)]
-    return 2.0 * seconds[0] / seconds[1]  # an instruction multiplies two bfloat16 for each sum
+    return float(2 * seconds[0] / seconds[1])  # an instruction multiplies two bfloat16 for each sum
 
 
 def _seconds(call: Callable[[], None]) -> float:
