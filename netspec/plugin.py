@@ -65,7 +65,7 @@ differentiates numerically in float64, compares float32, other variants and CUDA
 and infinities, deals blocks out in any order, cuts the layer in two and compares the halves with the whole. ``kinks``
 says where there is no derivative, ``whole_only`` that the layer cannot be cut, ``bounds`` how far a variant may be off.
 
-**Storage**: with ``train.precision: bf16`` some GPUs hold activations, their gradients and parameters that are a
+**Storage**: with ``train.precision: bf16`` some devices hold activations, their gradients and parameters that are a
 ``factor`` in bfloat16. In kernels such arrays give float32 (``x[i]``, ``load4``) and round what is written (``y[i] =
 v``, ``store4``); ``x.dtype`` is float32's. Sums are kept in variables, which are not rounded; ``outputs`` hand on
 ``x.dtype``. The network's answer (``probs``, ``prediction``) and reports are float32.

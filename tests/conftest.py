@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from netspec.machine.garbage import COLLECTED_AFTER
 
     gc.set_threshold(*COLLECTED_AFTER)
+    os.environ["NETSPEC_CPU_BF16"] = "off"  # CPUs do bf16 alike, whatever the machine; some tests say otherwise
     config.add_cleanup(_own_state())
     if "PYTEST_XDIST_WORKER" in os.environ:  # the cores have work: compile workers would only cost their imports
         from netspec.kernels import parallel

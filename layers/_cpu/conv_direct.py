@@ -46,10 +46,10 @@ def _workspace(layer, t, direction):
         packed, rows = taps * share * (depth + MAX_NR), taps * depth if depth < DEEP else 0
         pixels = max(pixels, t.x.shape[1] * t.x.shape[2], rows)
     spaces = {
-        "packed": Workspace((groups, packed), t.x.dtype),
-        "start_row": Workspace((groups, max(depth, share) + MAX_NR), t.x.dtype),
+        "packed": Workspace((groups, packed)),
+        "start_row": Workspace((groups, max(depth, share) + MAX_NR)),
         "offsets": Workspace((3, pixels + 2 * MAX_MR), "int64", "member"),
-        **{name: Workspace((size,), t.x.dtype, "member") for name, size in member.items()},
+        **{name: Workspace((size,), per="member") for name, size in member.items()},
     }
     return spaces if direction == "forward" else {**spaces, **split_batch.workspace(t)}
 
@@ -203,14 +203,14 @@ _D_X = (*bias_row.BACKWARD, pack_flipped, d_x_direct)
 VARIANT = Variant(
     "direct",
     kernels=(*_FORWARD, *_D_X, d_weight_chunk_direct, *split_batch.KERNELS),
-    supports=lambda layer, t: layer.window(t).stride == (1, 1),
+    supports=lambda layer, t: t.x.dtype == "float32" and layer.window(t).stride == (1, 1),
     workspace=_workspace,
     scalars=_scalars,
 )
 STRIDED = Variant(
     "direct_strided",
     kernels=(*_FORWARD, conv_gemm.d_x_gemm, d_weight_chunk_direct, *split_batch.KERNELS),
-    supports=lambda layer, t: layer.window(t).stride != (1, 1),
+    supports=lambda layer, t: t.x.dtype == "float32" and layer.window(t).stride != (1, 1),
     workspace=lambda layer, t, direction: {**conv_gemm.columns_workspace(t), **_workspace(layer, t, direction)},
     scalars=conv_gemm.VARIANT.scalars,
 )

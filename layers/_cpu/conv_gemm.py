@@ -18,14 +18,14 @@ def _images(t):
 
 def columns_workspace(t):
     """The patch matrix of a block."""
-    return {"columns": Workspace((rows_at_once(t) * t.y.shape[2], t.weight.size // t.y.shape[3]), t.x.dtype, "member")}
+    return {"columns": Workspace((rows_at_once(t) * t.y.shape[2], t.weight.size // t.y.shape[3]), per="member")}
 
 
 def _workspace(layer, t, direction):
     if direction == "forward":
         return columns_workspace(t)
     filters, groups = t.y.shape[3], t.x.shape[3] // t.weight.shape[2]
-    product = Workspace((t.weight.size // filters, filters // groups), t.x.dtype, "member")
+    product = Workspace((t.weight.size // filters, filters // groups), per="member")
     return {**columns_workspace(t), **split_batch.workspace(t), "product": product}
 
 

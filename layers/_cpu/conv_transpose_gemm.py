@@ -27,15 +27,15 @@ def _images(t):
 def turned_workspace(t):
     """The weights with channels and filters exchanged."""
     size_h, size_w, depth, filters = t.weight.shape
-    return {"turned": Workspace((size_h, size_w, filters * depth // t.x.shape[3], t.x.shape[3]), t.x.dtype)}
+    return {"turned": Workspace((size_h, size_w, filters * depth // t.x.shape[3], t.x.shape[3]))}
 
 
 def _workspace(layer, t, direction):
-    columns = Workspace((rows_at_once(t) * t.x.shape[2], _taps(t)), t.x.dtype, "member")
+    columns = Workspace((rows_at_once(t) * t.x.shape[2], _taps(t)), per="member")
     shared = {"columns": columns, **turned_workspace(t)}
     if direction == "forward":
         return shared
-    product = Workspace((_taps(t), t.weight.shape[2]), t.x.dtype, "member")
+    product = Workspace((_taps(t), t.weight.shape[2]), per="member")
     return {**shared, **split_batch.workspace(t), "product": product}
 
 

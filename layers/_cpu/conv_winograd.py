@@ -33,7 +33,7 @@ fewer tiles are enough where filters are transformed once for many batches."""
 def _supports(layer, t):
     """Whether it can run these shapes, and is likely to be faster there than the variant ``direct``."""
     window = layer.window(t)
-    fits = window.size == (3, 3) and window.stride == (1, 1)
+    fits = t.x.dtype == "float32" and window.size == (3, 3) and window.stride == (1, 1)
     many = MANY if layer.phase == "train" else ENOUGH
     return fits and min(_group(t)) >= FEWEST and all(_well_tiled(image, many) for image in (t.x, t.y))
 
@@ -86,9 +86,9 @@ def _workspace(layer, t, direction):
             member[name] = max(member.get(name, 0), size)
     groups, offsets = t.x.shape[3] // depth, max(TILES_AT_ONCE, whole_vectors(depth)) + 2 * MAX_MR
     return {
-        **{name: Workspace((size,), t.x.dtype, "member") for name, size in member.items()},
-        "packed": Workspace((groups, POINTS * (inner * (outputs + MAX_NR) + GAP)), t.x.dtype),
-        "start_row": Workspace((groups, outputs + MAX_NR), t.x.dtype),
+        **{name: Workspace((size,), per="member") for name, size in member.items()},
+        "packed": Workspace((groups, POINTS * (inner * (outputs + MAX_NR) + GAP))),
+        "start_row": Workspace((groups, outputs + MAX_NR)),
         "offsets": Workspace((2, offsets), "int64", "member"),
         **(split_batch.workspace(t) if direction == "backward" else {}),
     }

@@ -22,7 +22,7 @@ def _workspace(layer, t, direction):
     if direction == "backward":
         return {}
     rows = t.weight.size // t.weight.shape[-1]
-    return {"partials": Workspace((-(-rows // ROWS), *t.y.shape), t.x.dtype)}
+    return {"partials": Workspace((-(-rows // ROWS), *t.y.shape))}
 
 
 def _supports(layer, t):
@@ -99,13 +99,13 @@ def forward_gemv(start, stop, x, weight, partials, sizes: Sizes):
                 add_row(total, weight, k * units + g * share, inputs[n, g * depth + k])
 
 
-@forward("cpu", over="y", axes=1, block=UNITS, writes="y")
+@forward("cpu", over="y", axes=1, block=UNITS, writes=("partials", "y"))
 def sum_gemv(start, stop, partials, y):
     for n in range(y.shape[0]):
-        total = y[n, start:stop]
-        total[:] = partials[0, n, start:stop]
+        total = partials[0, n, start:stop]
         for block in range(1, partials.shape[0]):
             total += partials[block, n, start:stop]
+        y[n, start:stop] = total
 
 
 VARIANT = Variant(

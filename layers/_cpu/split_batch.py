@@ -7,8 +7,8 @@ from netspec.plugin import Workspace, backward, forward
 def workspace(t):
     """Weight gradients by chunk, bias gradients by image."""
     return {
-        "partials": Workspace((chunks(t.x.shape[0]), t.weight.size), t.x.dtype),
-        "image_bias": Workspace((t.x.shape[0], t.weight.shape[3]), t.x.dtype),
+        "partials": Workspace((chunks(t.x.shape[0]), t.weight.size)),
+        "image_bias": Workspace((t.x.shape[0], t.weight.shape[3])),
     }
 
 

@@ -56,7 +56,8 @@ def _check(single: SingleLayer, one: Pass, kernel: Kernel) -> None:
     from netspec.kernels import numba_cuda
     from netspec.kernels.cuda import ptx_of, ptx_with_lines
 
-    card = single.device.capability or _COMPUTED_FOR
+    known = single.device.capability
+    card = known if isinstance(known, tuple) else _COMPUTED_FOR
     values = arguments(one, _Arrays(single, one, kernel), lambda *_: np.zeros(128, np.uint8))
     types = tuple(map(numba_cuda.type_of, values))
     target = (*card, "a") if card >= _COMPUTED_FOR else card

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from netspec.check.compare import Failed, agree, error
+from netspec.check.compare import Failed, Skipped, agree, error
 from netspec.check.precision import rounded_trip
 from netspec.check.single import Array, SingleLayer, Values
-from netspec.check.subject import Case, Subject
+from netspec.check.subject import Case, Subject, cpu
 from netspec.check.writes import trip, variants_on
 from netspec.contract.kernel import PHASES
+from netspec.device.base import Device
 from netspec.planning.plan import Pass
 
 _UNIT = 2.0**-9
@@ -20,13 +21,25 @@ _BOUND = 4 * _UNIT
 """Largest error, see netspec.check.compare, of elements that cancel too: backward reads what forward has rounded."""
 _ROOM = 4
 """How many times as far off as rounded numbers make the exact results they may be where a case is ill-conditioned."""
+_WORDS = {"cpu": "CPU", "cuda": "CUDA"}
 _EXAMPLES = 2
 """A layer's examples that are run, the first ones: arithmetic is that of float32, which other checks are for."""
 
 
+def check_bfloat16(subject: Subject) -> None:
+    """With activations stored as bfloat16 each CPU variant agrees with the plain kernels in float64."""
+    if "cpu" not in subject.kernel_backends:
+        raise Skipped("the layer has no CPU kernels")
+    _check(subject, cpu())
+
+
 def check_cuda_bfloat16(subject: Subject) -> None:
     """With activations stored as bfloat16 each CUDA variant agrees with the plain CPU kernels in float64."""
-    for case, values, single in _singles(subject):
+    _check(subject, subject.gpu)
+
+
+def _check(subject: Subject, device: Device) -> None:
+    for case, values, single in _singles(subject, device):
         exact = case.on(subject.device, single.layer.phase, dtype="float64")
         wanted, got = trip(exact, values).written, trip(single, values).written
         for name in wanted.keys() & got.keys():
@@ -38,14 +51,15 @@ def check_cuda_bfloat16(subject: Subject) -> None:
 
 
 def _hold(single: SingleLayer, name: str, got: Array, wanted: Array, bound: float, case: Case) -> None:
-    what = f"with activations of bfloat16 the CUDA kernels ({single.variant}) differ from the plain CPU kernels"
+    kernels = f"the {_WORDS[single.device.kind]} kernels ({single.variant})"
+    what = f"with activations of bfloat16 {kernels} differ from the plain CPU kernels"
     with single.blamed(name):
         agree(name, got, wanted, f"{what} ({single.layer.phase}; {case})", bound)
 
 
-def _singles(subject: Subject) -> Iterator[tuple[Case, Values, SingleLayer]]:
+def _singles(subject: Subject, device: Device) -> Iterator[tuple[Case, Values, SingleLayer]]:
     """The first examples with each variant that takes them, in those phases that differ from the ones before."""
-    device, done = subject.gpu, list[tuple[str, str, tuple[Pass, ...]]]()
+    done = list[tuple[str, str, tuple[Pass, ...]]]()
     chosen = subject.cases[:_EXAMPLES]
     for phase in PHASES:
         for case, values in subject.trips(phase):

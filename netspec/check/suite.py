@@ -20,7 +20,7 @@ from netspec.check.constancy import check_constancy
 from netspec.check.declared import check_docs, check_schema, check_shape_errors, check_shapes
 from netspec.check.double_precision import check_cuda_float64
 from netspec.check.gradient import check_gradients
-from netspec.check.half_storage import check_cuda_bfloat16
+from netspec.check.half_storage import check_bfloat16, check_cuda_bfloat16
 from netspec.check.initialisers import InitialiserSubject
 from netspec.check.kernel_source import check_calls, check_imports
 from netspec.check.phases import check_phases, check_state, check_valid_rows
@@ -71,6 +71,7 @@ CHECKS: tuple[Check, ...] = (
     check_non_finite,
     check_team,
     check_shards,
+    check_bfloat16,
     check_cuda,
     check_cuda_again,
     check_cuda_non_finite,
@@ -111,6 +112,7 @@ NEEDS: Mapping[Check, tuple[Check, ...]] = {
     check_cuda_again: (*REFERENCE, check_cuda),
     check_cuda_non_finite: (*REFERENCE, check_cuda, check_non_finite),
     check_cuda_float64: (check_cuda,),
+    check_bfloat16: (*REFERENCE, check_variants),
     check_cuda_bfloat16: (*REFERENCE, check_cuda),
 }
 

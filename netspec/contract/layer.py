@@ -13,7 +13,7 @@ from netspec.contract.augmentation import MIXED
 from netspec.contract.kernel import Backend, Direction, Kernel, Kernels, Phase
 from netspec.contract.naming import Argument, check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
-from netspec.contract.variant import Variant, by_cost, names_by_backend
+from netspec.contract.variant import Capability, Variant, by_cost, names_by_backend
 from netspec.errors import LayerError
 
 Outputs = Tensor | Mapping[str, Tensor]
@@ -94,8 +94,8 @@ class Layer:
     """Backend -> variants of kernels, best first; "plain" is always last and need not be named."""
     bounds: ClassVar[Mapping[str, float]] = {}
     """Variant -> error bound that it declares where 1e-5 cannot hold (Winograd, tf32)."""
-    needs: ClassVar[Mapping[str, tuple[int, int]]] = {}
-    """Variant -> compute capability of the GPUs that alone have its instructions; it is never taken on others."""
+    needs: ClassVar[Mapping[str, Capability]] = {}
+    """Variant -> the capability of the devices that alone have its instructions; it is never taken on others."""
     nonfinite: ClassVar[Mapping[str, str]] = {}
     """Exceptions from the rule that a NaN reaches all that could change with it (see netspec.plugin), with the reason:
     a tensor that kernels write, or a sum in ``reports``, that may stay finite."""

@@ -91,7 +91,7 @@ NORM_SOURCES = {"w_norm": "param_squares", "g_norm": "gradient_squares"}
 
 
 def made_of(cls: Any) -> Iterator[Kernel]:
-    """All kernels of a solver class: with and without clipped gradients, on GPUs also with shadows."""
+    """All kernels of a solver class: with and without clipped gradients, with and without shadows."""
     for clipped in (False, True):
         yield from _updates(cls, clipped, shadowed=False)
         yield from _updates(cls, clipped, shadowed=True)
@@ -110,6 +110,7 @@ def _updates(cls: Any, clipped: bool, shadowed: bool) -> Iterator[Kernel]:
     params = ["param", "gradient", *cls.state, "rates", "finite", "overflow", *extra, "rate", "decay"]
     local, arrays = ["w", "g", *(f"s{n}" for n in range(len(cls.state)))], ["param", "gradient", *cls.state]
     new = ["w", *local[2:]]
+    cut = {**dict(zip(local, arrays, strict=True)), **({"narrow": "shadow"} if shadowed else {})}
     targets = [*zip(new, ["param", *cls.state], strict=True), *([("w", "shadow")] if shadowed else [])]
     factor = " * factor" if clipped else ""
 
@@ -123,9 +124,9 @@ def _updates(cls: Any, clipped: bool, shadowed: bool) -> Iterator[Kernel]:
     words = {
         "params": ", ".join(params),
         "numbers": _numbers(cls, names, clipped),
-        "slices": f"{', '.join(local)} = {', '.join(f'{one}[start:stop]' for one in arrays)}",
+        "slices": f"{', '.join(cut)} = {', '.join(f'{one}[start:stop]' for one in cut.values())}",
         "call_i": call(places("[i]")),
-        "store_i": "; ".join(f"{one}[i] = new_{one}" for one in new),
+        "store_i": "; ".join([*(f"{one}[i] = new_{one}" for one in new), *(["narrow[i] = new_w"] if shadowed else [])]),
         "finite_new": _finite(f"new_{one}" for one in new),
         "loads": "; ".join(
             f"{', '.join(f'{one}_{n}' for n in range(4))} = load4({array}, i)"
@@ -141,9 +142,8 @@ def _updates(cls: Any, clipped: bool, shadowed: bool) -> Iterator[Kernel]:
         "store_array": "; ".join(f"{array}[i] = new_{one}" for one, array in targets),
     }
     writes, name = ("param", *cls.state, *(["shadow"] if shadowed else []), "overflow"), update_name(clipped, shadowed)
-    if not shadowed:
-        function = _compile(cls, _UPDATE_CPU, cls.scalar_update, f"{name}_cpu", words)
-        yield forward("cpu", over="param", writes=writes)(function)
+    function = _compile(cls, _UPDATE_CPU, cls.scalar_update, f"{name}_cpu", words)
+    yield forward("cpu", over="param", writes=writes)(function)
     function = _compile(cls, _UPDATE_CUDA, cls.scalar_update, f"{name}_cuda", words)
     yield forward("cuda", over="param", writes=writes, threads=256, per_thread=4)(function)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.tensor import Workspace
+
+CpuUnit = Literal["avx512_bf16", "emulated"]
+"""By what a CPU that stores bfloat16 multiplies it: instructions of its own, or those for float32."""
+Capability = tuple[int, int] | CpuUnit
+"""What devices of one kind differ in: a GPU's compute capability, a CPU's unit for bfloat16."""
 
 
 def _always(layer: Any, t: Any) -> bool:
@@ -43,8 +48,8 @@ class Variant:
     """Estimated time of a direction, by which variants of the same ``bound`` are ranked; None: as they are listed."""
     bound: float | None = None
     """Error bound of its results, where 1e-5 cannot hold."""
-    capability: tuple[int, int] | None = None
-    """Compute capability of the GPUs that alone have its instructions; it is never taken on others."""
+    capability: Capability | None = None
+    """That of the devices that alone have its instructions; it is never taken on others."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernels", tuple(replace(kernel, variant=self.name) for kernel in self.kernels))

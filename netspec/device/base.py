@@ -10,6 +10,7 @@ import numpy as np
 from netspec.contract.kernel import Backend
 from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape
+from netspec.contract.variant import Capability
 from netspec.planning.plan import Pass, Queue
 
 Array = Any
@@ -38,8 +39,10 @@ class Device(Protocol):
     """Members of a CPU team; 1 on GPUs."""
     enqueues: bool
     """Whether calls only enqueue their work and return, as on GPUs."""
-    capability: tuple[int, int] | None
-    """A GPU's compute capability; None on CPUs."""
+    @property
+    def capability(self) -> Capability | None:
+        """A GPU's compute capability; on CPUs the unit for bfloat16, None where they store none."""
+
     read_beside: bool
     """Whether another thread may download what no work under way writes."""
 

@@ -8,12 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from netspec.contract.kernel import Backend
+from netspec.contract.variant import Capability
 from netspec.device.base import Device
 from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
 from netspec.machine.environment import cores, processor
 from netspec.planning.storage import bf16_on
+from netspec.spec.types import Precision
 
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
 _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"
@@ -46,7 +48,7 @@ def available() -> list[DeviceInfo]:
         for index, card in enumerate(gpus())
         if obstacle() is None
     ]
-    return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"), bf16=bf16_on(None))]
+    return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"), bf16=bf16_on(_capability("cpu", 0)))]
 
 
 def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -97,13 +99,24 @@ def models(names: Mapping[str, str]) -> dict[str, str]:
     return {device: _model(name, list(names.values())) for device, name in names.items()}
 
 
-def capabilities(names: Mapping[str, str]) -> dict[str, tuple[int, int] | None]:
-    """Compute capabilities, by the real names of a spec's devices; None for CPUs and for GPUs that are not there."""
-    return {device: _capability(*parsed(name)) for device, name in names.items()}
+def capabilities(names: Mapping[str, str], precision: Precision) -> dict[str, Capability | None]:
+    """Capabilities, by the real names of a spec's devices; None for GPUs that are not there, and for CPUs but for bf16.
+
+    Raises NetspecError as netspec.device.cpu.bfloat16_unit does.
+    """
+    found = {device: parsed(name) for device, name in names.items()}
+    return {
+        device: _capability(kind, index) if kind == "cuda" or precision == "bf16" else None
+        for device, (kind, index) in found.items()
+    }
 
 
-def _capability(kind: Backend, index: int) -> tuple[int, int] | None:
-    return gpus()[index].capability if kind == "cuda" and index < len(gpus()) else None
+def _capability(kind: Backend, index: int) -> Capability | None:
+    if kind == "cpu":
+        from netspec.device.cpu.bfloat16_unit import cpu_bfloat16
+
+        return cpu_bfloat16()
+    return gpus()[index].capability if index < len(gpus()) else None
 
 
 def _model(name: str, names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from llvmlite import binding
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
@@ -39,7 +40,48 @@ def compile_cpu(function: Callable[..., Any], dtype: str, checked: bool = False)
 @functools.cache
 def compile_host(function: Callable[..., Any], dtype: str) -> Any:
     """A ``host=True`` pass: it stays Python, the helpers that it calls are compiled."""
-    return prepare(function, dtype).build(_jit)
+    return prepare(function, dtype).build(lambda helper: _CalledFromPython(_jit(helper)))
+
+
+def type_of(value: Any) -> Any:
+    """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_arrays."""
+    if not is_bfloat16(value):
+        return numba.typeof(value)
+    from netspec.kernels.stored_arrays import StoredArray
+
+    return StoredArray(value.ndim, "C" if value.flags.c_contiguous else "A", not value.flags.writeable)
+
+
+def is_bfloat16(value: Any) -> bool:
+    """Whether it is an array of bfloat16, which numba's dispatchers do not know."""
+    return isinstance(value, np.ndarray) and value.dtype.name == "bfloat16"
+
+
+class Entry:
+    """A kernel for one signature, called past its dispatcher; it is compiled by the first call at the latest."""
+
+    def __init__(self, dispatcher: Any, signature: tuple[Any, ...]) -> None:
+        self.dispatcher, self.signature = dispatcher, signature
+        self._code: Any = None
+
+    def __call__(self, *args: Any) -> Any:
+        """What the kernel gives."""
+        if self._code is None:
+            self.dispatcher.compile(self.signature)
+            self._code = self.dispatcher.overloads[self.signature].entry_point
+        return self._code(*args)
+
+
+class _CalledFromPython:
+    """A compiled helper of a ``host=True`` pass, which may be given arrays of bfloat16."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self.dispatcher = dispatcher
+
+    def __call__(self, *args: Any) -> Any:
+        if any(map(is_bfloat16, args)):
+            return Entry(self.dispatcher, tuple(map(type_of, args)))(*args)
+        return self.dispatcher(*args)
 
 
 _compiled: dict[tuple[str, bool], Any] = {}

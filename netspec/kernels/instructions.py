@@ -56,7 +56,8 @@ from netspec.kernels.inline_ptx import (
     void,
 )
 from netspec.kernels.numba_cuda import intrinsic, named_intrinsic, types
-from netspec.kernels.stored_bfloat16 import holds_bfloat16, load_four, read_as, refuse_bfloat16, store_four
+from netspec.kernels.stored_arrays import holds_bfloat16
+from netspec.kernels.stored_bfloat16 import load_four, read_as, refuse_bfloat16, store_four
 
 
 def _alignment(array: Any) -> int:

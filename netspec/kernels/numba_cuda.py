@@ -127,7 +127,7 @@ def _as_if_on(capability: tuple[Any, ...]) -> Iterator[None]:
 
 
 def type_of(value: Any) -> Any:
-    """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_bfloat16."""
+    """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_arrays."""
     from numba.cuda.typing.typeof import Purpose, typeof
 
     kind = mlir.type_of(value) if MLIR else typeof(value, Purpose.argument)
@@ -138,7 +138,7 @@ def type_of(value: Any) -> Any:
 def array_type(dtype: str, axes: int, layout: str = "C") -> Any:
     """The compiler's type of an array: C-contiguous, or "A" for any strides."""
     if dtype == "bfloat16":
-        from netspec.kernels.stored_bfloat16 import StoredArray
+        from netspec.kernels.stored_arrays import StoredArray
 
         return StoredArray(axes, layout)
     return types.Array(getattr(types, dtype), axes, layout)

@@ -1,9 +1,7 @@
-"""Arrays in CUDA kernels whose elements are stored as bfloat16 and computed with as float32.
+"""What numba-cuda is told of the arrays that netspec.kernels.stored_arrays describes.
 
-``x[i]`` gives a float32, and ``y[i] = value`` rounds to the nearest, ties to even; ``x.dtype`` is float32's, so that
-shared memory of it holds float32. Slices, reshaped and flat arrays are such arrays again. A kernel's source is the
-same for both kinds of storage. numba's own type bfloat16, and arrays of it, are left as they are: its numbers are no
-float32, and it needs a C++ compiler for each operation.
+numba's own type bfloat16, and arrays of it, are left as they are: its numbers are no float32, and it needs a C++
+compiler for each operation.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from llvmlite import ir
 from numba.cuda import types
 from numba.cuda.core.errors import TypingError
 from numba.cuda.cudadecl import registry as declarations
-from numba.cuda.cudaimpl import lower_cast
 from numba.cuda.datamodel import PrimitiveModel
 from numba.cuda.datamodel.models import ArrayModel
 from numba.cuda.models import register_model
@@ -26,46 +23,11 @@ from numba.cuda.typing.arraydecl import get_array_index_type
 from numba.cuda.typing.templates import AbstractTemplate, AttributeTemplate, signature
 
 from netspec.kernels.inline_ptx import asm, convert_bf16x2, float32, uint32, unpack
+from netspec.kernels.stored_arrays import StoredArray, StoredBfloat16, holds_bfloat16, read_as_float32
 
 SOURCE = blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
 """Stands for this file: it decides the code of kernels that do not name it."""
 _BITS = ir.IntType(16)
-
-
-class StoredBfloat16(types.Type):  # type: ignore[misc]
-    """An element: bfloat16 in memory, a float32 in registers. It converts as a float32 does."""
-
-    bitwidth = 16
-
-    def __init__(self) -> None:
-        super().__init__(name="stored_bfloat16")
-
-    def can_convert_to(self, context: Any, other: Any) -> Any:
-        """As float32."""
-        return context.can_convert(types.float32, other)
-
-    def can_convert_from(self, context: Any, other: Any) -> Any:
-        """As float32."""
-        return None if other is self else context.can_convert(other, types.float32)
-
-
-class StoredArray(types.Array):  # type: ignore[misc]
-    """An array of such elements."""
-
-    def __init__(self, axes: int, layout: str, readonly: bool = False) -> None:
-        super().__init__(StoredBfloat16(), axes, layout, readonly)
-
-    def copy(self, dtype: Any = None, ndim: int | None = None, layout: str | None = None, readonly: Any = None) -> Any:
-        """The type of a view, or of an array of another dtype."""
-        if dtype not in (None, StoredBfloat16()):
-            return super().copy(dtype, ndim, layout, readonly)
-        axes = self.ndim if ndim is None else ndim
-        return StoredArray(axes, layout or self.layout, not self.mutable if readonly is None else readonly)
-
-
-def holds_bfloat16(kind: Any) -> bool:
-    """Whether a compiler's type is such an array."""
-    return isinstance(kind, StoredArray)
 
 
 def refuse_bfloat16(name: str, *kinds: Any) -> None:
@@ -150,19 +112,5 @@ class _Read(AbstractTemplate):  # type: ignore[misc]
 
     def generic(self, args: Any, keywords: Any) -> Any:
         array, index = args
-        if holds_bfloat16(array):
-            found = get_array_index_type(array, index)
-            if found is not None and found.result == StoredBfloat16():
-                return signature(types.float32, array, found.index)
-        flat = isinstance(array, types.NumpyFlatType) and holds_bfloat16(array.array_type)
-        return signature(types.float32, array, types.intp) if flat and isinstance(index, types.Integer) else None
-
-
-@lower_cast(StoredBfloat16, types.Any)  # type: ignore[untyped-decorator]
-def _from_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return context.cast(builder, value, types.float32, target)
-
-
-@lower_cast(types.Any, StoredBfloat16)  # type: ignore[untyped-decorator]
-def _to_element(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return context.cast(builder, value, source, types.float32)
+        found = get_array_index_type(array, index) if holds_bfloat16(array) else None
+        return read_as_float32(signature, array, index, found)

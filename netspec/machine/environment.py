@@ -17,8 +17,12 @@ from netspec.errors import NetspecError
 _PACKAGES = "numpy numba llvmlite numba-cuda ml-dtypes pillow simplejpeg pyyaml threadpoolctl".split()
 _COMPILING = ("numpy", "numba", "llvmlite")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_VARIABLES = re.compile("(ATLAS|BLIS|CUDA|GOTO|JSIMD|KMP|MKL|NPY|NUMBA|NVIDIA|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+")
-"""Environment variables of libraries that compute."""
+BF16_VARIABLE = "NETSPEC_CPU_BF16"
+"""Says how CPUs do ``train.precision: bf16``, see netspec.device.cpu.bfloat16_unit."""
+_VARIABLES = re.compile(
+    f"(ATLAS|BLIS|CUDA|GOTO|JSIMD|KMP|MKL|NPY|NUMBA|NVIDIA|OMP|OPENBLAS|VECLIB)_[A-Z0-9_]+|{BF16_VARIABLE}"
+)
+"""Environment variables of libraries that compute, and the one of ours that says how."""
 _CHOOSING = re.compile(
     "(ATLAS|BLIS|GOTO|MKL|NPY|NVIDIA|OPENBLAS|VECLIB)_.*(?<!_NUM_THREADS)(?<!_DIR)|NUMBA_(BOUNDSCHECK|CPU_.*|DEBUGINFO.*|"
     "DISABLE_INTEL_SVML|ENABLE_AVX|FORCE_CUDA_CC|CUDA_DEFAULT_PTX_CC|LLVM_.*|LOOP_VECTORIZE|OPT|SLP_VECTORIZE)"

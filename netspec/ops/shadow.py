@@ -5,15 +5,17 @@ from netspec.ops.base import Operation
 
 
 class Shadow(Operation):
-    """target = source, rounded to the nearest value of the target's dtype, ties to even.
-
-    Only GPUs have bfloat16 in memory: there is no kernel for CPUs.
-    """
+    """target = source, rounded to the nearest value of the target's dtype, ties to even."""
 
     @staticmethod
     def bindings(args):
         """One pass."""
         return [("round", {})]
+
+    @forward("cpu", over="target", writes="target")
+    def round_cpu(start, stop, source, target):
+        for i in range(start, stop):
+            target[i] = source[i]
 
     @forward("cuda", over="target", writes="target", threads=256, per_thread=4)
     def round_cuda(source, target):

@@ -1,10 +1,10 @@
 """What ``train.precision`` comes to on the devices at hand: the dtype in which activations are stored, in words too.
 
-| precision | GPUs of compute capability 9.0 | other GPUs | CPUs |
-|---|---|---|---|
-| float32 | float32 | float32 | float32 |
-| tf32 | factors of products rounded to tf32 | likewise | float32 |
-| bf16 | activations, gradients of them and factors stored in bfloat16 | factors rounded to bfloat16 | float32 |
+| precision | GPUs of capability 9.0 | other GPUs | CPUs that multiply bfloat16 faster | other CPUs |
+|---|---|---|---|---|
+| float32 | float32 | float32 | float32 | float32 |
+| tf32 | factors of products rounded to tf32 | likewise | float32 | float32 |
+| bf16 | activations, gradients and factors stored in bfloat16 | factors rounded to bfloat16 | stored too | float32 |
 
 Sums, parameters, what solvers keep, statistics, losses and reports are float32 always. bfloat16 has the exponents of
 float32: gradients do not underflow as in float16, and losses are not scaled.
@@ -15,37 +15,44 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Literal
 
+from netspec.contract.variant import Capability
 from netspec.spec.types import Precision
 
 Storage = Literal["float32", "bfloat16"]
-Capabilities = Mapping[str, tuple[int, int] | None]
-"""Compute capabilities by device; None for a CPU, and for a GPU that is not known."""
+Capabilities = Mapping[str, Capability | None]
+"""By device; None for a CPU that stores no bfloat16, and for a GPU that is not known."""
 STORING = (9, 0)
 """Compute capability of the GPUs that have kernels for bfloat16 in memory."""
 
 
-def storage_of(precision: Precision, capabilities: Collection[tuple[int, int] | None]) -> Storage:
-    """How activations are stored where the devices have these compute capabilities, None for a CPU.
+_UNITS = {"avx512_bf16": "stored, AVX512-BF16", "emulated": "stored, products in float32"}
+
+
+def storage_of(precision: Precision, capabilities: Collection[Capability | None]) -> Storage:
+    """How activations are stored where the devices have these capabilities.
 
     One network is stored one way: a single device that cannot makes it float32.
     """
-    able = all(capability == STORING for capability in capabilities)
+    able = all(one == STORING or isinstance(one, str) for one in capabilities)
     return "bfloat16" if precision == "bf16" and able else "float32"
 
 
-def bf16_on(capability: tuple[int, int] | None) -> str:
-    """What bf16 comes to on one device, in a word or two."""
+def bf16_on(capability: Capability | None) -> str:
+    """What bf16 comes to on one device, in a few words."""
+    if isinstance(capability, str):
+        return _UNITS[capability]
     return "computes in float32" if capability is None else "stored" if capability == STORING else "in products"
 
 
-def told(precision: Precision, capabilities: Collection[tuple[int, int] | None]) -> tuple[str, ...]:
+def told(precision: Precision, capabilities: Collection[Capability | None]) -> tuple[str, ...]:
     """One line for people where the spec asks for bf16: what became of it."""
     return (f"train.precision bf16: {_meaning(precision, capabilities)}",) if precision == "bf16" else ()
 
 
-def _meaning(precision: Precision, capabilities: Collection[tuple[int, int] | None]) -> str:
+def _meaning(precision: Precision, capabilities: Collection[Capability | None]) -> str:
     if storage_of(precision, capabilities) == "bfloat16":
-        return "activations and factors of products are stored in bfloat16, all else in float32"
+        emulated = "; products are those of float32" if "emulated" in capabilities else ""
+        return f"activations and factors of products are stored in bfloat16, all else in float32{emulated}"
     if None in capabilities:
-        return "CPUs compute in float32"
+        return "CPUs compute in float32, but those that multiply bfloat16 faster"
     return "factors of products are rounded to bfloat16; memory is float32 but on capability 9.0"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from netspec.contract.kernel import Backend
+from netspec.contract.variant import Capability
 from netspec.planning.plan import Plan
 from netspec.planning.race import check_races
 from netspec.program.arena import lay_out, places
-from netspec.program.choice import Capability, Measured
+from netspec.program.choice import Measured
 from netspec.program.fuse import fuse
 from netspec.program.multi_tensor_steps import merge
 from netspec.program.prepack import hoist

@@ -9,11 +9,10 @@ from typing import cast
 from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
+from netspec.contract.variant import Capability
 from netspec.errors import NetspecError
 from netspec.planning.plan import Step
 
-Capability = tuple[int, int]
-"""A GPU's compute capability."""
 Measured = Mapping[str, str]
 """What ``netspec tune`` found on a device: question (see ``question``) -> variant."""
 _WORDS = {"cpu": "CPU", "cuda": "CUDA"}
@@ -29,7 +28,7 @@ def candidates(
 ) -> tuple[str, ...]:
     """Variants that can run this direction of the layer, the preferred one first; those of the same kernels once.
 
-    ``capability`` is the GPU's; None for CPUs, and where the GPU is not known: what needs a certain one is left out.
+    ``capability`` is the device's; None: what needs a certain one is left out.
     """
     found: dict[tuple[Kernel, ...], str] = {}
     for variant in layer.rank(t, direction, layer.variant_names(kind)):

@@ -11,11 +11,12 @@ from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.keys import key_of
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument
+from netspec.contract.variant import Capability
 from netspec.ops import operation
 from netspec.ops.base import Operation
 from netspec.planning.identities import BufferKey, of_layer
 from netspec.planning.plan import Buffer, Pass, Plan, Region, Step
-from netspec.program.choice import Capability, Measured, choose
+from netspec.program.choice import Measured, choose
 from netspec.program.passes import lower
 from netspec.solvers import Solver, solver_types
 

@@ -73,11 +73,14 @@ def _required() -> list[str]:
 def _processor() -> Finding:
     from llvmlite import binding
 
+    from netspec.device.cpu.bfloat16_unit import cpu_bfloat16
     from netspec.machine.environment import cores
+    from netspec.planning.storage import bf16_on
 
     on = {name for name, there in binding.get_host_cpu_features().items() if there}
     features = ", ".join(name for name in _FEATURES if name in on) or "no vector extensions known"
-    return Finding("processor", "ok", f"{binding.get_host_cpu_name()}, {many(cores(), 'core')}, {features}")
+    known = f"{binding.get_host_cpu_name()}, {many(cores(), 'core')}, {features}"
+    return Finding("processor", "ok", f"{known}; bf16: {bf16_on(cpu_bfloat16())}")
 
 
 def _memory() -> Finding:

@@ -54,7 +54,7 @@ def _capabilities(spec: Spec, names: list[str]) -> Capabilities:
     """By the spec's devices; of a GPU that is not there where bf16 asks for one."""
     from netspec.device.binding import capabilities
 
-    found = capabilities(dict(zip(spec.devices, names, strict=True)))
+    found = capabilities(dict(zip(spec.devices, names, strict=True)), spec.train.precision)
     if spec.train.precision != "bf16":
         return found
     absent = {device for device, name in zip(spec.devices, names, strict=True) if name.startswith("cuda")}

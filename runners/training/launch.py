@@ -14,6 +14,7 @@ import numpy as np
 
 from netspec._types import RunResult
 from netspec.callbacks import Callback, make_callback
+from netspec.device.base import Device
 from netspec.device.binding import available
 from netspec.events import Listener
 from netspec.machine.atomic_files import write_text, write_whole
@@ -156,14 +157,23 @@ def _state(origin: Origin | None) -> State:
 
 def _code_choices(session: Session) -> dict[str, str]:
     """What decides the last bits, and how activations are stored where that is not as always."""
-    storage = {} if session.storage == "float32" else {"storage": session.storage}
+    storage = {} if session.storage == "float32" else {"storage": session.storage, **_units(session)}
     return {**code_choices(_models(session)), **storage}
+
+
+def _units(session: Session) -> dict[str, str]:
+    """By what CPUs multiply bfloat16."""
+    units = dict.fromkeys(str(each.capability) for each in session.devices.values() if each.kind == "cpu")
+    return {"bfloat16 on CPUs": ", ".join(units)} if units else {}
 
 
 def _models(session: Session) -> list[str]:
     """Kinds of the devices, GPUs with their compute capability."""
-    capabilities = {name: device.capability or () for name, device in session.devices.items()}
-    return [f"{each.kind} {'.'.join(map(str, capabilities[name]))}".strip() for name, each in session.devices.items()]
+    return [f"{each.kind} {_compute_capability(each)}".strip() for each in session.devices.values()]
+
+
+def _compute_capability(device: Device) -> str:
+    return ".".join(map(str, device.capability or ())) if device.kind == "cuda" else ""
 
 
 def _other_code(record: Record, made_by: MadeBy) -> list[str]:

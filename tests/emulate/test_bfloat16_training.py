@@ -1,15 +1,17 @@
-"""Trainings that store activations in bfloat16, on the emulated GPU, beside the same ones in float32 on CPUs."""
+"""Trainings that store activations in bfloat16, on CPUs and the emulated GPU, beside the same ones in float32."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 from compiled import EmulatedCuda, needs_compiler
-from nets import BATCH, RATES, TWO_TOWERS, batch, network, train
+from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, train
 
+from netspec.device.cpu.device import CpuDevice
 from netspec.planning.identities import BufferKey
 from netspec.runners.execution.session import Rates, Session
 from netspec.solvers import make_solver, solver_types
@@ -35,9 +37,25 @@ PAIR = """
 """
 
 
-def opened(text: str, train: str = "", capability: tuple[int, int] | None = (9, 0)) -> Session:
-    """A session of the network with bf16, on emulated GPUs, or on CPUs."""
-    more = {} if capability is None else {"opener": lambda names: [EmulatedCuda(capability) for _ in names]}
+STORING = pytest.mark.parametrize(
+    "capability", [pytest.param((9, 0), marks=needs_compiler, id="card"), pytest.param("emulated", id="cpu")]
+)
+
+
+class StoringCpu(CpuDevice):
+    """A CPU as NETSPEC_CPU_BF16=emulate makes them."""
+
+    capability = "emulated"
+
+
+def opened(text: str, train: str = "", capability: Any = None, members: int = 1) -> Session:
+    """A session of the network with bf16: on emulated GPUs, on CPUs that store it, or on CPUs that do not."""
+    make = {None: CpuDevice, "emulated": StoringCpu}.get(capability)
+
+    def opener(names: Sequence[str]) -> list[Any]:
+        return [make(index, members) if make else EmulatedCuda(capability) for index in range(len(names))]
+
+    more: dict[str, Any] = {"opener": opener}
     spec = network(text, **{"train: {batch: 6": f"train: {{precision: bf16, batch: 6{train}"})
     return Session(spec, ["cpu"], phases=PHASES, runner="serial", **more)
 
@@ -61,9 +79,9 @@ def outcome(session: Session) -> tuple[dict[str, Any], Any, float]:
     return learned, session.predict(batch(7), BATCH), session.evaluate(batch(8), BATCH).reports["loss"]["loss"]
 
 
-@needs_compiler
-def test_two_devices_learn_what_they_do_in_float32() -> None:
-    with opened(TWO_TOWERS, capability=None) as host, opened(TWO_TOWERS) as card:
+@STORING
+def test_two_devices_learn_what_they_do_in_float32(capability: Any) -> None:
+    with opened(TWO_TOWERS) as host, opened(TWO_TOWERS, capability=capability) as card:
         assert (host.storage, card.storage) == ("float32", "bfloat16")
         (wanted, probs, loss), (got, answer, judged) = outcome(host), outcome(card)
         check_shadows(card)
@@ -76,9 +94,9 @@ def test_two_devices_learn_what_they_do_in_float32() -> None:
     assert judged == pytest.approx(loss, rel=0.01)
 
 
-@needs_compiler
-def test_what_is_loaded_reaches_the_shadows() -> None:
-    with opened(PAIR) as card:
+@STORING
+def test_what_is_loaded_reaches_the_shadows(capability: Any) -> None:
+    with opened(PAIR, capability=capability) as card:
         answers, start = [], card.store.tensors()
         for _ in range(2):
             answers.append(card.predict(batch(7, SMALL), BATCH).tobytes())
@@ -89,11 +107,11 @@ def test_what_is_loaded_reaches_the_shadows() -> None:
         assert answers[:2] == answers[2:] and answers[0] != answers[1]
 
 
-@needs_compiler
+@STORING
 @pytest.mark.parametrize("clip", ["null", "1.0"])
 @pytest.mark.parametrize("name", sorted(solver_types()))
-def test_updates_of_every_solver_renew_shadows(name: str, clip: str) -> None:
-    with opened(PAIR, f", solver: {name}, clip_norm: {clip}") as card:
+def test_updates_of_every_solver_renew_shadows(name: str, clip: str, capability: Any) -> None:
+    with opened(PAIR, f", solver: {name}, clip_norm: {clip}", capability) as card:
         numbers = Rates(0.05, make_solver(card.spec.train.solver).numbers)
         before = card.store.tensors()
         card.train(batch(0, SMALL), 0, BATCH, numbers)
@@ -101,11 +119,11 @@ def test_updates_of_every_solver_renew_shadows(name: str, clip: str) -> None:
         assert (card.store.tensor("fc2.weight") != before["fc2.weight"]).any()
 
 
-@needs_compiler
-def test_frozen_parameters_and_replicas_have_shadows_too() -> None:
+@STORING
+def test_frozen_parameters_and_replicas_have_shadows_too(capability: Any) -> None:
     wanted, got = (
-        opened(PAIR.replace("devices:", "replicas: 2\n    devices:"), ", freeze: [fc1]", capability)
-        for capability in (None, (9, 0))
+        opened(PAIR.replace("devices:", "replicas: 2\n    devices:"), ", freeze: [fc1]", one)
+        for one in (None, capability)
     )
     with wanted as host, got as card:
         for one in (host, card):
@@ -118,9 +136,9 @@ def test_frozen_parameters_and_replicas_have_shadows_too() -> None:
         assert np.abs(card.store.tensor("fc2.weight.momentum") - change).max() < 0.02 * np.abs(change).max()
 
 
-@needs_compiler
-def test_an_average_is_evaluated_by_a_shadow_of_its_own() -> None:
-    with opened(PAIR, ", ema: {decay: 0.5}") as card:
+@STORING
+def test_an_average_is_evaluated_by_a_shadow_of_its_own(capability: Any) -> None:
+    with opened(PAIR, ", ema: {decay: 0.5}", capability) as card:
         train(card, 1, shape=SMALL)
         card.evaluate(batch(8, SMALL), BATCH)
         bound, keys = card.bound("eval"), card.plans["eval"].keys("shadow")
@@ -137,3 +155,12 @@ def test_elsewhere_storage_is_float32_and_a_line_says_so(capability: tuple[int, 
         assert {one.dtype for one in session.plans["train"].buffers.values() if one.role == "activation"} == {"float32"}
         (line,) = (note for note in session.notes if "train.precision bf16" in note)
         assert ("CPUs compute in float32" in line) == (capability is None)
+
+
+def test_any_team_of_a_cpu_gives_the_same_bits() -> None:
+    found = []
+    for members in (1, 3):
+        with opened(TWO_TOWERS, capability="emulated", members=members) as session:
+            train(session, ITERATIONS)
+            found.append(session.store.tensors())
+    same_bits(*found)

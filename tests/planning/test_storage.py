@@ -131,11 +131,15 @@ def test_bfloat16_is_stored_where_all_devices_can() -> None:
     for others in ([HOPPER, AMPERE], [AMPERE], [None], [HOPPER, None]):
         assert storage_of("bf16", others) == "float32"
     assert {storage_of(one, [HOPPER]) for one in ("tf32", "float32")} == {"float32"}
+    for unit in ("avx512_bf16", "emulated"):
+        assert storage_of("bf16", [unit, unit]) == "bfloat16" and storage_of("bf16", [unit, None]) == "float32"
+        assert storage_of("float32", [unit]) == storage_of("tf32", [unit]) == "float32"
 
 
 def test_what_becomes_of_bf16_is_told_in_one_line() -> None:
-    lines = [told("bf16", one) for one in ([HOPPER], [AMPERE], [None, None])]
-    assert all(len(one) == 1 for one in lines) and len(set(lines)) == 3
+    lines = [told("bf16", one) for one in ([HOPPER], [AMPERE], [None, None], ["emulated"])]
+    assert all(len(one) == 1 for one in lines) and len(set(lines)) == 4
+    assert told("bf16", ["avx512_bf16"]) == told("bf16", [HOPPER])
     assert told("tf32", [HOPPER]) == told("float32", [None]) == ()
 
 

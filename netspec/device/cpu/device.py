@@ -10,14 +10,16 @@ import numpy as np
 from netspec.contract.kernel import Backend
 from netspec.contract.naming import Argument
 from netspec.contract.tensor import Shape
+from netspec.contract.variant import Capability
 from netspec.device.base import Arrays, Call, Device, Lane
+from netspec.device.cpu.bfloat16_unit import cpu_bfloat16
 from netspec.device.cpu.ops import CpuOps
 from netspec.device.cpu.pages import populate
 from netspec.device.cpu.team import Job, Tail, Team
 from netspec.device.kernel_scalars import scalar
 from netspec.device.synchronous import Array, SynchronousDevice, nbytes_of
 from netspec.errors import NetspecError
-from netspec.kernels.cpu import compile_cpu, compile_host
+from netspec.kernels.cpu import Entry, compile_cpu, compile_host, is_bfloat16, type_of
 from netspec.kernels.lookup import find_kernel
 from netspec.kernels.parallel import Work, compile_ahead
 from netspec.machine.environment import refuse_uncompiled
@@ -31,7 +33,6 @@ class CpuDevice(SynchronousDevice):
     """``cpu:N``: a share of the cores."""
 
     kind: Backend = "cpu"
-    capability: tuple[int, int] | None = None
     read_beside = True
     checked = False
     """Whether kernels check each index."""
@@ -42,6 +43,11 @@ class CpuDevice(SynchronousDevice):
         self.name = f"cpu:{index}"
         self.team_size = team_size
         self._team = Team(team_size, f"netspec-{self.name}-team")
+
+    @property
+    def capability(self) -> Capability | None:
+        """See Device."""
+        return cpu_bfloat16()
 
     def empty(self, shape: Shape, dtype: str) -> Array:
         """See Device."""
@@ -100,8 +106,9 @@ class CpuDevice(SynchronousDevice):
             host = compile_host(kernel.function, one.dtype)
             return lambda start, stop, *args: host(CpuOps, start, stop, *args), arguments
         function = compile_cpu(kernel.function, one.dtype, self.checked)
-        compile_ahead(Work(one.kernel, one.dtype, function, _signature(arguments[0])))
-        return function, arguments
+        signature = _signature(arguments[0])
+        compile_ahead(Work(one.kernel, one.dtype, function, signature))
+        return (Entry(function, signature) if any(map(is_bfloat16, arguments[0])) else function), arguments
 
     def _arguments(self, one: Pass, arrays: Arrays, member: int) -> tuple[Any, ...]:
         return tuple(
@@ -119,6 +126,4 @@ def _array(one: Pass, arrays: Arrays, target: Argument, member: int) -> Array:
 
 def _signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """numba's types of a kernel's arguments, start and stop before them."""
-    from numba import typeof
-
-    return (*(typeof(0),) * 2, *(typeof(value) for value in arguments))
+    return (*(type_of(0),) * 2, *map(type_of, arguments))

@@ -50,7 +50,7 @@ class CudaDevice:
         self.index, self._lost = index, False
         self._card = cuda.gpus[index]
         major, minor = self._card.compute_capability
-        self.capability: tuple[int, int] | None = (major, minor)
+        self.capability: tuple[int, int] = (major, minor)
         with self._card:
             self._streams: dict[str, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload", _AWAY)}
             finds_compiler()  # loads what numba-cuda itself would not look for

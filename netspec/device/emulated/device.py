@@ -43,7 +43,7 @@ class EmulatedCuda(SynchronousDevice):
 
     def __init__(self, capability: tuple[int, int] = (9, 0), nbytes: int = 1 << 32) -> None:
         self.name = "cuda:0"
-        self.capability: tuple[int, int] | None = capability
+        self.capability: tuple[int, int] = capability
         self._target: tuple[Any, ...] = (*capability, "a") if capability >= (9, 0) else capability
         """What numba-cuda compiles for on such a card: from 9.0 on, with the instructions of that card alone."""
         self.memory = Memory(nbytes)
