@@ -136,7 +136,7 @@ def _totals(plan: Plan) -> tuple[str, ...]:
     work = f"{_work(forward, plan)} an image forward"
     if backward:
         work += f", {_work(backward, plan)} backward"
-    return many(_parameters(plan.shards), "parameter"), work
+    return many(_parameters(shard for shard in plan.shards if not shard.copied), "parameter"), work
 
 
 def _traffic(plan: Plan) -> str:

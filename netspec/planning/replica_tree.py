@@ -109,12 +109,17 @@ def _level(key: BufferKey, level: int) -> BufferKey:
 
 def check_replicable(shard: Shard) -> None:
     """Raise SpecError for a layer whose random numbers replicas would share, or whose state has no mean."""
-    name, kind = shard.spec.name, shard.spec.type
-    kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
-    if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
-        message = f"{name}: {kind} draws random numbers without 'channel_offset', so that all replicas would draw alike"
-        raise fail(shard.spec.mark, message, "see docs/plugins.md on random numbers, or leave out 'replicas'")
+    name = shard.spec.name
+    check_draws(shard, "replicas", "leave out 'replicas'")
     for state in shard.t.names("state"):
         if shard.t[state].dtype != "float32":
             message = f"{name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over replicas"
             raise fail(shard.spec.mark, message, "leave out 'replicas'")
+
+
+def check_draws(shard: Shard, what: str, remedy: str) -> None:
+    """Raise SpecError for a layer whose random numbers would be the same for all parts of a batch."""
+    kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
+    if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
+        message = f"{shard.spec.name}: {shard.spec.type} draws random numbers without 'channel_offset', so that all "
+        raise fail(shard.spec.mark, f"{message}{what} would draw alike", f"see docs/plugins.md on random numbers, or {remedy}")

@@ -13,7 +13,7 @@ from netspec.data.settings import DataSpec as DataSpec
 from netspec.errors import Mark
 from netspec.units import many
 
-Split = Literal["channels", "none"]
+Split = Literal["channels", "batch", "none"]
 Connect = Literal["same", "all"]
 Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

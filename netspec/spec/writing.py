@@ -122,7 +122,7 @@ def _layer_lines(layer: LayerSpec, written: Mapping[str, Any]) -> Iterator[tuple
     for key, value in written.items():
         if key not in layer.marks and _is_obvious(layer, key):
             continue
-        unwritten = {"inputs": "the layer above", "device": "as its input"}.get(key, _DEFAULT)
+        unwritten = {"inputs": "the layer above", "device": "as its input", "split": _DEFAULT if layer.split == "channels" else "as its input"}.get(key, _DEFAULT)
         indent = "  - " if key == "name" else "    "
         yield from _value_lines(key, value, layer.marks, key, indent, unwritten)
 
