@@ -15,6 +15,7 @@ from netspec.planning.kernel_arguments import named
 from netspec.planning.plan import Region
 from netspec.planning.rates import trainable
 from netspec.planning.row_exchange import Exchange, Move
+from netspec.planning.row_parameters import brought
 from netspec.planning.shards import Gather, Part, Shard
 
 Range = tuple[int, int, int]
@@ -72,17 +73,7 @@ class Backward:
             totals = (self._total(key, "parameter gradient") for key in copies.of(owner))
             regions = [region for region in totals if region is not None]
             if regions:
-                self.sent[owner] = [self._sent(owner, region, number) for number, region in enumerate(regions)]
-
-    def _sent(self, owner: BufferKey, gradient: Region, number: int) -> Region:
-        sender, like = gradient.buffer.device, self.builder.buffers[owner]
-        if sender == owner.device:
-            return gradient
-        key = replace(owner, role="parameter gradient", index=number, shard=sender)
-        target = self.builder.declare(key, like.shape, like.dtype)
-        self.builder.copy(gradient, target, like.nbytes)
-        self.builder.crossed(owner.of.layer or "", owner.of, sender, owner.device, "backward", like.nbytes)
-        return target
+                self.sent[owner] = brought(self.builder, owner, regions)
 
     # One shard ------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
 from netspec.planning.replica_tree import check_draws, check_processes, check_replicable
+from netspec.planning.row_parameters import check_states
 from netspec.planning.shards import Shard
 from netspec.planning.storage import Storage, storage_of
 from netspec.planning.update import Update
@@ -82,6 +83,7 @@ def _built(builder: Builder) -> Builder:
                 check_replicable(shard)
             if by_rows(shard.spec):
                 check_draws(shard, "devices", "leave out 'split: batch'")
+                check_states(shard)
             builder.forward(shard)
     if network.phase == "train":
         backward = Backward(builder)

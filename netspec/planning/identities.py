@@ -51,6 +51,7 @@ Op = Literal[
     "backward",
     "copy",
     "sum",
+    "mean",
     "accumulate",
     "all_reduce",
     "finite",

@@ -8,10 +8,18 @@ check, norms, clipping, averages over replicas, sees one gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from netspec.planning.identities import BufferKey
+from netspec.contract.naming import Argument
+from netspec.planning.connect import fail
+from netspec.planning.identities import BufferKey, StepKey
+from netspec.planning.plan import Region
+from netspec.planning.shards import Shard
+
+if TYPE_CHECKING:
+    from netspec.planning.builder import Builder
 
 
 class Copies:
@@ -44,3 +52,40 @@ class Copies:
     def is_received(self, key: BufferKey) -> bool:
         """Whether another device updates the tensor."""
         return self.owner.get(key, key) != key
+
+
+def brought(builder: Builder, owner: BufferKey, regions: Sequence[Region]) -> list[Region]:
+    """What several devices found for a tensor, on the device that updates it."""
+    return [_brought(builder, owner, region, number) for number, region in enumerate(regions)]
+
+
+def _brought(builder: Builder, owner: BufferKey, region: Region, number: int) -> Region:
+    sender, like = region.buffer.device, builder.buffers[owner]
+    if sender == owner.device:
+        return region
+    key = replace(owner, role=region.buffer.role, index=number, shard=sender)
+    target = builder.declare(key, like.shape, like.dtype)
+    builder.copy(region, target, like.nbytes)
+    builder.crossed(owner.of.layer or "", owner.of, sender, owner.device, "backward", like.nbytes)
+    return target
+
+
+def mean_state(builder: Builder, owner: BufferKey) -> BufferKey:
+    """The next value of a state that several devices hold: the mean of what each found for its rows."""
+    regions = [Region(builder.latest[key]) for key in builder.copies.of(owner)]
+    like = builder.buffers[owner]
+    key = replace(owner, role="next state", rows=(0, builder.network.batch))
+    target = builder.declare(key, like.shape, like.dtype)
+    sources = enumerate(brought(builder, owner, regions))
+    args = {Argument("source", index=number): region for number, region in sources}
+    written, share = Argument("target"), {"share": 1 / len(regions)}
+    builder.step(StepKey("mean", key.device, target=key), {written: target, **args}, (written,), attrs=share)
+    return key
+
+
+def check_states(shard: Shard) -> None:
+    """Raise SpecError for a state of which there is no mean."""
+    for state in shard.t.names("state"):
+        if shard.t[state].dtype != "float32":
+            message = f"{shard.spec.name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over devices"
+            raise fail(shard.spec.mark_of("split"), message, "place the layer on one device, or split it along channels")

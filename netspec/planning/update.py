@@ -14,6 +14,7 @@ from netspec.planning.identities import BufferKey, StepKey, of_device
 from netspec.planning.norms import Norms
 from netspec.planning.plan import Logical, Region
 from netspec.planning.replica_tree import Tree
+from netspec.planning.row_parameters import mean_state
 from netspec.planning.shadows import shadow_of
 from netspec.planning.shards import Shard
 from netspec.solvers import solver_types
@@ -38,8 +39,7 @@ class Update:
     def run(self) -> None:
         """All steps from the last gradient to the end of the iteration."""
         gradients = self._gradients()
-        received = self.builder.copies.is_received
-        self.latest = {state: one for state, one in self.builder.latest.items() if not received(state)}
+        self.latest = self._next_states()
         nexts = [Region(following) for following in self.latest.values()]
         Tree(self.builder).run([*gradients.values(), *nexts], self._reports())
         self.norms = Norms(self.builder, gradients.values(), self.solver.norms)
@@ -61,6 +61,15 @@ class Update:
         self.factors = self.norms.clip()
         self.squares = self.norms.of_parameters(gradients) if "w_norm" in self.solver.norms else {}
         self._commit(gradients)
+
+    def _next_states(self) -> dict[BufferKey, BufferKey]:
+        """State -> its next value; of what several devices hold, on the one that updates it."""
+        copies = self.builder.copies
+        return {
+            state: mean_state(self.builder, state) if state in copies.owner else following
+            for state, following in self.builder.latest.items()
+            if not copies.is_received(state)
+        }
 
     def _gradients(self) -> dict[BufferKey, Region]:
         copies = self.builder.copies
@@ -103,11 +112,11 @@ class Update:
                     self.builder.copy(theirs, ours, 4, place)
 
     def _commit(self, gradients: dict[BufferKey, Region]) -> None:
-        done: set[BufferKey] = set()
+        done: dict[BufferKey, None] = {}
         for shard in self.shards:
             for name, key in shard.params.items():
                 if key not in done and not self.builder.copies.is_received(key):
-                    done.add(key)
+                    done[key] = None
                     self._commit_one(shard, name, key, gradients.get(key))
         for owner in self.builder.copies.owners(done):
             if owner in gradients or owner in self.latest:
