@@ -176,7 +176,7 @@ class Network:
         readers = spec.devices if by_rows(spec) else (device,)
         place = (value.key, readers, device)
         if place not in self.exchanged:
-            one = self.exchanged[place] = exchange(found, rows, device, spec.name, readers)
+            one = self.exchanged[place] = exchange(found, rows, device, spec.name, readers, self.exchanges)
             self.exchanges[one.part.key] = one
         return Value(value.key, "everywhere", (self.exchanged[place].part,))
 

@@ -9,8 +9,9 @@ reduce-scatter backward.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, count
 
 from netspec.contract.tensor import Tensor
 from netspec.planning.identities import BufferKey
@@ -67,12 +68,15 @@ class Exchange:
     readers: tuple[str, ...]
 
 
-def exchange(value: Value, rows: Rows, device: str, reader: str, readers: tuple[str, ...]) -> Exchange:
-    """All channels of some rows of a value, on a device."""
+def exchange(
+    value: Value, rows: Rows, device: str, reader: str, readers: tuple[str, ...], taken: Container[BufferKey]
+) -> Exchange:
+    """All channels of some rows of a value, on a device, in a buffer that is not ``taken`` for other readers."""
     moves = tuple(_cut_rows(value, rows) if value.layout == "rows" else _joined_channels(value, rows))
     like, channels = value.parts[0].tensor, max(part.stop for part in value.parts)
     shape = (rows.stop - rows.start, *like.shape[1:-1], *[channels] * (len(like.shape) > 1))
     key = BufferKey(value.key, "activation", device, rows=(rows.start, rows.stop))
+    key = next(one for one in chain([key], (replace(key, index=n) for n in count(1))) if one not in taken)
     part = Part(key, Tensor(shape, like.dtype, like.differentiable), 0, channels, rows.start)
     return Exchange(part, moves, reader, readers)
 

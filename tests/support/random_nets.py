@@ -61,8 +61,8 @@ class Value:
     read: bool = False
     lines: bool = False
     """Rows of pixels, which only flatten takes."""
-    by_rows: bool = False
-    """Whether each device has rows of the batch."""
+    by_rows: tuple[str, ...] = ()
+    """Devices that have rows of the batch each."""
 
 
 @dataclass
@@ -101,12 +101,12 @@ class Writer:
             rest, shared = (rest + f", share: {owner}", None) if owner else (rest, shared)  # type: ignore[assignment]
         name = self.names.layers(f"{kind}{len(self.values)}")
         apart = split and not every and bool(sources) and sources[0].split
-        same = [s.by_rows if by_rows else not every for s in sources]
+        same = [s.by_rows == by_rows if by_rows else not every for s in sources]
         reads = zip(sources, same, strict=True)
         inputs = [s.name if here else f"{{from: {s.name}, connect: all}}" for s, here in reads] or [self.names.image]
         plain = [s.name for s in sources] or [self.names.image]
         place = f"[{self.names.left}, {self.names.right}]" if split else self.names.left
-        place = f"[{', '.join(self.rows)}], split: batch" if by_rows else place
+        place = f"[{', '.join(by_rows)}], split: batch" if by_rows else place
         groups = ", groups: 2" if apart and kind in MIXING else ""
         self.two.append(f"  - {{name: {name}, type: {kind}, device: {place}, inputs: [{', '.join(inputs)}]{rest}}}")
         self.one.append(f"  - {{name: {name}, type: {kind}, inputs: [{', '.join(plain)}]{rest}{groups}}}")
@@ -114,10 +114,17 @@ class Writer:
             source.read = True
         self.values.append(Value(name, channels, split, image, shared if kind in SHARING else None, by_rows=by_rows))
 
-    def _takes_rows(self, kind: str, sources: list[Value], every: bool) -> bool:
+    def _takes_rows(self, kind: str, sources: list[Value], every: bool) -> tuple[str, ...]:
+        """Devices that take rows: mostly those of the first source."""
         if not self.rows or kind in WHOLE_BATCH:
-            return False
-        return not sources or self.chance.random() < 0.5 or (not every and any(source.by_rows for source in sources))
+            return ()
+        before = next((source.by_rows for source in sources if source.by_rows), ())
+        if not sources:
+            return self.rows
+        if self.chance.random() < 0.5 or (before and not every):
+            others = [self.rows, self.rows[1::-1], self.rows[-2:]]
+            return before if before and self.chance.random() < 0.7 else self.chance.choice(others)
+        return ()
 
     def grow(self) -> None:
         """Add one layer on values there are."""
