@@ -33,7 +33,8 @@ class BatchNorm(Channelwise):
 
     In training mean and variance are those of the batch, over all images and pixels; the states ``mean`` and
     ``variance`` follow them by the share ``momentum``, and evaluation normalises with these. As PyTorch's BatchNorm2d:
-    the running variance is the unbiased one. Over devices each channel lies on one, so that statistics are whole.
+    the running variance is the unbiased one. Over devices each channel lies on one, so that statistics are whole; with
+    ``split: batch`` each device normalises by its own rows, and the states follow the mean over the devices.
     """
 
     attrs = {

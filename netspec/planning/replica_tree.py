@@ -122,4 +122,5 @@ def check_draws(shard: Shard, what: str, remedy: str) -> None:
     kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
     if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
         message = f"{shard.spec.name}: {shard.spec.type} draws random numbers without 'channel_offset', so that all "
-        raise fail(shard.spec.mark, f"{message}{what} would draw alike", f"see docs/plugins.md on random numbers, or {remedy}")
+        help_ = f"see docs/plugins.md on random numbers, or {remedy}"
+        raise fail(shard.spec.mark, f"{message}{what} would draw alike", help_)

@@ -1,10 +1,9 @@
 """Rows of a batch on several devices: which device has which, and how a value comes to have another layout.
 
-A layer with ``split: batch`` computes its device's rows of the batch with all of its parameters (data parallelism). What
-it reads from elsewhere, and what reads all of its rows, takes an exchange: a buffer on the reader's device that is put
-together by moves, of rows or of channels. The gradient goes back by the same moves: what several devices give for the
-same rows is added in the order of the devices, so that an exchange of all rows is an all-gather forward and a
-reduce-scatter backward.
+A layer with ``split: batch`` computes its device's rows of the batch with all of its parameters: data parallelism. What
+it reads from elsewhere, and what reads all of its rows, takes an exchange: a buffer on the reader's device that moves
+of rows or of channels put together. The gradient goes back by the same moves; what several devices give for the same
+rows is added in the order of the devices. So an exchange of all rows is an all-gather forward, a reduce-scatter back.
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ def share_of(batch: int, count: int, index: int) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Rows ``[start, stop)`` of a part, counted from its first: they lie from ``place`` on along ``axis`` of a buffer."""
+    """Rows ``[start, stop)`` of a part, counted from its first; they lie from ``place`` on along ``axis`` of a buffer.
+    """
 
     part: Part
     start: int

@@ -1,9 +1,9 @@
 """Parameters and states of layers that are split by rows: every device holds all of them, one device updates each.
 
-A parameter's gradients come to that device when each other one has its own, are added there in the order of the devices,
-and the updated parameter goes back: 2 (k - 1) times its bytes for k devices, as many as if each of them received the sum
-and updated for itself, which would take k times the momentum and the solver's work. What follows the sum, the finite
-check, norms, clipping, averages over replicas, sees one gradient.
+A parameter's gradients come to that device as soon as the others have theirs, are added in the order of the devices,
+and the updated parameter goes back: 2 (k - 1) times its bytes for k devices. As many would move if each received the
+sum and updated for itself, with k times the momentum and the solver's work. What follows the sum, the replicas' tree,
+the finite check, norms and clipping, sees one gradient.
 """
 
 from __future__ import annotations
@@ -87,5 +87,6 @@ def check_states(shard: Shard) -> None:
     """Raise SpecError for a state of which there is no mean."""
     for state in shard.t.names("state"):
         if shard.t[state].dtype != "float32":
-            message = f"{shard.spec.name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over devices"
-            raise fail(shard.spec.mark_of("split"), message, "place the layer on one device, or split it along channels")
+            message = f"its state '{state}' is {shard.t[state].dtype}, which has no mean over devices"
+            remedy = "place the layer on one device, or split it along channels"
+            raise fail(shard.spec.mark_of("split"), f"{shard.spec.name}: {message}", remedy)

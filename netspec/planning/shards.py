@@ -11,8 +11,8 @@ from netspec.planning.identities import BufferKey, TensorKey
 from netspec.spec.types import LayerSpec
 
 Layout = Literal["whole", "split", "rows", "replicated", "everywhere"]
-"""On one device; cut along channels over several; along rows; the same on several; a network input, on every device that
-reads."""
+"""On one device; cut along channels over several; cut along rows; the same on several; a network input, on every device
+that reads."""
 
 
 class Rows(NamedTuple):

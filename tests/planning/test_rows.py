@@ -98,8 +98,10 @@ def test_inputs_bring_each_device_its_rows_alone(plan: Plan) -> None:
 
 
 def test_an_input_that_is_read_whole_too_is_brought_whole() -> None:
-    more = "- {name: fc6, type: dense, inputs: image, units: 5, device: w0}\n  - {name: sum, type: sum, inputs: [fc5, fc6]}"
-    plan = build(trick(**{"- {name: loss": f"{more}\n  - {{name: loss", "[fc5, label]": "[sum, label]"}))
+    fc6 = "- {name: fc6, type: dense, inputs: image, units: 5, device: w0}"
+    lines = [fc6, "- {name: sum, type: sum, inputs: [fc5, fc6]}"]
+    more = "\n  ".join([*lines, "- {name: loss"])
+    plan = build(trick(**{"- {name: loss": more, "[fc5, label]": "[sum, label]"}))
     shapes = {str(key): buffer.shape for key, buffer in plan.buffers.items() if key.of.input == "image"}
     assert shapes["image@w0"] == (12, 9, 9, 3) and shapes["image@w0.rows0-6"] == (6, 9, 9, 3)
     assert shapes["image@w1"] == (6, 9, 9, 3)
