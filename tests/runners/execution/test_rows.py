@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 from chaos import chaos, teams
 from compiled import EmulatedCuda, needs_compiler
 from nets import ONE_DEVICE, batch, network, same_bits, trick
+from random_nets import SIDE, write
+from rank_threads import InThreads, Meeting
 
 from netspec.planning.rates import Rates
 from netspec.runners.execution.session import Session
@@ -136,3 +142,31 @@ def test_the_same_steps_run_on_gpus() -> None:
     wanted = learned(spec, 1, runner="serial")
     cards = {"runner": "serial", "opener": lambda names: [EmulatedCuda(nbytes=1 << 28) for _ in names]}
     near(learned(spec, 1, **cards), wanted, 2e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_processes_that_share_replicas_cut_each_over_their_devices(seed: int) -> None:
+    """The same bits with one process, two and four, of random networks some of whose layers are split by rows."""
+    text = write(seed, rows=("right", "left"))[0].replace("train: {batch: 6", "replicas: 4\ntrain: {batch: 8")
+    spec = loads(text, "random.yaml")
+    alone = shared_out(spec, 1, seed)
+    for processes in (2, 4):
+        for tensors in shared_out(spec, processes, seed):
+            same_bits(tensors, alone[0])
+
+
+def shared_out(spec: Spec, processes: int, seed: int):  # type: ignore[no-untyped-def]
+    """What each of so many processes holds after an iteration; threads stand for them."""
+    meeting, chance = Meeting(processes), random.Random(seed)
+    transports = [InThreads(meeting, rank, chance) for rank in range(processes)]
+    with ThreadPoolExecutor(processes) as pool:
+        return list(pool.map(partial(_in_process, spec), transports))
+
+
+def _in_process(spec: Spec, transport: InThreads):  # type: ignore[no-untyped-def]
+    size = 8 // transport.size
+    rows = slice(transport.rank * size, (transport.rank + 1) * size)
+    arrays = {name: array[rows] for name, array in batch(3, (SIDE, SIDE, 3), 8).items()}
+    with session(spec, transport=transport) as made:
+        assert made.train(arrays, 0, size, Rates(0.05, (0.9, 0.001))).finite
+        return made.store.tensors()
