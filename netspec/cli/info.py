@@ -62,5 +62,6 @@ def command(
     if as_json:
         emit_json(to_plain(summary))
     else:
-        title = f"{summary.name}, {phase}, {plans[0].images}"
-        show(title, *told_of(loaded, devices), *numbers(summary), memory(summary))
+        title, scaled = f"{summary.name}, {phase}, {plans[0].images}", loaded.train.scaled_rate
+        told = (*told_of(loaded, devices), *([scaled] if scaled and phase == "train" else ()))
+        show(title, *told, *numbers(summary), memory(summary))

@@ -15,6 +15,12 @@ Each gradient is the mean over its replica's valid rows and counts by their shar
 valid, a power of two, by which nothing is rounded. Running statistics take the mean of their next values likewise, and
 the sums that cost layers report are added as they are. All that follows, the finite check, norms, solvers, sees the
 batch's alone.
+
+What a layer computes over the images of a batch (``Layer.over_images``) is over those of its replica. Over all of them
+it would be two more sums over replicas at each such layer, one forward and one backward, before which no replica could
+go on: the order would be layer after layer, with the activations of all replicas in memory, which is what one replica
+of the whole batch takes. A process for each replica could do that in its own memory, but the same bits on fewer
+processes could not.
 """
 
 from __future__ import annotations
@@ -108,8 +114,16 @@ def _level(key: BufferKey, level: int) -> BufferKey:
 
 
 def check_replicable(shard: Shard) -> None:
-    """Raise SpecError for a layer whose random numbers replicas would share, or whose state has no mean."""
+    """Raise SpecError for a layer that needs the whole batch, whose random numbers replicas would share, or whose state
+    has no mean."""
     name, kind = shard.spec.name, shard.spec.type
+    if shard.layer.over_images and shard.layer.whole_batch():
+        message = (
+            f"{name}: {shard.layer.over_images} over the whole batch cannot be had with replicas, which go forward and "
+            "backward one after the other: all of their activations would have to be held until the last one is there"
+        )
+        remedy = "leave out 'replicas', or let each have its own, as is the default"
+        raise fail(shard.spec.mark_of("statistics"), message, remedy)
     kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
     if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
         message = f"{name}: {kind} draws random numbers without 'channel_offset', so that all replicas would draw alike"
