@@ -46,7 +46,7 @@ class Scaling(Kind):
         "most": integer("The largest number of processes.", default=4096, minimum=2, maximum=1 << 20),
         "seconds": number("How long to measure.", default=10.0, above=0),
     }
-    takes: ClassVar[str] = "SPEC"
+    takes: ClassVar[str] = "SPEC|RUN"
     of_folder: ClassVar = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure scaling alexnet --device h100 -o scaling.svg",

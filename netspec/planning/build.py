@@ -15,7 +15,7 @@ from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
-from netspec.planning.replica_tree import check_processes, check_replicable
+from netspec.planning.replica_tree import check_processes, check_replicable, check_statistics
 from netspec.planning.shards import Shard
 from netspec.planning.storage import Storage, storage_of
 from netspec.planning.update import Update
@@ -80,6 +80,7 @@ def _built(builder: Builder) -> Builder:
         for shard in shards:
             if network.replicas > 1:
                 check_replicable(shard)
+                check_statistics(shard)
             builder.forward(shard)
     if network.phase == "train":
         backward = Backward(builder)

@@ -114,16 +114,8 @@ def _level(key: BufferKey, level: int) -> BufferKey:
 
 
 def check_replicable(shard: Shard) -> None:
-    """Raise SpecError for a layer that needs the whole batch, whose random numbers replicas would share, or whose state
-    has no mean."""
+    """Raise SpecError for a layer whose random numbers replicas would share, or whose state has no mean."""
     name, kind = shard.spec.name, shard.spec.type
-    if shard.layer.over_images and shard.layer.whole_batch():
-        message = (
-            f"{name}: {shard.layer.over_images} over the whole batch cannot be had with replicas, which go forward and "
-            "backward one after the other: all of their activations would have to be held until the last one is there"
-        )
-        remedy = "leave out 'replicas', or let each have its own, as is the default"
-        raise fail(shard.spec.mark_of("statistics"), message, remedy)
     kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
     if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
         message = f"{name}: {kind} draws random numbers without 'channel_offset', so that all replicas would draw alike"
@@ -132,3 +124,15 @@ def check_replicable(shard: Shard) -> None:
         if shard.t[state].dtype != "float32":
             message = f"{name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over replicas"
             raise fail(shard.spec.mark, message, "leave out 'replicas'")
+
+
+def check_statistics(shard: Shard) -> None:
+    """Raise SpecError for a layer that insists on computing over the whole batch."""
+    if shard.layer.over_images and shard.layer.whole_batch():
+        message = (
+            f"{shard.spec.name}: {shard.layer.over_images} over the whole batch cannot be had with replicas, which go "
+            "forward and backward one after the other: the activations of all would have to be held until the last is "
+            "there"
+        )
+        remedy = "leave out 'replicas', or let each have its own, as is the default"
+        raise fail(shard.spec.mark_of("statistics"), message, remedy)
