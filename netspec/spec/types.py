@@ -199,7 +199,7 @@ class TrainSpec:
             return ""
         base, rate = self.scale.base, float(self.solver["learning_rate"])
         factor, warmup = self.scale.factor(self.batch), self.scale.warmup
-        risen = f" after a warm-up of {warmup:g} epoch{'s' * (warmup != 1)}" if factor > 1.0 and warmup else ""
+        risen = f", warming up to epoch {warmup:g}" if factor > 1.0 and warmup else ""
         return (
             f"learning rate {significant(rate, 3)} is that of batches of {base:,}: {significant(rate * factor, 3)} for "
             f"{self.batch:,} (train.scale: {self.scale.rule}){risen}"

@@ -71,7 +71,7 @@ def test_gone_on_with_at_another_batch_the_rate_follows(spec):
 
 def test_people_are_told(spec):
     sets = ["--set", "train.scale={base: 2, warmup: 2}"]
-    line = "learning rate 0.05 is that of batches of 2: 0.2 for 8 (train.scale: linear) after a warm-up of 2 epochs"
+    line = "learning rate 0.05 is that of batches of 2: 0.2 for 8 (train.scale: linear), warming up to epoch 2"
     assert line in netspec("info", spec, *sets).out and line in netspec("validate", spec, *sets).out
     assert line not in netspec("info", spec, *sets, "--phase", "predict").out
     shown = netspec("show", spec, "--resolved", *sets).out
