@@ -15,7 +15,7 @@ from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
-from netspec.planning.replica_tree import check_draws, check_processes, check_replicable
+from netspec.planning.replica_tree import check_draws, check_processes, check_replicable, check_statistics
 from netspec.planning.row_parameters import check_states
 from netspec.planning.shards import Shard
 from netspec.planning.storage import Storage, storage_of
@@ -27,6 +27,11 @@ NUMBERS = "prediction"
 """The output of a cost layer that holds the network's answer where that is numbers, (N, K)."""
 ANSWERS = ("probs", NUMBERS)
 """The outputs of cost layers that hold the network's answer; ``probs`` are probabilities of classes."""
+_ONE_AFTER_ANOTHER = (
+    "replicas, which go forward and backward one after the other: the activations of all would have to be held until "
+    "the last is there"
+)
+_ROWS_APART = "'split: batch', by which each device computes its own rows alone"
 
 
 def build(
@@ -81,9 +86,11 @@ def _built(builder: Builder) -> Builder:
         for shard in shards:
             if network.replicas > 1:
                 check_replicable(shard)
+                check_statistics(shard, _ONE_AFTER_ANOTHER, "leave out 'replicas'")
             if by_rows(shard.spec):
                 check_draws(shard, "devices", "leave out 'split: batch'")
                 check_states(shard)
+                check_statistics(shard, _ROWS_APART, "leave out 'split: batch'")
             builder.forward(shard)
     if network.phase == "train":
         backward = Backward(builder)
