@@ -96,7 +96,8 @@ class Writer:
         if by_rows or any(source.by_rows for source in sources):
             split, every = split and not by_rows and every, True
         shared = (kind, channels, rest, split, every, by_rows, [(s.channels, s.split) for s in sources])
-        if kind in SHARING and self.chance.random() < 0.5:
+        # by rows a layer that shares a state reads what the one before it has found for its own rows alone
+        if kind in SHARING and not (by_rows and kind == "centred") and self.chance.random() < 0.5:
             owner = next((value.name for value in self.values if value.shared == shared), None)
             rest, shared = (rest + f", share: {owner}", None) if owner else (rest, shared)  # type: ignore[assignment]
         name = self.names.layers(f"{kind}{len(self.values)}")
