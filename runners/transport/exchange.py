@@ -15,8 +15,16 @@ import numpy as np
 from netspec.device.base import Call
 from netspec.runners.transport.base import Array, Transport
 
-BUCKET = 4 << 20
-"""Bytes that are exchanged at once: what adds is in the cache when it comes."""
+_SMALLEST, _LARGEST, _MESSAGE = 4 << 20, 64 << 20, 1 << 20
+"""Bytes of buckets, and of what one rank sends to another of each."""
+
+
+def bucket_of(size: int) -> int:
+    """Bytes that so many ranks exchange at once.
+
+    Few of them add what is in the cache when it comes; many would wait for the latency of short messages.
+    """
+    return min(max(_SMALLEST, size * _MESSAGE), _LARGEST)
 
 
 class Bucket:
@@ -68,7 +76,7 @@ def tree_sum(rows: Array) -> Array:
     return total
 
 
-def summing(transport: Transport, arrays: Sequence[Array], bucket: int = BUCKET) -> Call:
+def summing(transport: Transport, arrays: Sequence[Array], bucket: int | None = None) -> Call:
     """A call that replaces arrays, of one dtype, by their sums over all ranks."""
     cut = buckets(arrays, transport.size, bucket)
     received = np.empty(max(one.received for one in cut), arrays[0].dtype)
@@ -80,10 +88,11 @@ def summing(transport: Transport, arrays: Sequence[Array], bucket: int = BUCKET)
     return call
 
 
-def buckets(arrays: Sequence[Array], size: int, bucket: int = BUCKET) -> list[Bucket]:
+def buckets(arrays: Sequence[Array], size: int, bucket: int | None = None) -> list[Bucket]:
     """What so many ranks exchange one after the other to sum arrays of one dtype."""
     flat = [array.reshape(-1) for array in arrays]
-    return [Bucket(parts, size) for parts in _packed(flat, max(1, bucket // flat[0].itemsize))]
+    nbytes = bucket_of(size) if bucket is None else bucket
+    return [Bucket(parts, size) for parts in _packed(flat, max(1, nbytes // flat[0].itemsize))]
 
 
 def _packed(arrays: Sequence[Array], most: int) -> Iterator[list[Array]]:
