@@ -164,6 +164,7 @@ def _of_operations() -> Iterator[Signature]:
     for phase, storage in product(PHASES, _STORAGES):
         yield from _of_plan(build(load("alexnet", ["train.ema={}"]), phase, 2, storage=storage))
     yield from _of_plan(build(load("alexnet", ["replicas=4"]), "train", 4))
+    yield from _of_plan(build(load("resnet18", ["layers.conv1.split=batch"]), "train", 4))
     yield from _of_plan(build(load("alexnet"), "eval", 2, resident={"image": (1000, 256, 256, 3)}))
     one = load("alexnet-one-device", ["train.ema={}"])
     for storage in _STORAGES:

@@ -39,6 +39,15 @@ def test_accumulate(size, subtrees, share, inplace):
     np.testing.assert_allclose(found["target"], wanted, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_mean(count):
+    values = {"target": normal(203)} | {f"source{number}": normal(203) for number in range(count)}
+    compare("mean", values, ("target",), share=1 / count)
+    found, _ = run(gpu(), "mean", values, ("target",), share=1 / count)
+    wanted = np.mean([values[f"source{number}"] for number in range(count)], axis=0)
+    np.testing.assert_allclose(found["target"], wanted, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("flags", [(1, 1, 1), (1, 0, 1)])
 def test_agree(flags):
     values = {"flags": np.array(flags, np.int32), "verdict": np.array([7], np.int32), "overflow": np.ones(5, np.int32)}
