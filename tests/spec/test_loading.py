@@ -26,7 +26,7 @@ ONE = "{netspec: 1, inputs: {x: {}}, "
 def fake_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the tests independent of the built-in layers."""
     monkeypatch.setattr(registry, "_types", dict(TYPES))
-    monkeypatch.setattr(registry, "_found", True)
+    monkeypatch.setattr(registry, "_files", ())
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ MUTATIONS: list[Mutation] = [replace_piece, replace_word, replace_word, move_lin
 def fake_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the tests independent of the built-in layers."""
     monkeypatch.setattr(registry, "_types", dict(TYPES))
-    monkeypatch.setattr(registry, "_found", True)
+    monkeypatch.setattr(registry, "_files", ())
 
 
 def mutate(rng: random.Random, text: str) -> str:
