@@ -84,9 +84,8 @@ class Layer:
     reports: ClassVar[tuple[str, ...]] = ()
     """Cost layers: names of the sums over valid rows in the float32 output ``report``, first the loss, last ``count``.
 
-    Others count errors, whose share is reported, but for ``rmse`` and ``mae``: sums of squared and of absolute
-    distances (netspec.contract.cost_metrics). The output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the
-    network's answer.
+    What is reported of the others is the mean, or what the metric of that name makes of the sum (netspec.metrics). The
+    output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the network's answer.
 
     Backward gives the gradient of loss / count, times the attribute ``weight`` where there is one.
     """
