@@ -25,7 +25,8 @@ from netspec.evaluation.number_results import Comparer, NumberResults
 from netspec.events import EvaluationDone, Listener, Note
 from netspec.metrics import Totals
 from netspec.planning import build
-from netspec.planning.trainable import metric_problems, target_of
+from netspec.planning.measured import metric_problems
+from netspec.planning.trainable import target_of
 from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
 from netspec.runners.trained import Trained, nobody, once, output_names
 from netspec.runners.training.checkpoint import Record, record_of

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from netspec.contract.attrs import Attr, check_attrs, filled
 from netspec.contract.augmentation import MIXED
@@ -49,6 +49,10 @@ class Tensors(SimpleNamespace):
 
     def __getitem__(self, name: str) -> Tensor:
         return getattr(self, name)  # type: ignore[no-any-return]
+
+
+Lender: TypeAlias = "type[Layer]"
+"""A layer whose kernels another one borrows."""
 
 
 class Layer:
@@ -107,10 +111,10 @@ class Layer:
     """For a layer that cannot be cut over devices: what to do instead, for the error message."""
     over_images: ClassVar[str | None] = None
     """What it computes over the images of a training batch, in words; with replicas over those of each replica."""
-    backward_as: ClassVar[type[Layer] | Literal["itself"] | None] = None
+    backward_as: ClassVar[Lender | Literal["itself"] | None] = None
     """The layer whose forward pass, its plain kernels, is this one's backward pass: it reads dy as its x and writes d_x
     as its y. Its attributes are those of ``other_attrs``; what it makes of y's shape must be x's."""
-    forward_as: ClassVar[type[Layer] | None] = None
+    forward_as: ClassVar[Lender | None] = None
     """The layer whose backward pass is this one's forward pass: it reads x as its dy and writes y as its d_x."""
     variants: ClassVar[tuple[Variant, ...]] = ()
     """Ways to compute it that lie in files of their own, best first; see netspec.contract.variant."""

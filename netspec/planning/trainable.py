@@ -12,10 +12,10 @@ from netspec.data.settings import More
 from netspec.data.source import ArrayKind
 from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, Problem, SpecError
-from netspec.metrics import Metric, make_metric, metric_types
 from netspec.planning.build import NUMBERS, answer_of, outline
 from netspec.planning.builder import Builder
 from netspec.planning.identities import BufferKey
+from netspec.planning.measured import metric_problems, truth_of
 from netspec.planning.network import label_of
 from netspec.planning.plan import Buffer, Plan
 from netspec.planning.residency import obstacles
@@ -23,7 +23,7 @@ from netspec.registry import layer_types
 from netspec.schedules import schedule_types
 from netspec.spec.patterns import matches
 from netspec.spec.train_section import patterns_of
-from netspec.spec.types import LayerSpec, Spec
+from netspec.spec.types import Spec
 from netspec.units import many
 
 CHANNELS = (1, 3)
@@ -160,53 +160,6 @@ def target_of(spec: Spec, plan: Plan) -> str | None:
     if not plan.numbers or plan.answer is None or plan.answer.of.layer is None:
         return None
     return truth_of(spec, "numbers")
-
-
-def truth_of(spec: Spec, kind: str) -> str | None:
-    """The network input that answers are compared with: labels of "classes", targets of "numbers"; None without one.
-
-    It is what the last cost layer reads, whose answer is the network's.
-    """
-    cost = _last_cost(spec)
-    if cost is None:
-        return None
-    if kind == "classes":
-        label = label_of(spec, cost)
-        return label.source if label else None
-    names = layer_types()[cost.type].inputs
-    found = (one.source for name, one in zip(names, cost.inputs, strict=False) if name == "target")
-    return next((source for source in found if source in spec.inputs), None)
-
-
-def _last_cost(spec: Spec) -> LayerSpec | None:
-    return next((layer for layer in reversed(spec.layers) if layer_types()[layer.type].reports), None)
-
-
-def measured(spec: Spec) -> list[Metric]:
-    """The metrics of the spec that are made of answers: all but what the last cost layer reports itself."""
-    cost = _last_cost(spec)
-    reported = layer_types()[cost.type].reports if cost else ()
-    return [make_metric(one) for one in spec.train.metrics if one["type"] not in reported]
-
-
-def metric_problems(spec: Spec, answer: BufferKey | None) -> Iterator[Problem]:
-    """Metrics that this network gives nothing for."""
-    kind = "numbers" if answer is not None and answer.of.tensor == NUMBERS else "classes"
-    truth = {"classes": "label", "numbers": "target"}[kind]
-    for place, one in enumerate(spec.train.metrics):
-        if not any(found.type == one["type"] for found in measured(spec)):
-            continue
-        name, of = one["type"], metric_types()[one["type"]].answers
-        if of == "reports":
-            why = "is a cost layer's own, and the last one reports no such thing"
-        elif answer is None or of != kind:
-            why = f"is measured of {of}, and the network gives {kind if answer else 'neither classes nor numbers'}"
-        elif truth_of(spec, kind) is None:
-            why = f"needs a {truth} among the network's inputs, and the last cost layer reads none"
-        else:
-            continue
-        fitting = [known for known, cls in metric_types().items() if cls.answers == kind]
-        yield Problem(_mark(spec, f"train.metrics.{place}"), f"'{name}' {why}", f"there are: {', '.join(fitting)}")
 
 
 class Roles(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from netspec.measures import Measures
 from netspec.metrics import BatchSums, Metric, Totals, declared
-from netspec.planning.trainable import measured, truth_of
+from netspec.planning.measured import measured, truth_of
 from netspec.registry import layer_types
 from netspec.spec.types import Spec
 
