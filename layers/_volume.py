@@ -140,6 +140,19 @@ def onnx_volume(volume: Volume, out: Sequence[int], x: Tensor) -> dict[str, list
     return {"kernel_shape": list(volume.size), "pads": [*volume.pad, *ends], **rest}
 
 
+def torch_padded(volume: Volume, out: Sequence[int], x: Tensor, value: str, fill: str = "") -> str:
+    """PyTorch code of a value, (N, C, D, H, W), with the padding that its windows read."""
+    front, top, left, back, bottom, right = onnx_volume(volume, out, x)["pads"]
+    sides = (left, right, top, bottom, front, back)
+    return f"F.pad({value}, {sides}{fill})" if any(sides) else value
+
+
+def torch_sums(volume: Volume, value: str, channels: int) -> str:
+    """PyTorch code of the sums over windows of each channel, by a convolution with ones."""
+    ones = f"torch.ones({channels}, 1, {volume.size_d}, {volume.size_h}, {volume.size_w})"
+    return f"F.conv3d({value}, {ones}, stride={volume.stride}, dilation={volume.apart}, groups={channels})"
+
+
 @device
 def element5(index, array):
     """The five indices of an element."""

@@ -3,7 +3,17 @@
 from math import prod
 
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
-from netspec.layers._volume import SIZES, Volume, element5, onnx_volume, taps, triple, volume_of, window_at
+from netspec.layers._volume import (
+    SIZES,
+    Volume,
+    element5,
+    onnx_volume,
+    taps,
+    torch_padded,
+    triple,
+    volume_of,
+    window_at,
+)
 from netspec.plugin import Flops, Layer, Param, Tensor, backward, cuda, device, forward, register
 
 BLOCK, THREADS, BIAS = 256, 128, {"bias": True}
@@ -150,6 +160,16 @@ class Conv3d(Layer):
         moved = nodes.add("Transpose", x, perm=[0, 2, 1, 3, 4])
         made = nodes.add("Conv", moved, *arrays, group=self._groups, **onnx_volume(volume, out, t.x))
         return nodes.add("Transpose", made, perm=[0, 2, 1, 3, 4])
+
+    def torch(self, code, t, x):
+        """nn.Conv3d of the volume, filters first."""
+        volume, out = volume_of(self.attrs, t.x)
+        code.holds("weight", (4, 3, 0, 1, 2))
+        if self.attrs.bias:
+            code.holds("bias")
+        rest = {"stride": volume.stride, "dilation": volume.apart, "groups": self._groups, "bias": self.attrs.bias}
+        module = code.module("nn.Conv3d", t.x.shape[4], self.attrs.filters, volume.size, **rest)
+        return f"{module}({torch_padded(volume, out, t.x, f'{x}.transpose(1, 2)')}).transpose(1, 2)"
 
     @property
     def _groups(self):

@@ -9,6 +9,8 @@ from netspec.layers._volume import (
     places_counted,
     reads_some,
     taps,
+    torch_padded,
+    torch_sums,
     triple,
     volume_of,
     window_at,
@@ -143,6 +145,25 @@ class Pool3d(Layer):
         moved = nodes.add("Transpose", x, perm=[0, 2, 1, 3, 4])
         made = nodes.add("MaxPool" if self.attrs.mode == "max" else "AveragePool", moved, **attrs)
         return nodes.add("Transpose", made, perm=[0, 2, 1, 3, 4])
+
+    def torch(self, code, t, x):
+        """nn.MaxPool3d; of averages sums over windows, divided by what they count."""
+        volume, out = volume_of(self.attrs, t.x, inside=True)
+        x = f"{x}.transpose(1, 2)"
+        if self.attrs.mode == "max":
+            pool = code.module("nn.MaxPool3d", volume.size, volume.stride, dilation=volume.apart)
+            padded = torch_padded(volume, out, t.x, x, ', value=float("-inf")')
+            return f"{pool}({padded}).transpose(1, 2)"
+        sums = torch_sums(volume, torch_padded(volume, out, t.x, x), t.x.shape[4])
+        front, top, left, back, bottom, right = volume[12:18]
+        ones = f"torch.ones_like({x}[:1, :1])"
+        if any(volume[12:18]):
+            ones = f"F.pad({ones}, {(left, right, top, bottom, front, back)}, value=1.0)"
+        pads = onnx_volume(volume, out, t.x)["pads"]
+        rest = [max(0, pad - counted) for pad, counted in zip(pads, volume[12:18], strict=True)]
+        if any(rest):
+            ones = f"F.pad({ones}, {(rest[2], rest[5], rest[1], rest[4], rest[0], rest[3])})"
+        return f"({sums} / {torch_sums(volume, ones, 1)}).transpose(1, 2)"
 
     @forward("cpu", over="y", axes=ALL, block=BLOCK, writes=("y", "argmax"), when=MAX, phases=TRAIN)
     def max_cpu(start, stop, x, y, argmax, volume: Volume):

@@ -66,7 +66,8 @@ def read(file: Path, asked: Asked) -> Read:
         notes += told
     text = spec_text(clean(file.stem) or "net", asked.devices or ("main",), net.inputs, layers, _data(file, net, about))
     classes = tuple(map(str, about.get("classes", ())))
-    return Read(arrays, text, net.taken, tuple(graph.unread), classes, tuple(notes))
+    words = {name: one for name, one in zip(classes, map(str, about.get("words", ())), strict=False) if one}
+    return Read(arrays, text, net.taken, tuple(graph.unread), classes, tuple(notes), words)
 
 
 # Inputs -------------------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def _answered(file: Path, net: Net, answer: Value, kind: str) -> None:
 def _metadata(graph: Graph) -> dict[str, Any]:
     """What ``netspec export`` writes beside a graph; of other programs' files, nothing."""
     found: dict[str, Any] = {}
-    for key, kind in (("classes", list), ("images", dict)):
+    for key, kind in (("classes", list), ("words", list), ("images", dict)):
         try:
             one = json.loads(graph.metadata.get(key, "null"))
         except (ValueError, RecursionError):
