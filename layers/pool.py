@@ -109,12 +109,16 @@ class Pool(Layer):
         return {"window": self.window(t), "counted": counted_of(self.attrs, t.x)}
 
     def onnx(self, nodes, t, x):
-        """MaxPool, or AveragePool, of sums over whole windows where it counts padding."""
+        """MaxPool, or AveragePool, of sums over whole windows where it counts padding; of dilated ones Conv."""
         window, counted = self.window(t), counted_of(self.attrs, t.x)
         if self.attrs.mode == "max":
             return nodes.add("MaxPool", x, **onnx_window(window, t.x))
-        means = nodes.add("AveragePool", x, count_include_pad=self.attrs.count_include_pad, **onnx_window(window, t.x))
         counts = [[pixels_counted(window, i, j, counted) for j in range(window.out_w)] for i in range(window.out_h)]
+        if window.dilation != (1, 1):  # which AveragePool knows from opset 19 on
+            ones = nodes.constant([[[[1.0] * window.size_w] * window.size_h]] * t.x.shape[3], "ones")
+            sums = nodes.add("Conv", x, ones, group=t.x.shape[3], **onnx_window(window, t.x))
+            return nodes.add("Mul", sums, nodes.constant([[1 / count for count in row] for row in counts]))
+        means = nodes.add("AveragePool", x, count_include_pad=self.attrs.count_include_pad, **onnx_window(window, t.x))
         if not self.attrs.count_include_pad or {window.area} == {count for row in counts for count in row}:
             return means
         return nodes.add("Mul", means, nodes.constant([[window.area / count for count in row] for row in counts]))

@@ -135,16 +135,21 @@ class Pool3d(Layer):
         return Flops(forward=count, d_inputs=count)
 
     def onnx(self, nodes, t, x):
-        """MaxPool or AveragePool of the volume, channels first."""
-        volume, out = volume_of(self.attrs, t.x, inside=True)
-        attrs = onnx_volume(volume, out, t.x)
-        if self.attrs.mode == "average":
-            if self.attrs.count_include_pad and self.attrs.rounding == "ceil":
-                raise LayerError("ONNX has no average that counts padding of windows over the edge", "rounding: floor")
-            attrs["count_include_pad"] = int(self.attrs.count_include_pad)
-        moved = nodes.add("Transpose", x, perm=[0, 2, 1, 3, 4])
-        made = nodes.add("MaxPool" if self.attrs.mode == "max" else "AveragePool", moved, **attrs)
-        return nodes.add("Transpose", made, perm=[0, 2, 1, 3, 4])
+        """MaxPool or AveragePool of the volume, channels first; other averages are sums by Conv, times a constant."""
+        (volume, out), channels = volume_of(self.attrs, t.x, inside=True), t.x.shape[4]
+        attrs, moved = onnx_volume(volume, out, t.x), nodes.add("Transpose", x, perm=[0, 2, 1, 3, 4])
+        if self.attrs.mode == "max":
+            return nodes.add("Transpose", nodes.add("MaxPool", moved, **attrs), perm=[0, 2, 1, 3, 4])
+        if volume.apart == (1, 1, 1) and not self.attrs.count_include_pad:
+            del attrs["dilations"]
+            return nodes.add("Transpose", nodes.add("AveragePool", moved, **attrs), perm=[0, 2, 1, 3, 4])
+        ones = nodes.constant([[[[[1.0] * volume.size_w] * volume.size_h] * volume.size_d]] * channels, "ones")
+        sums = nodes.add("Conv", moved, ones, group=channels, **attrs)
+        shares = [
+            [[1 / places_counted(volume, d, h, w, t.x) for w in range(out[2])] for h in range(out[1])]
+            for d in range(out[0])
+        ]
+        return nodes.add("Transpose", nodes.add("Mul", sums, nodes.constant(shares)), perm=[0, 2, 1, 3, 4])
 
     def torch(self, code, t, x):
         """nn.MaxPool3d; of averages sums over windows, divided by what they count."""

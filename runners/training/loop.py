@@ -23,7 +23,7 @@ from netspec.runners.execution.session import Outcome
 from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
 from netspec.runners.training.evaluation import Merged, evaluate, own
-from netspec.runners.training.measuring import NOTHING, Measuring
+from netspec.runners.training.measuring import Measuring
 from netspec.runners.training.nonfinite import Explain, NotFinite
 from netspec.runners.training.prefetch import Batches, Fetched, InFlight, Prefetcher, SessionLike
 from netspec.runners.training.request import CHECKPOINT_EVERY_S
@@ -85,7 +85,7 @@ class TrainingLoop:
         self.planned = state.iteration + max(left, 0)
         self.total = min(self.planned, spec.train.iterations or self.planned)
         self.saved, self.saved_at, self._due = state if state.iteration else None, time.monotonic(), False
-        self.measuring = Measuring.of(spec) if validation else NOTHING
+        self.measuring = Measuring.of(spec)
         self.errors: Mapping[str, float] = state.evaluated.errors if state.evaluated else {}
 
     def started(self, folder: str) -> RunStarted:

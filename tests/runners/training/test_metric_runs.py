@@ -84,6 +84,14 @@ def test_metrics_jsonl_says_what_is_measured_before_it_is() -> None:
     assert read_metrics(result.folder).measures == told(events, RunStarted)[0].metrics
 
 
+def test_runs_without_validation_say_it_too() -> None:
+    """And the list of runs says what decided, by name."""
+    result, events = train(Path("tiny.yaml").absolute(), overrides=["data.source.val_images=0", "train.epochs=1"])
+    assert told(events, RunStarted)[0].metrics.keys() == {"loss", "top1", "top5"}
+    result, _ = trained("tiny.yaml", "[top5, loss]", "train.epochs=1")
+    assert "metrics top5, loss" in " ".join(netspec("runs", "--out", result.folder.parent.parent).out.split())
+
+
 def test_where_more_is_better_the_best_is_the_highest() -> None:
     result, events = trained("numbers.yaml", "[{type: within, distance: 0.5}]", plugins=["within.py"])
     measured = {one.iteration: one.errors["within"] for one in told(events, EvaluationDone)}
