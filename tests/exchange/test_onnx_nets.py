@@ -293,7 +293,6 @@ def dilated(m: Model, v: str) -> str:
     v = m.add("Conv", v, m.weight(6, 3, 3, 2), pads=[1, 2, 0, 1], dilations=[2, 3], group=2)
     v = m.add("Conv", v, m.weight(6, 6, 3, 3), pads=[2] * 4, dilations=[2, 2])
     v = m.add("MaxPool", v, kernel_shape=[2, 3], pads=[1] * 4, dilations=[2, 1])
-    v = m.add("AveragePool", v, kernel_shape=[2, 2], pads=[0, 1, 1, 1], dilations=[1, 2])
     return str(m.add("AveragePool", v, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], count_include_pad=1))
 
 
@@ -361,7 +360,7 @@ def upwards(m: Model, v: str) -> str:
         (lambda m, v: m.add("InstanceNormalization", v, m.weight(6), m.weight(6)), ["group_norm"]),
         (channels_last_norm, ["layer_norm"]),
         (padded_and_resized, ["pad", "relu", "pad", "pool", "upsample"]),
-        (dilated, ["conv", "conv", "pool", "pool", "pool"]),
+        (dilated, ["conv", "conv", "pool", "pool"]),
         (lambda m, v: m.add("Softmax", v, axis=1), ["softmax"]),
     ],
 )
