@@ -215,8 +215,9 @@ def clip_apart(window, oh, ow, x):
 def pixels_counted(window, oh, ow, counted):
     """How many pixels the average of window (oh, ow) is over."""
     top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
-    height = min(top + window.size_h, counted.bottom) - max(top, counted.top)
-    return height * (min(left + window.size_w, counted.right) - max(left, counted.left))
+    above, below = taps(top - counted.top, window.size_h, window.dilation_h, counted.bottom - counted.top)
+    before, after = taps(left - counted.left, window.size_w, window.dilation_w, counted.right - counted.left)
+    return (below - above) * (after - before)
 
 
 @device

@@ -1,7 +1,7 @@
 """Rows and columns added round an image, or cut off: padding, cropping and slices."""
 
 from netspec.layers._window import check_images
-from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, integer, number, register
+from netspec.plugin import Layer, LayerError, Tensor, cuda, device, forward, integer, number, register
 
 THREADS = 256
 
@@ -13,28 +13,6 @@ def pixel_behind(line, width, height, top, left, other_width, other_height):
     image, h, w = row // height, row % height - top, column - left
     inside = 0 <= h < other_height and 0 <= w < other_width
     return (image * other_height + h) * other_width + w if inside else -1
-
-
-@device
-def move_pixels(start, stop, source, target, top, left, value):
-    """Fill pixels [start, stop) of the target from the source, which begins ``top`` rows and ``left`` columns in."""
-    depth = target.shape[3]
-    pixels, out = source.reshape(-1, depth), target.reshape(-1, depth)
-    for line in range(start, stop):
-        at = pixel_behind(line, target.shape[2], target.shape[1], top, left, source.shape[2], source.shape[1])
-        if at < 0:
-            out[line] = value
-        else:
-            out[line] = pixels[at]
-
-
-@device
-def move_element(i, source, target, top, left, value):
-    """The same for one element."""
-    depth = target.shape[3]
-    if i < target.size:
-        at = pixel_behind(i // depth, target.shape[2], target.shape[1], top, left, source.shape[2], source.shape[1])
-        target.flat[i] = source.flat[at * depth + i % depth] if at >= 0 else value
 
 
 def side(name):
@@ -58,6 +36,7 @@ class Pad(Layer):
         "value": number("What is added.", default=0.0),
     }
     channelwise = True
+    backward_as = "itself"
     examples = (
         {"attrs": {"top": 1, "left": 2, "right": 1, "value": 0.5}, "inputs": [(2, 3, 4, 5)]},
         {"attrs": {"top": -1, "bottom": -2, "right": -1, "left": 1}, "inputs": [(2, 5, 4, 8)]},
@@ -73,6 +52,10 @@ class Pad(Layer):
             (x.shape[0], x.shape[1] + own.top + own.bottom, x.shape[2] + own.left + own.right, x.shape[3]), x.dtype
         )
 
+    def other_attrs(self):
+        """What was added is cut off, and the other way round."""
+        return {name: -getattr(self.attrs, name) for name in ("top", "bottom", "left", "right")}
+
     def onnx(self, nodes, t, x):
         """Pad, by numbers of either sign."""
         own = self.attrs
@@ -86,16 +69,18 @@ class Pad(Layer):
 
     @forward("cpu", over="y", axes=(0, 1, 2), block=1024, writes="y")
     def pad_cpu(start, stop, x, y, top, left, value):
-        move_pixels(start, stop, x, y, top, left, value)
-
-    @backward("cpu", over="d_x", axes=(0, 1, 2), block=1024, writes="d_x")
-    def cut_cpu(start, stop, dy, d_x, top, left):
-        move_pixels(start, stop, dy, d_x, -top, -left, 0.0)
+        depth = y.shape[3]
+        pixels, out = x.reshape(-1, depth), y.reshape(-1, depth)
+        for line in range(start, stop):
+            at = pixel_behind(line, y.shape[2], y.shape[1], top, left, x.shape[2], x.shape[1])
+            if at < 0:
+                out[line] = value
+            else:
+                out[line] = pixels[at]
 
     @forward("cuda", over="y", axes=(0, 1, 2, 3), threads=THREADS, writes="y")
     def pad_cuda(x, y, top, left, value):
-        move_element(cuda.grid(1), x, y, top, left, value)
-
-    @backward("cuda", over="d_x", axes=(0, 1, 2, 3), threads=THREADS, writes="d_x")
-    def cut_cuda(dy, d_x, top, left):
-        move_element(cuda.grid(1), dy, d_x, -top, -left, 0.0)
+        i, depth = cuda.grid(1), y.shape[3]
+        if i < y.size:
+            at = pixel_behind(i // depth, y.shape[2], y.shape[1], top, left, x.shape[2], x.shape[1])
+            y.flat[i] = x.flat[at * depth + i % depth] if at >= 0 else value

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from netspec.layers._batch_chunks import block_of_images
-from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, integers, register
+from netspec.plugin import Layer, LayerError, Tensor, cuda, device, forward, integers, register
 
 THREADS, MOST = 256, 4
 """Threads of a block; axes behind the batch."""
@@ -35,21 +35,6 @@ def axes_of(sizes, order):
 
 
 @device
-def move_images(start, stop, source, target, axes):
-    """Fill images [start, stop) of the target, element by element in its own order."""
-    size = axes.a * axes.b * axes.c * axes.d
-    for n in range(start, stop):
-        i = n * size
-        for a in range(axes.a):
-            for b in range(axes.b):
-                for c in range(axes.c):
-                    first = n * size + a * axes.apart_a + b * axes.apart_b + c * axes.apart_c
-                    for d in range(axes.d):
-                        target[i + d] = source[first + d * axes.apart_d]
-                    i += axes.d
-
-
-@device
 def place_of(i, axes):
     """Where element i of one tensor lies in the other."""
     rest, d = i // axes.d, i % axes.d
@@ -70,6 +55,7 @@ class Permute(Layer):
 
     attrs = {"order": integers("Axes of x, counted with the batch as 0: those of y behind the batch.", minimum=1)}
     whole_only = "axes are exchanged where the whole tensor lies: say connect: all, and one device"
+    backward_as = "itself"
     examples = (
         {"attrs": {"order": [3, 1, 2]}, "inputs": [(2, 3, 4, 5)]},
         {"attrs": {"order": [2, 1]}, "inputs": [(3, 4, 6)]},
@@ -87,6 +73,10 @@ class Permute(Layer):
             raise LayerError(told, f"name each of {wanted}", "order")
         return Tensor((x.shape[0], *(x.shape[i] for i in order)), x.dtype)
 
+    def other_attrs(self):
+        """Each axis back to where it was."""
+        return {"order": [1 + self.attrs.order.index(axis) for axis in range(1, len(self.attrs.order) + 1)]}
+
     def onnx(self, nodes, t, x):
         """Transpose, of channels last."""
         moved = nodes.add("Transpose", nodes.channels_last(x, t.x), perm=[0, *self.attrs.order])
@@ -98,26 +88,24 @@ class Permute(Layer):
         return code.channels_first(f"{code.channels_last(x, t.x)}.permute({order})", t.y)
 
     def scalars(self, t, index=None):
-        order = [i - 1 for i in self.attrs.order]
-        back = [order.index(i) for i in range(len(order))]
-        return {"axes": axes_of(t.x.shape[1:], order), "back": axes_of(t.y.shape[1:], back)}
+        return {"axes": axes_of(t.x.shape[1:], [i - 1 for i in self.attrs.order])}
 
     @forward("cpu", over="y", axes=0, block=block_of_images, writes="y")
     def permute_cpu(start, stop, x, y, axes: Axes):
-        move_images(start, stop, x.reshape(x.size), y.reshape(y.size), axes)
-
-    @backward("cpu", over="d_x", axes=0, block=block_of_images, writes="d_x")
-    def back_cpu(start, stop, dy, d_x, back: Axes):
-        move_images(start, stop, dy.reshape(dy.size), d_x.reshape(d_x.size), back)
+        source, target = x.reshape(x.size), y.reshape(y.size)
+        size = axes.a * axes.b * axes.c * axes.d
+        for n in range(start, stop):
+            i = n * size
+            for a in range(axes.a):
+                for b in range(axes.b):
+                    for c in range(axes.c):
+                        first = n * size + a * axes.apart_a + b * axes.apart_b + c * axes.apart_c
+                        for d in range(axes.d):
+                            target[i + d] = source[first + d * axes.apart_d]
+                        i += axes.d
 
     @forward("cuda", over="y", threads=THREADS, writes="y", linear=True)
     def permute_cuda(x, y, axes: Axes):
         i = cuda.grid(1)
         if i < y.size:
             y[i] = x[place_of(i, axes)]
-
-    @backward("cuda", over="d_x", threads=THREADS, writes="d_x", linear=True)
-    def back_cuda(dy, d_x, back: Axes):
-        i = cuda.grid(1)
-        if i < d_x.size:
-            d_x[i] = dy[place_of(i, back)]

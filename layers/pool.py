@@ -6,7 +6,6 @@ from netspec.layers._window import (
     WHOLE,
     Counted,
     Window,
-    clip,
     clip_apart,
     counted_of,
     covering_columns,
@@ -53,7 +52,7 @@ class Pool(Layer):
         ),
         "pad": padding("Pixels round the image that windows reach over; they are never read."),
         "rounding": choice("floor", "ceil", default="floor", description="Whether windows may hang over the edge."),
-        "dilation": pair("Pixels from one of a window to the next (mode: max).", default=1, minimum=1),
+        "dilation": pair("Pixels from one of a window to the next.", default=1, minimum=1),
         "count_include_pad": boolean("Whether an average counts the padding, as zeros.", default=False),
     }
     channelwise = True
@@ -75,6 +74,14 @@ class Pool(Layer):
             },
             "inputs": [(2, 5, 6, 4)],
         },
+        {
+            "attrs": {"mode": "average", "size": [2, 3], "dilation": [3, 2], "stride": 2, "pad": 1},
+            "inputs": [(2, 6, 7, 4)],
+        },
+        {
+            "attrs": {"mode": "average", "size": 2, "dilation": 2, "pad": 1, "count_include_pad": True},
+            "inputs": [(2, 5, 4, 3)],
+        },
     )
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -82,8 +89,6 @@ class Pool(Layer):
         if self.attrs.count_include_pad and self.attrs.mode == "max":
             raise LayerError("a maximum counts no pixels", "leave it out, or mode: average", "count_include_pad")
         window = window_of(self.attrs, x, inside=True)
-        if window.dilation != (1, 1) and self.attrs.mode == "average":
-            raise LayerError("averages are over neighbouring pixels", "mode: max, or a conv with groups", "dilation")
         if not reads_some(window, x):
             raise LayerError("a window reads padding alone", "pad by less, or make dilation smaller", "dilation")
         return Tensor((x.shape[0], *window.out, x.shape[3]), x.dtype)
@@ -104,12 +109,16 @@ class Pool(Layer):
         return {"window": self.window(t), "counted": counted_of(self.attrs, t.x)}
 
     def onnx(self, nodes, t, x):
-        """MaxPool, or AveragePool, of sums over whole windows where it counts padding."""
+        """MaxPool, or AveragePool, of sums over whole windows where it counts padding; of dilated ones Conv."""
         window, counted = self.window(t), counted_of(self.attrs, t.x)
         if self.attrs.mode == "max":
             return nodes.add("MaxPool", x, **onnx_window(window, t.x))
-        means = nodes.add("AveragePool", x, count_include_pad=self.attrs.count_include_pad, **onnx_window(window, t.x))
         counts = [[pixels_counted(window, i, j, counted) for j in range(window.out_w)] for i in range(window.out_h)]
+        if window.dilation != (1, 1):  # which AveragePool knows from opset 19 on
+            ones = nodes.constant([[[[1.0] * window.size_w] * window.size_h]] * t.x.shape[3], "ones")
+            sums = nodes.add("Conv", x, ones, group=t.x.shape[3], **onnx_window(window, t.x))
+            return nodes.add("Mul", sums, nodes.constant([[1 / count for count in row] for row in counts]))
+        means = nodes.add("AveragePool", x, count_include_pad=self.attrs.count_include_pad, **onnx_window(window, t.x))
         if not self.attrs.count_include_pad or {window.area} == {count for row in counts for count in row}:
             return means
         return nodes.add("Mul", means, nodes.constant([[window.area / count for count in row] for row in counts]))
@@ -123,13 +132,20 @@ class Pool(Layer):
         alike = not include or (counted.bottom - t.x.shape[1], counted.right - t.x.shape[2]) == window.pad
         apart = window.dilation if window.dilation != (1, 1) else None
         small = all(pad <= size // 2 for pad, size in zip(window.pad, window.size, strict=True))
-        if ceil is not None and small and (alike or not average):
+        if ceil is not None and small and (not average or (alike and not apart)):
             padding = window.pad if any(window.pad) else None
             rest = {"padding": padding, "dilation": apart, "ceil_mode": ceil or None}
             rest |= {"count_include_pad": False} if average and not include and (padding or ceil) else {}
             return f"{code.module(kind, window.size, window.stride, **rest)}({x})"
         top, left, bottom, right = onnx_window(window, t.x)["pads"]
         pads = f"({left}, {right}, {top}, {bottom})"
+        if average and apart:  # of which there is no module: sums by a convolution with ones
+            how = f"stride={window.stride}, dilation={apart}, groups="
+            sums, ones = (
+                f"F.conv2d({one}, {x}.new_ones({groups}, 1, *{window.size}), {how}{groups})"
+                for one, groups in ((f"F.pad({x}, {pads})", t.x.shape[3]), (_torch_counted(window, t.x, counted, x), 1))
+            )
+            return f"{sums} / {ones}"
         pool = code.module(kind, window.size, window.stride, dilation=apart)
         if not average:
             return f'{pool}(F.pad({x}, {pads}, value=float("-inf")))'
@@ -196,11 +212,11 @@ class Pool(Layer):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
                 for ow in range(y.shape[2]):
-                    top, bottom, left, right = clip(window, oh, ow, x)
+                    top, bottom, left, right = clip_apart(window, oh, ow, x)
                     total, count = y[n, oh, ow], x.dtype.type(pixels_counted(window, oh, ow, counted))
                     total[:] = 0
-                    for ih in range(top, bottom):
-                        for iw in range(left, right):
+                    for ih in range(top, bottom, window.dilation_h):
+                        for iw in range(left, right, window.dilation_w):
                             pixel = x[n, ih, iw]
                             for c in range(y.shape[3]):
                                 total[c] += pixel[c]
@@ -220,5 +236,6 @@ class Pool(Layer):
                         for ow in range(before, after):
                             count = dy.dtype.type(pixels_counted(window, oh, ow, counted))
                             gradient, share = dy[n, oh, ow], 1.0 / count
-                            for c in range(d_x.shape[3]):
-                                total[c] += gradient[c] * share
+                            if place_apart(window, ih, iw, oh, ow) >= 0:
+                                for c in range(d_x.shape[3]):
+                                    total[c] += gradient[c] * share

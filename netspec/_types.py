@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from netspec._shown import Shown, html_of
+from netspec.measures import Measures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ class Trial:
     """A run of a sweep: the network's name, the values that were varied (texts by path), the seed; then how it ended.
 
     ``errors`` and ``loss`` are those of its last evaluation; without validation images ``errors`` are the last batch's.
-    ``message`` says why it failed.
+    ``message`` says why it failed, ``metrics`` what ``errors`` are.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Trial:
     seconds: float = 0.0
     message: str = ""
     exit_code: int = 0
+    metrics: Measures = field(default_factory=dict)
 
     @property
     def group(self) -> str:

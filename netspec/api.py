@@ -235,6 +235,7 @@ def evaluate(
     workers: int | None = None,
     top: int = 5,
     probabilities: bool = False,
+    metrics: Sequence[str | Mapping[str, object]] = (),
     listener: Listener | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
@@ -249,7 +250,8 @@ def evaluate(
     again while they are unchanged.
 
     ``results`` of what comes back are the single images: label, rank of the label, loss, the ``top`` likeliest classes,
-    and with ``probabilities`` those of all classes.
+    and with ``probabilities`` those of all classes. ``metrics`` are measured beside those of the spec: each by its
+    name, or as a map with its ``type`` and settings; ``errors`` of what comes back has them all.
 
     Raises NetspecError, also where the loss is not finite, no image can be read or classes differ.
     """
@@ -258,7 +260,7 @@ def evaluate(
     from netspec.runners.streaming import Asked
 
     binding = Binding(devices, runner, tuple(plugins))
-    asked = Asked(binding, data, split, views, batch, workers, top, probabilities)
+    asked = Asked(binding, data, split, views, batch, workers, top, probabilities, tuple(metrics))
     with heard(listener, progress) as hear:
         return evaluate_networks(_paths(run_or_checkpoint), asked, hear)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from netspec.measures import Measures
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -15,7 +17,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Training is about to begin; ``iteration`` is above 0 in a resumed run.
+    """Training is about to begin; ``iteration`` is above 0 in a resumed run. ``metrics`` says what is measured.
 
     Checkpoints come at the end of each epoch, and within it every ``checkpoint_every`` seconds (0: only then).
     """
@@ -28,12 +30,13 @@ class RunStarted:
     iteration: int
     batch: int
     checkpoint_every: float = 0.0
+    metrics: Measures = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class IterationDone:
-    """One iteration: mean loss (of all cost layers, weighted) and errors by name: shares in [0, 1] (top1, top5), or
-    distances in the target's units (rmse, mae).
+    """One iteration: mean loss (of all cost layers, weighted) and what cost layers report, by name: shares in [0, 1]
+    (top1, top5), distances in the target's units (rmse, mae). RunStarted says what else there is.
 
     ``iteration`` counts finished iterations; ``waited`` is the share of the iteration spent waiting for data.
     """
@@ -75,7 +78,7 @@ class EvaluationProgress:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDone:
-    """Mean loss and errors over a whole split, each image counted once.
+    """Mean loss and errors over a whole split, each image counted once; ``metrics`` says what they are.
 
     ``broken`` is how many images of the split could not be read; they are not among the ``images``.
     ``views`` is the number of crops that each image was seen in: 1, the centre, or 10.
@@ -90,6 +93,7 @@ class EvaluationDone:
     seconds: float
     broken: int = 0
     views: int = 1
+    metrics: Measures = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

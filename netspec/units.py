@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from netspec.contract.cost_metrics import is_distance
+from netspec.measures import NONE, SHARE, Measures, measure_of
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -97,30 +97,31 @@ def views(number: int) -> str:
     return "centre crop" if number == 1 else many(number, "view")
 
 
-def error_name(name: str) -> str:
-    """``top-1`` for top1, anything else as it is."""
-    rank = name.removeprefix("top")
-    return f"top-{rank}" if rank != name and rank.isdigit() else name
+def error_name(name: str, declared: Measures = NONE) -> str:
+    """``top-1`` for top1, as a column of errors is headed; ``declared`` says what is measured, here and below."""
+    return measure_of(name, declared).short
 
 
-def is_share(name: str) -> bool:
-    """Whether an error of that name is a share of images, and not a loss or a distance."""
-    return name != "loss" and not is_distance(name)
+def is_share(name: str, declared: Measures = NONE) -> bool:
+    """Whether a number of that name is a share of images, shown in percent."""
+    return measure_of(name, declared).unit == SHARE
 
 
-def error_title(name: str) -> str:
+def error_title(name: str, declared: Measures = NONE) -> str:
     """``top-1 error`` for top1, ``rmse`` for rmse."""
-    return f"{error_name(name)} error" if is_share(name) else name
+    return measure_of(name, declared).title
 
 
-def error_value(name: str, value: float, digits: int = 1) -> str:
-    """``37.5 %``, or ``0.0683`` of what is no share."""
-    return percent(value, digits) if is_share(name) else f"{value:.3g}"
+def error_value(name: str, value: float, digits: int = 1, declared: Measures = NONE) -> str:
+    """``37.5 %``, or ``0.0683``, with its unit, of what is no share."""
+    unit = measure_of(name, declared).unit
+    return percent(value, digits) if unit == SHARE else f"{value:.3g} {unit}".rstrip()
 
 
-def errors(values: Mapping[str, float]) -> str:
+def errors(values: Mapping[str, float], declared: Measures = NONE) -> str:
     """``top-1 error 37.5 %, top-5 error 17.0 %``"""
-    return ", ".join(f"{error_title(name)} {error_value(name, value)}" for name, value in values.items())
+    told = ((error_title(name, declared), error_value(name, one, declared=declared)) for name, one in values.items())
+    return ", ".join(f"{title} {value}" for title, value in told)
 
 
 def shape(sizes: tuple[int, ...]) -> str:

@@ -51,7 +51,7 @@ def import_network(file: Path, out: Path, asked: Asked, classes: Path | None = N
     spec = asked.spec if found.text is None else settled(loads(found.text, str(beside)))
     assert spec is not None
     tensors = _tensors(file, spec, found)
-    made = Checkpoint(_record(file, spec, names or found.classes), tensors)
+    made = Checkpoint(_record(file, spec, names or found.classes, found.words), tensors)
     if found.text is not None:
         _write_spec(beside, found.text)
     checkpoint.write(out, made)
@@ -108,7 +108,7 @@ def _stored(spec: Spec, *roles: Any) -> dict[str, tuple[int, ...]]:
     return {str(one.key.parameter): one.shape for one in stored if one is not None}
 
 
-def _record(file: Path, spec: Spec, names: Sequence[str]) -> Record:
+def _record(file: Path, spec: Spec, names: Sequence[str], words: Mapping[str, str]) -> Record:
     """A record of no training."""
     outputs = count_outputs(build(spec, "predict", 1))
     classes = tuple(names) if names else tuple(map(str, range(outputs or 0)))
@@ -123,6 +123,7 @@ def _record(file: Path, spec: Spec, names: Sequence[str]) -> Record:
         seed=spec.train.seed,
         batch=spec.train.batch,
         classes=classes,
+        words={name: words[name] for name in classes if name in words},
         spec=canonical(spec),
         given=canonical(spec),
         data={},

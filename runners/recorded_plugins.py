@@ -41,6 +41,7 @@ def _named_in(spec: Spec) -> Iterator[str]:
     yield from (f"augmentations.{name}" for name in used(spec.data))
     yield f"solvers.{spec.train.solver['type']}"
     yield f"schedules.{spec.train.schedule['type']}"
+    yield from (f"metrics.{one['type']}" for one in spec.train.metrics)
     yield f"sources.{spec.data.source['type']}"
 
 

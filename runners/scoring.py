@@ -23,12 +23,16 @@ from netspec.evaluation.evaluation_result import RANKS, Evaluation
 from netspec.evaluation.image_results import ImageResults, Judge
 from netspec.evaluation.number_results import Comparer, NumberResults
 from netspec.events import EvaluationDone, Listener, Note
+from netspec.metrics import Totals
 from netspec.planning import build
+from netspec.planning.measured import metric_problems
 from netspec.planning.trainable import target_of
 from netspec.runners.streaming import Asked, Indices, Rows, Streamed, Take, open_all, open_images, stream
 from netspec.runners.trained import Trained, nobody, once, output_names
 from netspec.runners.training.checkpoint import Record, record_of
+from netspec.runners.training.measuring import Measuring
 from netspec.runners.training.nonfinite import NotFinite
+from netspec.spec.typed_options import metric_settings
 from netspec.units import many
 
 Order = NDArray[np.int64]
@@ -41,7 +45,7 @@ _AVERAGED_AT_ONCE = 4096
 def evaluate_networks(paths: Sequence[Path], asked: Asked, listener: Listener | None) -> Evaluation:
     """See ``netspec.api.evaluate``."""
     emit = once(listener or nobody)
-    networks = open_all(paths, asked, emit)
+    networks = [_with_metrics(network, asked) for network in open_all(paths, asked, emit)]
     images = open_images(networks[0], asked, emit)
     if len(networks) == 1:
         return _Member(networks[0], None).evaluate(images, asked, emit)
@@ -51,6 +55,16 @@ def evaluate_networks(paths: Sequence[Path], asked: Asked, listener: Listener | 
     average = Average(len(images))
     alone = [one.evaluate(images, replace(asked, probabilities=False), emit, average.add) for one in members]
     return _together(networks[0], alone, average, images, asked)
+
+
+def _with_metrics(network: Trained, asked: Asked) -> Trained:
+    """The network with what is to be measured beside the metrics of its spec. Raises SpecError where that cannot be."""
+    train = network.spec.train
+    known = {one["type"]: one for one in (*train.metrics, *metric_settings(asked.metrics))}
+    spec = replace(network.spec, train=replace(train, metrics=tuple(known.values())))
+    if problems := list(metric_problems(spec, build(spec, "eval", 1).answer)):
+        raise NetspecError("; ".join(problem.message for problem in problems))
+    return replace(network, spec=spec)
 
 
 def need_classes(paths: Sequence[Path]) -> None:
@@ -124,7 +138,8 @@ class _Member:
         """Errors over the images, whose labels are the first network's; ``also`` hears the probabilities too."""
         network, views = self.network, asked.views or self.network.spec.data.views
         names = output_names(network)
-        judge = _judge(network, images, names, asked)
+        judge, measuring = _judge(network, images, names, asked), Measuring.of(network.spec)
+        sums = _Sums(measuring, images)
         if judge is None and (views > 1 or also):
             raise NetspecError(f"{network.path}: the network gives no class probabilities that could be averaged")
         if isinstance(judge, Comparer) and views > 1:
@@ -134,6 +149,7 @@ class _Member:
             ordered = rows if self.order is None else rows[:, self.order]
             assert judge is not None
             judge.add(indices, ordered)
+            sums.add(indices, ordered)
             if also:
                 also(indices, ordered)
 
@@ -142,7 +158,7 @@ class _Member:
         except NotFinite as error:
             raise NotFinite(f"{network.file}: {error}") from error
         results = judge.results(images.name) if judge else None
-        done = _event(network.record, streamed, results, views, asked.split)
+        done = _event(network.record, streamed, results, sums, views, asked.split)
         if streamed.broken:
             emit(Note(told_broken([f"{asked.split}: {name}: {why}" for name, why in streamed.broken], done.images)))
         emit(done)
@@ -173,7 +189,28 @@ def _errors(results: Results) -> dict[str, float]:
     return {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
 
 
-def _event(record: Record, streamed: Streamed, results: Results | None, views: int, split: str) -> EvaluationDone:
+class _Sums:
+    """Adds up a network's metrics over images; ``values`` is what they come to."""
+
+    def __init__(self, measuring: Measuring, images: Split) -> None:
+        self._totals, self._images, self._truth = Totals(measuring.metrics), images, measuring.truth
+        self.declared = measuring.declared
+        self._are_numbers = any(one.answers == "numbers" for one in measuring.metrics)
+
+    def add(self, indices: Indices, rows: Rows) -> None:
+        """What the network gives for the images of these places in the set."""
+        if self._totals and len(indices):
+            truth = self._images.values(self._truth, indices) if self._are_numbers else self._images.labels[indices]
+            self._totals.add(self._totals.of(rows, truth))
+
+    def values(self) -> dict[str, float]:
+        """Each metric by name."""
+        return self._totals.values()
+
+
+def _event(
+    record: Record, streamed: Streamed, results: Results | None, sums: _Sums, views: int, split: str
+) -> EvaluationDone:
     """The figures: what the cost layers report, but for the answer's own errors, which are those of its results."""
     loss, errors = streamed.tally.loss, streamed.tally.errors
     if results is not None:
@@ -181,8 +218,8 @@ def _event(record: Record, streamed: Streamed, results: Results | None, views: i
         errors = own if views > 1 else errors | {name: own[name] for name in own if name in errors}
         loss = float(results.loss.mean(dtype=np.float64)) if views > 1 else loss
     images = streamed.images if results is None else len(results)
-    place, broken = (record.epoch, record.iteration), len(streamed.broken)
-    return EvaluationDone(*place, split, loss, errors, images, streamed.seconds, broken=broken, views=views)
+    figures, broken = (loss, errors | sums.values(), images, streamed.seconds), len(streamed.broken)
+    return EvaluationDone(record.epoch, record.iteration, split, *figures, broken, views, sums.declared)
 
 
 def _together(
@@ -190,15 +227,17 @@ def _together(
 ) -> Evaluation:
     """The evaluation of the averaged answers, beside those of each network alone."""
     judge = _judge(first, images, alone[0].classes, asked)
+    sums = _Sums(Measuring.of(first.spec), images)
     assert judge is not None
     for indices, rows in average.pieces(len(alone)):
         judge.add(indices, rows)
+        sums.add(indices, rows)
     results = judge.results(images.name)
     loss = float(results.loss.mean(dtype=np.float64))
-    errors = _errors(results)
+    errors = _errors(results) | sums.values()
     seconds, broken = sum(one.seconds for one in alone), max(one.broken for one in alone)
-    views = alone[0].views
-    done = EvaluationDone(0, 0, asked.split, loss, errors, len(results), seconds, broken=broken, views=views)
+    figures = (loss, errors, len(results), seconds, broken, alone[0].views, sums.declared)
+    done = EvaluationDone(0, 0, asked.split, *figures)
     whole = _evaluation(done, f"average of {len(alone)}", images.where, alone[0].classes, results)
     return replace(whole, words=alone[0].words, networks=tuple(alone))
 

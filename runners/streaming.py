@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -53,6 +53,7 @@ class Asked:
     workers: int | None = None
     top: int = 5
     probabilities: bool = False
+    metrics: Sequence[str | Mapping[str, object]] = ()
 
 
 def open_all(paths: Sequence[Path], asked: Asked, emit: Listener) -> list[Trained]:

@@ -186,4 +186,5 @@ def _measured(trial: Trial, folder: Path) -> Trial:
         measured="validation" if last else "training",
         iteration=summary.iteration,
         seconds=summary.seconds,
+        metrics=summary.metrics,
     )

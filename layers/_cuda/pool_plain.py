@@ -3,7 +3,6 @@
 from netspec.layers._window import (
     Counted,
     Window,
-    clip,
     clip_apart,
     covering_columns,
     covering_rows,
@@ -71,10 +70,10 @@ def d_max_cuda(dy, argmax, d_x, window: Window):
 def average_cuda(x, y, window: Window, counted: Counted):
     n, oh, ow, c = element(cuda.grid(1), y)
     if n < y.shape[0]:
-        top, bottom, left, right = clip(window, oh, ow, x)
+        top, bottom, left, right = clip_apart(window, oh, ow, x)
         total = 0.0
-        for ih in range(top, bottom):
-            for iw in range(left, right):
+        for ih in range(top, bottom, window.dilation_h):
+            for iw in range(left, right, window.dilation_w):
                 total += x[n, ih, iw, c]
         y[n, oh, ow, c] = total / x.dtype.type(pixels_counted(window, oh, ow, counted))
 
@@ -87,7 +86,8 @@ def d_average_cuda(dy, d_x, window: Window, counted: Counted):
         total = 0.0
         for oh in range(above, below):
             for ow in range(before, after):
-                total += dy[n, oh, ow, c] / dy.dtype.type(pixels_counted(window, oh, ow, counted))
+                if place_apart(window, ih, iw, oh, ow) >= 0:
+                    total += dy[n, oh, ow, c] / dy.dtype.type(pixels_counted(window, oh, ow, counted))
         d_x[n, ih, iw, c] = total
 
 

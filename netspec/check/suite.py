@@ -1,6 +1,7 @@
 """The contract suite: named checks that every registered layer type gets for its declarations and kernels.
 
-Those of augmentations, callbacks, composites, initialisers, schedules, solvers and sources are in files of their own.
+Those of augmentations, callbacks, composites, initialisers, metrics, schedules, solvers and sources are in files of
+their own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from netspec.check import augmentations, callbacks, composites, initialisers, schedules, solvers, sources
+from netspec.check import augmentations, callbacks, composites, initialisers, metric_suite, schedules, solvers, sources
 from netspec.check.augmentations import AugmentationSubject
 from netspec.check.callbacks import CallbackSubject
 from netspec.check.compare import Failed, Skipped
@@ -23,6 +24,7 @@ from netspec.check.gradient import check_gradients
 from netspec.check.half_storage import check_bfloat16, check_cuda_bfloat16
 from netspec.check.initialisers import InitialiserSubject
 from netspec.check.kernel_source import check_calls, check_imports
+from netspec.check.metric_suite import MetricSubject
 from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
 from netspec.check.propagation import check_cuda_non_finite, check_non_finite
@@ -86,6 +88,7 @@ _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
     "callbacks": (CallbackSubject, callbacks.CHECKS),
     "composites": (CompositeSubject, composites.CHECKS),
     "initialisers": (InitialiserSubject, initialisers.CHECKS),
+    "metrics": (MetricSubject, metric_suite.CHECKS),
     "schedules": (ScheduleSubject, schedules.CHECKS),
     "solvers": (SolverSubject, solvers.CHECKS),
     "sources": (SourceSubject, sources.CHECKS),

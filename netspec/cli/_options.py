@@ -47,6 +47,16 @@ plugins = click.option(
 """Repeatable."""
 
 
+metrics = click.option(
+    "--metric",
+    "metrics",
+    metavar="METRIC",
+    multiple=True,
+    help="Measure this too, by its name or as '{type: NAME, ...}'.",
+)
+"""Repeatable."""
+
+
 def _trust(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from netspec.registry import trust

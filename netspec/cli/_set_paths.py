@@ -50,14 +50,16 @@ def _sections(words: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _train() -> Mapping[str, Any]:
+    from netspec.metrics import metric_types
     from netspec.schedules import schedule_types
     from netspec.solvers import solver_types
-    from netspec.spec.train_section import PARTS, SHORT, TRAIN
+    from netspec.spec.train_section import METRICS, PARTS, SHORT, TRAIN
 
     parts: dict[str, Any] = {key: (lambda attrs=attrs: attrs) for key, attrs in PARTS.items()}
     solvers = solver_types()
     parts |= {"solver": lambda: _typed(solvers), SHORT: lambda: solvers[SHORT].attrs}
-    return {**TRAIN, **parts, "schedule": lambda: _typed(schedule_types())}
+    metrics = {"description": METRICS, "enum": [f"[{name}]" for name in metric_types()]}
+    return {**TRAIN, **parts, "schedule": lambda: _typed(schedule_types()), "metrics": metrics}
 
 
 def _data() -> Mapping[str, Any]:

@@ -18,8 +18,9 @@ STDIN = "-"
 def stdin_plugin() -> str:
     """A file with what standard input brings; kernels are compiled from their text. Gone when the process ends.
 
-    A run keeps a copy, as of any plugin. Raises UsageError where nothing comes, and in one of several processes, of
-    which mpiexec and srun hand standard input to one at most.
+    A run keeps a copy, as of any plugin; with ``--processes`` it is read once, before these are started. Raises
+    UsageError where nothing comes, and in one of several processes that mpiexec or srun has started, which hand
+    standard input to one at most.
     """
     from netspec.machine.ranks import launched
     from netspec.registry.plugin_source import MAX_BYTES

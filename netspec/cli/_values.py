@@ -95,6 +95,10 @@ def _callbacks(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
     yield from ((name, "") for name in _named_by_files(_PACKAGE / "callbacks"))
 
 
+def _metrics(ctx: click.Context, word: str) -> Iterator[tuple[str, str]]:
+    yield from ((name, "") for name in _named_by_files(_PACKAGE / "metrics"))
+
+
 def _named_by_files(*folders: Path) -> list[str]:
     return [file.stem for folder in folders for file in sorted(folder.glob("[a-z]*.py"))]
 
@@ -144,6 +148,7 @@ _VALUES: Mapping[str, Values] = {
     "TAG": _tags,
     "TYPE": _types,
     "CALLBACK": _callbacks,
+    "METRIC": _metrics,
     "LAYER": _layers,
     "PATH=VALUE": _assignments,
     "PATH=[V, V]": _assignments,

@@ -15,7 +15,9 @@ from netspec.cli._runs import newest_run, two_newest
 from netspec.machine.names import nearer
 
 if TYPE_CHECKING:
-    from netspec.report.comparison import Difference
+    from netspec.report.comparison import Comparison, Difference
+
+_NAMES = ("A", "B")
 
 
 @click.command()
@@ -41,20 +43,18 @@ def command(first: str, second: str | None, as_json: bool) -> None:
     if as_json:
         emit_json(made)
         return
-    names = ("A", "B")
     click.echo(f"A  {nearer(first)}\nB  {nearer(second)}")
-    _show("spec", made.spec, names)
-    _show("environment", made.environment, names)
-    _show("results", made.results, names)
-    _show("validation", made.evaluations, names)
+    for title in ("spec", "environment", "results"):
+        _show(title, getattr(made, title), made)
+    _show("validation", made.evaluations, made)
 
 
-def _show(title: str, differences: Sequence[Difference], names: tuple[str, str]) -> None:
+def _show(title: str, differences: Sequence[Difference], made: Comparison) -> None:
     from netspec.report.comparison import as_text
     from netspec.report.tables import show, table
 
     if not differences:
         click.echo(f"\n{title}: the same" if title in ("spec", "environment") else f"\n{title}: none")
         return
-    rows = [(one.path, as_text(one.path, one.first), as_text(one.path, one.second)) for one in differences]
-    show(table([title, *names], rows, fold=names))
+    rows = [(one.path, *(as_text(one.path, x, made.metrics) for x in (one.first, one.second))) for one in differences]
+    show(table([title, *_NAMES], rows, fold=_NAMES))

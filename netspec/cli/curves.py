@@ -15,6 +15,7 @@ from netspec.cli._runs import all_runs
 from netspec.units import error_name, error_value, significant
 
 if TYPE_CHECKING:
+    from netspec.measures import Measures
     from netspec.report.tables import Table
 
 _ENDINGS = (".svg", ".png", ".pdf")
@@ -67,15 +68,16 @@ def _table(folder: Path, label: str, most: int) -> tuple[Table, Sequence[str]]:
     metrics = metrics_of(folder)
     names, found = stages(metrics, most)
     errors = [name for name in names if name not in ("loss", "learning_rate")]
-    columns = ["epoch", "loss", *(f"{error_name(name)}" for name in errors)]
-    columns += ["val loss", *(f"val {error_name(name)}" for name in errors), "rate"]
+    measures = metrics.measures
+    heads = [error_name(name, measures) for name in errors]
+    columns = ["epoch", "loss", *heads, "val loss", *(f"val {head}" for head in heads), "rate"]
     rows = []
     for stage in found:
         cells = [significant(stage.epoch)]
         for values in (stage.training, stage.validation):
-            cells += [_number(values.get("loss")), *(_error(name, values.get(name)) for name in errors)]
+            cells += [_number(values.get("loss")), *(_error(name, values.get(name), measures) for name in errors)]
         rows.append([*cells, _number(stage.training.get("learning_rate"))])
-    drop = [f"val {error_name(errors[-1])}", error_name(errors[-1])] if len(errors) > 1 else []
+    drop = [f"val {heads[-1]}", heads[-1]] if len(errors) > 1 else []
     return table(columns, rows, right=columns, drop=[*drop, "rate"], title=label), metrics.faults
 
 
@@ -83,5 +85,5 @@ def _number(value: float | None) -> str:
     return "" if value is None else significant(value)
 
 
-def _error(name: str, value: float | None) -> str:
-    return "" if value is None else error_value(name, value)
+def _error(name: str, value: float | None, declared: Measures) -> str:
+    return "" if value is None else error_value(name, value, declared=declared)

@@ -28,6 +28,7 @@ VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
 @click.option("--out", metavar="FILE", help="Write what was seen in each image: FILE.csv or FILE.parquet.")
 @click.option("--top", metavar="N", type=click.IntRange(min=1), help="Classes an image in FILE; 5 by default.")
 @click.option("--probabilities", is_flag=True, help="The probabilities of all classes in FILE.")
+@options.metrics
 @options.batch
 @options.plugins
 @options.trust

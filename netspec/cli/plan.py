@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from netspec.planning.identities import BufferKey
     from netspec.planning.plan import Buffer, Pass, Step
     from netspec.program import Program
+
+_MOST_NAMES = 3
+"""Steps in one that are all named."""
 
 
 @click.command()
@@ -42,8 +45,9 @@ def command(
     Steps of one queue run one after the other; "after" names those of other queues that must have finished. Where any
     products are not of float32, "products" has their precision and "writes" the dtypes of what a step writes. With
     --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
-    after a "+" the layers that run in it as well (train.fuse). Kernels marked "once" run again only when parameters
-    have changed. RUN is a run's folder, a folder of runs, of which the newest is taken, or a checkpoint.
+    after a "+" the layers that run in it as well (train.fuse); of many steps in one the first two are named. Kernels
+    marked "once" run again only when parameters have changed. RUN is a run's folder, a folder of runs, of which the
+    newest is taken, or a checkpoint.
 
     \b
     Examples:
@@ -86,8 +90,13 @@ def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False) -> No
 def _row(step: Step) -> list[str]:
     from netspec.units import scaled, size
 
-    name = " + ".join((step.name, *step.others))
-    return [name, step.device, step.queue, ", ".join(map(str, step.after)), scaled(step.flops), size(step.bytes)]
+    name, after = _names((step.name, *step.others)), ", ".join(map(str, step.after))
+    return [name, step.device, step.queue, after, scaled(step.flops), size(step.bytes)]
+
+
+def _names(names: Sequence[str]) -> str:
+    """Those of a step that others run in; of many the first two, which the JSON form lists all."""
+    return " + ".join(names) if len(names) <= _MOST_NAMES else f"{' + '.join(names[:2])} and {len(names) - 2} more"
 
 
 def _dtypes(step: Step, buffers: Mapping[BufferKey, Buffer]) -> list[str]:

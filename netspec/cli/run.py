@@ -11,6 +11,7 @@ import click
 from netspec.cli import _options as options
 from netspec.cli._runs import newest_run
 from netspec.cli._specs import changes, find
+from netspec.cli._stdin import STDIN, stdin_plugin
 
 _TRACE = (
     "Write what each queue did when, for chrome://tracing or Perfetto: 200,000 spans, AlexNet's first 1,200 iterations."
@@ -88,7 +89,7 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
     if processes > 1:
         from netspec.runners.transport.launcher import run_processes
 
-        return run_processes(processes, _without_processes(click.get_current_context().meta[_WORDS]))
+        return run_processes(processes, _handed_on(click.get_current_context().meta[_WORDS]))
     if resume not in (None, "latest"):
         resume = newest_run(resume)
     if given["init_from"] is not None:
@@ -105,12 +106,16 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
     return code
 
 
-def _without_processes(words: Sequence[str]) -> list[str]:
-    """The words without the option that starts the processes."""
-    kept, left = [], iter(words)
+def _handed_on(words: Sequence[str]) -> list[str]:
+    """The words without the option that starts the processes, and with a file for a plugin on standard input."""
+    kept, left = list[str](), iter(words)
     for word in left:
         if word == "--processes":
             next(left, None)
+        elif word == STDIN and kept[-1:] == ["--plugin"]:
+            kept.append(stdin_plugin())
+        elif word == f"--plugin={STDIN}":
+            kept.append(f"--plugin={stdin_plugin()}")
         elif not word.startswith("--processes="):
             kept.append(word)
     return kept

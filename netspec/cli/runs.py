@@ -87,10 +87,12 @@ def _show(found: Sequence[RunSummary]) -> None:
 
     several = _several_seeds(found)
     errors = list(dict.fromkeys(name for run in found for name in run.best))
+    measures = {name: one for run in found for name, one in run.metrics.items()}
+    heads = {name: error_name(name, measures) for name in errors}
     columns: dict[str, list[str]] = {
         "run": [nearer(run.folder) for run in found],
         "status": [run.status for run in found],
-        **{error_name(name): [_error(run, name) for run in found] for name in errors},
+        **{head: [_error(run, name) for run in found] for name, head in heads.items()},
         "differs by": [", ".join(_differs(run, run.name in several)) for run in found],
         "tags": [", ".join(run.tags) for run in found],
         "note": [printable(run.note) for run in found],
@@ -101,8 +103,8 @@ def _show(found: Sequence[RunSummary]) -> None:
         "size": [size(run.nbytes) for run in found],
     }
     kept = {name: cells for name, cells in columns.items() if any(cells)}
-    right = [*map(error_name, errors), "epoch", "iteration", "took", "size"]
-    drop = ["size", "epoch", "took", "started", "iteration", "note", *map(error_name, errors[:0:-1]), "tags", "status"]
+    right = [*heads.values(), "epoch", "iteration", "took", "size"]
+    drop = ["size", "epoch", "took", "started", "iteration", "note", *[*heads.values()][:0:-1], "tags", "status"]
     show(
         table(
             list(kept),
@@ -116,7 +118,7 @@ def _show(found: Sequence[RunSummary]) -> None:
 
 
 def _error(run: RunSummary, name: str) -> str:
-    return error_value(name, run.best[name]) if name in run.best else ""
+    return error_value(name, run.best[name], declared=run.metrics) if name in run.best else ""
 
 
 def _several_seeds(found: Iterable[RunSummary]) -> set[str]:
@@ -164,5 +166,7 @@ def _short(path: str) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(one, Mapping) and one.keys() == {"type"} for one in value):
+        value = ", ".join(str(one["type"]) for one in value)
     text = printable(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

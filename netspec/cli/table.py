@@ -24,6 +24,7 @@ from netspec.cli.eval import VIEWS
 @click.option(
     "--format", "kind", type=click.Choice(["text", "csv", "latex"]), default="text", show_default=True, help="As what."
 )
+@options.metrics
 @options.batch
 @options.plugins
 @options.trust

@@ -54,6 +54,8 @@ class Kernel:
     """Bytes of dynamic shared memory of a block on CUDA."""
     maps: Callable[[Any], Mapping[str, TensorMap]] | None = None
     """Parameters that take tensor maps, and what each describes."""
+    borrowed: bool = False
+    """Whether it is another layer's, whose numbers it takes: see netspec.contract.borrowed."""
     args: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

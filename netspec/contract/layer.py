@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from netspec.contract.attrs import Attr, check_attrs, filled
 from netspec.contract.augmentation import MIXED
+from netspec.contract.borrowed import borrowed, lenders, lent
 from netspec.contract.kernel import Backend, Direction, Kernel, Kernels, Phase
 from netspec.contract.naming import Argument, check_names
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
@@ -50,6 +51,10 @@ class Tensors(SimpleNamespace):
         return getattr(self, name)  # type: ignore[no-any-return]
 
 
+Lender: TypeAlias = "type[Layer]"
+"""A layer whose kernels another one borrows."""
+
+
 class Layer:
     """One layer type. Subclass it, set the class attributes, write the shape rule and mark the kernels.
 
@@ -84,9 +89,8 @@ class Layer:
     reports: ClassVar[tuple[str, ...]] = ()
     """Cost layers: names of the sums over valid rows in the float32 output ``report``, first the loss, last ``count``.
 
-    Others count errors, whose share is reported, but for ``rmse`` and ``mae``: sums of squared and of absolute
-    distances (netspec.contract.cost_metrics). The output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the
-    network's answer.
+    What is reported of the others is the mean, or what the metric of that name makes of the sum (netspec.metrics). The
+    output ``probs`` (N, classes) or ``prediction`` (N, numbers) is the network's answer.
 
     Backward gives the gradient of loss / count, times the attribute ``weight`` where there is one.
     """
@@ -107,6 +111,11 @@ class Layer:
     """For a layer that cannot be cut over devices: what to do instead, for the error message."""
     over_images: ClassVar[str | None] = None
     """What it computes over the images of a training batch, in words; with replicas over those of each replica."""
+    backward_as: ClassVar[Lender | Literal["itself"] | None] = None
+    """The layer whose forward pass, its plain kernels, is this one's backward pass: it reads dy as its x and writes d_x
+    as its y. Its attributes are those of ``other_attrs``; what it makes of y's shape must be x's."""
+    forward_as: ClassVar[Lender | None] = None
+    """The layer whose backward pass is this one's forward pass: it reads x as its dy and writes y as its d_x."""
     variants: ClassVar[tuple[Variant, ...]] = ()
     """Ways to compute it that lie in files of their own, best first; see netspec.contract.variant."""
     kernels: ClassVar[tuple[Kernel, ...]] = ()
@@ -126,6 +135,7 @@ class Layer:
         marked = [kernel for value in values for kernel in (value if isinstance(value, Kernels) else (value,))]
         variants = cls.__dict__.get("variants", ())
         own = [*marked, *cls.__dict__.get("kernels", ()), *(kernel for one in variants for kernel in one.kernels)]
+        own += borrowed(cls, own)
         inherited = next(base.kernels for base in cls.__mro__[1:] if issubclass(base, Layer))
         cls.kernels = _overridden(inherited, own, cls.__name__)
         if variants:
@@ -203,6 +213,11 @@ class Layer:
         """Whether ``over_images`` must be over the whole batch: such a layer goes with one replica alone."""
         return False
 
+    def other_attrs(self) -> Mapping[str, Any]:
+        """The attributes of the layer in ``backward_as`` or ``forward_as``: those of the same name, unless said."""
+        known = {name for _, lender in lenders(type(self)) for name in lender.attrs_schema}
+        return {name: value for name, value in vars(self.attrs).items() if name in known}
+
     # What the core asks ---------------------------------------------------------------------------------------------
 
     @property
@@ -237,8 +252,15 @@ class Layer:
     def tensors(self, inputs: Sequence[Tensor | None]) -> Tensors:
         """Everything the layer declares for these inputs, by name.
 
-        Raises LayerError where the shape rule does, and where names clash.
+        Raises LayerError where the shape rule does, where names clash, and where a borrowed pass has other shapes.
         """
+        made = self.own_tensors(inputs)
+        for direction, _ in lenders(type(self)):
+            lent(self, made, direction)
+        return made
+
+    def own_tensors(self, inputs: Sequence[Tensor | None]) -> Tensors:
+        """The same, whatever is borrowed."""
         names = self.input_names(len(inputs))
         args: Any = inputs
         groups: dict[TensorRole, Mapping[str, Tensor]] = {

@@ -43,6 +43,11 @@ class Evaluation(EvaluationDone, Shown):
     networks: tuple[Evaluation, ...] = field(default=(), repr=False)
 
     @property
+    def further(self) -> Mapping[str, float]:
+        """What is measured beside the errors that classes and numbers have anyway, by name."""
+        return {name: value for name, value in self.errors.items() if name not in (*RANKS, "rmse", "mae")}
+
+    @property
     def rates(self) -> Mapping[str, Rate]:
         """Error rates by name (top1, top5), with intervals; none without results."""
         if self.results is None:

@@ -75,7 +75,8 @@ class Read:
 
     ``arrays`` has parameters and state by name, in netspec's layout, and ``INPUT.mean`` where the file knows it;
     ``taken`` says by name of a tensor here from which of the file it is, ``left`` names those that were not taken;
-    ``classes`` are names in the order of the outputs, where the file has them; ``notes`` are lines for people.
+    ``classes`` are names in the order of the outputs, where the file has them, and ``words`` what people call them, by
+    name; ``notes`` are lines for people.
     """
 
     arrays: Mapping[str, np.ndarray[Any, Any]]
@@ -84,6 +85,7 @@ class Read:
     left: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(file: Path, asked: Asked) -> Read:

@@ -132,14 +132,16 @@ def _results(runs: Sequence[Path], labels: Sequence[str]) -> str:
 
 def _results_table(there: Sequence[tuple[str, RunSummary]]) -> str:
     names = list(dict.fromkeys(name for _, one in there for name in one.best))
-    columns = ["run", "status", "epochs", "iterations", *(f"best {error_name(name)}" for name in names), "time"]
+    measures = {name: metric for _, one in there for name, metric in one.metrics.items()}
+    best = [f"best {error_name(name, measures)}" for name in names]
+    columns = ["run", "status", "epochs", "iterations", *best, "time"]
     rows = [
         (
             label,
             one.status,
             one.epoch,
             f"{one.iteration:,} of {one.total_iterations:,}",
-            *(error_value(name, one.best[name]) if name in one.best else "" for name in names),
+            *(error_value(name, one.best[name], declared=one.metrics) if name in one.best else "" for name in names),
             duration(one.seconds),
         )
         for label, one in there

@@ -15,6 +15,7 @@ from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.planning.build import NUMBERS, answer_of, outline
 from netspec.planning.builder import Builder
 from netspec.planning.identities import BufferKey
+from netspec.planning.measured import metric_problems, truth_of
 from netspec.planning.network import label_of
 from netspec.planning.plan import Buffer, Plan
 from netspec.planning.residency import obstacles
@@ -54,6 +55,7 @@ def check(spec: Spec) -> tuple[str, ...]:
             problems += error.problems
             continue
         outputs = _classes_in(builder.buffers, answer_of(builder.network)) if phase == "predict" else outputs
+        problems += metric_problems(spec, answer_of(builder.network)) if phase == "eval" else ()
         problems += _parameters(spec, builder) if phase == "train" else ()
     problems += _inputs(spec)
     problems += obstacles(spec, roles(spec).images) if spec.data.resident is True else ()
@@ -108,6 +110,9 @@ def _unvalidated(spec: Spec) -> Iterator[Problem]:
     if schedule_types()[kind].needs_validation:
         remedy = "add some, or choose another schedule, such as constant"
         yield Problem(_mark(spec, "train.schedule"), f"'{kind}' {lacking}", remedy)
+    if spec.train.metrics:
+        message = "metrics are measured in validation, and there are no validation images"
+        yield Problem(_mark(spec, "train.metrics"), message, "add some, or leave it out")
     if spec.train.early_stopping is not None:
         yield Problem(_mark(spec, "train.early_stopping"), f"early stopping {lacking}", "add some, or leave it out")
 
@@ -154,10 +159,7 @@ def target_of(spec: Spec, plan: Plan) -> str | None:
     """The network input that the numbers of the answer are compared with; None where there is none."""
     if not plan.numbers or plan.answer is None or plan.answer.of.layer is None:
         return None
-    layer = spec.layer(plan.answer.of.layer)
-    names = layer_types()[layer.type].inputs
-    found = (one.source for name, one in zip(names, layer.inputs, strict=False) if name == "target")
-    return next((source for source in found if source in spec.inputs), None)
+    return truth_of(spec, "numbers")
 
 
 class Roles(NamedTuple):

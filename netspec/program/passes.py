@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from netspec.contract.borrowed import lent
 from netspec.contract.kernel import RESIDUAL, Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument, argument, check_names
@@ -52,16 +53,17 @@ def _lower(
 ) -> Pass:
     scope = _Scope(layer, t, kernel, index)
     maps = dict(kernel.maps(t)) if kernel.maps else {}
-    numbers = {**_attributes(layer), **layer.scalars(t, index), **keys, **maps}
+    source, sizes = lent(layer, t, kernel.direction) if kernel.borrowed else (layer, t)
+    numbers = {**_attributes(source), **source.scalars(sizes, index), **keys, **maps}
     args = tuple((name, scope.parameter(name, numbers)) for name in kernel.args)
     for name, one in maps.items():
         scope.check_map(name, one, dict(args))
     place = scope.array(kernel.over, f"over='{kernel.over}'")
     over = scope.arrays[place.tensor]
     extent = over.size if kernel.axes is None else prod(over.shape[axis] for axis in kernel.axes)
-    block = kernel.block(t) if callable(kernel.block) else kernel.block
+    block = kernel.block(sizes) if callable(kernel.block) else kernel.block
     threads = (kernel.threads,) if isinstance(kernel.threads, int) else kernel.threads
-    grid = tuple(kernel.grid(t)) if kernel.grid else (-(-extent // (prod(threads) * kernel.per_thread)),)
+    grid = tuple(kernel.grid(sizes)) if kernel.grid else (-(-extent // (prod(threads) * kernel.per_thread)),)
     return Pass(
         kernel=f"{layer.type}:{kernel.function.__name__}",
         variant=kernel.variant,
@@ -78,7 +80,7 @@ def _lower(
         dtype=dtype,
         over=place,
         axes=kernel.axes,
-        shared=kernel.shared(t) if callable(kernel.shared) else kernel.shared,
+        shared=kernel.shared(sizes) if callable(kernel.shared) else kernel.shared,
         maps=maps,
     )
 

@@ -28,6 +28,7 @@ HOMES = (
     "netspec.registry.kinds",
     "netspec.init",
     "netspec.schedules",
+    "netspec.metrics",
     "netspec.solvers",
     "netspec.data.sources",
     "netspec.callbacks",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netspec.errors import NetspecError, Problem, SpecError
+from netspec.measures import NONE, Measures
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
 from netspec.rundir.metrics import RECENT, Metrics, read_metrics
 from netspec.rundir.run_files import Damaged, read_json, read_text
@@ -32,7 +33,7 @@ class Difference:
 class Comparison:
     """Two runs side by side; ``results`` by name, ``evaluations`` errors by epoch; ``as_text`` shows them.
 
-    ``faults`` says, in a line each, what could not be read.
+    ``faults`` says, in a line each, what could not be read; ``metrics`` what was measured.
     """
 
     runs: tuple[str, str]
@@ -41,6 +42,7 @@ class Comparison:
     results: tuple[Difference, ...]
     evaluations: tuple[Difference, ...]
     faults: tuple[str, ...] = ()
+    metrics: Measures = field(default_factory=dict)
 
 
 def compare(first: Path, second: Path) -> Comparison:
@@ -60,6 +62,7 @@ def compare(first: Path, second: Path) -> Comparison:
         results=_paired(*results),
         evaluations=_paired(*map(_evaluations, metrics)),
         faults=(*faults, *(line for one in metrics for line in one.faults)),
+        metrics={name: one for run in metrics for name, one in run.measures.items()},
     )
 
 
@@ -113,20 +116,22 @@ def _results(folder: Path, metrics: Metrics) -> dict[str, Any]:
     timed = [(speed, seconds) for speed, seconds in timed if math.isfinite(speed + seconds)]
     if total := sum(seconds for _, seconds in timed):
         found["images a second"] = sum(speed * seconds for speed, seconds in timed) / total
-    return found | {f"{_BEST} {error_title(name)}": value for name, value in run.best.items()}
+    return found | {f"{_BEST} {error_title(name, run.metrics)}": value for name, value in run.best.items()}
 
 
 _LOSS, _BEST = "training loss", "best"
 
 
-def as_text(path: str, value: Any) -> str:
-    """A value of a Difference for people; ``-`` where a run has none."""
+def as_text(path: str, value: Any, declared: Measures = NONE) -> str:
+    """A value of a Difference for people; ``-`` where a run has none. ``declared`` says what was measured."""
     if value is None:
         return "-"
     if isinstance(value, Errors):
-        return ", ".join(f"{error_name(name)} {error_value(name, one, 2)}" for name, one in value.items())
+        told = ((error_name(name, declared), error_value(name, one, 2, declared)) for name, one in value.items())
+        return ", ".join(f"{name} {one}" for name, one in told)
     if path.startswith(_BEST):
-        return error_value(path.removeprefix(f"{_BEST} ").removesuffix(" error"), value, 2)
+        title, by_title = path.removeprefix(f"{_BEST} "), {one.title: one for one in declared.values()}
+        return error_value(title if title in by_title else title.removesuffix(" error"), value, 2, by_title)
     if path.startswith(_LOSS):
         return significant(value)
     ways: dict[str, Callable[[Any], str]] = {"time": duration, "images a second": rate, "iterations": "{:,}".format}

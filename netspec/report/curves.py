@@ -49,10 +49,14 @@ def panels(folders: Sequence[Path], labels: Sequence[str] = ()) -> tuple[list[Pa
     """
     runs = [metrics_of(folder) for folder in folders]
     names = labels or run_labels(folders)
+    measures = {name: one for run in runs for name, one in run.measures.items()}
     errors = dict.fromkeys(name for one in runs for name in (*one.iterations.errors, *_evaluated(one)))
     made = [
         Panel("loss", tuple(_series(names, runs, "loss"))),
-        *(Panel(error_title(name), tuple(_series(names, runs, name)), percent=is_share(name)) for name in errors),
+        *(
+            Panel(error_title(name, measures), tuple(_series(names, runs, name)), is_share(name, measures))
+            for name in errors
+        ),
         Panel("learning rate", tuple(_series(names, runs, "learning_rate"))),
     ]
     return [panel for panel in made if panel.series], [line for one in runs for line in one.faults]

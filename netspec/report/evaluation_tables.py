@@ -9,7 +9,7 @@ from netspec.evaluation.evaluation_result import RANKS, Evaluation
 from netspec.evaluation.significance import Difference
 from netspec.machine.names import nearer
 from netspec.report.tables import Table, table
-from netspec.units import error_name, percent, significant
+from netspec.units import error_name, error_title, error_value, percent, significant
 
 WHOLE_MATRIX = 20
 """Classes up to which a confusion matrix is shown as a whole."""
@@ -22,13 +22,24 @@ def networks(done: Evaluation) -> list[Table | str]:
     if done.results is None:
         return []
     errors = [f"{error_name(name)} error (95 %)" for name in RANKS]
-    columns, labels = ["", "network", "loss", *errors], labels_of(done)
+    columns, labels = ["", "network", "loss", *errors, *further_titles(done)], labels_of(done)
     rows = []
     for one in done.members:
         label = labels[one.run] if done.networks else ""
-        rows.append([label, network_name(one), significant(one.loss), *map(with_interval, one.rates.values())])
+        rates = map(with_interval, one.rates.values())
+        rows.append([label, network_name(one), significant(one.loss), *rates, *further(one)])
     explained = "95 %: Wilson's score interval, for images drawn at random"
     return [table(columns, rows, right=columns[2:], fold=["network"]), explained]
+
+
+def further_titles(done: Evaluation) -> list[str]:
+    """The columns of ``further``."""
+    return [error_title(name, done.metrics) for name in done.further]
+
+
+def further(done: Evaluation) -> list[str]:
+    """What is measured beside, see Evaluation.further."""
+    return [error_value(name, value, declared=done.metrics) for name, value in done.further.items()]
 
 
 def differences(done: Evaluation) -> list[Table | str]:

@@ -73,6 +73,7 @@ def _plain_page(key: str, cls: Any) -> Page:
     typed = f"{{type: {', '.join(filter(None, (name, needed)))}}}"
     examples = {
         "augmentations": f"augment: {{{name}: {{{needed}}}}}",
+        "metrics": f"metrics: [{typed if needed else name}]",
         "callbacks": f"--log {shlex.quote(typed) if needed else name}",
     }
     example = examples.get(kind, typed)

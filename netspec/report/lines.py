@@ -27,7 +27,7 @@ def progress_fields(tracker: Tracker) -> list[tuple[int, str]]:
     if tracker.loss is not None:
         parts.append((0, f"loss {units.significant(tracker.loss)}"))
     for rank, (name, value) in enumerate(tracker.errors.items(), start=2):
-        parts.append((rank * 2, f"{units.error_title(name)} {units.error_value(name, value)}"))
+        parts.append((rank * 2, units.errors({name: value}, run.metrics)))
     parts.append((7, f"rate {units.significant(last.learning_rate, 3)}"))
     parts.append((3, f"{units.rate(tracker.images_per_second)} img/s"))
     parts.append((8, f"waiting for data {units.percent(tracker.waited, 0)}"))
@@ -77,7 +77,7 @@ def not_finite(event: IterationDone) -> str:
 
 def evaluated(event: EvaluationDone) -> str:
     """Errors over a split."""
-    result = ", ".join(part for part in (f"loss {event.loss:.4g}", units.errors(event.errors)) if part)
+    result = ", ".join(part for part in (f"loss {event.loss:.4g}", units.errors(event.errors, event.metrics)) if part)
     where = (f"epoch {event.epoch}, " if event.epoch else "") + f"iteration {event.iteration:,}"
     views = units.views(event.views)
     some = f"{event.images:,} of " if event.broken else ""
@@ -118,7 +118,7 @@ def _learned(tracker: Tracker) -> list[str]:
         lines.append(f"{_verdict(first, last)}training loss {means}")
     if tracker.evaluations:
         latest = tracker.evaluations[-1]
-        measured = units.errors(latest.errors or {"loss": latest.loss})
+        measured = units.errors(latest.errors or {"loss": latest.loss}, latest.metrics)
         lines.append(f"{latest.split}: {measured} over {units.many(latest.images, 'image')}")
     return lines
 

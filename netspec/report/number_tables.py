@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netspec.evaluation.evaluation_result import Evaluation
 from netspec.evaluation.number_results import Distance
-from netspec.report.evaluation_tables import labels_of, network_name, p_value
+from netspec.report.evaluation_tables import further, further_titles, labels_of, network_name, p_value
 from netspec.report.tables import Table, table
 from netspec.units import percent
 
@@ -22,8 +22,8 @@ def networks(done: Evaluation) -> list[Table | str]:
         label = labels[one.run] if done.networks else ""
         distance = one.numbers.whole
         rmse = f"{distance.rmse:.3g} ({low:.3g} to {high:.3g})"
-        rows.append([label, network_name(one), f"{one.loss:.4g}", rmse, *_figures(distance)])
-    columns = ["", "network", "loss", "rmse (95 %)", *_COLUMNS]
+        rows.append([label, network_name(one), f"{one.loss:.4g}", rmse, *_figures(distance), *further(one)])
+    columns = ["", "network", "loss", "rmse (95 %)", *_COLUMNS, *further_titles(done)]
     explained = "95 %: the normal interval of the mean squared error over images; the mean is that of the set's targets"
     return [table(columns, rows, right=columns[2:], fold=["network"], drop=["loss"]), explained]
 

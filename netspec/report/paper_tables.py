@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from netspec.errors import printable
 from netspec.evaluation.error_rates import Rate
 from netspec.evaluation.evaluation_result import Evaluation
 from netspec.machine.names import nearer
-from netspec.report.evaluation_tables import with_interval
+from netspec.report.evaluation_tables import further, further_titles, with_interval
 from netspec.report.published import FOOTNOTE, TABLES
 from netspec.report.tables import Table, table
 from netspec.units import many, percent
@@ -35,6 +35,10 @@ class Row:
     images: int
     top1: Rate
     top5: Rate
+    further: Mapping[str, str]
+    """What else was measured, by its title."""
+    metrics: Mapping[str, float]
+    """The same by name."""
 
     @property
     def model(self) -> str:
@@ -44,7 +48,8 @@ class Row:
     def as_data(self) -> dict[str, Any]:
         """The row, for JSON."""
         rates = {"top1": self.top1.as_data(), "top5": self.top5.as_data()}
-        return {"model": self.model, "runs": self.runs, "set": self.set, "views": self.views, **rates}
+        where = {"runs": self.runs, "set": self.set, "views": self.views}
+        return {"model": self.model, **where, **rates, "metrics": self.metrics}
 
 
 def measured_rows(done: Evaluation) -> list[Row]:
@@ -52,7 +57,12 @@ def measured_rows(done: Evaluation) -> list[Row]:
     runs = [printable(nearer(one.run)) for one in done.networks or (done,)]
     names = [*((run,) for run in runs), *([tuple(runs)] if done.networks else [])]
     return [
-        Row(len(own), own, printable(nearer(one.where)), one.views, one.images, *one.rates.values())
+        Row(
+            *(len(own), own, printable(nearer(one.where)), one.views, one.images),
+            *(one.rates["top1"], one.rates["top5"]),
+            dict(zip(further_titles(one), further(one), strict=True)),
+            one.further,
+        )
         for own, one in zip(names, done.members, strict=True)
     ]
 
@@ -63,26 +73,30 @@ def as_text(rows: Sequence[Row]) -> list[Table | str]:
     for one in TABLES:
         lines = [[row.model, *map(_percent, row.errors)] for row in one.rows]
         parts += [table(["model", *one.columns], lines, right=one.columns, title=one.title)]
-    columns = ["model", "runs", "set", "views", "images", *(f"{name} (95 %)" for name in COLUMNS)]
+    measured = [*(f"{name} (95 %)" for name in COLUMNS), *rows[0].further]
+    columns = ["model", "runs", "set", "views", "images", *measured]
     own = [[row.model, ", ".join(row.runs), row.set, row.views, f"{row.images:,}", *_errors(row)] for row in rows]
-    measured = table(columns, own, right=columns[3:], fold=["runs", "set"], title=MEASURED)
-    return [*parts, FOOTNOTE, "", measured]
+    ours = table(columns, own, right=columns[3:], fold=["runs", "set"], title=MEASURED)
+    return [*parts, FOOTNOTE, "", ours]
 
 
 def as_csv(rows: Sequence[Row]) -> str:
     """One table: a line for each model and set; errors in percent."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
+    more = list(rows[0].metrics)
     head = ["table", "model", "runs", "set", "views", "images"]
-    out.writerow([*head, *(part for name in COLUMNS for part in (name, f"{name} low", f"{name} high"))])
+    columns = (part for name in COLUMNS for part in (name, f"{name} low", f"{name} high"))
+    out.writerow([*head, *columns, *more])
     for one in TABLES:
         for published, where, errors in one.by_set():
             cells = [cell for value in errors for cell in (value, "", "")]
-            out.writerow([one.title.partition(":")[0], published.model, "", where, "", "", *cells])
+            out.writerow([one.title.partition(":")[0], published.model, "", where, "", "", *cells, *("" for _ in more)])
     for row in rows:
         limits = [100 * value for rate in (row.top1, row.top5) for value in (rate.share, *rate.interval)]
         cells = [f"{value:.2f}" for value in limits]
-        out.writerow([MEASURED, row.model, "; ".join(row.runs), row.set, row.views, row.images, *cells])
+        place = [row.model, "; ".join(row.runs), row.set, row.views, row.images]
+        out.writerow([MEASURED, *place, *cells, *row.metrics.values()])
     return text.getvalue()
 
 
@@ -92,9 +106,10 @@ def as_latex(rows: Sequence[Row]) -> str:
     for one in TABLES:
         lines = [[row.model, *map(_percent, row.errors)] for row in one.rows]
         parts.append(_tabular(one.title, "l" + "r" * len(one.columns), ["Model", *one.columns], lines))
-    columns = ["Model", "Runs", "Set", "Views", "Images", *COLUMNS]
+    columns = ["Model", "Runs", "Set", "Views", "Images", *COLUMNS, *rows[0].further]
     own = [[row.model, ", ".join(row.runs), row.set, str(row.views), f"{row.images:,}", *_errors(row)] for row in rows]
-    return "\n".join([*parts, f"% {FOOTNOTE}", _tabular(MEASURED, "lp{5cm}p{3cm}rrrr", columns, own)])
+    layout = "lp{5cm}p{3cm}rrrr" + "r" * len(rows[0].further)
+    return "\n".join([*parts, f"% {FOOTNOTE}", _tabular(MEASURED, layout, columns, own)])
 
 
 def _tabular(title: str, layout: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -108,7 +123,7 @@ def _escaped(text: str) -> str:
 
 
 def _errors(row: Row) -> list[str]:
-    return [with_interval(row.top1), with_interval(row.top5)]
+    return [with_interval(row.top1), with_interval(row.top5), *row.further.values()]
 
 
 def _percent(value: float | None) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from netspec._types import Trial
+from netspec.measures import Measures
 from netspec.report.tables import Table, table
 from netspec.units import duration, error_title, is_share
 
@@ -72,12 +73,13 @@ def _row(group: str, runs: Sequence[Trial]) -> Row:
 def as_table(rows: Sequence[Row]) -> Table:
     """For people; the last column but one tells the first error's distance from the first row."""
     names = _names(rows)
-    columns = ["net", "runs", *map(error_title, names)]
+    measures = {name: one for row in rows for run in row.runs for name, one in run.metrics.items()}
+    columns = ["net", "runs", *(error_title(name, measures) for name in names)]
     columns += ["against the first"] * (len(rows) > 1) + ["took"]
     lines = []
     for row in rows:
-        found = [_text(row.results.get(name), is_share(name)) for name in names]
-        apart = [_apart(row, rows[0], names)] * (len(rows) > 1)
+        found = [_text(row.results.get(name), is_share(name, measures)) for name in names]
+        apart = [_apart(row, rows[0], names, measures)] * (len(rows) > 1)
         lines.append((row.group, f"{row.finished} of {len(row.runs)}", *found, *apart, duration(row.seconds)))
     return table(columns, lines, right=columns[1:], fold=["net"], drop=["took", "loss"])
 
@@ -110,14 +112,14 @@ def _text(one: Spread | None, share: bool) -> str:
     return f"{scale * one.mean:.{digits}f} ± {scale * one.sd:.{digits}f}{unit} (se {scale * one.se:.{digits}f})"
 
 
-def _apart(row: Row, first: Row, names: Sequence[str]) -> str:
+def _apart(row: Row, first: Row, names: Sequence[str], declared: Measures) -> str:
     """How far a row's first error lies from that of the first row, of shares in points, with the standard error."""
     if row is first or not names or names[0] == "loss":
         return ""
     one, other = row.results.get(names[0]), first.results.get(names[0])
     if one is None or other is None:
         return "-"
-    scale, digits = (100, 2) if is_share(names[0]) else (1, 4)
+    scale, digits = (100, 2) if is_share(names[0], declared) else (1, 4)
     text = f"{scale * (one.mean - other.mean):+.{digits}f}"
     if one.se is None or other.se is None:
         return text

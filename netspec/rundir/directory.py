@@ -28,6 +28,7 @@ from typing import Any
 from netspec._types import AnyPath, Status
 from netspec.machine.atomic_files import remove_unfinished, told, write_text
 from netspec.machine.cleanup import close_after, on_error, on_exit
+from netspec.measures import Measures, measure_of
 from netspec.rundir.differences import read_asked
 from netspec.rundir.json_lines import Faults, Lines, numbered, parsed
 from netspec.rundir.lock import Lock, is_locked
@@ -179,7 +180,7 @@ def changed_later(folder: str | Path) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One line of the list of runs: ``best`` validation errors by name, or the loss, ``nbytes`` on disk, ``seconds``
-    at work.
+    at work. ``metrics`` says what the numbers in ``best`` are.
 
     ``changed`` has the values that the command line changed of its spec, by path, but for the ``seed``. ``faults``
     says, in a line each, what in its files is not what a run writes.
@@ -200,6 +201,7 @@ class RunSummary:
     changed: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     note: str = ""
+    metrics: Measures = field(default_factory=dict)
 
 
 def described(folder: Path) -> RunSummary:
@@ -234,7 +236,8 @@ def summarise(folder: Path, metrics: Metrics) -> RunSummary:
         iteration=metrics.iteration,
         total_iterations=metrics.starts[-1].get("total_iterations", 0) if metrics.starts else 0,
         epoch=max(epochs, default=0),
-        best=_best(line.get("errors") or {"loss": line.get("loss")} for line in metrics.evaluations),
+        best=_best(metrics),
+        metrics=metrics.measures,
         nbytes=sum(_sizes(folder)),
         started=began(folder),
         seconds=metrics.seconds,
@@ -257,10 +260,11 @@ def _status(folder: Path, metrics: Metrics) -> Status:
     return status
 
 
-def _best(errors: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
+def _best(metrics: Metrics) -> dict[str, float]:
     best: dict[str, float] = {}
-    for each in errors:
-        for name, value in each.items():
+    declared = metrics.measures
+    for line in metrics.evaluations:
+        for name, value in (line.get("errors") or {"loss": line.get("loss")}).items():
             if value is not None:
-                best[name] = min(value, best.get(name, value))
+                best[name] = measure_of(name, declared).better_of(value, best.get(name, value))
     return best

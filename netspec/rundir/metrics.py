@@ -1,13 +1,15 @@
 """metrics.jsonl: what a run measured, one JSON object a line, appended as it happens.
 
-Every line has ``event`` and ``time`` (seconds since 1970). Names and meanings stay; new keys may be added. Errors are
-shares in [0, 1] (top1, top5), rmse and mae distances in the target's units; a number that is not finite is null.
+Every line has ``event`` and ``time`` (seconds since 1970). Names and meanings stay; new keys may be added. ``metrics``
+says what is measured, before anything is: {NAME: {title, unit, better}}, unit "%" for shares in [0, 1], better lower or
+higher; without it NAME is a share, but for loss, rmse and mae, and lower is better. What is not finite is null.
 ``epoch`` and ``iteration`` count finished ones, except that an ``iteration`` line names the epoch in progress, from 1.
 ``schema`` is the version of the JSON Schema that ``netspec schema --of metrics`` prints.
 
 | event | keys |
 |---|---|
 | start | schema, name, folder, epochs, iterations_per_epoch, total_iterations, iteration, batch, checkpoint_every |
+| | and metrics |
 | iteration | epoch, iteration, loss, errors {top1, top5}, learning_rate, images_per_second, waited, seconds, finite |
 | evaluation | epoch, iteration, split, loss, errors, images, seconds, broken, views (1: the centre crop, or 10) |
 | checkpoint | path, iteration, nbytes, stall, best, seconds |
@@ -27,11 +29,12 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from netspec import events
+from netspec.measures import Measure, measures_from
 from netspec.rundir.json_lines import Faults, numbered, parsed
 
 FILE = "metrics.jsonl"
@@ -62,6 +65,8 @@ def as_line(event: events.Event) -> str | None:
     if name is None:
         return None
     values = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+    if isinstance(event, events.EvaluationDone):  # the start has told of them
+        del values["metrics"]
     version = {"schema": SCHEMA} if isinstance(event, events.RunStarted) else {}
     return json.dumps({"event": name, "time": round(time.time(), 3), **version, **values})
 
@@ -69,6 +74,8 @@ def as_line(event: events.Event) -> str | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Measure):
+        return asdict(value)
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -137,6 +144,11 @@ class Metrics:
     began: float | None = None
     seconds: float = 0.0
     faults: tuple[str, ...] = ()
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What is measured, as each session began by saying."""
+        return {name: one for start in self.starts for name, one in measures_from(start.get("metrics")).items()}
 
     @property
     def iterations_per_epoch(self) -> int:

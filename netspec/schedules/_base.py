@@ -17,7 +17,8 @@ class Progress:
     """How far a training run has come.
 
     ``iteration`` and ``epoch`` are those done so far, ``total_iterations`` those of the whole run;
-    ``validation_errors`` holds the top-1 error of each validation so far, one an epoch, oldest first.
+    ``validation_errors`` holds what each validation so far came to, one an epoch, oldest first: the first of
+    ``train.metrics``, else the top-1 error or the loss. Less is better: where more is, numbers are negated.
     """
 
     iteration: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from netspec.contract.attrs import integer
 from netspec.errors import Mark
@@ -15,7 +16,7 @@ from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report
 from netspec.spec.sections import expand_source, read_data, read_inputs
 from netspec.spec.train_section import check_patterns, expand_init_from, expand_precision, expand_solver, read_train
-from netspec.spec.types import Spec, TrainSpec
+from netspec.spec.types import DataSpec, InputSpec, Spec, TrainSpec
 from netspec.spec.wording import meant, show
 from netspec.units import many
 
@@ -37,21 +38,15 @@ def build(root: Map, name: str, report: Report) -> Spec:
 
     Raises SpecError with every problem found.
     """
-    root = expand_precision(expand_solver(expand_init_from(expand_source(root))))
+    root = _written_out(root)
     top = Fields(report)
-    top.refuse_unknown(root, KEYS)
-    devices = _devices(root, top)
-    written = _needed(root, "inputs", top)
-    inputs, input_marks = read_inputs(written, report) if written else ({}, {})
-    train, train_marks = read_train(_section(root, "train", top), report)
-    replicas = _replicas(root, train, train_marks, report)
-    data, data_marks = read_data(_section(root, "data", top), report)
+    devices, inputs, train, replicas, data, section_marks = _sections(root, top)
     blocks = _section(root, "blocks", Fields(report)).entries
     reader = Layers(report, devices, inputs, _defaults(root, blocks, report), blocks)
     listed = _needed(root, "layers", top)
     layers = reader.read_all(listed) if listed else ()
     if layers:
-        check_patterns(train, layers, train_marks, report)
+        check_patterns(train, layers, section_marks, report)
     classes = stated_count(data) or ASSUMED
     marks = {key: entry.mark for key, entry in root.entries.items()}
     spec = Spec(
@@ -62,13 +57,44 @@ def build(root: Map, name: str, report: Report) -> Spec:
         train=train,
         data=data,
         mark=root.mark,
-        marks={**marks, **input_marks, **train_marks, **data_marks},
+        marks={**marks, **section_marks},
         replicas=replicas,
     )
     if layers and not reader.unplaced:
         _tell_idle_devices(root, spec, report)
     report.finish()
     return spec
+
+
+def check_sections(root: Map, report: Report) -> None:
+    """Tell what is wrong with a tree but for its layers and blocks, of which nothing can be told."""
+    _sections(_written_out(root), Fields(report))
+
+
+def _written_out(root: Map) -> Map:
+    return expand_precision(expand_solver(expand_init_from(expand_source(root))))
+
+
+class _Sections(NamedTuple):
+    devices: tuple[str, ...] | None
+    inputs: Mapping[str, InputSpec]
+    train: TrainSpec
+    replicas: int
+    data: DataSpec
+    marks: Mapping[str, Mark]
+
+
+def _sections(root: Map, top: Fields) -> _Sections:
+    """All that a spec says beside its layers."""
+    report = top.report
+    top.refuse_unknown(root, KEYS)
+    devices = _devices(root, top)
+    written = _needed(root, "inputs", top)
+    inputs, input_marks = read_inputs(written, report) if written else ({}, {})
+    train, train_marks = read_train(_section(root, "train", top), report)
+    replicas = _replicas(root, train, train_marks, report)
+    data, data_marks = read_data(_section(root, "data", top), report)
+    return _Sections(devices, inputs, train, replicas, data, {**input_marks, **train_marks, **data_marks})
 
 
 def check_version(root: Map, report: Report) -> bool:
@@ -136,7 +162,8 @@ def _replicas(root: Map, train: TrainSpec, marks: Mapping[str, Mark], report: Re
     found: int = fields.read(root, REPLICAS).get("replicas", 1)
     problem = uneven_replicas(found, train.batch)
     if problem is not None:
-        fields.note(fields.marks.get("replicas") or marks.get("train.batch") or root.mark, *problem)
+        written = root.get("replicas")
+        fields.note(written.mark if written else marks.get("train.batch") or root.mark, *problem)
     return 1 if problem else found
 
 

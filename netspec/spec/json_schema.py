@@ -11,6 +11,7 @@ from typing import Any
 from netspec.contract.attrs import LAYER_KEYS
 from netspec.data.sources import source_types
 from netspec.init import initialiser_types
+from netspec.metrics import metric_types
 from netspec.registry import augmentation_types, composite_types, layer_types
 from netspec.schedules import schedule_types
 from netspec.solvers import solver_types
@@ -23,7 +24,7 @@ from netspec.spec.expansion import USE_KEYS
 from netspec.spec.fields import Attrs, Types, is_optional
 from netspec.spec.layer_section import IN_DEFAULTS, MULTIPLIERS, attributes_of
 from netspec.spec.sections import DATA, INPUT
-from netspec.spec.train_section import OPTIONAL, PARTS, SHORT, TRAIN
+from netspec.spec.train_section import METRICS, OPTIONAL, PARTS, SHORT, TRAIN
 
 Schema = dict[str, Any]
 
@@ -177,7 +178,10 @@ def _train() -> Schema:
     about = f"Short for solver: {{type: {SHORT}, ...}}."
     parts[SHORT] = _closed(_fragments(solvers[SHORT].attrs), description=about)
     solver = {"anyOf": [_typed(solvers), {"type": "string", "enum": list(solvers)}]}
-    return _closed({**_fragments(TRAIN), "solver": solver, **parts, "schedule": _typed(schedule_types())})
+    metric = {"anyOf": [_typed(metric_types()), {"type": "string", "enum": list(metric_types())}]}
+    metrics = {"type": "array", "items": metric, "description": METRICS}
+    typed = {"solver": solver, "schedule": _typed(schedule_types()), "metrics": metrics}
+    return _closed({**_fragments(TRAIN), **parts, **typed})
 
 
 def _data() -> Schema:

@@ -10,7 +10,7 @@ from typing import Any
 from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.spec import files
 from netspec.spec.blocks import text_of
-from netspec.spec.build import build, check_version, read_name
+from netspec.spec.build import build, check_sections, check_version, read_name
 from netspec.spec.merge import merge
 from netspec.spec.nodes import List, Map, Node, Scalar
 from netspec.spec.overrides import as_tree
@@ -75,7 +75,12 @@ def _tree(text: str, path: Path, overrides: Sequence[str], report: Report) -> Ma
     if levels is None:
         report.finish()
         raise AssertionError("an unreadable spec has problems")
-    return merge(levels, report)
+    try:
+        return merge(levels, report)
+    except SpecError:  # of its blocks, or what uses them; what else is wrong is told beside
+        check_sections(merge([level.without("blocks", "layers") for level in levels], report), report)
+        report.finish()
+        raise
 
 
 def _expanded(root: Map, folder: Path) -> Map:

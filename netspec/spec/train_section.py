@@ -8,10 +8,11 @@ from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, mapping, number, path, texts
 from netspec.errors import Mark
+from netspec.metrics import metric_types
 from netspec.schedules import make_schedule, schedule_types
 from netspec.solvers import solver_types
 from netspec.spec.fields import Attrs, Fields, complete
-from netspec.spec.nodes import Entry, Map, Scalar, plain
+from netspec.spec.nodes import Entry, List, Map, Node, Scalar, plain
 from netspec.spec.patterns import unknown
 from netspec.spec.problems import Report
 from netspec.spec.sections import absolute
@@ -44,6 +45,8 @@ TRAIN: Attrs = {
     "clip_norm": number("The most that the norm of the whole gradient may be: a larger one is scaled down to it; null: "
                         "as it is.", default=None, above=0),
 }  # fmt: skip
+METRICS = "What is measured in validation; the best checkpoint, plateau and early_stopping go by the first."
+_TYPED = ("solver", "schedule", "metrics")
 SHORT = "sgd"
 """The solver that is meant where none is named, and that has a key of its own."""
 CPU: Attrs = {
@@ -87,8 +90,8 @@ OPTIONAL = ("scale", "ema", "early_stopping", "init_from")
 def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     """The ``train`` section."""
     fields = Fields(report)
-    fields.refuse_unknown(node, [*TRAIN, *PARTS, SHORT, "solver", "schedule"], "train")
-    values = fields.read(node.without(*PARTS, SHORT, "solver", "schedule"), TRAIN, "train")
+    fields.refuse_unknown(node, [*TRAIN, *PARTS, SHORT, *_TYPED], "train")
+    values = fields.read(node.without(*PARTS, SHORT, *_TYPED), TRAIN, "train")
     values["solver"] = _solver(node, fields)
     values["cpu"] = CpuSpec(**(_part(node, "cpu", fields) or {}))
     _refuse_second_precision(node, fields)
@@ -99,6 +102,7 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     values["init_from"] = None if start is None else InitSpec(**start)
     values["schedule"] = _schedule(node, fields)
     _refuse_second_warmup(values["schedule"], values["scale"], fields)
+    values["metrics"] = _metrics(node, fields)
     return TrainSpec(**values), fields.marks
 
 
@@ -198,6 +202,30 @@ def _schedule(node: Map, fields: Fields) -> dict[str, Any]:
         for at, message, remedy in make_schedule(found).faults():
             fields.note(fields.marks[f"train.schedule.{at}"], message, remedy)
     return found if len(fields.report.problems) == before else {}
+
+
+def _metrics(node: Map, fields: Fields) -> tuple[dict[str, Any], ...]:
+    """Each as ``{type: ..., ...}``; a name alone is the type of one with no settings of its own."""
+    written, found = node.get("metrics"), dict[str, dict[str, Any]]()
+    if written is None:
+        return ()
+    if not isinstance(written, List):
+        remedy = f"as in [{next(iter(metric_types()))}]"
+        fields.note(written.mark, f"'train.metrics' must be a list, got {show(plain(written))}", remedy)
+        return ()
+    fields.marks["train.metrics"] = written.mark
+    for place, one in enumerate(written.items):
+        typed = fields.typed(_with_type(one), metric_types(), "metric", f"train.metrics.{place}")
+        if typed is not None and typed["type"] in found:
+            fields.note(one.mark, f"the metric '{typed['type']}' is listed twice", "leave one of them out")
+        elif typed is not None:
+            found[typed["type"]] = typed
+    return tuple(found.values())
+
+
+def _with_type(node: Node) -> Node:
+    is_name = isinstance(node, Scalar) and isinstance(node.value, str)
+    return Map({"type": Entry(node.mark, node)}, node.mark) if is_name else node
 
 
 def check_patterns(train: TrainSpec, layers: Iterable[LayerSpec], marks: Mapping[str, Mark], report: Report) -> None:

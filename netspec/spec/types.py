@@ -115,8 +115,8 @@ class EmaSpec:
 class StopSpec:
     """Early stopping: a run ends when ``patience`` epochs in turn brought no validation error that is a new best.
 
-    It counts as one where it is lower by more than ``min_delta``; the error is the top-1 error, a share of the images,
-    or the loss of a network without errors. Settings are Keras's.
+    It counts as one where it is better by more than ``min_delta``; the error is the first of ``train.metrics``, else
+    the top-1 error, a share of the images, or the loss of a network without errors. Settings are Keras's.
     """
 
     patience: int = 5
@@ -173,7 +173,8 @@ class TrainSpec:
     ``precision`` is that of the factors of products, and with bf16 of what is stored where devices can, see
     netspec.planning.storage. ``fuse``: elementwise layers run in the step before where they can, see
     netspec.program.fuse. ``freeze`` has patterns of layers, or of parameters, that stay as they are. ``clip_norm``
-    bounds the norm of the whole gradient. ``scale``: the learning rate follows the batch.
+    bounds the norm of the whole gradient. ``scale``: the learning rate follows the batch. ``metrics`` has the settings
+    of what is measured in validation; the best checkpoint, plateau schedules and early stopping go by the first.
     """
 
     batch: int = 128
@@ -191,6 +192,7 @@ class TrainSpec:
     ema: EmaSpec | None = None
     early_stopping: StopSpec | None = None
     init_from: InitSpec | None = None
+    metrics: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def scaled_rate(self) -> str:

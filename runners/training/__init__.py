@@ -19,6 +19,7 @@ What these lean on:
     prefetch.py     fetches and stages the next batch while devices work
     evaluation.py   loss and errors over a split
     tally.py        accumulates the cost layers' reports
+    measuring.py    metrics of the network's answers
     nonfinite.py    what ends a run or an evaluation whose numbers are not finite
     advice.py       what to type next, checked against the disk
     saver.py        writes checkpoints in a background thread, keeps the newest and the best

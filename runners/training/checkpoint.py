@@ -22,6 +22,7 @@ import numpy as np
 from netspec.errors import NetspecError
 from netspec.exchange import tensor_file
 from netspec.machine.atomic_files import write_whole
+from netspec.metrics import decisive, score_of
 from netspec.registry import Plugin
 from netspec.rundir.directory import START
 from netspec.rundir.run_files import Damaged, as_object, opened, read_json
@@ -34,11 +35,22 @@ Tensors = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The latest evaluation: the iteration it was made at, mean loss, and errors by name."""
+    """The latest evaluation: the iteration it was made at, mean loss, errors by name, and the number to go by.
+
+    ``score``: less of it is better, see netspec.metrics; None where version 0.1 evaluated.
+    """
 
     iteration: int
     loss: float
     errors: Mapping[str, float]
+    score: float | None = None
+
+    @property
+    def rank(self) -> float:
+        """The score; of version 0.1 the top-1 error, else the loss. Infinite when there is no such number."""
+        if self.score is not None:
+            return self.score
+        return score_of(decisive((), self.errors), self.loss, self.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +59,8 @@ class Record:
 
     ``iteration`` and ``epoch`` are finished ones; ``position`` counts the batches of the epoch in progress that are
     done. ``spec`` is the canonical spec, ``given`` that of the file alone, without what the command line changed;
-    ``data`` tells the images apart (see resume.py). ``validation_errors`` holds one top-1 error an epoch, for the
-    schedule. ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice;
+    ``data`` tells the images apart (see resume.py). ``validation_errors`` holds one score an epoch, for the schedule.
+    ``tuned`` maps steps to the kernels that measurements chose for them, see netspec.program.choice;
     ``environment`` has what chose machine code beside them, see netspec.machine.environment. ``plugins`` has the code
     of layers that are not built in; ``words`` what people call classes, by name. ``init_from`` names the checkpoint
     that the run started from, with its SHA-256, the tensors that were taken and those that were not.
@@ -80,11 +92,8 @@ class Record:
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has least of: top-1 error, else the loss; infinite when there is no such number."""
-        if self.evaluated is None or not self.measured:
-            return float("inf")
-        score = self.evaluated.errors.get("top1", self.evaluated.loss)
-        return score if math.isfinite(score) and math.isfinite(self.evaluated.loss) else float("inf")
+        """What the best checkpoint has least of; infinite when there is no such number."""
+        return self.evaluated.rank if self.evaluated is not None and self.measured else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +266,9 @@ def _is_evaluated(value: Any) -> bool:
         case None:
             return True
         case {"iteration": iteration, "loss": loss, "errors": errors}:
-            return len(value) == 3 and _COUNT(iteration) and _is_number(loss) and _is_map_of(_is_number)(errors)
+            score = value.get("score")
+            known = value.keys() <= {"iteration", "loss", "errors", "score"} and (score is None or _is_number(score))
+            return known and _COUNT(iteration) and _is_number(loss) and _is_map_of(_is_number)(errors)
     return False
 
 

@@ -12,16 +12,18 @@ import numpy as np
 from netspec.contract.kernel import Phase
 from netspec.events import EvaluationProgress, Listener
 from netspec.machine.cleanup import on_exit
+from netspec.metrics import BatchSums, Totals
 from netspec.runners.execution.replay import explain
 from netspec.runners.execution.session import NO_RATES, Host, Outcome, Session
 from netspec.runners.training import nonfinite
+from netspec.runners.training.measuring import NOTHING, Measuring
 from netspec.runners.training.nonfinite import Explain
 from netspec.runners.training.prefetch import Arrays, Batches, Fetched, Prefetcher, SessionLike
 from netspec.runners.training.tally import Reports, Tally
 
 _SHOW_EVERY_S = 0.1
-Told = tuple[Reports, str]
-"""The reports of an evaluated batch, and what more is known where they are not finite."""
+Told = tuple[Reports, str, BatchSums]
+"""The reports of an evaluated batch, what more is known where they are not finite, and the sums of its metrics."""
 Merged = Callable[[Told | None], list[Told]]
 
 
@@ -49,27 +51,34 @@ def evaluate(
     stop: Callable[[], bool],
     explain: Explain | None = None,
     merged: Merged = own,
+    measuring: Measuring = NOTHING,
 ) -> Measured | None:
-    """What the cost layers report of the central crops; None when told to stop.
+    """What the cost layers report of the central crops, and metrics come to; None when told to stop.
 
     ``merged`` gives the reports of all processes that evaluate, batch by batch, in the order of the batches.
 
     Raises NotFinite where a sum is not finite, NetspecError where no image could be read.
     """
     began, tally, shown = time.perf_counter(), Tally(), Shown(emit, len(batches.split))
+    totals = Totals(measuring.metrics)
     with closing(forward(session, batches, names, "eval")) as steps:
         for fetched, outcome in steps:
-            told = (outcome.reports, explained(explain, fetched, outcome.reports)) if outcome is not None else None
-            for reports, why in merged(told):
+            told = None
+            if outcome is not None:
+                answers = session.answer("eval", fetched.batch.valid) if totals else None
+                sums = measuring.sums(answers, fetched.arrays)
+                told = (outcome.reports, explained(explain, fetched, outcome.reports), sums)
+            for reports, why, sums in merged(told):
                 nonfinite.check_reports(reports, why)
                 tally.add(reports)
+                totals.add(sums)
             if stop():
                 return None
             shown(tally.count)
     if not tally.count:
         raise nonfinite.none_readable(len(batches.split), batches.broken)
     emit(EvaluationProgress(tally.count, tally.count))
-    return Measured(tally.loss, tally.errors, tally.count, 1, time.perf_counter() - began)
+    return Measured(tally.loss, tally.errors | totals.values(), tally.count, 1, time.perf_counter() - began)
 
 
 def forward(

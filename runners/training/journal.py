@@ -12,6 +12,7 @@ from netspec import events, units
 from netspec.errors import NetspecError
 from netspec.events import Event, Listener
 from netspec.machine.cleanup import on_exit
+from netspec.measures import NONE, Measures
 from netspec.rundir.directory import RunDirectory
 from netspec.rundir.json_lines import Lines
 from netspec.rundir.metrics import as_line
@@ -39,6 +40,7 @@ class Journal:
         self._lines: Lines | None = None
         self._early: list[Event] = []
         self._logged_at = 0.0
+        self._metrics: Measures = {}
 
     def keep_in(self, folder: RunDirectory | RankLog) -> None:
         """Write to that run directory from now on, first of all what has been heard."""
@@ -103,6 +105,8 @@ class Journal:
 
     def _write(self, event: Event) -> None:
         assert self._folder is not None
+        if isinstance(event, events.RunStarted):
+            self._metrics = event.metrics
         line = as_line(event)
         if line is not None and self._lines is not None:
             self._lines.write(line)
@@ -110,7 +114,7 @@ class Journal:
             if time.monotonic() - self._logged_at < _LOG_EVERY_S:
                 return
             self._logged_at = time.monotonic()
-        text = as_text(event)
+        text = as_text(event, self._metrics)
         if text:
             self._folder.log(text)
 
@@ -121,8 +125,8 @@ def _failed(outlet: Outlet) -> str:
     return f"{outlet.name} failed and hears no more: {reason}"
 
 
-def as_text(event: Event) -> str | None:
-    """The event in a line for people; None for those not worth one."""
+def as_text(event: Event, declared: Measures = NONE) -> str | None:
+    """The event in a line for people, ``declared`` saying what is measured; None for those not worth one."""
     match event:
         case events.Note(text):
             return text
@@ -133,9 +137,9 @@ def as_text(event: Event) -> str | None:
         case events.IterationDone():
             waited, speed = units.percent(event.waited), units.rate(event.images_per_second)
             figures = f"rate {units.significant(event.learning_rate, 3)}, {speed} img/s, waiting for data {waited}"
-            return f"{_place(event.epoch, event.iteration)}: {_measured(event.loss, event.errors)}, {figures}"
+            return f"{_place(event.epoch, event.iteration)}: {_measured(event.loss, event.errors, declared)}, {figures}"
         case events.EvaluationDone():
-            measured = _measured(event.loss, event.errors)
+            measured = _measured(event.loss, event.errors, event.metrics)
             seen = f"{units.many(event.images, 'image')}, {units.views(event.views)}"
             return f"{_place(event.epoch, event.iteration)}: {event.split}: {measured} ({seen})"
         case events.CheckpointWritten():
@@ -151,5 +155,5 @@ def _place(epoch: int, iteration: int) -> str:
     return f"epoch {epoch}, iteration {iteration:,}"
 
 
-def _measured(loss: float, errors: Mapping[str, float]) -> str:
-    return ", ".join(part for part in (f"loss {units.significant(loss)}", units.errors(errors)) if part)
+def _measured(loss: float, errors: Mapping[str, float], declared: Measures) -> str:
+    return ", ".join(part for part in (f"loss {units.significant(loss)}", units.errors(errors, declared)) if part)

@@ -42,7 +42,7 @@ from netspec.runners.training.saver import NoSaver, Saver, path_of, set_aside
 from netspec.runners.transport.base import Transport
 from netspec.runners.transport.opened import tell_folder, transport_of
 from netspec.spec import resolved
-from netspec.spec.callback_settings import callback_settings
+from netspec.spec.typed_options import callback_settings
 
 
 def launch(request: Request, listener: Listener | None) -> RunResult:

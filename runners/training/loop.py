@@ -16,12 +16,14 @@ from typing import Literal, NamedTuple
 from netspec import units
 from netspec.errors import NetspecError
 from netspec.events import EvaluationDone, IterationDone, Listener, RunStarted
+from netspec.metrics import decisive, declared, score_of
 from netspec.planning.rates import Rates
 from netspec.planning.trainable import inputs_read
 from netspec.runners.execution.session import Outcome
 from netspec.runners.training import nonfinite
 from netspec.runners.training.checkpoint import Evaluated
 from netspec.runners.training.evaluation import Merged, evaluate, own
+from netspec.runners.training.measuring import Measuring
 from netspec.runners.training.nonfinite import Explain, NotFinite
 from netspec.runners.training.prefetch import Batches, Fetched, InFlight, Prefetcher, SessionLike
 from netspec.runners.training.request import CHECKPOINT_EVERY_S
@@ -83,13 +85,14 @@ class TrainingLoop:
         self.planned = state.iteration + max(left, 0)
         self.total = min(self.planned, spec.train.iterations or self.planned)
         self.saved, self.saved_at, self._due = state if state.iteration else None, time.monotonic(), False
+        self.measuring = Measuring.of(spec)
         self.errors: Mapping[str, float] = state.evaluated.errors if state.evaluated else {}
 
     def started(self, folder: str) -> RunStarted:
         """The event of the beginning."""
         train, state = self.spec.train, self.state
         counts = (train.epochs, self.per_epoch, max(self.total, state.iteration), state.iteration, train.batch)
-        return RunStarted(self.spec.name, folder, *counts, self.checkpoint_every)
+        return RunStarted(self.spec.name, folder, *counts, self.checkpoint_every, self.measuring.declared)
 
     def run(self) -> Literal["finished", "interrupted"]:
         """Train to the end or until told to stop; a checkpoint of the last state then lies on disk.
@@ -122,11 +125,14 @@ class TrainingLoop:
         if stop is None or self.state.iteration >= self.total or not self.is_out_of_patience:
             return ""
         best, margin = min(errors), f" by more than {stop.min_delta:g}" if stop.min_delta else ""
-        shown = units.errors({"top1": best}) if "top1" in self.errors else f"loss {best:.4g}"
+        name = decisive(self.spec.train.metrics, self.errors)
+        measures = declared([name])
+        title = measures[name].title
+        shown = units.errors({name: -best if measures[name].better == "higher" else best}, measures)
         epoch = len(errors) - errors[::-1].index(best)  # of equals the newest, as the best checkpoint is chosen
         return (
-            f"stopped early: {stop.patience} epochs in turn brought no better validation error{margin}; the best is "
-            f"{shown} after epoch {epoch}, whose checkpoint eval and predict take"
+            f"stopped early: {stop.patience} epochs in turn brought no better {title} in validation{margin}"
+            f"; the best is {shown} after epoch {epoch}, whose checkpoint eval and predict take"
         )
 
     def _train_epoch(self) -> None:
@@ -236,8 +242,7 @@ class TrainingLoop:
             return
         state = replace(self.state, epoch=self.state.epoch + 1, position=0)
         if evaluated:
-            score = evaluated.errors.get("top1", evaluated.loss)
-            errors = (*state.validation_errors, score)
+            errors = (*state.validation_errors, evaluated.rank)
             state = replace(state, evaluated=evaluated, validation_errors=errors)
         self.state = state
         if not self._complete():  # else _end saves it
@@ -265,9 +270,10 @@ class TrainingLoop:
             return None
         hooks = self.hooks
         parts = (self.session, self.validation, self.names, hooks.emit, hooks.stop, hooks.explain, hooks.merged)
+        metrics = self.spec.train.metrics
         try:
             with self._saved_on_error():
-                done = evaluate(*parts)
+                done = evaluate(*parts, self.measuring)
         except NotFinite as error:
             place = f"iteration {self.state.iteration:,} (epoch {epoch})"
             raise nonfinite.evaluation(place, error, self._rates(self.state.iteration)) from error
@@ -275,5 +281,7 @@ class TrainingLoop:
             return None
         self.errors, iteration = done.errors, self.state.iteration
         result, broken = (done.loss, done.errors, done.images, done.seconds), len(self.validation.split) - done.images
-        self.hooks.emit(EvaluationDone(epoch, iteration, "val", *result, broken=broken, views=done.views))
-        return Evaluated(iteration, done.loss, done.errors)
+        more = (broken, done.views, self.measuring.declared)
+        self.hooks.emit(EvaluationDone(epoch, iteration, "val", *result, *more))
+        score = score_of(decisive(metrics, done.errors), done.loss, done.errors)
+        return Evaluated(iteration, done.loss, done.errors, score)

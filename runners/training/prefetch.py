@@ -37,6 +37,9 @@ class SessionLike(Protocol):
     def finish(self, phase: Phase = "train") -> Outcome:
         """Wait for the iteration's end."""
 
+    def answer(self, phase: Phase, valid: int) -> np.ndarray[Any, Any] | None:
+        """The network's answer to the batch that has been finished."""
+
 
 class HostBatch(Protocol):
     """A batch as the data pipeline hands it over."""

@@ -83,6 +83,7 @@ def settle(request: Request, origin: Origin | None, changes: Sequence[str] = ())
     changed = differences(record.spec, new)
     resume.refuse(changed, "what is asked differs from the run")
     resume.check_batch(record, spec.train.batch)
+    resume.check_metric(record, spec.train.metrics)
     told = (*changes, *resume.shown(changed))
     return Settled(spec, given, _text(request.spec, run), told, resume.values(changed, new))
 

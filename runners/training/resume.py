@@ -22,6 +22,7 @@ from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
 from netspec.errors import NetspecError, SpecError
+from netspec.metrics import decisive
 from netspec.rundir.differences import changes, differences
 from netspec.rundir.directory import CHECKPOINTS, START, run_folders
 from netspec.rundir.run_files import Damaged
@@ -37,7 +38,10 @@ _TAKEN = ("train", "replicas", "data.workers", "data.resident", "data.views", *_
 _FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
 _FIXED = ("train.seed", "train.init_from")
-_WHOLE = ("train.solver", "train.schedule", "train.scale", "train.ema", "train.early_stopping", "data.source")
+_WHOLE = (
+    *("train.solver", "train.schedule", "train.scale", "train.ema", "train.early_stopping", "train.metrics"),
+    "data.source",
+)
 _NAMES_SAMPLED = 256
 
 
@@ -180,6 +184,23 @@ def check_batch(record: Record, batch: int) -> None:
             f"train.batch: {record.batch} -> {batch}: the checkpoint lies in the middle of an epoch, where the batch "
             "cannot change; go on from a checkpoint at an epoch's end"
         )
+
+
+def check_metric(record: Record, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Raise NetspecError where another metric would decide than that by which the run's checkpoints were judged."""
+    if record.evaluated is None:
+        return
+    was, becomes = (decisive(some, record.evaluated.errors) for some in (_recorded_metrics(record), metrics))
+    if was != becomes:
+        raise NetspecError(
+            f"train.metrics: {was} -> {becomes}: the best checkpoint, and the schedule, have gone by {was} so far, and "
+            f"go by it to the end; list {becomes} behind it, as in train.metrics=[{was}, {becomes}]"
+        )
+
+
+def _recorded_metrics(record: Record) -> Sequence[Mapping[str, Any]]:
+    train = record.spec.get("train")
+    return train.get("metrics") or () if isinstance(train, Mapping) else ()
 
 
 def fingerprint(source: Dataset) -> dict[str, Any]:

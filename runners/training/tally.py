@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netspec.contract.cost_metrics import mean_of
+from netspec.metrics import value_of_report
 
 Reports = Mapping[str, Mapping[str, float]]
 _NOT_ERRORS = ("loss", "count", "weight")
@@ -43,10 +43,10 @@ class Tally:
 
     @property
     def errors(self) -> dict[str, float]:
-        """Each error's share of the images, or the mean of distances; see netspec.contract.cost_metrics."""
+        """Each error's share of the images, or the mean of distances; see netspec.metrics."""
         found: dict[str, float] = {}
         for place, (layer, sums) in enumerate(reversed(self._sums.items())):
             for name, value in sums.items():
                 if name not in _NOT_ERRORS and sums["count"]:
-                    found[f"{layer}.{name}" if place else name] = mean_of(name, value / sums["count"])
+                    found[f"{layer}.{name}" if place else name] = value_of_report(name, value, sums["count"])
         return found

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from cli_tools import MINI, process
+from several_processes import needs_mpi
 
 from netspec.errors import NetspecError
 from netspec.registry import load_plugin, plugin_files
@@ -121,6 +122,17 @@ def test_a_run_keeps_what_came_through_standard_input(tmp_path):
     assert (copy.name, copy.read_text()) == ("stdin.py", PLUGIN)
     again = process("run", "--resume", run, "--iterations", "2")
     assert again.code == 0 and "stdin.py" in again.out + again.err, again
+
+
+@needs_mpi
+@pytest.mark.parametrize("given", [("--plugin", "-"), ("--plugin=-",)])
+def test_processes_share_what_came_through_standard_input(given, tmp_path):
+    text = MINI.replace("type: relu", "type: piped").replace("\ninputs:", "\nreplicas: 2\ninputs:")
+    (tmp_path / "mini.yaml").write_text(text)
+    done = piped("run", "mini.yaml", *given, "--iterations", "1", "--devices", "cpu", "--processes", "2")
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.glob("runs/mini/*")
+    assert [file.name for file in run.rglob("*.py")] == ["stdin.py"]
 
 
 def test_nothing_on_standard_input_is_told():

@@ -82,6 +82,14 @@ def test_a_plan_in_bf16_shows_what_steps_write_and_their_products():
     assert "writes" not in netspec("plan", "quickstart").out
 
 
+def test_of_many_steps_in_one_the_first_two_are_named():
+    words = ("plan", "alexnet", "--devices", "cuda")
+    names = [line[:80].strip() for line in netspec(*words).out.splitlines() if " more" in line]
+    assert "conv1.d_weight@left.finite + conv1.d_bias@left and 12 more" in " ".join(names)
+    steps = {step["name"]: step for step in json.loads(netspec(*words, "--json").out)["steps"]}
+    assert len(steps["conv1.d_weight@left.finite"]["fused"]) == 13
+
+
 def test_rules_in_a_pipe_are_no_wider_than_a_page():
     lines = netspec("plan", "alexnet", "--devices", "cpu").out.splitlines()
     assert max(len(line) for line in lines if "─" in line) <= 100 < max(map(len, lines))

@@ -45,6 +45,24 @@ def check_there_and_back(spec: Spec, folder: Path, devices: tuple[str, ...] | No
     return back
 
 
+def test_classes_come_back_with_their_words(tmp_path: Path) -> None:
+    from netspec.exchange.onnx_model import model_of
+
+    spec = network(TWO_TOWERS)
+    with Session(spec, bound(spec), phases=("predict",), eval_batch=1) as session:
+        arrays = drawn(session.store.shapes(), 0)
+        session.store.load(arrays)
+        count = session.predict(inputs(spec, 0, 1), 1).shape[1]
+    names = [f"n{number}" for number in range(count)]
+    words = ["tench, Tinca tinca", *[""] * (count - 1)]
+    done = imported(model_of(spec, arrays, {"classes": names, "words": words}), tmp_path)
+    record = checkpoint.read(done.file).record
+    assert record.classes == tuple(names) and record.words == {"n0": "tench, Tinca tinca"}
+    for odd in ("tench", [["tench"], 3], {"n0": "tench"}, []):
+        done = imported(model_of(spec, arrays, {"classes": names, "words": odd}), tmp_path)
+        assert all(isinstance(one, str) for one in checkpoint.read(done.file).record.words.values())
+
+
 def bound(spec: Spec) -> list[str]:
     return [f"cpu:{i}" for i in range(len(spec.devices))]
 

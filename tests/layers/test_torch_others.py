@@ -305,7 +305,27 @@ def test_maxima_of_dilated_windows(size: Any, dilation: Any, stride: int, pad: A
 
 
 def test_dilated_windows_that_read_nothing_are_refused() -> None:
-    for attrs, told in (({"mode": "average", "size": 2, "dilation": 2}, "neighbouring pixels"),
-                        ({"mode": "max", "size": 2, "dilation": 8, "pad": 4}, "padding alone")):  # fmt: skip
-        with pytest.raises(LayerError, match=told):
-            compare("pool", attrs, [normal(1, 3, 3, 2)], lambda x: x)
+    for mode in ("max", "average"):
+        with pytest.raises(LayerError, match="padding alone"):
+            compare("pool", {"mode": mode, "size": 2, "dilation": 8, "pad": 4}, [normal(1, 3, 3, 2)], lambda x: x)
+
+
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize(
+    ("size", "dilation", "stride", "pad"), [(3, 2, 1, 1), ((2, 3), (3, 1), 2, (1, 0)), (2, 4, 3, 0)]
+)
+def test_averages_over_dilated_windows(size: Any, dilation: Any, stride: int, pad: Any, include: bool) -> None:
+    """PyTorch has none: sums are convolutions with ones."""
+
+    def sums(x: Any) -> Any:
+        ones = torch.ones(x.shape[1], 1, *(size if isinstance(size, tuple) else (size, size)), dtype=x.dtype)
+        return functional.conv2d(x, ones, None, stride, 0, dilation, x.shape[1])
+
+    def average(x: Any) -> Any:
+        down, along = pad if isinstance(pad, tuple) else (pad, pad)
+        sides = (along, along, down, down)
+        return sums(functional.pad(x, sides)) / sums(functional.pad(torch.ones_like(x), sides, value=float(include)))
+
+    attrs = {"mode": "average", "size": size, "dilation": dilation, "stride": stride, "pad": pad}
+    attrs = {key: [*one] if isinstance(one, tuple) else one for key, one in attrs.items()}
+    compare("pool", attrs | {"count_include_pad": include}, [normal(2, 7, 8, 3)], first(average))

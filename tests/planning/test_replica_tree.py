@@ -138,6 +138,8 @@ def test_what_cannot_be_cut_is_told_at_its_place(written: str, told: str) -> Non
     with pytest.raises(SpecError) as caught:
         load("quickstart", ["replicas=4", written] if "batch" in written else [written])
     assert told in str(caught.value) and str(caught.value).startswith("--set:")
+    mark = caught.value.problems[0].mark
+    assert mark is not None and mark.text[mark.column - 1 :] in ("4", written.partition("=")[2])
 
 
 def test_a_batch_of_the_caller_s_must_be_divisible_too() -> None:

@@ -16,12 +16,13 @@ from places import ROOT
 
 CORE, LAYERS, RUNNERS = (ROOT / name for name in ("netspec", "layers", "runners"))
 ORDER = (
+    ("measures",),
     ("errors", "events", "emulate", "exit_codes", "_paths", "_shown", "_version"),
     ("contract", "_types"),
     ("units",),
     ("machine",),
     ("registry", "rundir", "evaluation"),
-    ("plugin", "init", "schedules", "callbacks", "ops", "data"),
+    ("plugin", "init", "metrics", "schedules", "callbacks", "ops", "data"),
     ("solvers",),
     ("spec", "layers"),
     ("planning", "kernels"),
@@ -41,8 +42,8 @@ ORDER = (
 """The rooms of the package from the ground up: a room imports from itself and from those in lines above its own."""
 ALIKE = {"__init__.py", "base.py", "_base.py", "build.py", "device.py", "ops.py", "shards.py"}
 """File names that mean the same thing in each room that has one."""
-NAMED_BY_USERS = ("callbacks", "cli", "data/sources", "figures", "init", "layers", "ops", "runners/execution",
-                  "schedules", "solvers")  # fmt: skip
+NAMED_BY_USERS = ("callbacks", "cli", "data/sources", "figures", "init", "layers", "metrics", "ops",
+                  "runners/execution", "schedules", "solvers")  # fmt: skip
 """Folders whose files are called what a spec or a command calls them."""
 
 

@@ -22,10 +22,13 @@ def imported(model: Any, folder: Path, asked: Asked | None = None) -> Imported:
     return import_network(folder / "net.onnx", folder / "net.safetensors", asked or Asked())
 
 
-def answered(file: Path, feeds: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+def answered(
+    file: Path, feeds: Sequence[np.ndarray[Any, Any]], volumes: bool = False
+) -> np.ndarray[Any, Any]:
     """The answer of a checkpoint to a value for each of its inputs, channels first, of any numbers, example by example.
 
-    Images are bytes less a mean: images of zeros less the negative of what is wanted are any image.
+    Images are bytes less a mean: images of zeros less the negative of what is wanted are any image. ``volumes``: feeds
+    of five axes are volumes, channels first, not sequences of images.
     """
     found = checkpoint.read(file)
     spec = from_canonical(found.record.spec)
@@ -37,6 +40,8 @@ def answered(file: Path, feeds: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[An
             given = {}
             for name, feed in zip(names, feeds, strict=True):
                 one = channels_last(feed[i : i + 1] if feed.ndim > 1 else feed[i : i + 1, None])
+                if volumes and feed.ndim == 5:
+                    one = np.ascontiguousarray(np.moveaxis(feed[i : i + 1], 1, -1))
                 if f"{name}.mean" in found.tensors:
                     one = one.swapaxes(1, 2)[:, None] if one.ndim == 3 else one  # a signal is an image of height 1
                     tensors[f"{name}.mean"] = found.tensors[f"{name}.mean"] - one[0]

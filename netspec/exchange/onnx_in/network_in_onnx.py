@@ -30,6 +30,7 @@ from netspec.exchange.onnx_in.rearranged import rearranged
 from netspec.exchange.onnx_in.response import WHAT, WITH_SQUARES, Squares
 from netspec.exchange.onnx_in.signal_windows import is_signal, signal
 from netspec.exchange.onnx_in.views import Value, located, moved, usual_places, value_of
+from netspec.exchange.onnx_in.volume_windows import volume
 from netspec.exchange.spec_text import clean, spec_text
 from netspec.units import many
 
@@ -65,7 +66,8 @@ def read(file: Path, asked: Asked) -> Read:
         notes += told
     text = spec_text(clean(file.stem) or "net", asked.devices or ("main",), net.inputs, layers, _data(file, net, about))
     classes = tuple(map(str, about.get("classes", ())))
-    return Read(arrays, text, net.taken, tuple(graph.unread), classes, tuple(notes))
+    words = {name: one for name, one in zip(classes, map(str, about.get("words", ())), strict=False) if one}
+    return Read(arrays, text, net.taken, tuple(graph.unread), classes, tuple(notes), words)
 
 
 # Inputs -------------------------------------------------------------------------------------------------------------
@@ -101,6 +103,8 @@ def _value(file: Path, net: Net, one: Input, batch: int) -> Value:
         return moved(value_of(net.add_input(one.name, tensor), tensor), lambda places: places[:, 0])
     if rank == 3 and is_signal(net.graph, one.name, _PASSED):
         return signal(net, one.name, given)
+    if rank == 5 and is_signal(net.graph, one.name, _PASSED):
+        return volume(net, one.name, given)
     if rank not in _LAST_TO_FIRST:
         return value_of(net.add_input(one.name, Tensor(given)), Tensor(given))
     if _is_channels_last(net.graph, one.name, rank):
@@ -239,7 +243,7 @@ def _answered(file: Path, net: Net, answer: Value, kind: str) -> None:
 def _metadata(graph: Graph) -> dict[str, Any]:
     """What ``netspec export`` writes beside a graph; of other programs' files, nothing."""
     found: dict[str, Any] = {}
-    for key, kind in (("classes", list), ("images", dict)):
+    for key, kind in (("classes", list), ("words", list), ("images", dict)):
         try:
             one = json.loads(graph.metadata.get(key, "null"))
         except (ValueError, RecursionError):

@@ -21,7 +21,7 @@ _OF_HEIGHT: Mapping[str, list[int]] = {
 
 
 def is_signal(graph: Graph, name: str, passed: tuple[str, ...]) -> bool:
-    """Whether the first thing that is done to an input of three axes, but for single numbers, is a window's."""
+    """Whether the first thing that is done to an input, but for single numbers, is a window's along all its axes."""
     while True:
         readers = [node for node in graph.nodes if name in node.inputs]
         if any(node.op in WINDOWED for node in readers):

@@ -71,7 +71,7 @@ def windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
     """Size, stride, padding and dilation as attributes."""
     stride, dilation = node.ints("strides", 2, 1), node.ints("dilations", 2, 1)
     reach = tuple((one - 1) * apart + 1 for one, apart in zip(size, dilation, strict=True))
-    top, left, bottom, right = _pads(node, x, reach, stride)
+    top, left, bottom, right = pads_of(node, x, reach, stride)
     if x.pad is not None:
         top, bottom, left, right = (a + b for a, b in zip((top, bottom, left, right), x.pad, strict=True))
     attrs: dict[str, Any] = {"size": short(size)}
@@ -92,11 +92,11 @@ def short(pair: tuple[int, ...]) -> int | list[int]:
     return pair[0] if len(set(pair)) == 1 else list(pair)
 
 
-def _pads(node: Node, x: Value, size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
-    """(top, left, bottom, right), as ``auto_pad`` says or ``pads``."""
-    auto = node.get("auto_pad", "NOTSET")
+def pads_of(node: Node, x: Value, size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+    """Padding before each axis, then behind each: (top, left, bottom, right); as ``auto_pad`` says or ``pads``."""
+    auto, count = node.get("auto_pad", "NOTSET"), 2 * len(size)
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
-        return node.ints("pads", 4, 0) if auto == "NOTSET" else (0, 0, 0, 0)
+        return node.ints("pads", count, 0) if auto == "NOTSET" else (0,) * count
     before, after = [], []
     for length, one, step in zip(x.shape[2:], size, stride, strict=True):
         total = max((-(-length // step) - 1) * step + one - length, 0)
@@ -185,8 +185,6 @@ def average_pool(net: Net, node: Node, x: Operand) -> Value:
 def _pool(net: Net, node: Node, x: Operand, mode: str) -> Value:
     found = image(net, value(x))
     attrs = {"mode": mode, **windows(node, found, node.ints("kernel_shape", 2, 1))}
-    if "dilation" in attrs and mode == "average":
-        raise Refused("its windows are dilated, which is understood of maxima")
     if node.get("ceil_mode", 0):
         attrs["rounding"] = "ceil"
     if mode == "average" and node.get("count_include_pad", 0) and "pad" in attrs:

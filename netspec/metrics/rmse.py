@@ -1,0 +1,23 @@
+"""Root of the mean squared error, in the target's units."""
+
+from __future__ import annotations
+
+import math
+
+from netspec.metrics._base import Sums
+from netspec.metrics._row_means import RowMeans
+
+
+class RootMeanSquaredError(RowMeans):
+    """rmse = sqrt(mean of (prediction - target)^2 over images and their numbers)"""
+
+    def of_distance(self, apart: Sums) -> Sums:
+        """(prediction - target)^2"""
+        squares: Sums = apart**2
+        return squares
+
+    @classmethod
+    def of_report(cls, total: float, count: float) -> float:
+        """The root of the mean; of what is not finite, as it is."""
+        mean = total / count
+        return math.sqrt(mean) if mean >= 0 else mean
