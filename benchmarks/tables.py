@@ -37,13 +37,15 @@ def alexnet(result: Result) -> list[str]:
     shares = any("share" in row for row in rows)
     ratios = [row.get("ratios") or {rows[0]["system"]: [row["ratio"]]} for row in rows]
     faster = [f"{name} is faster by" for name in ratios[0]]
-    head = ["system", "img/s, median", "best", *faster, *([share] if shares else []), "peak memory"]
+    cpu = ["CPU s, least"] if "cpu_seconds" in rows[0] else []
+    head = ["system", "img/s, median", "best", *faster, *cpu, *([share] if shares else []), "peak memory"]
     lines = [
         [
             row["system"],
             f"{row['images_per_second']:.1f}",
             f"{row['best']:.1f}",
             *map(_of_rounds, by_name.values()),
+            *([f"{row['cpu_seconds']:.3g}"] if cpu else []),
             *([f"{row['share']:.0%}"] if shares else []),
             f"{row['peak_bytes'] / 2**30:.2f} GiB",
         ]

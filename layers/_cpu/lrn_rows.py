@@ -1,7 +1,8 @@
 """Response normalisation across channels on CPUs, the variant ``rows``: rows laid out so that loops are vector loops.
 
 A tile begins with ``gap`` zeros, and each group of ``width`` channels is followed by ``gap`` more, so that windows that
-are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache.
+are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache. The usual window of five
+channels is summed in registers: nothing but the squares, and backwards the ratios, goes through a tile.
 """
 
 from netspec.layers._normalisation import Response, power, scale_of
@@ -102,21 +103,62 @@ def combined(x, dy, powers_, sums, d_x, coupling, count, width, gap):
 
 
 @device
-def sum_squares(x, tile, sums, first, stop, width, response):
-    """The window sums of squares of a tile of groups from place ``first`` on: how many groups, and their places."""
-    gap = response.before
-    count = min(tile.size // (width + gap), (stop - first) // width)
-    length = count * (width + gap) - gap
-    spread_squares(x[first:], tile, count, width, gap)
-    window_sums(tile, sums, gap, length, gap, response.after)
-    return count, length
+def scaled_by_five(x, tile, y, count, width, gap, response):
+    """y = x * power, of windows of five channels."""
+    for n in range(count):
+        source, target, at = x[n * width : (n + 1) * width], y[n * width : (n + 1) * width], gap + n * (width + gap)
+        a, b, c, d, e = tile[at - 2 :], tile[at - 1 :], tile[at:], tile[at + 1 :], tile[at + 2 :]
+        for i in range(width):
+            scale = scale_of(a[i] + (b[i] + c[i]) + (d[i] + e[i]), response)
+            target[i] = source[i] * power(scale, response.beta)
+
+
+@device
+def ratios_of_five(x, dy, tile, powers_, ratios, count, width, gap, response):
+    """The powers of windows of five channels, and dy * x * power / scale with zeros in the gaps."""
+    ratios[:gap] = 0.0
+    for n in range(count):
+        left, right, at = x[n * width : (n + 1) * width], dy[n * width : (n + 1) * width], gap + n * (width + gap)
+        a, b, c, d, e = tile[at - 2 :], tile[at - 1 :], tile[at:], tile[at + 1 :], tile[at + 2 :]
+        factor, target = powers_[at:], ratios[at:]
+        for i in range(width):
+            scale = scale_of(a[i] + (b[i] + c[i]) + (d[i] + e[i]), response)
+            one = power(scale, response.beta)
+            factor[i], target[i] = one, left[i] * right[i] * (one / scale)
+        for i in range(gap):
+            target[width + i] = 0.0
+
+
+@device
+def combined_of_five(x, dy, powers_, ratios, d_x, coupling, count, width, gap):
+    """d_x = dy * power - coupling * x * the sum of five ratios."""
+    for n in range(count):
+        left, right = x[n * width : (n + 1) * width], dy[n * width : (n + 1) * width]
+        at, target = gap + n * (width + gap), d_x[n * width : (n + 1) * width]
+        a, b, c, d, e = ratios[at - 2 :], ratios[at - 1 :], ratios[at:], ratios[at + 1 :], ratios[at + 2 :]
+        factor = powers_[at:]
+        for i in range(width):
+            total = a[i] + (b[i] + c[i]) + (d[i] + e[i])
+            target[i] = right[i] * factor[i] - coupling * left[i] * total
+
+
+@device
+def groups_of_tile(tile, first, stop, width, gap):
+    """How many groups from place ``first`` on a tile holds."""
+    return min(tile.size // (width + gap), (stop - first) // width)
 
 
 @forward("cpu", over="y", writes="y", block=_block)
 def forward_rows(start, stop, x, y, tile, sums, width, response: Response):
     gap = response.before
     for first in range(start, stop, tile.size // (width + gap) * width):
-        count, length = sum_squares(x, tile, sums, first, stop, width, response)
+        count = groups_of_tile(tile, first, stop, width, gap)
+        spread_squares(x[first:], tile, count, width, gap)
+        if gap == 2 and response.after == 2:
+            scaled_by_five(x[first:], tile, y[first:], count, width, gap, response)
+            continue
+        length = count * (width + gap) - gap
+        window_sums(tile, sums, gap, length, gap, response.after)
         powers(sums, gap, length, response)
         scaled(x[first:], sums, y[first:], count, width, gap)
 
@@ -125,11 +167,19 @@ def forward_rows(start, stop, x, y, tile, sums, width, response: Response):
 def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, response: Response):
     gap = response.before
     for first in range(start, stop, tile.size // (width + gap) * width):
-        count, length = sum_squares(x, tile, sums, first, stop, width, response)
+        count = groups_of_tile(tile, first, stop, width, gap)
+        left, right = x[first:], dy[first:]
+        spread_squares(left, tile, count, width, gap)
+        if gap == 2 and response.after == 2:
+            ratios_of_five(left, right, tile, sums, factors, count, width, gap, response)
+            combined_of_five(left, right, sums, factors, d_x[first:], response.coupling, count, width, gap)
+            continue
+        length = count * (width + gap) - gap
+        window_sums(tile, sums, gap, length, gap, response.after)
         powers_and_factors(sums, factors, gap, length, response)
-        spread_ratios(x[first:], dy[first:], factors, tile, count, width, gap)
+        spread_ratios(left, right, factors, tile, count, width, gap)
         window_sums(tile, factors, gap, length, response.after, gap)
-        combined(x[first:], dy[first:], sums, factors, d_x[first:], response.coupling, count, width, gap)
+        combined(left, right, sums, factors, d_x[first:], response.coupling, count, width, gap)
 
 
 VARIANT = Variant("rows", kernels=(forward_rows, backward_rows), workspace=_workspace)

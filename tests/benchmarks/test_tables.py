@@ -54,7 +54,7 @@ class Done:
 
     def __init__(self, name: str, times: list[float]) -> None:
         self.name, self.times = name, times
-        self.answers = [{"seconds": t, "flops": 2e11, "read": 2e10} for t in times]
+        self.answers = [{"seconds": t, "cpu": 1.5 * t, "flops": 2e11, "read": 2e10} for t in times]
 
 
 @pytest.mark.parametrize("what", ["training", "inference"])
@@ -66,7 +66,7 @@ def test_rows_of_all_rounds(alexnet, what: str) -> None:
     result = alexnet.report(systems, arguments, 0.5)
     assert [row["ratios"] for row in result["rows"]] == [{"ours": [1.0, 1.0]}, {"ours": [2.0, 2.5]}]
     text = "\n".join(tables.alexnet(result))
-    assert "| theirs | 0.3 | 0.5 | 2.25 (2.00-2.50) |" in text and "load average 0.5 before" in text
+    assert "| theirs | 0.3 | 0.5 | 2.25 (2.00-2.50) | 3 |" in text and "load average 0.5 before" in text
 
 
 def test_ratios_of_both_precisions(alexnet) -> None:
