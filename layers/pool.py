@@ -70,7 +70,7 @@ class Pool(Layer):
         "count_include_pad": boolean("Whether an average counts the padding, as zeros.", default=False),
     }
     channelwise = True
-    variants = (pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
+    variants = (pool_rows.STORED, pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
     kinks = "where the two largest pixels of a window are equal (mode: max)"
     examples = (
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
