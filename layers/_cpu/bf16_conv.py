@@ -1,8 +1,7 @@
 """Convolution on CPUs with instructions for bfloat16: the variant ``bf16`` of arrays that are stored so.
 
 Implicit GEMM as in conv_direct: windows are read from a padded copy of the image, in pairs of neighbouring elements of
-their rows. The weight gradient sums over pairs of pixels that are neighbours in a row of results, so its images hold
-each pixel with the one a stride further on. With a stride, d_x falls into phases, of which each is a convolution
+their rows. The weight gradient sums over pairs of images, each pixel with the same one of the next image. With a stride, d_x falls into phases, of which each is a convolution
 without one by the weights that its pixels meet.
 """
 
@@ -20,10 +19,10 @@ from netspec.layers._cpu.bf16_products import (
     lay_image,
     locate_rows,
     multiply_image,
+    pack_elements,
     pack_flipped,
-    pack_gradient,
-    pack_neighbours,
-    pack_pixels,
+    pack_gradients,
+    pack_images,
     pack_weights,
     panel_width,
     repeat_last,
@@ -72,32 +71,30 @@ def _workspace(layer, t, direction):
 def _backward_workspace(t, window):
     (groups, depth, share), taps = _group(t), t.weight.shape[0] * t.weight.shape[1]
     (height, width), (_, tall, wide) = padded_shape(window), _gradient_shape(t.x.shape, window)
-    image, slope = _packed_image(t, window), window.out_h * (window.out_w + 1) * (share + MAX_NR)
-    at_once = _at_once(t, window)
-    padded = max(height * width * depth + LANES + (window.stride_w + 1) * depth, tall * wide * (share + 1))
+    images, slope = -(-_at_once(t, window) // 2), 2 * window.out_h * window.out_w * (share + MAX_NR)
+    padded = max(2 * height * width * depth, tall * wide * (share + 1))
     return {
         "packed": Workspace((groups, taps * (share + 1) * (depth + MAX_NR) + SLACK), t.x.dtype),
         "start_row": Workspace((groups, depth + MAX_NR)),
         "padded": Workspace((padded,), t.x.dtype, "member"),
         "tile": Workspace((MAX_MR * MAX_NR,), t.x.dtype, "member"),
         "offsets": Workspace((3, t.x.shape[1] * t.x.shape[2] + MAX_MR), "int64", "member"),
-        "pairs": Workspace((at_once * image + 2 * LANES,), t.x.dtype, "member"),
-        "slopes": Workspace((at_once * slope,), t.x.dtype, "member"),
+        "pairs": Workspace((images * _packed_images(t, window),), t.x.dtype, "member"),
+        "slopes": Workspace((images * slope,), t.x.dtype, "member"),
         "sums": Workspace(((MAX_MR + 1) * MAX_NR,), per="member"),
         **split_batch.workspace(t),
     }
 
 
-def _packed_image(t, window):
-    """Elements of an image whose pixels are packed in pairs."""
-    height, width = padded_shape(window)
-    depth = t.weight.shape[2]
-    return 2 * height * width * (depth + MAX_MR if depth >= DEEP else depth) + 2 * LANES
+def _packed_images(t, window):
+    """Elements of two images whose pixels are packed in pairs."""
+    (height, width), depth = padded_shape(window), t.weight.shape[2]
+    return 2 * (height * width * (depth + MAX_MR if depth >= DEEP else depth) + LANES)
 
 
 def _at_once(t, window):
-    """Images whose products are summed at once."""
-    return max(1, min(chunk_images(t.x.shape[0]), KEPT // (2 * _packed_image(t, window))))
+    """Images whose products are summed at once: pairs of them."""
+    return min(chunk_images(t.x.shape[0]), 2 * max(1, KEPT // (2 * _packed_images(t, window))))
 
 
 @device
@@ -150,7 +147,7 @@ def forward_bf16(start, stop, x, y, packed, start_row, padded, offsets, tile, gr
         pad = (window.pad_top - top * window.stride_h, window.pad_left)
         clear(padded, (height * line, 2))  # the last row's last pair may end behind the image
         for g in range(groups):
-            lay_image(x, n, g * depth, depth, padded, (height, width, depth), pad)
+            lay_image(x, n, g * depth, depth, padded, 0, (height, width, depth), pad)
             first = n * rows * y.shape[2] * y.shape[3] + g * share
             multiply_image(padded, packed[g], start_row[g], flat, first, offsets, tile, sizes)
 
@@ -197,7 +194,7 @@ def d_x_bf16(start, stop, dy, d_x, packed, start_row, padded, offsets, tile, gro
     locate_rows(offsets[2], columns)
     for n in range(start, stop):
         for g in range(groups):
-            lay_image(dy, n, g * share, share, padded, (height, width, pitch), (-first_h, -first_w))
+            lay_image(dy, n, g * share, share, padded, 0, (height, width, pitch), (-first_h, -first_w))
             first, begin = n * (d_x.size // d_x.shape[0]) + g * depth, 0
             for a in range(window.stride_h):
                 for b in range(window.stride_w):
@@ -239,30 +236,32 @@ def d_weight_chunk_bf16(
     shape, columns, deep = padded_shape(window), panel_width(share), depth >= DEEP
     pixels, rows, run = shape[0] * shape[1], tile_rows(columns), window.size_w * depth
     image = pixels * ((depth + rows - 1) // rows * rows if deep else depth)
-    slope = window.out_h * even(window.out_w) * columns
-    sizes = (share, filters, run, 1, depth, shape[1] * depth, 1, at_once * slope)
+    slope = 2 * window.out_h * window.out_w * columns
+    panel = even(at_once) // 2 * slope
+    sizes = (share, filters, run, 1, depth, shape[1] * depth, 1, panel)
     if deep:
-        sizes = (share, filters, depth, pixels, rows, shape[1] * rows, window.size_w, at_once * slope)
+        sizes = (share, filters, depth, pixels, rows, shape[1] * rows, window.size_w, panel)
     lane, line = sizes[4], sizes[5]
     locate_rows(offsets[0], columns)
     locate_rows(offsets[1], filters)
     sums[MAX_MR * MAX_NR :] = 0
-    clear(padded, (pixels * depth, LANES + (window.stride_w + 1) * depth))
     for chunk in range(start, stop):
         for g in range(groups):
             begin, end = chunk * chunk_images, min((chunk + 1) * chunk_images, x.shape[0])
-            for n in range(begin, end, at_once):
-                count = min(at_once, end - n)
-                for k in range(count):
-                    pad = (window.pad_top, window.pad_left)
-                    lay_image(x, n + k, g * depth, depth, padded, (shape[0], shape[1], depth), pad)
-                    pack_gradient(dy, n + k, g * share, share, columns, slopes, k * slope, at_once * slope)
+            for first in range(begin, end, at_once):
+                last = min(first + at_once, end)
+                for n in range(first, last, 2):
+                    both, at, pad = n + 1 < last, (n - first) // 2, (window.pad_top, window.pad_left)
+                    for k in range(1 + both):
+                        size = (shape[0], shape[1], depth)
+                        lay_image(x, n + k, g * depth, depth, padded, k * pixels * depth, size, pad)
+                    pack_gradients(dy, n, both, g * share, share, columns, slopes, at * slope, panel)
                     if deep:
-                        pack_pixels(padded, pixels, depth, window.stride_w, rows, pairs, 2 * k * image)
+                        pack_images(padded, pixels, depth, both, rows, pairs, 2 * at * image)
                     else:
-                        pack_neighbours(padded, pixels * depth, window.stride_w * depth, pairs, 2 * k * image)
-                runs, steps = (window.out_h, window.stride_h * line), 2 * window.stride_w * lane
-                terms = (count, image, runs[0], runs[1], even(window.out_w) // 2, steps, 1 if n > begin else 0)
+                        pack_elements(padded, pixels * depth, both, pairs, 2 * at * image)
+                jump, step, blocks = window.stride_h * line, window.stride_w * lane, even(last - first) // 2
+                terms = (blocks, image, window.out_h, jump, window.out_w, step, 1 if first > begin else 0)
                 add_images(pairs, slopes, partials[chunk], g * share, offsets, sums, sizes, terms, window)
 
 

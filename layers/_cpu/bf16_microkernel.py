@@ -39,9 +39,13 @@ class _Writer(PairWriter):
         rows = [self.whole(i) for i in range(self.rows)] if self.stepped else self.offsets("a_rows")
         first = self.at(self.args["a"], self.args["a_first"], self.unit)
         a = [self.at(first, row, self.unit) for row in rows]
-        state = [self.whole(0), self.at(self.args["b"], self.args["b_first"], 2), *self.start()]
+        targets, is_float = self.targets(), self.sizes["c"] == 4
+        if is_float:
+            self.fetch(targets)
+        state = [self.whole(0), self.at(self.args["b"], self.args["b_first"], 2), *self.row() * self.rows]
         sums = self.loop(self.args["blocks"], state, lambda s: self.block(a, s))[2:]
-        for row, target in enumerate(self.targets()):
+        sums = self.added(sums, targets) if is_float else sums
+        for row, target in enumerate(targets):
             self.put(sums[row * self.vectors : (row + 1) * self.vectors], target)
 
     def block(self, a: list[Any], state: list[Any]) -> list[Any]:
@@ -79,33 +83,35 @@ class _Writer(PairWriter):
         return [self.at(base, row, size) for row in self.offsets("c_rows")]
 
     def put(self, sums: list[Any], target: Any) -> None:
-        """One row of results: as they are, or rounded where the array's elements have two bytes."""
-        size, values = self.sizes["c"], list(sums)
-        if size == 2:
-            values = [self.rounded(*pair) for pair in zip(sums[::2], sums[1::2], strict=False)]
-            if len(sums) % 2:
-                values.append(self.rounded_half(sums[-1]))
-        place = 0
-        for value in values:
-            self.store(value, self.at(target, self.whole(place), 1))
-            place += 64 if value.type.count != LANES or size == 4 else 32
+        """One row of results, rounded where the array's elements have two bytes."""
+        if self.sizes["c"] == 4:
+            for j, value in enumerate(sums):
+                self.store(value, self.at(target, self.whole(LANES * j), 4))
+            return
+        for j in range(0, len(sums) - 1, 2):
+            self.store(self.rounded(*sums[j : j + 2]), self.at(target, self.whole(LANES * j), 2))
+        if len(sums) % 2:
+            self.store(self.rounded_half(sums[-1]), self.at(target, self.whole(LANES * (len(sums) - 1)), 2))
 
-    def start(self) -> list[Any]:
-        """A row of starting values for each; where c is float32, it may be the sums as they are there."""
-        if self.sizes["c"] == 2:
-            return self.row() * self.rows
-        builder = self.builder
-        with builder.if_else(builder.icmp_signed("!=", self.args["accumulate"], self.whole(0))) as (yes, no):
-            with yes:
-                spots = [self.at(t, self.whole(4 * LANES * j), 1) for t in self.targets() for j in range(self.vectors)]
-                old, then = [self.load(spot) for spot in spots], builder.block
-            with no:
-                new, otherwise = self.row() * self.rows, builder.block
-        return [self.either((one, then), (other, otherwise)) for one, other in zip(old, new, strict=True)]
+    def added(self, sums: list[Any], targets: list[Any]) -> list[Any]:
+        """With ``accumulate``, the sums with those in c added."""
+        builder, before = self.builder, self.builder.block
+        with builder.if_then(builder.icmp_signed("!=", self.args["accumulate"], self.whole(0))):
+            spots = [self.at(t, self.whole(LANES * j), 4) for t in targets for j in range(self.vectors)]
+            more = [builder.fadd(value, self.load(spot)) for value, spot in zip(sums, spots, strict=True)]
+            then = builder.block
+        return [self.either((old, before), (new, then)) for old, new in zip(sums, more, strict=True)]
+
+    def fetch(self, targets: list[Any]) -> None:
+        """Ask for the lines of c that are written at the end."""
+        for target in targets:
+            for j in range(self.vectors):
+                self.fetch_to_write(self.at(target, self.whole(LANES * j), 4))
 
     def row(self) -> list[Any]:
+        """The starting values of a row."""
         base = self.at(self.args["start"], self.args["s_first"], 4)
-        return [self.load(self.at(base, self.whole(4 * LANES * j), 1)) for j in range(self.vectors)]
+        return [self.load(self.at(base, self.whole(LANES * j), 4)) for j in range(self.vectors)]
 
 
 def _micro_kernel(stepped: bool) -> Any:
@@ -131,7 +137,7 @@ a_rows[i] + n * leap + r * jump + 2 * k:], for blocks n, runs r of a block and p
 from b[b_first] on, 2 * width elements for each n, r and k. c is float32, or bfloat16, to which sums are rounded.
 
 ``first`` is (a_first, b_first, c_first, s_first), ``terms`` (blocks, leap, runs, jump, run, step, accumulate). With
-``accumulate``, for a c of float32 alone, sums are added to what it holds; ``step`` is not looked at."""
+``accumulate``, for a c of float32 alone, all of this is added to what it holds; ``step`` is not looked at."""
 multiply_stepped = _micro_kernel(True)
 """The same with rows that are neighbours and steps between their pairs: A's are pairs number a_first + i + n * leap +
 r * jump + k * step, all of these counted in pairs; ``a_rows`` are not looked at."""

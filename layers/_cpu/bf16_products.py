@@ -94,8 +94,8 @@ def last_tap(phase, size, stride):
 
 
 @device
-def lay_image(x, n, first, depth, padded, shape, pad):
-    """Copy channels [first, first + depth) of image n, behind ``pad`` rows and columns of zeros, into ``padded``.
+def lay_image(x, n, first, depth, padded, place, shape, pad):
+    """Copy channels [first, first + depth) of image n, behind ``pad`` rows and columns of zeros, to padded[place:].
 
     ``shape`` is the padded image's (height, width, channels), of which those beyond ``depth`` are zeros.
     """
@@ -103,7 +103,7 @@ def lay_image(x, n, first, depth, padded, shape, pad):
     begin = min(max(left, 0), width)
     end = max(min(x.shape[2] + left, width), begin)
     for h in range(height):
-        row, to = h - top, h * width * pitch
+        row, to = h - top, place + h * width * pitch
         if row < 0 or row >= x.shape[1] or pitch > depth:
             clear(padded, (to, width * pitch))
         if row < 0 or row >= x.shape[1]:
@@ -119,32 +119,36 @@ def lay_image(x, n, first, depth, padded, shape, pad):
 
 
 @device
-def pack_gradient(dy, n, first, share, columns, slopes, to, step):
-    """Channels [first, first + share) of an image as panels, ``step`` elements apart: pairs of neighbours in a row."""
-    flat, filters = dy.reshape(dy.size), dy.shape[3]
+def pack_gradients(dy, n, both, first, share, columns, slopes, to, step):
+    """Channels [first, first + share) of images n and n + 1 in pairs, as panels ``step`` elements apart.
+
+    Without ``both`` zeros stand for the second image.
+    """
+    flat, filters, size = dy.reshape(dy.size), dy.shape[3], dy.size // dy.shape[0]
     for f in range(0, share, columns):
-        for oh in range(dy.shape[1]):
-            at = (n * dy.shape[1] + oh) * dy.shape[2] * filters + first + f
-            spot = to + oh * even(dy.shape[2]) * columns
-            pack_panel(flat, at, filters, (dy.shape[2], share - f), slopes, spot, columns)
+        for p in range(size // filters):
+            for j in range(0, columns, LANES):
+                at, count = n * size + p * filters + first + f + j, share - f - j
+                spot = to + 2 * (p * columns + j)
+                interleave(flat, slopes, (at, size, spot, count, count if both else 0))
         to += step
 
 
 @device
-def pack_pixels(padded, pixels, depth, apart, rows, pairs, to):
-    """A padded image as panels of ``rows`` channels: for each pixel, pairs with the one ``apart`` pixels further on."""
+def pack_images(padded, pixels, depth, both, rows, pairs, to):
+    """Two padded images in pairs, as panels of ``rows`` channels, pixel after pixel; see pack_gradients."""
     for c in range(0, depth, rows):
         for p in range(pixels):
             count = min(rows, depth - c)
-            interleave(padded, pairs, (p * depth + c, apart * depth, to, count, count))
+            interleave(padded, pairs, (p * depth + c, pixels * depth, to, count, count if both else 0))
             to += 2 * rows
 
 
 @device
-def pack_neighbours(padded, size, apart, pairs, to):
-    """An image as it lies in memory: each element with the one ``apart`` elements further on."""
+def pack_elements(padded, size, both, pairs, to):
+    """Two images in pairs, element after element as they lie in memory; see pack_gradients."""
     for k in range(0, size, LANES):
-        interleave(padded, pairs, (k, apart, to + 2 * k, LANES, LANES))
+        interleave(padded, pairs, (k, size, to + 2 * k, size - k, size - k if both else 0))
 
 
 # Products -----------------------------------------------------------------------------------------------------------

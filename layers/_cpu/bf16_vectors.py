@@ -87,6 +87,10 @@ class PairWriter:
         """Store a vector."""
         self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()), align=2)
 
+    def fetch_to_write(self, pointer: Any) -> None:
+        """Bring a cache line near that is written soon."""
+        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, _PAIR(1), _PAIR(3), _PAIR(1))
+
     def broadcast(self, pointer: Any) -> Any:
         """One pair, in all lanes."""
         value = self.builder.load(pointer, align=2, typ=_PAIR)
