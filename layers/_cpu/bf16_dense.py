@@ -17,8 +17,8 @@ from netspec.layers._cpu.bf16_products import (
     interleave,
     locate_rows,
     multiply,
-    pack_panel,
-    pack_transposed,
+    pack_panels,
+    pack_transposed_panels,
     panel_width,
     put_rounded,
     tile_rows,
@@ -28,7 +28,7 @@ from netspec.plugin import Variant, Workspace, backward, device, forward
 
 COLUMNS = 192
 """Columns of one block of the two products: whole panels of either width."""
-TERMS, APART = 1024, 1056
+TERMS, APART = 512, 544
 """Terms of one chunk, and elements from row to row where they are laid out: no multiple of what would put all rows into
 the same sets of a cache."""
 ROWS = 468
@@ -49,7 +49,7 @@ def _workspace(layer, t, direction):
     spaces = {
         "rows": Workspace((batch, groups * chunks_of(terms) * APART), t.x.dtype),
         "start_row": Workspace((groups * outputs + MAX_NR,)),
-        "panel": Workspace((TERMS * MAX_NR + SLACK,), t.x.dtype, "member"),
+        "panels": Workspace((TERMS * (COLUMNS + MAX_NR) + SLACK,), t.x.dtype, "member"),
         "sums": Workspace(((batch + MAX_MR) * (COLUMNS + MAX_NR),), per="member"),
         "places": Workspace((2, batch + MAX_MR), "int64", "member"),
     }
@@ -91,9 +91,9 @@ def lay_rows(x, rows, images, terms, groups):
 def multiply_columns(rows, weights, result, group, part, sizes, start_row, scratch, flip):
     """Columns [first, stop) of a group's result: start_row + rows times weights, or with ``flip`` weights transposed.
 
-    ``sizes``: terms, columns of one group's result and of all, units; ``scratch``: a panel, sums and places.
+    ``sizes``: terms, columns of one group's result and of all, units; ``scratch``: panels, sums and places.
     """
-    (terms, outputs, line, units), (panel, sums, places), (first, stop) = sizes, scratch, part
+    (terms, outputs, line, units), (panels, sums, places), (first, stop) = sizes, scratch, part
     batch, chunks, columns, flat = rows.shape[0], chunks_of(terms), panel_width(outputs), rows.reshape(rows.size)
     height = tile_rows(columns)
     for n in range(batch + MAX_MR):
@@ -101,20 +101,29 @@ def multiply_columns(rows, weights, result, group, part, sizes, start_row, scrat
     locate_rows(places[1], columns)
     for chunk in range(chunks):
         begin = chunk * TERMS
+        shape = (min(TERMS, terms - begin), stop - first)
+        if flip:
+            pack_transposed_panels(weights, first * units + group * terms + begin, units, shape, panels, 0, columns)
+        else:
+            pack_panels(weights, begin * units + group * outputs + first, units, shape, panels, 0, columns)
+        count, source = even(shape[0]) // 2, (group * chunks + chunk) * APART
         for f in range(first, stop, columns):
-            shape, base = (min(TERMS, terms - begin), stop - f), (f - first) * (batch + MAX_MR)
-            if flip:
-                pack_transposed(weights, f * units + group * terms + begin, units, shape, panel, 0, columns)
-            else:
-                pack_panel(weights, begin * units + group * outputs + f, units, shape, panel, 0, columns)
-            zeros = start_row.size - MAX_NR
-            start, count = group * outputs + f if chunk == 0 else zeros, even(shape[0]) // 2
+            start = group * outputs + f if chunk == 0 else start_row.size - MAX_NR
+            panel, base = 2 * (f - first) * count, (f - first) * (batch + MAX_MR)
             for m in range(0, batch, height):
-                at = ((group * chunks + chunk) * APART, 0, base + m * columns, start)
-                multiply(columns, flat, places[0, m:], panel, sums, places[1], start_row, at, (1, 0, 1, 0, count, 0, chunk))
+                at, places_of_m = (source, panel, base + m * columns, start), places[0, m:]
+                terms_of_m = (1, 0, 1, 0, count, 0, chunk)
+                multiply(columns, flat, places_of_m, panels, sums, places[1], start_row, at, terms_of_m)
+    put_columns(sums, result, (batch, first, stop, columns), line, group * outputs)
+
+
+@device
+def put_columns(sums, result, shape, line, origin):
+    """Round the sums of columns [first, stop), which begin at ``origin`` in the result's rows of ``line`` elements."""
+    batch, first, stop, columns = shape
     for f in range(first, stop, columns):
         for n in range(batch):
-            base, to = ((f - first) // columns * (batch + MAX_MR) + n) * columns, n * line + group * outputs + f
+            base, to = (f - first) * (batch + MAX_MR) + n * columns, n * line + origin + f
             for j in range(0, min(columns, stop - f), LANES):
                 put_rounded(sums, result, (base + j, to + j, stop - f - j))
 
@@ -135,12 +144,12 @@ def _zeros(start, stop, start_row):
 
 
 @forward("cpu", over="y", axes=1, block=COLUMNS, writes="y")
-def forward_bf16(start, stop, weight, y, rows, start_row, panel, sums, places, sizes: Sizes):
+def forward_bf16(start, stop, weight, y, rows, start_row, panels, sums, places, sizes: Sizes):
     share, flat, weights = sizes.units // sizes.groups, y.reshape(y.size), weight.reshape(weight.size)
     lengths = (sizes.pixels * sizes.depth, share, sizes.units, sizes.units)
     for g in range(start // share, (stop - 1) // share + 1):
         part = (max(start - g * share, 0), min(stop - g * share, share))
-        multiply_columns(rows, weights, flat, g, part, lengths, start_row, (panel, sums, places), False)
+        multiply_columns(rows, weights, flat, g, part, lengths, start_row, (panels, sums, places), False)
 
 
 @backward("cpu", over="rows", axes=0, block=16, writes="rows")
@@ -149,11 +158,11 @@ def lay_dy(start, stop, dy, rows, sizes: Sizes):
 
 
 @backward("cpu", over="weight", block=_weight_block, writes="d_x")
-def d_x_bf16(start, stop, weight, d_x, rows, start_row, panel, sums, places, sizes: Sizes):
+def d_x_bf16(start, stop, weight, d_x, rows, start_row, panels, sums, places, sizes: Sizes):
     depth, share, flat = sizes.pixels * sizes.depth, sizes.units // sizes.groups, d_x.reshape(d_x.size)
     lengths, part = (share, depth, depth * sizes.groups, sizes.units), (start // sizes.units, stop // sizes.units)
     for g in range(sizes.groups):
-        multiply_columns(rows, weight, flat, g, part, lengths, start_row, (panel, sums, places), True)
+        multiply_columns(rows, weight, flat, g, part, lengths, start_row, (panels, sums, places), True)
 
 
 # The gradient of the weights ----------------------------------------------------------------------------------------
@@ -166,8 +175,8 @@ def pack_dy(start, stop, dy, slopes, sizes: Sizes):
     panels = (share + columns - 1) // columns
     for panel in range(start, stop):
         f = panel % panels * columns
-        at, shape = panel // panels * share + f, (sizes.batch, share - f)
-        pack_panel(source, at, sizes.units, shape, flat, panel * slopes.shape[1], columns)
+        at, shape = panel // panels * share + f, (sizes.batch, min(columns, share - f))
+        pack_panels(source, at, sizes.units, shape, flat, panel * slopes.shape[1], columns)
 
 
 @device

@@ -10,11 +10,14 @@ _MICRO, _VECTORS = "netspec.layers._cpu.bf16_microkernel", "netspec.layers._cpu.
 multiply, multiply_stepped = Lazy(_MICRO, "multiply"), Lazy(_MICRO, "multiply_stepped")
 copy, clear = Lazy(_VECTORS, "copy"), Lazy(_VECTORS, "clear")
 interleave, transpose = Lazy(_VECTORS, "interleave"), Lazy(_VECTORS, "transpose")
+fetch = Lazy(_VECTORS, "fetch")
 put_rounded = Lazy(_VECTORS, "put_rounded")
 
 WIDE, NARROW, ROWS_OF_WIDE, ROWS_OF_NARROW = 48, 32, 9, 13
 """Columns of the two register tiles, and their rows."""
 MAX_MR, MAX_NR, LANES = 13, 48, 16
+AHEAD = 8
+"""Rows before their packing from which on they are brought into the cache: they lie on pages of their own."""
 SLACK = 2 * MAX_NR * LANES
 """Elements behind packed operands that transposing writes beyond the last pair."""
 
@@ -35,22 +38,41 @@ def tile_rows(columns):
 
 
 @device
-def pack_panel(source, at, line, shape, packed, to, columns):
-    """A panel of a matrix of ``shape`` (terms, columns) that begins at an element, its rows ``line`` apart."""
+def pack_panels(source, at, line, shape, packed, to, columns):
+    """A matrix of ``shape`` (terms, columns), whose rows lie ``line`` apart from an element on, as panels of columns.
+
+    All columns of a pair of terms come before the next, so that memory is read in long runs.
+    """
     terms, width = shape
     for k in range(0, terms, 2):
-        for j in range(0, columns, LANES):
-            one, other = width - j, width - j if k + 1 < terms else 0
-            interleave(source, packed, (at + k * line + j, line, to + k * columns + 2 * j, one, other))
+        for j in range(0, width, 2 * LANES):
+            fetch(source, at + (k + AHEAD) * line + j)
+            fetch(source, at + (k + AHEAD + 1) * line + j)
+        for f in range(0, width, columns):
+            for j in range(f, f + columns, LANES):
+                one, other = width - j, width - j if k + 1 < terms else 0
+                spot = to + f * even(terms) + k * columns + 2 * (j - f)
+                interleave(source, packed, (at + k * line + j, line, spot, one, other))
+
+
+@device
+def pack_transposed_panels(source, at, line, shape, packed, to, columns):
+    """The same of a matrix that is stored transposed: its columns are rows of the source, ``line`` apart."""
+    terms, width = shape
+    for f in range(0, width, columns):
+        panel = to + f * even(terms)
+        pack_transposed(source, at + f * line, line, (terms, width - f), packed, panel, columns)
 
 
 @device
 def pack_transposed(source, at, line, shape, packed, to, columns):
-    """The same of a matrix that is stored transposed: its columns are rows of the source, ``line`` apart."""
+    """One panel of a matrix that is stored transposed: its columns are rows of the source, ``line`` apart."""
     terms, width = shape
     for k in range(0, terms, 2 * LANES):
         for j in range(0, columns, LANES):
             spot = to + k * columns + 2 * j
+            for row in range(j, min(j + LANES, width)):
+                fetch(source, at + row * line + k + 8 * LANES)
             transpose(source, packed, (at + j * line + k, line, width - j, terms - k, spot, 2 * columns))
 
 
@@ -61,8 +83,8 @@ def pack_weights(weight, packed, group, groups):
     flat, run, columns, to = weight.reshape(weight.size), size_w * depth, panel_width(share), 0
     for f in range(0, share, columns):
         for i in range(size_h):
-            at, shape = i * run * filters + group * share + f, (run, share - f)
-            pack_panel(flat, at, filters, shape, packed, to, columns)
+            at, shape = i * run * filters + group * share + f, (run, min(columns, share - f))
+            pack_panels(flat, at, filters, shape, packed, to, columns)
             to += even(run) * columns
 
 

@@ -79,6 +79,10 @@ class PairWriter:
         """A vector of float32."""
         return self.builder.load(pointer, align=4, typ=_SUMS)
 
+    def half(self, pointer: Any) -> Any:
+        """LANES halves."""
+        return self.builder.load(pointer, align=2, typ=_HALVES_OF_SUMS)
+
     def pairs(self, pointer: Any) -> Any:
         """A vector of pairs."""
         return self.builder.load(pointer, align=4, typ=_PAIRS)
@@ -189,6 +193,17 @@ def clear(typing, target, terms):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def fetch(typing, source, place):  # type: ignore[no-untyped-def]
+    """Bring the cache line of source[place] near, which may lie outside the array."""
+
+    def write(w: PairWriter) -> None:
+        spot = w.spot("source", w.args["place"])
+        w.call("llvm.prefetch.p0", ir.VoidType(), spot, _PAIR(0), _PAIR(3), _PAIR(1))
+
+    return types.void(source, types.intp), _written(("source", "place"), write)
+
+
+@intrinsic
 def interleave(typing, source, target, terms):  # type: ignore[no-untyped-def]
     """Sixteen pairs (source[at + i], source[at + below + i]) at target[to:], for terms (at, below, to, one, other).
 
@@ -196,10 +211,18 @@ def interleave(typing, source, target, terms):  # type: ignore[no-untyped-def]
     """
 
     def write(w: PairWriter) -> None:
-        first = w.spot("source", w.args["at"])
+        builder, first = w.builder, w.spot("source", w.args["at"])
         second = w.at(first, w.args["below"], 2)
-        one, other = w.some(first, w.args["one"], _HALVES_OF_SUMS), w.some(second, w.args["other"], _HALVES_OF_SUMS)
-        w.store(w.interleaved(one, other), w.spot("target", w.args["to"]))
+        whole = [builder.icmp_signed(">=", w.args[name], w.whole(LANES)) for name in ("one", "other")]
+        with builder.if_else(builder.and_(*whole)) as (yes, no):  # masks take longer to make than all the rest
+            with yes:
+                all_of = [w.half(first), w.half(second)]
+                then = builder.block
+            with no:
+                some_of = [w.some(first, w.args["one"], _HALVES_OF_SUMS), w.some(second, w.args["other"], _HALVES_OF_SUMS)]
+                otherwise = builder.block
+        rows = [w.either((one, then), (other, otherwise)) for one, other in zip(all_of, some_of, strict=True)]
+        w.store(w.interleaved(*rows), w.spot("target", w.args["to"]))
 
     names = ("source", "target", "at below to one other")
     return types.void(*operand_types((source, target, terms))), _written(names, write)
