@@ -284,4 +284,5 @@ VARIANT = Variant(
     supports=lambda layer, t: t.x.dtype == "bfloat16" and layer.window(t).dilation == (1, 1),
     workspace=_workspace,
     scalars=_scalars,
+    capability="avx512_bf16",
 )

@@ -4,7 +4,7 @@ y = x W and d_x = dy W^T are one product: rows of an image each times panels of 
 of terms on the way, transposed for d_x. The weight gradient sums over pairs of images.
 """
 
-from netspec.layers._cpu import dense_gemm
+from netspec.layers._cpu import dense_gemm, dense_gemv
 from netspec.layers._cpu.bf16_products import (
     LANES,
     MAX_MR,
@@ -208,7 +208,11 @@ def d_weight_bf16(start, stop, x, d_weight, slopes, pairs, tile, places, sizes: 
                 add_tile(pairs, flat, d_weight, places, tile, at, shape, (1, 0, 1, 0, terms, height, 0))
 
 
-BACKWARD = (
+def _supports(layer, t):
+    return t.x.dtype == "bfloat16" and dense_gemm.supports(layer, t)
+
+
+_BACKWARD = (
     backward("cpu", over="start_row", axes=0, block=4096, writes="start_row")(_zeros),
     lay_dy,
     d_x_bf16,
@@ -216,15 +220,21 @@ BACKWARD = (
     d_weight_bf16,
     dense_gemm.d_bias_cpu,
 )
-VARIANT = Variant(
-    "bf16",
-    kernels=(
-        lay_x,
-        start_from_bias,
-        forward("cpu", over="start_row", axes=0, block=4096, writes="start_row", when={"bias": False})(_zeros),
-        forward_bf16,
-        *BACKWARD,
+_UNIT = "avx512_bf16"
+_ZEROS = forward("cpu", over="start_row", axes=0, block=4096, writes="start_row", when={"bias": False})(_zeros)
+VARIANTS = (
+    Variant(
+        "bf16_gemv",
+        kernels=(dense_gemv.forward_gemv, dense_gemv.sum_gemv, dense_gemm.add_bias, *_BACKWARD),
+        supports=lambda layer, t: t.x.shape[0] <= dense_gemv.MOST_IMAGES and _supports(layer, t),
+        workspace=lambda layer, t, way: dense_gemv.VARIANT.workspace(layer, t, way) or _workspace(layer, t, way),
+        capability=_UNIT,
     ),
-    supports=lambda layer, t: t.x.dtype == "bfloat16" and dense_gemm.supports(layer, t),
-    workspace=_workspace,
+    Variant(
+        "bf16",
+        kernels=(lay_x, start_from_bias, _ZEROS, forward_bf16, *_BACKWARD),
+        supports=_supports,
+        workspace=_workspace,
+        capability=_UNIT,
+    ),
 )

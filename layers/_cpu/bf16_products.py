@@ -72,7 +72,7 @@ def pack_transposed(source, at, line, shape, packed, to, columns):
         for j in range(0, columns, LANES):
             spot = to + k * columns + 2 * j
             for row in range(j, min(j + LANES, width)):
-                fetch(source, at + row * line + k + 8 * LANES)
+                fetch(source, at + row * line + k + 4 * LANES)
             transpose(source, packed, (at + j * line + k, line, width - j, terms - k, spot, 2 * columns))
 
 
