@@ -4,6 +4,8 @@ y = x W and d_x = dy W^T are one product: rows of an image each times panels of 
 of terms on the way, transposed for d_x. The weight gradient sums over pairs of images.
 """
 
+from dataclasses import replace
+
 from netspec.layers._cpu import dense_gemm, dense_gemv
 from netspec.layers._cpu.bf16_products import (
     LANES,
@@ -208,6 +210,18 @@ def d_weight_bf16(start, stop, x, d_weight, slopes, pairs, tile, places, sizes: 
                 add_tile(pairs, flat, d_weight, places, tile, at, shape, (1, 0, 1, 0, terms, height, 0))
 
 
+# A few rows -----------------------------------------------------------------------------------------------------------
+
+
+@forward("cpu", over="y", axes=1, block=dense_gemv.UNITS, writes=("partials", "y"), when={"bias": True})
+def sum_gemv_bias(start, stop, partials, bias, y):
+    for n in range(y.shape[0]):
+        total = partials[0, n, start:stop]
+        for block in range(1, partials.shape[0]):
+            total += partials[block, n, start:stop]
+        y[n, start:stop] = total + bias[start:stop]
+
+
 def _supports(layer, t):
     return t.x.dtype == "bfloat16" and dense_gemm.supports(layer, t)
 
@@ -221,11 +235,12 @@ _BACKWARD = (
     dense_gemm.d_bias_cpu,
 )
 _UNIT = "avx512_bf16"
+_SUM = replace(dense_gemv.sum_gemv, when={"bias": False})
 _ZEROS = forward("cpu", over="start_row", axes=0, block=4096, writes="start_row", when={"bias": False})(_zeros)
 VARIANTS = (
     Variant(
         "bf16_gemv",
-        kernels=(dense_gemv.forward_gemv, dense_gemv.sum_gemv, dense_gemm.add_bias, *_BACKWARD),
+        kernels=(dense_gemv.forward_gemv, sum_gemv_bias, _SUM, *_BACKWARD),
         supports=lambda layer, t: t.x.shape[0] <= dense_gemv.MOST_IMAGES and _supports(layer, t),
         workspace=lambda layer, t, way: dense_gemv.VARIANT.workspace(layer, t, way) or _workspace(layer, t, way),
         capability=_UNIT,

@@ -133,7 +133,7 @@ def lay_image(x, n, first, depth, padded, place, shape, pad):
         clear(padded, (to, begin * pitch))
         clear(padded, (to + end * pitch, (width - end) * pitch))
         at = ((n * x.shape[1] + row) * x.shape[2] + begin - left) * x.shape[3] + first
-        if pitch == x.shape[3]:
+        if pitch == depth and depth == x.shape[3]:
             copy(flat, padded, (at, to + begin * pitch, (end - begin) * pitch))
         else:
             for w in range(end - begin):
