@@ -1,8 +1,8 @@
 """Convolution on CPUs with instructions for bfloat16: the variant ``bf16`` of arrays that are stored so.
 
 Implicit GEMM as in conv_direct: windows are read from a padded copy of the image, in pairs of neighbouring elements of
-their rows. The weight gradient sums over pairs of images, each pixel with the same one of the next image. With a stride, d_x falls into phases, of which each is a convolution
-without one by the weights that its pixels meet.
+their rows. The weight gradient sums over pairs of images, each pixel with the same one of the next image. With a
+stride, d_x falls into phases, of which each is a convolution without one by the weights that its pixels meet.
 """
 
 from netspec.layers._batch_chunks import chunk_images

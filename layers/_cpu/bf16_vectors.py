@@ -175,8 +175,8 @@ def copy(typing, source, target, terms):  # type: ignore[no-untyped-def]
     """target[to:][:count] = source[at:][:count], for terms (at, to, count); the two do not overlap."""
 
     def write(w: PairWriter) -> None:
-        count = w.builder.mul(w.args["count"], w.whole(2))
-        w.call("llvm.memcpy.p0.p0.i64", ir.VoidType(), w.spot("target", w.args["to"]), w.spot("source", w.args["at"]), count, _BIT(0))
+        to, at, count = w.spot("target", w.args["to"]), w.spot("source", w.args["at"]), w.args["count"]
+        w.call("llvm.memcpy.p0.p0.i64", ir.VoidType(), to, at, w.builder.mul(count, w.whole(2)), _BIT(0))
 
     return types.void(*operand_types((source, target, terms))), _written(("source", "target", "at to count"), write)
 
@@ -219,7 +219,8 @@ def interleave(typing, source, target, terms):  # type: ignore[no-untyped-def]
                 all_of = [w.half(first), w.half(second)]
                 then = builder.block
             with no:
-                some_of = [w.some(first, w.args["one"], _HALVES_OF_SUMS), w.some(second, w.args["other"], _HALVES_OF_SUMS)]
+                counts = zip((first, second), ("one", "other"), strict=True)
+                some_of = [w.some(place, w.args[name], _HALVES_OF_SUMS) for place, name in counts]
                 otherwise = builder.block
         rows = [w.either((one, then), (other, otherwise)) for one, other in zip(all_of, some_of, strict=True)]
         w.store(w.interleaved(*rows), w.spot("target", w.args["to"]))

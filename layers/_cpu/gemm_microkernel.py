@@ -40,7 +40,8 @@ class _Writer(VectorWriter):
         sums = self.start()
         rows = [self.whole(i) for i in range(MR)] if self.neighbours else self.offsets("a_rows")
         a = [self.at(self.at(self.args["a"], self.args["a_first"]), row) for row in rows]
-        sums = counted_loop(self.builder, self.args["runs"], [self.whole(0), self.b(), *sums], lambda s: self.run(a, s))[2:]
+        state = [self.whole(0), self.b(), *sums]
+        sums = counted_loop(self.builder, self.args["runs"], state, lambda s: self.run(a, s))[2:]
         for value, target in zip(sums, self.targets(), strict=True):
             self.store(value, target)
 
