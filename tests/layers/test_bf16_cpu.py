@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from netspec.check.compare import error
+from netspec.check.shuffled import ShuffledCpu
 from netspec.check.single import SingleLayer, Values
-from netspec.check.subject import Subject, cpu
-from netspec.check.writes import check_team
+from netspec.check.subject import cpu
 from netspec.contract.tensor import Shape, Tensor
 from netspec.device.cpu import bfloat16_unit
 from netspec.layers._cpu import bf16_dense
 from netspec.program.choice import candidates
-from netspec.registry import layer_types
 
 SUMS = 2e-6
 """Error of float32 sums, as a share of the largest result."""
@@ -97,20 +95,22 @@ def test_any_dense_layer_is_exact_but_for_rounding(attrs: dict[str, Any], shape:
         hold(single("dense", attrs, shape, "bf16_gemv"), "dense", 1)
 
 
-EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
-    "conv": (
-        {"attrs": {"filters": 36, "size": 3, "pad": 1, "groups": 2}, "inputs": [(35, 4, 5, 40)]},
-        {"attrs": {"filters": 4, "size": 3, "stride": 2, "pad": 1}, "inputs": [(2, 7, 5, 3)]},
-    ),
-    "dense": ({"attrs": {"units": 2 * bf16_dense.COLUMNS + 2, "groups": 2}, "inputs": [(18, 1200)]},),
-}
-
-
-@pytest.mark.parametrize("kind", EXAMPLES)
-def test_any_team_gives_the_same_bits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_types()[kind], "examples", EXAMPLES[kind])
-    cases = [case.stored_as_bfloat16() for case in Subject(kind).cases]
-    check_team(cast(Subject, SimpleNamespace(kernel_backends=("cpu",), cases=cases)))
+@pytest.mark.parametrize(
+    ("kind", "attrs", "shape"),
+    [
+        ("conv", {"filters": 36, "size": 3, "pad": 1, "groups": 2}, (35, 4, 5, 40)),
+        ("conv", {"filters": 4, "size": 3, "stride": 2, "pad": 1}, (2, 7, 5, 3)),
+        ("dense", {"units": 2 * bf16_dense.COLUMNS + 2, "groups": 2}, (18, 1200)),
+    ],
+)
+def test_any_team_gives_the_same_bits(kind: str, attrs: dict[str, Any], shape: Shape) -> None:
+    usual = single(kind, attrs, shape)
+    values = drawn(usual, 1)
+    wanted = trip(usual, values)
+    for team in (1, 2, 3):
+        dealt = SingleLayer(kind, attrs, [Tensor(shape, "bfloat16")], ShuffledCpu(team, team), variant="bf16")
+        for name, array in trip(dealt, values).items():
+            assert array.tobytes() == wanted[name].tobytes(), name
 
 
 @pytest.mark.parametrize("kind", ["conv", "dense"])
