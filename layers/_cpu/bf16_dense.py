@@ -33,6 +33,8 @@ COLUMNS = 192
 TERMS, APART = 512, 544
 """Terms of one chunk, and elements from row to row where they are laid out: no multiple of what would put all rows into
 the same sets of a cache."""
+FEW = 6
+"""The largest batch for which streaming the weights is faster than packing them."""
 ROWS = 468
 """Rows of the weight gradient in one block: whole register tiles of either width."""
 
@@ -241,7 +243,7 @@ VARIANTS = (
     Variant(
         "bf16_gemv",
         kernels=(dense_gemv.forward_gemv, sum_gemv_bias, _SUM, *_BACKWARD),
-        supports=lambda layer, t: t.x.shape[0] <= dense_gemv.MOST_IMAGES and _supports(layer, t),
+        supports=lambda layer, t: t.x.shape[0] <= FEW and _supports(layer, t),
         workspace=lambda layer, t, way: dense_gemv.VARIANT.workspace(layer, t, way) or _workspace(layer, t, way),
         capability=_UNIT,
     ),

@@ -2,8 +2,8 @@
 
 Terms come in pairs. A gives its rows' pairs as numbers of 32 bits; B is packed in panels of columns, for each pair of
 terms all columns' pairs side by side. The instruction rounds after each product and takes denormal numbers for zeros.
-Arrays hold 2-byte elements, whatever numba takes them for. Compiled on a CPU
-without AVX512-BF16 this ends the process. Nothing in here is bounds-checked.
+Arrays hold 2-byte elements, whatever numba takes them for. Compiled on a CPU without AVX512-BF16 this ends the process.
+Nothing in here is bounds-checked.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def test_many_images_are_summed_a_few_at_a_time() -> None:
 )
 def test_any_dense_layer_is_exact_but_for_rounding(attrs: dict[str, Any], shape: Shape) -> None:
     hold(single("dense", attrs, shape), "dense", 1)
-    if shape[0] <= 8:
+    if shape[0] <= bf16_dense.FEW:
         hold(single("dense", attrs, shape, "bf16_gemv"), "dense", 1)
 
 
