@@ -9,6 +9,7 @@ from netspec.plugin import (
     Param,
     State,
     Tensor,
+    choice,
     number,
     per_channel,
     per_element,
@@ -34,18 +35,29 @@ class BatchNorm(Channelwise):
     In training mean and variance are those of the batch, over all images and pixels; the states ``mean`` and
     ``variance`` follow them by the share ``momentum``, and evaluation normalises with these. As PyTorch's BatchNorm2d:
     the running variance is the unbiased one. Over devices each channel lies on one, so that statistics are whole.
+
+    With replicas each normalises by the statistics of its own images (ghost batch normalisation, Hoffer, Hubara and
+    Soudry 2017), as under torch.nn.parallel.DistributedDataParallel, and with ``split: batch`` each device does by its
+    own rows; the states follow the mean. ``statistics: batch`` insists on those of the whole batch: both are then
+    refused.
     """
 
     attrs = {
         "momentum": number("Share of the batch in the running mean and variance.", default=0.1, above=0, maximum=1),
         "epsilon": number("Added to the variance.", default=1e-5, above=0),
-    }
+        "statistics": choice("replica", "batch", default="replica", description=(
+            "Whether replicas may have statistics of their own; batch: a spec with replicas is refused.")),
+    }  # fmt: skip
+    over_images = "mean and variance"
     examples = (
         {"attrs": {}, "inputs": [(3, 4, 3, 8)]},
         {"attrs": {"momentum": 0.5, "epsilon": 1e-3}, "inputs": [(12, 7)]},
         {"attrs": {}, "inputs": [(3, 40, 10, 33)]},
         {"attrs": {}, "inputs": [(3, 2, 3, 2, 4)]},
     )
+
+    def whole_batch(self):
+        return self.attrs.statistics == "batch"
 
     def outputs(self, x):
         if self.phase == "train" and x.size == x.shape[-1]:

@@ -46,11 +46,12 @@ parameters are asked for by name:
 - attributes: numbers in the compute dtype, whole numbers as int64, words are not available (use ``when``);
 - whatever ``Layer.scalars`` returns: numbers, and tuples of numbers. A named tuple is taken by a parameter that is
   annotated with its class, ``window: Window``; kernel and helpers then read ``window.stride_h``;
-- ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch;
+- ``counters``: int64 array, ``counters[ITERATION]`` and ``counters[VALID]``, the number of valid rows of the batch
+  (of a layer with ``split: batch`` that of all devices, whose rows those of this one need not be);
 - ``key``, ``channel_offset``, ``channel_count``: the key of the layer's random numbers, the number in the whole tensor
-  of this shard's first element, which is its first channel unless the batch is cut into replicas, and the channels of
-  the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in the whole tensor is the same
-  on any device count.
+  of this shard's first element, which is its first channel unless the batch is cut into replicas or over devices, and
+  the channels of the whole layer: ``uniform(key, counters[ITERATION], index)`` with the element's index in the whole
+  tensor is the same on any device count.
 
 **NaN and infinities** are never lost, or a step that is not finite could not be told from a good one. Whatever could
 change with an element of an input, a parameter or a state, backward of a gradient, is NaN where that element is: on

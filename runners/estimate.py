@@ -143,7 +143,7 @@ def _train(spec: Spec, session: Session, images: Batches, seconds: float) -> lis
 
     hooks = Hooks(emit, lambda state, wait: None, lambda: None, stop, None)
     solver = {**spec.train.solver, "learning_rate": _STILL}
-    train = replace(spec.train, solver=solver, iterations=None, epochs=10**6)
+    train = replace(spec.train, solver=solver, scale=None, iterations=None, epochs=10**6)
     TrainingLoop(replace(spec, train=train), session, make_schedule(spec.train.schedule), images, None, hooks).run()
     return told
 

@@ -107,7 +107,7 @@ def find_rates(request: Request, ramp: Ramp, listener: Listener | None) -> RateR
 def _until(spec: Spec, ramp: Ramp, per_epoch: int) -> Spec:
     """The spec with a base rate of 1, of as many iterations as the ramp has rates."""
     epochs, solver = math.ceil(ramp.count / per_epoch), {**spec.train.solver, "learning_rate": 1.0}
-    train = replace(spec.train, iterations=ramp.count, epochs=epochs, solver=solver, early_stopping=None)
+    train = replace(spec.train, iterations=ramp.count, epochs=epochs, solver=solver, scale=None, early_stopping=None)
     return replace(spec, train=train)
 
 

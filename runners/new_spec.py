@@ -176,11 +176,12 @@ def _training(found: Found, base: Base) -> Iterator[Line]:
     taken = f"; takes {size(needs)} of {size(have)} here" if have else f"; takes {size(needs)}"
     yield Line(f"  batch: {batch}", f"{each:,} iterations an epoch{taken}")
     epochs = max(train.epochs, min(_MOST_EPOCHS, math.ceil(_UPDATES / each)))
-    rate, steps = train.solver["learning_rate"] * batch / train.batch, _schedule(found, base, epochs)
+    times = 1.0 if train.scale else batch / train.batch  # by train.scale it follows the batch by itself
+    rate, steps = train.solver["learning_rate"] * times, _schedule(found, base, epochs)
     if steps is None:  # it speaks of the base's own epochs
         epochs = train.epochs
     yield Line(f"  epochs: {epochs}", f"{epochs * each:,} iterations in all")
-    scaled = "" if batch == train.batch else f" by {batch} / {train.batch}, as the batch"
+    scaled = "" if times == 1.0 else f" by {batch} / {train.batch}, as the batch"
     why = f"{Path(base.extends).stem}'s{scaled}; try others"
     yield Line(f"  solver: {{learning_rate: {text_of(float(f'{rate:.2g}'))}}}", why)
     if steps:

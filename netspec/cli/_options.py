@@ -118,6 +118,29 @@ kinds = click.option(
 )
 """The kinds of device that a plan is made ready for, without opening one."""
 
+
+
+def _known(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """A device that there is a model of."""
+    if name is None:
+        return None
+    from netspec.program.gpu_model import GPUS
+
+    if name.lower() not in GPUS:
+        raise click.BadParameter(f"there is no model of '{name}': known are {', '.join(GPUS)}")
+    return name.lower()
+
+
+modelled = click.option(
+    "--device", "gpu", metavar="NAME", callback=_known, help="Reckon for a GPU that need not be here: h100."
+)
+"""A GPU that there is a model of."""
+
+seconds = click.option(
+    "--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="How long to measure."
+)
+"""How long iterations are measured."""
+
 runner = click.option(
     "--runner",
     metavar="NAME",

@@ -24,17 +24,6 @@ _FOR_MEASURING = ("devices", "seconds", "runner", "workers")
 """Options that mean nothing where nothing is measured."""
 
 
-def _known(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
-    """A device that there is a model of."""
-    if name is None:
-        return None
-    from netspec.program.gpu_model import GPUS
-
-    if name.lower() not in GPUS:
-        raise click.BadParameter(f"there is no model of '{name}': known are {', '.join(GPUS)}")
-    return name.lower()
-
-
 def _refuse_measuring(ctx: click.Context) -> None:
     for name in _FOR_MEASURING:
         if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
@@ -45,10 +34,10 @@ def _refuse_measuring(ctx: click.Context) -> None:
 @options.spec
 @click.option("--images", type=click.IntRange(min=1), metavar="N", help="Training images an epoch, as in 1281167.")
 @click.option("--val-images", type=click.IntRange(min=0), metavar="N", help="Images that each evaluation sees.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="How long to measure.")
+@options.seconds
 @options.data
 @options.devices
-@click.option("--device", "gpu", metavar="NAME", callback=_known, help="Reckon for a GPU that need not be here: h100.")
+@options.modelled
 @options.epochs
 @options.batch
 @options.overrides

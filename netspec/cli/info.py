@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
@@ -12,6 +13,16 @@ from netspec.cli._specs import load
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Phase
+
+_OF_PROCESSES = {"networks": "--network", "gpu": "--device", "seconds": "--seconds"}
+
+
+def _refuse_alone(processes: int | None) -> None:
+    """Options that mean nothing without --processes."""
+    source = click.get_current_context().get_parameter_source
+    for name, option in _OF_PROCESSES.items():
+        if processes is None and source(name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} says what several processes take: give --processes too")
 
 
 @click.command()
@@ -22,6 +33,22 @@ if TYPE_CHECKING:
 @options.batch
 @options.plugins
 @options.trust
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=2),
+    help="Also foretell what a run of N processes takes; none is started.",
+)
+@click.option(
+    "--network",
+    "networks",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="What connects them: nvlink+400g, nvlink+100g, 400g, 100g, 10g, or a YAML file; may be repeated. By default "
+    "each of these.",
+)
+@options.modelled
+@options.seconds
 @options.as_json
 def command(
     spec: str,
@@ -31,6 +58,10 @@ def command(
     batch: int | None,
     plugins: tuple[str, ...],
     as_json: bool,
+    processes: int | None,
+    networks: tuple[str, ...],
+    gpu: str | None,
+    seconds: float,
 ) -> None:
     """A network in numbers, layer by layer and device by device, before anything is allocated.
 
@@ -40,6 +71,10 @@ def command(
     bf16 for GPUs that store activations in it unless --devices says cpu. RUN is a run's folder, a folder of runs, of
     which the newest is taken, or a checkpoint.
 
+    With --processes some seconds of training are measured here, as by 'netspec estimate', for the share that each
+    process would have on a machine such as this one, or a model gives them for a GPU (--device); what the processes
+    exchange is reckoned for each network: bytes, time, efficiency against one process, and what binds.
+
     \b
     Examples:
       netspec info alexnet
@@ -47,7 +82,13 @@ def command(
       netspec info alexnet --devices cuda:0,cuda:1 --json
       netspec info alexnet --set train.precision=bf16
       netspec info runs/quickstart
+      netspec info alexnet --batch 8192 --set replicas=64 --processes 64 --device h100
+      netspec info quickstart --set replicas=4 --processes 4 --network mine.yaml
     """
+    _refuse_alone(processes)
+    if phase != "train" and processes is not None:
+        raise click.UsageError("several processes train: leave out --phase, or --processes")
+    from netspec.cli._foresight import foreseen, tables
     from netspec.planning import build, to_plain
     from netspec.report.lowered import lowered, storage_at, told_of
     from netspec.report.network_tables import memory, numbers
@@ -59,8 +100,14 @@ def command(
     storage = storage_at(loaded, devices)
     plans = [build(loaded, one, storage=storage) for one in phases]
     summary = summarise(plans[0], [lowered(plan, loaded, devices) for plan in plans])
+    ahead = None
+    if processes is not None:
+        ahead = foreseen(loaded, processes, networks, devices, gpu, seconds)
     if as_json:
-        emit_json(to_plain(summary))
+        found = {"share": ahead[0], "networks": ahead[1]} if ahead else None
+        emit_json({**to_plain(summary), **({"processes": found} if found else {})})
     else:
-        title = f"{summary.name}, {phase}, {plans[0].images}"
-        show(title, *told_of(loaded, devices), *numbers(summary), memory(summary))
+        title, scaled = f"{summary.name}, {phase}, {plans[0].images}", loaded.train.scaled_rate
+        told = (*told_of(loaded, devices), *([scaled] if scaled and phase == "train" else ()))
+        more = tables(*ahead, is_modelled=gpu is not None) if ahead else ()
+        show(title, *told, *numbers(summary), memory(summary), *more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,8 @@ def command(
         found = lr_find(
             spec, lowest=lowest, highest=highest, iterations=count, overrides=sets, listener=listener, **rest
         )
-    line = None if found.suggestion is None else " ".join(_run(spec, given, found.suggestion))
+    base = None if found.suggestion is None else _base_rate(spec, sets, found.suggestion)
+    line = None if base is None else " ".join(_run(spec, given, base))
     if output is not None and found.rates:
         _write(found, Path(output))
     if as_json:
@@ -105,6 +106,14 @@ def command(
         for text in _lines(found, output, line):
             click.echo(text)
     return found.exit_code
+
+
+def _base_rate(spec: str, sets: Sequence[str], rate: float) -> float:
+    """The learning rate of the spec with which its batches are trained at that rate, see train.scale."""
+    from netspec.spec import load
+
+    train = load(spec, sets).train
+    return rate / train.scale.factor(train.batch) if train.scale else rate
 
 
 def _run(spec: str, given: Mapping[str, Any], rate: float) -> Iterator[str]:

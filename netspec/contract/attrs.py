@@ -124,7 +124,8 @@ LAYER_KEYS: Mapping[str, str] = {
     "name": "Name of the layer: letters, digits, _ and -; parameters are called name.param.",
     "type": "Type of the layer; its attributes stand beside these keys.",
     "device": "The device, or a list of devices that the layer is split over; inherited from the first input.",
-    "split": "What a list of devices divides: the channels, or nothing.",
+    "split": "What a list of devices divides: the channels, the rows of the batch, or nothing. Unless written, the "
+    "rows where the layer reads rows on its own devices, else the channels.",
     "inputs": "What the layer reads: a name, name.output, {from, connect} or a list; omitted: the layer above.",
     "share": "Another layer whose parameters this one uses.",
     "rate": "Factor on the learning rate of the layer's parameters.",

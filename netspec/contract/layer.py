@@ -105,6 +105,8 @@ class Layer:
     """What the contract suite runs: ``{"attrs": {...}, "inputs": [shape, ...]}`` with small shapes, batch included."""
     whole_only: ClassVar[str | None] = None
     """For a layer that cannot be cut over devices: what to do instead, for the error message."""
+    over_images: ClassVar[str | None] = None
+    """What it computes over the images of a training batch, in words; with replicas over those of each replica."""
     variants: ClassVar[tuple[Variant, ...]] = ()
     """Ways to compute it that lie in files of their own, best first; see netspec.contract.variant."""
     kernels: ClassVar[tuple[Kernel, ...]] = ()
@@ -196,6 +198,10 @@ class Layer:
         (N, C, H, W) there: see netspec.exchange.torch_code. Raises LayerError where there is no such form.
         """
         raise LayerError(f"a layer of type '{self.type}' has no form in PyTorch", "write its method torch")
+
+    def whole_batch(self) -> bool:
+        """Whether ``over_images`` must be over the whole batch: such a layer goes with one replica alone."""
+        return False
 
     # What the core asks ---------------------------------------------------------------------------------------------
 

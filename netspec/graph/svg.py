@@ -191,7 +191,8 @@ def _pill(x: float, y: float, text: str) -> str:
 def _legend(shown: View, layout: Layout) -> Iterator[str]:
     y, x = layout.height + 30.0, float(MARGIN)
     both = ", and as many for its gradient coming back" if shown.backward else ""
-    entries = [("input", "network input, whole on each device that reads it"), ("box", "layer with parameters")]
+    whole = "" if any(node.kind == "input" and node.rows for node in shown.nodes) else ", whole"
+    entries = [("input", f"network input{whole} on each device that reads it"), ("box", "layer with parameters")]
     if any(wire.link.crossing for wire in layout.wires):
         entries.append(("cross", f"crosses devices: bytes for a batch of {shown.batch}{both}"))
     for name, text in entries:

@@ -26,7 +26,7 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A layer, or a network input, on one device."""
+    """A layer, or a network input, on one device; ``rows``: of some rows of the batch alone."""
 
     name: str
     device: str
@@ -35,6 +35,7 @@ class Node:
     shape: str
     details: tuple[str, ...]
     parameters: int
+    rows: bool = False
 
     @property
     def key(self) -> NodeKey:
@@ -75,8 +76,8 @@ def view(plan: Plan) -> View:
     """What there is to draw of a plan."""
     layers = {(shard.layer, shard.device) for shard in plan.shards}
     shapes = {(edge.source, edge.source_device): edge.shape for edge in plan.edges}
-    nodes = [_input(*place, shape) for place, shape in shapes.items() if place not in layers]
-    nodes += [_layer(shard) for shard in plan.shards]
+    nodes = [_input(*place, shape, plan.batch) for place, shape in shapes.items() if place not in layers]
+    nodes += [_layer(shard, plan.batch) for shard in plan.shards]
     return View(
         name=plan.name,
         totals=_totals(plan),
@@ -89,15 +90,23 @@ def view(plan: Plan) -> View:
     )
 
 
-def _input(name: str, device: str, shape: Shape) -> Node:
-    return Node(name, device, "input", "input", shape_text(shape), (), 0)
+def _input(name: str, device: str, shape: Shape, batch: int) -> Node:
+    words = " of ".join(filter(None, (*_rows(shape, batch), shape_text(shape))))
+    return Node(name, device, "input", "input", words, (), 0, rows=shape[0] < batch)
 
 
-def _layer(shard: ShardInfo) -> Node:
+def _rows(shape: Shape, batch: int) -> tuple[str, ...]:
+    """How many rows of the batch the device has, where it has not all of them."""
+    return (many(shape[0], "row"),) if shape[0] < batch else ()
+
+
+def _layer(shard: ShardInfo, batch: int) -> Node:
     cost = "report" in shard.outputs
+    rows = () if cost else _rows(next(iter(shard.outputs.values())), batch)
     shape = "" if cost else shape_text(next(iter(shard.outputs.values())))
     kind: NodeKind = "cost" if cost else "layer"
-    return Node(shard.layer, shard.device, kind, shard.type, shape, _details(shard), shard.parameters)
+    details = (*rows, *_details(shard))
+    return Node(shard.layer, shard.device, kind, shard.type, shape, details, shard.parameters, rows=bool(rows))
 
 
 def _details(shard: ShardInfo) -> tuple[str, ...]:
@@ -136,7 +145,7 @@ def _totals(plan: Plan) -> tuple[str, ...]:
     work = f"{_work(forward, plan)} an image forward"
     if backward:
         work += f", {_work(backward, plan)} backward"
-    return many(_parameters(plan.shards), "parameter"), work
+    return many(_parameters(shard for shard in plan.shards if not shard.copied), "parameter"), work
 
 
 def _traffic(plan: Plan) -> str:

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from netspec.ops.base import Operation
 
 _NAMES = (
-    "gather", "prepare", "shadow", "sum", "accumulate", "finite", "squares", "total", "clip", "agree", "average",
-    "commit",
+    "gather", "prepare", "shadow", "sum", "mean", "accumulate", "finite", "squares", "total", "clip", "agree",
+    "average", "commit",
 )  # fmt: skip
 
 

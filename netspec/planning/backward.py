@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from netspec.contract.naming import Argument
 from netspec.planning import shadows
-from netspec.planning.builder import Builder, channels
+from netspec.planning.builder import Builder, along, channels, moved
 from netspec.planning.identities import BufferKey, Role, StepKey, of_layer
 from netspec.planning.kernel_arguments import named
-from netspec.planning.plan import Crossing, Region
+from netspec.planning.plan import Region
 from netspec.planning.rates import trainable
+from netspec.planning.row_exchange import Exchange, Move
+from netspec.planning.row_parameters import brought
 from netspec.planning.shards import Gather, Part, Shard
 
 Range = tuple[int, int, int]
 """First channel in the part, first channel in the gather, and how many."""
+
+
+class Given(NamedTuple):
+    """What a reader gives for a part's gradient, where it lies, and for which of the part's rows; None: for all."""
+
+    reader: str
+    region: Region
+    rows: tuple[int, int] | None = None
+
+    @property
+    def device(self) -> str:
+        """Where it lies."""
+        return self.region.buffer.device
 
 
 class Backward:
@@ -29,16 +45,35 @@ class Backward:
         self.given: dict[BufferKey, list[Region]] = {}
         """Gather or parameter -> gradients that the backward steps of its readers wrote."""
         self.totals: dict[BufferKey, Region | None] = {}
+        self.sent: dict[BufferKey, list[Region]] = {}
+        """Parameter of which several devices have a gradient -> these on the device that updates it, in their order."""
+        self.taking = _exchanges_of(builder)
+        self.returned: dict[BufferKey, Region | None] = {}
+        """The gradients of exchanges' parts."""
 
     def run(self) -> None:
         """All backward steps, then the sums of shared parameters' gradients."""
         for shards in reversed(self.builder.network.shards):
             for shard in shards:
                 self._backward(shard)
+            if shards[0].spec.share is None:
+                self._send_gradients(shards)
 
     def parameter_gradient(self, parameter: BufferKey) -> Region | None:
-        """The whole gradient of a parameter, summed over the layers that share it."""
-        return self._total(parameter, "parameter gradient")
+        """The whole gradient of a parameter, summed over the layers that share it, then over devices that hold it."""
+        if parameter not in self.sent:
+            return self._total(parameter, "parameter gradient")
+        key = replace(parameter, role="parameter gradient", total=True, rows=(0, self.builder.network.batch))
+        return self._sum(key, parameter, self.sent[parameter])
+
+    def _send_gradients(self, shards: Sequence[Shard]) -> None:
+        """Bring the gradients of what several devices hold to the one that updates it, as soon as they are there."""
+        copies = self.builder.copies
+        for owner in copies.owners(key for shard in shards for key in shard.params.values()):
+            totals = (self._total(key, "parameter gradient") for key in copies.of(owner))
+            regions = [region for region in totals if region is not None]
+            if regions:
+                self.sent[owner] = brought(self.builder, owner, regions)
 
     # One shard ------------------------------------------------------------------------------------------------------
 
@@ -90,14 +125,29 @@ class Backward:
         """The gradient of what a shard wrote: all its readers' contributions, brought to its device and summed."""
         if part.key not in self.needs or not part.tensor.differentiable:
             return None
-        found: list[tuple[Gather, Region]] = []
+        found: list[list[Given]] = []
         for gather in self.readers.get(part.key, ()):
-            found += [(gather, region) for region in self._contributions(gather, part, len(found))]
+            reader = gather.key.of.layer or ""
+            found += [[Given(reader, region)] for region in self._contributions(gather, part, len(found))]
+        for several in self.taking.get(part.key, ()):
+            given = [self._given_back(*one) for one in several]
+            found += [[one for one in given if one is not None]] if any(given) else []
         if not found:
             return None
         alone = len(found) == 1
-        regions = [self._bring(part, *contribution, number, alone) for number, contribution in enumerate(found)]
+        regions = [self._bring(part, several, number, alone) for number, several in enumerate(found)]
         return self._sum(_gradient(part), part.key, regions)
+
+    def _given_back(self, exchange: Exchange, move: Move) -> Given | None:
+        """What comes back by a move: the gradient of what it took."""
+        key = exchange.part.key
+        if key not in self.returned:
+            self.returned[key] = self._of_part(exchange.part)
+        total = self.returned[key]
+        if total is None:
+            return None
+        rows = None if move.is_whole else (move.start, move.stop)
+        return Given(exchange.reader, moved(exchange, move, total.buffer), rows)
 
     def _contributions(self, gather: Gather, part: Part, first: int) -> list[Region]:
         """What a gather's readers give for a part: one for each time that the gather holds the part."""
@@ -124,23 +174,23 @@ class Backward:
     def _total(self, key: BufferKey, role: Role) -> Region | None:
         """The gradient of a gathered input, or of a parameter, summed over its readers on that device."""
         if key not in self.totals:
-            total = BufferKey(key.of, role, key.device, total=True)
+            total = replace(key, role=role, total=True)
             self.totals[key] = self._sum(total, key, self.given[key]) if key in self.given else None
         return self.totals[key]
 
-    def _bring(self, part: Part, gather: Gather, contribution: Region, number: int, alone: bool) -> Region:
+    def _bring(self, part: Part, contribution: Sequence[Given], number: int, alone: bool) -> Region:
         """The contribution on the part's own device; a lone slice becomes a buffer, as kernels see whole arrays."""
-        sender, tensor = gather.device, part.tensor
-        if sender == part.device and not (alone and contribution.axis is not None):
-            return contribution
+        tensor, first = part.tensor, contribution[0]
+        if first.rows is None and first.device == part.device and not (alone and first.region.axis is not None):
+            return first.region
         key = _gradient(part) if alone else replace(_gradient(part), index=number)
         target = self.builder.declare(key, tensor.shape, tensor.dtype)
-        self.builder.copy(contribution, target, tensor.nbytes)
-        if sender != part.device:
-            reader = gather.key.of.layer
-            assert reader is not None
-            crossing = Crossing(reader, part.key.of, sender, part.device, "backward", tensor.nbytes)
-            self.builder.crossings.append(crossing)
+        for place, given in enumerate(contribution):
+            start, stop = given.rows or (0, tensor.shape[0])
+            nbytes = tensor.nbytes // tensor.shape[0] * (stop - start)
+            rows = along(key, tensor, 0, start, stop)
+            self.builder.copy(given.region, rows, nbytes, place if len(contribution) > 1 else None)
+            self.builder.crossed(given.reader, part.key.of, given.device, part.device, "backward", nbytes)
         return target
 
     def _sum(self, key: BufferKey, like: BufferKey, regions: list[Region]) -> Region:
@@ -157,19 +207,32 @@ class Backward:
 
 def _gradient(part: Part) -> BufferKey:
     """The buffer of the whole gradient of a part, beside it."""
-    return BufferKey(part.key.of, "gradient", part.device)
+    return replace(part.key, role="gradient")
 
 
 def _requires_gradient(builder: Builder) -> set[BufferKey]:
     """Buffers on which some trainable parameter has an influence."""
     needs: set[BufferKey] = set()
-    train = builder.network.spec.train
+    train, exchanges = builder.network.spec.train, builder.network.exchanges
     for shards in builder.network.shards:
         for shard in shards:
-            reached = any(piece.part.key in needs for g in shard.gathers.values() for piece in g.pieces)
+            read = [piece.part.key for gather in shard.gathers.values() for piece in gather.pieces]
+            for exchange in (exchanges[key] for key in read if key in exchanges):
+                if any(move.part.key in needs for move in exchange.moves):
+                    needs.add(exchange.part.key)
+            reached = any(key in needs for key in read)
             if reached or any(trainable(train, shard, name) for name in shard.params):
                 needs.update(p.key for p in shard.outputs.values() if p.tensor.differentiable)
     return needs
+
+
+def _exchanges_of(builder: Builder) -> dict[BufferKey, list[list[tuple[Exchange, Move]]]]:
+    """What exchanges take of a part, by its buffer: a list for each time that they take all of it together."""
+    found: dict[BufferKey, dict[tuple[str, ...], list[tuple[Exchange, Move]]]] = {}
+    for exchange in builder.network.exchanges.values():
+        for move in exchange.moves:
+            found.setdefault(move.part.key, {}).setdefault(exchange.readers, []).append((exchange, move))
+    return {key: list(several.values()) for key, several in found.items()}
 
 
 def _held(gather: Gather, part: Part) -> list[list[Range]]:

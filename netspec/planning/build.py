@@ -10,12 +10,13 @@ from netspec.contract.tensor import Shape
 from netspec.errors import Problem, SpecError
 from netspec.planning.backward import Backward
 from netspec.planning.builder import Alias, Builder
-from netspec.planning.connect import fail
+from netspec.planning.connect import by_rows, fail
 from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
-from netspec.planning.replica_tree import check_processes, check_replicable
+from netspec.planning.replica_tree import check_draws, check_processes, check_replicable, check_statistics
+from netspec.planning.row_parameters import check_states
 from netspec.planning.shards import Shard
 from netspec.planning.storage import Storage, storage_of
 from netspec.planning.update import Update
@@ -26,6 +27,11 @@ NUMBERS = "prediction"
 """The output of a cost layer that holds the network's answer where that is numbers, (N, K)."""
 ANSWERS = ("probs", NUMBERS)
 """The outputs of cost layers that hold the network's answer; ``probs`` are probabilities of classes."""
+_ONE_AFTER_ANOTHER = (
+    "replicas, which go forward and backward one after the other: the activations of all would have to be held until "
+    "the last is there"
+)
+_ROWS_APART = "'split: batch', by which each device computes its own rows alone"
 
 
 def build(
@@ -80,6 +86,11 @@ def _built(builder: Builder) -> Builder:
         for shard in shards:
             if network.replicas > 1:
                 check_replicable(shard)
+                check_statistics(shard, _ONE_AFTER_ANOTHER, "leave out 'replicas'")
+            if by_rows(shard.spec):
+                check_draws(shard, "devices", "leave out 'split: batch'")
+                check_states(shard)
+                check_statistics(shard, _ROWS_APART, "leave out 'split: batch'")
             builder.forward(shard)
     if network.phase == "train":
         backward = Backward(builder)
@@ -100,11 +111,12 @@ def answer_of(network: Network) -> BufferKey | None:
 
 def _check_whole(network: Network) -> None:
     """Every shard is read by something or is a cost, and in training there is a cost to learn from."""
-    read = network.readers()
+    read = network.read_parts()
     problems = []
     for shards in network.shards:
         for shard in shards:
-            used = any(part.key in read for part in shard.outputs.values())
+            alike = shards if by_rows(shard.spec) else [shard]
+            used = any(part.key in read for one in alike for part in one.outputs.values())
             if not used and not shard.layer.reports and network.phase != "predict":
                 problems.append(_unread(shard))
     if network.phase == "train" and not any(shard.layer.reports for shards in network.shards for shard in shards):
@@ -116,7 +128,7 @@ def _check_whole(network: Network) -> None:
 
 def _unread(shard: Shard) -> Problem:
     name = shard.spec.name
-    if shard.count == 1:
+    if shard.count == 1 or by_rows(shard.spec):
         return Problem(shard.spec.mark, f"{name}: nobody reads its output", "remove it, or read it")
     return Problem(
         shard.spec.mark,
@@ -177,6 +189,7 @@ def _info(builder: Builder, shard: Shard, flops: Mapping[tuple[str | None, str, 
         dtypes={name: tensor.dtype for name, tensor in {**inputs, **outputs}.items() if tensor},
         params=params,
         parameters=sum(prod(params[name]) for name in t.names("parameter") if own),
+        copied=by_rows(shard.spec) and shard.index > 0,
         forward_flops=flops.get((shard.spec.name, shard.device, "forward"), 0),
         backward_flops=flops.get((shard.spec.name, shard.device, "backward"), 0),
         instance=shard.layer,

@@ -13,13 +13,15 @@ from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.data.augment import tint_of
 from netspec.planning import shadows
-from netspec.planning.connect import fail
+from netspec.planning.connect import by_rows, fail
 from netspec.planning.identities import BufferKey, Role, StepKey, TensorKey, of_device, of_layer
 from netspec.planning.kernel_arguments import named
 from netspec.planning.network import Network, is_image
 from netspec.planning.order import SerialSteps, StepList
-from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step
+from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Queue, Region, Step, Traffic
 from netspec.planning.rates import rate_table, trainable
+from netspec.planning.row_exchange import Exchange, Move
+from netspec.planning.row_parameters import Copies
 from netspec.planning.shards import Gather, Part, Piece, Shard
 
 Alias = tuple[str, int, int]
@@ -41,6 +43,7 @@ class Builder:
         """The turns of replicas in which what is appended from now on runs; none named: in all."""
         self.latest: dict[BufferKey, BufferKey] = {}
         """State buffer -> the buffer with the value that the last layer so far, of those that share it, gives it."""
+        self.copies = Copies()
 
     # Buffers --------------------------------------------------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class Builder:
         feed = StepKey("feed", device, target=part.key) if part.key.of.tensor else StepKey("feed", device, input=name)
         if not is_image(tensor):
             target = self.declare(part.key, tensor.shape, tensor.dtype)
-            self.operation(feed, "target", {"target": target}, queue="copy")
+            self._fed(feed, target, part)
             return
         held = self.network.resident.get(name)
         role: Role = "input" if held is None else "activation"
@@ -101,29 +104,36 @@ class Builder:
         self.initial.setdefault(whole, {"type": "constant", "value": 0.0})
         image = self.declare(part.key, tensor.shape, tensor.dtype)
         if held is None:
-            self.operation(feed, "target", {"target": raw}, queue="copy")
+            self._fed(feed, raw, part)
         else:
-            self._gather_images(feed, held, raw, name)
+            self._gather_images(feed, held, raw, part)
         prepare, scale = StepKey("prepare", device, input=name), {"scale": self.network.spec.data.scale}
-        tint = self._tint(name, tensor, device)
+        tint = self._tint(part)
         self.operation(prepare, "image", {"raw": raw, "mean": mean, **tint, "image": image}, attrs=scale)
 
-    def _gather_images(self, feed: StepKey, held: Shape, raw: Region, name: str) -> None:
+    def _fed(self, feed: StepKey, target: Region, part: Part) -> None:
+        """Bring what data hands over to the device: ``rows`` of how many, where it takes some of them."""
+        some = part.tensor.shape[0] < self.network.batch
+        attrs = {"rows": [*part.rows], "of": self.network.batch} if some else {}
+        self.operation(feed, "target", {"target": target}, queue="copy", attrs=attrs)
+
+    def _gather_images(self, feed: StepKey, held: Shape, raw: Region, part: Part) -> None:
         """Feed which images are shown and how, and have a device that holds them all gather them."""
-        device, rows = feed.device, self.buffers[raw.buffer].shape[0]
+        device, rows, name = feed.device, self.buffers[raw.buffer].shape[0], part.key.of.input
         places = self.declare(BufferKey(TensorKey("places", input=name), "input", device), (rows, len(PLACE)), "int32")
         images = self.declare(BufferKey(TensorKey("images", input=name), "resident", device), held, "uint8")
-        self.operation(feed, "target", {"target": places}, queue="copy")
+        self._fed(feed, places, part)
         self.operation(StepKey("gather", device, input=name), "raw", {"images": images, "places": places, "raw": raw})
 
-    def _tint(self, name: str, tensor: Tensor, device: str) -> dict[str, Region]:
+    def _tint(self, part: Part) -> dict[str, Region]:
         """What prepare needs to alter colours, in training where the spec asks for it: see netspec.ops.prepare."""
+        tensor, device, name = part.tensor, part.device, part.key.of.input
         if self.network.phase != "train" or tint_of(self.network.spec.data) is None:
             return {}
         images, channels = tensor.shape[0], tensor.shape[-1]
         key, whole = BufferKey(TensorKey("tint", input=name), "input", device), TensorKey("components", input=name)
         tint = self.declare(key, (images, 1 + channels), "float32")
-        self.operation(StepKey("feed", device, target=key), "target", {"target": tint}, queue="copy")
+        self._fed(StepKey("feed", device, target=key), tint, part)
         shape = (channels, channels)
         found = self.declare(BufferKey(whole, "constant", device), shape, "float32", Logical(whole, shape))
         self.initial.setdefault(whole, {"type": "constant", "value": 0.0})
@@ -145,11 +155,15 @@ class Builder:
 
     def _gather(self, shard: Shard, gather: Gather) -> None:
         for piece in gather.pieces:
-            part, owner = piece.part, piece.part.key.of.owner
-            assert owner is not None
-            crossing = part.device != gather.device
-            edge = Edge(owner, part.device, shard.spec.name, shard.device, part.tensor.shape, crossing)
-            self.edges[edge] = None
+            exchange = self.network.exchanges.get(piece.part.key)
+            for part in [piece.part] if exchange is None else [move.part for move in exchange.moves]:
+                owner = part.key.of.owner
+                assert owner is not None
+                crossing = part.device != gather.device
+                edge = Edge(owner, part.device, shard.spec.name, shard.device, part.tensor.shape, crossing)
+                self.edges[edge] = None
+            if exchange is not None and exchange.part.key not in self.buffers:
+                self._exchange(exchange)
         if gather.alias or gather.key in self.buffers:
             return
         tensor = gather.tensor
@@ -160,14 +174,25 @@ class Builder:
             self._fetch(shard, gather, piece, target, number)
             offset += piece.channels
 
+    def _exchange(self, exchange: Exchange) -> None:
+        part = exchange.part
+        self.declare(part.key, part.tensor.shape, part.tensor.dtype)
+        for number, move in enumerate(exchange.moves):
+            source = along(move.part.key, move.part.tensor, 0, move.start, move.stop)
+            self.copy(source, moved(exchange, move), move.nbytes, number)
+            self.crossed(exchange.reader, move.part.key.of, move.part.device, part.device, "forward", move.nbytes)
+
+    def crossed(self, layer: str, of: TensorKey, sender: str, receiver: str, direction: Traffic, nbytes: int) -> None:
+        """Note what a transfer is for, where it is one."""
+        if sender != receiver:
+            self.crossings.append(Crossing(layer, of, sender, receiver, direction, nbytes))
+
     def _fetch(self, shard: Shard, gather: Gather, piece: Piece, target: Region, number: int) -> None:
         part = piece.part
         source = channels(part.key, part.tensor, piece.start, piece.stop)
         nbytes = part.tensor.nbytes // part.tensor.shape[-1] * piece.channels
         self.copy(source, target, nbytes, number)
-        if part.device != gather.device:
-            crossing = Crossing(shard.spec.name, part.key.of, part.device, gather.device, "forward", nbytes)
-            self.crossings.append(crossing)
+        self.crossed(shard.spec.name, part.key.of, part.device, gather.device, "forward", nbytes)
 
     def copy(self, source: Region, target: Region, nbytes: int, number: int | None = None) -> None:
         """A copy step: on the receiving device's copy queue where it crosses, else in the compute queue.
@@ -203,6 +228,13 @@ class Builder:
         name = shard.spec.share
         assert name is not None
         owners = self.network.by_layer[name]
+        other = self.network.spec.layer(name)
+        if by_rows(shard.spec) != by_rows(other):
+            raise fail(
+                shard.spec.mark_of("share"),
+                f"{shard.spec.name} is split: {shard.spec.split} and '{name}' split: {other.split}; "
+                "shared parameters must be split alike",
+            )
         if tuple(owner.device for owner in owners) != shard.spec.devices:
             places = " and ".join(owner.device for owner in owners)
             raise fail(
@@ -226,7 +258,9 @@ class Builder:
         if self.network.phase != "train" and self._evaluates_average(shard, name):
             key, logical = averages(key, logical)
         shard.params[name] = key
-        self.declare(key, one.shape, one.dtype, logical)
+        region = self.declare(key, one.shape, one.dtype, logical)
+        if by_rows(shard.spec):
+            self.copies.add(key, shard.spec.devices, self.buffers[region.buffer].nbytes)
         self.initial.setdefault(logical.key, init)
 
     def _evaluates_average(self, shard: Shard, name: str) -> bool:
@@ -259,8 +293,10 @@ class Builder:
         width = part.tensor.shape[-1]
         parts = shard.count if shard.spec.split == "channels" else 1
         count = total or width * parts
-        keys = {"key": layer, "channel_offset": first + (part.start if parts > 1 else 0), "channel_count": count}
-        more = {"per_replica": prod(part.tensor.shape[:-1]) * count} if self.network.replicas > 1 else {}
+        row = prod(part.tensor.shape[1:-1]) * count
+        offset = first + (part.start if parts > 1 else 0) + part.row * row
+        keys = {"key": layer, "channel_offset": offset, "channel_count": count}
+        more = {"per_replica": self.network.batch * row} if self.network.replicas > 1 else {}
         return {**keys, **more}
 
     def arguments(self, shard: Shard, direction: Direction) -> tuple[dict[Argument, Region], tuple[Argument, ...]]:
@@ -304,9 +340,17 @@ def averages(key: BufferKey, logical: Logical) -> tuple[BufferKey, Logical]:
 
 def channels(buffer: BufferKey, tensor: Tensor, start: int, stop: int) -> Region:
     """A channel range of a buffer; the whole of it where the range is all channels."""
-    if (start, stop) == (0, tensor.shape[-1]):
-        return Region(buffer)
-    return Region(buffer, len(tensor.shape) - 1, start, stop)
+    return along(buffer, tensor, len(tensor.shape) - 1, start, stop)
+
+
+def along(buffer: BufferKey, tensor: Tensor, axis: int, start: int, stop: int) -> Region:
+    """A range of a buffer along an axis; the whole of it where that is all."""
+    return Region(buffer) if (start, stop) == (0, tensor.shape[axis]) else Region(buffer, axis, start, stop)
+
+
+def moved(exchange: Exchange, move: Move, of: BufferKey | None = None) -> Region:
+    """Where a move's elements lie in what it helps to put together, or in the gradient of that."""
+    return along(of or exchange.part.key, exchange.part.tensor, move.axis, move.place, move.end)
 
 
 def _stored_shapes(shard: Shard) -> dict[str, Shape]:

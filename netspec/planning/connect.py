@@ -41,13 +41,42 @@ def find_value(layer: LayerSpec, connection: Connection, values: Mapping[str, Ma
 
 
 def read(layer: LayerSpec, connection: Connection, value: Value, device: str) -> Reading:
-    """What the shard on ``device`` reads through a connection; SpecError where it would cross without saying so."""
+    """What the shard on ``device`` reads through a connection; SpecError where it would cross without saying so.
+
+    A layer that is split by rows, and one that reads such a layer, takes the rows that it needs: see ``by_rows``.
+    """
     if value.layout == "everywhere":
         return Reading((_whole(value.on(device)),), 1)
     if connection.connect == "all":
         return Reading(_all(value, device), 1)
     _check_same(layer, connection, value)
     return Reading((_whole(value.on(device)),), value.ways)
+
+
+def by_rows(layer: LayerSpec) -> bool:
+    """Whether each device of the layer computes its own rows of the batch."""
+    return layer.split == "batch" and len(layer.devices) > 1
+
+
+def check_rows(layer: LayerSpec, connection: Connection, value: Value) -> None:
+    """Raise SpecError where a layer split by rows, or one that reads such a layer, cannot read so."""
+    ours, theirs = _list(layer.devices), _list(value.devices)
+    if by_rows(layer) and value.layout == "replicated":
+        raise fail(
+            connection.mark,
+            f"{layer.name}: each device takes its rows of the batch, but {value.key} is computed whole on {theirs}",
+            f"give '{connection.source}' split: batch too, or one device",
+        )
+    if connection.connect == "all" or value.layout == "everywhere":
+        return
+    remedy = f"write inputs: {{from: {connection.source}, connect: all}}, or give both the same devices and split"
+    if value.layout == "rows" and (not by_rows(layer) or value.devices != layer.devices):
+        message = f"{layer.name} on {ours} reads {value.key}, whose rows of the batch are cut over {theirs}, "
+        raise fail(connection.mark, f"{message}without saying that it crosses devices", remedy)
+    if by_rows(layer) and value.layout != "rows":
+        has = f"whose channels are cut over {theirs}" if value.layout == "split" else f"which lies on {theirs}"
+        message = f"{layer.name}: each device takes its rows of the batch from {value.key}, {has}, "
+        raise fail(connection.mark, f"{message}without saying that it crosses devices", remedy)
 
 
 def _all(value: Value, device: str) -> tuple[Piece, ...]:

@@ -51,6 +51,7 @@ Op = Literal[
     "backward",
     "copy",
     "sum",
+    "mean",
     "accumulate",
     "all_reduce",
     "finite",
@@ -111,7 +112,8 @@ class BufferKey:
 
     ``total``: the gradient summed over all readers of one buffer. ``index`` numbers the contributions to a gradient of
     the part that lies on ``shard``; they may come to lie on other devices; it is also the level of a subtree.
-    ``direction`` tells workspaces apart.
+    ``direction`` tells workspaces apart. ``rows``: the first and the end of the batch's rows that it holds, or is the
+    gradient of, where another buffer on the device has other rows of the same tensor.
     """
 
     of: TensorKey
@@ -121,6 +123,7 @@ class BufferKey:
     index: int | None = None
     shard: str | None = None
     direction: Direction | None = None
+    rows: tuple[int, int] | None = None
 
     def __hash__(self) -> int:
         """Of what mostly tells buffers apart: plans look them up more often than they do anything else."""
@@ -132,7 +135,8 @@ class BufferKey:
         if self.direction is not None:
             return f"{self.of.owner}.{self.direction}@{self.device}:{self.of.tensor}"
         prefix = _PREFIXES.get(self.role, "")
-        text = f"{self.of.text(prefix)}@{self.shard or self.device}{'.total' if self.total else ''}"
+        rows = "" if self.rows is None else f".rows{self.rows[0]}-{self.rows[1]}"
+        text = f"{self.of.text(prefix)}@{self.shard or self.device}{'.total' if self.total else ''}{rows}"
         if self.index is None:
             return text
         if self.role == "subtree":

@@ -13,10 +13,11 @@ from netspec.contract.layer import Layer
 from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.data.augment import mix_of
 from netspec.errors import LayerError, Problem, SpecError
-from netspec.planning.connect import Reading, fail, find_value, groups_of, join, read
+from netspec.planning.connect import Reading, by_rows, check_rows, fail, find_value, groups_of, join, read
 from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
 from netspec.planning.plan import make_layer
-from netspec.planning.shards import Gather, Part, Piece, Shard, Value
+from netspec.planning.row_exchange import Exchange, exchange, share_of
+from netspec.planning.shards import Gather, Part, Piece, Rows, Shard, Value
 from netspec.planning.storage import Storage
 from netspec.registry import layer_types
 from netspec.spec.types import Connection, InputSpec, LayerSpec, Spec
@@ -45,6 +46,11 @@ class Network:
         self.shards: list[list[Shard]] = []
         self.by_layer: dict[str, list[Shard]] = {}
         self.gathers: dict[tuple[str, tuple[tuple[BufferKey, int, int], ...]], Gather] = {}
+        self.exchanges: dict[BufferKey, Exchange] = {}
+        """What brings rows of a value to a device, by the buffer that they come to lie in."""
+        self.exchanged: dict[tuple[TensorKey, tuple[str, ...], str], Exchange] = {}
+        self.fed = _fed_rows(spec, self.batch)
+        """The rows of each network input on each device."""
         problems: list[Problem] = []
         broken: set[str] = set()
         for layer in spec.layers:
@@ -67,6 +73,11 @@ class Network:
                 found.setdefault(key, []).append(gather)
         return found
 
+    def read_parts(self) -> set[BufferKey]:
+        """The buffers of the parts that something reads, be it through an exchange."""
+        found = set(self.readers())
+        return found | {move.part.key for one in self.exchanges.values() for move in one.moves}
+
     def inputs(self) -> Iterator[Part]:
         """The network inputs on the devices that read them."""
         for name in self.spec.inputs:
@@ -83,10 +94,11 @@ class Network:
         cls = layer_types()[spec.type]
         connections = self.present(spec)
         self._check_cost(spec, cls)
+        self._check_even(spec)
         shards = [self._shard(spec, cls, connections, index) for index in range(len(spec.devices))]
         self.shards.append(shards)
         self.by_layer[spec.name] = shards
-        self.values[spec.name] = _output_values(spec, shards)
+        self.values[spec.name] = _output_values(spec, shards, self.batch)
 
     def present(self, spec: LayerSpec) -> list[tuple[str | None, Connection]]:
         """A layer's connections in this phase, with the input that each serves (None: they are joined into the only
@@ -111,6 +123,17 @@ class Network:
         if cls.reports and len(spec.devices) > 1:
             raise fail(spec.mark_of("device"), f"{spec.name}: a cost layer sits on one device", "name one device")
 
+    def _check_even(self, spec: LayerSpec) -> None:
+        count = len(spec.devices)
+        if by_rows(spec) and self.phase == "train" and self.batch % count:
+            low = self.batch // count * count
+            of = "a replica's batch is" if self.replicas > 1 else "the batch is"
+            raise fail(
+                spec.mark_of("split"),
+                f"{spec.name}: {of} {self.batch}, which cannot be split evenly over {count} devices",
+                f"a multiple of {count} in train.batch, such as {(low + count) * self.replicas}",
+            )
+
     def _shard(
         self, spec: LayerSpec, cls: type[Layer], connections: list[tuple[str | None, Connection]], index: int
     ) -> Shard:
@@ -118,7 +141,7 @@ class Network:
         readings: list[tuple[str | None, Connection, Reading]] = []
         for name, connection in connections:
             value = find_value(spec, connection, self.values)
-            value = self._everywhere(connection, value, device)
+            value = self._brought(spec, connection, self._everywhere(connection, value, device), device)
             if cls.whole_only and value.ways > 1 and connection.connect == "same":
                 raise fail(
                     spec.mark, f"{spec.name}: {spec.type} of a tensor split over {value.ways} devices", cls.whole_only
@@ -140,17 +163,35 @@ class Network:
         self._check_params(shard)
         return shard
 
+    def _brought(self, spec: LayerSpec, connection: Connection, value: Value, device: str) -> Value:
+        """The value as the layer's device takes it: where rows are cut, a part with the rows that it needs."""
+        if not (by_rows(spec) or value.layout == "rows"):
+            return value
+        check_rows(spec, connection, value)
+        rows = _rows(spec, device, self.batch)
+        found = value if value.layout != "everywhere" else Value(value.key, "whole", (value.on(device),))
+        for part in found.parts:
+            if found.layout != "split" and (part.device, part.rows) == (device, rows):
+                return Value(value.key, "everywhere", (part,))
+        readers = spec.devices if by_rows(spec) else (device,)
+        place = (value.key, readers, device)
+        if place not in self.exchanged:
+            one = self.exchanged[place] = exchange(found, rows, device, spec.name, readers, self.exchanges)
+            self.exchanges[one.part.key] = one
+        return Value(value.key, "everywhere", (self.exchanged[place].part,))
+
     def _everywhere(self, connection: Connection, value: Value, device: str) -> Value:
-        """A network input comes to lie on each device that reads it."""
+        """A network input comes to lie on each device that reads it; those rows alone, if all its readers take them."""
         if value.layout != "everywhere" or device in value.devices:
             return value
+        rows = self.fed[connection.source, device]
         one, name = self.spec.inputs[connection.source], connection.source
         dtype = MIXED[value.key.tensor] if value.key.tensor else one.dtype
-        tensor = Tensor((self.batch, *one.shape), dtype, differentiable=False)
+        tensor = Tensor((rows.stop - rows.start, *one.shape), dtype, differentiable=False)
         tensor = replace(tensor, dtype=self.storage) if is_image(tensor) else tensor
         role: Role = "activation" if is_image(tensor) else "input"
         channels = tensor.shape[-1] if one.shape else 1
-        part = Part(BufferKey(value.key, role, device), tensor, 0, channels)
+        part = Part(BufferKey(value.key, role, device), tensor, 0, channels, rows.start)
         found = self.values[name][value.key.tensor] = Value(value.key, "everywhere", (*value.parts, part))
         return found
 
@@ -209,7 +250,7 @@ class Network:
             if name not in params:
                 has = f"it has {' and '.join(params)}" if params else "it has none"
                 raise fail(shard.spec.mark_of("params"), f"{shard.spec.name}: no parameter is called '{name}'", has)
-        if shard.count == 1:
+        if shard.count == 1 or by_rows(shard.spec):
             return
         stored: dict[str, Param | State] = {**shard.layer.params(*shard.inputs), **shard.layer.state(*shard.inputs)}
         for name, one in stored.items():
@@ -237,21 +278,40 @@ def is_image(tensor: Tensor) -> bool:
     return tensor.dtype in ("float32", "bfloat16") and len(tensor.shape) in (4, 5)
 
 
-def _output_values(spec: LayerSpec, shards: list[Shard]) -> dict[str, Value]:
-    """Parts of each output of a layer: cut along channels, or whole on each of its devices."""
-    split = spec.split == "channels" and len(shards) > 1
+def _rows(spec: LayerSpec, device: str, batch: int) -> Rows:
+    """The rows of the batch that a layer has on a device."""
+    return share_of(batch, len(spec.devices), spec.devices.index(device)) if by_rows(spec) else Rows(0, batch)
+
+
+def _fed_rows(spec: Spec, batch: int) -> dict[tuple[str, str], Rows]:
+    """The rows of each network input that its readers on a device take; all of them where they do not take the same."""
+    found: dict[tuple[str, str], Rows] = {}
+    for layer in spec.layers:
+        for place in [(one.source, device) for one in layer.inputs for device in layer.devices]:
+            rows = _rows(layer, place[1], batch)
+            found[place] = rows if found.get(place, rows) == rows else Rows(0, batch)
+    return found
+
+
+def _output_values(spec: LayerSpec, shards: list[Shard], batch: int) -> dict[str, Value]:
+    """Parts of each output of a layer: cut along channels or rows, or whole on each of its devices."""
+    split, rows = spec.split == "channels" and len(shards) > 1, by_rows(spec)
     values = {}
     for name in shards[0].t.output_names:
         start, parts = 0, []
         for shard in shards:
-            tensor = shard.t[name]
+            tensor, share = shard.t[name], share_of(batch, len(shards), shard.index)
+            if rows and tensor.shape[:1] != (share.stop - share.start,):
+                message = f"{spec.name}: the first axis of its output {tensor.shape} is not that of the batch's rows"
+                raise fail(spec.mark_of("split"), message, "split: channels, or place it on one device")
             width = tensor.shape[-1]
             role: Role = "report" if name == "report" else "activation"
-            part = Part(of_layer(spec.name, name, role, shard.device), tensor, start, start + width)
+            key = of_layer(spec.name, name, role, shard.device)
+            part = Part(key, tensor, start, start + width, share.start if rows else 0)
             shard.outputs[name] = part
             parts.append(part)
             start += width if split else 0
-        layout = "split" if split else ("replicated" if len(parts) > 1 else "whole")
+        layout = "rows" if rows else "split" if split else ("replicated" if len(parts) > 1 else "whole")
         values[name] = Value(TensorKey(name, layer=spec.name), layout, tuple(parts))  # type: ignore[arg-type]
     return values
 

@@ -19,6 +19,7 @@ from netspec.registry import layer_types
 from netspec.units import many
 
 Queue = Literal["compute", "copy", "net"]
+Traffic = Literal["forward", "backward", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +181,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A transfer between devices, told as the connection it serves: bytes one way for one batch."""
+    """A transfer between devices, told as the connection it serves: bytes one way for one batch.
+
+    Or as the parameter of a layer that is split by rows: its gradient goes to one device, and comes back updated.
+    """
 
     layer: str
     source: TensorKey
     from_device: str
     to_device: str
-    direction: Literal["forward", "backward"]
+    direction: Traffic
     bytes: int
 
 
@@ -204,7 +208,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """One layer on one device: what ``info`` tells of it, and its instance. Shapes are the device's own."""
+    """One layer on one device: what ``info`` tells of it, and its instance. Shapes are the device's own.
+
+    ``copied``: it has other rows of the batch than the layer's first device, whose parameters and channels it has too.
+    """
 
     layer: str
     type: str
@@ -220,6 +227,7 @@ class ShardInfo:
     parameters: int
     forward_flops: int
     backward_flops: int
+    copied: bool
     instance: Layer = field(compare=False, repr=False, metadata=NOT_PLAIN)
     tensors: Tensors = field(compare=False, repr=False, metadata=NOT_PLAIN)
 

@@ -15,6 +15,12 @@ Each gradient is the mean over its replica's valid rows and counts by their shar
 valid, a power of two, by which nothing is rounded. Running statistics take the mean of their next values likewise, and
 the sums that cost layers report are added as they are. All that follows, the finite check, norms, solvers, sees the
 batch's alone.
+
+What a layer computes over the images of a batch (``Layer.over_images``) is over those of its replica. Over all of them
+it would be two more sums over replicas at each such layer, one forward and one backward, before which no replica could
+go on: the order would be layer after layer, with the activations of all replicas in memory, which is what one replica
+of the whole batch takes. A process for each replica could do that in its own memory, but the same bits on fewer
+processes could not.
 """
 
 from __future__ import annotations
@@ -109,12 +115,25 @@ def _level(key: BufferKey, level: int) -> BufferKey:
 
 def check_replicable(shard: Shard) -> None:
     """Raise SpecError for a layer whose random numbers replicas would share, or whose state has no mean."""
-    name, kind = shard.spec.name, shard.spec.type
-    kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
-    if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
-        message = f"{name}: {kind} draws random numbers without 'channel_offset', so that all replicas would draw alike"
-        raise fail(shard.spec.mark, message, "see docs/plugins.md on random numbers, or leave out 'replicas'")
+    name = shard.spec.name
+    check_draws(shard, "replicas", "leave out 'replicas'")
     for state in shard.t.names("state"):
         if shard.t[state].dtype != "float32":
             message = f"{name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over replicas"
             raise fail(shard.spec.mark, message, "leave out 'replicas'")
+
+
+def check_draws(shard: Shard, what: str, remedy: str) -> None:
+    """Raise SpecError for a layer whose random numbers would be the same for all parts of a batch."""
+    kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
+    if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
+        message = f"{shard.spec.name}: {shard.spec.type} draws random numbers without 'channel_offset', so that all "
+        help_ = f"see docs/plugins.md on random numbers, or {remedy}"
+        raise fail(shard.spec.mark, f"{message}{what} would draw alike", help_)
+
+
+def check_statistics(shard: Shard, obstacle: str, remedy: str) -> None:
+    """Raise SpecError for a layer that insists on computing over the whole batch."""
+    if shard.layer.over_images and shard.layer.whole_batch():
+        message = f"{shard.spec.name}: {shard.layer.over_images} over the whole batch cannot be had with {obstacle}"
+        raise fail(shard.spec.mark_of("statistics"), message, f"{remedy}, or let each have its own, as is the default")

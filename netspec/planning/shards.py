@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Tensor
 from netspec.planning.identities import BufferKey, TensorKey
 from netspec.spec.types import LayerSpec
 
-Layout = Literal["whole", "split", "replicated", "everywhere"]
-"""On one device; cut along channels over several; the same on several; a network input, on every device that reads."""
+Layout = Literal["whole", "split", "rows", "replicated", "everywhere"]
+"""On one device; cut along channels over several; cut along rows; the same on several; a network input, on every device
+that reads."""
+
+
+class Rows(NamedTuple):
+    """Rows ``[start, stop)`` of a batch."""
+
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one device holds of a value: a buffer with channels ``[start, stop)`` of the whole."""
+    """What one device holds of a value: a buffer with channels ``[start, stop)`` of the whole, rows from ``row`` on."""
 
     key: BufferKey
     tensor: Tensor
     start: int
     stop: int
+    row: int = 0
+
+    @property
+    def rows(self) -> Rows:
+        """Its rows of the batch."""
+        return Rows(self.row, self.row + self.tensor.shape[0])
 
     @property
     def device(self) -> str:

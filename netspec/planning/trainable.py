@@ -65,11 +65,26 @@ def check(spec: Spec) -> tuple[str, ...]:
     if problems:
         raise SpecError(sorted(dict.fromkeys(problems), key=_place))
     remarks = [f"without --data: {problem.message}" for problem in unsuited]
+    remarks += _of_replicas(spec)
+    if spec.train.scale is not None:
+        remarks.append(spec.train.scaled_rate)
     if _numbers(spec) is not None and spec.data.mirror:
         remarks.append("images are mirrored, and their numbers stay as they are")
     if spec.train.init_from is not None and spec.train.init_from.path is None:
         remarks.append("without --init-from: every layer starts from its initialiser")
     return tuple(remarks)
+
+
+def _of_replicas(spec: Spec) -> Iterator[str]:
+    """What replicas have of their own, where others would be meant by a batch."""
+    words = {layer.name: layer_types()[layer.type].over_images for layer in spec.layers}
+    for what in dict.fromkeys(filter(None, words.values())) if spec.replicas > 1 else ():
+        names = [name for name, own in words.items() if own == what]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield (
+            f"{', '.join(names[:3])}{more}: {what} are those of each replica's {many(spec.replica_batch, 'image')}, "
+            f"not of all {spec.train.batch:,}"
+        )
 
 
 def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[Problem]:

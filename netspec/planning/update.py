@@ -12,8 +12,9 @@ from netspec.planning.backward import Backward
 from netspec.planning.builder import Builder, averages
 from netspec.planning.identities import BufferKey, StepKey, of_device
 from netspec.planning.norms import Norms
-from netspec.planning.plan import Buffer, Logical, Region
+from netspec.planning.plan import Logical, Region
 from netspec.planning.replica_tree import Tree
+from netspec.planning.row_parameters import mean_state
 from netspec.planning.shadows import shadow_of
 from netspec.planning.shards import Shard
 from netspec.solvers import solver_types
@@ -38,14 +39,15 @@ class Update:
     def run(self) -> None:
         """All steps from the last gradient to the end of the iteration."""
         gradients = self._gradients()
-        nexts = [Region(following) for following in self.builder.latest.values()]
+        self.latest = self._next_states()
+        nexts = [Region(following) for following in self.latest.values()]
         Tree(self.builder).run([*gradients.values(), *nexts], self._reports())
         self.norms = Norms(self.builder, gradients.values(), self.solver.norms)
         checks: dict[str, list[Region]] = {device: [] for device in self.devices}
         for key, region in gradients.items():
             self.places[key] = len(checks[key.device])
             checks[key.device].append(region)
-        for state, following in self.builder.latest.items():
+        for state, following in self.latest.items():
             if self.builder.buffers[state].dtype == "float32":
                 checks[state.device].append(Region(following))
         for report in self._reports():
@@ -60,8 +62,19 @@ class Update:
         self.squares = self.norms.of_parameters(gradients) if "w_norm" in self.solver.norms else {}
         self._commit(gradients)
 
+    def _next_states(self) -> dict[BufferKey, BufferKey]:
+        """State -> its next value; of what several devices hold, on the one that updates it."""
+        copies = self.builder.copies
+        return {
+            state: mean_state(self.builder, state) if state in copies.owner else following
+            for state, following in self.builder.latest.items()
+            if not copies.is_received(state)
+        }
+
     def _gradients(self) -> dict[BufferKey, Region]:
+        copies = self.builder.copies
         parameters = dict.fromkeys(key for shard in self.shards for key in shard.params.values())
+        parameters = {key: None for key in parameters if not copies.is_received(key)}
         found = {key: self.backward.parameter_gradient(key) for key in parameters}
         return {key: region for key, region in found.items() if region is not None}
 
@@ -99,16 +112,30 @@ class Update:
                     self.builder.copy(theirs, ours, 4, place)
 
     def _commit(self, gradients: dict[BufferKey, Region]) -> None:
-        done: set[BufferKey] = set()
+        done: dict[BufferKey, None] = {}
         for shard in self.shards:
             for name, key in shard.params.items():
-                if key not in done:
-                    done.add(key)
+                if key not in done and not self.builder.copies.is_received(key):
+                    done[key] = None
                     self._commit_one(shard, name, key, gradients.get(key))
+        for owner in self.builder.copies.owners(done):
+            if owner in gradients or owner in self.latest:
+                self._send(owner)
+
+    def _send(self, owner: BufferKey) -> None:
+        """Bring what one device has updated to the others that hold it, and average it there too."""
+        for key in [key for key in self.builder.copies.of(owner) if key != owner]:
+            for source, target in ((owner, key), (shadow_of(owner), shadow_of(key))):
+                if source in self.builder.buffers:
+                    nbytes = self.builder.buffers[source].nbytes
+                    self.builder.copy(Region(source), Region(target), nbytes)
+                    self.builder.crossed(owner.of.layer or "", owner.of, owner.device, key.device, "update", nbytes)
+            if key.role == "parameter" and self.builder.rates.averaged:
+                self._average(key)
 
     def _commit_one(self, shard: Shard, name: str, key: BufferKey, gradient: Region | None) -> None:
         finite = Region(_verdict(shard.device))
-        following = self.builder.latest.get(key)
+        following = self.latest.get(key)
         if following is not None:
             args = {"state": Region(key), "following": Region(following), "finite": finite}
             self.builder.operation(StepKey("commit", shard.device, shard.spec.name, target=key), "state", args)
@@ -139,7 +166,7 @@ class Update:
         flops = self.solver.flops * prod(param.shape)
         self.builder.operation(step, (*writes, "overflow"), args, attrs=attrs, flops=flops)
         if self.builder.rates.averaged:
-            self._average(shard, key, param, finite)
+            self._average(key)
 
     def _scale(
         self, shard: Shard, key: BufferKey, gradient: Region, both: dict[str, Region], attrs: dict[str, Any]
@@ -164,18 +191,19 @@ class Update:
         beside = BufferKey(replace(key.of, slot=slot), "solver state", key.device)
         return self.builder.declare(beside, shape, "float32", logical)
 
-    def _average(self, shard: Shard, key: BufferKey, param: Buffer, finite: Region) -> None:
+    def _average(self, key: BufferKey) -> None:
         """The average goes towards the parameter as it is after the update."""
+        param = self.builder.buffers[key]
         assert param.logical is not None
         beside, logical = averages(key, param.logical)
         self.builder.initial.setdefault(logical.key, self.builder.initial[param.logical.key])
         args = {
             "average": self.builder.declare(beside, param.shape, param.dtype, logical),
             "param": Region(key),
-            "share": self.builder.rates.share(shard.device),
-            "finite": finite,
+            "share": self.builder.rates.share(key.device),
+            "finite": Region(_verdict(key.device)),
         }
-        step = StepKey("average", shard.device, shard.spec.name, target=key)
+        step = StepKey("average", key.device, key.of.layer, target=key)
         self.builder.operation(step, "average", args, flops=3 * prod(param.shape))
 
 

@@ -33,7 +33,7 @@ def _layers(summary: Summary) -> Table:
     for _, shards in groupby(summary.rows, key=lambda row: row.layer):
         for index, row in enumerate(shards):
             name = (row.layer, row.type) if index == 0 else ("", "")
-            numbers = count(row.parameters), percent(row.share) if row.parameters else ""
+            numbers = count(row.parameters), percent(row.share) if row.share else ""
             work = scaled(row.forward_flops), scaled(row.backward_flops), size(row.bytes)
             rows.append((*name, row.device, shape(row.output), *([row.dtype] if dtype else []), *numbers, *work))
     flops = scaled(summary.forward_flops), scaled(summary.backward_flops)

@@ -58,7 +58,7 @@ class Summary:
 
 def summarise(plan: Plan, programs: Sequence[Program]) -> Summary:
     """The numbers of a plan, and of the memory that the programs of a run take."""
-    total = sum(shard.parameters for shard in plan.shards)
+    total = sum(shard.parameters for shard in plan.shards if not shard.copied)
     own = _own_bytes(plan)
     rows = tuple(_row(shard, total, own) for shard in plan.shards)
     return Summary(
@@ -96,8 +96,8 @@ def _row(shard: ShardInfo, total: int, own: Mapping[tuple[str | None, str], int]
         output=tuple(output[1:]),
         dtype=shard.dtypes[name] if name else "",
         parameters=shard.parameters,
-        share=shard.parameters / total if total else 0.0,
-        neurons=prod(output[1:]) if shard.params else 0,
+        share=shard.parameters / total if total and not shard.copied else 0.0,
+        neurons=prod(output[1:]) if shard.params and not shard.copied else 0,
         forward_flops=shard.forward_flops,
         backward_flops=shard.backward_flops,
         bytes=own.get((shard.layer, shard.device), 0),

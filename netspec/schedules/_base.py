@@ -56,6 +56,11 @@ class Schedule(ABC):
     def rate(self, progress: Progress) -> float:
         """The multiplier for the next iteration."""
 
+    @property
+    def warms_up(self) -> bool:
+        """Whether it raises the rate at the beginning of a run."""
+        return False
+
     def factors(self, progress: Progress) -> Factors:
         """Further factors for the next iteration; with 0 a parameter is frozen."""
         return ()

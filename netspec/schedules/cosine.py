@@ -24,6 +24,11 @@ class Cosine(Schedule):
     }
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"warmup": 1.5, "final": 0.1}, {"warmup": 100.0})
 
+    @property
+    def warms_up(self) -> bool:
+        """Where there are epochs to do so."""
+        return bool(self.settings["warmup"])
+
     def rate(self, progress: Progress) -> float:
         """The multiplier at this iteration."""
         final, start, warmup = (float(self.settings[name]) for name in ("final", "start", "warmup"))

@@ -24,6 +24,11 @@ class OneCycle(Schedule):
     }
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"rise": 0.01, "first": 1.0})
 
+    @property
+    def warms_up(self) -> bool:
+        """It begins with that."""
+        return True
+
     def rate(self, progress: Progress) -> float:
         """The multiplier at this iteration."""
         first = 1.0 / self.settings["first"]

@@ -136,7 +136,7 @@ def _common() -> Schema:
         "name": _NAME,
         "type": {"anyOf": [{"enum": _types()}, _NAME]},
         "device": device,
-        "split": {"enum": ["channels", "none"], "default": "channels"},
+        "split": {"enum": ["channels", "batch", "none"]},
         "inputs": {"anyOf": [*one_input["anyOf"], {"type": "array", "items": one_input, "minItems": 1}]},
         "share": {"anyOf": [_NAME, {"type": "null"}]},
         **{key: dict(attr) for key, attr in MULTIPLIERS.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from netspec.contract.attrs import LAYER_KEYS, boolean, choice, number
 from netspec.errors import Mark
@@ -15,7 +15,7 @@ from netspec.spec.fields import Attrs, Fields
 from netspec.spec.nodes import List, Map, Node, Scalar, plain
 from netspec.spec.overlay import overlay
 from netspec.spec.problems import Report
-from netspec.spec.types import Connection, InputSpec, LayerSpec, Multiplier
+from netspec.spec.types import Connection, InputSpec, LayerSpec, Multiplier, Split
 from netspec.spec.wording import did_you_mean, meant, show
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -26,7 +26,7 @@ MULTIPLIERS: Attrs = {
 }
 # What ``defaults`` may set for a type beside its attributes.
 IN_DEFAULTS = ("rate", "decay", "params")
-_SPLIT = choice("channels", "none", default="channels")
+_SPLIT = choice("channels", "batch", "none")
 _REMOVE = boolean()
 
 
@@ -87,12 +87,11 @@ class Layers:
         share = self.share(node, kind, devices, fields)
         rated = laid if share is None else Map({}, node.mark)  # the factors of shared parameters are their owner's
         multiplier = Multiplier(**fields.read(_only(rated, MULTIPLIERS), MULTIPLIERS))
-        split = fields.read(_only(node, ("split",)), {"split": _SPLIT}) if self.may_split(node, fields) else {}
         layer = LayerSpec(
             name=name or "?",
             type=kind or "?",
             devices=devices,
-            split=split.get("split", "channels"),
+            split=self.split(node, connections, devices, fields),
             inputs=connections,
             attrs=attrs,
             share=share,
@@ -178,15 +177,17 @@ class Layers:
                 found[name] = item.mark
         return tuple(found)
 
-    def may_split(self, node: Map, fields: Fields) -> bool:
-        """Refuse ``split: batch`` by name."""
-        written = node.get("split")
-        if written is not None and plain(written) == "batch":
-            fields.note(
-                written.mark, "'split: batch' is reserved: data parallelism is not there yet", "use channels or none"
-            )
-            return False
-        return True
+    def split(
+        self, node: Map, connections: tuple[Connection, ...], devices: tuple[str, ...], fields: Fields
+    ) -> Split:
+        """How the layer is divided: as written, else by rows where it reads rows on its own devices, or by channels."""
+        written = _only(node, ("split",))
+        found = fields.read(written, {"split": _SPLIT}).get("split") if written.entries else None
+        if found is not None:
+            return cast(Split, found)
+        sources = (self.by_name.get(one.source) for one in connections if one.connect == "same")
+        by_rows = any(one and one.split == "batch" and one.devices == devices for one in sources)
+        return "batch" if by_rows and len(devices) > 1 else "channels"
 
     def share(self, node: Map, kind: str | None, devices: tuple[str, ...], fields: Fields) -> str | None:
         """The layer whose parameters this one uses: above it, of the same type and on the same devices."""

@@ -15,7 +15,17 @@ from netspec.spec.nodes import Entry, Map, Scalar, plain
 from netspec.spec.patterns import unknown
 from netspec.spec.problems import Report
 from netspec.spec.sections import absolute
-from netspec.spec.types import PRECISIONS, CpuSpec, EmaSpec, InitSpec, LayerSpec, StopSpec, TrainSpec
+from netspec.spec.types import (
+    PRECISIONS,
+    SCALE_RULES,
+    CpuSpec,
+    EmaSpec,
+    InitSpec,
+    LayerSpec,
+    ScaleSpec,
+    StopSpec,
+    TrainSpec,
+)
 from netspec.spec.wording import meant, show
 
 _train, _cpu, _ema, _stop = TrainSpec(), CpuSpec(), EmaSpec(), StopSpec()
@@ -53,6 +63,13 @@ STOP: Attrs = {
                         minimum=1),
     "min_delta": number("By how much an error must be better to count.", default=_stop.min_delta, minimum=0),
 }  # fmt: skip
+SCALE: Attrs = {
+    "base": integer("The batch whose learning rate the solver has.", minimum=1),
+    "rule": choice(*SCALE_RULES, default="linear", description=(
+        "A batch k times as large has k times the learning rate, or sqrt(k) times.")),
+    "warmup": number("Epochs, or parts of one, in which the rate rises to that from the solver's own.", default=0.0,
+                     minimum=0),
+}  # fmt: skip
 INIT_FROM: Attrs = {
     "path": path("A run, of which the best checkpoint is taken, or a checkpoint file; null: --init-from names it.",
                  default=None),
@@ -61,9 +78,9 @@ INIT_FROM: Attrs = {
         "are taken where they are there with this shape.")),
 }
 PARTS: Mapping[str, Attrs] = {
-    "cpu": CPU, "cuda": CUDA, "ema": EMA, "early_stopping": STOP, "init_from": INIT_FROM,
+    "cpu": CPU, "cuda": CUDA, "scale": SCALE, "ema": EMA, "early_stopping": STOP, "init_from": INIT_FROM,
 }  # fmt: skip
-OPTIONAL = ("ema", "early_stopping", "init_from")
+OPTIONAL = ("scale", "ema", "early_stopping", "init_from")
 """Parts that are null unless they are written."""
 
 
@@ -75,11 +92,13 @@ def read_train(node: Map, report: Report) -> tuple[TrainSpec, dict[str, Mark]]:
     values["solver"] = _solver(node, fields)
     values["cpu"] = CpuSpec(**(_part(node, "cpu", fields) or {}))
     _refuse_second_precision(node, fields)
-    ema, stop, start = (_part(node, key, fields) for key in OPTIONAL)
+    scale, ema, stop, start = (_part(node, key, fields) for key in OPTIONAL)
+    values["scale"] = ScaleSpec(**scale) if scale and "base" in scale else None
     values["ema"] = None if ema is None else EmaSpec(**ema)
     values["early_stopping"] = None if stop is None else StopSpec(**stop)
     values["init_from"] = None if start is None else InitSpec(**start)
     values["schedule"] = _schedule(node, fields)
+    _refuse_second_warmup(values["schedule"], values["scale"], fields)
     return TrainSpec(**values), fields.marks
 
 
@@ -112,6 +131,12 @@ def _refuse_second_precision(node: Map, fields: Fields) -> None:
         return
     told = f"'train.cuda.precision' is {show(second)}, but 'train.precision' is {show(plain(first))}"
     fields.note(fields.marks["train.cuda.precision"], f"{told}: they mean the same", "leave train.cuda.precision out")
+
+
+def _refuse_second_warmup(schedule: Mapping[str, Any], scale: ScaleSpec | None, fields: Fields) -> None:
+    if schedule and scale and scale.warmup and make_schedule(schedule).warms_up:
+        message = f"'train.scale.warmup' and the schedule '{schedule['type']}' both raise the learning rate at first"
+        fields.note(fields.marks["train.scale.warmup"], message, "leave one of them out")
 
 
 def _part(node: Map, key: str, fields: Fields) -> dict[str, Any] | None:

@@ -11,12 +11,14 @@ from netspec._shown import Pictured
 from netspec.contract.kernel import Backend
 from netspec.data.settings import DataSpec as DataSpec
 from netspec.errors import Mark
-from netspec.units import many
+from netspec.units import many, significant
 
-Split = Literal["channels", "none"]
+Split = Literal["channels", "batch", "none"]
 Connect = Literal["same", "all"]
 Precision = Literal["float32", "tf32", "bf16"]
+ScaleRule = Literal["linear", "sqrt"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+SCALE_RULES: tuple[ScaleRule, ...] = get_args(ScaleRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +143,37 @@ class InitSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleSpec:
+    """The learning rate follows the batch: the solver's is that of batches of ``base`` images.
+
+    A batch k times as large has k times the rate (``linear``, Krizhevsky 2014), or sqrt(k) times (``sqrt``). Where that
+    is more, the rate rises evenly to it from the solver's own within the first ``warmup`` epochs, a step each iteration
+    (Goyal et al. 2017).
+    """
+
+    base: int
+    rule: ScaleRule = "linear"
+    warmup: float = 0.0
+
+    def factor(self, batch: int) -> float:
+        """On the rate of batches of so many images, after the warm-up."""
+        times = batch / self.base
+        return times if self.rule == "linear" else math.sqrt(times)
+
+    def at(self, batch: int, iteration: int, iterations_per_epoch: int) -> float:
+        """The factor after so many iterations."""
+        full, warm = self.factor(batch), self.warmup * iterations_per_epoch
+        return 1.0 + (full - 1.0) * iteration / warm if full > 1.0 and iteration < warm else full
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSpec:
     """How the network is trained and run; ``batch`` counts images over all devices.
 
     ``precision`` is that of the factors of products, and with bf16 of what is stored where devices can, see
     netspec.planning.storage. ``fuse``: elementwise layers run in the step before where they can, see
     netspec.program.fuse. ``freeze`` has patterns of layers, or of parameters, that stay as they are. ``clip_norm``
-    bounds the norm of the whole gradient.
+    bounds the norm of the whole gradient. ``scale``: the learning rate follows the batch.
     """
 
     batch: int = 128
@@ -161,9 +187,23 @@ class TrainSpec:
     clip_norm: float | None = None
     cpu: CpuSpec = CpuSpec()
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "constant"})
+    scale: ScaleSpec | None = None
     ema: EmaSpec | None = None
     early_stopping: StopSpec | None = None
     init_from: InitSpec | None = None
+
+    @property
+    def scaled_rate(self) -> str:
+        """For people, what ``scale`` makes of the solver's learning rate; empty where there is none."""
+        if self.scale is None:
+            return ""
+        base, rate = self.scale.base, float(self.solver["learning_rate"])
+        factor, warmup = self.scale.factor(self.batch), self.scale.warmup
+        risen = f", warming up to epoch {warmup:g}" if factor > 1.0 and warmup else ""
+        return (
+            f"learning rate {significant(rate, 3)} is that of batches of {base:,}: {significant(rate * factor, 3)} for "
+            f"{self.batch:,} (train.scale: {self.scale.rule}){risen}"
+        )
 
     @property
     def without(self) -> dict[Backend, frozenset[str]]:

@@ -119,10 +119,11 @@ def _lines(spec: Spec) -> Iterator[tuple[str, str]]:
 
 
 def _layer_lines(layer: LayerSpec, written: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    split = _DEFAULT if layer.split == "channels" else "as its input"
     for key, value in written.items():
         if key not in layer.marks and _is_obvious(layer, key):
             continue
-        unwritten = {"inputs": "the layer above", "device": "as its input"}.get(key, _DEFAULT)
+        unwritten = {"inputs": "the layer above", "device": "as its input", "split": split}.get(key, _DEFAULT)
         indent = "  - " if key == "name" else "    "
         yield from _value_lines(key, value, layer.marks, key, indent, unwritten)
 

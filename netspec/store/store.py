@@ -112,6 +112,8 @@ class Store:
             place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
             with answered(part.device, self.devices[part.device], name):
                 self.devices[part.device].download(self.arrays[part.key], place)
+            if place is whole:  # other devices have the same
+                break
         return whole
 
     def begin_copy(self) -> Callable[[], dict[str, Host]]:

@@ -172,12 +172,16 @@ class BoundProgram:
         """The array of an argument; as a matrix (rows, last axis) where several axes would be in the way."""
         region = step.args[argument]
         buffer, array, axis = self.program.buffers[region.buffer], self.arrays[region.buffer], region.axis
-        if matrix and (axis is None or axis == len(buffer.shape) - 1):
+        start, stop = region.start, region.stop
+        if matrix:
             array = array.reshape((prod(buffer.shape[:-1]), buffer.shape[-1]))
-            axis = None if axis is None else 1
+            if axis == len(buffer.shape) - 1:
+                axis = 1
+            elif axis == 0:  # each of its rows is several of the matrix
+                start, stop = (place * prod(buffer.shape[1:-1]) for place in (start, stop))
         if axis is None:
             return array
-        return self.devices[buffer.device].slice(array, axis, region.start, region.stop)
+        return self.devices[buffer.device].slice(array, axis, start, stop)
 
     def _check(self, step: Step) -> None:
         """Raise RuntimeError where memory is not what the plan, or the layer whose argument it is, has declared."""
@@ -218,7 +222,8 @@ class BoundProgram:
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
             origin = self.devices[step.args[SOURCE].buffer.device]
-            return device.copier(target, source, origin, step.queue)
+            call = device.copier(target, source, origin, step.queue)
+            return self.gate.behind(call) if self._renews(step) else call
         call = self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
 
@@ -243,14 +248,23 @@ class BoundProgram:
         name = of.input if step.key.input is not None else str(of)
         if step.key.input is None:
             self._optional.add(name)
-        return self._brought(self.inputs, name, self._array(step, TARGET), device, lane)
+        return self._brought(self.inputs, name, self._array(step, TARGET), device, lane, step.attrs)
 
-    def _brought(self, hosts: dict[str, Host], name: str, target: Array, device: Device, lane: Lane) -> Call:
-        """A call that brings a host array to a buffer; on CPUs the first device's buffer is the host array."""
+    def _brought(
+        self, hosts: dict[str, Host], name: str, target: Array, device: Device, lane: Lane, some: Mapping[str, Any] = {}
+    ) -> Call:
+        """A call that brings a host array, or the ``rows`` of it, to a buffer.
+
+        On CPUs the buffer of the first device, if that takes all rows, is the host array.
+        """
+        shape = (some.get("of", target.shape[0]), *target.shape[1:])
         if name not in hosts:
-            staged = device.enqueues or device.kind != "cpu"
-            hosts[name] = device.staging(tuple(target.shape), str(target.dtype)) if staged else target
-        return _nothing if hosts[name] is target else device.copier(target, hosts[name], None, lane)
+            staged = device.enqueues or device.kind != "cpu" or some
+            hosts[name] = device.staging(shape, str(target.dtype)) if staged else target
+        if hosts[name] is target:
+            return _nothing
+        start, stop = some.get("rows", (0, shape[0]))
+        return device.copier(target, hosts[name][start:stop], None, lane)
 
     def _scalars(self, step: Step, device: Device) -> Call:
         calls = []

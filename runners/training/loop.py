@@ -211,7 +211,9 @@ class TrainingLoop:
         """Of an iteration of this epoch."""
         state, solver, ema = self.state, self.solver, self.spec.train.ema
         progress = Progress(iteration, state.epoch, self.per_epoch, self.planned, state.validation_errors)
-        rate, factors = solver.learning_rate * self.schedule.rate(progress), self.schedule.factors(progress)
+        scale, base = self.spec.train.scale, solver.learning_rate
+        full = base * scale.at(self.spec.train.batch, iteration, self.per_epoch) if scale else base
+        rate, factors = full * self.schedule.rate(progress), self.schedule.factors(progress)
         return Rates(rate, solver.numbers, factors, ema.share(iteration) if ema else 0.0)
 
     def _not_finite(self, in_flight: InFlight, outcome: Outcome) -> NotFinite:

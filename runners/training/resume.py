@@ -37,7 +37,7 @@ _TAKEN = ("train", "replicas", "data.workers", "data.resident", "data.views", *_
 _FREE = ("name", *_TAKEN)
 """What may differ, with all that lies below. Images may have moved: they are compared themselves."""
 _FIXED = ("train.seed", "train.init_from")
-_WHOLE = ("train.solver", "train.schedule", "train.ema", "train.early_stopping", "data.source")
+_WHOLE = ("train.solver", "train.schedule", "train.scale", "train.ema", "train.early_stopping", "data.source")
 _NAMES_SAMPLED = 256
 
 

@@ -26,8 +26,22 @@ class Bucket:
         self._parts, total = tuple(parts), sum(part.size for part in parts)
         self._values = parts[0] if len(parts) == 1 else np.empty(total, parts[0].dtype)
         self._counts = [total * (rank + 1) // size - total * rank // size for rank in range(size)]
+        self.nbytes, self._itemsize = total * parts[0].itemsize, parts[0].itemsize
         self.received = size * max(self._counts)
         """How many elements at most a rank receives."""
+
+    def moved(self, rank: int) -> int:
+        """Bytes that leave a rank, and as many that reach it: others' parts of its values, then sums of its own part.
+
+        About 2 (p - 1) / p of the bucket's bytes over p ranks.
+        """
+        own, size = self._counts[rank], len(self._counts)
+        return self.nbytes + (size - 2) * own * self._itemsize
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is a copy of its parts."""
+        return len(self._parts) > 1
 
     def exchange(self, transport: Transport, received: Array) -> None:
         """Sum over the ranks; ``received`` is memory for at least as many elements."""
@@ -56,15 +70,20 @@ def tree_sum(rows: Array) -> Array:
 
 def summing(transport: Transport, arrays: Sequence[Array], bucket: int = BUCKET) -> Call:
     """A call that replaces arrays, of one dtype, by their sums over all ranks."""
-    flat = [array.reshape(-1) for array in arrays]
-    buckets = [Bucket(parts, transport.size) for parts in _packed(flat, max(1, bucket // flat[0].itemsize))]
-    received = np.empty(max(one.received for one in buckets), flat[0].dtype)
+    cut = buckets(arrays, transport.size, bucket)
+    received = np.empty(max(one.received for one in cut), arrays[0].dtype)
 
     def call() -> None:
-        for one in buckets:
+        for one in cut:
             one.exchange(transport, received)
 
     return call
+
+
+def buckets(arrays: Sequence[Array], size: int, bucket: int = BUCKET) -> list[Bucket]:
+    """What so many ranks exchange one after the other to sum arrays of one dtype."""
+    flat = [array.reshape(-1) for array in arrays]
+    return [Bucket(parts, size) for parts in _packed(flat, max(1, bucket // flat[0].itemsize))]
 
 
 def _packed(arrays: Sequence[Array], most: int) -> Iterator[list[Array]]:

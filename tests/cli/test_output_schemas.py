@@ -15,9 +15,10 @@ from PIL import Image
 from netspec.cli._output_schemas import names
 from netspec.rundir.metrics import SCHEMA
 
+_AHEAD = ["info", "mini.yaml", "--set", "replicas=2", "--processes", "2", "--device", "h100"]
 COMMANDS = {
     "validate": [["validate", "mini.yaml", "gone.yaml", "typo.yaml"]],
-    "info": [["info", "mini.yaml"], ["info", "alexnet", "--phase", "predict"]],
+    "info": [["info", "mini.yaml"], ["info", "alexnet", "--phase", "predict"], _AHEAD],
     "show": [["show", "mini.yaml"]],
     "graph": [["graph", "mini.yaml"]],
     "plan": [["plan", "mini.yaml"], ["plan", "mini.yaml", "--devices", "cpu"]],

@@ -22,6 +22,8 @@ from netspec.figures import Picture, figure_kinds, picture
 from netspec.figures._style import DOUBLE, SINGLE, shortened
 from netspec.report.rate_range import RateRange
 
+SETTINGS = {"scaling": {"device": "h100"}}
+"""Of kinds that would measure this machine without."""
 SVG = "{http://www.w3.org/2000/svg}"
 MARKS = {
     "activations": ["curve.0.0", "level"],
@@ -31,6 +33,7 @@ MARKS = {
     "filters": ["colour.0", "colour.1.mean", "orientation.1"],
     "memory": ["buffer.relu1.y@left"],
     "rates": ["losses", "smoothed", "suggestion"],
+    "scaling": ["curve.0", "curve.4"],
     "timeline": ["bar.conv1.forward@left", "bar.fc.weight@left.update"],
 }
 TEXTS = {
@@ -43,6 +46,7 @@ TEXTS = {
     "filters": ["left", "right", "colour (dashed: random numbers)"],
     "memory": ["forward", "backward", "activation", "MiB", "update"],
     "rates": ["suggestion: 0.01", "learning rate", "loss", "0.001"],
+    "scaling": ["efficiency", "processes", "4,096", "nvlink+400g", "100 %"],
     "timeline": ["left compute", "right copy", "forward", "transfer"],
 }
 
@@ -67,7 +71,7 @@ def of(kind: str, trained: Path) -> Path:
 @pytest.fixture(scope="module")
 def shown(trained) -> Callable[[str], Picture]:
     """Each kind of picture of the run, read once."""
-    return functools.cache(lambda kind: picture(kind, [of(kind, trained)]))
+    return functools.cache(lambda kind: picture(kind, [of(kind, trained)], **SETTINGS.get(kind, {})))
 
 
 def test_every_kind_is_tested_here():
@@ -103,9 +107,11 @@ def test_the_same_run_gives_the_same_bytes_in_another_process(trained, shown, tm
         (tmp_path / name).write_bytes(shown(kind).render(format))
     code = (
         "import sys; from pathlib import Path; from netspec.figures import picture\n"
+        f"settings = {SETTINGS}\n"
         "for pair in sys.argv[1:]:\n"
         "    file, of = map(Path, pair.split('='))\n"
-        "    assert picture(file.stem, [of]).render(file.suffix[1:]) == file.read_bytes(), file\n"
+        "    made = picture(file.stem, [of], **settings.get(file.stem, {}))\n"
+        "    assert made.render(file.suffix[1:]) == file.read_bytes(), file\n"
     )
     pairs = [f"{tmp_path / name}={of(name.split('.')[0], trained)}" for name in files]
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
@@ -115,7 +121,8 @@ def test_the_same_run_gives_the_same_bytes_in_another_process(trained, shown, tm
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_the_command_writes_a_file_as_wide_as_the_paper_and_json_has_the_numbers(kind, trained, tmp_path):
-    said = netspec("figure", kind, of(kind, trained), "-o", tmp_path / "f.png", "--json")
+    settings = [word for name, value in SETTINGS.get(kind, {}).items() for word in (f"--{name}", value)]
+    said = netspec("figure", kind, of(kind, trained), *settings, "-o", tmp_path / "f.png", "--json")
     assert said.code == 0 and f"wrote {tmp_path / 'f.png'}" in said.err
     json.loads(said.out)
     with Image.open(tmp_path / "f.png") as image:

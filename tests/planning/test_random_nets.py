@@ -32,12 +32,27 @@ def test_a_random_network_learns_the_same_however_it_is_run(seed: int) -> None:
         np.testing.assert_allclose(alone[name], value, rtol=0, atol=5e-6, err_msg=name)
 
 
-def learned(spec, devices=("cpu:0", "cpu:1"), **options):  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("devices", [("left", "right"), ("right", "left", "more", "most")])
+@pytest.mark.parametrize("seed", range(COUNT // 2))
+def test_layers_split_by_rows_learn_the_same(seed: int, devices: tuple[str, ...]) -> None:
+    several, one = (loads(text, "random.yaml") for text in write(seed + 1000, rows=devices))
+    assert any(layer.split == "batch" for layer in several.layers)
+    bound = [f"cpu:{number}" for number in range(len(devices))]
+    oracle = learned(several, bound, 12, runner="serial")
+    same_bits(learned(several, bound, 12), oracle)
+    same_bits(learned(several, bound, 12, opener=chaos(seed, 0.001)), oracle)
+    alone = learned(one, ["cpu:0"], 12)
+    assert alone.keys() == oracle.keys()
+    for name, value in oracle.items():
+        np.testing.assert_allclose(alone[name], value, rtol=0, atol=5e-6, err_msg=name)
+
+
+def learned(spec, devices=("cpu:0", "cpu:1"), count=BATCH, **options):  # type: ignore[no-untyped-def]
     """All tensors after two iterations."""
-    with Session(spec, devices, phases=("train",), **options) as session:
+    with Session(spec, devices, phases=("train",), batch=count, **options) as session:
         for iteration in range(2):
-            data = batch(iteration, (SIDE, SIDE, 3))
-            assert session.train(data, iteration, BATCH, RATES).finite
+            data = batch(iteration, (SIDE, SIDE, 3), count)
+            assert session.train(data, iteration, count, RATES).finite
         return session.store.tensors()
 
 

@@ -57,6 +57,13 @@ BASES: dict[str, tuple[str, set[str]]] = {
         "alexnet-star-pretrain",
         {"layers.fc8.units", "train.epochs", "train.solver.learning_rate", "train.init_from"},
     ),
+    "alexnet-weird-trick": (
+        "alexnet-torchvision",
+        {"devices"}
+        | {f"layers.{layer.name}.device" for layer in load("alexnet-torchvision").layers}
+        | {f"layers.{layer.name}.split" for layer in load("alexnet-weird-trick").layers if layer.split == "batch"}
+        | {f"layers.{name}.inputs" for name in ("fc6", "fc7", "fc8")},
+    ),
     "cifar10-11pct": (
         "cifar10-13pct",
         layers("norm1", "norm2")

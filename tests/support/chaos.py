@@ -38,7 +38,7 @@ def chaos(seed: int, longest: float = 0.002, sizes: Sequence[int] = (1, 1)) -> C
     def opener(names: Sequence[str]) -> list[ChaosDevice]:
         devices = []
         for index, _ in enumerate(names):
-            device = ChaosDevice(index, sizes[index])
+            device = ChaosDevice(index, sizes[index % len(sizes)])
             device.chance, device.longest = random.Random(seed + index), longest
             devices.append(device)
         return devices

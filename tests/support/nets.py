@@ -134,6 +134,21 @@ def network(text: str, **changes: str) -> Spec:
     return loads(text, "net.yaml")
 
 
+def trick(devices: str = "w0 w1", batch: int = 12, **changes: str) -> Spec:
+    """ONE_DEVICE with rows of the batch on each device as far as relu3, and units of fc4 (Krizhevsky 2014)."""
+    names = devices.split()
+    listed, first = f"[{', '.join(names)}]", "name: conv1, type: conv,"
+    read = "inputs: {from: drop4, connect: all}"
+    placed = {
+        "devices: [main]": f"devices: {listed}",
+        first: f"{first} device: {listed}, split: batch,",
+        "name: fc4, type: dense,": "name: fc4, type: dense, inputs: {from: relu3, connect: all},",
+        "name: fc5, type: dense,": f"name: fc5, type: dense, device: {names[0]}, {read},",
+        "batch: 6": f"batch: {batch}",
+    }
+    return network(ONE_DEVICE, **{**placed, **changes})
+
+
 def named(keys: Iterable[Any], name: str) -> Any:
     """The buffer or the step of that text."""
     return next(key for key in keys if str(key) == name)

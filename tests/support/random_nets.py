@@ -41,6 +41,8 @@ SPATIAL = {
 }  # fmt: skip
 OTHERS = ("local", "conv_transpose", "sum", "concat", "eltwise", "gate", "whole")
 MIXING = ("conv", "conv_transpose", "lrn", "concat", "local", "layer_norm", "softmax")
+WHOLE_BATCH = ("batch_norm",)
+"""Layers that give another function where each device has rows of the batch."""
 SHARING = ("conv", "conv_transpose", "local", "dense", "centred")
 
 
@@ -59,6 +61,8 @@ class Value:
     read: bool = False
     lines: bool = False
     """Rows of pixels, which only flatten takes."""
+    by_rows: tuple[str, ...] = ()
+    """Devices that have rows of the batch each."""
 
 
 @dataclass
@@ -81,26 +85,47 @@ class Writer:
     two: list[str] = field(default_factory=list)
     one: list[str] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
+    rows: tuple[str, ...] = ()
+    """Devices over which some layers are split by rows; none: no layer is."""
 
     def layer(
         self, kind: str, sources: list[Value], channels: int, rest: str, split: bool, every: bool, image: bool = True
     ) -> None:
         """Add a layer; ``every`` reads all of its sources, across devices."""
-        shared = (kind, channels, rest, split, every, [(s.channels, s.split) for s in sources])
-        if kind in SHARING and self.chance.random() < 0.5:
+        by_rows = self._takes_rows(kind, sources, every)
+        if by_rows or any(source.by_rows for source in sources):
+            split, every = split and not by_rows and every, True
+        shared = (kind, channels, rest, split, every, by_rows, [(s.channels, s.split) for s in sources])
+        # by rows a layer that shares a state reads what the one before it has found for its own rows alone
+        if kind in SHARING and not (by_rows and kind == "centred") and self.chance.random() < 0.5:
             owner = next((value.name for value in self.values if value.shared == shared), None)
             rest, shared = (rest + f", share: {owner}", None) if owner else (rest, shared)  # type: ignore[assignment]
         name = self.names.layers(f"{kind}{len(self.values)}")
         apart = split and not every and bool(sources) and sources[0].split
-        inputs = [f"{{from: {s.name}, connect: all}}" if every else s.name for s in sources] or [self.names.image]
+        same = [s.by_rows == by_rows if by_rows else not every for s in sources]
+        reads = zip(sources, same, strict=True)
+        inputs = [s.name if here else f"{{from: {s.name}, connect: all}}" for s, here in reads] or [self.names.image]
         plain = [s.name for s in sources] or [self.names.image]
         place = f"[{self.names.left}, {self.names.right}]" if split else self.names.left
+        place = f"[{', '.join(by_rows)}], split: batch" if by_rows else place
         groups = ", groups: 2" if apart and kind in MIXING else ""
         self.two.append(f"  - {{name: {name}, type: {kind}, device: {place}, inputs: [{', '.join(inputs)}]{rest}}}")
         self.one.append(f"  - {{name: {name}, type: {kind}, inputs: [{', '.join(plain)}]{rest}{groups}}}")
         for source in sources:
             source.read = True
-        self.values.append(Value(name, channels, split, image, shared if kind in SHARING else None))
+        self.values.append(Value(name, channels, split, image, shared if kind in SHARING else None, by_rows=by_rows))
+
+    def _takes_rows(self, kind: str, sources: list[Value], every: bool) -> tuple[str, ...]:
+        """Devices that take rows: mostly those of the first source."""
+        if not self.rows or kind in WHOLE_BATCH:
+            return ()
+        before = next((source.by_rows for source in sources if source.by_rows), ())
+        if not sources:
+            return self.rows
+        if self.chance.random() < 0.5 or (before and not every):
+            others = [self.rows, self.rows[1::-1], self.rows[-2:]]
+            return before if before and self.chance.random() < 0.7 else self.chance.choice(others)
+        return ()
 
     def grow(self) -> None:
         """Add one layer on values there are."""
@@ -170,12 +195,13 @@ class Writer:
         for value in [value for value in self.values if not value.read and value.image]:
             self.layer("dense", [value], 5, ", units: 5", False, True, False)
         loose = [value for value in self.values if not value.read]
+        devices, self.rows = self.rows, ()  # costs read what lies on one device
         self.layer("dense", loose, 5, ", units: 5", False, True, False)
         for lines in (self.two, self.one):
             reads, loss = f"[{self.values[-1].name}, {self.names.label}]", self.names.layers("loss")
             lines.append(f"  - {{name: {loss}, type: softmax_loss, inputs: {reads}}}")
         inputs = {"image": self.names.image, "label": self.names.label}
-        two = HEAD.format(devices=f"{self.names.left}, {self.names.right}", **inputs)
+        two = HEAD.format(devices=", ".join(devices or (self.names.left, self.names.right)), **inputs)
         one = HEAD.format(devices="main", **inputs)
         return two + "\n".join(self.two) + "\n" + TAIL, one + "\n".join(self.one) + "\n" + TAIL
 
@@ -212,10 +238,10 @@ LOOKALIKES = (
 DEVICES = ("left", "right", "d_left", "conv", "y", "counters", "finite", "x-y", "image", "total")
 
 
-def write(seed: int, names: Names | None = None) -> tuple[str, str]:
-    """A random network for two devices and the same for one."""
+def write(seed: int, names: Names | None = None, rows: tuple[str, ...] = ()) -> tuple[str, str]:
+    """A random network for two devices and the same for one; some layers split by rows over the devices ``rows``."""
     load_plugin(PLUGIN)
-    writer = Writer(random.Random(seed), names or Names())
+    writer = Writer(random.Random(seed), names or Names(), rows=rows)
     writer.layer("conv", [], 8, ", filters: 8, size: 3, pad: 1", True, False)
     for _ in range(writer.chance.randint(3, 9)):
         writer.grow()

@@ -85,6 +85,23 @@ def test_validate_refuses_what_run_refuses(cut):
             train(cut, overrides=[f"replicas={replicas}"])
 
 
+def test_statistics_of_the_whole_batch_are_refused_and_those_of_replicas_told(cut):
+    message = "bn1: mean and variance over the whole batch cannot be had with replicas"
+    found = netspec("validate", cut, "--set", "layers.bn1.statistics=batch")
+    assert found.code == 1 and message in found.err and "--set:1:18" in found.err
+    for command in ("info", "plan"):
+        assert message in netspec(command, cut, "--set", "layers.bn1.statistics=batch").err
+    with pytest.raises(NetspecError, match=message):
+        train(cut, overrides=["layers.bn1.statistics=batch"])
+    told_so = "bn1: mean and variance are those of each replica's 2 images, not of all 8"
+    assert told_so in netspec("validate", cut).out
+    _, events = train(cut, iterations=1)
+    assert told_so in [each.text for each in told(events, Note)]
+    whole, events = train(cut, iterations=1, overrides=["replicas=1", "layers.bn1.statistics=batch"])
+    same_bits, _ = train(cut, iterations=1, overrides=["replicas=1"])
+    assert same(final(whole), final(same_bits)) and not any("bn1" in each.text for each in told(events, Note))
+
+
 def test_a_trace_has_all_replicas_and_a_timeline_all_of_an_iteration(cut, tmp_path):
     train(cut, iterations=3, trace=tmp_path / "trace.json")
     bars = bars_of(json.loads((tmp_path / "trace.json").read_text())["traceEvents"])

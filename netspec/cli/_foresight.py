@@ -1,0 +1,68 @@
+"""What ``netspec info --processes`` adds: what a run of so many processes will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from netspec.units import count, many, milliseconds, percent, rate, size
+
+if TYPE_CHECKING:
+    from netspec.report.tables import Table
+    from netspec.runners.foresight import Foresight, Share
+    from netspec.spec.types import Spec
+
+_MODELLED = (
+    "netspec runs several processes on CPUs alone (docs/scale.md): for GPUs this is what the same exchange would take "
+    "on them"
+)
+
+
+def foreseen(
+    spec: Spec, processes: int, networks: Sequence[str], devices: str | None, gpu: str | None, seconds: float
+) -> tuple[Share, list[Foresight]]:
+    """The share of each process, measured or by a model, and what they take on each network. Raises NetspecError."""
+    from netspec._types import Binding
+    from netspec.report.progress import progress
+    from netspec.runners.foresight import foresee, share_of
+    from netspec.runners.interconnect import NETWORKS, interconnect
+    from netspec.runners.training.request import Request
+
+    found = [interconnect(name) for name in networks or NETWORKS]
+    request = Request(spec, None, (), Binding(devices))
+    with progress(stderr=True) as listener:
+        share = share_of(request, processes, gpu, seconds, listener)
+    return share, [foresee(share, processes, network) for network in found]
+
+
+def tables(share: Share, found: Sequence[Foresight], is_modelled: bool) -> Iterator[Table | str]:
+    """For the terminal."""
+    from netspec.report.tables import table
+
+    one, processes = found[0], found[0].processes
+    yield f"{many(processes, 'process')}: batch {one.batch:,}, {many(one.images, 'image')} each"
+    yield (
+        f"each takes {size(one.memory)} of memory and {size(one.buffers)} for the exchange, sends {size(one.sent)} an "
+        f"iteration in {many(one.messages, 'message')} and receives as much"
+    )
+    yield f"each computes on {share.where}: {milliseconds(1e3 * share.seconds)} an iteration"
+    if is_modelled:
+        yield _MODELLED
+    times = ("compute", "exchange", "of it latency", "iteration")
+    columns = ["network", "nodes", *times, "images/s", "efficiency", "binds"]
+    rows = [
+        (
+            each.network,
+            count(each.nodes),
+            milliseconds(1e3 * each.compute),
+            milliseconds(1e3 * each.exchange),
+            milliseconds(1e3 * each.latency),
+            milliseconds(1e3 * each.iteration),
+            rate(each.rate),
+            percent(each.efficiency),
+            each.binds,
+        )
+        for each in found
+    ]
+    drop = ("nodes", "of it latency", "iteration", "compute")
+    yield table(columns, rows, right=columns[1:-1], drop=drop, title=f"{count(processes)} processes, by network")

@@ -1,0 +1,125 @@
+"""What more processes would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from netspec.contract.attrs import choice, integer, number, text, texts
+from netspec.errors import NetspecError
+from netspec.figures import _style
+from netspec.figures._base import Kind
+from netspec.figures._sources import spec_at
+from netspec.report.run_labels import Tell
+from netspec.units import count, many, milliseconds, percent, rate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from netspec.runners.foresight import Foresight, Share
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A network of layers on a network of machines: what 1, 2, 4 ... processes take, each with the same share."""
+
+    label: str
+    network: str
+    share: Share
+    points: tuple[Foresight, ...]
+
+
+class Scaling(Kind):
+    """What more processes would bring: efficiency, or images a second, from 1 to thousands, on several networks.
+
+    Each process works as many images of a batch as the spec's batch has (weak scaling). What it takes for them is
+    measured here for some seconds, as by 'netspec estimate', or comes from the model of a GPU (--device); what the
+    processes exchange is reckoned, as by 'netspec info --processes'.
+    """
+
+    attrs: ClassVar = {
+        "device": text("A GPU that need not be here, such as h100; without it this machine is measured.", default=""),
+        "network": texts("What connects the processes, as for netspec info; each once more.", default=[]),
+        "show": choice("efficiency", "rate", description="Efficiency or images a second.", default="efficiency"),
+        "most": integer("The largest number of processes.", default=4096, minimum=2, maximum=1 << 20),
+        "seconds": number("How long to measure.", default=10.0, above=0),
+    }
+    takes: ClassVar[str] = "SPEC|RUN"
+    of_folder: ClassVar = "newest"
+    examples: ClassVar[tuple[str, ...]] = (
+        "netspec figure scaling alexnet --device h100 -o scaling.svg",
+        "netspec figure scaling alexnet quickstart --network 10g --network mine.yaml --show rate -o rates.png",
+    )
+
+    def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> list[Curve]:
+        """See Kind."""
+        from netspec.runners.foresight import foresee
+        from netspec.runners.interconnect import NETWORKS, interconnect
+
+        networks = [interconnect(name) for name in self.settings["network"] or NETWORKS]
+        counts = [1 << power for power in range(self.settings["most"].bit_length())]
+        shares = [self._share(path, tell) for path in paths]
+        return [
+            Curve(label, one.name, share, tuple(foresee(share, each, one) for each in counts))
+            for share, label in zip(shares, labels or [share.name for share in shares], strict=True)
+            for one in networks
+        ]
+
+    def _share(self, path: Path, tell: Tell) -> Share:
+        from netspec._types import Binding
+        from netspec.program.gpu_model import GPUS
+        from netspec.runners.foresight import each_works_all, share_of
+        from netspec.runners.training.request import Request
+
+        gpu = self.settings["device"].lower()
+        if gpu and gpu not in GPUS:
+            raise NetspecError(f"there is no model of '{gpu}': known are {', '.join(GPUS)}")
+        request = each_works_all(Request(spec_at(path, tell), None, (), Binding()))
+        return share_of(request, 2, gpu or None, self.settings["seconds"])
+
+    def lines(self, data: list[Curve]) -> list[str]:
+        """See Kind."""
+        shares = {curve.label: curve.share for curve in data}
+        found = [
+            f"{label}: {many(one.images, 'image')} a process, {milliseconds(1e3 * one.seconds)} on {one.where}"
+            for label, one in shares.items()
+        ]
+        for curve in data:
+            last = curve.points[-1]
+            told = f"{percent(last.efficiency)}, {rate(last.rate)} img/s; {last.binds} binds"
+            found.append(f"{curve.label}, {curve.network}: {many(last.processes, 'process')} at {told}")
+        return found
+
+    def draw(self, data: list[Curve]) -> Figure:
+        """See Kind."""
+        labels = list(dict.fromkeys(curve.label for curve in data))
+        networks = list(dict.fromkeys(curve.network for curve in data))
+        figure = _style.new_figure(_style.SINGLE, 2.6)
+        axes, is_rate = figure.subplots(), self.settings["show"] == "rate"
+        for place, curve in enumerate(data):
+            colour, dash = networks.index(curve.network), labels.index(curve.label) if len(labels) > 1 else place
+            axes.plot(
+                [each.processes for each in curve.points],
+                [each.rate if is_rate else each.efficiency for each in curve.points],
+                color=_style.COLOURS[colour % len(_style.COLOURS)],
+                linestyle=_style.DASHES[dash % len(_style.DASHES)],
+                label=curve.network if len(labels) == 1 else f"{curve.label}, {curve.network}",
+                gid=f"curve.{place}",
+            )
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, place: count(round(value)))
+        axes.set_xlabel("processes")
+        axes.grid(axis="y")
+        if is_rate:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.6g}")
+            axes.set_ylabel("images a second")
+        else:
+            axes.set_ylim(0, 1.02)
+            _style.percent_axis(axes.yaxis)
+            axes.set_ylabel("efficiency")
+        handles, words = axes.get_legend_handles_labels()
+        _style.legend_below(figure, handles, words, _style.SINGLE)
+        return figure
