@@ -33,10 +33,10 @@ import tables
 HERE = Path(__file__).resolve().parent
 NETSPEC = ("netspec", "netspec one device")
 TORCH = ("torch eager", "torch channels_last", "torch fused SGD", "torch compiled, fused SGD")
-NETSPEC_BF16 = ("netspec bf16", "netspec bf16 one device")
+OWN_BF16 = ("netspec bf16", "netspec bf16 one device")
 TORCH_BF16 = ("torch bf16 eager", "torch bf16 channels_last, fused SGD", "torch bf16 compiled, fused SGD")
 INFERENCE_ALONE, TRAINING_ALONE = ("torch bf16 weights, compiled",), ("torch fused SGD",)
-SYSTEMS = (*NETSPEC, *TORCH, *NETSPEC_BF16, *TORCH_BF16, *INFERENCE_ALONE)
+SYSTEMS = (*NETSPEC, *TORCH, *OWN_BF16, *TORCH_BF16, *INFERENCE_ALONE)
 QUICK = (*NETSPEC, "torch eager", "torch compiled, fused SGD", "netspec bf16", "torch bf16 compiled, fused SGD")
 REFERENCES = ("netspec", "netspec bf16")
 """Whose times all others' are divided by, round by round, where they run."""
@@ -87,7 +87,7 @@ def _netspec(system: str, what: str, batch: int, threads: int) -> Any:
     from netspec.spec import load
 
     one = system.endswith("one device") or threads == 1
-    precision = "bf16" if system in NETSPEC_BF16 else "float32"
+    precision = "bf16" if system in OWN_BF16 else "float32"
     spec = load("alexnet-one-device" if one else "alexnet", (f"train.precision={precision}",))
     teams = [threads] if one else [threads // 2] * 2
     opener = lambda names: [CpuDevice(i, teams[i]) for i, _ in enumerate(names)]  # noqa: E731
@@ -213,7 +213,7 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
         return list(arguments.systems)
     left_out = TRAINING_ALONE if arguments.what == "inference" else INFERENCE_ALONE
     if not {"avx512_bf16", "amx_bf16"} & set(features()):
-        left_out += (*NETSPEC_BF16, *TORCH_BF16, *INFERENCE_ALONE)
+        left_out += (*OWN_BF16, *TORCH_BF16, *INFERENCE_ALONE)
     return [name for name in (QUICK if arguments.quick else SYSTEMS) if name not in left_out]
 
 

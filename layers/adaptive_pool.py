@@ -2,7 +2,7 @@
 
 from netspec.layers._batch_chunks import block_of_images
 from netspec.layers._window import check_images, element, pair_of
-from netspec.plugin import Flops, Layer, Tensor, backward, cuda, device, forward, pair, register
+from netspec.plugin import Flops, Layer, Tensor, Workspace, backward, cuda, device, forward, pair, register
 
 THREADS = 256
 
@@ -67,37 +67,41 @@ class AdaptivePool(Layer):
         count = t.y.size * -(-height // high) * -(-width // wide)
         return Flops(forward=count, d_inputs=count)
 
+    def workspace(self, t, variant, direction):
+        """A pixel's sums, which are float32 whatever is stored."""
+        return {"sums": Workspace(t.x.shape[3:], per="member"), **super().workspace(t, variant, direction)}
+
     @forward("cpu", over="y", axes=0, block=block_of_images, writes="y")
-    def average_cpu(start, stop, x, y):
+    def average_cpu(start, stop, x, y, sums):
         for line in range(start * y.shape[1], stop * y.shape[1]):
             n, oh = line // y.shape[1], line % y.shape[1]
             top, bottom = first_of(oh, x.shape[1], y.shape[1]), end_of(oh, x.shape[1], y.shape[1])
             for ow in range(y.shape[2]):
                 left, right = first_of(ow, x.shape[2], y.shape[2]), end_of(ow, x.shape[2], y.shape[2])
-                total, count = y[n, oh, ow], x.dtype.type((bottom - top) * (right - left))
-                total[:] = 0
+                average, count = y[n, oh, ow], x.dtype.type((bottom - top) * (right - left))
+                sums[:] = 0
                 for h in range(top, bottom):
                     for w in range(left, right):
                         pixel = x[n, h, w]
-                        for c in range(total.size):
-                            total[c] += pixel[c]
-                for c in range(total.size):
-                    total[c] /= count
+                        for c in range(sums.size):
+                            sums[c] += pixel[c]
+                for c in range(sums.size):
+                    average[c] = sums[c] / count
 
     @backward("cpu", over="d_x", axes=0, block=block_of_images, writes="d_x")
-    def spread_cpu(start, stop, dy, d_x):
+    def spread_cpu(start, stop, dy, d_x, sums):
         for line in range(start * d_x.shape[1], stop * d_x.shape[1]):
             n, h = line // d_x.shape[1], line % d_x.shape[1]
             for w in range(d_x.shape[2]):
-                total = d_x[n, h, w]
-                total[:] = 0
+                sums[:] = 0
                 for oh in range(first_of(h, dy.shape[1], d_x.shape[1]), end_of(h, dy.shape[1], d_x.shape[1])):
                     rows = end_of(oh, d_x.shape[1], dy.shape[1]) - first_of(oh, d_x.shape[1], dy.shape[1])
                     for ow in range(first_of(w, dy.shape[2], d_x.shape[2]), end_of(w, dy.shape[2], d_x.shape[2])):
                         columns = end_of(ow, d_x.shape[2], dy.shape[2]) - first_of(ow, d_x.shape[2], dy.shape[2])
                         gradient, count = dy[n, oh, ow], dy.dtype.type(rows * columns)
-                        for c in range(total.size):
-                            total[c] += gradient[c] / count
+                        for c in range(sums.size):
+                            sums[c] += gradient[c] / count
+                d_x[n, h, w] = sums
 
     @forward("cuda", over="y", axes=(0, 1, 2, 3), threads=THREADS, writes="y")
     def average_cuda(x, y):

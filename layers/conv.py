@@ -3,7 +3,7 @@
 from math import prod
 
 from netspec.layers._batch_chunks import chunk_images
-from netspec.layers._cpu import conv_depthwise, conv_direct, conv_gemm, conv_winograd, split_batch
+from netspec.layers._cpu import bf16_conv, conv_depthwise, conv_direct, conv_gemm, conv_winograd, split_batch
 from netspec.layers._cuda import conv_tiled, conv_wgmma, depthwise, mma_variants, tma_cells_variants, tma_variants
 from netspec.layers._cuda.implicit_gemm import of_conv
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
@@ -30,6 +30,7 @@ class Conv(Layer):
     mixes_channels = True
     variants = (
         conv_depthwise.VARIANT,
+        bf16_conv.VARIANT,
         conv_winograd.VARIANT,
         conv_direct.VARIANT,
         conv_direct.STRIDED,

@@ -1,7 +1,7 @@
 """Each channel of an image times a number of its own (squeeze and excitation, Hu, Shen and Sun 2018)."""
 
 from netspec.layers._batch_chunks import block_of_images
-from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, device, forward, register
+from netspec.plugin import Layer, LayerError, Tensor, Workspace, backward, cuda, device, forward, register
 
 THREADS = 256
 
@@ -59,6 +59,11 @@ class Gate(Layer):
         """A product."""
         return f"torch.mul({x}, {factor}{'[:, :, None, None]' if len(t.factor.shape) == 2 else ''})"
 
+    def workspace(self, t, variant, direction):
+        """An image's sums, which are float32 whatever is stored."""
+        own = {"sums": Workspace(t.x.shape[3:], per="member")} if direction == "backward" else {}
+        return {**own, **super().workspace(t, variant, direction)}
+
     @forward("cpu", over="y", axes=0, block=block_of_images, writes="y")
     def gate_cpu(start, stop, x, factor, y):
         scale_images(start, stop, x, factor, y)
@@ -68,16 +73,16 @@ class Gate(Layer):
         scale_images(start, stop, dy, factor, d_x)
 
     @backward("cpu", over="d_factor", axes=0, block=block_of_images, writes="d_factor")
-    def d_factor_cpu(start, stop, x, dy, d_factor):
+    def d_factor_cpu(start, stop, x, dy, d_factor, sums):
         rows = d_factor.reshape(x.shape[0], x.shape[3])
         for n in range(start, stop):
-            total = rows[n]
-            total[:] = 0
+            sums[:] = 0
             for h in range(x.shape[1]):
                 for w in range(x.shape[2]):
                     pixel, gradient = x[n, h, w], dy[n, h, w]
-                    for c in range(total.size):
-                        total[c] += pixel[c] * gradient[c]
+                    for c in range(sums.size):
+                        sums[c] += pixel[c] * gradient[c]
+            rows[n] = sums
 
     @forward("cuda", over="y", threads=THREADS, writes="y", linear=True)
     def gate_cuda(x, factor, y, channels, pixels):

@@ -5,7 +5,7 @@ from math import prod
 from netspec.layers._cuda import local_tiled
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
 from netspec.layers._window import Window, onnx_window, window_of
-from netspec.plugin import Flops, Layer, Param, Tensor, backward, boolean, device, forward, register
+from netspec.plugin import Flops, Layer, Param, Tensor, Workspace, backward, boolean, device, forward, register
 
 PER_OUTPUT, SHARED = {"bias": True, "shared_bias": False}, {"bias": True, "shared_bias": True}
 
@@ -123,6 +123,11 @@ class Local(Layer):
         local = code.module(kind, t.x.shape[3], attrs.filters, window.size, window.out, **options)
         return f"{local}({f'F.pad({x}, ({left}, {right}, {top}, {bottom}))' if top + left + bottom + right else x})"
 
+    def workspace(self, t, variant, direction):
+        """A pixel's sums, which are float32 whatever is stored."""
+        own = {"sums": Workspace(t.y.shape[3:], per="member")} if direction == "forward" else {}
+        return {**own, **super().workspace(t, variant, direction)}
+
     def flops(self, t):
         """All windows counted whole, in each of the three products."""
         count = 2 * t.y.size * prod(t.weight.shape[2:5])
@@ -135,21 +140,21 @@ class Local(Layer):
     # CPU: a block of the forward pass and of the weights' is one position, so that its kernels stay in the cache -----
 
     @forward("cpu", over="y", axes=(1, 2), writes="y")
-    def forward_cpu(start, stop, x, weight, y, groups, window: Window):
+    def forward_cpu(start, stop, x, weight, y, sums, groups, window: Window):
         height, width, depth, share = x.shape[1], x.shape[2], weight.shape[4], y.shape[3] // groups
         for position in range(start, stop):
             oh, ow = position // y.shape[2], position % y.shape[2]
             top, left = oh * window.stride_h - window.pad_top, ow * window.stride_w - window.pad_left
             for n in range(x.shape[0]):
-                pixel = y[n, oh, ow]
-                pixel[:] = 0
+                sums[:] = 0
                 for i in range(max(0, -top), min(window.size_h, height - top)):
                     for j in range(max(0, -left), min(window.size_w, width - left)):
                         for c in range(x.shape[3]):
                             value, g = x[n, top + i, left + j, c], c // depth
                             kernel = weight[oh, ow, i, j, c - g * depth]
                             for f in range(g * share, (g + 1) * share):
-                                pixel[f] += value * kernel[f]
+                                sums[f] += value * kernel[f]
+                y[n, oh, ow] = sums
 
     @forward("cpu", over="y", axes=0, writes="y", when=PER_OUTPUT)
     def add_bias_cpu(start, stop, bias, y):

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from netspec.layers._cpu import lrn_rows
+from netspec.layers._cpu import lrn_of_five, lrn_rows
 from netspec.layers._cuda import lrn_shuffle
 from netspec.layers._normalisation import ATTRS, Response, onnx_response, power, response_of, scale_of
 from netspec.plugin import (
@@ -52,7 +52,7 @@ class ResponseNormalisation(Layer):
     attrs = {**ATTRS, "groups": integer("Parts of the channels that do not see each other.", default=None, minimum=1)}
     divided = ("groups",)
     mixes_channels = True
-    variants = (lrn_rows.VARIANT, lrn_shuffle.VARIANT)
+    variants = (lrn_of_five.VARIANT, lrn_rows.VARIANT, lrn_shuffle.VARIANT)
     examples = (
         {"attrs": {"alpha": 0.3}, "inputs": [(2, 3, 2, 8)]},
         {"attrs": {"size": 3, "alpha": 0.5, "beta": 0.6, "k": 1.5, "scaling": "window"}, "inputs": [(3, 6)]},

@@ -17,7 +17,20 @@ from netspec.layers._window import (
     torch_count,
     window_of,
 )
-from netspec.plugin import Flops, Layer, LayerError, Tensor, backward, boolean, choice, forward, padding, pair, register
+from netspec.plugin import (
+    Flops,
+    Layer,
+    LayerError,
+    Tensor,
+    Workspace,
+    backward,
+    boolean,
+    choice,
+    forward,
+    padding,
+    pair,
+    register,
+)
 
 MAX, AVERAGE = {"mode": "max"}, {"mode": "average"}
 TRAIN, REST = ("train",), ("eval", "predict")
@@ -56,7 +69,7 @@ class Pool(Layer):
         "count_include_pad": boolean("Whether an average counts the padding, as zeros.", default=False),
     }
     channelwise = True
-    variants = (pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
+    variants = (pool_rows.STORED, pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
     kinks = "where the two largest pixels of a window are equal (mode: max)"
     examples = (
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
@@ -99,6 +112,11 @@ class Pool(Layer):
             return {}
         few = x.dtype == "bfloat16" and window_of(self.attrs, x, inside=True).area <= _BYTE
         return {"argmax": Tensor(self.outputs(x).shape, "uint8" if few else "int32")}
+
+    def workspace(self, t, variant, direction):
+        """A pixel's sums, which are float32 whatever is stored."""
+        own = {"sums": Workspace(t.x.shape[3:], per="member")} if self.attrs.mode == "average" else {}
+        return {**own, **super().workspace(t, variant, direction)}
 
     def window(self, t) -> Window:
         """The windows over the input."""
@@ -208,34 +226,34 @@ class Pool(Layer):
                                 total[c] += gradient[c] if where[c] == place else 0.0
 
     @forward("cpu", over="y", axes=0, writes="y", when=AVERAGE)
-    def average_cpu(start, stop, x, y, window: Window, counted: Counted):
+    def average_cpu(start, stop, x, y, sums, window: Window, counted: Counted):
         for n in range(start, stop):
             for oh in range(y.shape[1]):
                 for ow in range(y.shape[2]):
                     top, bottom, left, right = clip_apart(window, oh, ow, x)
-                    total, count = y[n, oh, ow], x.dtype.type(pixels_counted(window, oh, ow, counted))
-                    total[:] = 0
+                    average, count = y[n, oh, ow], x.dtype.type(pixels_counted(window, oh, ow, counted))
+                    sums[:] = 0
                     for ih in range(top, bottom, window.dilation_h):
                         for iw in range(left, right, window.dilation_w):
                             pixel = x[n, ih, iw]
                             for c in range(y.shape[3]):
-                                total[c] += pixel[c]
+                                sums[c] += pixel[c]
                     for c in range(y.shape[3]):
-                        total[c] /= count
+                        average[c] = sums[c] / count
 
     @backward("cpu", over="d_x", axes=0, writes="d_x", when=AVERAGE)
-    def d_average_cpu(start, stop, dy, d_x, window: Window, counted: Counted):
+    def d_average_cpu(start, stop, dy, d_x, sums, window: Window, counted: Counted):
         for n in range(start, stop):
             for ih in range(d_x.shape[1]):
                 above, below = covering_rows(window, ih, dy)
                 for iw in range(d_x.shape[2]):
                     before, after = covering_columns(window, iw, dy)
-                    total = d_x[n, ih, iw]
-                    total[:] = 0
+                    sums[:] = 0
                     for oh in range(above, below):
                         for ow in range(before, after):
                             count = dy.dtype.type(pixels_counted(window, oh, ow, counted))
                             gradient, share = dy[n, oh, ow], 1.0 / count
                             if place_apart(window, ih, iw, oh, ow) >= 0:
                                 for c in range(d_x.shape[3]):
-                                    total[c] += gradient[c] * share
+                                    sums[c] += gradient[c] * share
+                    d_x[n, ih, iw] = sums

@@ -1,7 +1,7 @@
 """Images made larger by whole factors, each pixel repeated (nearest neighbour)."""
 
 from netspec.layers._window import check_images, pair_of
-from netspec.plugin import Layer, Tensor, backward, cuda, device, forward, pair, register
+from netspec.plugin import Layer, Tensor, Workspace, backward, cuda, device, forward, pair, register
 
 THREADS = 256
 
@@ -56,6 +56,11 @@ class Upsample(Layer):
         """F.interpolate, to the nearest."""
         return f"F.interpolate({x}, scale_factor={tuple(map(float, self.factors))}, mode='nearest')"
 
+    def workspace(self, t, variant, direction):
+        """A pixel's sums, which are float32 whatever is stored."""
+        own = {"sums": Workspace(t.x.shape[3:], per="member")} if direction == "backward" else {}
+        return {**own, **super().workspace(t, variant, direction)}
+
     def scalars(self, t, index=None):
         factor_h, factor_w = self.factors
         return {"factor_h": factor_h, "factor_w": factor_w}
@@ -69,16 +74,17 @@ class Upsample(Layer):
                 target[c] = source[c]
 
     @backward("cpu", over="d_x", axes=(0, 1, 2), block=256, writes="d_x")
-    def gather_cpu(start, stop, dy, d_x, factor_h, factor_w):
+    def gather_cpu(start, stop, dy, d_x, sums, factor_h, factor_w):
         small, large = d_x.reshape(-1, d_x.shape[3]), dy.reshape(-1, d_x.shape[3])
         for line in range(start, stop):
-            first, total = first_of(line, d_x.shape[2], d_x.shape[1], factor_h, factor_w), small[line]
-            total[:] = 0
+            first = first_of(line, d_x.shape[2], d_x.shape[1], factor_h, factor_w)
+            sums[:] = 0
             for i in range(factor_h):
                 for j in range(factor_w):
                     copy = large[first + i * dy.shape[2] + j]
-                    for c in range(total.size):
-                        total[c] += copy[c]
+                    for c in range(sums.size):
+                        sums[c] += copy[c]
+            small[line] = sums
 
     @forward("cuda", over="y", axes=(0, 1, 2, 3), threads=THREADS, writes="y")
     def repeat_cuda(x, y, factor_h, factor_w):

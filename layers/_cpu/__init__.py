@@ -11,6 +11,10 @@ Convolution and dense layers
                         variant ``gemm``: patches laid out, products by BLAS
     dense_gemm          variant ``gemm``: products by BLAS
     dense_gemv          variant ``gemv``: weights streamed once, for a few rows
+    bf16_microkernel    the register tile of bfloat16 factors, by AVX512-BF16 (bf16_vectors)
+    bf16_products       packing in pairs of terms, and products
+    bf16_conv, bf16_dense
+                        variants ``bf16`` of arrays that are stored as bfloat16, and ``bf16_gemv``, for a few rows
     bias_row, split_batch
                         what accumulators start from; reductions over the batch
 Others

@@ -6,7 +6,7 @@ Products of matrices would have one column for each channel; here neighbouring c
 from netspec.layers._batch_chunks import chunk_images
 from netspec.layers._cpu import split_batch
 from netspec.layers._window import Window, taps
-from netspec.plugin import Variant, backward, device, forward
+from netspec.plugin import Variant, Workspace, backward, device, forward
 
 
 def is_depthwise(layer, t):
@@ -23,42 +23,43 @@ def _lines(t):
 
 
 @device
-def convolve_row(n, oh, x, weight, y, window):
-    """Add the windows of one row of y."""
+def convolve_row(n, oh, x, weight, y, sums, window):
+    """Add the windows of one row of y to what ``sums``, of a row, holds, and store them."""
     top = oh * window.stride_h - window.pad_top
     above, below = taps(top, window.size_h, window.dilation_h, x.shape[1])
     for ow in range(y.shape[2]):
         left = ow * window.stride_w - window.pad_left
         before, after = taps(left, window.size_w, window.dilation_w, x.shape[2])
-        total = y[n, oh, ow]
+        total = sums[ow]
         for i in range(above, below):
             for j in range(before, after):
                 pixel, factors = x[n, top + i * window.dilation_h, left + j * window.dilation_w], weight[i, j, 0]
                 for c in range(total.size):
                     total[c] += pixel[c] * factors[c]
+        y[n, oh, ow] = total
 
 
 @forward("cpu", over="y", axes=(0, 1), block=_lines, writes="y", when={"bias": True})
-def forward_depthwise(start, stop, x, weight, bias, y, window: Window):
+def forward_depthwise(start, stop, x, weight, bias, y, sums, window: Window):
     for line in range(start, stop):
         n, oh = line // y.shape[1], line % y.shape[1]
         for ow in range(y.shape[2]):
-            y[n, oh, ow] = bias
-        convolve_row(n, oh, x, weight, y, window)
+            sums[ow] = bias
+        convolve_row(n, oh, x, weight, y, sums, window)
 
 
 @forward("cpu", over="y", axes=(0, 1), block=_lines, writes="y", when={"bias": False})
-def forward_depthwise_unbiased(start, stop, x, weight, y, window: Window):
+def forward_depthwise_unbiased(start, stop, x, weight, y, sums, window: Window):
     for line in range(start, stop):
         n, oh = line // y.shape[1], line % y.shape[1]
-        y[n, oh] = 0
-        convolve_row(n, oh, x, weight, y, window)
+        sums[:] = 0
+        convolve_row(n, oh, x, weight, y, sums, window)
 
 
 @backward("cpu", over="d_x", axes=0, writes="d_x")
-def d_x_depthwise(start, stop, weight, dy, d_x, window: Window):
-    d_x[start:stop] = 0
+def d_x_depthwise(start, stop, weight, dy, d_x, image, window: Window):
     for n in range(start, stop):
+        image[:] = 0
         for oh in range(dy.shape[1]):
             top = oh * window.stride_h - window.pad_top
             above, below = taps(top, window.size_h, window.dilation_h, d_x.shape[1])
@@ -68,10 +69,11 @@ def d_x_depthwise(start, stop, weight, dy, d_x, window: Window):
                 gradient = dy[n, oh, ow]
                 for i in range(above, below):
                     for j in range(before, after):
-                        total = d_x[n, top + i * window.dilation_h, left + j * window.dilation_w]
+                        total = image[top + i * window.dilation_h, left + j * window.dilation_w]
                         factors = weight[i, j, 0]
                         for c in range(total.size):
                             total[c] += gradient[c] * factors[c]
+        d_x[n] = image
 
 
 @backward("cpu", over="partials", axes=0, writes="partials")
@@ -105,8 +107,10 @@ KERNELS = (
 
 
 def workspace(layer, t, direction):
-    """Weight gradients by chunk, bias gradients by image."""
-    return split_batch.workspace(t) if direction == "backward" else {}
+    """Sums of a row of y, or of an image of d_x; weight gradients by chunk, bias gradients by image."""
+    if direction == "forward":
+        return {"sums": Workspace(t.y.shape[2:], per="member")}
+    return {"image": Workspace(t.x.shape[1:], per="member"), **split_batch.workspace(t)}
 
 
 def scalars(layer, t):

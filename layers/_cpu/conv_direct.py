@@ -211,7 +211,7 @@ STRIDED = Variant(
     "direct_strided",
     kernels=(*_FORWARD, conv_gemm.d_x_gemm, d_weight_chunk_direct, *split_batch.KERNELS),
     supports=lambda layer, t: t.x.dtype == "float32" and layer.window(t).stride != (1, 1),
-    workspace=lambda layer, t, direction: {**conv_gemm.columns_workspace(t), **_workspace(layer, t, direction)},
+    workspace=lambda layer, t, direction: {**conv_gemm.d_x_workspace(t), **_workspace(layer, t, direction)},
     scalars=conv_gemm.VARIANT.scalars,
 )
 """With a stride d_x is no convolution: it is left to im2col's patches."""

@@ -21,12 +21,22 @@ def columns_workspace(t):
     return {"columns": Workspace((rows_at_once(t) * t.y.shape[2], t.weight.size // t.y.shape[3]), per="member")}
 
 
+def d_x_workspace(t):
+    """With it the sums of a block's images, which are float32 where d_x is not."""
+    return {**columns_workspace(t), "images": images_workspace(t.x, _images(t))}
+
+
+def images_workspace(tensor, count):
+    """Room for so many images of a tensor that is stored as bfloat16."""
+    return Workspace((count, *tensor.shape[1:]) if tensor.dtype == "bfloat16" else (1,), per="member")
+
+
 def _workspace(layer, t, direction):
     if direction == "forward":
         return columns_workspace(t)
     filters, groups = t.y.shape[3], t.x.shape[3] // t.weight.shape[2]
     product = Workspace((t.weight.size // filters, filters // groups), per="member")
-    return {**columns_workspace(t), **split_batch.workspace(t), "product": product}
+    return {**d_x_workspace(t), **split_batch.workspace(t), "product": product}
 
 
 def _scalars(layer, t):
@@ -54,9 +64,10 @@ def forward_gemm_unbiased(ops, start, stop, x, weight, y, columns, in_runs, grou
 
 
 @backward("cpu", over="d_x", axes=0, block=_images, writes="d_x", host=True)
-def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, in_runs, groups, window):
-    filters, lines = dy.shape[3], dy.reshape(-1, dy.shape[3])
-    d_x[start:stop] = 0
+def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, images, rows, in_runs, groups, window):
+    filters, lines, above = dy.shape[3], dy.reshape(-1, dy.shape[3]), start * dy.shape[1]
+    sums = d_x[start:stop] if d_x.dtype == images.dtype else images[: stop - start]
+    sums[:] = 0
     for first in range(start * dy.shape[1], stop * dy.shape[1], rows):
         last = min(first + rows, stop * dy.shape[1])
         pixels, matrix = slice(first * dy.shape[2], last * dy.shape[2]), columns[: (last - first) * dy.shape[2]]
@@ -64,9 +75,11 @@ def d_x_gemm(ops, start, stop, weight, dy, d_x, columns, rows, in_runs, groups, 
             part = slice(g * filters // groups, (g + 1) * filters // groups)
             ops.gemm(lines[pixels, part], weight.reshape(-1, filters)[:, part], matrix, trans_b=True)
             if in_runs:
-                col2im(d_x, matrix, first, last, window)
+                col2im(sums, matrix, first - above, last - above, window)
             else:
-                col2im_group(d_x, matrix, g, first, last, window)
+                col2im_group(sums, matrix, g, first - above, last - above, window)
+    if d_x.dtype != images.dtype:
+        d_x[start:stop] = sums
 
 
 @backward("cpu", over="partials", axes=0, writes="partials", host=True)

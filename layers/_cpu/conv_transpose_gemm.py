@@ -6,6 +6,7 @@ filters / groups, C), which the first pass lays out.
 
 from netspec.layers._batch_chunks import chunk_images
 from netspec.layers._cpu import split_batch
+from netspec.layers._cpu.conv_gemm import images_workspace
 from netspec.layers._cpu.im2col import COLUMNS, col2im, col2im_group, im2col, im2col_group
 from netspec.plugin import Variant, Workspace, backward, forward
 
@@ -34,7 +35,7 @@ def _workspace(layer, t, direction):
     columns = Workspace((rows_at_once(t) * t.x.shape[2], _taps(t)), per="member")
     shared = {"columns": columns, **turned_workspace(t)}
     if direction == "forward":
-        return shared
+        return {**shared, "images": images_workspace(t.y, _images(t))}
     product = Workspace((_taps(t), t.weight.shape[2]), per="member")
     return {**shared, **split_batch.workspace(t), "product": product}
 
@@ -58,9 +59,10 @@ TURN = tuple(mark("cpu", over="turned", axes=(0, 1), writes="turned")(turn_cpu) 
 
 
 @forward("cpu", over="y", axes=0, block=_images, writes="y", host=True)
-def forward_gemm(ops, start, stop, x, turned, y, columns, rows, in_runs, groups, window):
-    channels, lines = x.shape[3], x.reshape(-1, x.shape[3])
-    y[start:stop] = 0
+def forward_gemm(ops, start, stop, x, turned, y, columns, images, rows, in_runs, groups, window):
+    channels, lines, above = x.shape[3], x.reshape(-1, x.shape[3]), start * x.shape[1]
+    sums = y[start:stop] if y.dtype == images.dtype else images[: stop - start]
+    sums[:] = 0
     for first in range(start * x.shape[1], stop * x.shape[1], rows):
         last = min(first + rows, stop * x.shape[1])
         pixels, matrix = slice(first * x.shape[2], last * x.shape[2]), columns[: (last - first) * x.shape[2]]
@@ -68,9 +70,11 @@ def forward_gemm(ops, start, stop, x, turned, y, columns, rows, in_runs, groups,
             part = slice(g * channels // groups, (g + 1) * channels // groups)
             ops.gemm(lines[pixels, part], turned.reshape(-1, channels)[:, part], matrix, trans_b=True)
             if in_runs:
-                col2im(y, matrix, first, last, window)
+                col2im(sums, matrix, first - above, last - above, window)
             else:
-                col2im_group(y, matrix, g, first, last, window)
+                col2im_group(sums, matrix, g, first - above, last - above, window)
+    if y.dtype != images.dtype:
+        y[start:stop] = sums
 
 
 @backward("cpu", over="d_x", axes=(0, 1), block=rows_at_once, writes="d_x", host=True)

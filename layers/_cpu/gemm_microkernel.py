@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from netspec.layers._cpu.llvm_vectors import LANES, LONG, VectorWriter, operand_types
+from netspec.layers._cpu.llvm_vectors import LANES, LONG, VectorWriter, counted_loop, operand_types
 from netspec.layers._cpu.llvm_vectors import WIDE as _WIDE
 
 MR = 8 if _WIDE else 6
@@ -40,7 +40,8 @@ class _Writer(VectorWriter):
         sums = self.start()
         rows = [self.whole(i) for i in range(MR)] if self.neighbours else self.offsets("a_rows")
         a = [self.at(self.at(self.args["a"], self.args["a_first"]), row) for row in rows]
-        sums = self.loop(self.args["runs"], [self.whole(0), self.b(), *sums], lambda s: self.run(a, s))[2:]
+        state = [self.whole(0), self.b(), *sums]
+        sums = counted_loop(self.builder, self.args["runs"], state, lambda s: self.run(a, s))[2:]
         for value, target in zip(sums, self.targets(), strict=True):
             self.store(value, target)
 
@@ -82,8 +83,8 @@ class _Writer(VectorWriter):
         base, count = state[0], self.args["run"]
         steps = self.builder.sdiv(count, self.whole(_UNROLL))
         left = self.builder.srem(count, self.whole(_UNROLL))
-        state = self.loop(steps, state, lambda s: self.terms(a, s, _UNROLL))
-        state = self.loop(left, state, lambda s: self.terms(a, s, 1))
+        state = counted_loop(self.builder, steps, state, lambda s: self.terms(a, s, _UNROLL))
+        state = counted_loop(self.builder, left, state, lambda s: self.terms(a, s, 1))
         return [self.builder.add(base, self.args["jump"]), *state[1:]]
 
     def terms(self, a: list[Any], state: list[Any], count: int) -> list[Any]:
@@ -98,26 +99,6 @@ class _Writer(VectorWriter):
                     k = i * self.vectors + j
                     sums[k] = self.builder.call(self.multiply_add, [left, right[j], sums[k]])
         return [spots[count], self.at(b, self.whole(count * self.columns)), *sums]
-
-    def loop(self, count: Any, state: list[Any], body: Any) -> list[Any]:
-        """``count`` times state = body(state); gives the state at the end."""
-        builder = self.builder
-        before, head, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed(">", count, self.whole(0)), head, after)
-        builder.position_at_end(head)
-        phis = [builder.phi(value.type) for value in [count, *state]]
-        left, new = builder.sub(phis[0], self.whole(1)), body(list(phis[1:]))
-        for phi, first, again in zip(phis, [count, *state], [left, *new], strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(again, builder.block)
-        end = builder.block
-        builder.cbranch(builder.icmp_signed(">", left, self.whole(0)), head, after)
-        builder.position_at_end(after)
-        results = [builder.phi(value.type) for value in state]
-        for phi, first, again in zip(results, state, new, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(again, end)
-        return results
 
     def broadcast(self, pointer: Any) -> Any:
         value = self.builder.load(pointer, align=4, typ=self.element)

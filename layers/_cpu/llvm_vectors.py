@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
@@ -18,6 +18,28 @@ LONG = ir.IntType(64)
 def operand_types(kinds: Sequence[Any]) -> list[Any]:
     """The types of arguments: arrays as they are, tuples of numbers as 64-bit integers."""
     return [types.UniTuple(types.intp, len(kind)) if isinstance(kind, types.BaseTuple) else kind for kind in kinds]
+
+
+def counted_loop(
+    builder: Any, count: Any, state: Sequence[Any], body: Callable[[list[Any]], Sequence[Any]]
+) -> list[Any]:
+    """Generate ``count`` times state = body(state); gives the state at the end."""
+    before, head, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed(">", count, LONG(0)), head, after)
+    builder.position_at_end(head)
+    phis = [builder.phi(value.type) for value in [count, *state]]
+    left, new = builder.sub(phis[0], LONG(1)), body(list(phis[1:]))
+    for phi, first, again in zip(phis, [count, *state], [left, *new], strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(again, builder.block)
+    end = builder.block
+    builder.cbranch(builder.icmp_signed(">", left, LONG(0)), head, after)
+    builder.position_at_end(after)
+    results = [builder.phi(value.type) for value in state]
+    for phi, first, again in zip(results, state, new, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(again, end)
+    return results
 
 
 class VectorWriter:

@@ -12,7 +12,7 @@ TILE = 2048
 """Elements of a tile: three float32 arrays of it take 24 KiB."""
 
 
-def _block(t):
+def block(t):
     """Elements in one block: whole rows of channels, near 64 Ki elements."""
     return t.x.shape[-1] * max(1, 65536 // t.x.shape[-1])
 
@@ -148,7 +148,7 @@ def groups_of_tile(tile, first, stop, width, gap):
     return min(tile.size // (width + gap), (stop - first) // width)
 
 
-@forward("cpu", over="y", writes="y", block=_block)
+@forward("cpu", over="y", writes="y", block=block)
 def forward_rows(start, stop, x, y, tile, sums, width, response: Response):
     gap = response.before
     for first in range(start, stop, tile.size // (width + gap) * width):
@@ -163,7 +163,7 @@ def forward_rows(start, stop, x, y, tile, sums, width, response: Response):
         scaled(x[first:], sums, y[first:], count, width, gap)
 
 
-@backward("cpu", over="d_x", writes="d_x", block=_block)
+@backward("cpu", over="d_x", writes="d_x", block=block)
 def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, response: Response):
     gap = response.before
     for first in range(start, stop, tile.size // (width + gap) * width):

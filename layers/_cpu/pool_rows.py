@@ -2,10 +2,11 @@
 
 The plain kernels load and store the running maximum once a pixel; here three pixels side by side, the common width of a
 window, are compared in registers. Positions are rows of pixels, so that a team shares out even a single image.
+Of bfloat16, which would be rounded between rows of pixels, the variant ``stored_rows`` compares beside the result.
 """
 
 from netspec.layers._window import Window, clip, covering_columns, covering_rows, place_in
-from netspec.plugin import Variant, backward, device, forward
+from netspec.plugin import Variant, Workspace, backward, device, forward
 
 MAX = {"mode": "max"}
 FEW = 8
@@ -133,6 +134,41 @@ def max_rows(start, stop, x, y, argmax, window: Window):
                         one_pixel(line[i * depth :], best, where, place + i)
 
 
+@device
+def maximum_of_window(pixels, depth, width, window, row, oh, ow, top, bottom, left, right, best, where):
+    """The largest pixel of one window, and where it is; ``row`` counts the image's rows through the batch."""
+    for ih in range(top, bottom):
+        place = place_in(window, ih, left, oh, ow)
+        line = pixels[((row + ih) * width + left) * depth :]
+        if right - left == 3:
+            if ih == top:
+                first_three(line, best, where, place)
+            else:
+                three_pixels(line, best, where, place)
+            continue
+        for i in range(right - left):
+            if ih == top and i == 0:
+                first_pixel(line, best, where, place)
+            else:
+                one_pixel(line[i * depth :], best, where, place + i)
+
+
+@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"),
+         when=MAX, phases=("train",))  # fmt: skip
+def max_stored(start, stop, x, y, argmax, best, where, window: Window):
+    depth, pixels, maxima, places = y.shape[3], x.reshape(x.size), y.reshape(y.size), argmax.reshape(y.size)
+    for row in range(start, stop):
+        n, oh = row // y.shape[1], row % y.shape[1]
+        for ow in range(y.shape[2]):
+            top, bottom, left, right = clip(window, oh, ow, x)
+            first, width = n * x.shape[1], x.shape[2]
+            maximum_of_window(pixels, depth, width, window, first, oh, ow, top, bottom, left, right, best, where)
+            at = (row * y.shape[2] + ow) * depth
+            values, here = maxima[at : at + depth], places[at : at + depth]
+            for c in range(depth):
+                values[c], here[c] = best[c], where[c]
+
+
 @forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes="y",
          when=MAX, phases=("eval", "predict"))  # fmt: skip
 def max_only_rows(start, stop, x, y, window: Window):
@@ -213,4 +249,18 @@ def _supports(layer, t):
     return layer.attrs.mode == "max" and layer.window(t).dilation == (1, 1)
 
 
+def _stored_workspace(layer, t, direction):
+    """One pixel's maxima and where they are, of the widths in which they are compared."""
+    if direction == "backward":
+        return {}
+    depth = t.x.shape[3:]
+    return {"best": Workspace(depth, per="member"), "where": Workspace(depth, "int32", "member")}
+
+
+STORED = Variant(
+    "stored_rows",
+    kernels=(max_stored, max_only_rows, d_max_rows),
+    supports=lambda layer, t: t.x.dtype == "bfloat16" and _supports(layer, t),
+    workspace=_stored_workspace,
+)
 VARIANT = Variant("rows", kernels=(max_rows, max_only_rows, d_max_rows), supports=_supports)

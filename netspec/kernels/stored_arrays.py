@@ -104,7 +104,7 @@ def _rounded(builder: Any, value: Any) -> Any:
     bits = builder.bitcast(value, _WORD)
     odd = builder.and_(builder.lshr(bits, _WORD(16)), _WORD(1))
     nearest = builder.add(bits, builder.add(odd, _WORD(0x7FFF)))
-    is_nan = builder.icmp_unsigned(">", builder.and_(bits, _WORD(0x7FFFFFFF)), _WORD(0x7F800000))
+    is_nan = builder.fcmp_unordered("uno", value, value)
     quiet = builder.or_(bits, _WORD(0x400000))
     return builder.trunc(builder.lshr(builder.select(is_nan, quiet, nearest), _WORD(16)), _BITS)
 

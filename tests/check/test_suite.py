@@ -35,6 +35,7 @@ EXPECTED = {
     "wrong_cut": ("team", "how a pass is cut into blocks"),
     "wrong_precision": ("float32", "float32 differs from float64"),
     "wrong_variant": ("variants", "the variant 'fast' differs"),
+    "wrong_narrow_sums": ("bfloat16", "with activations of bfloat16 the CPU kernels (plain) differ from the plain CPU"),
     "wrong_mixes": ("shards", "it differs from the whole layer's: shard 0 of 2"),
     "wrong_noise_place": ("shards", "it differs from the whole layer's: shard 0 of 2"),
     "wrong_noise_once": ("deterministic", "another iteration draws the same random numbers"),

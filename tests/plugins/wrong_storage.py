@@ -1,9 +1,9 @@
-"""Layers whose CUDA kernels are wrong where activations are stored as bfloat16; see tests/check/test_mistakes.py.
+"""Layers whose kernels are wrong where activations are stored as bfloat16; see tests/check/test_mistakes.py.
 
 A message must name the lines that end with the comment "told".
 """
 
-from right_copy import CopyOnBoth
+from right_copy import Copy, CopyOnBoth
 
 from netspec.plugin import backward, cp_async4, cp_async_commit, cp_async_wait, cuda, forward, register
 
@@ -36,3 +36,15 @@ class NarrowCopies(CopyOnBoth):
         cp_async_wait(0)
         if i < x.size:
             y[i] = tile[cuda.threadIdx.x]
+
+
+@register("wrong_narrow_sums")
+class NarrowSumsOnCpus(Copy):
+    """As cuda_narrow_sums."""
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        for i in range(start, stop):
+            d_x[i] = 0.0
+            for _ in range(SHARES):
+                d_x[i] += dy[i] / 256.0
