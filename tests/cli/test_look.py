@@ -58,7 +58,7 @@ def test_info_of_another_phase_batch_and_binding():
 BF16 = ("--set", "train.precision=bf16")
 
 
-def test_bf16_shows_dtypes_and_memory_of_gpus_that_store_it():
+def test_bf16_shows_dtypes_and_memory_of_gpus_that_store_it(monkeypatch):
     said, plain = netspec("info", "alexnet", *BF16), netspec("info", "alexnet")
     assert said.out.splitlines()[1].endswith("stored in bfloat16, all else in float32")
     assert re.search(r"^ conv1 +conv +left +55 x 55 x 48 +bfloat16 +17,472 ", said.out, re.MULTILINE)
@@ -69,8 +69,10 @@ def test_bf16_shows_dtypes_and_memory_of_gpus_that_store_it():
     for device in ("left", "right"):
         assert 2 * narrow["memory"][device]["activation"] == pytest.approx(wide["memory"][device]["activation"], 0.01)
     assert 2 * narrow["crossing_bytes"] == wide["crossing_bytes"]
+    monkeypatch.setenv("NETSPEC_CPU_BF16", "off")
     on_cpus = netspec("info", "alexnet", "--devices", "cpu", *BF16).out
-    assert "CPUs compute in float32" in on_cpus and "bfloat16" not in on_cpus
+    assert "CPUs compute in float32" in on_cpus and "dtype" not in on_cpus
+    assert json.loads(netspec("info", "alexnet", "--devices", "cpu", "--json", *BF16).out)["storage"] == "float32"
 
 
 def test_a_plan_in_bf16_shows_what_steps_write_and_their_products():
