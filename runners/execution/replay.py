@@ -35,7 +35,7 @@ def explain(
         return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
     numbers = session.rates(rates, phase)
     plan = bound.program.plan
-    for replica in assigned(plan, session.transport.rank).cut(arrays, session.counted(valid, phase)):
+    for replica in assigned(plan, session.crew.group).cut(arrays, session.counted(valid, phase)):
         replica.enter(bound)
         share = [replica.share] if plan.replicas > 1 else []
         bound.fill(replica.arrays, (iteration, replica.valid), [*numbers, *share])

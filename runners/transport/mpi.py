@@ -26,16 +26,18 @@ _TAG = 7
 
 
 class Mpi:
-    """See Transport; the ranks of MPI_COMM_WORLD, in a communicator of our own."""
+    """See Transport; the ranks of MPI_COMM_WORLD, or some of them, in a communicator of our own."""
 
-    def __init__(self, patience: float) -> None:
-        """``patience``: seconds that any rank waits for the others."""
+    def __init__(self, patience: float, number: int | None = None, world: Mpi | None = None) -> None:
+        """``patience``: seconds that any rank waits; with a ``number``, the ranks of a ``world`` that give the same."""
         self.patience = patience
-        self._comm = MPI.COMM_WORLD.Dup()
-        self._roll = MPI.COMM_WORLD.Dup()
+        self._comm = world._comm.Split(number) if world else MPI.COMM_WORLD.Dup()
+        self._roll: RollCall = world._roll if world else RollCall()
         self.rank, self.size = self._comm.rank, self._comm.size
         self.hosts: Sequence[str] = [""] * self.size
         self.hosts = self.gather(MPI.Get_processor_name())
+        self.ranks: Sequence[int] = self.gather(MPI.COMM_WORLD.rank)
+        self._roll.hosts = self._roll.hosts or self.hosts
         self._ending = False
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
@@ -76,6 +78,18 @@ class Mpi:
         self._await(self._comm.Ibcast([found, MPI.BYTE], 0), 0.0)
         return value if self.rank == 0 else pickle.loads(found.data)
 
+    def send(self, values: Array, to: int) -> None:
+        """See Transport."""
+        self._await(self._comm.Isend([values, _type(values)], to), _NAP_S)
+
+    def receive(self, values: Array, source: int) -> None:
+        """See Transport."""
+        self._await(self._comm.Irecv([values, _type(values)], source), _NAP_S)
+
+    def split(self, number: int) -> Mpi:
+        """See Transport."""
+        return Mpi(self.patience, number, self)
+
     def end_all(self, code: int) -> None:
         """See Transport."""
         if not self._ending:
@@ -97,28 +111,10 @@ class Mpi:
         began = time.monotonic()
         while not request.Test():
             waited = time.monotonic() - began
-            if waited > self.patience:
-                raise NetspecError(self._missing(waited))
+            if waited > self.patience or (waited > _SPIN_S and self._roll.is_called()):
+                raise NetspecError(self._roll.missing(self.patience, min(_ROLL_CALL_S, self.patience)))
             if waited > _SPIN_S:
                 time.sleep(nap)
-
-    def _missing(self, waited: float) -> str:
-        silent = self._silent()
-        if not silent:
-            return f"all ranks answer, but have not come to one point within {waited:.0f} s: this is a fault of netspec"
-        told = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in silent)
-        return f"no answer for {waited:.0f} s from {told}, which may be stopped, or its machine gone"
-
-    def _silent(self) -> list[int]:
-        """Ranks that do not answer a roll call; all who wait for one of them call it at about the same time."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        token, buffers = bytearray(1), {rank: bytearray(1) for rank in others}
-        calls = {rank: self._roll.Irecv(buffers[rank], rank, _TAG) for rank in others}
-        sent = [self._roll.Isend(token, rank, _TAG) for rank in others]
-        until = time.monotonic() + min(_ROLL_CALL_S, self.patience)
-        while time.monotonic() < until and not all([each.Test() for each in (*sent, *calls.values())]):
-            time.sleep(0.01)
-        return [rank for rank in others if not calls[rank].Test()]
 
     def _abort(self, code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -127,7 +123,41 @@ class Mpi:
         MPI.COMM_WORLD.Abort(code)
 
 
+class RollCall:
+    """Finds out who is silent, when a rank has waited for too long: all who wait for another one answer."""
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD.Dup()
+        self.hosts: Sequence[str] = ()
+
+    def is_called(self) -> bool:
+        """Whether another rank has begun to call the roll."""
+        return bool(self._comm.Iprobe(tag=_TAG))
+
+    def missing(self, waited: float, seconds: float) -> str:
+        """Call the roll for so many ``seconds``; a message that names those who do not answer."""
+        silent = self._silent(seconds)
+        if not silent:
+            return f"all ranks answer, but have not come to one point within {waited:.0f} s: this is a fault of netspec"
+        told = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in silent)
+        return f"no answer for {waited:.0f} s from {told}, which may be stopped, or its machine gone"
+
+    def _silent(self, seconds: float) -> list[int]:
+        others = [rank for rank in range(self._comm.size) if rank != self._comm.rank]
+        token, buffers = bytearray(1), {rank: bytearray(1) for rank in others}
+        calls = {rank: self._comm.Irecv(buffers[rank], rank, _TAG) for rank in others}
+        sent = [self._comm.Isend(token, rank, _TAG) for rank in others]
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not all([each.Test() for each in (*sent, *calls.values())]):
+            time.sleep(0.01)
+        return [rank for rank in others if not calls[rank].Test()]
+
+
 def _cut(values: Array, counts: Iterable[int]) -> list[Any]:
     counts = list(counts)
     starts = [sum(counts[:rank]) for rank in range(len(counts))]
-    return [values, counts, starts, MPI._typedict[values.dtype.char]]
+    return [values, counts, starts, _type(values)]
+
+
+def _type(values: Array) -> Any:
+    return MPI._typedict[values.dtype.char]
