@@ -26,15 +26,16 @@ from netspec.registry import load_plugin
 from netspec.rundir.directory import MEAN, START, RunDirectory
 from netspec.rundir.rank_log import RankLog
 from netspec.rundir.tags import checked, tag
+from netspec.runners.execution.gathering import WholeCopies, gathered
 from netspec.runners.execution.session import Session
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import keep_copies, used_by
 from netspec.runners.training import resume
 from netspec.runners.training.agreement import compared
-from netspec.runners.training.checkpoint import Checkpoint, Record, record_text, write
+from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors, record_text, write
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import State
-from netspec.runners.training.opening import Network, begin, go_on, open_network
+from netspec.runners.training.opening import Network, begin, begun, go_on, open_network
 from netspec.runners.training.request import Request, Settled, name_of
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import Data, MadeBy, Run, record_of
@@ -93,30 +94,43 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
     made_by = MadeBy(used_by(spec), _code_choices(session), session.tuned, started)
-    if origin is not None and tensors is not None:
+    if origin is not None and is_first:
         for note in _other_code(origin.record, made_by):
             journal.note(note)
-        go_on(session, origin, tensors, journal)
-    elif is_first:
-        begin(network)
+    _fill(network, origin, tensors, journal)
     if transport.size > 1:
-        session.store.load(transport.broadcast(session.store.tensors() if is_first else {}))
         for note in compared(transport, data.fingerprint, made_by.environment):
             journal.note(note)
-    state = _state(origin)
+    state, others = _state(origin), gathered(session)
     if not is_first:
         return _follow(network, journal, stack, state, made_by, request)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
-        _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
+        record = record_of(settled, data, made_by, state)
+        _describe_run(folder, settled, data, session.store.tensors(others), record)
         journal.keep_in(folder)
     transport.broadcast(folder.path)
     tell_folder(folder.path)
     _record_start(folder, settled, origin, session, made_by, journal)
     if request.tags or request.note is not None:
         tag(folder.path, request.tags, note=request.note)
-    saver = Saver(folder.checkpoints, session.store, trace=trace)
+    saver = Saver(folder.checkpoints, WholeCopies(session), trace=trace)
     return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
+
+
+def _fill(network: Network, origin: Origin | None, tensors: Tensors | None, journal: Journal) -> None:
+    """Give the network what it begins with, of which rank 0 knows; the first group's ranks hand it to other groups."""
+    session, crew = network.session, network.session.crew
+    given = (tensors or begun(network)) if crew.world.rank == 0 else {}
+    if crew.within.size > 1:
+        given = crew.world.broadcast(given)
+    if crew.world.rank == 0 or crew.within.size > 1:
+        if origin is None:
+            begin(session, given)
+        else:
+            go_on(session, origin, given, journal)
+    if crew.groups > 1:
+        session.store.take(crew.across.broadcast(session.store.parts() if crew.group == 0 else {}))
 
 
 def _follow(
@@ -127,7 +141,8 @@ def _follow(
     path: Path = session.transport.broadcast(Path())
     folder = stack.enter_context(RankLog(path, session.transport.rank))
     journal.keep_in(folder)
-    return Run(settled, folder, journal, session, data, NoSaver(), state, made_by, request)
+    saver = NoSaver(partial(gathered, session)) if session.crew.group == 0 else NoSaver()
+    return Run(settled, folder, journal, session, data, saver, state, made_by, request)
 
 
 def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origin | None, RunDirectory | None]:
@@ -181,15 +196,15 @@ def _other_code(record: Record, made_by: MadeBy) -> list[str]:
     return [*resume.other_code(record.environment, made_by.environment), *resume.other_kernels(record, made_by.tuned)]
 
 
-def _describe_run(folder: RunDirectory, settled: Settled, data: Data, session: Session, record: Record) -> None:
+def _describe_run(folder: RunDirectory, settled: Settled, data: Data, tensors: Tensors, record: Record) -> None:
     """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
     folder.write_specs(settled.text, resolved(settled.spec))
     if data.source.classes:
         folder.write_classes(data.source.classes)
     if (image := inputs_read(settled.spec).image) is not None:
-        write_whole(folder.path / MEAN, [_npy(session.store.tensor(f"{image}.mean"))])
+        write_whole(folder.path / MEAN, [_npy(tensors[f"{image}.mean"])])
     if record.iteration or record.init_from:  # this run can go on without the file that it began from
-        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, session.store.tensors()))
+        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, tensors))
     write_text(folder.path / START, record_text(record))
 
 

@@ -57,4 +57,7 @@ def crew_of(world: Transport, each: int) -> Crew:
 def uneven(processes: int, each: int) -> str:
     """What is wrong with so many processes where the devices' names have so many ranks."""
     several = "this is one process" if processes == 1 else f"there are {processes:,} processes"
-    return f"the devices lie in {each} processes, and {several}: netspec run with --processes {each}, or a multiple"
+    return (
+        f"the devices lie in {each} processes, and {several}: start as many, or a multiple, by netspec run --processes "
+        f"{each}; other commands work in one"
+    )
