@@ -103,16 +103,17 @@ def ranked(names: Sequence[str]) -> tuple[list[str], tuple[int, ...]]:
     found = [_RANKED.fullmatch(name) for name in names]
     if not any(found):
         return list(names), ()
+    told = f"--devices {','.join(names)}"
     plain, ranks = [match[2] for match in found if match], [int(match[1]) for match in found if match]
     without = next((name for name, match in zip(names, found, strict=True) if not match), None)
     if without is not None:
         one = next(match[0] for match in found if match)
-        raise NetspecError(f"'{one}' names a rank and '{without}' does not: name one for each, as in 0/cpu:0,1/cpu:0")
+        raise NetspecError(f"{told} names a rank in '{one}' and none in '{without}': write 0/cpu:0,1/cpu:0")
     absent = next(rank for rank in range(len(ranks) + 1) if rank not in ranks)
     if absent < max(ranks):
-        raise NetspecError(f"{', '.join(names)}: ranks count from 0, and no device lies in rank {absent}")
+        raise NetspecError(f"{told}: ranks count from 0, and no device lies in rank {absent}")
     if len(ranks) > 1 and any(parsed(name)[0] == "cuda" for name in plain) and max(ranks):
-        raise NetspecError(f"{', '.join(names)}: several processes work on CPUs only: write 0/cpu:0,1/cpu:0")
+        raise NetspecError(f"{told}: several processes work on CPUs only: write 0/cpu:0,1/cpu:0")
     return plain, tuple(ranks)
 
 
