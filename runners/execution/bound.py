@@ -220,7 +220,8 @@ class BoundProgram:
         if step.op == "all_reduce":
             return _named(step, summing(self.crew.across, [self._array(step, one) for one in step.args]))
         if step.op in ("send", "receive"):
-            return _named(step, self._message(step))
+            call = _named(step, self._message(step))
+            return self.gate.behind(call) if self._renews(step) else call
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
             origin = self.devices[step.args[SOURCE].buffer.device]
