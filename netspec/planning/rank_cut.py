@@ -38,8 +38,8 @@ def over_ranks(plan: Plan, ranks: Sequence[int]) -> Plan:
             cut.order.add(one)
     check_races(cut.order.steps)
     reports = {key: names for first, names in plan.reports.items() for key in cut.everywhere(first)}
-    made = {"buffers": cut.buffers, "steps": tuple(cut.order.steps), "reports": reports}
-    return replace(plan, ranks=tuple(ranks), **made)
+    steps = tuple(cut.order.steps)
+    return replace(plan, ranks=tuple(ranks), buffers=cut.buffers, steps=steps, reports=reports)
 
 
 def slice_of(plan: Plan, rank: int) -> Plan:

@@ -83,8 +83,9 @@ class Session:
 
     ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
     netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch, each
-    its own rows of one, and where names of devices say so the devices, of which each then opens its own. ``resident`` has all images, uint8 (M, H, W, C), of network inputs: the devices hold
-    them, and batches have rows of PLACE in place of images, see netspec.contract.augmentation.
+    its own rows of one, and where names of devices say so the devices, of which each then opens its own. ``resident``
+    has all images, uint8 (M, H, W, C), of network inputs: the devices hold them, and batches have rows of PLACE in
+    place of images, see netspec.contract.augmentation.
 
     Raises SpecError for a spec that cannot be planned, NetspecError for devices that cannot be had.
     """

@@ -68,6 +68,9 @@ class Share(NamedTuple):
     reads: bool = True
 
 
+ALL = Share()
+
+
 def part_of(spec: Spec, names: Sequence[str] | None, transport: Transport) -> Share:
     """The share of this process, with devices so named: it reads where one of its devices does.
 
@@ -153,7 +156,7 @@ def open_data(
     workers: int | None,
     journal: Journal,
     origin: Origin | None,
-    part: Share = Share(),
+    part: Share = ALL,
     names: Sequence[str] | None = None,
 ) -> Data:
     """Check that the images suit the network and, in a resumed run, are the same, and have them read.
@@ -192,7 +195,7 @@ def _pipelines(
         return Unread(source.train, spec.train.batch // part[1], part[1], True), val
     read, centre = inputs_read(spec), replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
     rest = (read.shape, spec.train.seed, held or workers, read.more, part)
-    make: Callable[..., AnyPipeline] = ResidentPipeline if held else Pipeline
+    make: Callable[..., Pipeline | ResidentPipeline] = ResidentPipeline if held else Pipeline
     train = make(source.train, centre, "train", spec.train.batch // part[1], *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
     return train, make(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None

@@ -127,8 +127,8 @@ class Run:
         val = self._traced(data.val, "validation") if data.val else None
         replayed = agreement.explain(partial(explain, self.session))
         told = (self.journal, self.save, self.poll, agreement.stop, replayed)
-        rest = {"agree": agreement.due, "merged": agreement.merged}
-        hooks = Hooks(*told, **rest, rescues=self.session.crew.within.size == 1)
+        rescues = self.session.crew.within.size == 1
+        hooks = Hooks(*told, agree=agreement.due, merged=agreement.merged, rescues=rescues)
         schedule = make_schedule(spec.train.schedule)
         return TrainingLoop(spec, self.session, schedule, train, val, hooks, self.state, self.request.checkpoint_every)
 

@@ -57,12 +57,13 @@ class SharedBatches:
         return map(self._agreed, self._own.epoch(epoch, start))
 
     def _agreed(self, batch: Batch) -> Batch:
-        own = (batch.valid, zlib.crc32(batch.indices)) if batch.indices.size else None
+        own = (batch.valid, zlib.crc32(batch.indices.data)) if batch.indices.size else None
         told = self._within.gather(own)
         readers = [rank for rank, one in enumerate(told) if one is not None]
         other = next((rank for rank in readers if told[rank] != told[readers[0]]), None)
         if other is not None:
-            first, second = (f"rank {self._within.ranks[rank]} on {self._within.hosts[rank]}" for rank in (readers[0], other))
-            raise NetspecError(f"{second} has read other images than {first}: some are broken, or missing, on one alone")
+            within, pair = self._within, (other, readers[0])
+            second, first = (f"rank {within.ranks[rank]} on {within.hosts[rank]}" for rank in pair)
+            raise NetspecError(f"{second} has read other images than {first}: one of them cannot read some")
         batch.valid, _ = told[readers[0]] or (0, 0)
         return batch

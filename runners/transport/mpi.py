@@ -28,10 +28,10 @@ _TAG = 7
 class Mpi:
     """See Transport; the ranks of MPI_COMM_WORLD, or some of them, in a communicator of our own."""
 
-    def __init__(self, patience: float, number: int | None = None, world: Mpi | None = None) -> None:
-        """``patience``: seconds that any rank waits; with a ``number``, the ranks of a ``world`` that give the same."""
+    def __init__(self, patience: float, world: Mpi | None = None, number: int = 0) -> None:
+        """``patience``: seconds that any rank waits; with a ``world``, those of its ranks that give the same number."""
         self.patience = patience
-        self._comm = world._comm.Split(number) if world else MPI.COMM_WORLD.Dup()
+        self._comm: MPI.Comm = world._comm.Split(number) if world else MPI.COMM_WORLD.Dup()
         self._roll: RollCall = world._roll if world else RollCall()
         self.rank, self.size = self._comm.rank, self._comm.size
         self.hosts: Sequence[str] = [""] * self.size
@@ -88,7 +88,7 @@ class Mpi:
 
     def split(self, number: int) -> Mpi:
         """See Transport."""
-        return Mpi(self.patience, number, self)
+        return Mpi(self.patience, self, number)
 
     def end_all(self, code: int) -> None:
         """See Transport."""

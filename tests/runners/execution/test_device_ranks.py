@@ -87,7 +87,8 @@ def random_net(seed, *sets):
 @pytest.mark.parametrize("seed", [*range(COUNT), *MORE])
 def test_two_ranks_change_no_bit(seed):
     """Dropout, shared parameters, state, clipping."""
-    check(random_net(seed), random.Random(seed).choice([(0, 1), (1, 0)]), runner=("local", "serial")[seed % 2], seed=seed)
+    ranks, runner = random.Random(seed).choice([(0, 1), (1, 0)]), ("local", "serial")[seed % 2]
+    check(random_net(seed), ranks, runner=runner, seed=seed)
 
 
 @pytest.mark.parametrize("replicas", [2, 4])

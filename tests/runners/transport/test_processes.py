@@ -28,7 +28,6 @@ from several_processes import (
     started,
 )
 
-
 pytestmark = [needs_mpi, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")]
 FOUR = pytest.param(4, marks=pytest.mark.slow)
 LONG = ("--epochs", 2000)

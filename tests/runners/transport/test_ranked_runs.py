@@ -1,4 +1,4 @@
-"""Runs whose devices lie in several processes: the bits of one, whoever reads, and one message when one of them fails."""
+"""Runs whose devices lie in several processes: the bits of one, whoever reads, and one message when one fails."""
 
 from __future__ import annotations
 
