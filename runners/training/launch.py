@@ -94,7 +94,7 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
     made_by = MadeBy(used_by(spec), _code_choices(session), session.tuned, started)
-    if origin is not None and is_first:
+    if origin is not None and tensors is not None:
         for note in _other_code(origin.record, made_by):
             journal.note(note)
     _fill(network, origin, tensors, journal)
@@ -121,14 +121,16 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
 def _fill(network: Network, origin: Origin | None, tensors: Tensors | None, journal: Journal) -> None:
     """Give the network what it begins with, of which rank 0 knows; the first group's ranks hand it to other groups."""
     session, crew = network.session, network.session.crew
-    given = (tensors or begun(network)) if crew.world.rank == 0 else {}
+    goes_on, given = tensors is not None, tensors or {}
+    if crew.world.rank == 0 and not goes_on:
+        given = begun(network)
     if crew.within.size > 1:
-        given = crew.world.broadcast(given)
+        goes_on, given = crew.world.broadcast((goes_on, given))
     if crew.world.rank == 0 or crew.within.size > 1:
-        if origin is None:
-            begin(session, given)
-        else:
+        if origin is not None and goes_on:
             go_on(session, origin, given, journal)
+        else:
+            begin(session, given)
     if crew.groups > 1:
         session.store.take(crew.across.broadcast(session.store.parts() if crew.group == 0 else {}))
 
