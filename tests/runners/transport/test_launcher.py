@@ -31,7 +31,7 @@ def fake(tmp_path, monkeypatch):
     """A launcher that says a text on stdout and ends with a code."""
 
     def make(text, code):
-        monkeypatch.setattr(launcher, "refuse", lambda processes: None)
+        monkeypatch.setattr(launcher, "refuse", lambda *processes: None)
         file = tmp_path / "mpiexec"
         (tmp_path / "text").write_text(text)
         said = f"echo of the run; echo; echo and more\necho in short >&2\ncat {tmp_path}/text"
