@@ -93,7 +93,7 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     settled, data, session, start, _ = network
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
-    made_by = MadeBy(used_by(spec), _code_choices(session), session.tuned, started)
+    made_by = MadeBy(used_by(spec), _code_choices(session), _tuned(session), started)
     if origin is not None and tensors is not None:
         for note in _other_code(origin.record, made_by):
             journal.note(note)
@@ -170,6 +170,11 @@ def _state(origin: Origin | None) -> State:
     record = origin.record
     place = (record.iteration, record.epoch, record.position)
     return State(*place, validation_errors=record.validation_errors, evaluated=record.evaluated)
+
+
+def _tuned(session: Session) -> dict[str, str]:
+    """The variants that measurements chose, for steps of all ranks of a group."""
+    return {step: variant for tuned in session.crew.within.gather(session.tuned) for step, variant in tuned.items()}
 
 
 def _code_choices(session: Session) -> dict[str, str]:

@@ -23,6 +23,8 @@ from netspec.runners.transport.base import Array, Counts, Value
 _SPIN_S, _NAP_S = 0.001, 0.0002
 _ROLL_CALL_S = 1.5
 _TAG = 7
+_AT_ONCE = 4096
+"""Bytes up to which a message is on its way whether or not its receiver is there."""
 
 
 class Mpi:
@@ -80,11 +82,13 @@ class Mpi:
 
     def send(self, values: Array, to: int) -> None:
         """See Transport."""
-        self._await(self._comm.Isend([values, _type(values)], to), _NAP_S)
+        nap = self._meet_one(values, to)
+        self._await(self._comm.Isend([values, _type(values)], to), nap)
 
     def receive(self, values: Array, source: int) -> None:
         """See Transport."""
-        self._await(self._comm.Irecv([values, _type(values)], source), _NAP_S)
+        nap = self._meet_one(values, source)
+        self._await(self._comm.Irecv([values, _type(values)], source), nap)
 
     def split(self, number: int) -> Mpi:
         """See Transport."""
@@ -105,6 +109,15 @@ class Mpi:
     def _meet(self) -> None:
         """Wait until all ranks are here: what follows then only moves data."""
         self._await(self._comm.Ibarrier(), _NAP_S)
+
+    def _meet_one(self, values: Array, other: int) -> float:
+        """Wait until another rank is here too, before many bytes move; how long to nap while they do."""
+        if values.nbytes <= _AT_ONCE:
+            return _NAP_S
+        sent = self._comm.Isend(bytearray(1), other, _TAG)
+        self._await(self._comm.Irecv(bytearray(1), other, _TAG), _NAP_S)
+        self._await(sent, 0.0)
+        return 0.0
 
     def _await(self, request: Any, nap: float) -> None:
         """Wait for a request, with a ``nap`` between two looks after a while."""

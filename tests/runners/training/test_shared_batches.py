@@ -21,7 +21,8 @@ def read(*batches):
         Batch(np.zeros((4, 1)), np.zeros(4, np.int32), indices, int((indices >= 0).sum()), number, 0.0, lambda: None)
         for number, indices in enumerate(rows)
     ]
-    return SimpleNamespace(batches=len(made), split=range(8), broken=(), epoch=lambda epoch, start=0: iter(made[start:]))
+    own = {"batches": len(made), "split": range(8), "broken": ()}
+    return SimpleNamespace(**own, epoch=lambda epoch, start=0: iter(made[start:]))
 
 
 def in_each(*pipelines):
