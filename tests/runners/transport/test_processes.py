@@ -158,6 +158,7 @@ def test_a_rank_that_fails_alone_is_named(spec, tmp_path):
     net.write_text(TINY.replace("type: relu}", "type: faulty}"))
     done = run(2, net, "--plugin", plugin, "--out", tmp_path / "out")
     assert done.returncode in (1, 70)
+    assert "rank 1 on " in done.stderr
     assert done.stderr.count("no such luck") == 1 and "Abort" not in done.stdout + done.stderr
 
 
