@@ -38,12 +38,13 @@ from netspec.runners.training.loop import State
 from netspec.runners.training.opening import Network, begin, begun, go_on, open_network
 from netspec.runners.training.request import Request, Settled, name_of
 from netspec.runners.training.resume import Origin
-from netspec.runners.training.run import Data, MadeBy, Run, record_of
+from netspec.runners.training.run import MadeBy, Run, record_of
 from netspec.runners.training.saver import NoSaver, Saver, path_of, set_aside
 from netspec.runners.transport.base import Transport
 from netspec.runners.transport.opened import tell_folder, transport_of
 from netspec.spec import resolved
 from netspec.spec.typed_options import callback_settings
+from netspec.store.store import Parts
 
 
 def launch(request: Request, listener: Listener | None) -> RunResult:
@@ -101,13 +102,14 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     if transport.size > 1:
         for note in compared(transport, data.fingerprint, made_by.environment):
             journal.note(note)
-    state, others = _state(origin), gathered(session)
+    state, is_new = _state(origin), transport.broadcast(folder is None)
+    others = gathered(session) if is_new else {}
     if not is_first:
         return _follow(network, journal, stack, state, made_by, request)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
         record = record_of(settled, data, made_by, state)
-        _describe_run(folder, settled, data, session.store.tensors(others), record)
+        _describe_run(folder, settled, network, others, record)
         journal.keep_in(folder)
     transport.broadcast(folder.path)
     tell_folder(folder.path)
@@ -203,15 +205,16 @@ def _other_code(record: Record, made_by: MadeBy) -> list[str]:
     return [*resume.other_code(record.environment, made_by.environment), *resume.other_kernels(record, made_by.tuned)]
 
 
-def _describe_run(folder: RunDirectory, settled: Settled, data: Data, tensors: Tensors, record: Record) -> None:
+def _describe_run(folder: RunDirectory, settled: Settled, network: Network, others: Parts, record: Record) -> None:
     """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
+    store, classes = network.session.store, network.data.source.classes
     folder.write_specs(settled.text, resolved(settled.spec))
-    if data.source.classes:
-        folder.write_classes(data.source.classes)
+    if classes:
+        folder.write_classes(classes)
     if (image := inputs_read(settled.spec).image) is not None:
-        write_whole(folder.path / MEAN, [_npy(tensors[f"{image}.mean"])])
+        write_whole(folder.path / MEAN, [_npy(store.tensor(f"{image}.mean", others))])
     if record.iteration or record.init_from:  # this run can go on without the file that it began from
-        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, tensors))
+        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, store.tensors(others)))
     write_text(folder.path / START, record_text(record))
 
 
