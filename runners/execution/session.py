@@ -128,7 +128,8 @@ class Session:
             self.devices: dict[str, Device] = dict(zip(own, opener([*binding.values()]), strict=True))
             for device in self.devices.values():
                 opened.enter_context(on_exit(device.close))
-            capabilities = [device.capability for device in self.devices.values()]
+            each = self.transport.gather([device.capability for device in self.devices.values()])
+            capabilities = [capability for found in each for capability in found]
             self.storage = storage_of(spec.train.precision, capabilities)
             """How activations are stored: see netspec.planning.storage."""
             self.wholes: dict[Phase, Plan] = {

@@ -83,12 +83,12 @@ class Mpi:
     def send(self, values: Array, to: int) -> None:
         """See Transport."""
         nap = self._meet_one(values, to)
-        self._await(self._comm.Isend([values, _type(values)], to), nap)
+        self._await(self._comm.Isend(_bytes(values), to), nap)
 
     def receive(self, values: Array, source: int) -> None:
         """See Transport."""
         nap = self._meet_one(values, source)
-        self._await(self._comm.Irecv([values, _type(values)], source), nap)
+        self._await(self._comm.Irecv(_bytes(values), source), nap)
 
     def split(self, number: int) -> Mpi:
         """See Transport."""
@@ -169,8 +169,9 @@ class RollCall:
 def _cut(values: Array, counts: Iterable[int]) -> list[Any]:
     counts = list(counts)
     starts = [sum(counts[:rank]) for rank in range(len(counts))]
-    return [values, counts, starts, _type(values)]
+    return [values, counts, starts, MPI._typedict[values.dtype.char]]
 
 
-def _type(values: Array) -> Any:
-    return MPI._typedict[values.dtype.char]
+def _bytes(values: Array) -> list[Any]:
+    """Contiguous values of any dtype, bfloat16 too, which MPI does not know."""
+    return [values.reshape(-1).view(np.uint8), MPI.BYTE]
