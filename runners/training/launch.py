@@ -116,7 +116,8 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     _record_start(folder, settled, origin, session, made_by, journal)
     if request.tags or request.note is not None:
         tag(folder.path, request.tags, note=request.note)
-    saver = Saver(folder.checkpoints, WholeCopies(session), trace=trace)
+    whole = session.store if session.crew.within.size == 1 else WholeCopies(session)
+    saver = Saver(folder.checkpoints, whole, trace=trace)
     return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
 
 

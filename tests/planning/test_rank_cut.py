@@ -24,6 +24,9 @@ PHASES = ("train", "eval", "predict")
 def drawn(seed, *sets):
     """A random network, and the ranks of its devices."""
     chance = random.Random(f"ranks {seed}")
+    if seed % 3 == 1:
+        text = write(seed, rows=("left", "right"))[0]
+        return loads(text, "rows.yaml", ["train.clip_norm=1", "train.batch=8", *sets]), bindings(chance, 2, 2)
     if seed % 3 == 2:
         ranks = chance.choice([2, 3, 4])
         return loads(FOUR_DEVICES, "four.yaml", sets), bindings(chance, 4, ranks)
@@ -131,6 +134,12 @@ def test_alexnet_sends_what_crosses():
         assert found.keys() == {device}
         assert found[device]["parameter"] == alone[device]["parameter"]
         assert found[device]["total"] < 1.02 * alone[device]["total"]
+
+
+def test_one_weird_trick_over_ranks_never_deadlocks():
+    spec = load("alexnet-weird-trick")
+    whole = over_ranks(build(spec, "train"), range(len(spec.devices)))
+    assert not stuck(slices(whole), random.Random(0))
 
 
 def test_one_rank_is_the_plan_itself():

@@ -91,6 +91,14 @@ def test_two_ranks_change_no_bit(seed):
     check(random_net(seed), ranks, runner=runner, seed=seed)
 
 
+@pytest.mark.parametrize("seed", [*range(COUNT // 3), *MORE[: COUNT // 2]])
+def test_rows_of_a_batch_in_two_ranks(seed):
+    """Layers with split: batch, whose parameters one rank updates for both; averages."""
+    text = write(seed, rows=("left", "right"))[0]
+    sets = [f"train.batch={BATCH}", "train.clip_norm=1", "train.ema={decay: 0.9}"]
+    check(loads(text, "rows.yaml", sets), (0, 1), seed=seed)
+
+
 @pytest.mark.parametrize("replicas", [2, 4])
 @pytest.mark.parametrize("seed", [*range(COUNT // 3), *MORE[: COUNT // 2]])
 def test_groups_of_ranks_share_replicas(seed, replicas):
