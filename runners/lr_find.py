@@ -16,7 +16,7 @@ from netspec.runners.execution.replay import explain
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import Hooks, TrainingLoop
 from netspec.runners.training.nonfinite import NotFinite
-from netspec.runners.training.opening import begin, open_network
+from netspec.runners.training.opening import begin, begun, open_network
 from netspec.runners.training.request import Request
 from netspec.runners.training.signals import Interrupts
 from netspec.schedules import Factors, Progress, Schedule, make_schedule
@@ -82,7 +82,7 @@ def find_rates(request: Request, ramp: Ramp, listener: Listener | None) -> RateR
         stack.enter_context(on_exit(journal.close))
         network = open_network(request, journal, stack)
         spec = _until(network.settled.spec, ramp, network.data.train.batches)
-        begin(network)
+        begin(network.session, begun(network))
         measured = _Measured()
         with Interrupts() as interrupts:
 

@@ -59,6 +59,8 @@ def _explain(error: BaseException, as_json: bool) -> int:
 
         traceback.print_exception(error)
     code, message = _verdict(error)
+    if code != INTERRUPTED and not isinstance(error, NetspecError):
+        message = ": ".join((*getattr(error, "__notes__", ()), message))  # which process of a run it was
     if as_json:
         click.echo(_as_json(error, code, message), err=True)
     elif isinstance(error, click.ClickException):

@@ -115,8 +115,8 @@ phase = click.option(
 devices = click.option(
     "--devices",
     metavar="NAME,NAME",
-    help="What the spec's devices are: cpu, cuda, or a name for each, as in cpu:0,cpu:1 or cuda:0,cuda:0. "
-    "By default GPUs if there are any, else CPUs.",
+    help="What the spec's devices are: cpu, cuda, or a name for each, as in cpu:0,cpu:1 or cuda:0,cuda:0; "
+    "netspec run takes ranks too: 0/cpu:0,1/cpu:0 for two processes. By default GPUs if there are any, else CPUs.",
 )
 """The binding of logical devices."""
 

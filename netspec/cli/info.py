@@ -68,8 +68,9 @@ def command(
     Shapes are one image's. FLOPs (a multiply-add counts 2) and bytes are one batch's, or one replica's where the spec
     has several. Memory is what a run, which evaluates as well as trains, will allocate on each device: tensors that
     are not needed at the same time share it. It is stated for CPUs unless --devices says cuda, but with train.precision
-    bf16 for GPUs that store activations in it unless --devices says cpu. RUN is a run's folder, a folder of runs, of
-    which the newest is taken, or a checkpoint.
+    bf16 for GPUs that store activations in it unless --devices says cpu. Where names have ranks, as in 0/cpu:0,1/cpu:0,
+    it tells what crosses the network. RUN is a run's folder, a folder of runs, of which the newest is taken, or a
+    checkpoint.
 
     With --processes some seconds of training are measured here, as by 'netspec estimate', for the share that each
     process would have on a machine such as this one, or a model gives them for a GPU (--device); what the processes
@@ -90,8 +91,8 @@ def command(
         raise click.UsageError("several processes train: leave out --phase, or --processes")
     from netspec.cli._foresight import foreseen, tables
     from netspec.planning import build, to_plain
-    from netspec.report.lowered import lowered, storage_at, told_of
-    from netspec.report.network_tables import memory, numbers
+    from netspec.report.lowered import by_rank, storage_at, told_of
+    from netspec.report.network_tables import memory, network, numbers
     from netspec.report.summary import summarise
     from netspec.report.tables import show
 
@@ -99,7 +100,10 @@ def command(
     phases: tuple[Phase, ...] = ("train", "eval") if phase == "train" else (phase,)
     storage = storage_at(loaded, devices)
     plans = [build(loaded, one, storage=storage) for one in phases]
-    summary = summarise(plans[0], [lowered(plan, loaded, devices) for plan in plans])
+    ranks = [by_rank(plan, loaded, devices) for plan in plans]
+    if processes is not None and len(ranks[0]) > 1:
+        raise click.UsageError("--processes is about processes that share replicas: leave out the ranks in --devices")
+    summary = summarise(plans[0], [program for programs in ranks for program in programs])
     ahead = None
     if processes is not None:
         ahead = foreseen(loaded, processes, networks, devices, gpu, seconds)
@@ -110,4 +114,4 @@ def command(
         title, scaled = f"{summary.name}, {phase}, {plans[0].images}", loaded.train.scaled_rate
         told = (*told_of(loaded, devices), *([scaled] if scaled and phase == "train" else ()))
         more = tables(*ahead, is_modelled=gpu is not None) if ahead else ()
-        show(title, *told, *numbers(summary), memory(summary), *more)
+        show(title, *told, *numbers(summary), *network(ranks[0]), memory(summary), *more)

@@ -46,8 +46,9 @@ def command(
     products are not of float32, "products" has their precision and "writes" the dtypes of what a step writes. With
     --devices the plan is lowered for these kinds of device, and each step shows its kernels and their variant, and
     after a "+" the layers that run in it as well (train.fuse); of many steps in one the first two are named. Kernels
-    marked "once" run again only when parameters have changed. RUN is a run's folder, a folder of runs, of which the
-    newest is taken, or a checkpoint.
+    marked "once" run again only when parameters have changed. Where names have ranks, as in 0/cpu:0,1/cpu:0, the steps
+    of each rank follow each other, with what it sends and receives. RUN is a run's folder, a folder of runs, of which
+    the newest is taken, or a checkpoint.
 
     \b
     Examples:
@@ -56,18 +57,30 @@ def command(
       netspec plan alexnet --devices cpu:0,cpu:1 --json
     """
     from netspec.planning import build
-    from netspec.report.lowered import lowered, storage_at
+    from netspec.report.lowered import by_rank, storage_at
 
     loaded = load(spec, overrides, plugins, batch)
     plan = build(loaded, phase, storage=storage_at(loaded, devices))
     if devices is None:
         _show(plan, as_json)
         return
-    program = lowered(plan, loaded, devices)
-    _show(program, as_json, with_kernels=True)
+    programs = by_rank(plan, loaded, devices)
+    if as_json and len(programs) > 1:
+        from netspec.planning import to_plain
+
+        emit_json(to_plain(programs))
+        return
+    for rank, program in enumerate(programs):
+        _show(program, as_json, with_kernels=True, about=_traffic(program, rank) if len(programs) > 1 else "")
 
 
-def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False) -> None:
+def _traffic(program: Program, rank: int) -> str:
+    from netspec.report.network_tables import traffic
+
+    return f"{traffic(rank, program)}: "
+
+
+def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False, about: str = "") -> None:
     if as_json:
         from netspec.planning import to_plain
 
@@ -84,7 +97,7 @@ def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False) -> No
     queues = len({(step.device, step.queue) for step in steps})
     drop = (*reversed(dtypes), "FLOP", "moves", "queue", "device")
     made = table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels"), drop=drop)
-    show(made, f"{many(len(steps), 'step')} on {many(queues, 'queue')}")
+    show(made, f"{about}{many(len(steps), 'step')} on {many(queues, 'queue')}")
 
 
 def _row(step: Step) -> list[str]:

@@ -59,7 +59,7 @@ _WORDS = "netspec.words"
     metavar="N",
     type=click.IntRange(min=1),
     default=1,
-    help="Start N processes by mpiexec, which share the replicas of each batch.",
+    help="Start N processes by mpiexec, which share the replicas of each batch, or the devices of one.",
 )
 @click.option(
     "--log", metavar="CALLBACK", multiple=True, help="What else hears the run: tensorboard, or a plugin's, by its name."
@@ -79,6 +79,7 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
       netspec run mine.yaml --init-from runs/alexnet/2026-01-31_12-00-00 --set 'train.freeze=["conv*"]'
       netspec run alexnet --resume latest
       netspec run alexnet --set replicas=4 --processes 4
+      netspec run alexnet --devices 0/cpu:0,1/cpu:0 --processes 2
       netspec run --resume runs/alexnet/2026-01-31_12-00-00 --epochs 20
       netspec run alexnet --seed 3 --tag paper --note "without warm-up"
     """
@@ -89,7 +90,8 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
     if processes > 1:
         from netspec.runners.transport.launcher import run_processes
 
-        return run_processes(processes, _handed_on(click.get_current_context().meta[_WORDS]))
+        words = _handed_on(click.get_current_context().meta[_WORDS])
+        return run_processes(processes, words, given["devices"])
     if resume not in (None, "latest"):
         resume = newest_run(resume)
     if given["init_from"] is not None:

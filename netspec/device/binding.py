@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netspec.contract.kernel import Backend
 from netspec.contract.variant import Capability
@@ -17,6 +18,7 @@ from netspec.machine.environment import cores, processor
 from netspec.planning.storage import bf16_on
 from netspec.spec.types import Precision
 
+_RANKED = re.compile(r"(\d{1,5})/(.*)")
 _NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
 _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"
 
@@ -57,13 +59,66 @@ def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[
     ``request`` is a name a device, or one kind (``cpu``, ``cuda``), each entry possibly several names with commas
     between; None: GPUs where there are any, else CPUs. Raises NetspecError for what cannot be bound.
     """
-    wanted = [name.strip() for entry in request or () for name in entry.split(",")]
+    wanted = _listed(request)
     notes: list[str] = []
     if wanted and wanted not in (["cpu"], ["cuda"]):
         names = _named(devices, wanted)
     else:
         names, notes = _dealt(devices, wanted[0] if wanted else None)
     return names, (*notes, _told(devices, names))
+
+
+class Placed(NamedTuple):
+    """The real devices of a spec's, the rank in which each lies, and lines for people: see ``bind``."""
+
+    names: tuple[str, ...]
+    ranks: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def processes(self) -> int:
+        """How many processes work the devices together."""
+        return max(self.ranks) + 1
+
+    def of(self, rank: int) -> tuple[str, ...]:
+        """The real devices in a rank."""
+        return tuple(name for name, other in zip(self.names, self.ranks, strict=True) if other == rank)
+
+
+def place(devices: Sequence[str], request: Sequence[str] | None = None) -> Placed:
+    """As ``bind``, where names may begin with a rank, the number of a process: ``0/cpu:0``, ``1/cpu:0``.
+
+    Raises NetspecError for what cannot be bound, and for ranks of which some are left out.
+    """
+    plain, ranks = ranked(_listed(request))
+    names, notes = bind(devices, plain)
+    if not ranks or max(ranks) == 0:
+        return Placed(names, (0,) * len(names), notes)
+    told = ", ".join(f"{one} is {rank}/{name}" for one, name, rank in zip(devices, names, ranks, strict=True))
+    return Placed(names, ranks, (*notes[:-1], f"{told}: {max(ranks) + 1} processes work each replica"))
+
+
+def ranked(names: Sequence[str]) -> tuple[list[str], tuple[int, ...]]:
+    """Names without ranks, and the ranks; none where the names have none. Raises NetspecError where ranks are amiss."""
+    found = [_RANKED.fullmatch(name) for name in names]
+    if not any(found):
+        return list(names), ()
+    told = f"--devices {','.join(names)}"
+    plain, ranks = [match[2] for match in found if match], [int(match[1]) for match in found if match]
+    without = next((name for name, match in zip(names, found, strict=True) if not match), None)
+    if without is not None:
+        one = next(match[0] for match in found if match)
+        raise NetspecError(f"{told} names a rank in '{one}' and none in '{without}': write 0/cpu:0,1/cpu:0")
+    absent = next(rank for rank in range(len(ranks) + 1) if rank not in ranks)
+    if absent < max(ranks):
+        raise NetspecError(f"{told}: ranks count from 0, and no device lies in rank {absent}")
+    if len(ranks) > 1 and any(parsed(name)[0] == "cuda" for name in plain) and max(ranks):
+        raise NetspecError(f"{told}: several processes work on CPUs only: write 0/cpu:0,1/cpu:0")
+    return plain, tuple(ranks)
+
+
+def _listed(request: Sequence[str] | None) -> list[str]:
+    return [name.strip() for entry in request or () for name in entry.split(",")]
 
 
 def open_device(name: str, team_size: int = 1) -> Device:

@@ -54,6 +54,8 @@ Op = Literal[
     "mean",
     "accumulate",
     "all_reduce",
+    "send",
+    "receive",
     "finite",
     "squares",
     "total",
@@ -64,6 +66,8 @@ Op = Literal[
     "average",
     "commit",
 ]
+BETWEEN_PROCESSES: tuple[Op, ...] = ("all_reduce", "send", "receive")
+"""What moves values between the processes of a run, on the queue ``net``."""
 
 
 @dataclass(frozen=True, slots=True)

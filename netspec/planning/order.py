@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Generic, Self, TypeVar
 
 from netspec.planning.identities import BufferKey, StepKey
@@ -179,14 +179,15 @@ class SerialSteps:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self._keys: set[StepKey] = set()
+        self._places: dict[StepKey, int] = {}
 
     def add(self, step: Step) -> None:
         """Append a step. Raises ValueError for a second one of the same identity."""
-        if step.key in self._keys:
+        if step.key in self._places:
             raise ValueError(f"the step '{step.key}' is in the plan already")
-        self._keys.add(step.key)
-        self.steps.append(self._ordered(step))
+        ordered = self._ordered(step)
+        self._places[step.key] = len(self.steps)
+        self.steps.append(ordered)
 
     def _ordered(self, step: Step) -> Step:
         return step
@@ -195,8 +196,8 @@ class SerialSteps:
 class StepList(SerialSteps):
     """Steps in serial order; adding one finds the earlier steps it must wait for.
 
-    A step waits for earlier writers of what it touches and for earlier readers of what it writes. Waits that a queue or
-    another wait implies are left out.
+    A step waits for earlier writers of what it touches, for earlier readers of what it writes, and for what it names
+    itself. Waits that a queue or another wait implies are left out.
     """
 
     def __init__(self) -> None:
@@ -207,11 +208,12 @@ class StepList(SerialSteps):
     def _ordered(self, step: Step) -> Step:
         clock = self._clocks.begin(step)
         accesses = step.accesses
-        waits = needed(self._clocks, clock, self._conflicts(accesses))
+        named = (self._places[key] for key in step.after)
+        waits = needed(self._clocks, clock, chain(self._conflicts(accesses), named))
         position, queue = self._clocks.append(step, clock), self._clocks.queue(step)
         for region, writes in accesses:
             self._touched[region.buffer].note(region, queue, position, writes)
-        return replace(step, after=tuple(self.steps[number].key for number in waits)) if waits else step
+        return replace(step, after=tuple(self.steps[number].key for number in waits)) if waits or step.after else step
 
     def _conflicts(self, accesses: Iterable[tuple[Region, bool]]) -> Iterator[int]:
         for region, writes in accesses:

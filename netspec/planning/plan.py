@@ -248,6 +248,7 @@ class Plan(Pictured):
     says that these are no scores of classes. ``rated`` are the parameters whose rates the schedule may set apart, see
     netspec.planning.rates. A training batch is cut into ``replicas``, of ``batch`` images each; of as many
     ``processes`` each works a run of them. ``storage`` is the dtype of images, activations and their gradients.
+    ``ranks`` has, where they lie in several processes, that of each device, see netspec.planning.rank_cut.
     """
 
     name: str
@@ -267,6 +268,7 @@ class Plan(Pictured):
     replicas: int = 1
     processes: int = 1
     storage: str = "float32"
+    ranks: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         layers, devices = len({shard.layer for shard in self.shards}), ", ".join(self.devices)

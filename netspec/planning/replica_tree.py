@@ -47,19 +47,20 @@ def levels(replicas: int) -> int:
     return replicas.bit_length() - 1
 
 
-def uneven_processes(processes: int, replicas: int) -> tuple[str, str] | None:
-    """Why so many processes cannot share the replicas, and what to do; None where they can."""
-    if processes & (processes - 1):
-        return f"{processes:,} processes: it must be a power of two", f"{1 << (processes.bit_length() - 1):,}"
-    if processes > replicas:
+def uneven_processes(groups: int, replicas: int, each: int = 1) -> tuple[str, str] | None:
+    """Why so many processes, or groups of so many ``each``, cannot share the replicas, and what to do; else None."""
+    what = f"{groups:,} processes" if each == 1 else f"{groups:,} groups of {each} processes"
+    if groups & (groups - 1):
+        return f"{what}: it must be a power of two", f"{each << (groups.bit_length() - 1):,}"
+    if groups > replicas:
         have = "one replica" if replicas == 1 else f"{replicas:,} replicas"
-        return f"{processes:,} processes for {have}: each works at least one", f"--set replicas={processes}"
+        return f"{what} for {have}: each works at least one", f"--set replicas={groups}"
     return None
 
 
-def check_processes(spec: Spec, processes: int) -> None:
-    """Raise SpecError where so many processes cannot share the replicas."""
-    if problem := uneven_processes(processes, spec.replicas):
+def check_processes(spec: Spec, groups: int, each: int = 1) -> None:
+    """Raise SpecError where so many processes, or groups of so many ``each``, cannot share the replicas."""
+    if problem := uneven_processes(groups, spec.replicas, each):
         raise fail(spec.marks.get("replicas", spec.mark), *problem)
 
 

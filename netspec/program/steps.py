@@ -14,7 +14,7 @@ from netspec.contract.naming import Argument
 from netspec.contract.variant import Capability
 from netspec.ops import operation
 from netspec.ops.base import Operation
-from netspec.planning.identities import BufferKey, of_layer
+from netspec.planning.identities import BETWEEN_PROCESSES, BufferKey, of_layer
 from netspec.planning.plan import Buffer, Pass, Plan, Region, Step
 from netspec.program.choice import Measured, choose
 from netspec.program.passes import lower
@@ -46,7 +46,7 @@ class Lowering:
         """The step with its passes; feeds, scalars and what moves between devices or processes have none."""
         if step.op in ("forward", "backward"):
             return self._layer_step(step)
-        if step.op in ("feed", "copy", "scalars", "all_reduce"):
+        if step.op in ("feed", "copy", "scalars", *BETWEEN_PROCESSES):
             return step
         return replace(step, passes=tuple(self._operation(step)))
 

@@ -27,8 +27,18 @@ def told_of(spec: Spec, devices: str | None) -> tuple[str, ...]:
     return told(spec.train.precision, _capabilities(spec, _names(devices, spec)).values())
 
 
+def by_rank(plan: Plan, spec: Spec, devices: str | None) -> list[Program]:
+    """A program for each rank that the names of devices have; one where they have none."""
+    from netspec.planning.rank_cut import over_ranks, slice_of
+
+    _names(devices, spec)
+    _, ranks = _ranked(devices or "")
+    whole = over_ranks(plan, ranks) if ranks else plan
+    return [lowered(slice_of(whole, rank), spec, devices) for rank in range(max(ranks, default=0) + 1)]
+
+
 def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
-    """The spec's plan for the devices named, as ``run --devices`` takes them.
+    """The spec's plan, or a rank's part of it, for the devices named, as ``run --devices`` takes them.
 
     Where none are it is for CPUs, with bf16 for the GPUs that store it, as a GPU that is not there is then taken to be.
     """
@@ -36,9 +46,9 @@ def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:
     from netspec.program import lower, tuning_table
 
     names = _names(devices, spec)
-    kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in zip(plan.devices, names, strict=True)}
-    teams = {device: team_size(name, names) for device, name in zip(plan.devices, names, strict=True)}
-    bound = dict(zip(plan.devices, names, strict=True))
+    bound = {device: name for device, name in zip(spec.devices, names, strict=True) if device in plan.devices}
+    kinds = {device: cast("Backend", name.partition(":")[0]) for device, name in bound.items()}
+    teams = {device: team_size(name, [*bound.values()]) for device, name in bound.items()}
     return lower(
         plan,
         kinds,
@@ -61,9 +71,15 @@ def _capabilities(spec: Spec, names: list[str]) -> Capabilities:
     return {device: one or (STORING if device in absent else None) for device, one in found.items()}
 
 
+def _ranked(request: str) -> tuple[list[str], tuple[int, ...]]:
+    from netspec.device.binding import ranked
+
+    return ranked([name.strip() for name in request.split(",")])
+
+
 def _names(asked: str | None, spec: Spec) -> list[str]:
     request, devices = asked or ("cuda" if spec.train.precision == "bf16" else "cpu"), spec.devices
-    names = [name.strip() for name in request.split(",")]
+    names, _ = _ranked(request)
     if names in (["cpu"], ["cuda"]):
         return [f"{names[0]}:{index}" for index in range(len(devices))]
     for name in names:

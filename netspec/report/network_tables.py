@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from netspec.report.summary import Summary
 from netspec.report.tables import Table, table
 from netspec.units import count, many, percent, scaled, shape, size
+
+if TYPE_CHECKING:
+    from netspec.program import Program
 
 
 def numbers(summary: Summary) -> Iterator[Table | str]:
@@ -53,6 +57,20 @@ def _crossings(summary: Summary) -> Table:
     total = (layers, "", "", "", size(summary.crossing_bytes))
     columns = ["layer", "reads", "from -> to", "pass", "size"]
     return table(columns, rows, right=["size"], total=total, drop=["pass", "reads"], title="crossings between devices")
+
+
+def network(programs: Sequence[Program]) -> list[str]:
+    """What each rank sends and receives in an iteration; nothing where there is one."""
+    return [traffic(rank, program) for rank, program in enumerate(programs)] if len(programs) > 1 else []
+
+
+def traffic(rank: int, program: Program) -> str:
+    """What a rank sends and receives in an iteration of its program, or, where replicas are several, in one of them."""
+    told = []
+    for op, word in (("send", "sends"), ("receive", "receives")):
+        steps = [step for step in program.steps if step.op == op]
+        told.append(f"{word} {size(sum(step.bytes for step in steps))} in {many(len(steps), 'step')}")
+    return f"rank {rank} ({', '.join(program.plan.devices)}) {' and '.join(told)}"
 
 
 def memory(summary: Summary) -> Table:

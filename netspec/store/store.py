@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,16 @@ from netspec.planning.plan import Buffer, Logical, Plan
 from netspec.store.write_gate import Gate
 
 Host = np.ndarray[Any, Any]
+Parts = Mapping[BufferKey, Host]
+"""Values of parts of logical tensors, by buffer."""
+NO_PARTS: Parts = {}
 
 
 class Store:
     """Arrays on devices, and the logical tensors of which they are parts.
 
-    Outside, only logical tensors are seen: ``conv1.weight`` is whole on any number of devices.
+    Outside, only logical tensors are seen: ``conv1.weight`` is whole on any number of devices. Of plans over several
+    ranks the Store of one has the parts on its own ``devices``; it knows of the others, which it leaves out.
     """
 
     def __init__(self, plans: Iterable[Plan], devices: Mapping[str, Device]) -> None:
@@ -43,7 +48,9 @@ class Store:
             self.buffers.update({key: buffer for key, buffer in plan.buffers.items() if key.role in SHARED})
             self.initials.update(plan.initial)
         self.arrays: dict[BufferKey, Array] = {
-            key: devices[key.device].empty(buffer.shape, buffer.dtype) for key, buffer in self.buffers.items()
+            key: devices[key.device].empty(buffer.shape, buffer.dtype)
+            for key, buffer in self.buffers.items()
+            if key.device in devices
         }
         self._parts: dict[TensorKey, list[BufferKey]] = {}
         for key, buffer in self.buffers.items():
@@ -75,6 +82,8 @@ class Store:
         with ThreadPoolExecutor(cores(), "netspec-init") as pool:
             wholes, drawn = {}, []
             for key in self._keys.values():
+                if not self._own(key):
+                    continue
                 init, drawn_by = dict(self.initials[key]), (seed, str(key.parameter))
                 what = (init, self._shape(key), init.pop("fan_in", 0), init.pop("fan_out", 0), drawn_by)
                 with start_threads.starting("netspec-init"):
@@ -90,46 +99,74 @@ class Store:
 
     def _in_columns(self, key: TensorKey) -> bool:
         """Whether a tensor's parts are host memory that holds ranges of its last axis: rows can be put in place."""
-        parts = [self.buffers[part] for part in self._parts[key]]
+        parts = [self.buffers[part] for part in self._own(key)]
         last = {None, len(_logical(parts[0]).shape) - 1}
         return all(self.devices[part.device].kind == "cpu" and _logical(part).axis in last for part in parts)
 
     def _put_rows(self, key: TensorKey, draw: Callable[[], tuple[slice, Host]]) -> None:
         rows, values = draw()
-        for part in self._parts[key]:
+        for part in self._own(key):
             logical, matrix = _logical(self.buffers[part]), self.arrays[part].reshape(-1, self.buffers[part].shape[-1])
             matrix[rows] = values if logical.axis is None else values[:, logical.start : logical.stop]
 
-    def tensors(self) -> dict[str, Host]:
-        """Copies of all logical tensors on the host."""
-        return {name: self.tensor(name) for name in self._keys}
+    def tensors(self, others: Parts = NO_PARTS) -> dict[str, Host]:
+        """Copies of all logical tensors on the host; ``others`` are parts that lie in other ranks, else 0."""
+        return {name: self.tensor(name, others) for name in self._keys}
 
-    def tensor(self, name: str) -> Host:
+    def tensor(self, name: str, others: Parts = NO_PARTS) -> Host:
         """A copy of one logical tensor on the host; KeyError where there is none of that name."""
         parts = [self.buffers[part] for part in self._parts[self._keys[name]]]
         whole = np.zeros(_logical(parts[0]).shape, parts[0].dtype)
         for part in parts:
             place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
-            with answered(part.device, self.devices[part.device], name):
-                self.devices[part.device].download(self.arrays[part.key], place)
+            if part.key in self.arrays:
+                self._download(part.key, place)
+            elif part.key in others:
+                np.copyto(place, others[part.key])
+            else:
+                continue
             if place is whole:  # other devices have the same
                 break
         return whole
 
-    def begin_copy(self) -> Callable[[], dict[str, Host]]:
+    def parted(self) -> Iterator[Buffer]:
+        """What logical tensors consist of, wherever it lies, in an order that all ranks have; of copies the first."""
+        for keys in self._parts.values():
+            buffers = [self.buffers[key] for key in keys]
+            yield from buffers[:1] if _logical(buffers[0]).axis is None else buffers
+
+    def part(self, key: BufferKey) -> Host:
+        """A copy of a part that lies here."""
+        return self._download(key)
+
+    def parts(self) -> dict[BufferKey, Host]:
+        """Copies of all parts that lie here."""
+        return {key: self.part(key) for keys in self._parts.values() for key in keys if key in self.arrays}
+
+    def take(self, parts: Parts) -> None:
+        """Take the values of parts of logical tensors that lie here."""
+        self.version += 1
+        for key, values in parts.items():
+            self.devices[key.device].upload(self.arrays[key], values)
+
+    def _download(self, key: BufferKey, into: Host | None = None) -> Host:
+        with answered(key.device, self.devices[key.device], str(key)):
+            return self.devices[key.device].download(self.arrays[key], into)
+
+    def begin_copy(self, others: Parts = NO_PARTS) -> Callable[[], dict[str, Host]]:
         """A call that gives ``tensors`` as they are now, from any thread; what would renew them waits until it is over.
 
         On devices that one thread at a time may use they are copied here and now. Call the call, or training hangs.
         """
         if not all(device.read_beside for device in self.devices.values()):
-            made = self.tensors()
+            made = self.tensors(others)
             return lambda: made
         self.gate.shut()
-        return self._copy
+        return partial(self._copy, others)
 
-    def _copy(self) -> dict[str, Host]:
+    def _copy(self, others: Parts) -> dict[str, Host]:
         try:
-            return self.tensors()
+            return self.tensors(others)
         finally:
             self.gate.open()
 
@@ -152,8 +189,12 @@ class Store:
             if name in tensors:
                 self._put(self._keys[name], tensors[name])
 
+    def _own(self, key: TensorKey) -> list[BufferKey]:
+        """The parts of a logical tensor that lie here."""
+        return [part for part in self._parts[key] if part in self.arrays]
+
     def _put(self, key: TensorKey, whole: Host) -> None:
-        for part in self._parts[key]:
+        for part in self._own(key):
             buffer = self.buffers[part]
             values = np.asarray(whole[_range(_logical(buffer))], buffer.dtype)
             self.devices[buffer.device].upload(self.arrays[part], values)

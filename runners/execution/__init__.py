@@ -7,6 +7,7 @@
     threads.py       CPUs: a thread for each queue of each device
     streams.py       GPUs: streams, events and captured graphs
     replicas.py      a batch in several replicas, one after the other
+    gathering.py     tensors made whole whose parts lie in several processes
     serial.py        one step after the other: the reference implementation
     results.py       what the host reads after an iteration: reports, verdicts, probabilities
     replay.py        finds the first bad number of an iteration that was not finite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -18,8 +19,7 @@ from netspec.machine import copies
 from netspec.planning.identities import SHARED, STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
-from netspec.runners.transport.alone import ALONE
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.crew import LONE, Crew
 from netspec.runners.transport.exchange import summing
 from netspec.store import Store, answered
 
@@ -52,9 +52,9 @@ class BoundProgram:
         devices: Mapping[str, Device],
         store: Store,
         arenas: Mapping[str, Array],
-        transport: Transport = ALONE,
+        crew: Crew = LONE,
     ) -> None:
-        self.program, self.devices, self.transport = program, devices, transport
+        self.program, self.devices, self.crew = program, devices, crew
         self.gate, self.store = store.gate, store
         self.shards, self.turn = program.plan.by_place(), Turn()
         self.arrays = self._allocate(store, arenas)
@@ -218,7 +218,10 @@ class BoundProgram:
         if step.op == "scalars":
             return self._scalars(step, device)
         if step.op == "all_reduce":
-            return _named(step, summing(self.transport, [self._array(step, one) for one in step.args]))
+            return _named(step, summing(self.crew.across, [self._array(step, one) for one in step.args]))
+        if step.op in ("send", "receive"):
+            call = _named(step, self._message(step))
+            return self.gate.behind(call) if self._renews(step) else call
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
             origin = self.devices[step.args[SOURCE].buffer.device]
@@ -226,6 +229,17 @@ class BoundProgram:
             return self.gate.behind(call) if self._renews(step) else call
         call = self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
+
+    def _message(self, step: Step) -> Call:
+        """What goes to or comes from another rank; a slice lies in a row on its way."""
+        sends, (argument,) = step.op == "send", step.args
+        array, device = self._array(step, argument, matrix=True), self.devices[step.args[argument].buffer.device]
+        row = array if array.flags.c_contiguous else device.staging(array.shape, str(array.dtype))
+        if sends:
+            pack, send = _copier(device, row, array), partial(self.crew.within.send, row, step.attrs["to"])
+            return _both(pack, send)
+        receive, unpack = partial(self.crew.within.receive, row, step.attrs["from"]), _copier(device, array, row)
+        return _both(receive, unpack)
 
     def _bind(self, step: Step, once: bool = False) -> Call:
         """The step's passes that run in each iteration, or those that run once."""
@@ -277,6 +291,18 @@ class BoundProgram:
                 one()
 
         return call
+
+
+def _copier(device: Device, target: Array, source: Array) -> Call:
+    return _nothing if target is source else device.copier(target, source, None, "net")
+
+
+def _both(first: Call, second: Call) -> Call:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _named(step: Step, call: Call) -> Call:

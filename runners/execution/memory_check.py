@@ -17,20 +17,21 @@ class NoRoomError(NetspecError):
     """A network that does not fit."""
 
 
-def check_memory(programs: Iterable[Program], binding: Mapping[str, str], processes: int = 1) -> None:
+def check_memory(programs: Iterable[Program], binding: Mapping[str, str], beside: int = 0) -> None:
     """Raise NoRoomError where the devices bound to one memory need more than it has.
 
     ``binding`` gives the real device of each of the spec's. CPUs share the host's memory; a system that grants more
-    than there is would kill the process at the first touch, long after the allocation. ``processes`` of the run share
-    the host.
+    than there is would kill the process at the first touch, long after the allocation. ``beside``: bytes that the
+    run's other processes on this host take of it.
     """
     programs = tuple(programs)
     needs = {device: row["total"] for device, row in memory(programs).items()}
     for shared, devices in _by_memory(binding).items():
-        need, have = processes * sum(needs[device] for device in devices), _capacity(*shared)
+        others = beside if shared == _HOST else 0
+        need, have = sum(needs[device] for device in devices) + others, _capacity(*shared)
         if have is not None and need > have:
             parts = ", ".join(f"{size(needs[device])} for '{device}'" for device in devices)
-            parts += f", {processes} times" if processes > 1 else ""
+            parts += f", {size(others)} for other processes" if others else ""
             where = "this machine" if shared == _HOST else binding[devices[0]]
             raise NoRoomError(
                 f"the plan takes {size(need)} of memory on {where} ({parts}), which has {size(have)}; "

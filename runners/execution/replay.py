@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
 from netspec.runners.execution.replicas import assigned
 from netspec.runners.execution.session import NO_RATES, Session
+from netspec.runners.transport.base import Transport
 
 
 def explain(
@@ -28,34 +29,46 @@ def explain(
 
     The iteration has changed nothing, so running its steps again gives the same numbers.
     """
-    bound = session.bound(phase)
+    bound, group = session.bound(phase), session.crew.within
     stored = [Region(key) for key in bound.program.buffers if key.role in STORED]
     before = _first_bad(bound, stored)
-    if before is not None:
-        return f"'{before}' was not finite before" + (" the step" if phase == "train" else "")
+    told = f"'{before}' was not finite before" + (" the step" if phase == "train" else "") if before else ""
+    if told := _earliest(group, (0, told) if told else None):
+        return told
+    places, found = {step.key: place for place, step in enumerate(session.wholes[phase].steps)}, None
     numbers = session.rates(rates, phase)
     plan = bound.program.plan
-    for replica in assigned(plan, session.transport.rank).cut(arrays, session.counted(valid, phase)):
+    for replica in assigned(plan, session.crew.group).cut(arrays, session.counted(valid, phase)):
         replica.enter(bound)
         share = [replica.share] if plan.replicas > 1 else []
         bound.fill(replica.arrays, (iteration, replica.valid), [*numbers, *share])
-        if told := _first_told(bound):
-            return told
-    return ""
+        for step in _replayed(bound):
+            bad = None if found else _first_bad(bound, [step.args[argument] for argument in step.writes])
+            if bad is not None:
+                found = places[step.key], _told(step, bad)
+            if found and group.size == 1:
+                return found[1]
+    return _earliest(group, found)
 
 
-def _first_told(bound: BoundProgram) -> str:
-    """The first step of the present turn that gives a number that is not finite, before processes meet."""
+def _replayed(bound: BoundProgram) -> Iterator[Step]:
+    """Run the steps of the present turn one by one, before groups of processes meet; gives each that has been run."""
     for one in bound.steps:
         if one.step.op == "all_reduce":
-            return ""
+            return
         for step in split(one.step) if bound.is_due(one.step) else ():  # fused layers one by one: each could be it
             (bound.call(step) if one.step.fused else one.call)()
             bound.devices[step.device].synchronise()
-            found = _first_bad(bound, [step.args[argument] for argument in step.writes])
-            if found is not None:
-                return _told(step, found)
-    return ""
+            yield step
+
+
+def _earliest(group: Transport, own: tuple[int, str] | None) -> str:
+    """What was found first, by place in the plan, of all that work a replica together: they go through it together."""
+    found = [(*one, rank) for rank, one in enumerate(group.gather(own)) if one is not None]
+    if not found or group.size == 1:
+        return found[0][1] if found else ""
+    _, told, rank = min(found)
+    return f"on rank {group.ranks[rank]} on {group.hosts[rank]} {told}"
 
 
 def _first_bad(bound: BoundProgram, regions: list[Region]) -> BufferKey | None:

@@ -13,7 +13,7 @@ import numpy as np
 from netspec.contract.kernel import Phase
 from netspec.contract.naming import Argument
 from netspec.device.base import Device
-from netspec.device.binding import bind, models, open_devices
+from netspec.device.binding import models, open_devices, place
 from netspec.errors import NetspecError
 from netspec.kernels.parallel import compiled_together
 from netspec.machine.blas_threads import one_blas_thread
@@ -22,9 +22,10 @@ from netspec.machine.environment import cores
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
 from netspec.planning.identities import BufferKey
+from netspec.planning.rank_cut import over_ranks, slice_of
 from netspec.planning.rates import Rates, rate_layout
 from netspec.planning.storage import storage_of, told
-from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
+from netspec.program import Program, declared_bounds, lower, measured_choices, memory, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
 from netspec.runners.execution.local import local_runner
@@ -34,6 +35,7 @@ from netspec.runners.execution.serial import SerialRunner
 from netspec.runners.execution.trace import Trace
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport
+from netspec.runners.transport.crew import crew_of
 from netspec.solvers import make_solver
 from netspec.spec.types import Spec
 from netspec.store import Store
@@ -55,7 +57,7 @@ def _maker(runner: str) -> Callable[..., Any]:
 def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> None:
     """Raise NetspecError for devices or a runner that cannot be had; opens nothing."""
     _maker(runner)
-    bind(spec.devices, devices)
+    place(spec.devices, devices)
 
 
 NO_RATES = Rates(0.0, ())
@@ -80,9 +82,10 @@ class Session:
     """Programs of one or more phases over one Store, on open devices.
 
     ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
-    netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch:
-    each has its own rows of one. ``resident`` has all images, uint8 (M, H, W, C), of network inputs: the devices hold
-    them, and batches have rows of PLACE in place of images, see netspec.contract.augmentation.
+    netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch, each
+    its own rows of one, and where names of devices say so the devices, of which each then opens its own. ``resident``
+    has all images, uint8 (M, H, W, C), of network inputs: the devices hold them, and batches have rows of PLACE in
+    place of images, see netspec.contract.augmentation.
 
     Raises SpecError for a spec that cannot be planned, NetspecError for devices that cannot be had.
     """
@@ -111,36 +114,45 @@ class Session:
         self.batch = batch or spec.train.batch
         whole = eval_batch or self.batch // spec.replicas
         sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
-        size = self.transport.size
         held = {name: images.shape for name, images in (resident or {}).items()}
-        bound, notes = bind(spec.devices, devices)
-        _check_processes(bound, size)
-        measured = tuning_table.measured(models(dict(zip(spec.devices, bound, strict=True))))
-        self._measured = self.transport.broadcast(measured)
+        placed = place(spec.devices, devices)
+        _check_processes(placed.names, self.transport.size)
+        self.crew = crew_of(self.transport, placed.processes)
+        self.ranks = dict(zip(spec.devices, placed.ranks, strict=True))
+        """Which of the processes that work a replica together has each of the spec's devices."""
+        own = [device for device, rank in self.ranks.items() if rank == self.crew.place]
+        binding = dict(zip(own, placed.of(self.crew.place), strict=True))
+        self._measured = self.crew.across.broadcast(tuning_table.measured(models(binding)))
         with ExitStack() as opened:  # what is open by then is closed again where a later step fails
             opened.enter_context(one_blas_thread())
-            self.devices: dict[str, Device] = dict(zip(spec.devices, opener(bound), strict=True))
+            self.devices: dict[str, Device] = dict(zip(own, opener([*binding.values()]), strict=True))
             for device in self.devices.values():
                 opened.enter_context(on_exit(device.close))
-            capabilities = [device.capability for device in self.devices.values()]
+            each = self.transport.gather([device.capability for device in self.devices.values()])
+            capabilities = [capability for found in each for capability in found]
             self.storage = storage_of(spec.train.precision, capabilities)
             """How activations are stored: see netspec.planning.storage."""
+            self.wholes: dict[Phase, Plan] = {
+                phase: build(spec, phase, sizes[phase], names, self.crew.groups, self.storage, held) for phase in phases
+            }
+            """The plans of all ranks together."""
+            self.wholes = {phase: over_ranks(plan, placed.ranks) for phase, plan in self.wholes.items()}
             self.plans: dict[Phase, Plan] = {
-                phase: build(spec, phase, sizes[phase], names, size, self.storage, held) for phase in phases
+                phase: slice_of(plan, self.crew.place) for phase, plan in self.wholes.items()
             }
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
-            self.notes = (*notes, *told(spec.train.precision, capabilities), *self._told())
-            check_memory(self.programs.values(), dict(zip(spec.devices, bound, strict=True)), self._neighbours)
-            self.store = Store(self.plans.values(), self.devices)
+            self.notes = (*placed.notes, *told(spec.train.precision, capabilities), *self._told())
+            check_memory(self.programs.values(), binding, self._taken_beside())
+            self.store = Store(self.wholes.values(), self.devices)
             self._hold(resident or {})
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
-            self._costs = {phase: _costs(plan) for phase, plan in self.plans.items()}
+            self._costs = {phase: _costs(plan, self.wholes[phase]) for phase, plan in self.plans.items()}
             self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
             self._rates = rate_layout(spec.train, self.plans["train"].rated if "train" in self.plans else ())
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
             self._runners: dict[Phase, Runner] = {
-                phase: self._replicated(make(one, trace=trace, watchdog=watchdog))
+                phase: self._replicated(make(one, trace=trace, watchdog=watchdog + transport.patience))
                 for phase, one in self._bound.items()
             }
             for one_runner in self._runners.values():
@@ -207,7 +219,7 @@ class Session:
 
     def counted(self, valid: int, phase: Phase) -> int:
         """Rows that count in a batch of all processes, where so many do in this one's: training has no others."""
-        return self.batch if phase == "train" and self.transport.size > 1 else valid
+        return self.batch if phase == "train" and self.crew.groups > 1 else valid
 
     def rates(self, rates: Rates, phase: Phase = "train") -> Sequence[float]:
         """What the phase's program is given of the solver's numbers."""
@@ -277,7 +289,7 @@ class Session:
         """All phases on one arena a device, as they never run at the same time."""
         sizes = {name: max(program.arenas.get(name, 0) for program in self.programs.values()) for name in self.devices}
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
-        rest = (self.devices, self.store, arenas, self.transport)
+        rest = (self.devices, self.store, arenas, self.crew)
         return {phase: BoundProgram(one, *rest) for phase, one in self.programs.items()}
 
     def _hold(self, resident: Mapping[str, Host]) -> None:
@@ -289,12 +301,14 @@ class Session:
     def _replicated(self, runner: Runner) -> Runner:
         """The runner, or one that has it work replica by replica."""
         plan = runner.bound.program.plan
-        return runner if plan.replicas == 1 else ReplicaRunner(runner, assigned(plan, self.transport.rank))
+        return runner if plan.replicas == 1 else ReplicaRunner(runner, assigned(plan, self.crew.group))
 
-    @property
-    def _neighbours(self) -> int:
-        """How many of the run's processes share this machine."""
-        return self.transport.hosts.count(self.transport.hosts[self.transport.rank])
+    def _taken_beside(self) -> int:
+        """Bytes that the run's other processes on this machine take."""
+        own = sum(row["total"] for row in memory(self.programs.values()).values())
+        hosts, taken = self.transport.hosts, self.transport.gather(own)
+        here = hosts[self.transport.rank]
+        return sum(nbytes for host, nbytes in zip(hosts, taken, strict=True) if host == here) - own
 
     def _runner(self, phase: Phase) -> Runner:
         if phase not in self._runners:
@@ -319,9 +333,9 @@ def _check_processes(bound: Sequence[str], processes: int) -> None:
         raise NetspecError(f"{told}: --devices cpu, or one process for the GPUs")
 
 
-def _costs(plan: Plan) -> tuple[Cost, ...]:
-    shards = plan.by_place()
-    costs = [(key, shards[key.of.layer, key.device], sums) for key, sums in plan.reports.items()]
+def _costs(plan: Plan, whole: Plan) -> tuple[Cost, ...]:
+    shards = {shard.layer: shard for shard in whole.shards}
+    costs = [(key, shards[key.of.layer or ""], sums) for key, sums in plan.reports.items()]
     return tuple((key, shard.layer, sums, shard.instance.loss_weight) for key, shard, sums in costs)
 
 

@@ -16,6 +16,7 @@ What these lean on:
     hold_data.py    which data sets stay on the devices, and their decoded images
     init_from.py    starting from the parameters of another run
     agreement.py    what the processes of a run decide alike
+    shared_batches.py  batches over the processes that work a replica together: who reads them
     prefetch.py     fetches and stages the next batch while devices work
     evaluation.py   loss and errors over a split
     tally.py        accumulates the cost layers' reports

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from netspec.device.binding import ranked
 from netspec.errors import NetspecError
 from netspec.machine.names import argument
 from netspec.planning.trainable import reads_one_image
@@ -82,11 +83,12 @@ class Advice:
 
     def _resume(self) -> str:
         several = f" --processes {self.processes}" if self.processes > 1 else ""
-        return f"netspec run --resume {argument(self.folder)}{several}{self._options()}"
+        devices = f" --devices {','.join(self.devices)}" if self.devices else ""
+        return f"netspec run --resume {argument(self.folder)}{several}{devices}"
 
     def _options(self) -> str:
-        """What the run does not know by itself."""
-        return f" --devices {','.join(self.devices)}" if self.devices else ""
+        """What the run does not know by itself, for commands of one process: devices without ranks."""
+        return f" --devices {','.join(ranked(self.devices)[0])}" if self.devices else ""
 
     def _errors(self) -> str:
         views = self.settled.spec.data.views

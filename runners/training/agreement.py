@@ -16,14 +16,16 @@ from netspec.runners.training.prefetch import Arrays
 from netspec.runners.training.resume import shown
 from netspec.runners.training.signals import Interrupts
 from netspec.runners.transport.base import Transport
+from netspec.runners.transport.crew import Crew
 from netspec.store import Store
 
 
 class Agreement:
     """Asks all processes once an iteration, and once an evaluated batch; one process answers for itself at once."""
 
-    def __init__(self, transport: Transport, interrupts: Interrupts) -> None:
-        self._transport, self._interrupts, self._alone = transport, interrupts, transport.size == 1
+    def __init__(self, crew: Crew, interrupts: Interrupts) -> None:
+        self._crew, self._transport = crew, crew.world
+        self._interrupts, self._alone = interrupts, crew.world.size == 1
         self._code = 0
 
     @property
@@ -49,34 +51,36 @@ class Agreement:
             return own(told)
         found = self._transport.gather((told, self._interrupts.exit_code))
         self._code = max(self._code, *(code for _, code in found))
-        return [one for one, _ in found if one is not None]
+        return [one for one, _ in found[:: self._crew.within.size] if one is not None]  # a group's ranks tell alike
 
     def explain(self, replayed: Explain) -> Explain:
-        """Looks into an iteration that all found not finite, each process into its own replicas."""
+        """Looks into an iteration that all found not finite, each group of processes into its own replicas."""
 
         def explained(arrays: Arrays, iteration: int, valid: int, rates: Rates, phase: Phase) -> str:
             own = replayed(arrays, iteration, valid, rates, phase)
-            if self._alone or phase != "train":
+            across = self._crew.across
+            if across.size == 1 or phase != "train":
                 return own
-            found = enumerate(self._transport.gather(own))
-            told = (f"on {named(self._transport, rank)} {each}" for rank, each in found if each)
+            found, is_named = enumerate(across.gather(own)), self._crew.within.size > 1
+            told = (each if is_named else f"on {named(across, rank)} {each}" for rank, each in found if each)
             return next(told, "")
 
         return explained
 
     def check_same(self, store: Store) -> None:
-        """Raise NetspecError, in all processes, where one holds other tensors than rank 0."""
-        if self._alone:
+        """Raise NetspecError, in all groups of processes, where one holds other tensors than the first."""
+        across = self._crew.across
+        if across.size == 1:
             return
-        sums: Mapping[str, int] = {name: zlib.crc32(array.data) for name, array in store.tensors().items()}
-        found = self._transport.gather(sums)
+        sums: Mapping[str, int] = {str(key): zlib.crc32(array.data) for key, array in store.parts().items()}
+        found = across.gather(sums)
         for rank, theirs in enumerate(found):
             differing = [name for name in found[0] if theirs.get(name) != found[0][name]]
             if differing:
                 more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
                 what = f"{', '.join(differing[:3])}{more}"
                 raise NetspecError(
-                    f"{named(self._transport, rank)} has other numbers than {named(self._transport, 0)} in {what}: "
+                    f"{named(across, rank)} has other numbers than {named(across, 0)} in {what}: "
                     "its processor, memory or software computes otherwise"
                 )
 
@@ -97,4 +101,4 @@ def compared(transport: Transport, images: Mapping[str, Any], code: Mapping[str,
 
 def named(transport: Transport, rank: int) -> str:
     """A rank for people."""
-    return f"rank {rank} on {transport.hosts[rank]}"
+    return f"rank {transport.ranks[rank]} on {transport.hosts[rank]}"

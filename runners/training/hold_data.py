@@ -8,7 +8,7 @@ from math import prod
 from netspec.data.dataset import Dataset
 from netspec.data.resident import Held, ResizedError, held_shape, hold
 from netspec.data.source import Split
-from netspec.device.binding import bind, parsed
+from netspec.device.binding import parsed, place
 from netspec.device.gpus import free_memory
 from netspec.errors import Problem, SpecError
 from netspec.machine.environment import host_memory
@@ -29,7 +29,7 @@ def held_images(
     Raises SpecError where ``data.resident`` is true and images would be resized before they are cut, NetspecError where
     images cannot be read.
     """
-    bound, _ = bind(spec.devices, names)
+    bound = place(spec.devices, names).names
     if spec.data.resident is not True and not (spec.data.resident and _by_itself(spec, source, bound)):
         return None
     read = inputs_read(spec)

@@ -26,23 +26,25 @@ from netspec.registry import load_plugin
 from netspec.rundir.directory import MEAN, START, RunDirectory
 from netspec.rundir.rank_log import RankLog
 from netspec.rundir.tags import checked, tag
+from netspec.runners.execution.gathering import WholeCopies, gathered
 from netspec.runners.execution.session import Session
 from netspec.runners.execution.trace import Trace
 from netspec.runners.recorded_plugins import keep_copies, used_by
 from netspec.runners.training import resume
 from netspec.runners.training.agreement import compared
-from netspec.runners.training.checkpoint import Checkpoint, Record, record_text, write
+from netspec.runners.training.checkpoint import Checkpoint, Record, Tensors, record_text, write
 from netspec.runners.training.journal import Journal
 from netspec.runners.training.loop import State
-from netspec.runners.training.opening import Network, begin, go_on, open_network
+from netspec.runners.training.opening import Network, begin, begun, go_on, open_network
 from netspec.runners.training.request import Request, Settled, name_of
 from netspec.runners.training.resume import Origin
-from netspec.runners.training.run import Data, MadeBy, Run, record_of
+from netspec.runners.training.run import MadeBy, Run, record_of
 from netspec.runners.training.saver import NoSaver, Saver, path_of, set_aside
 from netspec.runners.transport.base import Transport
 from netspec.runners.transport.opened import tell_folder, transport_of
 from netspec.spec import resolved
 from netspec.spec.typed_options import callback_settings
+from netspec.store.store import Parts
 
 
 def launch(request: Request, listener: Listener | None) -> RunResult:
@@ -92,31 +94,48 @@ def _open(request: Request, journal: Journal, stack: ExitStack, trace: Trace | N
     settled, data, session, start, _ = network
     spec = settled.spec
     started = start.record if start else origin.record.init_from if origin else {}
-    made_by = MadeBy(used_by(spec), _code_choices(session), session.tuned, started)
+    made_by = MadeBy(used_by(spec), _code_choices(session), _tuned(session), started)
     if origin is not None and tensors is not None:
         for note in _other_code(origin.record, made_by):
             journal.note(note)
-        go_on(session, origin, tensors, journal)
-    elif is_first:
-        begin(network)
+    _fill(network, origin, tensors, journal)
     if transport.size > 1:
-        session.store.load(transport.broadcast(session.store.tensors() if is_first else {}))
         for note in compared(transport, data.fingerprint, made_by.environment):
             journal.note(note)
-    state = _state(origin)
+    state, is_new = _state(origin), transport.broadcast(folder is None)
+    others = gathered(session) if is_new else {}
     if not is_first:
         return _follow(network, journal, stack, state, made_by, request)
     if folder is None:
         folder = stack.enter_context(RunDirectory.create(request.out, spec.name))
-        _describe_run(folder, settled, data, session, record_of(settled, data, made_by, state))
+        record = record_of(settled, data, made_by, state)
+        _describe_run(folder, settled, network, others, record)
         journal.keep_in(folder)
     transport.broadcast(folder.path)
     tell_folder(folder.path)
     _record_start(folder, settled, origin, session, made_by, journal)
     if request.tags or request.note is not None:
         tag(folder.path, request.tags, note=request.note)
-    saver = Saver(folder.checkpoints, session.store, trace=trace)
+    whole = session.store if session.crew.within.size == 1 else WholeCopies(session)
+    saver = Saver(folder.checkpoints, whole, trace=trace)
     return Run(settled, folder, journal, session, data, saver, state, made_by, request, trace)
+
+
+def _fill(network: Network, origin: Origin | None, tensors: Tensors | None, journal: Journal) -> None:
+    """Give the network what it begins with, of which rank 0 knows; the first group's ranks hand it to other groups."""
+    session, crew = network.session, network.session.crew
+    goes_on, given = tensors is not None, tensors or {}
+    if crew.world.rank == 0 and not goes_on:
+        given = begun(network)
+    if crew.within.size > 1:
+        goes_on, given = crew.world.broadcast((goes_on, given))
+    if crew.world.rank == 0 or crew.within.size > 1:
+        if origin is not None and goes_on:
+            go_on(session, origin, given, journal)
+        else:
+            begin(session, given)
+    if crew.groups > 1:
+        session.store.take(crew.across.broadcast(session.store.parts() if crew.group == 0 else {}))
 
 
 def _follow(
@@ -127,7 +146,8 @@ def _follow(
     path: Path = session.transport.broadcast(Path())
     folder = stack.enter_context(RankLog(path, session.transport.rank))
     journal.keep_in(folder)
-    return Run(settled, folder, journal, session, data, NoSaver(), state, made_by, request)
+    saver = NoSaver(partial(gathered, session)) if session.crew.group == 0 else NoSaver()
+    return Run(settled, folder, journal, session, data, saver, state, made_by, request)
 
 
 def _origin(request: Request, journal: Journal, stack: ExitStack) -> tuple[Origin | None, RunDirectory | None]:
@@ -153,6 +173,11 @@ def _state(origin: Origin | None) -> State:
     record = origin.record
     place = (record.iteration, record.epoch, record.position)
     return State(*place, validation_errors=record.validation_errors, evaluated=record.evaluated)
+
+
+def _tuned(session: Session) -> dict[str, str]:
+    """The variants that measurements chose, for steps of all ranks of a group."""
+    return {step: variant for tuned in session.crew.within.gather(session.tuned) for step, variant in tuned.items()}
 
 
 def _code_choices(session: Session) -> dict[str, str]:
@@ -181,15 +206,16 @@ def _other_code(record: Record, made_by: MadeBy) -> list[str]:
     return [*resume.other_code(record.environment, made_by.environment), *resume.other_kernels(record, made_by.tuned)]
 
 
-def _describe_run(folder: RunDirectory, settled: Settled, data: Data, session: Session, record: Record) -> None:
+def _describe_run(folder: RunDirectory, settled: Settled, network: Network, others: Parts, record: Record) -> None:
     """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
+    store, classes = network.session.store, network.data.source.classes
     folder.write_specs(settled.text, resolved(settled.spec))
-    if data.source.classes:
-        folder.write_classes(data.source.classes)
+    if classes:
+        folder.write_classes(classes)
     if (image := inputs_read(settled.spec).image) is not None:
-        write_whole(folder.path / MEAN, [_npy(session.store.tensor(f"{image}.mean"))])
+        write_whole(folder.path / MEAN, [_npy(store.tensor(f"{image}.mean", others))])
     if record.iteration or record.init_from:  # this run can go on without the file that it began from
-        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, session.store.tensors()))
+        write(path_of(folder.checkpoints, record.iteration), Checkpoint(record, store.tensors(others)))
     write_text(folder.path / START, record_text(record))
 
 

@@ -50,7 +50,8 @@ class Hooks(NamedTuple):
     ``save`` is given the state (None: it has been saved) and whether the checkpoint must lie on disk when it returns.
     ``poll`` is called after each iteration. ``explain`` looks into an iteration that was not finite. ``agree`` is asked
     at each iteration's end whether it is time for a checkpoint, and told what this process's clock says; from then on
-    ``stop`` answers alike in all processes. ``merged`` has all processes' reports of an evaluated batch.
+    ``stop`` answers alike in all processes. ``merged`` has all processes' reports of an evaluated batch. ``rescues``:
+    a process can save what has been learned when it alone fails.
     """
 
     emit: Listener
@@ -60,6 +61,7 @@ class Hooks(NamedTuple):
     explain: Explain | None = None
     agree: Callable[[bool], bool] = lambda due: due
     merged: Merged = own
+    rescues: bool = True
 
 
 class TrainingLoop:
@@ -180,7 +182,8 @@ class TrainingLoop:
             raise
         except NetspecError:
             with contextlib.suppress(Exception):  # a device that is gone can give nothing, a full disk take nothing
-                self._save(last=True)
+                if self.hooks.rescues:
+                    self._save(last=True)
             raise
 
     def _start(self, prefetcher: Prefetcher, under_way: deque[InFlight]) -> bool:

@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netspec.data.dataset import Dataset, unused_outputs
 from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
 from netspec.data.resident import Held, ResidentPipeline
 from netspec.data.workers.pool import workers_note
+from netspec.device.binding import place
 from netspec.errors import NetspecError, SpecError
 from netspec.machine.cleanup import on_exit
 from netspec.machine.environment import choosing_variables
 from netspec.machine.tasks import task
 from netspec.planning import TensorKey, build, check
+from netspec.planning.build import outline
 from netspec.planning.replica_tree import check_processes
 from netspec.planning.trainable import Images, count_outputs, inputs_read, problems_with, roles, set_problems
 from netspec.registry import installed_faults
@@ -35,8 +37,10 @@ from netspec.runners.training.prefetch import Batches
 from netspec.runners.training.request import Request, Settled, settle
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import AnyPipeline, Data
+from netspec.runners.training.shared_batches import Unread
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport
+from netspec.runners.transport.crew import uneven
 from netspec.schedules import make_schedule
 from netspec.spec.train_section import SHORT
 from netspec.spec.types import Spec
@@ -53,6 +57,33 @@ class Network(NamedTuple):
     session: Session
     start: Start | None
     constants: Mapping[str, ImageConstants]
+
+
+class Share(NamedTuple):
+    """Which batches a process takes part in, and whether it reads them: see netspec.runners.transport.crew."""
+
+    group: int = 0
+    groups: int = 1
+    each: int = 1
+    reads: bool = True
+
+
+ALL = Share()
+
+
+def part_of(spec: Spec, names: Sequence[str] | None, transport: Transport) -> Share:
+    """The share of this process, with devices so named: it reads where one of its devices does.
+
+    Raises NetspecError where the processes make no whole groups.
+    """
+    placed = place(spec.devices, names)
+    if transport.size % placed.processes:
+        raise NetspecError(uneven(transport.size, placed.processes))
+    group, own = divmod(transport.rank, placed.processes)
+    readers = {part.device for part in outline(spec, "train").network.inputs()}
+    mine = {device for device, rank in zip(spec.devices, placed.ranks, strict=True) if rank == own}
+    reads = placed.processes == 1 or spec.data.resident is True or bool(mine & readers)
+    return Share(group, transport.size // placed.processes, placed.processes, reads)
 
 
 def open_network(
@@ -87,7 +118,7 @@ def open_network(
     start = read_start(spec) if origin is None and transport.rank == 0 else None
     for note in start.notes if start else ():
         journal.note(note)
-    part = (transport.rank, transport.size)
+    part = part_of(spec, request.binding.names, transport)
     data = open_data(spec, opened.source, request.workers, journal, origin, part, request.binding.names)
     stack.enter_context(on_exit(data.close))
     constants = _constants(spec, data, request.workers, stack) if begins else {}
@@ -125,17 +156,16 @@ def open_data(
     workers: int | None,
     journal: Journal,
     origin: Origin | None,
-    part: tuple[int, int] = (0, 1),
+    part: Share = ALL,
     names: Sequence[str] | None = None,
 ) -> Data:
     """Check that the images suit the network and, in a resumed run, are the same, and have them read.
 
     Where they will stay on the devices bound by ``names``, they are all decoded now.
 
-    ``part`` is this process's number, counted from 0, and how many there are, each of which reads its own images.
-    Raises SpecError for a number that cannot share the batch.
+    ``part`` is what this process reads. Raises SpecError for groups that cannot share the batch.
     """
-    check_processes(spec, part[1])
+    check_processes(spec, part.groups, part.each)
     outputs = count_outputs(build(spec, "predict", 1))
     journal.note(workers_note(spec.data.workers if workers is None else workers))
     found = Images(len(source.train), len(source.val or ()), len(source.classes), source.where)
@@ -149,19 +179,23 @@ def open_data(
     fingerprint = resume.fingerprint(source)
     if origin is not None:
         resume.check_data(origin.record, fingerprint, source)
-    held = held_images(spec, source, workers, journal.note, names)
+    held = held_images(spec, source, workers, journal.note, names) if part.reads else None
     pipelines = _pipelines(spec, source, workers, part, held)
     image = inputs_read(spec).image
     return Data(source, *pipelines, fingerprint, {image: held.images} if held and image else {})
 
 
 def _pipelines(
-    spec: Spec, source: Dataset, workers: int | None, part: tuple[int, int], held: Held | None = None
+    spec: Spec, source: Dataset, workers: int | None, share: Share, held: Held | None = None
 ) -> tuple[AnyPipeline, AnyPipeline | None]:
     """What batches to train and to validate with come from."""
+    part = (share.group, share.groups)
+    if not share.reads:
+        val = Unread(source.val, spec.replica_batch, part[1], False) if source.val else None
+        return Unread(source.train, spec.train.batch // part[1], part[1], True), val
     read, centre = inputs_read(spec), replace(spec.data, views=1)  # ten views an epoch would cost more than they tell
     rest = (read.shape, spec.train.seed, held or workers, read.more, part)
-    make: Callable[..., AnyPipeline] = ResidentPipeline if held else Pipeline
+    make: Callable[..., Pipeline | ResidentPipeline] = ResidentPipeline if held else Pipeline
     train = make(source.train, centre, "train", spec.train.batch // part[1], *rest)
     train.tint_strength = make_schedule(spec.train.schedule).tint
     return train, make(source.val, centre, "val", spec.replica_batch, *rest) if source.val else None
@@ -179,21 +213,24 @@ def _open_session(
             raise
         journal.note("data: workers make the batches: the network and its images do not fit in the devices' memory")
         data.close()
-        part = (transport.rank, transport.size)
+        part = part_of(spec, request.binding.names, transport)
         data.train, data.val = _pipelines(spec, data.source, request.workers, part)
         session = make(trace=trace, transport=transport)
     data.held = {}
     return session
 
 
-def begin(network: Network) -> None:
-    """Load what is found out about the run's own images, and what it starts from, beside what initialisers gave."""
-    session, start = network.session, network.start
+def begun(network: Network) -> dict[str, Any]:
+    """What is found out about the run's own images, and what it starts from, beside what initialisers gave."""
+    given = dict(network.start.tensors) if network.start else {}
     for name, constants in network.constants.items():
-        found = {f"{name}.{one}": values for one, values in constants.found().items()}
-        session.store.load(found, strict=False)
-    if start is not None:
-        session.store.load({**start.tensors, **_averages(session, start.tensors)}, strict=False)
+        given = {f"{name}.{one}": values for one, values in constants.found().items()} | given
+    return given
+
+
+def begin(session: Session, given: Tensors) -> None:
+    """Load that."""
+    session.store.load({**given, **_averages(session, given)}, strict=False)
 
 
 def go_on(session: Session, origin: Origin, tensors: Tensors, journal: Journal) -> None:

@@ -34,12 +34,13 @@ from netspec.runners.training.loop import Hooks, State, TrainingLoop
 from netspec.runners.training.prefetch import Batches, TracedBatches
 from netspec.runners.training.request import Request, Settled
 from netspec.runners.training.saver import NoSaver, Saver
+from netspec.runners.training.shared_batches import SharedBatches, Unread
 from netspec.runners.training.signals import Interrupts
 from netspec.schedules import make_schedule
 from netspec.spec import canonical
 from netspec.units import many
 
-AnyPipeline = Pipeline | ResidentPipeline
+AnyPipeline = Pipeline | ResidentPipeline | Unread
 
 
 @dataclass(slots=True)
@@ -98,7 +99,7 @@ class Run:
         """Train to the end, and have the end told and recorded whatever it is."""
         began = time.perf_counter()
         with Interrupts() as interrupts:
-            self.agreement = Agreement(self.session.transport, interrupts)
+            self.agreement = Agreement(self.session.crew, interrupts)
             loop = self._loop(self.agreement)
             try:
                 self.journal.note(interrupts.advice())
@@ -126,12 +127,15 @@ class Run:
         val = self._traced(data.val, "validation") if data.val else None
         replayed = agreement.explain(partial(explain, self.session))
         told = (self.journal, self.save, self.poll, agreement.stop, replayed)
-        hooks = Hooks(*told, agree=agreement.due, merged=agreement.merged)
+        rescues = self.session.crew.within.size == 1
+        hooks = Hooks(*told, agree=agreement.due, merged=agreement.merged, rescues=rescues)
         schedule = make_schedule(spec.train.schedule)
         return TrainingLoop(spec, self.session, schedule, train, val, hooks, self.state, self.request.checkpoint_every)
 
     def _traced(self, pipeline: AnyPipeline, name: str) -> Batches:
-        return TracedBatches(pipeline, self.trace, name) if self.trace else pipeline
+        within = self.session.crew.within
+        batches = SharedBatches(pipeline, within) if within.size > 1 else pipeline
+        return TracedBatches(batches, self.trace, name) if self.trace else batches
 
     def save(self, state: State | None, wait: bool) -> None:
         """Have a checkpoint written, and wait for it where the training is about to end."""

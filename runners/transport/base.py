@@ -23,6 +23,10 @@ class Transport(Protocol):
     size: int
     hosts: Sequence[str]
     """Where each rank runs."""
+    ranks: Sequence[int]
+    """The number that each has in the run."""
+    patience: float
+    """Seconds that it waits for other ranks."""
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
         """Hand each rank its part of ``send``, cut by ``counts``; ``receive`` gets a row of each one's for this one."""
@@ -38,6 +42,15 @@ class Transport(Protocol):
 
     def broadcast(self, value: Value) -> Value:
         """Rank 0's value."""
+
+    def send(self, values: Array, to: int) -> None:
+        """Hand contiguous values to a rank, which receives them; may return no sooner than it has."""
+
+    def receive(self, values: Array, source: int) -> None:
+        """Fill a contiguous array with what a rank sends; several sends of one arrive in order."""
+
+    def split(self, number: int) -> Transport:
+        """That between the ranks that give the same number, in the order of ranks."""
 
     def end_all(self, code: int) -> None:
         """End the processes of all ranks when this one ends, which has failed, with that exit code."""

@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from netspec.device.binding import ranked
 from netspec.errors import NetspecError
 from netspec.exit_codes import KINDS
 from netspec.machine.cleanup import on_exit
@@ -31,6 +32,7 @@ from netspec.machine.ranks import LAUNCH, launched
 from netspec.planning.replica_tree import uneven_processes
 from netspec.rundir.directory import CHECKPOINTS
 from netspec.runners.training.saver import listed
+from netspec.runners.transport.crew import uneven
 from netspec.runners.transport.first_death import FirstDeath, Note
 
 _MOST = 1 << 20
@@ -41,9 +43,12 @@ _NOISE = re.compile(
 _SIGNAL = re.compile(r"EXIT CODE: (\d+)")
 
 
-def refuse(processes: int) -> None:
-    """Raise NetspecError where so many processes cannot be started."""
-    problem = uneven_processes(processes, processes)
+def refuse(processes: int, devices: str | None = None) -> None:
+    """Raise NetspecError where so many processes cannot be started to work these devices."""
+    each = max(ranked((devices or "").split(","))[1], default=0) + 1
+    if processes % each:
+        raise NetspecError(uneven(processes, each))
+    problem = uneven_processes(processes // each, processes, each)
     if problem is not None:
         raise NetspecError(f"{problem[0]} ({problem[1]})")
     if launched().of > 1:
@@ -62,20 +67,20 @@ def mpiexec() -> str:
     raise NetspecError(f"there is no mpiexec beside {sys.executable} or on the PATH: pip install 'netspec[mpi]'")
 
 
-def run_processes(count: int, words: Sequence[str]) -> int:
+def run_processes(count: int, words: Sequence[str], devices: str | None = None) -> int:
     """Run ``netspec run`` with these words in so many processes; the exit code.
 
     SIGINT, SIGTERM and SIGHUP are handed on to the launcher, and so to all. Raises NetspecError, which names the rank,
     its host and what to type, where one of them was killed or the launcher failed.
     """
-    refuse(count)
+    refuse(count, devices)
     with tempfile.TemporaryDirectory(prefix="netspec-") as folder:
         command = [mpiexec(), "-n", str(count), sys.executable, "-m", "netspec", "run", *words]
         watch = FirstDeath(partial(_notes, Path(folder), "rank"), count)
         with _started(command, folder) as started, _handing_on(started), on_exit(watch.close):
             kept = _said((started.stdout, sys.stdout), (started.stderr, sys.stderr))
             code = started.wait()
-        return _verdict(code, Path(folder), kept, watch.found)
+        return _verdict(code, Path(folder), kept, watch.found, devices)
 
 
 def _started(command: Sequence[str], folder: str) -> subprocess.Popen[bytes]:
@@ -135,14 +140,14 @@ def _hand_on(stream: IO[bytes], to: IO[str], kept: list[str]) -> None:
                 to.flush()
 
 
-def _verdict(code: int, folder: Path, kept: str, first: Sequence[Note]) -> int:
+def _verdict(code: int, folder: Path, kept: str, first: Sequence[Note], devices: str | None) -> int:
     """The exit code; an end that no rank could tell of is raised."""
     faults = _notes(folder, "fault")
     if faults:
         return int(min(faults, key=lambda one: one["time"])["code"])
     if code in KINDS:
         return code
-    raise NetspecError(f"{_cause(code, first, kept)}; {_go_on(folder)}")
+    raise NetspecError(f"{_cause(code, first, kept)}; {_go_on(folder, devices)}")
 
 
 def _cause(code: int, first: Sequence[Note], kept: str) -> str:
@@ -160,12 +165,13 @@ def _signal(number: int) -> str:
     return signal.Signals(number).name
 
 
-def _go_on(folder: Path) -> str:
+def _go_on(folder: Path, devices: str | None) -> str:
     runs = _notes(folder, "run")
     if not runs:
         return "no run had begun"
     where = Path(runs[0]["folder"])
     resume = f"netspec run --resume {argument(where)} --processes {len(_notes(folder, 'rank'))}"
+    resume += f" --devices {devices}" if devices else ""
     newest = next(iter(listed(where / CHECKPOINTS)), None)
     if newest is None:
         return f"there is no checkpoint yet: {resume} starts again"

@@ -23,19 +23,23 @@ from netspec.runners.transport.base import Array, Counts, Value
 _SPIN_S, _NAP_S = 0.001, 0.0002
 _ROLL_CALL_S = 1.5
 _TAG = 7
+_AT_ONCE = 4096
+"""Bytes up to which a message is on its way whether or not its receiver is there."""
 
 
 class Mpi:
-    """See Transport; the ranks of MPI_COMM_WORLD, in a communicator of our own."""
+    """See Transport; the ranks of MPI_COMM_WORLD, or some of them, in a communicator of our own."""
 
-    def __init__(self, patience: float) -> None:
-        """``patience``: seconds that any rank waits for the others."""
+    def __init__(self, patience: float, world: Mpi | None = None, number: int = 0) -> None:
+        """``patience``: seconds that any rank waits; with a ``world``, those of its ranks that give the same number."""
         self.patience = patience
-        self._comm = MPI.COMM_WORLD.Dup()
-        self._roll = MPI.COMM_WORLD.Dup()
+        self._comm: MPI.Comm = world._comm.Split(number) if world else MPI.COMM_WORLD.Dup()
+        self._roll: RollCall = world._roll if world else RollCall()
         self.rank, self.size = self._comm.rank, self._comm.size
         self.hosts: Sequence[str] = [""] * self.size
         self.hosts = self.gather(MPI.Get_processor_name())
+        self.ranks: Sequence[int] = self.gather(MPI.COMM_WORLD.rank)
+        self._roll.hosts = self._roll.hosts or self.hosts
         self._ending = False
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
@@ -76,6 +80,20 @@ class Mpi:
         self._await(self._comm.Ibcast([found, MPI.BYTE], 0), 0.0)
         return value if self.rank == 0 else pickle.loads(found.data)
 
+    def send(self, values: Array, to: int) -> None:
+        """See Transport."""
+        nap = self._meet_one(values, to)
+        self._await(self._comm.Isend(_bytes(values), to), nap)
+
+    def receive(self, values: Array, source: int) -> None:
+        """See Transport."""
+        nap = self._meet_one(values, source)
+        self._await(self._comm.Irecv(_bytes(values), source), nap)
+
+    def split(self, number: int) -> Mpi:
+        """See Transport."""
+        return Mpi(self.patience, self, number)
+
     def end_all(self, code: int) -> None:
         """See Transport."""
         if not self._ending:
@@ -92,33 +110,24 @@ class Mpi:
         """Wait until all ranks are here: what follows then only moves data."""
         self._await(self._comm.Ibarrier(), _NAP_S)
 
+    def _meet_one(self, values: Array, other: int) -> float:
+        """Wait until another rank is here too, before many bytes move; how long to nap while they do."""
+        if values.nbytes <= _AT_ONCE:
+            return _NAP_S
+        sent = self._comm.Isend(bytearray(1), other, _TAG)
+        self._await(self._comm.Irecv(bytearray(1), other, _TAG), _NAP_S)
+        self._await(sent, 0.0)
+        return 0.0
+
     def _await(self, request: Any, nap: float) -> None:
         """Wait for a request, with a ``nap`` between two looks after a while."""
         began = time.monotonic()
         while not request.Test():
             waited = time.monotonic() - began
-            if waited > self.patience:
-                raise NetspecError(self._missing(waited))
+            if waited > self.patience or (waited > _SPIN_S and self._roll.is_called()):
+                raise NetspecError(self._roll.missing(self.patience, min(_ROLL_CALL_S, self.patience)))
             if waited > _SPIN_S:
                 time.sleep(nap)
-
-    def _missing(self, waited: float) -> str:
-        silent = self._silent()
-        if not silent:
-            return f"all ranks answer, but have not come to one point within {waited:.0f} s: this is a fault of netspec"
-        told = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in silent)
-        return f"no answer for {waited:.0f} s from {told}, which may be stopped, or its machine gone"
-
-    def _silent(self) -> list[int]:
-        """Ranks that do not answer a roll call; all who wait for one of them call it at about the same time."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        token, buffers = bytearray(1), {rank: bytearray(1) for rank in others}
-        calls = {rank: self._roll.Irecv(buffers[rank], rank, _TAG) for rank in others}
-        sent = [self._roll.Isend(token, rank, _TAG) for rank in others]
-        until = time.monotonic() + min(_ROLL_CALL_S, self.patience)
-        while time.monotonic() < until and not all([each.Test() for each in (*sent, *calls.values())]):
-            time.sleep(0.01)
-        return [rank for rank in others if not calls[rank].Test()]
 
     def _abort(self, code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -127,7 +136,42 @@ class Mpi:
         MPI.COMM_WORLD.Abort(code)
 
 
+class RollCall:
+    """Finds out who is silent, when a rank has waited for too long: all who wait for another one answer."""
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD.Dup()
+        self.hosts: Sequence[str] = ()
+
+    def is_called(self) -> bool:
+        """Whether another rank has begun to call the roll."""
+        return bool(self._comm.Iprobe(tag=_TAG))
+
+    def missing(self, waited: float, seconds: float) -> str:
+        """Call the roll for so many ``seconds``; a message that names those who do not answer."""
+        silent = self._silent(seconds)
+        if not silent:
+            return f"all ranks answer, but have not come to one point within {waited:.0f} s: this is a fault of netspec"
+        told = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in silent)
+        return f"no answer for {waited:.0f} s from {told}, which may be stopped, or its machine gone"
+
+    def _silent(self, seconds: float) -> list[int]:
+        others = [rank for rank in range(self._comm.size) if rank != self._comm.rank]
+        token, buffers = bytearray(1), {rank: bytearray(1) for rank in others}
+        calls = {rank: self._comm.Irecv(buffers[rank], rank, _TAG) for rank in others}
+        sent = [self._comm.Isend(token, rank, _TAG) for rank in others]
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not all([each.Test() for each in (*sent, *calls.values())]):
+            time.sleep(0.01)
+        return [rank for rank in others if not calls[rank].Test()]
+
+
 def _cut(values: Array, counts: Iterable[int]) -> list[Any]:
     counts = list(counts)
     starts = [sum(counts[:rank]) for rank in range(len(counts))]
     return [values, counts, starts, MPI._typedict[values.dtype.char]]
+
+
+def _bytes(values: Array) -> list[Any]:
+    """Contiguous values of any dtype, bfloat16 too, which MPI does not know."""
+    return [values.reshape(-1).view(np.uint8), MPI.BYTE]

@@ -20,7 +20,8 @@ from netspec.runners.transport.base import Transport
 PATIENCE = "NETSPEC_PATIENCE"
 _PATIENCE_S = 300.0
 _FIRST_WORD_S = 0.5
-"""How long another rank than 0 keeps its message back: what is wrong on all ranks is told by rank 0."""
+"""How long rank 1 keeps its message back, and twice that those after it: what is wrong on several ranks is told by the
+first of them, be it that rank 0 is what is wrong."""
 
 
 @contextlib.contextmanager
@@ -92,8 +93,7 @@ def _told(transport: Transport) -> Iterator[None]:
         transport.end_all(code)
         where = f"rank {transport.rank} on {transport.hosts[transport.rank]}"
         _note("fault", transport.rank, code=code)
-        if transport.rank:
-            time.sleep(_FIRST_WORD_S)
+        time.sleep(_FIRST_WORD_S * min(transport.rank, 2))
         if type(error) is NetspecError:
             raise NetspecError(f"{where}: {error}") from error
         error.add_note(where)

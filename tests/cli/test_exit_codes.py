@@ -65,6 +65,19 @@ def test_errors_of_each_kind(error, kind, code, capsys, monkeypatch):
     assert (told := json.loads(said.err)["error"])["kind"] == kind and told["exit_code"] == code
 
 
+def test_the_process_of_a_run_that_failed_is_told(capsys, monkeypatch):
+    """See netspec.runners.transport.opened."""
+    monkeypatch.delenv("NETSPEC_DEBUG", raising=False)
+
+    def fails():
+        error = IndexError("beside it")
+        error.add_note("rank 1 on here")
+        raise error
+
+    assert _exit.guarded(fails, as_json=False) == 70
+    assert capsys.readouterr().err.startswith("error: rank 1 on here: internal error: IndexError: beside it")
+
+
 def test_what_follows_two_dashes_is_no_option():
     said = netspec("predict", "gone", "--", "--json")
     assert said.code and said.err.startswith("error: ")

@@ -130,6 +130,32 @@ def test_plan_as_json_is_the_plan():
     assert any(step["passes"] for step in lowered["steps"])
 
 
+RANKS = ("--devices", "0/cpu:0,1/cpu:0")
+
+
+def test_info_and_plan_tell_what_crosses_the_network():
+    said = netspec("info", "alexnet", *RANKS)
+    sends = "rank 0 (left) sends 28.6 MiB in 9 steps and receives 28.6 MiB in 8 steps"
+    assert said.code == 0 and sends in said.out.splitlines()
+    said = netspec("plan", "alexnet", *RANKS)
+    row = next(line for line in said.out.splitlines() if line.startswith(" conv3.x@left.send1 "))
+    assert row.split()[1:5] == ["right", "net", "pool2.forward@right", "10.6"]
+    assert f"{sends}: " in said.out and "rank 1 (right) sends" in said.out
+    programs = json.loads(netspec("plan", "mini.yaml", *RANKS, "--json").out)
+    assert [one["plan"]["devices"] for one in programs] == [["left"], ["right"]]
+
+
+@pytest.mark.parametrize(("devices", "told"), [
+    ("0/cpu:0,cpu:1", "error: --devices 0/cpu:0,cpu:1 names a rank in '0/cpu:0' and none in 'cpu:1'"),
+    ("0/cpu:0,2/cpu:0", "ranks count from 0, and no device lies in rank 1"),
+    ("0/cuda:0,1/cuda:0", "several processes work on CPUs only"),
+    ("0/cpu:0", "--devices names 1 (0/cpu:0), the spec has 2 (left, right)"),
+])  # fmt: skip
+def test_ranks_that_are_amiss_are_refused(devices, told):
+    said = netspec("plan", "mini.yaml", "--devices", devices)
+    assert said.code == 1 and told in said.err
+
+
 @pytest.mark.parametrize(("name", "start"), [("net.svg", "<svg"), ("net.dot", "digraph"), ("net.mmd", "flowchart")])
 def test_graph_writes_a_picture(folder, name, start):
     said = netspec("graph", "mini.yaml", "-o", name)

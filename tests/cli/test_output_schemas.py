@@ -21,7 +21,7 @@ COMMANDS = {
     "info": [["info", "mini.yaml"], ["info", "alexnet", "--phase", "predict"], _AHEAD],
     "show": [["show", "mini.yaml"]],
     "graph": [["graph", "mini.yaml"]],
-    "plan": [["plan", "mini.yaml"], ["plan", "mini.yaml", "--devices", "cpu"]],
+    "plan": [["plan", "mini.yaml", *more] for more in ([], ["--devices", "cpu"], ["--devices", "0/cpu:0,1/cpu:0"])],
     "sweep": [["sweep", "mini.yaml", "--seeds", "0..1", "--iterations", "1", "--out", "swept"]],
     "eval": [["eval", "RUN"], ["eval", "RUN", "OTHER", "--confusion"]],
     "predict": [["predict", "RUN", "images/val/a/0.png", "gone.png"]],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
+from queue import Queue
 
 
 class Meeting:
@@ -12,19 +14,23 @@ class Meeting:
     def __init__(self, size):
         self.size, self.slots = size, [None] * size
         self.barrier = threading.Barrier(size, timeout=30)
+        self.messages = defaultdict(Queue)
 
 
 class InThreads:
     """A transport between threads, which keeps a record of the calls."""
 
-    def __init__(self, meeting, rank, chance=None):
+    def __init__(self, meeting, rank, chance=None, ranks=None):
         self.meeting, self.rank, self.size, self.chance = meeting, rank, meeting.size, chance
-        self.hosts = ["here"] * meeting.size
+        self.hosts, self.ranks, self.patience = ["here"] * meeting.size, ranks or range(meeting.size), 30.0
         self.calls = []
 
-    def _swap(self, value):
+    def _dawdle(self):
         if self.chance:
             time.sleep(self.chance.random() / 500)
+
+    def _swap(self, value):
+        self._dawdle()
         self.meeting.slots[self.rank] = value
         self.meeting.barrier.wait()
         found = list(self.meeting.slots)
@@ -42,6 +48,29 @@ class InThreads:
         for rank, theirs in enumerate(self._swap(values.copy())):
             start = sum(counts[:rank])
             values[start : start + counts[rank]] = theirs[start : start + counts[rank]]
+
+    def send(self, values, to):
+        """Ends when it has been received: nothing is kept on the way."""
+        self.calls.append(("send", to, values.nbytes))
+        assert values.flags.c_contiguous
+        self._dawdle()
+        received = threading.Event()
+        self.meeting.messages[self.rank, to].put((values, received))
+        assert received.wait(30), f"rank {to} never received from rank {self.rank}"
+
+    def receive(self, values, source):
+        self.calls.append(("receive", source, values.nbytes))
+        assert values.flags.c_contiguous
+        self._dawdle()
+        found, received = self.meeting.messages[source, self.rank].get(timeout=30)
+        assert (found.shape, found.dtype) == (values.shape, values.dtype)
+        values[...] = found
+        received.set()
+
+    def split(self, number):
+        alike = [rank for rank, other in enumerate(self._swap(number)) if other == number]
+        meeting = self._swap(Meeting(len(alike)))[alike[0]]
+        return InThreads(meeting, alike.index(self.rank), self.chance, [self.ranks[rank] for rank in alike])
 
     def greatest(self, values):
         return [max(each) for each in zip(*self._swap(list(values)), strict=True)]

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from netspec.runners.training import checkpoint
+from netspec.runners.training.saver import listed
+
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
 needs_mpi = pytest.mark.skipif(
     not MPIEXEC or find_spec("mpi4py") is None, reason="several processes need mpi4py and mpiexec: netspec[mpi]"
@@ -49,7 +52,7 @@ data:
 def command(processes, *words):
     """The words of a run in so many processes; one is started by itself."""
     several = ["--processes", processes] if processes > 1 else []
-    return [sys.executable, "-m", "netspec", "run", *map(str, [*words, "--devices", "cpu", *several])]
+    return [sys.executable, "-m", "netspec", "run", *map(str, ["--devices", "cpu", *words, *several])]
 
 
 def run(processes, *words, **variables):
@@ -93,6 +96,37 @@ def losses(out):
         return {}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {(one["event"], one["iteration"]): (one["loss"], one["errors"]) for one in lines if "loss" in one}
+
+
+def newest(out):
+    return listed(folder_of(out) / "checkpoints")[0]
+
+
+def same_run(out, other):
+    """Parameters, solver state, running statistics, averages, the record, and each loss."""
+    assert newest(out).read_bytes() == newest(other).read_bytes()
+    assert losses(out) == losses(other)
+
+
+def same_tensors(out, other):
+    found, wanted = (checkpoint.read(newest(one)).tensors for one in (out, other))
+    assert found.keys() == wanted.keys()
+    assert all((found[name] == wanted[name]).all() for name in wanted)
+
+
+def ended(process):
+    """What it said; no process of it is left."""
+    children = descendants(process.pid)
+    found = process.communicate(timeout=LONGEST_S)
+    gone(children)
+    return found
+
+
+def gone(processes):
+    """Until they are; a zombie is."""
+    until = time.monotonic() + LONGEST_S
+    while any(is_running(pid) for pid in processes):
+        assert time.monotonic() < until
 
 
 def ranks_of(pid):

@@ -13,6 +13,7 @@ from netspec.cli._main import main
 from netspec.data.dataset import open_dataset
 from netspec.data.pipeline import Pipeline
 from netspec.data.resident import ResidentPipeline, hold
+from netspec.device.binding import Placed
 from netspec.errors import SpecError
 from netspec.events import EvaluationDone, IterationDone, Note
 from netspec.planning.rates import Rates
@@ -99,7 +100,7 @@ def test_only_cards_keep_images_by_themselves(spec, monkeypatch):
     one = loads(SPEC, "tiny.yaml", [])
     source = open_dataset(one.data, 5)
     nbytes, free, lines = (44 + 13) * 8 * 8 * 3, [0], []
-    monkeypatch.setattr(hold_data, "bind", lambda devices, names: (tuple(names), ()))
+    monkeypatch.setattr(hold_data, "place", lambda devices, names: Placed(tuple(names), (0,) * len(names), ()))
     monkeypatch.setattr(hold_data, "free_memory", lambda index: free[0])
 
     def held(names, spec=one):

@@ -31,7 +31,7 @@ def fake(tmp_path, monkeypatch):
     """A launcher that says a text on stdout and ends with a code."""
 
     def make(text, code):
-        monkeypatch.setattr(launcher, "refuse", lambda processes: None)
+        monkeypatch.setattr(launcher, "refuse", lambda *processes: None)
         file = tmp_path / "mpiexec"
         (tmp_path / "text").write_text(text)
         said = f"echo of the run; echo; echo and more\necho in short >&2\ncat {tmp_path}/text"
@@ -66,7 +66,7 @@ def test_codes_that_a_run_ends_with_are_handed_on(fake, code):
 @pytest.mark.parametrize("option", [["--processes", "2"], ["--processes=2"]])
 def test_processes_get_the_same_words_but_for_their_number(option, monkeypatch):
     given = []
-    monkeypatch.setattr(launcher, "run_processes", lambda count, words: given.append((count, words)) or 0)
+    monkeypatch.setattr(launcher, "run_processes", lambda count, words, devices: given.append((count, words)) or 0)
     assert netspec("run", "--epochs", "2", *option, "quickstart").code == 0
     assert given == [(2, ["--epochs", "2", "quickstart"])]
 
@@ -74,6 +74,10 @@ def test_processes_get_the_same_words_but_for_their_number(option, monkeypatch):
 def test_what_cannot_be_started_is_refused(monkeypatch):
     with pytest.raises(NetspecError, match=r"6 processes: it must be a power of two \(4\)"):
         launcher.refuse(6)
+    with pytest.raises(NetspecError, match="the devices lie in 2 processes, and there are 3 processes"):
+        launcher.refuse(3, "0/cpu:0,1/cpu:0")
+    with pytest.raises(NetspecError, match=r"3 groups of 2 processes: it must be a power of two \(4\)"):
+        launcher.refuse(6, "0/cpu:0,1/cpu:0")
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
     with pytest.raises(NetspecError, match="this is one of several already"):

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from several_processes import (
@@ -16,17 +15,18 @@ from several_processes import (
     TINY,
     command,
     descendants,
+    ended,
     folder_of,
-    is_running,
+    gone,
     losses,
     needs_mpi,
+    newest,
     ranks_of,
     run,
+    same_run,
+    same_tensors,
     started,
 )
-
-from netspec.runners.training import checkpoint
-from netspec.runners.training.saver import listed
 
 pytestmark = [needs_mpi, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")]
 FOUR = pytest.param(4, marks=pytest.mark.slow)
@@ -62,16 +62,6 @@ def alone(spec):
     return spec.parent / "alone"
 
 
-def newest(out):
-    return listed(folder_of(out) / "checkpoints")[0]
-
-
-def same_run(out, other):
-    """Parameters, solver state, running statistics, averages, the record, and each loss."""
-    assert newest(out).read_bytes() == newest(other).read_bytes()
-    assert losses(out) == losses(other)
-
-
 @pytest.mark.parametrize("processes", [2, FOUR])
 def test_the_number_of_processes_changes_no_bit(spec, alone, tmp_path, processes):
     done = run(processes, spec, "--out", tmp_path)
@@ -93,33 +83,12 @@ def test_stopped_on_some_and_gone_on_with_on_others(spec, alone, tmp_path, numbe
     same_tensors(tmp_path, alone)
 
 
-def same_tensors(out, other):
-    found, wanted = (checkpoint.read(newest(one)).tensors for one in (out, other))
-    assert found.keys() == wanted.keys()
-    assert all((found[name] == wanted[name]).all() for name in wanted)
-
-
 def test_started_by_mpiexec_itself(spec, tmp_path):
     words = [MPIEXEC, "-n", "2", sys.executable, "-m", "netspec", "run", spec, "--devices", "cpu", "--out", tmp_path]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished after 15 iterations") == 1 and not done.stderr
     assert len(losses(tmp_path)) == 18
-
-
-def ended(process):
-    """What it said; no process of it is left."""
-    children = descendants(process.pid)
-    found = process.communicate(timeout=LONGEST_S)
-    gone(children)
-    return found
-
-
-def gone(processes):
-    """Until they are; a zombie is."""
-    until = time.monotonic() + LONGEST_S
-    while any(is_running(pid) for pid in processes):
-        assert time.monotonic() < until
 
 
 def test_a_rank_that_is_killed_is_named_and_the_run_goes_on(spec, alone, tmp_path):
@@ -189,6 +158,7 @@ def test_a_rank_that_fails_alone_is_named(spec, tmp_path):
     net.write_text(TINY.replace("type: relu}", "type: faulty}"))
     done = run(2, net, "--plugin", plugin, "--out", tmp_path / "out")
     assert done.returncode in (1, 70)
+    assert "rank 1 on " in done.stderr
     assert done.stderr.count("no such luck") == 1 and "Abort" not in done.stdout + done.stderr
 
 
