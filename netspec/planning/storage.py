@@ -54,5 +54,5 @@ def _meaning(precision: Precision, capabilities: Collection[Capability | None]) 
         emulated = "; products are those of float32" if "emulated" in capabilities else ""
         return f"activations and factors of products are stored in bfloat16, all else in float32{emulated}"
     if None in capabilities:
-        return "CPUs compute in float32, but those that multiply bfloat16 faster"
+        return "CPUs compute in float32 here"
     return "factors of products are rounded to bfloat16; memory is float32 but on capability 9.0"
