@@ -136,6 +136,8 @@ def complain_spec(error: SpecError) -> None:
 
     columns = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
     click.echo(render(error, columns), err=True)
+    for note in getattr(error, "__notes__", ()):  # which process of a run it was
+        click.echo(f"      = note: {note}", err=True)
 
 
 def colour(text: str, name: str) -> str:

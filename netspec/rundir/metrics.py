@@ -8,8 +8,8 @@ higher; without it NAME is a share, but for loss, rmse and mae, and lower is bet
 
 | event | keys |
 |---|---|
-| start | schema, name, folder, epochs, iterations_per_epoch, total_iterations, iteration, batch, checkpoint_every |
-| | and metrics |
+| start | schema, name, folder, epochs, iterations_per_epoch, total_iterations, iteration |
+| start | batch, checkpoint_every, metrics (by name: title, unit, better) |
 | iteration | epoch, iteration, loss, errors {top1, top5}, learning_rate, images_per_second, waited, seconds, finite |
 | evaluation | epoch, iteration, split, loss, errors, images, seconds, broken, views (1: the centre crop, or 10) |
 | checkpoint | path, iteration, nbytes, stall, best, seconds |

@@ -96,7 +96,8 @@ def _told(transport: Transport) -> Iterator[None]:
         time.sleep(_FIRST_WORD_S * min(transport.rank, 2))
         if type(error) is NetspecError:
             raise NetspecError(f"{where}: {error}") from error
-        error.add_note(where)
+        if transport.rank or not isinstance(error, NetspecError):  # a spec that is wrong is so on all of them
+            error.add_note(where)
         raise
 
 

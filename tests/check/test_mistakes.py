@@ -67,6 +67,8 @@ OF_STORAGE = {
     "cuda_narrow_copies": "cp_async4 moves elements of 4 bytes: it takes no array that is stored as bfloat16",
 }
 """Of CUDA kernels that are right in float32: what the check with bfloat16 says."""
+ON_CPUS = "wrong_narrow_sums"
+"""Of CPU kernels the same: tests/check/test_suite.py has it."""
 OF_DECLARATIONS = {
     "uneven": ("shards", "'shift' is (3,) and cut along axis -1, which two devices cannot halve: its size must follow"),
     "undivided": ("shards", "if 'units' counts something of the whole layer, name it in ``divided``, or say by"),
@@ -115,7 +117,7 @@ def test_the_message_in_the_docs_is_the_one_that_is_given() -> None:
 
 
 def test_every_layer_of_the_files_is_run() -> None:
-    assert sorted(FILES) == sorted([*OF_KERNELS, *OF_STORAGE, *OF_DECLARATIONS])
+    assert sorted(FILES) == sorted([*OF_KERNELS, *OF_STORAGE, *OF_DECLARATIONS, ON_CPUS])
 
 
 AT_IMPORT = {

@@ -75,7 +75,8 @@ def test_refusals_are_grouped_by_reason():
 def test_what_intrinsics_build_with_is_there_for_both() -> None:
     """By their texts, as mlir_builder cannot be imported where numba-cuda-mlir is not installed."""
     folder = ROOT / "netspec" / "kernels"
-    called = {name for file in folder.glob("*.py") for name in re.findall(r"builder\.(\w+)\(", file.read_text())}
+    files = [file for file in folder.glob("*.py") if file.name != "stored_arrays.py"]  # that builds for CPUs
+    called = {name for file in files for name in re.findall(r"builder\.(\w+)\(", file.read_text())}
     (builder,) = (
         node
         for node in ast.parse((folder / "mlir_builder.py").read_text()).body

@@ -17,7 +17,8 @@ def test_every_built_in_class_is_called_as_its_file_is():
     assert registered() and figures.figure_kinds()
     for kind, registry in registries._registries.items():
         for name, cls in registry.types().items():
-            assert cls.__module__ == f"{registry.package}.{name}", (kind, name)
+            if cls.__module__.startswith("netspec."):
+                assert cls.__module__ == f"{registry.package}.{name}", (kind, name)
 
 
 def test_a_spec_imports_the_layers_that_it_has():

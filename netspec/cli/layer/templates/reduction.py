@@ -1,6 +1,6 @@
 """Mean over an image's pixels: what the layer is in a line, and where it is from (authors and year)."""
 
-from netspec.plugin import Layer, LayerError, Tensor, backward, cuda, forward, register
+from netspec.plugin import Layer, LayerError, Tensor, Workspace, backward, cuda, forward, register
 
 CHANNELS, ROWS = 32, 8
 """Threads of a block on GPUs: neighbours read neighbouring channels, each row of threads other pixels."""
@@ -28,19 +28,23 @@ class MyLayer(Layer):
     def scalars(self, t, index=None):
         return {"share": t.y.size / t.x.size}
 
+    # A scratch array for each thread of a team of CPUs: sums are float32 also where x and y are stored as bfloat16.
+    def workspace(self, t, variant, direction):
+        return {"sums": Workspace(t.y.shape[1:], per="member")} if direction == "forward" else {}
+
     # Sums are taken in a fixed order, without atomics: any team of threads gives the same bits. Here a position of the
     # pass is an image (axes=0), and a call does those from start to stop.
 
     @forward("cpu", over="x", axes=0, writes="y")
-    def forward_cpu(start, stop, x, y, share):
+    def forward_cpu(start, stop, x, y, sums, share):
         for n in range(start, stop):
-            y[n] = 0.0
+            sums[:] = 0.0
             for h in range(x.shape[1]):
                 for w in range(x.shape[2]):
                     for c in range(x.shape[3]):
-                        y[n, c] += x[n, h, w, c]
+                        sums[c] += x[n, h, w, c]
             for c in range(x.shape[3]):
-                y[n, c] *= share
+                y[n, c] = sums[c] * share
 
     # Without axes and grid a pass is flat: positions are the elements of d_x, which has one axis then.
 
