@@ -93,8 +93,8 @@ class Conv(Layer):
         return window_of(self.attrs, t.x)
 
     def workspace(self, t, variant, direction):
-        """The plain kernels sum gradients in parts too."""
-        own = split_batch.workspace(t) if (variant, direction) == ("plain", "backward") else {}
+        """The plain kernels have sums of the same kinds as the variant ``depthwise``."""
+        own = conv_depthwise.workspace(self, t, direction) if variant == "plain" else {}
         return {**own, **super().workspace(t, variant, direction)}
 
     def scalars(self, t, index=None):
@@ -130,7 +130,7 @@ class Conv(Layer):
     # The plain kernels, of which split_batch has the last ones -------------------------------------------------------
 
     @forward("cpu", over="y", axes=0, writes="y")
-    def forward_cpu(start, stop, x, weight, y, groups, window: Window):
+    def forward_cpu(start, stop, x, weight, y, sums, groups, window: Window):
         height, width = x.shape[1:3]
         size_h, size_w, depth, filters = weight.shape
         share, apart_h, apart_w = filters // groups, window.dilation_h, window.dilation_w
@@ -141,7 +141,7 @@ class Conv(Layer):
                 for ow in range(y.shape[2]):
                     left = ow * window.stride_w - window.pad_left
                     before, after = taps(left, size_w, apart_w, width)
-                    pixel = y[n, oh, ow]
+                    pixel = sums[ow]
                     pixel[:] = 0
                     for i in range(above, below):
                         for j in range(before, after):
@@ -149,14 +149,15 @@ class Conv(Layer):
                                 value, g = x[n, top + i * apart_h, left + j * apart_w, c], c // depth
                                 for f in range(g * share, (g + 1) * share):
                                     pixel[f] += value * weight[i, j, c - g * depth, f]
+                y[n, oh] = sums
 
     @backward("cpu", over="d_x", axes=0, writes="d_x")
-    def d_x_cpu(start, stop, weight, dy, d_x, groups, window: Window):
+    def d_x_cpu(start, stop, weight, dy, d_x, image, groups, window: Window):
         height, width = d_x.shape[1:3]
         size_h, size_w, depth, filters = weight.shape
         share, apart_h, apart_w = filters // groups, window.dilation_h, window.dilation_w
-        d_x[start:stop] = 0
         for n in range(start, stop):
+            image[:] = 0
             for oh in range(dy.shape[1]):
                 top = oh * window.stride_h - window.pad_top
                 above, below = taps(top, size_h, apart_h, height)
@@ -170,7 +171,8 @@ class Conv(Layer):
                                 total = 0.0
                                 for f in range(g * share, (g + 1) * share):
                                     total += dy[n, oh, ow, f] * weight[i, j, c - g * depth, f]
-                                d_x[n, top + i * apart_h, left + j * apart_w, c] += total
+                                image[top + i * apart_h, left + j * apart_w, c] += total
+            d_x[n] = image
 
     @backward("cpu", over="partials", axes=0, writes="partials")
     def d_weight_chunk(start, stop, x, dy, partials, chunk_images, groups, window: Window):

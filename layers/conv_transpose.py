@@ -5,7 +5,7 @@ from netspec.layers._cpu import conv_transpose_gemm, split_batch
 from netspec.layers._cuda import conv_transpose_tiled
 from netspec.layers._filters import WINDOWS, image_groups, initial_bias
 from netspec.layers._window import Window, pair_of, sides_of, taps, transposed_window_of
-from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, pair, register
+from netspec.plugin import Flops, Layer, Param, Tensor, Workspace, backward, forward, pair, register
 
 OWN = ("filters", "size", "stride", "pad", "groups", "bias", "init", "bias_init")
 MODULE = '''
@@ -78,9 +78,12 @@ class ConvTranspose(Layer):
         return transposed_window_of(self.attrs, t.x)[0]
 
     def workspace(self, t, variant, direction):
-        """The plain kernels sum gradients in parts too."""
-        own = split_batch.workspace(t) if (variant, direction) == ("plain", "backward") else {}
-        return {**own, **super().workspace(t, variant, direction)}
+        """The plain kernels' sums, which are float32 whatever is stored: of an image of y, of a pixel of d_x."""
+        if variant != "plain":
+            return super().workspace(t, variant, direction)
+        if direction == "forward":
+            return {"image": Workspace(t.y.shape[1:], per="member")}
+        return {"sums": Workspace(t.x.shape[3:], per="member"), **split_batch.workspace(t)}
 
     def scalars(self, t, index=None):
         """The windows, groups and images of a chunk."""
@@ -136,11 +139,11 @@ class ConvTranspose(Layer):
     # The plain kernels, of which others have the last ones -----------------------------------------------------------
 
     @forward("cpu", over="y", axes=0, writes="y")
-    def forward_cpu(start, stop, x, weight, y, groups, window: Window):
+    def forward_cpu(start, stop, x, weight, y, image, groups, window: Window):
         size_h, size_w, depth, filters = weight.shape
         share = filters // groups
-        y[start:stop] = 0
         for n in range(start, stop):
+            image[:] = 0
             for h in range(x.shape[1]):
                 top = h * window.stride_h - window.pad_top
                 above, below = taps(top, size_h, window.dilation_h, y.shape[1])
@@ -149,17 +152,17 @@ class ConvTranspose(Layer):
                     before, after = taps(left, size_w, window.dilation_w, y.shape[2])
                     for i in range(above, below):
                         for j in range(before, after):
-                            pixel = y[n, top + i * window.dilation_h, left + j * window.dilation_w]
+                            pixel = image[top + i * window.dilation_h, left + j * window.dilation_w]
                             for c in range(depth * groups):
                                 value, g = x[n, h, w, c], c // depth
                                 for f in range(g * share, (g + 1) * share):
                                     pixel[f] += value * weight[i, j, c - g * depth, f]
+            y[n] = image
 
     @backward("cpu", over="d_x", axes=0, writes="d_x")
-    def d_x_cpu(start, stop, weight, dy, d_x, groups, window: Window):
+    def d_x_cpu(start, stop, weight, dy, d_x, sums, groups, window: Window):
         size_h, size_w, depth, filters = weight.shape
         share = filters // groups
-        d_x[start:stop] = 0
         for n in range(start, stop):
             for h in range(d_x.shape[1]):
                 top = h * window.stride_h - window.pad_top
@@ -167,6 +170,7 @@ class ConvTranspose(Layer):
                 for w in range(d_x.shape[2]):
                     left = w * window.stride_w - window.pad_left
                     before, after = taps(left, size_w, window.dilation_w, dy.shape[2])
+                    sums[:] = 0
                     for i in range(above, below):
                         for j in range(before, after):
                             pixel = dy[n, top + i * window.dilation_h, left + j * window.dilation_w]
@@ -174,7 +178,8 @@ class ConvTranspose(Layer):
                                 g, total = c // depth, 0.0
                                 for f in range(g * share, (g + 1) * share):
                                     total += pixel[f] * weight[i, j, c - g * depth, f]
-                                d_x[n, h, w, c] += total
+                                sums[c] += total
+                    d_x[n, h, w] = sums
 
     @backward("cpu", over="partials", axes=0, writes="partials")
     def d_weight_chunk(start, stop, x, dy, partials, chunk_images, groups, window: Window):

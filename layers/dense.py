@@ -13,6 +13,7 @@ from netspec.plugin import (
     LayerError,
     Param,
     Tensor,
+    Workspace,
     backward,
     boolean,
     channels,
@@ -81,6 +82,11 @@ class Dense(Layer):
         t.geometry = of_dense(t, self._groups)
         return t
 
+    def workspace(self, t, variant, direction):
+        """The plain kernels' sums of an image, which are float32 whatever is stored."""
+        own = {"sums": Workspace(t.y.shape[1:], per="member")} if (variant, direction) == ("plain", "forward") else {}
+        return {**own, **super().workspace(t, variant, direction)}
+
     def scalars(self, t, index=None):
         """The sizes of the product."""
         return {**super().scalars(t, index), "sizes": sizes_of(t)}
@@ -121,17 +127,18 @@ class Dense(Layer):
     # The plain kernels, beside those for the bias that all variants share --------------------------------------------
 
     @forward("cpu", over="y", axes=0, writes="y")
-    def forward_cpu(start, stop, x, weight, y, sizes: Sizes):
+    def forward_cpu(start, stop, x, weight, y, sums, sizes: Sizes):
         depth, share = sizes.depth, sizes.units // sizes.groups
         inputs = x.reshape(sizes.batch, sizes.pixels, depth * sizes.groups)
         weights = weight.reshape(sizes.pixels, depth, sizes.units)
         for n in range(start, stop):
-            y[n] = 0
+            sums[:] = 0
             for p in range(sizes.pixels):
                 for c in range(depth * sizes.groups):
                     value, g = inputs[n, p, c], c // depth
                     for u in range(g * share, (g + 1) * share):
-                        y[n, u] += value * weights[p, c - g * depth, u]
+                        sums[u] += value * weights[p, c - g * depth, u]
+            y[n] = sums
 
     @backward("cpu", over="d_x", axes=0, writes="d_x")
     def d_x_cpu(start, stop, weight, dy, d_x, sizes: Sizes):

@@ -124,9 +124,9 @@ class Local(Layer):
         return f"{local}({f'F.pad({x}, ({left}, {right}, {top}, {bottom}))' if top + left + bottom + right else x})"
 
     def workspace(self, t, variant, direction):
-        """A pixel's sums, which are float32 whatever is stored."""
-        own = {"sums": Workspace(t.y.shape[3:], per="member")} if direction == "forward" else {}
-        return {**own, **super().workspace(t, variant, direction)}
+        """Sums, which are float32 whatever is stored: of a pixel of y, of an image of d_x."""
+        name, shape = ("sums", t.y.shape[3:]) if direction == "forward" else ("image", t.x.shape[1:])
+        return {name: Workspace(shape, per="member"), **super().workspace(t, variant, direction)}
 
     def flops(self, t):
         """All windows counted whole, in each of the three products."""
@@ -171,10 +171,10 @@ class Local(Layer):
                     add_row(y[n, oh, ow], bias)
 
     @backward("cpu", over="d_x", axes=0, writes="d_x")
-    def d_x_cpu(start, stop, weight, dy, d_x, groups, window: Window):
+    def d_x_cpu(start, stop, weight, dy, d_x, image, groups, window: Window):
         height, width, depth, share = d_x.shape[1], d_x.shape[2], weight.shape[4], dy.shape[3] // groups
-        d_x[start:stop] = 0
         for n in range(start, stop):
+            image[:] = 0
             for oh in range(dy.shape[1]):
                 top = oh * window.stride_h - window.pad_top
                 for ow in range(dy.shape[2]):
@@ -186,7 +186,8 @@ class Local(Layer):
                                 kernel = weight[oh, ow, i, j, c - g * depth]
                                 for f in range(g * share, (g + 1) * share):
                                     total += gradient[f] * kernel[f]
-                                d_x[n, top + i, left + j, c] += total
+                                image[top + i, left + j, c] += total
+            d_x[n] = image
 
     @backward("cpu", over="d_weight", axes=(0, 1), writes="d_weight")
     def d_weight_cpu(start, stop, x, dy, d_weight, groups, window: Window):

@@ -104,41 +104,44 @@ class WithinChannelNormalisation(Layer):
         return {"response": response_of(self.attrs, self.attrs.size**2)}
 
     def workspace(self, t, variant, direction):
-        """The ratios that the first backward pass leaves to the second, of both variants."""
-        return {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
+        """A pixel's sums, float32 whatever is stored; the ratios that the first backward pass leaves to the second."""
+        ratio = {"ratio": Workspace(t.x.shape)} if direction == "backward" else {}
+        return {"sums": Workspace(t.x.shape[3:], per="member"), **ratio}
 
     def flops(self, t):
         window = 2 * self.attrs.size**2
         return Flops(forward=t.x.size * (window + 5), d_inputs=t.x.size * (2 * window + 10))
 
     @forward("cpu", over="y", axes=(0, 1), block=8, writes="y")
-    def forward_cpu(start, stop, x, y, response: Response):
+    def forward_cpu(start, stop, x, y, sums, response: Response):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
             for w in range(x.shape[2]):
                 source, out = x[n, h, w], y[n, h, w]
-                add_squares(x, n, h, w, response.before, response.after, out)
+                add_squares(x, n, h, w, response.before, response.after, sums)
                 for c in range(out.size):
-                    out[c] = source[c] * power(scale_of(out[c], response), response.beta)
+                    out[c] = source[c] * power(scale_of(sums[c], response), response.beta)
 
     @backward("cpu", over="d_x", axes=(0, 1), block=8, writes=("d_x", "ratio"))
-    def ratio_cpu(start, stop, x, dy, d_x, ratio, response: Response):
+    def ratio_cpu(start, stop, x, dy, d_x, ratio, sums, response: Response):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
             for w in range(x.shape[2]):
                 source, gradient, out, share = x[n, h, w], dy[n, h, w], d_x[n, h, w], ratio[n, h, w]
-                add_squares(x, n, h, w, response.before, response.after, out)
+                add_squares(x, n, h, w, response.before, response.after, sums)
                 for c in range(out.size):
-                    scale = scale_of(out[c], response)
-                    out[c] = gradient[c] * power(scale, response.beta)
-                    share[c] = out[c] * source[c] / scale
+                    scale = scale_of(sums[c], response)
+                    factor = gradient[c] * power(scale, response.beta)
+                    out[c], share[c] = factor, factor * source[c] / scale
 
     @backward("cpu", over="d_x", axes=(0, 1), block=8, writes="d_x")
-    def backward_cpu(start, stop, x, d_x, ratio, response: Response):
+    def backward_cpu(start, stop, x, d_x, ratio, sums, response: Response):
         for row in range(start, stop):
             n, h = row // x.shape[1], row % x.shape[1]
             for w in range(x.shape[2]):
-                subtract_windows(ratio, n, h, w, response, x, d_x[n, h, w])
+                sums[:] = d_x[n, h, w]
+                subtract_windows(ratio, n, h, w, response, x, sums)
+                d_x[n, h, w] = sums
 
     @forward("cuda", over="x", axes=(0, 1, 2, 3), writes="y")
     def forward_cuda(x, y, response: Response):
