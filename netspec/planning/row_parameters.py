@@ -13,10 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netspec.contract.naming import Argument
-from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.planning.plan import Region
-from netspec.planning.shards import Shard
 
 if TYPE_CHECKING:
     from netspec.planning.builder import Builder
@@ -81,12 +79,3 @@ def mean_state(builder: Builder, owner: BufferKey) -> BufferKey:
     written, share = Argument("target"), {"share": 1 / len(regions)}
     builder.step(StepKey("mean", key.device, target=key), {written: target, **args}, (written,), attrs=share)
     return key
-
-
-def check_states(shard: Shard) -> None:
-    """Raise SpecError for a state of which there is no mean."""
-    for state in shard.t.names("state"):
-        if shard.t[state].dtype != "float32":
-            message = f"its state '{state}' is {shard.t[state].dtype}, which has no mean over devices"
-            remedy = "place the layer on one device, or split it along channels"
-            raise fail(shard.spec.mark_of("split"), f"{shard.spec.name}: {message}", remedy)
