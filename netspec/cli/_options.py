@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from netspec.cli._exit import NotFoundError
 from netspec.cli._stdin import STDIN, stdin_plugin
@@ -145,6 +146,15 @@ modelled = click.option(
     "--device", "gpu", metavar="NAME", callback=_known, help="Reckon for a GPU that need not be here: h100."
 )
 """A GPU that there is a model of."""
+
+
+def refuse_measuring(*names: str) -> None:
+    """Raise UsageError for options that mean nothing where a model measures nothing, if the command line has them."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if source(name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--device measures nothing, so --{name} says nothing: leave one of them out")
+
 
 seconds = click.option(
     "--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="How long to measure."

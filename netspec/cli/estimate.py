@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
     from netspec.runners.training.request import Request
 
 _SLOW_DATA, _UNSTEADY = 0.05, 0.25
-_FOR_MEASURING = ("devices", "seconds", "runner", "workers")
-"""Options that mean nothing where nothing is measured."""
-
-
-def _refuse_measuring(ctx: click.Context) -> None:
-    for name in _FOR_MEASURING:
-        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--device measures nothing, so --{name} says nothing: leave one of them out")
 
 
 @click.command()
@@ -71,7 +62,7 @@ def command(
       netspec estimate alexnet --device h100 --images 1281167
     """
     if gpu:
-        _refuse_measuring(click.get_current_context())
+        options.refuse_measuring("devices", "seconds", "runner", "workers")
     find(spec)
     from netspec._types import Binding
     from netspec.runners.training.request import Request

@@ -87,6 +87,8 @@ def command(
       netspec info quickstart --set replicas=4 --processes 4 --network mine.yaml
     """
     _refuse_alone(processes)
+    if gpu:
+        options.refuse_measuring("seconds")
     if phase != "train" and processes is not None:
         raise click.UsageError("several processes train: leave out --phase, or --processes")
     from netspec.cli._foresight import foreseen, tables

@@ -56,36 +56,22 @@ def command(
       netspec plan alexnet --phase predict --batch 1
       netspec plan alexnet --devices cpu:0,cpu:1 --json
     """
-    from netspec.planning import build
+    from netspec.planning import build, to_plain
     from netspec.report.lowered import by_rank, storage_at
+    from netspec.report.network_tables import network
 
     loaded = load(spec, overrides, plugins, batch)
     plan = build(loaded, phase, storage=storage_at(loaded, devices))
-    if devices is None:
-        _show(plan, as_json)
-        return
-    programs = by_rank(plan, loaded, devices)
-    if as_json and len(programs) > 1:
-        from netspec.planning import to_plain
-
-        emit_json(to_plain(programs))
-        return
-    for rank, program in enumerate(programs):
-        _show(program, as_json, with_kernels=True, about=_traffic(program, rank) if len(programs) > 1 else "")
-
-
-def _traffic(program: Program, rank: int) -> str:
-    from netspec.report.network_tables import traffic
-
-    return f"{traffic(rank, program)}: "
-
-
-def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False, about: str = "") -> None:
+    programs = by_rank(plan, loaded, devices) if devices is not None else []
+    shown: Sequence[Plan | Program] = programs or [plan]
     if as_json:
-        from netspec.planning import to_plain
-
-        emit_json(to_plain(data))
+        emit_json(to_plain(shown if len(shown) > 1 else shown[0]))
         return
+    for one, traffic in zip(shown, network(programs) or [""], strict=True):
+        _show(one, traffic, with_kernels=bool(programs))
+
+
+def _show(data: Plan | Program, traffic: str, with_kernels: bool) -> None:
     from netspec.report.tables import show, table
     from netspec.units import many
 
@@ -97,7 +83,8 @@ def _show(data: Plan | Program, as_json: bool, with_kernels: bool = False, about
     queues = len({(step.device, step.queue) for step in steps})
     drop = (*reversed(dtypes), "FLOP", "moves", "queue", "device")
     made = table(columns, rows, right=("FLOP", "moves"), fold=("after", "kernels"), drop=drop)
-    show(made, f"{about}{many(len(steps), 'step')} on {many(queues, 'queue')}")
+    total = f"{many(len(steps), 'step')} on {many(queues, 'queue')}"
+    show(made, f"{traffic}: {total}" if traffic else total)
 
 
 def _row(step: Step) -> list[str]:

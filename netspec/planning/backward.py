@@ -68,9 +68,9 @@ class Backward:
 
     def _send_gradients(self, shards: Sequence[Shard]) -> None:
         """Bring the gradients of what several devices hold to the one that updates it, as soon as they are there."""
-        copies = self.builder.copies
-        for owner in copies.owners(key for shard in shards for key in shard.params.values()):
-            totals = (self._total(key, "parameter gradient") for key in copies.of(owner))
+        held = self.builder.copies.of
+        for owner in [key for shard in shards for key in shard.params.values() if key in held]:
+            totals = (self._total(key, "parameter gradient") for key in held[owner])
             regions = [region for region in totals if region is not None]
             if regions:
                 self.sent[owner] = brought(self.builder, owner, regions)

@@ -15,8 +15,13 @@ from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
 from netspec.planning.plan import Plan, ShardInfo
 from netspec.planning.race import check_races
-from netspec.planning.replica_tree import check_draws, check_processes, check_replicable, check_statistics
-from netspec.planning.row_parameters import check_states
+from netspec.planning.replica_tree import (
+    check_draws,
+    check_means,
+    check_processes,
+    check_replicable,
+    check_statistics,
+)
 from netspec.planning.shards import Shard
 from netspec.planning.storage import Storage, storage_of
 from netspec.planning.update import Update
@@ -31,6 +36,7 @@ _ONE_AFTER_ANOTHER = (
     "replicas, which go forward and backward one after the other: the activations of all would have to be held until "
     "the last is there"
 )
+_ELSEWHERE = "place the layer on one device, or split it along channels"
 _ROWS_APART = "'split: batch', by which each device computes its own rows alone"
 
 
@@ -89,7 +95,7 @@ def _built(builder: Builder) -> Builder:
                 check_statistics(shard, _ONE_AFTER_ANOTHER, "leave out 'replicas'")
             if by_rows(shard.spec):
                 check_draws(shard, "devices", "leave out 'split: batch'")
-                check_states(shard)
+                check_means(shard, "devices", _ELSEWHERE, shard.spec.mark_of("split"))
                 check_statistics(shard, _ROWS_APART, "leave out 'split: batch'")
             builder.forward(shard)
     if network.phase == "train":

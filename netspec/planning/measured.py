@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from netspec.errors import Mark, Problem
 from netspec.metrics import Metric, make_metric, metric_types
@@ -35,9 +35,13 @@ def _last_cost(spec: Spec) -> LayerSpec | None:
 
 def measured(spec: Spec) -> list[Metric]:
     """The metrics of the spec that are made of answers: all but what the last cost layer reports itself."""
-    cost = _last_cost(spec)
-    reported = layer_types()[cost.type].reports if cost else ()
+    reported = _reported(spec)
     return [make_metric(one) for one in spec.train.metrics if one["type"] not in reported]
+
+
+def _reported(spec: Spec) -> Sequence[str]:
+    cost = _last_cost(spec)
+    return layer_types()[cost.type].reports if cost else ()
 
 
 def metric_problems(spec: Spec, answer: BufferKey | None) -> Iterator[Problem]:
@@ -45,7 +49,7 @@ def metric_problems(spec: Spec, answer: BufferKey | None) -> Iterator[Problem]:
     kind = "numbers" if answer is not None and answer.of.tensor == NUMBERS else "classes"
     truth = {"classes": "label", "numbers": "target"}[kind]
     for place, one in enumerate(spec.train.metrics):
-        if not any(found.type == one["type"] for found in measured(spec)):
+        if one["type"] in _reported(spec):
             continue
         name, of = one["type"], metric_types()[one["type"]].answers
         if of == "reports":

@@ -29,6 +29,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from netspec.contract.naming import Argument
+from netspec.errors import Mark
 from netspec.planning.builder import Builder
 from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, StepKey
@@ -116,21 +117,25 @@ def _level(key: BufferKey, level: int) -> BufferKey:
 
 def check_replicable(shard: Shard) -> None:
     """Raise SpecError for a layer whose random numbers replicas would share, or whose state has no mean."""
-    name = shard.spec.name
     check_draws(shard, "replicas", "leave out 'replicas'")
-    for state in shard.t.names("state"):
-        if shard.t[state].dtype != "float32":
-            message = f"{name}: its state '{state}' is {shard.t[state].dtype}, which has no mean over replicas"
-            raise fail(shard.spec.mark, message, "leave out 'replicas'")
+    check_means(shard, "replicas", "leave out 'replicas'", shard.spec.mark)
 
 
 def check_draws(shard: Shard, what: str, remedy: str) -> None:
     """Raise SpecError for a layer whose random numbers would be the same for all parts of a batch."""
-    kernels = (one for one in shard.layer.kernels if one.applies(shard.layer.conditions, shard.layer.phase))
-    if any("key" in one.args and "channel_offset" not in one.args for one in kernels):
+    drawing = (one for one in shard.layer.kernels if "key" in one.args and "channel_offset" not in one.args)
+    if any(one.applies(shard.layer.conditions, shard.layer.phase) for one in drawing):
         message = f"{shard.spec.name}: {shard.spec.type} draws random numbers without 'channel_offset', so that all "
         help_ = f"see docs/plugins.md on random numbers, or {remedy}"
         raise fail(shard.spec.mark, f"{message}{what} would draw alike", help_)
+
+
+def check_means(shard: Shard, what: str, remedy: str, mark: Mark) -> None:
+    """Raise SpecError for a state of which there is no mean over parts of a batch."""
+    for state in shard.t.names("state"):
+        if shard.t[state].dtype != "float32":
+            message = f"its state '{state}' is {shard.t[state].dtype}, which has no mean over {what}"
+            raise fail(mark, f"{shard.spec.name}: {message}", remedy)
 
 
 def check_statistics(shard: Shard, obstacle: str, remedy: str) -> None:

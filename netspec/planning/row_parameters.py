@@ -8,15 +8,13 @@ the finite check, norms and clipping, sees one gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netspec.contract.naming import Argument
-from netspec.planning.connect import fail
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.planning.plan import Region
-from netspec.planning.shards import Shard
 
 if TYPE_CHECKING:
     from netspec.planning.builder import Builder
@@ -29,29 +27,20 @@ class Copies:
     """
 
     def __init__(self) -> None:
-        self.owner: dict[BufferKey, BufferKey] = {}
-        """The buffer on each device -> that of the device which updates it."""
+        self.of: dict[BufferKey, list[BufferKey]] = {}
+        """The buffer on the device that updates a tensor -> those on all of its devices, in their order."""
+        self.received: set[BufferKey] = set()
+        """The buffers on the other devices."""
         self._load: dict[str, int] = {}
 
     def add(self, key: BufferKey, devices: tuple[str, ...], nbytes: int) -> None:
         """A device's buffer of a tensor that is on all of these devices."""
-        if key in self.owner:
+        if key in self.of or key in self.received:
             return
         device = min(devices, key=lambda one: self._load.get(one, 0))
         self._load[device] = self._load.get(device, 0) + nbytes
-        self.owner |= {replace(key, device=one): replace(key, device=device) for one in devices}
-
-    def owners(self, keys: Iterable[BufferKey]) -> list[BufferKey]:
-        """The buffers among these that others receive."""
-        return [key for key in keys if self.owner.get(key) == key]
-
-    def of(self, owner: BufferKey) -> list[BufferKey]:
-        """The buffers of a tensor on its devices, in their order; itself alone where no other has it."""
-        return [key for key, one in self.owner.items() if one == owner] or [owner]
-
-    def is_received(self, key: BufferKey) -> bool:
-        """Whether another device updates the tensor."""
-        return self.owner.get(key, key) != key
+        self.of[replace(key, device=device)] = [replace(key, device=one) for one in devices]
+        self.received.update(replace(key, device=one) for one in devices if one != device)
 
 
 def brought(builder: Builder, owner: BufferKey, regions: Sequence[Region]) -> list[Region]:
@@ -72,7 +61,7 @@ def _brought(builder: Builder, owner: BufferKey, region: Region, number: int) ->
 
 def mean_state(builder: Builder, owner: BufferKey) -> BufferKey:
     """The next value of a state that several devices hold: the mean of what each found for its rows."""
-    regions = [Region(builder.latest[key]) for key in builder.copies.of(owner)]
+    regions = [Region(builder.latest[key]) for key in builder.copies.of[owner]]
     like = builder.buffers[owner]
     key = replace(owner, role="next state", rows=(0, builder.network.batch))
     target = builder.declare(key, like.shape, like.dtype)
@@ -81,12 +70,3 @@ def mean_state(builder: Builder, owner: BufferKey) -> BufferKey:
     written, share = Argument("target"), {"share": 1 / len(regions)}
     builder.step(StepKey("mean", key.device, target=key), {written: target, **args}, (written,), attrs=share)
     return key
-
-
-def check_states(shard: Shard) -> None:
-    """Raise SpecError for a state of which there is no mean."""
-    for state in shard.t.names("state"):
-        if shard.t[state].dtype != "float32":
-            message = f"its state '{state}' is {shard.t[state].dtype}, which has no mean over devices"
-            remedy = "place the layer on one device, or split it along channels"
-            raise fail(shard.spec.mark_of("split"), f"{shard.spec.name}: {message}", remedy)

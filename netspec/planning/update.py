@@ -66,16 +66,15 @@ class Update:
         """State -> its next value; of what several devices hold, on the one that updates it."""
         copies = self.builder.copies
         return {
-            state: mean_state(self.builder, state) if state in copies.owner else following
+            state: mean_state(self.builder, state) if state in copies.of else following
             for state, following in self.builder.latest.items()
-            if not copies.is_received(state)
+            if state not in copies.received
         }
 
     def _gradients(self) -> dict[BufferKey, Region]:
-        copies = self.builder.copies
         parameters = dict.fromkeys(key for shard in self.shards for key in shard.params.values())
-        parameters = {key: None for key in parameters if not copies.is_received(key)}
-        found = {key: self.backward.parameter_gradient(key) for key in parameters}
+        received = self.builder.copies.received
+        found = {key: self.backward.parameter_gradient(key) for key in parameters if key not in received}
         return {key: region for key, region in found.items() if region is not None}
 
     def _reports(self) -> list[Region]:
@@ -115,16 +114,16 @@ class Update:
         done: dict[BufferKey, None] = {}
         for shard in self.shards:
             for name, key in shard.params.items():
-                if key not in done and not self.builder.copies.is_received(key):
+                if key not in done and key not in self.builder.copies.received:
                     done[key] = None
                     self._commit_one(shard, name, key, gradients.get(key))
-        for owner in self.builder.copies.owners(done):
-            if owner in gradients or owner in self.latest:
+        for owner in done:
+            if owner in self.builder.copies.of and (owner in gradients or owner in self.latest):
                 self._send(owner)
 
     def _send(self, owner: BufferKey) -> None:
         """Bring what one device has updated to the others that hold it, and average it there too."""
-        for key in [key for key in self.builder.copies.of(owner) if key != owner]:
+        for key in [key for key in self.builder.copies.of[owner] if key != owner]:
             for source, target in ((owner, key), (shadow_of(owner), shadow_of(key))):
                 if source in self.builder.buffers:
                     nbytes = self.builder.buffers[source].nbytes

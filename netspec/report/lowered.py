@@ -31,8 +31,7 @@ def by_rank(plan: Plan, spec: Spec, devices: str | None) -> list[Program]:
     """A program for each rank that the names of devices have; one where they have none."""
     from netspec.planning.rank_cut import over_ranks, slice_of
 
-    _names(devices, spec)
-    _, ranks = _ranked(devices or "")
+    _, ranks = _ranked(devices, spec)
     whole = over_ranks(plan, ranks) if ranks else plan
     return [lowered(slice_of(whole, rank), spec, devices) for rank in range(max(ranks, default=0) + 1)]
 
@@ -71,21 +70,22 @@ def _capabilities(spec: Spec, names: list[str]) -> Capabilities:
     return {device: one or (STORING if device in absent else None) for device, one in found.items()}
 
 
-def _ranked(request: str) -> tuple[list[str], tuple[int, ...]]:
+def _names(asked: str | None, spec: Spec) -> list[str]:
+    return _ranked(asked, spec)[0]
+
+
+def _ranked(asked: str | None, spec: Spec) -> tuple[list[str], tuple[int, ...]]:
+    """A name for each of the spec's devices, and the ranks that were named with them."""
     from netspec.device.binding import ranked
 
-    return ranked([name.strip() for name in request.split(",")])
-
-
-def _names(asked: str | None, spec: Spec) -> list[str]:
     request, devices = asked or ("cuda" if spec.train.precision == "bf16" else "cpu"), spec.devices
-    names, _ = _ranked(request)
+    names, ranks = ranked([name.strip() for name in request.split(",")])
     if names in (["cpu"], ["cuda"]):
-        return [f"{names[0]}:{index}" for index in range(len(devices))]
+        return [f"{names[0]}:{index}" for index in range(len(devices))], ranks
     for name in names:
         if not _NAME.fullmatch(name):
             raise NetspecError(f"unknown device '{name}': write cpu, cuda, or a name for each, as in cpu:0,cpu:1")
     if len(names) != len(devices):
         has = f"the spec has {len(devices)} ({', '.join(devices)})"
         raise NetspecError(f"--devices names {len(names)} ({request}), {has}")
-    return names
+    return names, ranks

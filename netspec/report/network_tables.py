@@ -61,10 +61,10 @@ def _crossings(summary: Summary) -> Table:
 
 def network(programs: Sequence[Program]) -> list[str]:
     """What each rank sends and receives in an iteration; nothing where there is one."""
-    return [traffic(rank, program) for rank, program in enumerate(programs)] if len(programs) > 1 else []
+    return [_traffic(rank, program) for rank, program in enumerate(programs)] if len(programs) > 1 else []
 
 
-def traffic(rank: int, program: Program) -> str:
+def _traffic(rank: int, program: Program) -> str:
     """What a rank sends and receives in an iteration of its program, or, where replicas are several, in one of them."""
     told = []
     for op, word in (("send", "sends"), ("receive", "receives")):

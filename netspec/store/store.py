@@ -120,7 +120,7 @@ class Store:
         for part in parts:
             place = whole if _logical(part).axis is None else whole[_range(_logical(part))]
             if part.key in self.arrays:
-                self._download(part.key, place)
+                self.part(part.key, place)
             elif part.key in others:
                 np.copyto(place, others[part.key])
             else:
@@ -135,9 +135,10 @@ class Store:
             buffers = [self.buffers[key] for key in keys]
             yield from buffers[:1] if _logical(buffers[0]).axis is None else buffers
 
-    def part(self, key: BufferKey) -> Host:
-        """A copy of a part that lies here."""
-        return self._download(key)
+    def part(self, key: BufferKey, into: Host | None = None) -> Host:
+        """A copy of a part that lies here, in a new array or ``into`` one."""
+        with answered(key.device, self.devices[key.device], str(key)):
+            return self.devices[key.device].download(self.arrays[key], into)
 
     def parts(self) -> dict[BufferKey, Host]:
         """Copies of all parts that lie here."""
@@ -148,10 +149,6 @@ class Store:
         self.version += 1
         for key, values in parts.items():
             self.devices[key.device].upload(self.arrays[key], values)
-
-    def _download(self, key: BufferKey, into: Host | None = None) -> Host:
-        with answered(key.device, self.devices[key.device], str(key)):
-            return self.devices[key.device].download(self.arrays[key], into)
 
     def begin_copy(self, others: Parts = NO_PARTS) -> Callable[[], dict[str, Host]]:
         """A call that gives ``tensors`` as they are now, from any thread; what would renew them waits until it is over.

@@ -109,6 +109,7 @@ def test_neither_processes_nor_mpi_are_started(tiny: Path) -> None:
     (("--processes", 2, "--phase", "eval"), 2, "several processes train"),
     (("--network", "10g"), 2, "give --processes too"),
     (("--device", "h100"), 2, "give --processes too"),
+    (("--processes", 2, "--device", "h100", "--seconds", 1), 2, "leave one of them out"),
     (("--processes", 1), 2, "1 is not in the range"),
 ])  # fmt: skip
 def test_what_means_nothing_is_refused(tiny: Path, words: tuple[object, ...], code: int, told: str) -> None:
