@@ -1,11 +1,10 @@
 """What the processes of a run hold, and decide, alike; threads stand for them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rank_threads import InThreads, Meeting
+from rank_threads import in_threads
 
 from netspec.errors import NetspecError
 from netspec.runners.training.agreement import Agreement, compared
@@ -14,16 +13,14 @@ from netspec.runners.transport.crew import crew_of
 
 def in_each(size, work):
     """What each of so many ranks returns, or raises."""
-    meeting = Meeting(size)
 
-    def of(rank):
+    def of(transport):
         try:
-            return work(InThreads(meeting, rank))
+            return work(transport)
         except NetspecError as error:
             return error
 
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(of, range(size)))
+    return in_threads(size, of)
 
 
 def holding(values):
