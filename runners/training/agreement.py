@@ -15,7 +15,7 @@ from netspec.runners.training.nonfinite import Explain
 from netspec.runners.training.prefetch import Arrays
 from netspec.runners.training.resume import shown
 from netspec.runners.training.signals import Interrupts
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.base import Transport, named
 from netspec.runners.transport.crew import Crew
 from netspec.store import Store
 
@@ -99,8 +99,3 @@ def compared(transport: Transport, images: Mapping[str, Any], code: Mapping[str,
         differs = "; ".join(shown(changes(found[0][1], other_code)))
         told += [f"{named(transport, rank)} has other machine code than rank 0: {differs}"] if differs else []
     return [*told, f"{transport.size} processes on {', '.join(dict.fromkeys(transport.hosts))}"]
-
-
-def named(transport: Transport, rank: int) -> str:
-    """A rank for people."""
-    return f"rank {transport.ranks[rank]} on {transport.hosts[rank]}"
