@@ -219,27 +219,23 @@ class BoundProgram:
             return self._scalars(step, device)
         if step.op == "all_reduce":
             return _named(step, summing(self.crew.across, [self._array(step, one) for one in step.args]))
-        if step.op in ("send", "receive"):
-            call = _named(step, self._message(step))
-            return self.gate.behind(call) if self._renews(step) else call
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
-            origin = self.devices[step.args[SOURCE].buffer.device]
-            call = device.copier(target, source, origin, step.queue)
-            return self.gate.behind(call) if self._renews(step) else call
-        call = self._bind(step)
+            call = device.copier(target, source, self.devices[step.args[SOURCE].buffer.device], step.queue)
+        else:
+            call = self._message(step) if step.op in ("send", "receive") else self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
 
     def _message(self, step: Step) -> Call:
         """What goes to or comes from another rank; a slice lies in a row on its way."""
-        sends, (argument,) = step.op == "send", step.args
+        (argument,), within = step.args, self.crew.within
         array, device = self._array(step, argument, matrix=True), self.devices[step.args[argument].buffer.device]
         row = array if array.flags.c_contiguous else device.staging(array.shape, str(array.dtype))
-        if sends:
-            pack, send = _copier(device, row, array), partial(self.crew.within.send, row, step.attrs["to"])
-            return _both(pack, send)
-        receive, unpack = partial(self.crew.within.receive, row, step.attrs["from"]), _copier(device, array, row)
-        return _both(receive, unpack)
+        if step.op == "send":
+            calls: list[Call] = [_copier(device, row, array), partial(within.send, row, step.attrs["to"])]
+        else:
+            calls = [partial(within.receive, row, step.attrs["from"]), _copier(device, array, row)]
+        return _named(step, _in_turn(calls))
 
     def _bind(self, step: Step, once: bool = False) -> Call:
         """The step's passes that run in each iteration, or those that run once."""
@@ -285,22 +281,17 @@ class BoundProgram:
         for one in step.args:
             target = self._array(step, one)
             calls.append(self._brought(self.scalars, one.tensor, target, device, step.queue))
-
-        def call() -> None:
-            for one in calls:
-                one()
-
-        return call
+        return _in_turn(calls)
 
 
 def _copier(device: Device, target: Array, source: Array) -> Call:
     return _nothing if target is source else device.copier(target, source, None, "net")
 
 
-def _both(first: Call, second: Call) -> Call:
+def _in_turn(calls: Sequence[Call]) -> Call:
     def call() -> None:
-        first()
-        second()
+        for one in calls:
+            one()
 
     return call
 

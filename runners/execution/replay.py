@@ -14,7 +14,7 @@ from netspec.program.fuse import split
 from netspec.runners.execution.bound import BoundProgram, Host
 from netspec.runners.execution.replicas import assigned
 from netspec.runners.execution.session import NO_RATES, Session
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.base import Transport, named
 
 
 def explain(
@@ -68,7 +68,7 @@ def _earliest(group: Transport, own: tuple[int, str] | None) -> str:
     if not found or group.size == 1:
         return found[0][1] if found else ""
     _, told, rank = min(found)
-    return f"on rank {group.ranks[rank]} on {group.hosts[rank]} {told}"
+    return f"on {named(group, rank)} {told}"
 
 
 def _first_bad(bound: BoundProgram, regions: list[Region]) -> BufferKey | None:

@@ -235,6 +235,12 @@ class Session:
         key = self.plans[phase].answer
         return None if key is None or phase == "train" else self._runner(phase).read(key)[:valid].copy()
 
+    @property
+    def answering(self) -> int:
+        """Which of the ranks that work a replica together has the answer in an evaluation; 0 where there is none."""
+        answer = self.wholes["eval"].answer
+        return self.ranks[answer.device] if answer else 0
+
     def news(self) -> list[str]:
         """Lines for people that have come up since this was last asked."""
         found = [line for runner in self._runners.values() for line in runner.news]

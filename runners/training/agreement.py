@@ -15,7 +15,7 @@ from netspec.runners.training.nonfinite import Explain
 from netspec.runners.training.prefetch import Arrays
 from netspec.runners.training.resume import shown
 from netspec.runners.training.signals import Interrupts
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.base import Transport, named
 from netspec.runners.transport.crew import Crew
 from netspec.store import Store
 
@@ -23,8 +23,9 @@ from netspec.store import Store
 class Agreement:
     """Asks all processes once an iteration, and once an evaluated batch; one process answers for itself at once."""
 
-    def __init__(self, crew: Crew, interrupts: Interrupts) -> None:
-        self._crew, self._transport = crew, crew.world
+    def __init__(self, crew: Crew, interrupts: Interrupts, answering: int = 0) -> None:
+        """``answering``: which of a group's ranks has the network's answers, of which metrics are made."""
+        self._crew, self._transport, self._answering = crew, crew.world, answering
         self._interrupts, self._alone = interrupts, crew.world.size == 1
         self._code = 0
 
@@ -51,7 +52,8 @@ class Agreement:
             return own(told)
         found = self._transport.gather((told, self._interrupts.exit_code))
         self._code = max(self._code, *(code for _, code in found))
-        return [one for one, _ in found[:: self._crew.within.size] if one is not None]  # a group's ranks tell alike
+        each = found[self._answering :: self._crew.within.size]  # but for metrics a group's ranks tell alike
+        return [one for one, _ in each if one is not None]
 
     def explain(self, replayed: Explain) -> Explain:
         """Looks into an iteration that all found not finite, each group of processes into its own replicas."""
@@ -97,8 +99,3 @@ def compared(transport: Transport, images: Mapping[str, Any], code: Mapping[str,
         differs = "; ".join(shown(changes(found[0][1], other_code)))
         told += [f"{named(transport, rank)} has other machine code than rank 0: {differs}"] if differs else []
     return [*told, f"{transport.size} processes on {', '.join(dict.fromkeys(transport.hosts))}"]
-
-
-def named(transport: Transport, rank: int) -> str:
-    """A rank for people."""
-    return f"rank {transport.ranks[rank]} on {transport.hosts[rank]}"

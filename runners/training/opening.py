@@ -40,7 +40,7 @@ from netspec.runners.training.run import AnyPipeline, Data
 from netspec.runners.training.shared_batches import Unread
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport
-from netspec.runners.transport.crew import uneven
+from netspec.runners.transport.crew import check_groups
 from netspec.schedules import make_schedule
 from netspec.spec.train_section import SHORT
 from netspec.spec.types import Spec
@@ -77,8 +77,7 @@ def part_of(spec: Spec, names: Sequence[str] | None, transport: Transport) -> Sh
     Raises NetspecError where the processes make no whole groups.
     """
     placed = place(spec.devices, names)
-    if transport.size % placed.processes:
-        raise NetspecError(uneven(transport.size, placed.processes))
+    check_groups(transport.size, placed.processes)
     group, own = divmod(transport.rank, placed.processes)
     readers = {part.device for part in outline(spec, "train").network.inputs()}
     mine = {device for device, rank in zip(spec.devices, placed.ranks, strict=True) if rank == own}
@@ -123,7 +122,7 @@ def open_network(
     stack.enter_context(on_exit(data.close))
     constants = _constants(spec, data, request.workers, stack) if begins else {}
     _read_ahead(data.train, origin)
-    session = stack.enter_context(_open_session(spec, request, trace, transport, data, journal))
+    session = stack.enter_context(_open_session(spec, request, trace, transport, data, journal, part))
     for note in (*session.notes, *_set_variables()):
         journal.note(note)
     return Network(settled, data, session, start, constants)
@@ -202,7 +201,7 @@ def _pipelines(
 
 
 def _open_session(
-    spec: Spec, request: Request, trace: Trace | None, transport: Transport, data: Data, journal: Journal
+    spec: Spec, request: Request, trace: Trace | None, transport: Transport, data: Data, journal: Journal, part: Share
 ) -> Session:
     """The session, which then holds the images that are to stay on its devices, if the network leaves room for them."""
     make = partial(Session, spec, request.binding.names, runner=request.binding.runner, seed=spec.train.seed)
@@ -213,7 +212,6 @@ def _open_session(
             raise
         journal.note("data: workers make the batches: the network and its images do not fit in the devices' memory")
         data.close()
-        part = part_of(spec, request.binding.names, transport)
         data.train, data.val = _pipelines(spec, data.source, request.workers, part)
         session = make(trace=trace, transport=transport)
     data.held = {}

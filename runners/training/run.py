@@ -99,7 +99,7 @@ class Run:
         """Train to the end, and have the end told and recorded whatever it is."""
         began = time.perf_counter()
         with Interrupts() as interrupts:
-            self.agreement = Agreement(self.session.crew, interrupts)
+            self.agreement = Agreement(self.session.crew, interrupts, self.session.answering)
             loop = self._loop(self.agreement)
             try:
                 self.journal.note(interrupts.advice())

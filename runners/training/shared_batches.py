@@ -12,7 +12,7 @@ from netspec.data.pipeline import Batch, check_enough
 from netspec.data.source import Split
 from netspec.errors import NetspecError
 from netspec.runners.training.prefetch import Batches
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.base import Transport, named
 
 
 class Unread:
@@ -62,8 +62,7 @@ class SharedBatches:
         readers = [rank for rank, one in enumerate(told) if one is not None]
         other = next((rank for rank in readers if told[rank] != told[readers[0]]), None)
         if other is not None:
-            within, pair = self._within, (other, readers[0])
-            second, first = (f"rank {within.ranks[rank]} on {within.hosts[rank]}" for rank in pair)
+            second, first = (named(self._within, rank) for rank in (other, readers[0]))
             raise NetspecError(f"{second} has read other images than {first}: one of them cannot read some")
         batch.valid, _ = told[readers[0]] or (0, 0)
         return batch

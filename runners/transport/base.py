@@ -57,3 +57,8 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """The run is over on all ranks."""
+
+
+def named(transport: Transport, rank: int) -> str:
+    """A rank for people."""
+    return f"rank {transport.ranks[rank]} on {transport.hosts[rank]}"

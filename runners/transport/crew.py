@@ -46,18 +46,19 @@ def crew_of(world: Transport, each: int) -> Crew:
 
     Raises NetspecError where the processes make no whole groups.
     """
-    if world.size % each:
-        raise NetspecError(uneven(world.size, each))
+    check_groups(world.size, each)
     if each == 1:
         return Crew(world, across=world)
     group, place = divmod(world.rank, each)
     return Crew(world, world.split(group), world.split(place))
 
 
-def uneven(processes: int, each: int) -> str:
-    """What is wrong with so many processes where the devices' names have so many ranks."""
+def check_groups(processes: int, each: int) -> None:
+    """Raise NetspecError where so many processes make no whole groups of as many ranks as the devices' names have."""
+    if processes % each == 0:
+        return
     several = "this is one process" if processes == 1 else f"there are {processes:,} processes"
-    return (
+    raise NetspecError(
         f"the devices lie in {each} processes, and {several}: start as many, or a multiple, by netspec run --processes "
         f"{each}; other commands work in one"
     )

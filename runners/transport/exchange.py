@@ -53,14 +53,14 @@ class Bucket:
 
     def exchange(self, transport: Transport, received: Array) -> None:
         """Sum over the ranks; ``received`` is memory for at least as many elements."""
-        if len(self._parts) > 1:
+        if self.is_packed:
             np.concatenate(self._parts, out=self._values)
         own, start = self._counts[transport.rank], sum(self._counts[: transport.rank])
         rows = received[: transport.size * own].reshape(transport.size, own)
         transport.alltoall(self._values, self._counts, rows)
         self._values[start : start + own] = tree_sum(rows)
         transport.allgather(self._values, self._counts)
-        if len(self._parts) > 1:
+        if self.is_packed:
             place = 0
             for part in self._parts:
                 part[...] = self._values[place : place + part.size]

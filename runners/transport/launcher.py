@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from netspec._types import Binding
 from netspec.device.binding import ranked
 from netspec.errors import NetspecError
 from netspec.exit_codes import KINDS
@@ -32,7 +33,7 @@ from netspec.machine.ranks import LAUNCH, launched
 from netspec.planning.replica_tree import uneven_processes
 from netspec.rundir.directory import CHECKPOINTS
 from netspec.runners.training.saver import listed
-from netspec.runners.transport.crew import uneven
+from netspec.runners.transport.crew import check_groups
 from netspec.runners.transport.first_death import FirstDeath, Note
 
 _MOST = 1 << 20
@@ -45,9 +46,8 @@ _SIGNAL = re.compile(r"EXIT CODE: (\d+)")
 
 def refuse(processes: int, devices: str | None = None) -> None:
     """Raise NetspecError where so many processes cannot be started to work these devices."""
-    each = max(ranked((devices or "").split(","))[1], default=0) + 1
-    if processes % each:
-        raise NetspecError(uneven(processes, each))
+    each = max(ranked(Binding(devices).names or ())[1], default=0) + 1
+    check_groups(processes, each)
     problem = uneven_processes(processes // each, processes, each)
     if problem is not None:
         raise NetspecError(f"{problem[0]} ({problem[1]})")
@@ -171,7 +171,7 @@ def _go_on(folder: Path, devices: str | None) -> str:
         return "no run had begun"
     where = Path(runs[0]["folder"])
     resume = f"netspec run --resume {argument(where)} --processes {len(_notes(folder, 'rank'))}"
-    resume += f" --devices {devices}" if devices else ""
+    resume += f" --devices {','.join(Binding(devices).names or ())}" if devices else ""
     newest = next(iter(listed(where / CHECKPOINTS)), None)
     if newest is None:
         return f"there is no checkpoint yet: {resume} starts again"

@@ -15,7 +15,7 @@ from netspec.errors import NetspecError
 from netspec.exit_codes import INTERNAL, INTERRUPTED, WRONG
 from netspec.machine.ranks import LAUNCH, Rank, launched, share_cores
 from netspec.runners.transport.alone import ALONE
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.base import Transport, named
 
 PATIENCE = "NETSPEC_PATIENCE"
 _PATIENCE_S = 300.0
@@ -91,7 +91,7 @@ def _told(transport: Transport) -> Iterator[None]:
     except BaseException as error:
         code = _code(error)
         transport.end_all(code)
-        where = f"rank {transport.rank} on {transport.hosts[transport.rank]}"
+        where = named(transport, transport.rank)
         _note("fault", transport.rank, code=code)
         time.sleep(_FIRST_WORD_S * min(transport.rank, 2))
         if type(error) is NetspecError:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
+
+
+def in_threads(size, work, seed=None):
+    """What ``work`` gives for the transport of each of so many ranks; with a seed each is late at times."""
+    meeting, chance = Meeting(size), None if seed is None else random.Random(seed)
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(work, [InThreads(meeting, rank, chance) for rank in range(size)]))
 
 
 class Meeting:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 from nets import same_bits
 from random_nets import SIDE, write
-from rank_threads import InThreads, Meeting
+from rank_threads import in_threads
 from towers import FOUR_DEVICES, bindings
 
 from netspec.errors import NetspecError
@@ -35,14 +34,6 @@ def drawn(number):
 
 def ranked(ranks):
     return [f"{rank}/cpu:{ranks[:place].count(rank)}" for place, rank in enumerate(ranks)]
-
-
-def in_threads(processes, work, seed=0):
-    """What each process gives; threads stand for them, each of which is late at times, and a send waits for its end."""
-    meeting, chance = Meeting(processes), random.Random(seed)
-    transports = [InThreads(meeting, rank, chance) for rank in range(processes)]
-    with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(work, transports))
 
 
 def worked(spec, devices, runner, transport=None):
@@ -128,7 +119,7 @@ def test_the_rank_of_the_first_bad_number_is_named():
             same_bits(session.store.parts(), before)
             return outcome.finite, told
 
-    found = in_threads(2, work)
+    found = in_threads(2, work, seed=0)
     assert [finite for finite, _ in found] == [False, False]
     first = "on rank 1 on here the first numbers that are not finite come from the forward pass of 'side' on c"
     assert [told for _, told in found] == [first] * 2

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -13,7 +11,7 @@ from chaos import chaos, teams
 from compiled import EmulatedCuda, needs_compiler
 from nets import ONE_DEVICE, TWO_TOWERS, network, same_bits
 from random_nets import SIDE, write
-from rank_threads import InThreads, Meeting
+from rank_threads import in_threads
 
 from netspec.planning.rates import Rates
 from netspec.runners.execution.replay import explain
@@ -144,13 +142,9 @@ def test_one_bad_replica_and_the_whole_step_changes_nothing(replica, runner):
 
 
 def shared_out(spec, processes, seed, **options):
-    """What each of so many processes holds in the end; threads stand for them, each of which is late at times."""
-    meeting, chance = Meeting(processes), random.Random(seed)
-    transports = [InThreads(meeting, rank, chance) for rank in range(processes)]
-    work = partial(_in_process, spec, options)
-    with ThreadPoolExecutor(processes) as pool:
-        found = list(pool.map(work, transports))
-    assert all(transport.calls == transports[0].calls for transport in transports) and transports[0].calls
+    """What each of so many processes holds in the end."""
+    found, calls = zip(*in_threads(processes, partial(_in_process, spec, options), seed), strict=True)
+    assert all(each == calls[0] for each in calls) and calls[0]
     return found
 
 
@@ -162,7 +156,7 @@ def _in_process(spec, options, transport):
             rows = slice(transport.rank * size, (transport.rank + 1) * size)
             arrays = {name: array[rows] for name, array in drawn(number, (SIDE, SIDE, 3)).items()}
             assert session.train(arrays, number, size, rates).finite
-        return session.store.tensors()
+        return session.store.tensors(), transport.calls
 
 
 @pytest.mark.parametrize("runner", ["local", "serial"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -12,7 +10,7 @@ from chaos import chaos, teams
 from compiled import EmulatedCuda, needs_compiler
 from nets import ONE_DEVICE, batch, network, same_bits, trick
 from random_nets import SIDE, write
-from rank_threads import InThreads, Meeting
+from rank_threads import InThreads, in_threads
 
 from netspec.planning.rates import Rates
 from netspec.runners.execution.session import Session
@@ -149,18 +147,10 @@ def test_processes_that_share_replicas_cut_each_over_their_devices(seed: int) ->
     """The same bits with one process, two and four, of random networks some of whose layers are split by rows."""
     text = write(seed, rows=("right", "left"))[0].replace("train: {batch: 6", "replicas: 4\ntrain: {batch: 8")
     spec = loads(text, "random.yaml")
-    alone = shared_out(spec, 1, seed)
+    (alone,) = in_threads(1, partial(_in_process, spec))
     for processes in (2, 4):
-        for tensors in shared_out(spec, processes, seed):
-            same_bits(tensors, alone[0])
-
-
-def shared_out(spec: Spec, processes: int, seed: int):  # type: ignore[no-untyped-def]
-    """What each of so many processes holds after an iteration; threads stand for them."""
-    meeting, chance = Meeting(processes), random.Random(seed)
-    transports = [InThreads(meeting, rank, chance) for rank in range(processes)]
-    with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(partial(_in_process, spec), transports))
+        for tensors in in_threads(processes, partial(_in_process, spec), seed):
+            same_bits(tensors, alone)
 
 
 def _in_process(spec: Spec, transport: InThreads):  # type: ignore[no-untyped-def]

@@ -1,11 +1,10 @@
 """What the processes of a run hold, and decide, alike; threads stand for them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rank_threads import InThreads, Meeting
+from rank_threads import in_threads
 
 from netspec.errors import NetspecError
 from netspec.runners.training.agreement import Agreement, compared
@@ -14,16 +13,14 @@ from netspec.runners.transport.crew import crew_of
 
 def in_each(size, work):
     """What each of so many ranks returns, or raises."""
-    meeting = Meeting(size)
 
-    def of(rank):
+    def of(transport):
         try:
-            return work(InThreads(meeting, rank))
+            return work(transport)
         except NetspecError as error:
             return error
 
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(of, range(size)))
+    return in_threads(size, of)
 
 
 def holding(values):
@@ -31,9 +28,9 @@ def holding(values):
     return SimpleNamespace(parts=lambda: {name: np.float32([value]) for name, value in values.items()})
 
 
-def agreement(transport, code=0, each=1):
+def agreement(transport, code=0, each=1, answering=0):
     """Of a crew in groups of so many ranks."""
-    return Agreement(crew_of(transport, each), interrupts(code))
+    return Agreement(crew_of(transport, each), interrupts(code), answering)
 
 
 def interrupts(code=0):
@@ -76,12 +73,15 @@ def test_groups_of_ranks_compare_what_lies_in_one_place():
         assert "rank 3 on here has other numbers than rank 1 on here in b: " in str(error)
 
 
-def test_a_group_counts_once_in_an_evaluation():
-    def work(transport):
-        reports = {"loss": {"loss": float(transport.rank // 2), "count": 4.0}}
-        return agreement(transport, each=2).merged((reports, "") if transport.rank < 2 else None)
+@pytest.mark.parametrize("answering", [0, 1])
+def test_a_group_counts_once_in_an_evaluation(answering):
+    """By the rank that has the answers, and so the sums of metrics."""
 
-    assert in_each(4, work) == [[({"loss": {"loss": 0.0, "count": 4.0}}, "")]] * 4
+    def work(transport):
+        told = ({"loss": {"loss": 0.5, "count": 4.0}}, "", {"mine": transport.rank})
+        return agreement(transport, each=2, answering=answering).merged(told if transport.rank < 2 else None)
+
+    assert in_each(4, work) == [[({"loss": {"loss": 0.5, "count": 4.0}}, "", {"mine": answering})]] * 4
 
 
 @pytest.mark.parametrize("rank", [1, 3])

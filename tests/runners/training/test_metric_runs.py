@@ -217,11 +217,13 @@ def test_a_metric_that_fails_is_told_with_its_line() -> None:
 def test_several_processes_have_the_same_figures() -> None:
     Path("tiny.yaml").write_text(TINY)
     words = ("tiny.yaml", "--plugin", "balanced_error.py", "--set", "train.metrics=[balanced_error]", "--epochs", 2)
-    for processes in (1, 2):
-        said = run_processes(processes, *words, "--out", f"of{processes}")
+    apart = ("--devices", "1/cpu:0,0/cpu:0")  # the loss, and so the answer, is not where checkpoints are written
+    for out, processes, more in (("one", 1, ()), ("two", 2, ()), ("apart", 2, apart)):
+        said = run_processes(processes, *words, *more, "--out", out)
         assert said.returncode == 0, said.stderr
-    found, other = losses("of1"), losses("of2")
-    assert found == other and sum("balanced_error" in errors for _, errors in found.values()) == 2
+    found = losses("one")
+    assert losses("two") == found and losses("apart") == found
+    assert sum("balanced_error" in errors for _, errors in found.values()) == 2
 
 
 # Declared ------------------------------------------------------------------------------------------------------------

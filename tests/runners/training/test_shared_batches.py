@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rank_threads import InThreads, Meeting
+from rank_threads import in_threads
 
 from netspec.data.pipeline import Batch
 from netspec.errors import NetspecError
@@ -27,16 +26,14 @@ def read(*batches):
 
 def in_each(*pipelines):
     """How many rows count in each batch of an epoch, or what is raised, by rank."""
-    meeting = Meeting(len(pipelines))
 
-    def of(rank):
+    def of(transport):
         try:
-            return [batch.valid for batch in SharedBatches(pipelines[rank], InThreads(meeting, rank)).epoch(0)]
+            return [batch.valid for batch in SharedBatches(pipelines[transport.rank], transport).epoch(0)]
         except NetspecError as error:
             return str(error)
 
-    with ThreadPoolExecutor(len(pipelines)) as pool:
-        return list(pool.map(of, range(len(pipelines))))
+    return in_threads(len(pipelines), of)
 
 
 def test_who_reads_none_knows_how_many_rows_count():

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import random
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
-from rank_threads import InThreads, Meeting
+from rank_threads import in_threads
 
 from netspec.runners.transport.exchange import summing, tree_sum
 
 
-def summed(size, each, bucket, chance=None):
-    """Each rank's arrays after the sum, and its calls."""
-    meeting = Meeting(size)
-    transports = [InThreads(meeting, rank, chance) for rank in range(size)]
+def summed(size, each, bucket, seed=None):
+    """Each rank's arrays after the first sum and the second, and its calls."""
 
-    def work(rank):
-        arrays = [array.copy() for array in each[rank]]
-        call = summing(transports[rank], arrays, bucket)
+    def work(transport):
+        arrays = [array.copy() for array in each[transport.rank]]
+        call = summing(transport, arrays, bucket)
         for _ in range(2):  # the second time with what the first has left
             before = [array.copy() for array in arrays]
             call()
-        return before, arrays
+        return before, arrays, transport.calls
 
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(work, range(size))), [one.calls for one in transports]
+    return in_threads(size, work, seed)
 
 
 def tree(values):
@@ -47,21 +41,21 @@ SHAPES = [(7,), (31, 17), (1,), (3, 3, 5, 8), (4096,), (2,)]
 def test_it_is_the_tree_for_any_bucket(size, bucket):
     rng = np.random.default_rng(size)
     each = [[_drawn(rng, shape) for shape in SHAPES] for _ in range(size)]
-    found, calls = summed(size, each, bucket, random.Random(bucket))
+    found = summed(size, each, bucket, seed=bucket)
     for place in range(len(SHAPES)):
         wanted = tree([arrays[place] for arrays in each])
-        for once, twice in found:
+        for once, twice, _ in found:
             np.testing.assert_array_equal(once[place], wanted)
             np.testing.assert_array_equal(twice[place], tree([wanted] * size))
-    assert all(one == calls[0] for one in calls)
-    assert all(sum(counts) * 4 <= max(bucket, 4) for _, counts in calls[0])
+    calls = found[0][2]
+    assert all(one == calls for *_, one in found)
+    assert all(sum(counts) * 4 <= max(bucket, 4) for _, counts in calls)
 
 
 def test_a_number_that_is_not_finite_reaches_all_ranks():
     each = [[np.ones(9, np.float32)] for _ in range(4)]
     each[2][0][5] = np.nan
-    found, _ = summed(4, each, 16)
-    for once, _ in found:
+    for once, _, _ in summed(4, each, 16):
         assert np.isnan(once[0][5]) and (np.delete(once[0], 5) == 4).all()
 
 

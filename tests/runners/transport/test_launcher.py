@@ -78,6 +78,7 @@ def test_what_cannot_be_started_is_refused(monkeypatch):
         launcher.refuse(3, "0/cpu:0,1/cpu:0")
     with pytest.raises(NetspecError, match=r"3 groups of 2 processes: it must be a power of two \(4\)"):
         launcher.refuse(6, "0/cpu:0,1/cpu:0")
+    launcher.refuse(4, "0/cpu:0, 1/cpu:0")
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
     with pytest.raises(NetspecError, match="this is one of several already"):
