@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from netspec.contract.attrs import choice, integer, number, text, texts
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, printable
 from netspec.figures import _style
 from netspec.figures._base import Kind
 from netspec.figures._sources import spec_at
+from netspec.machine.names import nearer
 from netspec.report.run_labels import Tell
 from netspec.units import count, many, milliseconds, percent, rate
 
@@ -61,9 +62,11 @@ class Scaling(Kind):
         networks = [interconnect(name) for name in self.settings["network"] or NETWORKS]
         counts = [1 << power for power in range(self.settings["most"].bit_length())]
         shares = [self._share(path, tell) for path in paths]
+        names = [share.name for share in shares]
+        usual = names if len(set(names)) == len(names) else [printable(nearer(path)) for path in paths]
         return [
             Curve(label, one.name, share, tuple(foresee(share, each, one) for each in counts))
-            for share, label in zip(shares, labels or [share.name for share in shares], strict=True)
+            for share, label in zip(shares, labels or usual, strict=True)
             for one in networks
         ]
 

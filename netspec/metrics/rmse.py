@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 
-from netspec.metrics._base import Sums
-from netspec.metrics._row_means import RowMeans
+from netspec.metrics.mse import MeanSquaredError
 
 
-class RootMeanSquaredError(RowMeans):
+class RootMeanSquaredError(MeanSquaredError):
     """rmse = sqrt(mean of (prediction - target)^2 over images and their numbers)"""
-
-    def of_distance(self, apart: Sums) -> Sums:
-        """(prediction - target)^2"""
-        squares: Sums = apart**2
-        return squares
 
     @classmethod
     def of_report(cls, total: float, count: float) -> float:

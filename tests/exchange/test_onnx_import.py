@@ -58,9 +58,10 @@ def test_classes_come_back_with_their_words(tmp_path: Path) -> None:
     done = imported(model_of(spec, arrays, {"classes": names, "words": words}), tmp_path)
     record = checkpoint.read(done.file).record
     assert record.classes == tuple(names) and record.words == {"n0": "tench, Tinca tinca"}
-    for odd in ("tench", [["tench"], 3], {"n0": "tench"}, []):
+    written = {"n0": "['tench']", "n1": "3"}
+    for odd, taken in (("tench", {}), ([["tench"], 3], written), ({"n0": "tench"}, {}), ([], {})):
         done = imported(model_of(spec, arrays, {"classes": names, "words": odd}), tmp_path)
-        assert all(isinstance(one, str) for one in checkpoint.read(done.file).record.words.values())
+        assert checkpoint.read(done.file).record.words == taken
 
 
 def bound(spec: Spec) -> list[str]:

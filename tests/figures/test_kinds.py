@@ -198,6 +198,15 @@ def test_labels_are_shown_as_they_are(trained):
     assert picture("curves", [trained, trained], [label, "y" * 200]).render("png")
 
 
+def test_networks_of_one_name_are_told_apart_by_their_paths(trained, monkeypatch):
+    monkeypatch.chdir(trained.parents[2])
+    made = picture("scaling", ["tiny.yaml", trained], device="h100", network=["10g"], show="rate", most=5)
+    curves = [f"{path}, 10g" for path in ("tiny.yaml", trained.relative_to(Path.cwd()))]
+    assert [line.partition(": 4 processes at")[0] for line in made.lines[2:]] == curves
+    text = made.render().decode()
+    assert all(word in text for word in (*curves, "images a second"))
+
+
 def test_runs_of_one_label_are_one_entry_of_the_legend(trained):
     text = picture("curves", [trained, trained, trained], ["ReLU", "ReLU", "tanh"]).render().decode()
     assert text.count(">ReLU</text>") == text.count(">tanh</text>") == 1

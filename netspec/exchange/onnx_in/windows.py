@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from netspec.exchange.filter_layout import of_conv_transpose
-from netspec.exchange.onnx_in.graph_file import Node, Refused
+from netspec.exchange.onnx_in.graph_file import Array, Node, Refused
 from netspec.exchange.onnx_in.net import Net
 from netspec.exchange.onnx_in.node_operands import Operand, Operator, constant, numbers, value, written
 from netspec.exchange.onnx_in.products import dense, grouped_rows, with_bias
@@ -68,31 +68,33 @@ def apart(x: Value) -> Value:
 
 
 def windows(node: Node, x: Value, size: tuple[int, ...]) -> dict[str, Any]:
-    """Size, stride, padding and dilation as attributes."""
-    stride, dilation = node.ints("strides", 2, 1), node.ints("dilations", 2, 1)
+    """Size, stride, padding and dilation as attributes, along as many axes as ``size`` has."""
+    axes = len(size)
+    stride, dilation = node.ints("strides", axes, 1), node.ints("dilations", axes, 1)
     reach = tuple((one - 1) * apart + 1 for one, apart in zip(size, dilation, strict=True))
-    top, left, bottom, right = pads_of(node, x, reach, stride)
+    pads = _pads(node, x, reach, stride)
+    sides = [one for pair in zip(pads[:axes], pads[axes:], strict=True) for one in pair]
     if x.pad is not None:
-        top, bottom, left, right = (a + b for a, b in zip((top, bottom, left, right), x.pad, strict=True))
+        sides = [a + b for a, b in zip(sides, x.pad, strict=True)]
     attrs: dict[str, Any] = {"size": short(size)}
-    if stride != (1, 1):
+    if set(stride) != {1}:
         attrs["stride"] = short(stride)
-    attrs |= _sides(top, bottom, left, right)
-    return attrs if dilation == (1, 1) else {**attrs, "dilation": short(dilation)}
+    attrs |= _sides(*sides)
+    return attrs if set(dilation) == {1} else {**attrs, "dilation": short(dilation)}
 
 
-def _sides(top: int, bottom: int, left: int, right: int) -> dict[str, Any]:
-    """Padding as an attribute, where there is any."""
-    even = short((top, left)) if (top, left) == (bottom, right) else [top, bottom, left, right]
-    return {"pad": even} if any((top, bottom, left, right)) else {}
+def _sides(*sides: int) -> dict[str, Any]:
+    """Padding before and behind each axis as an attribute, where there is any: top, bottom, left, right."""
+    even = short(sides[::2]) if sides[::2] == sides[1::2] else list(sides)
+    return {"pad": even} if any(sides) else {}
 
 
-def short(pair: tuple[int, ...]) -> int | list[int]:
-    """One number where both are the same."""
-    return pair[0] if len(set(pair)) == 1 else list(pair)
+def short(sizes: tuple[int, ...]) -> int | list[int]:
+    """One number where all are the same."""
+    return sizes[0] if len(set(sizes)) == 1 else list(sizes)
 
 
-def pads_of(node: Node, x: Value, size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+def _pads(node: Node, x: Value, size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
     """Padding before each axis, then behind each: (top, left, bottom, right); as ``auto_pad`` says or ``pads``."""
     auto, count = node.get("auto_pad", "NOTSET"), 2 * len(size)
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
@@ -121,15 +123,21 @@ def conv(net: Net, node: Node, x: Operand, weight: Operand, bias: Operand = None
     if not found.is_image and found.shape[2:] == (1, 1) and kernels.shape[2:] == (1, 1) and len(found.example) == 1:
         return grouped_rows(net, node, found, kernels, bias, groups)
     found = image(net, found)
-    attrs: dict[str, Any] = {"filters": kernels.shape[0], **windows(node, found, kernels.shape[2:])}
-    if groups > 1:
-        attrs["groups"] = groups
     if found.factor is not None:
         shares = found.factor.reshape(groups, kernels.shape[1]).repeat(kernels.shape[0] // groups, axis=0)
         kernels = kernels * shares[:, :, None, None]
-    arrays, taken = {"weight": kernels.transpose(2, 3, 1, 0)}, {"weight": node.inputs[1]}
-    with_bias(attrs, arrays, taken, bias, kernels.shape[0], node)
-    return net.add("conv", attrs, replace(found, factor=None, pad=None), arrays=arrays, taken=taken)
+    return convolved(net, node, replace(found, factor=None), kernels, bias, "conv")
+
+
+def convolved(net: Net, node: Node, x: Value, kernels: Array, bias: Operand, layer: str) -> Value:
+    """A layer of that type whose filters, in ONNX (filters, channels of a group, *size), are these."""
+    filters, channels, *size = kernels.shape
+    attrs: dict[str, Any] = {"filters": filters, **windows(node, x, tuple(size))}
+    if (groups := x.shape[1] // channels) > 1:
+        attrs["groups"] = groups
+    arrays, taken = {"weight": np.moveaxis(kernels, (0, 1), (-1, -2))}, {"weight": node.inputs[1]}
+    with_bias(attrs, arrays, taken, bias, filters, node)
+    return net.add(layer, attrs, replace(x, pad=None), arrays=arrays, taken=taken)
 
 
 def conv_transpose(net: Net, node: Node, x: Operand, weight: Operand, bias: Operand = None) -> Value:
@@ -183,13 +191,17 @@ def average_pool(net: Net, node: Node, x: Operand) -> Value:
 
 
 def _pool(net: Net, node: Node, x: Operand, mode: str) -> Value:
-    found = image(net, value(x))
-    attrs = {"mode": mode, **windows(node, found, node.ints("kernel_shape", 2, 1))}
+    return pooled(net, node, image(net, value(x)), mode, "pool")
+
+
+def pooled(net: Net, node: Node, x: Value, mode: str, layer: str) -> Value:
+    """A pooling layer of that type."""
+    attrs = {"mode": mode, **windows(node, x, node.ints("kernel_shape", len(x.shape) - 2, 1))}
     if node.get("ceil_mode", 0):
         attrs["rounding"] = "ceil"
     if mode == "average" and node.get("count_include_pad", 0) and "pad" in attrs:
         attrs["count_include_pad"] = True
-    return net.add("pool", attrs, found)
+    return net.add(layer, attrs, x)
 
 
 def global_pool(mode: str) -> Operator:

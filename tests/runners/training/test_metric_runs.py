@@ -265,36 +265,22 @@ def test_contract(name: str) -> None:
     assert len([result for result in found if result.status == "passed"]) == (3 if name == "loss" else 7)
 
 
-WRONG = {
-    "docs": ('    """The share of numbers that are at most ``distance`` off."""\n', "", "has no docstring"),
-    "declared": ('"numbers", "higher"', '"numbers", "more"', "better = 'more': write one of 'lower', 'higher'"),
-    "schema": ('{"distance": 1.0}', '{"distance": -1.0}', "does not fit the attribute 'distance'"),
-    "value": ("close.size], np.float64", "close.size], np.int64", "an array of int64: an array of float64 is needed"),
-    "added": ("[close.sum(), close.size]", "[close.mean(), 1]", "sums over images are needed"),
-    "order": ("close.sum()", "close[:12].sum() + (close * np.arange(len(close))[:, None]).sum()", "in another order"),
-    "pure": ("        close = abs", "        answers += 1\n        close = abs", "sums() alters what it is handed"),
-}
+WRONG = [
+    ("docs", '    """The share of numbers that are at most ``distance`` off."""\n', "", "has no docstring"),
+    ("declared", '"numbers", "higher"', '"numbers", "more"', "better = 'more': write one of 'lower', 'higher'"),
+    ("schema", '{"distance": 1.0}', '{"distance": -1.0}', "does not fit the attribute 'distance'"),
+    ("value", "close.size], np.float64", "close.size], np.int64", "an array of int64: an array of float64 is needed"),
+    ("value", "sums[0] / sums[1]", "sums[0]", "which is no share in [0, 1]"),
+    ("value", "float(sums[0] / sums[1])", "sums", "a finite number is needed"),
+    ("value", "close.size], np.float64", "close.size] * len(close), np.float64", "for 24 images and"),
+    ("added", "[close.sum(), close.size]", "[close.mean(), 1]", "sums over images are needed"),
+    ("order", "close.sum()", "close[:12].sum() + (close * np.arange(len(close))[:, None]).sum()", "in another order"),
+    ("pure", "        close = abs", "        answers += 1\n        close = abs", "sums() alters what it is handed"),
+]
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_found_by_its_check(name: str) -> None:
-    old, new, message = WRONG[name]
-    assert old in WITHIN
-    Path("within.py").write_text(WITHIN.replace(old, new))
-    load_plugin("within.py")
-    found = {result.name: result.message for result in checked("metrics.within") if result.status == "failed"}
-    assert message in found[name]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "check", "message"),
-    [
-        ("sums[0] / sums[1]", "sums[0]", "value", "which is no share in [0, 1]"),
-        ("float(sums[0] / sums[1])", "sums", "value", "a finite number is needed"),
-        ("close.size], np.float64", "close.size] * len(close), np.float64", "value", "for 24 images and"),
-    ],
-)
-def test_values_that_are_none_are_found(old: str, new: str, check: str, message: str) -> None:
+@pytest.mark.parametrize(("check", "old", "new", "message"), WRONG)
+def test_what_is_wrong_is_found_by_its_check(check: str, old: str, new: str, message: str) -> None:
     assert old in WITHIN
     Path("within.py").write_text(WITHIN.replace(old, new))
     load_plugin("within.py")
