@@ -10,7 +10,7 @@ from netspec.check.compare import Failed, Skipped, agree, error
 from netspec.check.precision import rounded_trip
 from netspec.check.single import Array, SingleLayer, Values
 from netspec.check.subject import Case, Subject, cpu
-from netspec.check.writes import trip, variants_on
+from netspec.check.writes import teams_agree, trip, variants_on
 from netspec.contract.kernel import PHASES
 from netspec.device.base import Device
 from netspec.planning.plan import Pass
@@ -21,16 +21,18 @@ _BOUND = 4 * _UNIT
 """Largest error, see netspec.check.compare, of elements that cancel too: backward reads what forward has rounded."""
 _ROOM = 4
 """How many times as far off as rounded numbers make the exact results they may be where a case is ill-conditioned."""
-_WORDS = {"cpu": "CPU", "cuda": "CUDA"}
 _EXAMPLES = 2
 """A layer's examples that are run, the first ones: arithmetic is that of float32, which other checks are for."""
 
 
 def check_bfloat16(subject: Subject) -> None:
-    """With activations stored as bfloat16 each CPU variant agrees with the plain kernels in float64."""
+    """With activations stored as bfloat16 each CPU variant agrees with the plain kernels in float64, for any team."""
     if "cpu" not in subject.kernel_backends:
         raise Skipped("the layer has no CPU kernels")
     _check(subject, cpu())
+    for case, values, single in _singles(subject, cpu()):
+        if single.layer.phase == "train":
+            teams_agree(single, case.stored_as_bfloat16(), values, _BOUND)
 
 
 def check_cuda_bfloat16(subject: Subject) -> None:
@@ -51,7 +53,7 @@ def _check(subject: Subject, device: Device) -> None:
 
 
 def _hold(single: SingleLayer, name: str, got: Array, wanted: Array, bound: float, case: Case) -> None:
-    kernels = f"the {_WORDS[single.device.kind]} kernels ({single.variant})"
+    kernels = f"the {single.device.kind.upper()} kernels ({single.variant})"
     what = f"with activations of bfloat16 {kernels} differ from the plain CPU kernels"
     with single.blamed(name):
         agree(name, got, wanted, f"{what} ({single.layer.phase}; {case})", bound)

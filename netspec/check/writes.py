@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from netspec.check.compare import Failed, Skipped, agree, finite, same_bits
+from netspec.check.compare import BOUND, Failed, Skipped, agree, finite, same_bits
 from netspec.check.on_paper import on_paper
 from netspec.check.shuffled import ShuffledCpu
 from netspec.check.single import Array, SingleLayer, Values, gradient_of
@@ -178,10 +178,11 @@ def check_team(subject: Subject) -> None:
     for case in subject.cases:
         values = draw(case)
         for single in variants_on(cpu(), case):
-            _check_team(single, case, values)
+            teams_agree(single, case, values)
 
 
-def _check_team(single: SingleLayer, case: Case, values: Values) -> None:
+def teams_agree(single: SingleLayer, case: Case, values: Values, bound: float = BOUND) -> None:
+    """Raises Failed where a variant's bits for a case depend on the team, or its numbers on how a pass is cut."""
     reference: Trip | None = None
     where = f"{single.variant}; {case}"
     for team in _TEAMS:
@@ -197,7 +198,7 @@ def _check_team(single: SingleLayer, case: Case, values: Values) -> None:
     for name, array in trip(single, values).written.items():
         rule = f"it depends on how a pass is cut into blocks, or on scratch memory left by another block ({where})"
         with single.blamed(name):
-            agree(name, reference.written[name], array, rule)
+            agree(name, reference.written[name], array, rule, bound)
     _check_threads(single, case, values)
 
 
