@@ -115,7 +115,7 @@ class Pool(Layer):
 
     def workspace(self, t, variant, direction):
         """A pixel's sums, which are float32 whatever is stored."""
-        own = {"sums": Workspace(t.x.shape[3:], per="member")} if self.attrs.mode == "average" else {}
+        own = {"sums": Workspace(t.x.shape[3:], per="member")} if variant == "plain" else {}
         return {**own, **super().workspace(t, variant, direction)}
 
     def window(self, t) -> Window:
@@ -210,20 +210,20 @@ class Pool(Layer):
                                 best[c] = value if value > old or value != value else old
 
     @backward("cpu", over="d_x", axes=0, writes="d_x", when=MAX)
-    def d_max_cpu(start, stop, dy, argmax, d_x, window: Window):
+    def d_max_cpu(start, stop, dy, argmax, d_x, sums, window: Window):
         for n in range(start, stop):
             for ih in range(d_x.shape[1]):
                 above, below = covering_rows(window, ih, dy)
                 for iw in range(d_x.shape[2]):
                     before, after = covering_columns(window, iw, dy)
-                    total = d_x[n, ih, iw]
-                    total[:] = 0
+                    sums[:] = 0
                     for oh in range(above, below):
                         for ow in range(before, after):
                             place = place_apart(window, ih, iw, oh, ow)
                             gradient, where = dy[n, oh, ow], argmax[n, oh, ow]
                             for c in range(d_x.shape[3]):
-                                total[c] += gradient[c] if where[c] == place else 0.0
+                                sums[c] += gradient[c] if where[c] == place else 0.0
+                    d_x[n, ih, iw] = sums
 
     @forward("cpu", over="y", axes=0, writes="y", when=AVERAGE)
     def average_cpu(start, stop, x, y, sums, window: Window, counted: Counted):
