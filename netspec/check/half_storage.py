@@ -16,7 +16,7 @@ from netspec.device.base import Device
 from netspec.planning.plan import Pass
 
 _UNIT = 2.0**-9
-"""The most that rounding to bfloat16 takes from a number, as a share of it."""
+"""Half of the most that rounding to bfloat16 takes from a number, as a share of it."""
 _BOUND = 4 * _UNIT
 """Largest error, see netspec.check.compare, of elements that cancel too: backward reads what forward has rounded."""
 _ROOM = 4

@@ -112,7 +112,7 @@ def ranked(names: Sequence[str]) -> tuple[list[str], tuple[int, ...]]:
     absent = next(rank for rank in range(len(ranks) + 1) if rank not in ranks)
     if absent < max(ranks):
         raise NetspecError(f"{told}: ranks count from 0, and no device lies in rank {absent}")
-    if len(ranks) > 1 and any(parsed(name)[0] == "cuda" for name in plain) and max(ranks):
+    if max(ranks) and any(parsed(name)[0] == "cuda" for name in plain):
         raise NetspecError(f"{told}: several processes work on CPUs only: write 0/cpu:0,1/cpu:0")
     return plain, tuple(ranks)
 
