@@ -18,6 +18,7 @@ Convolution and dense layers
     bias_row, split_batch
                         what accumulators start from; reductions over the batch
 Others
-    pool_rows           variant ``rows`` of pool: pixels side by side in registers
+    pool_rows           variants ``rows`` and, of bfloat16, ``stored_rows`` of pool: pixels side by side in registers
     lrn_rows            variant ``rows`` of lrn: vector loops over padded rows of channels
+    lrn_of_five         variant ``of_five`` of lrn, of bfloat16: no divisions (inverse_root)
 """

@@ -14,13 +14,11 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from netspec.layers._cpu.bf16_products import LANES, NARROW, ROWS_OF_NARROW, ROWS_OF_WIDE, WIDE
 from netspec.layers._cpu.bf16_vectors import PairWriter
 from netspec.layers._cpu.llvm_vectors import operand_types
 
-LANES = 16
-"""Floats, and pairs, of a vector register."""
-TILES = ((32, 13), (48, 9))
-"""Columns and rows of the register tiles: 26 or 27 registers of sums, one for each vector of B and one for A."""
+TILES = ((NARROW, ROWS_OF_NARROW), (WIDE, ROWS_OF_WIDE))
 _UNROLL = 4
 _ARGUMENTS = (
     "width", "a", "a_rows", "b", "c", "c_rows", "start",

@@ -14,8 +14,8 @@ fetch = Lazy(_VECTORS, "fetch")
 put_rounded = Lazy(_VECTORS, "put_rounded")
 
 WIDE, NARROW, ROWS_OF_WIDE, ROWS_OF_NARROW = 48, 32, 9, 13
-"""Columns of the two register tiles, and their rows."""
-MAX_MR, MAX_NR, LANES = 13, 48, 16
+"""Columns and rows of the register tiles: 26 or 27 registers of sums, one for each vector of B and one for A."""
+MAX_MR, MAX_NR, LANES = ROWS_OF_NARROW, WIDE, 16
 AHEAD = 8
 """Rows before their packing from which on they are brought into the cache: they lie on pages of their own."""
 SLACK = 2 * MAX_NR * LANES

@@ -29,14 +29,14 @@ def inverse_quarter(x):
 
 
 @device
-def sum_of_five(tile, first, length):
+def five_views(tile, length):
     """Five views of a tile, each from one place further on."""
     return (
-        tile[first : first + length],
-        tile[first + 1 : first + 1 + length],
-        tile[first + 2 : first + 2 + length],
-        tile[first + 3 : first + 3 + length],
-        tile[first + 4 : first + 4 + length],
+        tile[:length],
+        tile[1 : 1 + length],
+        tile[2 : 2 + length],
+        tile[3 : 3 + length],
+        tile[4 : 4 + length],
     )
 
 
@@ -52,7 +52,7 @@ def tiled(x, tile, first, stop, width):
 def forward_five(start, stop, x, y, tile, sums, width, response: Response):
     for first in range(start, stop, tile.size // (width + 2) * width):
         count, length = tiled(x, tile, first, stop, width)
-        a, b, c, d, e = sum_of_five(tile, 0, length)
+        a, b, c, d, e = five_views(tile, length)
         powers = sums[2 : 2 + length]
         for i in range(length):
             root = inverse_quarter(scale_of(a[i] + b[i] + c[i] + d[i] + e[i], response))
@@ -64,14 +64,14 @@ def forward_five(start, stop, x, y, tile, sums, width, response: Response):
 def backward_five(start, stop, x, dy, d_x, tile, sums, factors, width, response: Response):
     for first in range(start, stop, tile.size // (width + 2) * width):
         count, length = tiled(x, tile, first, stop, width)
-        a, b, c, d, e = sum_of_five(tile, 0, length)
+        a, b, c, d, e = five_views(tile, length)
         powers, ratios = sums[2 : 2 + length], factors[2 : 2 + length]
         for i in range(length):
             root = inverse_quarter(scale_of(a[i] + b[i] + c[i] + d[i] + e[i], response))
             cube = root * root * root
             powers[i], ratios[i] = cube, cube * cube * root
         spread_ratios(x[first:], dy[first:], factors, tile, count, width, 2)
-        a, b, c, d, e = sum_of_five(tile, 0, length)
+        a, b, c, d, e = five_views(tile, length)
         totals = factors[2 : 2 + length]
         for i in range(length):
             totals[i] = a[i] + b[i] + c[i] + d[i] + e[i]
