@@ -2,7 +2,7 @@
 
 The plain kernels load and store the running maximum once a pixel; here three pixels side by side, the common width of a
 window, are compared in registers. Positions are rows of pixels, so that a team shares out even a single image.
-Of bfloat16, which would be rounded between rows of pixels, the variant ``stored_rows`` compares beside the result.
+Of bfloat16, which would be rounded between rows of pixels, the variant ``stored_rows`` compares rows beside the result.
 """
 
 from netspec.layers._window import Window, clip, covering_columns, covering_rows, place_in
@@ -108,65 +108,47 @@ def maximum(pixels, count, best, begin):
             best[c] = value if greater(value, old) else old
 
 
+@device
+def maxima_of_row(n, oh, x, maxima, places, window):
+    """The largest pixels of the windows of row ``oh`` of image n, side by side, and where they are."""
+    depth, pixels = x.shape[3], x.reshape(x.size)
+    for ow in range(maxima.size // depth):
+        top, bottom, left, right = clip(window, oh, ow, x)
+        best, where = maxima[ow * depth : (ow + 1) * depth], places[ow * depth : (ow + 1) * depth]
+        for ih in range(top, bottom):
+            place = place_in(window, ih, left, oh, ow)
+            line = pixels[((n * x.shape[1] + ih) * x.shape[2] + left) * depth :]
+            if right - left == 3:
+                if ih == top:
+                    first_three(line, best, where, place)
+                else:
+                    three_pixels(line, best, where, place)
+                continue
+            for i in range(right - left):
+                if ih == top and i == 0:
+                    first_pixel(line, best, where, place)
+                else:
+                    one_pixel(line[i * depth :], best, where, place + i)
+
+
 @forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"),
          when=MAX, phases=("train",))  # fmt: skip
 def max_rows(start, stop, x, y, argmax, window: Window):
-    depth, pixels, maxima, places = y.shape[3], x.reshape(x.size), y.reshape(y.size), argmax.reshape(y.size)
+    maxima, places, size = y.reshape(y.size), argmax.reshape(y.size), y.shape[2] * y.shape[3]
     for row in range(start, stop):
-        n, oh = row // y.shape[1], row % y.shape[1]
-        for ow in range(y.shape[2]):
-            top, bottom, left, right = clip(window, oh, ow, x)
-            at = (row * y.shape[2] + ow) * depth
-            best, where = maxima[at : at + depth], places[at : at + depth]
-            for ih in range(top, bottom):
-                place = place_in(window, ih, left, oh, ow)
-                line = pixels[((n * x.shape[1] + ih) * x.shape[2] + left) * depth :]
-                if right - left == 3:
-                    if ih == top:
-                        first_three(line, best, where, place)
-                    else:
-                        three_pixels(line, best, where, place)
-                    continue
-                for i in range(right - left):
-                    if ih == top and i == 0:
-                        first_pixel(line, best, where, place)
-                    else:
-                        one_pixel(line[i * depth :], best, where, place + i)
-
-
-@device
-def maximum_of_window(pixels, depth, width, window, row, oh, ow, top, bottom, left, right, best, where):
-    """The largest pixel of one window, and where it is; ``row`` counts the image's rows through the batch."""
-    for ih in range(top, bottom):
-        place = place_in(window, ih, left, oh, ow)
-        line = pixels[((row + ih) * width + left) * depth :]
-        if right - left == 3:
-            if ih == top:
-                first_three(line, best, where, place)
-            else:
-                three_pixels(line, best, where, place)
-            continue
-        for i in range(right - left):
-            if ih == top and i == 0:
-                first_pixel(line, best, where, place)
-            else:
-                one_pixel(line[i * depth :], best, where, place + i)
+        n, oh, first, end = row // y.shape[1], row % y.shape[1], row * size, (row + 1) * size
+        maxima_of_row(n, oh, x, maxima[first:end], places[first:end], window)
 
 
 @forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"),
          when=MAX, phases=("train",))  # fmt: skip
 def max_stored(start, stop, x, y, argmax, best, where, window: Window):
-    depth, pixels, maxima, places = y.shape[3], x.reshape(x.size), y.reshape(y.size), argmax.reshape(y.size)
+    maxima, places = y.reshape(y.size), argmax.reshape(y.size)
     for row in range(start, stop):
-        n, oh = row // y.shape[1], row % y.shape[1]
-        for ow in range(y.shape[2]):
-            top, bottom, left, right = clip(window, oh, ow, x)
-            first, width = n * x.shape[1], x.shape[2]
-            maximum_of_window(pixels, depth, width, window, first, oh, ow, top, bottom, left, right, best, where)
-            at = (row * y.shape[2] + ow) * depth
-            values, here = maxima[at : at + depth], places[at : at + depth]
-            for c in range(depth):
-                values[c], here[c] = best[c], where[c]
+        maxima_of_row(row // y.shape[1], row % y.shape[1], x, best, where, window)
+        values, here = maxima[row * best.size :], places[row * best.size :]
+        for i in range(best.size):
+            values[i], here[i] = best[i], where[i]
 
 
 @forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes="y",
@@ -250,11 +232,11 @@ def _supports(layer, t):
 
 
 def _stored_workspace(layer, t, direction):
-    """One pixel's maxima and where they are, of the widths in which they are compared."""
+    """A row's maxima and where they are, of the widths in which they are compared."""
     if direction == "backward":
         return {}
-    depth = t.x.shape[3:]
-    return {"best": Workspace(depth, per="member"), "where": Workspace(depth, "int32", "member")}
+    size = (t.y.shape[2] * t.y.shape[3],)
+    return {"best": Workspace(size, per="member"), "where": Workspace(size, "int32", "member")}
 
 
 STORED = Variant(
