@@ -58,7 +58,7 @@ def evaluate_networks(paths: Sequence[Path], asked: Asked, listener: Listener | 
 
 
 def _with_metrics(network: Trained, asked: Asked) -> Trained:
-    """The network with what is to be measured beside the metrics of its spec. Raises SpecError where that cannot be."""
+    """The network, to be measured by these metrics beside its spec's. Raises NetspecError where that cannot be."""
     train = network.spec.train
     known = {one["type"]: one for one in (*train.metrics, *metric_settings(asked.metrics))}
     spec = replace(network.spec, train=replace(train, metrics=tuple(known.values())))

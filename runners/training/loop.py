@@ -273,7 +273,6 @@ class TrainingLoop:
             return None
         hooks = self.hooks
         parts = (self.session, self.validation, self.names, hooks.emit, hooks.stop, hooks.explain, hooks.merged)
-        metrics = self.spec.train.metrics
         try:
             with self._saved_on_error():
                 done = evaluate(*parts, self.measuring)
@@ -286,5 +285,5 @@ class TrainingLoop:
         result, broken = (done.loss, done.errors, done.images, done.seconds), len(self.validation.split) - done.images
         more = (broken, done.views, self.measuring.declared)
         self.hooks.emit(EvaluationDone(epoch, iteration, "val", *result, *more))
-        score = score_of(decisive(metrics, done.errors), done.loss, done.errors)
+        score = score_of(decisive(self.spec.train.metrics, done.errors), done.loss, done.errors)
         return Evaluated(iteration, done.loss, done.errors, score)

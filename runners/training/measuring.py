@@ -34,8 +34,8 @@ class Measuring:
         return cls(metrics, truth or "", declared(["loss", *reported, *(one.type for one in metrics)]))
 
     def sums(self, answers: np.ndarray[Any, Any] | None, arrays: Mapping[str, np.ndarray[Any, Any]]) -> BatchSums:
-        """Of a batch's rows that count, of which there are ``answers``."""
-        if answers is None or not self.metrics:
+        """Of a batch's rows that count, of which there are ``answers``; none where another process has them."""
+        if answers is None:
             return {}
         return Totals(self.metrics).of(answers, arrays[self.truth][: len(answers)])
 

@@ -89,6 +89,22 @@ def folder_of(out):
     return next(iter(sorted(Path(out).glob("*/*"))), None)
 
 
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory, request):
+    """A file of the module's NET."""
+    file = tmp_path_factory.mktemp("spec") / "tiny.yaml"
+    file.write_text(request.module.NET)
+    return file
+
+
+@pytest.fixture(scope="module")
+def alone(spec):
+    """What one process learns."""
+    done = run(1, spec, "--out", spec.parent / "alone")
+    assert done.returncode == 0, done.stderr
+    return spec.parent / "alone"
+
+
 def losses(out):
     """The loss of each iteration and of each evaluation, as metrics.jsonl has them, the last time for each."""
     folder = folder_of(out)

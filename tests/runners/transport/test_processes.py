@@ -13,6 +13,7 @@ from several_processes import (
     LONGEST_S,
     MPIEXEC,
     TINY,
+    alone,
     command,
     descendants,
     ended,
@@ -25,12 +26,15 @@ from several_processes import (
     run,
     same_run,
     same_tensors,
+    spec,
     started,
 )
 
+__all__ = ["alone", "spec"]
 pytestmark = [needs_mpi, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")]
 FOUR = pytest.param(4, marks=pytest.mark.slow)
 LONG = ("--epochs", 2000)
+NET = TINY
 FAILS = """
 import os
 from netspec.plugin import Elementwise, register
@@ -45,21 +49,6 @@ class Faulty(Elementwise):
     def forward(x): return x
     def backward(dy): return dy
 """
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    file = tmp_path_factory.mktemp("spec") / "tiny.yaml"
-    file.write_text(TINY)
-    return file
-
-
-@pytest.fixture(scope="module")
-def alone(spec):
-    """What one process learns."""
-    done = run(1, spec, "--out", spec.parent / "alone")
-    assert done.returncode == 0, done.stderr
-    return spec.parent / "alone"
 
 
 @pytest.mark.parametrize("processes", [2, FOUR])

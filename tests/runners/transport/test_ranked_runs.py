@@ -9,6 +9,7 @@ import sys
 import pytest
 from several_processes import (
     TINY,
+    alone,
     ended,
     folder_of,
     losses,
@@ -18,9 +19,11 @@ from several_processes import (
     run,
     same_run,
     same_tensors,
+    spec,
     started,
 )
 
+__all__ = ["alone", "spec"]
 pytestmark = [needs_mpi, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")]
 LONG = ("--epochs", 2000)
 NET = TINY.replace("replicas: 4\n", "")
@@ -42,21 +45,6 @@ data: {source: {type: generated, classes: 3, images: 44, val_images: 13}, scale:
 """
 """The helper reads nothing."""
 APART = "0/cpu:0,1/cpu:0"
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    file = tmp_path_factory.mktemp("spec") / "tiny.yaml"
-    file.write_text(NET)
-    return file
-
-
-@pytest.fixture(scope="module")
-def alone(spec):
-    """What one process with two devices learns."""
-    done = run(1, spec, "--out", spec.parent / "alone")
-    assert done.returncode == 0, done.stderr
-    return spec.parent / "alone"
 
 
 def learns_alike(text, processes, devices, tmp_path, *words):
