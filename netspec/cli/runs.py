@@ -166,7 +166,7 @@ def _short(path: str) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(one, Mapping) and one.keys() == {"type"} for one in value):
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) and one.keys() == {"type"} for one in value):
         value = ", ".join(str(one["type"]) for one in value)
     text = printable(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -131,7 +131,7 @@ class Network:
             raise fail(
                 spec.mark_of("split"),
                 f"{spec.name}: {of} {self.batch}, which cannot be split evenly over {count} devices",
-                f"a multiple of {count} in train.batch, such as {(low + count) * self.replicas}",
+                f"a multiple of {count * self.replicas} in train.batch, such as {(low + count) * self.replicas}",
             )
 
     def _shard(

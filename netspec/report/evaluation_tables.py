@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from netspec.errors import printable
 from netspec.evaluation.confusion import most_confused
 from netspec.evaluation.error_rates import Rate
@@ -21,25 +23,26 @@ def networks(done: Evaluation) -> list[Table | str]:
     """The errors of each network and of the average, with 95 % intervals; nothing without class probabilities."""
     if done.results is None:
         return []
-    errors = [f"{error_name(name)} error (95 %)" for name in RANKS]
-    columns, labels = ["", "network", "loss", *errors, *further_titles(done)], labels_of(done)
+    errors, more = [f"{error_name(name)} error (95 %)" for name in RANKS], further_titles(done)
+    columns, labels = ["", "network", "loss", *errors, *more.values()], labels_of(done)
     rows = []
     for one in done.members:
         label = labels[one.run] if done.networks else ""
         rates = map(with_interval, one.rates.values())
-        rows.append([label, network_name(one), significant(one.loss), *rates, *further(one)])
+        rows.append([label, network_name(one), significant(one.loss), *rates, *further(one, more)])
     explained = "95 %: Wilson's score interval, for images drawn at random"
     return [table(columns, rows, right=columns[2:], fold=["network"]), explained]
 
 
-def further_titles(done: Evaluation) -> list[str]:
-    """The columns of ``further``."""
-    return [error_title(name, done.metrics) for name in done.further]
+def further_titles(done: Evaluation) -> dict[str, str]:
+    """The titles of what is measured of any of the networks beside, by name; see Evaluation.further."""
+    return {name: error_title(name, one.metrics) for one in done.members for name in one.further}
 
 
-def further(done: Evaluation) -> list[str]:
-    """What is measured beside, see Evaluation.further."""
-    return [error_value(name, value, declared=done.metrics) for name, value in done.further.items()]
+def further(one: Evaluation, names: Iterable[str]) -> list[str]:
+    """These of a network; ``-`` for what is not measured of it."""
+    values = one.further
+    return [error_value(name, values[name], declared=one.metrics) if name in values else "-" for name in names]
 
 
 def differences(done: Evaluation) -> list[Table | str]:

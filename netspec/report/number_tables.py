@@ -15,15 +15,15 @@ MOST = 30
 
 def networks(done: Evaluation) -> list[Table | str]:
     """Each network, and the average: rmse with a 95 % interval, beside that of predicting the targets' mean."""
-    labels, rows = labels_of(done), []
+    labels, more, rows = labels_of(done), further_titles(done), []
     for one in done.members:
         assert one.numbers is not None
         low, high = one.numbers.interval
         label = labels[one.run] if done.networks else ""
         distance = one.numbers.whole
         rmse = f"{distance.rmse:.3g} ({low:.3g} to {high:.3g})"
-        rows.append([label, network_name(one), f"{one.loss:.4g}", rmse, *_figures(distance), *further(one)])
-    columns = ["", "network", "loss", "rmse (95 %)", *_COLUMNS, *further_titles(done)]
+        rows.append([label, network_name(one), f"{one.loss:.4g}", rmse, *_figures(distance), *further(one, more)])
+    columns = ["", "network", "loss", "rmse (95 %)", *_COLUMNS, *more.values()]
     explained = "95 %: the normal interval of the mean squared error over images; the mean is that of the set's targets"
     return [table(columns, rows, right=columns[2:], fold=["network"], drop=["loss"]), explained]
 

@@ -36,9 +36,9 @@ class Row:
     top1: Rate
     top5: Rate
     further: Mapping[str, str]
-    """What else was measured, by its title."""
+    """What else was measured of any of the networks, by its title."""
     metrics: Mapping[str, float]
-    """The same by name."""
+    """What else was measured of these, by name."""
 
     @property
     def model(self) -> str:
@@ -56,11 +56,12 @@ def measured_rows(done: Evaluation) -> list[Row]:
     """A row for each network alone and, of several, one for their average."""
     runs = [printable(nearer(one.run)) for one in done.networks or (done,)]
     names = [*((run,) for run in runs), *([tuple(runs)] if done.networks else [])]
+    titles = further_titles(done)
     return [
         Row(
             *(len(own), own, printable(nearer(one.where)), one.views, one.images),
             *(one.rates["top1"], one.rates["top5"]),
-            dict(zip(further_titles(one), further(one), strict=True)),
+            dict(zip(titles.values(), further(one, titles), strict=True)),
             one.further,
         )
         for own, one in zip(names, done.members, strict=True)
@@ -84,7 +85,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     """One table: a line for each model and set; errors in percent."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    more = list(rows[0].metrics)
+    more = list(dict.fromkeys(name for row in rows for name in row.metrics))
     head = ["table", "model", "runs", "set", "views", "images"]
     columns = (part for name in COLUMNS for part in (name, f"{name} low", f"{name} high"))
     out.writerow([*head, *columns, *more])
@@ -96,7 +97,7 @@ def as_csv(rows: Sequence[Row]) -> str:
         limits = [100 * value for rate in (row.top1, row.top5) for value in (rate.share, *rate.interval)]
         cells = [f"{value:.2f}" for value in limits]
         place = [row.model, "; ".join(row.runs), row.set, row.views, row.images]
-        out.writerow([MEASURED, *place, *cells, *row.metrics.values()])
+        out.writerow([MEASURED, *place, *cells, *(row.metrics.get(name, "") for name in more)])
     return text.getvalue()
 
 

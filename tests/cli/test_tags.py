@@ -106,6 +106,8 @@ def test_runs_say_what_was_asked_for():
     first = listed()[1]
     assert first["seed"] == 1
     assert first["changed"] == {"train.iterations": 5, "train.schedule.at": [2], "train.schedule.type": "step"}
+    asked(FIRST, 1, freeze=[], metrics=[{"type": "top5"}])
+    assert "seed 1, freeze [], metrics top5 " in netspec("runs").out
 
 
 def test_what_another_solver_brings_along_is_not_told():

@@ -154,6 +154,24 @@ def test_eval_and_table_measure_what_is_asked_for_beside() -> None:
     assert "--metric:1:10: unknown metric 'tpo1' (did you mean 'top1'?)" in said.err
 
 
+def test_what_is_measured_of_one_network_alone_has_a_column() -> None:
+    plain, _ = train(Path("tiny.yaml").absolute())
+    other, _ = trained("tiny.yaml", "[balanced_error]", plugins=["balanced_error.py"])
+    value = api.evaluate(other.folder, plugins=["balanced_error.py"]).errors["balanced_error"]
+    for first, second in ((plain.folder, other.folder), (other.folder, plain.folder)):
+        asked = (first, second, "--plugin", "balanced_error.py", "--devices", "cpu")
+        found = {other.folder: f"{100 * value:.1f} %", plain.folder: "-"}
+        lines = [line for line in netspec("eval", *asked).out.splitlines() if line.startswith(" ")]
+        cells = [re.split(r"  +", line.strip()) for line in lines[:4]]
+        assert len(cells[0]) + 1 == len(cells[2]) and cells[0][-1] == "balanced error"
+        assert [row[-1] for row in cells[2:]] == [found[first], found[second]]
+        lines = netspec("table", *asked, "--views", 1, "--format", "csv").out.splitlines()
+        assert lines[0].endswith(",balanced_error")
+        exact = {other.folder: str(value), plain.folder: ""}
+        assert [line.rsplit(",", 1)[1] for line in lines[-3:-1]] == [exact[first], exact[second]]
+        assert "balanced error" in netspec("table", *asked, "--views", 1).out
+
+
 def test_of_numbers_too() -> None:
     result, _ = train(Path("numbers.yaml").absolute())
     done = api.evaluate(result.folder, metrics=[{"type": "within", "distance": 0.5}, "mse"], plugins=["within.py"])
