@@ -79,11 +79,12 @@ class ConvTranspose(Layer):
 
     def workspace(self, t, variant, direction):
         """The plain kernels' sums, which are float32 whatever is stored: of an image of y, of a pixel of d_x."""
+        shared = super().workspace(t, variant, direction)
         if variant != "plain":
-            return super().workspace(t, variant, direction)
+            return shared
         if direction == "forward":
-            return {"image": Workspace(t.y.shape[1:], per="member")}
-        return {"sums": Workspace(t.x.shape[3:], per="member"), **split_batch.workspace(t)}
+            return {"image": Workspace(t.y.shape[1:], per="member"), **shared}
+        return {"sums": Workspace(t.x.shape[3:], per="member"), **split_batch.workspace(t), **shared}
 
     def scalars(self, t, index=None):
         """The windows, groups and images of a chunk."""
