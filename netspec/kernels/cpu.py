@@ -43,6 +43,15 @@ def compile_host(function: Callable[..., Any], dtype: str) -> Any:
     return prepare(function, dtype).build(lambda helper: _CalledFromPython(_jit(helper)))
 
 
+def llvm_of(function: Callable[..., Any], dtype: str, signature: tuple[Any, ...]) -> str:
+    """A marked kernel as LLVM IR, its helpers linked in; it was not yet optimised as a whole, nor for a processor."""
+    plain = prepare(function, dtype, vectorised=True).build(_helper)
+    compiled = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_Keeping)(plain)
+    compiled.compile(signature)
+    kept: str = compiled.overloads[signature].library.linked
+    return kept
+
+
 def type_of(value: Any) -> Any:
     """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_arrays."""
     if not is_bfloat16(value):
@@ -140,13 +149,27 @@ class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         super()._optimize_final_module()
 
 
+class _KeepingLibrary(_KernelLibrary):
+    linked = ""
+
+    def _optimize_final_module(self) -> None:
+        self.linked = str(self._final_module)
+        super()._optimize_final_module()
+
+
 class _KernelCompiler(Compiler):  # type: ignore[misc]
+    library = _KernelLibrary
+
     def compile_extra(self, func: Any) -> Any:
         signature = blake2b(repr(self.state.args).encode(), digest_size=6).hexdigest()
-        self.state.library = _KernelLibrary(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
+        self.state.library = self.library(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
         self.state.library.enable_object_caching()
         with _short_shape_error():  # no other thread compiles meanwhile: numba's lock is held
             return super().compile_extra(func)
+
+
+class _Keeping(_KernelCompiler):
+    library = _KeepingLibrary
 
 
 @contextlib.contextmanager
