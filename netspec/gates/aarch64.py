@@ -69,7 +69,7 @@ def cpu_kernels(types: Sequence[str]) -> Iterator[CpuKernel]:
 
 
 def compile_for_arm(kernel: CpuKernel) -> Compiled:
-    """Raises NetspecError where the kernel has instructions of this processor, or ones that LLVM does not take there."""
+    """Raises NetspecError where the kernel has instructions of x86, or ones that LLVM does not take for ARM."""
     text = _RUNTIME.sub(_declared, llvm_of(find_kernel(kernel.name).function, kernel.dtype, kernel.types))
     text = "\n".join(line for line in text.splitlines() if not line.startswith("declare") or "@llvm.x86" not in line)
     if (foreign := re.search(r"@(llvm\.x86\.[\w.]+)", text)) is not None:
