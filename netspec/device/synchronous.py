@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,4 +73,4 @@ class SynchronousDevice:
 
 def nbytes_of(shape: Shape, dtype: str) -> int:
     """Bytes of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
+    return prod(shape) * numpy_dtype(dtype).itemsize

@@ -63,7 +63,8 @@ def type_of(value: Any) -> Any:
 
 def is_bfloat16(value: Any) -> bool:
     """Whether it is an array of bfloat16, which numba's dispatchers do not know."""
-    return isinstance(value, np.ndarray) and value.dtype.name == "bfloat16"
+    # The kind comes first: of every argument of every kernel the name, which numpy puts together, would take too long.
+    return isinstance(value, np.ndarray) and value.dtype.kind == "V" and value.dtype.name == "bfloat16"
 
 
 class Entry:
