@@ -296,10 +296,11 @@ def test_real_photographs_give_the_same_bytes_for_any_number_of_workers(name, st
     assert len(found) == 1
 
 
-def test_a_worker_imports_neither_numba_nor_layers_nor_runners():
+def test_a_worker_imports_neither_numba_nor_layers_nor_runners_nor_a_registry():
+    unneeded = ("numba", "jsonschema", "netspec.layers", "netspec.runners", "netspec.planning", "netspec.registry")
     code = (
-        "import sys, netspec.data.workers.process; print([name for name in sys.modules"
-        " if name.startswith(('numba', 'jsonschema', 'netspec.layers', 'netspec.runners', 'netspec.planning'))])"
+        "import sys, netspec.data.workers.process, netspec.data.sources.generated, netspec.data.sources.folder;"
+        f"print([name for name in sys.modules if name.startswith({unneeded!r})])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "[]\n"
