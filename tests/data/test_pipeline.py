@@ -194,7 +194,7 @@ def test_views_of_an_image_decoded_once_are_those_that_it_has_alone(tmp_path, ba
 
 
 def test_tasks_of_a_batch_share_no_image(source):
-    with Pipeline(source.val, DataSpec(resize=32, views=10), "val", 64, SHAPE, 0, 1) as pipeline:
+    with Pipeline(source.val, DataSpec(resize=32, views=10), "val", 64, SHAPE, 0, 2) as pipeline:
         starts = [pipeline._starts(first, 64) for first in (0, 64)]
     assert starts == [[0, 20, 40, 60], [0, 16, 36, 56]]
 
