@@ -30,6 +30,8 @@ BOUND, WIDER = 2e-5, 5e-5
 FEWEST, SAVED, MANY, ENOUGH = 16, 1.5, 24, 16
 """Channels and filters of a group, factor of products saved, and tiles of a batch from which on the transforms pay;
 fewer tiles are enough where filters are transformed once for many batches."""
+SHARES, QUARTERS = 8, 4
+"""Blocks of a batch, or a multiple of so many, and of a single image: so many workers have something to do."""
 CLEARLY = 0.9
 """Share of the products of F(4x4, 3x3) up to which larger tiles are worth their larger errors."""
 
@@ -72,9 +74,18 @@ def _tiles(form, image):
     return tiles(form, image.shape[1]) * tiles(form, image.shape[2])
 
 
-def _block(form, image):
-    """Images of one block, whose tiles make one set of products where images are small."""
-    return min(max(1, TILES_AT_ONCE // _tiles(form, image)), chunk_images(image.shape[0]))
+def _images(form, image):
+    """Images of one block, whose tiles make one set of products where images are small; eight blocks or a multiple."""
+    most = max(1, TILES_AT_ONCE // _tiles(form, image))
+    eights = -(-image.shape[0] // (SHARES * most))
+    return -(-image.shape[0] // (SHARES * eights))
+
+
+def _rows(form, image):
+    """Rows of results of one block; a single image is cut, too, between tiles."""
+    if image.shape[0] == 1:
+        return -(-tiles(form, image.shape[1]) // QUARTERS) * form.tile
+    return _images(form, image) * image.shape[1]
 
 
 def _padded(form, image, channels):
@@ -84,7 +95,7 @@ def _padded(form, image, channels):
 
 def _products(form, image, inner, outputs):
     """Padded images, transformed tiles and filters of a convolution; so that any CPU's vectors and tiles have room."""
-    count, each = min(TILES_AT_ONCE, _block(form, image) * _tiles(form, image)), points(form)
+    count, each = min(TILES_AT_ONCE, _images(form, image) * _tiles(form, image)), points(form)
     return {
         "padded": _padded(form, image, inner),
         "v": each * (count * whole_vectors(inner) + GAP),
@@ -151,7 +162,7 @@ def _forward(form: Form):
     return (
         *bias_row.FORWARD,
         _marked(forward, form, pack_winograd, over="weight", axes=2, block=16, writes="packed"),
-        _marked(forward, form, forward_winograd, over="y", axes=0, block=lambda t: _block(form, t.y), writes="y"),
+        _marked(forward, form, forward_winograd, over="y", axes=(0, 1), block=lambda t: _rows(form, t.y), writes="y"),
     )
 
 
@@ -171,7 +182,7 @@ def _d_x(form: Form):
     return (
         *bias_row.BACKWARD,
         _marked(backward, form, pack_flipped_winograd, over="weight", axes=3, block=16, writes="packed"),
-        _marked(backward, form, d_x_winograd, over="d_x", axes=0, block=lambda t: _block(form, t.x), writes="d_x"),
+        _marked(backward, form, d_x_winograd, over="d_x", axes=(0, 1), block=lambda t: _rows(form, t.x), writes="d_x"),
     )
 
 

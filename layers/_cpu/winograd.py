@@ -53,6 +53,13 @@ def tile_at(form, number, y):
     return number // each, number % each // across, number % across
 
 
+@device
+def tile_of(form, row, y):
+    """The first tile of a row of results, both numbered through the batch."""
+    n, i = row // y.shape[1], row % y.shape[1] // form.tile
+    return (n * tiles(form, y.shape[1]) + i) * tiles(form, y.shape[2])
+
+
 # Strides: a convolution over cells ----------------------------------------------------------------------------------
 
 
@@ -186,20 +193,22 @@ def put_gradient(form, m, partial, channel, shape, stride, tile):
 
 
 @device
-def convolve(form, x, y, images, group, groups, filters, scratch, pad, stride):
-    """Images [first, stop) of one group, TILES_AT_ONCE tiles at a time.
+def convolve(form, x, y, lines, group, groups, filters, scratch, pad, stride):
+    """Rows of results [first, stop) of one group, TILES_AT_ONCE tiles at a time.
 
-    ``filters`` are U and the row of starting values, ``scratch`` the padded image, V, M, offsets and a tile.
+    Rows are numbered through the batch, and tiles do not reach beyond them. ``filters`` are U and the row of starting
+    values, ``scratch`` the padded image, V, M, offsets and a tile.
     """
     (padded, v, m, offsets, tile), image, side = scratch, -1, form.tile
     channels, share, across = x.shape[3] // groups, y.shape[3] // groups, tiles(form, y.shape[2])
     shape = (tiles(form, y.shape[1]) * side + form.size - 1, across * side + form.size - 1)
-    depth, each = channels * stride * stride, tiles(form, y.shape[1]) * across
-    line, deep, width = shape[1] * depth, whole_vectors(depth), whole_panels(share)
-    at_once = min(TILES_AT_ONCE, (images[1] - images[0]) * each)
+    depth, width = channels * stride * stride, whole_panels(share)
+    line, deep = shape[1] * depth, whole_vectors(depth)
+    begin, end = tile_of(form, lines[0], y), tile_of(form, lines[1], y)
+    at_once = min(TILES_AT_ONCE, end - begin)
     v_step, m_step = at_once * deep + GAP, at_once * width + GAP
-    for first in range(images[0] * each, images[1] * each, at_once):
-        count = min(at_once, images[1] * each - first)
+    for first in range(begin, end, at_once):
+        count = min(at_once, end - first)
         for t in range(count):
             n, i, j = tile_at(form, first + t, y)
             if n != image:

@@ -123,6 +123,7 @@ def example(shape: Shape, **attrs: Any) -> dict[str, Any]:
 EXAMPLES = {
     "winograd": (
         example((2, 12, 16, 17), filters=16, size=3, pad=1),
+        example((1, 22, 23, 16), filters=16, size=3, pad=1),  # one image, which is cut
         example((7, 5, 9, 34), filters=36, size=3, pad=[2, 0, 1, 0], groups=2, bias=False),
     ),
     "winograd_5x5": (example((12, 5, 9, 34), filters=40, size=3, pad=1, groups=2),),
