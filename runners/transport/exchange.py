@@ -18,6 +18,8 @@ from netspec.device.base import Call
 from netspec.planning.replica_tree import bucket_of
 from netspec.runners.transport.base import Array, Transport
 
+_LEAST = 16 << 20
+"""Bytes of a bucket whose parts go as messages, where there are as many: TCP takes a quarter less time than for 4 MiB."""
 _SHARED = 32 << 20
 """Bytes of memory that all ranks of a machine see, together; some of it should stay in the cache."""
 _BLOCK = 1 << 15
@@ -156,7 +158,7 @@ def buckets(arrays: Sequence[Array], size: int, bucket: int | None = None) -> li
     Without, they have about as many as suit so many ranks: up to half as many again, so that little is left over.
     """
     flat = [array.reshape(-1) for array in arrays]
-    usual = max(1, (bucket_of(size) if bucket is None else bucket) // flat[0].itemsize)
+    usual = max(1, (max(bucket_of(size), _LEAST) if bucket is None else bucket) // flat[0].itemsize)
     return [Bucket(parts, size) for parts in _packed(flat, usual, usual if bucket else usual * 3 // 2)]
 
 

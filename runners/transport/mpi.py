@@ -95,7 +95,7 @@ class Mpi:
 
     def _is_on_one_machine(self, nbytes: int) -> bool:
         here = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
-        together = here.size == self.size and room() > 2 * self.size * nbytes
+        together = here.size == self.size and 2 * room() > 3 * self.size * nbytes
         here.Free()
         return self.greatest([not together]) == [0]
 
