@@ -19,7 +19,7 @@ from netspec.planning.replica_tree import bucket_of
 from netspec.runners.transport.base import Array, Transport
 
 _LEAST = 16 << 20
-"""Bytes of a bucket whose parts go as messages, where there are as many: TCP takes a quarter less time than for 4 MiB."""
+"""Bytes of a bucket whose parts go as messages: TCP takes a quarter less time than for 4 MiB."""
 _SHARED = 32 << 20
 """Bytes of memory that all ranks of a machine see, together; some of it should stay in the cache."""
 _BLOCK = 1 << 15
