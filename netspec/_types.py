@@ -112,11 +112,15 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where and how a network runs: devices (None: as many as the spec has), runner and plugin files."""
+    """Where and how a network runs: devices (None: as many as the spec has), runner and plugin files.
+
+    ``engine``: by what several processes exchange what lies on their devices.
+    """
 
     devices: Sequence[str] | str | None = None
     runner: str = "local"
     plugins: Sequence[str | Path] = field(default_factory=tuple)
+    engine: str = "mpi"
 
     @property
     def names(self) -> list[str] | None:

@@ -86,6 +86,7 @@ def run(
     note: str | None = None,
     listener: Listener | None = None,
     progress: bool | None = None,
+    engine: str = "mpi",
 ) -> Run:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
@@ -94,11 +95,12 @@ def run(
     place of ``train.init_from``. ``overrides`` are texts such as ``train.solver.momentum=0.8``. ``checkpoint_every``
     is in seconds; an epoch's end has a checkpoint besides. ``log`` names callbacks that hear the run, or has each as a
     map with its ``type`` and settings; ``tensorboard`` is short for the one that writes event files. ``trace`` is for
-    at most 200,000 spans. ``tags`` are added to those of a resumed run, ``note`` replaces its note; ``netspec runs``
-    shows them. ``listener`` hears the events in order, on a thread of its own: each before training goes on,
-    unless it takes more than 10 seconds. It ends the run by raising NetspecError; where it raises anything else it is
-    told no more, with a RuntimeWarning at the end. SIGINT, SIGTERM and SIGHUP end the iteration, save and return; one
-    that is ignored stays so. Raises NetspecError for whatever a user can mend.
+    at most 200,000 spans. ``engine`` is by what several processes exchange: mpi, or nccl from GPU to GPU. ``tags`` are
+    added to those of a resumed run, ``note`` replaces its note; ``netspec runs`` shows them. ``listener`` hears the
+    events in order, on a thread of its own: each before training goes on, unless it takes more than 10 seconds. It ends
+    the run by raising NetspecError; where it raises anything else it is told no more, with a RuntimeWarning at the end.
+    SIGINT, SIGTERM and SIGHUP end the iteration, save and return; one that is ignored stays so. Raises NetspecError for
+    whatever a user can mend.
     """
     from netspec.report.progress import heard
     from netspec.runners.training.launch import launch
@@ -108,7 +110,7 @@ def run(
         spec=spec,
         data=data,
         sets=_sets(overrides, epochs=epochs, iterations=iterations, seed=seed, batch=batch),
-        binding=Binding(devices, runner, tuple(plugins)),
+        binding=Binding(devices, runner, tuple(plugins), engine),
         out=Path(out),
         resume=None if resume is None else os.fspath(resume),
         trace=None if trace is None else Path(trace),

@@ -62,6 +62,13 @@ _WORDS = "netspec.words"
     help="Start N processes by mpiexec, which share the replicas of each batch, or the devices of one.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["mpi", "nccl"]),
+    default="mpi",
+    show_default=True,
+    help="By what processes exchange: mpi, through the host's memory, or nccl, from GPU to GPU.",
+)
+@click.option(
     "--log", metavar="CALLBACK", multiple=True, help="What else hears the run: tensorboard, or a plugin's, by its name."
 )
 def command(spec: str | None, resume: str | None, processes: int, overrides: tuple[str, ...], **given: Any) -> int:
@@ -91,7 +98,7 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
         from netspec.runners.transport.launcher import run_processes
 
         words = _handed_on(click.get_current_context().meta[_WORDS])
-        return run_processes(processes, words, given["devices"])
+        return run_processes(processes, words, given["devices"], given["engine"])
     if resume not in (None, "latest"):
         resume = newest_run(resume)
     if given["init_from"] is not None:

@@ -84,6 +84,12 @@ class Device(Protocol):
         or one from ``staging``.
         """
 
+    def lend(self, call: Callable[[Any], None], queue: Lane) -> Call:
+        """A call that has another library enqueue work in the queue: ``call`` gets the handle of the stream.
+
+        For devices that enqueue; the card is then the current one.
+        """
+
     def event(self, timing: bool = False) -> Event:
         """A new event of this device; with ``timing``, ``seconds`` can be asked of it."""
 

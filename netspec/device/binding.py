@@ -15,6 +15,7 @@ from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
 from netspec.machine.environment import cores, processor
+from netspec.machine.ranks import launched, local_number
 from netspec.machine.topology import Cores, cores_by_node, deal
 from netspec.planning.storage import bf16_on
 from netspec.spec.types import Precision
@@ -67,7 +68,8 @@ def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[
     """The real device of each of a spec's devices, and lines for people: what was bound and why.
 
     ``request`` is a name a device, or one kind (``cpu``, ``cuda``), each entry possibly several names with commas
-    between; None: GPUs where there are any, else CPUs. Raises NetspecError for what cannot be bound.
+    between; None: GPUs where there are any, else CPUs. Of processes that were started together each has a GPU to
+    itself, unless they are named. Raises NetspecError for what cannot be bound.
     """
     wanted = _listed(request)
     notes: list[str] = []
@@ -122,8 +124,6 @@ def ranked(names: Sequence[str]) -> tuple[list[str], tuple[int, ...]]:
     absent = next(rank for rank in range(len(ranks) + 1) if rank not in ranks)
     if absent < max(ranks):
         raise NetspecError(f"{told}: ranks count from 0, and no device lies in rank {absent}")
-    if max(ranks) and any(parsed(name)[0] == "cuda" for name in plain):
-        raise NetspecError(f"{told}: several processes work on CPUs only: write 0/cpu:0,1/cpu:0")
     return plain, tuple(ranks)
 
 
@@ -243,6 +243,8 @@ def _dealt(devices: Sequence[str], kind: str | None) -> tuple[tuple[str, ...], l
     if kind == "cpu" or not cards:
         line = obstacle() if kind is None else None
         return tuple(f"cpu:{index}" for index in range(len(devices))), [f"{line}; CPUs are used"] if line else []
+    if launched().of > 1:
+        return (f"cuda:{local_number() % cards}",) * len(devices), []
     notes = []
     if cards < len(devices):
         notes = [f"{_count(cards, 'GPU')} for {_count(len(devices), 'device')}: they are dealt out in turn"]

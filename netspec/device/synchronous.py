@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -35,6 +36,10 @@ class SynchronousDevice:
         """See Device."""
         cut: Array = array[(slice(None),) * axis + (slice(start, stop),)]
         return cut
+
+    def lend(self, call: Callable[[Any], None], queue: Lane) -> Call:
+        """See Device; there is no stream to lend."""
+        raise ValueError("a device that does not enqueue has no streams")
 
     def event(self, timing: bool = False) -> Event:
         """See Device: nothing is ever under way when a call has returned."""

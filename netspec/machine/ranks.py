@@ -14,6 +14,8 @@ _VARIABLES: Sequence[tuple[str, str]] = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # Open MPI
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun, whatever the MPI; not set in a batch script itself
 )
+_LOCAL = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
+"""The number among the processes of one machine: MPICH and Intel MPI, Open MPI, srun."""
 LAUNCH = "NETSPEC_LAUNCH"
 """The variable with the folder in which ranks tell the netspec that started them what happened."""
 
@@ -32,6 +34,16 @@ def launched() -> Rank:
         if all(value.isdecimal() for value in values):
             return Rank(*map(int, values))
     return Rank(0, 1)
+
+
+def local_number() -> int:
+    """This process's number among those of its machine that were started together; 0 where it was started by itself.
+
+    Where the launcher does not say it, the number among all.
+    """
+    rank = launched()
+    values = (os.environ.get(name, "") for name in _LOCAL if rank.of > 1)
+    return next((int(value) for value in values if value.isdecimal()), rank.number)
 
 
 def refuse_several(what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.keys import key_of
@@ -123,15 +123,11 @@ class Lowering:
     # Operations -----------------------------------------------------------------------------------------------------
 
     def _operation(self, step: Step) -> list[Pass]:
-        kind = self.kinds[step.device]
         solver = step.attrs.get("solver")
         owner, chosen = (f"ops.{step.op}", operation(step.op)) if solver is None else _solver(solver)
         shapes = {one: self._shape(step, region) for one, region in step.args.items()}
         fours = all(self._is_in_fours(region) for region in step.args.values())
-        return [
-            _operation_pass(step, owner, _find(chosen, name, kind, fours), mapping, shapes)
-            for name, mapping in chosen.bindings(list(step.args))
-        ]
+        return _passes(owner, chosen, shapes, self.kinds[step.device], step.attrs, fours)
 
     def _is_in_fours(self, region: Region) -> bool:
         """Whether rows of the last axis, and the range of it, begin and end at multiples of four elements."""
@@ -142,6 +138,25 @@ class Lowering:
     def _shape(self, step: Step, region: Region) -> tuple[int, ...]:
         shape = region.shape_in(self.buffers[region.buffer].shape)
         return (prod(shape[:-1]), shape[-1]) if step.op == "sum" else shape
+
+
+def operation_passes(op: str, shapes: Mapping[Argument, tuple[int, ...]], kind: Backend) -> list[Pass]:
+    """The passes of an operation that is no step of a plan, on arguments of these shapes."""
+    return _passes(f"ops.{op}", operation(op), shapes, kind, {}, False)
+
+
+def _passes(
+    owner: str,
+    chosen: type[Operation] | type[Solver],
+    shapes: Mapping[Argument, tuple[int, ...]],
+    kind: Backend,
+    attrs: Mapping[str, Any],
+    fours: bool,
+) -> list[Pass]:
+    return [
+        _operation_pass(attrs, owner, _find(chosen, name, kind, fours), mapping, shapes)
+        for name, mapping in chosen.bindings(list(shapes))
+    ]
 
 
 def _needed(passes: Sequence[Pass], needed: set[Argument]) -> tuple[Pass, ...]:
@@ -165,7 +180,11 @@ def _find(chosen: type[Operation] | type[Solver], name: str, kind: Backend, four
 
 
 def _operation_pass(
-    step: Step, owner: str, kernel: Kernel, mapping: Mapping[str, Argument], shapes: Mapping[Argument, tuple[int, ...]]
+    attrs: Mapping[str, Any],
+    owner: str,
+    kernel: Kernel,
+    mapping: Mapping[str, Argument],
+    shapes: Mapping[Argument, tuple[int, ...]],
 ) -> Pass:
     targets = {name: mapping.get(name, Argument(name)) for name in (*kernel.args, *kernel.writes, kernel.over)}
     args = tuple((name, targets[name] if targets[name] in shapes else None) for name in kernel.args)
@@ -177,7 +196,7 @@ def _operation_pass(
         kernel=f"{owner}:{kernel.function.__name__}",
         variant=kernel.variant,
         args=args,
-        scalars={name: float(step.attrs[name]) for name, target in args if target is None},
+        scalars={name: float(attrs[name]) for name, target in args if target is None},
         writes=tuple(targets[name] for name in kernel.writes),
         extent=extent,
         block=min(block, extent),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -19,8 +18,8 @@ from netspec.machine import copies
 from netspec.planning.identities import SHARED, STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
-from netspec.runners.transport.crew import LONE, Crew
-from netspec.runners.transport.exchange import summing
+from netspec.runners.execution.engines import Engine
+from netspec.runners.execution.net_calls import ALONE, NetCall, in_turn
 from netspec.store import Store, answered
 
 Host = np.ndarray[Any, Any]
@@ -52,9 +51,9 @@ class BoundProgram:
         devices: Mapping[str, Device],
         store: Store,
         arenas: Mapping[str, Array],
-        crew: Crew = LONE,
+        engine: Engine = ALONE,
     ) -> None:
-        self.program, self.devices, self.crew = program, devices, crew
+        self.program, self.devices, self.engine = program, devices, engine
         self.gate, self.store = store.gate, store
         self.shards, self.turn = program.plan.by_place(), Turn()
         self.arrays = self._allocate(store, arenas)
@@ -217,34 +216,27 @@ class BoundProgram:
             return self._feed(step, device, step.queue)
         if step.op == "scalars":
             return self._scalars(step, device)
-        if step.op == "all_reduce":
-            arrays = [self._array(step, one) for one in step.writes]
-            return _named(step, summing(self.crew.across, arrays, share=self._share(step)))
+        if step.queue == "net":
+            return self._net_call(step)
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
             call = device.copier(target, source, self.devices[step.args[SOURCE].buffer.device], step.queue)
         else:
-            call = self._message(step) if step.op in ("send", "receive") else self._bind(step)
+            call = self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
 
-    def _share(self, step: Step) -> Callable[[], float] | None:
-        """What tells by which share of the batch the step's values count, if they do."""
-        argument = next((one for one in step.args if one.tensor == "share"), None)
-        if argument is None:
-            return None
-        device, array = self.devices[step.args[argument].buffer.device], self._array(step, argument)
-        return lambda: float(device.download(array)[0])
-
-    def _message(self, step: Step) -> Call:
-        """What goes to or comes from another rank; a slice lies in a row on its way."""
-        (argument,), within = step.args, self.crew.within
-        array, device = self._array(step, argument, matrix=True), self.devices[step.args[argument].buffer.device]
-        row = array if array.flags.c_contiguous else device.staging(array.shape, str(array.dtype))
-        if step.op == "send":
-            calls: list[Call] = [_copier(device, row, array), partial(within.send, row, step.attrs["to"])]
-        else:
-            calls = [partial(within.receive, row, step.attrs["from"]), _copier(device, array, row)]
-        return _named(step, _in_turn(calls))
+    def _net_call(self, step: Step) -> NetCall:
+        is_message = step.op != "all_reduce"
+        moved = tuple(step.args) if is_message else step.writes
+        arrays = [self._array(step, one, matrix=is_message) for one in moved]
+        devices = [self.devices[step.args[one].buffer.device] for one in moved]
+        shares = {
+            self.devices[region.buffer.device]: self._array(step, one)
+            for one, region in step.args.items()
+            if one.tensor == "share"
+        }
+        behind = self.gate.behind if self._renews(step) else _as_it_is
+        return self.engine.net_call(step, arrays, devices, shares, behind)
 
     def _bind(self, step: Step, once: bool = False) -> Call:
         """The step's passes that run in each iteration, or those that run once."""
@@ -290,31 +282,7 @@ class BoundProgram:
         for one in step.args:
             target = self._array(step, one)
             calls.append(self._brought(self.scalars, one.tensor, target, device, step.queue))
-        return _in_turn(calls)
-
-
-def _copier(device: Device, target: Array, source: Array) -> Call:
-    return _nothing if target is source else device.copier(target, source, None, "net")
-
-
-def _in_turn(calls: Sequence[Call]) -> Call:
-    def call() -> None:
-        for one in calls:
-            one()
-
-    return call
-
-
-def _named(step: Step, call: Call) -> Call:
-    """The call, whose errors name the step."""
-
-    def named() -> None:
-        try:
-            call()
-        except NetspecError as error:
-            raise NetspecError(f"step '{step.name}': {error}") from error
-
-    return named
+        return in_turn(calls)
 
 
 def _of_replica(one: Pass, number: int) -> Pass:
@@ -328,6 +296,10 @@ def _of_replica(one: Pass, number: int) -> Pass:
 
 _UNDECLARED = ("scalar", "workspace", "derived")
 """Roles of buffers that are no tensor of a layer."""
+
+
+def _as_it_is(call: Call) -> Call:
+    return call
 
 
 def _nothing() -> None:

@@ -17,17 +17,23 @@ class NoRoomError(NetspecError):
     """A network that does not fit."""
 
 
-def check_memory(programs: Iterable[Program], binding: Mapping[str, str], beside: int = 0) -> None:
+Memory = tuple[Backend, int]
+"""What devices share: the host's memory, or that of a card."""
+
+
+def check_memory(
+    programs: Iterable[Program], binding: Mapping[str, str], beside: Mapping[Memory, int] = {}
+) -> None:
     """Raise NoRoomError where the devices bound to one memory need more than it has.
 
     ``binding`` gives the real device of each of the spec's. CPUs share the host's memory; a system that grants more
     than there is would kill the process at the first touch, long after the allocation. ``beside``: bytes that the
-    run's other processes on this host take of it.
+    run's other processes on this host take.
     """
     programs = tuple(programs)
-    needs = {device: row["total"] for device, row in memory(programs).items()}
+    needs = _needs(programs)
     for shared, devices in _by_memory(binding).items():
-        others = beside if shared == _HOST else 0
+        others = beside.get(shared, 0)
         need, have = sum(needs[device] for device in devices) + others, _capacity(*shared)
         if have is not None and need > have:
             parts = ", ".join(f"{size(needs[device])} for '{device}'" for device in devices)
@@ -39,6 +45,16 @@ def check_memory(programs: Iterable[Program], binding: Mapping[str, str], beside
             )
 
 
+def taken(programs: Iterable[Program], binding: Mapping[str, str]) -> dict[Memory, int]:
+    """Bytes that a process takes of the host's memory, or of each card's."""
+    needs = _needs(programs)
+    return {shared: sum(needs[device] for device in devices) for shared, devices in _by_memory(binding).items()}
+
+
+def _needs(programs: Iterable[Program]) -> dict[str, int]:
+    return {device: row["total"] for device, row in memory(programs).items()}
+
+
 def _remedy(programs: Iterable[Program]) -> str:
     plan = next((program.plan for program in programs if program.plan.phase == "train"), None)
     if plan is None or plan.batch % 2:
@@ -46,12 +62,12 @@ def _remedy(programs: Iterable[Program]) -> str:
     return f"lower train.batch (--batch), cut it into more replicas (--set replicas={2 * plan.replicas})"
 
 
-_HOST: tuple[Backend, int] = ("cpu", 0)
+_HOST: Memory = ("cpu", 0)
 
 
-def _by_memory(binding: Mapping[str, str]) -> dict[tuple[Backend, int], list[str]]:
+def _by_memory(binding: Mapping[str, str]) -> dict[Memory, list[str]]:
     """Spec devices by what they share: the host's memory, or a card."""
-    shared: dict[tuple[Backend, int], list[str]] = {}
+    shared: dict[Memory, list[str]] = {}
     for device, real in binding.items():
         kind, index = parsed(real)
         shared.setdefault(_HOST if kind == "cpu" else (kind, index), []).append(device)

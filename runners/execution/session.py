@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.contract.kernel import Phase
+from netspec.contract.kernel import Backend, Phase
 from netspec.contract.naming import Argument
 from netspec.device.base import Device
 from netspec.device.binding import models, open_devices, place
@@ -25,16 +25,17 @@ from netspec.planning.identities import BufferKey
 from netspec.planning.rank_cut import over_ranks, slice_of
 from netspec.planning.rates import Rates, rate_layout
 from netspec.planning.storage import storage_of, told
-from netspec.program import Program, declared_bounds, lower, measured_choices, memory, plain_products, tuning_table
+from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
+from netspec.runners.execution.engines import ENGINES, check_engine
 from netspec.runners.execution.local import local_runner
-from netspec.runners.execution.memory_check import check_memory
+from netspec.runners.execution.memory_check import Memory, check_memory, taken
 from netspec.runners.execution.replicas import ReplicaRunner, assigned
 from netspec.runners.execution.serial import SerialRunner
 from netspec.runners.execution.trace import Trace
 from netspec.runners.transport.alone import ALONE
-from netspec.runners.transport.base import Transport
+from netspec.runners.transport.base import Transport, named
 from netspec.runners.transport.crew import crew_of
 from netspec.solvers import make_solver
 from netspec.spec.types import Spec
@@ -54,10 +55,10 @@ def _maker(runner: str) -> Callable[..., Any]:
     return RUNNERS[runner]
 
 
-def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str) -> None:
-    """Raise NetspecError for devices or a runner that cannot be had; opens nothing."""
+def check_binding(spec: Spec, devices: Sequence[str] | None, runner: str, engine: str = "mpi") -> None:
+    """Raise NetspecError for devices, a runner or an engine that cannot be had; opens nothing."""
     _maker(runner)
-    place(spec.devices, devices)
+    check_engine(engine, place(spec.devices, devices).names)
 
 
 NO_RATES = Rates(0.0, ())
@@ -83,7 +84,8 @@ class Session:
 
     ``devices`` names real devices (None: the best there are); ``names`` maps layers to another spec's, see
     netspec.planning.build. ``transport`` leads to other processes, which share the replicas of a training batch, each
-    its own rows of one, and where names of devices say so the devices, of which each then opens its own. ``resident``
+    its own rows of one, and where names of devices say so the devices, of which each then opens its own; ``engine`` is
+    by what they exchange, see netspec.runners.execution.engines. ``resident``
     has all images, uint8 (M, H, W, C), of network inputs: the devices hold them, and batches have rows of PLACE in
     place of images, see netspec.contract.augmentation.
 
@@ -106,6 +108,7 @@ class Session:
         opener: Opener = open_devices,
         transport: Transport = ALONE,
         resident: Mapping[str, Host] | None = None,
+        engine: str = "mpi",
     ) -> None:
         make = _maker(runner)
         self.spec = spec
@@ -116,7 +119,6 @@ class Session:
         sizes: dict[Phase, int] = {"train": self.batch, "eval": whole, "predict": whole}
         held = {name: images.shape for name, images in (resident or {}).items()}
         placed = place(spec.devices, devices)
-        _check_processes(placed.names, self.transport.size)
         self.crew = crew_of(self.transport, placed.processes)
         self.ranks = dict(zip(spec.devices, placed.ranks, strict=True))
         """Which of the processes that work a replica together has each of the spec's devices."""
@@ -128,8 +130,12 @@ class Session:
             self.devices: dict[str, Device] = dict(zip(own, opener([*binding.values()]), strict=True))
             for device in self.devices.values():
                 opened.enter_context(on_exit(device.close))
-            each = self.transport.gather([device.capability for device in self.devices.values()])
-            capabilities = [capability for found in each for capability in found]
+            found = [(device.kind, device.capability) for device in self.devices.values()]
+            each = self.transport.gather(found)
+            _check_kinds(self.transport, [{kind for kind, _ in found} for found in each])
+            capabilities = [capability for found in each for _, capability in found]
+            self.engine = ENGINES[engine](self.crew, [*self.devices.values()])
+            opened.enter_context(on_exit(self.engine.close))
             self.storage = storage_of(spec.train.precision, capabilities)
             """How activations are stored: see netspec.planning.storage."""
             self.wholes: dict[Phase, Plan] = {
@@ -142,7 +148,7 @@ class Session:
             }
             self.programs: dict[Phase, Program] = {phase: self._lower(plan) for phase, plan in self.plans.items()}
             self.notes = (*placed.notes, *told(spec.train.precision, capabilities), *self._told())
-            check_memory(self.programs.values(), binding, self._taken_beside())
+            check_memory(self.programs.values(), binding, self._taken_beside(binding))
             self.store = Store(self.wholes.values(), self.devices)
             self._hold(resident or {})
             with self.store.initialising(self.seed), compiled_together(cores()):
@@ -276,6 +282,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.engine.fail()
         close_after(error, self.close)
 
     def _told(self) -> tuple[str, ...]:
@@ -295,7 +303,7 @@ class Session:
         """All phases on one arena a device, as they never run at the same time."""
         sizes = {name: max(program.arenas.get(name, 0) for program in self.programs.values()) for name in self.devices}
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
-        rest = (self.devices, self.store, arenas, self.crew)
+        rest = (self.devices, self.store, arenas, self.engine)
         return {phase: BoundProgram(one, *rest) for phase, one in self.programs.items()}
 
     def _hold(self, resident: Mapping[str, Host]) -> None:
@@ -309,12 +317,14 @@ class Session:
         plan = runner.bound.program.plan
         return runner if plan.replicas == 1 else ReplicaRunner(runner, assigned(plan, self.crew.group))
 
-    def _taken_beside(self) -> int:
+    def _taken_beside(self, binding: Mapping[str, str]) -> dict[Memory, int]:
         """Bytes that the run's other processes on this machine take."""
-        own = sum(row["total"] for row in memory(self.programs.values()).values())
-        hosts, taken = self.transport.hosts, self.transport.gather(own)
-        here = hosts[self.transport.rank]
-        return sum(nbytes for host, nbytes in zip(hosts, taken, strict=True) if host == here) - own
+        hosts, own = self.transport.hosts, self.transport.rank
+        beside: dict[Memory, int] = {}
+        for rank, theirs in enumerate(self.transport.gather(taken(self.programs.values(), binding))):
+            for shared, nbytes in theirs.items() if rank != own and hosts[rank] == hosts[own] else ():
+                beside[shared] = beside.get(shared, 0) + nbytes
+        return beside
 
     def _runner(self, phase: Phase) -> Runner:
         if phase not in self._runners:
@@ -333,10 +343,12 @@ class Session:
         }
 
 
-def _check_processes(bound: Sequence[str], processes: int) -> None:
-    if processes > 1 and any(name.startswith("cuda") for name in bound):
-        told = f"{processes} processes work on CPUs only, and {', '.join(bound)} was bound"
-        raise NetspecError(f"{told}: --devices cpu, or one process for the GPUs")
+def _check_kinds(transport: Transport, kinds: Sequence[set[Backend]]) -> None:
+    """Raise NetspecError where some processes have GPUs and others none: their sums would be others."""
+    for rank, found in enumerate(kinds):
+        if found != kinds[0]:
+            one, other = (f"{named(transport, place)} works on {''.join(kinds[place])}" for place in (0, rank))
+            raise NetspecError(f"{one}, and {other}: say --devices cuda, which all must have, or --devices cpu")
 
 
 def _costs(plan: Plan, whole: Plan) -> tuple[Cost, ...]:

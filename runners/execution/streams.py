@@ -1,7 +1,8 @@
 """Overlap on GPUs: one thread enqueues all steps; streams run them, events order them across queues and devices.
 
 From the second iteration on the host does not enqueue steps: the whole iteration, all devices' streams and what they
-hand to the host, is captured once as a graph and replayed by one call. Images come up beside it: each of two sets of
+hand to the host, is captured once as a graph and replayed by one call; where processes meet, each segment between two
+exchanges is (see segments.py), and the host waits for what it is to move. Images come up beside it: each of two sets of
 input buffers takes a batch while the iteration on the other runs, so there are two graphs, used in turn. Each has its
 own places on the host too, so that the next iteration may be enqueued before the host has read what came of this one:
 devices go from one to the next without waiting for it.
@@ -14,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from netspec.device.base import Call, Device, Event, Lane
 from netspec.device.dtypes import widened
@@ -22,7 +22,9 @@ from netspec.errors import NetspecError
 from netspec.planning.identities import BufferKey, StepKey
 from netspec.runners.execution.base import Counters, Runner
 from netspec.runners.execution.bound import BoundProgram, BoundStep, Host
+from netspec.runners.execution.net_calls import NetCall
 from netspec.runners.execution.results import Results
+from netspec.runners.execution.segments import Begin, End, Item, NetEvents, Part, Segment, cut
 from netspec.runners.execution.serial import step_failed
 from netspec.runners.execution.trace import Trace
 
@@ -52,8 +54,12 @@ class StreamRunner(Runner):
         fed = dict.fromkeys(bound.devices[one.step.device] for one in self._sides[0].uploads)
         self._uploaded = {device: device.event() for device in fed}
         self._step_events = self._make_step_events()
-        for side in self._sides:
-            side.work = [self._item(one) for one in side.steps]
+        begins = (part for part in self._sides[0].parts if isinstance(part, Begin))
+        self._net_events = {part.net: NetEvents(part.net) for part in begins}
+        self._made = self._origin.event()
+        self._segments = [segment for side in self._sides for segment in side.segments]
+        for segment in self._segments:
+            segment.items = self._items(segment)
         self._staged: _Side | None = None
         self._under_way: deque[_Side] = deque()
         self._started = self._finished = self._sides[1]
@@ -64,7 +70,8 @@ class StreamRunner(Runner):
     @property
     def depth(self) -> int:
         """See Runner: two, once both sets of buffers have a graph."""
-        return 2 if all(self._replica in side.replays for side in self._sides) else 1
+        waits = any(net.is_host_waiting for net in self._net_events)
+        return 2 if not waits and all(map(self._is_replayed, self._sides)) else 1
 
     def stage(self, arrays: Mapping[str, Host]) -> None:
         """See Runner; the batch is on its way up when this returns, while an iteration runs on the other buffers.
@@ -85,24 +92,27 @@ class StreamRunner(Runner):
         self._staged = side
 
     def start(self, counters: Counters, rates: Sequence[float]) -> None:
-        """See Runner. Returns when the work is enqueued."""
+        """See Runner. Returns when the work is enqueued, up to where it needs what other processes have."""
         side, self._staged = self._staged, None
         if side is None:
             raise RuntimeError("an iteration was started before its batch was staged")
         side.iteration = counters[0]
         side.bound.count(counters, rates)
         self.bound.renew()
-        work = side.replays.get(self._replica) or self._captured(side) or partial(self._enqueue, side)
         with self._named("an iteration cannot be started"):
             self._origin.record(side.began, "compute")
-            work()
-            self._origin.record(side.ended, "compute")
+            side.rest.extend(filter(self._is_due, side.parts))
+            while side.rest and not (isinstance(side.rest[0], End) and side.rest[0].net.is_host_waiting):
+                self._work(side)
         self._under_way.append(side)
         self._started = side
 
     def finish(self) -> float:
         """See Runner."""
         side = self._under_way[0]
+        with self._named("an iteration cannot go on"):
+            while side.rest:
+                self._work(side)
         self._await(self._origin, side.ended, self.watchdog)
         self._finished = self._under_way.popleft()
         self._warm = True
@@ -131,35 +141,81 @@ class StreamRunner(Runner):
         with contextlib.suppress(NetspecError):
             if not self._abandoned:
                 self._settle(_GRACE_S)
-        for side in self._sides:
-            side.replays.clear()
+        for segment in self._segments:
+            segment.replays.clear()
 
     # Enqueueing -----------------------------------------------------------------------------------------------------
 
-    def _captured(self, side: _Side) -> Call | None:
-        """The iteration as a graph, once everything has run; None where the driver refuses, which is told once."""
+    def _is_due(self, part: Part) -> bool:
+        """Whether any of it runs in the present turn; the last segment always does."""
+        if isinstance(part, Segment):
+            return part.is_last or any(self.bound.is_due(one.step) for one in part.steps)
+        return self.bound.is_due(part.one.step)
+
+    def _work(self, side: _Side) -> None:
+        """Enqueue the next part of an iteration, or wait for what others send."""
+        part = side.rest.popleft()
+        if isinstance(part, Begin):
+            self._begin(part.net)
+        elif isinstance(part, End):
+            self._end(part)
+        else:
+            (part.replays.get(self._replica) or self._captured(part) or partial(self._enqueue, part))()
+            if part.is_last:
+                self._origin.record(side.ended, "compute")
+
+    def _begin(self, net: NetCall) -> None:
+        """Let what is to be handed over leave its devices, behind all that has been enqueued."""
+        self._origin.record(self._made, "compute")
+        for device in net.devices:
+            device.wait(self._made, "net")
+        for piece, left in zip(net.pieces, self._net_events[net].left, strict=True):
+            piece.leave()
+            for device, event in left:
+                device.record(event, "net")
+
+    def _end(self, part: End) -> None:
+        """Exchange it; what comes later on devices waits for what has come."""
+        start, events = self.trace.now() if self.trace else 0.0, self._net_events[part.net]
+        for piece, left in zip(part.net.pieces, events.left, strict=True):
+            for device, event in left if piece.move else ():
+                self._await(device, event, self.watchdog)
+            if piece.move:
+                piece.move()
+            piece.arrive()
+        for device, event in events.arrived:
+            device.record(event, "net")
+            self._origin.wait(event, "compute")
+        if self.trace:
+            self.trace.step(part.one.step, start)
+
+    def _captured(self, segment: Segment) -> Call | None:
+        """The segment as a graph, once everything has run; None where the driver refuses, which is told once."""
         if not (self._warm and self._capturable):
             return None
         try:
-            side.replays[self._replica] = self._origin.capture(partial(self._enqueue, side))
+            segment.replays[self._replica] = self._origin.capture(partial(self._enqueue, segment))
         except Exception as error:
             self._capturable = False
             self.news.append(f"the iteration cannot be captured as a graph, its steps are enqueued instead: {error}")
-        replay = side.replays.get(self._replica)
+        replay = segment.replays.get(self._replica)
         self.captured = replay is not None
         return replay
+
+    def _is_replayed(self, side: _Side) -> bool:
+        return all(self._replica in segment.replays for segment in side.segments if segment.is_last)
 
     @property
     def _replica(self) -> int:
         """Each replica has steps, and random numbers, of its own."""
         return self.bound.turn.replica
 
-    def _enqueue(self, side: _Side) -> None:
-        """All steps of an iteration; every queue begins after the first device's compute queue and ends before it."""
+    def _enqueue(self, segment: Segment) -> None:
+        """All steps of a segment; every queue begins after the first device's compute queue and ends before it."""
         self._origin.record(self._forked, "compute")
         for device, lane in self._lanes[1:]:
             device.wait(self._forked, lane)
-        for one, device, awaited, ended in side.work:
+        for one, device, awaited, ended in segment.items:
             for event in awaited:
                 device.wait(event, one.step.queue)
             if self.bound.is_due(one.step):
@@ -167,7 +223,7 @@ class StreamRunner(Runner):
             if ended is not None:
                 device.record(ended, one.step.queue)
         self._join("copy")
-        for _, call in side.results.calls:
+        for call in segment.results:
             call()
         self._join("compute")
 
@@ -197,14 +253,26 @@ class StreamRunner(Runner):
         return [*lanes, *((device, "copy") for device in self.devices if (device, "copy") in used)]
 
     def _make_step_events(self) -> dict[StepKey, Event]:
-        """An event for each step that others wait for; uploads are over when an iteration begins."""
-        owners = {one.step.key: self.bound.devices[one.step.device] for one in self._sides[0].steps}
-        awaited = dict.fromkeys(key for one in self._sides[0].steps for key in one.step.after)
-        return {key: owners[key].event() for key in awaited if key in owners}
+        """An event for each step that others of its segment wait for; earlier segments are over when one begins."""
+        made: dict[StepKey, Event] = {}
+        for segment in self._sides[0].segments:
+            owners = {one.step.key: self.bound.devices[one.step.device] for one in segment.steps}
+            awaited = dict.fromkeys(key for one in segment.steps for key in one.step.after)
+            made |= {key: owners[key].event() for key in awaited if key in owners}
+        return made
 
-    def _item(self, one: BoundStep) -> _Item:
-        events = [self._step_events[key] for key in one.step.after if key in self._step_events]
-        return _Item(one, self.bound.devices[one.step.device], events, self._step_events.get(one.step.key))
+    def _items(self, segment: Segment) -> list[Item]:
+        own = {one.step.key for one in segment.steps}
+        events = {key: event for key, event in self._step_events.items() if key in own}
+        return [
+            Item(
+                one,
+                self.bound.devices[one.step.device],
+                [events[key] for key in one.step.after if key in events],
+                events.get(one.step.key),
+            )
+            for one in segment.steps
+        ]
 
     @contextlib.contextmanager
     def _named(self, what: str) -> Iterator[None]:
@@ -233,7 +301,7 @@ class StreamRunner(Runner):
             if waited < _SPIN_S:
                 time.sleep(0)
             else:
-                self._look_after_others()
+                self._look_after_others(waited)
                 time.sleep(min(waited / 200, 0.01))
 
     def _abandon(self) -> None:
@@ -242,10 +310,18 @@ class StreamRunner(Runner):
         for device in self.devices:
             device.abandon()
 
-    def _look_after_others(self) -> None:
-        """Have a device that has failed say so, instead of waiting for what it will never do."""
+    def _look_after_others(self, waited: float) -> None:
+        """Have a device or a rank that has failed say so, instead of waiting for what it will never do.
+
+        What was to be exchanged is then of no worth, and so is whatever has been enqueued behind it.
+        """
         for device, event in self._uploaded.items():
             device.reached(event)
+        try:
+            self.bound.engine.check(waited)
+        except NetspecError:
+            self._abandon()
+            raise
 
     def _settle(self, longest: float) -> None:
         """Wait for all uploads."""
@@ -257,7 +333,7 @@ class StreamRunner(Runner):
         running = self._under_way[0] if self._under_way else None
         of = f"iteration {(running or self._finished).iteration + 1:,}"
         message = f"{of} has not ended after {longest:g} s on {names}"
-        if running is None or self._replica in running.replays:
+        if running is None or self._is_replayed(running):
             return f"{message}; it was replayed as a graph, in which single steps cannot be told apart"
         open_ones = [key for key in self._step_events if not self._reached(key)]
         done = [key for key in self._step_events if key not in open_ones]
@@ -269,23 +345,16 @@ class StreamRunner(Runner):
         return self.bound.devices[key.device].reached(self._step_events[key])
 
 
-class _Item(NamedTuple):
-    """A step, its device, the events it waits for, and the one that stands for its end, where others wait for that."""
-
-    one: BoundStep
-    device: Device
-    awaited: list[Event]
-    ended: Event | None
-
-
 class _Side:
-    """One of two sets of input buffers: what brings a batch there, the steps that work on it, and their graph."""
+    """One of two sets of input buffers: what brings a batch there, the parts of an iteration on it, and its results."""
 
     def __init__(self, bound: BoundProgram, origin: Device) -> None:
         self.bound, self.results, self.iteration = bound, Results(bound), -1
         self.began, self.ended = origin.event(timing=True), origin.event(timing=True)
         self.uploads = bound.feeds("upload")
         self.steps = tuple(one for one in bound.steps if one.step.op != "feed")
-        self.work: list[_Item] = []
-        self.replays: dict[int, Call] = {}
-        """By replica of the batch; one that is not cut into several is replica 0."""
+        self.parts = cut(self.steps)
+        self.segments = [part for part in self.parts if isinstance(part, Segment)]
+        self.segments[-1].results = [call for _, call in self.results.calls]
+        self.rest: deque[Part] = deque()
+        """What is still to be done of the iteration under way."""

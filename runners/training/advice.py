@@ -20,7 +20,7 @@ from netspec.runners.training.saver import listed
 class Advice:
     """Commands for a run directory; ``devices`` as they were asked for, None where they were not.
 
-    So many ``processes`` have trained it.
+    So many ``processes`` have trained it, and exchanged by ``engine``.
     """
 
     folder: Path
@@ -28,6 +28,7 @@ class Advice:
     devices: Sequence[str] | None
     has_validation: bool
     processes: int = 1
+    engine: str = "mpi"
 
     @property
     def is_there(self) -> bool:
@@ -83,6 +84,7 @@ class Advice:
 
     def _resume(self) -> str:
         several = f" --processes {self.processes}" if self.processes > 1 else ""
+        several += f" --engine {self.engine}" if self.engine != "mpi" else ""
         devices = f" --devices {','.join(self.devices)}" if self.devices else ""
         return f"netspec run --resume {argument(self.folder)}{several}{devices}"
 

@@ -12,6 +12,7 @@ from netspec.device.binding import parsed, place
 from netspec.device.gpus import free_memory
 from netspec.errors import Problem, SpecError
 from netspec.machine.environment import host_memory
+from netspec.machine.ranks import launched
 from netspec.planning.residency import obstacles
 from netspec.planning.trainable import inputs_read, roles
 from netspec.spec.types import Spec
@@ -26,8 +27,9 @@ def held_images(
 ) -> Held | None:
     """The images of both splits, decoded, where they are to stay on the devices bound by ``names``; else None.
 
-    Raises SpecError where ``data.resident`` is true and images would be resized before they are cut, NetspecError where
-    images cannot be read.
+    Of several processes each would decide for itself, by the memory that is free: there they stay where the spec says
+    so. Raises SpecError where ``data.resident`` is true and images would be resized before they are cut, NetspecError
+    where images cannot be read.
     """
     bound = place(spec.devices, names).names
     if spec.data.resident is not True and not (spec.data.resident and _by_itself(spec, source, bound)):
@@ -56,7 +58,8 @@ def _by_itself(spec: Spec, source: Dataset, bound: Sequence[str]) -> bool:
     """Whether the images are to stay on the devices although nothing is said: where each is shown again and again."""
     shown = min(spec.train.epochs * len(source.train), (spec.train.iterations or 2**63) * spec.train.batch)
     are_cards = {parsed(name)[0] for name in bound} == {"cuda"}
-    if shown < 2 * len(source.train) or not are_cards or any(obstacles(spec, roles(spec).images)):
+    is_alone = launched().of == 1
+    if shown < 2 * len(source.train) or not (are_cards and is_alone) or any(obstacles(spec, roles(spec).images)):
         return False
     nbytes = prod(held_shape(spec.data, inputs_read(spec).shape, sum(map(len, _splits(source)))))
     if SHARE * nbytes > (host_memory() or 0):

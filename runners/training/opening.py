@@ -104,7 +104,7 @@ def open_network(
         journal.note(note)
     settled = settle(request, origin, changes)
     spec = settled.spec
-    check_binding(spec, request.binding.names, request.binding.runner)
+    check_binding(spec, request.binding.names, request.binding.runner, request.binding.engine)
     for note in check(spec):
         journal.note(note)
     with task("opening the images"):
@@ -204,7 +204,10 @@ def _open_session(
     spec: Spec, request: Request, trace: Trace | None, transport: Transport, data: Data, journal: Journal, part: Share
 ) -> Session:
     """The session, which then holds the images that are to stay on its devices, if the network leaves room for them."""
-    make = partial(Session, spec, request.binding.names, runner=request.binding.runner, seed=spec.train.seed)
+    binding = request.binding
+    make = partial(
+        Session, spec, binding.names, runner=binding.runner, seed=spec.train.seed, engine=binding.engine
+    )
     try:
         session = make(trace=trace, transport=transport, resident=data.held)
     except NoRoomError:

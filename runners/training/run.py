@@ -191,8 +191,9 @@ class Run:
         return RunFinished(status, folder, state.iteration, state.epoch, seconds, errors, message, commands)
 
     def _advice(self) -> Advice:
-        devices, validated = self.request.binding.names, self.data.val is not None
-        return Advice(self.folder.path, self.settled, devices, validated, self.session.transport.size)
+        binding, validated = self.request.binding, self.data.val is not None
+        several = (self.session.transport.size, binding.engine)
+        return Advice(self.folder.path, self.settled, binding.names, validated, *several)
 
     def _tell_broken(self, found: Sequence[Sequence[str]]) -> None:
         """List the images that could not be read, as the processes have found them."""

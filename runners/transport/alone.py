@@ -47,6 +47,10 @@ class Alone:
     def receive(self, values: Array, source: int) -> None:
         """See Transport: there is nobody else."""
 
+    def overdue(self, waited: float) -> str | None:
+        """See Transport: nobody is waited for."""
+        return None
+
     def split(self, number: int) -> Alone:
         """See Transport."""
         return self

@@ -61,6 +61,12 @@ class Transport(Protocol):
     def receive(self, values: Array, source: int) -> None:
         """Fill a contiguous array with what a rank sends; several sends of one arrive in order."""
 
+    def overdue(self, waited: float) -> str | None:
+        """What to tell where somebody has waited for so many seconds for other ranks: who does not answer.
+
+        None as long as he is to wait on. Whoever waits asks now and then, and so answers those who ask for him.
+        """
+
     def split(self, number: int) -> Transport:
         """That between the ranks that give the same number, in the order of ranks."""
 

@@ -67,7 +67,7 @@ def mpiexec() -> str:
     raise NetspecError(f"there is no mpiexec beside {sys.executable} or on the PATH: pip install 'netspec[mpi]'")
 
 
-def run_processes(count: int, words: Sequence[str], devices: str | None = None) -> int:
+def run_processes(count: int, words: Sequence[str], devices: str | None = None, engine: str = "mpi") -> int:
     """Run ``netspec run`` with these words in so many processes; the exit code.
 
     SIGINT, SIGTERM and SIGHUP are handed on to the launcher, and so to all. Raises NetspecError, which names the rank,
@@ -80,7 +80,7 @@ def run_processes(count: int, words: Sequence[str], devices: str | None = None) 
         with _started(command, folder) as started, _handing_on(started), on_exit(watch.close):
             kept = _said((started.stdout, sys.stdout), (started.stderr, sys.stderr))
             code = started.wait()
-        return _verdict(code, Path(folder), kept, watch.found, devices)
+        return _verdict(code, Path(folder), kept, watch.found, _options(devices, engine))
 
 
 def _started(command: Sequence[str], folder: str) -> subprocess.Popen[bytes]:
@@ -140,14 +140,14 @@ def _hand_on(stream: IO[bytes], to: IO[str], kept: list[str]) -> None:
                 to.flush()
 
 
-def _verdict(code: int, folder: Path, kept: str, first: Sequence[Note], devices: str | None) -> int:
+def _verdict(code: int, folder: Path, kept: str, first: Sequence[Note], options: str) -> int:
     """The exit code; an end that no rank could tell of is raised."""
     faults = _notes(folder, "fault")
     if faults:
         return int(min(faults, key=lambda one: one["time"])["code"])
     if code in KINDS:
         return code
-    raise NetspecError(f"{_cause(code, first, kept)}; {_go_on(folder, devices)}")
+    raise NetspecError(f"{_cause(code, first, kept)}; {_go_on(folder, options)}")
 
 
 def _cause(code: int, first: Sequence[Note], kept: str) -> str:
@@ -165,13 +165,18 @@ def _signal(number: int) -> str:
     return signal.Signals(number).name
 
 
-def _go_on(folder: Path, devices: str | None) -> str:
+def _options(devices: str | None, engine: str) -> str:
+    """What the command that goes on says of devices and engine."""
+    bound = f" --devices {','.join(Binding(devices).names or ())}" if devices else ""
+    return bound + (f" --engine {engine}" if engine != "mpi" else "")
+
+
+def _go_on(folder: Path, options: str) -> str:
     runs = _notes(folder, "run")
     if not runs:
         return "no run had begun"
     where = Path(runs[0]["folder"])
-    resume = f"netspec run --resume {argument(where)} --processes {len(_notes(folder, 'rank'))}"
-    resume += f" --devices {','.join(Binding(devices).names or ())}" if devices else ""
+    resume = f"netspec run --resume {argument(where)} --processes {len(_notes(folder, 'rank'))}{options}"
     newest = next(iter(listed(where / CHECKPOINTS)), None)
     if newest is None:
         return f"there is no checkpoint yet: {resume} starts again"

@@ -117,6 +117,12 @@ class Mpi:
         nap = self._meet_one(values, source)
         self._await(self._comm.Irecv(_bytes(values), source), nap)
 
+    def overdue(self, waited: float) -> str | None:
+        """See Transport."""
+        if waited > self.patience or self._roll.is_called():
+            return self._roll.missing(self.patience, min(_ROLL_CALL_S, self.patience))
+        return None
+
     def split(self, number: int) -> Mpi:
         """See Transport."""
         return Mpi(self.patience, self, number)
@@ -151,8 +157,8 @@ class Mpi:
         began = time.monotonic()
         while not request.Test():
             waited = time.monotonic() - began
-            if waited > self.patience or (waited > _SPIN_S and self._roll.is_called()):
-                raise NetspecError(self._roll.missing(self.patience, min(_ROLL_CALL_S, self.patience)))
+            if waited > min(_SPIN_S, self.patience) and (told := self.overdue(waited)) is not None:
+                raise NetspecError(told)
             if waited > (_SPIN_IDLE_S if nap else _SPIN_S):
                 time.sleep(nap)
 

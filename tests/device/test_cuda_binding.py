@@ -10,7 +10,7 @@ import pytest
 
 from netspec.device import binding
 from netspec.device import gpus as gpu_module
-from netspec.device.binding import available, bind, open_devices, team_size
+from netspec.device.binding import available, bind, open_devices, place, team_size
 from netspec.device.gpus import Gpu
 from netspec.errors import NetspecError
 from netspec.kernels import toolkit
@@ -55,6 +55,38 @@ def test_fewer_gpus_are_dealt_in_turn_and_a_line_says_so(machine):
 def test_more_gpus_than_devices(machine):
     machine(3)
     assert bind(("only",))[0] == ("cuda:0",)
+
+
+LAUNCHERS = [
+    {"PMI_RANK": "5", "PMI_SIZE": "8", "MPI_LOCALRANKID": "1"},
+    {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "1"},
+    {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1"},
+    {"PMI_RANK": "5", "PMI_SIZE": "8"},  # a launcher that does not say it: the number among all
+]
+
+
+@pytest.mark.parametrize("variables", LAUNCHERS)
+def test_each_process_of_a_machine_has_a_card_to_itself(machine, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    machine(4)
+    assert bind(TWO) == (("cuda:1", "cuda:1"), ("left is cuda:1, right is cuda:1 (cuda:1 NVIDIA H100)",))
+    assert bind(TWO, ["cuda"])[0] == ("cuda:1", "cuda:1") and bind(TWO, ["cuda:0,cuda:3"])[0] == ("cuda:0", "cuda:3")
+    machine(1)  # shown one card of its own, or sharing it
+    assert bind(TWO)[0] == ("cuda:0", "cuda:0")
+
+
+def test_the_number_among_processes_says_nothing_where_one_was_started_by_itself(machine, monkeypatch):
+    monkeypatch.setenv("SLURM_LOCALID", "1")  # in a batch script
+    machine(2)
+    assert bind(TWO)[0] == ("cuda:0", "cuda:1")
+
+
+def test_devices_of_one_replica_on_cards_of_several_ranks(machine):
+    machine(2)
+    placed = place(TWO, ["0/cuda:0,1/cuda:1"])
+    assert placed.names == ("cuda:0", "cuda:1") and placed.ranks == (0, 1) and placed.of(1) == ("cuda:1",)
+    assert placed.notes == ("left is 0/cuda:0, right is 1/cuda:1: 2 processes work each replica",)
 
 
 def test_a_gpu_without_its_libraries_is_one_line_then_cpus(machine):

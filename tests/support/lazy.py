@@ -169,6 +169,9 @@ class LazyDevice(CpuDevice):
         self.synchronise()
         return super().download(array, into)
 
+    def lend(self, call: Callable[[Any], None], queue: Any) -> Callable[[], None]:
+        return lambda: call((self, queue))
+
     def event(self, timing: bool = False) -> Event:
         return Event()
 
@@ -203,7 +206,7 @@ def lazy(world: World) -> Callable[[Sequence[str]], list[LazyDevice]]:
     """An opener of lazy devices for a Session."""
 
     def opener(names: Sequence[str]) -> list[LazyDevice]:
-        devices = [LazyDevice(index, 1) for index, _ in enumerate(names)]
+        devices = [LazyDevice(int(name.rpartition(":")[2]), 1) for name in names]
         for device in devices:
             device.world = world
         return devices

@@ -11,6 +11,8 @@ from queue import Queue
 
 import numpy as np
 
+LONGEST_S = 120.0
+
 
 def in_threads(size, work, seed=None, memory=None):
     """What ``work`` gives for the transport of each of so many ranks; with a seed each is late at times.
@@ -28,7 +30,7 @@ class Meeting:
     def __init__(self, size, memory=None):
         self.memory = memory
         self.size, self.slots = size, [None] * size
-        self.barrier = threading.Barrier(size, timeout=30)
+        self.barrier = threading.Barrier(size, timeout=LONGEST_S)
         self.messages = defaultdict(Queue)
 
 
@@ -82,13 +84,13 @@ class InThreads:
         self._dawdle()
         received = threading.Event()
         self.meeting.messages[self.rank, to].put((values, received))
-        assert received.wait(30), f"rank {to} never received from rank {self.rank}"
+        assert received.wait(LONGEST_S), f"rank {to} never received from rank {self.rank}"
 
     def receive(self, values, source):
         self.calls.append(("receive", source, values.nbytes))
         assert values.flags.c_contiguous
         self._dawdle()
-        found, received = self.meeting.messages[source, self.rank].get(timeout=30)
+        found, received = self.meeting.messages[source, self.rank].get(timeout=LONGEST_S)
         assert (found.shape, found.dtype) == (values.shape, values.dtype)
         values[...] = found
         received.set()
@@ -97,6 +99,10 @@ class InThreads:
         alike = [rank for rank, other in enumerate(self._swap(number)) if other == number]
         meeting = self._swap(Meeting(len(alike)))[alike[0]]
         return InThreads(meeting, alike.index(self.rank), self.chance, [self.ranks[rank] for rank in alike])
+
+    def overdue(self, waited):
+        """A barrier that is broken tells."""
+        return "a rank has ended" if self.meeting.barrier.broken else None
 
     def greatest(self, values):
         return [max(each) for each in zip(*self._swap(list(values)), strict=True)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,8 @@ class CudaDevice:
         major, minor = self._card.compute_capability
         self.capability: tuple[int, int] = (major, minor)
         with self._card:
-            self._streams: dict[str, Any] = {lane: cuda.stream() for lane in ("compute", "copy", "upload", _AWAY)}
+            lanes = ("compute", "copy", "net", "upload", _AWAY)
+            self._streams: dict[str, Any] = {lane: cuda.stream() for lane in lanes}
             finds_compiler()  # loads what numba-cuda itself would not look for
             self._handles = {lane: int(stream) for lane, stream in self._streams.items()}
             self._current = driver.Current(self.name, cuda.current_context().handle)
@@ -137,6 +139,10 @@ class CudaDevice:
             arrive()
 
         return call
+
+    def lend(self, call: Callable[[Any], None], queue: Lane) -> Call:
+        """See Device."""
+        return _within(self._current, partial(call, self._handles[queue]))
 
     def event(self, timing: bool = False) -> Event:
         """See Device."""

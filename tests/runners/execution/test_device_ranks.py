@@ -128,7 +128,7 @@ def test_the_rank_of_the_first_bad_number_is_named():
 @pytest.mark.parametrize(("names", "told"), [
     ("0/cpu:0,cpu:1", "names a rank in '0/cpu:0' and none in 'cpu:1'"),
     ("0/cpu:0,2/cpu:0", "ranks count from 0, and no device lies in rank 1"),
-    ("0/cuda:0,1/cuda:0", "several processes work on CPUs only"),
+    ("0/cuda:0,1/cpu:0", "a network runs on CPUs or on GPUs, not on both at once"),
     ("0/gpu:0,1/cpu:0", "unknown device 'gpu:0'"),
     ("0/cpu:0,1/cpu:0", "the devices lie in 2 processes, and this is one process"),
 ])  # fmt: skip

@@ -66,7 +66,7 @@ def test_codes_that_a_run_ends_with_are_handed_on(fake, code):
 @pytest.mark.parametrize("option", [["--processes", "2"], ["--processes=2"]])
 def test_processes_get_the_same_words_but_for_their_number(option, monkeypatch):
     given = []
-    monkeypatch.setattr(launcher, "run_processes", lambda count, words, devices: given.append((count, words)) or 0)
+    monkeypatch.setattr(launcher, "run_processes", lambda count, words, *_: given.append((count, words)) or 0)
     assert netspec("run", "--epochs", "2", *option, "quickstart").code == 0
     assert given == [(2, ["--epochs", "2", "quickstart"])]
 
