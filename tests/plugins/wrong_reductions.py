@@ -205,13 +205,13 @@ class WholeNumber(Centred):
     """The mean divides by a whole number."""
 
     @forward("cuda", over="y", writes="y")
-    def forward_cuda(x, y, depth):  # told
+    def forward_cuda(x, y, depth):
         i = cuda.grid(1)
         if i < x.size:
             total = x.dtype.type(0)
             for c in range(i // depth * depth, (i // depth + 1) * depth):
                 total += x[c]
-            y[i] = x[i] - total / depth
+            y[i] = x[i] - total / depth  # told
 
 
 @register("reduce_added_one")
@@ -219,10 +219,10 @@ class AddedOne(Centred):
     """A whole number that is added makes a sum double precision."""
 
     @forward("cuda", over="y", writes="y")
-    def forward_cuda(x, y, depth, share):  # told
+    def forward_cuda(x, y, depth, share):
         i = cuda.grid(1)
         if i < x.size:
             total = x.dtype.type(0)
             for c in range(i // depth * depth, (i // depth + 1) * depth):
                 total += x[c]
-            y[i] = (1 + x[i]) - (1 + total * share)
+            y[i] = (1 + x[i]) - (1 + total * share)  # told
