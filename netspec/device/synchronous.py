@@ -61,6 +61,9 @@ class SynchronousDevice:
         """See Device: there is nothing to record."""
         return call
 
+    def adopt(self) -> None:
+        """See Device: memory is as near to all threads."""
+
     def abandon(self) -> None:
         """See Device; what works in this process ends with it, and its values can be had meanwhile."""
 
