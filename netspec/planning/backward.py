@@ -189,8 +189,8 @@ class Backward:
     def _total(self, key: BufferKey, role: Role) -> Region | None:
         """The gradient of a gathered input, or of a parameter, summed over its readers on that device."""
         if key not in self.totals:
-            total = replace(key, role=role, total=True)
-            self.totals[key] = self._sum(total, key, self.given[key]) if key in self.given else None
+            regions = self.given.get(key)
+            self.totals[key] = self._sum(replace(key, role=role, total=True), key, regions) if regions else None
         return self.totals[key]
 
     def _bring(self, part: Part, contribution: Sequence[Given], number: int, alone: bool) -> Region:
