@@ -79,7 +79,7 @@ class Conv(Layer):
 
     def supports(self, t, variant):
         """Dilated kernels are not those of the fastest variants."""
-        able = self.window(t).dilation == (1, 1) or variant in ("plain", "gemm", "depthwise")
+        able = self.window(t).dilation == (1, 1) or variant in ("plain", "gemm", "depthwise", *mma_variants.CONV)
         return able and super().supports(t, variant)
 
     def tensors(self, inputs):
