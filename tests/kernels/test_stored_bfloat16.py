@@ -164,10 +164,10 @@ def test_asynchronous_copies_bring_as_many_as_fit_as_they_lie():
     got = y.view(BF16).astype(np.float32)
     eights, wide = got[:64].reshape(2, 4, 8), x.astype(np.float32)
     for t in range(4):
-        same(eights[0, t], np.r_[wide[8 * t : 10 * t], np.zeros(8 - 2 * t, np.float32)])
-        same(eights[1, t], wide[8 * t : 8 * t + 8] * (t % 2 == 0))
-        same(got[64 + 4 * t : 68 + 4 * t], np.r_[wide[4 * t : 4 * t + 3], np.float32(0)])
-        same(got[80 + 2 * t : 82 + 2 * t], np.r_[wide[2 * t], np.float32(0)])
+        np.testing.assert_array_equal(eights[0, t], np.r_[wide[8 * t : 10 * t], np.zeros(8 - 2 * t, np.float32)])
+        np.testing.assert_array_equal(eights[1, t], wide[8 * t : 8 * t + 8] * (t % 2 == 0))
+        np.testing.assert_array_equal(got[64 + 4 * t : 68 + 4 * t], np.r_[wide[4 * t : 4 * t + 3], np.float32(0)])
+        np.testing.assert_array_equal(got[80 + 2 * t : 82 + 2 * t], np.r_[wide[2 * t], np.float32(0)])
 
 
 def relaxed(x):
