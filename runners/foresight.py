@@ -1,9 +1,10 @@
 """What a run of several processes will take, before any of them is started.
 
 What each of them computes comes from ``netspec estimate``'s ways, measured here or by the model of a GPU, for its share
-of the replicas. What they exchange is what netspec.runners.transport.exchange does, bucket by bucket, after the last
-backward step and so beside nothing: a barrier, an alltoall, sums in memory, an allgather, in one level over all
-processes. A message takes alpha seconds and each byte beta more, as usual (Thakur, Rabenseifner and Gropp 2005).
+of the replicas. What they exchange is what netspec.runners.transport.exchange does between machines, bucket by bucket:
+a barrier, an alltoall, sums in memory, an allgather, in one level over all processes. All of it is counted, as if none
+were hidden behind the backward pass that it runs beside. A message takes alpha
+seconds and each byte beta more, as usual (Thakur, Rabenseifner and Gropp 2005).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from netspec.events import Listener
 from netspec.machine.environment import cores, host_memory
 from netspec.machine.roofline import measured
 from netspec.planning import build, check
-from netspec.planning.plan import Plan
-from netspec.planning.replica_tree import check_processes
+from netspec.planning.plan import Plan, Region
+from netspec.planning.replica_tree import bucket_of, check_processes
 from netspec.program.gpu_model import GPUS
 from netspec.registry import load_plugin
 from netspec.runners.estimate import Estimate, estimate
@@ -35,6 +36,8 @@ _TRAFFIC = 3.0
 _JITTER = 0.01
 """The standard deviation of an iteration's time, as a share of it: the slowest of all processes counts."""
 
+Elements = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of gradients and next states, in the order in which the backward pass gives them; and of reports, which come last."""
 Binding = Literal["compute", "network", "memory"]
 
 
@@ -52,7 +55,7 @@ class Share:
     seconds: float
     memory: Mapping[str, int]
     room: int | None
-    elements: tuple[int, ...]
+    elements: Elements
     bandwidth: float
     where: str
 
@@ -119,22 +122,38 @@ def each_works_all(request: Request) -> Request:
     return replace(request, sets=(*request.sets, *own))
 
 
-def exchanged(spec: Spec) -> tuple[int, ...]:
-    """Elements of the arrays that processes sum in each iteration: gradients, next states, reports."""
+def exchanged(spec: Spec) -> Elements:
+    """Elements of the arrays that processes sum in each iteration."""
     replicas = max(spec.replicas, 2)
     train = replace(spec.train, batch=spec.replica_batch * replicas)
     return elements_of(build(replace(spec, replicas=replicas, train=train), processes=2))
 
 
-def elements_of(plan: Plan) -> tuple[int, ...]:
+def elements_of(plan: Plan) -> Elements:
     """The same of a plan for several processes."""
-    step = next(step for step in plan.steps if step.op == "all_reduce")
-    return tuple(prod(one.shape_in(plan.buffers[one.buffer].shape)) for one in step.args.values())
+    *means, reports = [
+        [prod(region.shape_in(plan.buffers[region.buffer].shape)) for region in regions] for regions in summed_by(plan)
+    ]
+    return tuple(count for counts in means for count in counts), tuple(reports)
 
 
-def bucketed(elements: Sequence[int], processes: int) -> list[Bucket]:
+def summed_by(plan: Plan) -> list[list[Region]]:
+    """What processes sum in each step, in the order of these."""
+    steps = (step for step in plan.steps if step.op == "all_reduce")
+    return [[step.args[one] for one in step.writes] for step in steps]
+
+
+def bucketed(elements: Elements, processes: int) -> list[Bucket]:
     """The buckets in which so many processes exchange arrays of so many elements; the arrays take no memory."""
-    return buckets([np.broadcast_to(np.zeros((), np.float32), (count,)) for count in elements], processes)
+    steps: list[list[int]] = []
+    for counts in elements:
+        steps.append([])
+        for count in counts:
+            if 4 * sum(steps[-1]) >= bucket_of(processes):
+                steps.append([])
+            steps[-1].append(count)
+    arrays = ([np.broadcast_to(np.zeros((), np.float32), (count,)) for count in step] for step in steps if step)
+    return [bucket for several in arrays for bucket in buckets(several, processes)]
 
 
 def foresee(share: Share, processes: int, network: Interconnect) -> Foresight:
