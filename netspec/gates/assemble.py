@@ -33,7 +33,6 @@ from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.specialise import prepare
 from netspec.kernels.toolkit import compiler
 from netspec.machine.environment import cores
-from netspec.planning.storage import STORING
 from netspec.registry import layer_types
 
 Resources = Mapping[str, int]
@@ -45,6 +44,8 @@ Job = tuple[Signature, Target]
 PLAIN: tuple[Target, ...] = ((7, 5), (8, 0), (9, 0))
 FAST: tuple[Target, ...] = ((8, 0), (9, 0))
 """What plain kernels and others must assemble for."""
+STORED: tuple[Target, ...] = (*FAST, (8, 6), (8, 9), (12, 0))
+"""What products of matrices that are bfloat16 in memory must assemble for: consumer cards too."""
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 
@@ -53,6 +54,11 @@ _PRODUCT = {
     "128-bit loads of shared memory": r"\bLDS(\.\w+)*\.128\b",
     "128-bit copies from global to shared memory": r"\bLDGSTS(\.\w+)*\.128\b",
     "128-bit stores to global memory": r"\bSTG(\.\w+)*\.128\b",
+}
+_STORED_PRODUCT = {
+    **{what: pattern for what, pattern in _PRODUCT.items() if "stores" not in what},
+    "stores of 64 bits and more to global memory": r"\bSTG(\.\w+)*\.(64|128)\b",
+    "fragments from shared memory as matrices": r"\bLDSM\.",
 }
 _PIPELINE = {
     "instruction of tensor cores": r"\bHGMMA\.",
@@ -137,12 +143,13 @@ def _listed(cubin: Path) -> str:
     return done.stdout
 
 
-def check_machine_code(listing: str, pipeline: bool = False) -> None:
+def check_machine_code(listing: str, pipeline: bool = False, stored: bool = False) -> None:
     """RuntimeError where a product of matrices does not run on tensor cores or does not use wide accesses.
 
-    ``pipeline``: its operands are copied by the tensor memory accelerator.
+    ``pipeline``: its operands are copied by the tensor memory accelerator; ``stored``: they are bfloat16 in memory.
     """
-    for what, pattern in (_PIPELINE if pipeline else _PRODUCT).items():
+    wanted = _PIPELINE if pipeline else _STORED_PRODUCT if stored else _PRODUCT
+    for what, pattern in wanted.items():
         if not re.search(pattern, listing):
             raise RuntimeError(f"the machine code has no {what}")
 
@@ -193,7 +200,7 @@ def targets(signature: Signature) -> tuple[Target, ...]:
     if alone is not None:
         return ((*alone, "a"),)
     if any(text.startswith("bfloat16") for text in signature.types):
-        return (STORING,)
+        return STORED if layer is not None and signature.variant in layer.bounds else FAST
     return PLAIN if signature.variant == "plain" else FAST
 
 
@@ -223,7 +230,8 @@ def _resources(job: Job) -> Resources:
             pipeline = "cp.async.bulk.tensor" in text
             if pipeline and found["stack"]:
                 raise RuntimeError(f"{found['stack']} bytes of local memory: arrays must lie in registers")
-            check_machine_code(kept_text(listing_of(job), lambda: _listed(cubin)), pipeline)
+            listing = kept_text(listing_of(job), lambda: _listed(cubin))
+            check_machine_code(listing, pipeline, any(text.startswith("bfloat16") for text in one.types))
     return found
 
 

@@ -176,6 +176,16 @@ def test_products_of_matrices_need_tensor_cores_and_wide_accesses():
             check_machine_code("\n".join(lines[:number] + lines[number + 1 :]))
 
 
+def test_products_of_stored_bfloat16_need_matrices_from_shared_memory_too():
+    lines = "HMMA.16816.F32.BF16 R4\nLDS.128 R4\nLDGSTS.E.BYPASS.128.ZFILL [R1]\nSTG.E.64 [R2.64]\nLDSM.16.MT88.4 R8"
+    lines = lines.splitlines()
+    check_machine_code("\n".join(lines), stored=True)
+    words = ("tensor cores", "128-bit loads", "128-bit copies", "64 bits and more", "as matrices")
+    for number, missing in enumerate(words):
+        with pytest.raises(RuntimeError, match=missing):
+            check_machine_code("\n".join(lines[:number] + lines[number + 1 :]), stored=True)
+
+
 def test_pipelines_need_tensor_cores_and_their_copies():
     lines = "HGMMA.64x96x16.F32.BF16 R24\nUTMALDG.4D.IM2COL [UR8], [UR4]\nSTG.E.64 desc[UR6][R2.64], R4".splitlines()
     check_machine_code("\n".join(lines), pipeline=True)
