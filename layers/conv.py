@@ -10,6 +10,9 @@ from netspec.layers._filters import WINDOWS, image_groups, initial_bias
 from netspec.layers._window import Window, onnx_window, taps, torch_conv, torch_padding, window_of
 from netspec.plugin import Flops, Layer, Param, Tensor, backward, forward, pair, register
 
+_DILATED = ("plain", "gemm", "depthwise", *mma_variants.CONV, *(one.name for one in conv_wgmma.VARIANTS))
+"""Variants that take dilated windows."""
+
 
 @register("conv")
 class Conv(Layer):
@@ -79,7 +82,7 @@ class Conv(Layer):
 
     def supports(self, t, variant):
         """Dilated kernels are not those of the fastest variants."""
-        able = self.window(t).dilation == (1, 1) or variant in ("plain", "gemm", "depthwise")
+        able = self.window(t).dilation == (1, 1) or variant in _DILATED
         return able and super().supports(t, variant)
 
     def tensors(self, inputs):

@@ -12,7 +12,9 @@ Convolution and dense layers on tensor cores
     mma_block_tile      block tiles, main loop over stages in shared memory (cp.async, mma.sync), cost model
     mma_operand_copies  global to shared memory
     mma_kernels         forward and both gradients, for a precision and block tile
-    mma_variants        variants ``tf32_128x64`` and so on, ``float32_...`` of fma_block_tile among them
+    mma_variants        variants ``tf32_128x64`` and so on, ``float32_...`` of fma_block_tile and ``bf16_stored_...``,
+                        which read bfloat16 from memory, among them
+    cards               figures of GPUs, by which the latter are ranked
     dense_split_k       variants ``..._split``: split-K for few rows
     wgmma_block_tile, wgmma_kernels, conv_wgmma
                         variants ``tf32_wgmma_...``: Hopper's own matrix instruction

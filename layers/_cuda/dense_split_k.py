@@ -8,8 +8,17 @@ through bias and epilogue.
 from typing import NamedTuple
 
 from netspec.layers._cuda import fma_block_tile, mma_variants
+from netspec.layers._cuda.cards import card_of, sum_seconds
 from netspec.layers._cuda.implicit_gemm import Columns, Image, Positions, Runs
-from netspec.layers._cuda.mma_block_tile import BLOCK_K, BOUNDS, PROCESSORS, Tile, cost, tiles
+from netspec.layers._cuda.mma_block_tile import (
+    BLOCK_K,
+    BOUNDS,
+    PROCESSORS,
+    STORED,
+    STORED_TILES,
+    Tile,
+    tiles,
+)
 from netspec.layers._cuda.mma_kernels import ALIGNMENT, make_write, stages_of, tile_at
 from netspec.layers._cuda.mma_operand_copies import (
     FLOAT4S,
@@ -23,7 +32,11 @@ from netspec.layers._cuda.mma_variants import forward_grid, marked
 from netspec.plugin import Variant, Workspace, cuda, device, epilogue, forward, load4, quotient, store4
 
 TILE = Tile(128, 128, 1.0)
-_TILES = {**dict.fromkeys(BOUNDS, TILE), "float32": fma_block_tile.TILES[0]}
+_TILES = {
+    **{f"{precision}_{TILE}_split": (precision, TILE) for precision in BOUNDS},
+    f"float32_{TILE}_split": ("float32", fma_block_tile.TILES[0]),
+    f"bf16_stored_{TILE}_split": (STORED, STORED_TILES[0]),
+}
 _THREADS = 256
 _FEWEST = 16
 """Stages of a chunk, where there are enough."""
@@ -40,7 +53,7 @@ class Split(NamedTuple):
 
 def _stages(g):
     """All stages, and those of a chunk."""
-    stages, (blocks, groups) = tiles(g.patch, BLOCK_K), (tiles(g.positions, TILE.rows), g.groups)
+    stages, (blocks, groups) = tiles(g.patch, BLOCK_K // 4 * g.unit), (tiles(g.positions, TILE.rows), g.groups)
     blocks *= tiles(g.share, TILE.columns)
     return stages, tiles(stages, max(min(2 * PROCESSORS // (blocks * groups), max(stages // _FEWEST, 2)), 1))
 
@@ -51,8 +64,7 @@ def _chunks(g):
 
 def make_chunk(precision, tile):
     """The kernel that sums a chunk of the terms."""
-    copy_windows = make_copy_windows(tile.rows, 1, tile.copy, tile.threads)
-    copy_weights = make_copy_weights(tile.columns, tile.threads)
+    copy_windows, copy_weights, terms = make_copy_windows(tile, 1), make_copy_weights(tile), tile.terms
     height, width, right_at, apart = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.threads // FLOAT4S
     size, lines = tile.stages * tile.stage, 3 * tile.rows // apart
 
@@ -81,9 +93,10 @@ def make_chunk(precision, tile):
         chunk = quotient(cuda.blockIdx.y, split.groups)
         group, first_stage = int32(cuda.blockIdx.y - chunk * split.groups), int32(chunk * split.stages)
         first, first_filter = tile_at(columns.share, height, width)
-        find_windows(places, height, apart, first, group, image, positions)
+        find_windows(places, height, apart, first, group, (int32(0), int32(0)), image, positions)
         state = (x, weight, places, first_filter, group, first_stage, image, runs, columns)
-        sums = main_loop(shared, int32(min(stages_of(runs, runs.rows) - first_stage, split.stages)), state)
+        count = int32(min(stages_of(runs, runs.rows, terms) - first_stage, split.stages))
+        sums = main_loop(shared, count, state)
         own = place()
         f = int32(first_filter + own[1])
         state = (products, chunk * positions.count + first, f, group, columns)
@@ -138,16 +151,17 @@ def make_sums():
     return forward_sum, forward_sum_unbiased
 
 
-def _supports(layer, t):
+def _supports(precision):
     """Whether there is something to split."""
-    return mma_variants.supports(layer, t) and _stages(t.geometry)[0] >= 4 and _chunks(t.geometry) > 1
+    able = mma_variants.supports_stored if precision == STORED else mma_variants.supports
+    return lambda layer, t: able(layer, t) and _stages(t.geometry)[0] >= 4 and _chunks(t.geometry) > 1
 
 
 def _workspace(layer, t, direction):
     """The sums of chunks."""
     if direction == "backward":
         return mma_variants.workspace(layer, t, direction)
-    return {"products": Workspace((_chunks(t.geometry), t.y.size), t.x.dtype)}
+    return {"products": Workspace((_chunks(t.geometry), t.y.size), "float32")}
 
 
 def _scalars(layer, t):
@@ -155,12 +169,18 @@ def _scalars(layer, t):
     return {**mma_variants.scalars(layer, t), "split": Split(_stages(g)[1], g.groups)}
 
 
-def _cost(layer, t, direction):
-    g, chunks = t.geometry, _chunks(t.geometry)
-    if direction == "backward":
-        return mma_variants.backward_cost(g, TILE, whole=True)
-    products = cost(TILE, g.batch, g.share, g.patch / chunks, g.groups * chunks)
-    return products + _TRAFFIC * chunks * g.batch * g.filters
+def _cost_of(tile):
+    stored = tile.unit == 8
+
+    def cost(layer, t, direction, capability):
+        g, chunks, price = t.geometry, _chunks(t.geometry), mma_variants.price_of(tile if stored else TILE, capability)
+        if direction == "backward":
+            return mma_variants.backward_cost(g, price, whole=True)
+        sums = chunks * g.batch * g.filters
+        more = sum_seconds(card_of(capability), sums) if stored else _TRAFFIC * sums
+        return price(g.batch, g.share, g.patch / chunks, g.groups * chunks) + more
+
+    return cost
 
 
 def _chunk_grid(t):
@@ -172,9 +192,8 @@ def _sum_grid(t):
     return (tiles(t.y.size, 4 * _THREADS),)
 
 
-def _variant(precision, tile):
-    whole = mma_variants.DENSE[f"{precision}_{tile}"]
-    name = f"{whole.name}_split"
+def _variant(name, precision, tile):
+    whole = mma_variants.DENSE[name.removesuffix("_split")]
     biased, unbiased = make_sums()
     kernels = (
         marked(forward, make_chunk(precision, tile), name, "products", _chunk_grid, tile.threads),
@@ -182,7 +201,7 @@ def _variant(precision, tile):
         marked(forward, unbiased, name, "y", _sum_grid, _THREADS, when={"bias": False}),
         *(kernel for kernel in whole.kernels if kernel.direction == "backward"),
     )
-    return Variant(name, kernels, _supports, _workspace, _scalars, _cost, BOUNDS.get(precision))
+    return Variant(name, kernels, _supports(precision), _workspace, _scalars, _cost_of(tile), whole.bound)
 
 
-VARIANTS = tuple(_variant(precision, tile) for precision, tile in _TILES.items())
+VARIANTS = tuple(_variant(name, *chosen) for name, chosen in _TILES.items())

@@ -4,6 +4,9 @@ A block of four warps, or eight for the largest, computes a block tile of the re
 operands pass through shared memory in stages: while one is multiplied, the next are on their way (cp.async). Shared
 memory holds float32; each warp loads fragments, converts them (to tf32 or bfloat16) and adds up in float32. In the end
 the sums pass through shared memory once more, so that whole rows are stored.
+
+Operands that are bfloat16 in memory stay so in shared memory and in registers (StoredTile): of the same bytes a stage
+has 32 terms.
 """
 
 from dataclasses import dataclass
@@ -15,9 +18,11 @@ opaque = Lazy("netspec.kernels.instructions", "opaque")
 THREADS, WARPS_N = 128, 2
 """Threads of a block of four warps, and warps along the columns of a block tile."""
 BLOCK_K = 16
-"""Terms of a stage."""
+"""Elements of 4 bytes of a line of a stage."""
 BOUNDS = {"tf32": 1e-3, "bf16": 8e-3}
 """Error of a product against the sum of its absolute terms: both factors are rounded to 10 or 7 bits of mantissa."""
+STORED = "stored"
+"""The precision of factors that are bfloat16 in memory, as netspec.kernels.warp_tiles calls it."""
 _SHARED_LIMIT = 12288
 """Elements of static shared memory that a block may declare: 48 KiB."""
 
@@ -34,13 +39,23 @@ class Tile:
     """Blocks that a multiprocessor holds at once, by registers and shared memory (netspec.gates.tensor_core_bound)."""
 
     @property
+    def unit(self) -> int:
+        """Elements of 16 bytes of an operand in memory."""
+        return 4
+
+    @property
+    def terms(self) -> int:
+        """Terms of a stage."""
+        return BLOCK_K // 4 * self.unit
+
+    @property
     def copy(self):
         """The instruction that copies windows, 16 bytes at a time."""
         return cp_async16
 
     @property
     def stage(self) -> int:
-        """Elements of one stage: BLOCK_K terms of both operands."""
+        """Elements of 4 bytes of one stage, of both operands."""
         return (self.rows + self.columns) * BLOCK_K
 
     @property
@@ -93,7 +108,31 @@ class Tile:
         return f"{self.rows}x{self.columns}"
 
 
+@dataclass(frozen=True)
+class StoredTile(Tile):
+    """A tile of operands that are bfloat16 in memory."""
+
+    @property
+    def unit(self):
+        """See Tile."""
+        return 8
+
+    def main_loop(self, precision, left, right, fill):
+        """See make_main_loop."""
+        orders = {"lines": "lines", "terms": "pairs"}
+        return make_main_loop(self, precision, orders[left], orders[right], fill)
+
+    def pitch(self, order):
+        """See Tile; rows of sums lie alike in either order."""
+        return super().pitch("lines")
+
+    def spread(self, order, right):
+        """See Tile."""
+        return super().spread("lines", right)
+
+
 TILES = (Tile(256, 128, 1.1, 1), Tile(128, 128, 1.0, 2), Tile(128, 64, 0.8, 3), Tile(64, 64, 0.55, 4))
+STORED_TILES = (StoredTile(128, 128, 1.0, 2), StoredTile(128, 64, 0.8, 3), StoredTile(64, 64, 0.55, 4))
 CONFIGURATIONS = {f"{precision}_{tile}": (precision, tile) for precision in BOUNDS for tile in TILES}
 """Precision and tile by the name of the variant."""
 PROCESSORS = 132
@@ -174,6 +213,12 @@ def term_at(term, four, width):
     return term * width + (four ^ term % 4 * 2) * 4
 
 
+@device
+def pair_at(term, eight, width):
+    """See netspec.kernels.warp_tiles."""
+    return term * (width // 2) + (eight ^ term % 8) * 4
+
+
 def _make_bases(order, side, width, warps):
     """A device function ``bases(at, warp)``: netspec.kernels.warp_tiles.bases in a warp's share of an operand."""
     lines, terms = width // warps * BLOCK_K, width // warps
@@ -209,7 +254,27 @@ def _make_bases(order, side, width, warps):
         return a, b, c, opaque(int32(own + term_at(lane % 4, 6 + four, width)))
 
     found = {("lines", "left"): left_lines, ("terms", "left"): left_terms, ("lines", "right"): right_lines}
+    if order == "pairs":
+        return _make_pair_bases(side, width, terms)
     return found.get((order, side), right_terms)
+
+
+def _make_pair_bases(side, width, lines):
+    """Those of netspec.kernels.warp_tiles.pair_bases, of warps that have so many lines each."""
+
+    @device
+    def pair_bases(at, warp):
+        lane, first = int32(cuda.threadIdx.x % 32), int32(warp * (lines // 8))
+        if side == "left":
+            term, eight = int32(lane // 16 * 8 + lane % 8), int32(first + lane // 8 % 2)
+        else:
+            term, eight = int32(lane % 16), int32(first + lane // 16)
+        a = opaque(int32(at + pair_at(term, eight, width)))
+        b = opaque(int32(at + pair_at(term, int32(eight + 2), width)))
+        c = opaque(int32(at + pair_at(term, int32(eight + 4), width)))
+        return a, b, c, opaque(int32(at + pair_at(term, int32(eight + 6), width)))
+
+    return pair_bases
 
 
 def make_spread(tile, order):

@@ -27,9 +27,9 @@ ALIGNMENT = 1024
 
 
 @device
-def stages_of(runs, rows):
-    """Stages of so many rows of a window."""
-    return int32((rows * runs.per_row * runs.padded + BLOCK_K - 1) // BLOCK_K)
+def stages_of(runs, rows, terms):
+    """Stages of so many rows of a window, of so many terms each."""
+    return int32((rows * runs.per_row * runs.padded + terms - 1) // terms)
 
 
 @device
@@ -84,7 +84,7 @@ def make_write(tile, order, right, put):
 def make_forward(precision, tile):
     """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
     size, lines = tile.stages * tile.stage, 3 * tile.rows // (tile.threads // FLOAT4S)
-    copy_weights = make_copy_weights(tile.columns, tile.threads)
+    copy_weights = make_copy_weights(tile)
     biased, plain = (make_convolve(precision, tile, copy_weights, "terms", one) for one in (four_biases, no_biases))
 
     def forward(x, weight, bias, y, image: Image, runs: Runs, positions: Positions, columns: Columns):
@@ -105,7 +105,7 @@ def make_convolve(precision, tile, copy_weights, order, biases):
 
     Its ``packing`` tells that function how they lie in memory.
     """
-    copy_windows = make_copy_windows(tile.rows, 1, tile.copy, tile.threads)
+    copy_windows, terms = make_copy_windows(tile, 1), tile.terms
     height, width, right_at, apart = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.threads // FLOAT4S
 
     @device
@@ -128,9 +128,9 @@ def make_convolve(precision, tile, copy_weights, order, biases):
     def convolve(shared, places, x, weight, bias, y, image, runs, positions, columns, packing):
         group = int32(cuda.blockIdx.y)
         first, first_filter = tile_at(columns.share, height, width)
-        find_windows(places, height, apart, first, group, image, positions)
+        find_windows(places, height, apart, first, group, (int32(0), int32(0)), image, positions)
         state = (x, weight, places, first_filter, group, image, runs, packing)
-        sums = main_loop(shared, stages_of(runs, runs.rows), state)
+        sums = main_loop(shared, stages_of(runs, runs.rows, terms), state)
         own = place()
         f = int32(first_filter + own[1])
         row_of_biases = biases(bias, f, columns.share, group)
@@ -140,14 +140,24 @@ def make_convolve(precision, tile, copy_weights, order, biases):
     return convolve
 
 
+@device
+def taps_of(residue, stride, dilation, step, size):
+    """The first of the taps by which pixels of a class lie in windows along an axis, how many these are, and how far
+    the window of the first one lies off that of an undilated window."""
+    tap = int32(0)
+    while tap < step and (tap * dilation - residue) % stride != 0:
+        tap = int32(tap + 1)
+    limit = quotient(max(size - tap + step - 1, 0), step) if tap < step else int32(0)
+    return tap, limit, int32((residue - tap * dilation) // stride)
+
+
 def make_d_x(precision, tile):
     """The kernel of the gradient with respect to the image.
 
     Pixels of one stride class are in windows by the same taps: they are rows of one product, whose terms are those taps
     of all filters. So no product is with a zero that a stride has left.
     """
-    copy_windows = make_copy_windows(tile.rows, -1, tile.copy, tile.threads)
-    copy_flipped = make_copy_flipped(tile.columns, tile.threads)
+    copy_windows, copy_flipped, terms = make_copy_windows(tile, -1), make_copy_flipped(tile), tile.terms
     height, width, right_at, apart = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.threads // FLOAT4S
     size, lines = tile.stages * tile.stage, 3 * tile.rows // apart
 
@@ -192,18 +202,23 @@ def make_d_x(precision, tile):
         group = int32(cuda.blockIdx.y - number * classes.groups)
         first, first_channel = tile_at(back_columns.share, height, width)
         tap_h = quotient(number, classes.stride_w)
-        taps = tap_h, int32(number - tap_h * classes.stride_w)
-        limit_h = quotient(classes.size_h - taps[0] + classes.stride_h - 1, classes.stride_h)
-        limit_w = quotient(classes.size_w - taps[1] + classes.stride_w - 1, classes.stride_w)
-        find_windows(places, height, apart, first, group, back_image, back_positions)
+        own_class = tap_h, int32(number - tap_h * classes.stride_w)
+        tap_h, limit_h, shift_h = taps_of(
+            own_class[0], classes.stride_h, classes.dilation_h, classes.step_h, classes.size_h
+        )
+        tap_w, limit_w, shift_w = taps_of(
+            own_class[1], classes.stride_w, classes.dilation_w, classes.step_w, classes.size_w
+        )
+        shift = shift_h, shift_w
+        find_windows(places, height, apart, first, group, shift, back_image, back_positions)
         state = (
-            dy, weight, places, first_channel, group, taps, (limit_h, limit_w), back_image, back_runs, columns, classes,
-            back_columns.share,
+            dy, weight, places, first_channel, group, (tap_h, tap_w), (limit_h, limit_w), back_image, back_runs,
+            columns, classes, back_columns.share,
         )  # fmt: skip
-        sums = main_loop(shared, stages_of(back_runs, limit_h), state)
+        sums = main_loop(shared, stages_of(back_runs, limit_h, terms), state)
         own = place()
         c = int32(first_channel + own[1])
-        state = (d_x, residual, first, c, group, taps, back_positions, back_columns, classes)
+        state = (d_x, residual, first, c, group, own_class, back_positions, back_columns, classes)
         write(shared, sums, own, back_positions.count - first, c < back_columns.share, state)
 
     return d_x
@@ -211,15 +226,14 @@ def make_d_x(precision, tile):
 
 def make_d_weight(precision, tile):
     """Kernels of the gradient with respect to the weights, for chunks of the batch and for a batch that is one."""
-    copy_pixels = make_copy_pixels(tile.rows, tile.threads)
-    copy_gradients = make_copy_gradients(tile.columns, tile.threads)
-    height, width, right_at, float4s = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.rows // 4
-    size = tile.stages * tile.stage
+    copy_pixels, copy_gradients = make_copy_pixels(tile), make_copy_gradients(tile)
+    height, width, right_at, unit, terms = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.unit, tile.terms
+    size, units = tile.stages * tile.stage, tile.rows // tile.unit
 
     @device
     def fill(shared, at, stage, state):
         x, dy, run, column, group, start, end, image, runs, positions, columns = state
-        pixel = int32(start + stage * BLOCK_K)
+        pixel = int32(start + stage * terms)
         copy_pixels(shared, at, pixel, end, x, run, group, image, runs, positions)
         copy_gradients(shared, int32(at + right_at), pixel, end, dy, column, group, columns)
 
@@ -243,9 +257,9 @@ def make_d_weight(precision, tile):
         first, first_filter = tile_at(columns.share, height, width)
         start = int32(chunk * pixels)
         end = int32(min(start + pixels, positions.count))
-        run = find_run(int32(first + cuda.threadIdx.x % float4s * 4), runs)
+        run = find_run(int32(first + cuda.threadIdx.x % units * unit), runs)
         state = (x, dy, run, first_filter, group, start, end, image, runs, positions, columns)
-        sums = main_loop(shared, int32((end - start + BLOCK_K - 1) // BLOCK_K), state)
+        sums = main_loop(shared, int32((end - start + terms - 1) // terms), state)
         own = place()
         f = int32(first_filter + own[1])
         rows = runs.rows * runs.per_row * runs.padded - first

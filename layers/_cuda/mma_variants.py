@@ -1,14 +1,19 @@
 """Convolutions and dense layers by implicit GEMM: variants such as ``tf32_128x64``, one a precision and block tile.
 
-Those of float32 do without tensor cores.
+Those of float32 do without tensor cores. ``bf16_stored_...`` are for activations and weights that are bfloat16 in
+memory, the others for float32.
 """
 
+from functools import partial
+
 from netspec.layers._cuda import column_sums, fma_block_tile, mma_block_tile
+from netspec.layers._cuda.cards import card_of, stored_seconds, sum_seconds
 from netspec.layers._cuda.mma_block_tile import BOUNDS, PROCESSORS, cost, tiles
 from netspec.layers._cuda.mma_kernels import make_d_weight, make_d_x, make_forward
 from netspec.plugin import Variant, Workspace, backward, forward
 
-CONFIGURATIONS = {**mma_block_tile.CONFIGURATIONS, **fma_block_tile.CONFIGURATIONS}
+STORED = {f"bf16_stored_{tile}": (mma_block_tile.STORED, tile) for tile in mma_block_tile.STORED_TILES}
+CONFIGURATIONS = {**mma_block_tile.CONFIGURATIONS, **fma_block_tile.CONFIGURATIONS, **STORED}
 """Precision and tile by the name of the variant."""
 _MOST_CHUNKS = 128
 _IMAGE_CHANNELS = 4
@@ -68,23 +73,33 @@ def scalars(layer, t):
 
 
 def supports(layer, t):
-    """Whether the kernels can run these shapes and this dtype."""
+    """Whether the kernels for float32 in memory can run these shapes and this dtype."""
     return t.x.dtype == "float32" and t.geometry.fits
 
 
-def forward_cost(g, tile):
-    """See cost."""
-    return cost(tile, g.positions, g.share, g.patch, g.groups)
+def supports_stored(layer, t):
+    """Whether those for bfloat16 in memory can."""
+    return t.x.dtype == t.weight.dtype == "bfloat16" and t.geometry.fits
 
 
-def backward_cost(g, tile, whole):
-    """See cost; the weight gradient is summed over the batch at once where it is ``whole``."""
+def price_of(tile, capability):
+    """``price(rows, columns, terms, products=1)`` of products with a tile: see cost, or stored_seconds."""
+    return partial(stored_seconds, tile, card_of(capability)) if tile.unit == 8 else partial(cost, tile)
+
+
+def forward_cost(g, price):
+    """That of the forward product."""
+    return price(g.positions, g.share, g.patch, g.groups)
+
+
+def backward_cost(g, price, whole):
+    """That of both gradients; the weights' is summed over the batch at once where it is ``whole``."""
     classes, terms = g.stride[0] * g.stride[1], g.taps[0] * g.taps[1] * g.share
-    d_x = cost(tile, g.batch * g.cells[0] * g.cells[1], g.depth, terms, g.groups * classes)
+    d_x = price(g.batch * g.cells[0] * g.cells[1], g.depth, terms, g.groups * classes)
     if not whole and g.channels <= _IMAGE_CHANNELS:
         d_x = 0
     parts = 1 if whole else chunks(g)
-    return d_x + cost(tile, g.patch, g.share, g.positions / parts, g.groups * parts)
+    return d_x + price(g.patch, g.share, g.positions / parts, g.groups * parts)
 
 
 def _variant(name, reductions, whole):
@@ -100,9 +115,12 @@ def _variant(name, reductions, whole):
         g = t.geometry
         return tiles(g.patch, tile.rows) * tiles(g.share, tile.columns), g.groups * (1 if whole else chunks(g))
 
-    def cost_of(layer, t, direction):
-        forwards = direction == "forward"
-        return forward_cost(t.geometry, tile) if forwards else backward_cost(t.geometry, tile, whole)
+    def cost_of(layer, t, direction, capability):
+        g, price = t.geometry, price_of(tile, capability)
+        if direction == "forward":
+            return forward_cost(g, price)
+        sums = 0 if whole or tile.unit == 4 else sum_seconds(card_of(capability), chunks(g) * t.weight.size)
+        return backward_cost(g, price, whole) + sums
 
     biased, unbiased = make_forward(precision, tile)
     chunk, at_once = make_d_weight(precision, tile)
@@ -114,6 +132,8 @@ def _variant(name, reductions, whole):
         marked(backward, *d_weight, of_weights, tile.threads),
         *reductions,
     )
+    if name in STORED:
+        return Variant(name, kernels, supports_stored, workspace, scalars, cost_of, BOUNDS["bf16"])
     return Variant(name, kernels, supports, workspace, scalars, cost_of, BOUNDS.get(precision))
 
 

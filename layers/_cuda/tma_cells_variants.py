@@ -150,7 +150,7 @@ def _supports(layer, t):
 
 
 def _cost(tile):
-    return lambda layer, t, direction: _cut(t).seconds(tile)[direction == "backward"]
+    return lambda layer, t, direction, capability: _cut(t).seconds(tile)[direction == "backward"]
 
 
 def _variant(columns):

@@ -132,7 +132,7 @@ def _scalars(layer, t):
 
 
 def _cost(columns, split):
-    def cost(layer, t, direction):
+    def cost(layer, t, direction, capability):
         if t.x.dtype != "bfloat16":
             return 0.0
         factors = _factors(t.geometry, direction)

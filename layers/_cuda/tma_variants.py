@@ -84,7 +84,7 @@ def _d_x_kernel(columns):
 
 def takes_matrices(t, g):
     """Whether x and the weights are bfloat16, in rows that tensor maps can describe."""
-    stored = t.x.dtype == t.weight.dtype == "bfloat16"
+    stored = t.x.dtype == t.weight.dtype == "bfloat16" and g.dilation == (1, 1)
     return stored and all(count % 8 == 0 for count in (g.channels, g.depth, g.filters, g.share)) and g.fits
 
 
@@ -103,7 +103,7 @@ def _supports(filters, channels):
 
 
 def _cost(filters, channels):
-    def cost(layer, t, direction):
+    def cost(layer, t, direction, capability):
         if t.x.dtype != "bfloat16":  # costs are asked for before it is that the variant does not support this
             return 0.0
         if direction == "forward":

@@ -182,9 +182,14 @@ class Layer:
         """Whether that variant can run these shapes and dtypes; "plain" always must."""
         return all(one.supports(self, t) for one in self.variants if one.name == variant)
 
-    def rank(self, t: Tensors, direction: Direction, variants: Sequence[str]) -> Sequence[str]:
-        """The variants of a backend, best first, for these shapes: as in ``prefer``, or by their estimated cost."""
-        return by_cost(self.variants, variants, self, t, direction)
+    def rank(
+        self, t: Tensors, direction: Direction, variants: Sequence[str], capability: Capability | None = None
+    ) -> Sequence[str]:
+        """The variants of a backend, best first, for these shapes: as in ``prefer``, or by their estimated cost.
+
+        ``capability`` is the device's, where it is known.
+        """
+        return by_cost(self.variants, variants, self, t, direction, capability)
 
     def flops(self, t: Tensors) -> Flops:
         """Operations for the batch; the default counts one an output element in each direction."""

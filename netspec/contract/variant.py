@@ -44,8 +44,9 @@ class Variant:
     """Scratch arrays, by the name under which its kernels take them."""
     scalars: Callable[[Any, Any], Mapping[str, Any]] = _no_scalars
     """Further numbers, and named tuples of numbers, that its kernels take by name."""
-    cost: Callable[[Any, Any, Direction], float] | None = None
-    """Estimated time of a direction, by which variants of the same ``bound`` are ranked; None: as they are listed."""
+    cost: Callable[[Any, Any, Direction, Capability | None], float] | None = None
+    """Estimated time of a direction on a device of that capability, by which variants of the same ``bound`` are ranked;
+    None: as they are listed."""
     bound: float | None = None
     """Error bound of its results, where 1e-5 cannot hold."""
     capability: Capability | None = None
@@ -76,15 +77,26 @@ def names_by_backend(variants: Sequence[Variant], marked: Sequence[Kernel]) -> d
     return {backend: tuple(name for name in names if name != "plain") for backend, names in found.items()}
 
 
-def by_cost(variants: Sequence[Variant], names: Sequence[str], layer: Any, t: Any, direction: Direction) -> list[str]:
-    """The names, those of variants that estimate their cost and have one error bound in the order of that cost."""
+def by_cost(
+    variants: Sequence[Variant],
+    names: Sequence[str],
+    layer: Any,
+    t: Any,
+    direction: Direction,
+    capability: Capability | None = None,
+) -> list[str]:
+    """The names, those of variants that estimate their cost and have one error bound in the order of that cost.
+
+    Those that devices of this capability alone have come before others of the bound: they are made for them.
+    """
     estimated = {one.name: one for one in variants if one.cost is not None}
     first: dict[float | None, int] = {}
 
-    def rank(item: tuple[int, str]) -> tuple[int, float]:
+    def rank(item: tuple[int, str]) -> tuple[int, bool, float]:
         place, one = item[0], estimated.get(item[1])
         if one is None or one.cost is None:
-            return place, 0.0
-        return first.setdefault(one.bound, place), one.cost(layer, t, direction)
+            return place, False, 0.0
+        is_general = one.capability is None or one.capability != capability
+        return first.setdefault(one.bound, place), is_general, one.cost(layer, t, direction, capability)
 
     return [name for _, name in sorted(enumerate(names), key=rank)]

@@ -4,6 +4,9 @@ What each takes of the machine (registers, shared memory, stack, spills) is comp
 
     python -m netspec.gates.assemble TABLE           # compare
     python -m netspec.gates.assemble TABLE --write   # make the table anew
+
+The table has a seal for each kernel: a hash of its source, its types, its targets, the compilers and the figures. Where
+it holds, the kernel has been assembled to these very figures, and is not assembled again but with ``--all``.
 """
 
 from __future__ import annotations
@@ -30,7 +33,6 @@ from netspec.kernels.epilogue import epilogue_of
 from netspec.kernels.specialise import prepare
 from netspec.kernels.toolkit import compiler
 from netspec.machine.environment import cores
-from netspec.planning.storage import STORING
 from netspec.registry import layer_types
 
 Resources = Mapping[str, int]
@@ -42,6 +44,8 @@ Job = tuple[Signature, Target]
 PLAIN: tuple[Target, ...] = ((7, 5), (8, 0), (9, 0))
 FAST: tuple[Target, ...] = ((8, 0), (9, 0))
 """What plain kernels and others must assemble for."""
+STORED: tuple[Target, ...] = (*FAST, (8, 6), (8, 9), (12, 0))
+"""What products of matrices that are bfloat16 in memory must assemble for: consumer cards too."""
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 
@@ -50,6 +54,11 @@ _PRODUCT = {
     "128-bit loads of shared memory": r"\bLDS(\.\w+)*\.128\b",
     "128-bit copies from global to shared memory": r"\bLDGSTS(\.\w+)*\.128\b",
     "128-bit stores to global memory": r"\bSTG(\.\w+)*\.128\b",
+}
+_STORED_PRODUCT = {
+    **{what: pattern for what, pattern in _PRODUCT.items() if "stores" not in what},
+    "stores of 64 bits and more to global memory": r"\bSTG(\.\w+)*\.(64|128)\b",
+    "fragments from shared memory as matrices": r"\bLDSM\.",
 }
 _PIPELINE = {
     "instruction of tensor cores": r"\bHGMMA\.",
@@ -134,12 +143,13 @@ def _listed(cubin: Path) -> str:
     return done.stdout
 
 
-def check_machine_code(listing: str, pipeline: bool = False) -> None:
+def check_machine_code(listing: str, pipeline: bool = False, stored: bool = False) -> None:
     """RuntimeError where a product of matrices does not run on tensor cores or does not use wide accesses.
 
-    ``pipeline``: its operands are copied by the tensor memory accelerator.
+    ``pipeline``: its operands are copied by the tensor memory accelerator; ``stored``: they are bfloat16 in memory.
     """
-    for what, pattern in (_PIPELINE if pipeline else _PRODUCT).items():
+    wanted = _PIPELINE if pipeline else _STORED_PRODUCT if stored else _PRODUCT
+    for what, pattern in wanted.items():
         if not re.search(pattern, listing):
             raise RuntimeError(f"the machine code has no {what}")
 
@@ -155,14 +165,20 @@ def _read(words: str) -> Resources:
     }
 
 
-def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
-    """Compile and assemble all of them in a process pool; failures are reported, not raised. Cached on disk."""
-    jobs = [(one, target) for one in signatures for target in targets(one)]
+def gate(
+    signatures: Sequence[Signature], workers: int | None = None, table: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Compile and assemble all of them in a process pool; failures are reported, not raised. Cached on disk.
+
+    ``table``: kernels whose seal in it holds are taken from it.
+    """
+    sealed = {one.name: one for one in signatures if table is not None and _seal_holds(one, table)}
+    jobs = [(one, target) for one in signatures if one.name not in sealed for target in targets(one)]
     records = {job: record_of(job) for job in jobs}
     work = {record: job for job, record in records.items()}  # layers that share a kernel share its record
     known = {record: json.loads(record.read_text()) for record in work if record.is_file()}
     missing = [record for record in work if record not in known]
-    resources: Report = {}
+    resources: Report = {name: table["kernels"][name] for name in sealed} if table is not None else {}
     failures = []
     count = workers or min(cores(), 8)
     each = max(1, len(missing) // (4 * count))  # neighbours share helpers, which a process compiles once
@@ -184,7 +200,7 @@ def targets(signature: Signature) -> tuple[Target, ...]:
     if alone is not None:
         return ((*alone, "a"),)
     if any(text.startswith("bfloat16") for text in signature.types):
-        return (STORING,)
+        return STORED if layer is not None and signature.variant in layer.bounds else FAST
     return PLAIN if signature.variant == "plain" else FAST
 
 
@@ -214,7 +230,8 @@ def _resources(job: Job) -> Resources:
             pipeline = "cp.async.bulk.tensor" in text
             if pipeline and found["stack"]:
                 raise RuntimeError(f"{found['stack']} bytes of local memory: arrays must lie in registers")
-            check_machine_code(kept_text(listing_of(job), lambda: _listed(cubin)), pipeline)
+            listing = kept_text(listing_of(job), lambda: _listed(cubin))
+            check_machine_code(listing, pipeline, any(text.startswith("bfloat16") for text in one.types))
     return found
 
 
@@ -238,11 +255,25 @@ def listing_of(job: Job) -> Path:
 
 
 def _content(job: Job) -> str:
+    from netspec.kernels.stored_bfloat16 import SOURCE
+
     one, capability = job
     source = prepare(function_of(one.kernel), "float32", _epilogue(one)).digest
     bound = f", blocks of {one.bound} threads at most" if one.bound else ""
-    content = f"{source}\n{one.types}\n{capability}{bound}\n{toolchain()}\n{compiler()}"
+    content = f"{source}\n{one.types}\n{capability}{bound}\n{toolchain()}\n{compiler()}\n{SOURCE}"
     return blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def seal_of(signature: Signature, resources: Mapping[str, Resources]) -> str:
+    """The seal of a kernel and of its figures by target, see the module."""
+    contents = [_content((signature, target)) for target in targets(signature)]
+    return blake2b(json.dumps([contents, resources], sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _seal_holds(one: Signature, table: Mapping[str, Any]) -> bool:
+    figures = table["kernels"].get(one.name, {})
+    whole = figures.keys() == set(map(_arch, targets(one)))
+    return whole and bool(table.get("seals", {}).get(one.name) == seal_of(one, figures))
 
 
 def ptx_of(signature: Signature, capability: Target) -> str:
@@ -311,24 +342,30 @@ def _dump(table: Mapping[str, Any]) -> str:
         + "\n  }"
         for name, targets in sorted(table["kernels"].items())
     ]
+    seals = [f"  {json.dumps(name)}: {json.dumps(seal)}" for name, seal in sorted(table["seals"].items())]
     head = json.dumps(table["toolchain"])
-    return f'{{\n "toolchain": {head},\n "kernels": {{\n' + ",\n".join(kernels) + "\n }\n}\n"
+    parts = (f' "{key}": {{\n' + ",\n".join(lines) + "\n }" for key, lines in (("kernels", kernels), ("seals", seals)))
+    return f'{{\n "toolchain": {head},\n' + ",\n".join(parts) + "\n}\n"
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command; 0 where all is as the table says, 2 where ptxas is missing."""
-    if not arguments or len(arguments) > 2 or arguments[1:] not in ([], ["--write"]):
+    if not arguments or not {*arguments[1:]} <= {"--all", "--write"}:
         print(__doc__)
         return 2
     if find_ptxas() is None:
         print("ptxas is not installed: pip install 'netspec[gates]'")
         return 2
-    outcome, path = gate(cuda_signatures()), Path(arguments[0])
-    if arguments[1:]:
-        path.write_text(_dump({"toolchain": toolchain(), "kernels": outcome.resources}))
+    path, signatures = Path(arguments[0]), cuda_signatures()
+    table = json.loads(path.read_text()) if path.exists() else {"toolchain": "", "kernels": {}, "seals": {}}
+    outcome = gate(signatures, table=None if "--all" in arguments else table)
+    if "--write" in arguments:
+        found = outcome.resources
+        seals = {one.name: seal_of(one, found[one.name]) for one in signatures if one.name in found}
+        path.write_text(_dump({"toolchain": toolchain(), "kernels": found, "seals": seals}))
         lines = [*outcome.failures]
     else:
-        lines = differences(outcome, json.loads(path.read_text()))
+        lines = differences(outcome, table)
     print("\n".join(lines) or f"{len(outcome.resources)} kernels compile and assemble ({toolchain()})")
     return 1 if lines else 0
 

@@ -1,7 +1,8 @@
 """Upper bound of matrix products on tensor cores, read from the main loop of their machine code: no GPU is needed.
 
-Prints, for each kernel and compute capability, the instructions that a warp runs for a stage of 16 terms, and how many
-cycles a stage takes of each of the units that all warps of a quarter or of a whole multiprocessor share::
+Prints, for each kernel and compute capability, the instructions that a warp runs for a stage of 16 terms, or of 32 that
+are bfloat16 in memory (``bf16_stored_...``), and how many cycles a stage takes of each of the units that all warps of a
+quarter or of a whole multiprocessor share::
 
     python -m netspec.gates.tensor_core_bound            # the largest tiles, tf32
     python -m netspec.gates.tensor_core_bound PATTERN    # kernels whose names contain it, such as d_x or wgmma
@@ -114,7 +115,7 @@ def stage_of(signature: Signature, target: Target) -> Stage:
     }
     stages = card.processors * card.clock / max(cycles.values()) / 1000  # in 10 ** 12 a second
     blocks = resident(card, used["registers"], used["shared"], threads)
-    operations = 2 * rows * columns * BLOCK_K
+    operations = 2 * rows * columns * (2 * BLOCK_K if "stored" in signature.variant else BLOCK_K)
     return Stage(mix, used["registers"], blocks, cycles, stages * operations, stages * copied * 128)
 
 

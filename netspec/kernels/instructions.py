@@ -24,6 +24,7 @@ Every thread of the warp must come by, in a block of whole warps.
 Asynchronous copies: ``cp_async16(target, place, source, index, count)`` fills 4 elements of shared memory with
 the first ``count`` (0 to 4) of global memory and zeros behind; ``cp_async8`` does 2, ``cp_async4`` 1. Aligned to their
 own size. Nothing is read where count is 0. A bool as the count means all or none, which is faster.
+Of an array that is stored as bfloat16 they bring 8, 4 and 2 elements, as they lie; shared memory is counted in 4 bytes.
 ``cp_async_commit()`` closes a group of copies, ``cp_async_wait(pending)``, with a literal, waits until at most so many
 groups are under way; others see the data after ``cuda.syncthreads()``.
 
@@ -31,6 +32,7 @@ Matrices, in which all 32 threads of a warp take part (PTX ISA 9.7.14):
 
 - ``mma_tf32(a, b, c)``: a (16, 8) times b (8, 8) plus c (16, 8), tuples of 4 and 2 uint32 (``to_tf32``) and 4 float32;
 - ``mma_bf16(a, b, c)``: the same with 16 terms, two in each uint32 (``to_bf16x2(low, high)``);
+- ``paired(low, high)``: the same two, in the bits of a float32, for arrays in shared memory;
 - ``ldmatrix(array, index)``: four 8 x 8 matrices of 2-byte elements from shared memory as 4 uint32; lane 8 i + r gives
   the index of row r of matrix i. ``ldmatrix_trans`` transposes each.
 """
@@ -196,14 +198,14 @@ def async_copy(size: int, cache: str, name: str) -> Any:
             shared = address(builder, pointer(context, builder, signature.args[0], array, start), shared=True)
             data = address(builder, pointer(context, builder, signature.args[2], origin, first))
             text = f"cp.async.{cache}.shared.global [$0], [$1], {size}, $2;"
-            given = builder.zext(elements, uint32) if whole else builder.mul(elements, uint32(4))
+            given = builder.zext(elements, uint32) if whole else builder.mul(elements, uint32(width))
             if whole:  # a predicate that says whether to ignore the source
                 text = f"{{ .reg .pred none; setp.eq.u32 none, $2, 0; {text.replace('$2', 'none')} }}"
             asm(builder, text, void, [shared, data, given], "r,l,r,~{memory}", moves=False)
             return context.get_dummy_value()
 
-        refuse_bfloat16(name, target, source)
-        whole = isinstance(count, types.Boolean)
+        refuse_bfloat16(name, target)
+        whole, width = isinstance(count, types.Boolean), 2 if holds_bfloat16(source) else 4
         return types.void(target, types.int64, source, types.int64, count if whole else types.int32), generate
 
     return named_intrinsic(define, name)
@@ -262,6 +264,16 @@ def to_bf16x2(_, low, high):  # type: ignore[no-untyped-def]
         return convert_bf16x2(builder, *args)
 
     return types.uint32(types.float32, types.float32), generate
+
+
+@intrinsic
+def paired(_, low, high):  # type: ignore[no-untyped-def]
+    """Two float32 as bfloat16 side by side, in the bits of a float32."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(convert_bf16x2(builder, *args), float32)
+
+    return types.float32(types.float32, types.float32), generate
 
 
 MMA = {

@@ -1,10 +1,13 @@
 """A warp's share of a block tile on tensor cores: fragments from shared memory, mma, accumulators back to it.
 
 Operands lie in shared memory, ``BLOCK_K`` of the K dimension (a stage) at a time, in one of two orders: "lines", the
-terms of a row side by side (K contiguous), or "terms", all rows of a term side by side. float4s are swizzled within
-both (``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in the
-layout of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two
+terms of a row side by side (K contiguous), or "terms", all rows of a term side by side. 16 bytes each are swizzled
+within both (``line_at``, ``term_at``), so that the threads of a warp access different banks. Loads bring fragments in
+the layout of mma: lines as 8 x 8 matrices (ldmatrix, which moves 32-bit elements as well as pairs of 16), terms two
 neighbouring rows or one column at a time. Loads of 128 bits would be fewer, but cost two moves for each instruction.
+
+Of operands that are bfloat16 in memory (precision "stored") two terms lie in an element's place: a stage has twice as
+many, lines are as they were, and terms ("pairs", ``pair_at``) come as matrices too, which ldmatrix transposes.
 
 A thread (``g`` = lane // 4, ``q`` = lane % 4) holds terms q, q + 4, q + 8 and q + 12 of
 
@@ -13,7 +16,8 @@ A thread (``g`` = lane // 4, ``q`` = lane % 4) holds terms q, q + 4, q + 8 and q
 - column 8 j + g of the right operand's tile j; so its accumulators of a row are columns 8 j + 2 q and the next.
 
 Values come as the instruction's registers: for tile i and half s of the terms 4 of the left operand, for tile j and s
-2 of the right one, for i and j 4 accumulators.
+2 of the right one, for i and j 4 accumulators. Of "stored" a register holds terms 2 q and 2 q + 1 of eight, and h is
+the instruction's upper or lower half in either order.
 """
 
 from __future__ import annotations
@@ -37,13 +41,14 @@ from netspec.kernels.inline_ptx import (
 from netspec.kernels.instructions import convert_tf32, load_matrices, multiply_add
 from netspec.kernels.numba_cuda import named_intrinsic, types
 
-Order = Literal["lines", "terms"]
-Precision = Literal["tf32", "bf16"]
+Order = Literal["lines", "terms", "pairs"]
+Precision = Literal["tf32", "bf16", "stored"]
 Side = Literal["left", "right"]
 _Values = list[Any]
 _Steps = list[list[tuple[int, ...]]]
 BLOCK_K = 16
-"""Terms of the K dimension in a stage."""
+"""Terms of the K dimension in a stage, or pairs of them."""
+_TWICE = (range(2),) * 3
 
 
 # Places in shared memory --------------------------------------------------------------------------------------------
@@ -57,6 +62,18 @@ def line_at(line: int, four: int) -> int:
 def term_at(term: int, four: int, width: int) -> int:
     """Index of a float4 of a term's ``width`` lines ("terms")."""
     return term * width + (four ^ term % 4 * 2) * 4
+
+
+def pair_at(term: int, eight: int, width: int) -> int:
+    """Index of eight of a term's ``width`` lines, two in an element's place ("pairs")."""
+    return term * (width // 2) + (eight ^ term % 8) * 4
+
+
+def pair_bases(side: Side, lane: int, first: int, width: int) -> tuple[int, int, int, int]:
+    """``bases`` for "pairs", of a warp whose lines begin at the ``first`` eight of a term."""
+    term, eight = (lane // 16 * 8 + lane % 8, lane // 8 % 2) if side == "left" else (lane % 16, lane // 16)
+    a, b, c, d = (pair_at(term, first + 2 * n + eight, width) for n in range(4))
+    return a, b, c, d
 
 
 def bases(order: Order, side: Side, lane: int, width: int) -> tuple[int, int, int, int]:
@@ -80,6 +97,9 @@ def reads(order: Order, side: Side, tiles: int, width: int) -> tuple[int, tuple[
         return 4, tuple((s, 16 * BLOCK_K * i) for i, s in combinations(range(tiles), range(2)))
     if order == "lines":
         return 4, tuple((0, 8 * BLOCK_K * j) for j in range(tiles))
+    if order == "pairs":  # 16 lines and 16 terms at a time
+        blocks = tiles if side == "left" else tiles // 2
+        return 4, tuple((n, 8 * width * s) for n, s in combinations(range(blocks), range(2)))
     apart, own = (2, 2) if side == "left" else (4, 1)
     fours = combinations(range(tiles), range(4))
     return own, tuple((tile % apart, 32 * (tile // apart) + 4 * width * four) for tile, four in fours)
@@ -112,6 +132,7 @@ def zeros(count: int) -> Any:
 def load(order: Order, side: Side, tiles: int, width: int) -> Any:
     """``load(array, bases, at)``: a thread's fragments of one operand of the stage at index ``at``."""
     own, places = reads(order, side, tiles, width)
+    option = ".trans" if order == "pairs" else ""
 
     def define(_, array, starts, at):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -122,9 +143,11 @@ def load(order: Order, side: Side, tiles: int, width: int) -> Any:
             for base, distance in places:
                 place = builder.gep(stage[base], [int64(distance)])
                 if own == 4:
-                    parts += [builder.bitcast(word, float32) for word in load_matrices(builder, place)]
+                    parts += [builder.bitcast(word, float32) for word in load_matrices(builder, place, option)]
                 else:
                     parts += unpack(builder, builder.load(as_vector(builder, place, own), align=4 * own), own)
+            if order == "pairs" and side == "right":  # two columns' tiles came together, half of the terms at a time
+                parts = [parts[8 * n + 4 * s + 2 * j + k] for n, j, s, k in combinations(range(tiles // 2), *_TWICE)]
             return pack(context, builder, signature, parts)
 
         values = types.UniTuple(array.dtype, own * len(places))
@@ -178,7 +201,16 @@ _LEFT: dict[Precision, _Steps] = {
 }
 _RIGHT: dict[Precision, _Steps] = {"tf32": [[(0,), (1,)], [(2,), (3,)]], "bf16": [[(0, 1), (2, 3)]]}
 """A tile's values by the register that they are packed into, for each of its instructions."""
-_CONVERT: dict[Precision, Callable[..., Any]] = {"tf32": convert_tf32, "bf16": convert_bf16x2}
+for _steps in (_LEFT, _RIGHT):
+    _steps["stored"] = _steps["tf32"]
+
+
+def _as_it_is(builder: Any, value: Any) -> Any:
+    return builder.bitcast(value, uint32)
+
+
+_CONVERT: dict[Precision, Callable[..., Any]] = {"tf32": convert_tf32, "bf16": convert_bf16x2, "stored": _as_it_is}
+_INSTRUCTION: dict[Precision, str] = {"tf32": "tf32", "bf16": "bf16", "stored": "bf16"}
 
 
 def _converted(builder: Any, precision: Precision, words: _Steps, values: _Values, tiles: int) -> list[Any]:
@@ -199,5 +231,6 @@ def _products(
     results = list(sums)
     for step, i, j in combinations(range(len(_LEFT[precision])), range(tiles), range(columns)):
         at = (i * columns + j) * 4
-        results[at : at + 4] = multiply_add(builder, precision, left[i][step], right[j][step], results[at : at + 4])
+        factors = left[i][step], right[j][step]
+        results[at : at + 4] = multiply_add(builder, _INSTRUCTION[precision], *factors, results[at : at + 4])
     return results

@@ -1,6 +1,6 @@
 """What ``train.precision`` comes to on the devices at hand: the dtype in which activations are stored, in words too.
 
-| precision | GPUs of capability 9.0 | other GPUs | CPUs that multiply bfloat16 faster | other CPUs |
+| precision | GPUs of capability 8.0 and later | other GPUs | CPUs that multiply bfloat16 faster | other CPUs |
 |---|---|---|---|---|
 | float32 | float32 | float32 | float32 | float32 |
 | tf32 | factors of products rounded to tf32 | likewise | float32 | float32 |
@@ -21,8 +21,8 @@ from netspec.spec.types import Precision
 Storage = Literal["float32", "bfloat16"]
 Capabilities = Mapping[str, Capability | None]
 """By device; None for a CPU that stores no bfloat16, and for a GPU that is not known."""
-STORING = (9, 0)
-"""Compute capability of the GPUs that have kernels for bfloat16 in memory."""
+STORING = (8, 0)
+"""The least compute capability of GPUs that multiply bfloat16: those have kernels for it in memory."""
 
 
 _UNITS = {"avx512_bf16": "stored, AVX512-BF16", "emulated": "stored, products in float32"}
@@ -33,7 +33,7 @@ def storage_of(precision: Precision, capabilities: Collection[Capability | None]
 
     One network is stored one way: a single device that cannot makes it float32.
     """
-    able = all(one == STORING or isinstance(one, str) for one in capabilities)
+    able = all(map(_stores, capabilities))
     return "bfloat16" if precision == "bf16" and able else "float32"
 
 
@@ -41,7 +41,13 @@ def bf16_on(capability: Capability | None) -> str:
     """What bf16 comes to on one device, in a few words."""
     if isinstance(capability, str):
         return _UNITS[capability]
-    return "computes in float32" if capability is None else "stored" if capability == STORING else "in products"
+    if capability is None:
+        return "computes in float32"
+    return "stored" if _stores(capability) else "in products"
+
+
+def _stores(capability: Capability | None) -> bool:
+    return isinstance(capability, str) or (capability is not None and capability >= STORING)
 
 
 def told(precision: Precision, capabilities: Collection[Capability | None]) -> tuple[str, ...]:
@@ -55,4 +61,4 @@ def _meaning(precision: Precision, capabilities: Collection[Capability | None]) 
         return f"activations and factors of products are stored in bfloat16, all else in float32{emulated}"
     if None in capabilities:
         return "CPUs compute in float32 here"
-    return "factors of products are rounded to bfloat16; memory is float32 but on capability 9.0"
+    return "factors of products are rounded to bfloat16; memory is float32 before capability 8.0"

@@ -29,8 +29,7 @@ def plain_products(programs: Sequence[Program]) -> tuple[str, ...]:
     Layers of less than a hundredth of a program's operations are not worth one.
     """
     layers = dict.fromkeys(layer for program in programs for layer in _plain_layers(program))
-    stored = any(program.plan.storage == "bfloat16" for program in programs)
-    told = _WIDTHS if stored else "with so many elements tensor cores are not used; take a smaller --batch"
+    told = "with so many elements tensor cores are not used; take a smaller --batch"
     return (f"{', '.join(layers)}: plain kernels, many times slower: {told}",) if layers else ()
 
 
@@ -41,9 +40,6 @@ def _plain_layers(program: Program) -> Iterator[str]:
         is_plain = step.attrs.get("variant") == "plain" and program.kinds[step.device] == "cuda"
         if is_plain and step.layer in types and _uses_tensor_cores(types[step.layer]) and step.flops >= least:
             yield str(step.layer)
-
-
-_WIDTHS = "tensor cores take bfloat16 where channels, of a group too, are multiples of 8"
 
 
 def _uses_tensor_cores(cls: type[Layer]) -> bool:

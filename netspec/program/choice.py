@@ -31,7 +31,7 @@ def candidates(
     ``capability`` is the device's; None: what needs a certain one is left out.
     """
     found: dict[tuple[Kernel, ...], str] = {}
-    for variant in layer.rank(t, direction, layer.variant_names(kind)):
+    for variant in layer.rank(t, direction, layer.variant_names(kind), capability):
         off = _is_off(variant, without) or layer.needs.get(variant, capability) != capability
         if variant == "plain" or (not off and layer.supports(t, variant)):
             found.setdefault(layer.passes(kind, direction, variant), variant)

@@ -125,7 +125,7 @@ def _work(program: Program, step: Step, gpu: Gpu) -> float:
     name: str = step.attrs["variant"]
     for one in shard.instance.variants:
         if one.name == name and one.cost is not None:
-            units = one.cost(shard.instance, shard.tensors, step.op)
+            units = one.cost(shard.instance, shard.tensors, step.op, gpu.capability)
             # kernels on bfloat16 in memory estimate seconds on an H100, as single kernels were timed there
             is_stored = shard.tensors.inputs[0].dtype == "bfloat16"
             least = step.flops / gpu.peak[_PEAKS[step.compute]]

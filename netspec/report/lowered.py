@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from netspec.errors import NetspecError
-from netspec.planning.storage import STORING, Capabilities, Storage, storage_of, told
+from netspec.planning.storage import Capabilities, Storage, storage_of, told
 
 if TYPE_CHECKING:
     from netspec.contract.kernel import Backend
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from netspec.spec.types import Spec
 
 _NAME = re.compile(r"(cpu|cuda):\d{1,3}")
+_ABSENT = (9, 0)
+"""Compute capability of GPUs that are asked for and are not there."""
 
 
 def storage_at(spec: Spec, devices: str | None) -> Storage:
@@ -67,7 +69,7 @@ def _capabilities(spec: Spec, names: list[str]) -> Capabilities:
     if spec.train.precision != "bf16":
         return found
     absent = {device for device, name in zip(spec.devices, names, strict=True) if name.startswith("cuda")}
-    return {device: one or (STORING if device in absent else None) for device, one in found.items()}
+    return {device: one or (_ABSENT if device in absent else None) for device, one in found.items()}
 
 
 def _names(asked: str | None, spec: Spec) -> list[str]:

@@ -38,7 +38,7 @@ TRAIN: Attrs = {
     "seed": integer("Decides everything that is random.", default=_train.seed, minimum=0),
     "precision": choice(*PRECISIONS, default=_train.precision, description=(
         "Factors of matrix products on GPUs have 23 bits of mantissa, 10 or 7; with bf16 GPUs of compute capability "
-        "9.0, and CPUs that multiply it faster, store activations in it too. Other CPUs compute in float32.")),
+        "8.0 and on, and CPUs that multiply it faster, store activations in it too. Other CPUs compute in float32.")),
     "fuse": boolean("Elementwise layers run in the step before, where they can.", default=_train.fuse),
     "freeze": texts("Layers, or parameters such as conv1.weight, that stay as they are; * stands for any letters.",
                     default=[]),

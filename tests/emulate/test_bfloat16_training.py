@@ -37,9 +37,10 @@ PAIR = """
 """
 
 
-STORING = pytest.mark.parametrize(
-    "capability", [pytest.param((9, 0), marks=needs_compiler, id="card"), pytest.param("emulated", id="cpu")]
-)
+_KINDS = [pytest.param((9, 0), marks=needs_compiler, id="card"), pytest.param("emulated", id="cpu")]
+STORING = pytest.mark.parametrize("capability", _KINDS)
+_OTHERS = [pytest.param(one, marks=needs_compiler, id=f"sm_{one[0]}{one[1]}") for one in ((8, 0), (12, 0))]
+"""Cards without Hopper's pipelines."""
 
 
 class StoringCpu(CpuDevice):
@@ -79,10 +80,13 @@ def outcome(session: Session) -> tuple[dict[str, Any], Any, float]:
     return learned, session.predict(batch(7), BATCH), session.evaluate(batch(8), BATCH).reports["loss"]["loss"]
 
 
-@STORING
+@pytest.mark.parametrize("capability", [*_KINDS, *_OTHERS])
 def test_two_devices_learn_what_they_do_in_float32(capability: Any) -> None:
     with opened(TWO_TOWERS) as host, opened(TWO_TOWERS, capability=capability) as card:
         assert (host.storage, card.storage) == ("float32", "bfloat16")
+        if capability in ((8, 0), (12, 0)):
+            products = [one for one in card.programs["train"].steps if one.layer and one.layer[:2] in ("co", "fc")]
+            assert {str(one.attrs["variant"])[:12] for one in products if "variant" in one.attrs} == {"bf16_stored_"}
         (wanted, probs, loss), (got, answer, judged) = outcome(host), outcome(card)
         check_shadows(card)
         activation = next(key for key in card.programs["predict"].buffers if str(key) == "relu1.y@left")
@@ -148,7 +152,7 @@ def test_an_average_is_evaluated_by_a_shadow_of_its_own(capability: Any) -> None
             assert (average != card.store.tensor(str(key.of.parameter))).any()
 
 
-@pytest.mark.parametrize("capability", [(8, 0), None])
+@pytest.mark.parametrize("capability", [(7, 5), None])
 def test_elsewhere_storage_is_float32_and_a_line_says_so(capability: tuple[int, int] | None) -> None:
     with opened(PAIR, capability=capability) as session:
         assert session.storage == "float32" and not session.plans["train"].keys("shadow")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from compiled import PRODUCTS, needs_compiler, product
 
-from netspec.layers._cuda.mma_variants import CONFIGURATIONS
+from netspec.layers._cuda.mma_variants import CONFIGURATIONS, STORED
 
 pytestmark = needs_compiler
 LARGER = {
@@ -18,6 +18,7 @@ CASES = {**PRODUCTS, **LARGER}
 PAIRS = [
     pytest.param(name, variant, marks=[] if variant.endswith("_64x64") and name not in LARGER else [pytest.mark.slow])
     for variant in CONFIGURATIONS
+    if variant not in STORED
     for name in CASES
 ]
 

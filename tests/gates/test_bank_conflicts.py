@@ -7,11 +7,11 @@ import pytest
 
 from netspec.gates.bank_conflicts import rounds
 from netspec.kernels import register_tiles
-from netspec.kernels.warp_tiles import BLOCK_K, bases, line_at, reads, sum_places, term_at
+from netspec.kernels.warp_tiles import BLOCK_K, bases, line_at, pair_at, pair_bases, reads, sum_places, term_at
 from netspec.layers._cuda import fma_block_tile as _fma_tile
 from netspec.layers._cuda import mma_block_tile as _mma_tile
 from netspec.layers._cuda.fma_block_tile import TILES as FMA_TILES
-from netspec.layers._cuda.mma_block_tile import TILES, WARPS_N
+from netspec.layers._cuda.mma_block_tile import STORED_TILES, TILES, WARPS_N
 
 SIDES = [(order, side, tile) for tile in TILES for order in ("lines", "terms") for side in ("left", "right")]
 
@@ -87,6 +87,46 @@ def test_kernels_compute_these_places(order, side, tile, monkeypatch):
             start = 1000 + warp * (width // warps) * (BLOCK_K if order == "lines" else 1)
             expected = tuple(start + place for place in bases(order, side, thread % 32, width))
             assert _mma_tile._make_bases(order, side, width, warps)(1000, warp) == expected
+
+
+PAIRS = [(side, tile) for tile in STORED_TILES for side in ("left", "right")]
+
+
+@pytest.mark.parametrize(("side", "tile"), PAIRS)
+def test_loads_of_terms_that_are_stored_as_bfloat16(side, tile, monkeypatch):
+    """Lines are those of other tiles; of terms each matrix is eight terms of eight lines, and all of them are read."""
+    width, warps, found = size_of(tile, side), warps_of(tile, side), set()
+    fragments = tile.fragments_m if side == "left" else tile.fragments_n
+    own, places = reads("pairs", side, fragments, width)
+    for warp in range(warps):
+        starts = [pair_bases(side, lane, warp * (width // warps // 8), width) for lane in range(32)]
+        for base, distance in places:
+            addresses = [start[base] + distance for start in starts]
+            assert rounds(addresses, 4) == own == 4
+            found.update(addresses)
+    assert found == set(range(0, width * BLOCK_K, 4))
+    monkeypatch.setattr(_mma_tile, "int32", int)
+    monkeypatch.setattr(_mma_tile, "opaque", int)
+    for thread in range(32):
+        monkeypatch.setattr(_mma_tile, "cuda", SimpleNamespace(threadIdx=SimpleNamespace(x=thread)))
+        for warp in range(warps):
+            expected = pair_bases(side, thread, warp * (width // warps // 8), width)
+            got = _mma_tile._make_bases("pairs", side, width, warps)(1000, warp)
+            assert got == tuple(1000 + place for place in expected)
+
+
+@pytest.mark.parametrize(("side", "tile"), PAIRS)
+def test_copies_of_terms_that_are_stored_as_bfloat16(side, tile):
+    width, written = size_of(tile, side), set()
+    units = width // 8
+    each = tile.terms * units // tile.threads
+    for warp in range(tile.threads // 32):
+        threads = range(32 * warp, 32 * warp + 32)
+        for number in range(each):
+            places = [pair_at(thread // units * each + number, thread % units, width) for thread in threads]
+            assert rounds(places, 4) == 4
+            written.update(places)
+    assert written == set(range(0, width * BLOCK_K, 4))
 
 
 def fma_lanes(tile, monkeypatch, warp=0):

@@ -48,6 +48,16 @@ def test_tensor_cores_are_the_busiest_unit(kernel):
 
 @needs_tools
 @pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_", "conv:d_weight_chunk_"])
+def test_of_stored_bfloat16_nothing_is_converted_and_products_take_longest(kernel):
+    (one,) = products(f"{kernel}bf16_stored_128x128")
+    found = stage_of(one, (8, 0))
+    assert found.bound == "tensor cores" and found.resident == 2 and found.tflops > 300
+    assert found.mix["HMMA"] == 64 and found.mix["LDSM"] == 16 and not found.mix["F2FP"]
+    assert not found.mix["LDS"] and not found.mix["LDL"]
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", ["conv:forward_", "conv:d_x_", "conv:d_weight_chunk_"])
 def test_without_tensor_cores_little_but_products_is_issued(kernel):
     (one,) = products(f"{kernel}float32_128x128")
     found = stage_of(one, (9, 0))

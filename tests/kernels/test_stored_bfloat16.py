@@ -11,7 +11,17 @@ from compiled import EmulatedCuda, launched, needs_compiler
 
 from netspec.errors import KernelError
 from netspec.kernels import numba_cuda
-from netspec.plugin import cp_async16, cuda, load4, store4, store_relaxed
+from netspec.plugin import (
+    cp_async4,
+    cp_async8,
+    cp_async16,
+    cp_async_commit,
+    cp_async_wait,
+    cuda,
+    load4,
+    store4,
+    store_relaxed,
+)
 
 pytestmark = needs_compiler
 BF16 = ml_dtypes.bfloat16
@@ -131,7 +141,33 @@ def test_views_are_such_arrays_again():
 
 def copies_four_bytes(x):
     shared = cuda.shared.array(64, "float32")
-    cp_async16(shared, 0, x, 0, 4)
+    cp_async16(x, 0, shared, 0, 4)
+
+
+def copied_pairs(x, y):
+    shared = cuda.shared.array(64, "float32", alignment=16)
+    t = cuda.threadIdx.x
+    if t < 4:
+        cp_async16(shared, 4 * t, x, 8 * t, 2 * t)
+        cp_async16(shared, 16 + 4 * t, x, 8 * t, t % 2 == 0)
+        cp_async8(shared, 32 + 2 * t, x, 4 * t, 3)
+        cp_async4(shared, 40 + t, x, 2 * t, 1)
+    cp_async_commit()
+    cp_async_wait(0)
+    cuda.syncthreads()
+    y[t] = shared[t]
+
+
+def test_asynchronous_copies_bring_as_many_as_fit_as_they_lie():
+    x, y = np.random.default_rng(1).standard_normal(32).astype(BF16), np.zeros(44, np.float32)
+    launched(copied_pairs, x, y, threads=44)
+    got = y.view(BF16).astype(np.float32)
+    eights, wide = got[:64].reshape(2, 4, 8), x.astype(np.float32)
+    for t in range(4):
+        np.testing.assert_array_equal(eights[0, t], np.r_[wide[8 * t : 10 * t], np.zeros(8 - 2 * t, np.float32)])
+        np.testing.assert_array_equal(eights[1, t], wide[8 * t : 8 * t + 8] * (t % 2 == 0))
+        np.testing.assert_array_equal(got[64 + 4 * t : 68 + 4 * t], np.r_[wide[4 * t : 4 * t + 3], np.float32(0)])
+        np.testing.assert_array_equal(got[80 + 2 * t : 82 + 2 * t], np.r_[wide[2 * t], np.float32(0)])
 
 
 def relaxed(x):

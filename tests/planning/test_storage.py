@@ -17,7 +17,7 @@ from netspec.planning.storage import storage_of, told
 from netspec.program import Program, lower, memory
 from netspec.spec import load, loads
 
-HOPPER, AMPERE = (9, 0), (8, 0)
+HOPPER, AMPERE, BLACKWELL, TURING = (9, 0), (8, 0), (12, 0), (7, 5)
 NARROW = {"activation", "gradient"}
 """Roles whose floating-point buffers may be bfloat16."""
 ALSO_WIDE = ("probs", "prediction")
@@ -127,8 +127,9 @@ def test_such_a_plan_survives_json() -> None:
 
 
 def test_bfloat16_is_stored_where_all_devices_can() -> None:
-    assert storage_of("bf16", [HOPPER, HOPPER]) == "bfloat16"
-    for others in ([HOPPER, AMPERE], [AMPERE], [None], [HOPPER, None]):
+    for cards in ([HOPPER, HOPPER], [AMPERE], [HOPPER, AMPERE], [BLACKWELL]):
+        assert storage_of("bf16", cards) == "bfloat16"
+    for others in ([HOPPER, TURING], [TURING], [None], [HOPPER, None]):
         assert storage_of("bf16", others) == "float32"
     assert {storage_of(one, [HOPPER]) for one in ("tf32", "float32")} == {"float32"}
     for unit in ("avx512_bf16", "emulated"):
@@ -137,9 +138,9 @@ def test_bfloat16_is_stored_where_all_devices_can() -> None:
 
 
 def test_what_becomes_of_bf16_is_told_in_one_line() -> None:
-    lines = [told("bf16", one) for one in ([HOPPER], [AMPERE], [None, None], ["emulated"])]
+    lines = [told("bf16", one) for one in ([HOPPER], [TURING], [None, None], ["emulated"])]
     assert all(len(one) == 1 for one in lines) and len(set(lines)) == 4
-    assert told("bf16", ["avx512_bf16"]) == told("bf16", [HOPPER])
+    assert told("bf16", ["avx512_bf16"]) == told("bf16", [HOPPER]) == told("bf16", [AMPERE])
     assert told("tf32", [HOPPER]) == told("float32", [None]) == ()
 
 

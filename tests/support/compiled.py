@@ -27,6 +27,9 @@ PRODUCTS = {
     "aligned groups": ("conv", {"filters": 8, "size": 2, "groups": 2, "stride": 2, "pad": 1}, (2, 4, 3, 16)),
     "odd groups": ("conv", {"filters": 6, "size": [2, 3], "groups": 2, "pad": [0, 1], "stride": [1, 2]}, (2, 3, 5, 6)),
     "a window smaller than its stride": ("conv", {"filters": 3, "size": 1, "stride": 2}, (1, 4, 3, 5)),
+    "dilation beside strides": (
+        "conv", {"filters": 4, "size": [3, 2], "stride": [2, 4], "dilation": [3, 2], "pad": [1, 2, 3, 1]}, (2, 9, 8, 4),
+    ),
     "many images, weights of two tiles": ("dense", {"units": 72}, (18, 2, 3, 12)),
     "groups of an image": ("dense", {"units": 8, "groups": 2}, (3, 1, 2, 8)),
 }  # fmt: skip

@@ -51,9 +51,14 @@ PRODUCTS = {
 
 
 def check(device: Device, layer_type: str, attrs: dict[str, Any], shape: tuple[int, ...], columns: str) -> None:
+    """``check_variant`` of bf16_wgmma_..."""
+    check_variant(device, layer_type, attrs, shape, f"bf16_wgmma_{columns}")
+
+
+def check_variant(device: Device, layer_type: str, attrs: dict[str, Any], shape: tuple[int, ...], variant: str) -> None:
     """A variant's results beside those of the plain CPU kernels of the same numbers."""
     case = Case(layer_types()[layer_type], attrs, (Tensor(shape, "float32"),))
-    card = case.stored_as_bfloat16().on(device, variant=f"bf16_wgmma_{columns}")
+    card = case.stored_as_bfloat16().on(device, variant=variant)
     assert card.layer.supports(card.t, card.variant)
     random, names = np.random.default_rng(3), [name for name in card.t.roles if name != "y"]
     drawn = {name: random.standard_normal(card.t[name].shape) for name in names}
