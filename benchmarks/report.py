@@ -59,6 +59,7 @@ SECTIONS = {
     ),
     "start": Section("start-cpu", tables.start, "start_cpu.py", "--quick"),
     "scaling": Section("scaling-cpu", tables.scaling, "scaling_cpu.py", "--quick"),
+    "processes": Section("processes-cpu", tables.processes, "processes_cpu.py", "--quick"),
     "layers": Section("layers-cpu", tables.layers, "layers_cpu.py --batch 64 --rounds 5", "--batch 16 --rounds 2"),
     "data": Section("data", tables.data, "data.py", "--rounds 1"),
     "views": Section("views", tables.views, "views.py", "--rounds 1"),

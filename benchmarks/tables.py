@@ -104,6 +104,27 @@ def scaling(result: Result) -> list[str]:
     return [*measured(result, f"batch {result['batch']}", f"{result['rounds']} rounds"), *table(head, rows)]
 
 
+def processes(result: Result) -> list[str]:
+    """Several processes against one."""
+    head = ["", "img/s", "of the first", "by CPU time", "exchange, ms", "additions of as many numbers"]
+    rows = [
+        [
+            row["setting"],
+            f"{row['images_per_second']:.1f}",
+            _of_rounds(row["ratios"]),
+            f"{row['cpu_ratio']:.2f}",
+            f"{row['exchange'] * 1e3:.0f}" if "exchange" in row else "",
+            _of_rounds(row["additions"]) if "additions" in row else "",
+        ]
+        for row in result["rows"]
+    ]
+    for name, seconds in result["starts"].items():
+        told = f"{statistics.median(seconds):.1f} s ({min(seconds):.1f}-{max(seconds):.1f})"
+        rows.append([f"start, {name} process{'es' if name != 'one' else ''}", told, "", "", "", ""])
+    more = [f"{result['rounds']} rounds", f"load average {result['load']:.1f} before"]
+    return [*measured(result, *more), *table(head, rows)]
+
+
 def layers(result: Result) -> list[str]:
     """Layer by layer."""
     head = ["layer", "pass", "kernels", "netspec", "PyTorch", "faster by", "bound", "share of the bound"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -79,25 +80,34 @@ def window_of(attrs: Any, x: Tensor, *, inside: bool = False) -> Window:
     Raises LayerError where x is no image or no window fits.
     """
     check_images(x)
-    size = x.shape[1:3] if attrs.size == WHOLE else pair_of(attrs.size)
-    stride, pad = pair_of(attrs.stride), sides_of(attrs.pad)
-    dilation = pair_of(getattr(attrs, "dilation", 1))
+    size = x.shape[1:3] if attrs.size == WHOLE else attrs.size
+    return _window(x.shape, size, attrs.stride, attrs.pad, getattr(attrs, "dilation", 1), attrs.rounding, inside)
+
+
+_Sizes = int | tuple[int, ...]
+
+
+@functools.lru_cache(1024)  # plans ask for the same windows many times
+def _window(
+    image: tuple[int, ...], sizes: _Sizes, strides: _Sizes, pads: _Sizes, dilations: _Sizes, rounding: str, inside: bool
+) -> Window:
+    size, stride, pad, dilation = pair_of(sizes), pair_of(strides), sides_of(pads), pair_of(dilations)
     reach = tuple((length - 1) * apart + 1 for length, apart in zip(size, dilation, strict=True))
     if inside and any(before >= length for before, length in zip((pad[0], pad[2]), reach, strict=True)):
         raise LayerError(f"a window of {reach} would lie in padding of {pad} alone", "pad by less than the size", "pad")
     out = []
     for axis, name in enumerate(("height", "width")):
         before, after = pad[2 * axis : 2 * axis + 2]
-        room = x.shape[1 + axis] + before + after - reach[axis]
+        room = image[1 + axis] + before + after - reach[axis]
         if room < 0:
             raise LayerError(
-                f"a window of {reach} (height, width) does not fit the input's {name} of {x.shape[1 + axis]}, which is "
+                f"a window of {reach} (height, width) does not fit the input's {name} of {image[1 + axis]}, which is "
                 f"{room + reach[axis]} with its padding",
                 "make size smaller, pad more, or take away a layer with a stride before it",
                 "size",
             )
-        count = (-(-room // stride[axis]) if attrs.rounding == "ceil" else room // stride[axis]) + 1
-        out.append(min(count, -(-(x.shape[1 + axis] + before) // stride[axis])) if inside else count)
+        count = (-(-room // stride[axis]) if rounding == "ceil" else room // stride[axis]) + 1
+        out.append(min(count, -(-(image[1 + axis] + before) // stride[axis])) if inside else count)
     return Window(*size, *stride, pad[0], pad[2], out[0], out[1], *dilation)
 
 

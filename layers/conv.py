@@ -31,7 +31,7 @@ class Conv(Layer):
     variants = (
         conv_depthwise.VARIANT,
         bf16_conv.VARIANT,
-        conv_winograd.VARIANT,
+        *conv_winograd.VARIANTS,
         conv_direct.VARIANT,
         conv_direct.STRIDED,
         conv_gemm.VARIANT,

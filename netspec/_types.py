@@ -97,7 +97,8 @@ class Tuned:
     """What was measured for a step on a model of device: the fastest variant of its kernels, and all their times.
 
     ``preferred`` is what is taken where nothing was measured. ``wrong`` says, of variants that were left out because
-    they give other results than the plain kernels or do not run at all, what was found.
+    they give other results than the plain kernels or do not run at all, what was found. ``unconfirmed`` ones seemed
+    faster than ``variant`` and were not when both were timed in turn.
     """
 
     step: str
@@ -106,6 +107,7 @@ class Tuned:
     preferred: str
     milliseconds: Mapping[str, float]
     wrong: Mapping[str, str] = field(default_factory=dict)
+    unconfirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,4 +22,5 @@
     layer_bench.py        one layer's times, beside the roofline
     torch_bench.py        PyTorch's times for that layer
     tune.py               times variants of kernels, keeps the fastest right one
+    rematch.py            two calls timed in turn, on a machine that does other work too
 """

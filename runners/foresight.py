@@ -1,9 +1,10 @@
 """What a run of several processes will take, before any of them is started.
 
 What each of them computes comes from ``netspec estimate``'s ways, measured here or by the model of a GPU, for its share
-of the replicas. What they exchange is what netspec.runners.transport.exchange does, bucket by bucket, after the last
-backward step and so beside nothing: a barrier, an alltoall, sums in memory, an allgather, in one level over all
-processes. A message takes alpha seconds and each byte beta more, as usual (Thakur, Rabenseifner and Gropp 2005).
+of the replicas. What they exchange is what netspec.runners.transport.exchange does between machines, bucket by bucket:
+a barrier, an alltoall, sums in memory, an allgather, in one level over all processes. All of it is counted, as if none
+were hidden behind the backward pass that it runs beside. A message takes alpha
+seconds and each byte beta more, as usual (Thakur, Rabenseifner and Gropp 2005).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from netspec.machine.environment import cores, host_memory
 from netspec.machine.roofline import measured
 from netspec.planning import build, check
 from netspec.planning.json_form import NOT_PLAIN
-from netspec.planning.plan import Plan
+from netspec.planning.plan import Plan, Region
 from netspec.planning.rank_cut import parts
-from netspec.planning.replica_tree import check_processes
+from netspec.planning.replica_tree import bucket_of, check_processes
 from netspec.planning.storage import storage_of
 from netspec.program import memory
 from netspec.program.gpu_model import GPUS, Gpu
@@ -34,7 +35,7 @@ from netspec.report.lowered import by_rank, storage_at
 from netspec.runners.estimate import Estimate, estimate
 from netspec.runners.interconnect import Interconnect, Link
 from netspec.runners.modelled_estimate import modelled, on_gpu
-from netspec.runners.rank_schedule import Cost, Ranks, by_operations, modelled_steps, play
+from netspec.runners.rank_schedule import Cost, Ranks, Sums, by_operations, modelled_steps, play
 from netspec.runners.training.request import Request, load_spec, settle
 from netspec.runners.transport.base import AT_ONCE
 from netspec.runners.transport.exchange import Bucket, buckets
@@ -45,6 +46,8 @@ _TRAFFIC = 3.0
 _JITTER = 0.01
 """The standard deviation of an iteration's time, as a share of it: the slowest of all processes counts."""
 
+Elements = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of gradients and next states, in the order in which the backward pass gives them; and of reports, which come last."""
 _PHASES: tuple[Phase, ...] = ("train", "eval")
 Binding = Literal["compute", "network", "memory"]
 
@@ -66,7 +69,7 @@ class Share:
     seconds: float
     memory: Mapping[str, int]
     room: int | None
-    elements: tuple[int, ...]
+    elements: Elements
     bandwidth: float
     where: str
     ranks: Ranks | None = field(default=None, repr=False, metadata=NOT_PLAIN)
@@ -136,7 +139,7 @@ def share_of(
         seconds=taken,
         memory=found.memory if ranks is None else ranks.memory,
         room=card.memory if card else host_memory(),
-        elements=exchanged(spec) if ranks is None else (),
+        elements=exchanged(spec) if ranks is None else ((), ()),
         bandwidth=card.copy if card else measured(cores()).bandwidth,
         where=f"an {card.title}, by a model" if card else f"{', '.join(found.devices)} of this machine, measured",
         ranks=ranks,
@@ -154,9 +157,7 @@ def _groups(processes: int, each: int) -> int:
     return groups
 
 
-def _ranks(
-    request: Request, spec: Spec, places: Sequence[int], groups: int, card: Gpu | None, seconds: float
-) -> Ranks:
+def _ranks(request: Request, spec: Spec, places: Sequence[int], groups: int, card: Gpu | None, seconds: float) -> Ranks:
     """A group's ranks, which take as long as the model says of the card, or share ``seconds`` by their operations."""
     devices = ",".join(request.binding.names or ())
     storage = storage_of(spec.train.precision, [card.capability]) if card else storage_at(spec, devices)
@@ -172,8 +173,16 @@ def _ranks(
         seconds=modelled_steps(programs, card) if card else by_operations(programs, replicas, seconds),
         memory={name: row["total"] for found in rows for name, row in found.items()},
         replicas=replicas,
+        sums=_sums(train, places),
         host=card.host if card else 0.0,
     )
+
+
+def _sums(plan: Plan, places: Sequence[int]) -> Sums:
+    """What is summed over groups, with the rank of each array."""
+    rank = dict(zip(plan.devices, places, strict=True))
+    steps = [[(rank[one.buffer.device], _count(plan, one)) for one in regions] for regions in summed_by(plan)]
+    return [one for several in steps[:-1] for one in several], steps[-1] if steps else []
 
 
 def each_works_all(request: Request) -> Request:
@@ -183,34 +192,54 @@ def each_works_all(request: Request) -> Request:
     return replace(request, sets=(*request.sets, *own))
 
 
-def exchanged(spec: Spec) -> tuple[int, ...]:
-    """Elements of the arrays that processes sum in each iteration: gradients, next states, reports."""
+def exchanged(spec: Spec) -> Elements:
+    """Elements of the arrays that processes sum in each iteration."""
     replicas = max(spec.replicas, 2)
     train = replace(spec.train, batch=spec.replica_batch * replicas)
     return elements_of(build(replace(spec, replicas=replicas, train=train), processes=2))
 
 
-def elements_of(plan: Plan) -> tuple[int, ...]:
+def elements_of(plan: Plan) -> Elements:
     """The same of a plan for several processes."""
-    step = next(step for step in plan.steps if step.op == "all_reduce")
-    return tuple(prod(one.shape_in(plan.buffers[one.buffer].shape)) for one in step.args.values())
+    *means, reports = [[_count(plan, region) for region in regions] for regions in summed_by(plan)]
+    return tuple(count for counts in means for count in counts), tuple(reports)
 
 
-def bucketed(elements: Sequence[int], processes: int) -> list[Bucket]:
+def _count(plan: Plan, region: Region) -> int:
+    return prod(region.shape_in(plan.buffers[region.buffer].shape))
+
+
+def summed_by(plan: Plan) -> list[list[Region]]:
+    """What processes sum in each step, in the order of these."""
+    steps = (step for step in plan.steps if step.op == "all_reduce")
+    return [[step.args[one] for one in step.writes] for step in steps]
+
+
+def bucketed(elements: Elements, processes: int) -> list[Bucket]:
     """The buckets in which so many processes exchange arrays of so many elements; the arrays take no memory."""
-    return buckets([np.broadcast_to(np.zeros((), np.float32), (count,)) for count in elements], processes)
+    means, reports = ([(0, count) for count in counts] for counts in elements)
+    return bucketed_of((means, reports), processes, 0)
 
 
-def _cut(elements: Sequence[int], processes: int) -> list[Bucket]:
-    """The buckets; one process exchanges nothing."""
-    return bucketed(elements, processes) if processes > 1 else []
+def bucketed_of(sums: Sums, processes: int, rank: int) -> list[Bucket]:
+    """The same of one of the ranks that work a replica together; none for one process."""
+    steps: list[list[tuple[int, int]]] = []
+    for several in sums if processes > 1 else ():
+        steps.append([])
+        for one in several:
+            if 4 * sum(count for _, count in steps[-1]) >= bucket_of(processes):
+                steps.append([])
+            steps[-1].append(one)
+    own = ([count for holder, count in step if holder == rank] for step in steps)
+    arrays = ([np.broadcast_to(np.zeros((), np.float32), (count,)) for count in counts] for counts in own if counts)
+    return [bucket for several in arrays for bucket in buckets(several, processes)]
 
 
 def foresee(share: Share, processes: int, network: Interconnect) -> Foresight:
     """What so many processes take that have such a share each."""
     if share.ranks:
         return _of_groups(share, share.ranks, processes, network)
-    cut = _cut(share.elements, processes)
+    cut = bucketed(share.elements, processes)
     costs = [_cost(one.nbytes, processes, network, share.bandwidth) for one in cut]
     agreed = _agreed(processes, network)
     exchange = sum(map(sum, costs)) + agreed
@@ -236,17 +265,15 @@ def _of_groups(share: Share, ranks: Ranks, processes: int, network: Interconnect
     """The same of groups of ``ranks``, each of which sums its arrays with those of that rank in all groups."""
     each, groups = ranks.size, processes // ranks.size
     across = network.every(each)
-    cuts = [[one for counts in ranks.sums(rank) for one in _cut(counts, groups)] for rank in range(each)]
+    cuts = [bucketed_of(ranks.sums, groups, rank) for rank in range(each)]
+    costs = [[_cost(one.nbytes, groups, across, share.bandwidth) for one in cut] for cut in cuts]
+    summing = [Cost(sum(c.latency for c in one), sum(c.wire + c.sums for c in one)) for one in costs]
     first = _widest(each, groups, network)
 
     def message(one: int, other: int, nbytes: int) -> Cost:
         latency, bandwidth = network.between_two(first + one, first + other, processes)
         trips = 1 if nbytes <= AT_ONCE else 2  # before many bytes move the two ranks meet
         return Cost(trips * latency, nbytes / bandwidth)
-
-    def summing(counts: Sequence[int]) -> Cost:
-        costs = [_cost(one.nbytes, groups, across, share.bandwidth) for one in _cut(counts, groups)]
-        return Cost(sum(one.latency for one in costs), sum(one.wire + one.sums for one in costs))
 
     played = play(ranks, message, summing, _slower(processes))
     agreed, traffic = _agreed(processes, network), [ranks.traffic(rank) for rank in range(each)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import NamedTuple
 
 from netspec.planning.identities import StepKey
@@ -18,8 +17,8 @@ from netspec.program.gpu_model import Gpu, step_seconds
 from netspec.program.program import Program
 
 Seconds = Mapping[StepKey, float]
-Elements = tuple[int, ...]
-"""How many elements each of some arrays has."""
+Sums = tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]
+"""Ranks and elements of the arrays that they sum with other groups, in order: gradients and states, then reports."""
 
 
 class Traffic(NamedTuple):
@@ -42,6 +41,7 @@ class Ranks:
     seconds: tuple[Seconds, ...]
     memory: Mapping[str, int]
     replicas: int
+    sums: Sums = ((), ())
     host: float = 0.0
 
     @property
@@ -55,11 +55,6 @@ class Ranks:
         sent, received = ([step.bytes for step in due if step.op == op] for op in ("send", "receive"))
         return Traffic(sum(sent), sum(received), len(sent))
 
-    def sums(self, rank: int) -> list[Elements]:
-        """What a rank sums with other groups, step by step."""
-        program = self.programs[rank]
-        return [summed(program, step) for step in program.steps if step.op == "all_reduce"]
-
     def held(self) -> int:
         """The bytes of the rank that holds most."""
         return max(sum(self.memory[device] for device in one.plan.devices) for one in self.programs)
@@ -72,12 +67,6 @@ class Ranks:
 def steps_of(program: Program, turn: int) -> Iterator[Step]:
     """The steps that run in a turn."""
     return (step for step in program.steps if not step.turns or turn in step.turns)
-
-
-def summed(program: Program, step: Step) -> Elements:
-    """Of the arrays that a step sums over processes."""
-    regions = [step.args[one] for one in step.writes]
-    return tuple(prod(region.shape_in(program.buffers[region.buffer].shape)) for region in regions)
 
 
 def by_operations(programs: Sequence[Program], replicas: int, seconds: float) -> tuple[Seconds, ...]:
@@ -111,14 +100,13 @@ class Played(NamedTuple):
 
 Message = Callable[[int, int, int], Cost]
 """What a message takes: the rank that sends, the one that receives, and the bytes."""
-Summing = Callable[[Elements], Cost]
-"""What it takes a rank to sum arrays with other groups."""
 
 
-def play(ranks: Ranks, message: Message, summing: Summing, slower: float = 1.0) -> Played:
-    """An iteration of the ranks; ``slower`` is a factor of all that they compute."""
-    both = zip(ranks.programs, ranks.seconds, strict=True)
-    clocks = [_Clock(program, seconds, slower, summing) for program, seconds in both]
+def play(ranks: Ranks, message: Message, summing: Sequence[Cost], slower: float = 1.0) -> Played:
+    """An iteration of the ranks; ``summing`` says what it takes each to sum with other groups, all of its steps
+    together; ``slower`` is a factor of all that they compute."""
+    each = zip(ranks.programs, ranks.seconds, summing, strict=True)
+    clocks = [_Clock(program, seconds, slower, cost) for program, seconds, cost in each]
     host = slower * ranks.host
     for turn in ranks.turns():
         queues = [list(steps_of(program, turn))[::-1] for program in ranks.programs]
@@ -155,8 +143,9 @@ def _advance(queues: list[list[Step]], clocks: Sequence[_Clock], message: Messag
 class _Clock:
     """A rank's time: when its queues are free, and when the steps of the present turn have ended."""
 
-    def __init__(self, program: Program, seconds: Seconds, slower: float, summing: Summing) -> None:
-        self._program, self._seconds, self._slower, self._summing = program, seconds, slower, summing
+    def __init__(self, program: Program, seconds: Seconds, slower: float, summing: Cost) -> None:
+        self._seconds, self._slower, self._summing = seconds, slower, summing
+        self._summed = sum(step.bytes for step in program.steps if step.op == "all_reduce")
         self._free: dict[tuple[str, str], float] = {}
         self._ended: dict[StepKey, float] = {}
         self.now = self.computed = self.exchanged = self.latency = 0.0
@@ -169,7 +158,8 @@ class _Clock:
     def work(self, step: Step) -> None:
         """Run a step that waits for no other rank of the group."""
         if step.op == "all_reduce":
-            self.exchange(step, self.ready(step), self._summing(summed(self._program, step)))
+            share = step.bytes / self._summed
+            self.exchange(step, self.ready(step), Cost(*(share * seconds for seconds in self._summing)))
             return
         taken = self._slower * self._seconds.get(step.key, 0.0)
         self.computed += taken if step.queue == "compute" else 0.0

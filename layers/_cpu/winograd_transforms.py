@@ -1,15 +1,12 @@
-"""The transforms of Winograd's convolution F(4x4, 3x3) on vectors of neighbouring channels (Lavin and Gray 2016).
+"""The transforms of Winograd's convolutions on vectors of neighbouring channels: see winograd_forms for the matrices.
 
-A tile of 4 x 4 results is A^T [(G g G^T) * (B^T d B)] A, with the 3 x 3 filter g and the 6 x 6 pixels d. The matrices
-are those of Cook and Toom for the points 0, 3/4, -3/4, 3/2, -3/2 and infinity: with them the rounding error is a
-quarter of what the usual 0, 1, -1, 2, -2 give (on choosing points: Barabasz et al. 2020), and A and B stay exact in
-binary. Written as LLVM vectors, as the micro-kernel is; nothing in here is bounds-checked.
+Written as LLVM vectors, as the micro-kernel is; nothing in here is bounds-checked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from math import prod
 from typing import Any
 
 from llvmlite import ir
@@ -17,48 +14,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from netspec.layers._cpu.llvm_vectors import LANES as LANES
-from netspec.layers._cpu.llvm_vectors import VectorWriter, operand_types
+from netspec.layers._cpu.llvm_vectors import VectorWriter, counted_loop, operand_types
+from netspec.layers._cpu.winograd_forms import Matrices, Matrix, matrices, transposed
 
-POINTS = tuple(Fraction(n, 4) for n in (0, 3, -3, 6, -6))
-"""Where the polynomials are evaluated, beside infinity; p is followed by -p, which halves the work."""
-_OUT, _SIZE = 4, 3
-Matrix = list[list[Fraction]]
-
-
-def _coefficients(roots: tuple[Fraction, ...]) -> list[Fraction]:
-    """The polynomial with these roots, lowest power first, filled up to one more than there are points."""
-    result = [Fraction(1)]
-    for root in roots:
-        result = [up - root * same for up, same in zip([Fraction(0), *result], [*result, Fraction(0)], strict=True)]
-    return result + [Fraction(0)] * (len(POINTS) + 1 - len(result))
-
-
-def _powers(count: int) -> Matrix:
-    """A row of powers for each point, and for infinity the highest alone."""
-    return [[p**k for k in range(count)] for p in POINTS] + [[Fraction(int(k == count - 1)) for k in range(count)]]
-
-
-def _transposed(matrix: Matrix) -> Matrix:
-    return [list(column) for column in zip(*matrix, strict=True)]
-
-
-_others = [tuple(q for q in POINTS if q != p) for p in POINTS]
-A = _powers(_OUT)
-G = [
-    [value / prod(p - q for q in others) for value in row]
-    for p, others, row in zip(POINTS, _others, _powers(_SIZE), strict=False)
-] + _powers(_SIZE)[-1:]
-B = _transposed([*map(_coefficients, _others), _coefficients(POINTS)])
-"""The matrices: A is 6 x 4, G is 6 x 3, B is 6 x 6."""
-
-
-def _mirrored(matrix: Matrix) -> bool:
-    """Whether rows 1 and 2, and 3 and 4, differ in signs alone."""
-    pairs = [(1, 2), (3, 4)]
-    return len(matrix) == 6 and all([*map(abs, matrix[i])] == [*map(abs, matrix[j])] for i, j in pairs)
-
-
-_ARGUMENTS = ("source", "s_first s_row s_column", "target", "t_first t_row t_column")
+_ARGUMENTS = ("tile size", "source", "s_first s_row s_column", "target", "t_first t_row t_column")
 
 
 class _Writer(VectorWriter):
@@ -76,17 +35,18 @@ class _Writer(VectorWriter):
     def product(self, matrix: Matrix, values: list[Any]) -> list[Any]:
         """matrix times values; what the points p and -p have in common is worked out once."""
         add, subtract = self.builder.fadd, self.builder.fsub
-        if _mirrored(matrix):
-            result = [self.combine(row, values) for row in matrix]
-            for i in (1, 3):
-                even = [a if a == b else Fraction(0) for a, b in zip(matrix[i], matrix[i + 1], strict=True)]
-                odd = [a if a != b else Fraction(0) for a, b in zip(matrix[i], matrix[i + 1], strict=True)]
-                halves = self.combine(even, values), self.combine(odd, values)
-                result[i], result[i + 1] = add(*halves), subtract(*halves)
-            return result
-        first, a, b, c, d, last = values
-        values = [first, add(a, b), subtract(a, b), add(c, d), subtract(c, d), last]
-        return [self.combine(_folded(row), values) for row in matrix]
+        values = list(values)
+        for i in _pairs(transposed(matrix)):
+            a, b = values[i], values[i + 1]
+            values[i], values[i + 1] = add(a, b), subtract(a, b)
+            matrix = [_folded(row, i) for row in matrix]
+        paired = _pairs(matrix)
+        alone = {*range(len(matrix))} - {i + k for i in paired for k in (0, 1)}
+        result = [self.combine(row, values) if i in alone else None for i, row in enumerate(matrix)]
+        for i in paired:
+            even, odd = (self.combine(half, values) for half in _halves(matrix[i], matrix[i + 1]))
+            result[i], result[i + 1] = add(even, odd), subtract(even, odd)
+        return result
 
     def combine(self, factors: list[Fraction], values: list[Any]) -> Any:
         """The sum of factors times values, those that need no product first."""
@@ -121,17 +81,31 @@ class _Writer(VectorWriter):
                         self.put(builder.fadd(value, start), i, j)
 
 
-def _folded(row: list[Fraction]) -> list[Fraction]:
-    """Factors of sums and differences of values 1 and 2, and 3 and 4, in place of those of the values."""
-    folded = list(row)
-    for i in (1, 3):
-        folded[i], folded[i + 1] = (row[i], Fraction(0)) if row[i] == row[i + 1] else (Fraction(0), row[i])
-    return folded
+def _halves(one: list[Fraction], two: list[Fraction]) -> tuple[list[Fraction], list[Fraction]]:
+    """Half the sum and half the difference of two rows."""
+    return [(p + q) / 2 for p, q in zip(one, two, strict=True)], [(p - q) / 2 for p, q in zip(one, two, strict=True)]
 
 
-def _transform(matrix: Matrix) -> Any:
+def _pairs(matrix: Matrix) -> list[int]:
+    """Rows that take fewer operations together with the next one: those of a point p, -p being the next."""
+    return [i for i in range(1, len(matrix) - 1, 2) if _saves(matrix[i], matrix[i + 1])]
+
+
+def _saves(one: list[Fraction], two: list[Fraction]) -> bool:
+    separate, together = (sum(map(bool, (*a, *b))) for a, b in ((one, two), _halves(one, two)))
+    return together + 2 < separate
+
+
+def _folded(row: list[Fraction], i: int) -> list[Fraction]:
+    """The row's factors where value i is the sum of itself and the next one, and that one their difference."""
+    return [*row[:i], (row[i] + row[i + 1]) / 2, (row[i] - row[i + 1]) / 2, *row[i + 2 :]]
+
+
+def _transform(of: Callable[[Matrices], Matrix]) -> Any:
     @intrinsic
-    def transform(typing, source, source_at, target, target_at):  # type: ignore[no-untyped-def]
+    def transform(typing, form, source, source_at, target, target_at):  # type: ignore[no-untyped-def]
+        matrix = of(matrices(form.instance_class()))
+
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             writer = _Writer(context, builder, sig, args, _ARGUMENTS)
             for i, row in enumerate(writer.sandwich(matrix)):
@@ -139,25 +113,46 @@ def _transform(matrix: Matrix) -> Any:
                     writer.put(value, i, j)
             return context.get_dummy_value()
 
-        return types.void(*operand_types((source, source_at, target, target_at))), code
+        return types.void(form, *operand_types((source, source_at, target, target_at))), code
 
     return transform
 
 
-input_transform, filter_transform, gradient_transform = _transform(_transposed(B)), _transform(G), _transform(A)
-"""B^T d B, G g G^T, and A e A^T for 4 x 4 gradients e, of LANES channels. ``source_at`` and ``target_at`` are tuples
+input_transform = _transform(lambda those: those.b_transposed)
+filter_transform = _transform(lambda those: those.g)
+gradient_transform = _transform(lambda those: those.a)
+"""B^T d B, G g G^T, and A e A^T for a tile's gradients e, of LANES channels. ``source_at`` and ``target_at`` are tuples
 ``(first, row, column)``: element (i, j) is ``first + i * row + j * column`` of a flat array."""
-filter_gradient = _transform(_transposed(G))
-"""G^T s G for 6 x 6 sums s: the gradient of a filter."""
+filter_gradient = _transform(lambda those: transposed(those.g))
+"""G^T s G for the sums s of all points: the gradient of a filter."""
 
 
 @intrinsic
-def output_transform(typing, source, source_at, target, target_at, start, shape):  # type: ignore[no-untyped-def]
+def output_transform(typing, form, source, source_at, target, target_at, start, shape):  # type: ignore[no-untyped-def]
     """A^T s A plus a row of starting values, ``shape`` (start's first one, rows, columns) of which is stored."""
+    matrix = transposed(matrices(form.instance_class()).a)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         writer = _Writer(context, builder, sig, args, (*_ARGUMENTS, "start", "start_first rows columns"))
-        writer.store_part(writer.sandwich(_transposed(A)))
+        writer.store_part(writer.sandwich(matrix))
         return context.get_dummy_value()
 
-    return types.void(*operand_types((source, source_at, target, target_at, start, shape))), code
+    return types.void(form, *operand_types((source, source_at, target, target_at, start, shape))), code
+
+
+@intrinsic
+def copy_fours(typing, source, target, places):  # type: ignore[no-untyped-def]
+    """Copy elements, four at once; ``places``: the first one in source and in target, and how often."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        writer = VectorWriter(context, builder, sig, args, ("source", "target", "begin at count"))
+        writer.vector, operands = ir.VectorType(writer.element, 4), writer.args
+
+        def copy_four(state: list[Any]) -> list[Any]:
+            writer.store(writer.load(writer.at(operands["source"], state[0])), writer.at(operands["target"], state[1]))
+            return [builder.add(place, writer.whole(4)) for place in state]
+
+        counted_loop(builder, operands["count"], [operands["begin"], operands["at"]], copy_four)
+        return context.get_dummy_value()
+
+    return types.void(*operand_types((source, target, places))), code

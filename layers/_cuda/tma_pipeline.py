@@ -7,6 +7,7 @@ stage has two mbarriers: ``full``, which the copies' bytes complete, and ``empty
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from netspec.layers._cuda.mma_block_tile import PROCESSORS, tiles
 from netspec.plugin import Lazy, cuda, device
@@ -234,6 +235,17 @@ def make_spread_four(columns, ready, put):
     store: first for 64 columns the one, so that what that reads is under way together, and then the other. Where
     there is no such column, ``ready`` gets another one, of the same row.
     """
+    source, code = _spread_four(columns)
+    scope = {"cuda": cuda, "exchange": exchange, "ready": ready, "put": put, "__name__": __name__}
+    exec(code, scope)  # the text is made of this module's words only
+    spread = device(scope["spread"])
+    spread.__netspec_source__ = source
+    return spread
+
+
+@cache
+def _spread_four(columns):
+    """The text of the function, and that compiled: many kernels have tiles of so many columns."""
     lines = ["def spread(sums, column, count, state):", "    own = column + cuda.threadIdx.x % 4 // 2 * 4"]
     for first in range(0, columns, BOX):
         starts = range(first, min(first + BOX, columns), 8)
@@ -246,8 +258,4 @@ def make_spread_four(columns, ready, put):
             lines.append(f"        if column + {at} < count:")
             lines.append(f"            put(own + {at}, *four{at}, state)")
     source = "\n".join(lines)
-    scope = {"cuda": cuda, "exchange": exchange, "ready": ready, "put": put, "__name__": __name__}
-    exec(source, scope)  # the text is made of this function's words only
-    spread = device(scope["spread"])
-    spread.__netspec_source__ = source
-    return spread
+    return source, compile(source, "<spread>", "exec")

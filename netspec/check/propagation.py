@@ -10,7 +10,7 @@ plain ones: where they give NaN, NaN; where they give an infinity, that one or N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -194,10 +194,17 @@ def _bound(single: SingleLayer, name: str) -> Any:
 # Others against plain kernels ----------------------------------------------------------------------------------------
 
 
-def hold_to_plain(subject: Subject, device: Device, variant: str | None = None) -> None:
-    """Raise Failed where a variant (None: any) on the device loses what the plain kernels in float64 do not."""
+def hold_to_plain(
+    subject: Subject, device: Device, variant: str | None = None, chosen: Collection[Case] | None = None
+) -> None:
+    """Raise Failed where a variant (None: any) on the device loses what the plain kernels in float64 do not.
+
+    ``chosen``: the cases that are run; None: all.
+    """
     done: list[Work] = []
     for case, phase in _cases(subject):
+        if chosen is not None and case not in chosen:
+            continue
         singles = [one for one in variants_on(device, case, phase) if variant in (None, one.variant)]
         singles = [one for one in singles if _is_new(one, case, done)]
         exact = case.on(subject.device, phase, dtype="float64")

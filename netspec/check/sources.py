@@ -19,10 +19,10 @@ from netspec.check.compare import Failed, Skipped
 from netspec.check.declared import check_attribute, check_docs
 from netspec.data.dataset import Dataset, open_dataset
 from netspec.data.index.listing import Listing
+from netspec.data.known_sources import make_source
 from netspec.data.pipeline import Pipeline
 from netspec.data.settings import DataSpec, More
 from netspec.data.source import Source, Split, SplitName
-from netspec.data.sources import make_source
 from netspec.errors import NetspecError, printable
 
 SPLITS: tuple[SplitName, ...] = ("train", "val")

@@ -129,7 +129,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
         answer(cli)
         raise SystemExit(0)
-    raise SystemExit(outcome(sys.argv[1:] if args is None else list(args)))
+    code = outcome(sys.argv[1:] if args is None else list(args))
+    gc.freeze()  # Python looks for cycles once more at its end, when all memory is given back anyway
+    raise SystemExit(code)
 
 
 def outcome(words: list[str]) -> int:

@@ -69,7 +69,7 @@ def _data() -> Mapping[str, Any]:
 
 
 def _source() -> Mapping[str, Any]:
-    from netspec.data.sources import source_types
+    from netspec.data.known_sources import source_types
 
     return _typed(source_types())
 

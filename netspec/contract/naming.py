@@ -5,6 +5,7 @@ The contract gives them as names; this is the one place that reads these. Everyw
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,17 +75,25 @@ def check_names(owner: str, tensors: Collection[str], scratch: Collection[str] =
 
     ``scratch`` are names of workspace, which has no gradient; ``owner`` is the layer type, for the message.
     """
+    if wrong := _wrong_names(owner, tuple(tensors), tuple(scratch)):
+        raise LayerError(*wrong)
+
+
+@functools.lru_cache(1024)
+def _wrong_names(owner: str, tensors: tuple[str, ...], scratch: tuple[str, ...]) -> tuple[str, str] | None:
+    """What is wrong with them, and what to do."""
     known, names = frozenset(tensors), Counter((*tensors, *scratch))
     for name, count in names.items():
         if count > 1:
-            raise LayerError(f"layer type '{owner}' has two arrays called '{name}'", "rename one of them")
+            return f"layer type '{owner}' has two arrays called '{name}'", "rename one of them"
         if not name.isidentifier() or name in _RESERVED:
-            raise LayerError(f"layer type '{owner}': an array cannot be called '{name}'", "rename it")
+            return f"layer type '{owner}': an array cannot be called '{name}'", "rename it"
         for role, rest in _readings(name):
             if role != "value" and rest in known:
                 what = "the gradient" if role == "gradient" else "the next value"
-                raise LayerError(
+                message = (
                     f"layer type '{owner}' has arrays called '{rest}' and '{name}', and '{name}' is how kernels call "
-                    f"{what} of '{rest}'",
-                    "rename one of them",
+                    f"{what} of '{rest}'"
                 )
+                return message, "rename one of them"
+    return None

@@ -7,6 +7,7 @@ schema needs beyond these keywords.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -76,10 +77,12 @@ def settle(schema: Schema, value: Any) -> Any:
 
     Lists become tuples, since a Spec is immutable.
     """
-    if isinstance(value, list | tuple):
+    if isinstance(value, (str, NoneType)):  # most are
+        return value
+    if isinstance(value, (list, tuple)):
         items = _list_schema(schema).get("items", {})
         return tuple(settle(items, item) for item in value)
-    if isinstance(value, Mapping):
+    if not isinstance(value, (int, float)) and isinstance(value, Mapping):
         fields, others = schema.get("properties", {}), schema.get("additionalProperties")
         other = others if isinstance(others, Mapping) else {}
         return {key: settle(fields.get(key, other), item) for key, item in value.items()}

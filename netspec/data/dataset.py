@@ -11,9 +11,9 @@ from netspec.data.index.classes import listed
 from netspec.data.index.filenames import LAYOUTS
 from netspec.data.index.listing import Listing, UnlabelledError, assign_labels, missing_classes
 from netspec.data.index.passed_over import PassedOver
+from netspec.data.known_sources import make_source
 from netspec.data.settings import DataSpec
 from netspec.data.source import Source, Split, SplitName
-from netspec.data.sources import make_source
 from netspec.errors import NetspecError
 from netspec.units import many, percent
 

@@ -35,7 +35,8 @@ MOST_BROKEN_SHARE, MOST_BROKEN = 0.05, 10
 """Reading fails when more images than both are broken, and when all are."""
 
 _PATIENCE_S = 300
-_TASKS_PER_WORKER = 4
+_TASKS_PER_WORKER = 2
+"""Tasks a batch: more of them cost this process time, and other batches keep busy whoever is done."""
 _MOST_TASKS_PER_BATCH = 250
 
 

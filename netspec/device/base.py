@@ -111,6 +111,9 @@ class Device(Protocol):
         NetspecError where the device cannot record it; it can then still be run.
         """
 
+    def adopt(self) -> None:
+        """Keep the calling thread, which will run this device's calls, near the device's memory."""
+
     def abandon(self) -> None:
         """Give the device up: work in flight is taken never to end, and nothing waits for it from now on.
 

@@ -15,6 +15,7 @@ from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
 from netspec.machine.environment import cores, processor
+from netspec.machine.topology import Cores, cores_by_node, deal
 from netspec.planning.storage import bf16_on
 from netspec.spec.types import Precision
 
@@ -50,7 +51,16 @@ def available() -> list[DeviceInfo]:
         for index, card in enumerate(gpus())
         if obstacle() is None
     ]
-    return [*found, DeviceInfo("cpu:0", "cpu", _count(cores(), "core"), bf16=bf16_on(_capability("cpu", 0)))]
+    return [*found, *_cpus()]
+
+
+def _cpus() -> list[DeviceInfo]:
+    """``cpu:0``; where cores lie on several NUMA nodes, a device for each."""
+    nodes, bf16 = cores_by_node(), bf16_on(_capability("cpu", 0))
+    if len(nodes) == 1:
+        return [DeviceInfo("cpu:0", "cpu", _count(cores(), "core"), bf16=bf16)]
+    told = [f"{_count(len(node), 'core')}, NUMA node {at + 1} of {len(nodes)}" for at, node in enumerate(nodes)]
+    return [DeviceInfo(f"cpu:{index}", "cpu", line, bf16=bf16) for index, line in enumerate(told)]
 
 
 def bind(devices: Sequence[str], request: Sequence[str] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -121,13 +131,13 @@ def _listed(request: Sequence[str] | None) -> list[str]:
     return [name.strip() for entry in request or () for name in entry.split(",")]
 
 
-def open_device(name: str, team_size: int = 1) -> Device:
-    """A new device of that name; ``team_size`` counts the threads of a CPU's team."""
+def open_device(name: str, team_size: int = 1, cores: Cores = ()) -> Device:
+    """A new device of that name; ``team_size`` counts the threads of a CPU's team, which keep to ``cores``."""
     kind, index = parsed(name)
     if kind == "cpu":
         from netspec.device.cpu.device import CpuDevice
 
-        return CpuDevice(index, team_size)
+        return CpuDevice(index, team_size, cores)
     from netspec.device.cuda.device import CudaDevice
 
     return CudaDevice(index)
@@ -138,15 +148,25 @@ def open_devices(names: Sequence[str]) -> list[Device]:
     opened: list[Device] = []
     with ExitStack() as so_far:
         for name in names:
-            opened.append(device := open_device(name, team_size(name, names)))
+            opened.append(device := open_device(name, team_size(name, names), cores_of(name, names)))
             so_far.enter_context(on_error(device.close))
     return opened
 
 
 def team_size(name: str, names: Sequence[str]) -> int:
     """Threads of the team of a device bound to ``name``: the cores, shared out over the CPU devices; 1 on GPUs."""
-    cpus = {other for other in names if parsed(other)[0] == "cpu"}
-    return max(1, cores() // len(cpus)) if name in cpus else 1
+    cpus = _cpus_of(names)
+    return (len(cores_of(name, names)) or max(1, cores() // len(cpus))) if name in cpus else 1
+
+
+def cores_of(name: str, names: Sequence[str]) -> Cores:
+    """The cores to which that CPU's team keeps: whole NUMA nodes or a share of one; none where it is no matter."""
+    cpus = _cpus_of(names)
+    return deal(len(cpus), cores_by_node())[cpus.index(name)] if name in cpus else ()
+
+
+def _cpus_of(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if parsed(name)[0] == "cpu"}, key=lambda name: parsed(name)[1])
 
 
 def models(names: Mapping[str, str]) -> dict[str, str]:
@@ -233,7 +253,8 @@ def _told(devices: Sequence[str], names: Sequence[str]) -> str:
     pairs = ", ".join(f"{device} is {name}" for device, name in zip(devices, names, strict=True))
     if parsed(names[0])[0] == "cpu":
         threads = _count(team_size(names[0], names), "thread") + (" each" if len(names) > 1 else "")
-        return f"{pairs}; {threads} on {_count(cores(), 'core')}"
+        where = ", on NUMA nodes of their own" if cores_of(names[0], names) else ""
+        return f"{pairs}; {threads} on {_count(cores(), 'core')}{where}"
     cards = gpus()
     used = sorted({parsed(name)[1] for name in names})
     models = "; ".join(f"cuda:{index} {cards[index].name}" for index in used)

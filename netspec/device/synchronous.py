@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,9 @@ class SynchronousDevice:
         """See Device: there is nothing to record."""
         return call
 
+    def adopt(self) -> None:
+        """See Device: memory is as near to all threads."""
+
     def abandon(self) -> None:
         """See Device; what works in this process ends with it, and its values can be had meanwhile."""
 
@@ -69,4 +73,4 @@ class SynchronousDevice:
 
 def nbytes_of(shape: Shape, dtype: str) -> int:
     """Bytes of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
+    return prod(shape) * numpy_dtype(dtype).itemsize

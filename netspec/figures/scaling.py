@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.contract.attrs import boolean, choice, integer, number, text, texts
 from netspec.errors import NetspecError, printable
@@ -92,6 +92,12 @@ class Scaling(Kind):
         devices = ",".join(f"{rank}/cpu:0" for rank in range(count)) if count > 1 else None
         request = each_works_all(Request(spec, None, (), Binding(devices)))
         return share_of(request, 2 * count, gpu or None, self.settings["seconds"])
+
+    def numbers(self, data: list[Curve]) -> Any:
+        """See Kind; without the programs of ranks."""
+        from netspec.planning import to_plain
+
+        return to_plain(data)
 
     def lines(self, data: list[Curve]) -> list[str]:
         """See Kind."""

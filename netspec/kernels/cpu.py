@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
-from numba.extending import overload
-from numba.np import arrayobj
+from numba.core.runtime import rtsys
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
 from netspec.kernels.specialise import Prepared, prepare
@@ -43,6 +42,15 @@ def compile_host(function: Callable[..., Any], dtype: str) -> Any:
     return prepare(function, dtype).build(lambda helper: _CalledFromPython(_jit(helper)))
 
 
+def llvm_of(function: Callable[..., Any], dtype: str, signature: tuple[Any, ...]) -> str:
+    """A marked kernel as LLVM IR, its helpers linked in; it was not yet optimised as a whole, nor for a processor."""
+    plain = prepare(function, dtype, vectorised=True).build(_helper)
+    compiled = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_Keeping)(plain)
+    compiled.compile(signature)
+    kept: str = compiled.overloads[signature].library.linked
+    return kept
+
+
 def type_of(value: Any) -> Any:
     """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_arrays."""
     if not is_bfloat16(value):
@@ -54,7 +62,8 @@ def type_of(value: Any) -> Any:
 
 def is_bfloat16(value: Any) -> bool:
     """Whether it is an array of bfloat16, which numba's dispatchers do not know."""
-    return isinstance(value, np.ndarray) and value.dtype.name == "bfloat16"
+    # The kind comes first: of every argument of every kernel the name, which numpy puts together, would take too long.
+    return isinstance(value, np.ndarray) and value.dtype.kind == "V" and value.dtype.name == "bfloat16"
 
 
 class Entry:
@@ -140,43 +149,33 @@ class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         super()._optimize_final_module()
 
 
+class _KeepingLibrary(_KernelLibrary):
+    linked = ""
+
+    def _optimize_final_module(self) -> None:
+        self.linked = str(self._final_module)
+        super()._optimize_final_module()
+
+
 class _KernelCompiler(Compiler):  # type: ignore[misc]
+    library = _KernelLibrary
+
+    def __init__(self, *args: Any) -> None:
+        from netspec.kernels.slice_errors import short_shape_error
+
+        self._short_shape_error = short_shape_error
+        super().__init__(*args)  # which takes note of the overload above
+
     def compile_extra(self, func: Any) -> Any:
         signature = blake2b(repr(self.state.args).encode(), digest_size=6).hexdigest()
-        self.state.library = _KernelLibrary(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
+        self.state.library = self.library(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
         self.state.library.enable_object_caching()
-        with _short_shape_error():  # no other thread compiles meanwhile: numba's lock is held
+        with self._short_shape_error():  # no other thread compiles meanwhile: numba's lock is held
             return super().compile_extra(func)
 
 
-@contextlib.contextmanager
-def _short_shape_error() -> Iterator[None]:
-    """Within it, assignments of slices raise a ValueError that does not name the two shapes.
-
-    numba's own message is put together in machine code: each process that compiles one of them would first compile
-    numba's strings, for two seconds and more.
-    """
-    own = getattr(arrayobj, "raise_with_shape_context", None)
-    if own is None:
-        yield
-        return
-    arrayobj.raise_with_shape_context = _raise_shape_error
-    try:
-        yield
-    finally:
-        arrayobj.raise_with_shape_context = own
-
-
-def _raise_shape_error(source: Any, target: Any) -> None:
-    raise NotImplementedError  # an overload's Python face, which is never called
-
-
-@overload(_raise_shape_error)  # type: ignore[untyped-decorator]
-def _overload_shape_error(source: Any, target: Any) -> Callable[..., None]:
-    def impl(source: Any, target: Any) -> None:
-        raise ValueError("cannot assign slice from input of different shape")
-
-    return impl
+class _Keeping(_KernelCompiler):
+    library = _KeepingLibrary
 
 
 class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
@@ -184,6 +183,18 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
         self._lineno = 0
         self._locator = Locator(folder)
         self._filename_base = "kernel"
+
+    def reduce(self, cres: Any) -> Any:
+        """As numba does; of the IR, which other kernels could take in and none does, the symbols that are looked up."""
+        (name, kind, (code, _)), described, *rest = super().reduce(cres)
+        return (name, kind, (code, _symbols(described))), described, *rest
+
+
+def _symbols(described: Any) -> bytes:
+    """A module that defines what numba looks up of a kernel's code: its entry and where its constants lie."""
+    entry, constants = described.llvm_cpython_wrapper_name, described.env_name
+    text = f'define void @"{entry}"() {{ ret void }}\n@"{constants}" = global ptr null'
+    return bytes(binding.parse_assembly(text).as_bitcode())
 
 
 class _Files(SharedFiles, IndexDataCacheFile):  # type: ignore[misc]
@@ -197,6 +208,11 @@ class _ContentCache(FunctionCache):  # type: ignore[misc]
         self._impl_class = lambda _: _Impl(folder)
         super().__init__(function)
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """As numba does, but without all that compilations are made of, which takes longer to import than the code."""
+        rtsys.initialize(context)
+        return self._load_overload(signature, context)
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """As numba does; a full disk or a folder that is gone costs the next process a compilation."""

@@ -52,9 +52,12 @@ class Work(NamedTuple):
             self.dispatcher.compile(self.signature)
 
     def is_missing(self) -> bool:
-        """Whether there is a cache and it does not hold this."""
+        """Whether there is a cache and it does not hold this, nor does this process."""
         if self.card is None:
             from netspec.kernels.cpu import is_stored
+
+            if self.signature in self.dispatcher.overloads:
+                return False
         else:
             from netspec.kernels.numba_cuda import is_stored
         with self.place():
@@ -91,9 +94,10 @@ def compiled_together(processes: int) -> Iterator[None]:
         yield
     finally:
         _gathered.reset(token)
-    missing = {(work.dispatcher, work.signature): work for work in gathered if work.is_missing()}
+    asked = {(work.dispatcher, work.signature, work.card): work for work in gathered}  # layers share kernels
+    missing = [work for work in asked.values() if work.is_missing()]
     if missing:
-        share(list(missing.values()), processes if len(missing) >= _WORTH else 1)
+        share(missing, processes if len(missing) >= _WORTH else 1)
     for work in counted("loading kernels", gathered):  # or compiling them, where nothing can be kept
         work.compile()
 

@@ -74,6 +74,11 @@ def prepare(
     return _Preparer(dtype, stored_through, vectorised, checked).prepare(function)
 
 
+@functools.cache
+def _elementary() -> tuple[Any, ...]:
+    return tuple(one.resolve() for one in _ELEMENTARY.values())
+
+
 _prepared: dict[tuple[Any, ...], Prepared] = {}
 """Kernels and helpers of this process: a helper that many kernels call is read once."""
 
@@ -114,14 +119,14 @@ class _Preparer:
             definition.body = definition.body[1:] or [ast.Pass()]
         definition.body = [*named, *definition.body]
         own = {*function.__globals__, *function.__code__.co_varnames, *function.__code__.co_freevars}
-        if self.vectorised:
-            _Elementary(_modules(function)).visit(definition)
+        if self.vectorised and (modules := _modules(function)):
+            _Elementary(modules).visit(definition)
         _Numbers(self.dtype, hasattr(function, "__netspec_scalar__"), EXTREMA.keys() - own).visit(definition)
-        ast.fix_missing_locations(tree)
         names = self._reach(function, definition)
         names[_CAST] = self.cast
         followed = _followed(function, definition, names)
         if self.checked:
+            ast.fix_missing_locations(tree)
             names |= check_indices(function, definition, file)
         ast.fix_missing_locations(tree)
         text = ast.dump(tree, include_attributes=False)
@@ -134,7 +139,7 @@ class _Preparer:
     def _is_inlined(self, value: Any) -> bool:
         if isinstance(value, Prepared):
             return value.inlined
-        return self.vectorised and any(value is one.resolve() for one in _ELEMENTARY.values())
+        return self.vectorised and any(value is one for one in _elementary())
 
     def _digest(self, function: Any, text: str, names: Mapping[str, Any]) -> str:
         try:
@@ -157,7 +162,7 @@ class _Preparer:
         closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
         elementary = {_OWN + name: one for name, one in _ELEMENTARY.items()}
         found = {**function.__globals__, **closure, **extrema, **elementary}
-        lines = {node.id: node.lineno for node in reversed(names)}
+        lines = {node.id: node.lineno for node in reversed(names) if hasattr(node, "lineno")}
 
         def where(name: str) -> str:
             return f"{inspect.getsourcefile(function)}:{lines[name]}: {function.__qualname__}"
@@ -231,8 +236,7 @@ def _parse(function: Any) -> tuple[ast.Module, str]:
     except (OSError, TypeError) as error:
         remedy = "a kernel is compiled from its text: write it in a file, or in a cell of a notebook"
         raise NetspecError(f"the source of {function.__qualname__} cannot be read: {error}; {remedy}") from error
-    tree = ast.parse(textwrap.dedent("".join(lines)))
-    ast.increment_lineno(tree, start - 1)
+    tree = ast.parse("\n" * (start - 1) + textwrap.dedent("".join(lines)))
     return tree, inspect.getsourcefile(function) or "<unknown>"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from netspec.errors import NetspecError
+from netspec.machine.topology import cores_by_node
 
 _VARIABLES: Sequence[tuple[str, str]] = (
     ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, srun --mpi=pmi2
@@ -40,9 +41,12 @@ def refuse_several(what: str) -> None:
 
 
 def share_cores(place: int, count: int) -> None:
-    """Keep this process, and its threads to come, to its share of the cores that ``count`` of this machine share."""
+    """Keep this process, and its threads to come, to its share of the cores that ``count`` of this machine share.
+
+    A share lies on as few NUMA nodes as can be.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return
-    cores = sorted(os.sched_getaffinity(0))
+    cores = [core for node in cores_by_node() for core in node]
     first, stop = place * len(cores) // count, (place + 1) * len(cores) // count
     os.sched_setaffinity(0, cores[first:stop] or [cores[first]])

@@ -14,6 +14,7 @@ from netspec.planning.identities import BufferKey, Role, StepKey, of_layer
 from netspec.planning.kernel_arguments import named
 from netspec.planning.plan import Region
 from netspec.planning.rates import trainable
+from netspec.planning.replica_tree import Tree
 from netspec.planning.row_exchange import Exchange, Move
 from netspec.planning.row_parameters import brought
 from netspec.planning.shards import Gather, Part, Shard
@@ -40,6 +41,9 @@ class Backward:
 
     def __init__(self, builder: Builder) -> None:
         self.builder, self.train = builder, builder.network.spec.train
+        self.tree = Tree(builder)
+        self.added: set[BufferKey] = set()
+        """Parameters whose gradients have been added up over replicas."""
         self.needs = _requires_gradient(builder)
         self.readers = builder.network.readers()
         self.given: dict[BufferKey, list[Region]] = {}
@@ -52,12 +56,13 @@ class Backward:
         """The gradients of exchanges' parts."""
 
     def run(self) -> None:
-        """All backward steps, then the sums of shared parameters' gradients."""
+        """All backward steps; with replicas also what adds up gradients, as soon as a layer's are there."""
         for shards in reversed(self.builder.network.shards):
             for shard in shards:
                 self._backward(shard)
             if shards[0].spec.share is None:
                 self._send_gradients(shards)
+                self._add_up(shards)
 
     def parameter_gradient(self, parameter: BufferKey) -> Region | None:
         """The whole gradient of a parameter, summed over the layers that share it, then over devices that hold it."""
@@ -74,6 +79,16 @@ class Backward:
             regions = [region for region in totals if region is not None]
             if regions:
                 self.sent[owner] = brought(self.builder, owner, regions)
+
+    def _add_up(self, shards: Sequence[Shard]) -> None:
+        """Add up gradients over replicas, but for those that come from several devices, which would be waited for."""
+        copies = self.builder.copies
+        for key in [key for shard in shards for key in shard.params.values()]:
+            if self.builder.network.replicas > 1 and key not in copies.of and key not in copies.received:
+                self.added.add(key)
+                region = self.parameter_gradient(key)
+                if region is not None:
+                    self.tree.mean(region)
 
     # One shard ------------------------------------------------------------------------------------------------------
 
@@ -174,8 +189,8 @@ class Backward:
     def _total(self, key: BufferKey, role: Role) -> Region | None:
         """The gradient of a gathered input, or of a parameter, summed over its readers on that device."""
         if key not in self.totals:
-            total = replace(key, role=role, total=True)
-            self.totals[key] = self._sum(total, key, self.given[key]) if key in self.given else None
+            regions = self.given.get(key)
+            self.totals[key] = self._sum(replace(key, role=role, total=True), key, regions) if regions else None
         return self.totals[key]
 
     def _bring(self, part: Part, contribution: Sequence[Given], number: int, alone: bool) -> Region:

@@ -66,13 +66,14 @@ def build(
     return _plan(builder)
 
 
-def outline(spec: Spec, phase: Phase) -> Builder:
+def outline(spec: Spec, phase: Phase, steps: bool = True) -> Builder:
     """The buffers and steps of a plan, without the order of the steps: no spec is at fault there. Raises as build.
 
-    With bf16 they are those of devices that store it, where less is allowed than elsewhere.
+    With bf16 they are those of devices that store it, where less is allowed than elsewhere. Without ``steps`` there are
+    none, and few buffers: that is for further phases, as the steps of one show what those of all are refused for.
     """
     storage = storage_of(spec.train.precision, ())
-    return _built(Builder(Network(spec, phase, spec.replica_batch, storage=storage), {}, ordered=False))
+    return _built(Builder(Network(spec, phase, spec.replica_batch, storage=storage), {}, ordered=False), steps)
 
 
 def _images(spec: Spec, phase: Phase, batch: int | None) -> int:
@@ -84,7 +85,7 @@ def _images(spec: Spec, phase: Phase, batch: int | None) -> int:
     return batch // spec.replicas
 
 
-def _built(builder: Builder) -> Builder:
+def _built(builder: Builder, steps: bool = True) -> Builder:
     network = builder.network
     _check_whole(network)
     builder.inputs()
@@ -97,8 +98,9 @@ def _built(builder: Builder) -> Builder:
                 check_draws(shard, "devices", "leave out 'split: batch'")
                 check_means(shard, "devices", _ELSEWHERE, shard.spec.mark_of("split"))
                 check_statistics(shard, _ROWS_APART, "leave out 'split: batch'")
-            builder.forward(shard)
-    if network.phase == "train":
+            if steps:
+                builder.forward(shard)
+    if network.phase == "train" and steps:
         backward = Backward(builder)
         backward.run()
         Update(builder, backward).run()

@@ -152,8 +152,8 @@ class BufferKey:
 class StepKey:
     """An operation of a device: of a layer or a network input, on a buffer (``target``), or of the device itself.
 
-    ``index`` numbers those that fill parts of one buffer. The text is what traces and messages show:
-    ``conv3.forward@left``, ``fc6.x@left.fetch1``, ``conv1.weight@left.update``, ``scalars@left``.
+    ``index`` numbers those that fill parts of one buffer, or buckets of buffers. The text is what traces and messages
+    show: ``conv3.forward@left``, ``fc6.x@left.fetch1``, ``conv1.weight@left.update``, ``scalars@left``.
     """
 
     op: Op
@@ -167,8 +167,8 @@ class StepKey:
         if self.target is not None:
             word = "fetch" if self.op == "copy" else self.op
             return f"{self.target}.{word}{'' if self.index is None else self.index}"
-        owner = self.layer or self.input
-        return f"{owner}.{self.op}@{self.device}" if owner else f"{self.op}@{self.device}"
+        owner, number = self.layer or self.input, "" if self.index is None else self.index
+        return f"{owner}.{self.op}@{self.device}" if owner else f"{self.op}{number}@{self.device}"
 
 
 def of_device(tensor: str, role: Role, device: str) -> BufferKey:

@@ -38,6 +38,7 @@ class Network:
         resident: Mapping[str, Shape] | None = None,
     ) -> None:
         self.spec, self.phase, self.batch, self.storage = spec, phase, batch, storage
+        self.types = layer_types()
         self.resident = resident or {}
         """Network inputs whose images the devices hold, all of them, and the shape of these."""
         self.replicas, self.processes = (spec.replicas, processes) if phase == "train" else (1, 1)
@@ -91,7 +92,7 @@ class Network:
         return {one: Value(key, "everywhere", ()) for one, key in keys.items()}
 
     def _add(self, spec: LayerSpec) -> None:
-        cls = layer_types()[spec.type]
+        cls = self.types[spec.type]
         connections = self.present(spec)
         self._check_cost(spec, cls)
         self._check_even(spec)
@@ -104,7 +105,7 @@ class Network:
         """A layer's connections in this phase, with the input that each serves (None: they are joined into the only
         one).
         """
-        cls, connections = layer_types()[spec.type], list(spec.inputs)
+        cls, connections = self.types[spec.type], list(spec.inputs)
         if cls.variadic:
             return list(zip(cls.input_names(len(connections)), connections, strict=True))
         if len(cls.inputs) == 1 and len(connections) > 1 and cls.mixes_channels:

@@ -1,9 +1,10 @@
 """A plan cut by rank: the devices of one replica may lie in several processes, each of which works its own steps.
 
 A copy between devices of two ranks becomes a pair: the one rank's ``send`` and the other's ``receive``. Both stand on
-the rank's queue ``net``, on which also ``all_reduce`` is, in the order that the plan has its steps in. So whatever
-crosses between ranks has one order, which all of them follow, and every step waits for earlier ones alone: by
-induction over that order each step's turn comes, even where a send ends only when it has been received.
+the rank's queue ``net``, on which also each ``all_reduce`` is, in one order of all steps, see
+netspec.planning.message_rounds. So whatever crosses between ranks has one order, which all of them follow, and every
+step waits for earlier ones alone: by induction over that order each step's turn comes, even where a send ends only when
+it has been received.
 
 Ranks count the processes of one replica. Where replicas have several groups of such processes, all groups have the same
 plan, and an ``all_reduce`` sums over those of one rank.
@@ -123,9 +124,10 @@ class _Cut:
     def _part(self, step: Step, rank: int) -> Step:
         """A rank's part of a step for all devices."""
         args = {one: region for one, region in step.args.items() if self.ranks[region.buffer.device] == rank}
-        nbytes = sum(self.buffers[region.buffer].nbytes for region in args.values())
+        writes = tuple(one for one in step.writes if one in args)
+        nbytes = sum(self.buffers[args[one].buffer].nbytes for one in writes)
         key = replace(step.key, device=self.first[rank])
-        return replace(step, key=key, args=args, writes=tuple(args), bytes=nbytes, after=())
+        return replace(step, key=key, args=args, writes=writes, bytes=nbytes, after=())
 
     def _message(self, step: Step) -> Iterator[Step]:
         source, target = step.args[SOURCE], step.args[TARGET]

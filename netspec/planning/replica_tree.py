@@ -9,7 +9,9 @@ replica that completes the next one; t is the replica's ``turn``. So
 
 needs log2 R buffers beside that of the gradient itself, and depends on R alone: whoever works a run of 2^k replicas,
 the first of which is a multiple of 2^k, holds one whole subtree. So do p processes with R / p replicas each, numbered
-from 0 in each; the rest of the tree, over processes, is the step ``all_reduce``, see netspec.runners.transport.
+from 0 in each; the rest of the tree, over processes, are the steps ``all_reduce``, see netspec.runners.transport. Each
+of these sums a bucket: gradients that the backward pass completes one after the other, so that processes exchange some
+while they compute others.
 
 Each gradient is the mean over its replica's valid rows and counts by their share of the batch's: 1 / R where all are
 valid, a power of two, by which nothing is rounded. Running statistics take the mean of their next values likewise, and
@@ -25,8 +27,9 @@ processes could not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from netspec.contract.naming import Argument
 from netspec.errors import Mark
@@ -65,35 +68,75 @@ def check_processes(spec: Spec, groups: int, each: int = 1) -> None:
         raise fail(spec.marks.get("replicas", spec.mark), *problem)
 
 
+SMALLEST_BUCKET, LARGEST_BUCKET, MESSAGE = 4 << 20, 64 << 20, 1 << 20
+"""Bytes of buckets, and of what one process sends to another of each."""
+
+
+def bucket_of(processes: int) -> int:
+    """Bytes that so many processes exchange at once.
+
+    Few of them add what is in the cache when it comes; many would wait for the latency of short messages.
+    """
+    return min(max(SMALLEST_BUCKET, processes * MESSAGE), LARGEST_BUCKET)
+
+
 class Tree:
-    """Appends the steps that add up over replicas; those added to the builder afterwards run for the batch alone."""
+    """Appends the steps that add up over replicas; after ``finish`` the builder's steps run for the batch alone.
+
+    With one replica there are none. In the last turn sums lie where each replica's own values did.
+    """
 
     def __init__(self, builder: Builder) -> None:
         self.builder, network = builder, builder.network
-        self.depth, self.processes = levels(network.replicas // network.processes), network.processes
+        self.replicas, self.processes = network.replicas, network.processes
+        self.depth = levels(network.replicas // network.processes)
+        self._bucket: list[Region] = []
+        self._count = 0
 
-    def run(self, shared: Iterable[Region], summed: Iterable[Region]) -> None:
-        """Add up means (``shared``), each by its replica's share of the batch, and sums; none of it with one replica.
-
-        In the last turn they lie where each replica's own did.
-        """
-        if self.builder.network.replicas == 1:
+    def mean(self, region: Region) -> None:
+        """Add up means that steps so far have written, each by its replica's share of the batch."""
+        if self.replicas == 1:
             return
-        means, sums = list(shared), list(summed)
-        for region in means:
+        if self.depth:
             self._append(region, self.builder.rates.of_batch(region.buffer.device))
-        for region in sums if self.depth else ():
-            self._append(region, None)
-        self.builder.turns = (self.depth,)
-        if self.processes > 1:
-            self._over_processes([*means, *sums])
+        self._bucket.append(region)
+        if sum(map(self._nbytes, self._bucket)) >= bucket_of(self.processes):
+            self._exchange(shared=self.depth == 0)
 
-    def _over_processes(self, regions: Sequence[Region]) -> None:
-        """One step for all of them and all devices: the processes then call the transport in the same order."""
-        args = {Argument("value", index=number): region for number, region in enumerate(regions)}
-        key = StepKey("all_reduce", regions[0].buffer.device)
-        nbytes = sum(self.builder.buffers[region.buffer].nbytes for region in regions)
-        self.builder.step(key, args, tuple(args), queue="net", nbytes=nbytes)
+    def finish(self, means: Iterable[Region], summed: Iterable[Region]) -> None:
+        """Add up what is left: means, and sums, which are added as they are."""
+        for region in means:
+            self.mean(region)
+        if self.replicas == 1:
+            return
+        self._exchange(shared=self.depth == 0)
+        for region in summed:
+            if self.depth:
+                self._append(region, None)
+            self._bucket.append(region)
+        self._exchange(shared=False)
+        self.builder.turns = (self.depth,)
+
+    def _nbytes(self, region: Region) -> int:
+        return self.builder.buffers[region.buffer].nbytes
+
+    def _exchange(self, shared: bool) -> None:
+        """One step for a bucket, whatever devices it lies on, on one queue: all processes exchange in one order.
+
+        ``shared``: each process's values count by its share of the batch, which no step before has seen to.
+        """
+        regions, self._bucket = self._bucket, []
+        if self.processes == 1 or not regions:
+            return
+        values = {Argument("value", index=number): region for number, region in enumerate(regions)}
+        devices = dict.fromkeys(region.buffer.device for region in regions) if shared else ()
+        shares = {
+            Argument("share", index=number): self.builder.rates.of_batch(one) for number, one in enumerate(devices)
+        }
+        key = StepKey("all_reduce", self.builder.network.spec.devices[0], index=self._count)
+        self._count += 1
+        nbytes = sum(map(self._nbytes, regions))
+        self._in_turn(self.depth, key, {**values, **shares}, tuple(values), queue="net", nbytes=nbytes)
 
     def _append(self, region: Region, share: Region | None) -> None:
         own = self.builder.buffers[region.buffer]
@@ -107,8 +150,13 @@ class Tree:
             args |= {Argument("share"): share} if share else {}
             args[target := Argument("target")] = region if last else kept[turn]
             key = StepKey("accumulate", region.buffer.device, target=region.buffer, index=turn)
-            self.builder.turns = (turn,)
-            self.builder.step(key, args, (target,))
+            self._in_turn(turn, key, args, (target,))
+
+    def _in_turn(self, turn: int, *step: Any, **more: Any) -> None:
+        """A step of that turn alone."""
+        self.builder.turns, before = (turn,), self.builder.turns
+        self.builder.step(*step, **more)
+        self.builder.turns = before
 
 
 def _level(key: BufferKey, level: int) -> BufferKey:

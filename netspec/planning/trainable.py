@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from netspec.contract.kernel import PHASES
+from netspec.contract.tensor import Tensor
 from netspec.data.augment import mix_of, tint_of
 from netspec.data.held_out import held_count
+from netspec.data.known_sources import source_types
 from netspec.data.settings import More
 from netspec.data.source import ArrayKind
-from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, Problem, SpecError
 from netspec.planning.build import NUMBERS, answer_of, outline
 from netspec.planning.builder import Builder
 from netspec.planning.identities import BufferKey
 from netspec.planning.measured import metric_problems, truth_of
-from netspec.planning.network import label_of
+from netspec.planning.network import Network, label_of
 from netspec.planning.plan import Buffer, Plan
 from netspec.planning.residency import obstacles
 from netspec.registry import layer_types
@@ -48,14 +49,17 @@ def check(spec: Spec) -> tuple[str, ...]:
     """
     problems: list[Problem] = []
     outputs = None
+    seen = False
     for phase in PHASES:
         try:
-            builder = outline(spec, phase)
+            builder = outline(spec, phase, steps=not seen)
         except SpecError as error:
             problems += error.problems
             continue
-        outputs = _classes_in(builder.buffers, answer_of(builder.network)) if phase == "predict" else outputs
-        problems += metric_problems(spec, answer_of(builder.network)) if phase == "eval" else ()
+        seen = True
+        answer = answer_of(builder.network)
+        outputs = _classes_in(_tensors(builder.network), answer) if phase == "predict" else outputs
+        problems += metric_problems(spec, answer) if phase == "eval" else ()
         problems += _parameters(spec, builder) if phase == "train" else ()
     problems += _inputs(spec)
     problems += obstacles(spec, roles(spec).images) if spec.data.resident is True else ()
@@ -149,8 +153,14 @@ def count_outputs(plan: Plan) -> int | None:
     return _classes_in(plan.buffers, plan.answer)
 
 
-def _classes_in(buffers: Mapping[BufferKey, Buffer], answer: BufferKey | None) -> int | None:
-    if answer is None or answer.of.tensor == NUMBERS or len(shape := buffers[answer].shape) != 2:
+def _tensors(network: Network) -> dict[BufferKey, Tensor]:
+    """What the layers give."""
+    shards = (shard for group in network.shards for shard in group)
+    return {part.key: part.tensor for shard in shards for part in shard.outputs.values()}
+
+
+def _classes_in(given: Mapping[BufferKey, Buffer | Tensor], answer: BufferKey | None) -> int | None:
+    if answer is None or answer.of.tensor == NUMBERS or len(shape := given[answer].shape) != 2:
         return None
     return shape[-1]
 

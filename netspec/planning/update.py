@@ -13,7 +13,6 @@ from netspec.planning.builder import Builder, averages
 from netspec.planning.identities import BufferKey, StepKey, of_device
 from netspec.planning.norms import Norms
 from netspec.planning.plan import Logical, Region
-from netspec.planning.replica_tree import Tree
 from netspec.planning.row_parameters import mean_state
 from netspec.planning.shadows import shadow_of
 from netspec.planning.shards import Shard
@@ -41,7 +40,8 @@ class Update:
         gradients = self._gradients()
         self.latest = self._next_states()
         nexts = [Region(following) for following in self.latest.values()]
-        Tree(self.builder).run([*gradients.values(), *nexts], self._reports())
+        left = [region for key, region in gradients.items() if key not in self.backward.added]
+        self.backward.tree.finish([*left, *nexts], self._reports())
         self.norms = Norms(self.builder, gradients.values(), self.solver.norms)
         checks: dict[str, list[Region]] = {device: [] for device in self.devices}
         for key, region in gradients.items():

@@ -30,7 +30,7 @@ HOMES = (
     "netspec.schedules",
     "netspec.metrics",
     "netspec.solvers",
-    "netspec.data.sources",
+    "netspec.data.known_sources",
     "netspec.callbacks",
 )
 """Modules that make registries; a plugin's class finds its own among them."""
@@ -74,11 +74,13 @@ class Registry(Generic[Base]):
 
     def find(self, name: str) -> type[Base] | None:
         """The class of a name. Raises NetspecError where the system refuses to read a built-in one."""
-        if name not in self._types and name in self._builtin():
+        found = self._types.get(name)
+        if found is None and name in self._builtin():
             module = self._imported(f"{self.package}.{name}")
             if name not in self._types:
                 self.add(name, _only_class(module, self.base))
-        return self._types.get(name)
+            found = self._types.get(name)
+        return found
 
     def add(self, name: str, cls: type[Base]) -> None:
         """Make a class known. Raises NetspecError where another one has the name."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netspec.contract.attrs import Attr
+from netspec.data.known_sources import source_types
 from netspec.data.settings import DataSpec
-from netspec.data.sources import source_types
 from netspec.registry import layer_types
 from netspec.spec.types import LayerSpec, Spec
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from netspec.contract.attrs import LAYER_KEYS
-from netspec.data.sources import source_types
+from netspec.data.known_sources import source_types
 from netspec.init import initialiser_types
 from netspec.metrics import metric_types
 from netspec.registry import augmentation_types, composite_types, layer_types

@@ -8,7 +8,7 @@ from typing import Any
 
 from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.contract.values import fits
-from netspec.data.sources import source_types
+from netspec.data.known_sources import source_types
 from netspec.errors import Mark
 from netspec.spec.augment_section import read_augment
 from netspec.spec.fields import Attrs, Fields, Types, complete
@@ -121,7 +121,7 @@ def anchored(root: Map, folder: Path) -> Map:
 
 def _is_path(key: str) -> bool:
     """Whether a source's key names a file; of any type, since the type may stand in another spec."""
-    from netspec.data.sources import source_types
+    from netspec.data.known_sources import source_types
 
     return any(cls.attrs.get(key, {}).get("x-netspec") == "path" for cls in source_types().values())
 

@@ -50,7 +50,7 @@ _TYPED = ("solver", "schedule", "metrics")
 SHORT = "sgd"
 """The solver that is meant where none is named, and that has a key of its own."""
 CPU: Attrs = {
-    "winograd": boolean("3 x 3 convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
+    "winograd": boolean("Convolutions by Winograd's algorithm, where that pays.", default=_cpu.winograd),
 }
 CUDA: Attrs = {
     "precision": choice(*PRECISIONS, default=None, description="The same as train.precision."),

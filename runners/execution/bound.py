@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -218,13 +218,22 @@ class BoundProgram:
         if step.op == "scalars":
             return self._scalars(step, device)
         if step.op == "all_reduce":
-            return _named(step, summing(self.crew.across, [self._array(step, one) for one in step.args]))
+            arrays = [self._array(step, one) for one in step.writes]
+            return _named(step, summing(self.crew.across, arrays, share=self._share(step)))
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
             call = device.copier(target, source, self.devices[step.args[SOURCE].buffer.device], step.queue)
         else:
             call = self._message(step) if step.op in ("send", "receive") else self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
+
+    def _share(self, step: Step) -> Callable[[], float] | None:
+        """What tells by which share of the batch the step's values count, if they do."""
+        argument = next((one for one in step.args if one.tensor == "share"), None)
+        if argument is None:
+            return None
+        device, array = self.devices[step.args[argument].buffer.device], self._array(step, argument)
+        return lambda: float(device.download(array)[0])
 
     def _message(self, step: Step) -> Call:
         """What goes to or comes from another rank; a slice lies in a row on its way."""

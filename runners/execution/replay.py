@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from netspec.planning.identities import STORED, BufferKey
 from netspec.planning.plan import Region, Step
 from netspec.planning.rates import Rates
 from netspec.program.fuse import split
-from netspec.runners.execution.bound import BoundProgram, Host
+from netspec.runners.execution.bound import BoundProgram, BoundStep, Host
 from netspec.runners.execution.replicas import assigned
 from netspec.runners.execution.session import NO_RATES, Session
 from netspec.runners.transport.base import Transport, named
@@ -38,11 +38,13 @@ def explain(
     places, found = {step.key: place for place, step in enumerate(session.wholes[phase].steps)}, None
     numbers = session.rates(rates, phase)
     plan = bound.program.plan
+    met = max((place for key, place in places.items() if key.op == "all_reduce"), default=len(places))
+    own = [one for one in bound.steps if places[one.step.key] < met and one.step.op != "all_reduce"]
     for replica in assigned(plan, session.crew.group).cut(arrays, session.counted(valid, phase)):
         replica.enter(bound)
         share = [replica.share] if plan.replicas > 1 else []
         bound.fill(replica.arrays, (iteration, replica.valid), [*numbers, *share])
-        for step in _replayed(bound):
+        for step in _replayed(bound, own):
             bad = None if found else _first_bad(bound, [step.args[argument] for argument in step.writes])
             if bad is not None:
                 found = places[step.key], _told(step, bad)
@@ -51,11 +53,9 @@ def explain(
     return _earliest(group, found)
 
 
-def _replayed(bound: BoundProgram) -> Iterator[Step]:
-    """Run the steps of the present turn one by one, before groups of processes meet; gives each that has been run."""
-    for one in bound.steps:
-        if one.step.op == "all_reduce":
-            return
+def _replayed(bound: BoundProgram, own: Sequence[BoundStep]) -> Iterator[Step]:
+    """Run those steps of the present turn one by one that need no other groups; gives each that has been run."""
+    for one in own:
         for step in split(one.step) if bound.is_due(one.step) else ():  # fused layers one by one: each could be it
             (bound.call(step) if one.step.fused else one.call)()
             bound.devices[step.device].synchronise()

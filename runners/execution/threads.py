@@ -99,6 +99,7 @@ class ThreadRunner(Runner):
         self._threads = []
 
     def _serve(self, name: QueueName, items: Sequence[_Item]) -> None:
+        self.bound.devices[name[0]].adopt()
         while self._starts[name].get():
             try:
                 for one in items:

@@ -32,6 +32,9 @@ from netspec.schedules import Progress, Schedule
 from netspec.solvers import make_solver
 from netspec.spec.types import Spec
 
+_READ_AHEAD = 4
+"""How many iterations before an evaluation its first images are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -51,7 +54,8 @@ class Hooks(NamedTuple):
     ``poll`` is called after each iteration. ``explain`` looks into an iteration that was not finite. ``agree`` is asked
     at each iteration's end whether it is time for a checkpoint, and told what this process's clock says; from then on
     ``stop`` answers alike in all processes. ``merged`` has all processes' reports of an evaluated batch. ``rescues``:
-    a process can save what has been learned when it alone fails.
+    a process can save what has been learned when it alone fails. ``read_ahead`` has validation images read, a few
+    iterations before they are evaluated.
     """
 
     emit: Listener
@@ -62,6 +66,7 @@ class Hooks(NamedTuple):
     agree: Callable[[bool], bool] = lambda due: due
     merged: Merged = own
     rescues: bool = True
+    read_ahead: Callable[[], None] = lambda: None
 
 
 class TrainingLoop:
@@ -193,6 +198,9 @@ class TrainingLoop:
         if fetched:
             number = self.state.iteration + len(under_way)
             under_way.append(prefetcher.start(fetched, number, self._rates(number)))
+            evaluated_at = min(self.total, self.state.iteration + self.per_epoch - self.state.position)
+            if evaluated_at - number <= _READ_AHEAD:
+                self.hooks.read_ahead()
         return fetched is not None
 
     @property

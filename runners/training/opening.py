@@ -33,7 +33,6 @@ from netspec.runners.training.follow_data import open_images
 from netspec.runners.training.hold_data import held_images
 from netspec.runners.training.init_from import Start, read_start
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.prefetch import Batches
 from netspec.runners.training.request import Request, Settled, settle
 from netspec.runners.training.resume import Origin
 from netspec.runners.training.run import AnyPipeline, Data
@@ -121,7 +120,7 @@ def open_network(
     data = open_data(spec, opened.source, request.workers, journal, origin, part, request.binding.names)
     stack.enter_context(on_exit(data.close))
     constants = _constants(spec, data, request.workers, stack) if begins else {}
-    _read_ahead(data.train, origin)
+    _read_ahead(data, origin)
     session = stack.enter_context(_open_session(spec, request, trace, transport, data, journal, part))
     for note in (*session.notes, *_set_variables()):
         journal.note(note)
@@ -138,10 +137,11 @@ def _constants(spec: Spec, data: Data, workers: int | None, stack: ExitStack) ->
     return found
 
 
-def _read_ahead(train: Batches, origin: Origin | None) -> None:
-    """Have the first batches of the training read while the devices are opened."""
+def _read_ahead(data: Data, origin: Origin | None) -> None:
+    """Have the first batches of the training, and of an evaluation, read while the devices are opened."""
     record = origin.record if origin else None
-    train.epoch(*(record.epoch, record.position) if record else (0, 0))
+    data.train.epoch(*(record.epoch, record.position) if record else (0, 0))
+    data.read_ahead()
 
 
 def _set_variables() -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from netspec._types import Binding
+from netspec.data.known_sources import source_types
 from netspec.data.layout import source_from_path, table_at
-from netspec.data.sources import source_types
 from netspec.errors import Mark, NetspecError, SpecError
 from netspec.rundir.differences import differences
 from netspec.runners.training import resume

@@ -63,6 +63,11 @@ class Data:
         read = {split: pipeline.broken for split, pipeline in pipelines.items() if pipeline}
         return [f"{split}: {name}: {reason}" for split, found in read.items() for name, reason in found]
 
+    def read_ahead(self) -> None:
+        """Have the first images of an evaluation read."""
+        if isinstance(self.val, Pipeline):
+            self.val.epoch(0)
+
     def close(self) -> None:
         """Stop the workers."""
         self.train.close()
@@ -128,7 +133,7 @@ class Run:
         replayed = agreement.explain(partial(explain, self.session))
         told = (self.journal, self.save, self.poll, agreement.stop, replayed)
         rescues = self.session.crew.within.size == 1
-        hooks = Hooks(*told, agree=agreement.due, merged=agreement.merged, rescues=rescues)
+        hooks = Hooks(*told, agreement.due, agreement.merged, rescues, data.read_ahead)
         schedule = make_schedule(spec.train.schedule)
         return TrainingLoop(spec, self.session, schedule, train, val, hooks, self.state, self.request.checkpoint_every)
 

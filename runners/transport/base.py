@@ -31,7 +31,10 @@ class Transport(Protocol):
     """Seconds that it waits for other ranks."""
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
-        """Hand each rank its part of ``send``, cut by ``counts``; ``receive`` gets a row of each one's for this one."""
+        """Hand each other rank its part of ``send``, cut by ``counts``.
+
+        ``receive`` gets a row of each one's for this rank, whose own row stays as it is.
+        """
 
     def allgather(self, values: Array, counts: Counts) -> None:
         """Complete ``values``, cut by ``counts``, of which each rank holds its own part."""
@@ -44,6 +47,15 @@ class Transport(Protocol):
 
     def broadcast(self, value: Value) -> Value:
         """Rank 0's value."""
+
+    def shared(self, nbytes: int) -> Sequence[Array] | None:
+        """Memory of each rank that all of them see, bytes (nbytes,); None where there is none, on all ranks alike.
+
+        The same memory is given each time. ``meet`` makes seen by all what any rank has written.
+        """
+
+    def meet(self) -> None:
+        """Wait until all ranks are here."""
 
     def send(self, values: Array, to: int) -> None:
         """Hand contiguous values to a rank, which receives them; may return no sooner than it has."""

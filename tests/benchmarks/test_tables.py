@@ -109,3 +109,21 @@ def test_what_the_cpu_has_is_told(alexnet, monkeypatch) -> None:
     monkeypatch.setattr(alexnet, "_cpuinfo", lambda name: [FLAGS["amd"]] if name == "flags" else ["An X"])
     assert alexnet.machine()["features"] == ["avx2", "avx512f", "avx512_bf16"]
     assert "cores of An X (avx2, avx512f, avx512_bf16)" in tables.measured({"machine": alexnet.machine()})[0]
+
+
+def test_processes_beside_one(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import processes_cpu
+    import tables
+
+    first, second = processes_cpu.Group.__new__(processes_cpu.Group), processes_cpu.Group.__new__(processes_cpu.Group)
+    first.setting, second.setting = processes_cpu.SETTINGS["two devices"], processes_cpu.SETTINGS["four replicas"]
+    first.answers = [{"seconds": time, "cpu": 2.0} for time in (1.0, 2.0)]
+    second.answers = [{"seconds": 5.0, "cpu": 10.0, "exchange": 0.3, "addition": 0.1} for _ in range(2)]
+    rows = [processes_cpu._row("one", first, first), processes_cpu._row("four", second, first)]
+    machine = {"cpu": "a CPU", "cores": 2, "features": []}
+    starts = {"one": [1.0, 2.0], "two": [3.0]}
+    result = {"machine": machine, "rounds": 2, "load": 0.5, "rows": rows, "starts": starts}
+    text = "\n".join(tables.processes(result))
+    assert "| four | 102.4 | 1.20 (0.80-1.60) | 0.80 | 300 | 3.00 (3.00-3.00) |" in text
+    assert "| start, two processes | 3.0 s (3.0-3.0) |" in text

@@ -8,7 +8,7 @@ import pytest
 from places import ROOT
 
 from netspec.check import checked
-from netspec.data.sources import source_types
+from netspec.data.known_sources import source_types
 from netspec.registry import load_plugin, plugin_code
 
 (SOURCE,) = re.findall(r"```python\n(# stripes.py\n.*?)```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)

@@ -194,7 +194,7 @@ def test_views_of_an_image_decoded_once_are_those_that_it_has_alone(tmp_path, ba
 
 
 def test_tasks_of_a_batch_share_no_image(source):
-    with Pipeline(source.val, DataSpec(resize=32, views=10), "val", 64, SHAPE, 0, 1) as pipeline:
+    with Pipeline(source.val, DataSpec(resize=32, views=10), "val", 64, SHAPE, 0, 2) as pipeline:
         starts = [pipeline._starts(first, 64) for first in (0, 64)]
     assert starts == [[0, 20, 40, 60], [0, 16, 36, 56]]
 
@@ -296,10 +296,11 @@ def test_real_photographs_give_the_same_bytes_for_any_number_of_workers(name, st
     assert len(found) == 1
 
 
-def test_a_worker_imports_neither_numba_nor_layers_nor_runners():
+def test_a_worker_imports_neither_numba_nor_layers_nor_runners_nor_a_registry():
+    unneeded = ("numba", "jsonschema", "netspec.layers", "netspec.runners", "netspec.planning", "netspec.registry")
     code = (
-        "import sys, netspec.data.workers.process; print([name for name in sys.modules"
-        " if name.startswith(('numba', 'jsonschema', 'netspec.layers', 'netspec.runners', 'netspec.planning'))])"
+        "import sys, netspec.data.workers.process, netspec.data.sources.generated, netspec.data.sources.folder;"
+        f"print([name for name in sys.modules if name.startswith({unneeded!r})])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "[]\n"

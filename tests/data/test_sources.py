@@ -14,15 +14,15 @@ from data_samples import files, folder_source, jpeg, message, names, real, tar_s
 
 from netspec.data import source as source_contract
 from netspec.data.dataset import open_dataset, unused_outputs
+from netspec.data.known_sources import source_types
 from netspec.data.source import BrokenImage
-from netspec.data.sources import source_types
 from netspec.spec.types import DataSpec
 
 
 def test_types_are_found_by_walking_the_folder_and_need_neither_numpy_nor_pil():
     assert list(source_types()) == ["arrays", "cifar", "folder", "generated", "moving", "placed", "table", "tar"]
     code = (
-        "import sys; from netspec.data.sources import source_types; source_types();"
+        "import sys; from netspec.data.known_sources import source_types; source_types();"
         "print([name for name in ('numpy', 'PIL', 'jsonschema') if name in sys.modules])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

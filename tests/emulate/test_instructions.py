@@ -156,8 +156,12 @@ def test_fused_multiply_add_rounds_once():
     a, b, c = (RNG.normal(size=2000).astype(np.float32) for _ in range(3))
     c[:1000] *= np.float32(2.0**-24)  # sums next to the middle between two float32
     a[:500], b[:500] = np.float32(1 + 2.0**-12), np.float32(1 + 2.0**-12)
+    c[:250] *= np.float32(2.0**-36)  # so near that float64 has the middle
+    a[1950:], b[1950:] = np.float32(2.0**-75 * (1 + 2.0**-23)), np.float32(2.0**-75 * (1 - 2.0**-23))
+    c[1950:] = np.float32(2.0**-149) * RNG.integers(1, 1 << 20, 50)  # the same of subnormal numbers
+    c[1900:1950] = 0
     for mode in ("rn", "rm", "rp", "rz"):
-        got = fused(a, b, c, mode)
+        got = np.concatenate([fused(*part, mode) for part in np.split(np.stack([a, b, c]), 40, axis=1)])
         for x, y, z, d in zip(a, b, c, got, strict=True):
             assert d == _rounded(Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)), mode), mode
     _same(apply("fma.rn.f32 %d, %a, %b, %c;", a[:64], b[:64], c[:64], out="f4"), fused(a[:64], b[:64], c[:64], "rn"))

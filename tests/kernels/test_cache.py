@@ -94,6 +94,30 @@ def test_code_from_the_cache_gives_the_bits_of_code_just_compiled(root):
     assert answers[0][1] == answers[1][1]
 
 
+CACHED = """
+import sys
+from netspec.kernels.cpu import compile_cpu
+from netspec.layers._cpu.bias_row import bias_row
+import numpy as np
+
+kernel = compile_cpu(bias_row.function, "float32")
+y = np.ones((1, 3), np.float32)
+kernel(0, 1, np.arange(3, dtype=np.float32), y, 1)
+loaded = [name for name in ("scipy.linalg", "numba.np.arraymath", "numba.np.linalg") if name in sys.modules]
+print(sum(kernel.stats.cache_hits.values()), loaded, y.tolist())
+"""
+
+
+def test_cached_code_needs_nothing_of_what_compilations_are_made_of(root):
+    """Importing that takes longer than all kernels of a network."""
+    outcomes = [
+        subprocess.run([sys.executable, "-c", CACHED], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert outcomes[1] == "1 [] [[0.0, 1.0, 2.0]]\n"
+    assert outcomes[0].startswith("0 [") and outcomes[0].endswith("[[0.0, 1.0, 2.0]]\n")
+
+
 UNEQUAL = """
 import numpy as np
 from netspec.kernels.cpu import compile_cpu

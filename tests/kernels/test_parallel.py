@@ -118,7 +118,7 @@ def test_processes_fill_the_cache(monkeypatch, tmp_path, cores: int) -> None:
 class Broken:
     """A dispatcher that cannot compile."""
 
-    _cache = None
+    _cache, overloads = None, {}
 
     def compile(self, signature: tuple) -> None:
         from numba.core.errors import TypingError
@@ -254,6 +254,17 @@ def test_a_full_disk_costs_the_cache_only(tmp_path: Path, monkeypatch) -> None:
     x, y = np.float32([-1, 2]), np.zeros(2, np.float32)
     compiled(0, 2, x, y)
     assert y.tolist() == [0, 2]
+
+
+def test_what_this_process_holds_is_not_looked_up(monkeypatch) -> None:
+    """Neither are kernels that many layers share looked up more than once."""
+    outcome()
+    monkeypatch.setattr(_ContentCache, "holds", lambda *_: pytest.fail("it is looked up"))
+    outcome()
+    asked = []
+    monkeypatch.setattr(parallel.Work, "is_missing", lambda work: bool(asked.append((work.dispatcher, work.signature))))
+    outcome()
+    assert asked and len(asked) == len(set(asked))
 
 
 def test_a_helper_knows_the_plugins_that_were_loaded(monkeypatch, tmp_path) -> None:

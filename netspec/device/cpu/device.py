@@ -23,6 +23,7 @@ from netspec.kernels.cpu import Entry, compile_cpu, compile_host, is_bfloat16, t
 from netspec.kernels.lookup import find_kernel
 from netspec.kernels.parallel import Work, compile_ahead
 from netspec.machine.environment import refuse_uncompiled
+from netspec.machine.topology import Cores, stay
 from netspec.planning.plan import Pass, Queue
 from netspec.units import size
 
@@ -37,12 +38,15 @@ class CpuDevice(SynchronousDevice):
     checked = False
     """Whether kernels check each index."""
 
-    def __init__(self, index: int, team_size: int = 1) -> None:
-        """Raises NetspecError where numba is told not to compile."""
+    def __init__(self, index: int, team_size: int = 1, cores: Cores = ()) -> None:
+        """``cores``, where there are any, are those that its threads keep to.
+
+        Raises NetspecError where numba is told not to compile.
+        """
         refuse_uncompiled()
         self.name = f"cpu:{index}"
-        self.team_size = team_size
-        self._team = Team(team_size, f"netspec-{self.name}-team")
+        self.team_size, self._cores = team_size, cores
+        self._team = Team(team_size, f"netspec-{self.name}-team", cores)
 
     @property
     def capability(self) -> Capability | None:
@@ -61,7 +65,7 @@ class CpuDevice(SynchronousDevice):
             raise NetspecError(
                 f"{self.name}: no room for {size(nbytes)} of host memory; a smaller batch (--batch) needs less"
             ) from error
-        populate(raw)
+        populate(raw, self._cores)
         start = -raw.ctypes.data % _ALIGNMENT
         return raw[start : start + nbytes]
 
@@ -87,6 +91,10 @@ class CpuDevice(SynchronousDevice):
     def copier(self, target: Array, source: Array, source_device: Device | None, queue: Lane) -> Call:
         """See Device; source_device must be a CPU."""
         return lambda: np.copyto(target, source)
+
+    def adopt(self) -> None:
+        """See Device."""
+        stay(self._cores)
 
     def close(self) -> None:
         """See Device."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from netspec.machine import start_threads
 from netspec.machine.cleanup import on_error
+from netspec.machine.topology import Cores, stay
 
 Block = tuple[int, int]
 _GRACE_S = 10.0
@@ -50,10 +51,10 @@ class Job:
 
 
 class Team:
-    """The calling thread and ``size - 1`` helpers, which sleep between passes."""
+    """The calling thread and ``size - 1`` helpers, which sleep between passes and keep to ``cores``."""
 
-    def __init__(self, size: int, name: str) -> None:
-        self.size = size
+    def __init__(self, size: int, name: str, cores: Cores = ()) -> None:
+        self.size, self._cores = size, cores
         self._start = threading.Barrier(size)
         self._end = threading.Barrier(size)
         self._job: Job | None = None
@@ -95,6 +96,7 @@ class Team:
         self._end.abort()
 
     def _help(self, member: int) -> None:
+        stay(self._cores)
         with contextlib.suppress(threading.BrokenBarrierError):
             while True:
                 self._start.wait()

@@ -180,6 +180,9 @@ class CudaDevice:
             replay = driver.capture(call, self._handles["compute"])
         return _within(self._current, replay)
 
+    def adopt(self) -> None:
+        """See Device: the driver's pinned memory is as near to all threads."""
+
     def abandon(self) -> None:
         """See Device."""
         self._lost = True

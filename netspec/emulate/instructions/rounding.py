@@ -41,12 +41,19 @@ def to_float32(value: Array, error: Array, mode: str) -> Array:
 
 
 def _nearest(value: Array, error: Array) -> Array:
-    """To the nearest even. Double rounding differs only where the first result is a midpoint of two float32."""
-    doubtful = (value.view(np.uint64) & _BELOW) == _MIDDLE
-    tiny = np.abs(value) < _TINY  # subnormal float32 have their middles elsewhere
-    if (doubtful | tiny).any():
-        value = _odd(value, error)
-    return value.astype(np.float32)
+    """To the nearest even."""
+    return (_odd(value, error) if _rounds_twice(value) else value).astype(np.float32)
+
+
+def _rounds_twice(value: Array) -> bool:
+    """Whether rounding an inexact float64 to float32 may differ from rounding once: at a midpoint of two float32.
+
+    Those of subnormal float32 lie elsewhere; zeros are exact.
+    """
+    zeros = value.size - np.count_nonzero(value)
+    if np.count_nonzero(np.abs(value) < _TINY) > zeros:
+        return True
+    return bool(np.count_nonzero((value.view(np.uint64) & _BELOW) == _MIDDLE))
 
 
 def _odd(value: Array, error: Array) -> Array:
@@ -63,7 +70,10 @@ def fused(a: Array, b: Array, c: Array, mode: str) -> Array:
     if a.dtype == np.float64:
         assert mode == "rn"
         return _fused_wide(a, b, c)
-    product = a.astype(np.float64) * b  # exact: 24 + 24 bits
+    product = np.multiply(a, b, dtype=np.float64)  # exact: 24 + 24 bits
+    total = product + c
+    if mode == "rn" and not _rounds_twice(total):
+        return total.astype(np.float32)
     total, error = two_sum(product, c.astype(np.float64))
     return to_float32(total, np.where(np.isfinite(total), error, 0.0), mode)
 

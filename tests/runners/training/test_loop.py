@@ -33,11 +33,11 @@ class Harness:
     def __init__(self, *sets, state=START, session=None, images=22, val=10, stop_after=None, every=1e9, explain=None):
         self.spec = fake_spec(*sets)
         self.session = session or FakeSession()
-        self.events, self.saves, self.looks = [], [], 0
+        self.events, self.saves, self.looks, self.ahead_of = [], [], 0, []
         self.stop_after = stop_after
         self.train = FakeBatches(images)
         self.val = FakeBatches(val, training=False) if val else None
-        hooks = Hooks(self.events.append, self.save, lambda: None, self.stop, explain)
+        hooks = Hooks(self.events.append, self.save, lambda: None, self.stop, explain, read_ahead=self.read_ahead)
         schedule = make_schedule(self.spec.train.schedule)
         parts = (self.spec, self.session, schedule, self.train, self.val, hooks, state)
         self.training = TrainingLoop(*parts, checkpoint_every=every)
@@ -45,6 +45,9 @@ class Harness:
     def save(self, state, wait):
         if state is not None:
             self.saves.append((state, self.session.tensors()))
+
+    def read_ahead(self):
+        self.ahead_of.append(len(self.told(EvaluationDone)))
 
     def stop(self):
         self.looks += 1
@@ -79,6 +82,12 @@ def test_iterations_stop_it_and_the_end_is_evaluated_and_saved():
     assert harness.training.started("somewhere").total_iterations == 7
     state = harness.training.state
     assert (state.epoch, state.position, len(state.validation_errors)) == (1, 2, 1)
+
+
+def test_images_are_read_ahead_of_each_evaluation():
+    harness = Harness("train.iterations=7")
+    harness.run()
+    assert harness.ahead_of == [0] * 4 + [1] * 2  # iterations 2 to 5 of the first epoch's 5, and the last two
 
 
 @pytest.mark.parametrize("sets", [(), ("train.schedule={type: plateau, patience: 1}",), ("train.iterations=13",)])

@@ -9,18 +9,19 @@ from rank_threads import in_threads
 from netspec.runners.transport.exchange import summing, tree_sum
 
 
-def summed(size, each, bucket, seed=None):
+def summed(size, each, bucket, seed=None, memory=None, shares=None):
     """Each rank's arrays after the first sum and the second, and its calls."""
 
     def work(transport):
         arrays = [array.copy() for array in each[transport.rank]]
-        call = summing(transport, arrays, bucket)
+        share = (lambda: shares[transport.rank]) if shares else None
+        call = summing(transport, arrays, bucket, share)
         for _ in range(2):  # the second time with what the first has left
             before = [array.copy() for array in arrays]
             call()
         return before, arrays, transport.calls
 
-    return in_threads(size, work, seed)
+    return in_threads(size, work, seed, memory)
 
 
 def tree(values):
@@ -36,12 +37,14 @@ def _drawn(rng, shape):
 SHAPES = [(7,), (31, 17), (1,), (3, 3, 5, 8), (4096,), (2,)]
 
 
+@pytest.mark.parametrize("memory", [None, 192, 1 << 20])
 @pytest.mark.parametrize("bucket", [64, 4096, 1 << 24])
 @pytest.mark.parametrize("size", [2, 4, 8])
-def test_it_is_the_tree_for_any_bucket(size, bucket):
+def test_it_is_the_tree_for_any_bucket(size, bucket, memory):
+    """By messages, and by memory that all see, of which there may be less than a bucket takes."""
     rng = np.random.default_rng(size)
     each = [[_drawn(rng, shape) for shape in SHAPES] for _ in range(size)]
-    found = summed(size, each, bucket, seed=bucket)
+    found = summed(size, each, bucket, bucket, memory)
     for place in range(len(SHAPES)):
         wanted = tree([arrays[place] for arrays in each])
         for once, twice, _ in found:
@@ -50,6 +53,20 @@ def test_it_is_the_tree_for_any_bucket(size, bucket):
     calls = found[0][2]
     assert all(one == calls for *_, one in found)
     assert all(sum(counts) * 4 <= max(bucket, 4) for _, counts in calls)
+    assert {name for name, _ in calls} == ({"alltoall", "allgather"} if memory is None else {"meet"})
+
+
+@pytest.mark.parametrize("memory", [None, 1 << 20])
+@pytest.mark.parametrize("size", [2, 4])
+def test_values_count_by_shares_which_are_rounded_one_by_one(size, memory):
+    """As one process would, whose ``accumulate`` scales each replica's values before it adds them."""
+    rng = np.random.default_rng(size)
+    each = [[_drawn(rng, (40_000,)), _drawn(rng, (3,))] for _ in range(size)]
+    shares = [float(np.float32(1 / (rank + 3))) for rank in range(size)]
+    for once, _, _ in summed(size, each, 1 << 17, memory=memory, shares=shares):
+        for place in range(2):
+            scaled = [arrays[place] * np.float32(share) for arrays, share in zip(each, shares, strict=True)]
+            np.testing.assert_array_equal(once[place], tree(scaled))
 
 
 def test_a_number_that_is_not_finite_reaches_all_ranks():
