@@ -2,7 +2,7 @@
 
 from netspec.layers._cpu import row_report
 from netspec.layers._cuda.softmax_plain import THREADS, fold, report_cuda
-from netspec.plugin import VALID, Flops, Layer, LayerError, Tensor, backward, cuda, device, forward, number
+from netspec.plugin import VALID, Flops, Layer, LayerError, Tensor, Workspace, backward, cuda, device, forward, number
 
 WEIGHT = number("Factor of this loss in the sum of losses.", default=1.0)
 TRAINED = ("train", "eval")
@@ -43,7 +43,10 @@ class TargetCost(Layer):
         return {"prediction": x}
 
     def workspace(self, t, variant, direction):
-        return row_report.workspace(self, t, direction)
+        """The report's rows, and the terms of a row's elements where these are computed apart from their sums."""
+        rows = row_report.workspace(self, t, direction)
+        apart = rows and any("terms" in kernel.args for kernel in self.kernels)
+        return {**rows, "terms": Workspace((3, t.x.shape[1]), per="member")} if apart else rows
 
     def scalars(self, t, index=None):
         return {"delta": float(getattr(self.attrs, "delta", 0.0)), **super().scalars(t, index)}
@@ -70,10 +73,11 @@ def distance(prediction, target, delta):
     return abs(prediction - target)
 
 
-def kernels_of(loss, d_loss, d_target=None, answer=same):
+def kernels_of(loss, d_loss, d_target=None, answer=same, vectorised=False):
     """The kernels of a cost: ``loss(x, target, delta)`` of one element and its derivatives by x and by the target.
 
     ``d_target`` is minus ``d_loss`` where a cost depends on the difference alone. ``answer(x)`` is the prediction.
+    ``vectorised``: for functions that take longer than their sums, which keep a loop in the order of its elements.
     """
 
     @device
@@ -101,6 +105,16 @@ def kernels_of(loss, d_loss, d_target=None, answer=same):
                 losses, seconds, thirds = losses + a, seconds + b, thirds + c
             store(rows, i, (losses, seconds, thirds), i < counters[VALID], x.shape[1])
 
+    @forward("cpu", over="x", axes=0, block=64, writes=("prediction", "rows"), phases=TRAINED)
+    def judge_apart_cpu(start, stop, x, target, prediction, rows, terms, counters, delta):
+        for i in range(start, stop):
+            for j in range(x.shape[1]):
+                terms[0, j], terms[1, j], terms[2, j] = judge_element(x, target, prediction, i, j, delta)
+            losses, seconds, thirds = 0.0, 0.0, 0.0
+            for j in range(x.shape[1]):
+                losses, seconds, thirds = losses + terms[0, j], seconds + terms[1, j], thirds + terms[2, j]
+            store(rows, i, (losses, seconds, thirds), i < counters[VALID], x.shape[1])
+
     @forward("cuda", over="x", grid=_rows, threads=THREADS, writes=("prediction", "rows"), phases=TRAINED)
     def judge_cuda(x, target, prediction, rows, counters, delta):
         scratch, i = cuda.shared.array(THREADS, x.dtype), cuda.blockIdx.x
@@ -125,7 +139,7 @@ def kernels_of(loss, d_loss, d_target=None, answer=same):
             prediction[i] = answer(x[i])
 
     ends = (*row_report.KERNELS, report_cuda, *_of_prediction(d_loss), *_of_target(d_target or minus))
-    return (judge_cpu, judge_cuda, answer_cpu, answer_cuda, *ends)
+    return (judge_apart_cpu if vectorised else judge_cpu, judge_cuda, answer_cpu, answer_cuda, *ends)
 
 
 def _gradient(slope):

@@ -40,7 +40,7 @@ class SigmoidLoss(TargetCost):
     """
 
     attrs = {"weight": WEIGHT}
-    kernels = kernels_of(entropy, slope, d_target, probability)
+    kernels = kernels_of(entropy, slope, d_target, probability, vectorised=True)
     examples = (
         {"attrs": {"weight": 0.3}, "inputs": [(5, 7), (5, 7)]},
         {"attrs": {}, "inputs": [(3, 67), (3, 67)]},

@@ -137,6 +137,8 @@ def _check_outputs(layer: Layer, outputs: Mapping[str, Tensor], case: Case) -> N
         raise Failed("outputs() gives no output")
     for name, tensor in outputs.items():
         _check_tensor(name, tensor)
+        if tensor.dtype == "float64":
+            raise Failed(f"output '{name}' is float64: numbers are float32, or stored as an input is, x.dtype ({case})")
         if name != "report" and tensor.shape[0] != case.inputs[0].shape[0]:
             raise Failed(f"output '{name}' is {tensor.shape}: its first axis must be the batch ({case})")
     if layer.reports and layer.phase != "predict":

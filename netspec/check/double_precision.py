@@ -67,8 +67,9 @@ def _check(single: SingleLayer, one: Pass, kernel: Kernel) -> None:
         place = _place(ptx_with_lines(*asked)) or place_of(kernel.function)
         kinds = ", ".join(f"{count} {name}" for name, count in found.most_common(3))
         raise Failed(
-            f"{place}: {kernel.function.__name__} computes in float64 on GPUs ({kinds}): a float divided by or "
-            "multiplied with a whole number is one; write x.dtype.type(n), or np.float64 where it is meant"
+            f"{place}: {kernel.function.__name__} computes in float64 on GPUs ({kinds}): a float divided by, "
+            "multiplied with or added to a whole number is one; write x.dtype.type(n), or 1.0 for 1, or np.float64 "
+            "where it is meant"
         )
 
 

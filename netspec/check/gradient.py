@@ -9,7 +9,7 @@ import numpy as np
 from netspec.check.compare import Failed, Skipped, element
 from netspec.check.single import Array, SingleLayer, Values, gradient_of
 from netspec.check.subject import Case, Subject, draw
-from netspec.check.variations import altered
+from netspec.check.variations import altered, odd
 from netspec.check.writes import gradients_of, trip
 
 _STEP = 1e-6
@@ -17,7 +17,7 @@ _TOLERANCE = 2e-5
 _PROBES = 24
 """Elements of each tensor that are probed."""
 _FEW = 4
-"""Where an attribute is not as in the examples."""
+"""Where an attribute or a size is not as in the examples."""
 _SMOOTH = 1e-3
 """One-sided slopes that differ by more, relative to their size, mean a kink."""
 
@@ -29,7 +29,8 @@ def check_gradients(subject: Subject) -> None:
         single = case.on(subject.device, dtype="float64")
         for name in gradients_of(single, case):
             compared += _check_tensor(single, case, name, values, _PROBES)
-    for case in altered(subject.cases):
+    sizes = {str(other): other for case in subject.cases for other in odd(case)}
+    for case in (*altered(subject.cases), *sizes.values()):
         single, values = case.on(subject.device, dtype="float64"), draw(case)
         for name in gradients_of(single, case):
             _check_tensor(single, case, name, values, _FEW)

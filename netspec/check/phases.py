@@ -6,7 +6,7 @@ import numpy as np
 
 from netspec.check.compare import Failed, Skipped, same_bits
 from netspec.check.subject import Case, Subject, draw
-from netspec.check.writes import Trip, trip
+from netspec.check.writes import trip
 from netspec.contract.kernel import Phase
 
 _EVALUATION: tuple[Phase, ...] = ("eval", "predict")
@@ -33,9 +33,11 @@ def check_state(subject: Subject) -> None:
         raise Skipped("the layer has no state")
     for case in subject.cases:
         for phase in _EVALUATION:
-            for one in case.on(subject.device, phase).writes("forward"):
+            single = case.on(subject.device, phase)
+            for one in single.writes("forward"):
                 if one.role == "next":
-                    raise Failed(f"'{one}' is written in {phase}: mark that kernel phases=('train',)")
+                    writers = single.writers(str(one))
+                    raise Failed(f"'{one}' is written in {phase}: mark phases=('train',) what writes it, {writers}")
 
 
 def check_valid_rows(subject: Subject) -> None:
@@ -54,13 +56,11 @@ def _check_valid_rows(subject: Subject, case: Case, valid: int) -> None:
     for value in spoilt.values():
         value[valid:] = 50 if value.dtype.kind == "f" else value[0]
     one, two = trip(single, values, valid=valid), trip(single, spoilt, valid=valid)
-    if one.forward["report"][-1] != valid:
-        raise Failed(f"the report's count is {one.forward['report'][-1]:g} where {valid} rows are valid ({case})")
-    same_bits("report", two.forward["report"], one.forward["report"], f"rows that are not valid change it ({case})")
-    _check_no_gradient(one, valid, case)
-
-
-def _check_no_gradient(one: Trip, valid: int, case: Case) -> None:
+    with single.blamed("report"):
+        if one.forward["report"][-1] != valid:
+            raise Failed(f"the report's count is {one.forward['report'][-1]:g} where {valid} rows are valid ({case})")
+        same_bits("report", two.forward["report"], one.forward["report"], f"rows that are not valid change it ({case})")
     for name, array in one.backward.items():
         rest = array[valid:]
-        same_bits(name, rest, np.zeros_like(rest), f"rows from {valid} on are not valid and must be 0 ({case})")
+        with single.blamed(name):
+            same_bits(name, rest, np.zeros_like(rest), f"rows from {valid} on are not valid and must be 0 ({case})")

@@ -118,7 +118,7 @@ class SingleLayer:
     def writers(self, name: str) -> str:
         """``backward_cuda (file:line)``: the kernels that write a tensor, gradient or next state."""
         every = [one for direction in self.directions for one in self.passes(direction)]
-        return _places(one for one in every if self.argument(name) in one.writes)
+        return _places((one for one in every if self.argument(name) in one.writes), name)
 
     @contextmanager
     def blamed(self, name: str) -> Iterator[None]:
@@ -202,9 +202,9 @@ class SingleLayer:
             memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members), undefined=True)
 
 
-def _places(passes: Iterable[Pass]) -> str:
+def _places(passes: Iterable[Pass], written: str = "") -> str:
     kernels = dict.fromkeys(find_kernel(one.kernel) for one in passes)
-    return ", ".join(f"{one.function.__name__} ({place_of(one.function)})" for one in kernels) or "no kernel"
+    return ", ".join(f"{one.function.__name__} ({place_of(one.function, written)})" for one in kernels) or "no kernel"
 
 
 def _told(spoilt: Spoilt, passes: Sequence[Pass], direction: Direction) -> str:

@@ -24,6 +24,7 @@ from netspec.check.gradient import check_gradients
 from netspec.check.half_storage import check_bfloat16, check_cuda_bfloat16
 from netspec.check.initialisers import InitialiserSubject
 from netspec.check.kernel_source import check_calls, check_imports
+from netspec.check.mark_options import check_marks
 from netspec.check.metric_suite import MetricSubject
 from netspec.check.phases import check_phases, check_state, check_valid_rows
 from netspec.check.precision import check_cuda, check_float32, check_variants
@@ -57,6 +58,7 @@ CHECKS: tuple[Check, ...] = (
     check_schema,
     check_shapes,
     check_shape_errors,
+    check_marks,
     check_all_outputs,
     check_constancy,
     check_indices,
@@ -98,6 +100,7 @@ _SUITES: Mapping[str, tuple[Callable[[str, Any], Any], Sequence[Check]]] = {
 BASIC: tuple[Check, ...] = (
     check_calls,
     check_shapes,
+    check_marks,
     check_all_outputs,
     check_indices,
     check_written,
@@ -107,7 +110,7 @@ BASIC: tuple[Check, ...] = (
 REFERENCE: tuple[Check, ...] = (check_gradients, check_float32)
 """What makes the plain kernels of CPUs a reference, for the checks in ``NEEDS``."""
 NEEDS: Mapping[Check, tuple[Check, ...]] = {
-    check_gradients: (check_sizes,),
+    check_gradients: (check_sizes, check_valid_rows),
     check_variants: REFERENCE,
     check_non_finite: (*REFERENCE, check_variants),
     check_team: (check_sizes,),
@@ -115,7 +118,7 @@ NEEDS: Mapping[Check, tuple[Check, ...]] = {
     check_cuda_again: (*REFERENCE, check_cuda),
     check_cuda_non_finite: (*REFERENCE, check_cuda, check_non_finite),
     check_cuda_float64: (check_cuda,),
-    check_bfloat16: (*REFERENCE, check_variants),
+    check_bfloat16: (*REFERENCE, check_sizes, check_variants),
     check_cuda_bfloat16: (*REFERENCE, check_cuda),
 }
 

@@ -131,6 +131,7 @@ LAYER_KEYS: Mapping[str, str] = {
     "rate": "Factor on the learning rate of the layer's parameters.",
     "decay": "Factor on the weight decay of the layer's parameters.",
     "params": "Factors for single parameters: {bias: {rate: 2.0, decay: 0.0}}.",
+    "within": "Frames that pictures draw round the layer, the outermost first; layers of a block have one of its use.",
     "after": "With extends: the layer behind which this one is placed.",
     "remove": "With extends: true takes the layer out.",
 }

@@ -134,7 +134,7 @@ def per_channel(
 
     def make(function: Function) -> Pass:
         code = Code(function, channels, numbers, rows, summed=count)
-        end = Code(finish or alone(count), channels, numbers, of_sums=count, name=function.__name__)
+        end = Code(finish or alone(count), channels, numbers, of_sums=count, author=function)
         kernels = (
             parts("cpu", axes=0)(code.kernel("parts_cpu", ROWS_CPU if rows else PARTS_CPU, (), code.sums_cpu())),
             total("cpu", block=64)(end.kernel("cpu", TOTAL_CPU, writes, end.total(writes))),

@@ -61,10 +61,11 @@ class Code:
         *,
         summed: int = 0,
         of_sums: int = 0,
-        name: str = "",
+        author: Function | None = None,
     ) -> None:
         function.__netspec_scalar__ = True  # type: ignore[attr-defined]
-        self.function, self.name, self.count = function, name or function.__name__, summed or of_sums
+        self.function, self.author, self.count = function, author or function, summed or of_sums
+        self.name = self.author.__name__
         names = parameter_names(function)
         self.sums = {one: f"s{n}" for n, one in enumerate(names[:of_sums])}
         self.parameters = names[of_sums:]
@@ -79,9 +80,14 @@ class Code:
         text = template.format(name=name, params=params, count=self.count, **words)
         helpers = {"scalar": self.function, "cuda": cuda, "load4": load4, "store4": store4, "epilogue": epilogue}
         constants = {"Cut": Cut, "Rows": Rows, "LANES": LANES, "THREADS": THREADS, "SHARED": self.count * THREADS}
-        kernel = defined(name, text, {**helpers, **constants, "__name__": self.function.__module__})
-        kernel.__qualname__ = f"{self.function.__qualname__}_{backend}"
+        scope = {"scalars": tuple(dict.fromkeys((self.author, self.function))), "__name__": self.author.__module__}
+        kernel = defined(name, text, {**helpers, **constants, **scope})
+        kernel.__qualname__ = f"{self.author.__qualname__}_{backend}"
         kernel.sums = self.count  # type: ignore[attr-defined]
+        of_sums = writes if self.sums else ()  # what is written by these has a number a channel, else one an element
+        elements, channels = (*self.elements, *(() if of_sums else writes)), (*self.channels, *of_sums)
+        arrays = {"elements": () if self.sums else elements, "channels": channels}
+        kernel.__netspec_arrays__ = arrays  # type: ignore[attr-defined]
         return kernel
 
     def call(self, element: str, channel: str = "{}[c]", row: str = "row_{}") -> str:

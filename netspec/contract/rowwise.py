@@ -94,12 +94,19 @@ class Rowwise(Channelwise):
     """Numbers of rows that forward saves for backward."""
     totals: ClassVar[Mapping[tuple[Direction, Phase], int]] = {}
     """How many terms of each row are summed over everything."""
+    marked: ClassVar[Mapping[str, RowPass | Pass]] = {}
+    """The marked functions, inherited ones too, of which kernels are made anew where a class has some of its own."""
+    assembled: ClassVar[frozenset[Function]] = frozenset()
+    """The functions of the kernels that were made of several of them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "groups" in {**getattr(cls, "attrs_schema", {}), **cls.__dict__.get("attrs", {})}:
             cls.mixes_channels, cls.divided, cls.whole_only = True, ("groups", *cls.divided), None
-        _Assembly(cls).build()
+        assembly = _Assembly(cls)
+        assembly.build()
         super().__init_subclass__(**kwargs)
+        if assembly.own:
+            cls.kernels = assembly.ordered(cls.kernels)
 
     def outputs(self, *inputs: Tensor) -> Tensor:
         """The first input's shape. Raises LayerError where its channels do not divide into groups."""
@@ -141,24 +148,39 @@ class _Assembly:
 
     def __init__(self, cls: type[Rowwise]) -> None:
         self.cls = cls
-        self.marked = {name: one for name, one in cls.__dict__.items() if isinstance(one, RowPass | Pass)}
+        self.own = {name: one for name, one in cls.__dict__.items() if isinstance(one, RowPass | Pass)}
+        self.marked = {**cls.marked, **self.own}
+        self.gone: frozenset[Function] = frozenset()
+        self.order: dict[Function, int] = {}
         passes = [one for one in self.marked.values() if isinstance(one, RowPass)]
         self.given = {name: one.direction for one in passes for name in one.step.gives}
 
     def build(self) -> None:
-        """Set the class's attributes; nothing where no function is marked."""
-        if not self.marked:
+        """Set the class's attributes; nothing where it marks no function."""
+        if not self.own:
             return
         runs = self.runs()
         self.cls.kept = tuple(dict.fromkeys(name for run in runs for name in self.asked(run)))
         totals: dict[tuple[Direction, Phase], int] = {}
+        made: dict[Function, int] = {}
         for number, run in enumerate(runs):
             if run[0][1].step:
                 kernels = Kernels(self.kernels(number, [one for _, one in run], totals))
                 for name, _ in run:
                     setattr(self.cls, name, Kernels())
                 setattr(self.cls, run[0][0], kernels)
-        self.cls.totals = totals
+                made |= {kernel.function: number for kernel in kernels}
+            else:
+                made |= {kernel.function: number for _, one in run if isinstance(one, Pass) for kernel in one}
+        self.gone, self.order = self.cls.assembled - made.keys(), made
+        self.cls.totals, self.cls.marked, self.cls.assembled = totals, self.marked, frozenset(made)
+
+    def ordered(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+        """A class's kernels without those that were made for its base, in the order of the marked functions."""
+        kept = [kernel for kernel in kernels if kernel.function not in self.gone]
+        made = [kernel for kernel in kept if kernel.function in self.order]
+        in_order = iter(sorted(made, key=lambda kernel: self.order[kernel.function]))
+        return tuple(next(in_order) if kernel.function in self.order else kernel for kernel in kept)
 
     def runs(self) -> list[list[tuple[str, RowPass | Pass]]]:
         """The marked functions, those that follow one another in one direction and under one condition together."""
@@ -179,13 +201,17 @@ class _Assembly:
         """
         own = {name for _, one in run if isinstance(one, RowPass) for name in one.step.gives}
         names: list[str] = []
+        above: set[str] = set()
         for name, one in run:
             for number in one.step.parameters if one.step else one.rows:
+                if number in own - above:
+                    raise TypeError(f"{self.cls.__name__}.{name}: '{number}' is given further down; put that first")
                 if number not in self.given or number in own:
                     continue
                 if one.direction == "forward" or self.given[number] == "backward":
                     raise TypeError(f"{self.cls.__name__}.{name}: '{number}' is of another pass; put both side by side")
                 names.append(number)
+            above |= {*one.step.gives} if one.step else set()
         return names
 
     def counted(self, step: Step) -> Step:

@@ -214,7 +214,13 @@ class Program:
         text = f"def {name}({params}, rows: Rows):\n" + "".join(f"    {line}\n" for line in lines)
         scope: dict[str, Any] = {f"f{n}": step.function for n, step in enumerate(self.steps)}
         scope |= {f"g{n}": step.finish or alone(step.count) for n, step in enumerate(self.steps) if step.count}
-        return self.made(name, text, scope)
+        named = ((one, step) for step in self.steps for one in (*step.writes, *step.gives, step.total))
+        scope["writers"] = {name: step.function for name, step in named}
+        scope["scalars"] = tuple(one for step in self.steps for one in (step.function, step.finish) if one is not None)
+        function = self.made(name, text, scope)
+        kinds = {"elements": (*self.elements, *self.results), "channels": tuple(self.channels)}
+        function.__netspec_arrays__ = kinds  # type: ignore[attr-defined]
+        return function
 
     def made(self, name: str, text: str, scope: dict[str, Any]) -> Function:
         """A kernel of the layer, of that text."""
@@ -238,6 +244,11 @@ class Total:
         """A block a term."""
         return (self.count,)
 
+    @property
+    def scope(self) -> dict[str, Any]:
+        """The function whose terms are summed, which messages name."""
+        return {"scalars": tuple(step.function for step in self.program.steps if step.total == self.output)}
+
     def cpu(self) -> Function:
         """The kernel for CPUs: rows in their order."""
         text = f"""
@@ -248,7 +259,7 @@ def {self.program.name}_{self.output}_cpu(start, stop, terms, {self.output}, row
             total += terms[row * {self.program.terms} + {self.first} + n]
         {self.output}[n] = total
 """
-        return self.program.made(f"{self.program.name}_{self.output}_cpu", text, {})
+        return self.program.made(f"{self.program.name}_{self.output}_cpu", text, self.scope)
 
     def cuda(self) -> Function:
         """The kernel for GPUs: a block a term."""
@@ -263,7 +274,7 @@ def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
     if thread == 0:
         {self.output}[n] = total
 """
-        return self.program.made(f"{self.program.name}_{self.output}_cuda", text, {})
+        return self.program.made(f"{self.program.name}_{self.output}_cuda", text, self.scope)
 
 
 def _sums(number: int, step: Step) -> list[str]:

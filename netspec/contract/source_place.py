@@ -10,11 +10,20 @@ from itertools import count
 from typing import Any
 
 
-def place_of(function: Callable[..., Any]) -> str:
-    """``file:line`` of a function's ``def``; of the author's function, for a kernel that was made around one."""
+def place_of(function: Callable[..., Any], name: str = "") -> str:
+    """``file:line`` of a function's ``def``.
+
+    For a kernel that was made around functions of an author, it is that of the first, or of the one that writes an
+    array of that name, or has a parameter of that name.
+    """
     if hasattr(function, "__netspec_source__"):
-        function = function.__globals__.get("scalar", function)
+        scope = function.__globals__
+        functions = scope.get("scalars") or (scope.get("scalar", function),)
+        asking = next((one for one in functions if name in _parameters(one)), functions[0])
+        function = scope.get("writers", {}).get(name, asking)
     code = function.__code__
+    if code.co_name == "<lambda>":
+        return f"{code.co_filename}:{code.co_firstlineno}"
     lines = linecache.getlines(code.co_filename)
     for number in count(code.co_firstlineno):  # the first decorator's
         if number > len(lines):
@@ -22,6 +31,11 @@ def place_of(function: Callable[..., Any]) -> str:
         if lines[number - 1].lstrip().startswith("def "):
             return f"{code.co_filename}:{number}"
     raise AssertionError
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount]
 
 
 def text_at(file: str, line: int) -> str:

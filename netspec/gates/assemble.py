@@ -4,6 +4,9 @@ What each takes of the machine (registers, shared memory, stack, spills) is comp
 
     python -m netspec.gates.assemble TABLE           # compare
     python -m netspec.gates.assemble TABLE --write   # make the table anew
+
+The table has a seal for each kernel: a hash of its source, its types, its targets, the compilers and the figures. Where
+it holds, the kernel has been assembled to these very figures, and is not assembled again but with ``--all``.
 """
 
 from __future__ import annotations
@@ -155,14 +158,20 @@ def _read(words: str) -> Resources:
     }
 
 
-def gate(signatures: Sequence[Signature], workers: int | None = None) -> Outcome:
-    """Compile and assemble all of them in a process pool; failures are reported, not raised. Cached on disk."""
-    jobs = [(one, target) for one in signatures for target in targets(one)]
+def gate(
+    signatures: Sequence[Signature], workers: int | None = None, table: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Compile and assemble all of them in a process pool; failures are reported, not raised. Cached on disk.
+
+    ``table``: kernels whose seal in it holds are taken from it.
+    """
+    sealed = {one.name: one for one in signatures if table is not None and _seal_holds(one, table)}
+    jobs = [(one, target) for one in signatures if one.name not in sealed for target in targets(one)]
     records = {job: record_of(job) for job in jobs}
     work = {record: job for job, record in records.items()}  # layers that share a kernel share its record
     known = {record: json.loads(record.read_text()) for record in work if record.is_file()}
     missing = [record for record in work if record not in known]
-    resources: Report = {}
+    resources: Report = {name: table["kernels"][name] for name in sealed} if table is not None else {}
     failures = []
     count = workers or min(cores(), 8)
     each = max(1, len(missing) // (4 * count))  # neighbours share helpers, which a process compiles once
@@ -238,11 +247,25 @@ def listing_of(job: Job) -> Path:
 
 
 def _content(job: Job) -> str:
+    from netspec.kernels.stored_bfloat16 import SOURCE
+
     one, capability = job
     source = prepare(function_of(one.kernel), "float32", _epilogue(one)).digest
     bound = f", blocks of {one.bound} threads at most" if one.bound else ""
-    content = f"{source}\n{one.types}\n{capability}{bound}\n{toolchain()}\n{compiler()}"
+    content = f"{source}\n{one.types}\n{capability}{bound}\n{toolchain()}\n{compiler()}\n{SOURCE}"
     return blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def seal_of(signature: Signature, resources: Mapping[str, Resources]) -> str:
+    """The seal of a kernel and of its figures by target, see the module."""
+    contents = [_content((signature, target)) for target in targets(signature)]
+    return blake2b(json.dumps([contents, resources], sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _seal_holds(one: Signature, table: Mapping[str, Any]) -> bool:
+    figures = table["kernels"].get(one.name, {})
+    whole = figures.keys() == set(map(_arch, targets(one)))
+    return whole and bool(table.get("seals", {}).get(one.name) == seal_of(one, figures))
 
 
 def ptx_of(signature: Signature, capability: Target) -> str:
@@ -311,24 +334,30 @@ def _dump(table: Mapping[str, Any]) -> str:
         + "\n  }"
         for name, targets in sorted(table["kernels"].items())
     ]
+    seals = [f"  {json.dumps(name)}: {json.dumps(seal)}" for name, seal in sorted(table["seals"].items())]
     head = json.dumps(table["toolchain"])
-    return f'{{\n "toolchain": {head},\n "kernels": {{\n' + ",\n".join(kernels) + "\n }\n}\n"
+    parts = (f' "{key}": {{\n' + ",\n".join(lines) + "\n }" for key, lines in (("kernels", kernels), ("seals", seals)))
+    return f'{{\n "toolchain": {head},\n' + ",\n".join(parts) + "\n}\n"
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command; 0 where all is as the table says, 2 where ptxas is missing."""
-    if not arguments or len(arguments) > 2 or arguments[1:] not in ([], ["--write"]):
+    if not arguments or not {*arguments[1:]} <= {"--all", "--write"}:
         print(__doc__)
         return 2
     if find_ptxas() is None:
         print("ptxas is not installed: pip install 'netspec[gates]'")
         return 2
-    outcome, path = gate(cuda_signatures()), Path(arguments[0])
-    if arguments[1:]:
-        path.write_text(_dump({"toolchain": toolchain(), "kernels": outcome.resources}))
+    path, signatures = Path(arguments[0]), cuda_signatures()
+    table = json.loads(path.read_text()) if path.exists() else {"toolchain": "", "kernels": {}, "seals": {}}
+    outcome = gate(signatures, table=None if "--all" in arguments else table)
+    if "--write" in arguments:
+        found = outcome.resources
+        seals = {one.name: seal_of(one, found[one.name]) for one in signatures if one.name in found}
+        path.write_text(_dump({"toolchain": toolchain(), "kernels": found, "seals": seals}))
         lines = [*outcome.failures]
     else:
-        lines = differences(outcome, json.loads(path.read_text()))
+        lines = differences(outcome, table)
     print("\n".join(lines) or f"{len(outcome.resources)} kernels compile and assemble ({toolchain()})")
     return 1 if lines else 0
 

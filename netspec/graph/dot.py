@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from netspec.graph.columns import Frame, frames_of
 from netspec.graph.view import Link, Node, View, title
 from netspec.units import many, size
 
@@ -14,13 +17,14 @@ _SHAPES = {"input": ', style="rounded,dashed"', "layer": "", "cost": ", shape=el
 
 
 def write(shown: View) -> str:
-    """A directed graph with a cluster for each device; layers of one name share a rank."""
+    """A directed graph with a cluster for each device, and in it for each frame; layers of one name share a rank."""
     lines = [f"digraph {_quoted(shown.name)} {{", _HEAD, f"  label={_quoted(title(shown))};"]
     for number, (device, heading) in enumerate(shown.headings.items()):
         lines.append(f"  subgraph cluster_{number} {{")
         lines.append(f'    style="filled,rounded"; color="{_LANES[number % len(_LANES)]}"; fontname="Helvetica";')
         lines.append(f"    label={_quoted(f'{device}: {heading}')};")
-        lines += [f"    {_quoted(str(node.key))} [{_label(node)}];" for node in shown.nodes if node.device == device]
+        nodes = [node for node in shown.nodes if node.device == device]
+        lines += _nested(frames_of({0: nodes}), f"cluster_{number}", "    ")
         lines.append("  }")
     for name in dict.fromkeys(node.name for node in shown.nodes):
         same = [_quoted(str(node.key)) for node in shown.nodes if node.name == name]
@@ -28,6 +32,17 @@ def write(shown: View) -> str:
             lines.append(f"  {{ rank=same; {'; '.join(same)} }}")
     lines += [f"  {_quoted(str(link.source))} -> {_quoted(str(link.target))}{_style(link)};" for link in shown.links]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _nested(frame: Frame, name: str, indent: str) -> Iterator[str]:
+    """The nodes of a frame, and clusters for those in it."""
+    for node in frame.cells.get(0, ()):
+        yield f"{indent}{_quoted(str(node.key))} [{_label(node)}];"
+    for number, one in enumerate(frame.inner):
+        yield f"{indent}subgraph {name}_{number} {{"
+        yield f'{indent}  style=rounded; color="#8a94a6"; fontname="Helvetica"; label={_quoted(one.path[-1])};'
+        yield from _nested(one, f"{name}_{number}", indent + "  ")
+        yield indent + "}"
 
 
 def _label(node: Node) -> str:

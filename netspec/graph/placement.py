@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 from typing import Literal
 
+from netspec.graph.columns import Frame, frames_of, least, shared
 from netspec.graph.labels import width
 from netspec.graph.rows import Rows, arrange
 from netspec.graph.view import Link, Node, NodeKey, View
-from netspec.units import many
 
 MARGIN = 28
 HEAD = 92
@@ -20,9 +18,13 @@ LANE_GAP = 26
 PAD = 20
 FOOT = 18
 SLIM, TALL = 28, 48
-BOX, SPACE, RAIL = 306, 12, 20
+BOX, RAIL = 306, 20
 JOINED, NEAR, WIDE, CROSS = 2, 22, 36, 76
 """Heights between rows: joined boxes, an arrow, arrows that bend, and arrows that change lanes."""
+CLEAR = 8
+"""What a link leaves free on both sides where it passes boxes and frames."""
+TITLE, SILL = 20, 9
+"""What a frame has above the boxes in it, and below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,18 @@ class Lane:
     height: float
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A frame's rectangle."""
+
+    name: str
+    device: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
 Point = tuple[float, float]
 Side = Literal["left", "right"]
 
@@ -73,6 +87,7 @@ class Layout:
     lanes: tuple[Lane, ...]
     boxes: tuple[Box, ...]
     wires: tuple[Wire, ...]
+    outlines: tuple[Outline, ...]
 
 
 def lay_out(shown: View) -> Layout:
@@ -90,24 +105,30 @@ class _Layout:
     tops: list[float] = field(default_factory=list)
     heights: list[float] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
+    frames: dict[str, Frame] = field(default_factory=dict)
+    outlines: list[Outline] = field(default_factory=list)
     boxes: dict[NodeKey, Box] = field(default_factory=dict)
     rails: dict[Link, tuple[Side, int]] = field(default_factory=dict)
+    clear: dict[NodeKey, Link] = field(default_factory=dict)
+    """Links that pass rows below their source's middle, where nothing stands."""
     ends: dict[tuple[Link, str], Point] = field(default_factory=dict)
 
     def make(self) -> Layout:
         self.drawn = [link for link in self.shown.links if self.span(link)[1] not in self.rows.joined]
         self.assign_rails()
+        for device in self.shown.headings:
+            self.frames[device] = frames_of({row: cell for (row, at), cell in self.rows.cells.items() if at == device})
         self.place_rows()
         self.inner = self.inner_width()
         self.place_lanes()
         for lane in self.lanes:
-            for row in range(self.rows.count):
-                self.fill(lane, row)
+            self.fill(lane)
+        self.clear_rails()
         self.assign_ends()
         wires = tuple(Wire(link, self.points(link)) for link in self.drawn)
         last = self.lanes[-1]
         size = last.x + last.width + MARGIN, last.y + last.height
-        return Layout(*size, tuple(self.lanes), tuple(self.boxes.values()), wires)
+        return Layout(*size, tuple(self.lanes), tuple(self.boxes.values()), wires, tuple(self.outlines))
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
@@ -122,8 +143,14 @@ class _Layout:
                 self.heights[row] = float(TALL)
         bottom = float(MARGIN + HEAD + LANE_HEAD)
         for row, height in enumerate(self.heights):
-            self.tops.append(bottom + (self.gap(row) if row else 0))
+            self.tops.append(bottom + (self.gap(row) if row else 0) + self.edges(row))
             bottom = self.tops[-1] + height
+
+    def edges(self, row: int) -> int:
+        """The height that frames take above a row: the upper edges of those that begin, the lower of those before."""
+        frames = self.frames.values()
+        begin, end = max(one.beginning_at(row) for one in frames), max(one.ending_at(row - 1) for one in frames)
+        return TITLE * begin + SILL * end
 
     def gap(self, row: int) -> int:
         """The height between a row and the one above."""
@@ -143,7 +170,8 @@ class _Layout:
     def assign_rails(self) -> None:
         """Links that pass rows run beside the boxes of their source's lane, each on a rail of its own."""
         taken: dict[tuple[str, Side, int], list[tuple[int, int]]] = defaultdict(list)
-        passing = [link for link in self.shown.links if self.span(link)[1] - self.span(link)[0] > 1]
+        straight = self.clear.values()
+        passing = [one for one in self.shown.links if one not in straight and self.span(one)[1] - self.span(one)[0] > 1]
         for link in sorted(passing, key=lambda link: self.span(link)[1] - self.span(link)[0]):
             start, stop = self.span(link)
             device, side, rail = link.source.device, self.side(link), 0
@@ -167,31 +195,56 @@ class _Layout:
 
     def inner_width(self) -> float:
         """The width that boxes share: the widest row decides."""
-        cells = self.rows.cells.values()
-        widest = max((_least_of_row(cell) for cell in cells), default=0.0)
+        widest = max(least(frame) for frame in self.frames.values())
         headings = [width(text, 11.5) for text in self.shown.headings.values()]
         return max(float(BOX), widest, *headings)
 
     def place_lanes(self) -> None:
         x, top = float(MARGIN), float(MARGIN + HEAD)
-        bottom = self.tops[-1] + self.heights[-1] + FOOT
+        bottom = self.tops[-1] + self.heights[-1] + FOOT + self.edges(self.rows.count)
         for device in self.shown.headings:
             wide = self.inner + 2 * PAD + self.room(device, "left") + self.room(device, "right")
             self.lanes.append(Lane(device, x, top, wide, bottom - top))
             x += wide + LANE_GAP
 
-    def fill(self, lane: Lane, row: int) -> None:
-        """Share a lane's width among the boxes of one row; inputs keep to their own width."""
-        cell = self.rows.cells.get((row, lane.device), ())
+    def fill(self, lane: Lane) -> None:
+        """Place a lane's boxes, then the frames round them."""
         left = lane.x + PAD + self.room(lane.device, "left")
-        inputs = fsum(_least(node) for node in cell if node.kind == "input")
-        others = sum(node.kind != "input" for node in cell)
-        free = self.inner - inputs - SPACE * (len(cell) - 1)
-        x = left if others else left + free / 2
-        for node in cell:
-            wide = _least(node) if node.kind == "input" else free / others
-            self.boxes[node.key] = Box(node, x, self.tops[row], wide, self.heights[row])
-            x += wide + SPACE
+        places = {node.key: (i + 0.5) / len(cell) for cell in self.rows.cells.values() for i, node in enumerate(cell)}
+        framed: list[tuple[Frame, float, float]] = []
+        for part, x, wide in shared(self.frames[lane.device], left, self.inner, places):
+            if isinstance(part, Frame):
+                framed.append((part, x, wide))
+            else:
+                row = self.rows.row[part.key]
+                self.boxes[part.key] = Box(part, x, self.tops[row], wide, self.heights[row])
+        for frame, x, wide in framed:
+            top = self.tops[frame.first] - TITLE * (1 + frame.beginning_at(frame.first))
+            bottom = self.tops[frame.last] + self.heights[frame.last] + SILL * (1 + frame.ending_at(frame.last))
+            self.outlines.append(Outline(frame.path[-1], lane.device, x, top, wide, bottom - top))
+
+    def clear_rails(self) -> None:
+        """Take links off their rails that can run straight down, and place the lanes again without these rails."""
+        for link in self.rails:
+            if link.source not in self.clear and self.is_clear(link):
+                self.clear[link.source] = link
+        if self.clear:
+            self.rails.clear()
+            self.lanes.clear()
+            self.outlines.clear()
+            self.assign_rails()
+            self.place_lanes()
+            for lane in self.lanes:
+                self.fill(lane)
+
+    def is_clear(self, link: Link) -> bool:
+        """Whether nothing stands below the source in the rows that a link passes, but for frames that it leaves."""
+        (first, last), x, device = self.span(link), self.centre(link.source), link.source.device
+        top, bottom = self.boxes[link.source].bottom, self.tops[last]
+        boxes = [box for box in self.boxes.values() if first < self.rows.row[box.node.key] < last]
+        begun = [one for one in self.outlines if top < one.y < bottom and one.y + one.height < bottom]
+        passed = [box for box in boxes if box.node.device == device] + [one for one in begun if one.device == device]
+        return not any(one.x - CLEAR < x < one.x + one.width + CLEAR for one in passed)
 
     # Links ----------------------------------------------------------------------------------------------------------
 
@@ -200,7 +253,9 @@ class _Layout:
         return box.x + box.width / 2
 
     def rail_x(self, link: Link) -> float | None:
-        """Where the link's rail stands; None where it has none."""
+        """Where the link passes rows; None where it passes none."""
+        if self.clear.get(link.source) == link:
+            return self.centre(link.source)
         if link not in self.rails:
             return None
         side, rail = self.rails[link]
@@ -238,21 +293,3 @@ class _Layout:
             return start, stop
         first, last = self.span(link)
         return start, (x, self.tops[first + 1]), (x, self.tops[last - 1] + self.heights[last - 1]), stop
-
-
-def _least_of_row(cell: Sequence[Node]) -> float:
-    """The least width of a row of boxes, which are of one width but for inputs."""
-    inputs = [_least(node) for node in cell if node.kind == "input"]
-    others = [_least(node) for node in cell if node.kind != "input"]
-    return fsum(inputs) + len(others) * max(others, default=0.0) + SPACE * (len(cell) - 1)
-
-
-def _least(node: Node) -> float:
-    """The least width of a node's box."""
-    if node.kind == "input":
-        return width(node.name, 13) * 1.1 + width(node.shape, 12) + 34
-    details = width(", ".join(node.details), 11)
-    first = width(f"{node.name} {node.type} ", 13) * 1.05 + width(node.shape, 12)
-    if not node.parameters:
-        return first + details + 50
-    return max(first, details + width(many(node.parameters, "parameter"), 11)) + 40

@@ -79,7 +79,8 @@ def _joined(
     for (at, lane), nodes in cells.items():
         above = cells.get((at - 1, lane), [])
         alone = len(nodes) == len(above) == 1 and nodes[0].kind == "layer" and not nodes[0].parameters
-        rows[at].append(alone and above[0].kind == "layer" and (above[0].key, nodes[0].key) in follows)
+        alone = alone and above[0].kind == "layer" and above[0].within == nodes[0].within
+        rows[at].append(alone and (above[0].key, nodes[0].key) in follows)
     return frozenset(at for at in range(count) if at not in passed and all(rows[at]))
 
 

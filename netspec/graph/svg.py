@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import fsum  # rounds alike in every Python: sum does so from 3.12 on only
 
 from netspec.graph.labels import width
-from netspec.graph.placement import MARGIN, Box, Lane, Layout, Point, Wire, lay_out
+from netspec.graph.placement import MARGIN, Box, Lane, Layout, Outline, Point, Wire, lay_out
 from netspec.graph.view import View, title
 from netspec.units import many, size
 
@@ -30,6 +30,7 @@ _COLOURS = {
     ".pill": ("fill", "#fff3ec", "#33201a"),
     ".pill, .pill-edge": ("stroke", "#f0b493", "#7a4326"),
 }
+_FRAME = {".frame": ("stroke", "#a9b4c6", "#53617a")}
 _FONT = "ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 _TIP = 6.0
 _LEGEND = 46
@@ -43,13 +44,15 @@ def write(shown: View) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}" '
         f'height="{high:.0f}" role="img" font-family="{_FONT}">',
         f"<title>{escape(title(shown))}</title>",
-        f"<style>{_style(len(layout.lanes))}</style>",
+        f"<style>{_style(layout)}</style>",
         f'<rect class="paper" width="{wide:.0f}" height="{high:.0f}" rx="14"/>',
         _text(MARGIN, MARGIN + 24, shown.name, 24, "ink", weight=700),
         *_totals(shown, wide - 2 * MARGIN),
     ]
     for number, lane in enumerate(layout.lanes):
         lines += _lane(lane, number, shown.headings[lane.device])
+    for outline in layout.outlines:
+        lines += _frame(outline)
     lines += [_wire(wire) for wire in sorted(layout.wires, key=lambda wire: wire.link.crossing)]
     accents = {lane.device: number % len(_ACCENTS) for number, lane in enumerate(layout.lanes)}
     for box in layout.boxes:
@@ -68,21 +71,20 @@ def _totals(shown: View, room: float) -> Iterator[str]:
         yield _text(MARGIN, MARGIN + 47 + 18 * number, text, 13, names)
 
 
-def _style(lanes: int) -> str:
+def _style(layout: Layout) -> str:
     """Colours for light screens, then for dark ones; presentation attributes stay for readers without CSS."""
-    rules = dict(_COLOURS)
-    for number in range(min(lanes, len(_ACCENTS))):
+    rules = _COLOURS | (_FRAME if layout.outlines else {})
+    for number in range(min(len(layout.lanes), len(_ACCENTS))):
         rules[f".accent{number}"] = ("fill", *_ACCENTS[number])
         rules[f".lane{number}"] = ("fill", *_TINTS[number])
     light = "".join(f"{names}{{{what}:{colour}}}" for names, (what, colour, _) in rules.items())
     dark = "".join(f"{names}{{{what}:{colour}}}" for names, (what, _, colour) in rules.items())
-    fixed = ".wire,.cross{fill:none}.num{font-variant-numeric:tabular-nums}"
+    frames = ",.frame" if layout.outlines else ""
+    fixed = f".wire,.cross{frames}{{fill:none}}.num{{font-variant-numeric:tabular-nums}}"
     return f"{fixed}{light}@media (prefers-color-scheme:dark){{{dark}}}"
 
 
-def _text(
-    x: float, y: float, text: str, size: float, names: str, *, weight: int = 400, anchor: str = "start"
-) -> str:
+def _text(x: float, y: float, text: str, size: float, names: str, *, weight: int = 400, anchor: str = "start") -> str:
     if not text:
         return ""
     bold = f' font-weight="{weight}"' if weight != 400 else ""
@@ -97,6 +99,12 @@ def _lane(lane: Lane, number: int, heading: str) -> Iterator[str]:
     yield f'<circle cx="{lane.x + 25:.1f}" cy="{lane.y + 22:.1f}" r="5" class="accent{colour}"/>'
     yield _text(lane.x + 38, lane.y + 27, lane.device, 15, "ink", weight=700)
     yield _text(lane.x + 20, lane.y + 46, heading, 11.5, "soft num")
+
+
+def _frame(outline: Outline) -> Iterator[str]:
+    place = f'x="{outline.x:.1f}" y="{outline.y:.1f}" width="{outline.width:.1f}" height="{outline.height:.1f}"'
+    yield f'<rect {place} rx="10" class="frame" stroke-width="1.2"/>'
+    yield _text(outline.x + 10, outline.y + 14, outline.name, 11, "soft", weight=600)
 
 
 # Boxes --------------------------------------------------------------------------------------------------------------
@@ -193,6 +201,8 @@ def _legend(shown: View, layout: Layout) -> Iterator[str]:
     both = ", and as many for its gradient coming back" if shown.backward else ""
     whole = "" if any(node.kind == "input" and node.rows for node in shown.nodes) else ", whole"
     entries = [("input", f"network input{whole} on each device that reads it"), ("box", "layer with parameters")]
+    if layout.outlines:
+        entries.append(("frame", "frame round layers that belong together"))
     if any(wire.link.crossing for wire in layout.wires):
         entries.append(("cross", f"crosses devices: bytes for a batch of {shown.batch}{both}"))
     for name, text in entries:

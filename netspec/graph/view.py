@@ -26,7 +26,10 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A layer, or a network input, on one device; ``rows``: of some rows of the batch alone."""
+    """A layer, or a network input, on one device; ``rows``: of some rows of the batch alone.
+
+    ``within`` has the frames round it, the outermost first.
+    """
 
     name: str
     device: str
@@ -36,6 +39,7 @@ class Node:
     details: tuple[str, ...]
     parameters: int
     rows: bool = False
+    within: tuple[str, ...] = ()
 
     @property
     def key(self) -> NodeKey:
@@ -106,7 +110,8 @@ def _layer(shard: ShardInfo, batch: int) -> Node:
     shape = "" if cost else shape_text(next(iter(shard.outputs.values())))
     kind: NodeKind = "cost" if cost else "layer"
     details = (*rows, *_details(shard))
-    return Node(shard.layer, shard.device, kind, shard.type, shape, details, shard.parameters, rows=bool(rows))
+    own = kind, shard.type, shape, details, shard.parameters
+    return Node(shard.layer, shard.device, *own, rows=bool(rows), within=shard.within)
 
 
 def _details(shard: ShardInfo) -> tuple[str, ...]:
@@ -171,4 +176,3 @@ def _work(operations: float, plan: Plan) -> str:
 
 def _parameters(shards: Iterable[ShardInfo]) -> int:
     return sum(shard.parameters for shard in shards)
-

@@ -10,6 +10,7 @@ from typing import Any
 
 from netspec.contract.source_place import place_of, text_at
 from netspec.errors import KernelError, NetspecError
+from netspec.kernels.lookup import find_kernel
 
 _PLACE = re.compile(r"\b(?:at|from) (\S[^\n]*?) \((\d+)\)")
 """Where numba says that it stood, innermost first: ``During: typing of call at /path/file.py (12)``."""
@@ -28,7 +29,9 @@ _STEPS = ("Failed in ", "During: ", "File ", "Enable logging ", "^")
 _KIND = re.compile(r"(?:Numba)?(?:Typing|Type|Value)Error: ")
 _PLAIN = {
     "NRT required but not enabled": "it allocates, which kernels for GPUs cannot: arrays of several axes take an index "
-    "for each, and numbers are stored one by one"
+    "for each, and numbers are stored one by one",
+    r"failed to unpack (float|int)\d+": "one number is taken for several: a function gives as many as its mark says "
+    "(writes, gives, sums, total)",
 }
 """The compiler's words that mean nothing to who has not read its source, and what stands for them."""
 Place = tuple[str, int]
@@ -46,16 +49,27 @@ def told_of(function: Callable[..., Any], kind: str, name: str = "") -> Iterator
         raise
     except Exception as error:
         name = name or getattr(function, "__name__", "a kernel")
-        raise _compile_error(error, function, f"{name} cannot be compiled for {kind}") from error
+        raise _compile_error(error, function, name, kind) from error
 
 
-def _compile_error(error: Exception, function: Callable[..., Any], what: str) -> KernelError:
+def _compile_error(error: Exception, function: Callable[..., Any], name: str, kind: str) -> KernelError:
+    what = f"{name} cannot be compiled for {kind}"
     place = _place(error)
     where = f"{place[0]}:{place[1]}" if place else place_of(function) if hasattr(function, "__code__") else ""
+    if where.startswith("<"):
+        where = _made_around(name)
     text = text_at(*place) if place else ""
     message = f"{what}: {_reason(error)}"
     headline = message if not where or where.startswith("<") else f"{where}: {message}"
     return KernelError(f"{headline}\n    {text}" if text else headline, where if place else f"{where} {_reason(error)}")
+
+
+def _made_around(kernel: str) -> str:
+    """``file:line`` of the author's function in a kernel whose text is made; "" where it is not known."""
+    try:
+        return place_of(find_kernel(kernel).function)
+    except (NetspecError, KeyError):
+        return ""
 
 
 def _reason(error: Exception) -> str:
@@ -67,7 +81,7 @@ def _reason(error: Exception) -> str:
         remark = _HINTS.get(call[1]) if not specific or specific.startswith("No implementation") else specific
         return f"no implementation of {called}" + (f" ({remark})" if remark else "")
     told = _told(text.partition(" Raised from ")[0]) or f"{type(error).__name__} {text}".strip()
-    return _PLAIN.get(told, told)
+    return next((words for found, words in _PLAIN.items() if re.fullmatch(found, told)), told)
 
 
 def _told(text: str) -> str:

@@ -1,11 +1,11 @@
-"""``math.exp``, ``expm1``, ``tanh`` and ``erf`` of float32 as kernels for CPUs have them: without calls and branches.
+"""``math.exp``, ``expm1``, ``log1p``, ``tanh`` and ``erf`` of float32 as kernels for CPUs have them: vectorised.
 
 So loops over them are vectorised, on any CPU, where the C library's are called for one number after the other. They are
 off by no more than 2 units in the last place; NaN and infinities give what IEEE 754 says. Of other types they are the
 library's.
 
 Powers of e are 2 ** n e ** r, as in Cody and Waite's Software Manual for the Elementary Functions (1980). Polynomials
-are minimax, found by Lawson's algorithm.
+are minimax, found by Lawson's algorithm; that of the logarithm is the Cephes library's (Moshier 1989).
 """
 
 from __future__ import annotations
@@ -30,6 +30,35 @@ def _shifted_bits(_, x):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         bits = builder.bitcast(args[0], ir.IntType(32))
         return builder.bitcast(builder.shl(bits, ir.Constant(bits.type, 23)), ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
+_ROOT_HALF = 0x3F3504F3
+"""The bits of sqrt(1 / 2)."""
+
+
+@intrinsic
+def _exponent(_, x):  # type: ignore[no-untyped-def]
+    """Of a normal x above 0 the n with x = m 2 ** n, m from sqrt(1 / 2) to sqrt(2)."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        bits = builder.bitcast(args[0], ir.IntType(32))
+        above = builder.sub(bits, ir.Constant(bits.type, _ROOT_HALF))
+        return builder.sitofp(builder.ashr(above, ir.Constant(bits.type, 23)), ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def _mantissa(_, x):  # type: ignore[no-untyped-def]
+    """The m of that."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        bits = builder.bitcast(args[0], ir.IntType(32))
+        first = ir.Constant(bits.type, _ROOT_HALF)
+        last = builder.and_(builder.sub(bits, first), ir.Constant(bits.type, 0x7FFFFF))
+        return builder.bitcast(builder.add(last, first), ir.FloatType())
 
     return types.float32(types.float32), generate
 
@@ -71,6 +100,21 @@ def _expm1(x):  # type: ignore[no-untyped-def]
     rest = 0.49999997 + r * (0.16666543 + r * (0.0416672 + r * (0.00836658 + r * 0.001388251)))
     own, half = r + r * r * rest, _power_of_two(n - 1.0)
     return own if n == 0.0 else 2.0 * (half * own + (half - 0.5))
+
+
+@device
+def _log1p(x):  # type: ignore[no-untyped-def]
+    """log(1 + x): of m 2 ** n, n log(2) + log(m), and what the rounding of 1 + x has lost, which is small beside m."""
+    u = 1.0 + x
+    n, f = _exponent(u), _mantissa(u) - 1.0
+    lost = 0.0 if n == 0.0 else (x - (u - 1.0)) / u
+    f = x if n == 0.0 else f
+    rest = -0.12420140846 + f * (0.116769987 + f * (-0.1151461031 + f * 0.070376836292))
+    rest = 0.20000714765 + f * (-0.16668057665 + f * (0.14249322787 + f * rest))
+    rest = 0.33333331174 + f * (-0.24999993993 + f * rest)
+    small = f + (f * f * (f * rest - 0.5) + (lost - n * 2.1219444e-4))
+    odd = -1.0 / u if u == 0.0 else (u - u) / (u - u) if u < 0.0 else x
+    return small + n * 0.693359375 if u > 0.0 and u < 3.4e38 else odd
 
 
 @device
@@ -124,7 +168,5 @@ def _by_type(function: Callable[..., Any], usual: Callable[[float], float]) -> A
     return intrinsic(define)
 
 
-exp, expm1, tanh, erf = (
-    _by_type(function, usual)
-    for function, usual in ((_exp, math.exp), (_expm1, math.expm1), (_tanh, math.tanh), (_erf, math.erf))
-)
+_USUAL = ((_exp, math.exp), (_expm1, math.expm1), (_log1p, math.log1p), (_tanh, math.tanh), (_erf, math.erf))
+exp, expm1, log1p, tanh, erf = (_by_type(function, usual) for function, usual in _USUAL)

@@ -26,7 +26,7 @@ _CAST = "_netspec_cast"
 """What a kernel finds the compute dtype under."""
 _OWN = "_netspec_"
 """What the names of netspec.kernels.extrema and of netspec.kernels.elementary begin with in a kernel."""
-_ELEMENTARY = {name: Lazy("netspec.kernels.elementary", name) for name in ("exp", "expm1", "tanh", "erf")}
+_ELEMENTARY = {name: Lazy("netspec.kernels.elementary", name) for name in ("exp", "expm1", "log1p", "tanh", "erf")}
 """Functions of ``math`` that are vectorised on CPUs."""
 
 
@@ -229,6 +229,8 @@ def _chains(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _parse(function: Any) -> tuple[ast.Module, str]:
     source = getattr(function, "__netspec_source__", None)
+    if function.__name__ == "<lambda>":  # whose text cannot be told from that of what it stands in
+        raise NetspecError(f"{place_of(function)}: a lambda is not compiled: write a function with 'def'")
     if source is not None:
         return ast.parse(source.strip()), f"<{function.__qualname__}>"
     try:

@@ -210,6 +210,7 @@ class Edge:
 class ShardInfo:
     """One layer on one device: what ``info`` tells of it, and its instance. Shapes are the device's own.
 
+    ``within``: the frames that pictures draw round it, the outermost first.
     ``copied``: it has other rows of the batch than the layer's first device, whose parameters and channels it has too.
     """
 
@@ -228,6 +229,7 @@ class ShardInfo:
     forward_flops: int
     backward_flops: int
     copied: bool
+    within: tuple[str, ...]
     instance: Layer = field(compare=False, repr=False, metadata=NOT_PLAIN)
     tensors: Tensors = field(compare=False, repr=False, metadata=NOT_PLAIN)
 

@@ -106,7 +106,7 @@ class _Scope:
         if found is None:
             names = ", ".join(sorted(self.arrays))
             raise NetspecError(
-                f"{place_of(self.kernel.function)}: {self.kernel.function.__qualname__}: {what} is no tensor, "
+                f"{place_of(self.kernel.function, name)}: {self.kernel.function.__qualname__}: {what} is no tensor, "
                 f"attribute or scalar of layer type '{self.layer.type}' (tensors: {names})"
             )
         return found

@@ -11,7 +11,10 @@ from netspec.rundir.run_files import Damaged, read_json
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs between two canonical specs: path -> (old value, new value); None where there is none."""
+    """What differs between two canonical specs: path -> (old value, new value); None where there is none.
+
+    Frames in pictures are no difference.
+    """
     return changes(_by_name(old), _by_name(new))
 
 
@@ -24,7 +27,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
 
 def _by_name(spec: Mapping[str, Any]) -> dict[str, Any]:
     layers = spec["layers"]
-    named = {layer["name"]: layer for layer in layers}
+    named = {layer["name"]: {key: one for key, one in layer.items() if key != "within"} for layer in layers}
     return {**spec, "layers": {**named, "(order)": [layer["name"] for layer in layers]}}
 
 

@@ -19,7 +19,7 @@ from netspec.spec.wording import meant, show
 
 PASSED_ON = ("device", "split", "rate", "decay")
 """Keys of a use that each of the block's layers has that does not write its own."""
-USE_KEYS = ("name", "type", "inputs", "share", *PASSED_ON)
+USE_KEYS = ("name", "type", "inputs", "share", "within", *PASSED_ON)
 
 
 @dataclass(slots=True)
@@ -95,6 +95,7 @@ class Expansion:
         first = next(iter(given.values()), None)
         parts = list(self.sequence(self.inner(node, layers, scope, fields), plain_name(first)))
         self.active.pop()
+        self.outputs[name] = self.outputs.get(self.outputs[name], self.outputs[name])  # which may be a use as well
         return [layer for part in parts for layer in part if isinstance(layer, Map)]
 
     def inner(self, node: Map, layers: Sequence[Map], scope: Scope, fields: Fields) -> list[Map]:
@@ -106,7 +107,8 @@ class Expansion:
             layer = scope.connected(layer, first=index == 0)
             own = text_of(layer, "share") or text_of(layer, "name")
             owner = {"share": owners[own]} if own in owners and _may_share(text_of(layer, "type")) else {}
-            found.append(layer.replace({**{k: e for k, e in common.items() if k not in layer.entries}, **owner}))
+            passed = {key: entry for key, entry in common.items() if key not in layer.entries}
+            found.append(layer.replace({**passed, **owner, "within": _framed(node, scope, layer)}))
         return found
 
     def values(self, node: Map, block: Block, fields: Fields) -> dict[str, Entry] | None:
@@ -141,6 +143,18 @@ class Expansion:
     def uses_of(self, block: Block, but: str) -> list[str]:
         """The uses of a block so far, except for one."""
         return [name for name, scope in self.scopes.items() if scope.block.name == block.name and name != but]
+
+
+def _framed(node: Map, scope: Scope, layer: Map) -> Entry:
+    """The frames round a layer of a use: those round the use, the use's own, and what the layer writes."""
+    around, own = (_listed(each.get("within")) for each in (node, layer))
+    written = layer.entries.get("within") or node.entries.get("within") or node.entries["type"]
+    name = Scalar(scope.use, scope.use, scope.mark)
+    return Entry(written.mark, List((*around, name, *own), written.mark))
+
+
+def _listed(node: Node | None) -> tuple[Node, ...]:
+    return node.items if isinstance(node, List) else () if node is None else (node,)
 
 
 def _given(node: Map, block: Block, above: str, fields: Fields) -> dict[str, Node] | None:

@@ -142,6 +142,7 @@ def _common() -> Schema:
         "share": {"anyOf": [_NAME, {"type": "null"}]},
         **{key: dict(attr) for key, attr in MULTIPLIERS.items()},
         "params": {"type": "object", "additionalProperties": _closed(MULTIPLIERS)},
+        "within": {"anyOf": [_NAME, {**_NAMES, "uniqueItems": False}]},
         "after": _NAME,
         "remove": {"type": "boolean"},
     }

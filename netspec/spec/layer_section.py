@@ -99,6 +99,7 @@ class Layers:
             param_multipliers=_params(rated, multiplier, fields),
             mark=node.mark,
             marks=fields.marks,
+            within=_within(node, fields),
         )
         self.done.append(layer)
         self.by_name.setdefault(layer.name, layer)
@@ -221,6 +222,16 @@ def _meant_type(kind: str, blocks: Iterable[str]) -> str:
     names = [*layer_types(), *blocks, *composite_types()]
     known = did_you_mean(kind, names) or f"known: {', '.join(names)}; a plugin's layer is found with --plugin FILE"
     return "; ".join([known, *installed_faults()])
+
+
+def _within(node: Map, fields: Fields) -> tuple[str, ...]:
+    """The names of the frames round the layer."""
+    written = node.get("within")
+    if written is None:
+        return ()
+    fields.marks["within"] = node.entries["within"].mark
+    items = written.items if isinstance(written, List) else (written,)
+    return tuple(name for item in items if (name := check_name(item, "frame", fields)) is not None)
 
 
 def _params(node: Map, layer: Multiplier, fields: Fields) -> dict[str, Multiplier]:

@@ -57,7 +57,8 @@ class Multiplier:
 class LayerSpec:
     """One layer: type, devices in order, connections and attributes (defaults filled in).
 
-    ``of_classes`` names the attributes for which the spec says ``classes``: they follow the data.
+    ``of_classes`` names the attributes for which the spec says ``classes``: they follow the data. ``within`` has the
+    frames that pictures draw round the layer, the outermost first.
     """
 
     name: str
@@ -72,6 +73,7 @@ class LayerSpec:
     mark: Mark = field(compare=False)
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
     of_classes: tuple[str, ...] = ()
+    within: tuple[str, ...] = field(default=(), compare=False)
 
     def mark_of(self, key: str) -> Mark:
         """Where the key was written, or the layer itself where it was not."""

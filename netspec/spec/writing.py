@@ -81,6 +81,8 @@ def _layer(layer: LayerSpec) -> dict[str, Any]:
         data |= _multiplier(layer.multiplier)
     if layer.param_multipliers:
         data["params"] = {name: _multiplier(factors) for name, factors in layer.param_multipliers.items()}
+    if layer.within:
+        data["within"] = list(layer.within)
     return {**data, **_lists(layer.attrs), **dict.fromkeys(layer.of_classes, WORD)}
 
 

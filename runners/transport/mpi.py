@@ -43,6 +43,7 @@ class Mpi:
         self._roll.hosts = self._roll.hosts or self.hosts
         self._seen: SeenByAll | None = None
         self._is_asked = False
+        self._split_off: list[Mpi] = []
         self._ending = False
 
     def alltoall(self, send: Array, counts: Counts, receive: Array) -> None:
@@ -117,7 +118,8 @@ class Mpi:
 
     def split(self, number: int) -> Mpi:
         """See Transport."""
-        return Mpi(self.patience, self, number)
+        self._split_off.append(Mpi(self.patience, self, number))
+        return self._split_off[-1]
 
     def end_all(self, code: int) -> None:
         """See Transport."""
@@ -126,8 +128,11 @@ class Mpi:
             atexit.register(self._abort, code)
 
     def close(self) -> None:
-        """See Transport."""
+        """See Transport; memory that others see is of no more use."""
         self._meet()
+        for one in (self, *self._split_off):
+            if one._seen:
+                one._seen.close()
 
     # Waiting --------------------------------------------------------------------------------------------------------
 
@@ -162,13 +167,18 @@ class Mpi:
 
 
 class SeenByAll:
-    """Memory of each rank of one machine that all of them see; it lasts as long as the process."""
+    """Memory of each rank of one machine that all of them see."""
 
     def __init__(self, comm: Any, nbytes: int) -> None:
         self.window = MPI.Win.Allocate_shared(nbytes, 1, comm=comm)
         self.window.Lock_all(MPI.MODE_NOCHECK)
         memories: list[Any] = [self.window.Shared_query(rank)[0] for rank in range(comm.size)]
         self.parts = [np.frombuffer(memory, np.uint8) for memory in memories]
+
+    def close(self) -> None:
+        """Give it back, on all ranks at once."""
+        self.window.Unlock_all()
+        self.window.Free()
 
 
 def room() -> int:

@@ -1,6 +1,7 @@
 """Mistakes of authors, of kernels for GPUs and of declarations: each is told once, with the lines that it is in.
 
-The layers are those of plugins/wrong_memory.py, wrong_code.py, wrong_storage.py and wrong_declarations.py.
+The layers are those of plugins/wrong_memory.py, wrong_code.py, wrong_reductions.py, wrong_storage.py and
+wrong_declarations.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from netspec.device.gpus import finds_compiler
 from netspec.errors import NetspecError
 from netspec.registry import load_plugin
 
-NAMES = ("wrong_memory", "wrong_code", "wrong_storage", "wrong_declarations")
+NAMES = ("wrong_memory", "wrong_code", "wrong_reductions", "wrong_storage", "wrong_declarations")
 FILES = {layer: name for name in NAMES for layer in layers_of(name)}
 """The file of each layer."""
 UNDEFINED = "what a kernel writes (it is overwritten, not added to), scratch memory and shared arrays begin undefined"
@@ -59,9 +60,21 @@ OF_KERNELS = {
     "cuda_unwritten": "is never written (121 of 240 elements): all of 'd_x' is left to backward_cuda",
     "cuda_sign": "expected -2.96802616: the CUDA kernels (plain) differ from the plain CPU kernels",
     "cuda_changes_input": "changes 'x', which it does not name among what it writes",
+    "reduce_no_barrier": "has a race on sums[32] (sums is (128,)): read by thread 0 of block 0, written by thread 32",
+    "reduce_twice": "has a race on sums[0] (sums is (128,)): written by thread 0 of block 0, read by thread 127",
+    "reduce_first_threads": "inputs (3, 300)); the error relative to the tensor is",
+    "reduce_odd_tree": "expected 1.34814804: the CUDA kernels (plain) differ from the plain CPU kernels",
+    "reduce_early_return": "has a barrier that some threads do not reach: block 0, thread 0 waits for threads of its",
+    "reduce_images": "y[1, 1, 0] is never written (15 of 30 elements): all of 'y' is left to forward_cuda",
+    "reduce_whole_blocks": "y[2, 296] is never written (4 of 900 elements): all of 'y' is left to forward_cuda",
     "cuda_atomics": "bias_cuda adds floats atomically: threads come in any order",
 }
 """Of CUDA kernels: what the check of them says."""
+IN_DOUBLE = {
+    "reduce_whole_number": "computes in float64 on GPUs (1 div.rn.f64, 1 sub.f64): a float divided by, multiplied",
+    "reduce_added_one": "computes in float64 on GPUs (2 add.f64, 1 sub.f64): a float divided by, multiplied",
+}
+"""Of CUDA kernels in which whole numbers make floats double."""
 OF_STORAGE = {
     "cuda_narrow_sums": ": with activations of bfloat16 the CUDA kernels (plain) differ from the plain CPU kernels",
     "cuda_narrow_copies": "cp_async4 moves elements of 4 bytes: it takes no array that is stored as bfloat16",
@@ -98,6 +111,12 @@ def test_a_mistake_in_a_cuda_kernel_is_told_once_with_its_lines(layer_type: str)
 
 
 @needs_compiler
+@pytest.mark.parametrize("layer_type", IN_DOUBLE)
+def test_double_precision_is_told_once(layer_type: str) -> None:
+    assert_told(FILES[layer_type], layer_type, "cuda_float64", IN_DOUBLE[layer_type])
+
+
+@needs_compiler
 @pytest.mark.parametrize("layer_type", OF_STORAGE)
 def test_a_mistake_that_shows_in_bfloat16_is_told_once(layer_type: str) -> None:
     assert_told(FILES[layer_type], layer_type, "cuda_bfloat16", OF_STORAGE[layer_type])
@@ -117,7 +136,7 @@ def test_the_message_in_the_docs_is_the_one_that_is_given() -> None:
 
 
 def test_every_layer_of_the_files_is_run() -> None:
-    assert sorted(FILES) == sorted([*OF_KERNELS, *OF_STORAGE, *OF_DECLARATIONS, ON_CPUS])
+    assert sorted(FILES) == sorted([*OF_KERNELS, *IN_DOUBLE, *OF_STORAGE, *OF_DECLARATIONS, ON_CPUS])
 
 
 AT_IMPORT = {

@@ -1,6 +1,6 @@
 """Mistakes in kernels for CPUs, of methods, and of files: each is told once, with its line.
 
-The layers are those of plugins/wrong_on_cpus.py.
+The layers are those of plugins/wrong_on_cpus.py, wrong_sums.py and wrong_hand_overs.py.
 """
 
 from __future__ import annotations
@@ -54,11 +54,51 @@ ON_CPUS = {
     "cuda_no_backward": ("all_outputs", "no backward kernel for cuda writes 'd_x': mark one @backward(\"cuda\""),
 }
 
+OF_SUMS = {
+    "sum_of_elements": ("marks", "for an element of an array like (2, 5, 6, 4), and it is (4,); per_channel"),
+    "sum_without_channels": ("marks", "takes 'gain' for an element of an array like (2, 5, 6, 4), and it is (4,)"),
+    "sum_misspelt": ("all_outputs", "parameter 'gian' is no tensor, attribute or scalar of layer type 'sum_misspelt'"),
+    "sum_of_two": ("indices", "cannot be compiled for CPUs: one number is taken for several: a function gives as many"),
+    "sum_of_pixels": ("gradients", "but the difference quotient of forward is"),
+    "sum_of_ones": ("gradients", "d_x[0, 1, 0, 2] is"),
+    "state_in_evaluation": ("state", "'next_mean' is written in eval: mark phases=('train',) what writes it,"),
+    "state_never_renewed": ("all_outputs", "no forward kernel for cpu writes 'next_mean'"),
+    "state_shape": ("marks", "takes 'mean' for a number of each of 4 channels, and it is (5, 6, 4)"),
+    "row_of_channels": ("all_outputs", "parameter 'along' is no tensor, attribute or scalar"),
+    "row_sign": ("gradients", "but the difference quotient of forward is"),
+    "row_constant_width": ("gradients", "but the difference quotient of forward is"),
+    "row_lambda": ("indices", "a lambda is not compiled: write a function with 'def'"),
+    "loss_of_sum": ("gradients", "but the difference quotient of forward is"),
+    "loss_of_filling": ("valid_rows", "rows from 4 on are not valid and must be 0"),
+    "loss_counts_numbers": ("valid_rows", "the report's count is 28 where 4 rows are valid"),
+    "loss_of_target": ("gradients", "d_target["),
+}
+OF_HAND_OVERS = {
+    "saved_in_evaluation": ("all_outputs", "no forward kernel for cpu writes 'slope'"),
+    "saved_half": ("written", "slope[0, 0, 0, 0] is nan, expected a finite number (118 of 240 elements)"),
+    "saved_in_workspace": ("written", "no kernel writes it, or scratch memory is read before it is written"),
+    "saved_written_back": ("indices", "backward_cpu changes 'slope', which it does not name among what it writes"),
+    "in_place_reads_input": ("in_place", "backward reads 'x', which y has overwritten"),
+    "roll_itself": ("gradients", "'d_x' is written by backward_roll_cpu"),
+    "two_writers": ("gradients", "but the difference quotient of forward is"),
+    "swapped_gradients": ("gradients", "but the difference quotient of forward is"),
+    "transposed_product": ("gradients", "but the difference quotient of forward is"),
+    "unknown_word": ("marks", "is marked when 'mode' is 'squares', which it never is: it is one of ['square', 'cube']"),
+    "unknown_attribute": ("marks", "is marked when 'mode' is 'square', which is no attribute of the layer"),
+    "variant_unchosen": ("marks", 'which nothing chooses on cpu: prefer = {"cpu": ("fast",)} says so, best first'),
+    "variant_rounds": ("variants", "the variant 'fast' differs from plain float64"),
+    "variant_in_fours": ("team", "it depends on how a pass is cut into blocks"),
+    "wide_output": ("shapes", "output 'y' is float64: numbers are float32, or stored as an input is, x.dtype"),
+    "listed_scalar": ("marks", "scalars() gives 'factors' as list: numbers and tuples of numbers can be given"),
+}
+OF_FILES = {FILE: ON_CPUS, "wrong_sums": OF_SUMS, "wrong_hand_overs": OF_HAND_OVERS}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def layers() -> None:
     """They are known while these tests run."""
-    load_plugin(PLUGINS / f"{FILE}.py")
+    for name in OF_FILES:
+        load_plugin(PLUGINS / f"{name}.py")
 
 
 def failures(layer_type: str) -> list[Result]:
@@ -66,9 +106,9 @@ def failures(layer_type: str) -> list[Result]:
     return [result for result in run(layer_type) if result.status == "failed"]
 
 
-@pytest.mark.parametrize("layer_type", ON_CPUS)
-def test_a_mistake_is_told_once_with_its_line(layer_type: str) -> None:
-    assert_told(FILE, layer_type, *ON_CPUS[layer_type])
+@pytest.mark.parametrize(("file", "layer_type"), [(file, one) for file, layers in OF_FILES.items() for one in layers])
+def test_a_mistake_is_told_once_with_its_line(file: str, layer_type: str) -> None:
+    assert_told(file, layer_type, *OF_FILES[file][layer_type])
 
 
 @pytest.mark.skipif(not finds_compiler(), reason="the CUDA compiler is not installed")
@@ -76,8 +116,9 @@ def test_double_precision_in_a_cuda_kernel_is_told() -> None:
     assert_told(FILE, "cuda_double", "cuda_float64", "forward_cuda computes in float64 on GPUs (")
 
 
-def test_every_layer_of_the_file_is_run() -> None:
-    assert sorted(layers_of(FILE)) == sorted([*ON_CPUS, "cuda_double"])
+def test_every_layer_of_the_files_is_run() -> None:
+    for file, tried in OF_FILES.items():
+        assert sorted(layers_of(file)) == sorted([*tried, *(["cuda_double"] if file == FILE else [])])
 
 
 def test_a_backend_that_is_asked_for_must_have_kernels() -> None:

@@ -28,6 +28,7 @@ from netspec.exchange.torch_code import RESERVED
 from netspec.exchange.torch_module import TorchForm
 from netspec.runners.execution.session import Session
 from netspec.runners.importing import import_network
+from netspec.runners.training.checkpoint import read
 from netspec.spec import loads
 from netspec.spec.types import Spec
 
@@ -216,6 +217,24 @@ def test_the_way_out_and_in_again_is_exact(tmp_path: Path) -> None:
     ):
         assert [p for _, p in seen.top] == [p for _, p in again.top]
         np.testing.assert_allclose(sorted(row, reverse=True)[:3], [p for _, p in seen.top], rtol=0, atol=1e-5)
+
+
+def test_convolutions_of_volumes_come_back_as_they_went(tmp_path: Path) -> None:
+    attrs = {"filters": 6, "size": [3, 2, 1], "stride": [1, 2, 1], "pad": [1, 0, 0], "groups": 2}
+    spec = single("conv3d", attrs, [(2, 4, 5, 6, 4)])
+    with Session(spec, ["cpu:0"], phases=("predict",), eval_batch=BATCH) as session:
+        arrays = drawn(session.store.shapes(), 0)
+    net = module_of(TorchForm(spec), arrays, tmp_path)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    assert {(6, 2, 3, 2, 1), (6,)} <= {tuple(one.shape) for one in net.state_dict().values()}, "as nn.Conv3d has them"
+    made = import_network(tmp_path / "net.pt", tmp_path / "out.safetensors", Asked(spec))
+    assert {"only.weight", "only.bias"} <= set(made.taken)
+    with Session(spec, ["cpu:0"], phases=("predict",), eval_batch=BATCH) as session:
+        session.store.load(read(tmp_path / "out.safetensors").tensors)
+        feeds = inputs(spec, 0, BATCH)
+        again = session.predict(feeds, BATCH).copy()
+        session.store.load(arrays)
+        np.testing.assert_array_equal(again, session.predict(feeds, BATCH))
 
 
 def test_the_page_on_exports_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

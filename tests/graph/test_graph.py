@@ -16,7 +16,7 @@ from netspec.graph.labels import attribute_text, shape_text, width
 from netspec.graph.placement import Box, lay_out
 from netspec.graph.view import view
 from netspec.planning import Plan, build
-from netspec.spec import load, loads
+from netspec.spec import canonical, from_canonical, load, loads
 
 SPECS = ROOT / "specs"
 BRANCHES = """
@@ -148,3 +148,98 @@ def test_words() -> None:
         "size 5",
     ]
     assert attribute_text("mode", "max") == "max"
+
+
+FRAMED = """
+netspec: 1
+name: framed
+devices: [left, right]
+inputs: {image: {shape: [8, 8, 3]}, label: {dtype: int32}}
+defaults: {conv: {size: 1}}
+blocks:
+  unit:
+    attributes: {filters: required}
+    inputs: x
+    layers:
+      - {name: conv, type: conv, inputs: x, filters: $filters}
+      - {name: relu, type: relu}
+  twice:
+    inputs: x
+    layers:
+      - {name: first, type: unit, inputs: x, filters: 4}
+      - {name: second, type: unit, filters: 4}
+  fork:
+    inputs: x
+    layers:
+      - {name: short, type: unit, inputs: x, filters: 4}
+      - {name: long, type: twice, inputs: x}
+      - {name: pool, type: pool, inputs: x, mode: max, size: 1}
+      - {name: late, type: unit, filters: 4}
+      - {name: join, type: concat, inputs: [short, long, late]}
+layers:
+  - {name: stem, type: conv, device: [left, right], inputs: image, filters: 8}
+  - {name: a, type: fork}
+  - {name: b, type: fork, inputs: a, within: outer}
+  - {name: aside, type: conv, inputs: a, filters: 8}
+  - {name: sum, type: concat, inputs: [b, aside], within: [outer]}
+  - {name: fc, type: dense, device: left, units: 4, inputs: {from: sum, connect: all}}
+  - {name: loss, type: softmax_loss, inputs: [fc, label]}
+"""
+
+
+def test_frames_hold_their_layers_and_nothing_else() -> None:
+    layout = lay_out(view(build(loads(FRAMED), "train", batch=2)))
+    for outline in layout.outlines:
+        own = [box for box in layout.boxes if box.node.device == outline.device and outline.name in box.node.within]
+        assert own
+        for box in layout.boxes:
+            across = outline.x < box.x + box.width and box.x < outline.x + outline.width
+            down = outline.y < box.bottom and box.y < outline.y + outline.height
+            if box in own:
+                assert outline.x < box.x and box.x + box.width < outline.x + outline.width
+                assert outline.y + 14 < box.y and box.bottom < outline.y + outline.height
+            else:
+                assert not (across and down), (outline.name, box.node.key)
+
+
+def test_frames_lie_in_one_another_or_apart() -> None:
+    layout = lay_out(view(build(loads(FRAMED), "train", batch=2)))
+    assert [(one.name, one.device) for one in layout.outlines].count(("outer", "right")) == 1
+    names = {"b-long-second": 3, "b-long": 2, "b": 1, "outer": 0}
+    depths = {one.name: one for one in layout.outlines if one.device == "left" and one.name in names}
+    for name, around in (("b-long-second", "b-long"), ("b-long", "b"), ("b", "outer")):
+        inner, outer = depths[name], depths[around]
+        assert outer.x < inner.x and inner.x + inner.width < outer.x + outer.width
+        assert outer.y < inner.y and inner.y + inner.height < outer.y + outer.height
+    for lane in layout.lanes:
+        for one in layout.outlines:
+            if one.device == lane.device:
+                assert lane.x < one.x and one.x + one.width < lane.x + lane.width
+                assert lane.y < one.y and one.y + one.height < lane.y + lane.height
+
+
+def test_links_pass_boxes_and_frames_that_they_have_no_end_in() -> None:
+    """Straight below their source where there is room, as beside a longer branch, else outside of all boxes."""
+    layout = lay_out(view(build(loads(FRAMED), "train", batch=2)))
+    passing = [wire for wire in layout.wires if len(wire.points) == 4]
+    assert {str(wire.link.source) for wire in passing} >= {"a-short-relu@left", "a-short-relu@right"}
+    for wire in passing:
+        (x, top), (_, bottom) = wire.points[1:3]
+        for box in layout.boxes:
+            assert not (box.x < x < box.x + box.width and box.y < bottom and top < box.bottom), wire.link
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_frame_is_drawn_on_each_device(format: str) -> None:
+    text = draw(build(loads(FRAMED), "train", batch=2), format)
+    for name in ("outer", "a", "b", "a-short", "a-long", "a-long-first", "b-late"):
+        shown = {"svg": f">{name}</text>", "mmd": f'["{name}"]', "dot": f'label="{name}";'}[format]
+        assert text.count(shown) == 2, name
+    assert "frame" not in draw(plan_of("branches"), format)
+
+
+def test_a_run_keeps_its_frames() -> None:
+    spec = loads(FRAMED)
+    again = from_canonical(canonical(spec))
+    assert [layer.within for layer in again.layers] == [layer.within for layer in spec.layers]
+    assert draw(build(again, "train"), "svg") == draw(build(spec, "train"), "svg")

@@ -10,10 +10,11 @@ import pytest
 from cli_tools import netspec
 from places import ROOT
 
+from netspec.check import run
 from netspec.check.single import SingleLayer
 from netspec.contract.tensor import Tensor
 from netspec.device.cpu.device import CpuDevice
-from netspec.plugin import Layer, Rowwise, per_channel, per_element, per_row
+from netspec.plugin import Layer, Param, Rowwise, per_channel, per_element, per_row, register
 from netspec.registry import layer_types, load_plugin
 
 SAMPLES = ROOT / "docs" / "examples" / "layers"
@@ -103,12 +104,75 @@ def test_numbers_of_rows_that_are_not_there() -> None:
             def sums(x, dy):
                 return x * dy
 
+    with pytest.raises(TypeError, match=r"Early\.first: 'total' is given further down; put that first"):
+
+        class Early(Rowwise):
+            @per_element("forward", writes="y")
+            def first(x, total):
+                return x * total
+
+            @per_row("forward", gives="total")
+            def sums(x):
+                return x
+
     with pytest.raises(TypeError, match="Other: per_row is for layers that derive from Rowwise"):
 
         class Other(Layer):
             @per_row("forward", gives="total")
             def sums(x):
                 return x
+
+
+class Shares(Rowwise):
+    """y = x / sum(x), with a weight for each channel that changes nothing."""
+
+    def params(self, x):
+        return {"weight": Param(x.shape[-1:], {"type": "constant", "value": 1.0})}
+
+    @per_row("forward", gives="total")
+    def sums(x):
+        return x
+
+    @per_element("forward", writes="y")
+    def share(x, total):
+        return x / total
+
+    @per_row("backward", gives="along")
+    def products(y, dy):
+        return y * dy
+
+    @per_element("backward", writes="d_x")
+    def d_x(dy, total, along):
+        return (dy - along) / total
+
+    @per_channel("backward", writes="d_weight", rows=["total"])
+    def nothing(x, total):
+        return 0 * x * total
+
+
+@register("shares_of_squares")
+class SharesOfSquares(Shares):
+    """y = x x / sum(x x)"""
+
+    @per_row("forward", gives="total")
+    def sums(x):
+        return x * x
+
+    @per_element("forward", writes="y")
+    def share(x, total):
+        return x * x / total
+
+    @per_element("backward", writes="d_x")
+    def d_x(x, dy, total, along):
+        return 2 * x * (dy - along) / total
+
+
+def test_a_row_wise_layer_may_derive_from_another() -> None:
+    both = {kernel.function for kernel in Shares.kernels} & {one.function for one in SharesOfSquares.kernels}
+    assert {function.__qualname__.partition("_")[0] for function in both} == {"Shares.nothing"}
+    order = [kernel.writes for kernel in SharesOfSquares.kernels if "cpu" in kernel.backends]
+    assert order == [kernel.writes for kernel in Shares.kernels if "cpu" in kernel.backends]
+    assert not [result for result in run("shares_of_squares") if result.status == "failed"]
 
 
 @pytest.mark.parametrize(

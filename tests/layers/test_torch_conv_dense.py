@@ -114,6 +114,50 @@ def test_conv_of_2012_rounds_up() -> None:
     assert single.t.y.shape == (1, 55, 55, 2)
 
 
+VOLUMES: list[tuple[Attrs, Shape, Mapping[str, Any]]] = [
+    ({"filters": 4, "size": 3}, (2, 4, 5, 6, 3), {}),
+    ({"filters": 4, "size": [3, 2, 1], "stride": [1, 2, 2], "pad": [1, 0, 0], "groups": 2}, (2, 4, 6, 5, 6),
+     {"stride": (1, 2, 2), "padding": (1, 0, 0), "groups": 2}),
+    ({"filters": 3, "size": 2, "dilation": [1, 2, 1], "stride": 2, "pad": 1, "bias": False}, (1, 5, 6, 4, 2),
+     {"dilation": (1, 2, 1), "stride": 2, "padding": 1}),
+]  # fmt: skip
+
+
+def first(volumes: Torch) -> Torch:
+    """With the channels before depth, height and width."""
+    return volumes.permute(0, 4, 1, 2, 3)
+
+
+def last(volumes: Torch) -> Torch:
+    return volumes.permute(0, 2, 3, 4, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("attrs", "shape", "theirs"), VOLUMES)
+def test_conv3d(attrs: Attrs, shape: Shape, theirs: Mapping[str, Any], dtype: str) -> None:
+    def reference(x: Torch, weight: Torch, bias: Torch | None = None) -> Torch:
+        return last(functional.conv3d(first(x), weight.permute(4, 3, 0, 1, 2), bias, **theirs))
+
+    compare("conv3d", attrs, shape, reference, *variants("conv3d", attrs, shape), dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("attrs", "shape", "name", "theirs"),
+    [
+        ({"mode": "max", "size": 2, "stride": 2}, (2, 4, 6, 4, 3), "max_pool3d", {"stride": 2}),
+        ({"mode": "max", "size": 3, "stride": [1, 2, 2], "pad": 1}, (2, 3, 5, 5, 2), "max_pool3d",
+         {"stride": (1, 2, 2), "padding": 1}),
+        ({"mode": "average", "size": 2, "stride": 1}, (2, 4, 3, 5, 3), "avg_pool3d", {"stride": 1}),
+        ({"mode": "average", "size": 3, "stride": 2, "pad": 1}, (1, 5, 5, 5, 2), "avg_pool3d",
+         {"stride": 2, "padding": 1, "count_include_pad": False}),
+    ],
+)  # fmt: skip
+def test_pool3d(attrs: Attrs, shape: Shape, name: str, theirs: Mapping[str, Any], dtype: str) -> None:
+    pool, size = getattr(functional, name), attrs["size"]
+    compare("pool3d", attrs, shape, lambda x: last(pool(first(x), size, **theirs)), dtype=dtype)
+
+
 def product(attrs: Attrs) -> Callable[..., Torch]:
     def reference(x: Torch, weight: Torch, bias: Torch | float = 0) -> Torch:
         groups, (*_, depth, units) = attrs.get("groups", 1), weight.shape
