@@ -128,11 +128,8 @@ def cut_of(plan: Plan, regions: list[Region], groups: int) -> list[Bucket]:
     return buckets([np.empty(count, np.float32) for count in counts], groups)
 
 
-FOUR_TOO = pytest.param(HYBRID, 4, marks=pytest.mark.slow)
-
-
 @needs_mpi
-@pytest.mark.parametrize(("text", "processes"), [(HYBRID, 2), (TINY, 4), FOUR_TOO])
+@pytest.mark.parametrize(("text", "processes"), [(HYBRID, 2)])
 def test_bytes_are_those_of_devices_over_ranks(tmp_path: Path, text: str, processes: int) -> None:
     """Groups of two: what their ranks send each other, and what each sums with the same rank of the other group."""
     file, devices = tmp_path / "apart.yaml", "0/cpu:0,1/cpu:0"
