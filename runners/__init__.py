@@ -17,6 +17,7 @@
     estimate.py           how long a training would take, from a few seconds of it
     modelled_estimate.py  how long it would take on a GPU that is not at hand, by a cost model
     foresight.py          what a run of several processes will take, before any of them is started
+    rank_schedule.py      the clocks of processes that work the devices of one replica together
     interconnect.py       the networks between them: by name, or of a file
     lr_find.py            the learning-rate range test: a run at rising rates that leaves nothing behind
     layer_bench.py        one layer's times, beside the roofline

@@ -45,6 +45,17 @@ class Interconnect:
         """How many of them a node has."""
         return min(processes, self.processes)
 
+    def between_two(self, one: int, other: int, processes: int) -> Link:
+        """What connects two of so many processes, by their numbers, when all of a node's send at once."""
+        if one // self.processes == other // self.processes:
+            return self.within
+        return self.between._replace(bandwidth=self.between.bandwidth / self.here(processes))
+
+    def every(self, stride: int) -> Interconnect:
+        """The same as processes ``stride`` numbers apart have it, when all of a node's exchange at once."""
+        own = Link(self.between.latency, self.between.bandwidth / min(stride, self.processes))
+        return Interconnect(self.name, max(1, self.processes // stride), self.within, own)
+
 
 _NVLINK = Link(6e-6, 350e9)
 _ROCE, _TEN = Link(15e-6, 11e9), Link(40e-6, 1.1e9)

@@ -11,6 +11,7 @@ from netspec.contract.kernel import Phase
 from netspec.contract.tensor import itemsize
 from netspec.planning import build, check
 from netspec.planning.identities import STORED
+from netspec.planning.plan import Plan
 from netspec.planning.storage import storage_of
 from netspec.planning.trainable import drawn_images
 from netspec.program import lower, memory
@@ -111,13 +112,18 @@ def _programs(spec: Spec, gpu: Gpu) -> tuple[Program, Program]:
 
 
 def _lowered(spec: Spec, gpu: Gpu, phase: Phase) -> Program:
+    return on_gpu(build(spec, phase, storage=storage_of(spec.train.precision, [gpu.capability])), spec, gpu)
+
+
+def on_gpu(plan: Plan, spec: Spec, gpu: Gpu) -> Program:
+    """A plan of the spec, or a rank's part of it, lowered for devices that are all such a GPU."""
     return lower(
-        build(spec, phase, storage=storage_of(spec.train.precision, [gpu.capability])),
-        dict.fromkeys(spec.devices, "cuda"),
-        dict.fromkeys(spec.devices, 1),
+        plan,
+        dict.fromkeys(plan.devices, "cuda"),
+        dict.fromkeys(plan.devices, 1),
         without=spec.train.without,
         fused=spec.train.fuse,
-        capabilities=dict.fromkeys(spec.devices, gpu.capability),
+        capabilities=dict.fromkeys(plan.devices, gpu.capability),
     )
 
 

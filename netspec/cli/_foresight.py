@@ -35,17 +35,26 @@ def foreseen(
     return share, [foresee(share, processes, network) for network in found]
 
 
+def _at_most(one: Foresight) -> str:
+    """The ranks of a group have devices of their own, and so do not take the same."""
+    return "" if one.each == 1 else " at most"
+
+
 def tables(share: Share, found: Sequence[Foresight], is_modelled: bool) -> Iterator[Table | str]:
     """For the terminal."""
     from netspec.report.tables import table
 
     one, processes = found[0], found[0].processes
-    yield f"{many(processes, 'process')}: batch {one.batch:,}, {many(one.images, 'image')} each"
+    of = "each" if one.each == 1 else f"for each group of {one.each}"
+    yield f"{many(processes, 'process')}: batch {one.batch:,}, {many(one.images, 'image')} {of}"
+    memory = f"{size(one.memory)} of memory" + (f" and {size(one.buffers)} for the exchange" if one.buffers else "")
+    received = "as much" if one.received == one.sent else size(one.received)
     yield (
-        f"each takes {size(one.memory)} of memory and {size(one.buffers)} for the exchange, sends {size(one.sent)} an "
-        f"iteration in {many(one.messages, 'message')} and receives as much"
+        f"each takes{_at_most(one)} {memory}, sends {size(one.sent)} an iteration in {many(one.messages, 'message')} "
+        f"and receives {received}"
     )
-    yield f"each computes on {share.where}: {milliseconds(1e3 * share.seconds)} an iteration"
+    by = "each computes" if one.each == 1 else "one process for all of a group's work computes"
+    yield f"{by} on {share.where}: {milliseconds(1e3 * share.seconds)} an iteration"
     if is_modelled:
         yield _MODELLED
     times = ("compute", "exchange", "of it latency", "iteration")

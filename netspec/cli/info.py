@@ -103,14 +103,12 @@ def command(
     storage = storage_at(loaded, devices)
     plans = [build(loaded, one, storage=storage) for one in phases]
     ranks = [by_rank(plan, loaded, devices) for plan in plans]
-    if processes is not None and len(ranks[0]) > 1:
-        raise click.UsageError("--processes is about processes that share replicas: leave out the ranks in --devices")
     summary = summarise(plans[0], [program for programs in ranks for program in programs])
     ahead = None
     if processes is not None:
         ahead = foreseen(loaded, processes, networks, devices, gpu, seconds)
     if as_json:
-        found = {"share": ahead[0], "networks": ahead[1]} if ahead else None
+        found = {"share": to_plain(ahead[0]), "networks": ahead[1]} if ahead else None
         emit_json({**to_plain(summary), **({"processes": found} if found else {})})
     else:
         title, scaled = f"{summary.name}, {phase}, {plans[0].images}", loaded.train.scaled_rate

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from netspec.contract.attrs import choice, integer, number, text, texts
+from netspec.contract.attrs import boolean, choice, integer, number, text, texts
 from netspec.errors import NetspecError, printable
 from netspec.figures import _style
 from netspec.figures._base import Kind
@@ -35,9 +35,10 @@ class Curve:
 class Scaling(Kind):
     """What more processes would bring: efficiency, or images a second, from 1 to thousands, on several networks.
 
-    Each process works as many images of a batch as the spec's batch has (weak scaling). What it takes for them is
-    measured here for some seconds, as by 'netspec estimate', or comes from the model of a GPU (--device); what the
-    processes exchange is reckoned, as by 'netspec info --processes'.
+    Each process works as many images of a batch as the spec's batch has (weak scaling), or with --apart each group of
+    processes, one for each of the spec's devices. What it takes for them is measured here for some seconds, as by
+    'netspec estimate', or comes from the model of a GPU (--device); what the processes exchange is reckoned, as by
+    'netspec info --processes'.
     """
 
     attrs: ClassVar = {
@@ -45,6 +46,7 @@ class Scaling(Kind):
         "network": texts("What connects the processes, as for netspec info; each once more.", default=[]),
         "show": choice("efficiency", "rate", description="Efficiency or images a second.", default="efficiency"),
         "most": integer("The largest number of processes.", default=4096, minimum=2, maximum=1 << 20),
+        "apart": boolean("Each of a spec's devices in a process of its own, as 0/cpu:0,1/cpu:0 says.", default=False),
         "seconds": number("How long to measure.", default=10.0, above=0),
     }
     takes: ClassVar[str] = "SPEC|RUN"
@@ -52,6 +54,7 @@ class Scaling(Kind):
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure scaling alexnet --device h100 -o scaling.svg",
         "netspec figure scaling alexnet quickstart --network 10g --network mine.yaml --show rate -o rates.png",
+        "netspec figure scaling alexnet-torchvision alexnet-weird-trick --apart --device h100 --show rate -o trick.svg",
     )
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> list[Curve]:
@@ -60,15 +63,18 @@ class Scaling(Kind):
         from netspec.runners.interconnect import NETWORKS, interconnect
 
         networks = [interconnect(name) for name in self.settings["network"] or NETWORKS]
-        counts = [1 << power for power in range(self.settings["most"].bit_length())]
         shares = [self._share(path, tell) for path in paths]
         names = [share.name for share in shares]
         usual = names if len(set(names)) == len(names) else [printable(nearer(path)) for path in paths]
         return [
-            Curve(label, one.name, share, tuple(foresee(share, each, one) for each in counts))
+            Curve(label, one.name, share, tuple(foresee(share, each, one) for each in self._counts(share)))
             for share, label in zip(shares, labels or usual, strict=True)
             for one in networks
         ]
+
+    def _counts(self, share: Share) -> list[int]:
+        """Numbers of processes: whole groups, as many as a power of two."""
+        return [share.each << power for power in range((self.settings["most"] // share.each).bit_length())]
 
     def _share(self, path: Path, tell: Tell) -> Share:
         from netspec._types import Binding
@@ -79,14 +85,25 @@ class Scaling(Kind):
         gpu = self.settings["device"].lower()
         if gpu and gpu not in GPUS:
             raise NetspecError(f"there is no model of '{gpu}': known are {', '.join(GPUS)}")
-        request = each_works_all(Request(spec_at(path, tell), None, (), Binding()))
-        return share_of(request, 2, gpu or None, self.settings["seconds"])
+        spec = spec_at(path, tell)
+        count = len(spec.devices) if self.settings["apart"] else 1
+        if count > self.settings["most"]:
+            raise NetspecError(f"{printable(path)} has {count} devices: --most {count} processes, or more")
+        devices = ",".join(f"{rank}/cpu:0" for rank in range(count)) if count > 1 else None
+        request = each_works_all(Request(spec, None, (), Binding(devices)))
+        return share_of(request, 2 * count, gpu or None, self.settings["seconds"])
+
+    def numbers(self, data: list[Curve]) -> Any:
+        """See Kind; without the programs of ranks."""
+        from netspec.planning import to_plain
+
+        return to_plain(data)
 
     def lines(self, data: list[Curve]) -> list[str]:
         """See Kind."""
         shares = {curve.label: curve.share for curve in data}
         found = [
-            f"{label}: {many(one.images, 'image')} a process, {milliseconds(1e3 * one.seconds)} on {one.where}"
+            f"{label}: {many(one.images, 'image')} a {_by(one)}, {milliseconds(1e3 * one.seconds)} on {one.where}"
             for label, one in shares.items()
         ]
         for curve in data:
@@ -117,7 +134,7 @@ class Scaling(Kind):
         axes.grid(axis="y")
         if is_rate:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.6g}")
+            axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.10g}")
             axes.set_ylabel("images a second")
         else:
             axes.set_ylim(0, 1.02)
@@ -126,3 +143,8 @@ class Scaling(Kind):
         handles, words = axes.get_legend_handles_labels()
         _style.legend_below(figure, handles, words, _style.SINGLE)
         return figure
+
+
+def _by(share: Share) -> str:
+    """Who works the images."""
+    return "process" if share.each == 1 else f"group of {share.each} processes"

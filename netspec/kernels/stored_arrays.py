@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.boxing import unbox_array
@@ -36,6 +37,10 @@ class StoredBfloat16(types.Float):
 
     def __str__(self) -> str:
         return "single"  # NumPy's other name for float32, which numba asks it for in expressions of arrays
+
+    def cast_python_value(self, value: Any) -> np.float32:
+        """A constant of it, as numba's own sums start with one."""
+        return np.float32(value)
 
     def can_convert_to(self, context: Any, other: Any) -> Any:
         """As float32."""

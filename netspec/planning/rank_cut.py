@@ -1,9 +1,10 @@
 """A plan cut by rank: the devices of one replica may lie in several processes, each of which works its own steps.
 
 A copy between devices of two ranks becomes a pair: the one rank's ``send`` and the other's ``receive``. Both stand on
-the rank's queue ``net``, on which also each ``all_reduce`` is, in the order that the plan has its steps in. So whatever
-crosses between ranks has one order, which all of them follow, and every step waits for earlier ones alone: by
-induction over that order each step's turn comes, even where a send ends only when it has been received.
+the rank's queue ``net``, on which also each ``all_reduce`` is, in one order of all steps, see
+netspec.planning.message_rounds. So whatever crosses between ranks has one order, which all of them follow, and every
+step waits for earlier ones alone: by induction over that order each step's turn comes, even where a send ends only when
+it has been received.
 
 Ranks count the processes of one replica. Where replicas have several groups of such processes, all groups have the same
 plan, and an ``all_reduce`` sums over those of one rank.
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 from netspec.contract.naming import Argument
 from netspec.planning.identities import BufferKey, StepKey
+from netspec.planning.message_rounds import in_rounds
 from netspec.planning.order import StepList
 from netspec.planning.plan import Plan, Region, Step
 from netspec.planning.race import check_races
@@ -33,7 +35,7 @@ def over_ranks(plan: Plan, ranks: Sequence[int]) -> Plan:
     if len(set(ranks)) == 1:
         return plan
     cut = _Cut(plan, ranks)
-    for step in (*plan.steps, *cut.handed_over()):
+    for step in in_rounds((*plan.steps, *cut.handed_over()), cut.ranks):
         for one in cut.of_ranks(step):
             cut.order.add(one)
     check_races(cut.order.steps)
@@ -64,6 +66,12 @@ def slice_of(plan: Plan, rank: int) -> Plan:
         answer=plan.answer if plan.answer and plan.answer.device in own else None,
         ranks=(),
     )
+
+
+def parts(plan: Plan, ranks: Sequence[int]) -> list[Plan]:
+    """The plan cut into that of each rank; the plan itself where there is one rank, or none is named."""
+    whole = over_ranks(plan, ranks) if ranks else plan
+    return [slice_of(whole, rank) for rank in range(max(ranks, default=0) + 1)]
 
 
 class _Cut:

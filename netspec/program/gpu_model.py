@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from netspec.contract.tensor import itemsize
+from netspec.planning.identities import BETWEEN_PROCESSES, StepKey
 from netspec.planning.plan import Step
 from netspec.program.program import Program
 
@@ -75,6 +76,12 @@ def iteration_seconds(program: Program, gpu: Gpu) -> float:
     for step in _recurring(program):
         queues[step.queue] += _seconds(program, step, gpu)
     return max(queues.values(), default=0.0) + gpu.host
+
+
+def step_seconds(program: Program, gpu: Gpu) -> dict[StepKey, float]:
+    """What each step takes on a GPU, but for those that run once and what goes between processes."""
+    recurring = (step for step in _recurring(program) if step.op not in BETWEEN_PROCESSES)
+    return {step.key: _seconds(program, step, gpu) for step in recurring}
 
 
 def least_seconds(program: Program, gpu: Gpu, precision: str) -> float:

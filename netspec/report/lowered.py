@@ -31,11 +31,9 @@ def told_of(spec: Spec, devices: str | None) -> tuple[str, ...]:
 
 def by_rank(plan: Plan, spec: Spec, devices: str | None) -> list[Program]:
     """A program for each rank that the names of devices have; one where they have none."""
-    from netspec.planning.rank_cut import over_ranks, slice_of
+    from netspec.planning.rank_cut import parts
 
-    _, ranks = _ranked(devices, spec)
-    whole = over_ranks(plan, ranks) if ranks else plan
-    return [lowered(slice_of(whole, rank), spec, devices) for rank in range(max(ranks, default=0) + 1)]
+    return [lowered(part, spec, devices) for part in parts(plan, _ranked(devices, spec)[1])]
 
 
 def lowered(plan: Plan, spec: Spec, devices: str | None) -> Program:

@@ -11,6 +11,8 @@ Array = np.ndarray[Any, Any]
 Value = TypeVar("Value")
 Counts = Sequence[int]
 """Elements that belong to each rank, in the order of ranks."""
+AT_ONCE = 4096
+"""Bytes up to which a message is on its way whether or not its receiver is there."""
 
 
 class Transport(Protocol):

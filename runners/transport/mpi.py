@@ -19,15 +19,13 @@ import numpy as np
 from mpi4py import MPI
 
 from netspec.errors import NetspecError
-from netspec.runners.transport.base import Array, Counts, Value
+from netspec.runners.transport.base import AT_ONCE, Array, Counts, Value
 
 _SPIN_S, _NAP_S = 0.001, 0.0002
 _SPIN_IDLE_S = 0.0001
 """How long a rank that has nothing to move looks without a nap: the core may be wanted by its own passes."""
 _ROLL_CALL_S = 1.5
 _TAG = 7
-_AT_ONCE = 4096
-"""Bytes up to which a message is on its way whether or not its receiver is there."""
 
 
 class Mpi:
@@ -150,7 +148,7 @@ class Mpi:
 
     def _meet_one(self, values: Array, other: int) -> float:
         """Wait until another rank is here too, before many bytes move; how long to nap while they do."""
-        if values.nbytes <= _AT_ONCE:
+        if values.nbytes <= AT_ONCE:
             return _NAP_S
         sent = self._comm.Isend(bytearray(1), other, _TAG)
         self._await(self._comm.Irecv(bytearray(1), other, _TAG), _NAP_S)

@@ -8,8 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
-from random_nets import write
-from towers import FOUR_DEVICES, bindings
+from towers import FOUR_DEVICES, drawn
 
 from netspec.planning import Plan, build, check_races, from_plain, to_plain
 from netspec.planning.identities import BETWEEN_PROCESSES
@@ -19,18 +18,6 @@ from netspec.spec import load, loads
 
 COUNT = int(os.environ.get("NETSPEC_NETS", "12"))
 PHASES = ("train", "eval", "predict")
-
-
-def drawn(seed, *sets):
-    """A random network, and the ranks of its devices."""
-    chance = random.Random(f"ranks {seed}")
-    if seed % 3 == 1:
-        text = write(seed, rows=("left", "right"))[0]
-        return loads(text, "rows.yaml", ["train.clip_norm=1", "train.batch=8", *sets]), bindings(chance, 2, 2)
-    if seed % 3 == 2:
-        ranks = chance.choice([2, 3, 4])
-        return loads(FOUR_DEVICES, "four.yaml", sets), bindings(chance, 4, ranks)
-    return loads(write(seed)[0], "random.yaml", ["train.clip_norm=1", "train.batch=8", *sets]), bindings(chance, 2, 2)
 
 
 def slices(plan):

@@ -6,24 +6,28 @@ import json
 import os
 import subprocess
 import sys
-from math import log2
+from math import log2, prod
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_tools import netspec
 from several_processes import LONGEST_S, MPIEXEC, TINY, needs_mpi
 
 from netspec.errors import NetspecError, SpecError
 from netspec.planning import build
+from netspec.planning.plan import Plan, Region
+from netspec.planning.rank_cut import parts as slices
+from netspec.planning.replica_tree import turn_of
 from netspec.program import memory
 from netspec.report.lowered import lowered
 from netspec.runners.foresight import Elements, Share, bucketed, elements_of, exchanged, foresee, summed_by
 from netspec.runners.interconnect import NETWORKS, Interconnect, Link, interconnect
+from netspec.runners.transport.exchange import Bucket, buckets
 from netspec.spec import load
 
 COUNTING = """
 import json, os, sys
-import numpy as np
 import netspec.runners.transport.mpi as mpi
 from netspec.api import run
 
@@ -33,7 +37,7 @@ class Counting(mpi.Mpi):
     def alltoall(self, send, counts, receive):
         own = counts[self.rank]
         Counting.sent += send[: sum(counts)].nbytes - own * send.itemsize
-        Counting.received += np.delete(receive, self.rank, axis=0).nbytes
+        Counting.received += (self.size - 1) * own * receive.itemsize
         Counting.messages += self.size - 1
         super().alltoall(send, counts, receive)
     def allgather(self, values, counts):
@@ -43,11 +47,60 @@ class Counting(mpi.Mpi):
         Counting.messages += self.size - 1
         super().allgather(values, counts)
 
-mpi.Mpi = Counting
-run(sys.argv[1], out=sys.argv[2], devices="cpu", iterations=3, listener=lambda event: None)
-found = [Counting.sent, Counting.received, Counting.messages]
-open(f"{sys.argv[2]}/{os.environ['PMI_RANK']}.json", "w").write(json.dumps(found))
+    def send(self, values, to):
+        Counting.sent += values.nbytes
+        Counting.messages += 1
+        super().send(values, to)
+    def receive(self, values, source):
+        Counting.received += values.nbytes
+        super().receive(values, source)
+
+    def greatest(self, values):
+        "Once at the end of each iteration"
+        found.append([Counting.sent, Counting.received, Counting.messages])
+        return super().greatest(values)
+
+found, mpi.Mpi = [], Counting
+run(sys.argv[1], out=sys.argv[2], devices=sys.argv[3], iterations=3, listener=lambda event: None)
+one = [after - before for before, after in zip(found[0], found[1])]  # of one iteration, and no checkpoint
+open(f"{sys.argv[2]}/{os.environ['PMI_RANK']}.json", "w").write(json.dumps(one))
 """
+
+HYBRID = """
+netspec: 1
+name: hybrid
+devices: [left, right]
+replicas: 2
+inputs:
+  image: {shape: [8, 8, 3]}
+  label: {dtype: int32}
+layers:
+  - {name: conv1, type: conv, device: [left, right], split: batch, inputs: image, filters: 6, size: 3, pad: 1}
+  - {name: relu1, type: relu}
+  - {name: drop1, type: dropout}
+  - {name: fc2, type: dense, split: channels, units: 40, inputs: {from: drop1, connect: all}}
+  - {name: relu2, type: relu}
+  - {name: fc3, type: dense, device: left, units: 3, inputs: {from: relu2, connect: all}}
+  - {name: loss, type: softmax_loss, inputs: [fc3, label]}
+train: {batch: 16, seed: 5, clip_norm: 2.0}
+data:
+  source: {type: generated, classes: 3, images: 64, val_images: 8}
+  scale: 0.01
+  workers: 0
+"""
+
+
+def counted(file: Path, processes: int, devices: str = "cpu") -> list[tuple[int, int, int]]:
+    """Bytes that each of so many processes handed to MPI and got in an iteration, and messages that it sent."""
+    script, out = file.parent / "counting.py", file.parent / f"out{processes}"
+    script.write_text(COUNTING)
+    out.mkdir()
+    launch = [str(MPIEXEC), "-n", str(processes), sys.executable, "-m", "mpi4py"]
+    words = [*launch, str(script), str(file), str(out), devices]
+    apart = {**os.environ, "MPIR_CVAR_NOLOCAL": "1"}  # as on machines that share no memory
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=apart)
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads((out / f"{rank}.json").read_text())) for rank in range(processes)]
 
 
 @pytest.fixture
@@ -59,21 +112,44 @@ def tiny(tmp_path: Path) -> Path:
 
 @needs_mpi
 def test_bytes_are_those_that_four_processes_move(tiny: Path) -> None:
-    script, out = tiny.parent / "counting.py", tiny.parent / "out"
-    script.write_text(COUNTING)
-    out.mkdir()
-    words = [str(MPIEXEC), "-n", "4", sys.executable, "-m", "mpi4py", str(script), str(tiny), str(out)]
-    apart = {**os.environ, "MPIR_CVAR_NOLOCAL": "1"}  # as on machines that share no memory
-    done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=apart)
-    assert done.returncode == 0, done.stderr
-    counted = [json.loads((out / f"{rank}.json").read_text()) for rank in range(4)]
+    found = counted(tiny, 4)
     cut = bucketed(elements_of(build(load(tiny), processes=4)), 4)
-    for rank, (sent, received, messages) in enumerate(counted):
-        wanted = 3 * sum(one.moved(rank) for one in cut)
-        assert (sent, received, messages) == (wanted, wanted, 3 * 2 * 3 * len(cut))
+    for rank, one in enumerate(found):
+        wanted = sum(one.moved(rank) for one in cut)
+        assert one == (wanted, wanted, 2 * 3 * len(cut))
     share = Share("tiny", 2, 0.1, {"left": 1}, None, exchanged(load(tiny)), 1e10, "here")
-    found = foresee(share, 4, NETWORKS["10g"])
-    assert (3 * found.sent, 3 * found.messages) == (max(one[0] for one in counted), counted[0][2])
+    told = foresee(share, 4, NETWORKS["10g"])
+    assert (told.sent, told.received, told.messages) == tuple(map(max, zip(*found, strict=True)))
+
+
+def cut_of(plan: Plan, regions: list[Region], groups: int) -> list[Bucket]:
+    """The buckets of one step."""
+    counts = [prod(one.shape_in(plan.buffers[one.buffer].shape)) for one in regions]
+    return buckets([np.empty(count, np.float32) for count in counts], groups)
+
+
+@needs_mpi
+@pytest.mark.parametrize(("text", "processes"), [(HYBRID, 2)])
+def test_bytes_are_those_of_devices_over_ranks(tmp_path: Path, text: str, processes: int) -> None:
+    """Groups of two: what their ranks send each other, and what each sums with the same rank of the other group."""
+    file, devices = tmp_path / "apart.yaml", "0/cpu:0,1/cpu:0"
+    file.write_text(text)
+    found, groups = counted(file, processes, devices), processes // 2
+    plan = build(load(file), processes=groups)
+    for rank, one in enumerate(slices(plan, (0, 1))):
+        turns = [turn_of(replica) for replica in range(plan.replicas // groups)]
+        due = [step for turn in turns for step in one.steps if not step.turns or turn in step.turns]
+        sent = [step.bytes for step in due if step.op == "send"]
+        cut = [bucket for regions in summed_by(one) for bucket in cut_of(one, regions, groups)]
+        for group in range(groups):
+            more = sum(bucket.moved(group) for bucket in cut)
+            told, _, messages = found[2 * group + rank]  # a receive may be begun before its iteration is counted
+            assert (told, messages) == (sum(sent) + more, len(sent) + 2 * (groups - 1) * len(cut))
+    said = netspec("info", file, "--devices", devices, "--processes", processes, "--device", "h100", "--json")
+    told = json.loads(said.out)["processes"]
+    for one in told["networks"]:
+        assert (one["each"], one["images"]) == (2, 16 // groups if text == HYBRID else 8 // groups)
+        assert (one["sent"], one["messages"]) == tuple(max(each[place] for each in found) for place in (0, 2))
 
 
 def test_info_tells_each_network_and_what_a_plan_of_a_process_takes(tiny: Path) -> None:
@@ -113,6 +189,8 @@ def test_neither_processes_nor_mpi_are_started(tiny: Path) -> None:
     (("--device", "h100"), 2, "give --processes too"),
     (("--processes", 2, "--device", "h100", "--seconds", 1), 2, "leave one of them out"),
     (("--processes", 1), 2, "1 is not in the range"),
+    (("--processes", 5, "--devices", "0/cpu:0,1/cpu:0"), 1, "no whole groups of the 2 in which"),
+    (("--processes", 6, "--devices", "0/cpu:0,1/cpu:0"), 1, "3 groups of 2 processes: it must be a power of two"),
 ])  # fmt: skip
 def test_what_means_nothing_is_refused(tiny: Path, words: tuple[object, ...], code: int, told: str) -> None:
     said = netspec("info", tiny, *words)

@@ -1,6 +1,12 @@
-"""A network over four devices, in which all kinds of crossings occur."""
+"""Networks whose devices lie in several ranks: one over four devices with all kinds of crossings, and random ones."""
 
 from __future__ import annotations
+
+import random
+
+from random_nets import write
+
+from netspec.spec import loads
 
 FOUR_DEVICES = """
 netspec: 1
@@ -37,3 +43,15 @@ def bindings(chance, devices, ranks):
         found = [chance.randrange(ranks) for _ in range(devices)]
         if set(found) == set(range(ranks)):
             return tuple(found)
+
+
+def drawn(seed, *sets):
+    """A random network, and the ranks of its devices."""
+    chance = random.Random(f"ranks {seed}")
+    if seed % 3 == 1:
+        text = write(seed, rows=("left", "right"))[0]
+        return loads(text, "rows.yaml", ["train.clip_norm=1", "train.batch=8", *sets]), bindings(chance, 2, 2)
+    if seed % 3 == 2:
+        ranks = chance.choice([2, 3, 4])
+        return loads(FOUR_DEVICES, "four.yaml", sets), bindings(chance, 4, ranks)
+    return loads(write(seed)[0], "random.yaml", ["train.clip_norm=1", "train.batch=8", *sets]), bindings(chance, 2, 2)
