@@ -60,7 +60,7 @@ class CardEngine:
     ) -> NetCall:
         """See Engine."""
         if step.op == "all_reduce":
-            calls = [*scaled(arrays, devices, shares), *self._summed(arrays, devices)]
+            calls = [*scaled(arrays, devices, shares, self._device), *self._summed(arrays, devices)]
         else:
             calls = self._message(step, arrays[0], devices[0])
         return NetCall(step, [Piece(in_turn(calls), None, nothing, (self._device,))], behind, self._settle)

@@ -43,7 +43,12 @@ class NetCall:
         """``behind``: what holds back whatever is written on devices; ``settle``: waits for the devices."""
         named = partial(_named, step)
         self.pieces = [
-            Piece(named(one.leave), one.move and named(one.move), named(behind(one.arrive)), one.devices)
+            Piece(
+                named(one.leave if one.move else behind(one.leave)),
+                one.move and named(one.move),
+                named(behind(one.arrive)),
+                one.devices,
+            )
             for one in pieces
         ]
         self.devices = tuple(dict.fromkeys(device for one in pieces for device in one.devices))
@@ -139,14 +144,20 @@ def _number(device: Device, array: Array) -> float:
     return float(device.download(array)[0])
 
 
-def scaled(arrays: Sequence[Array], devices: Sequence[Device], shares: Mapping[Device, Array]) -> list[Call]:
-    """Calls that multiply each array by the share of its device, where it has one, in the queue ``net``."""
+def scaled(
+    arrays: Sequence[Array], devices: Sequence[Device], shares: Mapping[Device, Array], worker: Device | None = None
+) -> list[Call]:
+    """Calls that multiply each array by the share of its device, where it has one, in the queue ``net``.
+
+    The queue is that of the device, or of one ``worker`` for all.
+    """
     calls = []
     for array, device in zip(arrays, devices, strict=True):
         if device in shares:
             args = {Argument("value"): array, Argument("share"): shares[device], Argument("target"): array}
             shapes = {one: tuple(each.shape) for one, each in args.items()}
-            calls.append(device.bind(operation_passes("accumulate", shapes, device.kind), args, "net"))
+            by = worker or device
+            calls.append(by.bind(operation_passes("accumulate", shapes, by.kind), args, "net"))
     return calls
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from netspec.device.base import Call, Device, Event, Lane
+from netspec.device.base import Device, Event, Lane
 from netspec.device.dtypes import widened
 from netspec.errors import NetspecError
 from netspec.planning.identities import BufferKey, StepKey
@@ -69,9 +69,11 @@ class StreamRunner(Runner):
 
     @property
     def depth(self) -> int:
-        """See Runner: two, once both sets of buffers have a graph."""
-        waits = any(net.is_host_waiting for net in self._net_events)
-        return 2 if not waits and all(map(self._is_replayed, self._sides)) else 1
+        """See Runner: two, once both sets of buffers have a graph.
+
+        Where processes meet it is one: all end at the same iteration, also those that have no graphs.
+        """
+        return 2 if not self._net_events and all(map(self._is_replayed, self._sides)) else 1
 
     def stage(self, arrays: Mapping[str, Host]) -> None:
         """See Runner; the batch is on its way up when this returns, while an iteration runs on the other buffers.
@@ -99,9 +101,12 @@ class StreamRunner(Runner):
         side.iteration = counters[0]
         side.bound.count(counters, rates)
         self.bound.renew()
+        side.rest.extend(filter(self._is_due, side.parts))
+        for part in side.rest:
+            if isinstance(part, Segment) and self._replica not in part.replays:
+                self._capture(part)  # before the iteration's time begins
         with self._named("an iteration cannot be started"):
             self._origin.record(side.began, "compute")
-            side.rest.extend(filter(self._is_due, side.parts))
             while side.rest and not (isinstance(side.rest[0], End) and side.rest[0].net.is_host_waiting):
                 self._work(side)
         self._under_way.append(side)
@@ -160,7 +165,7 @@ class StreamRunner(Runner):
         elif isinstance(part, End):
             self._end(part)
         else:
-            (part.replays.get(self._replica) or self._captured(part) or partial(self._enqueue, part))()
+            (part.replays.get(self._replica) or partial(self._enqueue, part))()
             if part.is_last:
                 self._origin.record(side.ended, "compute")
 
@@ -189,18 +194,16 @@ class StreamRunner(Runner):
         if self.trace:
             self.trace.step(part.one.step, start)
 
-    def _captured(self, segment: Segment) -> Call | None:
-        """The segment as a graph, once everything has run; None where the driver refuses, which is told once."""
+    def _capture(self, segment: Segment) -> None:
+        """Make the segment a graph, once everything has run; a driver's refusal is told once."""
         if not (self._warm and self._capturable):
-            return None
+            return
         try:
             segment.replays[self._replica] = self._origin.capture(partial(self._enqueue, segment))
         except Exception as error:
             self._capturable = False
             self.news.append(f"the iteration cannot be captured as a graph, its steps are enqueued instead: {error}")
-        replay = segment.replays.get(self._replica)
-        self.captured = replay is not None
-        return replay
+        self.captured = self._replica in segment.replays
 
     def _is_replayed(self, side: _Side) -> bool:
         return all(self._replica in segment.replays for segment in side.segments if segment.is_last)

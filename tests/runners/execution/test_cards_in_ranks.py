@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import sys
@@ -117,7 +118,7 @@ def learned(spec, names, transport=None, seed=None, side=SIDE, **options):
             if number + 1 < ITERATIONS and spec.replicas == 1:
                 session.stage(batches[number + 1])
             outcome = session.finish()
-            assert outcome.finite and (session.depth() == 1 or options["engine"] == "nccl")
+            assert outcome.finite and session.depth() == 1
             if number + 1 < ITERATIONS and spec.replicas > 1:
                 session.stage(batches[number + 1])
             reports.append(outcome.reports)
@@ -125,6 +126,8 @@ def learned(spec, names, transport=None, seed=None, side=SIDE, **options):
         reports.append(session.evaluate({name: array[:whole] for name, array in drawn(9, side).items()}, whole).reports)
         if seed is not None:
             assert session.captured() == ("trace" not in options) and not session.news()
+            used = [stream for stream in world.queues if stream[1] == "net"]
+            assert options.get("engine") != "nccl" or len(used) == 1, f"queues net at work: {used}"
         return reports, session.store.tensors(gathered(session)), session.store.parts()
 
 
@@ -184,8 +187,9 @@ def test_a_trace_shows_what_is_exchanged():
     assert {"send", "receive"} <= ops
 
 
+@pytest.mark.parametrize("engine", ["mpi", "nccl"])
 @pytest.mark.parametrize("lane", ["net", "compute"])
-def test_a_wait_that_is_missing_shows(monkeypatch, lane):
+def test_a_wait_that_is_missing_shows(monkeypatch, library, engine, lane):
     """What the others rest on: values that leave too early, or are read before they have come, give other bits."""
     real = LazyDevice.wait
     skipped = lambda self, event, queue: None if queue == lane else real(self, event, queue)  # noqa: E731
@@ -193,7 +197,16 @@ def test_a_wait_that_is_missing_shows(monkeypatch, lane):
     monkeypatch.setattr(LazyDevice, "capture", lambda self, call: call)
     with pytest.raises((AssertionError, NetspecError, threading.BrokenBarrierError)):
         for seed in range(4):
-            check(loads(write(seed)[0], "random.yaml", [*SETS, "replicas=2"]), (0, 0), 2, seed)
+            check(loads(write(seed)[0], "random.yaml", [*SETS, "replicas=2"]), (0, 0), 2, seed, engine)
+
+
+def test_work_of_a_sum_in_another_queue_shows(monkeypatch, library):
+    """Devices that share a card have a queue ``net`` each, and NCCL's is that of one of them."""
+    cards = importlib.import_module("netspec.runners.execution.card_calls")
+    real = cards.scaled
+    monkeypatch.setattr(cards, "scaled", lambda arrays, devices, shares, worker: real(arrays, devices, shares))
+    with pytest.raises(AssertionError, match="queues net"):
+        check(loads(write(0)[0], "random.yaml", [*SETS, "replicas=2"]), (0, 0), 2, 0, "nccl")
 
 
 def test_a_rank_whose_device_fails_ends_all():
