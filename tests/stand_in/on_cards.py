@@ -109,10 +109,10 @@ def test_two_cards_that_store_bfloat16():
         with Session(spec, devices, phases=("train",), runner=runner) as session:
             assert session.storage == "bfloat16"
             first = session.store.tensors()
-            train(session, 3)
+            train(session, 2)
             found.append(session.store.tensors())
             session.store.load(first)
-            train(session, 3)
+            train(session, 2)
             found.append(session.store.tensors())
             assert session.captured() == (runner == "local") and not session.news()
     for other in found[1:]:
