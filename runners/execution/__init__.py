@@ -6,6 +6,10 @@
     local.py         chooses the overlapped runner: threads or streams
     threads.py       CPUs: a thread for each queue of each device
     streams.py       GPUs: streams, events and captured graphs
+    segments.py      an iteration on GPUs, cut where processes meet
+    engines.py       by what processes exchange what lies on their devices: MPI or NCCL
+    net_calls.py     steps of the queue net, over the host's memory
+    card_calls.py    steps of the queue net, from card to card
     replicas.py      a batch in several replicas, one after the other
     gathering.py     tensors made whole whose parts lie in several processes
     serial.py        one step after the other: the reference implementation
