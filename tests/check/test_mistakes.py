@@ -77,7 +77,7 @@ IN_DOUBLE = {
 """Of CUDA kernels in which whole numbers make floats double."""
 OF_STORAGE = {
     "cuda_narrow_sums": ": with activations of bfloat16 the CUDA kernels (plain) differ from the plain CPU kernels",
-    "cuda_narrow_copies": "cp_async4 moves elements of 4 bytes: it takes no array that is stored as bfloat16",
+    "cuda_narrow_copies": "makes an unaligned access of 4 bytes: 2 elements from x[1]",
 }
 """Of CUDA kernels that are right in float32: what the check with bfloat16 says."""
 ON_CPUS = "wrong_narrow_sums"

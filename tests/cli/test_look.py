@@ -148,7 +148,6 @@ def test_info_and_plan_tell_what_crosses_the_network():
 @pytest.mark.parametrize(("devices", "told"), [
     ("0/cpu:0,cpu:1", "error: --devices 0/cpu:0,cpu:1 names a rank in '0/cpu:0' and none in 'cpu:1'"),
     ("0/cpu:0,2/cpu:0", "ranks count from 0, and no device lies in rank 1"),
-    ("0/cuda:0,1/cuda:0", "several processes work on CPUs only"),
     ("0/cpu:0", "--devices names 1 (0/cpu:0), the spec has 2 (left, right)"),
 ])  # fmt: skip
 def test_ranks_that_are_amiss_are_refused(devices, told):
