@@ -91,6 +91,7 @@ class Row:
 
 _LAYERS: Sequence[tuple[str, Mapping[str, Any], tuple[tuple[int, ...], ...], Phase]] = (
     ("relu", {}, (_IMAGES,), "train"),
+    ("gelu", {}, (_IMAGES,), "train"),  # one of those that are written once for CPUs and GPUs
     ("lrn", {}, (_IMAGES,), "train"),
     ("lrn_within", {"size": 5}, (_DEEP,), "train"),
     ("pool", {"mode": "max", "size": 3, "stride": 2}, (_IMAGES,), "train"),
