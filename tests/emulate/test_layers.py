@@ -30,13 +30,14 @@ def _kind(name, variant):
     return pytest.param(name, variant, marks=[pytest.mark.slow] if large else [])
 
 
-PIPELINES = "bf16_wgmma", "bf16_cells"
-"""Variants for activations that are stored as bfloat16 alone: see test_tma_products and test_tma_cells."""
+STORED = "bf16_wgmma", "bf16_cells", "bf16_stored"
+"""Variants for activations that are stored as bfloat16 alone: see test_tma_products, test_tma_cells and
+test_stored_products."""
 KINDS = [
     _kind(name, variant)
     for name, cls in sorted(layer_types().items())
     for variant in dict.fromkeys(kernel.variant for kernel in cls.kernels if "cuda" in kernel.backends)
-    if not variant.startswith(PIPELINES)
+    if not variant.startswith(STORED)
 ]
 
 
