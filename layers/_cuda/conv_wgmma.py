@@ -42,11 +42,14 @@ def _variant(name, tile):
         _PACK,
         marked(forward, biased, name, "y", of_rows, THREADS, when={"bias": True}),
         marked(forward, unbiased, name, "y", of_rows, THREADS, when={"bias": False}),
-        marked(backward, make_d_x("tf32", tile), name, "d_x", of_pixels, THREADS),
+        marked(backward, make_d_x("tf32", tile, dilated=False), name, "d_x", of_pixels, THREADS),
         _D_WEIGHT,
         *column_sums.KERNELS,
     )
-    supports = mma_variants.supports
+
+    def supports(layer, t):
+        return mma_variants.supports(layer, t) and t.geometry.dilation == (1, 1)
+
     return Variant(name, kernels, supports, _workspace, _scalars, bound=BOUND, capability=(9, 0))
 
 

@@ -151,13 +151,20 @@ def taps_of(residue, stride, dilation, step, size):
     return tap, limit, int32((residue - tap * dilation) // stride)
 
 
-def make_d_x(precision, tile):
-    """The kernel of the gradient with respect to the image.
+@device
+def undilated_taps_of(residue, stride, dilation, step, size):
+    """The same of windows without dilation: fewer numbers stay in registers through the main loop."""
+    return residue, quotient(size - residue + stride - 1, stride), int32(0)
+
+
+def make_d_x(precision, tile, dilated=True):
+    """The kernel of the gradient with respect to the image; ``dilated``: whether it takes dilated windows too.
 
     Pixels of one stride class are in windows by the same taps: they are rows of one product, whose terms are those taps
     of all filters. So no product is with a zero that a stride has left.
     """
     copy_windows, copy_flipped, terms = make_copy_windows(tile, -1), make_copy_flipped(tile), tile.terms
+    first_taps = taps_of if dilated else undilated_taps_of
     height, width, right_at, apart = tile.rows, tile.columns, tile.rows * BLOCK_K, tile.threads // FLOAT4S
     size, lines = tile.stages * tile.stage, 3 * tile.rows // apart
 
@@ -203,10 +210,10 @@ def make_d_x(precision, tile):
         first, first_channel = tile_at(back_columns.share, height, width)
         tap_h = quotient(number, classes.stride_w)
         own_class = tap_h, int32(number - tap_h * classes.stride_w)
-        tap_h, limit_h, shift_h = taps_of(
+        tap_h, limit_h, shift_h = first_taps(
             own_class[0], classes.stride_h, classes.dilation_h, classes.step_h, classes.size_h
         )
-        tap_w, limit_w, shift_w = taps_of(
+        tap_w, limit_w, shift_w = first_taps(
             own_class[1], classes.stride_w, classes.dilation_w, classes.step_w, classes.size_w
         )
         shift = shift_h, shift_w

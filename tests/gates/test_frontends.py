@@ -72,10 +72,13 @@ def test_refusals_are_grouped_by_reason():
     assert told[-1].endswith("registers 1.50, 1.50, 1.50, instructions 0.50, 0.50, 0.50")
 
 
+FOR_CPUS = "stored_arrays.py", "elementary.py"
+
+
 def test_what_intrinsics_build_with_is_there_for_both() -> None:
     """By their texts, as mlir_builder cannot be imported where numba-cuda-mlir is not installed."""
     folder = ROOT / "netspec" / "kernels"
-    files = [file for file in folder.glob("*.py") if file.name != "stored_arrays.py"]  # that builds for CPUs
+    files = [file for file in folder.glob("*.py") if file.name not in FOR_CPUS]
     called = {name for file in files for name in re.findall(r"builder\.(\w+)\(", file.read_text())}
     (builder,) = (
         node

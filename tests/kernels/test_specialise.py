@@ -132,7 +132,7 @@ WRONG = {
     "calls g(), which is not marked @device": "def g(x): return x\ndef f(x): return g(x)",
     "f uses 'wrong', which is not defined": "def f(x): return [y for y in (x, wrong)][0]",
     "g calls itself": "@device\ndef g(x): return g(x - 1) if x else x\ndef f(x): return g(x)",
-    "must be written with 'def'": "f = lambda x: x",
+    "a lambda is not compiled: write a function with 'def'": "f = lambda x: x",
 }
 
 
