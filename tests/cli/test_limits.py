@@ -42,7 +42,7 @@ def test_where_it_is_not_limited_a_library_that_is_missing_is_a_fault(monkeypatc
     [
         ("RLIMIT_FSIZE", 10**6, r"safetensors: no file may be so large \(the file system's limit, or ulimit -f\)"),
         ("RLIMIT_NOFILE", 6, "too many open files"),
-        ("RLIMIT_AS", 300 * 2**20, r"memory is limited to 300 MiB by ulimit -v|limits: ulimit -u and -v"),
+        ("RLIMIT_AS", 250 * 2**20, r"memory is limited to 250 MiB by ulimit -v|limits: ulimit -u and -v"),
     ],
 )
 def test_a_run_under_a_limit_ends_in_one_message(tmp_path, limit, size, cause):
