@@ -25,6 +25,8 @@ _SPIN_S, _NAP_S = 0.001, 0.0002
 _SPIN_IDLE_S = 0.0001
 """How long a rank that has nothing to move looks without a nap: the core may be wanted by its own passes."""
 _ROLL_CALL_S = 1.5
+_LAST_WORDS_S = 0.15
+"""How long a message is given to go through the launcher, which forgets what is on its way when all are ended."""
 _TAG = 7
 
 
@@ -169,6 +171,7 @@ class Mpi:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
+        time.sleep(_LAST_WORDS_S)
         MPI.COMM_WORLD.Abort(code)
 
 
