@@ -90,7 +90,7 @@ def run(
 ) -> Run:
     """Train a spec (a path, the name of a shipped one, or a Spec) in a new run directory ``out/<name>/<time>/``.
 
-    ``resume`` goes on with a run directory, a checkpoint file, or the run of that spec that began last ("latest");
+    ``resume`` takes up a run directory, a checkpoint file, or the run of that spec that began last ("latest");
     ``spec`` may then be None. ``init_from`` names the run or checkpoint whose parameters a new run starts from, in
     place of ``train.init_from``. ``overrides`` are texts such as ``train.solver.momentum=0.8``. ``checkpoint_every``
     is in seconds; an epoch's end has a checkpoint besides. ``log`` names callbacks that hear the run, or has each as a
@@ -149,7 +149,7 @@ def sweep(
     """Train each spec with each choice of the values in ``vary`` (by path, as in ``--set``) and each seed, in turn.
 
     Each is an ordinary run below ``out``. Runs that lie there already and were asked for the same are not trained again
-    if they are finished, and gone on with if they are not. A run that fails does not stop the others; an interrupt ends
+    if they are finished, and resumed if they are not. A run that fails does not stop the others; an interrupt ends
     the sweep, whose last trial then has an ``exit_code``. Every run of it gets the ``tags`` and the ``note``. Raises
     SpecError, before anything is trained, where a spec is wrong.
     """

@@ -12,7 +12,7 @@
     inference.py          prediction for single images
     recorded_spec.py      the spec of a run or of a checkpoint
     recorded_plugins.py   the plugins of a run: recorded with it, loaded again as what they were, where trusted
-    sweep.py              a list of runs, one after the other, that can be gone on with
+    sweep.py              a list of runs, one after the other; it can be resumed
     new_spec.py           a spec that fits somebody's own images
     estimate.py           how long a training would take, from a few seconds of it
     modelled_estimate.py  how long it would take on a GPU that is not at hand, by a cost model

@@ -93,7 +93,7 @@ def estimate(
     val_images: int | None = None,
     listener: Listener | None = None,
 ) -> Measured:
-    """Train and evaluate for some seconds each, and reckon from that.
+    """Train and evaluate for some seconds each, and extrapolate from that.
 
     ``images`` and ``val_images`` say how many there will be; without them it is those of the spec's source. Everything
     is opened as a run opens it, and nothing is written. Raises NetspecError and SpecError as a run would.

@@ -59,7 +59,7 @@ class Modelled(Estimate):
 
 
 def modelled(request: Request, name: str, images: int | None, val_images: int | None) -> Modelled:
-    """Reckon a training on the GPU of that name by a cost model; no device is opened, images only to be counted.
+    """Estimate a training on the GPU of that name by a cost model; no device is opened, images only to be counted.
 
     Raises NetspecError and SpecError as a run would.
     """

@@ -1,4 +1,4 @@
-"""A list of runs, one after the other: those that are done are recognised, those that were stopped gone on with.
+"""A list of runs, one after the other: those that are done are recognised, those that were stopped are resumed.
 
 What has been done is read from the run directories alone, so a sweep has no file of its own: the same command goes on
 with it, and one of more seeds or specs adds to it.
@@ -135,7 +135,7 @@ class _Folder:
 
 
 def _find(planned: Planned) -> tuple[Path | None, bool]:
-    """The run directory that holds the trial, and whether it is finished; else the newest that can be gone on with."""
+    """The run directory that holds the trial, and whether it is finished; else the newest that can be resumed."""
     plugins = used_by(planned.spec)
     found: Path | None = None
     for folder in run_folders(planned.request.out, planned.spec.name):

@@ -29,7 +29,7 @@ COMMANDS = {
     },
     "Train and use it": {
         "new": "Write a spec that fits your own images.",
-        "run": "Train a network, or go on with a run.",
+        "run": "Train a network, or resume a run.",
         "lr-find": "Look for a learning rate: losses at rising rates.",
         "sweep": "Train several specs with several seeds: one table.",
         "eval": "Errors of trained networks over a set of images.",

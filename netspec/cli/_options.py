@@ -143,7 +143,7 @@ def _known(ctx: click.Context, param: click.Parameter, name: str | None) -> str 
 
 
 modelled = click.option(
-    "--device", "gpu", metavar="NAME", callback=_known, help="Reckon for a GPU that need not be here: h100."
+    "--device", "gpu", metavar="NAME", callback=_known, help="Estimate for a GPU that need not be here: h100."
 )
 """A GPU that there is a model of."""
 

@@ -96,7 +96,7 @@ def find(spec: str) -> Path:
     except NetspecError as error:
         raise NotFoundError(str(error)) from error
     if path.is_dir() and (path / RESOLVED).is_file():
-        ways = "netspec run --resume goes on with it, netspec show --resolved prints its spec"
+        ways = "netspec run --resume resumes it, netspec show --resolved prints its spec"
         raise NetspecError(f"{printable(spec)}: a run, not a spec ({ways})")
     return path
 

@@ -70,7 +70,7 @@ def command(
     binding = Binding(given["devices"], given["runner"], given["plugins"])
     request = Request(spec, given["data"], changes(overrides, given), binding, workers=given["workers"])
     if gpu:
-        found, lines = _reckoned(request, gpu, images, val_images)
+        found, lines = _estimated(request, gpu, images, val_images)
     else:
         found, lines = _measured(request, seconds, images, val_images, as_json)
     if as_json:
@@ -92,7 +92,7 @@ def _measured(
     return found, _lines_measured(found)
 
 
-def _reckoned(
+def _estimated(
     request: Request, gpu: str, images: int | None, val_images: int | None
 ) -> tuple[Estimate, Iterator[str]]:
     from netspec.runners.modelled_estimate import modelled

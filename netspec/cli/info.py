@@ -37,7 +37,7 @@ def _refuse_alone(processes: int | None) -> None:
     "--processes",
     metavar="N",
     type=click.IntRange(min=2),
-    help="Also foretell what a run of N processes takes; none is started.",
+    help="Also predict what a run of N processes takes; none is started.",
 )
 @click.option(
     "--network",
@@ -74,7 +74,7 @@ def command(
 
     With --processes some seconds of training are measured here, as by 'netspec estimate', for the share that each
     process would have on a machine such as this one, or a model gives them for a GPU (--device); what the processes
-    exchange is reckoned for each network: bytes, time, efficiency against one process, and what binds.
+    exchange is modelled for each network: bytes, time, efficiency against one process, and what binds.
 
     \b
     Examples:

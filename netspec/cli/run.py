@@ -46,7 +46,7 @@ _WORDS = "netspec.words"
 @options.trust
 @click.option("--out", metavar="DIR", default="runs", show_default=True, help="The run lies in DIR/<name>/<time>/.")
 @click.option(
-    "--resume", metavar="RUN|latest", help="Go on with a run: its folder, a checkpoint file, or latest with a SPEC."
+    "--resume", metavar="RUN|latest", help="Resume a run: its folder, a checkpoint file, or latest with a SPEC."
 )
 @click.option("--init-from", metavar="RUN", help="Start from a run's or checkpoint's parameters: train.init_from.")
 @options.runner

@@ -79,7 +79,7 @@ def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, overrides: tupl
     """Train a list of specs, each with several seeds or values, and print one table: mean and spread over the seeds.
 
     Each is an ordinary run, as 'netspec run' makes it. The same command again goes on where it was: runs that are
-    finished are recognised by all that was asked of them, those that were stopped are gone on with, and of more seeds
+    finished are recognised by all that was asked of them, those that were stopped are resumed, and of more seeds
     or specs only the new ones are trained. A run that fails is told and does not stop the others.
 
     The table has the errors of each run's last evaluation: their mean ± standard deviation over the runs (n - 1 in its
@@ -113,7 +113,7 @@ def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, overrides: tupl
     else:
         show(as_table(rows), f"{NOTE}; errors are those of the last evaluation")
     if trials[-1].exit_code:
-        click.echo("interrupted: the same command goes on with it", err=True)
+        click.echo("interrupted: the same command resumes it", err=True)
     failed = WRONG if any(trial.status == "failed" for trial in trials) else 0
     return trials[-1].exit_code or failed
 

@@ -37,7 +37,7 @@ class Scaling(Kind):
 
     Each process works as many images of a batch as the spec's batch has (weak scaling), or with --apart each group of
     processes, one for each of the spec's devices. What it takes for them is measured here for some seconds, as by
-    'netspec estimate', or comes from the model of a GPU (--device); what the processes exchange is reckoned, as by
+    'netspec estimate', or comes from the model of a GPU (--device); what the processes exchange is modelled, as by
     'netspec info --processes'.
     """
 

@@ -32,7 +32,7 @@ class Advice:
 
     @property
     def is_there(self) -> bool:
-        """Whether the directory can be gone on with."""
+        """Whether the run can be resumed."""
         return (self.folder / START).is_file()
 
     def go_on(self) -> str:

@@ -207,7 +207,7 @@ def _other_code(record: Record, made_by: MadeBy) -> list[str]:
 
 
 def _describe_run(folder: RunDirectory, settled: Settled, network: Network, others: Parts, record: Record) -> None:
-    """Write what a new directory says of its run; ``start.json`` last, since it makes the run one to go on with."""
+    """Write what a new directory says of its run; ``start.json`` last, since with it the run can be resumed."""
     store, classes = network.session.store, network.data.source.classes
     folder.write_specs(settled.text, resolved(settled.spec))
     if classes:

@@ -99,7 +99,7 @@ def _lifted_limit(record: Record, given: Mapping[str, Any], sets: Sequence[str])
 
 def _fresh(request: Request) -> Settled:
     if request.spec is None:
-        raise NetspecError("name a spec to train, or a run directory to go on with (--resume DIR)")
+        raise NetspecError("name a spec to train, or a run directory to resume (--resume DIR)")
     spec = with_start(with_data(load_spec(request.spec, request.sets), request.data), request.init_from)
     return Settled(spec, _given(request.spec, request.sets), _text(request.spec, spec))
 

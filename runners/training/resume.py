@@ -1,4 +1,4 @@
-"""Going on with a run: which checkpoint, and what may differ from the run that wrote it.
+"""Resuming a run: which checkpoint, and what may differ from the run that wrote it.
 
 A resumed run has the settings that it recorded, with two kinds of changes laid over them: what has been edited in the
 spec file since, and what the command line says. Changes of ``train.*`` and of ``replicas`` are taken, shown and
@@ -84,7 +84,7 @@ def _latest(out: str | Path, name: str | None) -> Path:
     for folder in run_folders(out, name):
         if os.path.lexists(folder / START):
             return folder
-    raise NetspecError(f"{Path(out) / (name or '*')}: no run to go on with; leave out --resume, or name its directory")
+    raise NetspecError(f"{Path(out) / (name or '*')}: no run to resume; leave out --resume, or name its directory")
 
 
 def origin_at(path: Path) -> Origin:
@@ -146,7 +146,7 @@ def refuse(changed: Mapping[str, tuple[Any, Any]], what: str) -> None:
     if wrong:
         lines = shown({path: changed[path] for path in wrong})
         remedy = "a resumed run has the same network, data, seed and start; or leave out --resume"
-        raise NetspecError(f"cannot go on with the run: {what}:\n  " + "\n  ".join(lines) + f"\n({remedy})")
+        raise NetspecError(f"cannot resume the run: {what}:\n  " + "\n  ".join(lines) + f"\n({remedy})")
 
 
 def _below(path: str, roots: Sequence[str]) -> bool:
@@ -236,7 +236,7 @@ def check_data(record: Record, found: Mapping[str, Any], source: Dataset) -> Non
     wrong = _other_classes(record.classes, source) + shown(changes(record.data, found))
     if wrong:
         raise NetspecError(
-            f"cannot go on with the run: the images in {source.where} are not the run's:\n  " + "\n  ".join(wrong)
+            f"cannot resume the run: the images in {source.where} are not the run's:\n  " + "\n  ".join(wrong)
         )
 
 

@@ -1,4 +1,4 @@
-"""``netspec estimate``: what it reckons from what it measures, and that it leaves nothing behind."""
+"""``netspec estimate``: what it extrapolates from what it measures, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_a_run_refuses_is_refused(mini: Path) -> None:
     assert "48 training images cannot fill a batch of 64" in said.err
 
 
-def test_a_gpu_that_is_not_here_is_reckoned(mini: Path) -> None:
+def test_a_gpu_that_is_not_here_is_estimated(mini: Path) -> None:
     options = ("--device", "H100", "--images", "1000", "--val-images", "500", "--epochs", "7")
     said = netspec("estimate", "mini.yaml", *options)
     assert said.code == 0, said.err

@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a run of two checkpoints, gone on with at another batch size."""
+    """A folder with a run of two checkpoints, resumed at another batch size."""
     made = tmp_path_factory.mktemp("trained")
     (made / "mini.yaml").write_text(MINI)
     said = netspec("run", made / "mini.yaml", "--out", made / "out", "--set", "layers.fc1.units=4", *BINDING)
@@ -168,4 +168,4 @@ def test_going_on_takes_the_newest_run_of_a_folder(trained, folder):
 @pytest.mark.parametrize("command", ["run", "sweep", "validate"])
 def test_a_run_in_place_of_a_spec_is_told_with_what_can_be_done(command):
     said = netspec(command, FIRST)
-    assert said.code == 1 and f"{FIRST}: a run, not a spec (netspec run --resume goes on with it" in said.err
+    assert said.code == 1 and f"{FIRST}: a run, not a spec (netspec run --resume resumes it" in said.err

@@ -24,7 +24,7 @@ FILES = [
     *["checkpoints/iteration-00000012.safetensors"] * 3,
 ]
 BINDING = ("--devices", "cpu:0,cpu:1")
-OTHER = ("cannot go on with the run", "its classes are not", "not classes of", "training takes one image input")
+OTHER = ("cannot resume the run", "its classes are not", "not classes of", "training takes one image input")
 """What is said of a record that is a good one, but of another run."""
 MOST = 2_000
 

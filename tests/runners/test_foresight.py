@@ -1,4 +1,4 @@
-"""What is foretold of a run of several processes: against what they do, and against a published table."""
+"""What is predicted of a run of several processes: against what they do, and against a published table."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ PCIE = Interconnect("PCIe, two groups of four", 4, Link(20e-6, 5e9), Link(20e-6,
 
 def test_krizhevsky_s_table() -> None:
     """He cut the dense layers over the cards and hid most of the rest, and so moved less than netspec does: hours that
-    are foretold for data parallelism lie above his, and with the bytes of his scheme in the same model near them."""
+    are predicted for data parallelism lie above his, and with the bytes of his scheme in the same model near them."""
     spec = load("alexnet")
     plan = build(load("alexnet", ["replicas=2", "train.batch=256"]), processes=2)
     regions = zip((one for several in summed_by(plan) for one in several), sum(elements_of(plan), ()), strict=True)

@@ -117,8 +117,8 @@ def test_krizhevsky_s_table() -> None:
         ranks = ranks_of(lowered(build(weird(count))), count * alone)
         share = Share("weird", 128 * count, count * alone, ranks.memory, None, ((), ()), 1e30, "K20", ranks)
         found = foresee(share, count, PCIE)
-        foretold = HOURS * found.iteration / (count * alone)
-        assert foretold == pytest.approx(told, abs=0.06) and 1.0 < foretold / hours < 1.13
+        predicted = HOURS * found.iteration / (count * alone)
+        assert predicted == pytest.approx(told, abs=0.06) and 1.0 < predicted / hours < 1.13
 
 
 def test_eight_ranks_wait_little_for_one_another() -> None:

@@ -170,7 +170,7 @@ def test_a_run_that_goes_on_by_another_solver_begins_its_state_anew(spec):
 
 
 def test_a_record_of_version_0_1_is_the_spec_that_it_was(spec):
-    """Its solver is called sgd; a run is gone on with to the same bits."""
+    """Its solver is called sgd; a run is resumed to the same bits."""
     whole, _ = train(spec)
     stopped, _ = train(spec, listener=stopping_after(6), out=spec.parent / "others")
     found = checkpoint.read(stopped.checkpoint)

@@ -4,7 +4,7 @@
 
 One process has trained once, with all threads ended, before it forks a child for each attempt: so an attempt takes
 little more than the training.
-A child goes on with the newest run, or starts one. After each kill the next child starts; a run that finishes is
+A child resumes the newest run, or starts one. After each kill the next child starts; a run that finishes is
 compared, tensor by tensor, with one that was never killed. Two kills in five wait, after a random while, for an
 evaluation or for a checkpoint half written, which would else be met too seldom. What the child was about when it was
 killed is told from memory that both processes share and from the files it left.

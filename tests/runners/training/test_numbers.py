@@ -1,4 +1,4 @@
-"""Networks that predict numbers, from the data to what is printed: trained, gone on with, evaluated, asked."""
+"""Networks that predict numbers, from the data to what is printed: trained, resumed, evaluated, asked."""
 
 import csv
 import json

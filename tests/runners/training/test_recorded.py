@@ -1,4 +1,4 @@
-"""What decides a run is recorded with it, and told where it is another when the run is gone on with."""
+"""What decides a run is recorded with it, and told where it is another when the run is resumed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Going on with a run: as if it had never been interrupted, or not at all."""
+"""Resuming a run: as if it had never been interrupted, or not at all."""
 
 import json
 from dataclasses import replace
@@ -180,7 +180,7 @@ def test_a_link_to_a_checkpoint_is_followed_where_a_person_names_it(spec, whole)
 
 
 def test_there_must_be_something_to_resume(spec):
-    with pytest.raises(NetspecError, match="no run to go on with"):
+    with pytest.raises(NetspecError, match="no run to resume"):
         train(spec, resume="latest")
     with pytest.raises(NetspecError, match="no such run directory or checkpoint"):
         train(spec, resume="nowhere")

@@ -1,4 +1,4 @@
-"""Runs on sequences of frames: towers that share parameters, joined late; evaluated, predicted, gone on with."""
+"""Runs on sequences of frames: towers that share parameters, joined late; evaluated, predicted, resumed."""
 
 import json
 
