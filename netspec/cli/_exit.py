@@ -68,7 +68,7 @@ def _explain(error: BaseException, as_json: bool) -> int:
     elif isinstance(error, SpecError):
         complain_spec(error)
     elif code == INTERRUPTED:
-        click.echo(f"\n{message}", err=True)
+        click.echo(message if isinstance(error, click.Abort) else f"\n{message}", err=True)  # click ended the line
     else:
         complain(message)
     return code

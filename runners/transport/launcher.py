@@ -77,9 +77,11 @@ def run_processes(count: int, words: Sequence[str], devices: str | None = None, 
     with tempfile.TemporaryDirectory(prefix="netspec-") as folder:
         command = [mpiexec(), "-n", str(count), sys.executable, "-m", "netspec", "run", *words]
         watch = FirstDeath(partial(_notes, Path(folder), "rank"), count)
-        with _started(command, folder) as started, _handing_on(started), on_exit(watch.close):
+        with _started(command, folder) as started, _handing_on(started) as handed, on_exit(watch.close):
             kept = _said((started.stdout, sys.stdout), (started.stderr, sys.stderr))
             code = started.wait()
+        if handed and not any(_notes(Path(folder), what) for what in ("run", "fault")):  # no rank could heed it yet
+            return 128 + handed[0]
         return _verdict(code, Path(folder), kept, watch.found, _options(devices, engine))
 
 
@@ -101,16 +103,22 @@ def _ended_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _handing_on(started: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Within it, signals that would end this process go to the launcher."""
+def _handing_on(started: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Within it, signals that would end this process go to the launcher; they are listed."""
+    handed: list[int] = []
+
+    def hand_on(number: int, _: object) -> None:
+        handed.append(number)
+        started.send_signal(number)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield handed
         return
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda got, _: started.send_signal(got)) for number in heeded}
+    before = {number: signal.signal(number, hand_on) for number in heeded}
     try:
-        yield
+        yield handed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 from cli_tools import MINI, ROOT, netspec, process
 
@@ -127,6 +128,7 @@ def test_a_fault_of_our_own_is_one_line_that_says_so(monkeypatch, capsys):
         (FileNotFoundError(2, "No such file or directory", "x"), 1, "error: x: no such file or directory\n"),
         (MemoryError("1 GiB asked"), 1, "error: out of memory: 1 GiB asked (a smaller --batch takes less)\n"),
         (KeyboardInterrupt(), 130, "\ninterrupted\n"),
+        (click.Abort(), 130, "interrupted\n"),  # click has ended the line
         (SystemExit(3), 3, ""),
     ],
 )

@@ -64,13 +64,13 @@ def run(processes, *words, **variables):
 
 
 @contextlib.contextmanager
-def started(processes, out, *words, **variables):
-    """A run under way: its first iterations are done."""
+def started(processes, out, *words, until=lambda process, out: len(losses(out)) >= 3, **variables):
+    """A run under way: its first iterations are done, unless ``until`` says what else to wait for."""
     environment = {**os.environ, **variables}
     words = command(processes, *words, "--out", out)
     with subprocess.Popen(words, stdout=-1, stderr=-1, text=True, env=environment) as process:
         try:
-            wait_for(lambda: len(losses(out)) >= 3, process)
+            wait_for(lambda: until(process, out), process)
             yield process
         finally:
             if process.poll() is None:

@@ -112,6 +112,13 @@ def test_a_signal_to_the_launcher_ends_all_in_one_iteration(spec, tmp_path, numb
     assert "--processes 2" in out
 
 
+def test_a_signal_before_the_run_has_begun_is_no_fault_of_a_rank(spec, tmp_path):
+    with started(2, tmp_path, spec, *LONG, until=lambda process, _: len(ranks_of(process.pid)) == 2) as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = ended(process)
+    assert (process.returncode, err) == (143, "") and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(spec, tmp_path):
     with started(4, tmp_path, spec, *LONG) as process:
