@@ -13,6 +13,8 @@ All numbers go to kernels in named tuples. Numbers that others are divided by co
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any, NamedTuple
@@ -187,7 +189,8 @@ class Geometry:
         weights = self.filters * self.patch
         return max((self.batch + beyond) * size for size in images) < INDEX_LIMIT and weights < INDEX_LIMIT
 
-    def scalars(self) -> dict[str, tuple[int, ...]]:
+    @functools.cache  # noqa: B019  of a few numbers
+    def scalars(self) -> Mapping[str, tuple[int, ...]]:
         """The named tuples by the names under which kernels take them; ``back_`` for d_x."""
         (height, width), (span, length), strides = self.image, self.run, self.stride
         per_row = self.size[1] // span

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from netspec.check.compare import Failed
+from netspec.check.guarded import GuardedArrays, Spoilt
 from netspec.contract.kernel import Direction, Phase
 from netspec.contract.keys import key_of
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import COUNTERS, Argument, argument
 from netspec.contract.source_place import file_of, place_of, raised_at
 from netspec.contract.tensor import Tensor
-from netspec.device.base import Device
+from netspec.device.base import Call, Device
 from netspec.device.dtypes import numpy_dtype
 from netspec.errors import LayerError, NetspecError
 from netspec.kernels.lookup import find_kernel
@@ -26,9 +28,6 @@ from netspec.registry import layer_types
 
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, Array]
-_GUARD = 256
-"""Bytes before and behind each array, all ones where it is read: that gives NaN or -1. Writing to them is found."""
-_ONES, _WRITTEN = 255, 127
 
 
 def gradient_of(tensor: str) -> str:
@@ -82,6 +81,16 @@ class SingleLayer:
         self.device, self.variant, self.dtype, self.poison = device, variant, dtype, poison
         self.keys = {**whole_keys(self.layer, self.t), **(keys or {})}
         self._passes: dict[Direction, tuple[Pass, ...]] = {}
+        self._calls: dict[Any, tuple[GuardedArrays, Call]] = {}
+
+    def again(self, device: Device | None = None, poison: float | None = None) -> SingleLayer:
+        """The same passes with arrays of their own: on another device of the same kind, or started as other poison."""
+        other = copy.copy(self)
+        other._passes = {direction: self.passes(direction) for direction in self.directions}
+        other._calls = {}
+        other.device = self.device if device is None else device
+        other.poison = self.poison if poison is None else poison
+        return other
 
     def forward(self, values: Values, iteration: int = 0, valid: int | None = None) -> dict[str, Array]:
         """Run forward on inputs, parameters and state; gives all it writes: outputs, saved, next state."""
@@ -149,33 +158,50 @@ class SingleLayer:
         """
         given = {self.argument(name): np.asarray(value) for name, value in self.rounded(values).items()}
         placed = {self.argument(name): self.argument(source) for name, source in (alias or {}).items()}
+        rows = self.t.inputs[0].shape[0] if valid is None else valid
+        given[COUNTERS] = np.array([iteration, rows], np.int64)
+        memory, call = self._bound(direction, given, placed)
+        memory.fill(given)
+        mark(lambda: self._work(direction))
+        call()
         written = self.writes(direction)
-        memory = _Memory(self.device, self.dtype)
+        try:
+            memory.check(unchanged=given.keys() - {*written, *placed.values()})
+        except Spoilt as spoilt:
+            raise Failed(_told(spoilt, self.passes(direction), direction)) from spoilt
+        for one in written:
+            if missing := memory.unwritten_of(one):
+                raise Failed(f"{missing}: all of '{one}' is left to {self.writers(str(one))}")
+        return {str(one): self.device.download(memory.arrays[one]) for one in written}
+
+    def _bound(
+        self, direction: Direction, given: Mapping[Argument, Array], placed: Mapping[Argument, Argument]
+    ) -> tuple[GuardedArrays, Call]:
+        """A direction's arrays and the call that runs it on them, made once for what is given and where that lies."""
+        kinds = tuple((name, value.shape, value.dtype) for name, value in given.items())
+        key = (direction, kinds, tuple(placed.items()))
+        if key not in self._calls:
+            memory = self._arrays(direction, given, placed)
+            mark(lambda: f"compiling {self._work(direction)}")
+            self._calls[key] = memory, self.device.bind(self.passes(direction), memory.arrays)
+        return self._calls[key]
+
+    def _arrays(
+        self, direction: Direction, given: Mapping[Argument, Array], placed: Mapping[Argument, Argument]
+    ) -> GuardedArrays:
+        memory, written = GuardedArrays(self.device, self.dtype), self.writes(direction)
         for one in written:
             if one not in placed:
-                memory.add(one, self._poisoned(self.t.of(one)), _WRITTEN, undefined=True)
+                memory.add(one, self._poisoned(self.t.of(one)), undefined=True, written=True)
         for one, value in given.items():
             if one not in written:
                 memory.add(one, value)
         for one, source in placed.items():
             memory.arrays[one] = memory.arrays[source]
-        rows = self.t.inputs[0].shape[0] if valid is None else valid
-        memory.add(COUNTERS, np.array([iteration, rows], np.int64))
-        self._add_workspace(memory, direction)
-        passes = self.passes(direction)
-        mark(lambda: f"compiling {self._work(direction)}")
-        call = self.device.bind(passes, memory.arrays)
-        mark(lambda: self._work(direction))
-        call()
-        unchanged = {one: value for one, value in given.items() if one not in {*written, *placed.values()}}
-        try:
-            memory.check(unchanged)
-        except Spoilt as spoilt:
-            raise Failed(_told(spoilt, passes, direction)) from spoilt
-        for one in written:
-            if missing := memory.unwritten_of(one):
-                raise Failed(f"{missing}: all of '{one}' is left to {self.writers(str(one))}")
-        return {str(one): self.device.download(memory.arrays[one]) for one in written}
+        for name, space in self.layer.workspace(self.t, self.variant, direction).items():
+            members = (self.device.team_size,) if space.per == "member" else ()
+            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members), undefined=True)
+        return memory
 
     def rounded(self, values: Values) -> dict[str, Array]:
         """The values as the layer is given them: rounded where its tensors are bfloat16."""
@@ -196,11 +222,6 @@ class SingleLayer:
         fill: float = self.poison if "float" in dtype else whole
         return np.full((*members, *tensor.shape), fill).astype(numpy_dtype(dtype))
 
-    def _add_workspace(self, memory: _Memory, direction: Direction) -> None:
-        for name, space in self.layer.workspace(self.t, self.variant, direction).items():
-            members = (self.device.team_size,) if space.per == "member" else ()
-            memory.add(Argument(name), self._poisoned(Tensor(space.shape, space.dtype), members), undefined=True)
-
 
 def _places(passes: Iterable[Pass], written: str = "") -> str:
     kernels = dict.fromkeys(find_kernel(one.kernel) for one in passes)
@@ -215,67 +236,3 @@ def _told(spoilt: Spoilt, passes: Sequence[Pass], direction: Direction) -> str:
         return f"{place} {str(spoilt).removeprefix('a kernel ')}"
     given_it = (one for one in passes if spoilt.array in {target for _, target in one.args})
     return f"{spoilt}; of the kernels of {direction} it is given to {_places(given_it)}"
-
-
-class Spoilt(NetspecError):
-    """A kernel has changed what it must not; ``array`` is what."""
-
-    def __init__(self, message: str, array: Argument) -> None:
-        super().__init__(message)
-        self.array = array
-
-
-class _Memory:
-    """Arrays on a device, each between two guards.
-
-    An emulator needs none: it stops a kernel itself where it leaves an array or reads what was never written.
-    """
-
-    def __init__(self, device: Device, dtype: str) -> None:
-        self.device, self.dtype = device, dtype
-        self.forget: Callable[[Any], None] | None = getattr(device, "forget", None)
-        self.unwritten: Callable[[Any], Array] | None = getattr(device, "unwritten", None)
-        self.guard_bytes = _GUARD if self.forget is None else 0
-        self.arrays: dict[Argument, Any] = {}
-        self.arenas: dict[Argument, tuple[Any, int]] = {}
-
-    def add(self, name: Argument, value: Array, guard: int = _ONES, undefined: bool = False) -> None:
-        """Upload a value between two guards; a floating one in the compute dtype. ``undefined``: none may read it."""
-        value = np.ascontiguousarray(value, self.dtype if value.dtype.kind == "f" else value.dtype)
-        nbytes = value.nbytes + 2 * self.guard_bytes
-        arena = self.device.arena(nbytes)
-        self.device.upload(arena, np.full(nbytes, guard, np.uint8))
-        array = self.device.carve(arena, self.guard_bytes, value.shape, str(value.dtype))
-        self.device.upload(array, value)
-        if undefined and self.forget is not None:
-            self.forget(array)
-        self.arenas[name], self.arrays[name] = (arena, guard), array
-
-    def check(self, unchanged: Mapping[Argument, Array]) -> None:
-        """Raise Spoilt where a guard is written to or a given value has changed."""
-        for name, (arena, guard) in self.arenas.items() if self.guard_bytes else ():
-            raw = self.device.download(arena)
-            if not (raw[:_GUARD] == guard).all() or not (raw[-_GUARD:] == guard).all():
-                words = f"a kernel writes outside the array '{name}' of shape {self.arrays[name].shape}"
-                raise Spoilt(words, name)
-        for name, value in unchanged.items():
-            _check_unchanged(name, value, self.device.download(self.arrays[name]))
-
-    def unwritten_of(self, name: Argument) -> str:
-        """Elements of which an emulator knows that no kernel has written them, in words; "" for none."""
-        missing = self.unwritten(self.arrays[name]) if self.unwritten else np.zeros(0, bool)
-        if not missing.any():
-            return ""
-        place = ", ".join(str(int(i)) for i in np.argwhere(missing)[0])
-        return f"{name}[{place}] is never written ({int(missing.sum())} of {missing.size} elements)"
-
-
-def _check_unchanged(name: Argument, before: Array, after: Array) -> None:
-    changed = (after != before.astype(after.dtype)) & ~(np.isnan(before) & np.isnan(after))
-    if changed.any():
-        place = tuple(int(i) for i in np.argwhere(changed)[0])
-        raise Spoilt(
-            f"a kernel changes '{name}', which it does not name among what it writes: "
-            f"{name}[{', '.join(map(str, place))}] was {before[place]:.9g} and is {after[place]:.9g}",
-            name,
-        )

@@ -71,7 +71,7 @@ def check_cuda_again(subject: Subject) -> None:
 
 def _written_same(single: SingleLayer, case: Case, values: Values) -> None:
     phase = single.layer.phase
-    other = case.on(single.device, phase, variant=single.variant, poison=1234.5)
+    other = single.again(poison=1234.5)
     where = f"{single.device.kind}, {single.variant}, {phase}; {case}"
     one, two = trip(single, values), trip(other, values)
     for name, array in one.written.items():
@@ -188,7 +188,7 @@ def teams_agree(single: SingleLayer, case: Case, values: Values, bound: float = 
     for team in _TEAMS:
         for seed in range(3):
             device = ShuffledCpu(team, seed, apart=(team, seed) == (1, 0))
-            result = trip(case.on(device, variant=single.variant), values)
+            result = trip(single.again(device), values)
             reference = reference or result
             for name, array in result.written.items():
                 rule = f"it depends on which member of a team of {team} works on which block, and when ({where})"
@@ -205,6 +205,6 @@ def teams_agree(single: SingleLayer, case: Case, values: Values, bound: float = 
 def _check_threads(single: SingleLayer, case: Case, values: Values) -> None:
     device = CpuDevice(0, 3)
     with on_exit(device.close):
-        threaded = trip(case.on(device, variant=single.variant), values).written
+        threaded = trip(single.again(device), values).written
     for name, array in trip(single, values).written.items():
         same_bits(name, threaded[name], array, f"a team of three threads gives other values ({case})")

@@ -53,8 +53,19 @@ def llvm_of(function: Callable[..., Any], dtype: str, signature: tuple[Any, ...]
 
 def type_of(value: Any) -> Any:
     """The compiler's type of an argument; of arrays of bfloat16 the one in netspec.kernels.stored_arrays."""
-    if not is_bfloat16(value):
+    if type(value) is not np.ndarray:
         return numba.typeof(value)
+    flags = value.flags
+    kind = (value.dtype, value.ndim, flags.c_contiguous, flags.f_contiguous, flags.writeable, flags.aligned)
+    if kind not in _array_types:
+        _array_types[kind] = _stored_type(value) if is_bfloat16(value) else numba.typeof(value)
+    return _array_types[kind]
+
+
+_array_types: dict[tuple[Any, ...], Any] = {}
+
+
+def _stored_type(value: Any) -> Any:
     from netspec.kernels.stored_arrays import StoredArray
 
     return StoredArray(value.ndim, "C" if value.flags.c_contiguous else "A", not value.flags.writeable)

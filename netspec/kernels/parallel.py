@@ -47,21 +47,26 @@ class Work(NamedTuple):
 
     def compile(self) -> None:
         """Compile, or load from the cache. Raises KernelError with the source's line and the compiler's words."""
+        if self._is_held():
+            return
         function = getattr(self.dispatcher, "py_func", self.dispatcher)
         with told_of(function, "CPUs" if self.card is None else "GPUs", self.kernel), self.place():
             self.dispatcher.compile(self.signature)
 
     def is_missing(self) -> bool:
         """Whether there is a cache and it does not hold this, nor does this process."""
+        if self._is_held():
+            return False
         if self.card is None:
             from netspec.kernels.cpu import is_stored
-
-            if self.signature in self.dispatcher.overloads:
-                return False
         else:
             from netspec.kernels.numba_cuda import is_stored
         with self.place():
             return is_stored(self.dispatcher, self.signature) is False
+
+    def _is_held(self) -> bool:
+        """Whether this process has it; of cards', which have contexts of their own, nobody asks."""
+        return self.card is None and self.signature in self.dispatcher.overloads
 
     def place(self) -> AbstractContextManager[Any]:
         """Within it the card is numba-cuda's current one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -12,7 +13,7 @@ from netspec.contract.kernel import RESIDUAL, Backend, Direction, Kernel
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.naming import Argument, argument, check_names
 from netspec.contract.source_place import place_of
-from netspec.contract.tensor import Tensor
+from netspec.contract.tensor import Tensor, Workspace
 from netspec.contract.tensor_map import TensorMap
 from netspec.errors import NetspecError
 from netspec.planning.plan import Pass
@@ -20,6 +21,10 @@ from netspec.planning.plan import Pass
 KEYS = ("key", "channel_offset", "channel_count")
 """Numbers that the step's attributes give."""
 _OFFSET = "channel_offset"
+Given = tuple[Tensors, Mapping[str, Any]]
+"""The tensors by whose sizes kernels are launched, and the numbers that they may ask for."""
+Held = tuple[Mapping[str, Workspace], Mapping[str, Tensor]]
+"""A variant's workspace, and all arrays that its kernels may ask for."""
 
 
 def lower(
@@ -33,12 +38,24 @@ def lower(
     per_replica: int = 0,
 ) -> tuple[Pass, ...]:
     """All passes of one direction of one shard, in order; ``each`` kernels once an input."""
-    made = (
-        _lower(layer, t, kernel, index, keys, dtype)
+
+    @cache
+    def given(borrowed: bool, index: int | None) -> Given:
+        source, sizes = lent(layer, t, direction) if borrowed else (layer, t)
+        return sizes, {**_attributes(source), **source.scalars(sizes, index), **keys}
+
+    @cache
+    def held(variant: str) -> Held:
+        return layer.workspace(t, variant, direction), arrays_of(layer, t, variant, direction)
+
+    made = [
+        _lower(_Scope(layer, t, kernel, held(kernel.variant), index), given(kernel.borrowed, index), dtype)
         for kernel in layer.passes(backend, direction, variant)
         for index in (range(len(t.inputs)) if kernel.each else (None,))
-    )
-    return tuple(replace(one, per_replica=per_replica if _OFFSET in one.scalars else 0) for one in made)
+    ]
+    if not per_replica:
+        return tuple(made)
+    return tuple(replace(one, per_replica=per_replica) if _OFFSET in one.scalars else one for one in made)
 
 
 def arrays_of(layer: Layer, t: Tensors, variant: str, direction: Direction) -> dict[str, Tensor]:
@@ -48,13 +65,10 @@ def arrays_of(layer: Layer, t: Tensors, variant: str, direction: Direction) -> d
     return {name: t[name] for name in t.roles} | {name: Tensor(one.shape, one.dtype) for name, one in spaces.items()}
 
 
-def _lower(
-    layer: Layer, t: Tensors, kernel: Kernel, index: int | None, keys: Mapping[str, int | str], dtype: str
-) -> Pass:
-    scope = _Scope(layer, t, kernel, index)
+def _lower(scope: _Scope, given: Given, dtype: str) -> Pass:
+    layer, t, kernel = scope.layer, scope.t, scope.kernel
     maps = dict(kernel.maps(t)) if kernel.maps else {}
-    source, sizes = lent(layer, t, kernel.direction) if kernel.borrowed else (layer, t)
-    numbers = {**_attributes(source), **source.scalars(sizes, index), **keys, **maps}
+    sizes, numbers = given[0], {**given[1], **maps}
     args = tuple((name, scope.parameter(name, numbers)) for name in kernel.args)
     for name, one in maps.items():
         scope.check_map(name, one, dict(args))
@@ -88,10 +102,9 @@ def _lower(
 class _Scope:
     """What the parameters of one kernel may stand for; ``index`` is the input's number in an ``each`` pass."""
 
-    def __init__(self, layer: Layer, t: Tensors, kernel: Kernel, index: int | None) -> None:
+    def __init__(self, layer: Layer, t: Tensors, kernel: Kernel, held: Held, index: int | None) -> None:
         self.layer, self.t, self.kernel = layer, t, kernel
-        self.arrays = arrays_of(layer, t, kernel.variant, kernel.direction)
-        self.spaces = layer.workspace(t, kernel.variant, kernel.direction)
+        self.spaces, self.arrays = held
         self.current = None if index is None else t.names("input")[index]
 
     def parameter(self, name: str, numbers: Mapping[str, Any]) -> Argument | None:

@@ -32,7 +32,7 @@ def data(text: str, *sets: str) -> Any:
     whole = f"{BASE}data: {text}\n"
     spec = loads(whole, overrides=sets)
     assert loads(resolved(spec)) == spec
-    jsonschema.validate(yaml.safe_load(whole), schema(), jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(whole))
     return spec.data
 
 

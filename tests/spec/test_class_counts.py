@@ -89,11 +89,11 @@ def test_faults_are_told_with_their_place() -> None:
 
 def test_editors_know_the_word() -> None:
     whole = canonical(loads(FOLLOWING))
-    jsonschema.validate(whole, schema(), jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(schema()).validate(whole)
     fc = next(layer for layer in whole["layers"] if layer["name"] == "fc")
     fc["units"] = "clases"
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(whole, schema(), jsonschema.Draft202012Validator)
+        jsonschema.Draft202012Validator(schema()).validate(whole)
 
 
 @pytest.mark.parametrize(

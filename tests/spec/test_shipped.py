@@ -29,7 +29,7 @@ def test_shipped_spec_needs_no_netspec_to_be_checked(path: Path) -> None:
     data = yaml.safe_load(text)
     node = parse(text, str(path), [])
     assert node is not None and plain(node) == data
-    jsonschema.validate(data, schema(), jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(schema()).validate(data)
 
 
 def test_there_are_some() -> None:
