@@ -94,6 +94,10 @@ class SpecError(NetspecError):
         self.problems = tuple(problems)
         super().__init__("\n".join(problem.headline() for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type, tuple[Sequence[Problem]]]:
+        """How another process makes it anew."""
+        return type(self), (self.problems,)
+
 
 class LayerError(NetspecError):
     """Raised by a layer's shape rule; the plan adds the layer's name and place.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +15,11 @@ from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins, read
 from netspec.errors import NetspecError, SpecError
 from netspec.exit_codes import USAGE, WRONG
+from netspec.machine.forks import shared_out
 from netspec.units import many
+
+if TYPE_CHECKING:
+    from netspec.planning.plan import MakeLayer
 
 
 @click.command()
@@ -38,8 +43,10 @@ def command(
       netspec validate mine.yaml --set layers.conv1.filters=63
       netspec validate mine.yaml --plugin my_layer.py
     """
+    from netspec.planning import make_once
+
     load_plugins(plugins)
-    results = [_check(file, overrides, batch) for file in files]
+    results = shared_out(partial(_check, overrides=overrides, batch=batch, make=make_once()), files)
     if as_json:
         emit_json([result.data() for result in results])
     else:
@@ -84,13 +91,13 @@ class _Result:
         return [{**(one := located(problem)), "file": one["file"] or self.file} for problem in self.error.problems]
 
 
-def _check(file: str, overrides: tuple[str, ...], batch: int | None) -> _Result:
+def _check(file: str, overrides: tuple[str, ...], batch: int | None, make: MakeLayer) -> _Result:
     from netspec.planning import check
     from netspec.spec.class_counts import assumed
 
     try:
         spec = read(file, overrides, batch)
-        notes = (*check(spec), *assumed(spec))
+        notes = (*check(spec, make), *assumed(spec))
         if spec.train.init_from and spec.train.init_from.path:
             from netspec.runners.training.init_from import check_start
 

@@ -41,7 +41,8 @@ class Tensors(SimpleNamespace):
     def gradient(self, name: str) -> Tensor:
         """The gradient of a tensor: of its shape and dtype, but that of a parameter is float32 always."""
         tensor = self[name]
-        return replace(tensor, dtype="float32") if self.roles.get(name) == "parameter" else tensor
+        widened = tensor.dtype != "float32" and self.roles.get(name) == "parameter"
+        return replace(tensor, dtype="float32") if widened else tensor
 
     def of(self, one: Argument) -> Tensor:
         """What an argument of a kernel stands for."""

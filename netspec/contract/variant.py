@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from netspec.contract.kernel import Backend, Direction, Kernel
@@ -53,13 +54,19 @@ class Variant:
     """That of the devices that alone have its instructions; it is never taken on others."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kernels", tuple(replace(kernel, variant=self.name) for kernel in self.kernels))
-
+        object.__setattr__(self, "kernels", tuple(_called(self.name, kernel) for kernel in self.kernels))
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """The backends that it has kernels for."""
         return tuple(dict.fromkeys(backend for kernel in self.kernels for backend in kernel.backends))
+
+
+def _called(name: str, kernel: Kernel) -> Kernel:
+    """The kernel as one of that variant; what it was checked for when it was marked is as it was."""
+    renamed = copy(kernel)
+    object.__setattr__(renamed, "variant", name)
+    return renamed
 
 
 def names_by_backend(variants: Sequence[Variant], marked: Sequence[Kernel]) -> dict[str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from netspec.planning.build import build
 from netspec.planning.identities import BufferKey, StepKey, TensorKey
 from netspec.planning.json_form import from_plain, to_plain
-from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Pass, Plan, Region, ShardInfo, Step
+from netspec.planning.plan import Buffer, Crossing, Edge, Logical, Pass, Plan, Region, ShardInfo, Step, make_once
 from netspec.planning.race import RaceError, check_races
 from netspec.planning.trainable import check
 
@@ -25,6 +25,7 @@ __all__ = [
     "check",
     "check_races",
     "from_plain",
+    "make_once",
     "to_plain",
 ]
 

@@ -13,7 +13,7 @@ from netspec.planning.builder import Alias, Builder
 from netspec.planning.connect import by_rows, fail
 from netspec.planning.identities import BufferKey
 from netspec.planning.network import Network
-from netspec.planning.plan import Plan, ShardInfo
+from netspec.planning.plan import MakeLayer, Plan, ShardInfo, make_layer
 from netspec.planning.race import check_races
 from netspec.planning.replica_tree import (
     check_draws,
@@ -66,14 +66,16 @@ def build(
     return _plan(builder)
 
 
-def outline(spec: Spec, phase: Phase, steps: bool = True) -> Builder:
+def outline(spec: Spec, phase: Phase, steps: bool = True, make: MakeLayer = make_layer) -> Builder:
     """The buffers and steps of a plan, without the order of the steps: no spec is at fault there. Raises as build.
 
     With bf16 they are those of devices that store it, where less is allowed than elsewhere. Without ``steps`` there are
     none, and few buffers: that is for further phases, as the steps of one show what those of all are refused for.
+    ``make`` may give layers that are alike as one.
     """
     storage = storage_of(spec.train.precision, ())
-    return _built(Builder(Network(spec, phase, spec.replica_batch, storage=storage), {}, ordered=False), steps)
+    network = Network(spec, phase, spec.replica_batch, storage=storage, make=make)
+    return _built(Builder(network, {}, ordered=False), steps)
 
 
 def _images(spec: Spec, phase: Phase, batch: int | None) -> int:

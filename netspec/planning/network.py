@@ -15,7 +15,7 @@ from netspec.data.augment import mix_of
 from netspec.errors import LayerError, Problem, SpecError
 from netspec.planning.connect import Reading, by_rows, check_rows, fail, find_value, groups_of, join, read
 from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
-from netspec.planning.plan import make_layer
+from netspec.planning.plan import MakeLayer, make_layer
 from netspec.planning.row_exchange import Exchange, exchange, share_of
 from netspec.planning.shards import Gather, Part, Piece, Rows, Shard, Value
 from netspec.planning.storage import Storage
@@ -36,9 +36,10 @@ class Network:
         processes: int = 1,
         storage: Storage = "float32",
         resident: Mapping[str, Shape] | None = None,
+        make: MakeLayer = make_layer,
     ) -> None:
         self.spec, self.phase, self.batch, self.storage = spec, phase, batch, storage
-        self.types = layer_types()
+        self.types, self.make = layer_types(), make
         self.resident = resident or {}
         """Network inputs whose images the devices hold, all of them, and the shape of these."""
         self.replicas, self.processes = (spec.replicas, processes) if phase == "train" else (1, 1)
@@ -153,7 +154,7 @@ class Network:
         names = cls.input_names(len(connections))
         inputs = [gathers[name].tensor if name in gathers else None for name in names]
         try:
-            layer, t = make_layer(spec.type, attrs, self.phase, inputs)
+            layer, t = self.make(spec.type, attrs, self.phase, inputs)
         except LayerError as error:
             mark = spec.mark_of(error.attr) if error.attr else spec.mark
             raise fail(mark, f"{spec.name}: {error.message}{_origin(gathers)}", error.remedy) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
@@ -303,3 +303,21 @@ def make_layer(
     t = layer.tensors(inputs)
     layer.given = t.names("input") if layer.mixed else ()
     return layer, t
+
+
+MakeLayer = Callable[[str, Mapping[str, Any], Phase, Sequence[Tensor | None]], tuple[Layer, Tensors]]
+
+
+def make_once() -> MakeLayer:
+    """``make_layer``, but layers that are alike are one: for checks of many specs, which keep and change none."""
+    types, made = layer_types(), dict[Any, tuple[Layer, Tensors]]()
+
+    def make(
+        type: str, attrs: Mapping[str, Any], phase: Phase, inputs: Sequence[Tensor | None]
+    ) -> tuple[Layer, Tensors]:
+        key = types[type], repr(attrs), phase, tuple(inputs)
+        if key not in made:
+            made[key] = make_layer(type, attrs, phase, inputs)
+        return made[key]
+
+    return make

@@ -18,7 +18,7 @@ from netspec.planning.builder import Builder
 from netspec.planning.identities import BufferKey
 from netspec.planning.measured import metric_problems, truth_of
 from netspec.planning.network import Network, label_of
-from netspec.planning.plan import Buffer, Plan
+from netspec.planning.plan import Buffer, MakeLayer, Plan, make_once
 from netspec.planning.residency import obstacles
 from netspec.registry import layer_types
 from netspec.schedules import schedule_types
@@ -42,17 +42,18 @@ class Images(NamedTuple):
     numbers: int | None = None
 
 
-def check(spec: Spec) -> tuple[str, ...]:
+def check(spec: Spec, make: MakeLayer | None = None) -> tuple[str, ...]:
     """Plan all phases and ask what training needs; gives remarks that are no errors.
 
+    ``make``: what makes the layers of several specs, each once, see ``make_once``; by default those of this one.
     What images are there is asked where the spec alone says so. Raises SpecError with every problem.
     """
     problems: list[Problem] = []
     outputs = None
-    seen = False
+    seen, make = False, make or make_once()
     for phase in PHASES:
         try:
-            builder = outline(spec, phase, steps=not seen)
+            builder = outline(spec, phase, not seen, make)
         except SpecError as error:
             problems += error.problems
             continue

@@ -22,9 +22,10 @@ def find(name: str, folder: Path = Path()) -> Path:
 
     Raises NetspecError with one line where there is none.
     """
-    path, known = folder / name, shipped()
-    if _exists(path) and not (name in known and path.is_dir()):
+    path = folder / name
+    if _exists(path) and not (path.is_dir() and name in shipped()):
         return path
+    known = shipped()
     stem = name.removesuffix(".yaml")
     if stem in known:
         return _nearer(known[stem])
