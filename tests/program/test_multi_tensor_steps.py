@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from compiled import EmulatedCuda, needs_compiler
-from nets import BATCH, ONE_DEVICE, TWO_TOWERS, batch, network, same_bits
+from nets import BATCH, ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, shortened
 
 from netspec.contract.naming import Argument
 from netspec.kernels.lookup import find_kernel
@@ -111,7 +111,7 @@ def test_what_must_come_between_keeps_steps_apart():
 def test_merged_steps_give_the_same_bits(text, options):
     found = {}
     for fuse in ("true", "false"):
-        spec = loads(textwrap.dedent(text), "net.yaml", [*options, f"train.fuse={fuse}"])
+        spec = loads(textwrap.dedent(shortened(text)), "net.yaml", [*options, f"train.fuse={fuse}"])
         rates = Rates(0.05, make_solver(spec.train.solver).numbers, average=0.5)
         cards = [EmulatedCuda() for _ in spec.devices]
         names = [f"cpu:{number}" for number in range(len(cards))]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nets import ONE_DEVICE, TWO_TOWERS, batch, same_bits, train
-from nets import network as whole_network
+from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, shortened, train
 from training_runs import SPEC, final, told
 from training_runs import train as trained
 
@@ -18,7 +17,7 @@ from stand_in.cards import ILLEGAL_ADDRESS, cards
 from stand_in.queues import LAUNCH_FAILED
 
 NOT_SUPPORTED = 801
-LEFT_OUT = ("norm1", "pool1", "conv2", "relu2", "conv3", "relu3")
+TOWERS = shortened(TWO_TOWERS)
 ASTRAY = """
 from netspec.plugin import Layer, Tensor, backward, cuda, forward, register
 
@@ -36,12 +35,6 @@ class Astray(Layer):
 """
 
 
-def network(**changes):
-    """TWO_TOWERS with what crosses between the cards, both ways, and without layers that only take the emulator time."""
-    kept = [line for line in TWO_TOWERS.splitlines() if not any(f"name: {name}," in line for name in LEFT_OUT)]
-    return whole_network("\n".join(kept).replace("from: relu3", "from: relu1"), **changes)
-
-
 @pytest.fixture(autouse=True)
 def mended():
     """No test leaves the cards in ruins for the next."""
@@ -51,7 +44,7 @@ def mended():
 
 
 def _trained(devices, iterations=3, **options):
-    with Session(network(), [devices], phases=("train",), **options) as session:
+    with Session(network(TOWERS), [devices], phases=("train",), **options) as session:
         train(session, iterations)
         return session.store.tensors(), session.captured(), session.news()
 
@@ -86,7 +79,7 @@ def _replicas(devices, runner="local", seen=lambda session: None):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("conv", "dense"):
             patch.setattr(layer_types()[name], "supports", lambda self, t, variant: variant == "plain")
-        with Session(network(**changed), devices, phases=("train",), runner=runner) as session:
+        with Session(network(TOWERS, **changed), devices, phases=("train",), runner=runner) as session:
             train(session, 5)
             seen(session)
             return session.store.tensors()
@@ -112,7 +105,7 @@ def test_replicas_on_two_cards(replicas, capturing):
 def test_two_cards_that_store_bfloat16():
     """Activations cross as they are stored; shadows are made before the graph, and anew when others are loaded."""
     cards.are_peers = False
-    spec, found = network(**{"train: {": "train: {precision: bf16, "}), []
+    spec, found = network(TOWERS, **{"train: {": "train: {precision: bf16, "}), []
     for runner, devices in (("serial", ["cuda:0,cuda:0"]), ("local", ["cuda:0,cuda:1"])):
         with Session(spec, devices, phases=("train",), runner=runner) as session:
             assert session.storage == "bfloat16"
@@ -137,7 +130,7 @@ def test_two_cards_that_do_not_reach_each_other(expected):
 
 def test_an_evaluation_hands_over_the_probabilities_of_its_batch_while_the_next_comes_up():
     batches = [batch(number) for number in range(4)]
-    with Session(network(), ["cuda:0,cuda:1"], phases=("eval", "predict")) as session:
+    with Session(network(TOWERS), ["cuda:0,cuda:1"], phases=("eval", "predict")) as session:
         expected = [session.predict({"image": one["image"]}, 6) for one in batches]
         session.stage(batches[0], "eval")
         for number, (one, probs) in enumerate(zip(batches, expected, strict=True)):
@@ -177,7 +170,7 @@ def _refuse(self, call):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numba-cuda frees what is lost
 def test_a_card_that_is_lost_is_one_message():
-    with Session(network(), ["cuda:0,cuda:1"], phases=("train",)) as session:
+    with Session(network(TOWERS), ["cuda:0,cuda:1"], phases=("train",)) as session:
         train(session, 2)
         cards.sticky = LAUNCH_FAILED
         with pytest.raises(NetspecError, match=r"cuda:0.*CUDA_ERROR_LAUNCH_FAILED"):
@@ -189,7 +182,7 @@ def test_a_kernel_that_goes_astray_is_one_message(tmp_path):
     file = tmp_path / "astray.py"
     file.write_text(ASTRAY)
     load_plugin(file)
-    spec = whole_network(ONE_DEVICE, **{"{name: relu4, type: relu}": "{name: relu4, type: astray}"})
+    spec = network(ONE_DEVICE, **{"{name: relu4, type: relu}": "{name: relu4, type: astray}"})
     with Session(spec, ["cuda:0"], phases=("predict",)) as session:
         with pytest.raises(NetspecError, match=r"cuda:0.*CUDA_ERROR_ILLEGAL_ADDRESS"):
             session.predict({"image": batch()["image"]}, 6)
