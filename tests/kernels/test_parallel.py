@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -160,6 +160,8 @@ def test_a_helper_that_dies_leaves_its_work_to_this_process(monkeypatch) -> None
     done = []
 
     class Counted:
+        overloads: ClassVar = {}
+
         def compile(self, signature: tuple) -> None:
             done.append(signature)
 
@@ -201,6 +203,8 @@ def test_without_a_process_to_spare_this_one_compiles_all(monkeypatch, error: Ex
     done = []
 
     class Counted:
+        overloads: ClassVar = {}
+
         def compile(self, signature: tuple) -> None:
             done.append(signature)
 
@@ -299,6 +303,8 @@ def test_what_is_not_begun_in_time_and_what_fails_is_left_out() -> None:
     done = []
 
     class Slow:
+        overloads: ClassVar = {}
+
         def compile(self, signature: tuple) -> None:
             from numba.core.errors import TypingError
 
@@ -317,6 +323,8 @@ def test_a_helper_that_hangs_is_not_waited_for_long(monkeypatch) -> None:
     done = []
 
     class Counted:
+        overloads: ClassVar = {}
+
         def compile(self, signature: tuple) -> None:
             done.append(signature)
             time.sleep(0.2)
