@@ -35,7 +35,7 @@ layers:
   - {name: fc5, type: dense, device: left, units: classes}
   - {name: loss, type: softmax_loss, inputs: [fc5, label]}
 train: {batch: 4}
-data: {source: {type: generated, classes: 5, images: 40, val_images: 20}, mean: channel, scale: 0.02}
+data: {source: {type: generated, classes: 5, images: 40, val_images: 20}, mean: channel, scale: 0.02, workers: 0}
 """
 SHAPES = {
     "features.0": ((4, 3, 3, 3), (4,)),

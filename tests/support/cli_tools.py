@@ -28,7 +28,7 @@ layers:
   - {name: fc2, type: dense, device: left, inputs: {from: relu1, connect: all}, units: 3, init: {type: he}}
   - {name: loss, type: softmax_loss, inputs: [fc2, label]}
 train: {batch: 8, epochs: 2, sgd: {learning_rate: 0.01}}
-data: {source: {type: generated, classes: 3, images: 48, val_images: 16}, scale: 0.01}
+data: {source: {type: generated, classes: 3, images: 48, val_images: 16}, scale: 0.01, workers: 0}
 """
 """Two devices, 16 images to validate on, six iterations an epoch: trains in a moment."""
 
