@@ -27,19 +27,19 @@ def there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_layer_and_its_test_pass_as_they_are(kind, tmp_path):
-    name = f"new_{kind}"
-    said = netspec("layers", "new", name, "--kind", kind)
-    assert said == (0, f"{name}.py: written\ntest_{name}.py: written\nnext: netspec layers check {name}.py\n", "")
-    text = (tmp_path / f"{name}.py").read_text() + (tmp_path / f"test_{name}.py").read_text()
-    assert "my_layer" not in text and "MyLayer" not in text and f"class New{kind.capitalize()}(" in text
-    checked = process("layers", "check", f"{name}.py", "--backend", "cpu")
-    main = "plans" if kind == "composite" else "gradients"
-    assert checked.code == 0 and f"passed   {main}" in checked.out, checked
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", f"test_{name}.py"]
+def test_new_layers_and_their_tests_pass_as_they_are(tmp_path):
+    for kind in KINDS:
+        name = f"new_{kind}"
+        said = netspec("layers", "new", name, "--kind", kind)
+        assert said == (0, f"{name}.py: written\ntest_{name}.py: written\nnext: netspec layers check {name}.py\n", "")
+        text = (tmp_path / f"{name}.py").read_text() + (tmp_path / f"test_{name}.py").read_text()
+        assert "my_layer" not in text and "MyLayer" not in text and f"class New{kind.capitalize()}(" in text
+    checked = netspec("layers", "check", *(f"new_{kind}.py" for kind in KINDS), "--backend", "cpu")
+    assert checked.code == 0 and checked.out.count("passed   plans") == 1, checked
+    assert checked.out.count("passed   gradients") == len(KINDS) - 1, checked
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and f"{2 * len(KINDS)} passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("kind", ["elementwise", "kernels"])
