@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from chaos import chaos, teams
 from compiled import EmulatedCuda, needs_compiler
-from nets import ONE_DEVICE, TWO_TOWERS, network, same_bits
+from nets import ONE_DEVICE, TWO_TOWERS, network, same_bits, shortened
 from random_nets import SIDE, write
 from rank_threads import in_threads
 
@@ -172,8 +172,7 @@ def test_processes_that_share_the_replicas_change_no_bit(seed, runner):
 
 @needs_compiler
 def test_an_emulated_card_does_what_cpus_do():
-    text = ONE_DEVICE.replace("[9, 9, 3]", "[6, 6, 3]").replace("filters: 12", "filters: 8")
-    spec = cut(text, 4, "train.cuda.precision=float32")
+    spec = cut(shortened(ONE_DEVICE).replace("[9, 9, 3]", "[6, 6, 3]"), 4, "train.cuda.precision=float32")
     options = {"devices": ["cpu:0"], "iterations": 2, "shape": (6, 6, 3), "runner": "serial"}
     wanted = learned(spec, **options)
     near(learned(spec, opener=lambda names: [EmulatedCuda() for _ in names], **options), wanted, 2e-5)
