@@ -1,7 +1,9 @@
 """A tiny network on two devices, and what tests of whole runs do with it."""
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,17 @@ def stopping_after(iteration: int):
     return listen
 
 
+_trained: list = []
+
+
 @pytest.fixture
-def whole(spec):
-    return train(spec)[0]
+def whole(spec, tmp_path_factory):
+    """A run beside the spec: a copy of the one that this process has trained."""
+    if not _trained:
+        file = tmp_path_factory.mktemp("whole") / spec.name
+        file.write_text(SPEC)
+        _trained.append(train(file)[0])
+    (run,) = _trained
+    folder = spec.parent / run.folder.relative_to(run.folder.parents[2])
+    shutil.copytree(run.folder, folder)
+    return replace(run, folder=folder, checkpoint=folder / "checkpoints" / run.checkpoint.name)
