@@ -166,7 +166,7 @@ class RaceDetector:
             self._note_others(access, before, recent & (((before ^ mine) & _THREAD) != 0))
         crowd = reads[rows] != mine
         if np.count_nonzero(crowd):  # several threads read one word at once
-            self._note_others(access, np.broadcast_to(mine, crowd.shape), crowd)
+            self._note_others(access, mine if mine.shape == crowd.shape else np.broadcast_to(mine, crowd.shape), crowd)
 
     def write(self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int) -> None:
         """Threads write a row of bytes each; Fault where another has read or written them meanwhile."""

@@ -50,10 +50,10 @@ def _rounds_twice(value: Array) -> bool:
 
     Those of subnormal float32 lie elsewhere; zeros are exact.
     """
-    zeros = value.size - np.count_nonzero(value)
-    if np.count_nonzero(np.abs(value) < _TINY) > zeros:
+    if np.count_nonzero((value.view(np.uint64) & _BELOW) == _MIDDLE):
         return True
-    return bool(np.count_nonzero((value.view(np.uint64) & _BELOW) == _MIDDLE))
+    tiny = np.abs(value) < _TINY
+    return bool(np.count_nonzero(tiny) and np.count_nonzero(value[tiny]))
 
 
 def _odd(value: Array, error: Array) -> Array:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 _INTEGER = re.compile(r"-?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)U?")
 _HEX_FLOAT = re.compile(r"0([fFdD])([0-9a-fA-F]+)")
 _DECIMAL = re.compile(r"-?\d+\.\d*(?:[eE][-+]?\d+)?")
+_REGISTER = re.compile(r"%[\w$.]+")
+_BRACKET = re.compile(r"[{\[(]")
 _NAME = re.compile(r"[A-Za-z_$%][\w$.]*")
 VARIABLE = "#"
 """Part of the name that stands for a variable of an inner scope; registers have another."""
@@ -77,10 +79,15 @@ Operand = Register | Immediate | Symbol | Vector | Address | Pair
 
 def parse_operands(text: str, own: Callable[[str], str]) -> tuple[Operand, ...]:
     """The operands between commas; ``own`` gives the name that stands for a register's. Raises ValueError."""
-    return tuple(_operand(part, own) for part in _split(text))
+    return tuple([_operand(part, own) for part in _split(text)])
 
 
-def _split(text: str) -> Iterator[str]:
+def _split(text: str) -> Iterable[str]:
+    return _split_outside(text) if _BRACKET.search(text) else filter(None, map(str.strip, text.split(",")))
+
+
+def _split_outside(text: str) -> Iterator[str]:
+    """At commas that are in no brackets."""
     depth, start = 0, 0
     for place, letter in enumerate(text):
         depth += (letter in "{[(") - (letter in "}])")
@@ -92,6 +99,8 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _operand(text: str, own: Callable[[str], str]) -> Operand:
+    if _REGISTER.fullmatch(text):
+        return _own(text, own)
     if text.startswith("{"):
         return Vector(parse_operands(text[1:].removesuffix("}"), own))
     if text.startswith("("):
@@ -112,6 +121,10 @@ def _named(text: str, own: Callable[[str], str]) -> Register | Symbol:
     name, offset = _offset(text)
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{text}' is no operand")
+    return _own(name, own, offset)
+
+
+def _own(name: str, own: Callable[[str], str], offset: int = 0) -> Register | Symbol:
     mine = own(name)
     if mine != name and VARIABLE in mine:
         return Symbol(mine, offset)

@@ -213,7 +213,10 @@ class _Statements:
         """The unique name: that of the innermost scope which declares it."""
         if declare and (len(self.scopes) > 1 or not name.startswith(("%", "$"))):
             self.scopes[-1][name] = f"{name}@{self.opened}"
-        return next((scope[name] for scope in reversed(self.scopes) if name in scope), name)
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        return name
 
     def _statement(self, text: str, line: int) -> None:
         text = self._labels(text)
