@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nets import ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, shortened, train
+from nets import ONE_DEVICE, RATES, TWO_TOWERS, batch, network, same_bits, shortened, train
 from training_runs import SPEC, final, told
 from training_runs import train as trained
 
@@ -74,26 +74,27 @@ def test_images_that_stay_on_cards_give_the_bits_of_those_that_come_up(tmp_path)
 
 
 def _replicas(devices, runner="local", seen=lambda session: None):
-    """Tensors after five iterations of two replicas, with the products that take the emulator the least time."""
-    changed = {"train: {batch: 6": "replicas: 2\ntrain: {cuda: {precision: float32}, batch: 6"}
+    """Tensors after three iterations of four replicas, with the products that take the emulator the least time."""
+    changed = {"train: {batch: 6": "replicas: 4\ntrain: {cuda: {precision: float32}, batch: 8"}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("conv", "dense"):
             patch.setattr(layer_types()[name], "supports", lambda self, t, variant: variant == "plain")
         with Session(network(TOWERS, **changed), devices, phases=("train",), runner=runner) as session:
-            train(session, 5)
+            for number in range(3):
+                session.train(batch(number, count=8), number, 8, RATES)
             seen(session)
             return session.store.tensors()
 
 
 @pytest.fixture(scope="module")
 def replicas():
-    """What two replicas learn, by one card and by CPUs."""
+    """What four replicas learn, by one card and by CPUs."""
     return _replicas(["cuda:0,cuda:0"], "serial"), _replicas(["cpu:0,cpu:1"])
 
 
 @pytest.mark.parametrize("capturing", [True, False])
 def test_replicas_on_two_cards(replicas, capturing):
-    """A graph for each replica on each set of input buffers, since turns differ; images come up meanwhile."""
+    """A graph for each replica, of which two take each set of input buffers in turn; images come up meanwhile."""
     cards.refused, captured = {} if capturing else {"cuStreamBeginCapture": NOT_SUPPORTED}, []
     found = _replicas(["cuda:0,cuda:1"], seen=lambda session: captured.append(session.captured()))
     assert captured == [capturing]
