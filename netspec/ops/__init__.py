@@ -10,7 +10,7 @@ from netspec.ops.base import Operation
 
 _NAMES = (
     "gather", "prepare", "shadow", "sum", "mean", "accumulate", "finite", "squares", "total", "clip", "agree",
-    "average", "commit",
+    "average", "commit", "reduce",
 )  # fmt: skip
 
 

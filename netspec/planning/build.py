@@ -48,6 +48,7 @@ def build(
     processes: int = 1,
     storage: Storage = "float32",
     resident: Mapping[str, Shape] | None = None,
+    in_memory: bool = False,
 ) -> Plan:
     """Resolve a spec for a phase and a batch (default: the spec's own, outside training a replica's share of it).
 
@@ -55,12 +56,13 @@ def build(
     channels 48 and on of conv1's 96, so that both read the same checkpoints and draw the same random numbers.
     ``processes`` share out the replicas of a training batch: the plan is that of any of them. ``storage`` is how
     activations are stored, see netspec.planning.storage. ``resident`` has the network inputs whose images, of that
-    shape (M, H, W, C), the devices hold: they are fed rows of PLACE.
+    shape (M, H, W, C), the devices hold: they are fed rows of PLACE. ``in_memory``: the processes see each other's
+    gradients, and exchange all at once.
 
     Raises SpecError with every problem that shapes, placement and connections show.
     """
     check_processes(spec, processes)
-    network = Network(spec, phase, _images(spec, phase, batch), processes, storage, resident)
+    network = Network(spec, phase, _images(spec, phase, batch), processes, storage, resident, in_memory=in_memory)
     builder = _built(Builder(network, names or {}))
     check_races(builder.order.steps)
     return _plan(builder)

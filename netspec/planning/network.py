@@ -37,12 +37,15 @@ class Network:
         storage: Storage = "float32",
         resident: Mapping[str, Shape] | None = None,
         make: MakeLayer = make_layer,
+        in_memory: bool = False,
     ) -> None:
         self.spec, self.phase, self.batch, self.storage = spec, phase, batch, storage
         self.types, self.make = layer_types(), make
         self.resident = resident or {}
         """Network inputs whose images the devices hold, all of them, and the shape of these."""
         self.replicas, self.processes = (spec.replicas, processes) if phase == "train" else (1, 1)
+        self.in_memory = in_memory
+        """Whether the processes see each other's gradients."""
         self.mixes = phase == "train" and mix_of(spec.data) is not None
         self.values: Values = {name: self._fed(name) for name in spec.inputs}
         self.shards: list[list[Shard]] = []

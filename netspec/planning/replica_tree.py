@@ -11,7 +11,8 @@ needs log2 R buffers beside that of the gradient itself, and depends on R alone:
 the first of which is a multiple of 2^k, holds one whole subtree. So do p processes with R / p replicas each, numbered
 from 0 in each; the rest of the tree, over processes, are the steps ``all_reduce``, see netspec.runners.transport. Each
 of these sums a bucket: gradients that the backward pass completes one after the other, so that processes exchange some
-while they compute others.
+while they compute others. Processes that see each other's gradients exchange all at once, when the backward pass has
+ended: nothing would travel meanwhile, and the sums would take the cores that it needs.
 
 Each gradient is the mean over its replica's valid rows and counts by their share of the batch's: 1 / R where all are
 valid, a power of two, by which nothing is rounded. Running statistics take the mean of their next values likewise, and
@@ -90,6 +91,7 @@ class Tree:
         self.builder, network = builder, builder.network
         self.replicas, self.processes = network.replicas, network.processes
         self.depth = levels(network.replicas // network.processes)
+        self.in_memory = network.in_memory
         self._bucket: list[Region] = []
         self._count = 0
 
@@ -100,7 +102,7 @@ class Tree:
         if self.depth:
             self._append(region, self.builder.rates.of_batch(region.buffer.device))
         self._bucket.append(region)
-        if sum(map(self._nbytes, self._bucket)) >= bucket_of(self.processes):
+        if not self.in_memory and sum(map(self._nbytes, self._bucket)) >= bucket_of(self.processes):
             self._exchange(shared=self.depth == 0)
 
     def finish(self, means: Iterable[Region], summed: Iterable[Region]) -> None:
@@ -136,7 +138,8 @@ class Tree:
         key = StepKey("all_reduce", self.builder.network.spec.devices[0], index=self._count)
         self._count += 1
         nbytes = sum(map(self._nbytes, regions))
-        self._in_turn(self.depth, key, {**values, **shares}, tuple(values), queue="net", nbytes=nbytes)
+        queue = "compute" if self.in_memory else "net"
+        self._in_turn(self.depth, key, {**values, **shares}, tuple(values), queue=queue, nbytes=nbytes)
 
     def _append(self, region: Region, share: Region | None) -> None:
         own = self.builder.buffers[region.buffer]

@@ -9,6 +9,7 @@
     segments.py      an iteration on GPUs, cut where processes meet
     engines.py       by what processes exchange what lies on their devices: MPI or NCCL
     net_calls.py     steps of the queue net, over the host's memory
+    shared_gradients.py  gradients that all processes of a machine see
     card_calls.py    steps of the queue net, from card to card
     replicas.py      a batch in several replicas, one after the other
     gathering.py     tensors made whole whose parts lie in several processes

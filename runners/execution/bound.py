@@ -15,11 +15,12 @@ from netspec.contract.tensor import Shape
 from netspec.device.base import Array, Call, Device, Lane
 from netspec.errors import NetspecError
 from netspec.machine import copies
-from netspec.planning.identities import SHARED, STORED, BufferKey
+from netspec.planning.identities import BETWEEN_PROCESSES, SHARED, STORED, BufferKey
 from netspec.planning.plan import Pass, Step
 from netspec.program.program import Program
 from netspec.runners.execution.engines import Engine
-from netspec.runners.execution.net_calls import ALONE, NetCall, in_turn
+from netspec.runners.execution.net_calls import ALONE, in_turn, named
+from netspec.runners.execution.shared_gradients import SharedGradients
 from netspec.store import Store, answered
 
 Host = np.ndarray[Any, Any]
@@ -52,8 +53,9 @@ class BoundProgram:
         store: Store,
         arenas: Mapping[str, Array],
         engine: Engine = ALONE,
+        shared: SharedGradients | None = None,
     ) -> None:
-        self.program, self.devices, self.engine = program, devices, engine
+        self.program, self.devices, self.engine, self.shared = program, devices, engine, shared
         self.gate, self.store = store.gate, store
         self.shards, self.turn = program.plan.by_place(), Turn()
         self.arrays = self._allocate(store, arenas)
@@ -156,6 +158,8 @@ class BoundProgram:
         for key, buffer in self.program.buffers.items():
             if key.role in SHARED:
                 arrays[key] = store.arrays[key]
+            elif self.shared and key in self.shared.arrays:
+                arrays[key] = self.shared.arrays[key]
             elif key in self.program.offsets:
                 offset, device = self.program.offsets[key], self.devices[key.device]
                 arrays[key] = device.carve(arenas[key.device], offset, buffer.shape, buffer.dtype)
@@ -216,7 +220,7 @@ class BoundProgram:
             return self._feed(step, device, step.queue)
         if step.op == "scalars":
             return self._scalars(step, device)
-        if step.queue == "net":
+        if step.op in BETWEEN_PROCESSES:
             return self._net_call(step)
         if step.op == "copy":
             source, target = (self._array(step, one, matrix=True) for one in (SOURCE, TARGET))
@@ -225,22 +229,34 @@ class BoundProgram:
             call = self._bind(step)
         return self.gate.behind(call) if self._renews(step) else call
 
-    def _net_call(self, step: Step) -> NetCall:
+    def _net_call(self, step: Step) -> Call:
+        """What moves between processes; gradients that all of them see are summed where they lie."""
         is_message = step.op != "all_reduce"
         moved = tuple(step.args) if is_message else step.writes
-        arrays = [self._array(step, one, matrix=is_message) for one in moved]
-        devices = [self.devices[step.args[one].buffer.device] for one in moved]
         shares = {
             self.devices[region.buffer.device]: self._array(step, one)
             for one, region in step.args.items()
             if one.tensor == "share"
         }
-        behind = self.gate.behind if self._renews(step) else _as_it_is
-        return self.engine.net_call(step, arrays, devices, shares, behind)
+        seen = [one for one in moved if self.shared and step.args[one].buffer in self.shared.arrays]
+        calls: list[Call] = []
+        if self.shared and seen:
+            keys = [step.args[one].buffer for one in seen]
+            share = next(iter(shares.values()), None)
+            calls.append(named(step, self.shared.summing(keys, self.devices[keys[0].device], share)))
+        if rest := [one for one in moved if one not in seen]:
+            arrays = [self._array(step, one, matrix=is_message) for one in rest]
+            devices = [self.devices[step.args[one].buffer.device] for one in rest]
+            behind = self.gate.behind if self._renews(step) else _as_it_is
+            calls.append(self.engine.net_call(step, arrays, devices, shares, behind))
+        return calls[0] if len(calls) == 1 else in_turn(calls)
 
     def _bind(self, step: Step, once: bool = False) -> Call:
         """The step's passes that run in each iteration, or those that run once."""
         arrays = {one: self._array(step, one, matrix=step.op == "sum") for one in step.args}
+        reading = self.shared and self.shared.reading(step, arrays, self.devices[step.device])
+        if reading:
+            return reading
         passes = tuple(one for one in step.passes if one.once == once)
         if not any(tail.per_replica for one in passes for tail in (one, *one.then)):
             return self.devices[step.device].bind(passes, arrays, step.queue)

@@ -41,12 +41,12 @@ class NetCall:
         self, step: Step, pieces: Sequence[Piece], behind: Callable[[Call], Call], settle: Call | None = None
     ) -> None:
         """``behind``: what holds back whatever is written on devices; ``settle``: waits for the devices."""
-        named = partial(_named, step)
+        told = partial(named, step)
         self.pieces = [
             Piece(
-                named(one.leave if one.move else behind(one.leave)),
-                one.move and named(one.move),
-                named(behind(one.arrive)),
+                told(one.leave if one.move else behind(one.leave)),
+                one.move and told(one.move),
+                told(behind(one.arrive)),
                 one.devices,
             )
             for one in pieces
@@ -54,7 +54,7 @@ class NetCall:
         self.devices = tuple(dict.fromkeys(device for one in pieces for device in one.devices))
         self.is_host_waiting = any(one.move for one in pieces)
         """Whether the host moves something, for which it has to wait."""
-        self._settle = named(settle or self._synchronise)
+        self._settle = told(settle or self._synchronise)
 
     def __call__(self) -> None:
         """From the devices, to the other processes, and to the devices."""
@@ -188,16 +188,16 @@ def in_turn(calls: Sequence[Call]) -> Call:
     return call
 
 
-def _named(step: Step, call: Call) -> Call:
+def named(step: Step, call: Call) -> Call:
     """The call, whose errors name the step."""
 
-    def named() -> None:
+    def told() -> None:
         try:
             call()
         except NetspecError as error:
             raise NetspecError(f"step '{step.name}': {error}") from error
 
-    return named
+    return told
 
 
 def nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +34,7 @@ from netspec.runners.execution.local import local_runner
 from netspec.runners.execution.memory_check import Memory, check_memory, taken
 from netspec.runners.execution.replicas import ReplicaRunner, assigned
 from netspec.runners.execution.serial import SerialRunner
+from netspec.runners.execution.shared_gradients import SharedGradients, shared_by
 from netspec.runners.execution.trace import Trace
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport, named
@@ -138,9 +140,10 @@ class Session:
             opened.enter_context(on_exit(self.engine.close))
             self.storage = storage_of(spec.train.precision, capabilities)
             """How activations are stored: see netspec.planning.storage."""
-            self.wholes: dict[Phase, Plan] = {
-                phase: build(spec, phase, sizes[phase], names, self.crew.groups, self.storage, held) for phase in phases
-            }
+            self.shared: SharedGradients | None = None
+            """The gradients that several processes sum, where all of them see these."""
+            planned = partial(build, spec, names=names, storage=self.storage, resident=held)
+            self.wholes: dict[Phase, Plan] = {phase: self._plan(phase, sizes[phase], planned) for phase in phases}
             """The plans of all ranks together."""
             self.wholes = {phase: over_ranks(plan, placed.ranks) for phase, plan in self.wholes.items()}
             self.plans: dict[Phase, Plan] = {
@@ -206,6 +209,8 @@ class Session:
 
     def start(self, iteration: int, valid: int, rates: Rates = NO_RATES, phase: Phase = "train") -> None:
         """Begin an iteration on the batch staged last, of whose rows in this process the first ``valid`` count."""
+        if phase == "train" and self.shared:
+            self.shared.transport.meet()
         self._runner(phase).start((iteration, self.counted(valid, phase)), self.rates(rates, phase))
 
     def finish(self, phase: Phase = "train") -> Outcome:
@@ -292,18 +297,26 @@ class Session:
         slow = () if self.spec.train.precision == "float32" else plain_products(programs)
         return (*declared_bounds(programs), *slow, *measured_choices(programs))
 
+    def _plan(self, phase: Phase, size: int, planned: Callable[..., Plan]) -> Plan:
+        make = partial(planned, phase, size, processes=self.crew.groups)
+        if phase != "train":
+            return make()
+        plan, self.shared = shared_by(self.crew, self.devices.values(), lambda seen: make(in_memory=seen))
+        return plan
+
     def _lower(self, plan: Plan) -> Program:
         kinds = {name: device.kind for name, device in self.devices.items()}
         teams = {name: device.team_size for name, device in self.devices.items()}
         capabilities = {name: device.capability for name, device in self.devices.items()}
         train = self.spec.train
-        return lower(plan, kinds, teams, self.seed, train.without, self._measured, train.fuse, capabilities)
+        apart = self.shared.arrays if self.shared else ()
+        return lower(plan, kinds, teams, self.seed, train.without, self._measured, train.fuse, capabilities, apart)
 
     def _bind(self) -> dict[Phase, BoundProgram]:
         """All phases on one arena a device, as they never run at the same time."""
         sizes = {name: max(program.arenas.get(name, 0) for program in self.programs.values()) for name in self.devices}
         arenas = {name: device.arena(sizes[name]) for name, device in self.devices.items()}
-        rest = (self.devices, self.store, arenas, self.engine)
+        rest = (self.devices, self.store, arenas, self.engine, self.shared)
         return {phase: BoundProgram(one, *rest) for phase, one in self.programs.items()}
 
     def _hold(self, resident: Mapping[str, Host]) -> None:

@@ -38,6 +38,9 @@ class Alone:
     def shared(self, nbytes: int) -> None:
         """See Transport: nothing has to be seen by others."""
 
+    def allocate(self, nbytes: int) -> None:
+        """See Transport: there is nobody to see it."""
+
     def meet(self) -> None:
         """See Transport."""
 

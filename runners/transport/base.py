@@ -54,6 +54,9 @@ class Transport(Protocol):
         The same memory is given each time. ``meet`` makes seen by all what any rank has written.
         """
 
+    def allocate(self, nbytes: int) -> Sequence[Array] | None:
+        """The same, memory of its own, which lasts as long as the transport."""
+
     def meet(self) -> None:
         """Wait until all ranks are here."""
 

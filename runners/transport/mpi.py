@@ -43,8 +43,8 @@ class Mpi:
         self.hosts = self.gather(MPI.Get_processor_name())
         self.ranks: Sequence[int] = self.gather(MPI.COMM_WORLD.rank)
         self._roll.hosts = self._roll.hosts or self.hosts
-        self._seen: SeenByAll | None = None
-        self._is_asked = False
+        self._seen: list[SeenByAll] = []
+        self._shared: list[Sequence[Array] | None] = []
         self._split_off: list[Mpi] = []
         self._ending = False
 
@@ -89,24 +89,30 @@ class Mpi:
 
     def shared(self, nbytes: int) -> Sequence[Array] | None:
         """See Transport: where all ranks are on one machine, and its shared memory has room."""
-        if not self._is_asked:
-            self._is_asked = True
-            self._seen = SeenByAll(self._comm, nbytes) if self._is_on_one_machine(nbytes) else None
-        return self._seen.parts if self._seen else None
+        if not self._shared:
+            self._shared.append(self.allocate(nbytes))
+        return self._shared[0]
+
+    def allocate(self, nbytes: int) -> Sequence[Array] | None:
+        """See Transport."""
+        if not self._is_on_one_machine(nbytes):
+            return None
+        self._seen.append(SeenByAll(self._comm, nbytes))
+        return self._seen[-1].parts
 
     def _is_on_one_machine(self, nbytes: int) -> bool:
         here = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
-        together = here.size == self.size and 2 * room() > 3 * self.size * nbytes
+        together = here.size == self.size and 2 * room() > 3 * MPI.COMM_WORLD.size * nbytes
         here.Free()
         return self.greatest([not together]) == [0]
 
     def meet(self) -> None:
         """See Transport."""
-        if self._seen:
-            self._seen.window.Sync()
+        for one in self._seen:
+            one.window.Sync()
         self._meet()
-        if self._seen:
-            self._seen.window.Sync()
+        for one in self._seen:
+            one.window.Sync()
 
     def send(self, values: Array, to: int) -> None:
         """See Transport."""
@@ -138,9 +144,8 @@ class Mpi:
     def close(self) -> None:
         """See Transport; memory that others see is of no more use."""
         self._meet()
-        for one in (self, *self._split_off):
-            if one._seen:
-                one._seen.close()
+        for seen in [seen for one in (self, *self._split_off) for seen in one._seen]:
+            seen.close()
 
     # Waiting --------------------------------------------------------------------------------------------------------
 

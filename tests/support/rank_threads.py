@@ -73,6 +73,11 @@ class InThreads:
             self.seen = self._swap(np.empty(min(nbytes, self.meeting.memory), np.uint8))
         return self.seen
 
+    def allocate(self, nbytes):
+        if self.meeting.memory is None or nbytes > self.meeting.memory:
+            return None
+        return self._swap(np.zeros(nbytes, np.uint8))
+
     def meet(self):
         self.calls.append(("meet", ()))
         self._swap(None)
