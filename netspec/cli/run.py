@@ -12,6 +12,7 @@ from netspec.cli import _options as options
 from netspec.cli._runs import newest_run
 from netspec.cli._specs import changes, find
 from netspec.cli._stdin import STDIN, stdin_plugin
+from netspec.machine.cleanup import on_exit
 
 _TRACE = (
     "Write what each queue did when, for chrome://tracing or Perfetto: 200,000 spans, AlexNet's first 1,200 iterations."
@@ -28,6 +29,8 @@ class _Command(click.Command):
 
 
 _WORDS = "netspec.words"
+_POOLS = 3
+"""Pools of data workers that a run makes before it trains: for the mean image, for training and for validation."""
 
 
 @click.command(cls=_Command)
@@ -105,12 +108,17 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
         given["init_from"] = newest_run(given["init_from"], trained=True)
     sets = changes(overrides, given)
     rest = {name: value for name, value in given.items() if name not in options.SHORT}
-    from netspec.api import run
+    from netspec.data.workers.start import dismiss, start_ahead
     from netspec.machine.ranks import launched
-    from netspec.report.progress import progress
 
-    with progress() if launched().number == 0 else nullcontext() as listener:
-        result = run(spec, resume=resume, overrides=sets, listener=listener, **rest)
+    if launched().of == 1 and given["workers"] != 0:
+        start_ahead(_POOLS)
+    with on_exit(dismiss):
+        from netspec.api import run
+        from netspec.report.progress import progress
+
+        with progress() if launched().number == 0 else nullcontext() as listener:
+            result = run(spec, resume=resume, overrides=sets, listener=listener, **rest)
     code: int = result.exit_code
     return code
 

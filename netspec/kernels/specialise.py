@@ -6,11 +6,12 @@ import ast
 import builtins
 import functools
 import inspect
+import linecache
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -234,12 +235,44 @@ def _parse(function: Any) -> tuple[ast.Module, str]:
     if source is not None:
         return ast.parse(source.strip()), f"<{function.__qualname__}>"
     try:
-        lines, start = inspect.getsourcelines(function)
+        plain = inspect.unwrap(function)
+        tree = _by_indentation(plain.__code__, plain.__globals__)
+        if tree is None:
+            lines, start = inspect.getsourcelines(function)
+            tree = ast.parse("\n" * (start - 1) + textwrap.dedent("".join(lines)))
     except (OSError, TypeError) as error:
         remedy = "a kernel is compiled from its text: write it in a file, or in a cell of a notebook"
         raise NetspecError(f"the source of {function.__qualname__} cannot be read: {error}; {remedy}") from error
-    tree = ast.parse("\n" * (start - 1) + textwrap.dedent("".join(lines)))
     return tree, inspect.getsourcefile(function) or "<unknown>"
+
+
+def _by_indentation(code: CodeType, scope: dict[str, Any]) -> ast.Module | None:
+    """A function's tree without a look at each of its tokens, as inspect takes; None where it takes one.
+
+    Beyond the last line that has code, the function goes on as far as lines are indented more, or close a bracket.
+    """
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, scope)
+    first, end = code.co_firstlineno - 1, _last_line(code)
+    if end > len(lines):
+        return None
+    margin = _indentation(lines[first])
+    while end < len(lines) and (_indentation(lines[end]) > margin or lines[end].lstrip()[:1] in ("", *"#)]}")):
+        end += 1
+    try:
+        tree = ast.parse("\n" * first + textwrap.dedent("".join(lines[first:end])))
+    except SyntaxError:
+        return None
+    return tree if len(tree.body) == 1 else None
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _last_line(code: CodeType) -> int:
+    inner = [_last_line(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return max([code.co_firstlineno, *(line for _, _, line in code.co_lines() if line), *inner])
 
 
 def _modules(function: Any) -> Set[str]:

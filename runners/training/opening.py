@@ -13,6 +13,7 @@ from netspec.data.mean import ImageConstants
 from netspec.data.pipeline import Pipeline
 from netspec.data.resident import Held, ResidentPipeline
 from netspec.data.workers.pool import workers_note
+from netspec.data.workers.start import dismiss
 from netspec.device.binding import place
 from netspec.errors import NetspecError, SpecError
 from netspec.machine.cleanup import on_exit
@@ -142,6 +143,7 @@ def _read_ahead(data: Data, origin: Origin | None) -> None:
     record = origin.record if origin else None
     data.train.epoch(*(record.epoch, record.position) if record else (0, 0))
     data.read_ahead()
+    dismiss()
 
 
 def _set_variables() -> list[str]:

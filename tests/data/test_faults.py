@@ -195,7 +195,7 @@ def test_a_killed_worker_is_one_clear_error(tmp_path, number):
 
 def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
     source = folder_source(write_folder(tmp_path, files(1, 4, "train/")))
-    monkeypatch.setattr("netspec.data.workers.pool._START", "raise ImportError('no such thing')")
+    monkeypatch.setattr("netspec.data.workers.start._START", "raise ImportError('no such thing')")
     with Pipeline(source.train, DATA, "train", 2, SHAPE, 0, 1) as pipeline:
         with pytest.raises(NetspecError, match=r"worker 1 of 1 .* exit status 1: ImportError: no such thing"):
             next(pipeline.epoch(0))

@@ -7,7 +7,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from multiprocessing import connection
 from typing import Protocol
@@ -17,6 +16,7 @@ import numpy as np
 from netspec.data.workers.fetch import Fetcher, Result, Task
 from netspec.data.workers.process import TASK, Setup, packed, perform
 from netspec.data.workers.shared_ring import Ring, anonymous_file, nameless_file
+from netspec.data.workers.start import start, take
 from netspec.errors import NetspecError
 from netspec.machine.environment import cores
 from netspec.machine.limits import cause
@@ -25,7 +25,6 @@ MOST_PER_CORE = 2
 """Worker processes a core: those that wait for a slow disk leave it to others; more only take time to start."""
 
 _MOST_BY_DEFAULT = 16
-_START = "from netspec.data.workers.process import main; main()"
 
 
 class Workers(Protocol):
@@ -122,22 +121,11 @@ class ProcessPool:
             self._closing = undo.pop_all()
 
     def _start(self, inherited: list[int]) -> None:
+        started = take() or start(self._errors.fileno())
         mine, theirs = connection.Pipe(duplex=False)
-        with theirs:
-            handles = [*inherited, theirs.fileno()]
-            try:
-                self._workers[mine] = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _START, str(os.getpid()), *map(str, handles)],
-                    pass_fds=handles,
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._errors,
-                    process_group=0,  # Ctrl-C is for the parent, which ends its iteration and then its workers
-                )
-            except BaseException:
-                mine.close()
-                raise
+        self._workers[mine] = started.process
+        with theirs, contextlib.suppress(BrokenPipeError):  # it has died, as wait() will tell
+            started.hand_over([self._errors.fileno(), *inherited, theirs.fileno()])
 
     def submit(self, task: Task) -> None:
         """Write the task to the pipe that all workers read from."""
@@ -175,13 +163,3 @@ class ProcessPool:
         for pipe, process in self._workers.items():
             process.wait()
             pipe.close()
-
-
-def _environment() -> dict[str, str]:
-    """This process's modules, one thread for libraries that would start more, and pixels that stay allocated.
-
-    Without the last, each image's memory goes back to the system and is faulted in again: 100 page faults an image.
-    """
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return {"PILLOW_BLOCKS_MAX": "4", **os.environ, **threads, "PYTHONPATH": path}

@@ -1,7 +1,7 @@
 """A worker process of the pool: fetches images into shared memory until its parent closes the pipe or dies.
 
-Its arguments are the parent's process id and four inherited file descriptors: setup, ring, tasks, results. It imports
-numpy and PIL only, and the plugins that hold more than layers.
+Its argument is the parent's process id; five file descriptors come through the socket that is its stdin: stderr, setup,
+ring, tasks, results. It imports numpy and PIL only, and the plugins that hold more than layers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import socket
 import struct
 import sys
 from collections.abc import Iterator
@@ -54,8 +55,15 @@ def unpacked(content: bytes) -> Setup:
 
 
 def main() -> None:
-    """Run the worker; arguments as in the module's text."""
-    parent, setup_file, ring_file, tasks, results = map(int, sys.argv[1:])
+    """Run the worker, as the module's text has it; it ends where the parent has no use for it."""
+    parent = int(sys.argv[1])
+    with socket.socket(fileno=0) as handed:
+        _, handles, _, _ = socket.recv_fds(handed, 1, 5)
+    if not handles:
+        return
+    errors, setup_file, ring_file, tasks, results = handles
+    os.open(os.devnull, os.O_RDONLY)  # stdin, which has just been closed
+    os.dup2(errors, 2)
     setup = unpacked(os.pread(setup_file, os.fstat(setup_file).st_size, 0))
     ring = Ring(setup.slots, setup.fields, ring_file)
     fetcher = Fetcher(setup.split, setup.transform)
