@@ -8,8 +8,8 @@
 Each round every system runs its iterations in turn; the table shows medians, and ratios are taken round by round. The
 least CPU time of an iteration says more where other work has the cores too, but for threads that wait awake. One more
 process, in turn with the others, finds what the machine can do: a large matrix product, and reading memory.
-Where the CPU multiplies bfloat16 (AVX512-BF16 or AMX) both are measured in bf16 as well: netspec's train.precision,
-PyTorch's autocast, and for inference its weights converted once.
+Where the CPU multiplies bfloat16 (AVX512-BF16 or AMX), and for inference anywhere, both are measured in bf16 as well:
+netspec's train.precision, PyTorch's autocast, and for inference its weights converted once.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _netspec(system: str, what: str, batch: int, threads: int) -> Any:
     phase = "train" if what == "training" else "predict"
     devices = ["cpu:0"] if one else ["cpu:0", "cpu:1"]
     session = Session(spec, devices, batch=batch, eval_batch=batch, phases=(phase,), opener=opener)
-    if precision == "bf16" and session.storage != "bfloat16":
+    if precision == "bf16" and not any(step.compute == "bfloat16" for step in session.programs[phase].steps):
         return "; ".join(session.notes)
     random = np.random.default_rng(0)
     arrays = {
@@ -212,8 +212,8 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
     if arguments.systems:
         return list(arguments.systems)
     left_out = TRAINING_ALONE if arguments.what == "inference" else INFERENCE_ALONE
-    if not {"avx512_bf16", "amx_bf16"} & set(features()):
-        left_out += (*OWN_BF16, *TORCH_BF16, *INFERENCE_ALONE)
+    if arguments.what == "training" and not {"avx512_bf16", "amx_bf16"} & set(features()):
+        left_out += (*OWN_BF16, *TORCH_BF16)
     return [name for name in (QUICK if arguments.quick else SYSTEMS) if name not in left_out]
 
 

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from netspec.layers._cpu import bf16_dense, dense_gemm, dense_gemv
+from netspec.layers._cpu import bf16_dense, bf16_panels, dense_gemm, dense_gemv
 from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants, tma_dense_variants
 from netspec.layers._cuda.implicit_gemm import of_dense
 from netspec.layers._dense_sizes import Sizes, sizes_of
@@ -41,6 +41,7 @@ class Dense(Layer):
     divided = ("units", "groups")
     mixes_channels = True
     variants = (
+        *bf16_panels.VARIANTS,
         *bf16_dense.VARIANTS,
         dense_gemv.VARIANT,
         dense_gemm.VARIANT,

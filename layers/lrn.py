@@ -52,9 +52,9 @@ class ResponseNormalisation(Layer):
     attrs = {**ATTRS, "groups": integer("Parts of the channels that do not see each other.", default=None, minimum=1)}
     divided = ("groups",)
     mixes_channels = True
-    variants = (lrn_of_five.VARIANT, lrn_rows.VARIANT, lrn_shuffle.VARIANT)
+    variants = (lrn_of_five.VARIANT, lrn_rows.VECTORS, lrn_rows.VARIANT, lrn_shuffle.VARIANT)
     examples = (
-        {"attrs": {"alpha": 0.3}, "inputs": [(2, 3, 2, 8)]},
+        {"attrs": {"alpha": 0.3}, "inputs": [(2, 3, 2, 16)]},
         {"attrs": {"size": 3, "alpha": 0.5, "beta": 0.6, "k": 1.5, "scaling": "window"}, "inputs": [(3, 6)]},
         {"attrs": {"size": 4, "alpha": 0.4, "groups": 2}, "inputs": [(2, 1, 2, 12)]},
         {"attrs": {"size": 9, "alpha": 0.2, "k": 1.0}, "inputs": [(2, 2, 2, 4)]},

@@ -1,6 +1,6 @@
 """Pooling over windows of an image, overlapping or not: maximum or average."""
 
-from netspec.layers._cpu import pool_rows
+from netspec.layers._cpu import pool_rows, pool_vectors
 from netspec.layers._cuda import pool_float4, pool_plain
 from netspec.layers._window import (
     WHOLE,
@@ -69,14 +69,14 @@ class Pool(Layer):
         "count_include_pad": boolean("Whether an average counts the padding, as zeros.", default=False),
     }
     channelwise = True
-    variants = (pool_rows.STORED, pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
+    variants = (pool_rows.STORED, pool_vectors.VARIANT, pool_rows.VARIANT, pool_float4.VARIANT, pool_plain.PLAIN)
     kinks = "where the two largest pixels of a window are equal (mode: max)"
     examples = (
         {"attrs": {"mode": "max", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
         {"attrs": {"mode": "max", "size": [2, 3], "stride": 3, "pad": [1, 0, 2, 1]}, "inputs": [(2, 5, 5, 2)]},
         {"attrs": {"mode": "average", "size": 3, "stride": 2, "rounding": "ceil"}, "inputs": [(2, 6, 5, 3)]},
         {"attrs": {"mode": "average", "size": 2, "stride": [3, 1], "pad": 1}, "inputs": [(2, 5, 4, 2)]},
-        {"attrs": {"mode": "max", "size": 3, "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 8)]},
+        {"attrs": {"mode": "max", "size": 3, "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 16)]},
         {"attrs": {"mode": "average", "size": [4, 2], "stride": [2, 3], "pad": [1, 2, 0, 1]}, "inputs": [(1, 7, 5, 4)]},
         {"attrs": {"mode": "average", "size": "image"}, "inputs": [(2, 5, 3, 4)]},
         {"attrs": {"mode": "max", "size": [2, 3], "dilation": [3, 2], "stride": 2, "pad": 1}, "inputs": [(2, 6, 7, 4)]},

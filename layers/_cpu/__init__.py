@@ -18,8 +18,13 @@ Convolution and dense layers
                         variants ``bf16`` of arrays that are stored as bfloat16, and ``bf16_gemv``, for a few rows
     bias_row, split_batch
                         what accumulators start from; reductions over the batch
+    bf16_panels, bf16_words
+                        variants ``bf16_panels`` and, of float32, ``bf16_weights``: predictions of a few images by
+                        weights in bfloat16, whatever the CPU multiplies
 Others
     pool_rows           variants ``rows`` and, of bfloat16, ``stored_rows`` of pool: pixels side by side in registers
-    lrn_rows            variant ``rows`` of lrn: vector loops over padded rows of channels
+    pool_vectors        variant ``vectors`` of pool: channels' maxima in registers, window by window (pool_windows)
+    lrn_rows            variants of lrn: ``rows``, loops over padded rows of channels, and ``vectors``, for the usual
+                        window and exponent, written as LLVM vectors (lrn_vectors)
     lrn_of_five         variant ``of_five`` of lrn, of bfloat16: no divisions (inverse_root)
 """

@@ -238,7 +238,7 @@ _BACKWARD = (
 )
 _UNIT = "avx512_bf16"
 _SUM = replace(dense_gemv.sum_gemv, when={"bias": False})
-_ZEROS = forward("cpu", over="start_row", axes=0, block=4096, writes="start_row", when={"bias": False})(_zeros)
+ZEROS = forward("cpu", over="start_row", axes=0, block=4096, writes="start_row", when={"bias": False})(_zeros)
 VARIANTS = (
     Variant(
         "bf16_gemv",
@@ -249,7 +249,7 @@ VARIANTS = (
     ),
     Variant(
         "bf16",
-        kernels=(lay_x, start_from_bias, _ZEROS, forward_bf16, *_BACKWARD),
+        kernels=(lay_x, start_from_bias, ZEROS, forward_bf16, *_BACKWARD),
         supports=_supports,
         workspace=_workspace,
         capability=_UNIT,

@@ -14,7 +14,7 @@ MOST_IMAGES = 8
 ROWS, STRIP, UNITS = 256, 1024, 256
 """Weight rows of one block; units whose sums are worked on at once; units of one block when blocks are added up."""
 AT_ONCE = 8
-"""Weight rows read side by side."""
+"""Weight rows read side by side: each with those behind it is one long run, in which a core fetches ahead."""
 
 
 def _workspace(layer, t, direction):
@@ -35,26 +35,28 @@ def _row_block(t):
 
 
 @device
-def add_eight(total, weights, at, units, x, k):
-    """total += the sum of x[k + i] times weight row i, for eight rows from element ``at`` on."""
+def add_eight(total, weights, at, line, x, apart):
+    """total += the sum of x[i * apart] times weight row i, for eight rows ``line`` elements apart from ``at`` on."""
     n = total.size
-    w0, w1 = weights[at:][:n], weights[at + units :][:n]
-    w2, w3 = weights[at + 2 * units :][:n], weights[at + 3 * units :][:n]
-    w4, w5 = weights[at + 4 * units :][:n], weights[at + 5 * units :][:n]
-    w6, w7 = weights[at + 6 * units :][:n], weights[at + 7 * units :][:n]
-    a0, a1, a2, a3, a4, a5, a6, a7 = x[k], x[k + 1], x[k + 2], x[k + 3], x[k + 4], x[k + 5], x[k + 6], x[k + 7]
+    w0, w1 = weights[at:][:n], weights[at + line :][:n]
+    w2, w3 = weights[at + 2 * line :][:n], weights[at + 3 * line :][:n]
+    w4, w5 = weights[at + 4 * line :][:n], weights[at + 5 * line :][:n]
+    w6, w7 = weights[at + 6 * line :][:n], weights[at + 7 * line :][:n]
+    a0, a1, a2, a3 = x[0], x[apart], x[2 * apart], x[3 * apart]
+    a4, a5, a6, a7 = x[4 * apart], x[5 * apart], x[6 * apart], x[7 * apart]
     for i in range(n):
         first = a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i]
         total[i] += first + (a4 * w4[i] + a5 * w5[i] + a6 * w6[i] + a7 * w7[i])
 
 
 @device
-def add_four_to_two(one, two, weights, at, units, x, y, k):
+def add_four_to_two(one, two, weights, at, line, x, y, apart):
     """Four weight rows for two images, which read them together: one += x weights, two += y weights."""
     n = one.size
-    w0, w1 = weights[at:][:n], weights[at + units :][:n]
-    w2, w3 = weights[at + 2 * units :][:n], weights[at + 3 * units :][:n]
-    a0, a1, a2, a3, b0, b1, b2, b3 = x[k], x[k + 1], x[k + 2], x[k + 3], y[k], y[k + 1], y[k + 2], y[k + 3]
+    w0, w1 = weights[at:][:n], weights[at + line :][:n]
+    w2, w3 = weights[at + 2 * line :][:n], weights[at + 3 * line :][:n]
+    a0, a1, a2, a3 = x[0], x[apart], x[2 * apart], x[3 * apart]
+    b0, b1, b2, b3 = y[0], y[apart], y[2 * apart], y[3 * apart]
     for i in range(n):
         one[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i]
         two[i] += b0 * w0[i] + b1 * w1[i] + b2 * w2[i] + b3 * w3[i]
@@ -69,15 +71,15 @@ def add_row(total, weights, at, value):
 
 
 @device
-def add_rows(sums, inputs, weights, at, units, k, left, right):
+def add_rows(sums, inputs, weights, at, line, k, apart, left, right):
     """AT_ONCE weight rows for all images: units [left, right), of which the weights begin at element ``at``."""
     batch = inputs.shape[0]
     for n in range(0, batch - 1, 2):
-        one, two = sums[n, left:right], sums[n + 1, left:right]
-        add_four_to_two(one, two, weights, at, units, inputs[n], inputs[n + 1], k)
-        add_four_to_two(one, two, weights, at + 4 * units, units, inputs[n], inputs[n + 1], k + 4)
+        one, two, x, y = sums[n, left:right], sums[n + 1, left:right], inputs[n, k:], inputs[n + 1, k:]
+        add_four_to_two(one, two, weights, at, line, x, y, apart)
+        add_four_to_two(one, two, weights, at + 4 * line, line, x[4 * apart :], y[4 * apart :], apart)
     if batch % 2:
-        add_eight(sums[batch - 1, left:right], weights, at, units, inputs[batch - 1], k)
+        add_eight(sums[batch - 1, left:right], weights, at, line, inputs[batch - 1, k:], apart)
 
 
 @forward("cpu", over="weight", block=_row_block, writes="partials")
@@ -86,13 +88,13 @@ def forward_gemv(start, stop, x, weight, partials, sizes: Sizes):
     inputs, first, last = x.reshape(batch, x.size // batch), start // units, stop // units
     depth, share, sums = weight.size // units, units // groups, partials[start // (ROWS * units)]
     sums[:] = 0.0
-    whole = first + (last - first) // AT_ONCE * AT_ONCE
-    for k in range(first, whole, AT_ONCE):
+    apart = (last - first) // AT_ONCE
+    for k in range(first, first + apart):
         for g in range(groups):
             for left in range(g * share, (g + 1) * share, STRIP):
                 right = min(left + STRIP, (g + 1) * share)
-                add_rows(sums, inputs, weight, k * units + left, units, g * depth + k, left, right)
-    for k in range(whole, last):
+                add_rows(sums, inputs, weight, k * units + left, apart * units, g * depth + k, apart, left, right)
+    for k in range(first + apart * AT_ONCE, last):
         for g in range(groups):
             for n in range(batch):
                 total = sums[n, g * share : (g + 1) * share]

@@ -1,15 +1,23 @@
 """Response normalisation across channels on CPUs, the variant ``rows``: rows laid out so that loops are vector loops.
 
 A tile begins with ``gap`` zeros, and each group of ``width`` channels is followed by ``gap`` more, so that windows that
-are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache. The usual window of five
-channels is summed in registers: nothing but the squares, and backwards the ratios, goes through a tile.
+are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache. Windows of five
+channels with the usual exponent, where a group fills vector registers, have the variant ``vectors``: they are summed in
+registers, and nothing but the squares, and backwards ratios and shares of dy, goes through tiles.
 """
 
 from netspec.layers._normalisation import Response, power, scale_of
-from netspec.plugin import Variant, Workspace, backward, device, forward
+from netspec.plugin import Lazy, Variant, Workspace, backward, device, forward
+
+_VECTORS = "netspec.layers._cpu.lrn_vectors"
+normalise, normalise_back = Lazy(_VECTORS, "normalise"), Lazy(_VECTORS, "normalise_back")
 
 TILE = 2048
 """Elements of a tile: three float32 arrays of it take 24 KiB."""
+LANES = 16
+"""Channels that fill vector registers, whether of 8 or of 16 floats."""
+GAP = 2
+"""Zeros before and behind the groups of a tile for windows of five channels."""
 
 
 def block(t):
@@ -103,46 +111,6 @@ def combined(x, dy, powers_, sums, d_x, coupling, count, width, gap):
 
 
 @device
-def scaled_by_five(x, tile, y, count, width, gap, response):
-    """y = x * power, of windows of five channels."""
-    for n in range(count):
-        source, target, at = x[n * width : (n + 1) * width], y[n * width : (n + 1) * width], gap + n * (width + gap)
-        a, b, c, d, e = tile[at - 2 :], tile[at - 1 :], tile[at:], tile[at + 1 :], tile[at + 2 :]
-        for i in range(width):
-            scale = scale_of(a[i] + (b[i] + c[i]) + (d[i] + e[i]), response)
-            target[i] = source[i] * power(scale, response.beta)
-
-
-@device
-def ratios_of_five(x, dy, tile, powers_, ratios, count, width, gap, response):
-    """The powers of windows of five channels, and dy * x * power / scale with zeros in the gaps."""
-    ratios[:gap] = 0.0
-    for n in range(count):
-        left, right, at = x[n * width : (n + 1) * width], dy[n * width : (n + 1) * width], gap + n * (width + gap)
-        a, b, c, d, e = tile[at - 2 :], tile[at - 1 :], tile[at:], tile[at + 1 :], tile[at + 2 :]
-        factor, target = powers_[at:], ratios[at:]
-        for i in range(width):
-            scale = scale_of(a[i] + (b[i] + c[i]) + (d[i] + e[i]), response)
-            one = power(scale, response.beta)
-            factor[i], target[i] = one, left[i] * right[i] * (one / scale)
-        for i in range(gap):
-            target[width + i] = 0.0
-
-
-@device
-def combined_of_five(x, dy, powers_, ratios, d_x, coupling, count, width, gap):
-    """d_x = dy * power - coupling * x * the sum of five ratios."""
-    for n in range(count):
-        left, right = x[n * width : (n + 1) * width], dy[n * width : (n + 1) * width]
-        at, target = gap + n * (width + gap), d_x[n * width : (n + 1) * width]
-        a, b, c, d, e = ratios[at - 2 :], ratios[at - 1 :], ratios[at:], ratios[at + 1 :], ratios[at + 2 :]
-        factor = powers_[at:]
-        for i in range(width):
-            total = a[i] + (b[i] + c[i]) + (d[i] + e[i])
-            target[i] = right[i] * factor[i] - coupling * left[i] * total
-
-
-@device
 def groups_of_tile(tile, first, stop, width, gap):
     """How many groups from place ``first`` on a tile holds."""
     return min(tile.size // (width + gap), (stop - first) // width)
@@ -154,9 +122,6 @@ def forward_rows(start, stop, x, y, tile, sums, width, response: Response):
     for first in range(start, stop, tile.size // (width + gap) * width):
         count = groups_of_tile(tile, first, stop, width, gap)
         spread_squares(x[first:], tile, count, width, gap)
-        if gap == 2 and response.after == 2:
-            scaled_by_five(x[first:], tile, y[first:], count, width, gap, response)
-            continue
         length = count * (width + gap) - gap
         window_sums(tile, sums, gap, length, gap, response.after)
         powers(sums, gap, length, response)
@@ -170,10 +135,6 @@ def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, response:
         count = groups_of_tile(tile, first, stop, width, gap)
         left, right = x[first:], dy[first:]
         spread_squares(left, tile, count, width, gap)
-        if gap == 2 and response.after == 2:
-            ratios_of_five(left, right, tile, sums, factors, count, width, gap, response)
-            combined_of_five(left, right, sums, factors, d_x[first:], response.coupling, count, width, gap)
-            continue
         length = count * (width + gap) - gap
         window_sums(tile, sums, gap, length, gap, response.after)
         powers_and_factors(sums, factors, gap, length, response)
@@ -182,4 +143,29 @@ def backward_rows(start, stop, x, dy, d_x, tile, sums, factors, width, response:
         combined(left, right, sums, factors, d_x[first:], response.coupling, count, width, gap)
 
 
+@forward("cpu", over="y", writes="y", block=block)
+def forward_vectors(start, stop, x, y, tile, width, response: Response):
+    for first in range(start, stop, tile.size // (width + GAP) * width):
+        sizes = (first, groups_of_tile(tile, first, stop, width, GAP), width)
+        normalise(x, y, tile, sizes, response.k, response.per_term)
+
+
+@backward("cpu", over="d_x", writes="d_x", block=block)
+def backward_vectors(start, stop, x, dy, d_x, tile, sums, factors, width, response: Response):
+    for first in range(start, stop, tile.size // (width + GAP) * width):
+        sizes = (first, groups_of_tile(tile, first, stop, width, GAP), width)
+        normalise_back(x, dy, d_x, tile, sums, factors, sizes, response.k, response.per_term, response.coupling)
+
+
+def _fills_vectors(layer, t):
+    usual = (layer.attrs.size, layer.attrs.beta) == (2 * GAP + 1, 0.75)
+    return usual and t.x.dtype == "float32" and layer.width(t) % LANES == 0
+
+
+VECTORS = Variant(
+    "vectors",
+    kernels=(forward_vectors, backward_vectors),
+    supports=_fills_vectors,
+    workspace=_workspace,
+)
 VARIANT = Variant("rows", kernels=(forward_rows, backward_rows), workspace=_workspace)

@@ -18,11 +18,11 @@ def rows_of(image):
     return image.shape[1] if image.shape[0] >= FEW else -(-image.shape[1] // 4)
 
 
-def _output_rows(t):
+def output_rows(t):
     return rows_of(t.y)
 
 
-def _input_rows(t):
+def input_rows(t):
     return rows_of(t.x)
 
 
@@ -131,7 +131,7 @@ def maxima_of_row(n, oh, x, maxima, places, window):
                     one_pixel(line[i * depth :], best, where, place + i)
 
 
-@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"),
+@forward("cpu", over="y", axes=(0, 1), block=output_rows, writes=("y", "argmax"),
          when=MAX, phases=("train",))  # fmt: skip
 def max_rows(start, stop, x, y, argmax, window: Window):
     maxima, places, size = y.reshape(y.size), argmax.reshape(y.size), y.shape[2] * y.shape[3]
@@ -140,7 +140,7 @@ def max_rows(start, stop, x, y, argmax, window: Window):
         maxima_of_row(n, oh, x, maxima[first:end], places[first:end], window)
 
 
-@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes=("y", "argmax"),
+@forward("cpu", over="y", axes=(0, 1), block=output_rows, writes=("y", "argmax"),
          when=MAX, phases=("train",))  # fmt: skip
 def max_stored(start, stop, x, y, argmax, best, where, window: Window):
     maxima, places = y.reshape(y.size), argmax.reshape(y.size)
@@ -151,7 +151,7 @@ def max_stored(start, stop, x, y, argmax, best, where, window: Window):
             values[i], here[i] = best[i], where[i]
 
 
-@forward("cpu", over="y", axes=(0, 1), block=_output_rows, writes="y",
+@forward("cpu", over="y", axes=(0, 1), block=output_rows, writes="y",
          when=MAX, phases=("eval", "predict"))  # fmt: skip
 def max_only_rows(start, stop, x, y, window: Window):
     depth, pixels, maxima = y.shape[3], x.reshape(x.size), y.reshape(y.size)
@@ -197,7 +197,7 @@ def give_two(total, gradients, places, apart, left, right, begin):
             total[c] = total[c] + (a if at_one[c] == here else zero) + (b if at_two[c] == there else zero)
 
 
-@backward("cpu", over="d_x", axes=(0, 1), block=_input_rows, writes="d_x", when=MAX)
+@backward("cpu", over="d_x", axes=(0, 1), block=input_rows, writes="d_x", when=MAX)
 def d_max_rows(start, stop, dy, argmax, d_x, window: Window):
     depth, gradients, places, totals = dy.shape[3], dy.reshape(dy.size), argmax.reshape(dy.size), d_x.reshape(d_x.size)
     for row in range(start, stop):

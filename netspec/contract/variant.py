@@ -10,8 +10,9 @@ from typing import Any, Literal
 from netspec.contract.kernel import Backend, Direction, Kernel
 from netspec.contract.tensor import Workspace
 
-CpuUnit = Literal["avx512_bf16", "emulated"]
-"""By what a CPU that stores bfloat16 multiplies it: instructions of its own, or those for float32."""
+CpuUnit = Literal["avx512_bf16", "emulated", "weights"]
+"""What a CPU does with bfloat16: it multiplies it, by instructions of its own or by those for float32, or computes in
+float32 and stores no more than weights that are read for predictions."""
 Capability = tuple[int, int] | CpuUnit
 """What devices of one kind differ in: a GPU's compute capability, a CPU's unit for bfloat16."""
 

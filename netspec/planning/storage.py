@@ -7,7 +7,8 @@
 | bf16 | activations, gradients and factors stored in bfloat16 | factors rounded to bfloat16 | stored too | float32 |
 
 Sums, parameters, what solvers keep, statistics, losses and reports are float32 always. bfloat16 has the exponents of
-float32: gradients do not underflow as in float16, and losses are not scaled.
+float32: gradients do not underflow as in float16, and losses are not scaled. Other CPUs predict a few images by dense
+weights in bfloat16, see netspec.layers._cpu.bf16_panels.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ STORING = (8, 0)
 """The least compute capability of GPUs that multiply bfloat16: those have kernels for it in memory."""
 
 
-_UNITS = {"avx512_bf16": "stored, AVX512-BF16", "emulated": "stored, products in float32"}
+_UNITS = {
+    "avx512_bf16": "stored, AVX512-BF16",
+    "emulated": "stored, products in float32",
+    "weights": "computes in float32, weights stored to predict",
+}
 
 
 def storage_of(precision: Precision, capabilities: Collection[Capability | None]) -> Storage:
@@ -47,7 +52,14 @@ def bf16_on(capability: Capability | None) -> str:
 
 
 def _stores(capability: Capability | None) -> bool:
-    return isinstance(capability, str) or (capability is not None and capability >= STORING)
+    if isinstance(capability, str):
+        return capability != "weights"
+    return capability is not None and capability >= STORING
+
+
+def counting(precision: Precision, capability: Capability | None) -> Capability | None:
+    """What counts of a device's capability: that of a CPU, its unit for bfloat16, where a spec asks for that alone."""
+    return None if isinstance(capability, str) and precision != "bf16" else capability
 
 
 def told(precision: Precision, capabilities: Collection[Capability | None]) -> tuple[str, ...]:
@@ -61,4 +73,6 @@ def _meaning(precision: Precision, capabilities: Collection[Capability | None]) 
         return f"activations and factors of products are stored in bfloat16, all else in float32{emulated}"
     if None in capabilities:
         return "CPUs compute in float32 here"
+    if "weights" in capabilities:
+        return "CPUs compute in float32 here, and to predict a few images read weights of dense layers in bfloat16"
     return "factors of products are rounded to bfloat16; memory is float32 before capability 8.0"

@@ -25,7 +25,7 @@ from netspec.planning.builder import Alias
 from netspec.planning.identities import BufferKey
 from netspec.planning.rank_cut import over_ranks, slice_of
 from netspec.planning.rates import Rates, rate_layout
-from netspec.planning.storage import storage_of, told
+from netspec.planning.storage import counting, storage_of, told
 from netspec.program import Program, declared_bounds, lower, measured_choices, plain_products, tuning_table
 from netspec.runners.execution.base import Runner
 from netspec.runners.execution.bound import BoundProgram
@@ -307,8 +307,8 @@ class Session:
     def _lower(self, plan: Plan) -> Program:
         kinds = {name: device.kind for name, device in self.devices.items()}
         teams = {name: device.team_size for name, device in self.devices.items()}
-        capabilities = {name: device.capability for name, device in self.devices.items()}
         train = self.spec.train
+        capabilities = {name: counting(train.precision, device.capability) for name, device in self.devices.items()}
         apart = self.shared.arrays if self.shared else ()
         return lower(plan, kinds, teams, self.seed, train.without, self._measured, train.fuse, capabilities, apart)
 

@@ -135,11 +135,12 @@ def test_bfloat16_is_stored_where_all_devices_can() -> None:
     for unit in ("avx512_bf16", "emulated"):
         assert storage_of("bf16", [unit, unit]) == "bfloat16" and storage_of("bf16", [unit, None]) == "float32"
         assert storage_of("float32", [unit]) == storage_of("tf32", [unit]) == "float32"
+    assert storage_of("bf16", ["weights"]) == "float32"
 
 
 def test_what_becomes_of_bf16_is_told_in_one_line() -> None:
-    lines = [told("bf16", one) for one in ([HOPPER], [TURING], [None, None], ["emulated"])]
-    assert all(len(one) == 1 for one in lines) and len(set(lines)) == 4
+    lines = [told("bf16", one) for one in ([HOPPER], [TURING], [None, None], ["emulated"], ["weights"])]
+    assert all(len(one) == 1 for one in lines) and len(set(lines)) == 5
     assert told("bf16", ["avx512_bf16"]) == told("bf16", [HOPPER]) == told("bf16", [AMPERE])
     assert told("tf32", [HOPPER]) == told("float32", [None]) == ()
 

@@ -31,7 +31,7 @@ call, about half a millisecond; calls, of which the fastest counts."""
 
 @functools.cache
 def cpu_bfloat16() -> CpuUnit | None:
-    """How CPU devices of this process compute with bfloat16 in memory; None: they store float32.
+    """What CPU devices of this process do with bfloat16 in memory; None: they store float32 alone.
 
     NETSPEC_CPU_BF16 says ``off``, or ``emulate``: stored on any processor, and widened for products. Raises
     NetspecError where it says anything else.
@@ -41,7 +41,7 @@ def cpu_bfloat16() -> CpuUnit | None:
         raise NetspecError(f"{BF16_VARIABLE} is '{asked}': it may be off or emulate, or unset")
     if asked:
         return "emulated" if asked == "emulate" else None
-    return "avx512_bf16" if _has_unit() and _gain() >= _PAYS else None
+    return "avx512_bf16" if _has_unit() and _gain() >= _PAYS else "weights"
 
 
 def _has_unit() -> bool:
