@@ -13,12 +13,11 @@ from netspec.layers._cpu import bf16_dense, dense_gemv
 from netspec.layers._dense_sizes import Sizes
 from netspec.plugin import Lazy, Variant, Workspace, device, forward
 
-word_of = Lazy("netspec.layers._cpu.bf16_words", "word_of")
 add_products = Lazy("netspec.layers._cpu.bf16_words", "add_products")
 add_term = Lazy("netspec.layers._cpu.bf16_words", "add_term")
 
 HALF = 32
-"""Words of a term in a panel: each holds unit j of the panel below unit HALF + j."""
+"""Words of a term in a panel, pairs of bfloat16: each holds unit j of the panel and unit HALF + j."""
 UNITS = 2 * HALF
 STREAMS = 8
 """Parts of a panel's terms that are read side by side: a core fetches ahead in each, and one alone is 0.6 as fast."""
@@ -33,7 +32,7 @@ ERROR = 2.0**-8
 def _workspace(layer, t, direction):
     terms, units = prod(t.weight.shape[:-1]), t.y.shape[1]
     return {
-        "words": Workspace((-(-units // UNITS), terms, HALF), "uint32"),
+        "words": Workspace((-(-units // UNITS), terms, UNITS), "bfloat16"),
         "start_row": Workspace((-(-units // UNITS) * UNITS,)),
         "sums": Workspace((t.x.shape[0] * UNITS,), per="member"),
     }
@@ -48,15 +47,14 @@ def _supports(layer, t):
 def pack_term(weights, words):
     """One term of a panel; units beyond the last are zeros."""
     count = weights.size
-    if count == 2 * words.size:
-        low, high = weights[: words.size], weights[words.size :]
-        for j in range(words.size):
-            words[j] = word_of(low[j], high[j])
+    if count == UNITS:
+        low, high = weights[:HALF], weights[HALF:]
+        for j in range(HALF):
+            words[2 * j], words[2 * j + 1] = low[j], high[j]
         return
-    for j in range(words.size):
-        low = weights[j] if j < count else 0.0
-        high = weights[words.size + j] if words.size + j < count else 0.0
-        words[j] = word_of(low, high)
+    for j in range(HALF):
+        words[2 * j] = weights[j] if j < count else 0.0
+        words[2 * j + 1] = weights[HALF + j] if HALF + j < count else 0.0
 
 
 @forward("cpu", over="words", axes=0, writes="words")

@@ -1,4 +1,4 @@
-"""Pairs of bfloat16 in words of 32 bits, and what multiplies them as float32 on any CPU: intrinsics for numba.
+"""Products with pairs of bfloat16, words of 32 bits, as float32 on any CPU: intrinsics for numba.
 
 Half a word is a float32's upper half, so a shift or a mask of a vector of words gives a vector of float32 each.
 """
@@ -11,7 +11,6 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from netspec.kernels.stored_arrays import StoredBfloat16, rounded
 from netspec.layers._cpu.bf16_panels import HALF, STREAMS
 from netspec.layers._cpu.llvm_vectors import LANES, VectorWriter, counted_loop, operand_types
 
@@ -20,23 +19,12 @@ _WORD, _FLOAT = ir.IntType(32), ir.FloatType()
 _WORDS = ir.VectorType(_WORD, LANES)
 
 
-@intrinsic
-def word_of(typing, low, high):  # type: ignore[no-untyped-def]
-    """Two float32, rounded to bfloat16, in a uint32."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = [builder.zext(rounded(builder, value), _WORD) for value in args]
-        return builder.or_(bits[0], builder.shl(bits[1], _WORD(16)))
-
-    return types.uint32(types.float32, types.float32), code
-
-
 class _Writer(VectorWriter):
     """Writes the products of terms of some streams with their words, all sums in registers."""
 
     def __init__(self, context: Any, builder: Any, sig: Any, args: Any, streams: int) -> None:
         super().__init__(context, builder, sig, args, ("sums", "words", "x", "to at first count apart"))
-        self.is_stored = isinstance(sig.args[2].dtype, StoredBfloat16)
+        self.is_stored = context.get_abi_sizeof(context.get_data_type(sig.args[2].dtype)) == 2
         self.streams = [builder.mul(self.args["apart"], self.whole(number)) for number in range(streams)]
 
     def write(self) -> None:
@@ -98,6 +86,7 @@ add_products = _products(STREAMS)
 the lower halves of words[at + (s * apart + k) * HALF:][:HALF] to sums[to:][:HALF], and times the upper halves to the
 HALF sums behind them.
 
-Arrays are flat: float32, uint32, and float32 or stored bfloat16. Nothing is bounds-checked."""
+Arrays are flat: float32; bfloat16, of which words are counted, lower halves first; and float32 or bfloat16. Nothing is
+bounds-checked."""
 add_term = _products(1)
 """The same of one stream."""

@@ -94,13 +94,13 @@ class _ElementModel(PrimitiveModel):  # type: ignore[misc]
         return _BITS
 
     def as_data(self, builder: Any, value: Any) -> Any:
-        return rounded(builder, value)
+        return _rounded(builder, value)
 
     def from_data(self, builder: Any, value: Any) -> Any:
         return builder.bitcast(builder.shl(builder.zext(value, _WORD), _WORD(16)), _FLOAT)
 
 
-def rounded(builder: Any, value: Any) -> Any:
+def _rounded(builder: Any, value: Any) -> Any:
     """Generate the bfloat16 nearest to a float32, ties to even; NaN stays NaN.
 
     In whole numbers: loops of them are vectorised on every processor, LLVM's own conversion in fours alone, and

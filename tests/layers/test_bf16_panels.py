@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -18,6 +17,7 @@ from netspec.contract.tensor import Shape, Tensor
 from netspec.contract.variant import Capability
 from netspec.device.base import Device
 from netspec.device.cpu import bfloat16_unit
+from netspec.device.dtypes import numpy_dtype
 from netspec.kernels.cpu import llvm_of, type_of
 from netspec.layers._cpu import bf16_panels as panels
 from netspec.program.choice import candidates
@@ -149,7 +149,7 @@ def test_weights_are_widened_in_vector_registers() -> None:
     (products,) = (each for each in one.passes("forward") if each.kernel.endswith("forward_words"))
     shapes = one.layer.workspace(one.t, "bf16_weights", "forward")
     arrays = {"x": np.zeros((1, 4096), np.float32), "y": np.zeros((1, 256), np.float32)}
-    arrays |= {name: np.zeros(prod(space.shape), space.dtype).reshape(space.shape) for name, space in shapes.items()}
+    arrays |= {name: np.zeros(space.shape, numpy_dtype(space.dtype)) for name, space in shapes.items()}
     types = [type_of(0), type_of(0), *(type_of(arrays[str(name)]) for name, _ in products.args)]
     text = llvm_of(panels.forward_words.function, "float32", tuple(types))
     loop = max(re.split(r"^\S+:", text, flags=re.MULTILINE), key=lambda block: block.count("fmuladd.v"))
