@@ -101,6 +101,7 @@ from netspec.contract.kernel import (
     store_relaxed,
 )
 from netspec.contract.layer import Layer, Tensors
+from netspec.contract.reduction import lanes_of, max_of_row, sum_of_row
 from netspec.contract.rowwise import Rowwise, per_row
 from netspec.contract.solver import Solver, learning_rate, weight_decay
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
@@ -181,10 +182,12 @@ __all__ = [
     "integer",
     "integers",
     "intrinsic",
+    "lanes_of",
     "ldmatrix",
     "ldmatrix_trans",
     "learning_rate",
     "load4",
+    "max_of_row",
     "mma_bf16",
     "mma_tf32",
     "normals",
@@ -202,6 +205,7 @@ __all__ = [
     "shuffle_xor",
     "store4",
     "store_relaxed",
+    "sum_of_row",
     "to_bf16x2",
     "to_tf32",
     "uniform",
