@@ -1,17 +1,12 @@
 """What costs of numbers share: the mean over the batch of a function of each prediction and its target."""
 
 from netspec.layers._cpu import row_report
-from netspec.layers._cuda.softmax_plain import THREADS, fold, report_cuda
+from netspec.layers._cuda.target_cost import TRAINED, make_gradients, make_judge, report_cuda, sharing_of
 from netspec.plugin import VALID, Flops, Layer, LayerError, Tensor, Workspace, backward, cuda, device, forward, number
 
 WEIGHT = number("Factor of this loss in the sum of losses.", default=1.0)
-TRAINED = ("train", "eval")
 COUNT = 3
 """Where a row's report says that it counts."""
-
-
-def _rows(t):
-    return (t.x.shape[0],)
 
 
 class TargetCost(Layer):
@@ -49,7 +44,8 @@ class TargetCost(Layer):
         return {**rows, "terms": Workspace((3, t.x.shape[1]), per="member")} if apart else rows
 
     def scalars(self, t, index=None):
-        return {"delta": float(getattr(self.attrs, "delta", 0.0)), **super().scalars(t, index)}
+        delta = float(getattr(self.attrs, "delta", 0.0))
+        return {"delta": delta, "sharing": sharing_of(t), **super().scalars(t, index)}
 
     def flops(self, t):
         return Flops(forward=6 * t.x.size, d_inputs=4 * t.x.size)
@@ -91,6 +87,12 @@ def kernels_of(loss, d_loss, d_target=None, answer=same, vectorised=False):
         return loss(x[i, j], b, delta), square(a, b, delta), distance(a, b, delta)
 
     @device
+    def terms_of(x, target, delta):
+        prediction = answer(x)
+        second, third = square(prediction, target, delta), distance(prediction, target, delta)
+        return prediction, loss(x, target, delta), second, third
+
+    @device
     def store(rows, i, sums, counted, width):
         for r in range(3):
             rows[i, r] = sums[r] / rows.dtype.type(width) if counted else 0.0
@@ -115,18 +117,6 @@ def kernels_of(loss, d_loss, d_target=None, answer=same, vectorised=False):
                 losses, seconds, thirds = losses + terms[0, j], seconds + terms[1, j], thirds + terms[2, j]
             store(rows, i, (losses, seconds, thirds), i < counters[VALID], x.shape[1])
 
-    @forward("cuda", over="x", grid=_rows, threads=THREADS, writes=("prediction", "rows"), phases=TRAINED)
-    def judge_cuda(x, target, prediction, rows, counters, delta):
-        scratch, i = cuda.shared.array(THREADS, x.dtype), cuda.blockIdx.x
-        losses, seconds, thirds = 0.0, 0.0, 0.0
-        for j in range(cuda.threadIdx.x, x.shape[1], THREADS):
-            a, b, c = judge_element(x, target, prediction, i, j, delta)
-            losses, seconds, thirds = losses + a, seconds + b, thirds + c
-        losses, seconds = fold(scratch, losses, False), fold(scratch, seconds, False)
-        thirds = fold(scratch, thirds, False)
-        if cuda.threadIdx.x == 0:
-            store(rows, i, (losses, seconds, thirds), i < counters[VALID], x.shape[1])
-
     @forward("cpu", over="x", writes="prediction", phases="predict")
     def answer_cpu(start, stop, x, prediction):
         for i in range(start, stop):
@@ -138,12 +128,29 @@ def kernels_of(loss, d_loss, d_target=None, answer=same, vectorised=False):
         if i < x.size:
             prediction[i] = answer(x[i])
 
-    ends = (*row_report.KERNELS, report_cuda, *_of_prediction(d_loss), *_of_target(d_target or minus))
-    return (judge_apart_cpu if vectorised else judge_cpu, judge_cuda, answer_cpu, answer_cuda, *ends)
+    slopes = d_loss, d_target or minus
+    ends = (*row_report.KERNELS, report_cuda, *_gradients_cpu(*slopes), *make_gradients(*slopes))
+    judges = (judge_apart_cpu if vectorised else judge_cpu, make_judge(terms_of, store))
+    return (*judges, answer_cpu, answer_cuda, *ends)
 
 
-def _gradient(slope):
-    """What fills some rows of a gradient, and one element of it: the mean is over valid rows and their elements."""
+def _gradients_cpu(d_loss, d_target):
+    """The kernels of both gradients."""
+    fill_d_x, fill_d_target = _gradient_cpu(d_loss), _gradient_cpu(d_target)
+
+    @backward("cpu", over="x", axes=0, block=64, writes="d_x", phases="train")
+    def d_x_cpu(start, stop, x, target, d_x, counters, weight, delta):
+        fill_d_x(start, stop, x, target, d_x, counters[VALID], weight, delta)
+
+    @backward("cpu", over="x", axes=0, block=64, writes="d_target", phases="train")
+    def d_target_cpu(start, stop, x, target, d_target, counters, weight, delta):
+        fill_d_target(start, stop, x, target, d_target, counters[VALID], weight, delta)
+
+    return d_x_cpu, d_target_cpu
+
+
+def _gradient_cpu(slope):
+    """What fills some rows of a gradient: the mean is over valid rows and their elements."""
 
     @device
     def element(x, target, i, j, valid, weight, delta):
@@ -155,40 +162,4 @@ def _gradient(slope):
             for j in range(x.shape[1]):
                 out[i, j] = element(x, target, i, j, valid, weight, delta)
 
-    @device
-    def fill_place(place, x, target, out, valid, weight, delta):
-        i, j = place // x.shape[1], place % x.shape[1]
-        if i < x.shape[0]:
-            out[i, j] = element(x, target, i, j, valid, weight, delta)
-
-    return fill_rows, fill_place
-
-
-def _of_prediction(slope):
-    """The kernels of the prediction's gradient."""
-    fill_rows, fill_place = _gradient(slope)
-
-    @backward("cpu", over="x", axes=0, block=64, writes="d_x", phases="train")
-    def d_x_cpu(start, stop, x, target, d_x, counters, weight, delta):
-        fill_rows(start, stop, x, target, d_x, counters[VALID], weight, delta)
-
-    @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_x", phases="train")
-    def d_x_cuda(x, target, d_x, counters, weight, delta):
-        fill_place(cuda.grid(1), x, target, d_x, counters[VALID], weight, delta)
-
-    return d_x_cpu, d_x_cuda
-
-
-def _of_target(slope):
-    """The kernels of the target's gradient."""
-    fill_rows, fill_place = _gradient(slope)
-
-    @backward("cpu", over="x", axes=0, block=64, writes="d_target", phases="train")
-    def d_target_cpu(start, stop, x, target, d_target, counters, weight, delta):
-        fill_rows(start, stop, x, target, d_target, counters[VALID], weight, delta)
-
-    @backward("cuda", over="x", axes=(0, 1), threads=256, writes="d_target", phases="train")
-    def d_target_cuda(x, target, d_target, counters, weight, delta):
-        fill_place(cuda.grid(1), x, target, d_target, counters[VALID], weight, delta)
-
-    return d_target_cpu, d_target_cuda
+    return fill_rows

@@ -2,10 +2,7 @@
 
 from math import prod
 
-from netspec.layers._cpu import bf16_dense, bf16_panels, dense_gemm, dense_gemv
-from netspec.layers._cuda import dense_split_k, dense_tiled, mma_variants, tma_dense_variants
-from netspec.layers._cuda.implicit_gemm import of_dense
-from netspec.layers._dense_sizes import Sizes, sizes_of
+from netspec.layers._dense_products import VARIANTS, with_geometry
 from netspec.layers._filters import BIAS_INIT, INIT, image_groups, initial_bias
 from netspec.plugin import (
     Flops,
@@ -13,11 +10,8 @@ from netspec.plugin import (
     LayerError,
     Param,
     Tensor,
-    Workspace,
-    backward,
     boolean,
     channels,
-    forward,
     integer,
     register,
 )
@@ -40,17 +34,7 @@ class Dense(Layer):
     }
     divided = ("units", "groups")
     mixes_channels = True
-    variants = (
-        *bf16_panels.VARIANTS,
-        *bf16_dense.VARIANTS,
-        dense_gemv.VARIANT,
-        dense_gemm.VARIANT,
-        *mma_variants.DENSE.values(),
-        *dense_split_k.VARIANTS,
-        *tma_dense_variants.DENSE,
-        dense_tiled.PLAIN,
-    )
-    kernels = dense_gemm.BIAS
+    variants = VARIANTS
     examples = (
         {"attrs": {"units": 5}, "inputs": [(3, 2, 3, 4)]},
         {"attrs": {"units": 6, "groups": 2}, "inputs": [(3, 2, 2, 4)]},
@@ -79,18 +63,7 @@ class Dense(Layer):
 
     def tensors(self, inputs):
         """With them the sizes as kernels on tensor cores know them."""
-        t = super().tensors(inputs)
-        t.geometry = of_dense(t, self._groups)
-        return t
-
-    def workspace(self, t, variant, direction):
-        """The plain kernels' sums of an image, which are float32 whatever is stored."""
-        own = {"sums": Workspace(t.y.shape[1:], per="member")} if (variant, direction) == ("plain", "forward") else {}
-        return {**own, **super().workspace(t, variant, direction)}
-
-    def scalars(self, t, index=None):
-        """The sizes of the product."""
-        return {**super().scalars(t, index), "sizes": sizes_of(t)}
+        return with_geometry(super().tensors(inputs))
 
     def flops(self, t):
         """A multiply-add for each weight in use, in each of the three products."""
@@ -124,45 +97,3 @@ class Dense(Layer):
     @property
     def _groups(self) -> int:
         return self.attrs.groups or 1
-
-    # The plain kernels, beside those for the bias that all variants share --------------------------------------------
-
-    @forward("cpu", over="y", axes=0, writes="y")
-    def forward_cpu(start, stop, x, weight, y, sums, sizes: Sizes):
-        depth, share = sizes.depth, sizes.units // sizes.groups
-        inputs = x.reshape(sizes.batch, sizes.pixels, depth * sizes.groups)
-        weights = weight.reshape(sizes.pixels, depth, sizes.units)
-        for n in range(start, stop):
-            sums[:] = 0
-            for p in range(sizes.pixels):
-                for c in range(depth * sizes.groups):
-                    value, g = inputs[n, p, c], c // depth
-                    for u in range(g * share, (g + 1) * share):
-                        sums[u] += value * weights[p, c - g * depth, u]
-            y[n] = sums
-
-    @backward("cpu", over="d_x", axes=0, writes="d_x")
-    def d_x_cpu(start, stop, weight, dy, d_x, sizes: Sizes):
-        depth, share = sizes.depth, sizes.units // sizes.groups
-        gradient = d_x.reshape(sizes.batch, sizes.pixels, depth * sizes.groups)
-        weights = weight.reshape(sizes.pixels, depth, sizes.units)
-        for n in range(start, stop):
-            for p in range(sizes.pixels):
-                for c in range(depth * sizes.groups):
-                    g = c // depth
-                    total = 0.0
-                    for u in range(g * share, (g + 1) * share):
-                        total += dy[n, u] * weights[p, c - g * depth, u]
-                    gradient[n, p, c] = total
-
-    @backward("cpu", over="d_weight", block=dense_gemm.row_block, writes="d_weight")
-    def d_weight_cpu(start, stop, x, dy, d_weight, sizes: Sizes):
-        depth, units, share = sizes.depth, sizes.units, sizes.units // sizes.groups
-        inputs, gradients = x.reshape(sizes.batch, sizes.pixels, depth * sizes.groups), dy.reshape(sizes.batch, units)
-        for row in range(start // units, stop // units):
-            p, c = row // depth, row % depth
-            total = d_weight[row * units : (row + 1) * units]
-            total[:] = 0
-            for n in range(sizes.batch):
-                for u in range(units):
-                    total[u] += inputs[n, p, u // share * depth + c] * gradients[n, u]

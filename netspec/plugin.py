@@ -86,7 +86,7 @@ from netspec.contract.attrs import boolean, channels, choice, initialiser, integ
 from netspec.contract.augmentation import Augmentation, Frame, Mix, Tint, View, below, each_below, fraction, normals
 from netspec.contract.channelwise import Channelwise, per_channel, per_element
 from netspec.contract.composite import Composite
-from netspec.contract.elementwise import Elementwise
+from netspec.contract.elementwise import Elementwise, on_elements
 from netspec.contract.kernel import (
     Lazy,
     backward,
@@ -101,6 +101,8 @@ from netspec.contract.kernel import (
     store_relaxed,
 )
 from netspec.contract.layer import Layer, Tensors
+from netspec.contract.matrix_products import by_products, matrix_product
+from netspec.contract.reduction import lanes_of, max_of_row, sum_of_row
 from netspec.contract.rowwise import Rowwise, per_row
 from netspec.contract.solver import Solver, learning_rate, weight_decay
 from netspec.contract.tensor import Flops, Param, State, Tensor, Workspace
@@ -164,6 +166,7 @@ __all__ = [
     "below",
     "bernoulli",
     "boolean",
+    "by_products",
     "channels",
     "choice",
     "cp_async4",
@@ -181,14 +184,18 @@ __all__ = [
     "integer",
     "integers",
     "intrinsic",
+    "lanes_of",
     "ldmatrix",
     "ldmatrix_trans",
     "learning_rate",
     "load4",
+    "matrix_product",
+    "max_of_row",
     "mma_bf16",
     "mma_tf32",
     "normals",
     "number",
+    "on_elements",
     "padding",
     "pair",
     "per_channel",
@@ -202,6 +209,7 @@ __all__ = [
     "shuffle_xor",
     "store4",
     "store_relaxed",
+    "sum_of_row",
     "to_bf16x2",
     "to_tf32",
     "uniform",

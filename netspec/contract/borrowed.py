@@ -56,14 +56,14 @@ def _lent_by(lender: type[Layer], kernels: Sequence[Kernel], direction: Directio
         if one.when or one.each or len(one.writes) > 1 or others & {*one.args}:
             tied = "'when'" if one.when else "'each'" if one.each else "what else it reads or writes"
             raise TypeError(f"{owner}: {one.function.__name__} of {lender.__name__} is tied to that layer by {tied}")
-        function = _renamed(one.function, names, f"{direction}_{one.function.__name__}")
+        function = renamed(one.function, names, f"{direction}_{one.function.__name__}")
         over, writes = names.get(one.over, one.over), tuple(names[name] for name in one.writes)
         yield replace(
             one, function=function, direction=direction, over=over, writes=writes, phases=phases, borrowed=True
         )
 
 
-def _renamed(function: Any, names: Mapping[str, str], name: str) -> FunctionType:
+def renamed(function: Any, names: Mapping[str, str], name: str) -> FunctionType:
     """The function with other names for its parameters; a local variable that has one of these gives way."""
     code, taken = function.__code__, set(names.values())
     count = code.co_argcount

@@ -51,9 +51,12 @@ def _pass(kernels: Sequence[Kernel], step: Step | None = None, rows: Sequence[st
     return made
 
 
-def cut_of(x: Tensor) -> Cut:
-    """How sums over a tensor are cut: by its shape alone, so that any team gives the same bits."""
-    return Cut(x.size // x.shape[-1], x.shape[-1], max(1, min(x.size // SMALLEST, MOST)))
+def cut_of(t: Tensors) -> Cut:
+    """How sums over the first input are cut: by its shape alone, so that any team gives the same bits."""
+    x = t.inputs[0]
+    alike = t.rows.depth if hasattr(t, "rows") else x.shape[-1]
+    parts = max(1, min(x.size // SMALLEST, MOST))
+    return Cut(x.size // x.shape[-1], x.shape[-1], parts, 1 if alike % 4 else 4)
 
 
 class Channelwise(Layer):
@@ -72,12 +75,12 @@ class Channelwise(Layer):
     def workspace(self, t: Tensors, variant: str, direction: Direction) -> Mapping[str, Workspace]:
         """``partials`` (parts, sums, C), where a pass takes sums."""
         sums = [getattr(one.function, "sums", 0) for one in self.kernels if one.direction == direction]
-        cut = cut_of(t.inputs[0])
+        cut = cut_of(t)
         return {"partials": Workspace((cut.parts, max(sums), cut.width))} if any(sums) else {}
 
     def scalars(self, t: Tensors, index: int | None = None) -> Mapping[str, Scalar]:
         """``cut`` and ``pixels``."""
-        cut = cut_of(t.inputs[0])
+        cut = cut_of(t)
         return {"cut": cut, "pixels": float(cut.rows)}
 
 
@@ -162,9 +165,9 @@ def whole_rows(t: Tensors) -> int:
 
 
 def _parts_grid(t: Tensors) -> tuple[int, int]:
-    cut = cut_of(t.inputs[0])
-    return -(-cut.width // LANES), cut.parts
+    cut = cut_of(t)
+    return -(-cut.width // (cut.unit * LANES)), cut.parts
 
 
 def _total_grid(t: Tensors) -> tuple[int]:
-    return (_parts_grid(t)[0],)
+    return (-(-t.inputs[0].shape[-1] // LANES),)

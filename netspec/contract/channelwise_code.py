@@ -5,29 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from netspec.contract.kernel import cuda, epilogue, load4, store4
+from netspec.contract.kernel import cuda, epilogue, load4, quotient, store4
 from netspec.contract.parameter_names import parameter_names
+from netspec.contract.reduction import sum_of_column, sum_of_four_columns
 
-LANES, THREADS = 32, 256
-"""Channels that a block of threads sums, side by side in memory, and its threads."""
+LANES, THREADS, AT_ONCE = 32, 512, 4
+"""Units of channels that a block of threads sums, side by side in memory, its threads, and rows of which a thread has
+loads on their way together."""
 Function = Callable[..., Any]
 
 
 class Cut(NamedTuple):
-    """An input as a matrix of ``rows`` pixels and ``width`` channels, of which ``parts`` are summed for themselves."""
+    """An input as a matrix of ``rows`` pixels and ``width`` channels, of which ``parts`` are summed for themselves.
+
+    ``unit``: neighbouring channels of a thread, 4 where all of them have the same rows' numbers.
+    """
 
     rows: int
     width: int
     parts: int
+    unit: int
 
 
 class Rows(NamedTuple):
-    """How many rows there are, their elements, how many of them a pixel has and how many an image has."""
+    """How many rows there are, their elements, how many of them a pixel has and how many an image has.
+
+    On GPUs ``lanes`` threads share a row, 2 ** ``shift``.
+    """
 
     number: int
     depth: int
     groups: int
     an_image: int
+    lanes: int
+    shift: int
 
 
 def alone(count: int) -> Function:
@@ -79,7 +90,9 @@ class Code:
         params = ", ".join(dict.fromkeys((*self.parameters, *writes, *sums)))
         text = template.format(name=name, params=params, count=self.count, **words)
         helpers = {"scalar": self.function, "cuda": cuda, "load4": load4, "store4": store4, "epilogue": epilogue}
-        constants = {"Cut": Cut, "Rows": Rows, "LANES": LANES, "THREADS": THREADS, "SHARED": self.count * THREADS}
+        helpers["quotient"] = quotient
+        constants = {"Cut": Cut, "Rows": Rows, "LANES": LANES, "THREADS": THREADS, "AT_ONCE": AT_ONCE}
+        constants |= {"SHARED": 4 * THREADS, "sum_of_column": sum_of_column, "sum_of_four_columns": sum_of_four_columns}
         scope = {"scalars": tuple(dict.fromkeys((self.author, self.function))), "__name__": self.author.__module__}
         kernel = defined(name, text, {**helpers, **constants, **scope})
         kernel.__qualname__ = f"{self.author.__qualname__}_{backend}"
@@ -150,9 +163,36 @@ class Code:
         terms = ", ".join(f"a{n}" for n in range(self.count))
         return {
             **self._tree(),
+            **self._fours(),
             "rows": "; ".join(f"row_{one} = {one}[at]" for one in self.rows),
             "add": f"{terms} = {self.call('{}[i]')}; {self.every('s{n} += a{n}')}",
             "end": self.every(f"partials[(part * {self.count} + {{n}}) * cut.width + c] = s{{n}}"),
+        }
+
+    def _fours(self) -> dict[str, str]:
+        """The words of PARTS_CUDA for four channels of a thread."""
+        loads, adds = [], []
+        for r in range(AT_ONCE):
+            row = f"(row + {r} * at_once)"
+            loads += [f"{_four(f'{one}_{r}')} = load4({one}, {row} * cut.width + c)" for one in self.elements]
+            at = f"{row} * rows.groups + quotient(c, rows.depth)"
+            loads += [f"row_{one}_{r} = {one}[{at}]" for one in self.rows]
+            terms = [f"a{n}" for n in range(self.count)]
+            calls = [self.call(f"{{}}_{r}_{k}", f"{{}}__{k}", f"row_{{}}_{r}") for k in range(4)]
+            added = [self.every(f"s{{n}}_{k} += a{{n}}") for k in range(4)]
+            adds += [f"{', '.join(terms)} = {call}; {add}" for call, add in zip(calls, added, strict=True)]
+        one = len(loads) // AT_ONCE
+        channels = (f"{_four(f'{name}_')} = load4({name}, c)" for name in self.channels)
+        sums, to = _four("s{n}"), f"(part * {self.count} + {{n}}) * cut.width + c"
+        return {
+            "clear_four": self.every(f"{sums} = 0.0, 0.0, 0.0, 0.0"),
+            "channels_four": "; ".join(channels),
+            "loads_in_flight": "; ".join(loads),
+            "loads_one": "; ".join(loads[:one]),
+            "add_in_flight": "; ".join(adds),
+            "add_one": "; ".join(adds[:4]),
+            "meet_four": self.every(f"{sums} = sum_of_four_columns(({sums}), lanes, at_once, shared)"),
+            "end_four": self.every(f"store4(partials, {to}, {sums})"),
         }
 
     def total(self, writes: tuple[str, ...]) -> dict[str, str]:
@@ -167,6 +207,10 @@ class Code:
     def _tree(self) -> dict[str, str]:
         return {
             "clear": self.every("s{n} = 0.0"),
-            "share": self.every("shared[{n} * THREADS + thread] = s{n}"),
-            "gather": self.every("s{n} += shared[{n} * THREADS + thread + other * lanes]"),
+            "meet": self.every("s{n} = sum_of_column(s{n}, lanes, at_once, shared)"),
         }
+
+
+def _four(name: str) -> str:
+    """What four neighbouring elements are called."""
+    return ", ".join(f"{name}_{k}" for k in range(4))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
-from netspec.contract.kernel import Direction, Kernel, backward, cuda, forward, load4, store4
+from netspec.contract.kernel import Direction, Kernel, Kernels, cuda, load4, marker_of, store4
 from netspec.contract.layer import Layer
 from netspec.contract.parameter_names import parameter_names
 from netspec.contract.tensor import Flops, Tensor
@@ -83,21 +83,44 @@ def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., A
         raise TypeError(f"{cls.__name__}.backward: {sorted(unknown)} are neither inputs, y, dy nor attributes")
     cls.inplace = len(cls.inputs) == 1 and not set(needs) & set(cls.inputs)
     gradients = tuple(f"d_{name}" for name in cls.inputs)
+    owner, numbers = (cls.__module__, cls.__qualname__), cls.attrs_schema
     cls.kernels = (
-        *_kernels(cls, "forward", fwd, parameters, ("y",)),
-        *_kernels(cls, "backward", bwd, needs, gradients),
+        *_kernels(owner, "forward", fwd, ("y",), numbers, "y", "forward"),
+        *_kernels(owner, "backward", bwd, gradients, numbers, "y", "backward"),
     )
 
 
+def on_elements(
+    direction: Direction, *, writes: str | tuple[str, ...], numbers: Collection[str] = ()
+) -> Callable[[Callable[..., Any]], Kernels]:
+    """Mark a function of numbers outside a class as a pass that gives what ``writes`` names, for every element.
+
+    Its parameters are elements of arrays that are as large, but for those in ``numbers`` (attributes and scalars). It
+    is compiled for CPUs and GPUs. For ``netspec.plugin.by_products``, or a class's ``kernels``.
+    """
+    names = (writes,) if isinstance(writes, str) else tuple(writes)
+    marker_of(direction)  # which refuses another direction
+
+    def make(function: Callable[..., Any]) -> Kernels:
+        function.__netspec_scalar__ = True  # type: ignore[attr-defined]
+        owner = function.__module__, ""
+        return Kernels(_kernels(owner, direction, function, names, numbers, names[0], function.__name__))
+
+    return make
+
+
 def _kernels(
-    cls: type[Elementwise],
+    owner: tuple[str, str],
     direction: Direction,
     function: Callable[..., Any],
-    reads: tuple[str, ...],
     writes: tuple[str, ...],
+    numbers: Collection[str],
+    over: str,
+    name: str,
 ) -> tuple[Kernel, Kernel]:
+    reads = parameter_names(function)
     params = tuple(dict.fromkeys((*reads, *writes)))
-    arrays = [name for name in params if name not in cls.attrs_schema]
+    arrays = [name for name in params if name not in numbers]
 
     def call(place: str) -> str:
         return f"scalar({', '.join(name + place if name in arrays else name for name in reads)})"
@@ -115,12 +138,11 @@ def _kernels(
         "calls": "; ".join(f"{results(f'__{n}')} = {call(f'__{n}')}" for n in range(_EACH)),
         "stores": _halves("store4({name}, i + {offset}, {parts})", writes),
     }
-    mark = forward if direction == "forward" else backward
-    over = writes[0] if direction == "forward" else "y"
+    mark = marker_of(direction)
     return (
-        mark("cpu", over=over, writes=writes)(_compile(cls, _CPU, function, f"{direction}_cpu", words)),
+        mark("cpu", over=over, writes=writes)(_compile(owner, _CPU, function, f"{name}_cpu", words)),
         mark("cuda", over=over, writes=writes, threads=_THREADS, per_thread=_EACH)(
-            _compile(cls, _CUDA, function, f"{direction}_cuda", words)
+            _compile(owner, _CUDA, function, f"{name}_cuda", words)
         ),
     )
 
@@ -135,15 +157,15 @@ def _halves(text: str, names: Iterable[str]) -> str:
 
 
 def _compile(
-    cls: type, template: str, function: Callable[..., Any], name: str, words: dict[str, str]
+    owner: tuple[str, str], template: str, function: Callable[..., Any], name: str, words: dict[str, str]
 ) -> Callable[..., Any]:
     source = template.format(name=name, **words)
     scope: dict[str, Any] = {
         **{"scalar": function, "cuda": cuda, "load4": load4, "store4": store4, "BLOCK": _BLOCK, "THREADS": _THREADS},
-        "__name__": cls.__module__,
+        "__name__": owner[0],
     }
     exec(source, scope)  # the text is made of this module's templates and parameter names only
     loop = scope[name]
-    loop.__qualname__ = f"{cls.__qualname__}.{name}"
+    loop.__qualname__ = f"{owner[1]}.{name}".lstrip(".")
     loop.__netspec_source__ = source
     return loop  # type: ignore[no-any-return]

@@ -8,8 +8,8 @@ parts where the layer has that attribute. Passes are functions of single numbers
 - ``@per_channel(direction, writes=..., rows=...)`` sums over all rows, see netspec.contract.channelwise.
 
 Passes of ``per_row`` and ``per_element`` that follow one another are one kernel, which reads a row while it is in a
-core's cache, or by one block of threads: a row's numbers go from one to the next in registers. Those that backward asks
-for are saved.
+core's cache, or once into registers of a GPU's threads; a row's numbers go from one to the next in registers. Those
+that backward asks for are saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from netspec.contract.channelwise import Channelwise, Pass, names_of, whole_rows
 from netspec.contract.channelwise_code import Function, Rows
 from netspec.contract.kernel import PHASES, Direction, Kernel, Kernels, Phase, marker_of, phases_of
 from netspec.contract.layer import Scalar, Tensors
-from netspec.contract.rowwise_text import THREADS, Program, Step
+from netspec.contract.reduction import THREADS, lanes_of
+from netspec.contract.rowwise_text import HELD, Program, Step
 from netspec.contract.tensor import Tensor, Workspace
 from netspec.errors import LayerError
 
@@ -119,7 +120,8 @@ class Rowwise(Channelwise):
         """How an input is cut into rows."""
         groups = getattr(self.attrs, "groups", None) or 1
         depth = x.shape[-1] // groups
-        return Rows(x.size // depth, depth, groups, x.size // depth // x.shape[0])
+        number, lanes = x.size // depth, lanes_of(depth, HELD)
+        return Rows(number, depth, groups, number // x.shape[0], lanes, lanes.bit_length() - 1)
 
     def saved(self, *inputs: Tensor) -> Mapping[str, Tensor]:
         """What backward asks for of the rows' numbers."""
@@ -255,4 +257,4 @@ def _kernels(direction: Direction, program: Program, options: Mapping[str, Any])
 
 
 def _grid(t: Tensors) -> tuple[int]:
-    return (t.rows.number,)
+    return (-(-t.rows.number * t.rows.lanes // THREADS),)

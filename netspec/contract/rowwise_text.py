@@ -1,7 +1,9 @@
 """The text of a Rowwise layer's kernels: functions of numbers, one after the other, on each row.
 
-On CPUs a call has whole rows, one after the other; on GPUs a row has a block of threads, whose sums meet in shared
-memory, always in the same order.
+On CPUs a call has whole rows, one after the other. On GPUs a row has some lanes of a block, a power of two, with HELD
+vectors of four neighbouring elements each, which stay in registers from step to step. Rows that are longer than a block
+holds so, and those that are no whole vectors, are read again by each step, from the cache. Lanes' sums meet always in
+the same order.
 """
 
 from __future__ import annotations
@@ -9,33 +11,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, Literal
 
 from netspec.contract.channelwise_code import Function, Rows, alone, defined
-from netspec.contract.kernel import cuda, device
+from netspec.contract.kernel import cuda, load4, quotient, store4
 from netspec.contract.parameter_names import parameter_names
-from netspec.contract.reduction import over_block
+from netspec.contract.reduction import THREADS, WARPS, max_of_row, over_block, sum_of_row
 
-THREADS = 128
-"""Threads of a row's block."""
+HELD = 2
+"""Vectors of a lane that stay in registers."""
 SPECIAL = ("width", "valid", "images")
 """Numbers of rows and of the batch that functions may ask for."""
-
-
-@device
-def block_max(value: Any, shared: Any) -> Any:
-    """The largest of the values of a block's threads."""
-    thread, half = cuda.threadIdx.x, shared.size // 2
-    shared[thread] = value
-    cuda.syncthreads()
-    while half > 0:
-        if thread < half:
-            shared[thread] = max(shared[thread], shared[thread + half])
-        cuda.syncthreads()
-        half //= 2
-    result = shared[0]
-    cuda.syncthreads()
-    return result
 
 
 @dataclass(frozen=True)
@@ -125,20 +112,65 @@ class Program:
     def cuda(self) -> Function:
         """The kernel for GPUs."""
         body = [
-            f"shared = cuda.shared.array(THREADS, {self.over}.dtype)",
-            "row, thread = cuda.blockIdx.x, cuda.threadIdx.x",
-            "base, channel = row * rows.depth, row % rows.groups * rows.depth",
-            *self.numbers_of_row(),
+            f"shared, thread = cuda.shared.array(WARPS, {self.over}.dtype), cuda.threadIdx.x",
+            "lane_, row = thread & (rows.lanes - 1), (cuda.blockIdx.x * THREADS + thread) >> rows.shift",
+            "inside_, row = row < rows.number, min(row, rows.number - 1)",
+            "base = row * rows.depth",
+            "channel = base - quotient(row, rows.groups) * (rows.groups * rows.depth) if rows.groups > 1 else 0",
+            *self.numbers_of_row("quotient(row, rows.an_image)"),
+            "if rows.depth % 4 == 0 and rows.depth <= MOST:",
         ]
+        for n in range(HELD):
+            place = f"4 * (lane_ + {n} * rows.lanes)"
+            body.append(f"    at{n}_, held{n}_ = min({place}, rows.depth - 4), inside_ and {place} < rows.depth")
+        for n in range(HELD):
+            body += ["    " + line for line in self.loaded(f"__{n}", f"at{n}_", [*self.elements, *self.channels])]
         for loop in self.loops:
-            body += self.looped(loop, "range(thread, rows.depth, THREADS)", "{}[base + j]", "{}[channel + j]")
-            for number in loop:
-                step = self.steps[number]
-                body += [f"{one} = block_{step.by}({one}, shared)" for one in _sums(number, step)]
-                stored = self.stored(step)
-                body += [*self.finished(number), *(["if thread == 0:"] if stored else [])]
-                body += ["    " + line for line in stored]
+            body += ["    " + line for line in (*self.in_registers(loop), *self.met(loop))]
+        body.append("else:")
+        for loop in self.loops:
+            over = "range(lane_, rows.depth if inside_ else 0, rows.lanes)"
+            one_by_one = self.looped(loop, over, "{}[base + j]", "{}[channel + j]")
+            body += ["    " + line for line in (*one_by_one, *self.met(loop))]
         return self.defined("cuda", [], body)
+
+    def in_registers(self, loop: list[int]) -> list[str]:
+        """Some steps for a lane's vectors."""
+        steps = [(number, self.steps[number]) for number in loop]
+        lines = self.cleared(steps)
+        for n, (number, step) in product(range(HELD), steps):
+            lines += self.by_four(number, step, f"__{n}", f"at{n}_", f"held{n}_")
+        return lines
+
+    def loaded(self, mark: str, at: str, names: list[str]) -> list[str]:
+        """Statements that load four elements of each array that is not written here."""
+        pairs = [(name, "channel" if name in self.channels else "base") for name in names if name not in self.results]
+        return [f"{_four(name, mark)} = load4({name}, {start} + {at})" for name, start in pairs]
+
+    def by_four(self, number: int, step: Step, mark: str, at: str, held: str) -> list[str]:
+        """A step for four neighbouring elements: their values are added up, or written; where they are ``held``."""
+        calls = [self.call(number, step, "{}" + f"{mark}{n}", "{}" + f"{mark}{n}") for n in range(4)]
+        names = [f"a{n}" for n in range(step.count)] or list(step.writes)
+        lines = [f"{', '.join(f'{one}{mark}{n}' for one in names)} = {call}" for n, call in enumerate(calls)]
+        lines += [f"if {held}: store4({one}, base + {at}, {_four(one, mark)})" for one in step.writes]
+        for total, term in zip(_sums(number, step), names, strict=False):
+            a, b, c, d = (f"{term}{mark}{n}" for n in range(4))
+            largest = step.by == "max"
+            four = f"max(max({a}, {b}), max({c}, {d}))" if largest else f"(({a} + {b}) + ({c} + {d}))"
+            value = f"({four} if {held} else {'LOWEST' if largest else '0.0'})"
+            lines.append(f"{total} = max({total}, {value})" if largest else f"{total} += {value}")
+        return lines
+
+    def met(self, loop: list[int]) -> list[str]:
+        """Statements that make a row's numbers of its lanes' sums."""
+        lines: list[str] = []
+        for number in loop:
+            step = self.steps[number]
+            lines += [f"{one} = {step.by}_of_row({one}, rows.lanes, shared)" for one in _sums(number, step)]
+            lines += self.finished(number)
+            stored = self.stored(step)
+            lines += [*(["if lane_ == 0 and inside_:"] if stored else []), *("    " + line for line in stored)]
+        return lines
 
     @property
     def loops(self) -> list[list[int]]:
@@ -153,11 +185,11 @@ class Program:
             given |= set(step.gives)
         return found
 
-    def numbers_of_row(self) -> list[str]:
+    def numbers_of_row(self, image: str = "row // rows.an_image") -> list[str]:
         """Statements that fetch the numbers of a row which other kernels gave."""
         lines = [f"row_{name} = {name}[row]" for name in self.read]
         if "valid" in self.special or self.totals:
-            lines.append("row_valid = 1.0 if row // rows.an_image < counters[1] else 0.0")
+            lines.append(f"row_valid = 1.0 if {image} < counters[1] else 0.0")
         if "images" in self.special:
             lines.append(f"row_images = {self.over}.dtype.type(counters[1])")
         return lines
@@ -178,8 +210,7 @@ class Program:
     def looped(self, numbers: list[int], over: str, element: str, channel: str) -> list[str]:
         """A loop over a row in which some functions are called: their values are added up or written."""
         steps = [(number, self.steps[number]) for number in numbers]
-        lines = [f"{one} = {'LOWEST' if step.by == 'max' else '0.0'}" for n, step in steps for one in _sums(n, step)]
-        lines.append(f"for j in {over}:")
+        lines = [*self.cleared(steps), f"for j in {over}:"]
         for number, step in steps:
             call, sums = self.call(number, step, element, channel), _sums(number, step)
             terms = [f"a{n}" for n in range(step.count)] or [element.format(one) for one in step.writes]
@@ -187,6 +218,10 @@ class Program:
             added = [add.format(total, term) for total, term in zip(sums, terms, strict=False)]
             lines += [f"    {line}" for line in (f"{', '.join(terms)} = {call}", *added)]
         return lines
+
+    def cleared(self, steps: list[tuple[int, Step]]) -> list[str]:
+        """Statements that start the steps' sums."""
+        return [f"{one} = {'LOWEST' if step.by == 'max' else '0.0'}" for n, step in steps for one in _sums(n, step)]
 
     def finished(self, number: int) -> list[str]:
         """The statement that makes a row's numbers of its sums; none for a function that writes."""
@@ -224,8 +259,9 @@ class Program:
 
     def made(self, name: str, text: str, scope: dict[str, Any]) -> Function:
         """A kernel of the layer, of that text."""
-        helpers = {"cuda": cuda, "Rows": Rows, "THREADS": THREADS, "LOWEST": -math.inf}
-        helpers |= {"block_sum": over_block, "block_max": block_max}
+        helpers = {"cuda": cuda, "Rows": Rows, "THREADS": THREADS, "WARPS": WARPS, "LOWEST": -math.inf}
+        helpers |= {"block_sum": over_block, "sum_of_row": sum_of_row, "max_of_row": max_of_row}
+        helpers |= {"load4": load4, "store4": store4, "quotient": quotient, "MOST": 4 * HELD * THREADS}
         kernel = defined(name, text, {**helpers, **scope, "__name__": self.module})
         kernel.__qualname__ = f"{self.owner}.{name}"
         return kernel
@@ -280,3 +316,8 @@ def {self.program.name}_{self.output}_cuda(terms, {self.output}, rows: Rows):
 def _sums(number: int, step: Step) -> list[str]:
     """What a step's sums are called."""
     return [f"s{number}_{n}" for n in range(step.count)]
+
+
+def _four(name: str, mark: str) -> str:
+    """What four elements of an array are called."""
+    return ", ".join(f"{name}{mark}{n}" for n in range(4))

@@ -1,7 +1,8 @@
 """Roofline of memory-bound kernels: the share of a GPU's bandwidth that their machine code allows.
 
-Nothing is measured: shapes are AlexNet's at batch 128, one tower's, and what a thread runs is read from what ptxas
-made of the kernel (see netspec.gates.hot_path). The table says for each kernel which limit is nearest::
+Nothing is measured: shapes are AlexNet's at batch 128, one tower's, rows of a transformer and predictions, and what a
+thread runs is read from what ptxas made of the kernel (see netspec.gates.hot_path). The table says for each kernel
+which limit is nearest::
 
     python -m netspec.gates.bandwidth            # H200
     python -m netspec.gates.bandwidth A100
@@ -9,6 +10,7 @@ made of the kernel (see netspec.gates.hot_path). The table says for each kernel 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from netspec.contract.kernel import PHASES, Direction, Phase
 from netspec.contract.naming import COUNTERS, Argument
 from netspec.contract.tensor import Tensor, itemsize
 from netspec.gates.assemble import disassembled, find_disassembler, find_ptxas, resources_of
-from netspec.gates.hot_path import HotPath, hot_path
+from netspec.gates.hot_path import hot_path
 from netspec.gates.signatures import Signature, cuda_signatures
 from netspec.planning.plan import Pass
 from netspec.program.passes import arrays_of
@@ -51,12 +53,14 @@ CARDS: Mapping[str, Card] = {
 ISSUED, SPECIAL, CACHE = 128, 16, 64
 """Instructions of threads, those of the unit for special functions (MUFU), and bytes of loads that a multiprocessor
 does in a cycle: the last for the first-level cache, a cautious half of what it can."""
-LATENCY, DEPENDENT, START = 800, 5, 400
-"""Cycles that a load from a busy memory takes, that an instruction waits for the one before, that a block's start
-costs."""
+LATENCY, DEPENDENT, MEET, START = 800, 5, 40, 400
+"""Cycles that a load from a busy memory takes, that an instruction waits for the one before, a barrier for a block's
+other warps, and that a block's start costs."""
 REGISTERS, WARPS, BLOCKS, SHARED = 65536, 64, 32, 200 << 10
 """What a multiprocessor has for the blocks that it runs at a time."""
 _IMAGES, _DEEP, _WIDE, _CLASSES = (128, 55, 55, 48), (128, 27, 27, 128), (128, 4096), (128, 1000)
+_TOKENS, _NUMBERS = (128 * 197, 1024), (8192, 1000)
+"""Rows of a transformer's layers (ViT-L/16), and predictions enough to fill a card, which those of _CLASSES are not."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,11 @@ _LAYERS: Sequence[tuple[str, Mapping[str, Any], tuple[tuple[int, ...], ...], Pha
     ("softmax_loss", {}, (_CLASSES, _CLASSES[:1]), "train"),
     ("sum", {}, (_DEEP, _DEEP), "train"),
     ("concat", {}, (_DEEP, _DEEP), "train"),
+    ("prelu", {}, (_IMAGES,), "train"),
+    ("batch_norm", {}, (_IMAGES,), "train"),
+    ("layer_norm", {}, (_TOKENS,), "train"),
+    ("mse", {}, (_NUMBERS, _NUMBERS), "train"),
+    ("mse", {}, (_CLASSES, _CLASSES), "train"),
 )
 _TRIPS: Mapping[str, tuple[float, ...]] = {
     "lrn_within:forward_vector_cuda": (8, 1),
@@ -116,7 +125,8 @@ _TRIPS: Mapping[str, tuple[float, ...]] = {
     "ops.prepare:prepare_cuda": (1,),
     "ops.prepare:tint_cuda": (1,),
 }
-"""Rounds of the loops that stand in the machine code, outer ones first, for the shapes above."""
+"""Rounds of the loops that stand in the machine code, outer ones first, for the shapes above, of kernels that read
+some elements more than once; those of others follow from what a thread has to load, see HotPath.rounds."""
 _UPDATED = ("update_cuda", "clipped_cuda", "average_cuda")
 """Kernels that read what they write, but for a flag."""
 _FLAG = 4
@@ -195,17 +205,20 @@ def _case(item: Pass, arrays: Mapping[Argument, int], shape: tuple[int, ...]) ->
 
 def examine(case: Case, card: Card) -> Row:
     """Count a case's instructions, loads and threads, and what share of a card's bandwidth each limit leaves."""
-    path, used = _counted(case.kernel, card.capability)
+    job = _signatures()[case.kernel], card.capability
+    threads, used = case.blocks * case.threads, resources_of(job)
+    path = hot_path(disassembled(*job), math.inf if case.trips else case.read / threads)
     resident = _resident(case.threads, used)
-    moved, threads = case.read + case.written, case.blocks * case.threads
+    moved = case.read + case.written
+    trips = case.trips or path.rounds(case.read / threads)
     each = moved / threads
-    count = path.count(case.trips)
-    cycles = START + LATENCY * path.waits(case.trips) + DEPENDENT * count
+    count = path.count(trips)
+    cycles = START + LATENCY * path.waits(trips) + DEPENDENT * count + MEET * path.count(trips, "BAR")
     busy = min(resident, threads / card.processors)
     limits = {
         "issue": ISSUED * each / count,
-        "special": SPECIAL * each / max(path.count(case.trips, "MUFU"), 1),
-        "cache": CACHE * each / max(path.loaded(case.trips), 1),
+        "special": SPECIAL * each / max(path.count(trips, "MUFU"), 1),
+        "cache": CACHE * each / max(path.loaded(trips), 1),
         "waiting": busy * each / cycles,
     }
     shares = {name: min(1.0, value / card.per_cycle) for name, value in limits.items()}
@@ -228,13 +241,6 @@ def _signatures() -> Mapping[str, Signature]:
     for one in cuda_signatures():
         found.setdefault(one.kernel, one)
     return found
-
-
-@cache
-def _counted(kernel: str, capability: tuple[int, int]) -> tuple[HotPath, Mapping[str, int]]:
-    """A kernel's hot path and resources."""
-    job = _signatures()[kernel], capability
-    return hot_path(disassembled(*job)), resources_of(job)
 
 
 def rows(card: Card) -> list[Row]:

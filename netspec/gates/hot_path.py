@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +13,8 @@ _LABEL = re.compile(r"^(\.L_x_\w+|\$?\w+):")
 _TARGET = re.compile(r"`\((\.L_x_\w+)\)")
 _REGISTER = re.compile(r"\bR(\d+)\b(\.64)?")
 _ACCESS = re.compile(r"^(LDG?|STG?)\.(?:\S*\.)?(128|64|U8|S8|U16|S16)\b")
+_FAR = 1 << 20
+_Score = tuple[int, int, int]
 _BYTES = {"128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}
 
 
@@ -76,6 +79,15 @@ class Block:
         """Accesses of 128 bits."""
         return sum(max(one.loads, one.stores) == 16 for one in self.code)
 
+    def count(self, name: str) -> int:
+        """Instructions whose names begin so."""
+        return sum(one.name.startswith(name) for one in self.code)
+
+    @property
+    def wide_loads(self) -> int:
+        """Loads of 128 bits."""
+        return sum(one.loads == 16 for one in self.code)
+
 
 @dataclass(frozen=True)
 class HotPath:
@@ -88,6 +100,24 @@ class HotPath:
     def code(self) -> tuple[Instruction, ...]:
         """All instructions, those of loops once."""
         return tuple(one for block in self.blocks for one in block.code)
+
+    def rounds(self, loaded: float) -> tuple[float, ...]:
+        """Rounds of each loop where a thread loads so many bytes in accesses of 128 bits, each of them once.
+
+        What the code outside of loops loads is taken off; of the rest the loops that load most a round do what they
+        can in whole rounds, as unrolled ones do. Raises ValueError for loops whose rounds nothing here tells.
+        """
+        wide = [16 * sum(block.wide_loads for block in self.blocks[first : last + 1]) for first, last in self.loops]
+        inside = [place for first, last in self.loops for place in range(first, last + 1)]
+        if not all(wide) or len(inside) != len(set(inside)):
+            raise ValueError("a loop without loads of 128 bits, or within another one")
+        left = max(loaded - 16 * sum(block.wide_loads for block in self.blocks) + sum(wide), 0.0)
+        found = [0.0] * len(wide)
+        for number in sorted(range(len(wide)), key=lambda one: -wide[one]):
+            last = wide[number] == min(wide)
+            found[number] = left / wide[number] if last else left // wide[number]
+            left -= found[number] * wide[number]
+        return tuple(found)
 
     def times(self, trips: Sequence[float]) -> list[float]:
         """How often each block runs where the loops, outer ones first, do so many rounds each time they are entered."""
@@ -102,10 +132,7 @@ class HotPath:
     def count(self, trips: Sequence[float], name: str = "") -> float:
         """Instructions that a thread runs, of all kinds or whose names begin so."""
         times = self.times(trips)
-        return sum(
-            number * sum(one.name.startswith(name) for one in block.code)
-            for number, block in zip(times, self.blocks, strict=True)
-        )
+        return sum(number * block.count(name) for number, block in zip(times, self.blocks, strict=True))
 
     def loaded(self, trips: Sequence[float]) -> float:
         """Bytes that a thread loads."""
@@ -145,10 +172,16 @@ class HotPath:
         return wide, total
 
 
-def hot_path(text: str) -> HotPath:
-    """The hot path of nvdisasm's listing: most 128-bit accesses, then fewest instructions."""
+def hot_path(text: str, loaded: float = math.inf) -> HotPath:
+    """The hot path of nvdisasm's listing: most 128-bit accesses, then most barriers, then fewest instructions.
+
+    Past the loops, if so many bytes are loaded without them: they are for threads that have more to do.
+    """
     blocks = _blocks(text)
     backward = _backward(blocks)
+    straight = [blocks[place] for place in _path(blocks, backward, _looped(backward))]
+    if 16 * sum(block.wide_loads for block in straight) >= loaded:
+        return HotPath(straight, ())
     path = _path(blocks, backward)
     places = {block: place for place, block in enumerate(path)}
     found: dict[int, int] = {}
@@ -156,6 +189,11 @@ def hot_path(text: str) -> HotPath:
         if start in places and end in places and places[end] <= places[start]:
             found[places[end]] = max(found.get(places[end], 0), places[start])
     return HotPath([blocks[block] for block in path], sorted(found.items()))
+
+
+def _looped(backward: set[tuple[int, int]]) -> set[int]:
+    """The blocks of loops, which lie side by side in the listing."""
+    return {place for start, end in backward for place in range(end, start + 1)}
 
 
 def _blocks(text: str) -> list[Block]:
@@ -168,7 +206,7 @@ def _blocks(text: str) -> list[Block]:
         elif found := _LINE.match(line):
             one = Instruction(bool(found[1]), found[2], found[3])
             blocks[-1].code.append(one)
-            if one.target or one.ends:
+            if one.target or one.name == "EXIT" or one.ends:
                 blocks.append(Block())
     for place, block in enumerate(blocks):
         last = block.code[-1] if block.code else None
@@ -199,15 +237,25 @@ def _backward(blocks: Sequence[Block]) -> set[tuple[int, int]]:
     return closing
 
 
-def _path(blocks: Sequence[Block], backward: set[tuple[int, int]]) -> list[int]:
-    """From the first block to an end without closing a loop: most wide accesses, then fewest instructions."""
-    best: dict[int, tuple[tuple[int, int], int | None]] = {}
+def _path(blocks: Sequence[Block], backward: set[tuple[int, int]], past: Collection[int] = ()) -> list[int]:
+    """From the first block to an end without closing a loop: most wide accesses, barriers, then fewest instructions.
+
+    No calls, which are what a division does with odd numbers, if it can be. Blocks that it goes ``past`` are on it
+    where there is no other way.
+    """
+    best: dict[int, tuple[_Score, int | None]] = {}
 
     def settle(place: int) -> None:
         own = blocks[place]
-        onward = [(best[other][0], other) for other in own.following if (place, other) not in backward]
-        (wide, fewer), following = max(onward, default=((0, 0), None))
-        best[place] = (wide + own.wide, fewer - len(own.code)), following
+        onward: list[tuple[_Score, int | None]] = [
+            (best[other][0], other) for other in own.following if (place, other) not in backward
+        ]
+        if past and own.code and own.code[-1].name == "EXIT":
+            onward.append(((0, 0, 0), None))
+        score, following = max(onward, key=lambda one: one[0], default=((0, 0, 0), None))
+        best[place] = (score[0] - _FAR if place in past else score[0] + own.wide,
+                       score[1] + own.count("BAR"),
+                       score[2] - len(own.code) - _FAR * own.count("CALL")), following  # fmt: skip
 
     for place in _last_first(blocks, backward):
         settle(place)

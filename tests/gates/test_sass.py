@@ -130,3 +130,18 @@ def test_the_hot_path_passes_the_wide_accesses_and_knows_loops():
     assert (path.loaded([3]), path.waits([3])) == (96, 3)
     with pytest.raises(ValueError, match="1 loops, not 2"):
         path.count([1, 1])
+
+
+def test_rounds_follow_from_what_is_to_be_loaded():
+    assert hot_path(CODE).rounds(80) == (2.5,)
+    again = ".L_x_3:\n /*0055*/ LDG.E.128 R4, desc[UR4][R2.64] ;\n /*0058*/ @P1 BRA `(.L_x_3) ;\n /*0060*/"
+    path = hot_path(CODE.replace("        /*0060*/", again))
+    assert path.rounds(32 * 3 + 16) == (3, 1) and path.rounds(16) == (0, 1)
+    with pytest.raises(ValueError, match="without loads"):
+        hot_path(CODE.replace("LDG", "LDS")).rounds(64)
+
+
+def test_a_thread_that_needs_no_loop_runs_past_it():
+    before = "        /*0005*/ LDG.E.128 R20, desc[UR4][R2.64] ;\n        /*0010*/              @!P0 BRA `(.L_x_2) ;"
+    code = CODE.replace("        /*0010*/              @!P0 BRA `(.L_x_2) ;", before)
+    assert [len(hot_path(code, loaded).loops) for loaded in (16, 17)] == [0, 1]

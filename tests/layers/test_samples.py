@@ -19,6 +19,8 @@ from netspec.registry import layer_types, load_plugin
 SAMPLES = ROOT / "docs" / "examples" / "layers"
 MOST = {"my_gelu": 12, "my_prelu": 25, "my_batch_norm": 60, "my_layer_norm": 50, "my_mse": 35}
 """Lines that each may have, empty ones aside."""
+PRODUCTS = {"my_gated_dense": 40}
+"""The same of those that tests/layers/test_products.py runs: their kernels are too many to compile all."""
 SHAPES = {"my_mse": [(6, 35), (6, 35)]}
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 
@@ -36,8 +38,19 @@ def lines(file: Path) -> int:
 
 
 def test_each_is_short() -> None:
-    assert {file.stem for file in SAMPLES.glob("*.py")} == set(MOST)
-    assert {name: lines(SAMPLES / f"{name}.py") for name in MOST if lines(SAMPLES / f"{name}.py") > MOST[name]} == {}
+    most = {**MOST, **PRODUCTS}
+    assert {file.stem for file in SAMPLES.glob("*.py")} == set(most)
+    assert {name: lines(SAMPLES / f"{name}.py") for name in most if lines(SAMPLES / f"{name}.py") > most[name]} == {}
+
+
+def test_the_page_on_plugins_shows_the_one_of_products() -> None:
+    shown = re.search(r"```python\n# my_gated_dense.py\n(.*?)```", PAGE, re.DOTALL)[1]
+    assert shown == (SAMPLES / "my_gated_dense.py").read_text()
+
+
+def test_the_one_of_products_passes_the_suite_on_cpus() -> None:
+    done = netspec("layers", "check", str(SAMPLES / "my_gated_dense.py"), "--backend", "cpu")
+    assert done.code == 0 and "failed" not in done.out, done.out
 
 
 @pytest.mark.parametrize("name", [*MOST, "row_softmax"])
