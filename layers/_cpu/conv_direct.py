@@ -186,12 +186,12 @@ def d_weight_chunk_direct(
                 pad_image(x, n, g * depth, depth, padded, shape, (window.pad_top, window.pad_left))
                 if depth >= DEEP:
                     pack_channels(padded, shape[0] * shape[1], depth, channels)
+                source, first = panels, (0, g * share)
                 if columns == filters:  # an image of dy is one panel
-                    first = (n * window.out_h * window.out_w * filters, 0)
-                    add_image(padded, channels, gradients, total, first, offsets, tile, sizes, window)
+                    source, first = gradients, (n * window.out_h * window.out_w * filters, 0)
                 else:
                     pack_gradient(dy, n, g * share, share, columns, panels)
-                    add_image(padded, channels, panels, total, (0, g * share), offsets, tile, sizes, window)
+                add_image(padded, channels, source, total, first, offsets, tile, sizes, window)
 
 
 def _scalars(layer, t):

@@ -111,6 +111,9 @@ def _micro_kernel(step: int | None, neighbours: bool = False) -> Any:
     @intrinsic
     def multiply(typing, width, a, a_rows, b, c, c_rows, start, first, terms):  # type: ignore[no-untyped-def]
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            if WIDE == NARROW:
+                _Writer(context, builder, sig, args, WIDE, step, neighbours).write()
+                return context.get_dummy_value()
             with builder.if_else(builder.icmp_signed("==", args[0], LONG(WIDE))) as branches:
                 for branch, columns in zip(branches, (WIDE, NARROW), strict=True):
                     with branch:

@@ -176,11 +176,12 @@ def put_gradient(form, m, partial, channel, shape, stride, tile):
     step = (inner + MAX_MR) * width + GAP
     for c in range(inner):
         for f in range(0, share, LANES):
-            source, at = (c * width + f, span(form) * step, step), c * filters + channel + f
-            if f + LANES <= share and stride == 1:
-                filter_gradient(form, m, source, partial, (at, size * line, line))
+            whole, target, place = f + LANES <= share and stride == 1, tile, (0, size * LANES, LANES)
+            if whole:
+                target, place = partial, (c * filters + channel + f, size * line, line)
+            filter_gradient(form, m, (c * width + f, span(form) * step, step), target, place)
+            if whole:
                 continue
-            filter_gradient(form, m, source, tile, (0, size * LANES, LANES))
             for tap in range(size * size):
                 i, j, k = cell_weight(tap, c, form, stride, depth)
                 if i < size_h and j < size_w:

@@ -125,7 +125,7 @@ def _helper(prepared: Prepared) -> Any:
     key = (prepared.digest, False)
     if key not in _compiled:
         options = {**_OPTIONS, "no_cfunc_wrapper": True, "no_cpython_wrapper": True, "forceinline": prepared.inlined}
-        _compiled[key] = numba.njit(**options)(prepared.build(_helper))
+        _compiled[key] = numba.njit(**options, pipeline_class=_HelperCompiler)(prepared.build(_helper))
     return _compiled[key]
 
 
@@ -141,15 +141,47 @@ def _target() -> str:
     features = sorted(name for name, on in binding.get_host_cpu_features().items() if on)
     parts = (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name(), *features)
     told = (f"{name}={value}" for name, value in choosing_variables().items() if name.startswith("NUMBA_"))
-    return "\n".join((*parts, *sorted(_FASTMATH), "functions of numbers are inlined", *told))
+    return "\n".join((*parts, *sorted(_FASTMATH), "helpers are optimised with their kernel", *told))
+
+
+class _HelperLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """A helper's code as kernels take it in: no machine code is made of it, and its functions are optimised singly.
+
+    The whole is optimised with each kernel. What a kernel takes in line is before, too: loops around it are vectorised.
+    """
+
+    inlined = False
+
+    def _optimize_final_module(self) -> None:
+        if self.inlined:
+            super()._optimize_final_module()
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Null: nothing calls it but kernels."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """What numba would tell the helper's constants, which kernels hold."""
+        return _Nowhere
+
+
+class _Nowhere:
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        """Nothing: see _KernelCompiler."""
 
 
 class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
     """A kernel's code, whose copies of its helpers have names of their own.
 
-    Under the names that numba gives them they would be taken for the helpers' own code, which the process that compiles
-    a kernel holds too, optimised apart from it; a process that loads the kernel from the cache holds the copies alone.
-    The two do not always give the same bits.
+    Under the names that numba gives them another kernel's copies would be taken for them, which were optimised with
+    that kernel, where one process holds both. The two do not always give the same bits.
     """
 
     def _optimize_final_module(self) -> None:
@@ -168,6 +200,13 @@ class _KeepingLibrary(_KernelLibrary):
         super()._optimize_final_module()
 
 
+class _HelperCompiler(Compiler):  # type: ignore[misc]
+    def compile_extra(self, func: Any) -> Any:
+        self.state.library = _HelperLibrary(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.inlined = bool(self.state.flags.forceinline)
+        return super().compile_extra(func)
+
+
 class _KernelCompiler(Compiler):  # type: ignore[misc]
     library = _KernelLibrary
 
@@ -182,7 +221,10 @@ class _KernelCompiler(Compiler):  # type: ignore[misc]
         self.state.library = self.library(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
         self.state.library.enable_object_caching()
         with self._short_shape_error():  # no other thread compiles meanwhile: numba's lock is held
-            return super().compile_extra(func)
+            compiled = super().compile_extra(func)
+        for environment in compiled._find_referenced_environments():  # those of its helpers, too
+            compiled.codegen.set_env(environment.env_name, environment)
+        return compiled
 
 
 class _Keeping(_KernelCompiler):
