@@ -79,7 +79,7 @@ def test_what_is_printed_is_printed_once():
     assert sorted(out.split()) == sorted(["before", *map(str, range(30))])
 
 
-def test_an_interrupt_leaves_no_copy_behind(tmp_path):
+def test_an_interrupt_leaves_no_copy_behind(usual_interrupt, tmp_path):
     script = f"""
 def work(n):
     if n:
