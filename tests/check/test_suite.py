@@ -48,6 +48,7 @@ EXPECTED = {
     "wrong_nan_forward": ("non_finite", "is NaN, and changes with it: NaN must be passed on, or ``nonfinite`` say why"),
     "wrong_nan_backward": ("non_finite", "is 100 where d_y[0, "),
     "wrong_nan_variant": ("non_finite", "; the plain kernels in float64 give inf (cpu, fast, train, forward;"),
+    "wrong_nan_sign": ("non_finite", "is -inf where x[0, 0, 0, 3] is inf and x"),
     "wrong_nan_images": ("non_finite", "y[1, 0, 0, 3] is nan where x[0, 0, 0, 3] is NaN; the plain kernels in"),
     "wrong_nan_word": ("non_finite", "``nonfinite`` says 'z': 'there is none'; give a reason for one of d_x, y"),
     "wrong_nan_reason": ("non_finite", "``nonfinite`` says 'y': ''; give a reason"),
@@ -76,7 +77,7 @@ def test_teams_are_given_stored_arrays_too() -> None:
     assert result.status == "failed" and "which member of a team of" in result.message
 
 
-@pytest.mark.parametrize("layer_type", ["right_state", "right_cost", "right_noise", "right_threshold"])
+@pytest.mark.parametrize("layer_type", ["right_state", "right_cost", "right_noise", "right_threshold", "right_rounded"])
 def test_right_layers_pass(layer_type: str) -> None:
     assert [result for result in run(layer_type, ("cpu",)) if result.status == "failed"] == []
 
