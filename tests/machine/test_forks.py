@@ -26,7 +26,13 @@ def python(script, cores=3):
 
 
 def test_results_are_in_order_and_of_several_processes():
-    out, err, _ = python("found = forks.shared_out(lambda n: (n * n, os.getpid()), range(30))\nprint(found)")
+    script = """
+def work(n):
+    time.sleep(0.02)
+    return n * n, os.getpid()
+print(forks.shared_out(work, range(30)))
+"""
+    out, err, _ = python(script)
     found = eval(out)
     assert [square for square, _ in found] == [n * n for n in range(30)], err
     assert len({process for _, process in found}) == 3
@@ -52,7 +58,8 @@ def test_one_process_does_all(before, cores, items):
 def test_what_a_copy_does_not_give_is_made_here(end):
     script = f"""
 def work(n):
-    if n == 7 and os.getpid() != FIRST:
+    time.sleep(0.02)
+    if n > 6 and os.getpid() != FIRST:
         {end}
     return n
 print(forks.shared_out(work, range(30)))
