@@ -15,8 +15,8 @@ from netspec.machine.environment import cores
 _LEAST = 8
 """Items for each process that make its start worth it."""
 _MOST = 4
-_BYTES, _QUEUED = 4, 1 << 14
-"""Of an item's place in the queue, and places that fill a pipe."""
+_BYTES, _QUEUED = 4, 1 << 10
+"""Of an item's place in the queue, and places that any pipe has room for: a page of them."""
 _THREADS = "/proc/self/task"
 
 Item = TypeVar("Item")
