@@ -14,7 +14,6 @@ from numba.extending import intrinsic
 from netspec.layers._cpu.bf16_panels import HALF, STREAMS
 from netspec.layers._cpu.llvm_vectors import LANES, VectorWriter, counted_loop, operand_types
 
-_UNROLL = 1
 _WORD, _FLOAT = ir.IntType(32), ir.FloatType()
 _WORDS = ir.VectorType(_WORD, LANES)
 
@@ -31,21 +30,16 @@ class _Writer(VectorWriter):
         target = self.at(self.args["sums"], self.args["to"])
         spots = [self.at(target, self.whole(j)) for j in range(0, 2 * HALF, LANES)]
         state = [self.args["at"], self.args["first"], *map(self.load, spots)]
-        steps = self.builder.sdiv(self.args["count"], self.whole(_UNROLL))
-        left = self.builder.srem(self.args["count"], self.whole(_UNROLL))
-        state = counted_loop(self.builder, steps, state, lambda s: self.terms(s, _UNROLL))
-        state = counted_loop(self.builder, left, state, lambda s: self.terms(s, 1))
+        state = counted_loop(self.builder, self.args["count"], state, self.term)
         for value, spot in zip(state[2:], spots, strict=True):
             self.store(value, spot)
 
-    def terms(self, state: list[Any], count: int) -> list[Any]:
+    def term(self, state: list[Any]) -> list[Any]:
         builder, (at, first, *sums) = self.builder, state
-        for k in range(count):
-            for stream in self.streams:
-                factor = self.factor(builder.add(builder.add(first, stream), self.whole(k)))
-                place = builder.add(builder.add(at, builder.mul(stream, self.whole(HALF))), self.whole(k * HALF))
-                self.add(sums, factor, place)
-        return [builder.add(at, self.whole(count * HALF)), builder.add(first, self.whole(count)), *sums]
+        for stream in self.streams:
+            place = builder.add(at, builder.mul(stream, self.whole(HALF)))
+            self.add(sums, self.factor(builder.add(first, stream)), place)
+        return [builder.add(at, self.whole(HALF)), builder.add(first, self.whole(1)), *sums]
 
     def add(self, sums: list[Any], factor: Any, place: Any) -> None:
         """A term's products."""
@@ -65,8 +59,7 @@ class _Writer(VectorWriter):
         value = builder.load(builder.gep(self.args["x"], [place], source_etype=kind), typ=kind)
         if self.is_stored:
             value = builder.bitcast(builder.shl(builder.zext(value, _WORD), _WORD(16)), _FLOAT)
-        one = builder.insert_element(ir.Constant(self.vector, ir.Undefined), value, _WORD(0))
-        return builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), ir.Constant(_WORDS, None))
+        return self.everywhere(value)
 
 
 def _products(streams: int) -> Any:

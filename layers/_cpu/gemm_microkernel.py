@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -20,7 +19,6 @@ MR = 8 if _WIDE else 6
 NARROW, WIDE = (32, 48) if _WIDE else (16, 16)
 """Columns (NR) of the two register tiles: 32 registers of 16 floats hold 8 x 48, 16 registers of 8 floats 6 x 16."""
 _UNROLL = 4
-_INT = ir.IntType(32)
 _ARGUMENTS = (
     "width", "a", "a_rows", "b", "c", "c_rows", "start",
     "a_first b_first c_first s_first", "runs run jump step accumulate",
@@ -101,10 +99,7 @@ class _Writer(VectorWriter):
         return [spots[count], self.at(b, self.whole(count * self.columns)), *sums]
 
     def broadcast(self, pointer: Any) -> Any:
-        value = self.builder.load(pointer, align=4, typ=self.element)
-        one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), value, ir.Constant(_INT, 0))
-        zeros = ir.Constant(ir.VectorType(_INT, LANES), None)
-        return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), zeros)
+        return self.everywhere(self.builder.load(pointer, align=4, typ=self.element))
 
 
 def _micro_kernel(step: int | None, neighbours: bool = False) -> Any:

@@ -68,6 +68,13 @@ class VectorWriter:
         """A constant."""
         return ir.Constant(LONG, value)
 
+    def everywhere(self, value: Any) -> Any:
+        """A number in all lanes."""
+        kind, place = ir.VectorType(value.type, LANES), ir.IntType(32)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, place(0))
+        zeros = ir.Constant(ir.VectorType(place, LANES), None)
+        return self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
     def at(self, pointer: Any, offset: Any) -> Any:
         """The address of an element."""
         return self.builder.gep(pointer, [offset], source_etype=self.element)

@@ -30,11 +30,6 @@ class _Writer(VectorWriter):
         numbers = (each for each in ("k", "per_term", "coupling") if each in names)
         self.spread = {name: self.everywhere(self.args[name]) for name in numbers}
 
-    def everywhere(self, value: Any) -> Any:
-        """A number in all lanes."""
-        whole, zeros = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-        return self.builder.shuffle_vector(self.builder.insert_element(whole, value, ir.IntType(32)(0)), whole, zeros)
-
     def each(self, body: Callable[[Any, Any], None], gap: Callable[[Any], None] | None = None) -> None:
         """Write ``body`` for each vector's places in the tensors and in a tile, ``gap`` for those behind a group."""
         add, whole = self.builder.add, self.whole

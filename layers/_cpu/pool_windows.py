@@ -79,9 +79,7 @@ class _Writer(VectorWriter):
 
     def same(self, place: Any) -> Any:
         """A place in all lanes."""
-        whole, zeros = ir.Constant(_PLACES, ir.Undefined), ir.Constant(_PLACES, None)
-        one = self.builder.insert_element(whole, self.builder.trunc(place, _INT), _INT(0))
-        return self.builder.shuffle_vector(one, whole, zeros)
+        return self.everywhere(self.builder.trunc(place, _INT))
 
     def largest(self, with_places: bool) -> None:
         builder, lowest = self.builder, ir.Constant(self.vector, [float("-inf")] * LANES)

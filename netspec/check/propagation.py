@@ -3,9 +3,8 @@
 Each floating tensor that a direction reads is spoilt in turn. The plain kernels in float64 are held to what finite
 numbers show: an element that changes with the one spoilt must become NaN with it. (Backward only of gradients: by a NaN
 in another tensor a comparison may be decided either way, since forward has passed it on.) All kernels are held to the
-plain ones: where they give NaN, NaN; where they give an infinity, that one or NaN. (Of a variant with an error bound of
-its own, either: what an infinity is multiplied by may be near zero, and have the other sign.) More of an image may
-become NaN (zeros of a padding are multiplied, Winograd's method subtracts), but nothing of another image of the batch.
+plain ones: where they give NaN, NaN; where they give an infinity, that one or NaN. More of an image may become NaN
+(zeros of a padding are multiplied, Winograd's method subtracts), but nothing of another image of the batch.
 ``Layer.nonfinite`` declares what may stay finite.
 """
 
@@ -248,8 +247,6 @@ def _check_finite_ones(name: str, got: Array, wanted: Array, rule: str, bound: f
 def _wrong(single: SingleLayer, trial: Trial, name: str, got: Array, wanted: Array) -> Any:
     """Elements that have lost what is not finite, or have it from another image."""
     other = ~np.isnan(got) & np.where(np.isfinite(wanted), False, got != wanted)
-    if single.variant in single.layer.bounds:
-        other &= ~(np.isinf(got) & np.isinf(wanted))
     if not {name, trial.name} <= _of_images(single):
         return other
     clean = np.isfinite(trial.spoilt.reshape(len(trial.spoilt), -1)).all(axis=1)

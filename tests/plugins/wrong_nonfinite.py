@@ -54,8 +54,11 @@ class ClampsInfinity(Copy):
             y[i] = min(max(x[i], -1e30), 1e30)
 
 
-class Slope(Copy):
-    """y = 1 + x / 1,000,000; the fast variant, where the slope is lost among the ones, has another sign."""
+@register("wrong_nan_sign")
+class TurnsInfinity(Copy):
+    """y = 1 + x / 1,000,000; in the fast variant infinities get the other sign, finite numbers differ by less than a
+    rounding.
+    """
 
     @forward("cpu", over="x", writes="y")
     def forward_cpu(start, stop, x, y):
@@ -71,18 +74,6 @@ class Slope(Copy):
     def backward_cpu(start, stop, dy, d_x):
         for i in range(start, stop):
             d_x[i] = dy[i] * 1e-6
-
-
-@register("wrong_nan_sign")
-class TurnsInfinity(Slope):
-    """Infinities get the other sign."""
-
-
-@register("right_rounded")
-class TurnsInfinityByRounding(Slope):
-    """The same within a bound that says that factors are rounded."""
-
-    bounds = {"fast": 1e-3}
 
 
 @register("wrong_nan_images")
