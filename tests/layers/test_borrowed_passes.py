@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from cuda_checks import CUDA_CHECKS
 from layer_files import forget
 from places import ROOT
 
@@ -46,7 +47,7 @@ def drawn(*shape):
 def test_those_of_the_page_pass_the_suite_on_both_backends(name, shown):
     found = {one.name: one for one in checked(name)}
     assert not [one for one in found.values() if one.status == "failed"]
-    assert found["gradients"].status == found["cuda"].status == "passed"
+    assert (found["gradients"].status, found["cuda"].status) == ("passed", CUDA_CHECKS)
 
 
 def test_one_is_another_the_other_way_round(shown):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cuda_checks import CUDA_CHECKS
 from places import ROOT
 
 from netspec.check import run
@@ -58,9 +59,9 @@ def test_the_one_of_products_passes_the_suite_on_cpus() -> None:
 @pytest.mark.parametrize("name", [*MOST, "row_softmax"])
 def test_each_passes_the_suite_on_both_backends(name, row_softmax) -> None:
     load_plugin(SAMPLES / f"{name}.py" if name in MOST else row_softmax)
-    results = run(name)
-    assert [one for one in results if one.status == "failed"] == []
-    assert {one.name for one in results if one.status == "passed"} >= {"cuda", "gradients"}
+    found = {one.name: one.status for one in run(name)}
+    assert "failed" not in found.values(), found
+    assert (found["gradients"], found["cuda"]) == ("passed", CUDA_CHECKS)
 
 
 @pytest.mark.parametrize("name", MOST)
