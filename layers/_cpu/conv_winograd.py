@@ -1,8 +1,8 @@
 """Convolution on CPUs by Winograd's method, the variants ``winograd`` and ``winograd_*`` (Lavin and Gray 2016).
 
-F(4x4, 3x3) takes 2.25 products a result in place of 9, F(5x5, 3x3) 1.96, F(3x3, 5x5) 5.4 in place of 25, less what
-tiles over ragged edges waste. d_x is the same with flipped filters, the weight gradient is the algorithm transposed.
-With a stride windows are 3 x 3 cells of stride x stride pixels, each a pixel of so many times the channels.
+F(4x4, 3x3) takes 2.25 products a result in place of 9, F(5x5, 3x3) 1.96, F(3x3, 5x5) 5.4 in place of 25, F(4x4, 5x5)
+4, less what tiles over ragged edges waste. d_x is the same with flipped filters, the weight gradient is the algorithm
+transposed. With a stride windows are 3 x 3 cells of stride x stride pixels, each a pixel of so many times the channels.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ from netspec.layers._cpu.winograd import (
     transform_filters,
     whole_vectors,
 )
-from netspec.layers._cpu.winograd_forms import F3x5, F4x3, F5x3, Form, points
+from netspec.layers._cpu.winograd_forms import F3x5, F4x3, F4x5, F5x3, Form, points
 from netspec.layers._window import Window
 from netspec.plugin import Variant, Workspace, backward, forward
 
@@ -43,11 +43,16 @@ def _supports(form: Form, layer, t):
     return fits and all(_pays(form, layer, t, image) for image in (t.x, t.y))
 
 
-def _supports_larger(form: Form, layer, t):
-    """Whether larger tiles take clearly fewer products than those of F(4x4, 3x3), whose errors are smaller."""
-    return _supports(form, layer, t) and all(
-        points(form) * _tiles(form, image) < CLEARLY * points(F4x3()) * _tiles(F4x3(), image) for image in (t.x, t.y)
-    )
+def _larger_than(smaller: Form):
+    """Supports larger tiles where they take clearly fewer products than smaller ones, whose errors are smaller."""
+
+    def supports(form: Form, layer, t):
+        return _supports(form, layer, t) and all(
+            points(form) * _tiles(form, image) < CLEARLY * points(smaller) * _tiles(smaller, image)
+            for image in (t.x, t.y)
+        )
+
+    return supports
 
 
 def _supports_strided(form: Form, layer, t):
@@ -216,8 +221,9 @@ def _variant(name, form: Form, able, bound):
 
 _STRIDED = F5x3()
 VARIANTS = (
-    _variant("winograd_5x5", F5x3(), _supports_larger, WIDER),
+    _variant("winograd_5x5", F5x3(), _larger_than(F4x3()), WIDER),
     _variant("winograd", F4x3(), _supports, BOUND),
+    _variant("winograd_4x4_of_5", F4x5(), _larger_than(F3x5()), WIDER),
     _variant("winograd_of_5", F3x5(), _supports, WIDER),
     Variant(
         "winograd_strided",

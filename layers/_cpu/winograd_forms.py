@@ -38,7 +38,14 @@ class F3x5(NamedTuple):
     size: int = 5
 
 
-Form = F4x3 | F5x3 | F3x5
+class F4x5(NamedTuple):
+    """F(4 x 4, 5 x 5): 64 products for 400."""
+
+    tile: int = 4
+    size: int = 5
+
+
+Form = F4x3 | F5x3 | F3x5 | F4x5
 """The sides of a tile of results and of a filter. Each form has a type, by which kernels have its matrices."""
 
 
@@ -57,6 +64,7 @@ def _mirrored(*points: Fraction) -> tuple[Fraction, ...]:
 POINTS = {
     6: (Fraction(0), *_mirrored(Fraction(3, 4), Fraction(3, 2))),
     7: (Fraction(0), *_mirrored(Fraction(1, 2), Fraction(9, 8)), Fraction(21, 8)),
+    8: (Fraction(0), *_mirrored(Fraction(9, 16), Fraction(1), Fraction(7, 4))),
 }
 """Where the polynomials are evaluated, beside infinity, by n; p is followed by -p, which halves the work."""
 

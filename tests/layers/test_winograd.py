@@ -18,13 +18,13 @@ from netspec.check.subject import Subject, cpu
 from netspec.check.suite import Check
 from netspec.check.writes import check_deterministic, check_team, check_written
 from netspec.contract.tensor import Shape, Tensor
-from netspec.layers._cpu.winograd_forms import F3x5, F4x3, F5x3, Form, matrices, span
+from netspec.layers._cpu.winograd_forms import F3x5, F4x3, F4x5, F5x3, Form, matrices, span
 from netspec.program.choice import candidates
 from netspec.registry import layer_types
 
 CONV = layer_types()["conv"]
 Attrs = Mapping[str, Any]
-VARIANTS = ("winograd", "winograd_5x5", "winograd_of_5", "winograd_strided")
+VARIANTS = ("winograd", "winograd_5x5", "winograd_4x4_of_5", "winograd_of_5", "winograd_strided")
 
 
 def single(attrs: Attrs, shape: Shape, variant: str = "winograd", dtype: str = "float32") -> SingleLayer:
@@ -56,7 +56,7 @@ def fuzzed(seed: int, variant: str) -> tuple[dict[str, Any], Shape]:
         attrs = {"filters": groups * rng.randrange(16, 60), "size": 3, "pad": pad, "groups": groups}
         attrs |= {"bias": rng.random() < 0.5, "rounding": rng.choice(["floor", "ceil"])}
         shape = rng.randrange(2, 20), rng.randrange(3, 18), rng.randrange(3, 18), groups * rng.randrange(16, 60)
-        if variant == "winograd_of_5":
+        if variant.endswith("of_5"):
             attrs["size"] = 5
         if variant == "winograd_strided":
             stride = rng.randrange(2, 5)
@@ -101,6 +101,7 @@ def test_any_shape_gives_what_torch_gives_in_float64(seed: int, variant: str) ->
         ({}, (2, 12, 16, 300), "winograd"),
         ({}, (3, 15, 15, 300), "winograd_5x5"),
         ({"size": 5}, (2, 14, 15, 200), "winograd_of_5"),
+        ({"size": 5}, (2, 22, 22, 200), "winograd_4x4_of_5"),
         ({"size": 6, "stride": 2}, (3, 32, 32, 60), "winograd_strided"),
     ],
 )
@@ -127,6 +128,7 @@ EXAMPLES = {
         example((7, 5, 9, 34), filters=36, size=3, pad=[2, 0, 1, 0], groups=2, bias=False),
     ),
     "winograd_5x5": (example((12, 5, 9, 34), filters=40, size=3, pad=1, groups=2),),
+    "winograd_4x4_of_5": (example((6, 7, 12, 34), filters=40, size=5, pad=[1, 3, 2, 2], groups=2),),
     "winograd_of_5": (example((7, 8, 9, 34), filters=40, size=5, pad=[2, 1, 0, 3], groups=2),),
     "winograd_strided": (
         example((7, 38, 40, 3), filters=16, size=[11, 9], stride=4, rounding="ceil"),
@@ -178,16 +180,25 @@ def test_strides_are_left_to_others_where_windows_are_not_three_cells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "first"),
-    [(13, "winograd_5x5"), (15, "winograd_5x5"), (14, "winograd_5x5"), (12, "winograd"), (16, "winograd")],
+    ("length", "size", "first"),
+    [
+        (13, 3, "winograd_5x5"),
+        (15, 3, "winograd_5x5"),
+        (14, 3, "winograd_5x5"),
+        (12, 3, "winograd"),
+        (16, 3, "winograd"),
+        (8, 5, "winograd_4x4_of_5"),
+        (27, 5, "winograd_4x4_of_5"),
+        (9, 5, "winograd_of_5"),
+    ],
 )
-def test_larger_tiles_are_taken_where_they_save_products(length: int, first: str) -> None:
-    one = single({"filters": 32, "size": 3, "pad": 1}, (8, length, length, 32))
+def test_larger_tiles_are_taken_where_they_save_products(length: int, size: int, first: str) -> None:
+    one = single({"filters": 32, "size": size, "pad": size // 2}, (8, length, length, 32))
     for direction in ("forward", "backward"):
         assert candidates(one.layer, one.t, "cpu", direction)[0] == first  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("form", [F4x3(), F5x3(), F3x5()], ids=lambda form: type(form).__name__)
+@pytest.mark.parametrize("form", [F4x3(), F5x3(), F3x5(), F4x5()], ids=lambda form: type(form).__name__)
 def test_matrices_convolve_exactly(form: Form) -> None:
     random.seed(0)
     of = matrices(form)
@@ -199,7 +210,7 @@ def test_matrices_convolve_exactly(form: Form) -> None:
     assert results == [sum(pixels[i + k] * taps[k] for k in range(form.size)) for i in range(form.tile)]
 
 
-@pytest.mark.parametrize("form", [F4x3(), F5x3(), F3x5()], ids=lambda form: type(form).__name__)
+@pytest.mark.parametrize("form", [F4x3(), F5x3(), F3x5(), F4x5()], ids=lambda form: type(form).__name__)
 def test_what_multiplies_pixels_and_gradients_is_exact_in_float32(form: Form) -> None:
     of = matrices(form)
     for value in (value for matrix in (of.a, of.b_transposed) for row in matrix for value in row):
