@@ -21,6 +21,8 @@ from netspec.plugin import Variant, Workspace, backward, device, forward
 
 DEEP = 16
 """Channels of a group from which on they are packed for the weight gradient."""
+FEW_TERMS = 128
+"""Weights of a filter up to which dy is read as it lies; more of them make up for packing it."""
 FEW = 4
 """Images from which on a block is one image; of fewer, images are cut into quarters."""
 
@@ -111,15 +113,16 @@ def add_channels(channels, panel, total, first, offsets, tile, sizes, window):
     """Add one image's products with one panel of dy to the weight gradient, tap by tap.
 
     ``first``: the panel's first element in ``panel``, the gradient's in ``total``. ``sizes``: filters of the panel, NR,
-    all filters; channels; elements of a row of the padded image and of one of its panels.
+    elements from row to row of the panel, all filters; channels; elements of a row of the padded image and of one of
+    its panels.
     """
-    (begin, target), (width, columns, filters, depth, line, apart) = first, sizes
+    (begin, target), (width, columns, pitch, filters, depth, line, apart) = first, sizes
     terms = (window.out_h, window.out_w, window.stride_h * line, window.stride_w * MR)
     for m in range(0, depth, MR):
         for tap in range(window.size_h * window.size_w):
             source = m // MR * apart + tap // window.size_w * line + tap % window.size_w * MR
-            at, shape = (source, begin, target + (tap * depth + m) * filters), (min(MR, depth - m), width, columns)
-            add_tile(channels, panel, total, offsets, -1, tile, at, shape, terms)
+            at, height = (source, begin, target + (tap * depth + m) * filters), min(MR, depth - m)
+            add_tile(channels, panel, total, offsets, -1, tile, at, (height, width, columns, pitch), terms)
 
 
 @device
@@ -128,11 +131,11 @@ def add_taps(padded, panel, total, first, offsets, tile, sizes, window):
 
     ``offsets[2]`` are the places of all taps' channels in ``padded``, see ``locate_taps``.
     """
-    (begin, target), (width, columns, filters, depth, line, _) = first, sizes
+    (begin, target), (width, columns, pitch, filters, depth, line, _) = first, sizes
     rows = window.size_h * window.size_w * depth
     terms = (window.out_h, window.out_w, window.stride_h * line, window.stride_w * depth)
     for m in range(0, rows, MR):
-        at, shape = (0, begin, target + m * filters), (min(MR, rows - m), width, columns)
+        at, shape = (0, begin, target + m * filters), (min(MR, rows - m), width, columns, pitch)
         add_tile(padded, panel, total, offsets, m, tile, at, shape, terms)
 
 
@@ -151,18 +154,19 @@ def locate_taps(places, rows, run, line):
 def add_image(padded, channels, panels, total, first, offsets, tile, sizes, window):
     """Add one image's products to the weight gradient of a group.
 
-    ``first``: the gradient's first element in ``panels``, the group's first filter. ``sizes``: its filters and all;
-    channels; height and width of the padded image.
+    ``first``: the gradient's first element in ``panels``, the group's first filter. ``sizes``: elements from pixel to
+    pixel of a panel, and from panel to panel by filters; the group's filters and all; channels; height and width of
+    the padded image.
     """
-    (begin, group), (share, filters, depth, height, width) = first, sizes
-    columns, pixels = panel_width(share), window.out_h * window.out_w
+    (begin, group), (pitch, apart, share, filters, depth, height, width) = first, sizes
+    columns = panel_width(share)
     for f in range(0, share, columns):
-        outputs, at = min(columns, share - f), (begin + f * pixels, group + f)
+        outputs, at = min(columns, share - f), (begin + f * apart, group + f)
         if depth >= DEEP:
-            layout = (outputs, columns, filters, depth, width * MR, height * width * MR)
+            layout = (outputs, columns, pitch, filters, depth, width * MR, height * width * MR)
             add_channels(channels, panels, total, at, offsets, tile, layout, window)
         else:
-            layout = (outputs, columns, filters, depth, width * depth, 0)
+            layout = (outputs, columns, pitch, filters, depth, width * depth, 0)
             add_taps(padded, panels, total, at, offsets, tile, layout, window)
 
 
@@ -172,11 +176,14 @@ def d_weight_chunk_direct(
 ):
     depth, filters, share = x.shape[3] // groups, dy.shape[3], dy.shape[3] // groups
     shape, columns, run = padded_shape(window), panel_width(share), window.size_w * depth
-    sizes, gradients = (share, filters, depth, shape[0], shape[1]), dy.reshape(dy.size)
+    gradients, pixels, terms = dy.reshape(dy.size), window.out_h * window.out_w, window.size_h * run
+    in_place = columns == filters or (share % columns == 0 and terms <= FEW_TERMS)
+    pitch, apart = (filters, 1) if in_place else (columns, pixels)
+    sizes = (pitch, apart, share, filters, depth, shape[0], shape[1])
     locate_tile(offsets[0], columns)
     locate_tile(offsets[1], filters)
     if depth < DEEP:
-        locate_taps(offsets[2], window.size_h * run, run, shape[1] * depth)
+        locate_taps(offsets[2], terms, run, shape[1] * depth)
     tile[MAX_MR * MAX_NR :] = 0
     for chunk in range(start, stop):
         total = partials[chunk]
@@ -187,8 +194,8 @@ def d_weight_chunk_direct(
                 if depth >= DEEP:
                     pack_channels(padded, shape[0] * shape[1], depth, channels)
                 source, first = panels, (0, g * share)
-                if columns == filters:  # an image of dy is one panel
-                    source, first = gradients, (n * window.out_h * window.out_w * filters, 0)
+                if in_place:
+                    source, first = gradients, (n * pixels * filters + g * share, g * share)
                 else:
                     pack_gradient(dy, n, g * share, share, columns, panels)
                 add_image(padded, channels, source, total, first, offsets, tile, sizes, window)

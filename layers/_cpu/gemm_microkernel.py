@@ -31,7 +31,8 @@ class _Writer(VectorWriter):
     def __init__(
         self, context: Any, builder: Any, sig: Any, args: Any, columns: int, step: int | None, neighbours: bool
     ) -> None:
-        super().__init__(context, builder, sig, args, _ARGUMENTS)
+        *names, terms = _ARGUMENTS
+        super().__init__(context, builder, sig, args, [*names, terms if step else f"{terms} pitch"])
         self.columns, self.vectors, self.step, self.neighbours = columns, columns // LANES, step, neighbours
 
     def write(self) -> None:
@@ -88,15 +89,17 @@ class _Writer(VectorWriter):
     def terms(self, a: list[Any], state: list[Any], count: int) -> list[Any]:
         place, b, sums = state[0], state[1], state[2:]
         step = self.args["step"] if self.step is None else self.whole(self.step)
+        pitch = self.args["pitch"] if self.step is None else self.whole(self.columns)
         spots = [self.builder.add(place, self.builder.mul(step, self.whole(u))) for u in range(count + 1)]
+        rows = [self.at(b, self.builder.mul(pitch, self.whole(u))) for u in range(count + 1)]
         for u in range(count):
-            right = [self.load(self.at(b, self.whole(u * self.columns + j * LANES))) for j in range(self.vectors)]
+            right = [self.load(self.at(rows[u], self.whole(j * LANES))) for j in range(self.vectors)]
             for i in range(MR):
                 left = self.broadcast(self.at(a[i], spots[u]))
                 for j in range(self.vectors):
                     k = i * self.vectors + j
                     sums[k] = self.builder.call(self.multiply_add, [left, right[j], sums[k]])
-        return [spots[count], self.at(b, self.whole(count * self.columns)), *sums]
+        return [spots[count], rows[count], *sums]
 
     def broadcast(self, pointer: Any) -> Any:
         return self.everywhere(self.builder.load(pointer, align=4, typ=self.element))
@@ -127,8 +130,9 @@ a[a_first + a_rows[i] + r * jump + k] b[b_first + (r * run + k) * width + j], fo
 All arrays are flat; ``first`` is (a_first, b_first, c_first, s_first), ``terms`` (runs, run, jump, step, accumulate).
 With ``accumulate`` sums are added to what c holds, and start is not read; ``step`` is not looked at."""
 multiply_strided = _micro_kernel(None)
-"""The same with a[a_first + a_rows[i] + r * jump + k * step], for weight gradients."""
+"""The same with a[a_first + a_rows[i] + r * jump + k * step], and terms[5] in place of width between b's rows, for
+weight gradients."""
 multiply_neighbours = _micro_kernel(None, neighbours=True)
-"""The same with a[a_first + i + r * jump + k * step], which is faster; ``a_rows`` are not looked at."""
+"""That with a[a_first + i + r * jump + k * step], which is faster; ``a_rows`` are not looked at."""
 multiply_blocked = _micro_kernel(LANES)
-"""The same with a[a_first + a_rows[i] + r * jump + k * LANES]: rows that are lanes of vectors, one after the other."""
+"""``multiply`` with a[a_first + a_rows[i] + r * jump + k * LANES]: rows are lanes of vectors, one after the other."""

@@ -159,18 +159,18 @@ def multiply_image(padded, packed, start_row, y, first, offsets, tile, sizes):
 
 @device
 def add_tile(a, b, total, offsets, row, tile, first, shape, terms):
-    """Add one register tile of products to the weight gradient, ``shape`` (rows, columns, NR) of which it covers.
+    """Add one register tile of products to the weight gradient, ``shape`` (rows, columns) of which it covers.
 
-    ``first`` are the places in a, b and total, ``terms`` those of the micro-kernel but for the last. ``offsets`` are
-    those of rows in ``tile``, in ``total`` and, from ``row`` on, in ``a``, whose rows are neighbours where ``row`` is
-    negative; behind a tile's last row are zeros to start from.
+    ``shape`` ends with NR and the elements from row to row of b, ``first`` are the places in a, b and total, ``terms``
+    the micro-kernel's first four. ``offsets`` are those of rows in ``tile``, in ``total`` and, from ``row`` on, in
+    ``a``, whose rows are neighbours where ``row`` is negative; behind a tile's last row are zeros to start from.
     """
-    (height, width, columns), (runs, run, jump, step) = shape, terms
+    (height, width, columns, pitch), (runs, run, jump, step) = shape, terms
     whole = height == MR and width == columns
     c, rows, origin = total, offsets[1], first[2]
     if not whole:
         c, rows, origin = tile, offsets[0], 0
-    at, more = (first[0], first[1], origin, MAX_MR * MAX_NR), (runs, run, jump, step, 1 if whole else 0)
+    at, more = (first[0], first[1], origin, MAX_MR * MAX_NR), (runs, run, jump, step, 1 if whole else 0, pitch)
     if row < 0:
         multiply_neighbours(columns, a, rows, b, c, rows, tile, at, more)
     else:

@@ -19,6 +19,8 @@ EXAMPLES = (
     {"attrs": {"filters": 16, "size": 4, "stride": 3, "rounding": "ceil"}, "inputs": [(2, 8, 8, 5)]},
     {"attrs": {"filters": 66, "size": [3, 4], "stride": 2, "groups": 2}, "inputs": [(2, 8, 8, 14)]},
     {"attrs": {"filters": 96, "size": 5, "groups": 2}, "inputs": [(2, 7, 8, 40)]},
+    {"attrs": {"filters": 192, "size": 3, "pad": 1, "groups": 2}, "inputs": [(2, 6, 5, 6)]},  # dy as it lies
+    {"attrs": {"filters": 96, "size": 1}, "inputs": [(2, 6, 5, 40)]},
     {"attrs": {"filters": 5, "size": 2, "pad": [5, 0, 0, 6]}, "inputs": [(2, 3, 4, 3)]},  # rows of padding alone
 )
 CHECKS = (check_written, check_deterministic, check_variants, check_team)
