@@ -18,7 +18,7 @@ from netspec.machine.regular_files import read_regular
 from netspec.registry import trust
 from netspec.registry.plugin_modules import Package, package_at
 from netspec.registry.plugin_source import MAX_BYTES, Source, digest_of, source_at
-from netspec.registry.registry import AFTER_INSTALLED, forget, import_homes, import_installed, registered
+from netspec.registry.registry import AFTER_INSTALLED, class_of, forget, import_homes, import_installed, registered
 
 VARIABLE = "NETSPEC_PLUGINS"
 
@@ -202,8 +202,7 @@ def files_of(plugin: Plugin) -> Mapping[str, bytes]:
 
 def plugins_of(types: Iterable[str]) -> tuple[Plugin, ...]:
     """The code of those types, as in ``Plugin.types``, that are not built in, each plugin once."""
-    known = registered()
-    modules = dict.fromkeys(known[name].__module__ for name in types)
+    modules = dict.fromkeys(class_of(name).__module__ for name in types)
     found = (_plugin(module) for module in modules if module.partition(".")[0] != "netspec")
     return tuple({(one.file, one.module): one for one in found}.values())
 

@@ -190,6 +190,14 @@ def registered(complete: bool = True) -> dict[str, type]:
     return found
 
 
+def class_of(key: str) -> type:
+    """The class of a key of ``registered``; no other built-in one is imported. Raises KeyError for an unknown key."""
+    import_homes()
+    kind, _, name = key.rpartition(".")
+    found: type = _registries[kind or "layers"].types()[name]
+    return found
+
+
 def described(key: str) -> str:
     """A key of ``registered`` for people: ``layer type 'relu'``, ``augmentation 'blur'``."""
     kind, _, name = key.partition(".")

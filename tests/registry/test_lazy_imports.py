@@ -28,6 +28,17 @@ def test_a_spec_imports_the_layers_that_it_has():
     assert not {"netspec.layers.lrn_within", "netspec.layers.conv_transpose", "netspec.layers.huber"} & set(found)
 
 
+def test_the_code_that_a_run_records_is_found_without_the_types_that_it_lacks():
+    code = (
+        "import sys; from netspec import load; from netspec.runners.recorded_plugins import used_by;"
+        "print(used_by(load('quickstart')), *sorted(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    nothing, *found = told.split()
+    assert nothing == "()" and {"netspec.layers.conv", "netspec.solvers.sgd", "netspec.schedules.step"} <= set(found)
+    assert not {"netspec.layers.huber", "netspec.solvers.lars"} & set(found)
+
+
 def test_names_are_known_before_their_classes_are():
     types = layer_types()
     assert {"conv", "huber"} <= set(types) and "huber" in types and "no_such" not in types and len(types) > 40
