@@ -21,7 +21,7 @@ from netspec.layers._cuda.gemm_block_tile import (
     unravel,
 )
 from netspec.layers._window import Window
-from netspec.plugin import Variant, Workspace, backward, cuda, device, epilogue, forward
+from netspec.plugin import Variant, Workspace, backward, cuda, device, epilogue, finish, forward, put_others
 
 
 def _groups(t):
@@ -50,7 +50,7 @@ def pixel_or_zero(x, n, ih, iw, c):
 
 
 @device
-def convolve(x, weight, y, sums, groups, window):
+def convolve(x, weight, y, sums, groups, window, operands):
     """Add this block's windows to its threads' sums, stage by stage, and store them."""
     a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
     thread, pixels, filters, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
@@ -74,23 +74,26 @@ def convolve(x, weight, y, sums, groups, window):
     for i in range(THREAD_TILE):
         n, oh, ow = unravel(pixels + own_row(i), y.shape[1], y.shape[2])
         for j in range(THREAD_TILE):
-            f = filters + own_column(j)
+            f, own = filters + own_column(j), group * share + filters + own_column(j)
             if n < y.shape[0] and f < share:
-                y[n, oh, ow, group * share + f] = epilogue(sums[i, j])
+                index = (pixels + own_row(i)) * y.shape[3] + own
+                values = finish(sums[i, j], 0.0, 0.0, 0.0, index, 1, False, operands)
+                y[n, oh, ow, own] = values[0]
+                put_others(values, index, 1, False, operands)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
-def forward_cuda(x, weight, bias, y, groups, window: Window):
+def forward_cuda(x, weight, bias, y, groups, window: Window, *operands):
     sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     start_from_bias(sums, bias, weight.shape[3] // groups)
-    convolve(x, weight, y, sums, groups, window)
+    convolve(x, weight, y, sums, groups, window, operands)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
-def forward_unbiased_cuda(x, weight, y, groups, window: Window):
+def forward_unbiased_cuda(x, weight, y, groups, window: Window, *operands):
     sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     clear(sums)
-    convolve(x, weight, y, sums, groups, window)
+    convolve(x, weight, y, sums, groups, window, operands)
 
 
 @device

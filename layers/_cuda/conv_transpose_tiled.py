@@ -65,7 +65,7 @@ def forward_unbiased_cuda(x, turned, y, groups, window: Window):
 def d_x_cuda(turned, dy, d_x, groups, window: Window):
     sums = cuda.local.array(SUMS_SHAPE, dy.dtype)
     clear(sums)
-    convolve(dy, turned, d_x, sums, groups, window)
+    convolve(dy, turned, d_x, sums, groups, window, 0)
 
 
 @backward("cuda", over="partials", grid=_d_weight_grid, threads=THREADS, writes="partials")

@@ -29,7 +29,7 @@ from netspec.layers._cuda.mma_operand_copies import (
     put_four,
 )
 from netspec.layers._cuda.mma_variants import forward_grid, marked
-from netspec.plugin import Variant, Workspace, cuda, device, epilogue, forward, load4, quotient, store4
+from netspec.plugin import Variant, Workspace, cuda, device, finish, forward, load4, put_others, quotient, store4
 
 TILE = Tile(128, 128, 1.0)
 _TILES = {
@@ -124,29 +124,44 @@ def sums_of(products, i, size):
     return a, b, c, d
 
 
-def make_sums():
-    """Kernels that sum chunks: ``y = epilogue(sum + bias)`` and ``y = epilogue(sum)``."""
+@device
+def put_four_finished(y, i, sums, operands):
+    """Four elements of y, and what else an epilogue gives."""
+    values = finish(sums[0], sums[1], sums[2], sums[3], i, int32(4), True, operands)
+    store4(y, i, values[0], values[1], values[2], values[3])
+    put_others(values, i, int32(4), True, operands)
 
-    def forward_sum(products, bias, y, columns: Columns):
+
+@device
+def put_finished(y, e, total, operands):
+    """One of them."""
+    values = finish(total, 0.0, 0.0, 0.0, e, int32(1), False, operands)
+    y[e] = values[0]
+    put_others(values, e, int32(1), False, operands)
+
+
+def make_sums():
+    """Kernels that sum chunks: ``y = finish(sum + bias)`` and ``y = finish(sum)``."""
+
+    def forward_sum(products, bias, y, columns: Columns, *operands):
         i, units = 4 * cuda.grid(1), columns.pitch
         if units % 4 == 0:
             if i < y.size:
                 a, b, c, d = sums_of(products, i, y.size)
                 p = load4(bias, i - quotient(i, units) * units)
-                store4(y, i, epilogue(a + p[0]), epilogue(b + p[1]), epilogue(c + p[2]), epilogue(d + p[3]))
+                put_four_finished(y, i, (a + p[0], b + p[1], c + p[2], d + p[3]), operands)
         else:
             for e in range(i, min(i + 4, y.size)):
-                y[e] = epilogue(sum_of(products, e, y.size) + bias[e - quotient(e, units) * units])
+                put_finished(y, e, sum_of(products, e, y.size) + bias[e - quotient(e, units) * units], operands)
 
-    def forward_sum_unbiased(products, y, columns: Columns):
+    def forward_sum_unbiased(products, y, columns: Columns, *operands):
         i = 4 * cuda.grid(1)
         if columns.pitch % 4 == 0:
             if i < y.size:
-                a, b, c, d = sums_of(products, i, y.size)
-                store4(y, i, epilogue(a), epilogue(b), epilogue(c), epilogue(d))
+                put_four_finished(y, i, sums_of(products, i, y.size), operands)
         else:
             for e in range(i, min(i + 4, y.size)):
-                y[e] = epilogue(sum_of(products, e, y.size))
+                put_finished(y, e, sum_of(products, e, y.size), operands)
 
     return forward_sum, forward_sum_unbiased
 

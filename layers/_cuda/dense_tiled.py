@@ -20,7 +20,7 @@ from netspec.layers._cuda.gemm_block_tile import (
     start_from_bias,
 )
 from netspec.layers._dense_sizes import Sizes
-from netspec.plugin import Variant, backward, cuda, device, epilogue, forward
+from netspec.plugin import Variant, backward, cuda, device, finish, forward, put_others
 
 
 def _groups(t):
@@ -80,7 +80,7 @@ def put_d_weight(d_weight, term, depth, u, value):
 
 
 @device
-def product(x, weight, y, sums, sizes):
+def product(x, weight, y, sums, sizes, operands):
     """Add this block's terms to its threads' sums, stage by stage, and store them."""
     a, b = cuda.shared.array(A_SHAPE, x.dtype), cuda.shared.array(B_SHAPE, x.dtype)
     thread, rows, columns, group = cuda.threadIdx.x, cuda.blockIdx.x * BLOCK, cuda.blockIdx.y * BLOCK, cuda.blockIdx.z
@@ -101,21 +101,24 @@ def product(x, weight, y, sums, sizes):
         for j in range(THREAD_TILE):
             u = columns + own_column(j)
             if n < y.shape[0] and u < share:
-                y[n, group * share + u] = epilogue(sums[i, j])
+                own = group * share + u
+                values = finish(sums[i, j], 0.0, 0.0, 0.0, n * sizes.units + own, 1, False, operands)
+                y[n, own] = values[0]
+                put_others(values, n * sizes.units + own, 1, False, operands)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": True})
-def forward_cuda(x, weight, bias, y, sizes: Sizes):
+def forward_cuda(x, weight, bias, y, sizes: Sizes, *operands):
     sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     start_from_bias(sums, bias, sizes.units // sizes.groups)
-    product(x, weight, y, sums, sizes)
+    product(x, weight, y, sums, sizes, operands)
 
 
 @forward("cuda", over="y", grid=_forward_grid, threads=THREADS, writes="y", when={"bias": False})
-def forward_unbiased_cuda(x, weight, y, sizes: Sizes):
+def forward_unbiased_cuda(x, weight, y, sizes: Sizes, *operands):
     sums = cuda.local.array(SUMS_SHAPE, x.dtype)
     clear(sums)
-    product(x, weight, y, sums, sizes)
+    product(x, weight, y, sums, sizes, operands)
 
 
 @backward("cuda", over="d_x", grid=_d_x_grid, threads=THREADS, writes="d_x")

@@ -20,7 +20,7 @@ from netspec.layers._cuda.mma_operand_copies import (
     make_copy_windows,
     put_four,
 )
-from netspec.plugin import backward_epilogue, cuda, device, epilogue, load4, quotient
+from netspec.plugin import backward_epilogue, cuda, device, finish, load4, put_others, quotient
 
 ALIGNMENT = 1024
 """Bytes; what Hopper's matrix instruction needs of shared memory. 128-bit accesses need 16."""
@@ -82,20 +82,20 @@ def make_write(tile, order, right, put):
 
 
 def make_forward(precision, tile):
-    """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
+    """Kernels ``y = finish(product + bias)`` and ``y = finish(product)``."""
     size, lines = tile.stages * tile.stage, 3 * tile.rows // (tile.threads // FLOAT4S)
     copy_weights = make_copy_weights(tile)
     biased, plain = (make_convolve(precision, tile, copy_weights, "terms", one) for one in (four_biases, no_biases))
 
-    def forward(x, weight, bias, y, image: Image, runs: Runs, positions: Positions, columns: Columns):
+    def forward(x, weight, bias, y, image: Image, runs: Runs, positions: Positions, columns: Columns, *operands):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        biased(shared, places, x, weight, bias, y, image, runs, positions, columns, columns)
+        biased(shared, places, x, weight, bias, y, image, runs, positions, columns, columns, operands)
 
-    def forward_unbiased(x, weight, y, image: Image, runs: Runs, positions: Positions, columns: Columns):
+    def forward_unbiased(x, weight, y, image: Image, runs: Runs, positions: Positions, columns: Columns, *operands):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        plain(shared, places, x, weight, weight, y, image, runs, positions, columns, columns)
+        plain(shared, places, x, weight, weight, y, image, runs, positions, columns, columns, operands)
 
     return forward, forward_unbiased
 
@@ -116,16 +116,18 @@ def make_convolve(precision, tile, copy_weights, order, biases):
 
     @device
     def put(row, shared, at, state):
-        y, first, f, group, (a0, b0, c0, d0), columns = state
+        y, first, f, group, (a0, b0, c0, d0), columns, operands = state
         a, b, c, d = load4(shared, at)
-        a, b, c, d = epilogue(a + a0), epilogue(b + b0), epilogue(c + c0), epilogue(d + d0)
         index = int32((first + row) * columns.pitch + group * columns.share + f)
-        put_four(y, index, int32(columns.share - f), columns.alignment, a, b, c, d)
+        count, aligned = int32(columns.share - f), int32(columns.alignment) == FLOAT4
+        values = finish(a + a0, b + b0, c + c0, d + d0, index, count, aligned, operands)
+        put_four(y, index, count, columns.alignment, values[0], values[1], values[2], values[3])
+        put_others(values, index, count, aligned, operands)
 
     main_loop, (place, write) = tile.main_loop(precision, "lines", order, fill), make_write(tile, "lines", order, put)
 
     @device
-    def convolve(shared, places, x, weight, bias, y, image, runs, positions, columns, packing):
+    def convolve(shared, places, x, weight, bias, y, image, runs, positions, columns, packing, operands):
         group = int32(cuda.blockIdx.y)
         first, first_filter = tile_at(columns.share, height, width)
         find_windows(places, height, apart, first, group, (int32(0), int32(0)), image, positions)
@@ -134,7 +136,7 @@ def make_convolve(precision, tile, copy_weights, order, biases):
         own = place()
         f = int32(first_filter + own[1])
         row_of_biases = biases(bias, f, columns.share, group)
-        state = (y, first, f, group, row_of_biases, columns)
+        state = (y, first, f, group, row_of_biases, columns, operands)
         write(shared, sums, own, positions.count - first, f < columns.share, state)
 
     return convolve

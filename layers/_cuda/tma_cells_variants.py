@@ -71,14 +71,14 @@ def _forward_kernels(columns):
     biased, plain = (make_convolve(columns, biases) for biases in (four_biases, no_biases))
 
     def forward_cells(
-        cells_map, packed_map, cells, packed, bias, y, cells_product: Product, cells_windows: Windows
+        cells_map, packed_map, cells, packed, bias, y, cells_product: Product, cells_windows: Windows, *operands
     ):  # fmt: skip
-        biased(cells_map, packed_map, y, bias, cells_product, cells_windows)
+        biased(cells_map, packed_map, y, bias, operands, cells_product, cells_windows)
 
     def forward_cells_unbiased(
-        cells_map, packed_map, cells, packed, y, cells_product: Product, cells_windows: Windows
+        cells_map, packed_map, cells, packed, y, cells_product: Product, cells_windows: Windows, *operands
     ):  # fmt: skip
-        plain(cells_map, packed_map, y, y, cells_product, cells_windows)
+        plain(cells_map, packed_map, y, y, operands, cells_product, cells_windows)
 
     def grid(t):
         g = _cut(t).geometry

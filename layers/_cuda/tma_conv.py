@@ -24,7 +24,18 @@ from netspec.layers._cuda.tma_pipeline import (
     row_of,
     uint32,
 )
-from netspec.plugin import Im2col, Lazy, TensorMap, backward_epilogue, device, epilogue, load4, quotient, store4
+from netspec.plugin import (
+    Im2col,
+    Lazy,
+    TensorMap,
+    backward_epilogue,
+    device,
+    finish,
+    load4,
+    put_others,
+    quotient,
+    store4,
+)
 
 uint16 = Lazy("numpy", "uint16")
 load_3d, load_4d, load_im2col = (Lazy("netspec.kernels.tma", name) for name in ("load_3d", "load_4d", "load_im2col"))
@@ -215,7 +226,7 @@ def no_biases(bias, f):
 
 
 def make_convolve(columns, biases):
-    """A device function ``convolve(x_map, weight_map, y, bias, product, windows)``: y's tiles of a block."""
+    """A device function ``convolve(x_map, weight_map, y, bias, operands, product, windows)``: y's tiles of a block."""
     ring, boxes = right_along_columns(columns), tiles(columns, BOX)
 
     @device
@@ -226,44 +237,46 @@ def make_convolve(columns, biases):
 
     @device
     def ready(column, a, b, c, d, state):
-        p, q, r, s = biases(state[1], state[2] + column)
-        return epilogue(a + p), epilogue(b + q), epilogue(c + r), epilogue(d + s)
+        _, bias, first, index, operands = state
+        p, q, r, s = biases(bias, first + column)
+        return finish(a + p, b + q, c + r, d + s, max(index, 0) + column, int32(4), True, operands)
 
     @device
-    def store(column, a, b, c, d, state):
-        y, _, _, index = state
+    def store(column, values, state):
+        y, _, _, index, operands = state
         if index >= 0:
-            store4(y, index + column, a, b, c, d)
+            store4(y, index + column, values[0], values[1], values[2], values[3])
+            put_others(values, index + column, int32(4), True, operands)
 
     spread = make_spread_four(columns, ready, store)
 
     @device
     def put(sums, tile, half, state):
-        product, _, y, bias = state
+        product, _, y, bias, operands = state
         _, row, group, column = find_tile(tile, product, columns)
         row, first = int32(row + row_of(half)), int32(group * product.share)
         index = int32(row * product.pitch + first) if row < product.rows else int32(-1)
-        spread(sums, column, product.share, (y, bias, first, index))
+        spread(sums, column, product.share, (y, bias, first, index, operands))
 
     produce = make_produce(ring, tap_forward, load_weights)
     pipeline = make_pipeline(ring, produce, make_stages_of(columns), put)
 
     @device
-    def convolve(x_map, weight_map, y, bias, product, windows):
-        pipeline(x_map, weight_map, tiles_of(product, windows, columns), (product, windows, y, bias))
+    def convolve(x_map, weight_map, y, bias, operands, product, windows):
+        pipeline(x_map, weight_map, tiles_of(product, windows, columns), (product, windows, y, bias, operands))
 
     return convolve
 
 
 def make_forward(columns):
-    """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)``."""
+    """Kernels ``y = finish(product + bias)`` and ``y = finish(product)``."""
     biased, plain = make_convolve(columns, four_biases), make_convolve(columns, no_biases)
 
-    def forward(x_map, weight_map, x, weight, bias, y, product: Product, windows: Windows):
-        biased(x_map, weight_map, y, bias, product, windows)
+    def forward(x_map, weight_map, x, weight, bias, y, product: Product, windows: Windows, *operands):
+        biased(x_map, weight_map, y, bias, operands, product, windows)
 
-    def forward_unbiased(x_map, weight_map, x, weight, y, product: Product, windows: Windows):
-        plain(x_map, weight_map, y, y, product, windows)
+    def forward_unbiased(x_map, weight_map, x, weight, y, product: Product, windows: Windows, *operands):
+        plain(x_map, weight_map, y, y, operands, product, windows)
 
     return forward, forward_unbiased
 
@@ -296,10 +309,10 @@ def make_d_x(columns):
         return backward_epilogue(a, b, c, d, residual, int32(first + column), int32(4), True)
 
     @device
-    def store(column, a, b, c, d, state):
+    def store(column, values, state):
         d_x, _, first, inside = state
         if inside:
-            store4(d_x, int32(first + column), a, b, c, d)
+            store4(d_x, int32(first + column), values[0], values[1], values[2], values[3])
 
     spread = make_spread_four(columns, ready, store)
 

@@ -21,7 +21,7 @@ from netspec.layers._cuda.tma_pipeline import (
     row_of,
     uint32,
 )
-from netspec.plugin import TensorMap, backward_epilogue, cuda, device, epilogue, load4, quotient, store4
+from netspec.plugin import TensorMap, backward_epilogue, cuda, device, finish, load4, put_others, quotient, store4
 
 
 class Factors(NamedTuple):
@@ -102,10 +102,11 @@ def make_produce(ring, load_weights):
     return produce
 
 
-def make_product(ring, load_weights, ready):
+def make_product(ring, load_weights, ready, put_others):
     """A device function ``product(left_map, right_map, factors, chunks, result, other)``.
 
-    ``ready(index, column, a, b, c, d, other)`` makes of four neighbouring sums of all chunks what is stored.
+    ``ready(index, column, a, b, c, d, other)`` makes of four neighbouring sums of all chunks what is stored: the first
+    four values, and by ``put_others(index, values, other)`` what there is beyond.
     """
     columns = ring.columns
 
@@ -115,10 +116,11 @@ def make_product(ring, load_weights, ready):
         return ready(line + column, column, a, b, c, d, other)
 
     @device
-    def store(column, a, b, c, d, state):
-        line, inside, result, _ = state
+    def store(column, values, state):
+        line, inside, result, other = state
         if inside:
-            store4(result, line + column, a, b, c, d)
+            store4(result, line + column, values[0], values[1], values[2], values[3])
+            put_others(line + column, values, other)
 
     spread = make_spread_four(columns, of_row, store)
 
@@ -153,16 +155,27 @@ def make_load_columns(columns):
 
 
 @device
-def with_bias(index, column, a, b, c, d, bias):
-    """y = epilogue(product + bias)."""
-    p, q, r, s = load4(bias, column)
-    return epilogue(a + p), epilogue(b + q), epilogue(c + r), epilogue(d + s)
+def with_bias(index, column, a, b, c, d, other):
+    """y = finish(product + bias)."""
+    p, q, r, s = load4(other[0], column)
+    return finish(a + p, b + q, c + r, d + s, index, int32(4), True, other[1])
 
 
 @device
 def without_bias(index, column, a, b, c, d, other):
-    """y = epilogue(product)."""
-    return epilogue(a), epilogue(b), epilogue(c), epilogue(d)
+    """y = finish(product)."""
+    return finish(a, b, c, d, index, int32(4), True, other[1])
+
+
+@device
+def put_operands(index, values, other):
+    """What ``finish`` gives beyond y."""
+    put_others(values, index, int32(4), True, other[1])
+
+
+@device
+def put_nothing(index, values, other):
+    """There is nothing."""
 
 
 @device
@@ -180,13 +193,14 @@ def as_gradients(index, column, a, b, c, d, residual):
 def make_forward(columns):
     """Kernels of y for a batch of many rows, with a bias and without, and of chunks' sums."""
     ring, load = right_along_columns(columns), make_load_columns(columns)
-    biased, plain, partly = (make_product(ring, load, ready) for ready in (with_bias, without_bias, as_they_are))
+    biased, plain = (make_product(ring, load, ready, put_operands) for ready in (with_bias, without_bias))
+    partly = make_product(ring, load, as_they_are, put_nothing)
 
-    def forward(x_map, weight_map, x, weight, bias, y, factors: Factors):
-        biased(x_map, weight_map, factors, 1, y, bias)
+    def forward(x_map, weight_map, x, weight, bias, y, factors: Factors, *operands):
+        biased(x_map, weight_map, factors, 1, y, (bias, operands))
 
-    def forward_unbiased(x_map, weight_map, x, weight, y, factors: Factors):
-        plain(x_map, weight_map, factors, 1, y, y)
+    def forward_unbiased(x_map, weight_map, x, weight, y, factors: Factors, *operands):
+        plain(x_map, weight_map, factors, 1, y, (y, operands))
 
     def forward_chunks(x_map, weight_map, x, weight, products, factors: Factors):
         chunks = quotient(products.size, factors.rows * factors.columns)
@@ -198,7 +212,7 @@ def make_forward(columns):
 def make_d_x(columns):
     """Kernels of the gradient of x, and of chunks' sums of it."""
     ring = right_along_terms(columns)
-    whole, partly = (make_product(ring, load_2d, ready) for ready in (as_gradients, as_they_are))
+    whole, partly = (make_product(ring, load_2d, ready, put_nothing) for ready in (as_gradients, as_they_are))
 
     def d_x(dy_map, weight_map, weight, dy, d_x, residual, back_factors: Factors):
         whole(dy_map, weight_map, back_factors, 1, d_x, residual)

@@ -231,7 +231,7 @@ def make_spread_four(columns, ready, put):
     """A device function ``spread(sums, column, count, state)`` for a thread's sums of one row of a tile.
 
     ``column`` is the tile's first; of the columns those less than ``count``, a multiple of 8, are there. For each four
-    neighbours it calls ``ready(column, a, b, c, d, state)``, which gives what ``put(column, a, b, c, d, state)`` is to
+    neighbours it calls ``ready(column, a, b, c, d, state)``, which gives what ``put(column, values, state)`` is to
     store: first for 64 columns the one, so that what that reads is under way together, and then the other. Where
     there is no such column, ``ready`` gets another one, of the same row.
     """
@@ -256,6 +256,6 @@ def _spread_four(columns):
             lines.append(f"        four{at} = ready(place, *exchange({values}), state)")
         for at in starts:
             lines.append(f"        if column + {at} < count:")
-            lines.append(f"            put(own + {at}, *four{at}, state)")
+            lines.append(f"            put(own + {at}, four{at}, state)")
     source = "\n".join(lines)
     return source, compile(source, "<spread>", "exec")

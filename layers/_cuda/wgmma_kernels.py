@@ -69,23 +69,24 @@ def make_copy_packed(columns):
 
 
 def make_forward(tile):
-    """Kernels ``y = epilogue(product + bias)`` and ``y = epilogue(product)`` of transposed weights."""
+    """Kernels ``y = finish(product + bias)`` and ``y = finish(product)`` of transposed weights."""
     size, lines = tile.stages * tile.stage, 3 * tile.rows // ROWS_AT_ONCE
     copy_packed = make_copy_packed(tile.columns)
     biased, plain = (make_convolve("tf32", tile, copy_packed, "lines", one) for one in (four_biases, no_biases))
 
     def forward(
-        x, packed, bias, y, image: Image, runs: Runs, positions: Positions, columns: Columns, packing: Packing
-    ):
+        x, packed, bias, y, image: Image, runs: Runs, positions: Positions, columns: Columns, packing: Packing,
+        *operands,
+    ):  # fmt: skip
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        biased(shared, places, x, packed, bias, y, image, runs, positions, columns, packing)
+        biased(shared, places, x, packed, bias, y, image, runs, positions, columns, packing, operands)
 
     def forward_unbiased(
-        x, packed, y, image: Image, runs: Runs, positions: Positions, columns: Columns, packing: Packing
+        x, packed, y, image: Image, runs: Runs, positions: Positions, columns: Columns, packing: Packing, *operands
     ):
         shared = cuda.shared.array(size, x.dtype, alignment=ALIGNMENT)
         places = cuda.local.array(lines, int32)
-        plain(shared, places, x, packed, packed, y, image, runs, positions, columns, packing)
+        plain(shared, places, x, packed, packed, y, image, runs, positions, columns, packing, operands)
 
     return forward, forward_unbiased

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
 from netspec.contract.kernel import Direction, Kernel, Kernels, cuda, load4, marker_of, store4
@@ -85,8 +85,8 @@ def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., A
     gradients = tuple(f"d_{name}" for name in cls.inputs)
     owner, numbers = (cls.__module__, cls.__qualname__), cls.attrs_schema
     cls.kernels = (
-        *_kernels(owner, "forward", fwd, ("y",), numbers, "y", "forward"),
-        *_kernels(owner, "backward", bwd, gradients, numbers, "y", "backward"),
+        *scalar_kernels(owner, "forward", fwd, ("y",), numbers, "y", "forward"),
+        *scalar_kernels(owner, "backward", bwd, gradients, numbers, "y", "backward"),
     )
 
 
@@ -104,12 +104,12 @@ def on_elements(
     def make(function: Callable[..., Any]) -> Kernels:
         function.__netspec_scalar__ = True  # type: ignore[attr-defined]
         owner = function.__module__, ""
-        return Kernels(_kernels(owner, direction, function, names, numbers, names[0], function.__name__))
+        return Kernels(scalar_kernels(owner, direction, function, names, numbers, names[0], function.__name__))
 
     return make
 
 
-def _kernels(
+def scalar_kernels(
     owner: tuple[str, str],
     direction: Direction,
     function: Callable[..., Any],
@@ -117,8 +117,10 @@ def _kernels(
     numbers: Collection[str],
     over: str,
     name: str,
+    reads: Sequence[str] = (),
 ) -> tuple[Kernel, Kernel]:
-    reads = parameter_names(function)
+    """The kernels of a function of numbers; ``reads``: arrays in its parameters' places, if these are others."""
+    reads = reads or parameter_names(function)
     params = tuple(dict.fromkeys((*reads, *writes)))
     arrays = [name for name in params if name not in numbers]
 
@@ -147,6 +149,16 @@ def _kernels(
     )
 
 
+def scalar_of(kernel: Kernel) -> Callable[..., Any]:
+    """The function of numbers that a kernel calls for every element; ``is_elementwise`` says whether it is one."""
+    return kernel.function.__globals__["scalar"]  # type: ignore[no-any-return]
+
+
+def is_elementwise(kernel: Kernel) -> bool:
+    """Whether it is a kernel that ``scalar_kernels`` made."""
+    return getattr(kernel.function, "__netspec_elementwise__", False)
+
+
 def _halves(text: str, names: Iterable[str]) -> str:
     """The statement for both vectors of each array, whose elements are called ``x__0`` and so on."""
     return "; ".join(
@@ -167,5 +179,5 @@ def _compile(
     exec(source, scope)  # the text is made of this module's templates and parameter names only
     loop = scope[name]
     loop.__qualname__ = f"{owner[1]}.{name}".lstrip(".")
-    loop.__netspec_source__ = source
+    loop.__netspec_source__, loop.__netspec_elementwise__ = source, True
     return loop  # type: ignore[no-any-return]

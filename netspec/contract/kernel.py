@@ -82,6 +82,11 @@ class Kernel:
         marker = epilogue if self.direction == "forward" else backward_epilogue
         return not self.host and _reaches(self.function, marker)
 
+    @property
+    def finishes(self) -> bool:
+        """Whether it, or a helper of its, stores through ``finish``."""
+        return not self.host and _reaches(self.function, finish)
+
     def applies(self, conditions: Mapping[str, Any], phase: Phase) -> bool:
         """Whether a layer of these conditions (``Layer.conditions``) runs this kernel in this phase."""
         return phase in self.phases and all(_holds(one, conditions[key]) for key, one in self.when.items())
@@ -223,6 +228,21 @@ def backward_epilogue(a: Any, b: Any, c: Any, d: Any, residual: Any, index: Any,
     ``count`` of them are there, all where they are ``aligned``.
     """
     return a, b, c, d
+
+
+@device
+def finish(a: Any, b: Any, c: Any, d: Any, index: Any, count: Any, aligned: Any, operands: Any) -> Any:
+    """What a CUDA kernel of matrix products makes of four neighbouring sums, through ``epilogue``: these sums.
+
+    ``operands`` is the kernel's starred parameter. A product that a plugin gives an epilogue has its function in this
+    one's place, see netspec.contract.product_epilogue: more arrays at ``index``, and four values for each result.
+    """
+    return epilogue(a), epilogue(b), epilogue(c), epilogue(d)
+
+
+@device
+def put_others(values: Any, index: Any, count: Any, aligned: Any, operands: Any) -> None:
+    """Stores what ``finish`` gives beyond the first four values: there is nothing."""
 
 
 RESIDUAL, _RESIDUAL_IN_0_1 = "residual", "beside"

@@ -118,7 +118,7 @@ def _of_layers() -> Iterator[Signature]:
         for variant, case, phase in product(_variants(cls), _cases(name), PHASES):
             one = case.on(compiler, phase, variant=variant)
             if variant == "plain" or one.layer.supports(one.t, variant):
-                yield from _of_single(one)
+                yield from signatures_of(one)
 
 
 def _cases(name: str) -> Iterator[Case]:
@@ -137,7 +137,8 @@ def _variants(cls: type[Layer]) -> list[str]:
     return sorted(found, key=lambda variant: variant != "plain")
 
 
-def _of_single(one: SingleLayer) -> Iterator[Signature]:
+def signatures_of(one: SingleLayer) -> Iterator[Signature]:
+    """Those of a layer's passes, both directions in training."""
     directions: tuple[Direction, ...] = ("forward", "backward") if one.layer.phase == "train" else ("forward",)
     for direction in directions:
         for item in one.passes(direction):

@@ -8,17 +8,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from netspec.contract.elementwise import Elementwise
-from netspec.contract.kernel import device, load4
+from netspec.contract.elementwise import scalar_of
+from netspec.contract.kernel import device, load4, store4
 from netspec.kernels.lookup import find_kernel
-from netspec.registry import layer_types
 
 Argument = tuple[type, Any] | str
 """An attribute with its type, or the name of an array's element."""
 Link = tuple[Callable[..., Any], tuple[Argument, ...]]
-"""A layer's forward or backward function and what it is called with."""
+"""A function of numbers and what it is called with."""
+_GRADIENT = "dy", "d_y"
+"""What a backward function may call the gradient."""
 
 
 def epilogue_of(tails: Sequence[tuple[str, Mapping[str, Any]]]) -> Callable[..., Any] | None:
@@ -30,14 +31,13 @@ def epilogue_of(tails: Sequence[tuple[str, Mapping[str, Any]]]) -> Callable[...,
     """
     if tails and find_kernel(tails[0][0]).direction == "backward":
         (tail,) = tails
-        return _four(_link(tail, "scalar_backward"))
-    return _chain(tuple(_link(tail, "scalar_forward") for tail in tails)) if tails else None
+        return _four(_link(tail))
+    return _chain(tuple(map(_link, tails))) if tails else None
 
 
-def _link(tail: tuple[str, Mapping[str, Any]], function: str) -> Link:
+def _link(tail: tuple[str, Mapping[str, Any]]) -> Link:
     kernel, scalars = tail
-    layer = cast("type[Elementwise]", layer_types()[kernel.partition(":")[0]])
-    called = getattr(layer, function)
+    called = scalar_of(find_kernel(kernel))
     values = {name: scalars.get(name) for name in inspect.signature(called).parameters}
     return called, tuple(name if value is None else (type(value), value) for name, value in values.items())
 
@@ -60,11 +60,11 @@ def _four(link: Link) -> Callable[..., Any]:
     function, arguments = link
     scope: dict[str, Any] = {"f0": function, "residual4": residual4}
     lines = ["def epilogue(a, b, c, d, residual, index, count, aligned):"]
-    if any(isinstance(name, str) and name != "dy" for name in arguments):
+    if any(isinstance(name, str) and name not in _GRADIENT for name in arguments):
         lines.append("    p, q, r, s = residual4(residual, index, count, aligned)")
     results = []
     for gradient, other in zip("abcd", "pqrs", strict=True):
-        places = {name: gradient if name == "dy" else other for name in arguments if isinstance(name, str)}
+        places = {name: gradient if name in _GRADIENT else other for name in arguments if isinstance(name, str)}
         results.append(f"_netspec_cast(f0({_words(scope, 0, arguments, places)}))")
     return _defined("epilogue", [*lines, f"    return {', '.join(results)}"], scope)
 
@@ -77,6 +77,33 @@ def residual4(array: Any, index: Any, count: Any, aligned: Any) -> Any:
     a, b = array[index], array[index + 1] if count > 1 else array[index]
     c, d = array[index + 2] if count > 2 else a, array[index + 3] if count > 3 else a
     return a, b, c, d
+
+
+@device
+def operand4(array: Any, index: Any, count: Any, aligned: Any) -> Any:
+    """What ``residual4`` gives, of an array of any axes."""
+    if aligned:
+        return load4(array, index)  # type: ignore[operator]
+    flat = array.flat
+    a, b = flat[index], flat[index + 1] if count > 1 else flat[index]
+    c, d = flat[index + 2] if count > 2 else a, flat[index + 3] if count > 3 else a
+    return a, b, c, d
+
+
+@device
+def store_operand4(array: Any, index: Any, count: Any, aligned: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+    """Store the first ``count`` of four elements in an array of any axes."""
+    if aligned:
+        store4(array, index, a, b, c, d)  # type: ignore[operator]
+        return
+    flat = array.flat
+    flat[index] = a
+    if count > 1:
+        flat[index + 1] = b
+    if count > 2:
+        flat[index + 2] = c
+    if count > 3:
+        flat[index + 3] = d
 
 
 def _words(scope: dict[str, Any], number: int, arguments: Sequence[Argument], places: Mapping[Any, str]) -> str:

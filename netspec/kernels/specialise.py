@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from netspec.contract.kernel import Lazy, backward_epilogue, epilogue
+from netspec.contract.parameter_names import OPERANDS, operands_of, takes_operands
 from netspec.contract.source_place import place_of
 from netspec.errors import NetspecError
 from netspec.kernels.extrema import EXTREMA
@@ -65,14 +66,18 @@ def prepare(
 
     Module-level floats that it reaches are constants of the compute dtype, as its literals are; ``max`` and ``min`` of
     numbers pass NaN on, see netspec.kernels.extrema. ``stored_through`` takes the place of ``netspec.plugin.epilogue``,
-    or ``backward_epilogue``. ``vectorised``: functions of ``math`` are those of netspec.kernels.elementary in float32.
+    or ``backward_epilogue``; the kernel's ``__netspec_hooks__`` say what else something takes the place of.
+    ``vectorised``: functions of ``math`` are those of netspec.kernels.elementary in float32.
     ``checked``: for CPUs, with a check of each index, see netspec.kernels.index_checks.
 
     Raises NetspecError when its source cannot be read, when it is no ``def``, when it calls itself and when it reaches
     a plain function not marked @device or a name that is not defined.
     """
     vectorised = vectorised and dtype == "float32"
-    return _Preparer(dtype, stored_through, vectorised, checked).prepare(function)
+    hooks = dict(getattr(function, "__netspec_hooks__", {}))
+    if stored_through:
+        hooks |= dict.fromkeys((epilogue, backward_epilogue), stored_through)
+    return _Preparer(dtype, hooks, vectorised, checked).prepare(function)
 
 
 @functools.cache
@@ -85,15 +90,13 @@ _prepared: dict[tuple[Any, ...], Prepared] = {}
 
 
 class _Preparer:
-    def __init__(
-        self, dtype: str, stored_through: Callable[..., Any] | None, vectorised: bool, checked: bool
-    ) -> None:
-        self.dtype, self.stored_through, self.vectorised, self.checked = dtype, stored_through, vectorised, checked
+    def __init__(self, dtype: str, hooks: Mapping[Any, Callable[..., Any]], vectorised: bool, checked: bool) -> None:
+        self.dtype, self.hooks, self.vectorised, self.checked = dtype, hooks, vectorised, checked
         self.cast: Any = {"float32": np.float32, "float64": np.float64}[dtype]
         self.open: list[Any] = []
 
     def prepare(self, function: Any) -> Prepared:
-        key = (function, self.dtype, self.stored_through, self.vectorised, self.checked)
+        key = (function, self.dtype, *self.hooks.items(), self.vectorised, self.checked)
         if key in _prepared:
             return _prepared[key]
         if function in self.open:
@@ -113,7 +116,7 @@ class _Preparer:
             raise NetspecError(f"{file}:{definition.lineno}: {function.__qualname__} must be written with 'def'")
         definition.decorator_list, definition.returns = [], None
         arguments = [node for node in ast.walk(definition) if isinstance(node, ast.arg)]
-        named = list(_named_again(function, arguments))
+        named = [*_named_again(function, arguments), *_spelled_out(function, definition.args)]
         for argument in arguments:
             argument.annotation = None
         if ast.get_docstring(definition):
@@ -176,8 +179,8 @@ class _Preparer:
         if self.vectorised and isinstance(value, BuiltinFunctionType):
             value = _ELEMENTARY.get(value.__name__, value) if value.__module__ == "math" else value
         value = value.resolve() if isinstance(value, Lazy) else value
-        if value is epilogue or value is backward_epilogue:
-            value = self.stored_through or value
+        if isinstance(value, FunctionType):
+            value = self.hooks.get(value, value)
         if type(value) is float:
             return self.cast(value)
         if not isinstance(value, FunctionType):
@@ -212,6 +215,15 @@ def _named_again(function: Any, arguments: Iterable[ast.arg]) -> Iterator[ast.st
         kind = argument.annotation
         if isinstance(kind, ast.Name) and hasattr(function.__globals__.get(kind.id), "_fields"):
             yield from ast.parse(f"{argument.arg} = {kind.id}(*{argument.arg})").body
+
+
+def _spelled_out(function: Any, arguments: ast.arguments) -> list[ast.stmt]:
+    """``*operands`` as so many parameters, and the statement that makes a tuple of them, or 0 of none."""
+    if not takes_operands(function):
+        return []
+    names = [f"{OPERANDS}_{n}" for n, _ in enumerate(operands_of(function))]
+    arguments.vararg, arguments.args = None, [*arguments.args, *map(ast.arg, names)]
+    return ast.parse(f"{OPERANDS} = ({', '.join(names)},)" if names else f"{OPERANDS} = 0").body
 
 
 def _chains(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -2,7 +2,8 @@
 
 On CPUs a team member runs them on the block that it has just written, while that is in cache: the same numbers to the
 last bit. On GPUs a kernel that stores through ``netspec.plugin.epilogue`` is compiled with them as its epilogue, one
-that stores through ``backward_epilogue`` with the backward pass of one of them, which may read one tensor more.
+that stores through ``backward_epilogue`` with the backward pass of one of them, which may read one tensor more; or
+with the first pass of a backward step, where that is of numbers, as of a product with an epilogue of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from netspec.contract.elementwise import Elementwise
+from netspec.contract.elementwise import Elementwise, is_elementwise
 from netspec.contract.kernel import RESIDUAL, Backend
 from netspec.contract.layer import Layer
 from netspec.contract.naming import Argument
@@ -106,6 +107,8 @@ class _Fusion:
         match = self._match(step)
         if match is not None:
             self._take_in(match)
+        elif step.op == "backward" and self.kinds[step.device] == "cuda" and len(step.passes) > 1:
+            self._take_first_pass(step)
 
     def outcome(self) -> list[Step]:
         """The steps that are left."""
@@ -159,12 +162,17 @@ class _Fusion:
         if self.kinds[step.device] == "cpu":
             large = self.buffers[step.args[PAIRS[step.op][0]].buffer].nbytes >= LARGE
             return one.over == between and covers_blocks(one) and (large or one.extent <= FEW * one.block)
-        follows = isinstance(self._layer(step), Elementwise) and one.writes == (between,)
+        if not isinstance(self._layer(step), Elementwise):
+            return False
         if step.op == "backward":
             residuals = _residuals(step)
-            whole = all(step.args[other].axis is None for other in residuals)
-            follows = follows and len(residuals) <= 1 and whole and not one.then
-        return follows and find_kernel(one.kernel).has_epilogue
+            return all(step.args[other].axis is None for other in residuals) and self._ends(one, between, residuals)
+        return one.writes == (between,) and find_kernel(one.kernel).has_epilogue
+
+    def _ends(self, one: Pass, between: Argument, residuals: Sequence[Argument]) -> bool:
+        """Whether a backward pass on a GPU stores through an epilogue that is free, and can read the residuals."""
+        alone = one.writes == (between,) and not one.then and len(residuals) <= 1
+        return alone and find_kernel(one.kernel).has_epilogue
 
     def _moves(self, step: Step, host: Step, source: Region) -> bool:
         """Whether the step may run as early as its host: nothing in between touches what it does, or waits for that."""
@@ -207,6 +215,51 @@ class _Fusion:
             self.touching[region.buffer].pop(step.key, None)
             self.touching[region.buffer][host.key] = None
 
+    def _take_first_pass(self, step: Step) -> None:
+        """Where a backward step begins with a pass that makes numbers of dy, whoever writes dy writes these instead."""
+        first, others = step.passes[0], step.passes[1:]
+        taken = [target for one in others for _, target in one.args]
+        if D_Y not in step.args or D_Y in taken or len(first.writes) > 1:
+            return
+        if not is_elementwise(find_kernel(first.kernel)):
+            return
+        (target,), residuals = first.writes, _residuals(step)
+        host = self._host(step, step.args[D_Y])
+        found = self._gradient_of(host, step, target, residuals) if host else None
+        if host is None or found is None:
+            return
+        between, place = found
+        names, passes = {one: replace(one, layer=step.layer) for one in residuals}, list(host.passes)
+        tail = _renamed(first, {**names, D_Y: between, target: between})
+        passes[place] = _reading(replace(passes[place], then=(tail,)), *names.values())
+        args = {**host.args, **{names[one]: step.args[one] for one in residuals}}
+        self.steps[host.key] = replace(host, args=args, fused=(*host.fused, step.key), passes=tuple(passes))
+        same = {one: one for one in step.args}
+        rest = tuple(_renamed(one, {**same, target: D_Y}) for one in others)
+        args = {one: region for one, region in step.args.items() if one != target}
+        writes = tuple(one for one in step.writes if one != target)
+        self.steps[step.key] = replace(step, args=args, writes=writes, passes=rest)
+        for one in residuals:
+            self.touching[step.args[one].buffer][host.key] = None
+
+    def _gradient_of(
+        self, host: Step, step: Step, target: Argument, residuals: Sequence[Argument]
+    ) -> tuple[Argument, int] | None:
+        """What the host calls the step's dy, and the pass that may write what the step makes of it in its place."""
+        region, between = step.args[D_Y], [one for one, of in host.args.items() if of.buffer == step.args[D_Y].buffer]
+        alike = (host.op, host.device, host.queue) == (step.op, step.device, step.queue) and len(between) == 1
+        place = _last_write(host, between[0]) if alike and self._is_between(region, step.args[target]) else None
+        if place is None or not self._ends(host.passes[place], between[0], residuals):
+            return None
+        ready = all(self._is_ready(step.args[one], host) for one in residuals)
+        return (between[0], place) if ready else None
+
+    def _is_ready(self, region: Region, host: Step) -> bool:
+        """Whether what writes it has come before the host, and it is whole."""
+        writers = (self.steps[key] for key in self.touching[region.buffer])
+        written = [one for one in writers if any(wrote and region.meets(place) for place, wrote in one.accesses)]
+        return region.axis is None and all(self.position[one.key] < self.position[host.key] for one in written)
+
     def _waits(self, step: Step) -> tuple[StepKey, ...]:
         found = dict.fromkeys(key for wait in step.after for key in self._present(wait))
         return tuple(key for key in found if key != step.key)
@@ -217,9 +270,10 @@ class _Fusion:
 
 
 def _residuals(step: Step) -> list[Argument]:
-    """What an elementwise backward pass takes beside the gradients."""
-    taken = [target for _, target in step.passes[0].args if target is not None]
-    return [one for one in dict.fromkeys(taken) if one not in PAIRS["backward"]]
+    """What an elementwise backward pass takes beside dy and what it writes."""
+    one = step.passes[0]
+    taken = [target for _, target in one.args if target is not None]
+    return [target for target in dict.fromkeys(taken) if target not in (D_Y, *one.writes)]
 
 
 def _reading(one: Pass, target: Argument | None = None) -> Pass:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from compiled import EmulatedCuda, needs_compiler
 from nets import RATES, batch, network, same_bits
+from places import ROOT
 
 from netspec.contract.kernel import RESIDUAL
 from netspec.contract.naming import Argument
@@ -67,27 +68,45 @@ TWO = """
 """
 
 
+PRODUCTS = """
+    netspec: 1
+    name: net
+    inputs:
+      image: {shape: [2, 2, 4]}
+      label: {dtype: int32}
+    layers:
+      - {name: first, type: my_gelu_dense, inputs: image, units: 24}
+      - {name: second, type: my_gelu_dense, units: 16}
+      - {name: last, type: dense, units: 5}
+      - {name: loss, type: softmax_loss, inputs: [last, label]}
+    train: {batch: 6, seed: 3}
+    data: {mean: none, scale: 0.01}
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory):
     file = tmp_path_factory.mktemp("plugins") / "leaky.py"
     file.write_text(PLUGIN)
     load_plugin(file)
+    load_plugin(ROOT / "docs" / "examples" / "layers" / "my_gelu_dense.py")
 
 
 def trained(text, fuse, precision="tf32"):
     """Tensors and results after an iteration, how many kernels were launched, and the programs."""
     spec, cards = network(text), []
     spec = replace(spec, train=replace(spec.train, fuse=fuse, precision=precision))
-    arrays = batch(0, spec.inputs["image"].shape, 2)
+    valid = spec.train.batch
+    arrays = batch(0, spec.inputs["image"].shape, valid)
 
     def opener(names):
         cards.extend(EmulatedCuda() for _ in names)
         return cards
 
     with Session(spec, ["cpu"], runner="serial", phases=("train", "predict"), opener=opener) as session:
-        outcome = session.train(arrays, 0, 2, RATES)
+        outcome = session.train(arrays, 0, valid, RATES)
         found = {**session.store.tensors(), "loss": np.array(outcome.reports["loss"]["loss"])}
-        found["probs"] = session.predict({"image": arrays["image"]}, 2)
+        found["probs"] = session.predict({"image": arrays["image"]}, valid)
         return found, sum(card.launches for card in cards), session.programs
 
 
@@ -103,6 +122,21 @@ def test_gradients_through_an_epilogue_have_the_same_bits():
     assert dict(one.args)[RESIDUAL] == Argument("y", layer="relu1") and one.writes == (D_X,)
     plain = split(steps[name])[0]
     assert {dict(each.args).get(RESIDUAL, D_X) for each in plain.passes} == {D_X}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_derivative_of_an_epilogue_is_in_the_product_that_gives_its_gradient(precision):
+    fused, launches, programs = trained(PRODUCTS, True, precision)
+    apart, more, _ = trained(PRODUCTS, False, precision)
+    bound = 2e-2 if precision == "bf16" else 1e-6
+    assert {name for name, wanted in apart.items() if np.abs(fused[name] - wanted).max() > bound} == set()
+    assert launches <= more - 2
+    steps = {step.name: step for step in programs["train"].steps}
+    for layer, host in (("first", "second"), ("second", "last")):
+        ends = [one for one in steps[f"{host}.backward@main"].passes if one.then]
+        assert [one.then[0].kernel for one in ends] == ["my_gelu_dense:y_d_gelu_cuda"]
+        assert dict(ends[0].args)[RESIDUAL] == Argument("u", layer=layer)
+        assert not [one for one in steps[f"{layer}.backward@main"].passes if "d_gelu" in one.kernel]
 
 
 def test_activations_of_bfloat16_are_fused_too():

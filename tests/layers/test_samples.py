@@ -20,7 +20,7 @@ from netspec.registry import layer_types, load_plugin
 SAMPLES = ROOT / "docs" / "examples" / "layers"
 MOST = {"my_gelu": 12, "my_prelu": 25, "my_batch_norm": 60, "my_layer_norm": 50, "my_mse": 35}
 """Lines that each may have, empty ones aside."""
-PRODUCTS = {"my_gated_dense": 40}
+PRODUCTS = {"my_gated_dense": 40, "my_gelu_dense": 35}
 """The same of those that tests/layers/test_products.py runs: their kernels are too many to compile all."""
 SHAPES = {"my_mse": [(6, 35), (6, 35)]}
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -44,14 +44,16 @@ def test_each_is_short() -> None:
     assert {name: lines(SAMPLES / f"{name}.py") for name in most if lines(SAMPLES / f"{name}.py") > most[name]} == {}
 
 
-def test_the_page_on_plugins_shows_the_one_of_products() -> None:
-    shown = re.search(r"```python\n# my_gated_dense.py\n(.*?)```", PAGE, re.DOTALL)[1]
-    assert shown == (SAMPLES / "my_gated_dense.py").read_text()
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_the_page_on_plugins_shows_those_of_products(name) -> None:
+    shown = re.search(rf"```python\n# {name}.py\n(.*?)```", PAGE, re.DOTALL)[1]
+    assert shown == (SAMPLES / f"{name}.py").read_text()
 
 
-def test_the_one_of_products_passes_the_suite_on_cpus() -> None:
-    load_plugin(SAMPLES / "my_gated_dense.py")
-    results = run("my_gated_dense", ["cpu"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_those_of_products_pass_the_suite_on_cpus(name) -> None:
+    load_plugin(SAMPLES / f"{name}.py")
+    results = run(name, ["cpu"])
     assert [one for one in results if one.status == "failed"] == []
     assert {one.name for one in results if one.status == "passed"} >= {"variants", "gradients", "bfloat16"}
 

@@ -1,5 +1,7 @@
 """A bilinear gate (Dauphin et al. 2017, without the sigmoid): one dense layer scales another, from outside."""
 
+from math import prod
+
 from netspec.plugin import Layer, Param, Tensor, Workspace, by_products, channels, matrix_product, on_elements, register
 
 
@@ -35,8 +37,9 @@ class MyGatedDense(Layer):
         return Tensor((x.shape[0], self.attrs.units), x.dtype)
 
     def params(self, x):
-        factor = Param((*x.shape[1:], self.attrs.units), {"type": "he"}, factor=True)
-        bias = Param((self.attrs.units,), {"type": "constant", "value": 0.0})
+        units, terms = self.attrs.units, prod(x.shape[1:])
+        factor = Param((*x.shape[1:], units), {"type": "he"}, factor=True, fan_in=terms, fan_out=units)
+        bias = Param((units,), {"type": "constant", "value": 0.0})
         return {"weight": factor, "other": factor, "bias": bias}
 
     def saved(self, x):
