@@ -24,7 +24,8 @@ Convolution and dense layers
                         weights in bfloat16, whatever the CPU multiplies
 Others
     pool_rows           variants ``rows`` and, of bfloat16, ``stored_rows`` of pool: pixels side by side in registers
-    pool_vectors        variant ``vectors`` of pool: channels' maxima in registers, window by window (pool_windows)
+    pool_vectors        variant ``vectors`` of pool: channels' maxima or sums in registers, window by window
+                        (pool_windows)
     lrn_rows            variants of lrn: ``rows``, loops over padded rows of channels, and ``vectors``, for the usual
                         window and exponent, written as LLVM vectors (lrn_vectors)
     lrn_of_five         variant ``of_five`` of lrn, of bfloat16: no divisions (inverse_root)

@@ -1,7 +1,7 @@
-"""Maxima of windows, and their gradients, as LLVM vectors of channels: intrinsics for numba.
+"""Maxima and averages of windows, and their gradients, as LLVM vectors of channels: intrinsics for numba.
 
-A window's running maximum and its place stay in registers, whatever the window. Arrays are flat, and nothing in here is
-bounds-checked.
+A window's running maximum and its place, or its sum, stay in registers, whatever the window. Arrays are flat, and
+nothing in here is bounds-checked.
 """
 
 from __future__ import annotations
@@ -105,6 +105,42 @@ class _Writer(VectorWriter):
 
         self.each(channels)
 
+    def average(self) -> None:
+        def pixel(element: Any, _: Any, sums: Vectors) -> Vectors:
+            pixels = [self.load(spot) for spot in self.spots("x", element)]
+            return [self.builder.fadd(one, value) for one, value in zip(sums, pixels, strict=True)]
+
+        def channels(channel: Any) -> None:
+            count = self.everywhere(self.builder.sitofp(self.args["count"], self.element))
+            sums = self.windows(channel, self.nothing(), (self.whole(0), self.whole(0)), pixel, "x")
+            means = [self.builder.fdiv(one, count) for one in sums]
+            self.keep(means, "y", channel)
+
+        self.each(channels)
+
+    def shared_gradient(self) -> None:
+        def window(element: Any, place: Any, totals: Vectors) -> Vectors:
+            share = self.everywhere(self.builder.load(self.at(self.args["shares"], place), typ=self.element))
+            return [
+                self.builder.call(self.multiply_add, [self.load(spot), share, total])
+                for total, spot in zip(totals, self.spots("dy", element), strict=True)
+            ]
+
+        def channels(channel: Any) -> None:
+            steps = (self.args["below"], self.whole(1))
+            self.keep(self.windows(channel, self.nothing(), steps, window), "d_x", channel)
+
+        self.each(channels)
+
+    def nothing(self) -> Vectors:
+        """Sums of nothing, which add nothing to -0.0 either."""
+        return [ir.Constant(self.vector, [-0.0] * LANES)] * _SIDE_BY_SIDE
+
+    def keep(self, values: Vectors, name: str, channel: Any) -> None:
+        """Store the vectors of a pixel's channels."""
+        for value, target in zip(values, self.spots(name, self.builder.add(self.args["to"], channel)), strict=True):
+            self.store(value, target)
+
     def gradient(self) -> None:
         builder, zeros = self.builder, ir.Constant(self.vector, None)
 
@@ -118,10 +154,7 @@ class _Writer(VectorWriter):
 
         def channels(channel: Any) -> None:
             steps = [builder.neg(self.args[name]) for name in ("down", "beside")]
-            start = [ir.Constant(self.vector, [-0.0] * LANES)] * _SIDE_BY_SIDE  # which adds nothing to -0.0 either
-            totals = self.windows(channel, start, steps, window)
-            for value, target in zip(totals, self.spots("d_x", builder.add(self.args["to"], channel)), strict=True):
-                self.store(value, target)
+            self.keep(self.windows(channel, self.nothing(), steps, window), "d_x", channel)
 
         self.each(channels)
 
@@ -157,3 +190,19 @@ def gather_gradients(typing, dy, argmax, d_x, terms):  # type: ignore[no-untyped
     """
     names = ("dy", "argmax", "d_x", f"{_TERMS} down beside")
     return types.void(*operand_types((dy, argmax, d_x, terms))), _written(names, lambda w: w.gradient())
+
+
+@intrinsic
+def take_average(typing, x, y, terms):  # type: ignore[no-untyped-def]
+    """y[to:][:depth] = the sum of the pixels x[at + r * line + c * depth:][:depth] for r < rows and c < columns, over
+    ``count``; terms (at, to, depth, rows, columns, line, place, count), of which place is not looked at."""
+    kinds = types.void(*operand_types((x, y, terms)))
+    return kinds, _written(("x", "y", f"{_TERMS} count"), lambda w: w.average())
+
+
+@intrinsic
+def gather_shares(typing, dy, shares, d_x, terms):  # type: ignore[no-untyped-def]
+    """d_x[to:][:depth] = the sum over r < rows and c < columns of dy[at + r * line + c * depth:][:depth] times
+    shares[place + r * below + c]; terms (at, to, depth, rows, columns, line, place, below)."""
+    names = ("dy", "shares", "d_x", f"{_TERMS} below")
+    return types.void(*operand_types((dy, shares, d_x, terms))), _written(names, lambda w: w.shared_gradient())
