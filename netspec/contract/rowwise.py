@@ -120,7 +120,7 @@ class Rowwise(Channelwise):
         """How an input is cut into rows."""
         groups = getattr(self.attrs, "groups", None) or 1
         depth = x.shape[-1] // groups
-        number, lanes = x.size // depth, lanes_of(depth, HELD)
+        number, lanes = x.size // depth, min(lanes_of(depth, vectors) for vectors in HELD)
         return Rows(number, depth, groups, number // x.shape[0], lanes, lanes.bit_length() - 1)
 
     def saved(self, *inputs: Tensor) -> Mapping[str, Tensor]:

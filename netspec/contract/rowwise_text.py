@@ -1,9 +1,9 @@
 """The text of a Rowwise layer's kernels: functions of numbers, one after the other, on each row.
 
-On CPUs a call has whole rows, one after the other. On GPUs a row has some lanes of a block, a power of two, with HELD
-vectors of four neighbouring elements each, which stay in registers from step to step. Rows that are longer than a block
-holds so, and those that are no whole vectors, are read again by each step, from the cache. Lanes' sums meet always in
-the same order.
+On CPUs a call has whole rows, one after the other. On GPUs a row has some lanes of a block, a power of two, with two
+or three vectors of four neighbouring elements each, which stay in registers from step to step. Rows that are longer
+than a block holds so, and those that are no whole vectors, are read again by each step, from the cache. Lanes' sums
+meet always in the same order.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from netspec.contract.kernel import cuda, load4, quotient, store4
 from netspec.contract.parameter_names import parameter_names
 from netspec.contract.reduction import THREADS, WARPS, max_of_row, over_block, sum_of_row
 
-HELD = 2
-"""Vectors of a lane that stay in registers."""
+HELD = 2, 3
+"""Vectors of a lane that stay in registers: rows of three quarters of a power of two have whole lanes of three."""
 SPECIAL = ("width", "valid", "images")
 """Numbers of rows and of the batch that functions may ask for."""
 
@@ -118,15 +118,10 @@ class Program:
             "base = row * rows.depth",
             "channel = base - quotient(row, rows.groups) * (rows.groups * rows.depth) if rows.groups > 1 else 0",
             *self.numbers_of_row("quotient(row, rows.an_image)"),
-            "if rows.depth % 4 == 0 and rows.depth <= MOST:",
         ]
-        for n in range(HELD):
-            place = f"4 * (lane_ + {n} * rows.lanes)"
-            body.append(f"    at{n}_, held{n}_ = min({place}, rows.depth - 4), inside_ and {place} < rows.depth")
-        for n in range(HELD):
-            body += ["    " + line for line in self.loaded(f"__{n}", f"at{n}_", [*self.elements, *self.channels])]
-        for loop in self.loops:
-            body += ["    " + line for line in (*self.in_registers(loop), *self.met(loop))]
+        for word, held in zip(("if", "elif"), HELD, strict=True):
+            body.append(f"{word} rows.depth % 4 == 0 and rows.depth <= {4 * held} * rows.lanes:")
+            body += ["    " + line for line in self.held(held)]
         body.append("else:")
         for loop in self.loops:
             over = "range(lane_, rows.depth if inside_ else 0, rows.lanes)"
@@ -134,11 +129,23 @@ class Program:
             body += ["    " + line for line in (*one_by_one, *self.met(loop))]
         return self.defined("cuda", [], body)
 
-    def in_registers(self, loop: list[int]) -> list[str]:
+    def held(self, vectors: int) -> list[str]:
+        """All steps for a row of which each lane holds so many vectors."""
+        lines = []
+        for n in range(vectors):
+            place = f"4 * (lane_ + {n} * rows.lanes)"
+            lines.append(f"at{n}_, held{n}_ = min({place}, rows.depth - 4), inside_ and {place} < rows.depth")
+        for n in range(vectors):
+            lines += self.loaded(f"__{n}", f"at{n}_", [*self.elements, *self.channels])
+        for loop in self.loops:
+            lines += [*self.in_registers(loop, vectors), *self.met(loop)]
+        return lines
+
+    def in_registers(self, loop: list[int], vectors: int) -> list[str]:
         """Some steps for a lane's vectors."""
         steps = [(number, self.steps[number]) for number in loop]
         lines = self.cleared(steps)
-        for n, (number, step) in product(range(HELD), steps):
+        for n, (number, step) in product(range(vectors), steps):
             lines += self.by_four(number, step, f"__{n}", f"at{n}_", f"held{n}_")
         return lines
 
@@ -261,7 +268,7 @@ class Program:
         """A kernel of the layer, of that text."""
         helpers = {"cuda": cuda, "Rows": Rows, "THREADS": THREADS, "WARPS": WARPS, "LOWEST": -math.inf}
         helpers |= {"block_sum": over_block, "sum_of_row": sum_of_row, "max_of_row": max_of_row}
-        helpers |= {"load4": load4, "store4": store4, "quotient": quotient, "MOST": 4 * HELD * THREADS}
+        helpers |= {"load4": load4, "store4": store4, "quotient": quotient}
         kernel = defined(name, text, {**helpers, **scope, "__name__": self.module})
         kernel.__qualname__ = f"{self.owner}.{name}"
         return kernel

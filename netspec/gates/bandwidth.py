@@ -59,8 +59,9 @@ other warps, and that a block's start costs."""
 REGISTERS, WARPS, BLOCKS, SHARED = 65536, 64, 32, 200 << 10
 """What a multiprocessor has for the blocks that it runs at a time."""
 _IMAGES, _DEEP, _WIDE, _CLASSES = (128, 55, 55, 48), (128, 27, 27, 128), (128, 4096), (128, 1000)
-_TOKENS, _NUMBERS = (128 * 197, 1024), (8192, 1000)
-"""Rows of a transformer's layers (ViT-L/16), and predictions enough to fill a card, which those of _CLASSES are not."""
+_TOKENS, _NARROW, _NUMBERS = (128 * 197, 1024), (128 * 197, 768), (8192, 1000)
+"""Rows of two transformers' layers (ViT-L/16, ViT-B/16), and predictions enough to fill a card, which those of _CLASSES
+are not."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ _LAYERS: Sequence[tuple[str, Mapping[str, Any], tuple[tuple[int, ...], ...], Pha
     ("prelu", {}, (_IMAGES,), "train"),
     ("batch_norm", {}, (_IMAGES,), "train"),
     ("layer_norm", {}, (_TOKENS,), "train"),
+    ("layer_norm", {}, (_NARROW,), "train"),
     ("mse", {}, (_NUMBERS, _NUMBERS), "train"),
     ("mse", {}, (_CLASSES, _CLASSES), "train"),
 )

@@ -175,11 +175,13 @@ class HotPath:
 def hot_path(text: str, loaded: float = math.inf) -> HotPath:
     """The hot path of nvdisasm's listing: most 128-bit accesses, then most barriers, then fewest instructions.
 
-    Past the loops, if so many bytes are loaded without them: they are for threads that have more to do.
+    Past the loops, if so many bytes are loaded without them, which are for threads that have more to do: and then the
+    path that loads least beyond these bytes.
     """
     blocks = _blocks(text)
     backward = _backward(blocks)
-    straight = [blocks[place] for place in _path(blocks, backward, _looped(backward))]
+    least = math.ceil(min(loaded, _FAR) / 16)
+    straight = [blocks[place] for place in _path(blocks, backward, _looped(backward), least)]
     if 16 * sum(block.wide_loads for block in straight) >= loaded:
         return HotPath(straight, ())
     path = _path(blocks, backward)
@@ -237,32 +239,45 @@ def _backward(blocks: Sequence[Block]) -> set[tuple[int, int]]:
     return closing
 
 
-def _path(blocks: Sequence[Block], backward: set[tuple[int, int]], past: Collection[int] = ()) -> list[int]:
+def _path(
+    blocks: Sequence[Block], backward: set[tuple[int, int]], past: Collection[int] = (), least: int = _FAR
+) -> list[int]:
     """From the first block to an end without closing a loop: most wide accesses, barriers, then fewest instructions.
 
     No calls, which are what a division does with odd numbers, if it can be. Blocks that it goes ``past`` are on it
-    where there is no other way.
+    where there is no other way. With as few wide loads as there can be from ``least`` on, if there are so many.
     """
-    best: dict[int, tuple[_Score, int | None]] = {}
+    best: dict[int, dict[int, tuple[_Score, int | None]]] = {}
+    """By block and by wide loads from there on: the best score, and the next block."""
 
     def settle(place: int) -> None:
-        own = blocks[place]
-        onward: list[tuple[_Score, int | None]] = [
-            (best[other][0], other) for other in own.following if (place, other) not in backward
+        own, found = blocks[place], best.setdefault(place, {})
+        onward: list[tuple[int, _Score, int | None]] = [
+            (count, score, other)
+            for other in own.following
+            if (place, other) not in backward
+            for count, (score, _) in best[other].items()
         ]
-        if past and own.code and own.code[-1].name == "EXIT":
-            onward.append(((0, 0, 0), None))
-        score, following = max(onward, key=lambda one: one[0], default=((0, 0, 0), None))
-        best[place] = (score[0] - _FAR if place in past else score[0] + own.wide,
-                       score[1] + own.count("BAR"),
-                       score[2] - len(own.code) - _FAR * own.count("CALL")), following  # fmt: skip
+        if not onward or (past and own.code and own.code[-1].name == "EXIT"):
+            onward.append((0, (0, 0, 0), None))
+        for count, score, other in onward:
+            score = (score[0] - _FAR if place in past else score[0] + own.wide,
+                     score[1] + own.count("BAR"),
+                     score[2] - len(own.code) - _FAR * own.count("CALL"))  # fmt: skip
+            count += 0 if place in past else own.wide_loads
+            if count not in found or score > found[count][0]:
+                found[count] = score, other
 
     for place in _last_first(blocks, backward):
         settle(place)
-    path, place = [], 0
-    while place is not None:
-        path.append(place)
-        place = best[place][1]  # type: ignore[assignment]
+    enough = [count for count, (score, _) in best[0].items() if count >= least and score[0] >= 0]
+    count = min(enough) if enough else max(best[0], key=lambda one: best[0][one][0])
+    path: list[int] = []
+    following: int | None = 0
+    while following is not None:
+        path.append(following)
+        loads = 0 if following in past else blocks[following].wide_loads
+        following, count = best[following][count][1], count - loads
     return path
 
 

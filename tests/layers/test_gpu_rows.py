@@ -14,9 +14,13 @@ from netspec.registry import layer_types
 pytestmark = pytest.mark.skipif(not finds_compiler(), reason="CUDA's compiler is not installed")
 WIDTHS = [
     ("layer_norm", (5, 4), {}),  # a lane a row
-    ("layer_norm", (3, 768), {}),  # 128 lanes, of which 32 have nothing in their second vector
-    ("layer_norm", (3, 2048), {}),  # the most that a block has in registers
-    ("layer_norm", (2, 2052), {}),  # more: element by element
+    ("layer_norm", (5, 12), {}),  # the same, of three vectors
+    ("layer_norm", (3, 768), {}),  # 64 lanes of three vectors
+    ("layer_norm", (3, 640), {}),  # of which some have nothing in their third
+    ("layer_norm", (3, 832), {}),  # 128 lanes, of which some have nothing in their second
+    ("layer_norm", (3, 2048), {}),
+    ("layer_norm", (2, 3072), {}),  # the most that a block has in registers
+    ("layer_norm", (2, 3076), {}),  # more: element by element
     ("layer_norm", (3, 1020), {"groups": 4}),  # rows that are no whole vectors
     ("batch_norm", (300, 2, 1, 48), {}),  # two parts, of rows four at a time and the rest
     ("batch_norm", (70, 516), {}),  # three blocks side by side, the last one with a single vector
