@@ -2,8 +2,8 @@
 
 A tile begins with ``gap`` zeros, and each group of ``width`` channels is followed by ``gap`` more, so that windows that
 are clipped at a group's ends need no case of their own. Tiles fit a core's first-level cache. Windows of five
-channels with the usual exponent, where a group fills vector registers, have the variant ``vectors``: they are summed in
-registers, and nothing but the squares, and backwards ratios and shares of dy, goes through tiles.
+channels with the usual exponent, where a group fills a vector register, have the variant ``vectors``: they are summed
+in registers, and nothing but the squares, and backwards ratios and shares of dy, goes through tiles.
 """
 
 from netspec.layers._normalisation import Response, power, scale_of
@@ -15,7 +15,7 @@ normalise, normalise_back = Lazy(_VECTORS, "normalise"), Lazy(_VECTORS, "normali
 TILE = 2048
 """Elements of a tile: three float32 arrays of it take 24 KiB."""
 LANES = 16
-"""Channels that fill vector registers, whether of 8 or of 16 floats."""
+"""Channels that fill a vector register, whether of 8 or of 16 floats."""
 GAP = 2
 """Zeros before and behind the groups of a tile for windows of five channels."""
 
@@ -157,15 +157,15 @@ def backward_vectors(start, stop, x, dy, d_x, tile, sums, factors, width, respon
         normalise_back(x, dy, d_x, tile, sums, factors, sizes, response.k, response.per_term, response.coupling)
 
 
-def _fills_vectors(layer, t):
+def _fills_a_vector(layer, t):
     usual = (layer.attrs.size, layer.attrs.beta) == (2 * GAP + 1, 0.75)
-    return usual and t.x.dtype == "float32" and layer.width(t) % LANES == 0
+    return usual and t.x.dtype == "float32" and layer.width(t) >= LANES
 
 
 VECTORS = Variant(
     "vectors",
     kernels=(forward_vectors, backward_vectors),
-    supports=_fills_vectors,
+    supports=_fills_a_vector,
     workspace=_workspace,
 )
 VARIANT = Variant("rows", kernels=(forward_rows, backward_rows), workspace=_workspace)

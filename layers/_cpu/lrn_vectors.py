@@ -31,20 +31,27 @@ class _Writer(VectorWriter):
         self.spread = {name: self.everywhere(self.args[name]) for name in numbers}
 
     def each(self, body: Callable[[Any, Any], None], gap: Callable[[Any], None] | None = None) -> None:
-        """Write ``body`` for each vector's places in the tensors and in a tile, ``gap`` for those behind a group."""
-        add, whole = self.builder.add, self.whole
+        """Write ``body`` for each vector's places in the tensors and in a tile, ``gap`` for those behind a group.
 
-        def vector(state: list[Any]) -> list[Any]:
-            body(*state)
-            return [add(place, whole(LANES)) for place in state]
+        A group's last vector ends with it, and may do again what the one before it has done.
+        """
+        add, whole, width = self.builder.add, self.whole, self.args["width"]
 
         def group(state: list[Any]) -> list[Any]:
-            at, spot = counted_loop(self.builder, vectors, state, vector)
+            def vector(offsets: list[Any]) -> list[Any]:
+                is_whole = self.builder.icmp_signed("<", offsets[0], last)
+                offset = self.builder.select(is_whole, offsets[0], last)
+                body(*(add(place, offset) for place in state))
+                return [add(offsets[0], whole(LANES))]
+
+            counted_loop(self.builder, vectors, [whole(0)], vector)
+            at, spot = (add(place, width) for place in state)
             if gap is not None:
                 gap(spot)
             return [at, add(spot, whole(GAP))]
 
-        vectors = self.builder.sdiv(self.args["width"], whole(LANES))
+        last = self.builder.sub(width, whole(LANES))
+        vectors = self.builder.sdiv(add(width, whole(LANES - 1)), whole(LANES))
         counted_loop(self.builder, self.args["count"], [self.args["first"], whole(GAP)], group)
 
     def of(self, name: str, place: Any) -> Any:

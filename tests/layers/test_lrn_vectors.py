@@ -45,6 +45,10 @@ def window_sums(values: Any) -> Any:
         ((2, 5, 7, 96), 3),
         ((2, 3, 3, 2 * lrn_rows.TILE), 1),
         ((130, 1040), 1),
+        ((9, 30, 30, 50), 1),
+        ((3, 7, 5, 17), 1),
+        ((2, 5, 7, 93), 3),
+        ((2, 2, 2 * lrn_rows.TILE + 5), 1),
     ],
 )
 def test_is_the_formula(shape: Shape, groups: int) -> None:
@@ -77,8 +81,8 @@ def test_squares_that_overflow_leave_zeros_and_what_is_not_finite_stays_so() -> 
 
 @pytest.mark.parametrize(
     ("attrs", "width", "taken"),
-    [({}, 48, True), ({"groups": 3}, 48, True), ({"groups": 2}, 48, False), ({}, 40, False), ({"size": 4}, 48, False),
-     ({"beta": 0.5}, 48, False)],
+    [({}, 48, True), ({"groups": 3}, 48, True), ({"groups": 2}, 50, True), ({"groups": 4}, 48, False), ({}, 15, False),
+     ({"size": 4}, 48, False), ({"beta": 0.5}, 48, False)],
 )  # fmt: skip
 def test_is_for_the_usual_window_and_exponent(attrs: dict[str, Any], width: int, taken: bool) -> None:
     one = SingleLayer("lrn", attrs, [Tensor((2, width))], cpu())
