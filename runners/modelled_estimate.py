@@ -39,7 +39,8 @@ class Change:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modelled(Estimate):
     """What the model says: ``error`` is its measured error for the networks ``checked``, None in float32,
-    whose kernels were not measured; ``most`` is the rate that no kernels could exceed.
+    whose kernels were not measured, and for GPUs on which nothing was, where ``checked`` is ""; ``most`` is the rate
+    that no kernels could exceed.
 
     ``room`` has the bytes of the GPU, on which all of the spec's devices lie; ``dearest`` are shares of time.
     """
@@ -86,7 +87,7 @@ def modelled(request: Request, name: str, images: int | None, val_images: int | 
         checkpoint=_stored(train),
         dearest=tuple(islice(layer_shares(train, gpu).items(), 3)),
         gpu=gpu.title,
-        error=gpu.errors[len(spec.devices) > 1] if precision != "float32" else None,
+        error=gpu.errors[len(spec.devices) > 1] if gpu.errors and precision != "float32" else None,
         checked=gpu.checked,
         most=spec.replica_batch / least_seconds(train, gpu, precision),
         room=gpu.memory,

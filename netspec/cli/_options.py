@@ -143,7 +143,11 @@ def _known(ctx: click.Context, param: click.Parameter, name: str | None) -> str 
 
 
 modelled = click.option(
-    "--device", "gpu", metavar="NAME", callback=_known, help="Estimate for a GPU that need not be here: h100."
+    "--device",
+    "gpu",
+    metavar="NAME",
+    callback=_known,
+    help="Estimate for a GPU that need not be here: h100, h200, a100, rtx3090, rtx4090, rtx5090.",
 )
 """A GPU that there is a model of."""
 

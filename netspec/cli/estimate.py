@@ -60,6 +60,7 @@ def command(
       netspec estimate alexnet --data imagenet/ --epochs 60
       netspec estimate quickstart --devices cpu:0,cpu:0 --seconds 3
       netspec estimate alexnet --device h100 --images 1281167
+      netspec estimate alexnet --device a100 --images 1281167
     """
     if gpu:
         options.refuse_measuring("devices", "seconds", "runner", "workers")
@@ -123,10 +124,16 @@ def _lines_modelled(found: Modelled) -> Iterator[str]:
     yield f"images must come at {rate(found.rate)} img/s: without --device it is measured how fast they are read here"
     for one in found.changes:
         yield f"--set {one.set} would be {one.factor:.2f} times as fast"
-    yield f"netspec tune on the card may help: {found.tuned:.2f} times as fast for AlexNet"
+    if found.tuned > 1:
+        yield f"netspec tune on the card may help: {found.tuned:.2f} times as fast for AlexNet"
 
 
 def _checked(found: Modelled) -> str:
+    if not found.checked:
+        return (
+            "modelled, not measured: none of these kernels was timed on such a card; its rates are those of its data "
+            "sheet, as large a share of each as an H100 gave"
+        )
     if found.error is None:
         return "how far they are off was measured in tf32 and bf16, not in this precision"
     return f"iterations of {found.checked} were measured on the card, and are within {percent(found.error, 0)} of it"

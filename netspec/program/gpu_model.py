@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from netspec.contract.tensor import itemsize
@@ -26,7 +26,7 @@ class Gpu:
     large matrix product by precision, ``plain`` those of plain kernels, and ``cost`` the units of ``Variant.cost``,
     summed over the products of a training. ``tuned`` is how much faster a network was with ``netspec tune``. ``errors``
     says by how much the model's time of an iteration was off at most, with one of the spec's devices on the GPU and
-    with several, for the networks ``checked``.
+    with several, for the networks ``checked``: none where nothing was measured, see ``by_data_sheet``.
     """
 
     title: str
@@ -39,31 +39,77 @@ class Gpu:
     peak: Mapping[str, float]
     plain: float
     cost: Mapping[str, float]
-    tuned: float
-    errors: tuple[float, float]
-    checked: str
+    tuned: float = 1.0
+    errors: tuple[float, float] | None = None
+    checked: str = ""
+    stored: float = 1.0
+    """The share of what kernels on bfloat16 in memory estimate for themselves that they reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSheet:
+    """What NVIDIA says of a GPU: GB/s of its memory and of PCIe one way, TFLOP/s in float32, tf32 and bf16, dense and
+    summed in float32; ``warp``: the share of the latter two that mma.sync reaches."""
+
+    memory: float
+    upload: float
+    peak: tuple[float, float, float]
+    warp: float = 1.0
+
+
+_H100 = Gpu(
+    title="NVIDIA H100 80GB HBM3",
+    capability=(9, 0),
+    memory=79 << 30,
+    copy=2.416e12,
+    upload=54.6e9,
+    kernel=1.6e-6,
+    host=0.1e-3,
+    peak={"float32": 51.0e12, "tf32": 359.5e12, "bf16": 769.5e12},
+    plain=3.42e12,
+    cost={"float32": 1.35e11, "tf32": 4.65e11, "bf16": 5.50e11},
+    tuned=1.25,
+    errors=(0.04, 0.15),
+    checked="AlexNet and cifar10-quick",
+)
+_H100_SHEET = DataSheet(3350, 64, (66.9, 494.7, 989.4), 0.62)
+_WARP_SHARE = 123 / 294
+"""What products by mma.sync gave on an H100, in tf32, of what their machine code allows (docs/cuda.md). Those on
+bfloat16 in memory, which no card has run, estimate what theirs allows."""
+
+
+def by_data_sheet(title: str, capability: tuple[int, int], memory: int, sheet: DataSheet) -> Gpu:
+    """A GPU that nothing was measured on: each rate is as large a share of its data sheet's as an H100's was."""
+    peaks = dict(zip(_H100.peak, zip(sheet.peak, _H100_SHEET.peak, strict=True), strict=True))
+    warps = {"float32": 1.0, "tf32": sheet.warp / _H100_SHEET.warp, "bf16": sheet.warp / _H100_SHEET.warp}
+    return replace(
+        _H100,
+        title=title,
+        capability=capability,
+        memory=memory,
+        copy=_H100.copy * sheet.memory / _H100_SHEET.memory,
+        upload=_H100.upload * sheet.upload / _H100_SHEET.upload,
+        peak={name: _H100.peak[name] * own / known for name, (own, known) in peaks.items()},
+        plain=_H100.plain * sheet.peak[0] / _H100_SHEET.peak[0],
+        cost={name: _H100.cost[name] * warps[name] * own / known for name, (own, known) in peaks.items()},
+        tuned=1.0,
+        errors=None,
+        checked="",
+        stored=1.0 if capability == _H100.capability else _WARP_SHARE,
+    )
 
 
 GPUS: Mapping[str, Gpu] = {
-    "h100": Gpu(
-        title="NVIDIA H100 80GB HBM3",
-        capability=(9, 0),
-        memory=79 << 30,
-        copy=2.416e12,
-        upload=54.6e9,
-        kernel=1.6e-6,
-        host=0.1e-3,
-        peak={"float32": 51.0e12, "tf32": 359.5e12, "bf16": 769.5e12},
-        plain=3.42e12,
-        cost={"float32": 1.35e11, "tf32": 4.65e11, "bf16": 5.50e11},
-        tuned=1.25,
-        errors=(0.04, 0.15),
-        checked="AlexNet and cifar10-quick",
-    ),
+    "h100": _H100,
+    "h200": by_data_sheet("H200 (SXM)", (9, 0), 140 << 30, replace(_H100_SHEET, memory=4800)),
+    "a100": by_data_sheet("A100 80GB (SXM)", (8, 0), 79 << 30, DataSheet(2039, 32, (19.5, 156, 312))),
+    "rtx3090": by_data_sheet("GeForce RTX 3090", (8, 6), 23 << 30, DataSheet(936, 32, (35.6, 35.6, 71.2))),
+    "rtx4090": by_data_sheet("GeForce RTX 4090", (8, 9), 23 << 30, DataSheet(1008, 32, (82.6, 82.6, 165.2))),
+    "rtx5090": by_data_sheet("GeForce RTX 5090", (12, 0), 31 << 30, DataSheet(1792, 64, (104.8, 104.8, 209.5))),
 }
-"""By name. Figures are those of benchmarks/results/gpu-h100.json, of bfloat16 in memory gpu-h100-bf16.json: rates of
-the steps of AlexNet on one device at batch 128, errors of whole iterations, of other batches, networks and numbers of
-devices too; a test derives them again."""
+"""By name. The H100's figures are those of benchmarks/results/gpu-h100.json, of bfloat16 in memory gpu-h100-bf16.json:
+rates of the steps of AlexNet on one device at batch 128, errors of whole iterations, of other batches, networks and
+numbers of devices too; a test derives them again. The others' are of NVIDIA's data sheets and white papers."""
 
 
 _PEAKS = {"float32": "float32", "tf32": "tf32", "bfloat16": "bf16"}
@@ -133,8 +179,8 @@ def _work(program: Program, step: Step, gpu: Gpu) -> float:
     for one in shard.instance.variants:
         if one.name == name and one.cost is not None:
             units = one.cost(shard.instance, shard.tensors, step.op, gpu.capability)
-            # kernels on bfloat16 in memory estimate seconds on an H100, as single kernels were timed there
+            # kernels on bfloat16 in memory estimate seconds, on an H100 as single kernels were timed there
             is_stored = shard.tensors.inputs[0].dtype == "bfloat16"
             least = step.flops / gpu.peak[_PEAKS[step.compute]]
-            return max(least, units if is_stored else units / gpu.cost[name.partition("_")[0]])
+            return max(least, units / gpu.stored if is_stored else units / gpu.cost[name.partition("_")[0]])
     return step.flops / gpu.plain if name == "plain" else 0.0

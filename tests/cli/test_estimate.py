@@ -73,6 +73,17 @@ def test_a_gpu_that_is_not_here_is_estimated(mini: Path) -> None:
     assert [path.name for path in mini.iterdir()] == ["mini.yaml"]
 
 
+@pytest.mark.parametrize("name", ["a100", "RTX4090"])
+def test_a_gpu_that_nothing_was_measured_on_says_so(mini: Path, name: str) -> None:
+    options = ("estimate", "mini.yaml", "--device", name, "--images", "1000")
+    said = netspec(*options)
+    assert said.code == 0, said.err
+    assert "modelled, not measured" in said.out and "data sheet" in said.out
+    assert "netspec tune on the card" not in said.out and "were measured on the card" not in said.out
+    found = json.loads(netspec(*options, "--json").out)
+    assert (found["error"], found["checked"], found["tuned"]) == (None, "", 1.0)
+
+
 def test_a_larger_batch_is_advised_where_it_gains(mini: Path) -> None:
     found = json.loads(netspec("estimate", "mini.yaml", "--device", "h100", "--json").out)
     gains = {one["set"]: one["factor"] for one in found["changes"]}
@@ -99,7 +110,7 @@ def test_images_are_not_looked_for_where_their_number_is_given(mini: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--device", "h300"), "there is no model of 'h300': known are h100"),
+        (("--device", "h300"), "there is no model of 'h300': known are h100, h200, a100, rtx3090"),
         (("--device", "h100", "--devices", "cpu"), "leave one of them out"),
         (("--device", "h100", "--workers", "2"), "leave one of them out"),
         (("--seconds", "1", "--device", "h100"), "leave one of them out"),

@@ -11,9 +11,11 @@ import pytest
 from places import ROOT
 
 from netspec.planning import build
+from netspec.planning.storage import storage_of
 from netspec.program import lower
 from netspec.program.gpu_model import GPUS, iteration_seconds, least_seconds, step_bytes
 from netspec.program.program import Program
+from netspec.runners.modelled_estimate import on_gpu
 from netspec.spec import load
 
 H100 = GPUS["h100"]
@@ -121,6 +123,32 @@ def test_the_bound_is_below_whatever_was_measured() -> None:
     for precision in ("float32", "tf32", "bf16"):
         least = least_seconds(program("alexnet-one-device", precision, 128), H100, precision) * 1e3
         assert 0 < least < measured()[f"training, {precision}"]["ms_of_devices"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("name", GPUS)
+def test_each_gpu_is_modelled_with_the_kernels_that_it_has(name: str, precision: str) -> None:
+    gpu, spec = GPUS[name], load("alexnet-one-device", [f"train.precision={precision}"])
+    found = on_gpu(build(spec, "train", storage=storage_of(spec.train.precision, [gpu.capability])), spec, gpu)
+    products = [step for step in found.steps if (step.layer or "").startswith(("conv", "fc"))]
+    chosen = {step.attrs["variant"] for step in products if "variant" in step.attrs}
+    hopper = gpu.capability == (9, 0)
+    stored = ("bf16_wgmma_", "bf16_cells_") if hopper else "bf16_stored_"
+    families = {"float32": "float32_", "tf32": "tf32_", "bf16": stored}
+    assert chosen and all(one.startswith(families[precision]) for one in chosen), chosen
+    assert hopper or not any("wgmma" in one for one in chosen)
+    assert least_seconds(found, gpu, precision) < iteration_seconds(found, gpu) < 1
+
+
+def test_a_gpu_that_was_not_measured_has_the_share_of_its_data_sheet_that_was_measured() -> None:
+    assert {name for name, one in GPUS.items() if one.errors} == {name for name, one in GPUS.items() if one.checked}
+    assert {name for name, one in GPUS.items() if one.checked} == {"h100"}
+    a100, shares = GPUS["a100"], {"float32": 19.5 / 66.9, "tf32": 156 / 494.7, "bf16": 312 / 989.4}
+    assert a100.copy / H100.copy == pytest.approx(2039 / 3350)
+    assert {one: a100.peak[one] / H100.peak[one] for one in shares} == pytest.approx(shares)
+    assert a100.cost["tf32"] / H100.cost["tf32"] == pytest.approx(shares["tf32"] / 0.62)
+    for rates in ("peak", "cost"):
+        assert getattr(GPUS["h200"], rates) == pytest.approx(getattr(H100, rates))
 
 
 def test_bytes_of_a_step_are_those_of_its_tensors() -> None:
