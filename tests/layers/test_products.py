@@ -53,6 +53,48 @@ class Highway(Layer):
         shape = x.shape[-1], other.shape[-1]
         return {"weight": Param(shape, {"type": "he"}, factor=True, fan_in=shape[0], fan_out=shape[1])}
 '''
+MLP = '''
+"""Two products in one layer, of which the first ends with a function."""
+import math
+
+from netspec.plugin import Layer, Param, Tensor, Workspace, by_products, channels, matrix_product, register
+
+
+def bent(u):
+    return math.tanh(u)
+
+
+def d_bent(h, dy):
+    return dy * (1 - h * h)
+
+
+@register("product_mlp")
+class Mlp(Layer):
+    """y = tanh(x first + bias) second"""
+
+    attrs = {"units": channels("Outputs."), "hidden": channels("Between.")}
+    examples = ({"attrs": {"units": 5, "hidden": 6}, "inputs": [(3, 7)]},)
+    variants = by_products(
+        matrix_product("x", "first", "h", bias="bias", d_y="to_h", epilogue=bent, derivative=d_bent),
+        matrix_product("h", "second", "y", d_x="to_h"),
+    )
+
+    def outputs(self, x):
+        return Tensor((x.shape[0], self.attrs.units), x.dtype)
+
+    def params(self, x):
+        depth, hidden, units = x.shape[1], self.attrs.hidden, self.attrs.units
+        first = Param((depth, hidden), {"type": "he"}, factor=True, fan_in=depth, fan_out=hidden)
+        second = Param((hidden, units), {"type": "he"}, factor=True, fan_in=hidden, fan_out=units)
+        return {"first": first, "second": second, "bias": Param((hidden,), {"type": "constant", "value": 0.0})}
+
+    def saved(self, x):
+        return {"h": Tensor((x.shape[0], self.attrs.hidden), x.dtype)}
+
+    def workspace(self, t, variant, direction):
+        own = {"to_h": Workspace(t.h.shape, t.h.dtype)} if direction == "backward" else {}
+        return {**own, **super().workspace(t, variant, direction)}
+'''
 PATHS = [("plain", 1e-5), ("float32_64x64", 1e-5), ("tf32_64x64", 5e-3), ("bf16_stored_64x64", 2e-2),
          ("bf16_wgmma_64", 2e-2)]  # fmt: skip
 """Variants, and how far each may be off float64."""
@@ -62,9 +104,10 @@ PATHS = [("plain", 1e-5), ("float32_64x64", 1e-5), ("tf32_64x64", 5e-3), ("bf16_
 def samples(tmp_path_factory):
     load_plugin(SAMPLES / "my_gated_dense.py")
     load_plugin(SAMPLES / "my_gelu_dense.py")
-    file = tmp_path_factory.mktemp("plugins") / "product_highway.py"
-    file.write_text(HIGHWAY)
-    load_plugin(file)
+    for name, text in (("product_highway", HIGHWAY), ("product_mlp", MLP)):
+        file = tmp_path_factory.mktemp("plugins") / f"{name}.py"
+        file.write_text(text)
+        load_plugin(file)
 
 
 def case(shape, units, name="my_gated_dense") -> Case:
@@ -138,6 +181,15 @@ def test_an_epilogue_in_the_kernel_agrees_with_float64(name, variant, bound) -> 
 @pytest.mark.parametrize(("variant", "bound"), [("bf16_stored_64x64", 2e-2), ("tf32_64x64", 5e-3)])
 def test_an_epilogue_where_rows_are_no_whole_vectors(name, variant, bound) -> None:
     assert compared(case((13, 5), 7, name), variant, bound)[0] == {}
+
+
+@needs_compiler
+@pytest.mark.parametrize(("variant", "bound"), [("float32_64x64", 1e-5), ("bf16_wgmma_64", 2e-2)])
+def test_a_product_of_what_another_one_ends_with(variant, bound) -> None:
+    cls = layer_types()["product_mlp"]
+    one = Case(cls, complete(cls, {"units": 40, "hidden": 72}), (Tensor((70, 24)),))
+    wrong, written = compared(one, variant, bound)
+    assert wrong == {} and {"h", "y", "d_x", "d_first", "d_second", "d_bias"} <= written
 
 
 @needs_compiler
