@@ -8,7 +8,7 @@ Convolution and dense layers
     winograd_forms, winograd_transforms, winograd, conv_winograd
                         variants ``winograd``: F(4x4, 3x3), ``winograd_5x5``: F(5x5, 3x3), ``winograd_of_5``:
                         F(3x3, 5x5), ``winograd_4x4_of_5``: F(4x4, 5x5), and ``winograd_strided``: windows of
-                        3 x 3 cells of pixels
+                        3 x 3 cells of pixels; each also as ``*_one_image``, cut by filters
     im2col, conv_gemm, conv_transpose_gemm
                         variant ``gemm``: patches laid out, products by BLAS
     dense_gemm          variant ``gemm``: products by BLAS

@@ -16,6 +16,7 @@ from netspec.layers._cpu.winograd import (
     TILES_AT_ONCE,
     TILES_OF_GRADIENT,
     convolve,
+    convolve_filters,
     correlate,
     tiles,
     transform_filters,
@@ -91,6 +92,23 @@ def _rows(form, image):
     if image.shape[0] == 1:
         return -(-tiles(form, image.shape[1]) // QUARTERS) * form.tile
     return _images(form, image) * image.shape[1]
+
+
+def _panels(share):
+    """A multiple of any CPU's register tile for so many filters."""
+    return MAX_NR if share % MAX_NR == 0 else 32
+
+
+def _filters_of_block(t):
+    """Filters of one block, whole panels."""
+    panels = _panels(t.weight.shape[3] * t.weight.shape[2] // t.x.shape[3])
+    return panels * max(1, t.y.shape[3] // (QUARTERS * panels))
+
+
+def _is_one_image(layer, t):
+    """Whether it is a single image, of groups of whole panels, and nothing is trained."""
+    share = _group(layer, t)[1]
+    return layer.phase != "train" and t.x.shape[0] == 1 and share % _panels(share) == 0
 
 
 def _padded(form, image, channels):
@@ -172,6 +190,18 @@ def _forward(form: Form):
 
 
 @cache
+def _forward_of_filters(form: Form):
+    def forward_filters(start, stop, x, y, packed, start_row, padded, v, m, offsets, tile, groups, window: Window):
+        scratch, pad, share = (padded, v, m, offsets, tile), (window.pad_top, window.pad_left), y.shape[3] // groups
+        for g in range(start // share, (stop - 1) // share + 1):
+            outputs, filters = (max(start - g * share, 0), min(stop - g * share, share)), (packed[g], start_row[g])
+            convolve_filters(form, x, y, outputs, g, groups, filters, scratch, pad, window.stride_h)
+
+    marked = _marked(forward, form, forward_filters, over="y", axes=3, block=_filters_of_block, writes="y")
+    return (*_forward(form)[:-1], marked)
+
+
+@cache
 def _d_x(form: Form):
     def pack_flipped_winograd(start, stop, weight, packed, tile, groups):
         share = weight.shape[3] // groups
@@ -219,8 +249,24 @@ def _variant(name, form: Form, able, bound):
     )
 
 
+def _of_one_image(name, form: Form, able, bound):
+    """Blocks of filters in place of rows, so that the transformed filters, most of the bytes, are read once."""
+    return Variant(
+        f"{name}_one_image",
+        kernels=_forward_of_filters(form),
+        supports=lambda layer, t: _is_one_image(layer, t) and able(form, layer, t),
+        workspace=lambda layer, t, direction: _workspace(form, layer, t, direction),
+        bound=bound,
+    )
+
+
 _STRIDED = F5x3()
 VARIANTS = (
+    _of_one_image("winograd_5x5", F5x3(), _larger_than(F4x3()), WIDER),
+    _of_one_image("winograd", F4x3(), _supports, BOUND),
+    _of_one_image("winograd_4x4_of_5", F4x5(), _larger_than(F3x5()), WIDER),
+    _of_one_image("winograd_of_5", F3x5(), _supports, WIDER),
+    _of_one_image("winograd_strided", _STRIDED, _supports_strided, WIDER),
     _variant("winograd_5x5", F5x3(), _larger_than(F4x3()), WIDER),
     _variant("winograd", F4x3(), _supports, BOUND),
     _variant("winograd_4x4_of_5", F4x5(), _larger_than(F3x5()), WIDER),

@@ -222,16 +222,47 @@ def convolve(form, x, y, lines, group, groups, filters, scratch, pad, stride):
 
 
 @device
+def convolve_filters(form, x, y, outputs, group, groups, filters, scratch, pad, stride):
+    """The same of all rows and filters [first, stop) of one group, whole panels, in sets that fill register tiles."""
+    (padded, v, m, offsets, tile), side, (first, stop) = scratch, form.tile, outputs
+    channels, share = x.shape[3] // groups, y.shape[3] // groups
+    across, count = tiles(form, y.shape[2]), y.shape[0] * tiles(form, y.shape[1]) * tiles(form, y.shape[2])
+    shape = (tiles(form, y.shape[1]) * side + form.size - 1, across * side + form.size - 1)
+    depth, image = channels * stride * stride, -1
+    line, deep, width = shape[1] * depth, whole_vectors(depth), stop - first
+    sets = (count + TILES_AT_ONCE - 1) // TILES_AT_ONCE
+    at_once = min(((count + sets - 1) // sets + MR - 1) // MR * MR, count)
+    v_step, m_step = at_once * deep + GAP, at_once * width + GAP
+    for begin in range(0, count, at_once):
+        some = min(at_once, count - begin)
+        for t in range(some):
+            n, i, j = tile_at(form, begin + t, y)
+            if n != image:
+                pad_cells(x, n, group * channels, channels, stride, padded, shape, pad)
+                image = n
+            transform_pixels(form, padded, (i * line + j * depth) * side, line, depth, v, t * deep, LANES, v_step)
+        multiply_panels(form, v, v_step, filters[0], m, m_step, (some, depth, share), outputs, offsets, tile)
+        for t in range(some):
+            put_tile(form, m, t * width, m_step, y, begin + t, group * share + first, width, filters[1][first:], tile)
+
+
+@device
 def multiply_tiles(form, v, v_step, packed, m, m_step, sizes, offsets, zeros):
     """M = V U for all points: tiles by channels times channels by filters."""
-    count, depth, share = sizes
+    multiply_panels(form, v, v_step, packed, m, m_step, sizes, (0, whole_panels(sizes[2])), offsets, zeros)
+
+
+@device
+def multiply_panels(form, v, v_step, packed, m, m_step, sizes, outputs, offsets, zeros):
+    """The columns of M of ``outputs`` [first, stop), whole panels."""
+    (count, depth, share), (first, stop) = sizes, outputs
     columns, width, deep = panel_width(share), whole_panels(share), whole_vectors(depth)
     zeros[:MAX_NR] = 0
     for t in range(count + MR):
-        offsets[0, t], offsets[1, t] = min(t, count - 1) * deep, min(t, count - 1) * width
+        offsets[0, t], offsets[1, t] = min(t, count - 1) * deep, min(t, count - 1) * (stop - first)
     for point in range(points(form)):
-        for f in range(0, width, columns):
-            at = (point * v_step, point * (depth * width + GAP) + f * depth, point * m_step + f, 0)
+        for f in range(first, stop, columns):
+            at = (point * v_step, point * (depth * width + GAP) + f * depth, point * m_step + f - first, 0)
             for t in range(0, count, MR):
                 multiply(columns, v, offsets[0, t:], packed, m, offsets[1, t:], zeros, at, (1, depth, 0, 1, 0))
 

@@ -13,6 +13,7 @@ import pytest
 from netspec.check.compare import error
 from netspec.check.precision import check_variants
 from netspec.check.shards import check_shards
+from netspec.check.shuffled import ShuffledCpu
 from netspec.check.single import SingleLayer
 from netspec.check.subject import Subject, cpu
 from netspec.check.suite import Check
@@ -170,6 +171,38 @@ def test_one_image_is_enough_where_filters_are_transformed_once() -> None:
     for phase, fits in (("train", False), ("eval", True), ("predict", True)):
         one = SingleLayer("conv", attrs, [shape], cpu(), phase=phase, variant="winograd")  # type: ignore[arg-type]
         assert one.layer.supports(one.t, "winograd") == fits
+
+
+@pytest.mark.parametrize(
+    ("variant", "change", "shape"),
+    [
+        ("winograd", {}, (1, 12, 28, 17)),
+        ("winograd", {"groups": 2, "filters": 192, "bias": False}, (1, 29, 29, 40)),  # two sets of tiles
+        ("winograd_5x5", {"filters": 32}, (1, 23, 25, 16)),
+        ("winograd_of_5", {"size": 5, "pad": 2}, (1, 15, 15, 20)),
+        ("winograd_4x4_of_5", {"size": 5, "pad": 2, "groups": 2, "filters": 256}, (1, 27, 27, 96)),
+        ("winograd_strided", {"size": 11, "stride": 4, "filters": 48}, (1, 91, 91, 3)),
+    ],
+)
+def test_one_image_in_blocks_of_filters_gives_the_same_bits(variant: str, change: Attrs, shape: Shape) -> None:
+    attrs, answers = {"filters": 96, "size": 3, "pad": 1, **change}, []
+    for name, device in ((variant, cpu()), *((f"{variant}_one_image", ShuffledCpu(n, n)) for n in (1, 2, 3))):
+        one = SingleLayer("conv", attrs, [Tensor(shape)], device, phase="predict", variant=name)
+        assert one.layer.supports(one.t, name)
+        values = {name: value for name, value in drawn(one, 0).items() if name != "d_y"}
+        answers.append(one.forward(values)["y"])
+    assert all(answer.tobytes() == answers[0].tobytes() for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("phase", "batch", "filters", "taken"),
+    [("predict", 1, 96, True), ("eval", 1, 96, True), ("train", 1, 96, False), ("predict", 2, 96, False),
+     ("predict", 1, 72, False)],
+)  # fmt: skip
+def test_blocks_of_filters_are_for_one_image(phase: Any, batch: int, filters: int, taken: bool) -> None:
+    attrs = {"filters": filters, "size": 3, "pad": 1}
+    one = SingleLayer("conv", attrs, [Tensor((batch, 29, 29, 32))], cpu(), phase=phase, variant="winograd")
+    assert candidates(one.layer, one.t, "cpu", "forward")[0].endswith("_one_image") == taken
 
 
 def test_strides_are_left_to_others_where_windows_are_not_three_cells() -> None:

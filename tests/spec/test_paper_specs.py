@@ -71,6 +71,12 @@ BASES: dict[str, tuple[str, set[str]]] = {
         | {f"layers.{name}.inputs" for name in ("relu1", "pool1", "conv2", "pool2")}
         | {"layers.local3.filters", "layers.fc2.decay", "train.epochs", "train.schedule.at"},
     ),
+    "cifar10-quick-fast": (
+        "cifar10-quick",
+        {f"layers.{name}.init.std" for name in ("conv1", "conv2", "conv3", "fc1", "fc2")}
+        | {"layers.fc1.decay", "layers.fc2.decay", "data.scale", "data.resident", "train.batch", "train.epochs"}
+        | {"train.schedule", "train.solver.learning_rate", "train.solver.weight_decay"},
+    ),
     "figure1-tanh": ("figure1-relu", {f"layers.relu{n}.type" for n in (1, 2, 3)}),
     "figure1-logistic": (
         "figure1-relu",
