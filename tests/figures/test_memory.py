@@ -68,6 +68,6 @@ def test_a_shipped_spec_is_drawn_where_runs_of_it_lie(tmp_path, monkeypatch):
     (run / "spec.resolved.yaml").touch()
     monkeypatch.chdir(tmp_path)
     code, out, err = netspec("figure", "memory", "quickstart", "-o", "memory.svg", "--batch", "8")
-    assert (code, err) == (0, "")
+    assert code == 0, err  # which is not empty where it took so long that its progress was shown
     assert out.endswith("wrote memory.svg\n")
     assert netspec("figure", "curves", "quickstart", "-o", "curves.svg")[0] == 2
