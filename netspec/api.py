@@ -247,7 +247,8 @@ def evaluate(
     in all but their classes, which are matched by name; all see the images that are named, or else the first one's.
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
-    for the centre crop, as after each epoch of a run, 10 for the paper's ten (None: as the spec says). Images that
+    for the centre crop, as after each epoch of a run, 2 for that and its mirror image, 10 for the paper's ten (None: as
+    the spec says). Images that
     cannot be read are left out, and ``broken`` of the result counts them. Plugins that the run was made with are loaded
     again while they are unchanged.
 

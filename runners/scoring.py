@@ -143,7 +143,8 @@ class _Member:
         if judge is None and (views > 1 or also):
             raise NetspecError(f"{network.path}: the network gives no class probabilities that could be averaged")
         if isinstance(judge, Comparer) and views > 1:
-            emit(Note("of ten views five are mirrored and eight shifted: that suits numbers which neither changes"))
+            moved = "of ten views five are mirrored and eight shifted" if views > 2 else "one of two views is mirrored"
+            emit(Note(f"{moved}: that suits numbers which do not change by it"))
 
         def take(indices: Indices, rows: Rows) -> None:
             ordered = rows if self.order is None else rows[:, self.order]
@@ -222,9 +223,7 @@ def _event(
     return EvaluationDone(record.epoch, record.iteration, split, *figures, broken, views, sums.declared)
 
 
-def _together(
-    first: Trained, alone: Sequence[Evaluation], average: Average, images: Split, asked: Asked
-) -> Evaluation:
+def _together(first: Trained, alone: Sequence[Evaluation], average: Average, images: Split, asked: Asked) -> Evaluation:
     """The evaluation of the averaged answers, beside those of each network alone."""
     judge = _judge(first, images, alone[0].classes, asked)
     sums = _Sums(Measuring.of(first.spec), images)

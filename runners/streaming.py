@@ -17,6 +17,7 @@ from netspec._types import Binding
 from netspec.contract.kernel import Phase
 from netspec.data.dataset import EvaluationSet, open_dataset, open_split
 from netspec.data.pipeline import Pipeline
+from netspec.data.settings import VIEW_COUNTS, ViewCount
 from netspec.data.source import Split
 from netspec.data.workers.pool import workers_note
 from netspec.errors import NetspecError, SpecError
@@ -60,8 +61,8 @@ def open_all(paths: Sequence[Path], asked: Asked, emit: Listener) -> list[Traine
     """The networks of these runs or checkpoints; of several no parameters are held before their turn comes."""
     if not paths:
         raise NetspecError("name a run or a checkpoint to evaluate")
-    if asked.views not in (None, 1, 10):
-        raise NetspecError(f"views must be 1 or 10, got {asked.views}")
+    if asked.views not in (None, *VIEW_COUNTS):
+        raise NetspecError(f"views must be 1, 2 or 10, got {asked.views}")
     if asked.top < 1:
         raise NetspecError(f"top must be 1 or more, got {asked.top}")
     opened = []
@@ -135,7 +136,7 @@ def stream(
     phase: Phase = "eval" if views == 1 and spec is None else "predict"
     batch = min(asked.batch or network.spec.replica_batch, len(images) * views)
     what = "probabilities" if spec is None else "features"
-    data, read = replace(network.spec.data, views=cast(Literal[1, 10], views)), inputs_read(network.spec)
+    data, read = replace(network.spec.data, views=cast(ViewCount, views)), inputs_read(network.spec)
     shown, rest = Shown(emit, len(images)), (network.spec.train.seed, asked.workers, read.more)
     with (
         Pipeline(images, data, "val", batch, read.shape, *rest) as batches,

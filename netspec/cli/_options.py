@@ -130,7 +130,6 @@ kinds = click.option(
 """The kinds of device that a plan is made ready for, without opening one."""
 
 
-
 def _known(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
     """A device that there is a model of."""
     if name is None:
@@ -185,7 +184,9 @@ split = click.option(
 """Which split of a set is evaluated."""
 
 views = click.option(
-    "--views", type=click.Choice(["1", "10"]), help="1: the centre. 10: corners and centre, mirrored too, averaged."
+    "--views",
+    type=click.Choice(["1", "2", "10"]),
+    help="1: the centre. 2: that and its mirror image, averaged. 10: the corners too.",
 )
 """How many crops of an image are seen."""
 

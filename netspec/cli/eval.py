@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netspec.cli import _options as options
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
+from netspec.data.settings import VIEW_COUNTS, ViewCount
 
 if TYPE_CHECKING:
     from netspec.evaluation.evaluation_result import Evaluation
 
-VIEWS: dict[str, Literal[1, 10]] = {"1": 1, "10": 10}
+VIEWS: dict[str, ViewCount] = {str(number): number for number in VIEW_COUNTS}
 
 
 @click.command()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+ViewCount = Literal[1, 2, 10]
+"""Crops that an evaluation averages: the centre, that and its mirror image, or the paper's ten (section 4.1)."""
+VIEW_COUNTS: tuple[ViewCount, ...] = get_args(ViewCount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class DataSpec:
     augment: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     mean: Literal["image", "channel", "none"] = "image"
     scale: float = 1.0
-    views: Literal[1, 10] = 1
+    views: ViewCount = 1
     split: float | None = None
     split_seed: int = 0
     classes: int | None = None

@@ -46,7 +46,7 @@ class Matrix:
 
 
 class ConfusionMatrix(Kind):
-    """Which classes are taken for which: shares of each class's images, on the centre crop or ten views.
+    """Which classes are taken for which: shares of each class's images, on the centre crop, or on two or ten views.
 
     Of several runs the probabilities are averaged. Of more classes than --classes those with the most errors are shown,
     with the rest in one column, so that rows are complete.
@@ -55,7 +55,7 @@ class ConfusionMatrix(Kind):
     of_folder = "newest"
     attrs: ClassVar = {
         "classes": integer("Classes shown at most.", default=30, minimum=2, maximum=100),
-        "views": choice("1", "10", description="Views of each image that are averaged.", default="1"),
+        "views": choice("1", "2", "10", description="Views of each image that are averaged.", default="1"),
         **IMAGES,
     }
     examples: ClassVar[tuple[str, ...]] = (

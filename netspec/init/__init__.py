@@ -56,16 +56,18 @@ def pieces(
     """
     import numpy as np
 
-    columns = shape[-1] if shape else 1
-    rows, step = prod(shape) // columns, max(1, _PIECE // columns)
-    philox, fan = _philox_key(*key), Fan(fan_in, fan_out)
     initialiser = initialiser_types()[init["type"]](init)
+    columns = shape[-1] if shape else 1
+    rows = prod(shape) // columns
+    step = rows if initialiser.whole else max(1, _PIECE // columns)
+    philox, fan = _philox_key(*key), Fan(fan_in, fan_out)
 
     def draw(number: int) -> tuple[slice, NDArray[np.float32]]:
         random = np.random.Generator(np.random.Philox(key=philox, counter=number << 192))  # a stream of its own
         start, stop = number * step, min((number + 1) * step, rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = initialiser.draw(random, (stop - start, columns), fan)
+            drawn = initialiser.draw(random, shape if initialiser.whole else (stop - start, columns), fan)
+            values = drawn.reshape(-1, columns)
         if not np.isfinite(values).all():
             raise NetspecError(f"{key[1]}: its initialiser {dict(init)} gives values beyond float32")
         return slice(start, stop), values

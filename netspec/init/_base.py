@@ -34,10 +34,15 @@ class Initialiser(ABC):
     attrs: ClassVar[Attrs] = {}
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
     """Settings that the contract suite tries."""
+    whole: ClassVar[bool] = False
+    """Whether values depend on their place: ``draw`` is then asked for the whole tensor, in its own shape."""
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})
 
     @abstractmethod
     def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:
-        """A float32 array of that shape, each value independent of the others: large tensors are drawn in pieces."""
+        """A float32 array of that shape, each value independent of the others: large tensors are drawn in pieces.
+
+        A piece is some rows of the tensor seen as a matrix, whose columns are its last axis; see ``whole``.
+        """

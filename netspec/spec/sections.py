@@ -9,6 +9,7 @@ from typing import Any
 from netspec.contract.attrs import boolean, choice, integer, number
 from netspec.contract.values import fits
 from netspec.data.known_sources import source_types
+from netspec.data.settings import VIEW_COUNTS
 from netspec.errors import Mark
 from netspec.spec.augment_section import read_augment
 from netspec.spec.fields import Attrs, Fields, Types, complete
@@ -37,8 +38,8 @@ DATA: Attrs = {
     "mean": choice("image", "channel", "none", description="What is subtracted: the mean image, or one mean a channel.",
                    default=_data.mean),
     "scale": number("Factor after the mean is subtracted.", default=_data.scale),
-    "views": {"type": "integer", "enum": [1, 10], "default": _data.views,
-              "description": "Crops an image is evaluated on: the centre, or the paper's ten."},
+    "views": {"type": "integer", "enum": [*VIEW_COUNTS], "default": _data.views,
+              "description": "Crops an image is evaluated on: centre, that and its mirror image, or the paper's ten."},
     "split": number("Share of each class that is held out where the source has no validation images; 0: none. null: "
                     "none, but a tenth with --data.", default=None, minimum=0, below=1),
     "split_seed": integer("Decides which images are held out; train.seed does not.", default=_data.split_seed,

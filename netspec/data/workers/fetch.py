@@ -138,7 +138,7 @@ class Fetcher:
 
     def _written(self, image: int, task: Task, view: int, rows: Rows) -> str | None:
         """Write the views; the reason where the image cannot be read."""
-        choices: Sequence[Choice] = VIEWS[view : view + len(rows["image"])]
+        choices: Sequence[Choice] = views_of(self._transform.views)[view : view + len(rows["image"])]
         if self._transform.training:
             words = self._chain.draw(task.epoch, image)
             choices = [partial(self._chain.view, words)]
@@ -173,3 +173,8 @@ _PLACES: tuple[Placement, ...] = (
 )
 VIEWS: tuple[Choice, ...] = tuple(partial(_fixed, place, mirror) for mirror in (False, True) for place in _PLACES)
 """The ten views: the centre, the corners, and the mirror images of these five (paper, section 4.1)."""
+
+
+def views_of(number: int) -> Sequence[Choice]:
+    """What an evaluation of 1, 2 or 10 views shows of an image; of two the centre and its mirror image."""
+    return VIEWS[:: len(_PLACES)] if number == 2 else VIEWS[:number]
