@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,9 +29,7 @@ class Dct(Initialiser):
         import numpy as np
 
         *window, filters = (1, *shape)
-        basis = np.ones((1, 1))
-        for length in window:
-            basis = np.kron(basis, _cosines(length))
+        basis = functools.reduce(np.kron, map(_cosines, window))
         order = np.argsort(np.indices(window).reshape(len(window), -1).sum(axis=0), kind="stable")
         chosen = np.arange(filters)
         values = basis[order][chosen % len(order)].T * (1 - 2 * (chosen // len(order) % 2))

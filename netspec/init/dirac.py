@@ -31,10 +31,10 @@ class Dirac(Initialiser):
 
         values = random.standard_normal(shape, dtype=np.float32)
         values *= np.float32(self.settings["gain"] / math.sqrt(max(fan.inputs, 1)))
-        *window, channels, filters = (1, 1, *shape)
-        seen = values.reshape(*window, channels, filters)
-        group = max(fan.outputs // math.prod(window), 1)
-        same = [filter for filter in range(filters) if filter % group < channels]
-        seen[..., same] = 0
-        seen[(*(length // 2 for length in window), [filter % group for filter in same], same)] = 1
+        *window, channels, filters = (1, *shape)
+        group, every = max(fan.outputs // math.prod(window), 1), np.arange(filters)
+        same = every[every % group < channels]
+        values[..., same] = 0
+        middle = values[tuple(length // 2 for length in window[1:])].reshape(channels, filters)
+        middle[same % group, same] = 1
         return values
