@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec.contract.tensor import Shape
-from netspec.errors import Mark, NetspecError, Problem, SpecError
+from netspec.errors import Mark, NetspecError, NoSuchFile, Problem, SpecError
 from netspec.planning import Plan, build
 from netspec.planning.identities import TensorKey
 from netspec.rundir.directory import CHECKPOINTS
@@ -153,7 +153,7 @@ def _candidates(path: Path) -> Iterator[Path]:
     elif path.exists():
         yield checkpoint.named(path)
     else:
-        raise NetspecError(f"{path}: no such run directory or checkpoint")
+        raise NoSuchFile(f"{path}: no such run directory or checkpoint")
 
 
 def _whole(path: Path) -> tuple[Checkpoint, list[Damaged]]:

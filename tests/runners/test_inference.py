@@ -165,7 +165,7 @@ def test_many_broken_images_are_told_in_a_few_lines():
 
 
 def test_what_cannot_be_evaluated_is_one_line(alone, tmp_path):
-    with pytest.raises(NetspecError, match="no such checkpoint"):
+    with pytest.raises(NetspecError, match="no such run or checkpoint"):
         evaluate(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NetspecError, match="no checkpoint there"):
