@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from netspec.errors import NetspecError, NoSuchFile
+from netspec.errors import NoSuchFile
 from netspec.page.background import Background, Request
 from netspec.page.document import Section, document, note
 from netspec.page.run_page import heading, parts

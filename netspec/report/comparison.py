@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netspec.errors import NetspecError, NoSuchFile, Problem, SpecError
+from netspec.errors import NoSuchFile, Problem, SpecError
 from netspec.measures import NONE, Measures
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
 from netspec.rundir.metrics import RECENT, Metrics, read_metrics

@@ -143,11 +143,11 @@ def _listed(keys: Mapping[TensorKey, str]) -> str:
     return ", ".join(f"{layer} ({', '.join(tensors)})" for layer, tensors in by_layer.items())
 
 
-def _candidates(path: Path) -> Iterator[Path]:
+def _candidates(path: Path, damaged: list[Damaged]) -> Iterator[Path]:
     """The checkpoint files that are meant, best first. Raises NetspecError where there is none."""
     if path.is_dir():
-        found = [kept.path for kept in ranked(path / CHECKPOINTS)]
-        if not found:
+        found = [kept.path for kept in ranked(path / CHECKPOINTS, damaged)]
+        if not found and not damaged:
             raise NetspecError(f"{path}: no checkpoint there; name a run directory or a checkpoint file")
         yield from found
     elif path.exists():
@@ -157,9 +157,9 @@ def _candidates(path: Path) -> Iterator[Path]:
 
 
 def _whole(path: Path) -> tuple[Checkpoint, list[Damaged]]:
-    """The best checkpoint that is whole, and what is wrong with better ones."""
+    """The best checkpoint that is whole, and what is wrong with others."""
     damaged: list[Damaged] = []
-    for file in _candidates(path):
+    for file in _candidates(path, damaged):
         try:
             return checkpoint.read(file), damaged
         except Damaged as error:
