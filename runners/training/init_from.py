@@ -40,7 +40,10 @@ def check_start(spec: Spec) -> tuple[str, ...]:
     if start is None or start.path is None:
         return ()
     with _told(spec):
-        path = next(_candidates(Path(start.path)))
+        damaged: list[Damaged] = []
+        path = next(_candidates(Path(start.path), damaged), None)
+        if path is None:
+            raise NetspecError("\n".join(map(str, damaged)))
         record, shapes = checkpoint.read_shapes(path)
     return tuple(_Match(spec, start, path, record, shapes).told())
 
