@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from netspec.layers._window import WHOLE, taps
+from netspec.layers._window import WHOLE, all_read, taps
 from netspec.plugin import LayerError, Tensor, device, pair
 
 AXES = ("depth", "height", "width")
@@ -125,11 +125,7 @@ def volume_of(attrs: Any, x: Tensor, *, inside: bool = False) -> tuple[Volume, t
 
 def reads_some(volume: Volume, out: Sequence[int], x: Tensor) -> bool:
     """Whether each window has a place inside the volume."""
-    axes = zip(out, volume.stride, volume.pad, volume.size, volume.apart, x.shape[1:4], strict=True)
-    ranges = (
-        taps(i * stride - pad, size, apart, length) for n, stride, pad, size, apart, length in axes for i in range(n)
-    )
-    return all(first < end for first, end in ranges)
+    return all_read(zip(out, volume.stride, volume.pad, volume.size, volume.apart, x.shape[1:4], strict=True))
 
 
 def onnx_volume(volume: Volume, out: Sequence[int], x: Tensor) -> dict[str, list[int]]:

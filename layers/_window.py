@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from netspec.plugin import LayerError, Tensor, device
@@ -134,11 +134,19 @@ def transposed_window_of(attrs: Any, x: Tensor) -> tuple[Window, tuple[int, int]
 
 def reads_some(window: Window, x: Tensor) -> bool:
     """Whether each window has a pixel inside the image: dilated ones may reach over it."""
-    axes = zip(window.out, window.stride, window.pad, window.size, window.dilation, x.shape[1:3], strict=True)
+    return all_read(zip(window.out, window.stride, window.pad, window.size, window.dilation, x.shape[1:3], strict=True))
+
+
+def all_read(axes: Iterable[tuple[int, int, int, int, int, int]]) -> bool:
+    """Whether no window is empty along any axis, each of (windows, stride, pad, size, dilation, length).
+
+    A window that begins inside is none, so what is left are those that begin before, and the last.
+    """
     return all(
         first < end
         for out, stride, pad, size, apart, length in axes
-        for first, end in (taps(i * stride - pad, size, apart, length) for i in range(out))
+        for i in (*range(min(out, -(-pad // stride))), out - 1)
+        for first, end in (taps(i * stride - pad, size, apart, length),)
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netspec._shown import Shown
 from netspec._types import AnyImage, AnyPath, RunResult
-from netspec.errors import NetspecError
+from netspec.errors import NoSuchFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +70,7 @@ def open_run(path: AnyPath) -> Run:
 
     found = runs_at(path)
     if not found:
-        raise NetspecError(f"{path}: no such run (netspec runs lists them)")
+        raise NoSuchFile(f"{path}: no such run (netspec runs lists them)")
     metrics = read_metrics(found[0])
     one = summarise(found[0], metrics)
     last = metrics.evaluations[-1].get("errors") if metrics.evaluations else None
@@ -94,5 +94,5 @@ def trust(run_or_checkpoint: AnyPath) -> list[Path]:
     path = Path(run_or_checkpoint)
     files = [*listed(path / CHECKPOINTS), *([path] if (path / START).is_file() else [])] if path.is_dir() else [path]
     if not files:
-        raise NetspecError(f"{path}: no such run (netspec runs lists them)")
+        raise NoSuchFile(f"{path}: no such run (netspec runs lists them)")
     return trust_all((plugin for file in files for plugin in record_of(file).plugins), run_of(path))

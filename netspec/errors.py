@@ -52,6 +52,10 @@ class NetspecError(Exception):
     """Anything a user can mend. The command line prints it as one message, never as a traceback."""
 
 
+class NoSuchFile(NetspecError):
+    """A file, a folder or a run that was named and is not there: for the command line, wrong usage."""
+
+
 class KernelError(NetspecError):
     """A kernel that cannot be compiled, or that does what hardware leaves undefined.
 

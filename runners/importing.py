@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from netspec._version import __version__
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 from netspec.evaluation.table_files import check_file
 from netspec.exchange.formats import Asked, Read, read
 from netspec.machine.atomic_files import write_text
@@ -76,7 +76,7 @@ def _class_names(file: Path) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     except FileNotFoundError:
-        raise NetspecError(f"{printable(file)}: no such file") from None
+        raise NoSuchFile(f"{printable(file)}: no such file") from None
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise NetspecError(f"{printable(file)}: two classes are called '{printable(twice)}'")

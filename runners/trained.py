@@ -115,7 +115,7 @@ def output_names(network: Trained) -> tuple[str, ...]:
 
 
 def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:
-    """A checkpoint file, or a run's best whole one, and what is wrong with better ones.
+    """A checkpoint file, or a run's best whole one, and what is wrong with others.
 
     Raises NetspecError where there is none. A run that trains meanwhile may delete a checkpoint that has been listed:
     then the folder is looked at again.
@@ -133,7 +133,7 @@ def find_checkpoint(path: Path) -> tuple[Checkpoint, list[Damaged]]:
 
 def _best_whole(run: Path) -> tuple[Checkpoint, list[Damaged]]:
     damaged: list[Damaged] = []
-    for kept in ranked(run / CHECKPOINTS):
+    for kept in ranked(run / CHECKPOINTS, damaged):
         try:
             return checkpoint.read(kept.path), damaged
         except Damaged as error:

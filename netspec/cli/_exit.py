@@ -13,19 +13,8 @@ from typing import Any
 
 import click
 
-from netspec.errors import NetspecError, Problem, SpecError
+from netspec.errors import NetspecError, NoSuchFile, Problem, SpecError
 from netspec.exit_codes import INTERNAL, INTERRUPTED, KINDS, USAGE, WRONG
-
-
-class NotFoundError(click.ClickException):
-    """A file named on the command line that is not there: wrong usage, reported in one line."""
-
-    exit_code = USAGE
-
-    def show(self, file: Any = None) -> None:
-        """Print the line."""
-        complain(self.format_message())
-
 
 _PLACE = ("file", "line", "column")
 
@@ -81,7 +70,7 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return INTERRUPTED, "interrupted"
     if isinstance(error, NetspecError):
-        return WRONG, str(error)
+        return USAGE if isinstance(error, NoSuchFile) else WRONG, str(error)
     if isinstance(error, OSError) and error.strerror:
         return WRONG, f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
     if isinstance(error, MemoryError):

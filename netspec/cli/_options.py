@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from netspec.cli._exit import NotFoundError
 from netspec.cli._stdin import STDIN, stdin_plugin
+from netspec.errors import NoSuchFile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _all_there(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
     for path in paths:
         if path != STDIN and not Path(path).exists():
-            raise NotFoundError(f"{path}: no such plugin file")
+            raise NoSuchFile(f"{path}: no such plugin file")
     return paths if ctx.resilient_parsing else tuple(stdin_plugin() if path == STDIN else path for path in paths)
 
 

@@ -22,9 +22,9 @@ def names() -> list[str]:
 def schema_of(name: str) -> dict[str, Any]:
     """The JSON Schema of an output; raises NetspecError where there is no such one."""
     if name not in names():
-        from netspec.spec.wording import meant
+        from netspec.spec.wording import did_you_mean
 
-        raise NetspecError(f"no output '{name}' ({meant(name, names())})")
+        raise NetspecError(f"no output '{name}' ({did_you_mean(name, names()) or 'known: ' + ', '.join(names())})")
     file = _file()
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from netspec.cli._exit import NotFoundError
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 from netspec.machine.names import shell_word
 from netspec.machine.ranks import launched
 from netspec.units import many
@@ -20,7 +19,7 @@ OUT = "runs"
 def all_runs(given: Iterable[str]) -> tuple[str, ...]:
     """The runs that are named, and those in folders of runs, in the order in which they began; anything else as it is.
 
-    Raises NotFoundError for a name that is no path but that of runs.
+    Raises NoSuchFile for a name that is no path but that of runs.
     """
     return tuple(dict.fromkeys(run for one in given for run in reversed(_runs_in(one) or [one])))
 
@@ -54,7 +53,7 @@ def _runs_in(given: str) -> list[str]:
     if path.is_dir():
         return [str(run) for run in runs_at(path) if run != path]
     if not path.exists() and path.name == given and runs_at(Path(OUT) / given):
-        raise NotFoundError(f"{given}: no such run (did you mean {shell_word(Path(OUT) / given)}?)")
+        raise NoSuchFile(f"{given}: no such run (did you mean {shell_word(Path(OUT) / given)}?)")
     return []
 
 

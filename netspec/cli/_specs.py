@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netspec.cli._exit import NotFoundError
 from netspec.cli._options import SHORT
 from netspec.cli._runs import newest_run
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 from netspec.events import Event, Note
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def tell_notes(event: Event) -> None:
 def read(spec: str, overrides: Sequence[str] = (), batch: int | None = None) -> Spec:
     """The spec of that path or shipped name; ``batch`` is one more override.
 
-    Raises NotFoundError where there is no such file, SpecError where it is wrong, UsageError as ``changes`` does.
+    Raises NoSuchFile where there is no such file, SpecError where it is wrong, UsageError as ``changes`` does.
     """
     from netspec.spec import load as load_spec
 
@@ -87,14 +86,14 @@ def _spellings(path: str) -> set[str]:
 
 
 def find(spec: str) -> Path:
-    """The file of a SPEC argument; NotFoundError, one line with the nearest name, where there is none."""
+    """The file of a SPEC argument; NoSuchFile, one line with the nearest name, where there is none."""
     from netspec.rundir.directory import RESOLVED
     from netspec.spec import files
 
     try:
         path = files.find(spec)
     except NetspecError as error:
-        raise NotFoundError(str(error)) from error
+        raise NoSuchFile(str(error)) from error
     if path.is_dir() and (path / RESOLVED).is_file():
         ways = "netspec run --resume resumes it, netspec show --resolved prints its spec"
         raise NetspecError(f"{printable(spec)}: a run, not a spec ({ways})")

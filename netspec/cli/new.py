@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import NotFoundError
 from netspec.cli._specs import find, load_plugins
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 
 
 @click.command()
@@ -36,7 +35,7 @@ def command(file: Path, data: str, base: str | None, plugins: tuple[str, ...], f
     if file.exists() and not force:
         raise NetspecError(f"{printable(file)}: is there already; --force writes over it")
     if not file.absolute().parent.is_dir():
-        raise NotFoundError(f"{printable(file)}: there is no folder {printable(file.absolute().parent)}")
+        raise NoSuchFile(f"{printable(file)}: there is no folder {printable(file.absolute().parent)}")
     load_plugins(plugins)
     if base is not None:
         find(base)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import NotFoundError
 from netspec.cli._output import emit_json
+from netspec.errors import NoSuchFile
 
 if TYPE_CHECKING:
     from netspec.report.spec_list import Listed
@@ -33,7 +33,7 @@ def command(folder: str | None, as_json: bool) -> None:
     from netspec.report.spec_list import spec_list
 
     if folder is not None and not Path(folder).is_dir():
-        raise NotFoundError(f"{folder}: no such folder")
+        raise NoSuchFile(f"{folder}: no such folder")
     found = spec_list(Path(folder) if folder is not None else specs_folder())
     if as_json:
         names = ("name", "path", "extends", "summary", "about")

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import NotFoundError
 from netspec.cli._output import emit_json
 from netspec.cli._runs import newest_run
+from netspec.errors import NoSuchFile
 from netspec.machine.names import nearer
 
 
@@ -36,7 +36,7 @@ def command(run: str, add: tuple[str, ...], remove: tuple[str, ...], note: str |
 
     folder = Path(newest_run(run))
     if not runs_at(folder):
-        raise NotFoundError(f"{run}: no such run (netspec runs lists them)")
+        raise NoSuchFile(f"{run}: no such run (netspec runs lists them)")
     found = tag(folder, add, remove, note)
     if as_json:
         emit_json({"run": str(folder), "tags": found.tags, "note": found.note})

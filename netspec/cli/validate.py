@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netspec.cli import _options as options
-from netspec.cli._exit import NotFoundError, complain, complain_spec, located
+from netspec.cli._exit import complain, complain_spec, located
 from netspec.cli._output import emit_json
 from netspec.cli._specs import load_plugins, read
-from netspec.errors import NetspecError, SpecError
+from netspec.errors import NetspecError, NoSuchFile, SpecError
 from netspec.exit_codes import USAGE, WRONG
 from netspec.machine.forks import shared_out
 from netspec.units import many
@@ -67,7 +67,7 @@ class _Result:
     @property
     def code(self) -> int:
         """The exit code it asks for."""
-        return USAGE if isinstance(self.error, NotFoundError) else WRONG if self.error else 0
+        return USAGE if isinstance(self.error, NoSuchFile) else WRONG if self.error else 0
 
     def tell(self) -> None:
         """One line on stdout for a spec that holds, problems on stderr."""
@@ -102,7 +102,7 @@ def _check(file: str, overrides: tuple[str, ...], batch: int | None, make: MakeL
             from netspec.runners.training.init_from import check_start
 
             notes += check_start(spec)
-    except (NetspecError, NotFoundError) as error:
+    except NetspecError as error:
         return _Result(file, error)
     layers, devices = many(len(spec.layers), "layer"), many(len(spec.devices), "device")
     return _Result(file, said=f"valid, {layers} on {devices}", notes=notes)

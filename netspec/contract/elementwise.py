@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar
@@ -77,6 +78,10 @@ def _build(cls: type[Elementwise], fwd: Callable[..., Any], bwd: Callable[..., A
     if "self" in parameters:
         raise TypeError(f"{cls.__name__}.forward: a function of numbers; leave out self")
     cls.inputs = tuple(name for name in parameters if name not in cls.attrs_schema)
+    for name in cls.inputs[1:]:
+        for meant in difflib.get_close_matches(name, cls.attrs_schema.keys() - set(parameters), 1, 0.75):
+            told = f"'{name}' would be an input, since no attribute is called so; did you mean '{meant}'?"
+            raise TypeError(f"{cls.__name__}.forward: {told}")
     needs = parameter_names(bwd)
     unknown = set(needs) - set(cls.inputs) - set(cls.attrs_schema) - {"y", "dy"}
     if unknown:

@@ -13,7 +13,7 @@ from netspec.data.index.filenames import LAYOUTS, VALIDATION_NAMES, is_hidden, i
 from netspec.data.index.label_file import LABELS, REMEDY
 from netspec.data.index.tree import kind_of
 from netspec.data.shards.shard_index import INDEX
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 
 _NESTED = 3
 """How deep below a class folder an image is looked for."""
@@ -36,7 +36,7 @@ def source_from_path(path: str | Path, evaluated: bool = False) -> Mapping[str, 
     if folder.is_file():
         return {"type": "tar", "path": str(folder)}
     if not folder.is_dir():
-        raise NetspecError(f"{printable(path)}: no such folder or archive (expected {LAYOUTS})")
+        raise NoSuchFile(f"{printable(path)}: no such folder or archive (expected {LAYOUTS})")
     found = (
         _split_layout(folder, evaluated)
         or _class_folders(folder, evaluated, 0)

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
 
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 from netspec.rundir.run_files import read_bytes, read_text
 from netspec.units import size
 
@@ -148,7 +148,7 @@ def _read(how: Any, file: Path, most: int) -> Any:
     try:
         return how(file, most)
     except FileNotFoundError:
-        raise NetspecError(f"{printable(file)}: no such file") from None
+        raise NoSuchFile(f"{printable(file)}: no such file") from None
 
 
 def _count(data: memoryview, kind: Any, left: list[int]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ def read(file: Path, asked: Asked) -> Read:
         if getattr(asked, one.name) is not None and one.name not in reader.takes:
             raise NetspecError(f"{printable(file)}: {reader.kind} takes no --{one.name.replace('_', '-')}")
     if not file.is_file():
-        raise NetspecError(f"{printable(file)}: no such file")
+        raise NoSuchFile(f"{printable(file)}: no such file")
     try:
         module = importlib.import_module(reader.module)
     except ImportError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from netspec.errors import NetspecError, Problem, SpecError, printable
+from netspec.errors import NetspecError, NoSuchFile, Problem, SpecError, printable
 from netspec.exchange import tensor_file
 from netspec.exchange.formats import Asked, Read
 from netspec.exchange.levels import with_levels
@@ -121,7 +121,7 @@ def _map(file: Path | None) -> Mapping[str, str]:
     try:
         node = parse(read_text(file), str(file), problems)
     except FileNotFoundError:
-        raise NetspecError(f"{printable(file)}: no such file") from None
+        raise NoSuchFile(f"{printable(file)}: no such file") from None
     if problems:
         raise SpecError(problems)
     names = None if node is None else plain(node)

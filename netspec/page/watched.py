@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from netspec.errors import NetspecError
+from netspec.errors import NoSuchFile
 from netspec.page.background import Background, Request
 from netspec.page.document import Section, document, note
 from netspec.page.run_page import heading, parts
@@ -32,7 +32,7 @@ class Watched:
     def __init__(self, runs: Sequence[Path], images: Mapping[str, str], plugins: Sequence[str] = ()) -> None:
         for run in runs:
             if not (run / RESOLVED).is_file():
-                raise NetspecError(f"{run}: no run is there (netspec runs lists them)")
+                raise NoSuchFile(f"{run}: no such run (netspec runs lists them)")
         self._runs, self._labels, self._images, self._plugins = list(runs), run_labels(runs), images, plugins
         self._trust = trust.is_asked()
         self._heading = heading(runs)

@@ -103,7 +103,7 @@ def problems_with(spec: Spec, images: Images, outputs: int | None) -> Iterator[P
     if outputs is not None and images.classes > outputs:
         message = f"the data has {many(images.classes, 'class')}, but the network has {many(outputs, 'output')}"
         more = f"give its last layer 'units: classes', or {images.classes:,}"
-        remedy = f"{more}; or leave classes out of {images.where}"
+        remedy = f"{more}; or have fewer classes in {images.where}"
         yield Problem(_mark(spec, "data.source"), message, remedy)
     yield from _sequences(spec)
     yield from _unvalidated(spec) if not images.val else ()

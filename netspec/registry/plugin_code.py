@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netspec.contract.source_place import raised_at
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, NoSuchFile
 from netspec.machine.regular_files import read_regular
 from netspec.registry import trust
 from netspec.registry.plugin_modules import Package, package_at
@@ -105,7 +105,7 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
 def _load_named(path: str | Path) -> Plugin:
     place = Path(os.path.realpath(path))  # not Path.resolve, which fails where links go in a circle
     if not place.exists():
-        raise NetspecError(f"{path}: no such plugin file")
+        raise NoSuchFile(f"{path}: no such plugin file")
     plugin = load(source_at(place))
     if not plugin.types:
         _discard(next(name for name, one in _loaded.items() if one.plugin is plugin))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netspec.errors import NetspecError, Problem, SpecError
+from netspec.errors import NoSuchFile, Problem, SpecError
 from netspec.measures import NONE, Measures
 from netspec.rundir.directory import ENVIRONMENT, RESOLVED, summarise
 from netspec.rundir.metrics import RECENT, Metrics, read_metrics
@@ -76,7 +76,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
     try:
         node = parse(read_text(file), str(file), problems)
     except FileNotFoundError:
-        raise NetspecError(f"{folder}: no run lies there (netspec runs lists them)") from None
+        raise NoSuchFile(f"{folder}: no such run (netspec runs lists them)") from None
     data = plain(node) if node is not None else None
     if problems:
         raise SpecError(problems[:1])

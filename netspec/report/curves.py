@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, NoSuchFile
 from netspec.report.run_labels import run_labels
 from netspec.units import error_title, is_share
 
@@ -104,7 +104,7 @@ def metrics_of(folder: Path) -> Metrics:
     from netspec.rundir.metrics import read_metrics
 
     if not folder.is_dir():
-        raise NetspecError(f"{folder}: no such run (netspec runs lists them)")
+        raise NoSuchFile(f"{folder}: no such run (netspec runs lists them)")
     metrics = read_metrics(folder)
     if not metrics.iterations:
         why = "".join(f"\n  {line}" for line in metrics.faults)

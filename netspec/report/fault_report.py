@@ -6,17 +6,20 @@ Paths, user, host and class names are replaced by what they are: ``<path>``, ``<
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from netspec._version import __version__
 from netspec.errors import NetspecError
 from netspec.report.health import Finding
 from netspec.rundir.directory import BROKEN, CLASSES, ENVIRONMENT, LOG, START
 from netspec.rundir.run_files import Damaged, read_json, read_text
+
+T = TypeVar("T")
 
 _LAST = 60
 """Lines of the log."""
@@ -36,11 +39,12 @@ _ADDRESS = re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b")
 
 def fault_report(findings: Iterable[Finding], run: Path | None) -> str:
     """The report as Markdown. Raises NetspecError where ``run`` is no run's folder."""
-    secrets = _secrets(run)
+    files = None if run is None else _Files(run)
+    secrets = _secrets(files)
     parts = [f"netspec {__version__}", *(_line(one) for one in findings)]
     sections = [("Machine", "\n".join(parts))]
-    if run is not None:
-        sections += _of_run(run)
+    if files is not None:
+        sections += [*_of_run(files), *_damaged(files)]
     return "\n\n".join(f"## {title}\n\n```\n{without_names(text, secrets)}\n```" for title, text in sections) + "\n"
 
 
@@ -48,26 +52,51 @@ def _line(one: Finding) -> str:
     return f"{one.status:<6}  {one.name}: {one.text}"
 
 
-def _of_run(run: Path) -> Iterator[tuple[str, str]]:
+class _Files:
+    """A run's files, as far as they can be read: a report of a damaged run is wanted too.
+
+    ``record`` is what the run wrote down when it began, ``damaged`` what is wrong with files, by their names. Raises
+    NetspecError where there is no record.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.damaged: dict[str, Damaged] = {}
+        if not os.path.lexists(run / START):
+            raise NetspecError(f"{run}: no run's folder: it has no {START}")
+        self.record = self._read(read_json, START) or {}
+        self.environment = self._read(read_json, ENVIRONMENT) or {}
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a file; none where it is not there."""
+        return (self._read(read_text, name) or "").splitlines()
+
+    def _read(self, how: Callable[[Path], T], name: str) -> T | None:
+        try:
+            return how(self.run / name)
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            self.damaged[name] = error
+            return None
+
+
+def _of_run(files: _Files) -> Iterator[tuple[str, str]]:
     import yaml
 
-    yield "Spec", yaml.safe_dump(_record(run)["spec"], sort_keys=False, default_flow_style=None, width=110).rstrip()
-    if (run / ENVIRONMENT).is_file():
-        kept = {name: value for name, value in read_json(run / ENVIRONMENT).items() if name not in _PRIVATE}
+    if spec := files.record.get("spec"):
+        yield "Spec", yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=110).rstrip()
+    if kept := {name: value for name, value in files.environment.items() if name not in _PRIVATE}:
         yield "Environment of the run", "\n".join(f"{name}: {value}" for name, value in kept.items())
-    if (run / LOG).is_file():
-        yield f"Log, its last {_LAST} lines", "\n".join(read_text(run / LOG).splitlines()[-_LAST:])
+    if log := files.lines(LOG):
+        yield f"Log, its last {_LAST} lines", "\n".join(log[-_LAST:])
 
 
-def _record(run: Path) -> dict[str, Any]:
-    """What the run wrote down when it began. Raises NetspecError where there is no such file, or it is damaged."""
-    try:
-        record = read_json(run / START)
-    except FileNotFoundError as error:
-        raise NetspecError(f"{run}: no run's folder: it has no {START}") from error
-    if not isinstance(record.get("spec"), dict):
-        raise Damaged(run / START, "has no spec")
-    return record
+def _damaged(files: _Files) -> Iterator[tuple[str, str]]:
+    if files.damaged:
+        remark = "names that these files have may stand above: read it before you send it"
+        told = [f"{name}: {error.reason}" for name, error in files.damaged.items()]
+        yield "Damaged files of the run", "\n".join([*told, remark])
 
 
 def without_names(text: str, secrets: Mapping[str, str]) -> str:
@@ -80,16 +109,16 @@ def without_names(text: str, secrets: Mapping[str, str]) -> str:
     return re.sub("(?:<path>){2,}", "<path>", _ADDRESS.sub("<address>", text))
 
 
-def _secrets(run: Path | None) -> dict[str, str]:
+def _secrets(files: _Files | None) -> dict[str, str]:
     """What is known to be private, and what stands for it."""
     found = {str(folder): "<path>" for folder in (Path.home(), Path.cwd()) if str(folder) != "/"}
     host = socket.gethostname()
     found |= dict.fromkeys((host, host.partition(".")[0]), "<host>") | {_user(): "<user>"}
-    if run is not None:
-        found |= {name: f"<class {number}>" for number, name in enumerate(_lines(run / CLASSES))}
-        found |= {line.partition(": ")[0]: "<path>" for line in _lines(run / BROKEN)}
-        found |= _words(run) | dict.fromkeys(_paths(_record(run)["spec"]), "<path>")
-        found |= dict.fromkeys((str(run), str(run.resolve())), "<run>")
+    if files is not None:
+        found |= {name: f"<class {number}>" for number, name in enumerate(files.lines(CLASSES))}
+        found |= {line.partition(": ")[0]: "<path>" for line in files.lines(BROKEN)}
+        found |= _words(files.record) | dict.fromkeys(_paths(files.record.get("spec")), "<path>")
+        found |= dict.fromkeys((str(files.run), str(files.run.resolve())), "<run>")
     return {secret: place for secret, place in found.items() if len(secret) >= _SHORTEST}
 
 
@@ -100,13 +129,9 @@ def _user() -> str:
         return ""
 
 
-def _lines(path: Path) -> list[str]:
-    return read_text(path).splitlines() if path.is_file() else []
-
-
-def _words(run: Path) -> dict[str, str]:
+def _words(record: Mapping[str, Any]) -> dict[str, str]:
     """What classes are called in words, where the run says."""
-    words = _record(run).get("words")
+    words = record.get("words")
     return {str(told): "<words>" for told in words.values()} if isinstance(words, dict) else {}
 
 

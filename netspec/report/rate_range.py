@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import NamedTuple
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, NoSuchFile
 from netspec.report.tables import Table, table
 from netspec.units import significant
 
@@ -114,7 +114,7 @@ def read_csv(path: Path) -> RateRange:
         rows = list(csv.DictReader(path.read_text().splitlines()))
         rates, losses = ([float(row[name]) for row in rows] for name in COLUMNS[:2])
     except FileNotFoundError:
-        raise NetspecError(f"{path}: no such file") from None
+        raise NoSuchFile(f"{path}: no such file") from None
     except (KeyError, TypeError, ValueError, UnicodeDecodeError):
         raise NetspecError(f"{path}: not what 'netspec lr-find -o FILE.csv' writes") from None
     if not rows or not all(rate > 0 and math.isfinite(loss) for rate, loss in zip(rates, losses, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from netspec._paths import specs_folder
-from netspec.errors import Mark, NetspecError, Problem, SpecError
+from netspec.errors import Mark, NoSuchFile, Problem, SpecError
 from netspec.machine.regular_files import read_regular
 from netspec.spec.wording import did_you_mean
 
@@ -32,7 +32,7 @@ def find(name: str, folder: Path = Path()) -> Path:
     here = [file.name for file in sorted(path.parent.glob("*.yaml"))] if _exists(path.parent) else []
     guess = did_you_mean(Path(name).name, [*here, *known])
     remedy = f" ({guess})" if guess else " (netspec specs lists the shipped ones)"
-    raise NetspecError(f"{name!r}: no such file{remedy}" if not name.isprintable() else f"{path}: no such file{remedy}")
+    raise NoSuchFile(f"{name!r}: no such file{remedy}" if not name.isprintable() else f"{path}: no such file{remedy}")
 
 
 def _exists(path: Path) -> bool:

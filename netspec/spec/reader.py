@@ -134,7 +134,7 @@ class _Reader:
             return Scalar(resolve(event.value), event.value, mark)
         except OverflowError:
             self.note(mark, "whole number too large", "numbers must fit 64 bits")
-            return Scalar(0, event.value, mark)
+            return Scalar(2**63 - 1, event.value, mark)  # large too: what asks for a least number is not to blame
 
     def refuse_tag(self, event: Any, mark: Mark) -> None:
         """A spec runs no code and needs no tags."""

@@ -14,6 +14,7 @@ from netspec.rundir.directory import CHECKPOINTS, START
 from netspec.runners.training import checkpoint
 from netspec.runners.training.request import Settled
 from netspec.runners.training.saver import listed
+from netspec.units import many
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Advice:
         more = f" --epochs {2 * train.epochs}" if planned <= iteration else ""
         if limited and cut_short and not more:
             return {
-                self._resume() + again: f"go on to the end of its {train.epochs} epochs",
+                self._resume() + again: f"go on to the end of its {many(train.epochs, 'epoch')}",
                 self._resume() + twice + again: "go on for as many iterations again",
             }
         return {self._resume() + more + (twice if limited and not cut_short else "") + again: "go on training"}

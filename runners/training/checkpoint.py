@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, NoSuchFile
 from netspec.exchange import tensor_file
 from netspec.machine.atomic_files import write_whole
 from netspec.metrics import decisive, score_of
@@ -173,7 +173,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return opened(path)
     except FileNotFoundError:
-        raise NetspecError(f"{path}: no such checkpoint") from None
+        raise NoSuchFile(f"{path}: no such run or checkpoint (netspec runs lists runs)") from None
 
 
 def _record(path: Path, metadata: Mapping[str, str]) -> tuple[Record, dict[str, int]]:
@@ -202,7 +202,7 @@ def record_from(path: Path) -> Record:
     try:
         return _decode(path, read_json(path))
     except FileNotFoundError:
-        raise NetspecError(f"{path}: no such file") from None
+        raise NoSuchFile(f"{path}: no such file") from None
 
 
 _NAMES = frozenset(each.name for each in fields(Record))

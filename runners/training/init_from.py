@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netspec.contract.tensor import Shape
-from netspec.errors import Mark, NetspecError, Problem, SpecError
+from netspec.errors import Mark, NetspecError, NoSuchFile, Problem, SpecError
 from netspec.planning import Plan, build
 from netspec.planning.identities import TensorKey
 from netspec.rundir.directory import CHECKPOINTS
@@ -40,7 +40,10 @@ def check_start(spec: Spec) -> tuple[str, ...]:
     if start is None or start.path is None:
         return ()
     with _told(spec):
-        path = next(_candidates(Path(start.path)))
+        damaged: list[Damaged] = []
+        path = next(_candidates(Path(start.path), damaged), None)
+        if path is None:
+            raise NetspecError("\n".join(map(str, damaged)))
         record, shapes = checkpoint.read_shapes(path)
     return tuple(_Match(spec, start, path, record, shapes).told())
 
@@ -143,23 +146,23 @@ def _listed(keys: Mapping[TensorKey, str]) -> str:
     return ", ".join(f"{layer} ({', '.join(tensors)})" for layer, tensors in by_layer.items())
 
 
-def _candidates(path: Path) -> Iterator[Path]:
+def _candidates(path: Path, damaged: list[Damaged]) -> Iterator[Path]:
     """The checkpoint files that are meant, best first. Raises NetspecError where there is none."""
     if path.is_dir():
-        found = [kept.path for kept in ranked(path / CHECKPOINTS)]
-        if not found:
+        found = [kept.path for kept in ranked(path / CHECKPOINTS, damaged)]
+        if not found and not damaged:
             raise NetspecError(f"{path}: no checkpoint there; name a run directory or a checkpoint file")
         yield from found
     elif path.exists():
         yield checkpoint.named(path)
     else:
-        raise NetspecError(f"{path}: no such run directory or checkpoint")
+        raise NoSuchFile(f"{path}: no such run directory or checkpoint")
 
 
 def _whole(path: Path) -> tuple[Checkpoint, list[Damaged]]:
-    """The best checkpoint that is whole, and what is wrong with better ones."""
+    """The best checkpoint that is whole, and what is wrong with others."""
     damaged: list[Damaged] = []
-    for file in _candidates(path):
+    for file in _candidates(path, damaged):
         try:
             return checkpoint.read(file), damaged
         except Damaged as error:

@@ -21,7 +21,7 @@ from netspec.data.dataset import Dataset
 from netspec.data.index.classes import class_name, listed
 from netspec.data.index.listing import nested_hint
 from netspec.data.source import Split
-from netspec.errors import NetspecError, SpecError
+from netspec.errors import NetspecError, NoSuchFile, SpecError
 from netspec.metrics import decisive
 from netspec.rundir.differences import changes, differences
 from netspec.rundir.directory import CHECKPOINTS, START, run_folders
@@ -74,7 +74,7 @@ def locate(resume: str, out: str | Path, name: str | None) -> Path:
     """
     path = _latest(out, name) if resume == "latest" else Path(resume)
     if not path.exists():
-        raise NetspecError(f"{resume}: no such run directory or checkpoint")
+        raise NoSuchFile(f"{resume}: no such run directory or checkpoint")
     if path.is_dir() and not os.path.lexists(path / START) and not saver.listed(path / CHECKPOINTS):
         raise NetspecError(f"{path}: not a run directory, or of a run that never began")
     return path

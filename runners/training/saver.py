@@ -70,21 +70,28 @@ def newest_whole(
     return newest, [error for error in damaged if error.path not in whole]
 
 
-def ranked(folder: Path) -> list[Kept]:
-    """The checkpoints whose records can be read, the one with the least error first; of equals the newest."""
-    return sorted(_kept(folder), key=_rank)
+def ranked(folder: Path, damaged: list[Damaged] | None = None) -> list[Kept]:
+    """The checkpoints whose records can be read, the one with the least error first; of equals the newest.
+
+    What is wrong with the others is added to ``damaged``.
+    """
+    return sorted(_kept(folder, damaged), key=_rank)
 
 
 def _rank(kept: Kept) -> tuple[float, int]:
     return kept.score, -kept.iteration
 
 
-def _kept(folder: Path) -> list[Kept]:
+def _kept(folder: Path, damaged: list[Damaged] | None = None) -> list[Kept]:
     """What lies in the folder, oldest first; damaged files are passed over."""
     kept = []
     for path in reversed(listed(folder)):
-        with contextlib.suppress(Damaged):
+        try:
             record = checkpoint.read_record(path)
+        except Damaged as error:
+            if damaged is not None:
+                damaged.append(error)
+        else:
             kept.append(Kept(record.iteration, record.score, path))
     return kept
 

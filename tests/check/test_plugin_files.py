@@ -127,3 +127,15 @@ def test_an_elementwise_layer_has_no_self(tmp_path: Path) -> None:
     )
     with pytest.raises(NetspecError, match="leave out self"):
         load_plugin(file)
+
+
+def test_a_misspelt_attribute_is_no_second_input(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from netspec.plugin import Elementwise, number, register\n\n\n@register('own')\nclass Own(Elementwise):\n"
+        "    attrs = {'slope': number('Slope.', default=0.1)}\n\n"
+        "    def forward(x, slop):\n        return slop * x\n\n"
+        "    def backward(dy, slope):\n        return slope * dy\n"
+    )
+    with pytest.raises(NetspecError, match=r"own.py:5: .*'slop' would be an input.*did you mean 'slope'"):
+        load_plugin(file)

@@ -102,7 +102,7 @@ def test_predictions_as_csv_and_parquet_are_the_same(paths):
         (("--out", "runs.csv"), 1, "runs.csv: is a directory, not a file"),
         (("--top", "3"), 2, "name it with --out FILE"),
         (("--probabilities",), 2, "name it with --out FILE"),
-        (("gone",), 1, "gone: no such checkpoint"),
+        (("gone",), 2, "gone: no such run or checkpoint"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_evaluated(paths, folder, args, code, message):

@@ -10,7 +10,7 @@ import pytest
 from cli_tools import MINI, ROOT, json_commands, netspec, process
 
 from netspec.cli import _exit
-from netspec.errors import NetspecError
+from netspec.errors import NetspecError, NoSuchFile
 from netspec.exit_codes import KINDS, table
 
 
@@ -47,7 +47,7 @@ def test_the_problems_of_a_spec_have_their_places(tmp_path, monkeypatch):
     ("error", "kind", "code"),
     [
         (NetspecError("a"), "input", 1),
-        (_exit.NotFoundError("a: no such file"), "usage", 2),
+        (NoSuchFile("a: no such file"), "usage", 2),
         (FileNotFoundError(2, "No such file or directory", "x"), "input", 1),
         (IndexError("beside it"), "internal", 70),
         (KeyboardInterrupt(), "interrupted", 130),

@@ -141,5 +141,6 @@ def test_what_is_not_as_it_says_is_found(name, words, change, runs):
 
 
 def test_an_unknown_name_is_guessed():
+    assert "known: error, metrics, validate" in netspec("schema", "--of", "nothing").err
     said = netspec("schema", "--of", "metric")
     assert (said.code, said.err) == (1, "error: no output 'metric' (did you mean 'metrics'?)\n")

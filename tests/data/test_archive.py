@@ -72,6 +72,7 @@ def test_errors_of_archives(tmp_path):
     header = next(i for i in range(512, len(whole), 512) if whole[i:].startswith(b"train/class1/000"))
     for name, content, expected in (
         ("a", b"\x1f\x8b" + whole[2:], "run gunzip on it first"),
+        ("z", b"PK\x03\x04" + whole, "run unzip on it first"),
         ("b", b"no archive" * 100, "no tar archive"),
         ("c", whole[:header] + b"\x55" * 512 + whole[header + 512 :], f"damaged near byte {header:,}"),
         ("d", whole[: header + 700], "no tar archive, or a damaged one"),

@@ -186,6 +186,14 @@ def test_the_only_class_that_holds_folders_is_told(place):
     assert "all images are of one class, 'mydata', the only folder there; the class of an image is" in data.notes[1]
 
 
+@pytest.mark.parametrize("splits", [("Train", "Val"), ("Training", "TEST")])
+def test_folders_called_as_splits_are_somewhere_are_no_classes(place, splits):
+    assert "call the splits train and val" in message(
+        lambda: opened(place(many(*(f"train/{split}/cat/1.jpg" for split in splits))))
+    )
+    assert opened(place(many("train/train/1.jpg", "train/bus/1.jpg"), "vehicles")).classes == ("bus", "train")
+
+
 def test_names_that_would_move_the_cursor_are_shown_escaped(place):
     odd = "a\x1b[31m\n\u202eb"
     junk = many(f"train/{odd}/.h\x1b", f"train/{odd}/x.\x1b[") | {"train/\x1bgone": "nowhere"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from netspec.check.single import Array, SingleLayer
 from netspec.check.subject import complete, cpu
 from netspec.contract.tensor import Tensor
+from netspec.layers._window import all_read
 from netspec.registry import layer_types
 
 CONV = layer_types()["conv"]
@@ -44,3 +46,16 @@ def test_fast_variants_leave_dilation_to_others() -> None:
         single = SingleLayer("conv", given, [Tensor((2, 9, 9, 4))], cpu())
         supported = [one for one in single.layer.variant_names("cpu") if single.layer.supports(single.t, one)]
         assert (set(supported) - {"plain", "gemm"} != set()) == able
+
+
+def test_windows_that_read_nothing_are_found_without_looking_at_all():
+    """The few windows that are looked at against all of them."""
+    outcomes = set()
+    for axis in itertools.product((1, 2, 5), (1, 3), (0, 1, 4), (1, 2, 3), (1, 2, 5), (1, 2, 6)):
+        count, stride, pad, size, apart, length = axis
+        every = [range(i * stride - pad, i * stride - pad + size * apart, apart) for i in range(count)]
+        expected = all(any(0 <= place < length for place in window) for window in every)
+        assert all_read([axis]) == expected, axis
+        outcomes.add(expected)
+    assert outcomes == {True, False}
+    assert all_read([(10**12, 2, 1, 3, 2, 2 * 10**12)])

@@ -139,7 +139,7 @@ def test_a_run_that_is_gone_or_damaged_is_a_line(page, copy, harm):
 
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path):
-    with pytest.raises(NetspecError, match="no run is there"):
+    with pytest.raises(NetspecError, match="no such run"):
         Watched([tmp_path], {})
 
 

@@ -68,6 +68,16 @@ def test_without_a_run_it_is_the_machine(run):
     assert "python: 3.12" in data["report"] and "alicia" not in data["report"] and "Spec" not in data["report"]
 
 
+def test_a_damaged_run_has_a_report_of_what_is_left(run):
+    (run / "start.json").write_text("")
+    (run / "classes.txt").write_bytes(b"\xff")
+    said = netspec("doctor", "--report", run)
+    assert said.code == 0 and not said.err
+    damaged = said.out.partition("## Damaged files of the run")[2]
+    assert "start.json: is not JSON" in damaged and "is not UTF-8" in damaged
+    assert "loss 2.305" in said.out and "## Spec" not in said.out
+
+
 def test_what_is_no_run_is_told(run, tmp_path):
     said = netspec("doctor", "--report", tmp_path)
     assert (said.code, said.err) == (1, f"error: {tmp_path}: no run's folder: it has no start.json\n")

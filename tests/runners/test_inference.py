@@ -80,6 +80,17 @@ def test_a_checkpoint_that_a_training_run_deletes_meanwhile_is_passed_over(train
         find_checkpoint(run)
 
 
+def test_a_checkpoint_without_a_record_is_told_too(trained, tmp_path):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    first, *others = listed(run / "checkpoints")
+    first.write_bytes(b"")
+    assert [error.path for error in find_checkpoint(run)[1]] == [first]
+    for path in others:
+        path.write_bytes(b"")
+    with pytest.raises(NetspecError, match=r"no checkpoint is whole and finite:\n.*cut off"):
+        find_checkpoint(run)
+
+
 def test_a_damaged_best_checkpoint_is_told_and_the_next_best_taken(trained, tmp_path):
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     first, second = (kept.path for kept in ranked(run / "checkpoints")[:2])
@@ -165,7 +176,7 @@ def test_many_broken_images_are_told_in_a_few_lines():
 
 
 def test_what_cannot_be_evaluated_is_one_line(alone, tmp_path):
-    with pytest.raises(NetspecError, match="no such checkpoint"):
+    with pytest.raises(NetspecError, match="no such run or checkpoint"):
         evaluate(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NetspecError, match="no checkpoint there"):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netspec.cli._exit import NotFoundError
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +101,7 @@ def read_array(path: str) -> Array:
     import numpy as np
 
     if not Path(path).exists():
-        raise NotFoundError(f"{printable(path)}: no such file; --input takes a .npy file, or a shape such as 2x5x6x4")
+        raise NoSuchFile(f"{printable(path)}: no such file; --input takes a .npy file, or a shape such as 2x5x6x4")
     try:
         found: Array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from netspec.cli._exit import NotFoundError
-from netspec.errors import NetspecError, printable
+from netspec.errors import NetspecError, NoSuchFile, printable
 
 KINDS = ("elementwise", "rows", "reduction", "kernels", "cost", "composite")
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -42,7 +41,7 @@ def command(name: str, kind: str, out: Path, force: bool) -> None:
     """
     _check_name(name)
     if not out.is_dir():
-        raise NotFoundError(f"{printable(out)}: there is no such folder")
+        raise NoSuchFile(f"{printable(out)}: there is no such folder")
     texts = {out / f"{name}.py": f"{kind}.py", out / f"test_{name}.py": f"test_{kind}.py"}
     for file in texts:
         if file.exists() and not force:

@@ -28,7 +28,13 @@ _MOST_LINKS = 40
 _VOLUME_LABEL, _DUMPED_FOLDER = b"V", b"D"
 """Types of GNU tar's own: no file, and a folder with a list of what it held. Others that tarfile lacks are files."""
 _ARCHIVE = b".tar"
-_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+_COMPRESSED = {
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+    b"PK": "unzip",
+}
 
 
 class File(NamedTuple):

@@ -32,6 +32,9 @@ _LONGEST_SUFFIX = 12
 VALIDATION_NAMES = ("val", "validation", "valid", "test")
 """Names under which a validation split is looked for, in this order."""
 
+SPLIT_NAMES = frozenset({"train", "training", "testing", *VALIDATION_NAMES})
+"""What people call splits, in lower case."""
+
 LAYOUTS = "DIR/train/CLASS/*.jpg with DIR/val/ or DIR/test/, or DIR/train.tar with val.tar or test.tar"
 """The layouts that ``--data DIR`` understands, for messages."""
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from netspec.data.index.classes import NESTED, canonical, class_name, describe_unknown, listed, numbers_by_name
-from netspec.data.index.filenames import SUFFIXES
+from netspec.data.index.filenames import SPLIT_NAMES, SUFFIXES
 from netspec.data.index.image_table import Image, ImageTable
 from netspec.data.index.label_file import LABELS, REMEDY, read_labels
 from netspec.data.index.passed_over import STRAY, UNNAMED, UNUSED, PassedOver
@@ -192,7 +192,9 @@ def _in_order(by_folder: dict[bytes, ImageTable], empty: list[str], walk: Walk, 
         counts.append(-len(images))
         images.add(sorted((image for folder in of_class for image in by_folder.pop(folder)), key=_sort_key))
         counts[-1] += len(images)
-    notes += [] if walk.wanted else _only_one(tuple(folders), images, walk.where)
+    if not walk.wanted:
+        _refuse_splits(tuple(folders), walk.where)
+        notes += _only_one(tuple(folders), images, walk.where)
     numbers = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
     return Listing(walk.where, tuple(folders), numbers, partial(make, images), empty, walk.passed, notes)
 
@@ -206,6 +208,13 @@ def _merged(by_folder: Iterable[bytes]) -> list[str]:
     folders = Counter(class_name(folder) for folder in by_folder)
     names = [name for name, count in folders.items() if count > 1]
     return [f"folders that differ only in their form of Unicode are one class: {listed(names)}"] if names else []
+
+
+def _refuse_splits(classes: Sequence[str], where: str) -> None:
+    """Raise NetspecError where all classes are called as splits are somewhere: Train and Val would be learned."""
+    if all(name.casefold() in SPLIT_NAMES for name in classes):
+        remedy = "call the splits train and val, or name their folders in the spec (data.source: train, val)"
+        raise NetspecError(f"{where}: {listed(classes)} would be all its classes ({NESTED}); {remedy}")
 
 
 def _only_one(classes: Sequence[str], images: ImageTable, where: str) -> list[str]:

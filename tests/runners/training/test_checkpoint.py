@@ -100,7 +100,7 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
     save_file({"a": np.zeros(3)}, tmp_path / "foreign")
     with pytest.raises(Damaged, match="not a netspec checkpoint"):
         read(tmp_path / "foreign")
-    with pytest.raises(NetspecError, match="no such checkpoint"):
+    with pytest.raises(NetspecError, match="no such run or checkpoint"):
         read(tmp_path / "absent")
     with pytest.raises(NetspecError, match="is a directory, not a file"):
         read(tmp_path)
