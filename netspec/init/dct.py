@@ -29,7 +29,7 @@ class Dct(Initialiser):
         import numpy as np
 
         *window, filters = (1, *shape)
-        basis = functools.reduce(np.kron, map(_cosines, window))
+        basis = functools.reduce(lambda one, other: np.kron(one, other), map(_cosines, window))
         order = np.argsort(np.indices(window).reshape(len(window), -1).sum(axis=0), kind="stable")
         chosen = np.arange(filters)
         values = basis[order][chosen % len(order)].T * (1 - 2 * (chosen // len(order) % 2))
