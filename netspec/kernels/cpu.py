@@ -22,6 +22,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
+from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.specialise import Prepared, prepare
 from netspec.machine.environment import choosing_variables
 
@@ -131,12 +132,23 @@ def _helper(prepared: Prepared, counts: bool = False) -> Any:
     ``counts``: with reference counts, as what allocates memory needs them.
     """
     key = (prepared.digest, "counting helper" if counts else "helper")
+    if prepared.digest in _extrema():
+        return _extrema()[prepared.digest]
     if key not in _compiled:
         wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": True}
         options = {**_OPTIONS, **wrappers, "_nrt": counts, "forceinline": prepared.inlined}
         plain = prepared.build(functools.partial(_helper, counts=counts))
         _compiled[key] = numba.njit(**options, pipeline_class=_HelperCompiler)(plain)
     return _compiled[key]
+
+
+@functools.cache
+def _extrema() -> dict[str, Any]:
+    """Helpers that are instructions, by their hash."""
+    from netspec.kernels import cpu_extrema
+
+    own = [prepare(one, dtype, vectorised=True) for one in EXTREMA.values() for dtype in ("float32", "float64")]
+    return {one.digest: getattr(cpu_extrema, one.name.rpartition("_")[0]) for one in own}
 
 
 def is_stored(dispatcher: Any, signature: tuple[Any, ...]) -> bool | None:
@@ -151,7 +163,7 @@ def _target() -> str:
     features = sorted(name for name, on in binding.get_host_cpu_features().items() if on)
     parts = (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name(), *features)
     told = (f"{name}={value}" for name, value in choosing_variables().items() if name.startswith("NUMBA_"))
-    ways = ("helpers are optimised with their kernel", "references are counted where memory is allocated")
+    ways = ("helpers are optimised with their kernel", "references are counted where memory is allocated", "extrema")
     return "\n".join((*parts, *sorted(_FASTMATH), *ways, *told))
 
 
