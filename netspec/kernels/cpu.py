@@ -14,6 +14,7 @@ import llvmlite
 import numba
 import numpy as np
 from llvmlite import binding
+from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
@@ -21,6 +22,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
 from netspec.kernels.cache import Locator, SharedFiles, content_folder
+from netspec.kernels.extrema import EXTREMA
 from netspec.kernels.specialise import Prepared, prepare
 from netspec.machine.environment import choosing_variables
 
@@ -44,8 +46,7 @@ def compile_host(function: Callable[..., Any], dtype: str) -> Any:
 
 def llvm_of(function: Callable[..., Any], dtype: str, signature: tuple[Any, ...]) -> str:
     """A marked kernel as LLVM IR, its helpers linked in; it was not yet optimised as a whole, nor for a processor."""
-    plain = prepare(function, dtype, vectorised=True).build(_helper)
-    compiled = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_Keeping)(plain)
+    compiled = _kernel(prepare(function, dtype, vectorised=True), _Keeping, no_cpython_wrapper=True)
     compiled.compile(signature)
     kept: str = compiled.overloads[signature].library.linked
     return kept
@@ -104,29 +105,50 @@ class _CalledFromPython:
         return self.dispatcher(*args)
 
 
-_compiled: dict[tuple[str, bool], Any] = {}
+_compiled: dict[tuple[str, str], Any] = {}
 
 
 def _jit(prepared: Prepared) -> Any:
     """A dispatcher that Python calls: cached on disk, helpers compiled in."""
-    key = (prepared.digest, True)
+    key = (prepared.digest, "kernel")
     if key not in _compiled:
-        plain = prepared.build(_helper)
-        dispatcher = numba.njit(**_OPTIONS, no_cfunc_wrapper=True, pipeline_class=_KernelCompiler)(plain)
+        dispatcher = _kernel(prepared, _KernelCompiler)
         folder = content_folder(prepared.digest, _target())
         if folder is not None:
-            dispatcher._cache = _ContentCache(plain, folder)
+            dispatcher._cache = _ContentCache(dispatcher.py_func, folder)
         _compiled[key] = dispatcher
     return _compiled[key]
 
 
-def _helper(prepared: Prepared) -> Any:
-    """A dispatcher that kernels call: without a Python wrapper and not cached, as each kernel holds its own copy."""
-    key = (prepared.digest, False)
+def _kernel(prepared: Prepared, compiler: type[_KernelCompiler], **options: bool) -> Any:
+    plain = prepared.build(_helper)
+    plain.__netspec_prepared__ = prepared  # type: ignore[attr-defined]
+    return numba.njit(**_OPTIONS, **options, _nrt=False, no_cfunc_wrapper=True, pipeline_class=compiler)(plain)
+
+
+def _helper(prepared: Prepared, counts: bool = False) -> Any:
+    """A dispatcher that kernels call: without a Python wrapper and not cached, as each kernel holds its own copy.
+
+    ``counts``: with reference counts, as what allocates memory needs them.
+    """
+    key = (prepared.digest, "counting helper" if counts else "helper")
+    if prepared.digest in _extrema():
+        return _extrema()[prepared.digest]
     if key not in _compiled:
-        options = {**_OPTIONS, "no_cfunc_wrapper": True, "no_cpython_wrapper": True, "forceinline": prepared.inlined}
-        _compiled[key] = numba.njit(**options, pipeline_class=_HelperCompiler)(prepared.build(_helper))
+        wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+        options = {**_OPTIONS, **wrappers, "_nrt": counts, "forceinline": prepared.inlined}
+        plain = prepared.build(functools.partial(_helper, counts=counts))
+        _compiled[key] = numba.njit(**options, pipeline_class=_HelperCompiler)(plain)
     return _compiled[key]
+
+
+@functools.cache
+def _extrema() -> dict[str, Any]:
+    """Helpers that are instructions, by their hash."""
+    from netspec.kernels import cpu_extrema
+
+    own = [prepare(one, dtype, vectorised=True) for one in EXTREMA.values() for dtype in ("float32", "float64")]
+    return {one.digest: getattr(cpu_extrema, one.name.rpartition("_")[0]) for one in own}
 
 
 def is_stored(dispatcher: Any, signature: tuple[Any, ...]) -> bool | None:
@@ -141,7 +163,8 @@ def _target() -> str:
     features = sorted(name for name, on in binding.get_host_cpu_features().items() if on)
     parts = (numba.__version__, llvmlite.__version__, sys.version, binding.get_host_cpu_name(), *features)
     told = (f"{name}={value}" for name, value in choosing_variables().items() if name.startswith("NUMBA_"))
-    return "\n".join((*parts, *sorted(_FASTMATH), "helpers are optimised with their kernel", *told))
+    ways = ("helpers are optimised with their kernel", "references are counted where memory is allocated", "extrema")
+    return "\n".join((*parts, *sorted(_FASTMATH), *ways, *told))
 
 
 class _HelperLibrary(JITCodeLibrary):  # type: ignore[misc]
@@ -213,10 +236,24 @@ class _KernelCompiler(Compiler):  # type: ignore[misc]
     def __init__(self, *args: Any) -> None:
         from netspec.kernels.slice_errors import short_shape_error
 
-        self._short_shape_error = short_shape_error
+        self._short_shape_error, self._arguments = short_shape_error, args
         super().__init__(*args)  # which takes note of the overload above
 
     def compile_extra(self, func: Any) -> Any:
+        """Without reference counts where that can be: less to compile, and nothing to count at each call."""
+        with contextlib.suppress(Exception):  # memory is allocated; any other fault is met again below
+            compiled = self._compile(func)
+            if not isinstance(compiled.signature.return_type, types.Array | types.BaseTuple):  # type: ignore[attr-defined]
+                return compiled
+        return self._counting()._compile(func.__netspec_prepared__.build(functools.partial(_helper, counts=True)))
+
+    def _counting(self) -> _KernelCompiler:
+        typing, target, library, arguments, result, flags, local = self._arguments
+        flags = flags.copy()
+        flags.nrt = True
+        return type(self)(typing, target, library, arguments, result, flags, local)
+
+    def _compile(self, func: Any) -> Any:
         signature = blake2b(repr(self.state.args).encode(), digest_size=6).hexdigest()
         self.state.library = self.library(self.state.targetctx.codegen(), f"{func.__qualname__}.{signature}")
         self.state.library.enable_object_caching()

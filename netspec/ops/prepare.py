@@ -54,9 +54,9 @@ class Prepare(Operation):
 
     @forward("cpu", over="image", axes=0, writes="image")
     def prepare_cpu(start, stop, raw, mean, image, scale):
-        flat_mean = mean.ravel()
+        flat_mean = mean.reshape(-1)
         for n in range(start, stop):
-            source, target = raw[n].ravel(), image[n].ravel()
+            source, target = raw[n].reshape(-1), image[n].reshape(-1)
             for i in range(flat_mean.size):
                 target[i] = (source[i] - flat_mean[i]) * scale
 

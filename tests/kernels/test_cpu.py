@@ -1,4 +1,4 @@
-"""Helpers of CPU kernels: taken in by kernels, never machine code of their own."""
+"""Helpers of CPU kernels: taken in by kernels, never machine code of their own. References are not counted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +61,59 @@ def test_helpers_have_no_machine_code_of_their_own(monkeypatch: Any) -> None:
     x = np.zeros(2, np.float32)
     cpu.compile_cpu(copy, "float32")(0, 2, x, x)
     assert "copy" in made and "checked" not in made
+
+
+@device
+def row(x: Any, i: Any) -> Any:
+    return x[i]
+
+
+def sums(start: Any, stop: Any, x: Any, y: Any) -> None:
+    for i in range(start, stop):
+        total = np.empty(x.shape[1], np.float32)
+        total[:] = row(x, i)
+        y[i] = total.sum()
+
+
+def doubled(start: Any, stop: Any, x: Any, y: Any) -> None:
+    for i in range(start, stop):
+        line = x[i]
+        for j in range(line.size):
+            y[i, j] = 2.0 * line[j]
+
+
+def views(start: Any, stop: Any, x: Any) -> Any:
+    return x[start:stop], stop
+
+
+def test_kernels_count_no_references() -> None:
+    """Counting is a tenth of what there is to compile, and of no use where nothing is allocated."""
+    array = cpu.type_of(np.zeros((2, 3), np.float32))
+    assert "NRT_" not in cpu.llvm_of(doubled, "float32", (cpu.type_of(0),) * 2 + (array,) * 2)
+
+
+@pytest.mark.parametrize("from_cache", [False, True])
+def test_what_a_kernel_allocates_it_frees(monkeypatch: Any, from_cache: bool) -> None:
+    from numba.core.runtime import _nrt_python as runtime
+
+    x, y = np.arange(12, dtype=np.float32).reshape(4, 3), np.zeros(4, np.float32)
+    if from_cache:
+        cpu.compile_cpu(sums, "float32")(0, 4, x, y)
+        forget(monkeypatch)
+    kernel = cpu.compile_cpu(sums, "float32")
+    kernel(0, 0, x, y)  # compiled or loaded by that
+    runtime.memsys_enable_stats()
+    try:
+        before = cpu.rtsys.get_allocation_stats()
+        kernel(0, 4, x, y)
+        after = cpu.rtsys.get_allocation_stats()
+    finally:
+        runtime.memsys_disable_stats()
+    assert y.tolist() == [3, 12, 21, 30]
+    assert after.alloc - before.alloc == after.free - before.free >= 4
+
+
+def test_views_that_are_given_to_python_hold_their_array() -> None:
+    kernel = cpu.compile_cpu(views, "float32")
+    kept = [kernel(i, i + 2, np.full(4, i, np.float32))[0] for i in range(3)]
+    assert [view.tolist() for view in kept] == [[0, 0], [1, 1], [2, 2]]

@@ -115,6 +115,14 @@ def test_max_and_min_of_whole_numbers_stay_whole(function: Any) -> None:
     assert str(compiled.nopython_signatures[0].return_type) == "int64"
 
 
+def test_max_and_min_of_numbers_of_two_kinds_are_of_the_wider_one(function: Any) -> None:
+    compiled = compile_cpu(function("def f(a, b): return max(a, b), min(a, b)"), "float32")
+    assert compiled(np.int32(-3), np.int64(2**40)) == (2**40, -3)
+    assert compiled(np.uint8(200), np.int8(-100)) == (200, -100)
+    assert compiled(np.float32(0.5), 1) == (1.0, 0.5)
+    assert compiled(True, False) == (True, False)
+
+
 def test_a_helper_called_max_is_that_helper(function: Any) -> None:
     text = "@device\ndef max(a, b): return a + b\ndef f(a, b): return max(a, b)"
     assert compile_cpu(function(text), "float32")(np.float32(2), np.float32(3)) == 5
