@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netspec.init._base import Fan, Initialiser
 
@@ -29,7 +28,9 @@ class Dct(Initialiser):
         import numpy as np
 
         *window, filters = (1, *shape)
-        basis = functools.reduce(lambda one, other: np.kron(one, other), map(_cosines, window))
+        basis: NDArray[Any] = np.ones((1, 1))
+        for length in window:
+            basis = np.kron(basis, _cosines(length))
         order = np.argsort(np.indices(window).reshape(len(window), -1).sum(axis=0), kind="stable")
         chosen = np.arange(filters)
         values = basis[order][chosen % len(order)].T * (1 - 2 * (chosen // len(order) % 2))
