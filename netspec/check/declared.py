@@ -13,7 +13,7 @@ from netspec.contract.kernel import PHASES
 from netspec.contract.layer import Layer, Tensors
 from netspec.contract.tensor import Flops, Param, Shape, State, Tensor, itemsize
 from netspec.contract.values import fits
-from netspec.errors import LayerError
+from netspec.errors import LayerError, NetspecError
 from netspec.program.passes import KEYS
 
 _SAMPLES: Mapping[str, Any] = {
@@ -159,11 +159,15 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 
 def _check_stored(params: Mapping[str, Param], state: Mapping[str, State]) -> None:
-    from netspec.init import initialiser_types
+    from netspec.init import initial, initialiser_types
 
     for name, param in params.items():
         if param.init.get("type") not in initialiser_types():
             raise Failed(f"parameter '{name}': init is {dict(param.init)}, its type must be an initialiser")
+        try:
+            initial(param.init, (1, 1), param.fan_in, param.fan_out, (0, f"parameter '{name}'"))
+        except NetspecError as error:
+            raise Failed(str(error)) from None
     stored: dict[str, Param | State] = {**params, **state}
     for name, one in stored.items():
         _check_tensor(name, Tensor(one.shape, one.dtype))

@@ -65,9 +65,12 @@ def pieces(
     def draw(number: int) -> tuple[slice, NDArray[np.float32]]:
         random = np.random.Generator(np.random.Philox(key=philox, counter=number << 192))  # a stream of its own
         start, stop = number * step, min((number + 1) * step, rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            drawn = initialiser.draw(random, shape if initialiser.whole else (stop - start, columns), fan)
-            values = drawn.reshape(-1, columns)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                drawn = initialiser.draw(random, shape if initialiser.whole else (stop - start, columns), fan)
+        except ZeroDivisionError:
+            raise NetspecError(f"{key[1]}: {init['type']} asks for a fan, and its Param says no fan_in") from None
+        values = drawn.reshape(-1, columns)
         if not np.isfinite(values).all():
             raise NetspecError(f"{key[1]}: its initialiser {dict(init)} gives values beyond float32")
         return slice(start, stop), values

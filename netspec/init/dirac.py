@@ -30,7 +30,7 @@ class Dirac(Initialiser):
         import numpy as np
 
         values = random.standard_normal(shape, dtype=np.float32)
-        values *= np.float32(self.settings["gain"] / math.sqrt(max(fan.inputs, 1)))
+        values *= np.float32(self.settings["gain"] / math.sqrt(fan.inputs))
         *window, channels, filters = (1, *shape)
         group, every = max(fan.outputs // math.prod(window), 1), np.arange(filters)
         same = every[every % group < channels]

@@ -84,6 +84,7 @@ ON_CPUS = "wrong_narrow_sums"
 """Of CPU kernels the same: tests/check/test_suite.py has it."""
 OF_DECLARATIONS = {
     "uneven": ("shards", "'shift' is (3,) and cut along axis -1, which two devices cannot halve: its size must follow"),
+    "unsaid_fan": ("shapes", "parameter 'shift': he asks for a fan, and its Param says no fan_in"),
     "undivided": ("shards", "if 'units' counts something of the whole layer, name it in ``divided``, or say by"),
     "mixes": ("shards", "channels of 'y' depend on channels of the other shard: a layer that reads several channels"),
     "mixes_narrower": ("shards", "units: 6; inputs (2, 5, 6, 4); a layer that reads several channels for one has"),

@@ -41,6 +41,29 @@ class Uneven(Layer):
         d_shift[start:stop] = 0.0
 
 
+@register("unsaid_fan")
+class UnsaidFan(Layer):
+    """A parameter that begins by what it does not say."""
+
+    def outputs(self, x):
+        return Tensor(x.shape)
+
+    def params(self, x):
+        return {"shift": Param((x.shape[-1],), {"type": "he"})}
+
+    @forward("cpu", over="x", writes="y")
+    def forward_cpu(start, stop, x, y):
+        y[start:stop] = x[start:stop]
+
+    @backward("cpu", over="x", writes="d_x")
+    def backward_cpu(start, stop, dy, d_x):
+        d_x[start:stop] = dy[start:stop]
+
+    @backward("cpu", over="shift", writes="d_shift")
+    def shift_cpu(start, stop, d_shift):
+        d_shift[start:stop] = 0.0
+
+
 @register("undivided")
 class Undivided(Layer):
     """Channels are repeated up to a number that is not said to be divided."""
