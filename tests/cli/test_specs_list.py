@@ -16,7 +16,7 @@ def test_every_shipped_spec_has_a_line_below_the_one_that_it_extends():
     rows = re.findall(r"^ ( *)([\w-]+?)  +(\S.*)$", said.out, re.MULTILINE)[1:]
     assert sorted(name for _, name, _ in rows) == sorted(shipped())
     depth = {name: len(indent) // 2 for indent, name, _ in rows}
-    nets = ["autoencoder", "cifar10-94pct", "mobilenet_v2", "nin", "quickstart", "regression", "resnet18-torchvision"]
+    nets = ["autoencoder", "cifar10-modern", "mobilenet_v2", "nin", "quickstart", "regression", "resnet18-torchvision"]
     bases = [*nets, "vgg16", "video", "alexnet-torchvision", "resnet18", "cifar10-quick", "alexnet"]
     assert [name for name in depth if depth[name] == 0] == bases
     names = [name for _, name, _ in rows]
