@@ -181,7 +181,7 @@ def test_what_cannot_be_evaluated_is_one_line(alone, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NetspecError, match="no checkpoint there"):
         evaluate(tmp_path / "empty")
-    with pytest.raises(NetspecError, match="views must be 1 or 10, got 3"):
+    with pytest.raises(NetspecError, match="views must be 1, 2 or 10, got 3"):
         evaluate(alone, views=3)
     alone.write_bytes(alone.read_bytes()[:-1])
     with pytest.raises(NetspecError, match=r"alone.safetensors: damaged"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from netspec.contract.parameter_names import parameter_names
 from netspec.contract.source_place import place_of, text_at
 from netspec.device.emulated.source_text import arrays_on, shared_arrays
 from netspec.emulate.fault import Fault, Place, Site
@@ -36,7 +36,7 @@ def kernel_error(
 ) -> KernelError:
     """What a launch of the kernel did wrong; ``lines`` gives sources by line of PTX, and is asked once."""
     found = lines() if fault.sites else {}
-    named = dict(zip(inspect.signature(kernel).parameters, args, strict=True))
+    named = dict(zip(parameter_names(kernel), args, strict=True))
     arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
     return _Diagnosis(fault, kernel, arrays, found).error()
 
