@@ -72,7 +72,7 @@ def test_refusals_are_grouped_by_reason():
     assert told[-1].endswith("registers 1.50, 1.50, 1.50, instructions 0.50, 0.50, 0.50")
 
 
-FOR_CPUS = "stored_arrays.py", "elementary.py"
+FOR_CPUS = "stored_arrays.py", "elementary.py", "cpu_extrema.py"
 
 
 def test_what_intrinsics_build_with_is_there_for_both() -> None:

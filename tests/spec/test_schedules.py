@@ -23,7 +23,7 @@ def rates(schedule: dict[str, Any], iterations: int, total: int) -> list[float]:
 
 def test_all_are_found() -> None:
     assert set(schedule_types()) == {"constant", "step", "exp", "dexp", "plateau", "hand", "cosine", "one_cycle"}
-    assert set(initialiser_types()) == {"gaussian", "uniform", "constant", "xavier", "he"}
+    assert set(initialiser_types()) == {"gaussian", "uniform", "constant", "xavier", "he", "dirac", "dct"}
     assert [name for name, cls in schedule_types().items() if cls.needs_validation] == ["plateau"]
 
 
