@@ -248,9 +248,8 @@ def evaluate(
 
     ``data`` replaces the images that the run was trained with; their classes must be among the run's. ``views`` is 1
     for the centre crop, as after each epoch of a run, 2 for that and its mirror image, 10 for the paper's ten (None: as
-    the spec says). Images that
-    cannot be read are left out, and ``broken`` of the result counts them. Plugins that the run was made with are loaded
-    again while they are unchanged.
+    the spec says). Images that cannot be read are left out, and ``broken`` of the result counts them. Plugins that the
+    run was made with are loaded again while they are unchanged.
 
     ``results`` of what comes back are the single images: label, rank of the label, loss, the ``top`` likeliest classes,
     and with ``probabilities`` those of all classes. ``metrics`` are measured beside those of the spec: each by its

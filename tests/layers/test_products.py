@@ -197,6 +197,7 @@ def test_an_epilogue_behind_sums_of_chunks() -> None:
     assert compared(case((16, 1024), 128, "my_gelu_dense"), "bf16_wgmma_128_split", 2e-2)[0] == {}
 
 
+@needs_compiler
 def test_cards_run_no_pass_for_the_function() -> None:
     """On GPUs it is in the product's kernel, which saves its argument in training alone; on CPUs a pass behind."""
     one = case((128, 512), 512, "my_gelu_dense").stored_as_bfloat16()
