@@ -20,6 +20,11 @@ def printable(name: str | bytes | os.PathLike[str]) -> str:
     return _UNPRINTABLE.sub(_escaped, raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw)
 
 
+def printable_lines(text: str) -> str:
+    """A message of several lines, each printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode has it
@@ -88,7 +93,7 @@ class Problem:
         """``file:line:column: message (remedy)`` on one line."""
         place = f"{self.mark}: " if self.mark else ""
         used = "".join(f"; used at {use}" for use in self.uses())
-        return place + self.message + (f" ({self.remedy})" if self.remedy else "") + used
+        return printable(place + self.message + (f" ({self.remedy})" if self.remedy else "") + used)
 
 
 class SpecError(NetspecError):

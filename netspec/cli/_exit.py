@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from netspec.errors import NetspecError, NoSuchFile, Problem, SpecError
+from netspec.errors import NetspecError, NoSuchFile, Problem, SpecError, printable_lines
 from netspec.exit_codes import INTERNAL, INTERRUPTED, KINDS, USAGE, WRONG
 
 _PLACE = ("file", "line", "column")
@@ -110,13 +110,13 @@ def _limit() -> str:
 
 def complain(message: str) -> None:
     """One message on stderr, its first word in red where colours are wanted."""
-    click.echo(f"{colour('error:', 'red')} {message}", err=True, color=True)
+    click.echo(f"{colour('error:', 'red')} {printable_lines(message)}", err=True, color=True)
 
 
 def warn(lines: Iterable[str]) -> None:
     """Lines on stderr, on what was left out of an answer."""
     for line in lines:
-        click.echo(f"{colour('warning:', 'yellow')} {line}", err=True, color=True)
+        click.echo(f"{colour('warning:', 'yellow')} {printable_lines(line)}", err=True, color=True)
 
 
 def complain_spec(error: SpecError) -> None:

@@ -71,7 +71,7 @@ def text(description: str = "", *, default: Any = ...) -> dict[str, Any]:
 
 def path(description: str = "", *, default: Any = ...) -> dict[str, Any]:
     """A file or folder; a relative one is looked up beside the spec that names it."""
-    return _schema({"type": "string", "x-netspec": "path"}, default, description)
+    return _schema({"type": "string", "minLength": 1, "x-netspec": "path"}, default, description)
 
 
 def choice(*values: str, description: str = "", default: Any = ...) -> dict[str, Any]:

@@ -52,6 +52,7 @@ _KEYWORDS: dict[str, Callable[[Any, Any], bool]] = {
     "exclusiveMinimum": lambda bound, value: not _is_number(value) or value > bound,
     "exclusiveMaximum": lambda bound, value: not _is_number(value) or value < bound,
     "items": lambda schema, value: not isinstance(value, list | tuple) or all(fits(schema, item) for item in value),
+    "minLength": lambda bound, value: not isinstance(value, str) or len(value) >= bound,
     "minItems": lambda bound, value: not isinstance(value, list | tuple) or len(value) >= bound,
     "maxItems": lambda bound, value: not isinstance(value, list | tuple) or len(value) <= bound,
     "anyOf": lambda schemas, value: any(fits(schema, value) for schema in schemas),
@@ -79,9 +80,10 @@ def settle(schema: Schema, value: Any) -> Any:
     """
     if isinstance(value, (str, NoneType)):  # most are
         return value
+    if "anyOf" in schema:
+        return settle(next((option for option in schema["anyOf"] if fits(option, value)), {}), value)
     if isinstance(value, (list, tuple)):
-        items = _list_schema(schema).get("items", {})
-        return tuple(settle(items, item) for item in value)
+        return tuple(settle(schema.get("items", {}), item) for item in value)
     if not isinstance(value, (int, float)) and isinstance(value, Mapping):
         fields, others = schema.get("properties", {}), schema.get("additionalProperties")
         other = others if isinstance(others, Mapping) else {}
@@ -91,8 +93,3 @@ def settle(schema: Schema, value: Any) -> Any:
     if schema.get("type") == "number" and isinstance(value, int):
         return float(value)
     return value
-
-
-def _list_schema(schema: Schema) -> Schema:
-    options = schema.get("anyOf", [schema])
-    return next((option for option in options if option.get("type") == "array"), {})

@@ -146,14 +146,11 @@ def _devices(root: Map, top: Fields) -> tuple[str, ...] | None:
     if not isinstance(node, List) or not node.items:
         top.note(node.mark, f"'devices' must be a list of names, got {show(plain(node))}", "devices: [left, right]")
         return None
-    found: dict[str, Mark] = {}
-    for item in node.items:
-        name = check_name(item, "device", top)
-        if name in found:
-            top.note(item.mark, f"device '{name}' is listed twice")
-        elif name is not None:
-            found[name] = item.mark
-    return tuple(found)
+    names = [check_name(item, "device", top) for item in node.items]
+    for place, name in enumerate(names):
+        if name is not None and name in names[:place]:
+            top.note(node.items[place].mark, f"device '{name}' is listed twice")
+    return None if None in names else tuple(dict.fromkeys(filter(None, names)))
 
 
 def _replicas(root: Map, train: TrainSpec, marks: Mapping[str, Mark], report: Report) -> int:

@@ -65,6 +65,8 @@ def _connection(node: Node, fields: Fields, known: Known) -> Connection | None:
 
 def _reference(node: Node, connect: str, fields: Fields, known: Known) -> Connection | None:
     text = plain(node)
+    if isinstance(node, Scalar) and (node.text in known.inputs or node.text in known.by_name):
+        return Connection(node.text, None, "all" if connect == "all" else "same", node.mark)
     if not isinstance(text, str):
         fields.note(node.mark, f"an input must be a name, got {show(text)}")
         return None
@@ -89,6 +91,8 @@ def _tell_unknown(source: str, mark: Mark, fields: Fields, known: Known) -> None
         where = known.all_names[source].line
         fields.note(mark, f"reads '{source}', which comes later (line {where})", f"move '{source}' above it")
     else:
+        if not known.inputs:
+            return  # the network's inputs cannot be read, and that has been told
         near = did_you_mean(source, _within_block(mark, fields.owner, known)) or did_you_mean(source, known.names())
         fields.note(mark, f"reads '{source}', which does not exist", near)
 

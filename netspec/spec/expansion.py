@@ -15,6 +15,7 @@ from netspec.spec.blocks import REQUIRED, Block, block_of, text_of
 from netspec.spec.fields import Fields
 from netspec.spec.nodes import MAX_DEPTH, Entry, List, Map, Node, Scalar, plain
 from netspec.spec.problems import Report, Use
+from netspec.spec.syntax import TOO_DEEP
 from netspec.spec.wording import meant, show
 
 PASSED_ON = ("device", "split", "rate", "decay")
@@ -78,7 +79,8 @@ class Expansion:
         name, mark = text_of(node, "name"), (node.get("name") or node).mark
         fields, kind = Fields(self.report, name), text_of(node, "type")
         if kind in self.active or len(self.active) > MAX_DEPTH:
-            fields.note(node.entries["type"].value.mark, f"the block '{kind}' contains itself")
+            told = f"the block '{kind}' contains itself" if kind in self.active else TOO_DEEP[0]
+            fields.note(node.entries["type"].value.mark, told)
             return []
         found = self.block_of(node, fields)
         given = _given(node, found[0], above, fields) if found is not None else None

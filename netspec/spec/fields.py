@@ -38,7 +38,7 @@ class Fields:
         """The node if it is a map; else a problem and None."""
         if isinstance(node, Map):
             return node
-        self.note(node.mark, f"'{name}' must be a map, got {show(plain(node))}", remedy)
+        self.note(node.mark, f"'{name}' must be a map, got {_written(node)}", remedy)
         return None
 
     def refuse_unknown(self, node: Map, known: Iterable[str], inside: str = "", hint: str | None = None) -> None:

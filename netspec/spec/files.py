@@ -23,7 +23,7 @@ def find(name: str, folder: Path = Path()) -> Path:
     Raises NetspecError with one line where there is none.
     """
     path = folder / name
-    if _exists(path) and not (path.is_dir() and name in shipped()):
+    if name and _exists(path) and not (path.is_dir() and name in shipped()):
         return path
     known = shipped()
     stem = name.removesuffix(".yaml")
@@ -32,7 +32,7 @@ def find(name: str, folder: Path = Path()) -> Path:
     here = [file.name for file in sorted(path.parent.glob("*.yaml"))] if _exists(path.parent) else []
     guess = did_you_mean(Path(name).name, [*here, *known])
     remedy = f" ({guess})" if guess else " (netspec specs lists the shipped ones)"
-    raise NoSuchFile(f"{name!r}: no such file{remedy}" if not name.isprintable() else f"{path}: no such file{remedy}")
+    raise NoSuchFile(f"{path if name and name.isprintable() else repr(name)}: no such file{remedy}")
 
 
 def _exists(path: Path) -> bool:

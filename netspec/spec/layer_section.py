@@ -88,7 +88,7 @@ class Layers:
         rated = laid if share is None else Map({}, node.mark)  # the factors of shared parameters are their owner's
         multiplier = Multiplier(**fields.read(_only(rated, MULTIPLIERS), MULTIPLIERS))
         layer = LayerSpec(
-            name=name or "?",
+            name=name or _text(node, "name") or "?",
             type=kind or "?",
             devices=devices,
             split=self.split(node, connections, devices, fields),

@@ -107,7 +107,7 @@ class _Levels:
         """The tree of a text, above those of the specs that it extends; None where one cannot be read."""
         before = len(self.report.problems)
         root, problems = _parsed(text, str(path))
-        self.report.problems.extend(problems)
+        self.report.unreadable(problems)
         if len(self.report.problems) > before and root is None:
             return None
         if not isinstance(root, Map):
@@ -144,8 +144,10 @@ class _Levels:
             path = files.find(name, folder)
             if path.suffix.lower() not in (".yaml", ".yml"):  # what else is read here would be shown in messages
                 raise NetspecError(f"{show(name)} does not end in .yaml or .yml; rename it if it is a spec")
-            if any(_same(path, seen) for seen in self.chain) or len(self.chain) > MAX_CHAIN:
+            if any(_same(path, seen) for seen in self.chain):
                 raise NetspecError(f"{show(name)} leads back to {self.chain[0]}")
+            if len(self.chain) > MAX_CHAIN:
+                raise NetspecError(f"{show(name)} is the {len(self.chain)}th spec in a row that extends another")
             text = files.read(path)
         except SpecError as error:
             self.report.problems.extend(error.problems)

@@ -8,6 +8,8 @@ from netspec.spec.problems import Report
 from netspec.spec.reader import parse
 
 FILE = "--set"
+_FIXED = {"extends": "write a spec that extends the other", "netspec": "it is the version of the spec's language"}
+"""Keys that belong to a file, each with a remedy."""
 
 
 def as_tree(assignment: str, index: int, report: Report) -> Map | None:
@@ -55,8 +57,8 @@ def _segments(path: str, line: str, index: int) -> list[tuple[str, Mark]]:
 
 def _nest(path: list[tuple[str, Mark]], value: Node, report: Report) -> Map | None:
     """``a.b=v`` as ``{a: {b: v}}``, and ``layers.conv1.k=v`` as a list of one named layer, in a block too."""
-    if path[0][0] == "extends":
-        report.note(path[0][1], "'extends' cannot be set", "write a spec that extends the other")
+    if path[0][0] in _FIXED:
+        report.note(path[0][1], f"'{path[0][0]}' cannot be set", _FIXED[path[0][0]])
         return None
     at = 2 if path[0][0] == "blocks" else 0
     if len(path) > at + 1 and path[at][0] == "layers":

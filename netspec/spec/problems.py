@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,12 +28,21 @@ class Report:
     orphans: dict[str, list[str]] = field(default_factory=dict)
     uses: dict[str, Use] = field(default_factory=dict)
     bare: dict[Problem, str] = field(default_factory=dict)
+    unread: set[Mark | None] = field(default_factory=set)
+
+    def unreadable(self, problems: Iterable[Problem]) -> None:
+        """Add what YAML's reader refused; nothing else is told of these places."""
+        for problem in problems:
+            self.problems.append(problem)
+            self.unread.add(problem.mark)
 
     def note(self, mark: Mark, message: str, remedy: str | None = None, owner: str = "") -> None:
         """Add a problem; ``owner`` is the layer or section it belongs to.
 
         What one place says wrong of several layers, such as the uses of a block, is told of the first alone.
         """
+        if mark in self.unread:
+            return
         problem = Problem(mark, f"{owner}: {message}" if owner else message, remedy)
         self.problems.append(problem)
         self.bare[problem] = message

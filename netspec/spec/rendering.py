@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netspec.errors import Mark, Problem, SpecError
+from netspec.errors import Mark, Problem, SpecError, printable_lines
 
 _WIDEST = 110
 _MARGIN = 8
@@ -24,7 +24,7 @@ def _render(problem: Problem, width: int) -> str:
     if remedy and not question:
         lines.append(f"      = help: {remedy}")
     lines += [f"      = used at {use}" for use in problem.uses()]
-    return "\n".join(lines)
+    return printable_lines("\n".join(lines))
 
 
 def _excerpt(mark: Mark, widest: int) -> list[str]:

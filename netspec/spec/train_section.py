@@ -144,12 +144,14 @@ def _refuse_second_warmup(schedule: Mapping[str, Any], scale: ScaleSpec | None, 
 
 
 def _part(node: Map, key: str, fields: Fields) -> dict[str, Any] | None:
-    """The values of a map in ``train``; None where an optional one is null or not written."""
+    """The values of a map in ``train``; None where it is no map, or an optional one is null or not written."""
     written, section = node.get(key), f"train.{key}"
     absent = written is None or (isinstance(written, Scalar) and written.value is None)
     if absent and key in OPTIONAL:
         return None
-    part = (fields.as_map(written, section) if written is not None else None) or Map({}, node.mark)
+    part = Map({}, node.mark) if written is None else fields.as_map(written, section)
+    if part is None:
+        return None
     if written is not None:
         fields.marks[section] = node.entries[key].mark
     fields.refuse_unknown(part, PARTS[key], section)

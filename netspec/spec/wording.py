@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ def show(value: Any) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text.split())
+    text = re.sub(r"\s+", " ", text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
@@ -85,6 +86,8 @@ def describe(schema: Mapping[str, Any]) -> str:
         return str(schema["const"])
     if "anyOf" in schema:
         return _describe_options(schema["anyOf"])
+    if schema.get("x-netspec") == "path":
+        return "a path"
     kind = schema.get("type")
     if isinstance(kind, list):
         return _either([describe({**schema, "type": one}) for one in kind])
@@ -119,7 +122,7 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 def _describe_list(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
-    count = f"{least} " if least == most else f"at least {least} " if least > 1 else ""
+    count = f"{least} " if least == most else f"at least {least} " if least > 1 else f"at most {most} " if most else ""
     items = describe(schema.get("items", {}))
     for article in ("a ", "an "):
         items = items.removeprefix(article)

@@ -14,11 +14,18 @@ from data_samples import files, folder_source, write_folder
 
 from netspec.data.pipeline import Pipeline
 from netspec.data.source import Split
+from netspec.data.workers.shared_ring import Field, Ring
 from netspec.errors import NetspecError
 from netspec.machine.limits import cause
 from netspec.spec.types import DataSpec
 
 SHAPE = (24, 24, 3)
+
+
+@pytest.mark.parametrize("side", [2**20, 2**31, 2**62])
+def test_a_batch_beyond_the_machine_s_memory_is_refused_before_any_of_it_is_taken(side: int) -> None:
+    with pytest.raises(NetspecError, match="no shared memory for the batches"):
+        Ring(4, {"image": Field((4, side, side, 3), "float32")})
 
 
 @pytest.fixture

@@ -207,6 +207,7 @@ def test_set_reaches_layers_and_defaults() -> None:
         ("train..batch=1", "--set:1:13: a path has names between its dots (as in layers.conv1.filters)"),
         ("=1", "--set:1:7: not of the form PATH=VALUE (as in train.solver.learning_rate=0.02)"),
         ("extends=a.yaml", "--set:1:7: 'extends' cannot be set (write a spec that extends the other)"),
+        ("netspec=2", "--set:1:7: 'netspec' cannot be set (it is the version of the spec's language)"),
         ("train.batch.size=1", "--set:1:19: 'train.batch' must be a whole number of at least 1, got a map"),
         ("train.batch=[1", "--set:1:19: a list in brackets is not closed here (opened at line 1) (add ']' or a ',')"),
     ],

@@ -7,6 +7,7 @@ containers.
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import os
 import tempfile
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from netspec import units
 from netspec.errors import NetspecError
+from netspec.machine.environment import host_memory
 from netspec.machine.limits import cause, is_limit
 
 _PAGE = 4096
@@ -35,7 +37,7 @@ class Field(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the array."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class Ring:
@@ -80,6 +82,8 @@ def anonymous_file(content: bytes) -> int:
 def _anonymous(size: int, what: str) -> int:
     handle = -1
     try:
+        if size > (host_memory() or size):
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         handle = nameless_file()
         # Reserve the memory now: a lack of it would else kill the process at the first touch.
         if hasattr(os, "posix_fallocate"):
