@@ -14,7 +14,7 @@ from netspec.exchange.formats import IMAGENET
 from netspec.units import many
 
 
-class _Levels(click.ParamType[tuple[float, ...]]):
+class _Levels(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in new versions of click alone
     """Numbers by commas: one for each channel, or one for all; ``imagenet`` stands for ILSVRC's."""
 
     name = "levels"

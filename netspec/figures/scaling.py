@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from netspec.runners.foresight import Foresight, Share
 
+_TICKS = 8
+"""At most so many counts of processes are written at the axis."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -129,6 +132,8 @@ class Scaling(Kind):
                 gid=f"curve.{place}",
             )
         axes.set_xscale("log", base=2)
+        counts = sorted({each.processes for curve in data for each in curve.points}, reverse=True)
+        axes.set_xticks(counts[:: -(-len(counts) // _TICKS)])  # Matplotlib's choice differs between its versions
         axes.xaxis.set_major_formatter(lambda value, place: count(round(value)))
         axes.set_xlabel("processes")
         axes.grid(axis="y")

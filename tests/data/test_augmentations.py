@@ -64,7 +64,11 @@ class Odd(Augmentation):
 WRONG = {
     "docs": ('"""Adds a grey level."""', "", "class Odd has no docstring"),
     "schema": ("default=2", "default=-1", "the default -1 does not fit"),
-    "pixels": ("pixels +=", "pixels.shape = pixels.shape[:2] + (1, 3) #", "pixels() made uint8 (16, 12, 1, 3)"),
+    "pixels": (
+        "pixels +=",
+        "pixels.resize((*pixels.shape[:2], 1, 3), refcheck=False) #",
+        "pixels() made uint8 (16, 12, 1, 3)",
+    ),
     "draws": ("words[0] % (", "5 % (", "nothing is drawn from them"),
     "mean": ("Adds", "adds", "is moved by"),
     "view": (
