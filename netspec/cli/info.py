@@ -83,7 +83,8 @@ def command(
       netspec info alexnet --devices cuda:0,cuda:1 --json
       netspec info alexnet --set train.precision=bf16
       netspec info runs/quickstart
-      netspec info alexnet --batch 8192 --set replicas=64 --processes 64 --device h100
+      netspec info alexnet --batch 8192 --set replicas=64 \\
+          --processes 64 --device h100
       netspec info quickstart --set replicas=4 --processes 4 --network mine.yaml
     """
     _refuse_alone(processes)
