@@ -53,7 +53,7 @@ class Scaling(Kind):
     of_folder: ClassVar = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure scaling alexnet --device h100 -o scaling.svg",
-        "netspec figure scaling alexnet --network 10g --network mine.yaml -o rates.png",
+        "netspec figure scaling alexnet --network 10g --show rate -o rates.png",
         "netspec figure scaling alexnet-weird-trick --apart --show rate -o trick.svg",
     )
 

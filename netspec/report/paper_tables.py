@@ -108,7 +108,8 @@ def as_csv(rows: Sequence[Row]) -> str:
             out.writerow([one.title.partition(":")[0], published.model, "", where, "", "", *cells, *("" for _ in more)])
     for row in rows:
         limits = [(rate.share, *rate.interval) for rate in (row.top1, row.top5) if rate]
-        cells = [f"{100 * value:.2f}" for rate in limits for value in rate] + [""] * (6 - 3 * len(limits))
+        figures = [f"{100 * value:.2f}" for rate in limits for value in rate]
+        cells = [*figures, *[""] * (3 * len(COLUMNS) - len(figures))]
         place = [row.model, "; ".join(row.runs), row.set, row.views, row.images]
         out.writerow([MEASURED, *place, *cells, *(row.metrics.get(name, "") for name in more)])
     return text.getvalue()

@@ -160,7 +160,7 @@ def test_a_top_5_error_needs_six_classes(name, least) -> None:
 
 
 def test_a_top_5_error_of_few_classes_is_told_where_it_is_asked_for() -> None:
-    result, events = trained("tiny.yaml", "[top5]", "train.epochs=1")
+    _, events = trained("tiny.yaml", "[top5]", "train.epochs=1")
     assert [done.errors.keys() for done in told(events, EvaluationDone)] == [{"top1", "top5"}]
 
 
