@@ -114,5 +114,6 @@ def command(
     else:
         title, scaled = f"{summary.name}, {phase}, {plans[0].images}", loaded.train.scaled_rate
         told = (*told_of(loaded, devices), *([scaled] if scaled and phase == "train" else ()))
+        memory_of = "memory of a run" + (" in one process, on CPUs" if ahead and not devices else "")
         more = tables(*ahead, is_modelled=gpu is not None) if ahead else ()
-        show(title, *told, *numbers(summary), *network(ranks[0]), memory(summary), *more)
+        show(title, *told, *numbers(summary), *network(ranks[0]), memory(summary, memory_of), *more)
