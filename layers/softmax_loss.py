@@ -122,7 +122,8 @@ class SoftmaxLoss(Layer):
 
     def outputs(self, x, label, other=None, share=None):
         if len(x.shape) != 2:
-            raise LayerError(f"scores must have the shape (batch, classes), got {x.shape}", "read a dense layer")
+            remedy = "inputs: [SCORES, LABEL], such as [fc8, label]"
+            raise LayerError(f"scores must have the shape (batch, classes), got {x.shape}", remedy)
         probs = Tensor(x.shape, differentiable=False)
         if label is None:
             return {"probs": probs}

@@ -52,6 +52,12 @@ class Mark:
         """``file:line:column``"""
         return f"{self.file}:{self.line}:{self.column}"
 
+    @property
+    def told(self) -> str:
+        """The place for who may have called from Python, where no option such as ``--set`` was typed."""
+        given = self.file.startswith("--") and self.text
+        return f"in '{self.text.removeprefix(f'{self.file} ')}'" if given else str(self)
+
 
 class NetspecError(Exception):
     """Anything a user can mend. The command line prints it as one message, never as a traceback."""
@@ -90,8 +96,8 @@ class Problem:
         return found
 
     def headline(self) -> str:
-        """``file:line:column: message (remedy)`` on one line."""
-        place = f"{self.mark}: " if self.mark else ""
+        """``file:line:column: message (remedy)`` on one line; of a change ``in 'train.batch=x': message``."""
+        place = f"{self.mark.told}: " if self.mark else ""
         used = "".join(f"; used at {use}" for use in self.uses())
         return printable(place + self.message + (f" ({self.remedy})" if self.remedy else "") + used)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from netspec.data.index.classes import listed
 from netspec.data.source import Split
 from netspec.errors import NetspecError
-from netspec.evaluation.evaluation_result import RANKS, Evaluation
+from netspec.evaluation.evaluation_result import Evaluation, ranks_of
 from netspec.evaluation.image_results import ImageResults, Judge
 from netspec.evaluation.number_results import Comparer, NumberResults
 from netspec.events import EvaluationDone, Listener, Note
@@ -159,7 +159,7 @@ class _Member:
         except NotFinite as error:
             raise NotFinite(f"{network.file}: {error}") from error
         results = judge.results(images.name) if judge else None
-        done = _event(network.record, streamed, results, sums, views, asked.split)
+        done = _event(network.record, streamed, results, len(names), sums, views, asked.split)
         if streamed.broken:
             emit(Note(told_broken([f"{asked.split}: {name}: {why}" for name, why in streamed.broken], done.images)))
         emit(done)
@@ -184,10 +184,10 @@ def _judge(network: Trained, images: Split, names: Sequence[str], asked: Asked) 
     return Comparer(len(images), partial(images.values, target)) if target else None
 
 
-def _errors(results: Results) -> dict[str, float]:
+def _errors(results: Results, classes: int) -> dict[str, float]:
     if isinstance(results, NumberResults):
         return results.errors
-    return {name: float(results.wrong(k).mean()) for name, k in RANKS.items()}
+    return {name: float(results.wrong(k).mean()) for name, k in ranks_of(classes).items()}
 
 
 class _Sums:
@@ -210,12 +210,12 @@ class _Sums:
 
 
 def _event(
-    record: Record, streamed: Streamed, results: Results | None, sums: _Sums, views: int, split: str
+    record: Record, streamed: Streamed, results: Results | None, classes: int, sums: _Sums, views: int, split: str
 ) -> EvaluationDone:
     """The figures: what the cost layers report, but for the answer's own errors, which are those of its results."""
     loss, errors = streamed.tally.loss, streamed.tally.errors
     if results is not None:
-        own = _errors(results)
+        own = _errors(results, classes)
         errors = own if views > 1 else errors | {name: own[name] for name in own if name in errors}
         loss = float(results.loss.mean(dtype=np.float64)) if views > 1 else loss
     images = streamed.images if results is None else len(results)
@@ -233,7 +233,7 @@ def _together(first: Trained, alone: Sequence[Evaluation], average: Average, ima
         sums.add(indices, rows)
     results = judge.results(images.name)
     loss = float(results.loss.mean(dtype=np.float64))
-    errors = _errors(results) | sums.values()
+    errors = _errors(results, len(alone[0].classes)) | sums.values()
     seconds, broken = sum(one.seconds for one in alone), max(one.broken for one in alone)
     figures = (loss, errors, len(results), seconds, broken, alone[0].views, sums.declared)
     done = EvaluationDone(0, 0, asked.split, *figures)

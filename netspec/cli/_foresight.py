@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from netspec.runners.foresight import Foresight, Share
     from netspec.spec.types import Spec
 
-_MODELLED = (
-    "netspec runs several processes on CPUs alone (docs/scale.md): for GPUs this is what the same exchange would take "
-    "on them"
-)
+_MODELLED = "a model: no run of several processes has been timed on GPUs (docs/scale.md)"
 
 
 def foreseen(

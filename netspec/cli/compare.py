@@ -31,7 +31,8 @@ def command(first: str, second: str | None, as_json: bool) -> None:
 
     \b
     Examples:
-      netspec compare runs/alexnet/2026-01-30_12-00-00 runs/alexnet/2026-01-31_12-00-00
+      netspec compare runs/alexnet/2026-01-30_12-00-00 \\
+          runs/alexnet/2026-01-31_12-00-00
       netspec compare runs/alexnet
       netspec compare runs/alexnet runs/alexnet-no-lrn
     """

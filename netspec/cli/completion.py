@@ -20,8 +20,7 @@ def command(shell: str | None) -> None:
 
     \b
     Examples:
-      eval "$(netspec completion bash)"      in ~/.bashrc; or netspec completion bash
-                                             > ~/.local/share/bash-completion/completions/netspec
+      eval "$(netspec completion bash)"      in ~/.bashrc
       eval "$(netspec completion zsh)"       in ~/.zshrc, behind compinit
       netspec completion fish > ~/.config/fish/completions/netspec.fish
     """

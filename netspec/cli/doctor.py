@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from pathlib import Path
+from textwrap import indent, wrap
 
 import click
 
@@ -13,6 +14,8 @@ from netspec.cli._output import emit_json
 from netspec.exit_codes import WRONG
 
 _COLOURS = {"ok": "green", "remark": "yellow", "broken": "red"}
+_INDENT = 23
+"""Cells before a finding's text."""
 
 
 @click.command()
@@ -31,6 +34,7 @@ def command(run: str | None, report: bool, as_json: bool) -> int:
       netspec doctor --report runs/alexnet/2026-01-31_12-00-00 > report.md
     """
     from netspec.report.health import examine
+    from netspec.report.tables import terminal_width
 
     if run is not None and not report:
         raise click.UsageError("a RUN is for --report")
@@ -41,14 +45,17 @@ def command(run: str | None, report: bool, as_json: bool) -> int:
         emit_json({"netspec": __version__, "findings": findings})
         return _code({finding.status for finding in findings})
     click.echo(f"netspec {__version__}")
-    seen = set()
+    seen, width = set(), terminal_width()
     for finding in examine():
         seen.add(finding.status)
         status = click.style(f"{finding.status:<6}", fg=_COLOURS[finding.status])
-        click.echo(f"{status}  {finding.name:<13}  {finding.text}")
-        if finding.remedy:
-            click.echo(f"{'':<23}{finding.remedy}")
+        text = "\n".join(line for part in (finding.text, finding.remedy) for line in _wrapped(part, width - _INDENT))
+        click.echo(f"{status}  {finding.name:<13}  {indent(text, ' ' * _INDENT).lstrip()}")
     return _code(seen)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(text, max(width, _INDENT), break_long_words=False, break_on_hyphens=False)
 
 
 def _report(run: str | None, as_json: bool) -> int:

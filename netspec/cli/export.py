@@ -31,8 +31,9 @@ def command(run: str, out: str, format: str | None, plugins: tuple[str, ...], as
     \b
     Examples:
       netspec export runs/alexnet/2026-01-31_12-00-00 -o alexnet.onnx
-      netspec export runs/alexnet/2026-01-31_12-00-00 --format torch -o alexnet.safetensors
-      netspec export runs/quickstart/2026-01-31_12-00-00/checkpoints/iteration-00000090.safetensors -o net.onnx
+      netspec export runs/alexnet/2026-01-31_12-00-00 --format torch \\
+          -o alexnet.safetensors
+      netspec export checkpoints/iteration-00000090.safetensors -o net.onnx
     """
     from netspec.report.progress import progress
     from netspec.runners.export import export_network

@@ -70,8 +70,10 @@ def command(
 
     \b
     Examples:
-      netspec import alexnet.pth --spec alexnet-torchvision --mean imagenet --std imagenet -o alexnet.safetensors
-      netspec import deploy.prototxt --weights alexnet.caffemodel --mean-image mean.binaryproto -o alexnet.safetensors
+      netspec import alexnet.pth --spec alexnet-torchvision \\
+          --mean imagenet --std imagenet -o alexnet.safetensors
+      netspec import deploy.prototxt --weights alexnet.caffemodel \\
+          --mean-image mean.binaryproto -o alexnet.safetensors
       netspec import net.onnx -o net.safetensors --devices left,right
       netspec predict alexnet.safetensors photo.jpg
     """

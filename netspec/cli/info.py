@@ -83,7 +83,8 @@ def command(
       netspec info alexnet --devices cuda:0,cuda:1 --json
       netspec info alexnet --set train.precision=bf16
       netspec info runs/quickstart
-      netspec info alexnet --batch 8192 --set replicas=64 --processes 64 --device h100
+      netspec info alexnet --batch 8192 --set replicas=64 \\
+          --processes 64 --device h100
       netspec info quickstart --set replicas=4 --processes 4 --network mine.yaml
     """
     _refuse_alone(processes)
@@ -113,5 +114,6 @@ def command(
     else:
         title, scaled = f"{summary.name}, {phase}, {plans[0].images}", loaded.train.scaled_rate
         told = (*told_of(loaded, devices), *([scaled] if scaled and phase == "train" else ()))
+        memory_of = "memory of a run" + (" in one process, on CPUs" if ahead and not devices else "")
         more = tables(*ahead, is_modelled=gpu is not None) if ahead else ()
-        show(title, *told, *numbers(summary), *network(ranks[0]), memory(summary), *more)
+        show(title, *told, *numbers(summary), *network(ranks[0]), memory(summary, memory_of), *more)

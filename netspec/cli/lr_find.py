@@ -70,7 +70,8 @@ def command(
     \b
     Examples:
       netspec lr-find quickstart
-      netspec lr-find alexnet --data imagenet/ --devices cuda:0,cuda:1 --iterations 300 -o rates.png
+      netspec lr-find alexnet --data imagenet/ --devices cuda:0,cuda:1 \\
+          --iterations 300 -o rates.png
       netspec lr-find mine.yaml --from 1e-5 --to 1 --json
     """
     find(spec)

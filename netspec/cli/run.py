@@ -86,7 +86,8 @@ def command(spec: str | None, resume: str | None, processes: int, overrides: tup
       netspec run quickstart
       netspec run alexnet --data imagenet/ --devices cuda:0,cuda:1
       netspec run mine.yaml --plugin my_layer.py --lr 0.02 --epochs 5
-      netspec run mine.yaml --init-from runs/alexnet/2026-01-31_12-00-00 --set 'train.freeze=["conv*"]'
+      netspec run mine.yaml --init-from runs/alexnet \\
+          --set 'train.freeze=["conv*"]'
       netspec run alexnet --resume latest
       netspec run alexnet --set replicas=4 --processes 4
       netspec run alexnet --devices 0/cpu:0,1/cpu:0 --processes 2

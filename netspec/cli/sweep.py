@@ -88,8 +88,10 @@ def command(specs: tuple[str, ...], as_csv: bool, as_json: bool, overrides: tupl
     \b
     Examples:
       netspec sweep quickstart --seeds 0..2 --epochs 1
-      netspec sweep alexnet alexnet-no-lrn alexnet-plain-pooling alexnet-no-dropout --data imagenet/ --seeds 0..4
-      netspec sweep figure1-relu --data cifar10/ --vary 'train.solver.learning_rate=[0.001, 0.002]' --csv
+      netspec sweep alexnet alexnet-no-lrn alexnet-no-dropout \\
+          --data imagenet/ --seeds 0..4
+      netspec sweep figure1-relu --data cifar10/ \\
+          --vary 'train.solver.learning_rate=[0.001, 0.002]' --csv
     """
     for spec in specs:
         find(spec)

@@ -27,7 +27,7 @@ def command(run: str, add: tuple[str, ...], remove: tuple[str, ...], note: str |
 
     \b
     Examples:
-      netspec tag runs/alexnet/2026-01-31_12-00-00 paper --note "the one in table 2"
+      netspec tag runs/alexnet/2026-01-31_12-00-00 paper --note "see table 2"
       netspec tag runs/alexnet/2026-01-31_12-00-00 --remove paper
       netspec runs --tag paper
     """

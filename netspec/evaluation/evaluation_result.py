@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 RANKS = {"top1": 1, "top5": 5}
 
 
+def ranks_of(classes: int) -> dict[str, int]:
+    """The ranks that errors are counted by; without those that so few classes always reach."""
+    return {name: rank for name, rank in RANKS.items() if rank == 1 or rank < classes}
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation(EvaluationDone, Shown):
     """The event, and what lies behind it.
@@ -43,16 +48,21 @@ class Evaluation(EvaluationDone, Shown):
     networks: tuple[Evaluation, ...] = field(default=(), repr=False)
 
     @property
+    def ranks(self) -> dict[str, int]:
+        """The ranks that its errors are counted by, by name."""
+        return ranks_of(len(self.classes))
+
+    @property
     def further(self) -> Mapping[str, float]:
         """What is measured beside the errors that classes and numbers have anyway, by name."""
-        return {name: value for name, value in self.errors.items() if name not in (*RANKS, "rmse", "mae")}
+        return {name: value for name, value in self.errors.items() if name not in (*self.ranks, "rmse", "mae")}
 
     @property
     def rates(self) -> Mapping[str, Rate]:
-        """Error rates by name (top1, top5), with intervals; none without results."""
+        """Error rates by name (top1 and, of more than five classes, top5), with intervals; none without results."""
         if self.results is None:
             return {}
-        return {name: Rate(int(self.results.wrong(k).sum()), len(self.results)) for name, k in RANKS.items()}
+        return {name: Rate(int(self.results.wrong(k).sum()), len(self.results)) for name, k in self.ranks.items()}
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -117,7 +127,7 @@ def as_data(done: Evaluation, confusion: bool = False) -> dict[str, Any]:
         alone["differences"] = [one._asdict() | {"adjusted": p} for one, p in done.number_differences()]
     elif done.networks:
         alone["networks"] = [_figures(one) for one in done.networks]
-        alone["differences"] = {name: list(map(_difference, done.differences(name))) for name in RANKS}
+        alone["differences"] = {name: list(map(_difference, done.differences(name))) for name in done.ranks}
     return alone
 
 

@@ -67,8 +67,8 @@ class Activations(Kind):
         "window": number("Epochs that a point is the mean of.", default=1.0, above=0),
     }
     examples: ClassVar[tuple[str, ...]] = (
-        "netspec figure activations runs/figure1-relu/* runs/figure1-tanh/* -o figure1.svg",
-        "netspec figure activations RUN RUN --label ReLU --label tanh --window 0.5 -o figure1.pdf",
+        "netspec figure activations runs/figure1-*/* -o figure1.svg",
+        "netspec figure activations RUN RUN --label ReLU --label tanh -o figure1.pdf",
     )
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Race:

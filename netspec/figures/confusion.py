@@ -59,8 +59,8 @@ class ConfusionMatrix(Kind):
         **IMAGES,
     }
     examples: ClassVar[tuple[str, ...]] = (
-        "netspec figure confusion runs/quickstart/2026-01-31_12-00-00 -o confusion.svg",
-        "netspec figure confusion runs/alexnet/* --data imagenet/ --views 10 -o confusion.pdf",
+        "netspec figure confusion runs/quickstart/* -o confusion.svg",
+        "netspec figure confusion RUN --data imagenet/ --views 10 -o confusion.pdf",
     )
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Matrix:

@@ -95,7 +95,7 @@ class MemoryMap(Kind):
     of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure memory alexnet -o memory.pdf",
-        "netspec figure memory alexnet --devices cuda:0,cuda:1 --phase predict --batch 1 -o predict.svg",
+        "netspec figure memory alexnet --phase predict -o predict.svg",
     )
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Memory:

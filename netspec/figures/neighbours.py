@@ -69,7 +69,7 @@ class NeighbourPictures(Kind):
     of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure neighbours runs/quickstart/2026-01-31_12-00-00 -o figure4.png",
-        "netspec figure neighbours RUN --data imagenet/ --among 50000 -o neighbours.pdf",
+        "netspec figure neighbours RUN --data imagenet/ --among 50000 -o figure4.pdf",
     )
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> Nearest:

@@ -60,7 +60,7 @@ class Predictions(Kind):
     most = 1
     of_folder = "newest"
     examples: ClassVar[tuple[str, ...]] = (
-        "netspec figure predictions runs/quickstart/2026-01-31_12-00-00 -o figure4.png",
+        "netspec figure predictions runs/quickstart -o figure4.png",
         "netspec figure predictions RUN --images cat.jpg --images dog.jpg -o mine.pdf",
     )
 

@@ -56,8 +56,8 @@ class Scaling(Kind):
     of_folder: ClassVar = "newest"
     examples: ClassVar[tuple[str, ...]] = (
         "netspec figure scaling alexnet --device h100 -o scaling.svg",
-        "netspec figure scaling alexnet quickstart --network 10g --network mine.yaml --show rate -o rates.png",
-        "netspec figure scaling alexnet-torchvision alexnet-weird-trick --apart --device h100 --show rate -o trick.svg",
+        "netspec figure scaling alexnet --network 10g --show rate -o rates.png",
+        "netspec figure scaling alexnet-weird-trick --apart --show rate -o trick.svg",
     )
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> list[Curve]:

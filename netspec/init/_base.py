@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,6 +39,10 @@ class Initialiser(ABC):
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self.settings = filled(self.attrs, {name: value for name, value in attrs.items() if name != "type"})
+
+    def faults(self) -> Iterator[tuple[str, str, str]]:
+        """What of the settings does not go together: the setting, what is wrong, the remedy."""
+        yield from ()
 
     @abstractmethod
     def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from netspec.contract.attrs import number
@@ -19,6 +20,12 @@ class Uniform(Initialiser):
         "low": number("Lower end.", default=-0.05),
         "high": number("Upper end.", default=0.05),
     }
+
+    def faults(self) -> Iterator[tuple[str, str, str]]:
+        """Ends in the wrong order."""
+        low, high = self.settings["low"], self.settings["high"]
+        if low > high:
+            yield "high", f"must be at least low, {low:g}, got {high:g}", f"low: {high:g}, high: {low:g}"
 
     def draw(self, random: np.random.Generator, shape: tuple[int, ...], fan: Fan) -> NDArray[np.float32]:
         """Draw in float32."""

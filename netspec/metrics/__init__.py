@@ -24,6 +24,7 @@ __all__ = [
     "make_metric",
     "metric_types",
     "score_of",
+    "tells",
     "value_of_report",
 ]
 
@@ -50,6 +51,12 @@ def declared(names: Iterable[str]) -> dict[str, Measure]:
         own = measure_of(name) if cls is None else cls.measure()
         found[name] = replace(own, title=f"{layer} {own.title}") if cls and layer else own
     return found
+
+
+def tells(name: str, classes: int) -> bool:
+    """Whether a cost layer's report of that name says anything of a network of so many classes."""
+    cls = metric_types().get(name)
+    return cls is None or cls.tells(classes)
 
 
 def decisive(metrics: Sequence[Mapping[str, Any]], errors: Mapping[str, float]) -> str:

@@ -60,6 +60,11 @@ class Metric:
         return total / count
 
     @classmethod
+    def tells(cls, classes: int) -> bool:
+        """Whether it can be other than 0 for a network of so many classes: a top-5 error needs six."""
+        return True
+
+    @classmethod
     def measure(cls) -> Measure:
         """What the number is."""
         return Measure(cls.title or cls.type.replace("_", " "), cls.unit, cls.better)

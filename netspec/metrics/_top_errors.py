@@ -21,6 +21,11 @@ class TopError(Metric):
         wrong = (answers >= own).sum(axis=1) - 1 >= self.rank
         return np.array([wrong.sum(), len(truth)], np.float64)
 
+    @classmethod
+    def tells(cls, classes: int) -> bool:
+        """Whether there are more classes than the rank."""
+        return classes > cls.rank
+
     def value(self, sums: Sums) -> float:
         """The share."""
         return float(sums[0] / sums[1])

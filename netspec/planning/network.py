@@ -12,7 +12,7 @@ from netspec.contract.kernel import Phase
 from netspec.contract.layer import Layer
 from netspec.contract.tensor import Param, Shape, State, Tensor
 from netspec.data.augment import mix_of
-from netspec.errors import LayerError, Problem, SpecError
+from netspec.errors import LayerError, Mark, Problem, SpecError
 from netspec.planning.connect import Reading, by_rows, check_rows, fail, find_value, groups_of, join, read
 from netspec.planning.identities import BufferKey, Role, TensorKey, of_layer
 from netspec.planning.plan import MakeLayer, make_layer
@@ -159,7 +159,7 @@ class Network:
         try:
             layer, t = self.make(spec.type, attrs, self.phase, inputs)
         except LayerError as error:
-            mark = spec.mark_of(error.attr) if error.attr else spec.mark
+            mark = spec.mark_of(error.attr) if error.attr else _changed_inputs(spec) or spec.mark
             raise fail(mark, f"{spec.name}: {error.message}{_origin(gathers)}", error.remedy) from None
         except Exception as error:  # a plugin's mistake must not look like one of netspec
             raise fail(spec.mark, f"{spec.name}: {_fault(cls, error)}{_origin(gathers)}") from error
@@ -254,7 +254,8 @@ class Network:
         for name in shard.spec.param_multipliers:
             if name not in params:
                 has = f"it has {' and '.join(params)}" if params else "it has none"
-                raise fail(shard.spec.mark_of("params"), f"{shard.spec.name}: no parameter is called '{name}'", has)
+                mark = shard.spec.mark_of(f"params.{name}")
+                raise fail(mark, f"{shard.spec.name}: no parameter is called '{name}'", has)
         if shard.count == 1 or by_rows(shard.spec):
             return
         stored: dict[str, Param | State] = {**shard.layer.params(*shard.inputs), **shard.layer.state(*shard.inputs)}
@@ -337,6 +338,12 @@ def _new_gather(spec: LayerSpec, device: str, name: str, pieces: tuple[Piece, ..
     channels = sum(piece.channels for piece in pieces)
     tensor = Tensor((*first.shape[:-1], channels), first.dtype, first.differentiable)
     return Gather(pieces, of_layer(spec.name, name, "activation", device), tensor)
+
+
+def _changed_inputs(spec: LayerSpec) -> Mark | None:
+    """Where a spec that extends another, or ``--set``, gives the layer other inputs."""
+    inputs = spec.mark_of("inputs")
+    return inputs if inputs.file != spec.mark.file else None
 
 
 def _divide(spec: LayerSpec, name: str, total: int, count: int) -> int:

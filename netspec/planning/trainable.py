@@ -55,7 +55,8 @@ def check(spec: Spec, make: MakeLayer | None = None) -> tuple[str, ...]:
         try:
             builder = outline(spec, phase, not seen, make)
         except SpecError as error:
-            problems += error.problems
+            told = {problem.mark for problem in problems}
+            problems += [problem for problem in error.problems if problem.mark not in told]
             continue
         seen = True
         answer = answer_of(builder.network)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from netspec.errors import printable
 from netspec.evaluation.confusion import most_confused
 from netspec.evaluation.error_rates import Rate
-from netspec.evaluation.evaluation_result import RANKS, Evaluation
+from netspec.evaluation.evaluation_result import Evaluation
 from netspec.evaluation.significance import Difference
 from netspec.machine.names import nearer
 from netspec.report.tables import Table, table
@@ -23,15 +23,19 @@ def networks(done: Evaluation) -> list[Table | str]:
     """The errors of each network and of the average, with 95 % intervals; nothing without class probabilities."""
     if done.results is None:
         return []
-    errors, more = [f"{error_name(name)} error (95 %)" for name in RANKS], further_titles(done)
-    columns, labels = ["", "network", "loss", *errors, *more.values()], labels_of(done)
+    errors, more = [f"{error_name(name)} error (95 %)" for name in done.ranks], further_titles(done)
+    columns, labels = ["network", "loss", *errors, *more.values()], labels_of(done)
     rows = []
     for one in done.members:
-        label = labels[one.run] if done.networks else ""
         rates = map(with_interval, one.rates.values())
-        rows.append([label, network_name(one), significant(one.loss), *rates, *further(one, more)])
+        rows.append([labels[one.run], significant(one.loss), *rates, *further(one, more)])
     explained = "95 %: Wilson's score interval, for images drawn at random"
-    return [table(columns, rows, right=columns[2:], fold=["network"]), explained]
+    return [table(columns, rows, right=columns[1:], drop=more.values()), *told_numbers(done), explained]
+
+
+def told_numbers(done: Evaluation) -> list[str]:
+    """Which run each number stands for."""
+    return [f"{labels_of(done)[one.run]}: {printable(nearer(one.run))}" for one in done.networks or (done,)]
 
 
 def further_titles(done: Evaluation) -> dict[str, str]:
@@ -48,14 +52,15 @@ def further(one: Evaluation, names: Iterable[str]) -> list[str]:
 def differences(done: Evaluation) -> list[Table | str]:
     """Each two networks on the same images: whether they differ by more than noise."""
     labels, parts = labels_of(done), list[Table | str]()
-    for measure in RANKS if done.networks else ():
+    for measure in done.ranks if done.networks else ():
         found = done.differences(measure)
         name = error_name(measure)
-        columns = ["networks", f"{name} errors of one alone", "difference, points", "p", "more than noise"]
+        columns = ["networks", "errors of one alone", "difference", "p", "more than noise"]
         rows = [_difference(one, labels) for one in found]
         made = table(columns, rows, right=columns[1:4], title=f"differences in {name} error")
         parts += [made] if parts else ["", made]
     if parts:
+        parts.append("difference: in percentage points")
         parts.append("p: McNemar's test (mid-p), adjusted by Holm's method for all pairs of a table")
     return parts
 
@@ -71,10 +76,11 @@ def classes(done: Evaluation) -> Table:
     rows = []
     for one in sorted(done.by_class, key=lambda one: (-one.top1.share, one.name)):
         other = f"{_told(done, one.taken_for)} ({one.taken:,})" if one.taken_for else ""
-        figures = [with_interval(one.top1), percent(one.top5.share)]
+        figures = [with_interval(one.top1), *([percent(one.top5.share)] if "top5" in done.ranks else [])]
         rows.append([_told(done, one.name), f"{one.top1.images:,}", *figures, other])
-    columns = ["class", "images", "top-1 error (95 %)", "top-5 error", "most often taken for"]
-    return table(columns, rows, right=columns[1:4], fold=["class", "most often taken for"], title="errors by class")
+    more = ["top-5 error"] if "top5" in done.ranks else []
+    columns, title = ["class", "images", "top-1 error (95 %)", *more, "most often taken for"], "errors by class"
+    return table(columns, rows, right=columns[1:-1], fold=[columns[0], columns[-1]], drop=more, title=title)
 
 
 def confusion(done: Evaluation) -> Table:
@@ -110,15 +116,10 @@ def p_value(p: float) -> str:
 def labels_of(done: Evaluation) -> dict[str, str]:
     """What each network is called in the tables of differences, by its run."""
     numbered = {one.run: str(number) for number, one in enumerate(done.networks, start=1)}
-    return {**numbered, done.run: "average"}
+    return {**numbered, done.run: "average" if numbered else "1"}
 
 
 def _told(done: Evaluation, name: str) -> str:
     """A class, with what people call it."""
     words = done.words.get(name)
     return f"{printable(name)}: {printable(words)}" if words else printable(name)
-
-
-def network_name(done: Evaluation) -> str:
-    """Its run as seen from here, or the average's name."""
-    return done.run if done.networks else printable(nearer(done.run))

@@ -73,7 +73,7 @@ def _traffic(rank: int, program: Program) -> str:
     return f"rank {rank} ({', '.join(program.plan.devices)}) {' and '.join(told)}"
 
 
-def memory(summary: Summary) -> Table:
+def memory(summary: Summary, title: str = "memory of a run") -> Table:
     """Bytes by kind and device."""
     devices = list(summary.memory)
     every = dict.fromkeys(kind for by_kind in summary.memory.values() for kind in by_kind)
@@ -82,4 +82,4 @@ def memory(summary: Summary) -> Table:
     plain = [sum(summary.memory[device].get(kind, 0) for kind in kinds) for device in devices]
     rows.append(("sum of buffers", *map(size, plain)))
     total = ("after buffer reuse", *(size(summary.memory[device]["total"]) for device in devices))
-    return table(["memory", *devices], rows, right=devices, total=total, title="memory of a run")
+    return table(["memory", *devices], rows, right=devices, total=total, title=title)

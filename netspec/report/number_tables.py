@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netspec.evaluation.evaluation_result import Evaluation
 from netspec.evaluation.number_results import Distance
-from netspec.report.evaluation_tables import further, further_titles, labels_of, network_name, p_value
+from netspec.report.evaluation_tables import further, further_titles, labels_of, p_value, told_numbers
 from netspec.report.tables import Table, table
 from netspec.units import percent
 
@@ -19,13 +19,13 @@ def networks(done: Evaluation) -> list[Table | str]:
     for one in done.members:
         assert one.numbers is not None
         low, high = one.numbers.interval
-        label = labels[one.run] if done.networks else ""
         distance = one.numbers.whole
         rmse = f"{distance.rmse:.3g} ({low:.3g} to {high:.3g})"
-        rows.append([label, network_name(one), f"{one.loss:.4g}", rmse, *_figures(distance), *further(one, more)])
-    columns = ["", "network", "loss", "rmse (95 %)", *_COLUMNS, *more.values()]
+        rows.append([labels[one.run], f"{one.loss:.4g}", rmse, *_figures(distance), *further(one, more)])
+    columns = ["network", "loss", "rmse (95 %)", *_COLUMNS, *more.values()]
     explained = "95 %: the normal interval of the mean squared error over images; the mean is that of the set's targets"
-    return [table(columns, rows, right=columns[2:], fold=["network"], drop=["loss"]), explained]
+    made = table(columns, rows, right=columns[1:], drop=["loss", *more.values()])
+    return [made, *told_numbers(done), explained]
 
 
 def numbers(done: Evaluation) -> list[Table | str]:

@@ -15,7 +15,7 @@ from netspec.machine.names import nearer
 from netspec.report.evaluation_tables import further, further_titles, with_interval
 from netspec.report.published import FOOTNOTE, TABLES
 from netspec.report.tables import Table, table
-from netspec.units import many, percent
+from netspec.units import many, percent, views
 
 MEASURED = "Measured here"
 COLUMNS = ("top-1", "top-5")
@@ -34,11 +34,22 @@ class Row:
     views: int
     images: int
     top1: Rate
-    top5: Rate
+    top5: Rate | None
+    """None of so few classes that it is always 0."""
     further: Mapping[str, str]
     """What else was measured of any of the networks, by its title."""
     metrics: Mapping[str, float]
     """What else was measured of these, by name."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The errors that are told: of five classes or fewer a top-5 error is none."""
+        return COLUMNS if self.top5 else COLUMNS[:1]
+
+    @property
+    def where(self) -> str:
+        """``imagenet/, 10 views``"""
+        return f"{self.set}, {views(self.views)}"
 
     @property
     def model(self) -> str:
@@ -47,7 +58,7 @@ class Row:
 
     def as_data(self) -> dict[str, Any]:
         """The row, for JSON."""
-        rates = {"top1": self.top1.as_data(), "top5": self.top5.as_data()}
+        rates = {"top1": self.top1.as_data(), "top5": self.top5.as_data() if self.top5 else None}
         where = {"runs": self.runs, "set": self.set, "views": self.views}
         return {"model": self.model, **where, **rates, "metrics": self.metrics}
 
@@ -60,7 +71,7 @@ def measured_rows(done: Evaluation) -> list[Row]:
     return [
         Row(
             *(len(own), own, printable(nearer(one.where)), one.views, one.images),
-            *(one.rates["top1"], one.rates["top5"]),
+            *(one.rates["top1"], one.rates.get("top5")),
             dict(zip(titles.values(), further(one, titles), strict=True)),
             one.further,
         )
@@ -74,11 +85,13 @@ def as_text(rows: Sequence[Row]) -> list[Table | str]:
     for one in TABLES:
         lines = [[row.model, *map(_percent, row.errors)] for row in one.rows]
         parts += [table(["model", *one.columns], lines, right=one.columns, title=one.title)]
-    measured = [*(f"{name} (95 %)" for name in COLUMNS), *rows[0].further]
-    columns = ["model", "runs", "set", "views", "images", *measured]
-    own = [[row.model, ", ".join(row.runs), row.set, row.views, f"{row.images:,}", *_errors(row)] for row in rows]
-    ours = table(columns, own, right=columns[3:], fold=["runs", "set"], title=MEASURED)
-    return [*parts, FOOTNOTE, "", ours]
+    measured = [*(f"{name} (95 %)" for name in rows[0].columns), *rows[0].further]
+    columns = ["model", "runs", "images", *measured]
+    alone = [row for row in rows if row.networks == 1]
+    runs = [str(place) for place in range(1, len(alone) + 1)] + [f"1 to {len(alone)}"]
+    own = [[row.model, run, f"{row.images:,}", *_errors(row)] for row, run in zip(rows, runs, strict=False)]
+    ours = table(columns, own, right=columns[2:], drop=rows[0].further, title=f"{MEASURED}: {rows[0].where}")
+    return [*parts, FOOTNOTE, "", ours, *(f"{run}: {row.runs[0]}" for row, run in zip(alone, runs, strict=False))]
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -94,8 +107,9 @@ def as_csv(rows: Sequence[Row]) -> str:
             cells = [cell for value in errors for cell in (value, "", "")]
             out.writerow([one.title.partition(":")[0], published.model, "", where, "", "", *cells, *("" for _ in more)])
     for row in rows:
-        limits = [100 * value for rate in (row.top1, row.top5) for value in (rate.share, *rate.interval)]
-        cells = [f"{value:.2f}" for value in limits]
+        limits = [(rate.share, *rate.interval) for rate in (row.top1, row.top5) if rate]
+        figures = [f"{100 * value:.2f}" for rate in limits for value in rate]
+        cells = [*figures, *[""] * (3 * len(COLUMNS) - len(figures))]
         place = [row.model, "; ".join(row.runs), row.set, row.views, row.images]
         out.writerow([MEASURED, *place, *cells, *(row.metrics.get(name, "") for name in more)])
     return text.getvalue()
@@ -107,9 +121,9 @@ def as_latex(rows: Sequence[Row]) -> str:
     for one in TABLES:
         lines = [[row.model, *map(_percent, row.errors)] for row in one.rows]
         parts.append(_tabular(one.title, "l" + "r" * len(one.columns), ["Model", *one.columns], lines))
-    columns = ["Model", "Runs", "Set", "Views", "Images", *COLUMNS, *rows[0].further]
+    columns = ["Model", "Runs", "Set", "Views", "Images", *rows[0].columns, *rows[0].further]
     own = [[row.model, ", ".join(row.runs), row.set, str(row.views), f"{row.images:,}", *_errors(row)] for row in rows]
-    layout = "lp{5cm}p{3cm}rrrr" + "r" * len(rows[0].further)
+    layout = "lp{5cm}p{3cm}" + "r" * (len(columns) - 3)
     return "\n".join([*parts, f"% {FOOTNOTE}", _tabular(MEASURED, layout, columns, own)])
 
 
@@ -124,7 +138,7 @@ def _escaped(text: str) -> str:
 
 
 def _errors(row: Row) -> list[str]:
-    return [with_interval(row.top1), with_interval(row.top5), *row.further.values()]
+    return [*(with_interval(rate) for rate in (row.top1, row.top5) if rate), *row.further.values()]
 
 
 def _percent(value: float | None) -> str:

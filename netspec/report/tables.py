@@ -63,9 +63,7 @@ class Table:
 
     def drawn(self) -> rich.table.Table:
         """As rich draws it."""
-        made = rich.table.Table(
-            box=SIMPLE_HEAD, title=self.title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1)
-        )
+        made = rich.table.Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         for name in self.columns:
             justify = "right" if name in self.right else "left"
             made.add_column(name, justify=justify, no_wrap=name not in self.fold, overflow="fold")  # type: ignore[arg-type]
@@ -102,6 +100,11 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
+def terminal_width() -> int:
+    """The columns of the terminal that stdout is; of a pipe or a file so many that nothing is wrapped."""
+    return console().width
+
+
 def show(*parts: Table | str) -> None:
     """Print tables and lines to stdout, without the blanks that rich leaves at the ends of lines."""
     out = console()
@@ -121,6 +124,8 @@ def _print(out: Console, part: Table | str) -> None:
         return
     width = out.width
     fitted, left_out = part.fitting(width)
+    if fitted.title:
+        out.print(Text(fitted.title, style="bold"))
     out.width = max(width, fitted.narrowest(whole_words=False))  # what is wider still, the terminal wraps
     out.print(fitted.drawn(), crop=False)
     out.width = width

@@ -75,8 +75,13 @@ class Fields:
     def value(self, key: str, node: Node, schema: Attr, name: str) -> dict[str, Any]:
         """One checked value; empty where it is wrong."""
         if _is_initialiser(schema):
-            init = self.typed(node, _initialisers(), "initialiser", name)
-            return {} if init is None else {key: init}
+            init = self.typed(node, types := _initialisers(), "initialiser", name)
+            if init is None:
+                return {}
+            for setting, message, remedy in types[init["type"]](init).faults():
+                mark = self.marks.get(f"{name}.{setting}", self.marks[name])
+                self.note(mark, f"'{name}.{setting}' {message}", remedy)
+            return {key: init}
         if _has_parts(schema, node):
             parts = self.parts(node, schema, name)
             return {} if parts is None else {key: parts}

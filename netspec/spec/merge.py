@@ -26,7 +26,7 @@ def merge(levels: Sequence[Map], report: Report) -> Map:
     """
     root = levels[0]
     for over in levels[1:]:
-        entries = {key: Entry(entry.mark, _section(key, root.get(key), entry.value, report))
+        entries = {key: Entry(entry.mark, _section(key, root, entry.value, report))
                    for key, entry in over.entries.items()}  # fmt: skip
         root = Map({**root.entries, **entries}, over.mark)
     blocks = read_blocks(root, report)
@@ -34,28 +34,29 @@ def merge(levels: Sequence[Map], report: Report) -> Map:
     last = next((i for i, entry in reversed([*enumerate(listed)]) if not isinstance(entry.value, List)), -1)
     if not listed or last == len(listed) - 1:
         return root
-    layers = _Layers(listed[last + 1].value, report, blocks)
+    layers = _Layers(listed[last + 1].value, report, root.get("defaults"), blocks)
     for entry in listed[last + 2 :]:
         layers.lay(entry.value)
     return root.replace({"layers": Entry(listed[-1].mark, layers.expanded(root, listed[-1].value.mark))})
 
 
-def _section(key: str, base: Node | None, over: Node, report: Report) -> Node:
+def _section(key: str, root: Map, over: Node, report: Report) -> Node:
     """One section of a spec laid over that of another; what becomes of ``layers`` is decided later."""
+    base = root.get(key)
     if key != "blocks" or not isinstance(base, Map) or not isinstance(over, Map):
         return overlay(base, over)
-    entries = {name: Entry(entry.mark, _block(base.get(name), entry.value, report))
+    entries = {name: Entry(entry.mark, _block(base.get(name), entry.value, report, root.get("defaults")))
                for name, entry in over.entries.items()}  # fmt: skip
     return Map({**base.entries, **entries}, over.mark)
 
 
-def _block(base: Node | None, over: Node, report: Report) -> Node:
+def _block(base: Node | None, over: Node, report: Report, defaults: Node | None) -> Node:
     """One block laid over another; its layers merge by name."""
     laid = overlay(base, over)
     below, above = (node.get("layers") if isinstance(node, Map) else None for node in (base, over))
     if not isinstance(laid, Map) or not isinstance(below, List) or not isinstance(above, List):
         return laid
-    layers = _Layers(below, report)
+    layers = _Layers(below, report, defaults)
     layers.lay(above)
     return laid.replace({"layers": Entry(laid.entries["layers"].mark, List(tuple(layers.nodes), above.mark))})
 
@@ -72,8 +73,11 @@ class _Layers:
     A change of a layer that a use of a block will become waits in ``inner`` until it has; a list for each spec.
     """
 
-    def __init__(self, base: Node, report: Report, blocks: Mapping[str, Block] | None = None) -> None:
+    def __init__(
+        self, base: Node, report: Report, defaults: Node | None, blocks: Mapping[str, Block] | None = None
+    ) -> None:
         self.nodes = list(base.items) if isinstance(base, List) else []
+        self.defaults = defaults
         self.report = report
         self.blocks = blocks
         self.placed: dict[str, str] = {}
@@ -100,7 +104,7 @@ class _Layers:
         expansion, found = Expansion(self.blocks or {}, self.report), list[Node]()
         parts = expansion.sequence(self.nodes, names[0] if names else "")
         for node, made in zip(list(self.nodes), parts, strict=True):
-            layers = _Layers(List(tuple(made), node.mark), self.report)
+            layers = _Layers(List(tuple(made), node.mark), self.report, self.defaults)
             for changes in self.inner.get(layer_name(node) or "", ()):
                 layers.lay(List(tuple(changes), node.mark))
             found += layers.nodes
@@ -155,7 +159,7 @@ class _Layers:
         if index is None:
             self.add(node, body, name)
             return
-        self.nodes[index] = _change(self.nodes[index], body)
+        self.nodes[index] = _change(self.nodes[index], body, self.defaults)
         if "after" in node.entries:
             self.place(node, name, self.nodes.pop(index), index)
 
@@ -214,14 +218,26 @@ class _Layers:
         return did_you_mean(name, [known for node in self.nodes if (known := layer_name(node))])
 
 
-def _change(base: Node, over: Map) -> Map:
+def _change(base: Node, over: Map, defaults: Node | None) -> Map:
     """One layer laid over another; a changed type keeps the common keys only, and ``inputs`` are replaced whole."""
     if not isinstance(base, Map):
         return over
     if changes_type(base, over):
         base = Map({key: entry for key, entry in base.entries.items() if key in LAYER_KEYS}, base.mark)
+    kind = plain(base.get("type") or Scalar(None, "", base.mark))
+    shared = defaults.get(str(kind)) if isinstance(defaults, Map) else None
     merged = {
-        key: entry if key in ("inputs", "type") else Entry(entry.mark, overlay(base.get(key), entry.value), entry.given)
+        key: entry if key in ("inputs", "type") else Entry(entry.mark, _laid(base, over, key, shared), entry.given)
         for key, entry in over.entries.items()
     }
     return Map({**base.entries, **merged}, base.mark)
+
+
+def _laid(base: Map, over: Map, key: str, shared: Node | None) -> Node:
+    """A value laid over the base's: replaced whole where it names another type than that has from ``defaults``."""
+    below, above = base.get(key), over.entries[key].value
+    default = shared.get(key) if isinstance(shared, Map) else None
+    has_own = isinstance(below, Map) and "type" in below.entries
+    if not has_own and isinstance(default, Map) and isinstance(above, Map) and changes_type(default, above):
+        return above
+    return overlay(below, above)

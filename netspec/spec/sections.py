@@ -75,6 +75,8 @@ def read_data(node: Map, report: Report) -> tuple[DataSpec, dict[str, Mark]]:
     fields = Fields(report)
     fields.refuse_unknown(node, [*DATA, "source", "augment"], "data")
     values = fields.read(node.without("source", "augment"), DATA, "data")
+    if values.get("scale") == 0:
+        fields.note(fields.marks["data.scale"], "'data.scale' must not be 0: all images would be alike")
     values["augment"], values["mirror"] = read_augment(node, values.get("mirror", _data.mirror), fields)
     values["source"] = _typed(node.get("source"), source_types(), "source", _data.source, fields, "data")
     _tell_source(values, fields)

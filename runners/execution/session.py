@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,11 @@ from netspec.kernels.parallel import compiled_together
 from netspec.machine.blas_threads import one_blas_thread
 from netspec.machine.cleanup import close_after, on_exit
 from netspec.machine.environment import cores
+from netspec.metrics import tells
 from netspec.planning import Plan, build
 from netspec.planning.builder import Alias
 from netspec.planning.identities import BufferKey
+from netspec.planning.plan import ShardInfo
 from netspec.planning.rank_cut import over_ranks, slice_of
 from netspec.planning.rates import Rates, rate_layout
 from netspec.planning.storage import counting, storage_of, told
@@ -45,8 +47,8 @@ from netspec.store import Store
 
 Host = np.ndarray[Any, Any]
 Opener = Callable[[Sequence[str]], Sequence[Device]]
-Cost = tuple[BufferKey, str, tuple[str, ...], float]
-"""A report's buffer, its layer, the names of its sums and the layer's weight."""
+Cost = tuple[BufferKey, str, tuple[str | None, ...], float]
+"""A report's buffer, its layer, the names of its sums (None: not told) and the layer's weight."""
 PARAM, OVERFLOW = Argument("param"), Argument("overflow")
 RUNNERS: Mapping[str, Callable[..., Any]] = {"local": local_runner, "serial": SerialRunner}
 
@@ -156,7 +158,8 @@ class Session:
             self._hold(resident or {})
             with self.store.initialising(self.seed), compiled_together(cores()):
                 self._bound = self._bind()
-            self._costs = {phase: _costs(plan, self.wholes[phase]) for phase, plan in self.plans.items()}
+            asked = {one["type"] for one in spec.train.metrics}
+            self._costs = {phase: _costs(plan, self.wholes[phase], asked) for phase, plan in self.plans.items()}
             self._verdicts = {phase: plan.keys("verdict") for phase, plan in self.plans.items()}
             self._rates = rate_layout(spec.train, self.plans["train"].rated if "train" in self.plans else ())
             self._updates = {phase: _updates(plan) for phase, plan in self.plans.items()}
@@ -351,7 +354,7 @@ class Session:
 
     def _reports(self, runner: Runner, phase: Phase) -> dict[str, dict[str, float]]:
         return {
-            layer: {**dict(zip(names, runner.read(buffer).tolist(), strict=True)), "weight": weight}
+            layer: {**_named(names, runner.read(buffer).tolist()), "weight": weight}
             for buffer, layer, names, weight in self._costs[phase]
         }
 
@@ -364,10 +367,20 @@ def _check_kinds(transport: Transport, kinds: Sequence[set[Backend]]) -> None:
             raise NetspecError(f"{one}, and {other}: say --devices cuda, which all must have, or --devices cpu")
 
 
-def _costs(plan: Plan, whole: Plan) -> tuple[Cost, ...]:
+def _costs(plan: Plan, whole: Plan, asked: Set[str]) -> tuple[Cost, ...]:
     shards = {shard.layer: shard for shard in whole.shards}
     costs = [(key, shards[key.of.layer or ""], sums) for key, sums in plan.reports.items()]
-    return tuple((key, shard.layer, sums, shard.instance.loss_weight) for key, shard, sums in costs)
+    return tuple((key, one.layer, _telling(one, sums, asked), one.instance.loss_weight) for key, one, sums in costs)
+
+
+def _telling(cost: ShardInfo, sums: Sequence[str], asked: Set[str]) -> tuple[str | None, ...]:
+    """The names of a report's sums; None for what is 0 of so few classes, unless the spec asks for it."""
+    probs = cost.outputs.get("probs")
+    return tuple(name if probs is None or name in asked or tells(name, probs[-1]) else None for name in sums)
+
+
+def _named(names: Sequence[str | None], values: Sequence[float]) -> dict[str, float]:
+    return {name: value for name, value in zip(names, values, strict=True) if name}
 
 
 def _updates(plan: Plan) -> dict[BufferKey, dict[int, str]]:

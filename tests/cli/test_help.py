@@ -41,6 +41,15 @@ def test_help_of_a_command(name):
     assert netspec("help", name) == said
 
 
+def test_all_help_fits_a_terminal_of_80_columns():
+    words = [(name,) for name in NAMES]
+    for name in ("layers", "data", "figure"):
+        listed = re.split(r"^(?:Commands|Kinds):$", netspec(name, "--help").out, flags=re.MULTILINE)[1]
+        words += [(name, one) for one in re.findall(r"^  ([a-z-]+)  ", listed, re.MULTILINE)]
+    lines = [(word, line) for word in words for line in netspec("help", *word).out.splitlines()]
+    assert [(word, line) for word, line in lines if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("name", ["show", "check"])
 def test_help_of_layer_commands(name):
     said = netspec("layers", name, "--help")

@@ -145,7 +145,7 @@ def test_evaluation_takes_a_replica_s_images_at_a_time() -> None:
 def test_what_cannot_be_cut_is_told_at_its_place(written: str, told: str) -> None:
     with pytest.raises(SpecError) as caught:
         load("quickstart", ["replicas=4", written] if "batch" in written else [written])
-    assert told in str(caught.value) and str(caught.value).startswith("--set:")
+    assert told in str(caught.value) and str(caught.value).startswith("in '")
     mark = caught.value.problems[0].mark
     assert mark is not None and mark.text[mark.column - 1 :] in ("4", written.partition("=")[2])
 

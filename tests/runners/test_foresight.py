@@ -157,8 +157,8 @@ def test_info_tells_each_network_and_what_a_plan_of_a_process_takes(tiny: Path) 
     found = json.loads(said.out)["processes"]
     assert [one["network"] for one in found["networks"]] == list(NETWORKS)
     assert all(one["images"] == 2 and one["batch"] == 8 and one["nodes"] in (1, 4) for one in found["networks"])
-    assert "netspec runs several processes on CPUs alone" in netspec("info", tiny, "--processes", 4, "--device",
-                                                                     "h100").out  # fmt: skip
+    shown = netspec("info", tiny, "--processes", 4, "--device", "h100").out
+    assert "no run of several processes has been timed on GPUs" in shown and "in one process, on CPUs\n" in shown
     measured = json.loads(netspec("info", tiny, "--processes", "4", "--seconds", "0.1", "--devices", "cpu", "--network",
                                   "10g", "--json").out)["processes"]  # fmt: skip
     spec = load(tiny)

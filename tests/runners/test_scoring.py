@@ -186,7 +186,7 @@ def test_data_for_json_has_every_figure(networks):
     assert [one["run"] for one in data["networks"]] == list(map(str, networks[:2]))
     assert sum(map(sum, data["confusion"]["counts"])) == whole.images
     assert sum(one["top1"]["images"] for one in data["classes"]) == whole.images
-    assert [one["p"] for one in data["differences"]["top5"]] == [1.0, 1.0, 1.0]
+    assert data["differences"].keys() == data["rates"].keys() == {"top1"}  # of so few classes top-5 is always 0
     assert "confusion" not in as_data(whole) and "networks" not in as_data(whole.networks[0])
 
 

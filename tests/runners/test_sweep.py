@@ -105,7 +105,7 @@ def test_the_command_prints_a_table_csv_or_json(specs):
     assert [row["name"] for row in rows] == ["tiny", "bare"]
     assert rows[0]["results"]["top1"]["n"] == 3 and len(rows[0]["runs"]) == 3
     lines = netspec(*words, "--csv").out.splitlines()
-    assert lines[0] == "name,runs,top1_mean,top1_sd,top1_se,top5_mean,top5_sd,top5_se,loss_mean,loss_sd,loss_se"
+    assert lines[0] == "name,runs,top1_mean,top1_sd,top1_se,loss_mean,loss_sd,loss_se"
     assert float(lines[1].split(",")[2]) == rows[0]["results"]["top1"]["mean"]
 
 

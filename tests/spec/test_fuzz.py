@@ -32,7 +32,7 @@ def judged(text: str, overrides: tuple[str, ...] = ()) -> bool:
     except SpecError as error:
         assert error.problems
         assert all(problem.mark is not None for problem in error.problems), error
-        assert all(PLACE.match(line) for line in (problem.headline() for problem in error.problems)), error
+        assert all(PLACE.match(f"{problem.mark}: {problem.message}") for problem in error.problems), error
         render(error).encode()
         return False
     return True

@@ -213,7 +213,11 @@ def test_set_reaches_layers_and_defaults() -> None:
     ],
 )
 def test_set_points_at_what_is_wrong(assignment: str, message: str) -> None:
-    assert told(NET, assignment) == message
+    with pytest.raises(SpecError) as caught:
+        loads(NET, overrides=[assignment])
+    (problem,) = caught.value.problems
+    assert f"{problem.mark}: {problem.message}" + (f" ({problem.remedy})" if problem.remedy else "") == message
+    assert str(caught.value).startswith(f"in '{assignment}': ")  # from Python no --set was typed
 
 
 def test_set_shows_the_segment() -> None:
@@ -295,3 +299,10 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 def test_an_attribute_may_not_hide_a_key_of_every_layer() -> None:
     with pytest.raises(TypeError, match="Clash declares the attribute 'rate', a key that every layer has"):
         type("Clash", (Layer,), {"attrs": {"rate": number()}})
+
+
+def test_a_layer_changes_the_initialiser_that_it_has_from_defaults(tmp_path: Path) -> None:
+    other = extending(tmp_path, "layers: [{name: conv2, init: {type: constant, value: 1}}]\n")
+    assert other.layer("conv2").attrs["init"] == {"type": "constant", "value": 1.0}  # without the std written for it
+    same = extending(tmp_path, "layers: [{name: conv2, init: {type: gaussian, mean: 1}}]\n")
+    assert same.layer("conv2").attrs["init"] == {"type": "gaussian", "std": 0.02, "mean": 1.0}

@@ -70,8 +70,10 @@ def command(
     \b
     Examples:
       netspec layers bench lrn --input 128x27x27x96
-      netspec layers bench conv --input 16x27x27x96 --set filters=256 --set size=5 --set pad=2
-      netspec layers bench conv --input 128x13x13x256 --set filters=384 --set size=3 --set pad=1 --precision bf16
+      netspec layers bench conv --input 16x27x27x96 \\
+          --set filters=256 --set size=5 --set pad=2
+      netspec layers bench conv --input 128x13x13x256 \\
+          --set filters=384 --set size=3 --set pad=1 --precision bf16
       netspec layers bench my_layer.py --input 128x27x27x256 --backend cpu
     """
     from netspec.check.subject import input_tensor

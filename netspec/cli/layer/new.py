@@ -26,10 +26,10 @@ def command(name: str, kind: str, out: Path, force: bool) -> None:
     """Write a commented layer, NAME.py, and its test, test_NAME.py, which pass as they are and are meant to be changed.
 
     \b
-    elementwise  a function of single numbers and its derivative: two lines, for CPUs and GPUs
-    rows         sums along each pixel's channels and what is made of them: functions of numbers too
-    reduction    sums that are the same bits every time; on GPUs shared memory and barriers
-    kernels      a layer with weights: a kernel for each gradient, on CPUs and on GPUs
+    elementwise  a function of single numbers and its derivative, in two lines
+    rows         sums along each pixel's channels, and what is made of them
+    reduction    sums that are the same bits every time, by barriers on GPUs
+    kernels      a layer with weights: a kernel for each gradient
     cost         a cost of numbers and their targets, with what it reports
     composite    a type of layer that is made of other layers
 

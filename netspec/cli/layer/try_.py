@@ -71,7 +71,8 @@ def command(
     Examples:
       netspec layers try gelu --input 2x5x6x4
       netspec layers try my_layer.py --input array.npy --set sharpness=2
-      netspec layers try softmax_loss --input scores.npy --input labels.npy -o results.npz
+      netspec layers try softmax_loss --input scores.npy --input labels.npy \\
+          -o results.npz
     """
     from netspec._layer import LoneLayer
     from netspec.spec.layer_attributes import set_attributes

@@ -20,7 +20,7 @@ from netspec.check import checked
 from netspec.errors import NetspecError, SpecError
 from netspec.events import CheckpointWritten, EvaluationDone, RunFinished, RunStarted
 from netspec.measures import Measure, measure_of, measures_from
-from netspec.metrics import Totals, declared, make_metric, metric_types, score_of
+from netspec.metrics import Totals, declared, make_metric, metric_types, score_of, tells
 from netspec.planning.trainable import check
 from netspec.registry import load_plugin
 from netspec.report.comparison import compare
@@ -121,7 +121,7 @@ def test_early_stopping_goes_by_the_first() -> None:
 
 def test_shipped_ones_are_what_cost_layers_report() -> None:
     """The same numbers, made of answers on the host."""
-    for spec, names in (("tiny.yaml", ("top1", "top5")), ("numbers.yaml", ("rmse", "mae"))):
+    for spec, names in (("tiny.yaml", ("top1",)), ("numbers.yaml", ("rmse", "mae"))):
         result, _ = train(Path(spec).absolute())
         done = api.evaluate(result.folder, probabilities=True)
         found = Totals([make_metric({"type": name}) for name in names])
@@ -154,6 +154,16 @@ def test_eval_and_table_measure_what_is_asked_for_beside() -> None:
     assert "--metric:1:10: unknown metric 'tpo1' (did you mean 'top1'?)" in said.err
 
 
+@pytest.mark.parametrize(("name", "least"), [("top1", 2), ("top5", 6), ("some_plugins_own", 1)])
+def test_a_top_5_error_needs_six_classes(name, least) -> None:
+    assert tells(name, least) and tells(name, least - 1) is (least == 1)
+
+
+def test_a_top_5_error_of_few_classes_is_told_where_it_is_asked_for() -> None:
+    _, events = trained("tiny.yaml", "[top5]", "train.epochs=1")
+    assert [done.errors.keys() for done in told(events, EvaluationDone)] == [{"top1", "top5"}]
+
+
 def test_what_is_measured_of_one_network_alone_has_a_column() -> None:
     plain, _ = train(Path("tiny.yaml").absolute())
     other, _ = trained("tiny.yaml", "[balanced_error]", plugins=["balanced_error.py"])
@@ -163,7 +173,7 @@ def test_what_is_measured_of_one_network_alone_has_a_column() -> None:
         found = {other.folder: f"{100 * value:.1f} %", plain.folder: "-"}
         lines = [line for line in netspec("eval", *asked).out.splitlines() if line.startswith(" ")]
         cells = [re.split(r"  +", line.strip()) for line in lines[:4]]
-        assert len(cells[0]) + 1 == len(cells[2]) and cells[0][-1] == "balanced error"
+        assert len(cells[0]) == len(cells[2]) and cells[0][-1] == "balanced error"
         assert [row[-1] for row in cells[2:]] == [found[first], found[second]]
         lines = netspec("table", *asked, "--views", 1, "--format", "csv").out.splitlines()
         assert lines[0].endswith(",balanced_error")

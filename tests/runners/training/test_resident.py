@@ -88,7 +88,7 @@ def test_images_that_are_resized_and_then_cut_are_refused_or_left_to_workers(tmp
     files = {f"{part}/{name}/{i}.jpg": jpeg(10 * c + i, 14, 12) for part in ("train", "val")
              for c, name in enumerate(("ant", "bee", "cat")) for i in range(8)}  # fmt: skip
     data = write_folder(tmp_path / "data", files)
-    with pytest.raises(SpecError, match=r"--set:2:12: .*has 14 x 12 pixels, to be resized to .* before it is cut"):
+    with pytest.raises(SpecError, match=r"in '.*resident.*': .*has 14 x 12 pixels, .* before it is cut"):
         train(spec, data=data, overrides=["data.resize=10", RESIDENT])
     monkeypatch.setattr(hold_data, "_by_itself", lambda *_: True)
     _, events = train(spec, data=data, overrides=["data.resize=10", "train.epochs=1"])
