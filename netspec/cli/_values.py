@@ -12,13 +12,12 @@ from click.shell_completion import CompletionItem
 
 from netspec.cli._runs import OUT
 
-Item = CompletionItem[str]
-Completer = Callable[[click.Context, str], list[Item]]
+Completer = Callable[[click.Context, str], "list[CompletionItem[str]]"]  # quoted: click 8.2 has no generic one
 Values = Callable[[click.Context, str], Iterable[tuple[str, str]]]
 """Values with what they are; of those that do not go on from the word none are offered."""
 
 _PACKAGE = Path(__file__).parents[1]
-FILES, DIRS = Item("", type="file"), Item("", type="dir")
+FILES, DIRS = CompletionItem("", type="file"), CompletionItem("", type="dir")
 
 
 def completer_of(parameter: click.Parameter) -> Completer | None:
@@ -34,12 +33,12 @@ def _kinds(metavar: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part in _VALUES or part in _PATHS)
 
 
-def _complete(kinds: Iterable[str], ctx: click.Context, word: str) -> list[Item]:
-    found: dict[str, Item] = {}
+def _complete(kinds: Iterable[str], ctx: click.Context, word: str) -> list[CompletionItem[str]]:
+    found: dict[str, CompletionItem[str]] = {}
     for kind in kinds:
         for value, about in _VALUES[kind](ctx, word) if kind in _VALUES else ():
             if value.startswith(word):
-                found.setdefault(value, Item(value, help=about))
+                found.setdefault(value, CompletionItem(value, help=about))
     paths = [_PATHS[kind] for kind in kinds if kind in _PATHS]
     return [*found.values(), *(FILES if FILES in paths else path for path in paths[:1])]
 

@@ -71,7 +71,7 @@ def in_many_ways(start, stop, x, y, z):
 
 
 def test_views_and_arithmetic_are_those_of_float32():
-    x = np.arange(8).astype(BF16) / 3
+    x = (np.arange(8) / 3).astype(BF16)
     y, z = np.ones(8, BF16), np.zeros(4, np.float32)
     run(in_many_ways, x, y, z)
     wide = x.astype(np.float32)
@@ -87,7 +87,7 @@ def by_arrays(start, stop, x, y):
 
 
 def test_expressions_of_arrays_are_those_of_float32():
-    x, y = np.arange(8).astype(BF16) / 3, np.ones(8, BF16)
+    x, y = (np.arange(8) / 3).astype(BF16), np.ones(8, BF16)
     run(by_arrays, x, y)
     sums = (x.astype(np.float32) + 1).astype(BF16).astype(np.float32)
     np.testing.assert_array_equal(y, (2 * sums + x.astype(np.float32) * np.float32(0.5)).astype(BF16))

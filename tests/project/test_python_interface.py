@@ -135,7 +135,8 @@ def test_a_spec_is_loaded_with_the_plugins_that_it_names() -> None:
 
 def test_help_shows_the_functions_as_they_are_called() -> None:
     told = pydoc.plain(pydoc.render_doc(netspec))
-    assert "plan(spec: 'Spec | str | Path', phase: 'Phase' = 'train', batch: 'int | None' = None) -> 'Plan'" in told
+    plan = "plan(spec: 'Spec | str | Path', phase: 'Phase' = 'train', batch: 'int | None' = None) -> 'Plan'"
+    assert "".join(plan.split()) in "".join(told.split())  # Python 3.13 folds it
     assert all(re.search(rf"^    {name}\(", told, re.MULTILINE) for name in FUNCTIONS)
 
 
