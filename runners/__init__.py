@@ -16,12 +16,12 @@
     new_spec.py           a spec that fits somebody's own images
     estimate.py           how long a training would take, from a few seconds of it
     modelled_estimate.py  how long it would take on a GPU that is not at hand, by a cost model
-    foresight.py          what a run of several processes will take, before any of them is started
+    process_forecast.py   what a run of several processes will take, before any of them is started
     rank_schedule.py      the clocks of processes that work the devices of one replica together
     interconnect.py       the networks between them: by name, or of a file
     lr_find.py            the learning-rate range test: a run at rising rates that leaves nothing behind
     layer_bench.py        one layer's times, beside the roofline
     torch_bench.py        PyTorch's times for that layer
     tune.py               times variants of kernels, keeps the fastest right one
-    rematch.py            two calls timed in turn, on a machine that does other work too
+    paired_timing.py      two calls timed in turn, on a machine that does other work too
 """

@@ -2,7 +2,7 @@
 
 Before a variant is timed its results are compared with the plain kernels'. One that is wrong, or that cannot be
 compiled, is told and left out: kernels may meet a device here that nobody has tried them on. What is taken without
-measuring stays unless another one is faster in a rematch too, see netspec.runners.rematch.
+measuring stays unless another one is faster in pairs too, see netspec.runners.paired_timing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from netspec.planning.storage import storage_of
 from netspec.program import tuning_table
 from netspec.program.choice import candidates, question
 from netspec.program.steps import Lowering
-from netspec.runners.rematch import rematch
+from netspec.runners.paired_timing import time_in_pairs
 from netspec.spec.types import Spec
 
 ROUNDS, LEAST_S = 5, 0.02
@@ -230,14 +230,14 @@ def _answer(bench: Bench, asked: Question, model: str) -> Tuned:
 
 
 def _confirmed(bench: Bench, asked: Question, times: dict[str, float]) -> tuple[str, tuple[str, ...]]:
-    """The variant to take, and those that seemed faster and were not in a rematch, whose times are then these."""
+    """The variant to take, and those that seemed faster and were not in pairs, whose times are then these."""
     device = bench.devices[asked.step.device]
     default = next(variant for variant in asked.able if variant in times)
     faster = sorted((variant for variant in times if times[variant] < times[default]), key=lambda one: times[one])
     for number, variant in enumerate(faster):
         together = min(max(1, round(LEAST_S * 1e3 / times[default])), TOGETHER) if device.enqueues else 1
         call, other = (_together(device, bench.trial(asked, one).call, together) for one in (variant, default))
-        found = rematch(device, call, other)
+        found = time_in_pairs(device, call, other)
         times[variant], times[default] = (seconds / together * 1e3 for seconds in (found.seconds, found.other))
         if found.holds:
             return variant, tuple(faster[:number])

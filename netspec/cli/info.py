@@ -92,7 +92,7 @@ def command(
         options.refuse_measuring("seconds")
     if phase != "train" and processes is not None:
         raise click.UsageError("several processes train: leave out --phase, or --processes")
-    from netspec.cli._foresight import foreseen, tables
+    from netspec.cli._forecast import forecasts, tables
     from netspec.planning import build, to_plain
     from netspec.report.lowered import by_rank, storage_at, told_of
     from netspec.report.network_tables import memory, network, numbers
@@ -107,7 +107,7 @@ def command(
     summary = summarise(plans[0], [program for programs in ranks for program in programs])
     ahead = None
     if processes is not None:
-        ahead = foreseen(loaded, processes, networks, devices, gpu, seconds)
+        ahead = forecasts(loaded, processes, networks, devices, gpu, seconds)
     if as_json:
         found = {"share": to_plain(ahead[0]), "networks": ahead[1]} if ahead else None
         emit_json({**to_plain(summary), **({"processes": found} if found else {})})

@@ -19,7 +19,7 @@ from netspec.exit_codes import WRONG
 if TYPE_CHECKING:
     from netspec.events import Listener
 
-_SEEDS = re.compile(r"(\d+)(?:\.\.(\d+))?")
+_SEEDS = re.compile(r"([0-9]+)(?:\.\.([0-9]+))?")
 
 
 def _seeds(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:

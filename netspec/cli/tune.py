@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Time every kind of kernel that can run a network's layers on this machine's devices, and keep the fastest.
 
-    What is taken without measuring gives way only to a kind that is 2 % faster in a rematch too, both timed in turn.
+    What is taken without measuring gives way only to a kind that is 2 % faster in pairs too, both timed in turn.
     A kind that gives other results than the plain kernels, beyond its error bound, is named and left out.
     The table lies beside the compiled kernels and holds for devices of the same model. Runs say which layers follow it.
     Another kernel rounds differently: a run goes on to the same bits only with the table it began with.
@@ -84,7 +84,7 @@ def _tell(one: Tuned) -> None:
     times = sorted(one.milliseconds.items(), key=lambda pair: pair[1])
     mark = "" if one.variant == one.preferred else f"  (otherwise {one.preferred})"
     if one.unconfirmed:
-        mark += f"  ({one.variant} before {', '.join(one.unconfirmed)}: not faster in a rematch)"
+        mark += f"  ({one.variant} before {', '.join(one.unconfirmed)}: not faster when timed in pairs)"
     told = f"{one.step:<28} " + ", ".join(f"{name} {milliseconds(ms)}" for name, ms in times) + mark
     click.echo(told, file=sys.stdout)  # as it is now: progress shows beneath
     for name, fault in one.wrong.items():

@@ -14,14 +14,14 @@ from netspec.device.base import Device
 from netspec.device.gpus import fault, gpus, obstacle
 from netspec.errors import NetspecError
 from netspec.machine.cleanup import on_error
-from netspec.machine.environment import cores, processor
+from netspec.machine.environment import cores, processor, refuse_uncompiled
 from netspec.machine.ranks import launched, local_number
 from netspec.machine.topology import Cores, cores_by_node, deal
 from netspec.planning.storage import bf16_on
 from netspec.spec.types import Precision
 
-_RANKED = re.compile(r"(\d{1,5})/(.*)")
-_NAME = re.compile(r"(cpu|cuda):(\d{1,3})")
+_RANKED = re.compile(r"([0-9]{1,5})/(.*)")
+_NAME = re.compile(r"(cpu|cuda):([0-9]{1,3})")
 _FORMS = "write cpu, cuda, or a name for each device: cpu:0,cpu:1 or cuda:0,cuda:1 or cuda:0,cuda:0"
 
 
@@ -134,6 +134,7 @@ def _listed(request: Sequence[str] | None) -> list[str]:
 def open_device(name: str, team_size: int = 1, cores: Cores = ()) -> Device:
     """A new device of that name; ``team_size`` counts the threads of a CPU's team, which keep to ``cores``."""
     kind, index = parsed(name)
+    refuse_uncompiled()
     if kind == "cpu":
         from netspec.device.cpu.device import CpuDevice
 

@@ -19,7 +19,7 @@ from netspec.units import count, many, milliseconds, percent, rate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from netspec.runners.foresight import Foresight, Share
+    from netspec.runners.process_forecast import Forecast, Share
 
 _TICKS = 8
 """At most so many counts of processes are written at the axis."""
@@ -32,7 +32,7 @@ class Curve:
     label: str
     network: str
     share: Share
-    points: tuple[Foresight, ...]
+    points: tuple[Forecast, ...]
 
 
 class Scaling(Kind):
@@ -62,15 +62,15 @@ class Scaling(Kind):
 
     def read(self, paths: Sequence[Path], labels: Sequence[str], tell: Tell) -> list[Curve]:
         """See Kind."""
-        from netspec.runners.foresight import foresee
         from netspec.runners.interconnect import NETWORKS, interconnect
+        from netspec.runners.process_forecast import forecast
 
         networks = [interconnect(name) for name in self.settings["network"] or NETWORKS]
         shares = [self._share(path, tell) for path in paths]
         names = [share.name for share in shares]
         usual = names if len(set(names)) == len(names) else [printable(nearer(path)) for path in paths]
         return [
-            Curve(label, one.name, share, tuple(foresee(share, each, one) for each in self._counts(share)))
+            Curve(label, one.name, share, tuple(forecast(share, each, one) for each in self._counts(share)))
             for share, label in zip(shares, labels or usual, strict=True)
             for one in networks
         ]
@@ -82,7 +82,7 @@ class Scaling(Kind):
     def _share(self, path: Path, tell: Tell) -> Share:
         from netspec._types import Binding
         from netspec.program.gpu_model import GPUS
-        from netspec.runners.foresight import each_works_all, share_of
+        from netspec.runners.process_forecast import each_works_all, share_of
         from netspec.runners.training.request import Request
 
         gpu = self.settings["device"].lower()

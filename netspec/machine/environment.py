@@ -50,8 +50,13 @@ def describe_environment(devices: Sequence[str], details: Mapping[str, Any] | No
 
 
 def refuse_uncompiled() -> None:
-    """Raise NetspecError where numba is told to compile nothing, by a variable or its configuration file."""
-    from numba.core import config
+    """Raise NetspecError where numba is told to compile nothing, by a variable or its configuration file, or is not
+    to be loaded with its variables as they are."""
+    try:
+        from numba.core import config
+    except ValueError as error:
+        names = ", ".join(name for name in sorted(os.environ) if name.startswith("NUMBA_"))
+        raise NetspecError(f"numba does not load: {error}; unset {names}") from error
 
     if config.DISABLE_JIT:
         where = "" if os.environ.get("NUMBA_DISABLE_JIT") else " in .numba_config.yaml"

@@ -27,7 +27,7 @@ _HEADERS = [
     ("Cache-Control", "no-store"),
 ]
 _LIMITS = {"threads": 4, "connection_limit": 64, "max_request_body_size": 4096, "max_request_header_size": 16384}
-_NAME = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:\d{1,5})?")
+_NAME = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?")
 """The header Host: a name or an address, and a port that may be that of a tunnel."""
 
 

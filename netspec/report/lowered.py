@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netspec.program import Program
     from netspec.spec.types import Spec
 
-_NAME = re.compile(r"(cpu|cuda):\d{1,3}")
+_NAME = re.compile(r"(cpu|cuda):[0-9]{1,3}")
 _ABSENT = (9, 0)
 """Compute capability of GPUs that are asked for and are not there."""
 

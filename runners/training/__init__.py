@@ -25,6 +25,6 @@ What these lean on:
     advice.py       what to type next, checked against the disk
     saver.py        writes checkpoints in a background thread, keeps the newest and the best
     journal.py      metrics, log and listeners: where events go
-    outlet.py       a thread and a bounded queue for each listener
+    listener_thread.py  a thread and a bounded queue for each listener
     signals.py      SIGINT, SIGTERM and SIGHUP
 """

@@ -17,7 +17,7 @@ from netspec.rundir.directory import RunDirectory
 from netspec.rundir.json_lines import Lines
 from netspec.rundir.metrics import as_line
 from netspec.rundir.rank_log import RankLog
-from netspec.runners.training.outlet import MOST_WAITING, PATIENCE_S, Outlet
+from netspec.runners.training.listener_thread import MOST_WAITING, PATIENCE_S, ListenerThread
 
 _LOG_EVERY_S = 10.0
 
@@ -31,9 +31,9 @@ class Journal:
     """
 
     def __init__(self, listener: Listener | None) -> None:
-        self._outlets: list[Outlet] = []
-        self._silent: list[Outlet] = []
-        self._late: list[Outlet] = []
+        self._threads: list[ListenerThread] = []
+        self._silent: list[ListenerThread] = []
+        self._late: list[ListenerThread] = []
         if listener is not None:
             self.also(listener, "the listener")
         self._folder: RunDirectory | RankLog | None = None
@@ -61,7 +61,7 @@ class Journal:
 
     def also(self, listener: Listener, name: str, end: Callable[[], object] | None = None) -> None:
         """Have one more listener from now on; ``end`` is called when all has been told."""
-        self._outlets.append(Outlet(listener, name, end))
+        self._threads.append(ListenerThread(listener, name, end))
 
     def note(self, text: str | None) -> None:
         """A line for people, if there is one."""
@@ -73,33 +73,33 @@ class Journal:
         with contextlib.suppress(Exception):
             if self._folder is not None:
                 self._write(event)
-        for outlet in self._outlets:
-            outlet.hear(event)
+        for thread in self._threads:
+            thread.hear(event)
 
     def close(self) -> None:
         """Let listeners end and close the metrics file; faults in a listener's code become a RuntimeWarning."""
         with on_exit(self._lines.close if self._lines is not None else lambda: None):
-            outlets = (*self._outlets, *self._silent)
-            for outlet in outlets:
-                outlet.close()
-            for outlet in outlets:
-                if isinstance(outlet.trouble, Exception) and not isinstance(outlet.trouble, OSError | NetspecError):
-                    warnings.warn(_failed(outlet), RuntimeWarning, stacklevel=2)
+            threads = (*self._threads, *self._silent)
+            for thread in threads:
+                thread.close()
+            for thread in threads:
+                if isinstance(thread.trouble, Exception) and not isinstance(thread.trouble, OSError | NetspecError):
+                    warnings.warn(_failed(thread), RuntimeWarning, stacklevel=2)
 
     def _tell(self, event: Event) -> None:
-        for outlet in self._outlets:
-            outlet.hear(event)
-        for outlet in tuple(self._outlets):
-            if outlet.trouble is not None:
-                self._outlets.remove(outlet)
-                self._silent.append(outlet)
-                if isinstance(outlet.trouble, NetspecError) or not isinstance(outlet.trouble, Exception):
-                    raise outlet.trouble
-                self.note(_failed(outlet))
-            elif outlet.late and outlet not in self._late:
-                self._late.append(outlet)
+        for thread in self._threads:
+            thread.hear(event)
+        for thread in tuple(self._threads):
+            if thread.trouble is not None:
+                self._threads.remove(thread)
+                self._silent.append(thread)
+                if isinstance(thread.trouble, NetspecError) or not isinstance(thread.trouble, Exception):
+                    raise thread.trouble
+                self.note(_failed(thread))
+            elif thread.late and thread not in self._late:
+                self._late.append(thread)
                 self.note(
-                    f"{outlet.name} has not returned from an event for {PATIENCE_S:g} s: training goes on without "
+                    f"{thread.name} has not returned from an event for {PATIENCE_S:g} s: training goes on without "
                     f"waiting for it, and keeps the last {MOST_WAITING:,} events for it"
                 )
 
@@ -119,10 +119,10 @@ class Journal:
             self._folder.log(text)
 
 
-def _failed(outlet: Outlet) -> str:
-    error = outlet.trouble
+def _failed(thread: ListenerThread) -> str:
+    error = thread.trouble
     reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-    return f"{outlet.name} failed and hears no more: {reason}"
+    return f"{thread.name} failed and hears no more: {reason}"
 
 
 def as_text(event: Event, declared: Measures = NONE) -> str | None:

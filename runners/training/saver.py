@@ -24,7 +24,7 @@ from netspec.store.write_gate import Gate
 KEEP = 3
 """How many of the newest checkpoints are kept, beside the best."""
 
-_NAME = re.compile(r"iteration-(\d+)" + re.escape(SUFFIX))
+_NAME = re.compile(r"iteration-([0-9]+)" + re.escape(SUFFIX))
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,12 @@ def test_the_same_name_in_two_forms_of_unicode_is_one_class(place):
     assert f"folders that differ only in their form of Unicode are one class: '{forms[0]}'" in both.notes
 
 
+def test_classes_that_look_alike_are_told(place):
+    data = opened(place(many(*(f"train/{name}/1.jpg" for name in ("cat", "Cat", "cat ", "tea")))))
+    assert data.classes == ("Cat", "cat", "cat ", "tea")
+    assert "classes that differ only in capitals or spaces: 'Cat', 'cat', 'cat '" in data.notes
+
+
 def test_the_only_class_that_holds_folders_is_told(place):
     data = opened(place(many("train/mydata/cat/1.jpg", "train/mydata/dog/1.jpg")))
     assert data.classes == ("mydata",)

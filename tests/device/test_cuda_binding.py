@@ -112,6 +112,7 @@ def test_names_are_taken_as_they_are(request_):
         (["gpu:0,gpu:1"], "unknown device 'gpu:0': write cpu, cuda"),
         (["cpu,cpu"], "unknown device 'cpu'"),
         ([""], "unknown device ''"),
+        (["cpu:\u0663"], "unknown device 'cpu:\u0663'"),
         (["cpu:0,cuda:0"], "not on both at once"),
         (["cuda"], "no GPU found"),
         (["cuda:0,cuda:1"], "no GPU found"),

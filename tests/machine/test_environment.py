@@ -7,13 +7,20 @@ from netspec.errors import NetspecError
 from netspec.machine import environment
 
 
-@pytest.mark.parametrize("command", ["run", "tune"])
-def test_kernels_that_may_not_be_compiled_are_one_line(tmp_path, command):
+@pytest.mark.parametrize(
+    ("command", "variable", "told"),
+    [
+        ("run", {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set: kernels must be compiled; unset it"),
+        ("tune", {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set: kernels must be compiled; unset it"),
+        ("run", {"NUMBA_NUM_THREADS": "0"}, "numba does not load: Number of threads"),
+    ],
+)
+def test_kernels_that_may_not_be_compiled_are_one_line(tmp_path, command, variable, told):
     (tmp_path / "mini.yaml").write_text(MINI)
     out = ("--out", tmp_path / "runs") if command == "run" else ()
-    said = process(command, tmp_path / "mini.yaml", "--devices", "cpu", *out, NUMBA_DISABLE_JIT="1")
+    said = process(command, tmp_path / "mini.yaml", "--devices", "cpu", *out, **variable)
     assert said.code == 1
-    assert said.err == "error: NUMBA_DISABLE_JIT is set: kernels must be compiled; unset it\n"
+    assert said.err.startswith(f"error: {told}") and len(said.err.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 
 

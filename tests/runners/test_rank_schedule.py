@@ -9,8 +9,8 @@ from netspec.planning.plan import Plan
 from netspec.planning.rank_cut import parts
 from netspec.program import lower, memory
 from netspec.program.program import Program
-from netspec.runners.foresight import Share, foresee
 from netspec.runners.interconnect import Interconnect, Link
+from netspec.runners.process_forecast import Share, forecast
 from netspec.runners.rank_schedule import Cost, Ranks, by_operations, play
 from netspec.spec import load
 from netspec.spec.types import Spec
@@ -116,7 +116,7 @@ def test_krizhevsky_s_table() -> None:
     for count, (hours, told) in PUBLISHED.items():
         ranks = ranks_of(lowered(build(weird(count))), count * alone)
         share = Share("weird", 128 * count, count * alone, ranks.memory, None, ((), ()), 1e30, "K20", ranks)
-        found = foresee(share, count, PCIE)
+        found = forecast(share, count, PCIE)
         predicted = HOURS * found.iteration / (count * alone)
         assert predicted == pytest.approx(told, abs=0.06) and 1.0 < predicted / hours < 1.13
 

@@ -24,7 +24,7 @@ from netspec.program import tuning_table as tuned
 from netspec.program.choice import candidates, question
 from netspec.registry.kinds import layers as registry
 from netspec.runners.execution.session import Rates, Session
-from netspec.runners.rematch import NEEDED, Rematch
+from netspec.runners.paired_timing import NEEDED, PairedTimes
 from netspec.runners.training import checkpoint
 from netspec.runners.tune import seconds_of
 from netspec.spec import load, loads
@@ -92,7 +92,7 @@ def test_what_only_seems_faster_changes_nothing(monkeypatch: pytest.MonkeyPatch,
     """As on a busy machine, where other work meets the kernels that are taken without measuring."""
     load = iter([9e-3] + [1e-3] * 100)
     monkeypatch.setattr("netspec.runners.tune.seconds_of", lambda *_: next(load))
-    monkeypatch.setattr("netspec.runners.tune.rematch", lambda *_: Rematch(1e-3, 2e-3, wins))
+    monkeypatch.setattr("netspec.runners.tune.time_in_pairs", lambda *_: PairedTimes(1e-3, 2e-3, wins))
     one, *rest = tune(small(), devices="cpu")
     first = next(name for name in one.milliseconds if name != one.preferred)
     assert all(each.variant == each.preferred and not each.unconfirmed for each in rest), "equal ones are no question"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Shape = tuple[int, ...]
 
-SHAPE = re.compile(r"\d{1,9}(x\d{1,9})*")
+SHAPE = re.compile(r"[0-9]{1,9}(x[0-9]{1,9})*")
 _MOST = 2**31
 """Elements of a shape, of which a misplaced digit could ask for many more than there is memory."""
 

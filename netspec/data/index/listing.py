@@ -186,7 +186,7 @@ def _in_order(by_folder: dict[bytes, ImageTable], empty: list[str], walk: Walk, 
     folders: dict[str, list[bytes]] = {}
     for folder in sorted((folder for folder in by_folder if by_folder[folder]), key=canonical):
         folders.setdefault(class_name(folder), []).append(folder)
-    notes = [*_merged(by_folder)]
+    notes = [*_merged(by_folder), *_alike(folders)]
     images, counts = ImageTable(), []
     for of_class in folders.values():
         counts.append(-len(images))
@@ -208,6 +208,15 @@ def _merged(by_folder: Iterable[bytes]) -> list[str]:
     folders = Counter(class_name(folder) for folder in by_folder)
     names = [name for name, count in folders.items() if count > 1]
     return [f"folders that differ only in their form of Unicode are one class: {listed(names)}"] if names else []
+
+
+def _alike(classes: Iterable[str]) -> list[str]:
+    """A note where classes differ in what a person does not see."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    groups = [listed(names) for names in alike.values() if len(names) > 1]
+    return [f"classes that differ only in capitals or spaces: {'; '.join(groups)}"] if groups else []
 
 
 def _refuse_splits(classes: Sequence[str], where: str) -> None:

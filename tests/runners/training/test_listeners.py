@@ -10,9 +10,9 @@ from netspec.errors import NetspecError
 from netspec.events import IterationDone, Note, RunFinished
 from netspec.machine.cleanup import on_exit
 from netspec.rundir.directory import runs
-from netspec.runners.training import outlet
+from netspec.runners.training import listener_thread
 from netspec.runners.training.journal import Journal
-from netspec.runners.training.outlet import Outlet
+from netspec.runners.training.listener_thread import ListenerThread
 
 __all__ = ["spec", "whole"]
 
@@ -29,7 +29,7 @@ def noted(folder):
 @pytest.fixture
 def impatient(monkeypatch):
     """Nobody waits for a listener."""
-    monkeypatch.setattr(outlet, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(listener_thread, "PATIENCE_S", 0.0)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_listener_that_never_returns_does_not_block_training(spec, whole, impa
 
 
 def test_a_listener_that_comes_back_hears_the_last_events(monkeypatch, impatient, gate):
-    monkeypatch.setattr(outlet, "MOST_WAITING", 3)
+    monkeypatch.setattr(listener_thread, "MOST_WAITING", 3)
     heard, entered = [], threading.Event()
 
     def slow(event):
@@ -87,14 +87,14 @@ def test_a_listener_that_comes_back_hears_the_last_events(monkeypatch, impatient
         entered.set()
         gate.wait()
 
-    out = Outlet(slow, "slow")
+    out = ListenerThread(slow, "slow")
     out.hear(0)
     assert entered.wait(60)
     for event in range(1, 6):
         out.hear(event)
     assert (heard, out.late, out.lost) == ([0], True, 2)
     gate.set()
-    monkeypatch.setattr(outlet, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(listener_thread, "PATIENCE_S", 60.0)
     out.close()
     assert heard == [0, 3, 4, 5]
 
@@ -102,7 +102,7 @@ def test_a_listener_that_comes_back_hears_the_last_events(monkeypatch, impatient
 def test_training_waits_for_a_listener_that_returns():
     """So that a listener sees the run as it was at the event."""
     state, seen = 0, []
-    out = Outlet(lambda event: seen.append((event, state)), "attentive")
+    out = ListenerThread(lambda event: seen.append((event, state)), "attentive")
     for state in range(100):
         out.hear(state)
     out.close()

@@ -16,7 +16,7 @@ MOST_WAITING = 10_000
 """Events that are kept for a listener that is behind; the oldest are lost."""
 
 
-class Outlet:
+class ListenerThread:
     """Hands events to a listener in order.
 
     ``hear`` returns when the listener has taken the event in, so that it sees the run as it is at that moment, but

@@ -31,7 +31,7 @@ class Waits(Protocol):
         """Wait until the calls are done."""
 
 
-class Rematch(NamedTuple):
+class PairedTimes(NamedTuple):
     """Medians over the pairs of both calls' seconds, and how many pairs the first one won; the rest was not needed."""
 
     seconds: float
@@ -44,7 +44,7 @@ class Rematch(NamedTuple):
         return self.wins >= NEEDED
 
 
-def rematch(device: Waits, call: Callable[[], None], other: Callable[[], None]) -> Rematch:
+def time_in_pairs(device: Waits, call: Callable[[], None], other: Callable[[], None]) -> PairedTimes:
     """Time two calls, which have both run before, in turn; it ends when too many pairs are lost."""
     count = max(_CALLS, round(LEAST_S / max(min(_seconds(device, call), _seconds(device, other)), 1e-6)))
     taken: list[tuple[float, float]] = []
@@ -53,7 +53,7 @@ def rematch(device: Waits, call: Callable[[], None], other: Callable[[], None]) 
         pair = _pair(device, call, other, count)
         wins += pair[0] <= (1 - MARGIN) * pair[1]
         taken.append(pair)
-    return Rematch(median(pair[0] for pair in taken), median(pair[1] for pair in taken), wins)
+    return PairedTimes(median(pair[0] for pair in taken), median(pair[1] for pair in taken), wins)
 
 
 def _pair(device: Waits, call: Callable[[], None], other: Callable[[], None], count: int) -> tuple[float, float]:

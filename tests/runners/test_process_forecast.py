@@ -21,8 +21,8 @@ from netspec.planning.rank_cut import parts as slices
 from netspec.planning.replica_tree import turn_of
 from netspec.program import memory
 from netspec.report.lowered import lowered
-from netspec.runners.foresight import Elements, Share, bucketed, elements_of, exchanged, foresee, summed_by
 from netspec.runners.interconnect import NETWORKS, Interconnect, Link, interconnect
+from netspec.runners.process_forecast import Elements, Share, bucketed, elements_of, exchanged, forecast, summed_by
 from netspec.runners.transport.exchange import Bucket, buckets
 from netspec.spec import load
 
@@ -118,7 +118,7 @@ def test_bytes_are_those_that_four_processes_move(tiny: Path) -> None:
         wanted = sum(one.moved(rank) for one in cut)
         assert one == (wanted, wanted, 2 * 3 * len(cut))
     share = Share("tiny", 2, 0.1, {"left": 1}, None, exchanged(load(tiny)), 1e10, "here")
-    told = foresee(share, 4, NETWORKS["10g"])
+    told = forecast(share, 4, NETWORKS["10g"])
     assert (told.sent, told.received, told.messages) == tuple(map(max, zip(*found, strict=True)))
 
 
@@ -243,7 +243,7 @@ def share(elements: Elements, seconds: float = 1.0, bandwidth: float = 1e30, roo
 def test_bytes_on_a_wire_of_one_process_a_node(processes: int) -> None:
     """2 (p - 1) / p of the data leave each process, as in a ring; a second of exchange is a second of an iteration."""
     network = Interconnect("ideal", 1, Link(0.0, 1e9), Link(0.0, 1e9))
-    found = foresee(share(((1 << 20,) * 8, ())), processes, network)
+    found = forecast(share(((1 << 20,) * 8, ())), processes, network)
     assert found.sent == 2 * (processes - 1) * (1 << 25) // processes
     assert found.exchange == pytest.approx(found.sent / 1e9) and found.latency == 0.0
     assert found.iteration == pytest.approx(found.compute + found.exchange)
@@ -254,7 +254,7 @@ def test_bytes_on_a_wire_of_one_process_a_node(processes: int) -> None:
 def test_messages_of_each_bucket(processes: int) -> None:
     """A barrier, p - 1 messages of an alltoall, p - 1 rounds of a ring, and the agreement of an iteration."""
     network = Interconnect("slow to answer", 1, Link(1e-3, 1e30), Link(1e-3, 1e30))
-    found = foresee(share(((1 << 20,) * 3, ())), processes, network)
+    found = forecast(share(((1 << 20,) * 3, ())), processes, network)
     hops, buckets = log2(processes), {2: 3, 16: 1}[processes]  # three arrays of 4 MiB
     assert found.exchange == pytest.approx(1e-3 * (buckets * (hops + 2 * (processes - 1)) + 2 * hops))
     assert found.exchange == pytest.approx(found.latency) and found.messages == buckets * 2 * (processes - 1)
@@ -262,22 +262,22 @@ def test_messages_of_each_bucket(processes: int) -> None:
 
 def test_within_a_node_the_network_between_nodes_does_not_count() -> None:
     links = Link(1e-6, 1e10), Link(1.0, 1.0)
-    inside = foresee(share(((1 << 20,), ())), 4, Interconnect("a", 4, *links))
-    assert inside.exchange < 0.01 and foresee(share(((1 << 20,), ())), 8, Interconnect("a", 4, *links)).exchange > 1e6
+    inside = forecast(share(((1 << 20,), ())), 4, Interconnect("a", 4, *links))
+    assert inside.exchange < 0.01 and forecast(share(((1 << 20,), ())), 8, Interconnect("a", 4, *links)).exchange > 1e6
 
 
 def test_sums_take_memory_bandwidth() -> None:
     free = Interconnect("free", 1, Link(0.0, 1e30), Link(0.0, 1e30))
-    found = foresee(share(((1 << 20,), ()), bandwidth=1e9), 4, free)
+    found = forecast(share(((1 << 20,), ()), bandwidth=1e9), 4, free)
     assert found.exchange == pytest.approx(3 * 3 / 4 * (1 << 22) / 1e9)
 
 
 def test_what_binds() -> None:
     fast, slow = NETWORKS["nvlink+400g"], NETWORKS["10g"]
-    assert foresee(share(((1 << 24,), ())), 2, fast).binds == "compute"
-    assert foresee(share(((1 << 24,), ()), seconds=1e-3), 2, slow).binds == "network"
-    assert foresee(share(((1 << 24,), ()), room=1 << 20), 2, fast).binds == "memory"
-    alone = foresee(share(((1 << 24,), ())), 1, slow)
+    assert forecast(share(((1 << 24,), ())), 2, fast).binds == "compute"
+    assert forecast(share(((1 << 24,), ()), seconds=1e-3), 2, slow).binds == "network"
+    assert forecast(share(((1 << 24,), ()), room=1 << 20), 2, fast).binds == "memory"
+    alone = forecast(share(((1 << 24,), ())), 1, slow)
     assert (alone.efficiency, alone.exchange, alone.sent, alone.binds) == (1.0, 0.0, 0, "compute")
 
 
@@ -299,10 +299,10 @@ def test_krizhevsky_s_table() -> None:
     seconds = HOURS * 3600 / (90 * 1_281_167 / 128)
     crossing = 2 * 128 * 4 * (9216 + 2 * 4096)
     for processes, (hours, told, told_hybrid) in PUBLISHED.items():
-        plain = foresee(share(exchanged(spec), seconds), processes, PCIE)
+        plain = forecast(share(exchanged(spec), seconds), processes, PCIE)
         found = HOURS * plain.iteration / seconds / processes
         assert found == pytest.approx(told, abs=0.06) and 1.04 < found / hours < 1.20
-        inside = foresee(share((convolutions, ()), seconds), processes, PCIE)
+        inside = forecast(share((convolutions, ()), seconds), processes, PCIE)
         link = PCIE.within.bandwidth if processes <= 4 else PCIE.between.bandwidth / 4
         hybrid = inside.iteration + (processes - 1) * crossing / link
         found = HOURS * hybrid / seconds / processes

@@ -9,35 +9,35 @@ from netspec.units import count, many, milliseconds, percent, rate, size
 
 if TYPE_CHECKING:
     from netspec.report.tables import Table
-    from netspec.runners.foresight import Foresight, Share
+    from netspec.runners.process_forecast import Forecast, Share
     from netspec.spec.types import Spec
 
 _MODELLED = "a model: no run of several processes has been timed on GPUs (docs/scale.md)"
 
 
-def foreseen(
+def forecasts(
     spec: Spec, processes: int, networks: Sequence[str], devices: str | None, gpu: str | None, seconds: float
-) -> tuple[Share, list[Foresight]]:
+) -> tuple[Share, list[Forecast]]:
     """The share of each process, measured or by a model, and what they take on each network. Raises NetspecError."""
     from netspec._types import Binding
     from netspec.report.progress import progress
-    from netspec.runners.foresight import foresee, share_of
     from netspec.runners.interconnect import NETWORKS, interconnect
+    from netspec.runners.process_forecast import forecast, share_of
     from netspec.runners.training.request import Request
 
     found = [interconnect(name) for name in networks or NETWORKS]
     request = Request(spec, None, (), Binding(devices))
     with progress(stderr=True) as listener:
         share = share_of(request, processes, gpu, seconds, listener)
-    return share, [foresee(share, processes, network) for network in found]
+    return share, [forecast(share, processes, network) for network in found]
 
 
-def _at_most(one: Foresight) -> str:
+def _at_most(one: Forecast) -> str:
     """The ranks of a group have devices of their own, and so do not take the same."""
     return "" if one.each == 1 else " at most"
 
 
-def tables(share: Share, found: Sequence[Foresight], is_modelled: bool) -> Iterator[Table | str]:
+def tables(share: Share, found: Sequence[Forecast], is_modelled: bool) -> Iterator[Table | str]:
     """For the terminal."""
     from netspec.report.tables import table
 

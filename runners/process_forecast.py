@@ -81,7 +81,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class Forecast:
     """What ``processes`` on a network take: bytes and seconds of an iteration, of the process that has most.
 
     ``sent`` bytes leave a process in ``messages``, ``received`` reach it. ``latency`` is the part of ``exchange`` that
@@ -235,7 +235,7 @@ def bucketed_of(sums: Sums, processes: int, rank: int) -> list[Bucket]:
     return [bucket for several in arrays for bucket in buckets(several, processes)]
 
 
-def foresee(share: Share, processes: int, network: Interconnect) -> Foresight:
+def forecast(share: Share, processes: int, network: Interconnect) -> Forecast:
     """What so many processes take that have such a share each."""
     if share.ranks:
         return _of_groups(share, share.ranks, processes, network)
@@ -245,7 +245,7 @@ def foresee(share: Share, processes: int, network: Interconnect) -> Foresight:
     exchange = sum(map(sum, costs)) + agreed
     compute = share.seconds * _slower(processes)
     moved = max(sum(one.moved(rank) for one in cut) for rank in range(processes))
-    return _foresight(
+    return _forecast(
         share,
         processes,
         network,
@@ -261,7 +261,7 @@ def foresee(share: Share, processes: int, network: Interconnect) -> Foresight:
     )
 
 
-def _of_groups(share: Share, ranks: Ranks, processes: int, network: Interconnect) -> Foresight:
+def _of_groups(share: Share, ranks: Ranks, processes: int, network: Interconnect) -> Forecast:
     """The same of groups of ``ranks``, each of which sums its arrays with those of that rank in all groups."""
     each, groups = ranks.size, processes // ranks.size
     across = network.every(each)
@@ -278,7 +278,7 @@ def _of_groups(share: Share, ranks: Ranks, processes: int, network: Interconnect
     played = play(ranks, message, summing, _slower(processes))
     agreed, traffic = _agreed(processes, network), [ranks.traffic(rank) for rank in range(each)]
     moved = [max((sum(one.moved(place) for one in cut) for place in range(groups)), default=0) for cut in cuts]
-    return _foresight(
+    return _forecast(
         share,
         processes,
         network,
@@ -294,10 +294,10 @@ def _of_groups(share: Share, ranks: Ranks, processes: int, network: Interconnect
     )
 
 
-def _foresight(share: Share, processes: int, network: Interconnect, **found: Any) -> Foresight:
+def _forecast(share: Share, processes: int, network: Interconnect, **found: Any) -> Forecast:
     """What was found, and what follows from it."""
     groups = processes // share.each
-    return Foresight(
+    return Forecast(
         network=network.name,
         processes=processes,
         each=share.each,
