@@ -135,7 +135,7 @@ def backends(cls: type[Layer]) -> list[str]:
 def _facts(cls: type[Layer]) -> Iterator[tuple[str, str]]:
     yield "inputs", _inputs(cls)
     for method, word in _FROM_METHODS.items():
-        written = (getattr(one.__dict__.get(method), "__doc__", None) for one in authored(cls))
+        written = (one.__dict__[method].__doc__ for one in authored(cls) if method in one.__dict__)
         if own := next(filter(None, written), None):
             yield word, " ".join(own.split())
     if cls.reports:
