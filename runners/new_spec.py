@@ -135,7 +135,8 @@ def _lines(path: Path, found: Found, base: Base) -> Iterator[Line]:
     many = len(dataset.train) + (len(dataset.val or ()) if dataset.is_held_out else 0)
     classes = units.many(len(dataset.classes), "class")
     yield Line(f"# For {units.many(many, 'image')} of {classes}, to validate with: {validation}.")
-    yield Line(f"# Their short sides have {sizes.least} to {sizes.greatest} pixels, {sizes.median} in the middle.")
+    span = f"{sizes.least} to {sizes.greatest} pixels, {sizes.median} in the middle"
+    yield Line(f"# Their short sides have {f'{sizes.least} pixels' if sizes.least == sizes.greatest else span}.")
     yield Line(f"#   netspec validate {argument(path)}")
     yield Line(f"#   netspec run {argument(path)}")
     yield Line("netspec: 1")

@@ -113,7 +113,8 @@ def _draw_learner(axes: Axes, one: Learner, place: int, level: float) -> None:
     for index, curve in enumerate(one.curves):
         x, y = zip(*curve, strict=True)
         width = 1.4 if len(one.curves) == 1 else 0.8
-        axes.plot(x, y, linewidth=width, **look, label=label, gid=f"curve.{place}.{index}")
+        dot = "o" if len(x) == 1 else ""
+        axes.plot(x, y, linewidth=width, marker=dot, **look, label=label, gid=f"curve.{place}.{index}")
         label = None  # one entry for all runs of the learner
     if one.crossing:
         axes.plot([one.crossing] * 2, [0, level], color=look["color"], linewidth=0.6, linestyle=":")

@@ -126,12 +126,14 @@ class Predictions(Kind):
         """Four in a row."""
         columns = min(_COLUMNS, len(data))
         rows, width = -(-len(data) // columns), _style.DOUBLE * columns / _COLUMNS
-        figure = _style.new_figure(width, 2.55 * rows)
-        grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.62, 0.8] * rows)
+        bars = max(len(one.top) for one in data)
+        heights = [1.71, 0.17 * bars]
+        figure = _style.new_figure(width, sum(heights) * rows)
+        grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights * rows)
         for number, one in enumerate(data):
             row, column = divmod(number, columns)
             _draw_image(grid[2 * row, column], one)
-            _draw_bars(grid[2 * row + 1, column], one, number)
+            _draw_bars(grid[2 * row + 1, column], one, number, bars)
         for axes in [axes for line in (grid[-2], grid[-1]) for axes in line[(len(data) - 1) % columns + 1 :]]:
             axes.set_axis_off()
         return figure
@@ -149,13 +151,13 @@ def _draw_image(axes: Axes, one: Seen) -> None:
     axes.set_xlabel(_style.shortened(name, 26), fontweight="bold", labelpad=2)
 
 
-def _draw_bars(axes: Axes, one: Seen, number: int) -> None:
-    """A class a bar, its name written over it."""
+def _draw_bars(axes: Axes, one: Seen, number: int, bars: int) -> None:
+    """A class a bar, its name written over it, in room for so many."""
     for rank, (name, value) in enumerate(one.top):
         colour = _style.COLOURS[_RIGHT if name == one.label else _WRONG]
         axes.barh(rank, value, 0.82, color=colour, alpha=0.6, gid=f"bar.{number}.{rank}")
         axes.text(0.015, rank, _style.shortened(name, 30), va="center", fontsize=_style.SMALL)
     axes.set_xlim(0, 1)
-    axes.set_ylim(max(len(one.top), _BARS) - 0.5, -0.5)
+    axes.set_ylim(bars - 0.5, -0.5)
     _style.bare(axes)
     axes.spines.left.set_visible(True)

@@ -138,7 +138,13 @@ _ENOUGH = 3
 def _next(end: RunFinished) -> list[str]:
     width = max(map(len, end.commands), default=0)
     commands = [f"  {command:<{width}}   {why}" for command, why in end.commands.items()]
+    if any(len(line) > _TERMINAL for line in commands):
+        commands = [line for command, why in end.commands.items() for line in (f"  {command}", f"      {why}")]
     return ["next:", *commands] if commands else []
+
+
+_TERMINAL = 80
+"""Columns beyond which a terminal would break a line anywhere."""
 
 
 def _was_over(tracker: Tracker, end: RunFinished) -> bool:

@@ -43,10 +43,13 @@ def open_images(spec: Spec, own: bool) -> Opened:
     if found.layers != settled(spec).layers:
         check(found)
     missing = [_NO_VALIDATION] if source.val is None and drawn_images(spec) is None else []
+    missing += [_ONE_CLASS] if count == 1 else []
     return Opened(found, source, (*source.notes, *missing, *_told(spec, count)))
 
 
 _NO_VALIDATION = "without validation images, errors are those of training batches; data.split holds some images out"
+
+_ONE_CLASS = "all images are of one class: there is nothing to tell apart, and nothing will be learned"
 
 
 def _told(spec: Spec, classes: int) -> list[str]:

@@ -58,7 +58,7 @@ def typed(command):
 
 def next_of(said):
     """The commands that a run printed, by what they are for."""
-    lines = re.findall(r"^  (netspec .+?) {3,}(.+)$", said.out.partition("\nnext:\n")[2], re.MULTILINE)
+    lines = re.findall(r"^  (netspec .+?)(?: {3,}|\n {6})(\S.*)$", said.out.partition("\nnext:\n")[2], re.MULTILINE)
     return {why: command for command, why in lines}
 
 

@@ -97,8 +97,10 @@ def test_the_last_words_say_what_was_learned_where_and_what_next(plain):
         "val: top-1 error 37.5 %, top-5 error 17.0 % over 200 images",
         f"the run lies in {FOLDER}",
         "next:",
-        f"  netspec eval {FOLDER}                      its errors once more",
-        f"  netspec run --resume {FOLDER} --epochs 4   go on",
+        f"  netspec eval {FOLDER}",
+        "      its errors once more",
+        f"  netspec run --resume {FOLDER} --epochs 4",
+        "      go on",
     ]
 
 
@@ -109,6 +111,12 @@ def test_resuming_a_run_that_was_at_its_end_is_said():
     said = lines.last_words(tracker)
     assert said[1] == "it was at its end already: finished after 0 iterations in 0.0 s"
     assert said[-2:] == ["next:", "  netspec run   go on"]
+
+
+def test_a_command_that_fills_a_line_has_its_reason_below():
+    tracker, command = Tracker(), f"netspec eval {70 * 'x'}"
+    tracker(RunFinished("finished", FOLDER, 20, 2, 0.0, commands={command: "errors", "netspec run": "go on"}))
+    assert lines.last_words(tracker)[-4:] == [f"  {command}", "      errors", "  netspec run", "      go on"]
 
 
 def test_a_run_whose_directory_is_gone_lies_nowhere():

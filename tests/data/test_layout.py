@@ -42,7 +42,7 @@ def test_images_deep_in_class_folders_are_found(tmp_path):
 
 def test_a_validation_split_alone_is_nothing_to_train_on(tmp_path):
     write_folder(tmp_path, files(1, 1, "test/"))
-    assert "looked for DIR/train/CLASS" in message(lambda: source_from_path(tmp_path))
+    assert "looked for DIR/CLASS/*.jpg, DIR/train/CLASS" in message(lambda: source_from_path(tmp_path))
     assert message(lambda: source_from_path(tmp_path)).endswith("it holds test/")
     assert source_from_path(tmp_path, evaluated=True) == {"type": "folder", "path": str(tmp_path)}
 

@@ -35,7 +35,9 @@ VALIDATION_NAMES = ("val", "validation", "valid", "test")
 SPLIT_NAMES = frozenset({"train", "training", "testing", *VALIDATION_NAMES})
 """What people call splits, in lower case."""
 
-LAYOUTS = "DIR/train/CLASS/*.jpg with DIR/val/ or DIR/test/, or DIR/train.tar with val.tar or test.tar"
+LAYOUTS = (
+    "DIR/CLASS/*.jpg, DIR/train/CLASS/*.jpg with DIR/val/ or DIR/test/, or DIR/train.tar with val.tar or test.tar"
+)
 """The layouts that ``--data DIR`` understands, for messages."""
 
 
