@@ -48,7 +48,7 @@ def test_a_run_tells_what_it_took_learned_and_wrote(trained, run):
     assert any("iteration 12/12" in line for line in lines)
     assert "finished after 12 iterations" in trained[1].out and "learned: training loss" in trained[1].out
     assert run.startswith("runs/mini/") and (Path(run) / "spec.resolved.yaml").is_file()
-    assert f"  netspec eval {run} " in trained[1].out
+    assert f"  netspec eval {run}\n      its errors once more\n" in trained[1].out
 
 
 def test_the_commands_named_at_the_end_work(trained, run):
