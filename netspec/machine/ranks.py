@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,6 +47,18 @@ def local_number() -> int:
     rank = launched()
     values = (os.environ.get(name, "") for name in _LOCAL if rank.of > 1)
     return next((int(value) for value in values if value.isdecimal()), rank.number)
+
+
+def end_with_parent() -> None:
+    """Linux sends this process SIGTERM, with which a run is saved, when the thread that started it has ended."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def end_with_launcher() -> None:
+    """The same where it is MPICH's helper on this machine: without it nothing ends a rank, or hears it."""
+    if os.environ.get(LAUNCH) and "PMI_RANK" in os.environ:  # others may start ranks from a thread that ends
+        end_with_parent()
 
 
 def refuse_several(what: str) -> None:
