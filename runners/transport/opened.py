@@ -13,7 +13,7 @@ from pathlib import Path
 
 from netspec.errors import NetspecError
 from netspec.exit_codes import INTERNAL, INTERRUPTED, WRONG
-from netspec.machine.ranks import LAUNCH, Rank, end_with_launcher, launched, share_cores
+from netspec.machine.ranks import LAUNCH, Rank, end_all, end_with_launcher, launched, share_cores
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport, named
 
@@ -53,10 +53,16 @@ def _opened(rank: Rank) -> Transport:
         more = "pip install 'netspec[mpi]', or load the cluster's MPI"
         raise NetspecError(f"MPI cannot be loaded: {error}: {more}") from error
     end_with_launcher()
-    made = Mpi(_patience())
+    try:
+        return _met(Mpi(_patience()), rank)
+    except BaseException as error:
+        end_all(_code(error))
+        raise
+
+
+def _met(made: Transport, rank: Rank) -> Transport:
     _note("rank", made.rank, pid=os.getpid(), parent=os.getppid(), files=_shared_files())
     if made.size != rank.of:
-        made.end_all(WRONG)
         raise NetspecError(
             f"{rank.of} processes were started, but MPI knows of {made.size}: the launcher is of another MPI than "
             "mpi4py's (with srun, try --mpi=pmi2 or --mpi=pmix)"

@@ -165,6 +165,18 @@ def test_a_rank_that_fails_alone_is_named(spec, tmp_path):
     assert done.stderr.count("no such luck") == 1 and "Abort" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("fault", "code"), [
+    ("sys.modules['netspec.runners.training.launch'] = None", 70),
+    ("os.environ['NETSPEC_PATIENCE'] = 'none'", 1),
+])  # fmt: skip
+def test_a_rank_that_fails_before_it_meets_the_others_ends_them(spec, tmp_path, fault, code):
+    """Before it has loaded MPI, in whose start they would wait for ever; and after."""
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nif os.environ.get('PMI_RANK') == '1':\n    {fault}\n")
+    done = run(2, spec, "--out", tmp_path / "out", PYTHONPATH=str(tmp_path))
+    assert done.returncode == code and done.stderr.count("\n") == 1, done.stderr
+    assert "Abort" not in done.stdout + done.stderr
+
+
 def test_numbers_that_are_not_finite_end_all_with_one_message(spec, tmp_path):
     done = run(2, spec, "--lr", "3e38", "--out", tmp_path)
     assert done.returncode == 1 and done.stderr.count("error:") == 1
