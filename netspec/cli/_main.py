@@ -130,6 +130,10 @@ def main(args: Sequence[str] | None = None) -> None:
         answer(cli)
         raise SystemExit(0)
     code = outcome(sys.argv[1:] if args is None else list(args))
+    if code:
+        from netspec.machine.ranks import end_all_before_start
+
+        end_all_before_start(code)
     gc.freeze()  # Python looks for cycles once more at its end, when all memory is given back anyway
     raise SystemExit(code)
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import ctypes
 import os
+import signal
+import sys
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +22,8 @@ _VARIABLES: Sequence[tuple[str, str]] = (
 )
 _LOCAL = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 """The number among the processes of one machine: MPICH and Intel MPI, Open MPI, srun."""
+_LAST_WORDS_S = 0.15
+"""How long a message is given to go through the launcher, which forgets what is on its way when all are ended."""
 LAUNCH = "NETSPEC_LAUNCH"
 """The variable with the folder in which ranks tell the netspec that started them what happened."""
 
@@ -44,6 +52,43 @@ def local_number() -> int:
     rank = launched()
     values = (os.environ.get(name, "") for name in _LOCAL if rank.of > 1)
     return next((int(value) for value in values if value.isdecimal()), rank.number)
+
+
+def end_with_parent() -> None:
+    """Linux sends this process SIGTERM, with which a run is saved, when the thread that started it has ended."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def end_with_launcher() -> None:
+    """The same where it is MPICH's helper on this machine: without it nothing ends a rank, or hears it."""
+    if os.environ.get(LAUNCH) and "PMI_RANK" in os.environ:  # others may start ranks from a thread that ends
+        end_with_parent()
+
+
+def end_all(code: int) -> None:
+    """End all processes that were started together with this one, as soon as this one ends, with an exit code."""
+    atexit.register(_abort, code)
+
+
+def end_all_before_start(code: int) -> None:
+    """The same where ``netspec run --processes`` has started this one, which fails before it has loaded MPI.
+
+    The others would wait for it in MPI's start for ever.
+    """
+    if os.environ.get(LAUNCH) and "mpi4py.MPI" not in sys.modules:
+        end_all(code)
+
+
+def _abort(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    with contextlib.suppress(ImportError, RuntimeError):  # without MPI
+        from mpi4py import MPI
+
+        time.sleep(_LAST_WORDS_S)
+        MPI.COMM_WORLD.Abort(code)
 
 
 def refuse_several(what: str) -> None:

@@ -143,11 +143,12 @@ def summing(
 
     def call() -> None:
         factor = share() if share else None
-        for one in cut:
-            if seen is None:
-                one.exchange(transport, received, factor)
-            else:
-                one.exchange_in_memory(transport, views, factor)
+        with np.errstate(all="ignore"):  # numbers that are not finite are checked for, and told, later
+            for one in cut:
+                if seen is None:
+                    one.exchange(transport, received, factor)
+                else:
+                    one.exchange_in_memory(transport, views, factor)
 
     return call
 

@@ -1,8 +1,12 @@
-"""Which of the processes of this machine ended first: a launcher that ends the others does not tell."""
+"""Which of this machine's processes of a run ended first, mpiexec's helper among them.
+
+A launcher that ends the others does not tell.
+"""
 
 from __future__ import annotations
 
 import os
+import platform
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -30,9 +34,11 @@ class FirstDeath:
             if self._closed.wait(_LOOK_S):
                 return
         poll, opened = select.poll(), {}
-        for rank in ranks:
+        here = [rank for rank in ranks if rank["host"] == platform.node()]
+        helpers = {rank["parent"]: {"host": rank["host"], "pid": rank["parent"]} for rank in here}
+        for one in (*here, *helpers.values()):
             with suppress(OSError):
-                opened[os.pidfd_open(rank["pid"])] = rank
+                opened[os.pidfd_open(one["pid"])] = one
         for descriptor in opened:
             poll.register(descriptor, select.POLLIN)
         while not self._closed.is_set() and not self.found:

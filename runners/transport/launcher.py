@@ -7,9 +7,9 @@ killed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -29,7 +29,7 @@ from netspec.errors import NetspecError
 from netspec.exit_codes import KINDS
 from netspec.machine.cleanup import on_exit
 from netspec.machine.names import argument
-from netspec.machine.ranks import LAUNCH, launched
+from netspec.machine.ranks import LAUNCH, end_with_parent, launched
 from netspec.planning.replica_tree import uneven_processes
 from netspec.rundir.directory import CHECKPOINTS
 from netspec.runners.training.saver import listed
@@ -80,6 +80,7 @@ def run_processes(count: int, words: Sequence[str], devices: str | None = None, 
         with _started(command, folder) as started, _handing_on(started) as handed, on_exit(watch.close):
             kept = _said((started.stdout, sys.stdout), (started.stderr, sys.stderr))
             code = started.wait()
+        _remove_shared_files(_notes(Path(folder), "rank"))
         if handed and not any(_notes(Path(folder), what) for what in ("run", "fault")):  # no rank could heed it yet
             return 128 + handed[0]
         return _verdict(code, Path(folder), kept, watch.found, _options(devices, engine))
@@ -92,14 +93,8 @@ def _started(command: Sequence[str], folder: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches it once, from here
-        preexec_fn=_ended_with_parent,
+        preexec_fn=end_with_parent,
     )
-
-
-def _ended_with_parent() -> None:
-    """Linux sends the launcher SIGTERM, with which the run is saved, when its parent is killed."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager
@@ -148,6 +143,13 @@ def _hand_on(stream: IO[bytes], to: IO[str], kept: list[str]) -> None:
                 to.flush()
 
 
+def _remove_shared_files(ranks: Sequence[Note]) -> None:
+    """What MPI has left of this machine's shared memory, whose processes have ended."""
+    for file in {file for rank in ranks if rank["host"] == platform.node() for file in rank["files"]}:
+        with contextlib.suppress(OSError):
+            os.unlink(file)
+
+
 def _verdict(code: int, folder: Path, kept: str, first: Sequence[Note], options: str) -> int:
     """The exit code; an end that no rank could tell of is raised."""
     faults = _notes(folder, "fault")
@@ -161,7 +163,10 @@ def _verdict(code: int, folder: Path, kept: str, first: Sequence[Note], options:
 def _cause(code: int, first: Sequence[Note], kept: str) -> str:
     if code < 0:
         return f"mpiexec was killed by {_signal(-code)}, and its processes were ended"
-    one = [f"rank {each['rank']} on {each['host']} (process {each['pid']})" for each in first]
+    if first and not any("rank" in each for each in first):
+        where = f"{first[0]['host']} (process {first[0]['pid']})"
+        return f"mpiexec's helper on {where} was killed, and so its processes ended"
+    one = [f"rank {each['rank']} on {each['host']} (process {each['pid']})" for each in first if "rank" in each]
     where, number = " or ".join(one) or "one of the processes", _SIGNAL.search(kept)
     if number and int(number[1]) in set(signal.Signals):
         return f"{where} was killed by {_signal(int(number[1]))}, and so the others were ended"

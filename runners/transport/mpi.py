@@ -6,27 +6,24 @@ to give up. Whoever has failed ends all by MPI_Abort as the process ends, since 
 
 from __future__ import annotations
 
-import atexit
 import pickle
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from netspec.errors import NetspecError
+from netspec.machine.ranks import end_all
 from netspec.runners.transport.base import AT_ONCE, Array, Counts, Value
 
 _SPIN_S, _NAP_S = 0.001, 0.0002
 _SPIN_IDLE_S = 0.0001
 """How long a rank that has nothing to move looks without a nap: the core may be wanted by its own passes."""
 _ROLL_CALL_S = 1.5
-_LAST_WORDS_S = 0.15
-"""How long a message is given to go through the launcher, which forgets what is on its way when all are ended."""
 _TAG = 7
 
 
@@ -139,7 +136,7 @@ class Mpi:
         """See Transport."""
         if not self._ending:
             self._ending = True
-            atexit.register(self._abort, code)
+            end_all(code)
 
     def close(self) -> None:
         """See Transport; memory that others see is of no more use."""
@@ -171,13 +168,6 @@ class Mpi:
                 raise NetspecError(told)
             if waited > (_SPIN_IDLE_S if nap else _SPIN_S):
                 time.sleep(nap)
-
-    def _abort(self, code: int) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-        time.sleep(_LAST_WORDS_S)
-        MPI.COMM_WORLD.Abort(code)
 
 
 class SeenByAll:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from netspec.errors import NetspecError
 from netspec.exit_codes import INTERNAL, INTERRUPTED, WRONG
-from netspec.machine.ranks import LAUNCH, Rank, launched, share_cores
+from netspec.machine.ranks import LAUNCH, Rank, end_all, end_with_launcher, launched, share_cores
 from netspec.runners.transport.alone import ALONE
 from netspec.runners.transport.base import Transport, named
 
@@ -52,15 +52,30 @@ def _opened(rank: Rank) -> Transport:
     except (ImportError, RuntimeError) as error:
         more = "pip install 'netspec[mpi]', or load the cluster's MPI"
         raise NetspecError(f"MPI cannot be loaded: {error}: {more}") from error
-    made = Mpi(_patience())
-    _note("rank", made.rank, pid=os.getpid())
+    end_with_launcher()
+    try:
+        return _met(Mpi(_patience()), rank)
+    except BaseException as error:
+        end_all(_code(error))
+        raise
+
+
+def _met(made: Transport, rank: Rank) -> Transport:
+    _note("rank", made.rank, pid=os.getpid(), parent=os.getppid(), files=_shared_files())
     if made.size != rank.of:
-        made.end_all(WRONG)
         raise NetspecError(
             f"{rank.of} processes were started, but MPI knows of {made.size}: the launcher is of another MPI than "
             "mpi4py's (with srun, try --mpi=pmi2 or --mpi=pmix)"
         )
     return made
+
+
+def _shared_files() -> list[str]:
+    """Those by which MPI shares memory (Linux); it removes them as it ends, unless it is killed."""
+    with contextlib.suppress(OSError):
+        found = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+        return sorted({path for path in found if path.startswith("/dev/shm/") and os.path.exists(path)})
+    return []
 
 
 def _patience() -> float:

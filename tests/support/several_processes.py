@@ -156,6 +156,12 @@ def ranks_of(pid):
     return found
 
 
+def shared_files(pid):
+    """What a process maps of this machine's shared memory, and has a name yet."""
+    lines = Path("/proc", str(pid), "maps").read_text().splitlines()
+    return [name for name in {line.split()[-1] for line in lines} if name.startswith("/dev/shm/")]
+
+
 def descendants(pid):
     """All processes below one, the nearest first."""
     parents = {}

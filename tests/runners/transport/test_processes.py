@@ -26,6 +26,7 @@ from several_processes import (
     run,
     same_run,
     same_tensors,
+    shared_files,
     spec,
     started,
 )
@@ -82,8 +83,10 @@ def test_started_by_mpiexec_itself(spec, tmp_path):
 
 def test_a_rank_that_is_killed_is_named_and_the_run_goes_on(spec, alone, tmp_path):
     with started(2, tmp_path, spec, *LONG) as process:
+        files = shared_files(ranks_of(process.pid)[0])
         os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
         _, err = ended(process)
+    assert files and not [file for file in files if os.path.exists(file)]
     assert process.returncode == 1 and err.count("error:") == 1
     assert "(process " in err and "was killed by SIGKILL, and so the others were ended" in err
     assert f"netspec run --resume {folder_of(tmp_path)} --processes 2" in err
@@ -136,15 +139,19 @@ def test_a_rank_that_is_stopped_is_named(spec, tmp_path):
     assert "no answer for 3 s from rank 2 on " in err and "--processes 4" in err
 
 
+TOLD = {"mpiexec": "mpiexec was killed by SIGKILL", "helper": "mpiexec's helper on ", "netspec": ""}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("who", ["mpiexec", "netspec"])
+@pytest.mark.parametrize("who", TOLD)
 def test_a_launcher_that_is_killed_leaves_no_process(spec, tmp_path, who):
     with started(4, tmp_path, spec, *LONG) as process:
         children = descendants(process.pid)
-        os.kill(children[0] if who == "mpiexec" else process.pid, signal.SIGKILL)
+        os.kill({"netspec": process.pid, "mpiexec": children[0], "helper": children[1]}[who], signal.SIGKILL)
         gone(children)
         _, err = process.communicate(timeout=LONGEST_S)
-    assert ("mpiexec was killed by SIGKILL" in err) == (who == "mpiexec")
+    assert err.count("error:") == bool(TOLD[who]) and TOLD[who] in err
+    assert who != "helper" or "go on from it with netspec run --resume" in err  # saved, as by a signal
 
 
 def test_a_rank_that_fails_alone_is_named(spec, tmp_path):
@@ -156,6 +163,18 @@ def test_a_rank_that_fails_alone_is_named(spec, tmp_path):
     assert done.returncode in (1, 70)
     assert "rank 1 on " in done.stderr
     assert done.stderr.count("no such luck") == 1 and "Abort" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("fault", "code"), [
+    ("sys.modules['netspec.runners.training.launch'] = None", 70),
+    ("os.environ['NETSPEC_PATIENCE'] = 'none'", 1),
+])  # fmt: skip
+def test_a_rank_that_fails_before_it_meets_the_others_ends_them(spec, tmp_path, fault, code):
+    """Before it has loaded MPI, in whose start they would wait for ever; and after."""
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nif os.environ.get('PMI_RANK') == '1':\n    {fault}\n")
+    done = run(2, spec, "--out", tmp_path / "out", PYTHONPATH=str(tmp_path))
+    assert done.returncode == code and done.stderr.count("\n") == 1, done.stderr
+    assert "Abort" not in done.stdout + done.stderr
 
 
 def test_numbers_that_are_not_finite_end_all_with_one_message(spec, tmp_path):
