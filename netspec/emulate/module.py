@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from netspec.emulate.instructions.parking import may_park
 from netspec.emulate.instructions.warp import group_size, is_block_barrier, is_collective, is_full
 from netspec.emulate.memory import Memory
 from netspec.emulate.ptx.inlining import inline
-from netspec.emulate.ptx.operands import Symbol
+from netspec.emulate.ptx.operands import Address, Operand, Pair, Register, Symbol, Vector
 from netspec.emulate.ptx.parser import parse
 from netspec.emulate.ptx.syntax_tree import Body, Instruction, Parameter, Source, Variable, offsets
 from netspec.emulate.races import LINE_BITS
@@ -141,7 +141,8 @@ def _shared(body: Body, source: Source) -> tuple[tuple[SharedArray, ...], dict[s
     Each lies further behind the one before than on hardware, by SHARED_GAP. Whatever alignment dynamic ones ask for,
     the linker (nvlink 13.0) gives them 16 bytes where static ones lie before them.
     """
-    text = {word for one in body.instructions for word in _symbols(one)}
+    operands = {one for ins in body.instructions for one in ins.operands if not isinstance(one, Register)}
+    text = {name for one in operands for name in _symbols(one)}
     own = [one for one in (*source.shared, *body.shared) if one.name in text or one in body.shared]
     fixed = {one.name: one for one in own if one.name not in source.dynamic}
     places, end = offsets(fixed)
@@ -154,14 +155,17 @@ def _shared(body: Body, source: Source) -> tuple[tuple[SharedArray, ...], dict[s
     return static, {one.name: behind for one in dynamic}, end
 
 
-def _symbols(ins: Instruction) -> list[str]:
-    def names(operand: object) -> list[str]:
-        if isinstance(operand, Symbol):
-            return [operand.name]
-        inner: Sequence[object] = getattr(operand, "parts", ()) or (getattr(operand, "base", None),)
-        return [name for one in inner if one is not None for name in names(one)]
-
-    return [name for operand in ins.operands for name in names(operand)]
+def _symbols(operand: Operand) -> Iterator[str]:
+    """The variables that an operand names."""
+    match operand:
+        case Symbol(name) | Address(Symbol(name)):
+            yield name
+        case Vector(parts):
+            for part in parts:
+                yield from _symbols(part)
+        case Pair(first, second):
+            yield from _symbols(first)
+            yield from _symbols(second)
 
 
 class _Splitter:

@@ -22,8 +22,8 @@ LINE_BITS, THREAD_BITS, CLOCK_BITS = 14, 24, 25
 _THREAD = ((1 << THREAD_BITS) - 1) << LINE_BITS
 _CLOCK = LINE_BITS + THREAD_BITS
 _WRITE, _READ, _OTHER, _ATOMIC = range(4)
-_UNITS = (1, 4, 16)
-"""Granularities of shadow cells, in bytes: accesses of at least so many share one."""
+_UNITS = {1: 1, 2: 1, 4: 4, 8: 4, 16: 16}
+"""Granularities of shadow cells by the size of an access, both in bytes."""
 
 
 class Clock:
@@ -198,8 +198,7 @@ class RaceDetector:
 
     def _access(self, space: AddressSpace, size: int, rows: Array, lanes: Array | None, line: int) -> Access:
         cells = self.cells if lanes is None else self.cells[lanes]
-        unit = max(one for one in _UNITS if one <= size)
-        return Access(space, size, unit, rows, lanes, cells + line)
+        return Access(space, size, _UNITS[size], rows, lanes, cells + line)
 
     def _oldest(self, space: AddressSpace) -> int:
         """Accesses before this are ordered with all that follow."""

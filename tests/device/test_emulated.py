@@ -6,7 +6,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from compiled import EmulatedCuda, cards, needs_compiler
 from nets import RATES, batch, network
 
 from netspec.device.emulated.device import CardOps
@@ -145,7 +145,7 @@ def _trained(devices, spec=None, rates=RATES, **options):
 @needs_compiler
 def test_iterations_on_two_cards_are_iterations_on_cpus():
     expected = _trained(["cpu:0,cpu:1"])
-    got = _trained(["cpu:0,cpu:1"], opener=lambda names: [EmulatedCuda() for _ in names])
+    got = _trained(["cpu:0,cpu:1"], opener=cards)
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()), err_msg=name)
@@ -157,7 +157,7 @@ def test_averages_and_rates_of_single_parameters_too():
     spec = loads(textwrap.dedent(TOWERS), "net.yaml", [hand, "train.ema={}"])
     rates = RATES._replace(factors=(("*.bias", 2.0), ("conv1", 0.0)), average=0.25)
     expected = _trained(["cpu:0,cpu:1"], spec, rates)
-    got = _trained(["cpu:0,cpu:1"], spec, rates, opener=lambda names: [EmulatedCuda() for _ in names])
+    got = _trained(["cpu:0,cpu:1"], spec, rates, opener=cards)
     assert any(name.endswith("average") for name in expected)
     assert np.array_equal(got["conv1.weight"], got["conv1.weight.average"])
     for name, value in expected.items():

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from compiled import cards, needs_compiler
 from nets import BATCH, RATES, TWO_TOWERS, batch, network, same_bits, shortened, train
 
 from netspec.device.cpu.device import CpuDevice
@@ -55,7 +55,7 @@ def opened(text: str, train: str = "", capability: Any = None, members: int = 1)
     make = {None: CpuDevice, "emulated": StoringCpu}.get(capability)
 
     def opener(names: Sequence[str]) -> list[Any]:
-        return [make(index, members) if make else EmulatedCuda(capability) for index in range(len(names))]
+        return [make(index, members) for index in range(len(names))] if make else cards(names, capability)
 
     more: dict[str, Any] = {"opener": opener}
     spec = network(text, **{"train: {batch: 6": f"train: {{precision: bf16, batch: 6{train}"})

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from compiled import card, cards, needs_compiler
 from nets import RATES, batch, network, same_bits
 
 from netspec.check.subject import Case, cpu
@@ -37,7 +37,7 @@ BATCH = batch(0, (4, 4, 4), 2, classes=3)
 def session(fuse=True, layer="relu", phases=("train",)):
     spec = network(NET, **{"type: relu": f"type: {layer}"})
     spec = replace(spec, train=replace(spec.train, fuse=fuse))
-    return Session(spec, ["cpu"], runner="serial", phases=phases, opener=lambda names: [EmulatedCuda() for _ in names])
+    return Session(spec, ["cpu"], runner="serial", phases=phases, opener=cards)
 
 
 def spoil(one, name, number):
@@ -111,6 +111,6 @@ def test_scores_of_minus_infinity_have_the_probability_0(variant):
     x = np.random.default_rng(0).normal(size=(2, 16)).astype(np.float32)
     x[0, 4:8], x[1, 1:] = -np.inf, -np.inf
     values = {"x": x, "label": np.array([1, 0], np.int32)}
-    got = case.on(EmulatedCuda(), variant=variant).forward(values)
+    got = case.on(card(), variant=variant).forward(values)
     for name, wanted in case.on(cpu(), dtype="float64").forward(values).items():
         np.testing.assert_allclose(got[name], wanted, rtol=1e-5, err_msg=name)

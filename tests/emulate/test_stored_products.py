@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from compiled import CONV, DEFAULTS, EmulatedCuda, needs_compiler
+from compiled import CONV, DEFAULTS, card, needs_compiler
 from compiled import PRODUCTS as OTHERS
 from stored_products import PRODUCTS, check
 
@@ -19,14 +19,14 @@ pytestmark = needs_compiler
 AMPERE, ADA, HOPPER, BLACKWELL = (8, 0), (8, 9), (9, 0), (12, 0)
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_edges(name: str) -> None:
-    check(EmulatedCuda(AMPERE), *PRODUCTS[name])
+    check(card(AMPERE), *PRODUCTS[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tile", STORED_TILES, ids=str)
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_shape_with_every_tile(name: str, tile: Any) -> None:
-    check(EmulatedCuda(AMPERE), *OTHERS[name], str(tile))
+    check(card(AMPERE), *OTHERS[name], str(tile))
 
 
 def ranked(

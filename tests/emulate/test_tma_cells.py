@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiled import CONV, EmulatedCuda, needs_compiler
+from compiled import CONV, card, cards, needs_compiler
 from nets import network, train
 
 from netspec.check.subject import Case, cpu
@@ -45,13 +45,13 @@ def test_they_are_convolutions(name: str, columns: int, monkeypatch: pytest.Monk
     attrs, shape, cell = CASES[name]
     monkeypatch.setattr(tma_cells_variants, "cut_of", lambda g: Cut(g, cell))
     case = Case(layer_types()["conv"], {**CONV, **attrs}, (Tensor(shape, "float32"),))
-    card = case.stored_as_bfloat16().on(EmulatedCuda(), variant=f"bf16_cells_{columns}")
-    assert card.layer.supports(card.t, card.variant)
-    random, names = np.random.default_rng(3), [name for name in card.t.roles if name != "y"]
-    drawn = {name: random.standard_normal(card.t[name].shape) for name in names}
-    values = card.rounded({**drawn, "dy": random.standard_normal(card.t.y.shape)})
+    single = case.stored_as_bfloat16().on(card(), variant=f"bf16_cells_{columns}")
+    assert single.layer.supports(single.t, single.variant)
+    random, names = np.random.default_rng(3), [name for name in single.t.roles if name != "y"]
+    drawn = {name: random.standard_normal(single.t[name].shape) for name in names}
+    values = single.rounded({**drawn, "dy": random.standard_normal(single.t.y.shape)})
     exact = {name: np.asarray(value, np.float64) for name, value in values.items()}
-    got = trip(card, values).written
+    got = trip(single, values).written
     for name, wanted in trip(case.on(cpu(), dtype="float64"), exact).written.items():
         assert np.abs(got[name].astype(np.float64) - wanted).max() <= NEAR * np.abs(wanted).max(), name
 
@@ -84,8 +84,7 @@ NET = """
 
 def learned() -> tuple[dict[str, Any], dict[str, list[str]]]:
     """What an iteration changes, and the kernels of each step."""
-    opener: Any = lambda names: [EmulatedCuda() for _ in names]  # noqa: E731
-    with Session(network(NET), ["cpu"], phases=("train",), runner="serial", opener=opener) as card:
+    with Session(network(NET), ["cpu"], phases=("train",), runner="serial", opener=cards) as card:
         steps = {step.name: [one.kernel for one in step.passes] for step in card.programs["train"].steps}
         before = card.store.tensors()
         train(card, 1, shape=(6, 7, 3))

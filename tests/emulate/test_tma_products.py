@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiled import CONV, DEFAULTS, EmulatedCuda, needs_compiler
+from compiled import CONV, DEFAULTS, card, cards, needs_compiler
 from nets import network, train
 from tma_products import PRODUCTS, check
 
@@ -40,7 +40,7 @@ NET = """
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_edges(name: str) -> None:
-    check(EmulatedCuda(), *PRODUCTS[name])
+    check(card(), *PRODUCTS[name])
 
 
 def learned(monkeypatch: pytest.MonkeyPatch, off: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -54,9 +54,7 @@ def learned(monkeypatch: pytest.MonkeyPatch, off: str) -> tuple[dict[str, Any], 
 
         monkeypatch.setattr(cls, "supports", able)
     spec = network(NET)
-    with Session(
-        spec, ["cpu"], phases=("train",), runner="serial", opener=lambda names: [EmulatedCuda() for _ in names]
-    ) as card:
+    with Session(spec, ["cpu"], phases=("train",), runner="serial", opener=cards) as card:
         steps = {step.name: step.attrs["variant"] for step in card.programs["train"].steps if "variant" in step.attrs}
         train(card, 1, shape=SHAPE)
         return dict(card.store.tensors()), steps

@@ -74,13 +74,19 @@ def shown(trained) -> Callable[[str], Picture]:
     return functools.cache(lambda kind: picture(kind, [of(kind, trained)], **SETTINGS.get(kind, {})))
 
 
+@pytest.fixture(scope="module")
+def rendered(shown) -> Callable[..., bytes]:
+    """A kind of picture as a file of a format, drawn once."""
+    return functools.cache(lambda kind, format="svg": shown(kind).render(format))
+
+
 def test_every_kind_is_tested_here():
     assert set(TEXTS) == set(figure_kinds())
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_svg_has_its_marks_and_its_text_as_text(kind, shown):
-    text = shown(kind).render().decode()
+def test_svg_has_its_marks_and_its_text_as_text(kind, rendered):
+    text = rendered(kind).decode()
     root = ElementTree.fromstring(text)
     ids = {element.get("id") for element in root.iter()}
     assert set(MARKS.get(kind, ())) <= ids
@@ -91,20 +97,20 @@ def test_svg_has_its_marks_and_its_text_as_text(kind, shown):
 
 
 @pytest.mark.parametrize("kind", ["architecture", "curves", "filters", "predictions"])
-def test_pdf(kind, shown):
-    data = shown(kind).render("pdf")
+def test_pdf(kind, rendered):
+    data = rendered(kind, "pdf")
     assert data.startswith(b"%PDF-") and b"CreationDate" not in data
 
 
-def test_the_same_run_gives_the_same_bytes_in_another_process(trained, shown, tmp_path):
+def test_the_same_run_gives_the_same_bytes_in_another_process(trained, rendered, tmp_path):
     """Whatever the user's settings of matplotlib are."""
     forward = {"confusion", "neighbours", "predictions"}  # which need a network at work: read twice here
     for kind in forward:
-        assert picture(kind, [trained]).render() == shown(kind).render()
+        assert picture(kind, [trained]).render() == rendered(kind)
     files = [f"{kind}.svg" for kind in TEXTS if kind not in forward] + ["filters.png", "curves.pdf"]
     for name in files:
         kind, format = name.split(".")
-        (tmp_path / name).write_bytes(shown(kind).render(format))
+        (tmp_path / name).write_bytes(rendered(kind, format))
     code = (
         "import sys; from pathlib import Path; from netspec.figures import picture\n"
         f"settings = {SETTINGS}\n"

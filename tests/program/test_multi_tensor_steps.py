@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import replace
 
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from compiled import cards, needs_compiler
 from nets import BATCH, ONE_DEVICE, TWO_TOWERS, batch, network, same_bits, shortened
 
 from netspec.contract.naming import Argument
@@ -113,9 +113,8 @@ def test_merged_steps_give_the_same_bits(text, options):
     for fuse in ("true", "false"):
         spec = loads(textwrap.dedent(shortened(text)), "net.yaml", [*options, f"train.fuse={fuse}"])
         rates = Rates(0.05, make_solver(spec.train.solver).numbers, average=0.5)
-        cards = [EmulatedCuda() for _ in spec.devices]
-        names = [f"cpu:{number}" for number in range(len(cards))]
-        with Session(spec, names, runner="serial", phases=("train",), opener=lambda _, cards=cards: cards) as session:
+        names = [f"cpu:{number}" for number in range(len(spec.devices))]
+        with Session(spec, names, runner="serial", phases=("train",), opener=cards) as session:
             for iteration in range(2):
                 assert session.train(batch(iteration), iteration, BATCH, rates).finite
             found[fuse] = session.store.tensors()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from chaos import chaos, teams
-from compiled import EmulatedCuda, needs_compiler
+from compiled import cards, needs_compiler
 from nets import BATCH, TWO_TOWERS, batch, same_bits
 from places import ROOT
 from training_runs import SPEC, final, same, spec, stopping_after, told, train
@@ -122,7 +122,7 @@ def test_without_clipping_nothing_of_it_is_planned():
 def test_an_emulated_card_does_what_cpus_do(name):
     spec = loads(SMALL, "net.yaml", [f"train.solver={name}", CLIP, "train.cuda.precision=float32", "train.batch=2"])
     arrays, found = batch(0, (8, 8, 3), 2, classes=3), []
-    for opener in ({}, {"opener": lambda names: [EmulatedCuda() for _ in names]}):
+    for opener in ({}, {"opener": cards}):
         with Session(spec, ["cpu:0", "cpu:1"], runner="serial", phases=("train",), **opener) as session:
             for number in range(2):
                 session.train(arrays, number, 2, rates(spec))

@@ -74,13 +74,13 @@ def test_images_that_stay_on_cards_give_the_bits_of_those_that_come_up(tmp_path)
 
 
 def _replicas(devices, runner="local", seen=lambda session: None):
-    """Tensors after three iterations of four replicas, with the products that take the emulator the least time."""
+    """Tensors after two iterations of four replicas, with the products that take the emulator the least time."""
     changed = {"train: {batch: 6": "replicas: 4\ntrain: {cuda: {precision: float32}, batch: 8"}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("conv", "dense"):
             patch.setattr(layer_types()[name], "supports", lambda self, t, variant: variant == "plain")
         with Session(network(TOWERS, **changed), devices, phases=("train",), runner=runner) as session:
-            for number in range(3):
+            for number in range(2):
                 session.train(batch(number, count=8), number, 8, RATES)
             seen(session)
             return session.store.tensors()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -36,31 +39,46 @@ PRODUCTS = {
 """Convolutions and dense layers whose products of matrices have an edge of each kind: type, attributes, input."""
 
 
+@functools.cache
+def _card(number: int, capability: tuple[int, int]) -> EmulatedCuda:
+    return EmulatedCuda(capability)
+
+
+def cards(names: Sequence[str], capability: tuple[int, int] = (9, 0)) -> list[EmulatedCuda]:
+    """A card for each name, the same ones for all tests of a process: kernels stay bound to the frames they ran in."""
+    return [_card(number, capability) for number in range(len(names))]
+
+
+def card(capability: tuple[int, int] = (9, 0)) -> EmulatedCuda:
+    """The first of ``cards``."""
+    return _card(0, capability)
+
+
 def product(name, variant, products=PRODUCTS):
     """A layer's CUDA variant against its plain kernels in float64, as a share of the sum of absolute terms."""
     layer, attrs, shape = products[name]
     case = Case(
         layer_types()[layer], {**(CONV if layer == "conv" else DEFAULTS), **attrs}, (Tensor(shape, "float32"),)
     )
-    values, card = draw(case), case.on(EmulatedCuda(), variant=variant)
-    assert card.layer.supports(card.t, variant)
+    values, single = draw(case), case.on(card(), variant=variant)
+    assert single.layer.supports(single.t, variant)
     host = case.on(cpu(), dtype="float64")
     expected = trip(host, values).written
     terms = trip(host, {key: np.abs(value) for key, value in values.items()}).written
-    got = trip(card, values).written
+    got = trip(single, values).written
     for key, value in expected.items():
-        assert np.abs(got[key] - value).max() <= card.layer.bounds.get(variant, 1e-5) * terms[key].max(), key
+        assert np.abs(got[key] - value).max() <= single.layer.bounds.get(variant, 1e-5) * terms[key].max(), key
 
 
 def launched(kernel, *args, threads=32, blocks=1, capability=(9, 0)):
     """Run a kernel on copies of arrays, and on numbers; the arrays hold the results."""
-    card = EmulatedCuda(capability, 1 << 28)
-    given = [card.empty(one.shape, str(one.dtype)) if isinstance(one, np.ndarray) else one for one in args]
+    gpu = card(capability)
+    given = [gpu.empty(one.shape, str(one.dtype)) if isinstance(one, np.ndarray) else one for one in args]
     arrays = [(host, there) for host, there in zip(args, given, strict=True) if isinstance(host, np.ndarray)]
     for host, there in arrays:
-        card.upload(there, host)
+        gpu.upload(there, host)
     try:
-        card.execute(kernel, "float32", None, (blocks,), (threads,), tuple(given))
+        gpu.execute(kernel, "float32", None, (blocks,), (threads,), tuple(given))
     finally:
         for host, there in arrays:
             np.copyto(host, there)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from cli_tools import netspec
 
 from netspec.runners.training import checkpoint
 from netspec.runners.training.saver import listed
@@ -63,6 +64,12 @@ def run(processes, *words, **variables):
     )
 
 
+def run_here(*words):
+    """Run to the end in this process, by itself."""
+    said = netspec("run", "--devices", "cpu", *words)
+    assert said.code == 0, said
+
+
 @contextlib.contextmanager
 def started(processes, out, *words, until=lambda process, out: len(losses(out)) >= 3, **variables):
     """A run under way: its first iterations are done, unless ``until`` says what else to wait for."""
@@ -100,8 +107,7 @@ def spec(tmp_path_factory, request):
 @pytest.fixture(scope="module")
 def alone(spec):
     """What one process learns."""
-    done = run(1, spec, "--out", spec.parent / "alone")
-    assert done.returncode == 0, done.stderr
+    run_here(spec, "--out", spec.parent / "alone")
     return spec.parent / "alone"
 
 

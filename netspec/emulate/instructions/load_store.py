@@ -47,6 +47,7 @@ class Moved(NamedTuple):
 def load(ins: Instruction) -> Bind:
     """``ld.space.type d, [a]``"""
     kind = _kind(ins)
+    size = kind.size
     targets, address = _parts(ins.operands[0], kind), ins.operands[1]
     assert isinstance(address, Address)
     if kind.space == "param":
@@ -59,11 +60,11 @@ def load(ins: Instruction) -> Bind:
 
         def run() -> None:
             lanes = frame.lanes
-            for access in resolved(frame, kind.space, addresses(), lanes, kind.size, ins):
-                rows = check(frame, access, kind.size, ins, reads=True)
+            for access in resolved(frame, kind.space, addresses(), lanes, size, ins):
+                rows = check(frame, access, size, ins, reads=True)
                 if frame.checked and access.space is not frame.local:
-                    frame.races.read(access.space, kind.size, rows, access.lanes, ins.line, kind.strong)
-                values = access.space.words(kind.size, element)[rows]
+                    frame.races.read(access.space, size, rows, access.lanes, ins.line, kind.strong)
+                values = access.space.words(size, element)[rows]
                 for number, result in enumerate(results):
                     part = values if kind.parts == 1 else values[:, number]
                     if access.lanes is None:
@@ -79,6 +80,7 @@ def load(ins: Instruction) -> Bind:
 def store(ins: Instruction) -> Bind:
     """``st.space.type [a], b``"""
     kind = _kind(ins)
+    size = kind.size
     address, sources = ins.operands[0], _parts(ins.operands[1], kind)
     assert isinstance(address, Address)
     if kind.space in ("param", "const"):
@@ -91,14 +93,14 @@ def store(ins: Instruction) -> Bind:
 
         def run() -> None:
             lanes = frame.lanes
-            for access in resolved(frame, kind.space, addresses(), lanes, kind.size, ins):
-                rows = check(frame, access, kind.size, ins, reads=False)
+            for access in resolved(frame, kind.space, addresses(), lanes, size, ins):
+                rows = check(frame, access, size, ins, reads=False)
                 if frame.checked and access.space is not frame.local:
                     change = frame.races.atomic if kind.strong else frame.races.write
-                    change(access.space, kind.size, rows, access.lanes, ins.line)
+                    change(access.space, size, rows, access.lanes, ins.line)
                 if frame.kernel.asynchronous and access.space is frame.shared:
-                    frame.products.wrote(kind.size, rows, access.lanes)
-                data = access.space.words(kind.size, DTYPES[element])
+                    frame.products.wrote(size, rows, access.lanes)
+                data = access.space.words(size, DTYPES[element])
                 parts = values if access.lanes is None else [value[access.lanes] for value in values]
                 data[rows] = parts[0] if kind.parts == 1 else np.stack(parts, axis=1)
 

@@ -61,8 +61,9 @@ class NamedBarriers:
 
 def is_named(ins: Instruction) -> bool:
     """Whether it waits at a barrier of so many threads."""
-    words = [word for word in ins.modifiers if word not in ("cta", "aligned")]
-    return ins.name in ("bar", "barrier") and words == ["sync"] and len(ins.operands) == 2
+    if ins.name not in ("bar", "barrier") or len(ins.operands) != 2:
+        return False
+    return [word for word in ins.modifiers if word not in ("cta", "aligned")] == ["sync"]
 
 
 def lanes_released(frame: Frame, ins: Instruction, parked: Array) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ _HEX_FLOAT = re.compile(r"0([fFdD])([0-9a-fA-F]+)")
 _DECIMAL = re.compile(r"-?\d+\.\d*(?:[eE][-+]?\d+)?")
 _REGISTER = re.compile(r"%[\w$.]+")
 _BRACKET = re.compile(r"[{\[(]")
+_PUNCTUATION = re.compile(r"[{}\[\](),]")
 _NAME = re.compile(r"[A-Za-z_$%][\w$.]*")
 VARIABLE = "#"
 """Part of the name that stands for a variable of an inner scope; registers have another."""
@@ -77,9 +79,31 @@ class Pair:
 Operand = Register | Immediate | Symbol | Vector | Address | Pair
 
 
-def parse_operands(text: str, own: Callable[[str], str]) -> tuple[Operand, ...]:
-    """The operands between commas; ``own`` gives the name that stands for a register's. Raises ValueError."""
-    return tuple([_operand(part, own) for part in _split(text)])
+def parse_operands(text: str) -> tuple[Operand, ...]:
+    """The operands between commas. Raises ValueError."""
+    return tuple([_operand(part) for part in _split(text)])
+
+
+def renamed(operand: Operand, own: Callable[[str], str]) -> Operand:
+    """The operand under the names that ``own`` gives for those of registers and variables."""
+    match operand:
+        case Register(name, True):
+            return Register(own(name), True)
+        case Register(name) | Symbol(name):
+            return _renamed(operand, own(name))
+        case Vector(parts):
+            return Vector(tuple([renamed(part, own) for part in parts]))
+        case Address(Register() | Symbol() as base, offset):
+            return Address(_renamed(base, own(base.name)), offset)
+        case Pair(first, second):
+            return Pair(renamed(first, own), renamed(second, own))
+    return operand
+
+
+def _renamed(operand: Register | Symbol, name: str) -> Register | Symbol:
+    if name == operand.name:
+        return operand
+    return Symbol(name, operand.offset if isinstance(operand, Symbol) else 0) if VARIABLE in name else Register(name)
 
 
 def _split(text: str) -> Iterable[str]:
@@ -89,7 +113,8 @@ def _split(text: str) -> Iterable[str]:
 def _split_outside(text: str) -> Iterator[str]:
     """At commas that are in no brackets."""
     depth, start = 0, 0
-    for place, letter in enumerate(text):
+    for found in _PUNCTUATION.finditer(text):
+        letter, place = found[0], found.start()
         depth += (letter in "{[(") - (letter in "}])")
         if letter == "," and not depth:
             yield text[start:place].strip()
@@ -98,37 +123,31 @@ def _split_outside(text: str) -> Iterator[str]:
         yield text[start:].strip()
 
 
-def _operand(text: str, own: Callable[[str], str]) -> Operand:
+@functools.lru_cache(1 << 16)  # the kernels of a run name the same registers
+def _operand(text: str) -> Operand:
     if _REGISTER.fullmatch(text):
-        return _own(text, own)
+        return Register(text)
     if text.startswith("{"):
-        return Vector(parse_operands(text[1:].removesuffix("}"), own))
+        return Vector(parse_operands(text[1:].removesuffix("}")))
     if text.startswith("("):
-        return Vector(parse_operands(text[1:].removesuffix(")"), own))
+        return Vector(parse_operands(text[1:].removesuffix(")")))
     if text.startswith("["):
-        return _place(text[1:].removesuffix("]"), own)
+        return _place(text[1:].removesuffix("]"))
     if "|" in text:
         first, second = text.split("|")
-        return Pair(_operand(first.strip(), own), _operand(second.strip(), own))
+        return Pair(_operand(first.strip()), _operand(second.strip()))
     if text.startswith("!"):
-        return Register(own(text[1:].strip()), True)
+        return Register(text[1:].strip(), True)
     if (number := _number(text)) is not None:
         return number
-    return _named(text, own)
+    return _named(text)
 
 
-def _named(text: str, own: Callable[[str], str]) -> Register | Symbol:
+def _named(text: str) -> Register | Symbol:
     name, offset = _offset(text)
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{text}' is no operand")
-    return _own(name, own, offset)
-
-
-def _own(name: str, own: Callable[[str], str], offset: int = 0) -> Register | Symbol:
-    mine = own(name)
-    if mine != name and VARIABLE in mine:
-        return Symbol(mine, offset)
-    return Register(mine) if name.startswith("%") or mine != name else Symbol(name, offset)
+    return Register(name) if name.startswith("%") else Symbol(name, offset)
 
 
 def _offset(text: str) -> tuple[str, int]:
@@ -138,20 +157,18 @@ def _offset(text: str) -> tuple[str, int]:
     return found[1], int(found[3], 0) * (1 if found[2] == "+" else -1)
 
 
-def _address(text: str, own: Callable[[str], str]) -> Address:
+def _address(text: str) -> Address:
     number = _number(text)
     if isinstance(number, Immediate) and isinstance(number.value, int):
         return Address(None, number.value)
-    name, offset = _offset(text)
-    base = _named(name, own)
-    return Address(base, offset)
+    return Address(_named(_offset(text)[0]), _offset(text)[1])
 
 
-def _place(text: str, own: Callable[[str], str]) -> Address | Pair:
+def _place(text: str) -> Address | Pair:
     """An address; with coordinates behind it a pair."""
     base, *coordinates = _split(text)
-    address = _address(base, own)
-    return Pair(address, _operand(coordinates[0], own)) if coordinates else address
+    address = _address(base)
+    return Pair(address, _operand(coordinates[0])) if coordinates else address
 
 
 def _number(text: str) -> Immediate | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from netspec.emulate.fault import Fault
-from netspec.emulate.ptx.operands import VARIABLE, Address, Immediate, Operand, Symbol, parse_operands
+from netspec.emulate.ptx.operands import VARIABLE, Address, Immediate, Operand, Symbol, parse_operands, renamed
 from netspec.emulate.ptx.syntax_tree import SIZES, Body, Function, Instruction, Parameter, Source, Variable
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -22,6 +22,7 @@ _VARIABLE = re.compile(
     r"(?P<count>(?:\[\d*\])*)\s*(?:=\s*(?P<value>.*))?$",
     re.DOTALL,
 )
+_GUARD = re.compile(r"@(!?)\s*([\w$%]+)\s+")
 _LINKING = re.compile(r"^\s*(?:\.(?:visible|extern|weak|common)\s+)+")
 _PARAMETER = re.compile(r"\.param\s+(?P<rest>.*)", re.DOTALL)
 
@@ -40,14 +41,14 @@ class _Parser:
 
     def tokens(self) -> Iterator[str]:
         """Text between braces and semicolons, and these; ``line`` is that of the token's first word."""
-        newlines = 0
+        line = 1
         for match in _TOKEN.finditer(self.text):
             token = match[0]
-            lead = len(token) - len(token.lstrip())
-            self.line = 1 + newlines + token[:lead].count("\n")
-            newlines += token.count("\n")
-            if token.strip():
-                yield token.strip()
+            stripped = token.strip()
+            if stripped:
+                self.line = line + token.count("\n", 0, token.index(stripped[0])) if "\n" in token else line
+                yield stripped
+            line += token.count("\n")
 
     def parse(self) -> Source:
         tokens = self.tokens()
@@ -204,7 +205,7 @@ class _Statements:
             raise Fault(f"not a statement, before line {self.parser.line} of the PTX: {rest}")
 
     def _labels(self, text: str) -> str:
-        while match := _LABEL.match(text):
+        while ":" in text and (match := _LABEL.match(text)):
             self.body.labels[self._own(match[1], declare=True)] = len(self.body.instructions)
             text = text[match.end() :]
         return text.strip()
@@ -220,7 +221,9 @@ class _Statements:
 
     def _statement(self, text: str, line: int) -> None:
         text = self._labels(text)
-        if text.startswith(".reg"):
+        if text[:1] not in ("", "."):
+            self.body.instructions.append(self._instruction(" ".join(text.split()), line))
+        elif text.startswith(".reg"):
             self._registers(text)
         elif text.startswith(".shared"):
             self.body.shared.append(self.parser._variable(text.removeprefix(".shared")))
@@ -230,11 +233,8 @@ class _Statements:
             variable = self.parser._variable(text.removeprefix(".param"))
             self.scopes[-1][variable.name] = f"{variable.name}{VARIABLE}{self.opened}"
             self.body.local.append(replace(variable, name=self.scopes[-1][variable.name]))
-        elif text.startswith("."):
-            if not text.startswith(".pragma"):
-                raise Fault(f"not known here, at line {line} of the PTX: {text}")
-        elif text:
-            self.body.instructions.append(self._instruction(" ".join(text.split()), line))
+        elif text and not text.startswith(".pragma"):
+            raise Fault(f"not known here, at line {line} of the PTX: {text}")
 
     def _registers(self, text: str) -> None:
         found = re.fullmatch(r"\.reg\s+\.(\w+)\s+(.*)", text, re.DOTALL)
@@ -248,14 +248,16 @@ class _Statements:
 
     def _instruction(self, text: str, line: int) -> Instruction:
         guard, rest = None, text
-        if found := re.match(r"@(!?)\s*([\w$%]+)\s+", text):
+        if text[0] == "@" and (found := _GUARD.match(text)):
             guard, rest = (self._own(found[2]), not found[1]), text[found.end() :]
         opcode, _, operands = rest.partition(" ")
         name, *modifiers = opcode.split(".")
         try:
-            parsed = parse_operands(operands, str if name == "bra" else self._own)
+            parsed = parse_operands(operands)
         except ValueError as error:
             raise Fault(f"{error}, at line {line} of the PTX: {text}") from error
+        if name != "bra" and any(self.scopes):
+            parsed = tuple([renamed(one, self._own) for one in parsed])
         if "param" in modifiers and any(self._is_local(one) for one in parsed):
             modifiers = ["local" if word == "param" else word for word in modifiers]
         return Instruction(name, tuple(modifiers), parsed, guard, line, text)
@@ -267,7 +269,7 @@ class _Statements:
 
 
 def _initial(text: str, kind: str, nbytes: int) -> bytes:
-    parts = parse_operands(text.strip().removeprefix("{").removesuffix("}"), str)
+    parts = parse_operands(text.strip().removeprefix("{").removesuffix("}"))
     size = SIZES[kind]
     value = b""
     for part in parts:

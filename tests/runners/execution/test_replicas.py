@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 from chaos import chaos, teams
-from compiled import EmulatedCuda, needs_compiler
+from compiled import cards, needs_compiler
 from nets import ONE_DEVICE, TWO_TOWERS, network, same_bits, shortened
 from random_nets import SIDE, write
 from rank_threads import in_threads
@@ -175,4 +175,4 @@ def test_an_emulated_card_does_what_cpus_do():
     spec = cut(shortened(ONE_DEVICE).replace("[9, 9, 3]", "[6, 6, 3]"), 4, "train.cuda.precision=float32")
     options = {"devices": ["cpu:0"], "iterations": 2, "shape": (6, 6, 3), "runner": "serial"}
     wanted = learned(spec, **options)
-    near(learned(spec, opener=lambda names: [EmulatedCuda() for _ in names], **options), wanted, 2e-5)
+    near(learned(spec, opener=cards, **options), wanted, 2e-5)

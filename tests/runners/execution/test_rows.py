@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from chaos import chaos, teams
-from compiled import EmulatedCuda, needs_compiler
+from compiled import cards, needs_compiler
 from nets import ONE_DEVICE, batch, network, same_bits, trick
 from random_nets import SIDE, write
 from rank_threads import InThreads, in_threads
@@ -138,8 +138,7 @@ def test_averages_are_evaluated_on_every_device() -> None:
 def test_the_same_steps_run_on_gpus() -> None:
     spec = several(DEVICES[0], "train.precision=float32")
     wanted = learned(spec, 1, runner="serial")
-    cards = {"runner": "serial", "opener": lambda names: [EmulatedCuda(nbytes=1 << 28) for _ in names]}
-    near(learned(spec, 1, **cards), wanted, 2e-5)
+    near(learned(spec, 1, runner="serial", opener=cards), wanted, 2e-5)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled import EmulatedCuda, needs_compiler
+from compiled import cards, needs_compiler
 from data_samples import jpeg, write_folder
 from training_runs import SPEC, final, same, spec, stopping_after, told, train
 
@@ -149,7 +149,7 @@ def test_an_emulated_card_reads_the_same_images():
     with Pipeline(source.train, *rest, 0) as pipeline:
         resident = ResidentPipeline(source.train, *rest, held, read.more)
         for batches, images in ((pipeline, {}), (resident, {"image": held.images})):
-            opened = {"opener": lambda names: [EmulatedCuda() for _ in names], "resident": images}
+            opened = {"opener": cards, "resident": images}
             with Session(one, ["cpu:0", "cpu:0"], runner="serial", phases=["train"], **opened) as session:
                 session.store.load({"image.components": np.eye(3, dtype=np.float32)}, strict=False)
                 for number, batch in zip(range(2), batches.epoch(0), strict=False):

@@ -17,6 +17,7 @@ from several_processes import (
     newest,
     ranks_of,
     run,
+    run_here,
     same_run,
     same_tensors,
     spec,
@@ -51,7 +52,7 @@ def learns_alike(text, processes, devices, tmp_path, *words):
     """One process and several write the same checkpoint and metrics; gives what the several said."""
     file = tmp_path / "net.yaml"
     file.write_text(text)
-    assert run(1, file, *words, "--out", tmp_path / "alone").returncode == 0
+    run_here(file, *words, "--out", tmp_path / "alone")
     done = run(processes, file, *words, "--devices", devices, "--out", tmp_path / "several")
     assert done.returncode == 0, done.stderr
     same_run(tmp_path / "several", tmp_path / "alone")
@@ -102,7 +103,7 @@ def test_stopped_on_some_and_gone_on_with_on_others(spec, alone, tmp_path, order
 def test_a_new_run_starts_from_another(spec, alone, tmp_path):
     """Rank 0 alone reads the checkpoint."""
     words = (spec, "--init-from", alone, "--iterations", 3)
-    assert run(1, *words, "--out", tmp_path / "alone").returncode == 0
+    run_here(*words, "--out", tmp_path / "alone")
     done = run(2, *words, "--devices", APART, "--out", tmp_path / "several")
     assert done.returncode == 0, done.stderr
     same_run(tmp_path / "several", tmp_path / "alone")
