@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 from cli_tools import MINI, ROOT, json_commands, netspec, process
 
 from netspec.cli import _exit
 from netspec.errors import NetspecError, NoSuchFile
-from netspec.exit_codes import KINDS, table
+from netspec.exit_codes import INTERRUPTED, KINDS, table
 
 
 def test_the_table_is_in_the_help_and_in_the_documents():
@@ -81,3 +83,17 @@ def test_the_process_of_a_run_that_failed_is_told(capsys, monkeypatch):
 def test_what_follows_two_dashes_is_no_option():
     said = netspec("predict", "gone", "--", "--json")
     assert said.code and said.err.startswith("error: ")
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_told_as_any():
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(name, path, target=None):\n"
+        "        if name == 'netspec.cli._main': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted)\n"
+        "from netspec.cli import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (INTERRUPTED, "", "\ninterrupted\n")
