@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from netspec.check.compare import Failed, Skipped, agree
+from netspec.check.compare import Skipped, agree
 from netspec.check.single import Array, SingleLayer, gradient_of
 from netspec.check.subject import Case, Subject, draw
 from netspec.check.writes import trip
@@ -15,7 +15,7 @@ _WAYS = 2
 
 
 def check_replicas(subject: Subject) -> None:
-    """Each half of a batch gives what the whole batch gives of it, random numbers included, or the layer says why not."""
+    """Each half of a batch gives what the whole batch gives of it, random numbers included."""
     cls = subject.cls
     if cls.reports:
         raise Skipped("cost layers take means over the images of a batch")

@@ -119,13 +119,15 @@ NEEDS: Mapping[Check, tuple[Check, ...]] = {
     check_non_finite: (*REFERENCE, check_variants),
     check_team: (check_sizes,),
     check_replicas: (*REFERENCE, check_sizes, check_shards),
-    check_cuda: REFERENCE,
+    check_cuda: (*REFERENCE, check_phases),
     check_cuda_again: (*REFERENCE, check_cuda),
     check_cuda_non_finite: (*REFERENCE, check_cuda, check_non_finite),
     check_cuda_float64: (check_cuda,),
     check_bfloat16: (*REFERENCE, check_sizes, check_variants),
     check_cuda_bfloat16: (*REFERENCE, check_cuda),
     composites.check_same_again: (composites.check_plans,),
+    augmentations.check_workers: (augmentations.check_view, augmentations.check_pixels, augmentations.check_draws),
+    callbacks.check_later_events: (callbacks.check_run,),
 }
 
 

@@ -207,14 +207,15 @@ class _Assembly:
         names: list[str] = []
         above: set[str] = set()
         for name, one in run:
-            function = one.step.function if one.step else one[0].function
+            function = one[0].function if isinstance(one, Pass) else one.step.function
+            at = f"{self.cls.__name__}.{name}"
             for number in one.step.parameters if one.step else one.rows:
                 if number in own - above:
-                    raise wrong(function, f"{self.cls.__name__}.{name}: '{number}' is given further down; put that first")
+                    raise wrong(function, f"{at}: '{number}' is given further down; put that first")
                 if number not in self.given or number in own:
                     continue
                 if one.direction == "forward" or self.given[number] == "backward":
-                    raise wrong(function, f"{self.cls.__name__}.{name}: '{number}' is of another pass; put both side by side")
+                    raise wrong(function, f"{at}: '{number}' is of another pass; put both side by side")
                 names.append(number)
             above |= {*one.step.gives} if one.step else set()
         return names
